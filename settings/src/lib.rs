@@ -1,0 +1,60 @@
+//! One table of settings, three ways to give each: flag = environment variable = TOML key.
+//!
+//! A program describes what it can be told as a `&[Setting]`; this crate turns the table into clap
+//! flags, reads the environment and the file, and answers "what is the value, and who said so".
+//! Parsing never stops at the first mistake: all are collected in [`Mistakes`] and shown together.
+//! What the values mean is the program's business, not this crate's.
+
+mod mistakes; // everything that is wrong, reported at once
+mod source; // who gave a value
+mod values; // the gathered values and their typed views
+
+pub use mistakes::Mistakes;
+pub use source::Source;
+pub use values::Values;
+
+use clap::{Arg, Command};
+
+/// One thing a program can be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Flag and TOML key, kebab-case; the environment variable is derived by [`Setting::env`].
+    pub name: &'static str,
+    /// What holds when nobody says anything; empty when there is no default.
+    pub default: &'static str,
+    /// One line for `--help`, with the unit.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// `udp-port` is `SPILLWAY_UDP_PORT`.
+    pub fn env(&self) -> String {
+        let upper = self.name.to_ascii_uppercase().replace('-', "_");
+        format!("SPILLWAY_{upper}")
+    }
+}
+
+/// Adds `--config FILE` and a flag for each setting of `table` to `command`.
+///
+/// Values stay text here: a wrong one is reported by [`Values`] together with all others.
+pub fn command(command: Command, table: &[Setting]) -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .env("SPILLWAY_CONFIG")
+        .help("TOML file with any of the settings below as keys");
+    table.iter().fold(command.arg(config), |command, setting| {
+        let help = if setting.default.is_empty() {
+            format!("{} [env: {}]", setting.help, setting.env())
+        } else {
+            let (default, env) = (setting.default, setting.env());
+            format!("{} [default: {default}] [env: {env}]", setting.help)
+        };
+        let flag = Arg::new(setting.name)
+            .long(setting.name)
+            .value_name("VALUE")
+            .allow_hyphen_values(true)
+            .help(help);
+        command.arg(flag)
+    })
+}

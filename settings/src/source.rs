@@ -1,0 +1,28 @@
+//! Who gave a value.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a setting's value comes from; the later variants win over the earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said anything.
+    Default,
+    /// A key of the configuration file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A command line flag.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => write!(f, "default"),
+            Source::File(path) => write!(f, "file {}", path.display()),
+            Source::Environment(name) => write!(f, "environment {name}"),
+            Source::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The gathered values and their typed views.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::ArgMatches;
+
+use crate::{Mistakes, Setting, Source};
+
+/// Values of every setting of a table, each with its source.
+#[derive(Debug, Clone)]
+pub struct Values {
+    table: &'static [Setting],
+    by_name: BTreeMap<&'static str, (String, Source)>,
+}
+
+impl Values {
+    /// Reads flags and file from `matches`, and the environment of the process.
+    ///
+    /// Fails with all unknown keys and unusable shapes of the file at once.
+    pub fn gather(matches: &ArgMatches, table: &'static [Setting]) -> Result<Self, Mistakes> {
+        let config: Option<&String> = matches.get_one("config");
+        let file = match config {
+            Some(path) => read_file(Path::new(path))?,
+            None => toml::Table::new(),
+        };
+        let path = config.map(PathBuf::from).unwrap_or_default();
+        Self::merge(
+            table,
+            (file, path),
+            &|name| std::env::var(name).ok(),
+            &|name| matches.get_one::<String>(name).cloned(),
+        )
+    }
+
+    fn merge(
+        table: &'static [Setting],
+        (mut file, path): (toml::Table, PathBuf),
+        environment: &dyn Fn(&str) -> Option<String>,
+        flag: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new();
+        let mut by_name = BTreeMap::new();
+        for setting in table {
+            let in_file = file.remove(setting.name);
+            let from_file = in_file.and_then(|value| match flatten(&value) {
+                Some(text) => Some((text, Source::File(path.clone()))),
+                None => {
+                    mistakes.push(format!(
+                        "{} is a {}, but a string, number, boolean or array of these is wanted (from file {})",
+                        setting.name, value.type_str(), path.display()
+                    ));
+                    None
+                }
+            });
+            let from_environment =
+                environment(&setting.env()).map(|v| (v, Source::Environment(setting.env())));
+            let from_flag = flag(setting.name).map(|v| (v, Source::Flag(setting.name)));
+            let value = from_flag
+                .or(from_environment)
+                .or(from_file)
+                .unwrap_or_else(|| (setting.default.to_owned(), Source::Default));
+            by_name.insert(setting.name, value);
+        }
+        for (key, _) in &file {
+            mistakes.push(unknown_key(key, table, &path));
+        }
+        mistakes.into_result(Some(Self { table, by_name }))
+    }
+
+    /// The value as it was given. Panics on a name that is not in the table.
+    pub fn text(&self, name: &str) -> &str {
+        &self.entry(name).0
+    }
+
+    /// Who gave the value. Panics on a name that is not in the table.
+    pub fn source(&self, name: &str) -> &Source {
+        &self.entry(name).1
+    }
+
+    /// The value as a `T`, or a mistake.
+    pub fn parse<T>(&self, name: &str, mistakes: &mut Mistakes) -> Option<T>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.parse_text(name, self.text(name), mistakes)
+    }
+
+    /// The value as a `T` inside `range`, or a mistake that names the range.
+    pub fn parse_within<T>(
+        &self,
+        name: &str,
+        range: RangeInclusive<T>,
+        mistakes: &mut Mistakes,
+    ) -> Option<T>
+    where
+        T: FromStr<Err: Display> + PartialOrd + Display,
+    {
+        let value: T = self.parse(name, mistakes)?;
+        if range.contains(&value) {
+            return Some(value);
+        }
+        let (low, high, source) = (range.start(), range.end(), self.source(name));
+        mistakes.push(format!(
+            "{name} {value} is outside {low}..={high} (from {source})"
+        ));
+        None
+    }
+
+    /// The comma-separated (in TOML also array) value as `T`s; empty text is no items.
+    pub fn list<T>(&self, name: &str, mistakes: &mut Mistakes) -> Option<Vec<T>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let items: Vec<_> = self
+            .text(name)
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(|item| self.parse_text(name, item, mistakes))
+            .collect();
+        items.into_iter().collect()
+    }
+
+    /// One line a setting: what holds, and who said so. Secrets are masked.
+    pub fn print_effective(&self) -> String {
+        let width = self.table.iter().map(|s| s.name.len()).max().unwrap_or(0);
+        let mut out = String::new();
+        for setting in self.table {
+            let (value, source) = self.entry(setting.name);
+            let shown = match value.as_str() {
+                "" => "\"\"",
+                _ if is_secret(setting.name) => "(secret)",
+                value => value,
+            };
+            writeln!(out, "{:width$} = {shown}  # {source}", setting.name)
+                .expect("writing to a string cannot fail");
+        }
+        out
+    }
+
+    fn parse_text<T>(&self, name: &str, text: &str, mistakes: &mut Mistakes) -> Option<T>
+    where
+        T: FromStr<Err: Display>,
+    {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let shown = if is_secret(name) { "(secret)" } else { text };
+                mistakes.push(format!(
+                    "{name} '{shown}': {error} (from {})",
+                    self.source(name)
+                ));
+                None
+            }
+        }
+    }
+
+    fn entry(&self, name: &str) -> &(String, Source) {
+        self.by_name
+            .get(name)
+            .unwrap_or_else(|| panic!("setting {name} is not in the table"))
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    ["secret", "keys", "password", "admin-token"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, Mistakes> {
+    let mut mistakes = Mistakes::new();
+    let table = match std::fs::read_to_string(path) {
+        Ok(text) => text
+            .parse()
+            .map_err(|e: toml::de::Error| {
+                mistakes.push(format!("{} is not TOML: {}", path.display(), e.message()));
+            })
+            .ok(),
+        Err(error) => {
+            mistakes.push(format!("cannot read {}: {error}", path.display()));
+            None
+        }
+    };
+    mistakes.into_result(table)
+}
+
+/// Scalars as text, arrays of scalars comma-separated; `None` for anything deeper.
+fn flatten(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => {
+            let items: Option<Vec<_>> = items
+                .iter()
+                .map(|item| flatten(item).filter(|_| !item.is_array()))
+                .collect();
+            Some(items?.join(","))
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+fn unknown_key(key: &str, table: &[Setting], path: &Path) -> String {
+    let closest = table
+        .iter()
+        .map(|setting| (distance(key, setting.name), setting.name))
+        .min();
+    let hint = match closest {
+        Some((distance, name)) if distance <= 3 => format!(", did you mean '{name}'?"),
+        Some(_) | None => String::new(),
+    };
+    format!("unknown key '{key}' in {}{hint}", path.display())
+}
+
+/// Levenshtein distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[Setting] = &[
+        Setting {
+            name: "udp-port",
+            default: "7882",
+            help: "",
+        },
+        Setting {
+            name: "advertise",
+            default: "",
+            help: "",
+        },
+        Setting {
+            name: "api-secret",
+            default: "",
+            help: "",
+        },
+    ];
+
+    fn values(
+        file: &str,
+        env: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Values, Mistakes> {
+        let find = |from: &[(&str, &str)], name: &str| {
+            from.iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        };
+        Values::merge(
+            TABLE,
+            (file.parse().unwrap(), PathBuf::from("a.toml")),
+            &|name| find(env, name),
+            &|name| find(flags, name),
+        )
+    }
+
+    #[test]
+    fn a_flag_wins_over_environment_file_and_default() {
+        let env = [("SPILLWAY_UDP_PORT", "2")];
+        let mut none = Mistakes::new();
+        let port = |v: Values, m: &mut Mistakes| v.parse::<u16>("udp-port", m);
+        let file = "udp-port = 1";
+        assert_eq!(port(values("", &[], &[]).unwrap(), &mut none), Some(7882));
+        assert_eq!(port(values(file, &[], &[]).unwrap(), &mut none), Some(1));
+        assert_eq!(port(values(file, &env, &[]).unwrap(), &mut none), Some(2));
+        let all = values(file, &env, &[("udp-port", "3")]).unwrap();
+        assert_eq!(*all.source("udp-port"), Source::Flag("udp-port"));
+        assert_eq!(port(all, &mut none), Some(3));
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn all_unknown_keys_and_shapes_are_reported_together() {
+        let mistakes =
+            values("udp-prot = 1\nzzzzzzzzzz = 2\n[advertise]\na = 1", &[], &[]).unwrap_err();
+        let text = mistakes.to_string();
+        assert!(text.contains("3 mistakes"), "{text}");
+        assert!(
+            text.contains("'udp-prot' in a.toml, did you mean 'udp-port'?"),
+            "{text}"
+        );
+        assert!(
+            text.contains("'zzzzzzzzzz' in a.toml\n") || text.ends_with("'zzzzzzzzzz' in a.toml"),
+            "{text}"
+        );
+        assert!(text.contains("advertise is a table"), "{text}");
+    }
+
+    #[test]
+    fn mistakes_name_value_limit_and_source() {
+        let v = values(
+            "",
+            &[("SPILLWAY_UDP_PORT", "0")],
+            &[("advertise", "10.0.0.1,x")],
+        )
+        .unwrap();
+        let mut mistakes = Mistakes::new();
+        assert_eq!(
+            v.parse_within::<u16>("udp-port", 1..=65535, &mut mistakes),
+            None
+        );
+        assert_eq!(v.list::<std::net::IpAddr>("advertise", &mut mistakes), None);
+        let text = mistakes.to_string();
+        assert!(
+            text.contains("udp-port 0 is outside 1..=65535 (from environment SPILLWAY_UDP_PORT)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("advertise 'x': invalid IP address syntax (from flag --advertise)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn arrays_are_lists_and_secrets_are_masked() {
+        let v = values(
+            "advertise = ['10.0.0.1', '::1']\napi-secret = 'hush'",
+            &[],
+            &[],
+        )
+        .unwrap();
+        let mut none = Mistakes::new();
+        let list: Vec<std::net::IpAddr> = v.list("advertise", &mut none).unwrap();
+        assert_eq!(list.len(), 2);
+        let shown = v.print_effective();
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(
+            shown.contains("api-secret = (secret)  # file a.toml"),
+            "{shown}"
+        );
+    }
+}

@@ -2,4 +2,7 @@
 //!
 //! No IO, no clock. What a stranger can send is parsed here by checked views that never allocate.
 
-pub mod dataplane;
+pub mod dataplane; // the gRPC schema between the planes
+pub mod demux; // which protocol a datagram on the media port speaks (RFC 7983)
+pub mod keyframe; // where a video frame that needs no other starts
+pub mod stun; // STUN messages (RFC 8489)

@@ -1,0 +1,53 @@
+/** What the page says when something goes wrong, in words for people. */
+
+const DEVICE_NAMES = { camera: 'camera', microphone: 'microphone', screen: 'screen' };
+
+const DEVICE_ERRORS = {
+  NotAllowedError: (device) =>
+    `The browser does not let this page use your ${device}. Allow it with the icon in the address bar, then switch it on again.`,
+  SecurityError: (device) => `The browser's settings forbid this page to use your ${device}.`,
+  NotFoundError: (device) => `No ${device} was found. Connect one, then switch it on again.`,
+  OverconstrainedError: (device) => `The chosen ${device} is not connected any more. Choose another one in the settings.`,
+  NotReadableError: (device) => `Your ${device} is busy: another program may be using it. Close that, then switch it on again.`,
+  AbortError: (device) => `Your ${device} stopped while it was starting. Try to switch it on again.`,
+};
+
+/** @param {'camera'|'microphone'|'screen'} device @param {Error} error */
+export function deviceMessage(device, error) {
+  const name = DEVICE_NAMES[device];
+  if (!globalThis.isSecureContext || !navigator.mediaDevices) return insecureMessage();
+  if (error.name === 'SpillwayError') return `Your ${name} could not be published: ${error.message}.`;
+  return DEVICE_ERRORS[error.name]?.(name) ?? `Your ${name} could not be started: ${error.message || error.name}.`;
+}
+
+export function insecureMessage() {
+  return 'This page was not opened over HTTPS, so the browser gives it no camera and no microphone. You can join and watch; to be seen and heard, open it over https:// or on localhost.';
+}
+
+const ROOM_ERRORS = {
+  unreachable: 'The server does not answer. Check the network connection and try again.',
+  timeout: 'The server took too long to answer. Try again.',
+  token_invalid: 'The server does not accept this token.',
+  token_expired: 'This token has expired. Ask for a new one.',
+  token_wrong_room: 'This token is for another room.',
+  replaced: 'You joined this room from another tab or device, so this one was disconnected.',
+  too_many_participants: 'This room is full.',
+  media_unavailable: 'The media server is not ready yet. Try again in a moment.',
+};
+
+/** @param {Error & {code?: string}} error */
+export function roomMessage(error) {
+  return ROOM_ERRORS[error.code] ?? `You were disconnected: ${error.message}.`;
+}
+
+/** The line over a call in trouble; null when all is well. @param {import('./spillway.js').RoomState} state */
+export function stateMessage(state) {
+  switch (state) {
+    case 'reconnecting':
+      return 'The connection to the server broke. Reconnecting; sound and picture go on meanwhile.';
+    case 'media-lost':
+      return 'The media server is restarting. Sound and picture will come back by themselves.';
+    default:
+      return null;
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * The page: from the address and the join form into a call and back. What it knows of the server it
+ * knows through spillway.js.
+ */
+import { Call } from './app-call.js';
+import { JoinView } from './app-join.js';
+import { chosen } from './app-devices.js';
+import { placeIcons } from './app-icons.js';
+import { insecureMessage, roomMessage } from './app-words.js';
+import { ask, tokenOf } from './app-token.js';
+
+const params = new URLSearchParams(location.search);
+const givenToken = new URLSearchParams(location.hash.slice(1)).get('token');
+
+placeIcons(document);
+if (params.has('height')) chosen.height = Number(params.get('height')) || chosen.height;
+
+const join = new JoinView({
+  room: params.get('room') ?? undefined,
+  name: params.get('name') ?? undefined,
+  token: givenToken ?? undefined,
+  onJoin: enter,
+});
+
+/** The call that goes on, for the console and for tests. */
+globalThis.spillway = { call: null, room: null };
+
+if (params.get('autojoin') === '1') await enter(join.wish({ camera: true, microphone: true }));
+else await show();
+
+async function show(message = '') {
+  document.title = 'Spillway';
+  await join.open(message || (globalThis.isSecureContext ? '' : insecureMessage()));
+}
+
+/** @param {import('./app-join.js').Wish} wish */
+async function enter(wish) {
+  const call = new Call(wish, { ended: (error) => leaveTo(error) });
+  try {
+    await call.start(await tokenSource(wish));
+  } catch (error) {
+    call.close();
+    if (error.code === 'no_demo_tokens') join.askForToken();
+    return show(error.code === 'no_demo_tokens' ? error.message : roomMessage(error));
+  }
+  globalThis.spillway = { call, room: call.room };
+  join.close();
+  const query = new URLSearchParams({ room: call.room.name, ...(params.has('height') ? { height: chosen.height } : {}) });
+  history.replaceState(null, '', `/?${query}`);
+  document.title = `${call.room.name} · Spillway`;
+  await call.publishDevices();
+}
+
+async function leaveTo(error) {
+  globalThis.spillway = { call: null, room: null };
+  await show(error ? roomMessage(error) : '');
+}
+
+/** A token to join with, or a function that gets one, and a fresh one when it has expired. */
+async function tokenSource(wish) {
+  if (wish.token) return tokenOf(wish.token);
+  const first = await ask(wish);
+  let isFirst = true;
+  return async () => {
+    if (!isFirst) return ask(wish);
+    isFirst = false;
+    return first;
+  };
+}

@@ -1,0 +1,130 @@
+/**
+ * What is asked of cameras and encoders: capture sizes, simulcast layers, codec order.
+ * Pure functions of their arguments and of what the browser says it can.
+ */
+
+/** Bits per second of a camera at full size, by the height it is at least. */
+const CAMERA_BITRATES = [
+  [1080, 3_000_000],
+  [720, 1_700_000],
+  [480, 900_000],
+  [360, 600_000],
+  [240, 300_000],
+  [0, 150_000],
+];
+const SCREEN_BITRATE = 2_500_000;
+const SCREEN_MAX_FPS = 15;
+const MICROPHONE_BITRATE = 32_000;
+const SCREEN_AUDIO_BITRATE = 96_000;
+
+/** Below these lengths of the longer side a further, smaller layer is not worth its packets (and libwebrtc drops it). */
+const THREE_LAYERS_FROM_PX = 960;
+const TWO_LAYERS_FROM_PX = 480;
+
+/** Lowest first, as the protocol wants them. */
+const LAYERS = [
+  { rid: 'q', scaleResolutionDownBy: 4 },
+  { rid: 'h', scaleResolutionDownBy: 2 },
+  { rid: 'f', scaleResolutionDownBy: 1 },
+];
+
+/** Codecs whose simulcast not every browser can; they get one layer unless asked for more. */
+const SINGLE_BY_DEFAULT = new Set(['vp9', 'av1']);
+
+const MIME_TYPES = { vp8: 'video/vp8', vp9: 'video/vp9', h264: 'video/h264', av1: 'video/av1' };
+
+/** The names `codec` may have. */
+export const VIDEO_CODECS = Object.keys(MIME_TYPES);
+
+/** @param {number} height pixels */
+export function cameraBitrate(height) {
+  return CAMERA_BITRATES.find(([from]) => height >= from)[1];
+}
+
+/**
+ * @param {{kind: string, source: string, width: number, height: number, codec: string, simulcast?: boolean, maxBitrate?: number}} what
+ *   sizes in pixels, bitrate in bit/s
+ * @returns {RTCRtpEncodingParameters[]}
+ */
+export function encodingsFor({ kind, source, width, height, codec, simulcast, maxBitrate }) {
+  if (kind === 'audio') {
+    return [{ maxBitrate: maxBitrate ?? (source === 'screen_audio' ? SCREEN_AUDIO_BITRATE : MICROPHONE_BITRATE) }];
+  }
+  if (source === 'screen') return [{ maxBitrate: maxBitrate ?? SCREEN_BITRATE, maxFramerate: SCREEN_MAX_FPS }];
+  const longSide = Math.max(width, height);
+  const shortSide = Math.min(width, height);
+  const wanted = simulcast ?? !SINGLE_BY_DEFAULT.has(codec);
+  const count = !wanted ? 1 : longSide >= THREE_LAYERS_FROM_PX ? 3 : longSide >= TWO_LAYERS_FROM_PX ? 2 : 1;
+  const full = maxBitrate ?? cameraBitrate(shortSide);
+  if (count === 1) return [{ maxBitrate: full }];
+  return LAYERS.slice(-count).map((layer) => {
+    const scaled = cameraBitrate(shortSide / layer.scaleResolutionDownBy);
+    const encoding = { ...layer, active: true, maxBitrate: layer.rid === 'f' ? full : Math.min(full, scaled) };
+    // Without a mode of its own per layer, libwebrtc turns VP9 and AV1 simulcast into SVC.
+    return SINGLE_BY_DEFAULT.has(codec) ? { ...encoding, scalabilityMode: 'L1T1' } : encoding;
+  });
+}
+
+/**
+ * The `layers` of an offer: rids with the height they have at full capture size.
+ * @param {RTCRtpEncodingParameters[]} encodings
+ * @param {number} height of the capture, pixels
+ */
+export function layersOf(encodings, height) {
+  if (encodings.length < 2) return undefined;
+  return encodings.map(({ rid, scaleResolutionDownBy = 1 }) => ({ rid, height: Math.round(height / scaleResolutionDownBy) }));
+}
+
+/** Puts the wanted codec first and keeps the others as a way out. */
+export function preferVideoCodec(transceiver, codec) {
+  const all = RTCRtpReceiver.getCapabilities?.('video')?.codecs;
+  if (!all || !transceiver.setCodecPreferences) return;
+  const wanted = all.filter((entry) => entry.mimeType.toLowerCase() === MIME_TYPES[codec]);
+  if (wanted.length === 0) return;
+  setPreferences(transceiver, [...wanted, ...all.filter((entry) => !wanted.includes(entry))]);
+}
+
+/** RED first: every audio packet repeats the one before. Receivers must know RED. */
+export function preferRed(transceiver) {
+  const all = RTCRtpReceiver.getCapabilities?.('audio')?.codecs;
+  const red = all?.filter((entry) => entry.mimeType.toLowerCase() === 'audio/red') ?? [];
+  if (red.length > 0) setPreferences(transceiver, [...red, ...all.filter((entry) => !red.includes(entry))]);
+}
+
+function setPreferences(transceiver, codecs) {
+  try {
+    transceiver.setCodecPreferences(codecs);
+  } catch {
+    // The browser's own order is as good as none: the codec is a wish.
+  }
+}
+
+/**
+ * Lets the encoder fall silent between words (Opus DTX), which the sender reads from the answer.
+ * @param {string} sdp an answer
+ * @param {Set<string>} mids m-lines to change
+ */
+export function withOpusDtx(sdp, mids) {
+  return sdp
+    .split(/(?=^m=)/m)
+    .map((section) => {
+      const mid = /^a=mid:(\S+)/m.exec(section)?.[1];
+      const opus = /^a=rtpmap:(\d+) opus\//im.exec(section)?.[1];
+      if (!opus || !mids.has(mid) || /usedtx=1/.test(section)) return section;
+      const format = new RegExp(`^a=fmtp:${opus} .*$`, 'm');
+      if (format.test(section)) return section.replace(format, (line) => `${line};usedtx=1`);
+      return section.replace(/^(a=rtpmap:\d+ opus\/.*)$/im, (line) => `${line}\r\na=fmtp:${opus} usedtx=1`);
+    })
+    .join('');
+}
+
+/** Constraints of the capture shortcuts. */
+export function cameraConstraints({ deviceId, height = 720 } = {}) {
+  const size = { width: { ideal: Math.round((height * 16) / 9) }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
+  return { video: { ...size, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) } };
+}
+
+export function microphoneConstraints({ deviceId } = {}) {
+  const cleaning = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+  return { audio: { ...cleaning, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) } };
+}

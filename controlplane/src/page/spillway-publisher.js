@@ -1,0 +1,245 @@
+/**
+ * The publish peer connection: offers what the participant sends, one offer at a time, and rebuilds
+ * itself with the same tracks when the media server was replaced.
+ */
+import { sendCandidates } from './spillway-subscriber.js';
+import { layersOf, withOpusDtx } from './spillway-encodings.js';
+import { LocalTrack } from './spillway-local-track.js';
+
+/** Between two attempts of an offer that the server may serve later. */
+const RETRY_MS = 1_000;
+
+export class Publisher {
+  #pc = null;
+  #iceServers = [];
+  /** @type {Set<LocalTrack>} */
+  #locals = new Set();
+  /** Silent transceivers of unpublished tracks; their m-lines are used again. */
+  #idle = [];
+  #dirty = false;
+  #restartIce = false;
+  #negotiating = false;
+  #open = false;
+  #retryTimer = 0;
+  #owner;
+
+  /**
+   * @param {object} owner
+   * @param {(type: string, fields: object) => Promise<object>} owner.request
+   * @param {(error: Error | null) => void} owner.failed the peer connection failed
+   * @param {(error: Error) => void} owner.error something to tell the application
+   * @param {(track: LocalTrack) => void} owner.ended a captured device went away
+   */
+  constructor(owner) {
+    this.#owner = owner;
+  }
+
+  get tracks() {
+    return [...this.#locals];
+  }
+
+  get connectionState() {
+    return this.#pc?.connectionState ?? 'new';
+  }
+
+  getStats() {
+    return this.#pc?.getStats();
+  }
+
+  setIceServers(servers) {
+    this.#iceServers = servers;
+  }
+
+  /** Offers may be sent from now on; those that waited are. */
+  open() {
+    this.#open = true;
+    for (const local of this.#locals) this.#tellMuted(local);
+    if (this.#dirty) this.#negotiate();
+  }
+
+  /** No offers until `open`: the socket is down or the media server is. */
+  hold() {
+    this.#open = false;
+  }
+
+  /**
+   * @param {object} description of the LocalTrack, see there
+   * @returns {Promise<LocalTrack>} resolves when the server gave it an id
+   */
+  publish(description) {
+    const local = new LocalTrack(description, {
+      unpublish: () => this.#remove(local),
+      muteChanged: () => this.#tellMuted(local),
+      ended: () => this.#owner.ended(local),
+    });
+    this.#locals.add(local);
+    this.#attach(local);
+    this.#changed();
+    return local.published;
+  }
+
+  /** New ICE credentials over the same peer connection. */
+  restartIce() {
+    this.#restartIce = true;
+    this.#changed();
+  }
+
+  /** Forgets the peer connection; the tracks stay and are offered by `rebuild`. */
+  discard() {
+    this.#pc?.close();
+    this.#pc = null;
+    this.#idle = [];
+    this.#restartIce = false;
+    clearTimeout(this.#retryTimer);
+  }
+
+  /**
+   * A new peer connection with all tracks.
+   * @param {{forgetIds?: boolean}} [options] forgetIds: the participant is new, so its tracks are
+   */
+  rebuild({ forgetIds = false } = {}) {
+    this.discard();
+    for (const local of this.#locals) {
+      if (forgetIds) local.forgetId();
+      this.#attach(local);
+    }
+    this.#dirty = this.#locals.size > 0;
+    if (this.#open && this.#dirty) this.#negotiate();
+  }
+
+  close() {
+    this.#open = false;
+    for (const local of this.#locals) local.finish();
+    this.#locals.clear();
+    this.discard();
+  }
+
+  #changed() {
+    this.#dirty = true;
+    // Tracks published in one turn of the event loop share one offer.
+    queueMicrotask(() => this.#open && this.#negotiate());
+  }
+
+  #connect() {
+    const pc = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: 'max-bundle' });
+    sendCandidates(pc, 'publish', this.#owner.request);
+    pc.onconnectionstatechange = () => {
+      if (pc === this.#pc && pc.connectionState === 'failed') this.#owner.failed(null);
+    };
+    return pc;
+  }
+
+  #attach(local) {
+    const pc = (this.#pc ??= this.#connect());
+    const reused = this.#idle.findIndex((idle) => idle.shape === local.shape);
+    if (reused >= 0) {
+      const [{ transceiver }] = this.#idle.splice(reused, 1);
+      transceiver.direction = 'sendonly';
+      local.attach(transceiver);
+      transceiver.sender.replaceTrack(local.sending).catch(this.#owner.error);
+      return;
+    }
+    const options = { direction: 'sendonly', sendEncodings: local.encodings };
+    local.attach(pc.addTransceiver(local.sending ?? local.kind, options));
+  }
+
+  #remove(local) {
+    if (!this.#locals.delete(local)) return;
+    const { transceiver, shape } = local;
+    local.finish();
+    this.#release(transceiver, shape);
+    this.#changed();
+  }
+
+  #release(transceiver, shape) {
+    if (!transceiver || !this.#pc?.getTransceivers().includes(transceiver)) return;
+    if (transceiver.mid === null) return transceiver.stop();
+    transceiver.direction = 'inactive';
+    transceiver.sender.replaceTrack(null).catch(() => {});
+    this.#idle.push({ transceiver, shape });
+  }
+
+  async #negotiate() {
+    if (this.#negotiating) return;
+    this.#negotiating = true;
+    try {
+      while (this.#dirty && this.#open && this.#pc) await this.#offer(this.#pc);
+    } finally {
+      this.#negotiating = false;
+    }
+  }
+
+  async #offer(pc) {
+    this.#dirty = false;
+    const iceRestart = this.#restartIce;
+    this.#restartIce = false;
+    try {
+      await pc.setLocalDescription(await pc.createOffer({ iceRestart }));
+      if (pc !== this.#pc) return;
+      const offered = [...this.#locals].filter((local) => local.transceiver?.mid != null);
+      const tracks = offered.map(describe);
+      const replied = this.#owner.request('offer', { sdp: pc.localDescription.sdp, tracks });
+      pc.releaseCandidates();
+      const answer = await replied;
+      if (pc !== this.#pc) return;
+      const silent = offered.filter((local) => local.dtx).map((local) => local.transceiver.mid);
+      await pc.setRemoteDescription({ type: 'answer', sdp: withOpusDtx(answer.sdp, new Set(silent)) });
+      if (pc === this.#pc) this.#confirm(answer.tracks, tracks);
+    } catch (error) {
+      if (pc === this.#pc) await this.#offerFailed(pc, error, iceRestart);
+    }
+  }
+
+  #confirm(answered, offered) {
+    const idByMid = new Map(answered.map(({ mid, track }) => [mid, track]));
+    const mutedByMid = new Map(offered.map(({ mid, muted }) => [mid, muted]));
+    for (const local of this.#locals) {
+      const mid = local.transceiver?.mid;
+      if (idByMid.has(mid)) local.confirm(idByMid.get(mid), Boolean(mutedByMid.get(mid)));
+      this.#tellMuted(local);
+    }
+  }
+
+  async #offerFailed(pc, error, iceRestart) {
+    if (error.retry) {
+      this.#dirty = true;
+      this.#restartIce ||= iceRestart;
+      // After a broken socket `open` tries again; here the server said "later".
+      if (error.code === 'disconnected') return this.hold();
+      await new Promise((resolve) => (this.#retryTimer = setTimeout(resolve, RETRY_MS)));
+      return;
+    }
+    if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
+    const refused = [...this.#locals].filter((local) => !local.id);
+    for (const local of refused) {
+      this.#locals.delete(local);
+      this.#release(local.transceiver, local.shape);
+      local.finish(error);
+    }
+    if (refused.length === 0) this.#owner.failed(error);
+  }
+
+  async #tellMuted(local) {
+    if (!local.id || !this.#open || local.muted === local.mutedAtServer) return;
+    const { muted } = local;
+    local.mutedAtServer = muted;
+    try {
+      await this.#owner.request('mute', { track: local.id, muted });
+    } catch (error) {
+      local.mutedAtServer = !muted;
+      if (!error.retry) this.#owner.error(error);
+    }
+  }
+}
+
+function describe(local) {
+  const layers = layersOf(local.encodings, local.height);
+  return {
+    mid: local.transceiver.mid,
+    kind: local.kind,
+    source: local.source,
+    ...(local.id ? { track: local.id } : {}),
+    ...(local.muted ? { muted: true } : {}),
+    ...(layers ? { layers } : {}),
+  };
+}

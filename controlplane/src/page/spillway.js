@@ -1,0 +1,434 @@
+/**
+ * Spillway's browser client: one class, `Room`, that speaks docs/protocol.md.
+ *
+ *   import { Room } from '/spillway.js';
+ *
+ *   const room = new Room();
+ *   room.on('tracksubscribed', ({ track, mediaStreamTrack }) => show(track, mediaStreamTrack));
+ *   await room.join(token);
+ *   await room.publish('camera');
+ *   await room.publish('microphone');
+ *
+ * The guide is docs/client.md. Units are in the names or beside them.
+ *
+ * | event | detail |
+ * |---|---|
+ * | `statechange` | `{state, previous, error?}`: see `Room.state` |
+ * | `participantjoined` | `{participant}` |
+ * | `participantleft` | `{participant, reason}`: `left`, `timeout`, `replaced`, `removed` |
+ * | `trackpublished`, `trackunpublished` | `{participant, track}` |
+ * | `trackmuted` | `{participant, track, muted}` |
+ * | `tracksubscribed`, `trackunsubscribed` | `{participant, track, mediaStreamTrack}` |
+ * | `speakers` | `{speakers: [{participant, level}]}`: ids, loudest first, level 0 to 1, self included |
+ * | `layer` | `{track, rid, active}`: what the server sends of a RemoteTrack now |
+ * | `message` | `{participant, identity, topic, payload}`: `participant` is an id |
+ * | `localtrackended` | `{track}`: a LocalTrack whose device went away or whose screen share was stopped |
+ * | `error` | `{error}`: a SpillwayError nobody waits for |
+ *
+ * RemoteParticipant and RemoteTrack are described in spillway-roster.js, TrackStats in spillway-stats.js.
+ */
+import { Connection } from './spillway-connection.js';
+import { Publisher } from './spillway-publisher.js';
+import { Roster } from './spillway-roster.js';
+import { SpillwayError } from './spillway-socket.js';
+import { StatsReader } from './spillway-stats.js';
+import { Subscriber } from './spillway-subscriber.js';
+import { VIDEO_CODECS, cameraConstraints, microphoneConstraints } from './spillway-encodings.js';
+
+export { SpillwayError } from './spillway-socket.js';
+export { LocalTrack } from './spillway-local-track.js';
+
+/** How long a subscribe connection may stay failed after a resume, before the room is joined anew. */
+const REPAIR_WITHIN_MS = 5_000;
+/** How long `leave` waits for the server's word. */
+const LEAVE_WITHIN_MS = 1_000;
+
+/** @typedef {'idle'|'connecting'|'connected'|'reconnecting'|'media-lost'|'closed'} RoomState */
+
+export class Room extends EventTarget {
+  /**
+   * `idle` before `join`; `connecting`; `connected`; `reconnecting` while the signaling socket is broken (media flows
+   * on); `media-lost` while the media server is away; `closed` after `leave` or a refusal.
+   * @type {RoomState}
+   */
+  state = 'idle';
+  /** Name of the room, from the server. */
+  name = '';
+  /** Own participant id, `PA_...`. */
+  participant = '';
+  identity = '';
+  /** From the server: `{message_bytes, messages_per_second, tracks}`. */
+  limits = null;
+
+  #options;
+  #token = '';
+  #refreshToken = null;
+  #connection = null;
+  #roster = new Roster((name, detail) => this.#emit(name, detail));
+  #publisher;
+  #subscriber;
+  #stats = new StatsReader();
+  #wishes = new Map();
+  #resume = null;
+  #mediaLost = false;
+  #repairTimer = 0;
+
+  /**
+   * @param {object} [options]
+   * @param {string} [options.url] signaling address, `wss://host/v1/signal`; default: the page's own host
+   * @param {boolean} [options.autoSubscribe] receive every track as it appears; default true
+   */
+  constructor({ url, autoSubscribe = true } = {}) {
+    super();
+    this.#options = { url: url ?? defaultUrl(), autoSubscribe };
+    const request = (type, fields) => this.#request(type, fields);
+    const error = (cause) => this.#emit('error', { error: cause });
+    this.#publisher = new Publisher({
+      request,
+      error,
+      failed: (cause) => this.#publishFailed(cause),
+      ended: (track) => this.#localEnded(track),
+    });
+    this.#subscriber = new Subscriber({
+      request,
+      changed: () => this.#matchMedia(),
+      failed: (cause) => this.#subscribeFailed(cause),
+    });
+    this.on('trackunpublished', ({ track }) => this.#stats.forget(track.track));
+  }
+
+  /** The others. @returns {Map<string, import('./spillway-roster.js').RemoteParticipant>} by participant id */
+  get participants() {
+    return this.#roster.participants;
+  }
+
+  /** @returns {import('./spillway-local-track.js').LocalTrack[]} what this participant publishes */
+  get localTracks() {
+    return this.#publisher.tracks;
+  }
+
+  /**
+   * Listens to one event and is handed its detail.
+   * @returns {() => void} stops listening
+   */
+  on(name, listener) {
+    const wrapped = (event) => listener(event.detail);
+    this.addEventListener(name, wrapped);
+    return () => this.removeEventListener(name, wrapped);
+  }
+
+  /**
+   * Joins the token's room. Resolves once the server has said who is there.
+   * @param {string | (() => string | Promise<string>)} token a function is asked again when the token was refused on
+   *   the way back, for instance because it expired
+   * @returns {Promise<Room>} rejects with a SpillwayError
+   */
+  async join(token) {
+    if (this.#connection) throw new SpillwayError('already_joined', `this room object is ${this.state}`);
+    this.#refreshToken = typeof token === 'function' ? token : null;
+    this.#token = this.#refreshToken ? '' : token;
+    this.#connection = new Connection(this.#options.url, {
+      hello: (last) => this.#hello(last),
+      canRefresh: () => this.#refreshToken !== null,
+      joined: (message) => this.#joined(message),
+      message: (message) => this.#receive(message),
+      lost: (error) => this.#lost(error),
+      over: (error) => this.#close(error),
+    });
+    this.#setState('connecting');
+    try {
+      await this.#connection.open();
+    } catch (error) {
+      this.#close(error);
+      throw error;
+    }
+    return this;
+  }
+
+  /**
+   * Publishes a track.
+   * @param {MediaStreamTrack | 'camera' | 'microphone' | 'screen'} what a word captures the device, with the browser's
+   *   question to the user; the room then owns the device and closes it
+   * @param {object} [options]
+   * @param {'camera'|'microphone'|'screen'|'screen_audio'|'other'} [options.source] of a given track; default by kind
+   * @param {string} [options.deviceId] of the captured device
+   * @param {number} [options.height] pixels to ask the camera for; default 720
+   * @param {'vp8'|'vp9'|'h264'|'av1'} [options.codec] preferred; default vp8
+   * @param {boolean} [options.simulcast] default: with vp8 and h264, when the capture is large enough
+   * @param {number} [options.maxBitrate] bit/s of the largest layer
+   * @param {boolean} [options.audio] also the screen's sound, as a track of its own; default false
+   * @param {boolean} [options.dtx] let the microphone fall silent between words; default true
+   * @param {boolean} [options.red] send each audio packet twice (all receivers must know RED); default false
+   * @param {boolean} [options.muted] publish silent; default false
+   * @param {() => Promise<MediaStreamTrack>} [options.recapture] for a given camera track: stop it on mute, and open it
+   *   again so
+   * @returns {Promise<import('./spillway-local-track.js').LocalTrack>} rejects with a SpillwayError, or with the
+   *   browser's DOMException when the device is refused
+   */
+  async publish(what, options = {}) {
+    if (options.codec && !VIDEO_CODECS.includes(options.codec)) {
+      throw new SpillwayError('bad_option', `codec ${options.codec} is none of ${VIDEO_CODECS.join(', ')}`);
+    }
+    if (!this.#connection || this.state === 'closed') throw new SpillwayError('not_joined', 'join before publishing');
+    if (typeof what !== 'string') return this.#publishTrack(what, options);
+    if (what === 'screen') return this.#publishScreen(options);
+    const recapture = () => capture(what, options);
+    const mediaStreamTrack = await recapture();
+    return this.#publisher.publish({ mediaStreamTrack, source: what, options, recapture, owned: true });
+  }
+
+  /**
+   * Subscribes to a track, or changes the wish about one.
+   * @param {string} trackId `TR_...`
+   * @param {object} [wish]
+   * @param {boolean} [wish.paused] keep the subscription, stop the media
+   * @param {number} [wish.maxHeight] pixels, 0: no limit
+   * @param {number} [wish.priority] 0 to 255, higher gets bandwidth first
+   */
+  async subscribe(trackId, { paused = false, maxHeight = 0, priority = 0 } = {}) {
+    const wish = { track: trackId, paused, max_height: Math.round(maxHeight), priority };
+    this.#wishes.set(trackId, wish);
+    await this.#unlessBroken(this.#request('subscribe', { tracks: [wish] }));
+  }
+
+  /** Stops receiving a track. */
+  async unsubscribe(trackId) {
+    this.#wishes.set(trackId, null);
+    await this.#unlessBroken(this.#request('unsubscribe', { tracks: [trackId] }));
+  }
+
+  /**
+   * @param {string} topic up to 64 characters
+   * @param {any} payload JSON, up to 8 KiB
+   * @param {string[]} [to] identities; default everybody else
+   */
+  async sendMessage(topic, payload, to) {
+    await this.#request('message', { topic, payload, ...(to ? { to } : {}) });
+  }
+
+  /**
+   * Numbers about one track, own or remote.
+   * @param {string} trackId
+   * @returns {Promise<import('./spillway-stats.js').TrackStats | null>} null when nothing is known of the track
+   */
+  async getStats(trackId) {
+    const local = this.localTracks.find((track) => track.id === trackId);
+    if (local?.transceiver) return this.#stats.sent(trackId, await this.#publisher.getStats(), local.transceiver.mid);
+    const track = this.#roster.track(trackId);
+    const transceiver = this.#subscriber.transceivers.get(trackId);
+    if (!track || !transceiver) return null;
+    return this.#stats.received(trackId, await this.#subscriber.getStats(), transceiver.mid, track.rid);
+  }
+
+  /** Leaves the room, closes the devices it captured. */
+  async leave() {
+    if (!this.#connection || this.state === 'closed') return;
+    const told = this.#connection.request('leave', {}).catch(() => {});
+    await Promise.race([told, new Promise((resolve) => setTimeout(resolve, LEAVE_WITHIN_MS))]);
+    this.#close(null);
+  }
+
+  // ---- signaling
+
+  async #hello(last) {
+    const refused = last?.code.startsWith('token_');
+    if (this.#refreshToken && (!this.#token || refused)) this.#token = await this.#refreshToken();
+    const resume = this.#resume ? { resume: { ...this.#resume } } : {};
+    return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
+  }
+
+  #joined(message) {
+    const { mode, participant, identity, room, epoch, offset, resume_key: key } = message;
+    const isReturn = this.participant !== '';
+    this.name = room;
+    this.identity = identity;
+    this.limits = message.limits;
+    this.participant = participant;
+    this.#roster.setSelf(participant);
+    this.#publisher.setIceServers(message.ice_servers ?? []);
+    this.#subscriber.setIceServers(message.ice_servers ?? []);
+    // "recovered": the missed events follow and move the offset on, one by one.
+    this.#resume = { participant, epoch, offset: mode === 'recovered' ? this.#resume.offset : offset, key };
+    if (mode === 'new') {
+      this.#mediaLost = false;
+      clearTimeout(this.#repairTimer);
+      this.#subscriber.discard();
+      if (isReturn) this.#publisher.rebuild({ forgetIds: true });
+    }
+    if (mode !== 'recovered') this.#roster.reset(message.participants ?? []);
+    this.#setState(this.#mediaLost ? 'media-lost' : 'connected');
+    this.#matchMedia();
+    this.#repeatWishes();
+    if (this.#mediaLost) this.#repairUnless(() => !this.#mediaLost);
+    else this.#publisher.open();
+  }
+
+  #receive(message) {
+    switch (message.type) {
+      case 'event':
+        return this.#roomEvent(message);
+      case 'offer':
+        return this.#subscriber.handleOffer(message);
+      case 'speakers':
+        return this.#emit('speakers', { speakers: message.speakers });
+      case 'layer':
+        return this.#layer(message);
+      case 'media':
+        return message.state === 'lost' ? this.#loseMedia() : this.#renewMedia();
+      case 'error':
+        return this.#emit('error', { error: new SpillwayError(message.code, message.message, message.retry) });
+      default:
+        // Types of a later protocol, and `closing`, which the socket has read.
+        return undefined;
+    }
+  }
+
+  #roomEvent({ offset, event }) {
+    const expected = this.#resume.offset + 1;
+    if (offset < expected) return;
+    if (offset > expected) return this.#connection.restart(`event ${offset} came where ${expected} was due`);
+    this.#resume.offset = offset;
+    if (this.#roster.apply(event)) return this.#matchMedia();
+    if (event.kind !== 'message' || event.participant === this.participant) return;
+    const { participant, identity, topic, payload } = event;
+    this.#emit('message', { participant, identity, topic, payload });
+  }
+
+  #layer({ track: id, rid, active }) {
+    const track = this.#roster.track(id);
+    if (!track) return;
+    track.rid = rid;
+    track.active = active;
+    this.#emit('layer', { track, rid, active });
+  }
+
+  #request(type, fields) {
+    if (this.#connection) return this.#connection.request(type, fields);
+    return Promise.reject(new SpillwayError('not_joined', `join before ${type}`));
+  }
+
+  /** Wishes survive a broken socket: they are repeated after the next `joined`. */
+  async #unlessBroken(reply) {
+    try {
+      await reply;
+    } catch (error) {
+      if (error.code !== 'disconnected' && error.code !== 'timeout') throw error;
+    }
+  }
+
+  #repeatWishes() {
+    const present = new Set(this.#roster.allTracks().map((track) => track.track));
+    for (const id of [...this.#wishes.keys()]) if (!present.has(id)) this.#wishes.delete(id);
+    const puts = [...this.#wishes.values()].filter((wish) => wish !== null);
+    const removes = [...this.#wishes.keys()].filter((id) => this.#wishes.get(id) === null);
+    if (puts.length > 0) this.#request('subscribe', { tracks: puts }).catch(() => {});
+    if (removes.length > 0) this.#request('unsubscribe', { tracks: removes }).catch(() => {});
+  }
+
+  #lost(error) {
+    this.#publisher.hold();
+    this.#setState('reconnecting', error);
+  }
+
+  // ---- media
+
+  #matchMedia() {
+    const media = new Map();
+    for (const [track, transceiver] of this.#subscriber.transceivers) media.set(track, transceiver.receiver.track);
+    this.#roster.setMedia(media);
+  }
+
+  #loseMedia() {
+    this.#mediaLost = true;
+    this.#publisher.hold();
+    this.#publisher.discard();
+    this.#subscriber.discard();
+    this.#setState('media-lost');
+  }
+
+  #renewMedia() {
+    this.#mediaLost = false;
+    clearTimeout(this.#repairTimer);
+    this.#subscriber.discard();
+    this.#publisher.rebuild();
+    this.#publisher.open();
+    this.#setState('connected');
+  }
+
+  #publishFailed(cause) {
+    if (cause) this.#emit('error', { error: cause });
+    this.#publisher.restartIce();
+    this.#repairUnless(() => this.#publisher.connectionState !== 'failed');
+  }
+
+  #subscribeFailed(cause) {
+    if (cause) this.#emit('error', { error: cause });
+    this.#connection?.restart('the receiving connection failed');
+    this.#repairUnless(() => !cause && this.#subscriber.connectionState !== 'failed');
+  }
+
+  /** The last resort: join as somebody new, with new peer connections. */
+  #repairUnless(repaired) {
+    clearTimeout(this.#repairTimer);
+    this.#repairTimer = setTimeout(() => {
+      if (repaired() || this.state === 'closed') return;
+      this.#resume = null;
+      this.#connection.restart('media could not be repaired');
+    }, REPAIR_WITHIN_MS);
+  }
+
+  async #publishTrack(mediaStreamTrack, options) {
+    const source = options.source ?? (mediaStreamTrack.kind === 'audio' ? 'microphone' : 'camera');
+    const recapture = options.recapture ?? null;
+    return this.#publisher.publish({ mediaStreamTrack, source, options, recapture, owned: recapture !== null });
+  }
+
+  async #publishScreen(options) {
+    const stream = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: Boolean(options.audio) });
+    const publish = (mediaStreamTrack, source) =>
+      this.#publisher.publish({ mediaStreamTrack, source, options, recapture: null, owned: true });
+    const [video] = stream.getVideoTracks();
+    const [sound] = stream.getAudioTracks();
+    if (sound) publish(sound, 'screen_audio').catch((error) => this.#emit('error', { error }));
+    return publish(video, 'screen');
+  }
+
+  #localEnded(track) {
+    this.#emit('localtrackended', { track });
+    if (track.source === 'screen' || track.source === 'screen_audio') track.unpublish();
+  }
+
+  // ---- state
+
+  #close(error) {
+    if (this.state === 'closed') return;
+    clearTimeout(this.#repairTimer);
+    this.#connection?.close();
+    this.#publisher.close();
+    this.#subscriber.discard();
+    this.#roster.reset([]);
+    this.#setState('closed', error);
+  }
+
+  #setState(state, error = null) {
+    const previous = this.state;
+    if (previous === state) return;
+    this.state = state;
+    this.#emit('statechange', { state, previous, ...(error ? { error } : {}) });
+  }
+
+  #emit(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+async function capture(what, options) {
+  const constraints = what === 'camera' ? cameraConstraints(options) : microphoneConstraints(options);
+  const stream = await navigator.mediaDevices.getUserMedia(constraints);
+  return stream.getTracks()[0];
+}
+
+function defaultUrl() {
+  const { protocol, host } = globalThis.location ?? { protocol: 'http:', host: 'localhost' };
+  return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/signal`;
+}

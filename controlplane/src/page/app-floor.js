@@ -109,7 +109,7 @@ export class Floor {
     const tile = this.#tiles.get(participant.participant);
     const tracks = [...participant.tracks.values()];
     const microphone = tracks.find((track) => track.source === 'microphone');
-    const camera = tracks.find((track) => isPersonal(track));
+    const camera = tracks.find((track) => track.kind === 'video' && isPersonal(track));
     tile?.setMuted(!microphone || microphone.muted);
     tile?.setPictureShown(Boolean(camera?.mediaStreamTrack && !camera.muted));
   }

@@ -12,10 +12,10 @@ const HEIGHT_STEPS_PX = [180, 360, 720];
  * The arrangement with the largest tiles.
  * @param {number} count tiles
  * @param {{width: number, height: number}} space pixels
+ * @param {number} [ratio] of a tile, width to height; default by the form of the space
  * @returns {{columns: number, width: number, height: number}} of one tile, pixels
  */
-export function arrange(count, { width, height }) {
-  const ratio = width < height * 0.85 ? SQUARE : LANDSCAPE;
+export function arrange(count, { width, height }, ratio = width < height * 0.85 ? SQUARE : LANDSCAPE) {
   let best = { columns: 1, width: 0, height: 0 };
   for (let columns = 1; columns <= Math.max(1, count); columns++) {
     const rows = Math.ceil(count / columns);
@@ -81,8 +81,9 @@ export class Grid {
     this.#stage.parentElement.classList.toggle('has-stage', screens > 0);
     const { clientWidth, clientHeight } = this.#tiles;
     if (clientWidth === 0) return;
-    const { columns, width, height } = arrange(this.#tiles.childElementCount, { width: clientWidth, height: clientHeight });
-    this.#tiles.style.setProperty('--columns', columns);
+    const space = { width: clientWidth, height: clientHeight };
+    const ratio = screens > 0 ? LANDSCAPE : undefined;
+    const { width, height } = arrange(this.#tiles.childElementCount, space, ratio);
     this.#tiles.style.setProperty('--tile-width', `${width}px`);
     this.#tiles.style.setProperty('--tile-height', `${height}px`);
     this.#resized();

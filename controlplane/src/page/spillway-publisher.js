@@ -8,6 +8,8 @@ import { LocalTrack } from './spillway-local-track.js';
 
 /** Between two attempts of an offer that the server may serve later. */
 const RETRY_MS = 1_000;
+/** After so many refusals in a row "later" is taken for "never". */
+const MAX_RETRIES = 20;
 
 export class Publisher {
   #pc = null;
@@ -18,9 +20,10 @@ export class Publisher {
   #idle = [];
   #dirty = false;
   #restartIce = false;
-  #negotiating = false;
+  /** The peer connection whose offers are being sent; at most one loop runs for each. */
+  #negotiating = null;
+  #retries = 0;
   #open = false;
-  #retryTimer = 0;
   #owner;
 
   /**
@@ -90,7 +93,7 @@ export class Publisher {
     this.#pc = null;
     this.#idle = [];
     this.#restartIce = false;
-    clearTimeout(this.#retryTimer);
+    this.#retries = 0;
   }
 
   /**
@@ -160,13 +163,11 @@ export class Publisher {
   }
 
   async #negotiate() {
-    if (this.#negotiating) return;
-    this.#negotiating = true;
-    try {
-      while (this.#dirty && this.#open && this.#pc) await this.#offer(this.#pc);
-    } finally {
-      this.#negotiating = false;
-    }
+    const pc = this.#pc;
+    if (!pc || this.#negotiating === pc) return;
+    this.#negotiating = pc;
+    while (this.#dirty && this.#open && pc === this.#pc) await this.#offer(pc);
+    if (this.#negotiating === pc) this.#negotiating = null;
   }
 
   async #offer(pc) {
@@ -184,6 +185,7 @@ export class Publisher {
       if (pc !== this.#pc) return;
       const silent = offered.filter((local) => local.dtx).map((local) => local.transceiver.mid);
       await pc.setRemoteDescription({ type: 'answer', sdp: withOpusDtx(answer.sdp, new Set(silent)) });
+      this.#retries = 0;
       if (pc === this.#pc) this.#confirm(answer.tracks, tracks);
     } catch (error) {
       if (pc === this.#pc) await this.#offerFailed(pc, error, iceRestart);
@@ -201,12 +203,13 @@ export class Publisher {
   }
 
   async #offerFailed(pc, error, iceRestart) {
-    if (error.retry) {
+    if (error.retry && this.#retries < MAX_RETRIES) {
       this.#dirty = true;
       this.#restartIce ||= iceRestart;
       // After a broken socket `open` tries again; here the server said "later".
       if (error.code === 'disconnected') return this.hold();
-      await new Promise((resolve) => (this.#retryTimer = setTimeout(resolve, RETRY_MS)));
+      this.#retries++;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       return;
     }
     if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});

@@ -57,6 +57,7 @@ export class Subscriber {
   /** Forgets the peer connection and all that plays on it. The next offer makes a new one. */
   discard() {
     this.#generation++;
+    this.#queue = Promise.resolve();
     this.#answered = null;
     this.#pc?.close();
     this.#pc = null;

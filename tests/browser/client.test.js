@@ -1,0 +1,301 @@
+/** spillway.js against a server played by the test: what it sends, and what it does when things break. */
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, test } from 'node:test';
+import { FakePeer, FakeSocket, loadPage, sockets } from './rig/client.js';
+import { sleep, until } from './rig/wait.js';
+
+let page, Room;
+let told, room, socket;
+
+before(async () => {
+  globalThis.WebSocket = FakeSocket;
+  globalThis.RTCPeerConnection = FakePeer;
+  globalThis.RTCRtpReceiver = {};
+  page = await loadPage();
+  ({ Room } = await page.load('spillway.js'));
+});
+
+after(() => page.unload());
+
+const CAMERA = { track: 'TR_camera', kind: 'video', source: 'camera', muted: false, layers: [] };
+const BOB = { participant: 'PA_bob', identity: 'bob', name: 'Bob', tracks: [CAMERA] };
+const EVENTS = ['statechange', 'participantjoined', 'participantleft', 'trackpublished', 'trackunpublished', 'trackmuted', 'tracksubscribed', 'trackunsubscribed', 'message', 'layer', 'error'];
+
+function joined(fields = {}) {
+  return {
+    type: 'joined', mode: 'new', room: 'r', participant: 'PA_me', identity: 'me', epoch: 'e1', offset: 7, resume_key: 'k1',
+    participants: [BOB], ice_servers: [], limits: {}, ...fields,
+  };
+}
+
+beforeEach(async () => {
+  await room?.leave().catch(() => {});
+  sockets.length = 0;
+  FakePeer.all.length = 0;
+  room = new Room({ url: 'ws://test/v1/signal' });
+  told = [];
+  for (const name of EVENTS) room.on(name, (detail) => told.push(`${name} ${detail.state ?? detail.track?.track ?? detail.participant?.participant ?? detail.payload ?? detail.error?.message}`));
+  const done = room.join('token-1');
+  socket = await until(() => sockets[0], 'a socket', 1_000);
+  const { id, ...fields } = await socket.heard('join');
+  assert.deepEqual(fields, { type: 'join', token: 'token-1', auto_subscribe: true });
+  socket.say(joined({ id }));
+  await done;
+});
+
+after(() => room.leave());
+
+/** The server's end of the socket the client comes back with. */
+async function comesBack(count = 2) {
+  socket = await until(() => sockets[count - 1], 'a new socket', 6_000);
+  return socket.heard('join');
+}
+
+const event = (offset, fields) => socket.say({ type: 'event', offset, event: fields });
+const left = { kind: 'participant_left', participant: 'PA_bob', identity: 'bob', reason: 'left' };
+const video = () => Object.assign(new EventTarget(), { kind: 'video', enabled: true, getSettings: () => ({ width: 1280, height: 720 }), stop() {} });
+
+async function publishCamera() {
+  const done = room.publish(video(), { source: 'camera' });
+  const offer = await socket.heard('offer');
+  socket.say({ type: 'answer', id: offer.id, sdp: 'v=0\r\n', tracks: [{ mid: '0', track: 'TR_mine' }] });
+  return { offer, local: await done };
+}
+
+test('joining tells who is there and what they publish', () => {
+  assert.deepEqual(told, ['statechange connecting', 'participantjoined PA_bob', 'trackpublished TR_camera', 'statechange connected']);
+  assert.equal(room.participants.get('PA_bob').name, 'Bob');
+  assert.equal(room.name, 'r');
+});
+
+test('an offer names its m-lines and layers, and the answer gives the id', async () => {
+  const { offer, local } = await publishCamera();
+  assert.deepEqual(offer.tracks, [{
+    mid: '0', kind: 'video', source: 'camera',
+    layers: [{ rid: 'q', height: 180 }, { rid: 'h', height: 360 }, { rid: 'f', height: 720 }],
+  }]);
+  assert.equal(local.id, 'TR_mine');
+  await local.mute();
+  const mute = await socket.heard('mute');
+  assert.deepEqual({ track: mute.track, muted: mute.muted }, { track: 'TR_mine', muted: true });
+});
+
+test('offers of the server are answered one at a time, and mids become tracks', async () => {
+  socket.say({ type: 'offer', revision: 1, sdp: 'o1', tracks: [{ mid: '0', track: 'TR_camera' }] });
+  socket.say({ type: 'offer', revision: 2, sdp: 'o2', tracks: [] });
+  const first = await socket.heard('answer');
+  assert.deepEqual([first.revision, first.sdp], [1, 'answer to o1']);
+  assert.equal(socket.sent.filter((message) => message.type === 'answer').length, 0, 'the second waits for the first');
+  assert.ok(room.participants.get('PA_bob').tracks.get('TR_camera').mediaStreamTrack);
+  socket.say({ type: 'ok', id: first.id });
+  const second = await socket.heard('answer');
+  assert.equal(second.revision, 2);
+  assert.deepEqual(told.slice(-2), ['tracksubscribed TR_camera', 'trackunsubscribed TR_camera']);
+});
+
+test('recovered: missed events are applied in order, peer connections untouched', async () => {
+  const { local } = await publishCamera();
+  event(8, { kind: 'message', participant: 'PA_bob', identity: 'bob', topic: 't', payload: 'eight' });
+  socket.breakDown();
+  assert.equal(room.state, 'reconnecting');
+  const { id, resume } = await comesBack();
+  assert.deepEqual(resume, { participant: 'PA_me', epoch: 'e1', offset: 8, key: 'k1' });
+  socket.say(joined({ id, mode: 'recovered', offset: 10, resume_key: 'k2', participants: undefined }));
+  event(8, { kind: 'message', participant: 'PA_bob', identity: 'bob', topic: 't', payload: 'eight again' });
+  event(9, { kind: 'private' });
+  event(10, left);
+  await until(() => room.participants.size === 0, 'Bob to be gone', 1_000);
+  assert.equal(room.state, 'connected');
+  assert.ok(!told.includes('message eight again'), 'an event known already is not told twice');
+  assert.equal(FakePeer.all.length, 1);
+  assert.equal(local.id, 'TR_mine');
+
+  socket.breakDown();
+  assert.deepEqual((await comesBack(3)).resume, { participant: 'PA_me', epoch: 'e1', offset: 10, key: 'k2' });
+});
+
+test('resync: the snapshot is the whole truth, told as differences', async () => {
+  await publishCamera();
+  socket.breakDown();
+  const { id } = await comesBack();
+  told.length = 0;
+  const eve = { participant: 'PA_eve', identity: 'eve', name: 'Eve', tracks: [] };
+  socket.say(joined({ id, mode: 'resync', epoch: 'e2', offset: 3, participants: [{ ...BOB, tracks: [{ ...CAMERA, muted: true }] }, eve] }));
+  await until(() => room.state === 'connected', 'the room to be back', 1_000);
+  assert.deepEqual(told, ['trackmuted TR_camera', 'participantjoined PA_eve', 'statechange connected']);
+  assert.equal(FakePeer.all.length, 1);
+  event(4, left);
+  assert.equal(room.participants.size, 1);
+});
+
+test('new after a break: new peer connections, tracks are published as new ones', async () => {
+  await publishCamera();
+  socket.breakDown();
+  const { id } = await comesBack();
+  socket.say(joined({ id, mode: 'new', participant: 'PA_me2', participants: [] }));
+  const offer = await socket.heard('offer');
+  assert.equal(offer.tracks[0].track, undefined);
+  assert.equal(FakePeer.all.length, 2);
+  assert.equal(FakePeer.all[0].connectionState, 'closed');
+  assert.equal(room.participant, 'PA_me2');
+});
+
+test('a gap in the offsets is repaired by coming back, never passed over', async () => {
+  event(9, left);
+  assert.equal(room.participants.size, 1, 'an event out of order is not applied');
+  assert.equal((await comesBack()).resume.offset, 7);
+});
+
+test('media lost and ready: both peer connections are new, tracks keep their ids', async () => {
+  await publishCamera();
+  socket.say({ type: 'offer', revision: 5, sdp: 'o5', tracks: [{ mid: '0', track: 'TR_camera' }] });
+  socket.say({ type: 'ok', id: (await socket.heard('answer')).id });
+  socket.say({ type: 'media', state: 'lost' });
+  assert.equal(room.state, 'media-lost');
+  assert.ok(FakePeer.all.every((peer) => peer.connectionState === 'closed'));
+  assert.equal(room.participants.get('PA_bob').tracks.get('TR_camera').mediaStreamTrack, null);
+  await sleep(50);
+  assert.ok(!socket.sent.some((message) => message.type === 'offer'), 'no offer while media is lost');
+
+  socket.say({ type: 'media', state: 'ready' });
+  const offer = await socket.heard('offer');
+  assert.equal(offer.tracks[0].track, 'TR_mine');
+  assert.equal(room.state, 'connected');
+  socket.say({ type: 'offer', revision: 1, sdp: 'o1', tracks: [{ mid: '0', track: 'TR_camera' }] });
+  assert.equal((await socket.heard('answer')).revision, 1);
+  assert.equal(FakePeer.all.length, 4);
+});
+
+test('a failed publish connection restarts ICE', async () => {
+  await publishCamera();
+  const [peer] = FakePeer.all;
+  peer.connectionState = 'failed';
+  peer.onconnectionstatechange();
+  await socket.heard('offer');
+  assert.equal(peer.offers[peer.offers.length - 1].iceRestart, true);
+});
+
+test('a failed subscribe connection is repaired by coming back, and in the end by joining anew', async () => {
+  socket.say({ type: 'offer', revision: 1, sdp: 'o1', tracks: [] });
+  socket.say({ type: 'ok', id: (await socket.heard('answer')).id });
+  const [peer] = FakePeer.all;
+  peer.connectionState = 'failed';
+  peer.onconnectionstatechange();
+  const { id, resume } = await comesBack();
+  assert.equal(resume.participant, 'PA_me');
+  socket.say(joined({ id, mode: 'recovered', participants: undefined }));
+  const again = await until(() => sockets[2], 'the join anew', 7_000);
+  assert.equal((await again.heard('join')).resume, undefined);
+});
+
+test('an offer that a broken socket swallowed is sent again', async () => {
+  const done = room.publish(video(), { source: 'camera' });
+  await socket.heard('offer');
+  socket.breakDown();
+  const { id } = await comesBack();
+  socket.say(joined({ id, mode: 'recovered', participants: undefined }));
+  const offer = await socket.heard('offer');
+  socket.say({ type: 'answer', id: offer.id, sdp: 'v=0\r\n', tracks: [{ mid: '0', track: 'TR_late' }] });
+  assert.equal((await done).id, 'TR_late');
+});
+
+test('a refused offer rejects the publication and leaves the room', async () => {
+  const done = room.publish(video(), { source: 'camera' });
+  const offer = await socket.heard('offer');
+  socket.say({ type: 'error', id: offer.id, code: 'not_permitted', message: 'canPublish is missing', retry: false });
+  await assert.rejects(done, /canPublish is missing/);
+  assert.equal(room.state, 'connected');
+  assert.equal(room.localTracks.length, 0);
+});
+
+test('wishes made while the socket is away are kept and repeated', async () => {
+  socket.breakDown();
+  await room.subscribe('TR_camera', { maxHeight: 180, priority: 3 });
+  const { id } = await comesBack();
+  socket.say(joined({ id, mode: 'recovered', participants: undefined }));
+  const { tracks } = await socket.heard('subscribe');
+  assert.deepEqual(tracks, [{ track: 'TR_camera', paused: false, max_height: 180, priority: 3 }]);
+});
+
+test('replaced by another join: closed for good, with the reason', async () => {
+  let error;
+  room.on('statechange', (change) => (error = change.error));
+  socket.breakDown(4409, '');
+  assert.equal(room.state, 'closed');
+  assert.equal(error.code, 'replaced');
+  await sleep(600);
+  assert.equal(sockets.length, 1);
+});
+
+test('the server says when to come back', async () => {
+  socket.say({ type: 'closing', code: 4503, reason: 'restarting', resume: true, after_ms: 400 });
+  const since = Date.now();
+  socket.breakDown(4503, 'restarting');
+  await comesBack();
+  assert.ok(Date.now() - since >= 400, `came after ${Date.now() - since} ms`);
+});
+
+test('a refused token rejects join; a token function is asked again', async () => {
+  const refused = new Room({ url: 'ws://test/' });
+  const outcome = assert.rejects(refused.join('bad'), { code: 'token_expired' });
+  let other = await until(() => sockets[1], 'a socket', 1_000);
+  other.say({ type: 'error', id: (await other.heard('join')).id, code: 'token_expired', message: 'expired', retry: false });
+  await outcome;
+  assert.equal(refused.state, 'closed');
+
+  let asked = 0;
+  const renewed = new Room({ url: 'ws://test/' });
+  const done = renewed.join(async () => `token-${++asked}`);
+  other = await until(() => sockets[2], 'a socket', 1_000);
+  other.say({ type: 'error', id: (await other.heard('join')).id, code: 'token_expired', message: 'expired', retry: false });
+  other = await until(() => sockets[3], 'another try', 2_000);
+  const again = await other.heard('join');
+  assert.equal(again.token, 'token-2');
+  other.say(joined({ id: again.id }));
+  await done;
+  await renewed.leave();
+});
+
+test('delays between attempts grow, are bounded and jittered', async () => {
+  const { backoffMs } = await page.load('spillway-connection.js');
+  const longest = [0, 1, 2, 3, 4, 50].map((attempt) => backoffMs(attempt, () => 1));
+  const shortest = [0, 1, 2, 3, 4, 50].map((attempt) => backoffMs(attempt, () => 0));
+  assert.deepEqual(longest, [250, 500, 1000, 2000, 4000, 4000]);
+  assert.deepEqual(shortest, longest.map((ms) => ms / 2));
+});
+
+test('small captures get fewer layers, screens one', async () => {
+  const { encodingsFor, layersOf } = await page.load('spillway-encodings.js');
+  const rids = (width, height, more = {}) => encodingsFor({ kind: 'video', source: 'camera', codec: 'vp8', width, height, ...more }).map((encoding) => encoding.rid);
+  assert.deepEqual(rids(1280, 720), ['q', 'h', 'f']);
+  assert.deepEqual(rids(640, 480), ['h', 'f']);
+  assert.deepEqual(rids(320, 180), [undefined]);
+  assert.deepEqual(rids(720, 1280), ['q', 'h', 'f']);
+  assert.deepEqual(rids(1280, 720, { codec: 'vp9' }), [undefined]);
+  assert.deepEqual(rids(1280, 720, { source: 'screen' }), [undefined]);
+  const encodings = encodingsFor({ kind: 'video', source: 'camera', codec: 'vp8', width: 1280, height: 720 });
+  assert.ok(encodings.every((encoding, index) => index === 0 || encoding.maxBitrate > encodings[index - 1].maxBitrate));
+  assert.equal(layersOf([{}], 720), undefined);
+});
+
+test('DTX is asked for in the named m-lines only, and the SDP stays well-formed', async () => {
+  const { withOpusDtx } = await page.load('spillway-encodings.js');
+  const section = (mid, format) => `m=audio 9 X 111\r\na=mid:${mid}\r\na=rtpmap:111 opus/48000/2\r\n${format}`;
+  const sdp = `v=0\r\n${section('0', 'a=fmtp:111 useinbandfec=1\r\n')}${section('1', '')}${section('2', 'a=fmtp:111 useinbandfec=1\r\n')}`;
+  const changed = withOpusDtx(sdp, new Set(['0', '1']));
+  assert.equal(changed, `v=0\r\n${section('0', 'a=fmtp:111 useinbandfec=1;usedtx=1\r\n')}${section('1', 'a=fmtp:111 usedtx=1\r\n')}${section('2', 'a=fmtp:111 useinbandfec=1\r\n')}`);
+});
+
+test('tiles fill the space they are given', async () => {
+  const { arrange, wantedHeight } = await page.load('app-grid.js');
+  const space = { width: 1280, height: 620 };
+  for (const count of [1, 2, 3, 4, 7, 16, 25]) {
+    const { columns, width, height } = arrange(count, space);
+    const rows = Math.ceil(count / columns);
+    assert.ok(columns * width + (columns - 1) * 10 <= space.width && rows * height + (rows - 1) * 10 <= space.height, `${count} tiles fit`);
+  }
+  assert.equal(arrange(4, space).columns, 2);
+  const crowd = arrange(500, space);
+  assert.ok(crowd.width >= 150, 'a crowd scrolls');
+  assert.deepEqual([wantedHeight(100), wantedHeight(200), wantedHeight(300, 3), wantedHeight(900)], [180, 360, 720, 0]);
+});

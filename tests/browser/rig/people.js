@@ -1,0 +1,145 @@
+/** Participants: the product page as a person would use it, or the bare client in an empty page. */
+import { until } from './wait.js';
+
+const JOIN_WITHIN_MS = 30_000;
+export const MEDIA_WITHIN_MS = 40_000;
+
+/** Height of test cameras, in pixels: encoding many large pictures is not what is tested. */
+const TEST_HEIGHT = 360;
+
+/**
+ * Opens the page so that it joins by itself, with camera and microphone.
+ * @returns {Promise<import('puppeteer-core').Page>}
+ */
+export async function joinPage(browser, { url, room, name, height = TEST_HEIGHT }) {
+  const page = await open(browser, name);
+  await page.goto(`${url}/?${new URLSearchParams({ room, name, autojoin: 1, height })}`);
+  await until(() => page.evaluate(() => globalThis.spillway?.room?.localTracks.filter((track) => track.id).length === 2), `${name} to join and publish`, JOIN_WITHIN_MS);
+  return page;
+}
+
+/**
+ * Joins with spillway.js alone; `globalThis.room` is the room and `globalThis.events` what it told.
+ * @param {{url: string, room: string, name: string, publish?: [string, object][], autoSubscribe?: boolean}} who
+ */
+export async function joinBare(browser, { url, room, name, publish = [], autoSubscribe = true }) {
+  const page = await open(browser, name);
+  // Any document of the server will do; this one runs nothing by itself.
+  await page.goto(`${url}/spillway.js`);
+  await page.evaluate(
+    async ({ room: roomName, name: identity, publish: tracks, autoSubscribe: auto }) => {
+      const { Room } = await import('/spillway.js');
+      const query = new URLSearchParams({ room: roomName, identity, name: identity });
+      const token = async () => (await (await fetch(`/v1/demo/token?${query}`)).json()).token;
+      const self = new Room({ autoSubscribe: auto });
+      globalThis.room = self;
+      globalThis.spillway = { room: self };
+      globalThis.events = [];
+      const names = ['statechange', 'participantjoined', 'participantleft', 'trackpublished', 'trackunpublished', 'trackmuted', 'layer', 'message', 'speakers', 'error'];
+      for (const event of names) self.on(event, (detail) => globalThis.events.push({ event, detail, atMs: performance.now() }));
+      self.on('tracksubscribed', ({ track, mediaStreamTrack }) => {
+        const media = document.createElement(track.kind);
+        Object.assign(media, { autoplay: true, muted: track.kind === 'video', srcObject: new MediaStream([mediaStreamTrack]) });
+        media.dataset.track = track.track;
+        document.body.append(media);
+      });
+      self.on('trackunsubscribed', ({ track }) => document.querySelector(`[data-track="${track.track}"]`)?.remove());
+      await self.join(token);
+      await Promise.all(tracks.map(([what, options]) => self.publish(what, options)));
+    },
+    { room, name, publish, autoSubscribe },
+  );
+  return page;
+}
+
+/** What a participant receives: one entry per remote track. */
+export function received(page) {
+  return page.evaluate(async () => {
+    const { room } = globalThis.spillway;
+    const list = [];
+    for (const participant of room.participants.values()) {
+      for (const track of participant.tracks.values()) {
+        const { participant: id, name } = participant;
+        const stats = await room.getStats(track.track);
+        list.push({ participant: id, name, track: track.track, kind: track.kind, source: track.source, muted: track.muted, ...stats });
+      }
+    }
+    return list;
+  });
+}
+
+/**
+ * Waits until each of `names` is seen (frames decoded) and heard (audio energy), and both go on rising.
+ * @param {import('puppeteer-core').Page} page
+ */
+export async function seesAndHears(page, names, withinMs = MEDIA_WITHIN_MS) {
+  const first = new Map();
+  let missing = '';
+  const rising = async () => {
+    const tracks = await received(page);
+    const lacking = [];
+    for (const name of names) {
+      for (const kind of ['video', 'audio']) {
+        const track = tracks.find((candidate) => candidate.name === name && candidate.kind === kind && candidate.packets > 0);
+        const value = kind === 'video' ? track?.frames : track?.audioEnergy;
+        const key = `${kind} of ${name}`;
+        if (value > 0 && !first.has(key)) first.set(key, value);
+        const enough = kind === 'video' ? 10 : Number.EPSILON;
+        if (!(value >= first.get(key) + enough)) lacking.push(`${key} (${track ? `${track.packets} packets, ${value}` : 'no track'})`);
+      }
+    }
+    missing = lacking.join(', ');
+    return lacking.length === 0;
+  };
+  try {
+    await until(rising, 'media', withinMs);
+  } catch {
+    throw new Error(`waited ${withinMs} ms in vain for ${missing}`);
+  }
+}
+
+/**
+ * Watches all remote video from now on.
+ * @returns {Promise<() => Promise<Record<string, number>>>} ends, with the longest pause of each track between two
+ *   decoded frames, in milliseconds
+ */
+export async function watchPauses(page) {
+  await page.evaluate(() => {
+    const { room } = globalThis.spillway;
+    const seen = new Map();
+    globalThis.pauses = {};
+    globalThis.pauseTimer = setInterval(async () => {
+      for (const participant of room.participants.values()) {
+        for (const { track, kind } of participant.tracks.values()) {
+          const stats = kind === 'video' && (await room.getStats(track));
+          if (!stats) continue;
+          const now = performance.now();
+          const last = seen.get(track) ?? { frames: stats.frames, atMs: now };
+          globalThis.pauses[track] = Math.max(globalThis.pauses[track] ?? 0, now - last.atMs);
+          seen.set(track, stats.frames > last.frames ? { frames: stats.frames, atMs: now } : last);
+        }
+      }
+    }, 50);
+  });
+  return () =>
+    page.evaluate(() => {
+      clearInterval(globalThis.pauseTimer);
+      return globalThis.pauses;
+    });
+}
+
+/** The states a room went through from now on. @returns {Promise<() => Promise<string[]>>} */
+export async function watchStates(page) {
+  await page.evaluate(() => {
+    globalThis.states = [];
+    globalThis.spillway.room.on('statechange', ({ state }) => globalThis.states.push(state));
+  });
+  return () => page.evaluate(() => globalThis.states);
+}
+
+async function open(browser, name) {
+  const page = await browser.newPage();
+  page.on('pageerror', (error) => console.error(`${name}: ${error.message}`));
+  if (process.env.SPILLWAY_TEST_LOG) page.on('console', (message) => console.error(`${name}: ${message.text()}`));
+  return page;
+}

@@ -1,0 +1,25 @@
+/** Waiting with a limit and a name, so that a test that hangs says for what. */
+
+const POLL_MS = 100;
+
+export function sleep(ms, value) {
+  return new Promise((resolve) => setTimeout(resolve, ms, value));
+}
+
+/**
+ * @template T
+ * @param {() => T | Promise<T>} probe
+ * @param {string} what is waited for
+ * @param {number} withinMs
+ * @returns {Promise<T>} the first truthy value
+ */
+export async function until(probe, what, withinMs) {
+  const deadline = Date.now() + withinMs;
+  let last;
+  while (Date.now() < deadline) {
+    last = await probe();
+    if (last) return last;
+    await sleep(POLL_MS);
+  }
+  throw new Error(`waited ${withinMs} ms in vain for ${what}`);
+}

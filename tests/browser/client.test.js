@@ -101,6 +101,7 @@ test('recovered: missed events are applied in order, peer connections untouched'
   const { id, resume } = await comesBack();
   assert.deepEqual(resume, { participant: 'PA_me', epoch: 'e1', offset: 8, key: 'k1' });
   socket.say(joined({ id, mode: 'recovered', offset: 10, resume_key: 'k2', participants: undefined }));
+  await sleep(0); // in a browser, each message is a task of its own
   event(8, { kind: 'message', participant: 'PA_bob', identity: 'bob', topic: 't', payload: 'eight again' });
   event(9, { kind: 'private' });
   event(10, left);

@@ -33,7 +33,10 @@ export class JoinView {
     element('token').value = token ?? '';
     if (token) this.askForToken();
     element('join-form').addEventListener('submit', (event) => this.#submit(event));
-    element('token').addEventListener('input', () => this.#showClaims());
+    element('token').addEventListener('input', () => {
+      this.#say('');
+      this.#showClaims();
+    });
     for (const what of ['camera', 'microphone']) {
       element(`preview-${what}`).addEventListener('click', () => this.#toggle(what));
       element(`preview-${what}-select`).addEventListener('change', ({ target }) => this.#switchTo(what, target.value));
@@ -44,7 +47,7 @@ export class JoinView {
   async open(message) {
     this.#view.hidden = false;
     this.#say(message);
-    element('join-button').disabled = false;
+    this.#setBusy(false);
     const empty = ['room', 'name'].map(element).find((input) => !input.value && !input.closest('.field').hidden);
     (empty ?? element('join-button')).focus();
     await Promise.all(['camera', 'microphone'].map((what) => this.#wanted[what] && this.#start(what)));
@@ -85,16 +88,21 @@ export class JoinView {
     remember(REMEMBERED.room, element('room').value.trim());
     remember(REMEMBERED.name, element('name').value.trim());
     this.#say('');
-    element('join-button').disabled = true;
+    this.#setBusy(true);
     const wish = this.wish({ ...this.#wanted, tracks: this.#tracks });
     this.#tracks = {};
     this.#stopMeter();
     await this.#onJoin(wish);
   }
 
+  #setBusy(busy) {
+    element('join-button').disabled = busy;
+    if (busy) element('join-button').textContent = 'Joining…';
+    else this.#showClaims();
+  }
+
   #showClaims() {
     const { room, name } = readToken(element('token').value);
-    this.#say('');
     element('join-button').textContent = room ? `Join ${room}${name ? ` as ${name}` : ''}` : 'Join';
   }
 

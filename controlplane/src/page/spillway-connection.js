@@ -32,6 +32,7 @@ export class Connection {
    * @param {object} handlers
    * @param {(last: SpillwayError | null) => Promise<object>} handlers.hello fields of `join`; `last` is why the
    *   attempt before failed
+   * @param {() => boolean} handlers.canRefresh whether `hello` can get another token after a refusal
    * @param {(joined: object) => void} handlers.joined called synchronously before any later message
    * @param {(message: object) => void} handlers.message anything that is not a reply
    * @param {(error: SpillwayError) => void} handlers.lost the joined socket broke, coming back
@@ -40,7 +41,8 @@ export class Connection {
   constructor(url, handlers) {
     this.#url = url;
     this.#handlers = handlers;
-    globalThis.addEventListener?.('online', this.#online);
+    globalThis.addEventListener?.('online', this.#look);
+    globalThis.document?.addEventListener('visibilitychange', this.#look);
   }
 
   get joined() {
@@ -70,7 +72,8 @@ export class Connection {
   close() {
     this.#over = true;
     this.#joined = false;
-    globalThis.removeEventListener?.('online', this.#online);
+    globalThis.removeEventListener?.('online', this.#look);
+    globalThis.document?.removeEventListener('visibilitychange', this.#look);
     this.#wake?.();
     this.#socket?.abandon('left');
     this.#socket = null;
@@ -84,7 +87,7 @@ export class Connection {
       try {
         return await this.#attempt(last);
       } catch (error) {
-        const tokenIsOld = error.code?.startsWith('token_') && last?.code !== error.code && this.#handlers.canRefresh?.();
+        const tokenIsOld = error.code?.startsWith('token_') && last?.code !== error.code && this.#handlers.canRefresh();
         if (this.#over || (!error.retry && !tokenIsOld) || Date.now() > deadlineMs) throw error;
         last = error;
       }
@@ -129,7 +132,8 @@ export class Connection {
     this.#handlers.over(error);
   }
 
-  #online = () => {
+  /** The network or the machine may have been away: find out now, not at the next turn. */
+  #look = () => {
     this.#wake?.();
     this.#socket?.ping();
   };

@@ -232,7 +232,7 @@ export class Room extends EventTarget {
 
   async #hello(last) {
     const refused = last?.code.startsWith('token_');
-    if (this.#refreshToken && (!this.#token || refused)) this.#token = await this.#refreshToken();
+    if (this.#refreshToken && (!this.#token || refused)) this.#token = await freshToken(this.#refreshToken);
     const resume = this.#resume ? { resume: { ...this.#resume } } : {};
     return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
   }
@@ -419,6 +419,16 @@ export class Room extends EventTarget {
 
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+/** Whatever keeps a token away, other than a refusal, may pass: the next attempt asks again. */
+async function freshToken(ask) {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof SpillwayError) throw error;
+    throw new SpillwayError('unreachable', `no token: ${error.message}`, true);
   }
 }
 

@@ -1,0 +1,147 @@
+//! What the control plane can ask of a session, and what it gets.
+
+use crate::key::TrackKey;
+use crate::layer::Wish;
+use crate::limits::{
+    MAX_CANDIDATE_BYTES, MAX_OFFER_MEDIA_LINES, MAX_SDP_BYTES, MAX_SUBSCRIPTIONS_PER_SESSION,
+};
+use crate::track::TrackSpec;
+use str0m::media::MediaKind;
+
+/// A command for one session.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// The client's offer for a publish session, first or again.
+    Publish {
+        /// The offer.
+        offer: String,
+        /// All tracks from now on.
+        tracks: Vec<TrackSpec>,
+    },
+    /// Changes of a subscribe session.
+    Subscribe {
+        /// Added or changed.
+        put: Vec<(TrackKey, MediaKind, Wish)>,
+        /// Ended.
+        remove: Vec<TrackKey>,
+    },
+    /// The client's answer to our offer.
+    Answer {
+        /// Of the offer.
+        revision: u64,
+        /// The answer.
+        sdp: String,
+    },
+    /// A candidate of the client.
+    Candidate(String),
+    /// End the session.
+    Close {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// What came of a command.
+pub type CommandResult = Result<CommandReply, CommandError>;
+
+/// What a command that worked gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandReply {
+    /// Nothing to say.
+    Done,
+    /// The answer to an offer.
+    Answer(String),
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No such session.
+    #[error("no session '{0}'")]
+    UnknownSession(String),
+    /// The command is for the other kind of session.
+    #[error("a {actual} session takes no {command}")]
+    WrongRole {
+        /// What it is.
+        actual: &'static str,
+        /// What was asked.
+        command: &'static str,
+    },
+    /// The SDP cannot be used.
+    #[error("bad sdp: {0}")]
+    BadSdp(String),
+    /// The candidate cannot be used.
+    #[error("bad candidate: {0}")]
+    BadCandidate(String),
+    /// An answer to an offer that is not the outstanding one.
+    #[error("answer to offer {got}, but {outstanding} is outstanding")]
+    StaleAnswer {
+        /// The answer's.
+        got: u64,
+        /// Ours; "none" when nothing is outstanding.
+        outstanding: String,
+    },
+    /// A name that is too long or empty, a track without a kind, and the like.
+    #[error("{0}")]
+    Invalid(String),
+    /// More of something than is allowed.
+    #[error("{what}: {got} is more than the limit of {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        got: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The thread that should do it does not answer.
+    #[error("the shard of the session did not answer")]
+    Unanswered,
+}
+
+impl Command {
+    /// Checks what can be checked without the session.
+    pub fn validate(&self) -> Result<(), CommandError> {
+        let at_most = |what, got, limit| {
+            if got <= limit {
+                Ok(())
+            } else {
+                Err(CommandError::TooMany { what, got, limit })
+            }
+        };
+        match self {
+            Command::Publish { offer, .. } => {
+                at_most("sdp bytes", offer.len(), MAX_SDP_BYTES)?;
+                at_most("sdp media lines", media_lines(offer), MAX_OFFER_MEDIA_LINES)
+            }
+            Command::Subscribe { put, .. } => {
+                at_most("subscriptions", put.len(), MAX_SUBSCRIPTIONS_PER_SESSION)
+            }
+            Command::Answer { sdp, .. } => {
+                at_most("sdp bytes", sdp.len(), MAX_SDP_BYTES)?;
+                at_most(
+                    "sdp media lines",
+                    media_lines(sdp),
+                    MAX_SUBSCRIPTIONS_PER_SESSION,
+                )
+            }
+            Command::Candidate(line) => at_most("candidate bytes", line.len(), MAX_CANDIDATE_BYTES),
+            Command::Close { .. } => Ok(()),
+        }
+    }
+
+    /// What it is called in errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Publish { .. } => "offer",
+            Command::Subscribe { .. } => "subscription",
+            Command::Answer { .. } => "answer",
+            Command::Candidate(_) => "candidate",
+            Command::Close { .. } => "close",
+        }
+    }
+}
+
+fn media_lines(sdp: &str) -> usize {
+    sdp.lines().filter(|line| line.starts_with("m=")).count()
+}

@@ -1,0 +1,302 @@
+//! What an operator can tell the data plane.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use spillway_settings::{Mistakes, Setting, Values};
+
+use crate::io::udp::Steering;
+use crate::limits::MAX_SHARDS;
+
+/// Every setting: flag, TOML key and, as `SPILLWAY_...`, environment variable.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "node",
+        default: "",
+        help: "name of this node [default: the host name]",
+    },
+    Setting {
+        name: "control",
+        default: "unix:.spillway/dataplane.sock",
+        help: "where the control plane reaches it: unix:PATH or IP:PORT (gRPC)",
+    },
+    Setting {
+        name: "metrics",
+        default: "127.0.0.1:9464",
+        help: "IP:PORT that serves /metrics and /healthz over HTTP; empty for none",
+    },
+    Setting {
+        name: "udp-port",
+        default: "7882",
+        help: "media port, 0 for any free one",
+    },
+    Setting {
+        name: "shards",
+        default: "0",
+        help: "number of shards, 0 for one per core",
+    },
+    Setting {
+        name: "cores",
+        default: "",
+        help: "cores to pin the shards to, comma-separated [default: the first ones allowed]",
+    },
+    Setting {
+        name: "advertise",
+        default: "auto",
+        help: "IP addresses clients are told, comma-separated; auto takes those of the host",
+    },
+    Setting {
+        name: "steer",
+        default: "hash",
+        help: "how datagrams find their shard: hash (of the four-tuple) or cpu (that received them)",
+    },
+    Setting {
+        name: "socket-buffer-bytes",
+        default: "4194304",
+        help: "receive and send buffer of each media socket, in bytes",
+    },
+    Setting {
+        name: "max-sessions",
+        default: "20000",
+        help: "sessions the node takes",
+    },
+    Setting {
+        name: "max-tracks-per-session",
+        default: "32",
+        help: "tracks one publish session may declare",
+    },
+    Setting {
+        name: "log",
+        default: "info",
+        help: "log filter, such as info or spillway=debug",
+    },
+];
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Name of the node.
+    pub node: String,
+    /// Where the control plane reaches it.
+    pub control: ControlAddr,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// Media port.
+    pub udp_port: u16,
+    /// The core of each shard.
+    pub cores: Vec<u32>,
+    /// What clients are told.
+    pub advertise: Vec<IpAddr>,
+    /// How datagrams find their shard.
+    pub steering: Steering,
+    /// Of each media socket.
+    pub socket_buffer_bytes: usize,
+    /// Sessions the node takes.
+    pub max_sessions: usize,
+    /// Tracks one publish session may declare.
+    pub max_tracks_per_session: usize,
+    /// Log filter.
+    pub log: String,
+}
+
+/// Where the gRPC service listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlAddr {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// A TCP address.
+    Tcp(SocketAddr),
+}
+
+/// What the configuration is checked against.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Cores this process may run on.
+    pub cores: Vec<u32>,
+    /// Its addresses, the best to advertise first.
+    pub addresses: Vec<IpAddr>,
+}
+
+const MAX_SOCKET_BUFFER_BYTES: usize = 1 << 30;
+const MIN_SOCKET_BUFFER_BYTES: usize = 64 << 10;
+
+impl Config {
+    /// Checks `values` against `host`; all mistakes at once.
+    pub fn check(values: &Values, host: &Host) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new();
+        let m = &mut mistakes;
+        let config = (|| {
+            // Every line is evaluated before any is unwrapped, so that all mistakes are found.
+            let control = values.parse("control", m);
+            let metrics = optional(values, "metrics", m);
+            let udp_port = values.parse("udp-port", m);
+            let cores = cores(values, host, m);
+            let advertise = advertise(values, host, m);
+            let steering = values.parse("steer", m);
+            let buffer = MIN_SOCKET_BUFFER_BYTES..=MAX_SOCKET_BUFFER_BYTES;
+            let socket_buffer_bytes = values.parse_within("socket-buffer-bytes", buffer, m);
+            let max_sessions = values.parse_within("max-sessions", 1..=1_000_000, m);
+            let max_tracks_per_session =
+                values.parse_within("max-tracks-per-session", 1..=1_000, m);
+            Some(Self {
+                node: Some(values.text("node"))
+                    .filter(|n| !n.is_empty())
+                    .unwrap_or(&host.name)
+                    .into(),
+                control: control?,
+                metrics: metrics?,
+                udp_port: udp_port?,
+                cores: cores?,
+                advertise: advertise?,
+                steering: steering?,
+                socket_buffer_bytes: socket_buffer_bytes?,
+                max_sessions: max_sessions?,
+                max_tracks_per_session: max_tracks_per_session?,
+                log: values.text("log").to_owned(),
+            })
+        })();
+        mistakes.into_result(config)
+    }
+}
+
+impl FromStr for ControlAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: lacks the path".into()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| "is neither unix:PATH nor IP:PORT".into()),
+        }
+    }
+}
+
+impl FromStr for Steering {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "hash" => Ok(Self::Hash),
+            "cpu" => Ok(Self::Cpu),
+            _ => Err("is neither hash nor cpu".into()),
+        }
+    }
+}
+
+fn optional(values: &Values, name: &str, mistakes: &mut Mistakes) -> Option<Option<SocketAddr>> {
+    if values.text(name).is_empty() {
+        return Some(None);
+    }
+    values.parse(name, mistakes).map(Some)
+}
+
+fn cores(values: &Values, host: &Host, mistakes: &mut Mistakes) -> Option<Vec<u32>> {
+    let named: Vec<u32> = values.list("cores", mistakes)?;
+    let allowed = if named.is_empty() {
+        host.cores.clone()
+    } else {
+        named
+    };
+    let shards = values.parse_within("shards", 0..=MAX_SHARDS, mistakes)?;
+    for core in allowed.iter().filter(|core| !host.cores.contains(core)) {
+        mistakes.push(format!(
+            "cores {core} is not one this process may run on: {:?}",
+            host.cores
+        ));
+    }
+    if shards > allowed.len() {
+        let (source, count) = (values.source("shards"), allowed.len());
+        mistakes.push(format!(
+            "shards {shards} is more than the {count} cores there are (from {source})"
+        ));
+        return None;
+    }
+    let count = if shards == 0 {
+        allowed.len().min(MAX_SHARDS)
+    } else {
+        shards
+    };
+    Some(allowed[..count].to_vec())
+}
+
+fn advertise(values: &Values, host: &Host, mistakes: &mut Mistakes) -> Option<Vec<IpAddr>> {
+    let advertise = match values.text("advertise") {
+        "auto" => host.addresses.clone(),
+        _ => values.list("advertise", mistakes)?,
+    };
+    let unusable = advertise
+        .iter()
+        .filter(|ip| ip.is_unspecified() || ip.is_multicast());
+    unusable.for_each(|ip| mistakes.push(format!("advertise {ip} is no address of a host")));
+    if advertise.is_empty() {
+        mistakes.push("advertise names no address, and the host has none: say --advertise IP");
+    }
+    Some(advertise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str]) -> Result<Config, Mistakes> {
+        let command = spillway_settings::command(clap::Command::new("test"), SETTINGS);
+        let matches = command.get_matches_from([&["test"], args].concat());
+        let host = Host {
+            name: "host".into(),
+            cores: vec![0, 1],
+            addresses: vec!["192.0.2.1".parse().unwrap(), "127.0.0.1".parse().unwrap()],
+        };
+        Config::check(&Values::gather(&matches, SETTINGS).unwrap(), &host)
+    }
+
+    #[test]
+    fn the_defaults_use_all_cores_and_addresses() {
+        let config = check(&[]).unwrap();
+        assert_eq!(config.cores, [0, 1]);
+        assert_eq!(config.advertise.len(), 2);
+        assert_eq!((config.udp_port, &*config.node), (7882, "host"));
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_with_value_and_limit() {
+        let flags = [
+            "--shards",
+            "3",
+            "--cores",
+            "0,7",
+            "--advertise",
+            "0.0.0.0",
+            "--steer",
+            "x",
+        ];
+        let more = [
+            "--control",
+            "tcp",
+            "--max-sessions",
+            "0",
+            "--udp-port",
+            "70000",
+        ];
+        let text = check(&[&flags[..], &more].concat())
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "7 mistakes",
+            "cores 7 is not one",
+            "shards 3 is more than the 2 cores there are (from flag --shards)",
+            "advertise 0.0.0.0 is no address of a host",
+            "steer 'x': is neither hash nor cpu",
+            "control 'tcp': is neither unix:PATH nor IP:PORT",
+            "max-sessions 0 is outside 1..=1000000",
+            "udp-port '70000'",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+}

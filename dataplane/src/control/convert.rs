@@ -1,0 +1,127 @@
+//! gRPC messages <-> our types, with the checks that belong to the boundary.
+
+use spillway_wire::dataplane as proto;
+use str0m::media::MediaKind;
+
+use super::directory::Directory;
+use crate::command::CommandError;
+use crate::key::TrackKey;
+use crate::layer::Wish;
+use crate::limits::{MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS};
+use crate::peer::OfferOut;
+use crate::track::{LayerSpec, TrackSpec};
+
+/// Longest rid (RFC 8851 leaves it open; the session layer keeps 8 bytes).
+const MAX_RID_BYTES: usize = 8;
+/// Longest mid that the session layer keeps.
+const MAX_MID_BYTES: usize = 16;
+
+pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES {
+        let length = id.len();
+        let message = format!("{what} id of {length} bytes is outside 1..={MAX_ID_BYTES}");
+        return Err(CommandError::Invalid(message));
+    }
+    Ok(())
+}
+
+pub(super) fn check_annotation(annotation: &[u8]) -> Result<(), CommandError> {
+    let (got, limit) = (annotation.len(), MAX_ANNOTATION_BYTES);
+    if got > limit {
+        return Err(CommandError::TooMany {
+            what: "annotation bytes",
+            got,
+            limit,
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn kind(kind: i32, track: &str) -> Result<MediaKind, CommandError> {
+    match proto::Kind::try_from(kind) {
+        Ok(proto::Kind::Audio) => Ok(MediaKind::Audio),
+        Ok(proto::Kind::Video) => Ok(MediaKind::Video),
+        Ok(proto::Kind::Unspecified) | Err(_) => Err(CommandError::Invalid(format!(
+            "track '{track}' has no kind"
+        ))),
+    }
+}
+
+pub(super) fn kind_to_proto(kind: MediaKind) -> proto::Kind {
+    if kind.is_audio() {
+        proto::Kind::Audio
+    } else {
+        proto::Kind::Video
+    }
+}
+
+pub(super) fn track_spec(key: TrackKey, track: &proto::Track) -> Result<TrackSpec, CommandError> {
+    let invalid = |message: String| Err(CommandError::Invalid(message));
+    let id = &track.track;
+    if track.mid.is_empty() || track.mid.len() > MAX_MID_BYTES {
+        return invalid(format!(
+            "track '{id}': mid '{}' is not 1..={MAX_MID_BYTES} bytes",
+            track.mid
+        ));
+    }
+    if track.layers.len() > MAX_LAYERS {
+        let (what, got) = ("layers of a track", track.layers.len());
+        return Err(CommandError::TooMany {
+            what,
+            got,
+            limit: MAX_LAYERS,
+        });
+    }
+    if let Some(bad) = track
+        .layers
+        .iter()
+        .find(|l| l.rid.is_empty() || l.rid.len() > MAX_RID_BYTES)
+    {
+        return invalid(format!(
+            "track '{id}': rid '{}' is not 1..={MAX_RID_BYTES} bytes",
+            bad.rid
+        ));
+    }
+    let layers = track.layers.iter();
+    let layers = layers.map(|layer| LayerSpec {
+        rid: layer.rid.clone(),
+        height: layer.height,
+    });
+    Ok(TrackSpec {
+        key,
+        id: id.as_str().into(),
+        mid: track.mid.clone(),
+        kind: kind(track.kind, id)?,
+        layers: layers.collect(),
+    })
+}
+
+pub(super) fn wish(wish: Option<proto::Wish>) -> Wish {
+    let wish = wish.unwrap_or_default();
+    Wish {
+        paused: wish.paused,
+        max_height: wish.max_height,
+        priority: wish.priority,
+    }
+}
+
+pub(super) fn wish_to_proto(wish: Wish) -> proto::Wish {
+    proto::Wish {
+        paused: wish.paused,
+        max_height: wish.max_height,
+        priority: wish.priority,
+    }
+}
+
+pub(super) fn offer(directory: &Directory, session: String, offer: OfferOut) -> proto::Offer {
+    let mids = offer.mids.into_iter().filter_map(|(mid, track)| {
+        let track = directory.track_id(track)?.to_string();
+        Some(proto::MidTrack { mid, track })
+    });
+    proto::Offer {
+        session,
+        revision: offer.revision,
+        sdp: offer.sdp,
+        mids: mids.collect(),
+    }
+}

@@ -1,0 +1,219 @@
+//! Sessions and tracks by name: what the control plane calls them, where they are, what it wrote on
+//! them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ice::Ufrag;
+use crate::key::{SessionKey, ShardId, TrackKey};
+use crate::peer::Peer;
+use crate::track::TrackSpec;
+
+/// All names of the node.
+#[derive(Default)]
+pub(super) struct Directory {
+    sessions: HashMap<SessionKey, SessionRecord>,
+    key_by_id: HashMap<String, SessionKey>,
+    key_by_ufrag: HashMap<Ufrag, SessionKey>,
+    tracks: HashMap<TrackKey, TrackName>,
+    track_by_id: HashMap<Arc<str>, TrackKey>,
+    next_key: u64,
+}
+
+/// A session as the control plane knows it.
+pub(super) struct SessionRecord {
+    pub(super) id: String,
+    pub(super) role: SessionRole,
+    pub(super) annotation: Vec<u8>,
+    pub(super) place: Place,
+    pub(super) connected: bool,
+    ufrags: Vec<Ufrag>,
+    /// Tracks it names: keeps their keys alive.
+    names: Vec<TrackKey>,
+}
+
+/// What a session does.
+pub(super) enum SessionRole {
+    /// With its tracks as declared last.
+    Publish(Vec<TrackRecord>),
+    Subscribe,
+}
+
+/// A published track as the control plane knows it.
+#[derive(Clone)]
+pub(super) struct TrackRecord {
+    pub(super) spec: TrackSpec,
+    pub(super) annotation: Vec<u8>,
+    pub(super) muted: bool,
+}
+
+/// Where a session is.
+pub(super) enum Place {
+    /// Here, until its first connectivity check.
+    Lobby {
+        peer: Box<Peer>,
+        /// When its client knew enough to send one.
+        negotiated: Option<Instant>,
+    },
+    /// On this shard.
+    Shard(ShardId),
+}
+
+struct TrackName {
+    id: Arc<str>,
+    users: usize,
+}
+
+impl Directory {
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn next_session_key(&mut self) -> SessionKey {
+        self.next_key += 1;
+        SessionKey(self.next_key)
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        id: String,
+        role: SessionRole,
+        annotation: Vec<u8>,
+        peer: Peer,
+    ) {
+        let key = peer.session;
+        let ufrags = peer.ufrags.clone();
+        for ufrag in &ufrags {
+            self.key_by_ufrag.insert(ufrag.clone(), key);
+        }
+        self.key_by_id.insert(id.clone(), key);
+        let place = Place::Lobby {
+            peer: Box::new(peer),
+            negotiated: None,
+        };
+        let names = Vec::new();
+        let record = SessionRecord {
+            id,
+            role,
+            annotation,
+            place,
+            connected: false,
+            ufrags,
+            names,
+        };
+        self.sessions.insert(key, record);
+    }
+
+    pub(super) fn remove(&mut self, key: SessionKey) -> Option<SessionRecord> {
+        let record = self.sessions.remove(&key)?;
+        self.key_by_id.remove(&record.id);
+        for ufrag in &record.ufrags {
+            self.key_by_ufrag.remove(ufrag);
+        }
+        for track in &record.names {
+            self.release(*track);
+        }
+        Some(record)
+    }
+
+    pub(super) fn key_of(&self, id: &str) -> Option<SessionKey> {
+        self.key_by_id.get(id).copied()
+    }
+
+    pub(super) fn by_ufrag(&self, ufrag: &Ufrag) -> Option<SessionKey> {
+        self.key_by_ufrag.get(ufrag).copied()
+    }
+
+    pub(super) fn get(&self, key: SessionKey) -> Option<&SessionRecord> {
+        self.sessions.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut SessionRecord> {
+        self.sessions.get_mut(&key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &SessionRecord)> {
+        self.sessions.iter().map(|(key, record)| (*key, record))
+    }
+
+    pub(super) fn add_ufrag(&mut self, key: SessionKey, ufrag: Ufrag) {
+        if let Some(record) = self.sessions.get_mut(&key) {
+            record.ufrags.push(ufrag.clone());
+            self.key_by_ufrag.insert(ufrag, key);
+        }
+    }
+
+    /// Sessions whose client was told enough and did not come.
+    pub(super) fn overdue_in_lobby(&self, now: Instant, wait: Duration) -> Vec<SessionKey> {
+        let overdue = self
+            .sessions
+            .iter()
+            .filter(|(_, record)| match &record.place {
+                Place::Lobby {
+                    negotiated: Some(at),
+                    ..
+                } => now.duration_since(*at) >= wait,
+                Place::Lobby {
+                    negotiated: None, ..
+                }
+                | Place::Shard(_) => false,
+            });
+        overdue.map(|(key, _)| *key).collect()
+    }
+
+    /// The key of the track that session `key` calls `id`, made when nobody else does; kept until the
+    /// last session that names it ends or lets go.
+    pub(super) fn name_track(&mut self, key: SessionKey, id: &str) -> TrackKey {
+        let track = match self.track_by_id.get(id) {
+            Some(track) => *track,
+            None => {
+                self.next_key += 1;
+                let track = TrackKey(self.next_key);
+                let id: Arc<str> = id.into();
+                self.track_by_id.insert(Arc::clone(&id), track);
+                self.tracks.insert(track, TrackName { id, users: 0 });
+                track
+            }
+        };
+        let record = self.sessions.get_mut(&key);
+        if let Some(record) = record.filter(|record| !record.names.contains(&track)) {
+            record.names.push(track);
+            if let Some(name) = self.tracks.get_mut(&track) {
+                name.users += 1;
+            }
+        }
+        track
+    }
+
+    /// Session `key` no longer names `track`.
+    pub(super) fn let_go(&mut self, key: SessionKey, track: TrackKey) {
+        let Some(record) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let before = record.names.len();
+        record.names.retain(|name| *name != track);
+        if record.names.len() < before {
+            self.release(track);
+        }
+    }
+
+    pub(super) fn track_id(&self, track: TrackKey) -> Option<Arc<str>> {
+        self.tracks.get(&track).map(|name| Arc::clone(&name.id))
+    }
+
+    pub(super) fn track_key(&self, id: &str) -> Option<TrackKey> {
+        self.track_by_id.get(id).copied()
+    }
+
+    fn release(&mut self, track: TrackKey) {
+        let Some(name) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        name.users -= 1;
+        if name.users == 0 {
+            self.track_by_id.remove(&name.id);
+            self.tracks.remove(&track);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Metrics and health over HTTP, for scrapers and probes.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request as HttpRequest, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Request;
+
+/// A scraper that sends its request slower than this is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection of any kind ends after this long.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Serves `listener` until the process ends.
+pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<Request>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "metrics: accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let requests = requests.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, requests.clone()));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            // How a scraper ends its connection is its own business.
+            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+        });
+    }
+}
+
+async fn answer(
+    request: HttpRequest<Incoming>,
+    requests: mpsc::Sender<Request>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => match metrics(&requests).await {
+            Some(text) => (StatusCode::OK, text),
+            None => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
+        },
+        (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
+        (_, path) => (
+            StatusCode::NOT_FOUND,
+            format!("no {path} here; try /metrics or /healthz\n"),
+        ),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        hyper::header::CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    Ok(response)
+}
+
+async fn metrics(requests: &mpsc::Sender<Request>) -> Option<String> {
+    let (reply, answer) = oneshot::channel();
+    requests.send(Request::Metrics(reply)).await.ok()?;
+    answer.await.ok()
+}

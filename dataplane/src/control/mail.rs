@@ -1,0 +1,218 @@
+//! What shards say to the control thread.
+
+use std::time::Instant;
+
+use spillway_wire::dataplane as proto;
+
+use super::directory::Place;
+use super::{Control, convert};
+use crate::ice::Ufrag;
+use crate::key::{SessionKey, ShardId, TrackKey};
+use crate::letter::{Datagram, ShardEvent, ToControl, ToShard};
+use crate::peer::{OfferOut, PeerState};
+
+impl Control {
+    /// Handles everything that waits in the mailbox.
+    pub fn read_mail(&mut self, now: Instant) {
+        let mesh = self.post.mesh().clone();
+        while let Some(letter) = mesh.take_control() {
+            self.on_letter(letter, now);
+        }
+        self.post.flush();
+    }
+
+    fn on_letter(&mut self, letter: ToControl, now: Instant) {
+        match letter {
+            ToControl::Claim {
+                shard,
+                ufrag,
+                datagram,
+            } => self.on_claim(shard, &ufrag, datagram),
+            ToControl::Moved { session, to } => {
+                if let Some(record) = self.directory.get_mut(session) {
+                    record.place = Place::Shard(to);
+                }
+            }
+            ToControl::NewUfrag { session, ufrag } => self.directory.add_ufrag(session, ufrag),
+            ToControl::Reply { request, result } => {
+                if let Some(sent) = self.commands.remove(&request) {
+                    let _ = sent.reply.send(result);
+                }
+            }
+            ToControl::Bounced {
+                request,
+                session,
+                command,
+            } => {
+                // It moved while the command was under way; by now the directory knows where to.
+                let place = self.directory.get(session).map(|record| &record.place);
+                let waits = self
+                    .commands
+                    .get(&request)
+                    .is_some_and(|sent| sent.deadline > now);
+                match place {
+                    Some(Place::Shard(shard)) if waits => {
+                        let shard = *shard;
+                        self.send(
+                            shard,
+                            ToShard::Command {
+                                request,
+                                session,
+                                command,
+                            },
+                        );
+                    }
+                    Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
+                        if let Some(sent) = self.commands.remove(&request) {
+                            let gone = format!("#{}", session.0);
+                            let error = crate::command::CommandError::UnknownSession(gone);
+                            let _ = sent.reply.send(Err(error));
+                        }
+                    }
+                }
+            }
+            ToControl::Description { request, sessions } => self.on_description(request, sessions),
+            ToControl::Event(event) => self.on_event(event),
+            ToControl::Report(report) => {
+                let index = report.shard.index();
+                self.reports[index] = *report;
+            }
+            ToControl::Stopped(shard) => {
+                tracing::debug!(shard = shard.0, "shard ended");
+                self.stopped_shards += 1;
+            }
+        }
+    }
+
+    /// A verified check arrived on `shard` for a session that does not live there.
+    fn on_claim(&mut self, shard: ShardId, ufrag: &Ufrag, datagram: Datagram) {
+        let Some(session) = self.directory.by_ufrag(ufrag) else {
+            return;
+        }; // it just ended
+        let Some(record) = self.directory.get_mut(session) else {
+            return;
+        };
+        match std::mem::replace(&mut record.place, Place::Shard(shard)) {
+            Place::Lobby { peer, .. } => {
+                tracing::debug!(session = record.id, shard = shard.0, "session claimed");
+                self.send(
+                    shard,
+                    ToShard::Adopt {
+                        peer,
+                        first: Some(datagram),
+                    },
+                );
+            }
+            Place::Shard(home) => {
+                record.place = Place::Shard(home);
+                if home != shard {
+                    let source = datagram.source;
+                    self.send(
+                        shard,
+                        ToShard::Foreign {
+                            source,
+                            session,
+                            home,
+                        },
+                    );
+                }
+                self.send(
+                    home,
+                    ToShard::Datagram {
+                        session,
+                        via: shard,
+                        datagram,
+                    },
+                );
+            }
+        }
+    }
+
+    fn on_description(&mut self, request: u64, sessions: Vec<(SessionKey, PeerState)>) {
+        let Some(asked) = self.descriptions.get_mut(&request) else {
+            return;
+        };
+        asked.sessions.extend(sessions);
+        asked.missing -= 1;
+        if asked.missing == 0
+            && let Some(asked) = self.descriptions.remove(&request)
+        {
+            let state = self.assemble_state(asked.sessions);
+            let _ = asked.reply.send(Ok(state));
+        }
+    }
+
+    fn on_event(&mut self, event: ShardEvent) {
+        match event {
+            ShardEvent::Connected { session, shard } => {
+                let Some(record) = self.directory.get_mut(session) else {
+                    return;
+                };
+                record.connected = true;
+                tracing::info!(session = record.id, shard = shard.0, "session connected");
+                let (session, shard) = (record.id.clone(), u32::from(shard.0));
+                self.tell(proto::event::Event::Connected(proto::SessionConnected {
+                    session,
+                    shard,
+                }));
+            }
+            ShardEvent::Closed { session, reason } => self.closed(session, reason),
+            ShardEvent::Offer {
+                session,
+                revision,
+                sdp,
+                mids,
+            } => {
+                self.tell_offer(
+                    session,
+                    OfferOut {
+                        revision,
+                        sdp,
+                        mids,
+                    },
+                );
+            }
+            ShardEvent::Layer {
+                session,
+                track,
+                rid,
+                active,
+            } => {
+                let Some(record) = self.directory.get(session) else {
+                    return;
+                };
+                let Some(track) = self.directory.track_id(track) else {
+                    return;
+                };
+                let (session, track) = (record.id.clone(), track.to_string());
+                let changed = proto::LayerChanged {
+                    session,
+                    track,
+                    rid,
+                    active,
+                };
+                self.tell(proto::event::Event::Layer(changed));
+            }
+            ShardEvent::Levels { shard, levels } => {
+                let named = |(track, dbov): (TrackKey, u8)| {
+                    let track = self.directory.track_id(track)?.to_string();
+                    Some(proto::TrackLevel {
+                        track,
+                        dbov: u32::from(dbov),
+                    })
+                };
+                let levels = levels.into_iter().filter_map(named).collect();
+                let shard = u32::from(shard.0);
+                self.tell(proto::event::Event::Levels(proto::Levels { levels, shard }));
+            }
+        }
+    }
+
+    pub(super) fn tell_offer(&mut self, session: SessionKey, offer: OfferOut) {
+        let Some(record) = self.directory.get(session) else {
+            return;
+        };
+        let offer = convert::offer(&self.directory, record.id.clone(), offer);
+        self.tell(proto::event::Event::Offer(offer));
+    }
+}

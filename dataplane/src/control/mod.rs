@@ -1,0 +1,262 @@
+//! The control thread: takes commands from the control plane, keeps the names of things, makes sessions,
+//! and holds them until a shard claims them. No media passes here.
+
+mod convert; // gRPC messages <-> our types
+mod directory; // sessions and tracks by name
+mod grpc; // the service in front
+mod http; // metrics and health
+mod mail; // what shards say
+mod requests; // what the control plane asks
+pub mod run; // the loop
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use spillway_wire::dataplane as proto;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::command::{Command, CommandError, CommandResult};
+use crate::config::Config;
+use crate::io::{clock, entropy};
+use crate::key::SessionKey;
+use crate::letter::ToShard;
+use crate::limits::{EVENT_BUFFER, LOBBY_WAIT, SHARD_REPLY};
+use crate::mesh::{Mesh, Post};
+use crate::peer::{Output, Peer, PeerEvent, PeerFactory, PeerState};
+use crate::report::ShardReport;
+use directory::{Directory, Place, SessionRole};
+
+/// A question of the control plane and the way to answer it.
+pub enum Request {
+    /// Who is this.
+    Node(oneshot::Sender<proto::Node>),
+    /// What is there.
+    State(oneshot::Sender<Result<proto::State, CommandError>>),
+    /// See the schema.
+    PutPublish(proto::PutPublishRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    PutSubscribe(proto::PutSubscribeRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    PutSubscriptions(
+        proto::PutSubscriptionsRequest,
+        oneshot::Sender<CommandResult>,
+    ),
+    /// See the schema.
+    PutAnswer(proto::PutAnswerRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    AddCandidate(proto::AddCandidateRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    Annotate(proto::AnnotateRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    Close(proto::CloseSessionRequest, oneshot::Sender<CommandResult>),
+    /// Counters in the Prometheus text format.
+    Metrics(oneshot::Sender<String>),
+}
+
+/// The state of the control thread.
+pub struct Control {
+    config: Config,
+    incarnation: String,
+    addresses: Vec<String>,
+    started: Instant,
+    factory: PeerFactory,
+    directory: Directory,
+    post: Post,
+    reports: Vec<ShardReport>,
+    events: broadcast::Sender<proto::Event>,
+    /// Commands sent to shards, by request number.
+    commands: HashMap<u64, Sent>,
+    /// Questions for the whole state, by request number.
+    descriptions: HashMap<u64, Describing>,
+    next_request: u64,
+    stopped_shards: usize,
+}
+
+struct Sent {
+    reply: oneshot::Sender<CommandResult>,
+    deadline: Instant,
+}
+
+struct Describing {
+    reply: oneshot::Sender<Result<proto::State, CommandError>>,
+    deadline: Instant,
+    missing: usize,
+    sessions: HashMap<SessionKey, PeerState>,
+}
+
+impl Control {
+    /// A control thread without sessions.
+    pub fn new(
+        config: Config,
+        addresses: Vec<String>,
+        factory: PeerFactory,
+        mesh: Arc<Mesh>,
+    ) -> Self {
+        let shards = u16::try_from(mesh.shards()).expect("MAX_SHARDS fits");
+        Self {
+            config,
+            incarnation: entropy::name::<8>(),
+            addresses,
+            started: clock::now(),
+            factory,
+            directory: Directory::default(),
+            post: Post::new(mesh),
+            reports: (0..shards)
+                .map(|id| ShardReport::new(crate::key::ShardId(id)))
+                .collect(),
+            events: broadcast::channel(EVENT_BUFFER).0,
+            commands: HashMap::new(),
+            descriptions: HashMap::new(),
+            next_request: 0,
+            stopped_shards: 0,
+        }
+    }
+
+    /// For those who watch; every watcher gets every event from now on.
+    pub fn events(&self) -> &broadcast::Sender<proto::Event> {
+        &self.events
+    }
+
+    /// Random name of this process.
+    pub fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
+    /// Asks all shards to say goodbye and end.
+    pub fn stop(&mut self) {
+        let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
+        for shard in shards {
+            self.send(shard, ToShard::Stop);
+        }
+    }
+
+    /// True when every shard has ended.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped_shards == self.reports.len()
+    }
+
+    /// What has to be looked at now and then.
+    pub fn tick(&mut self, now: Instant) {
+        self.post.flush();
+        for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
+            self.closed(session, "no connectivity check came".to_owned());
+        }
+        let late = |deadline: Instant| deadline <= now;
+        for (_, sent) in self.commands.extract_if(|_, sent| late(sent.deadline)) {
+            let _ = sent.reply.send(Err(CommandError::Unanswered));
+        }
+        for (_, asked) in self
+            .descriptions
+            .extract_if(|_, asked| late(asked.deadline))
+        {
+            let _ = asked.reply.send(Err(CommandError::Unanswered));
+        }
+    }
+
+    /// Carries out `command` where the session lives, and answers `reply`.
+    fn run(&mut self, key: SessionKey, command: Command, reply: oneshot::Sender<CommandResult>) {
+        let now = clock::now();
+        let Some(record) = self.directory.get_mut(key) else {
+            let _ = reply.send(Err(CommandError::UnknownSession(format!("#{}", key.0))));
+            return;
+        };
+        match &mut record.place {
+            Place::Lobby { peer, negotiated } => {
+                let settles = matches!(command, Command::Publish { .. } | Command::Answer { .. });
+                let result = run_in_lobby(peer, command, now);
+                if settles && result.0.is_ok() {
+                    *negotiated = Some(now);
+                }
+                // A session that could not even be made is not kept.
+                let stillborn = matches!(record.role, SessionRole::Publish(_))
+                    && negotiated.is_none()
+                    && result.0.is_err();
+                let _ = reply.send(result.0);
+                self.on_lobby_events(key, result.1);
+                if stillborn {
+                    self.directory.remove(key);
+                }
+            }
+            Place::Shard(shard) => {
+                let shard = *shard;
+                let request = self.new_request();
+                self.commands.insert(
+                    request,
+                    Sent {
+                        reply,
+                        deadline: now + SHARD_REPLY,
+                    },
+                );
+                self.send(
+                    shard,
+                    ToShard::Command {
+                        request,
+                        session: key,
+                        command,
+                    },
+                );
+            }
+        }
+    }
+
+    fn on_lobby_events(&mut self, key: SessionKey, events: Vec<PeerEvent>) {
+        for event in events {
+            match event {
+                PeerEvent::Offer(offer) => self.tell_offer(key, offer),
+                PeerEvent::NewUfrag(ufrag) => self.directory.add_ufrag(key, ufrag),
+                PeerEvent::Closed(reason) => self.closed(key, reason),
+                // The rest is of interest to a shard, which looks at the session when it adopts it.
+                PeerEvent::Connected
+                | PeerEvent::TracksChanged { .. }
+                | PeerEvent::Settled
+                | PeerEvent::KeyframeWanted(_)
+                | PeerEvent::EstimateChanged
+                | PeerEvent::Unsubscribed(_) => {}
+            }
+        }
+    }
+
+    /// Forgets a session and tells who watches.
+    fn closed(&mut self, key: SessionKey, reason: String) {
+        if let Some(record) = self.directory.remove(key) {
+            tracing::info!(session = record.id, reason, "session closed");
+            let closed = proto::SessionClosed {
+                session: record.id,
+                reason,
+            };
+            self.tell(proto::event::Event::Closed(closed));
+        }
+    }
+
+    fn tell(&self, event: proto::event::Event) {
+        // Nobody watching is fine: whoever comes reads the state first.
+        let _ = self.events.send(proto::Event { event: Some(event) });
+    }
+
+    fn send(&mut self, shard: crate::key::ShardId, letter: ToShard) {
+        if self.post.send(shard, letter).is_err() {
+            tracing::error!(
+                shard = shard.0,
+                "a letter was lost: the shard does not read"
+            );
+        }
+    }
+
+    fn new_request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+}
+
+/// Runs a command on a session that no shard has claimed. There is nobody to send to yet: datagrams are
+/// none, because ICE-lite waits to be checked.
+fn run_in_lobby(
+    peer: &mut Peer,
+    command: Command,
+    now: Instant,
+) -> (CommandResult, Vec<PeerEvent>) {
+    let mut out = Output::default();
+    let result = peer.apply(command, now, &mut out);
+    (result, out.events)
+}

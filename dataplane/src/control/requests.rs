@@ -1,0 +1,368 @@
+//! What the control plane asks.
+
+use std::collections::HashMap;
+
+use spillway_wire::dataplane as proto;
+use tokio::sync::oneshot;
+
+use super::directory::{Place, SessionRecord, SessionRole, TrackRecord};
+use super::{Control, Describing, Request, convert};
+use crate::command::{Command, CommandError, CommandReply, CommandResult};
+use crate::io::clock;
+use crate::key::{SessionKey, TrackKey};
+use crate::letter::ToShard;
+use crate::limits::SHARD_REPLY;
+use crate::peer::{PeerState, SubscriptionState};
+use crate::report;
+
+type Reply = oneshot::Sender<CommandResult>;
+
+impl Control {
+    /// Answers `request`, now or when a shard has.
+    pub fn on_request(&mut self, request: Request) {
+        let (prepared, reply) = match request {
+            // Whoever asked and went away is not answered: send errors are of no matter below.
+            Request::Node(reply) => return drop(reply.send(self.node())),
+            Request::Metrics(reply) => return drop(reply.send(report::prometheus(&self.reports))),
+            Request::State(reply) => return self.ask_state(reply),
+            Request::PutPublish(request, reply) => (self.put_publish(request), reply),
+            Request::PutSubscribe(request, reply) => (self.put_subscribe(request), reply),
+            Request::PutSubscriptions(request, reply) => (self.put_subscriptions(request), reply),
+            Request::PutAnswer(request, reply) => {
+                let command = Command::Answer {
+                    revision: request.revision,
+                    sdp: request.answer_sdp,
+                };
+                (self.for_session(&request.session, command), reply)
+            }
+            Request::AddCandidate(request, reply) => (
+                self.for_session(&request.session, Command::Candidate(request.candidate)),
+                reply,
+            ),
+            Request::Annotate(request, reply) => (self.annotate(request), reply),
+            Request::Close(request, reply) => (Ok(self.close(request)), reply),
+        };
+        self.carry_out(prepared, reply);
+    }
+
+    fn carry_out(&mut self, prepared: Result<Prepared, CommandError>, reply: Reply) {
+        match prepared {
+            Ok(Prepared::Run(key, command)) => self.run(key, command, reply),
+            Ok(Prepared::Done) => drop(reply.send(Ok(CommandReply::Done))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn for_session(&self, id: &str, command: Command) -> Result<Prepared, CommandError> {
+        let key = self.directory.key_of(id);
+        let key = key.ok_or_else(|| CommandError::UnknownSession(id.to_owned()))?;
+        Ok(Prepared::Run(key, command))
+    }
+
+    fn put_publish(&mut self, request: proto::PutPublishRequest) -> Result<Prepared, CommandError> {
+        convert::check_id("session", &request.session)?;
+        convert::check_annotation(&request.annotation)?;
+        let (got, limit) = (request.tracks.len(), self.config.max_tracks_per_session);
+        if got > limit {
+            return Err(CommandError::TooMany {
+                what: "tracks of a session",
+                got,
+                limit,
+            });
+        }
+        for track in &request.tracks {
+            convert::check_id("track", &track.track)?;
+            convert::check_annotation(&track.annotation)?;
+            convert::track_spec(TrackKey(0), track)?; // before anything is made
+        }
+        let unnamed = Command::Publish {
+            offer: request.offer_sdp,
+            tracks: Vec::new(),
+        };
+        unnamed.validate()?;
+        let Command::Publish { offer, .. } = unnamed else {
+            unreachable!("made two lines above")
+        };
+
+        let key = match self.directory.key_of(&request.session) {
+            Some(key) => key,
+            None => {
+                self.check_room_for_one_more()?;
+                let key = self.directory.next_session_key();
+                let peer = self.factory.publisher(key, clock::now());
+                let role = SessionRole::Publish(Vec::new());
+                self.directory
+                    .insert(request.session, role, Vec::new(), peer);
+                key
+            }
+        };
+        let mut records = Vec::with_capacity(request.tracks.len());
+        for track in request.tracks {
+            let named = self.directory.name_track(key, &track.track);
+            let spec = convert::track_spec(named, &track)?;
+            records.push(TrackRecord {
+                spec,
+                annotation: track.annotation,
+                muted: track.muted,
+            });
+        }
+        let specs = records.iter().map(|record| record.spec.clone()).collect();
+        self.replace_records(key, records, request.annotation);
+        Ok(Prepared::Run(
+            key,
+            Command::Publish {
+                offer,
+                tracks: specs,
+            },
+        ))
+    }
+
+    fn replace_records(&mut self, key: SessionKey, records: Vec<TrackRecord>, annotation: Vec<u8>) {
+        let Some(record) = self.directory.get_mut(key) else {
+            return;
+        };
+        record.annotation = annotation;
+        let SessionRole::Publish(tracks) = &mut record.role else {
+            return;
+        };
+        let before = std::mem::replace(tracks, records.clone());
+        let stays = |key| records.iter().any(|record| record.spec.key == key);
+        for gone in before
+            .iter()
+            .map(|old| old.spec.key)
+            .filter(|key| !stays(*key))
+        {
+            self.directory.let_go(key, gone);
+        }
+    }
+
+    fn put_subscribe(
+        &mut self,
+        request: proto::PutSubscribeRequest,
+    ) -> Result<Prepared, CommandError> {
+        convert::check_id("session", &request.session)?;
+        convert::check_annotation(&request.annotation)?;
+        match self.directory.key_of(&request.session) {
+            Some(key) => {
+                if let Some(record) = self.directory.get_mut(key) {
+                    record.annotation = request.annotation;
+                }
+            }
+            None => {
+                self.check_room_for_one_more()?;
+                let key = self.directory.next_session_key();
+                let peer = self.factory.subscriber(key, clock::now());
+                let role = SessionRole::Subscribe;
+                self.directory
+                    .insert(request.session, role, request.annotation, peer);
+            }
+        }
+        Ok(Prepared::Done)
+    }
+
+    fn put_subscriptions(
+        &mut self,
+        request: proto::PutSubscriptionsRequest,
+    ) -> Result<Prepared, CommandError> {
+        let key = self.directory.key_of(&request.session);
+        let key = key.ok_or_else(|| CommandError::UnknownSession(request.session.clone()))?;
+        for track in &request.put {
+            convert::check_id("track", &track.track)?;
+            convert::kind(track.kind, &track.track)?;
+        }
+        let mut put = Vec::with_capacity(request.put.len());
+        for track in request.put {
+            let kind = convert::kind(track.kind, &track.track)?;
+            let named = self.directory.name_track(key, &track.track);
+            put.push((named, kind, convert::wish(track.wish)));
+        }
+        let known = request
+            .remove
+            .iter()
+            .filter_map(|id| self.directory.track_key(id));
+        let remove: Vec<TrackKey> = known.collect();
+        for track in &remove {
+            self.directory.let_go(key, *track);
+        }
+        Ok(Prepared::Run(key, Command::Subscribe { put, remove }))
+    }
+
+    fn annotate(&mut self, request: proto::AnnotateRequest) -> Result<Prepared, CommandError> {
+        convert::check_annotation(&request.annotation)?;
+        let unknown = || CommandError::UnknownSession(request.session.clone());
+        let key = self
+            .directory
+            .key_of(&request.session)
+            .ok_or_else(unknown)?;
+        let record = self.directory.get_mut(key).ok_or_else(unknown)?;
+        if request.track.is_empty() {
+            record.annotation = request.annotation;
+            return Ok(Prepared::Done);
+        }
+        let tracks: &mut [TrackRecord] = match &mut record.role {
+            SessionRole::Publish(tracks) => tracks,
+            SessionRole::Subscribe => &mut [],
+        };
+        let track = tracks
+            .iter_mut()
+            .find(|track| *track.spec.id == *request.track);
+        let track = track.ok_or_else(|| {
+            let (session, track) = (&request.session, &request.track);
+            CommandError::Invalid(format!("session '{session}' publishes no track '{track}'"))
+        })?;
+        track.annotation = request.annotation;
+        track.muted = request.muted.unwrap_or(track.muted);
+        Ok(Prepared::Done)
+    }
+
+    fn close(&mut self, request: proto::CloseSessionRequest) -> Prepared {
+        match self.directory.key_of(&request.session) {
+            Some(key) => Prepared::Run(
+                key,
+                Command::Close {
+                    reason: request.reason,
+                },
+            ),
+            None => Prepared::Done,
+        }
+    }
+
+    fn check_room_for_one_more(&self) -> Result<(), CommandError> {
+        let (got, limit) = (self.directory.len() + 1, self.config.max_sessions);
+        if got > limit {
+            return Err(CommandError::TooMany {
+                what: "sessions of the node",
+                got,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    fn node(&self) -> proto::Node {
+        let shards = self
+            .reports
+            .iter()
+            .zip(&self.config.cores)
+            .map(|(report, core)| proto::Shard {
+                shard: u32::from(report.shard.0),
+                core: *core,
+                packets_in: report.traffic.packets_in,
+                packets_out: report.traffic.packets_out,
+                bytes_in: report.traffic.bytes_in,
+                bytes_out: report.traffic.bytes_out,
+                drops: report.drops.total(),
+                sessions: report.sessions as u32,
+                tracks: report.tracks as u32,
+                subscriptions: report.subscriptions as u32,
+                busy_fraction: report.busy_fraction,
+            });
+        proto::Node {
+            node: self.config.node.clone(),
+            incarnation: self.incarnation.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            addresses: self.addresses.clone(),
+            uptime_ms: clock::now().duration_since(self.started).as_millis() as u64,
+            shards: shards.collect(),
+            max_sessions: self.config.max_sessions as u32,
+        }
+    }
+
+    fn ask_state(&mut self, reply: oneshot::Sender<Result<proto::State, CommandError>>) {
+        let request = self.new_request();
+        let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
+        let asked = Describing {
+            reply,
+            deadline: clock::now() + SHARD_REPLY,
+            missing: shards.len(),
+            sessions: HashMap::new(),
+        };
+        self.descriptions.insert(request, asked);
+        for shard in shards {
+            self.send(shard, ToShard::Describe { request });
+        }
+    }
+
+    pub(super) fn assemble_state(
+        &self,
+        mut described: HashMap<SessionKey, PeerState>,
+    ) -> proto::State {
+        let sessions = self.directory.iter().map(|(key, record)| {
+            let state = described
+                .remove(&key)
+                .unwrap_or_else(|| match &record.place {
+                    Place::Lobby { peer, .. } => peer.state(),
+                    Place::Shard(_) => PeerState::default(), // between two shards right now
+                });
+            self.session(record, state)
+        });
+        proto::State {
+            incarnation: self.incarnation.clone(),
+            sessions: sessions.collect(),
+        }
+    }
+
+    fn session(&self, record: &SessionRecord, state: PeerState) -> proto::Session {
+        let tracks = match &record.role {
+            SessionRole::Publish(tracks) => tracks.iter().map(track).collect(),
+            SessionRole::Subscribe => Vec::new(),
+        };
+        let subscriptions = state
+            .subscriptions
+            .iter()
+            .filter_map(|sub| self.subscription(sub));
+        let outstanding = state.outstanding;
+        proto::Session {
+            session: record.id.clone(),
+            role: match record.role {
+                SessionRole::Publish(_) => proto::Role::Publish.into(),
+                SessionRole::Subscribe => proto::Role::Subscribe.into(),
+            },
+            annotation: record.annotation.clone(),
+            connected: state.connected || record.connected,
+            shard: match record.place {
+                Place::Lobby { .. } => None,
+                Place::Shard(shard) => Some(u32::from(shard.0)),
+            },
+            tracks,
+            subscriptions: subscriptions.collect(),
+            outstanding_offer: outstanding
+                .map(|offer| convert::offer(&self.directory, record.id.clone(), offer)),
+            revision: state.revision,
+        }
+    }
+
+    fn subscription(&self, state: &SubscriptionState) -> Option<proto::Subscription> {
+        let id = self.directory.track_id(state.track)?;
+        Some(proto::Subscription {
+            track: id.to_string(),
+            wish: Some(convert::wish_to_proto(state.wish)),
+            mid: state.mid.clone(),
+            rid: state.rid.clone(),
+        })
+    }
+}
+
+/// A request that was checked.
+enum Prepared {
+    /// The session has to do it.
+    Run(SessionKey, Command),
+    /// Nothing is left to do.
+    Done,
+}
+
+fn track(record: &TrackRecord) -> proto::Track {
+    let layers = record.spec.layers.iter();
+    let layers = layers.map(|layer| proto::Layer {
+        rid: layer.rid.clone(),
+        height: layer.height,
+    });
+    proto::Track {
+        track: record.spec.id.to_string(),
+        mid: record.spec.mid.clone(),
+        kind: convert::kind_to_proto(record.spec.kind).into(),
+        layers: layers.collect(),
+        annotation: record.annotation.clone(),
+        muted: record.muted,
+    }
+}

@@ -1,0 +1,116 @@
+//! The loop of the control thread.
+
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use spillway_wire::dataplane::data_plane_server::DataPlaneServer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::Server;
+
+use super::grpc::Service;
+use super::{Control, Request, http};
+use crate::config::{Config, ControlAddr};
+use crate::io::clock;
+use crate::limits::COMMAND_QUEUE;
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long shards may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM or SIGINT, then lets the shards say goodbye.
+pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
+    let (sender, mut requests) = mpsc::channel(COMMAND_QUEUE);
+    serve(&control, config, sender).await?;
+    let mesh = control.post.mesh().clone();
+    let bell = mesh.control_bell();
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let mut tick = tokio::time::interval(TICK);
+    let mut give_up_at = None;
+    loop {
+        control.read_mail(clock::now());
+        if control.is_stopped() || give_up_at.is_some_and(|at| clock::now() >= at) {
+            return Ok(());
+        }
+        tokio::select! {
+            Some(request) = requests.recv() => control.on_request(request),
+            () = bell.notified() => {}
+            _ = tick.tick() => control.tick(clock::now()),
+            _ = terminate.recv() => stop(&mut control, &mut give_up_at),
+            _ = interrupt.recv() => stop(&mut control, &mut give_up_at),
+        }
+    }
+}
+
+fn stop(control: &mut Control, give_up_at: &mut Option<std::time::Instant>) {
+    if give_up_at.is_none() {
+        tracing::info!("stopping: saying goodbye to all sessions");
+        control.stop();
+        *give_up_at = Some(clock::now() + GOODBYE);
+    }
+}
+
+async fn serve(
+    control: &Control,
+    config: &Config,
+    requests: mpsc::Sender<Request>,
+) -> anyhow::Result<()> {
+    let events = control.events().clone();
+    let service = Service::new(requests.clone(), events, control.incarnation().to_owned());
+    let router = Server::builder().add_service(DataPlaneServer::new(service));
+    match &config.control {
+        ControlAddr::Unix(path) => {
+            let listener = UnixListener::from_std(bind_unix(path)?)?;
+            tokio::spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
+        }
+        ControlAddr::Tcp(addr) => {
+            let listener = TcpListener::bind(addr).await;
+            let listener = listener.with_context(|| format!("cannot listen on control {addr}"))?;
+            tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+        }
+    }
+    if let Some(addr) = config.metrics {
+        let listener = TcpListener::bind(addr).await;
+        let listener = listener.with_context(|| format!("cannot listen on metrics {addr}"))?;
+        tokio::spawn(http::serve(listener, requests));
+    }
+    Ok(())
+}
+
+/// Binds `path`, replacing a socket that a dead process left, but not one that somebody serves.
+fn bind_unix(path: &Path) -> anyhow::Result<StdUnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        anyhow::bail!(
+            "another data plane serves {}: stop it, or say another --control",
+            path.display()
+        );
+    }
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let listener = StdUnixListener::bind(path)
+        .with_context(|| format!("cannot listen on unix:{}", path.display()))?;
+    // Whoever can connect commands this node: its owner alone.
+    let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, owner_only)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}

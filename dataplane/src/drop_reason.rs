@@ -1,0 +1,135 @@
+//! Why a packet was not forwarded. Whoever drops one names the reason; there is no other way to lose one.
+
+/// One way to lose a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DropReason {
+    /// Longer than the receive buffer.
+    Truncated,
+    /// Neither STUN, DTLS, RTP nor RTCP, or too short for its header.
+    Unclassified,
+    /// STUN whose framing lies.
+    MalformedStun,
+    /// A connectivity check for a session that this node never had or no longer has.
+    UnknownUfrag,
+    /// A connectivity check whose sender does not know the session's password.
+    BadIntegrity,
+    /// DTLS, RTP or RTCP from an address no session receives from.
+    UnknownSource,
+    /// A session received from more addresses than the limit.
+    TooManyAddresses,
+    /// The session layer refused it: malformed RTP, broken DTLS records.
+    Rejected,
+    /// RTP that held no packet to forward: padding, a duplicate, or failed authentication.
+    NothingToForward,
+    /// RTP on an m-line that was declared as no track, or of an undeclared layer.
+    NoTrack,
+    /// The session's code panicked; the session was closed.
+    SessionPanicked,
+    /// The ring to another shard was full.
+    MeshFull,
+    /// A late packet from before the layer switch or the start of the subscription.
+    BeforeSwitch,
+    /// The subscriber negotiated no codec for it.
+    NoCodec,
+    /// The socket's send buffer stayed full.
+    SendBufferFull,
+    /// The kernel refused the destination.
+    SendRefused,
+}
+
+impl DropReason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [DropReason; 16] = [
+        DropReason::Truncated,
+        DropReason::Unclassified,
+        DropReason::MalformedStun,
+        DropReason::UnknownUfrag,
+        DropReason::BadIntegrity,
+        DropReason::UnknownSource,
+        DropReason::TooManyAddresses,
+        DropReason::Rejected,
+        DropReason::NothingToForward,
+        DropReason::NoTrack,
+        DropReason::SessionPanicked,
+        DropReason::MeshFull,
+        DropReason::BeforeSwitch,
+        DropReason::NoCodec,
+        DropReason::SendBufferFull,
+        DropReason::SendRefused,
+    ];
+
+    /// The label of its counter.
+    pub fn label(self) -> &'static str {
+        match self {
+            DropReason::Truncated => "truncated",
+            DropReason::Unclassified => "unclassified",
+            DropReason::MalformedStun => "malformed_stun",
+            DropReason::UnknownUfrag => "unknown_ufrag",
+            DropReason::BadIntegrity => "bad_integrity",
+            DropReason::UnknownSource => "unknown_source",
+            DropReason::TooManyAddresses => "too_many_addresses",
+            DropReason::Rejected => "rejected",
+            DropReason::NothingToForward => "nothing_to_forward",
+            DropReason::NoTrack => "no_track",
+            DropReason::SessionPanicked => "session_panicked",
+            DropReason::MeshFull => "mesh_full",
+            DropReason::BeforeSwitch => "before_switch",
+            DropReason::NoCodec => "no_codec",
+            DropReason::SendBufferFull => "send_buffer_full",
+            DropReason::SendRefused => "send_refused",
+        }
+    }
+}
+
+/// A counter for each reason.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// Counts one.
+    pub fn count(&mut self, reason: DropReason) {
+        self.count_many(reason, 1);
+    }
+
+    /// Counts `packets` at once.
+    pub fn count_many(&mut self, reason: DropReason, packets: usize) {
+        self.0[reason as usize] += packets as u64;
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Drops) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
+    /// How many were dropped for `reason`.
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// All reasons together.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_counter_and_label() {
+        let mut drops = Drops::default();
+        let mut labels = std::collections::HashSet::new();
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert!(labels.insert(reason.label()));
+            drops.count_many(reason, index + 1);
+        }
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(drops.of(reason), index as u64 + 1);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! ICE credentials that any shard can check without asking anyone.
+//!
+//! The password of a session is derived from its ufrag with a key of this process. So the shard that
+//! sees a first connectivity check knows at once whether its sender was given the password, and a
+//! stranger's flood of checks costs one HMAC each and reaches no other thread.
+
+use aws_lc_rs::hmac;
+use spillway_wire::stun::Message;
+use str0m::IceCreds;
+
+use crate::io::entropy;
+
+/// Makes and checks credentials.
+#[derive(Clone)]
+pub struct IceKey(hmac::Key);
+
+/// The local half of an ICE username.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ufrag(pub Box<str>);
+
+/// Characters of a ufrag: 80 random bits. RFC 8839 section 5.4 asks for at least 4, with 24 bits.
+const UFRAG_DIGITS: usize = 20;
+
+impl IceKey {
+    /// A key from the system's random source.
+    pub fn random() -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>()))
+    }
+
+    /// Credentials for a new session.
+    pub fn credentials(&self) -> IceCreds {
+        let ufrag = entropy::name::<{ UFRAG_DIGITS / 2 }>();
+        let pass = self.password(&ufrag);
+        IceCreds { ufrag, pass }
+    }
+
+    /// True when the sender of `message`, addressed to the session of `ufrag`, knows its password.
+    pub fn verifies(&self, ufrag: &str, message: &Message<'_>) -> bool {
+        if ufrag.len() != UFRAG_DIGITS {
+            return false;
+        }
+        let Some(integrity) = message.integrity() else {
+            return false;
+        };
+        // RFC 8489 section 9.1: short-term credentials use the password itself as the key.
+        let password = self.password(ufrag);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+        let mut context = hmac::Context::with_key(&key);
+        context.update(&integrity.header);
+        context.update(integrity.attributes);
+        constant_time_eq(context.sign().as_ref(), integrity.mac)
+    }
+
+    /// 128 bits in 32 characters of the ice-char alphabet (RFC 8839 section 5.4 asks for 22 or more).
+    fn password(&self, ufrag: &str) -> String {
+        let tag = hmac::sign(&self.0, ufrag.as_bytes());
+        tag.as_ref()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |all, (x, y)| all | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A connectivity check as a client that was given `credentials` sends it.
+    pub(crate) fn check(credentials: &IceCreds, use_candidate: bool) -> Vec<u8> {
+        let username = format!("{}:peer", credentials.ufrag);
+        let mut attributes = Vec::new();
+        let mut put = |kind: u16, value: &[u8]| {
+            attributes.extend(kind.to_be_bytes());
+            attributes.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+            attributes.extend(value);
+            attributes.resize(attributes.len().next_multiple_of(4), 0);
+        };
+        put(0x0006, username.as_bytes());
+        put(0x802a, &7_u64.to_be_bytes()); // ICE-CONTROLLING
+        put(0x0024, &1_u32.to_be_bytes()); // PRIORITY
+        if use_candidate {
+            put(0x0025, &[]);
+        }
+        let length = u16::try_from(attributes.len() + 24).unwrap();
+        let mut message = [0x0001_u16.to_be_bytes(), length.to_be_bytes()].concat();
+        message.extend(0x2112_a442_u32.to_be_bytes());
+        message.extend([7; 12]);
+        message.extend(attributes);
+        let key = hmac::Key::new(
+            hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            credentials.pass.as_bytes(),
+        );
+        let mac = hmac::sign(&key, &message);
+        message.extend([0, 8, 0, 20]);
+        message.extend(mac.as_ref());
+        message
+    }
+
+    #[test]
+    fn only_who_was_given_the_password_passes() {
+        let key = IceKey::random();
+        let credentials = key.credentials();
+        let good = check(&credentials, false);
+        let good = Message::parse(&good).unwrap();
+        assert!(key.verifies(good.receiver_ufrag().unwrap(), &good));
+        assert!(!IceKey::random().verifies(good.receiver_ufrag().unwrap(), &good));
+
+        let guessed = IceCreds {
+            pass: "guess".into(),
+            ..credentials.clone()
+        };
+        let bad = check(&guessed, false);
+        let bad = Message::parse(&bad).unwrap();
+        assert!(!key.verifies(bad.receiver_ufrag().unwrap(), &bad));
+
+        let short = IceCreds {
+            ufrag: "abcd".into(),
+            ..credentials
+        };
+        let bad = check(&short, false);
+        let bad = Message::parse(&bad).unwrap();
+        assert!(!key.verifies(bad.receiver_ufrag().unwrap(), &bad));
+    }
+}

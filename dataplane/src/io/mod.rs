@@ -1,0 +1,6 @@
+//! Everything that touches the kernel: sockets, the clock, the random source.
+
+pub mod clock; // the only clock
+pub mod entropy; // the only random source
+pub mod sys; // system calls
+pub mod udp; // the media sockets

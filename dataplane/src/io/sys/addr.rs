@@ -1,0 +1,80 @@
+//! `SocketAddr` <-> `sockaddr_storage`.
+
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// The address the kernel wrote, or `None` for a family other than IPv4 and IPv6.
+pub(super) fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: sockaddr_storage is at least as large and as aligned as sockaddr_in, all bit
+            // patterns are valid for it, and the family says that it holds one.
+            let v4: &libc::sockaddr_in = unsafe { &*std::ptr::from_ref(storage).cast() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::V4(SocketAddrV4::new(
+                ip,
+                u16::from_be(v4.sin_port),
+            )))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for sockaddr_in6.
+            let v6: &libc::sockaddr_in6 = unsafe { &*std::ptr::from_ref(storage).cast() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddr::V6(SocketAddrV6::new(
+                ip,
+                port,
+                0,
+                v6.sin6_scope_id,
+            )))
+        }
+        _ => None,
+    }
+}
+
+/// Writes `addr` to `storage`; returns the length to give the kernel.
+pub(super) fn to_storage(addr: SocketAddr, storage: &mut libc::sockaddr_storage) -> u32 {
+    let length = match addr {
+        SocketAddr::V4(v4) => {
+            // SAFETY: see from_storage: size, alignment and validity of sockaddr_in hold.
+            let out: &mut libc::sockaddr_in = unsafe { &mut *std::ptr::from_mut(storage).cast() };
+            out.sin_family = libc::AF_INET as libc::sa_family_t;
+            out.sin_port = v4.port().to_be();
+            out.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+            mem::size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above, for sockaddr_in6.
+            let out: &mut libc::sockaddr_in6 = unsafe { &mut *std::ptr::from_mut(storage).cast() };
+            out.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            out.sin6_port = v6.port().to_be();
+            out.sin6_flowinfo = 0;
+            out.sin6_addr.s6_addr = v6.ip().octets();
+            out.sin6_scope_id = v6.scope_id();
+            mem::size_of::<libc::sockaddr_in6>()
+        }
+    };
+    u32::try_from(length).expect("a socket address is a few bytes")
+}
+
+/// An empty address to be filled.
+pub(super) fn empty() -> libc::sockaddr_storage {
+    // SAFETY: sockaddr_storage is plain data for which all zeroes are a valid value.
+    unsafe { mem::zeroed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_round_trip() {
+        for text in ["192.0.2.7:7882", "[2001:db8::1]:1", "127.0.0.1:65535"] {
+            let addr: SocketAddr = text.parse().unwrap();
+            let mut storage = empty();
+            to_storage(addr, &mut storage);
+            assert_eq!(from_storage(&storage), Some(addr));
+        }
+        assert_eq!(from_storage(&empty()), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! The system calls the standard library does not have, each behind a safe function.
+//!
+//! The only folder where `unsafe` is allowed: one operation a block, with the conditions it relies on.
+
+#![allow(unsafe_code)]
+
+mod addr; // SocketAddr <-> sockaddr_storage
+mod cmsg; // ancillary data: packet info, receive queue overflow
+mod recvmmsg; // many datagrams in, one call
+mod sendmmsg; // many datagrams out, one call
+mod sockopt; // the socket options socket2 lacks
+mod wait; // readiness of a raw descriptor inside a glommio executor
+
+pub use recvmmsg::{ReceiveBatch, Received};
+pub use sendmmsg::{Outgoing, SendBatch};
+pub use sockopt::{enable_packet_info, enable_queue_overflow_count, steer_by_cpu};
+pub use wait::{BellWait, SocketWait};

@@ -1,0 +1,151 @@
+//! The media sockets: one of each address family per shard, all on one port.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::sys;
+
+/// How datagrams find their shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steering {
+    /// The kernel hashes the four-tuple.
+    Hash,
+    /// The core that received the datagram.
+    Cpu,
+}
+
+/// The sockets of one shard.
+#[derive(Debug)]
+pub struct MediaSockets {
+    /// IPv4.
+    pub v4: Socket,
+    /// IPv6; `None` on hosts without it.
+    pub v6: Option<Socket>,
+}
+
+/// A buffer the kernel made smaller than asked for.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "socket {direction} buffer is {got} bytes, {wanted} were asked for; raise it with: sysctl -w net.core.{sysctl}={wanted}"
+)]
+pub struct SmallBuffer {
+    direction: &'static str,
+    sysctl: &'static str,
+    wanted: usize,
+    got: usize,
+}
+
+/// Binds the sockets of `cores.len()` shards to `port` (0: one the kernel chooses, the same for all).
+///
+/// All are bound before any traffic, because the hash depends on the size of the group. Returns the
+/// port and a warning for each kind of buffer the kernel would not make large enough.
+pub fn bind_all(
+    port: u16,
+    cores: &[u32],
+    steering: Steering,
+    buffer_bytes: usize,
+) -> io::Result<(u16, Vec<MediaSockets>, Vec<SmallBuffer>)> {
+    let mut port = port;
+    let mut shards = Vec::with_capacity(cores.len());
+    for _ in cores {
+        let v4 = bind(
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+            buffer_bytes,
+        )?;
+        let bound = v4
+            .local_addr()?
+            .as_socket()
+            .expect("an IPv4 socket has an IP address");
+        port = bound.port();
+        let any = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+        let v6 = match bind(any, buffer_bytes) {
+            Ok(socket) => Some(socket),
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
+            Err(error) => return Err(error),
+        };
+        shards.push(MediaSockets { v4, v6 });
+    }
+    let first = &shards[0];
+    if steering == Steering::Cpu {
+        for socket in std::iter::once(&first.v4).chain(&first.v6) {
+            sys::steer_by_cpu(socket.as_fd(), cores)?;
+        }
+    }
+    let warnings = small_buffers(&first.v4, buffer_bytes)?;
+    Ok((port, shards, warnings))
+}
+
+impl MediaSockets {
+    /// Both sockets, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.v4.as_fd()).chain(self.v6.as_ref().map(AsFd::as_fd))
+    }
+}
+
+fn bind(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(buffer_bytes)?;
+    socket.set_send_buffer_size(buffer_bytes)?;
+    sys::enable_packet_info(socket.as_fd(), addr.is_ipv6())?;
+    sys::enable_queue_overflow_count(socket.as_fd())?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+/// The kernel clamps silently and doubles what it grants, for its own bookkeeping (socket(7)).
+fn small_buffers(socket: &Socket, wanted: usize) -> io::Result<Vec<SmallBuffer>> {
+    let sizes = [
+        ("receive", "rmem_max", socket.recv_buffer_size()? / 2),
+        ("send", "wmem_max", socket.send_buffer_size()? / 2),
+    ];
+    let small = sizes.into_iter().filter(|(_, _, got)| *got < wanted);
+    Ok(small
+        .map(|(direction, sysctl, got)| SmallBuffer {
+            direction,
+            sysctl,
+            wanted,
+            got,
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shards_share_one_port_of_both_families() {
+        let (port, shards, _) = bind_all(0, &[0, 1], Steering::Hash, 65_536).unwrap();
+        assert_eq!(shards.len(), 2);
+        for socket in shards
+            .iter()
+            .flat_map(|s| std::iter::once(&s.v4).chain(&s.v6))
+        {
+            let addr = socket.local_addr().unwrap().as_socket().unwrap();
+            assert_eq!(addr.port(), port);
+        }
+    }
+
+    #[test]
+    fn a_buffer_the_kernel_clamps_is_reported_with_its_sysctl() {
+        let (_, _, warnings) = bind_all(0, &[0], Steering::Hash, 1 << 30).unwrap();
+        let text: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert!(
+            text.iter()
+                .any(|w| w.contains("net.core.rmem_max=1073741824")),
+            "{text:?}"
+        );
+        assert!(
+            text.iter().any(|w| w.contains("net.core.wmem_max")),
+            "{text:?}"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! Names of things inside this process: small, copied freely, never reused.
+
+use std::fmt;
+
+/// A shard: one core's share of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+/// A session, whatever its name towards the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(pub u64);
+
+/// A published track, whatever its name towards the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrackKey(pub u64);
+
+/// A simulcast layer of a track: 0 is the lowest; tracks without simulcast have only that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerIndex(pub u8);
+
+/// Some of a track's layers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSet(u8);
+
+impl ShardId {
+    /// As an index of per-shard arrays.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl LayerIndex {
+    /// As an index of per-layer arrays.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl LayerSet {
+    /// No layer.
+    pub const NONE: LayerSet = LayerSet(0);
+
+    /// With `layer`.
+    #[must_use]
+    pub fn with(self, layer: LayerIndex) -> Self {
+        Self(self.0 | 1 << layer.0)
+    }
+
+    /// Without `layer`.
+    #[must_use]
+    pub fn without(self, layer: LayerIndex) -> Self {
+        Self(self.0 & !(1 << layer.0))
+    }
+
+    /// True when `layer` is in it.
+    pub fn contains(self, layer: LayerIndex) -> bool {
+        self.0 & 1 << layer.0 != 0
+    }
+
+    /// True when there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<LayerIndex> for LayerSet {
+    fn from_iter<I: IntoIterator<Item = LayerIndex>>(layers: I) -> Self {
+        layers.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

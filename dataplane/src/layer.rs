@@ -1,0 +1,219 @@
+//! Which layer each subscription of one subscriber gets, from its bandwidth and its wishes.
+//!
+//! A pure function. Everybody gets the lowest layer before anybody gets a higher one; higher priority
+//! goes first in each round; what the estimate cannot carry is paused rather than starved.
+
+use crate::key::LayerIndex;
+use crate::limits::MAX_LAYERS;
+use crate::track::TrackStatus;
+
+/// What a subscriber asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Send nothing.
+    pub paused: bool,
+    /// Pixels; 0: no limit.
+    pub max_height: u32,
+    /// Higher gets bandwidth first.
+    pub priority: u32,
+}
+
+/// One video subscription that competes for the subscriber's bandwidth.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// What the subscriber asked for.
+    pub wish: Wish,
+    /// Number of declared layers; 1 without simulcast.
+    pub layers: u8,
+    /// Pixels of each layer; 0 when unknown.
+    pub heights: [u32; MAX_LAYERS],
+    /// What the publisher sends.
+    pub status: TrackStatus,
+    /// The layer it has now.
+    pub current: Option<LayerIndex>,
+}
+
+/// A rise needs this much more than it costs, so that an estimate that wobbles does not flap the layer.
+const RISE_MARGIN: f64 = 1.15;
+/// Part of a non-simulcast video below which it is paused: a little loss is better than no picture.
+const SINGLE_LAYER_TOLERANCE: f64 = 0.5;
+
+/// The layer for each candidate, `None` for paused, within `budget_bps` for all of them together.
+pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIndex>> {
+    let mut given: Vec<Option<LayerIndex>> = vec![None; candidates.len()];
+    let mut left = budget_bps as f64;
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(candidates[index].wish.priority));
+    for round in 0..MAX_LAYERS {
+        for &index in &order {
+            let candidate = &candidates[index];
+            let eligible = candidate.eligible();
+            let Some(&layer) = eligible.get(round) else {
+                continue;
+            };
+            let has_all_below = given[index] == round.checked_sub(1).map(|below| eligible[below]);
+            let price =
+                candidate.bps(layer) - given[index].map_or(0.0, |below| candidate.bps(below));
+            if has_all_below && candidate.affords(layer, price, left) {
+                left -= price;
+                given[index] = Some(layer);
+            }
+        }
+    }
+    given
+}
+
+/// What all candidates together would take at their best, bits per second: what is worth probing for.
+pub fn desired_bps(candidates: &[Candidate]) -> u64 {
+    let best = |candidate: &Candidate| {
+        candidate
+            .eligible()
+            .last()
+            .map_or(0.0, |&layer| candidate.bps(layer) * RISE_MARGIN)
+    };
+    candidates.iter().map(best).sum::<f64>() as u64
+}
+
+impl Candidate {
+    /// Layers that may be sent, lowest first: alive and not taller than wished; the lowest always may.
+    fn eligible(&self) -> Vec<LayerIndex> {
+        if self.wish.paused {
+            return Vec::new();
+        }
+        let live: Vec<LayerIndex> = (0..self.layers)
+            .map(LayerIndex)
+            .filter(|layer| self.status.live.contains(*layer))
+            .collect();
+        if live.is_empty() {
+            // Nothing measured yet: ask for the lowest, which publishers start first.
+            return vec![LayerIndex(0)];
+        }
+        let fits = |layer: &LayerIndex| {
+            self.wish.max_height == 0 || self.heights[layer.index()] <= self.wish.max_height
+        };
+        let lowest = live[0];
+        live.into_iter()
+            .filter(|layer| *layer == lowest || fits(layer))
+            .collect()
+    }
+
+    fn bps(&self, layer: LayerIndex) -> f64 {
+        f64::from(self.status.layer_bps[layer.index()])
+    }
+
+    fn affords(&self, layer: LayerIndex, price: f64, left: f64) -> bool {
+        let holds = self.current.is_some_and(|current| current >= layer);
+        let needed = match (holds, self.layers) {
+            (true, 1) | (false, 1) => price * SINGLE_LAYER_TOLERANCE,
+            (true, _) => price,
+            (false, _) => price * RISE_MARGIN,
+        };
+        needed <= left.max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::LayerSet;
+
+    fn simulcast(wish: Wish, current: Option<u8>) -> Candidate {
+        Candidate {
+            wish,
+            layers: 3,
+            heights: [180, 360, 720],
+            status: TrackStatus {
+                layer_bps: [150_000, 500_000, 1_700_000],
+                live: [0, 1, 2].map(LayerIndex).into_iter().collect(),
+            },
+            current: current.map(LayerIndex),
+        }
+    }
+
+    fn layers(candidates: &[Candidate], budget: u64) -> Vec<Option<u8>> {
+        allocate(candidates, budget)
+            .into_iter()
+            .map(|layer| layer.map(|l| l.0))
+            .collect()
+    }
+
+    #[test]
+    fn the_best_layer_that_fits_with_a_margin_to_rise_and_none_to_stay() {
+        let fresh = simulcast(Wish::default(), None);
+        for (budget, expected) in [
+            (0, None),
+            (200_000, Some(0)),
+            (700_000, Some(1)),
+            (2_100_000, Some(2)),
+        ] {
+            assert_eq!(layers(&[fresh], budget), [expected], "{budget}");
+        }
+        assert_eq!(
+            layers(&[fresh], 1_750_000),
+            [Some(1)],
+            "a rise needs a margin"
+        );
+        let high = simulcast(Wish::default(), Some(2));
+        assert_eq!(
+            layers(&[high], 1_750_000),
+            [Some(2)],
+            "what it has it keeps"
+        );
+    }
+
+    #[test]
+    fn everybody_gets_the_lowest_before_anybody_gets_more() {
+        let important = simulcast(
+            Wish {
+                priority: 9,
+                ..Wish::default()
+            },
+            None,
+        );
+        let other = simulcast(Wish::default(), None);
+        assert_eq!(layers(&[other, important], 400_000), [Some(0), Some(0)]);
+        assert_eq!(layers(&[other, important], 800_000), [Some(0), Some(1)]);
+        assert_eq!(layers(&[other, important], 200_000), [None, Some(0)]);
+    }
+
+    #[test]
+    fn wishes_are_kept() {
+        let small = Wish {
+            max_height: 360,
+            ..Wish::default()
+        };
+        assert_eq!(layers(&[simulcast(small, None)], 9_000_000), [Some(1)]);
+        let tiny = Wish {
+            max_height: 90,
+            ..Wish::default()
+        };
+        assert_eq!(
+            layers(&[simulcast(tiny, None)], 9_000_000),
+            [Some(0)],
+            "never nothing"
+        );
+        let paused = Wish {
+            paused: true,
+            ..Wish::default()
+        };
+        assert_eq!(layers(&[simulcast(paused, Some(2))], 9_000_000), [None]);
+    }
+
+    #[test]
+    fn a_dead_layer_is_not_waited_for() {
+        let mut candidate = simulcast(Wish::default(), Some(2));
+        candidate.status.live = candidate.status.live.without(LayerIndex(2));
+        assert_eq!(layers(&[candidate], 9_000_000), [Some(1)]);
+        candidate.status.live = LayerSet::NONE;
+        assert_eq!(layers(&[candidate], 9_000_000), [Some(0)]);
+    }
+
+    #[test]
+    fn a_single_layer_is_kept_until_it_would_be_half_lost() {
+        let mut candidate = simulcast(Wish::default(), None);
+        candidate.layers = 1;
+        candidate.status.layer_bps = [1_000_000, 0, 0];
+        assert_eq!(layers(&[candidate], 600_000), [Some(0)]);
+        assert_eq!(layers(&[candidate], 400_000), [None]);
+    }
+}

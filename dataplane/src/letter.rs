@@ -1,0 +1,200 @@
+//! What threads of the data plane say to each other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::command::{Command, CommandResult};
+use crate::ice::Ufrag;
+use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
+use crate::peer::{Peer, PeerState};
+use crate::report::ShardReport;
+use crate::track::{TrackInfo, TrackStatus};
+
+/// A datagram on its way between threads.
+#[derive(Debug, Clone)]
+pub struct Datagram {
+    /// What was in it.
+    pub bytes: Box<[u8]>,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// The local address it was sent to.
+    pub local: Option<IpAddr>,
+}
+
+/// To a shard, from another or from the control thread.
+pub enum ToShard {
+    /// This session lives here from now on; its packets land here.
+    Adopt {
+        /// The session.
+        peer: Box<Peer>,
+        /// The check that made it move.
+        first: Option<Datagram>,
+    },
+    /// A datagram for a session that lives here, received elsewhere by `via`.
+    Datagram {
+        /// For which session.
+        session: SessionKey,
+        /// The shard whose socket received it.
+        via: ShardId,
+        /// It.
+        datagram: Datagram,
+    },
+    /// Datagrams from `source` are for a session that lives on `home`.
+    Foreign {
+        /// Who sends them.
+        source: SocketAddr,
+        /// Their session.
+        session: SessionKey,
+        /// Where it lives.
+        home: ShardId,
+    },
+    /// A command of the control plane.
+    Command {
+        /// Echoed in the reply.
+        request: u64,
+        /// For which session.
+        session: SessionKey,
+        /// What to do.
+        command: Command,
+    },
+    /// Describe all sessions.
+    Describe {
+        /// Echoed in the reply.
+        request: u64,
+    },
+    /// A track is published on `home`, or changed, or moved there.
+    TrackHome {
+        /// Where it is published.
+        home: ShardId,
+        /// What it is.
+        info: Arc<TrackInfo>,
+        /// What was measured last.
+        status: TrackStatus,
+    },
+    /// A track is no longer published.
+    TrackGone {
+        /// Which track.
+        track: TrackKey,
+        /// Who published it.
+        home: ShardId,
+    },
+    /// What is measured of a track now.
+    Status(TrackKey, TrackStatus),
+    /// The sender needs these layers of a track that is published here.
+    Interest {
+        /// Which track.
+        track: TrackKey,
+        /// Who needs it.
+        shard: ShardId,
+        /// All it needs; none ends the copies.
+        layers: LayerSet,
+    },
+    /// The sender needs a keyframe.
+    Keyframe(TrackKey, LayerIndex),
+    /// Say goodbye to all sessions and end.
+    Stop,
+}
+
+/// To the control thread, from a shard.
+pub enum ToControl {
+    /// A connectivity check, its password verified, for a session that does not live on `shard`.
+    Claim {
+        /// Who received it.
+        shard: ShardId,
+        /// Which session.
+        ufrag: Ufrag,
+        /// The check.
+        datagram: Datagram,
+    },
+    /// A session was sent to another shard.
+    Moved {
+        /// Which session.
+        session: SessionKey,
+        /// Where it went.
+        to: ShardId,
+    },
+    /// A session answers to one more ufrag.
+    NewUfrag {
+        /// Which session.
+        session: SessionKey,
+        /// The ufrag.
+        ufrag: Ufrag,
+    },
+    /// A command was carried out or refused.
+    Reply {
+        /// Of the command.
+        request: u64,
+        /// What came of it.
+        result: CommandResult,
+    },
+    /// A command for a session that is not (or no longer, or not yet) here.
+    Bounced {
+        /// Of the command.
+        request: u64,
+        /// For which session.
+        session: SessionKey,
+        /// What to do.
+        command: Command,
+    },
+    /// All sessions of a shard.
+    Description {
+        /// Of the question.
+        request: u64,
+        /// The sessions.
+        sessions: Vec<(SessionKey, PeerState)>,
+    },
+    /// Something the control plane wants to know.
+    Event(ShardEvent),
+    /// Counters.
+    Report(Box<ShardReport>),
+    /// The shard ended.
+    Stopped(ShardId),
+}
+
+/// Something that happened on a shard.
+#[derive(Debug)]
+pub enum ShardEvent {
+    /// ICE and DTLS are up.
+    Connected {
+        /// Which session.
+        session: SessionKey,
+        /// Where it lives.
+        shard: ShardId,
+    },
+    /// A session ended by itself.
+    Closed {
+        /// Which session.
+        session: SessionKey,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A subscribe session wants to negotiate.
+    Offer {
+        /// Which session.
+        session: SessionKey,
+        /// Counts its offers.
+        revision: u64,
+        /// The offer.
+        sdp: String,
+        /// What plays on which m-line.
+        mids: Vec<(String, TrackKey)>,
+    },
+    /// What a subscriber is sent changed.
+    Layer {
+        /// Which session.
+        session: SessionKey,
+        /// Which track.
+        track: TrackKey,
+        /// The rid of what flows; empty without simulcast.
+        rid: String,
+        /// False when nothing flows.
+        active: bool,
+    },
+    /// Who can be heard.
+    Levels {
+        /// Where.
+        shard: ShardId,
+        /// Tracks and their -dBov.
+        levels: Vec<(TrackKey, u8)>,
+    },
+}

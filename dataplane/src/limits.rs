@@ -1,0 +1,71 @@
+//! Every maximum of the data plane, with its unit.
+
+use std::time::Duration;
+
+/// Shards a node can have: the mesh keeps a bitmap of them in a word.
+pub const MAX_SHARDS: usize = 64;
+/// Simulcast layers of a track.
+pub const MAX_LAYERS: usize = 3;
+/// Bytes of a datagram that is received whole; longer ones are dropped as truncated.
+pub const MAX_DATAGRAM_BYTES: usize = 2_048;
+/// Datagrams received by one system call.
+pub const RECEIVE_BATCH: usize = 64;
+/// Receive calls per socket in one turn of a shard's loop: what bounds a turn.
+pub const RECEIVES_PER_TURN: usize = 4;
+/// Datagrams sent by one system call.
+pub const SEND_BATCH: usize = 64;
+/// Datagrams of one shard that wait for room in the socket's send buffer; later ones are dropped.
+pub const MAX_UNSENT: usize = 8_192;
+/// Media packets on their way to one shard; when full, packets are dropped and counted.
+pub const MESH_MEDIA: usize = 8_192;
+/// Letters on their way to one shard or to the control thread; when full, they wait at the sender.
+pub const MESH_LETTERS: usize = 4_096;
+/// Letters that wait at a sender for room; beyond that datagram letters are dropped and counted.
+pub const MAX_LETTER_BACKLOG: usize = 65_536;
+/// Letters and media packets a shard takes from the mesh in one turn.
+pub const MESH_PER_TURN: usize = 1_024;
+/// Due sessions whose timers are handled in one turn.
+pub const TIMERS_PER_TURN: usize = 1_024;
+/// Addresses a shard remembers for sessions that live on another shard.
+pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
+/// Addresses from which one session may receive: candidates of a multi-homed, roaming client.
+pub const MAX_ADDRESSES_PER_SESSION: usize = 32;
+/// Bytes of an SDP.
+pub const MAX_SDP_BYTES: usize = 256 * 1_024;
+/// m-lines of a client's offer; subscribe sessions may have more, as offered by us.
+pub const MAX_OFFER_MEDIA_LINES: usize = 64;
+/// Bytes of an ICE candidate line.
+pub const MAX_CANDIDATE_BYTES: usize = 1_024;
+/// Bytes of an annotation.
+pub const MAX_ANNOTATION_BYTES: usize = 16 * 1_024;
+/// Bytes of a session or track id.
+pub const MAX_ID_BYTES: usize = 128;
+/// Subscriptions of one session.
+pub const MAX_SUBSCRIPTIONS_PER_SESSION: usize = 2_048;
+/// Events that wait for a slow reader before it is cut off.
+pub const EVENT_BUFFER: usize = 8_192;
+/// Commands that wait for the control thread.
+pub const COMMAND_QUEUE: usize = 1_024;
+
+/// How long a session waits in the lobby for its first connectivity check.
+pub const LOBBY_WAIT: Duration = Duration::from_secs(60);
+/// Least time between two keyframe requests for one layer.
+pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// Time after which an unanswered keyframe request is repeated.
+pub const KEYFRAME_RETRY: Duration = Duration::from_millis(1_000);
+/// How often levels, bitrates and allocations are looked at.
+pub const TICK: Duration = Duration::from_millis(100);
+/// How often layer bitrates are measured.
+pub const BITRATE_WINDOW: Duration = Duration::from_millis(500);
+/// How often audio levels are reported.
+pub const LEVEL_INTERVAL: Duration = Duration::from_millis(300);
+/// How often a shard reports its counters.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest wait for a shard to answer the control thread.
+pub const SHARD_REPLY: Duration = Duration::from_secs(5);
+
+const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
+const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
+const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
+const _: () = assert!(RECEIVE_BATCH * RECEIVES_PER_TURN <= MESH_PER_TURN);
+const _: () = assert!(KEYFRAME_INTERVAL.as_millis() < KEYFRAME_RETRY.as_millis());

@@ -1,0 +1,97 @@
+//! Hop 2: whose datagram is it. Comes from [`super::arrive`], goes to [`super::decrypt`].
+//!
+//! Media is found by its source address. Connectivity checks are found by their ufrag, and an address
+//! becomes a session's only after a check from it proved to know the session's password.
+
+use spillway_wire::demux::{Protocol, protocol};
+use spillway_wire::stun;
+
+use super::arrive::Arrived;
+use crate::drop_reason::DropReason;
+use crate::ice::Ufrag;
+use crate::key::{SessionKey, ShardId};
+use crate::shard::Shard;
+use crate::table::Route;
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// To a session here.
+    Local {
+        /// Which.
+        peer: usize,
+        /// What it speaks.
+        protocol: Protocol,
+        /// A connectivity check that nominates its path.
+        nominates: bool,
+    },
+    /// To a session on another shard.
+    Foreign {
+        /// Which shard.
+        home: ShardId,
+        /// Which session.
+        session: SessionKey,
+    },
+    /// A verified check for a session that does not live here.
+    Claim(Ufrag),
+}
+
+/// Finds the session of `datagram`, or the reason to drop it.
+pub fn classify(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, DropReason> {
+    let protocol = protocol(datagram.bytes).ok_or(DropReason::Unclassified)?;
+    match protocol {
+        Protocol::Rtp | Protocol::Rtcp | Protocol::Dtls => {
+            match shard.peers.by_addr(datagram.source) {
+                Some(Route::Local(peer)) => Ok(Class::Local {
+                    peer,
+                    protocol,
+                    nominates: false,
+                }),
+                Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
+                None => Err(DropReason::UnknownSource),
+            }
+        }
+        Protocol::Stun => classify_stun(shard, datagram),
+        Protocol::TurnChannel => Err(DropReason::Unclassified),
+    }
+}
+
+fn classify_stun(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, DropReason> {
+    let message =
+        stun::Message::parse(datagram.bytes).map_err(|_framing| DropReason::MalformedStun)?;
+    let route = shard.peers.by_addr(datagram.source);
+    if !message.is_binding_request() {
+        // An ICE-lite agent sends no checks: there is no response to expect (RFC 8445 section 2.5).
+        return Err(DropReason::UnknownUfrag);
+    }
+    let ufrag = message.receiver_ufrag().ok_or(DropReason::UnknownUfrag)?;
+    let nominates = message.has_use_candidate();
+    let local = shard.peers.by_ufrag(ufrag);
+    if let Some(peer) = local
+        && route == Some(Route::Local(peer))
+    {
+        // The session layer checks the integrity of what comes from a known path.
+        return Ok(Class::Local {
+            peer,
+            protocol: Protocol::Stun,
+            nominates,
+        });
+    }
+    if !shard.ice_key.verifies(ufrag, &message) {
+        return Err(DropReason::BadIntegrity);
+    }
+    match (local, route) {
+        (Some(peer), _) => {
+            shard
+                .peers
+                .add_addr(peer, datagram.source, datagram.local)?;
+            Ok(Class::Local {
+                peer,
+                protocol: Protocol::Stun,
+                nominates,
+            })
+        }
+        (None, Some(Route::Foreign { home, session })) => Ok(Class::Foreign { home, session }),
+        (None, Some(Route::Local(_)) | None) => Ok(Class::Claim(Ufrag(ufrag.into()))),
+    }
+}

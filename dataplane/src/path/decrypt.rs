@@ -1,0 +1,85 @@
+//! Hop 3: through the session layer, which decrypts media and consumes everything else. Comes from
+//! [`super::classify`]; media goes to the shard's inbox for [`super::fanout`].
+
+use std::time::Instant;
+
+use spillway_wire::demux::Protocol;
+
+use super::arrive::Arrived;
+use super::classify::Class;
+use crate::drop_reason::DropReason;
+use crate::letter::{Datagram, ToControl, ToShard};
+use crate::shard::Shard;
+
+/// Gives `datagram` to where it belongs.
+pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instant) {
+    match class {
+        Class::Local {
+            peer,
+            protocol,
+            nominates,
+        } => {
+            receive(shard, peer, datagram, protocol, now);
+            if nominates && let Some(peer) = shard.peers.get_mut(peer) {
+                peer.nominated = Some(datagram.source);
+            }
+        }
+        Class::Foreign { home, session } => {
+            let letter = ToShard::Datagram {
+                session,
+                via: shard.id,
+                datagram: owned(datagram),
+            };
+            if shard.post.send(home, letter).is_err() {
+                shard.report.drops.count(DropReason::MeshFull);
+            }
+        }
+        Class::Claim(ufrag) => {
+            let claim = ToControl::Claim {
+                shard: shard.id,
+                ufrag,
+                datagram: owned(datagram),
+            };
+            if shard.post.send_control(claim).is_err() {
+                shard.report.drops.count(DropReason::MeshFull);
+            }
+        }
+    }
+}
+
+/// Feeds a datagram to session `peer` here.
+pub fn receive(
+    shard: &mut Shard,
+    peer: usize,
+    datagram: &Arrived<'_>,
+    protocol: Protocol,
+    now: Instant,
+) {
+    let candidate = shard
+        .candidates
+        .for_datagram(datagram.source, datagram.local);
+    let Some(session) = shard.peers.get_mut(peer) else {
+        return;
+    };
+    let (packets, drops) = (shard.out.packets.len(), shard.out.drops.total());
+    session.receive(
+        now,
+        datagram.source,
+        candidate,
+        datagram.bytes,
+        &mut shard.out,
+    );
+    let nothing = shard.out.packets.len() == packets && shard.out.drops.total() == drops;
+    if protocol == Protocol::Rtp && nothing {
+        shard.report.drops.count(DropReason::NothingToForward);
+    }
+    shard.absorb(peer, None);
+}
+
+fn owned(datagram: &Arrived<'_>) -> Datagram {
+    Datagram {
+        bytes: datagram.bytes.into(),
+        source: datagram.source,
+        local: datagram.local,
+    }
+}

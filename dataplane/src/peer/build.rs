@@ -1,0 +1,99 @@
+//! How sessions are made: what all of a node have in common.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::bwe::Bitrate;
+use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::{Candidate, Rtc, RtcConfig};
+
+use super::{Peer, Publisher, Role, Subscriber};
+use crate::ice::{IceKey, Ufrag};
+use crate::key::SessionKey;
+
+/// Makes sessions.
+#[derive(Clone)]
+pub struct PeerFactory {
+    ice_key: IceKey,
+    crypto: Arc<CryptoProvider>,
+    cert: DtlsCert,
+    candidates: Vec<SocketAddr>,
+}
+
+/// What a subscriber is assumed to be able to receive before anything was measured.
+const INITIAL_ESTIMATE: Bitrate = Bitrate::kbps(1_500);
+/// Packets kept per video subscription to answer NACKs from.
+const VIDEO_RTX_PACKETS: usize = 512;
+/// Packets kept per audio subscription.
+const AUDIO_RTX_PACKETS: usize = 16;
+
+impl PeerFactory {
+    /// For a node that is reached at `candidates`. One certificate serves all sessions: making one
+    /// costs more than a handshake, and clients pin its fingerprint through signaling either way.
+    pub fn new(ice_key: IceKey, candidates: Vec<SocketAddr>) -> anyhow::Result<Self> {
+        let crypto = str0m::crypto::from_feature_flags();
+        let cert = crypto
+            .dtls_provider
+            .generate_certificate()
+            .ok_or_else(|| anyhow::anyhow!("the crypto provider makes no certificates"))?;
+        Ok(Self {
+            ice_key,
+            crypto: Arc::new(crypto),
+            cert,
+            candidates,
+        })
+    }
+
+    /// A session that will publish.
+    pub fn publisher(&self, session: SessionKey, now: Instant) -> Peer {
+        let rtc = self.config().build(now);
+        self.peer(session, rtc, Role::Publish(Publisher::default()), now)
+    }
+
+    /// A session that will subscribe.
+    pub fn subscriber(&self, session: SessionKey, now: Instant) -> Peer {
+        let config = self
+            .config()
+            .enable_bwe(Some(INITIAL_ESTIMATE))
+            .set_send_buffer_video(VIDEO_RTX_PACKETS)
+            .set_send_buffer_audio(AUDIO_RTX_PACKETS);
+        let role = Role::Subscribe(Box::new(Subscriber::new()));
+        self.peer(session, config.build(now), role, now)
+    }
+
+    fn config(&self) -> RtcConfig {
+        RtcConfig::new()
+            .set_crypto_provider(Arc::clone(&self.crypto))
+            .set_dtls_cert(self.cert.clone())
+            .set_local_ice_credentials(self.ice_key.credentials())
+            .set_ice_lite(true)
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, true)
+            .enable_vp8(true)
+            .enable_vp9(true)
+            .enable_h264(true)
+            .enable_av1(true)
+    }
+
+    fn peer(&self, session: SessionKey, mut rtc: Rtc, role: Role, now: Instant) -> Peer {
+        for addr in &self.candidates {
+            let candidate = Candidate::host(*addr, "udp").expect("a bound address is a candidate");
+            rtc.add_local_candidate(candidate);
+        }
+        let ufrag = Ufrag(rtc.direct_api().local_ice_credentials().ufrag.into());
+        Peer {
+            session,
+            role,
+            addrs: Vec::new(),
+            nominated: None,
+            ufrags: vec![ufrag],
+            rtc,
+            ice_key: self.ice_key.clone(),
+            connected: false,
+            ended: false,
+            deadline: now,
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! One session: a peer connection of one client, driven by bytes, commands and time.
+//!
+//! Sans-IO. Every method that changes the session drains it into an [`Output`] before it returns, which
+//! is the contract of the session layer underneath (mutate, then drain to the timeout). A panic inside
+//! is caught here: it ends this session, not its shard.
+
+mod build; // how sessions are made: one factory per node
+mod codecs; // which payload type of the subscriber carries which codec of the publisher
+mod publish; // the half that sends to us
+mod subscribe; // the half we send to
+
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use str0m::bwe::Bitrate;
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::RtpPacket;
+use str0m::{Event, IceConnectionState, Input, Rtc};
+
+pub use build::PeerFactory;
+pub use publish::Publisher;
+pub use subscribe::{OfferOut, Slot, Subscriber};
+
+use crate::command::{Command, CommandError, CommandReply, CommandResult};
+use crate::drop_reason::{DropReason, Drops};
+use crate::ice::{IceKey, Ufrag};
+use crate::key::{LayerIndex, SessionKey, TrackKey};
+use crate::subscription::Subscription;
+use crate::track::MediaPacket;
+
+/// A session.
+pub struct Peer {
+    /// Its name.
+    pub session: SessionKey,
+    /// What it does.
+    pub role: Role,
+    /// Addresses it receives from, oldest first, and the local address each of them sends to.
+    pub addrs: Vec<(SocketAddr, Option<IpAddr>)>,
+    /// The address the client nominated last.
+    pub nominated: Option<SocketAddr>,
+    /// Ufrags it answers to: the latest is last.
+    pub ufrags: Vec<Ufrag>,
+    rtc: Rtc,
+    ice_key: IceKey,
+    connected: bool,
+    ended: bool,
+    deadline: Instant,
+}
+
+/// What a session does.
+pub enum Role {
+    /// It sends to us.
+    Publish(Publisher),
+    /// We send to it.
+    Subscribe(Box<Subscriber>),
+}
+
+/// What a session gives out; owned by the caller and emptied by it.
+#[derive(Default)]
+pub struct Output {
+    /// Datagrams to send.
+    pub transmits: Vec<Transmit>,
+    /// Decrypted media.
+    pub packets: Vec<MediaPacket>,
+    /// What the surroundings have to know.
+    pub events: Vec<PeerEvent>,
+    /// What was lost.
+    pub drops: Drops,
+}
+
+/// What the surroundings of a session have to know.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// ICE and DTLS are up.
+    Connected,
+    /// It is over; why, for people.
+    Closed(String),
+    /// A publisher's tracks changed: these are gone, the rest is to be announced.
+    TracksChanged {
+        /// No longer published.
+        gone: Vec<TrackKey>,
+    },
+    /// A subscriber wants to negotiate.
+    Offer(OfferOut),
+    /// A subscriber's m-lines were negotiated.
+    Settled,
+    /// A subscriber lost a frame of this subscription.
+    KeyframeWanted(usize),
+    /// A subscriber's bandwidth was estimated anew.
+    EstimateChanged,
+    /// These subscriptions ended.
+    Unsubscribed(Vec<Subscription>),
+    /// The session answers to a new ufrag.
+    NewUfrag(Ufrag),
+}
+
+/// What the control plane can see of a session.
+#[derive(Debug, Clone, Default)]
+pub struct PeerState {
+    /// ICE and DTLS are up.
+    pub connected: bool,
+    /// Subscriptions: track, m-line, layer that flows.
+    pub subscriptions: Vec<SubscriptionState>,
+    /// The offer that waits for an answer.
+    pub outstanding: Option<OfferOut>,
+    /// Of the latest offer.
+    pub revision: u64,
+}
+
+/// What the control plane can see of a subscription.
+#[derive(Debug, Clone)]
+pub struct SubscriptionState {
+    /// Which track.
+    pub track: TrackKey,
+    /// What was asked for.
+    pub wish: crate::layer::Wish,
+    /// The m-line; empty until offered.
+    pub mid: String,
+    /// What flows.
+    pub layer: Option<LayerIndex>,
+    /// Its rid, where the shard knows the track; empty without simulcast.
+    pub rid: String,
+}
+
+impl Peer {
+    /// A datagram from the client: `source` sent it to our `candidate`.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        candidate: SocketAddr,
+        bytes: &[u8],
+        out: &mut Output,
+    ) {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, candidate, bytes) else {
+            out.drops.count(DropReason::Rejected);
+            return;
+        };
+        self.guarded(out, now, |rtc| {
+            rtc.handle_input(Input::Receive(now, receive))
+        });
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
+        self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Carries out a command.
+    pub fn apply(&mut self, command: Command, now: Instant, out: &mut Output) -> CommandResult {
+        command.validate()?;
+        let wrong_role = CommandError::WrongRole {
+            actual: self.role.name(),
+            command: command.name(),
+        };
+        let applied = catch_unwind(AssertUnwindSafe(|| match (&mut self.role, command) {
+            (Role::Publish(publisher), Command::Publish { offer, tracks }) => {
+                publisher.accept_offer(self.session, &mut self.rtc, (offer, tracks), out)
+            }
+            (Role::Subscribe(subscriber), Command::Subscribe { put, remove }) => {
+                subscriber.change(&mut self.rtc, put, &remove, out)
+            }
+            (Role::Subscribe(subscriber), Command::Answer { revision, sdp }) => {
+                subscriber.accept_answer(&mut self.rtc, revision, &sdp, out)
+            }
+            (_, Command::Candidate(line)) => add_candidate(&mut self.rtc, &line),
+            (_, Command::Close { reason }) => {
+                let _ = self.rtc.close(); // says goodbye if it can
+                out.events.push(PeerEvent::Closed(reason));
+                Ok(CommandReply::Done)
+            }
+            (Role::Publish(_), Command::Subscribe { .. } | Command::Answer { .. })
+            | (Role::Subscribe(_), Command::Publish { .. }) => Err(wrong_role),
+        }));
+        let result = applied.unwrap_or_else(|_| {
+            self.end("internal error in the session", out);
+            out.drops.count(DropReason::SessionPanicked);
+            Err(CommandError::BadSdp(
+                "the session could not handle it and was closed".into(),
+            ))
+        });
+        let result = result.map(|reply| self.with_our_credentials(reply, out));
+        self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        result
+    }
+
+    /// Asks a publisher for a keyframe.
+    pub fn request_keyframe(
+        &mut self,
+        track: TrackKey,
+        layer: LayerIndex,
+        now: Instant,
+        out: &mut Output,
+    ) {
+        if let Role::Publish(publisher) = &self.role {
+            publisher.request_keyframe(&mut self.rtc, track, layer);
+        }
+        self.handle_timeout(now, out);
+    }
+
+    /// Says how much a subscriber could use, so that the session layer probes for it.
+    pub fn desire(&mut self, bps: u64, now: Instant, out: &mut Output) {
+        let desired = Bitrate::bps(bps);
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
+        self.handle_timeout(now, out);
+    }
+
+    /// The session layer and the subscriber's state together, for [`crate::path::seal`], which drains
+    /// with [`handle_timeout`](Self::handle_timeout) when the turn's packets are written.
+    pub fn sending(&mut self) -> Option<(&mut Rtc, &mut Subscriber)> {
+        match &mut self.role {
+            Role::Subscribe(subscriber) => Some((&mut self.rtc, subscriber)),
+            Role::Publish(_) => None,
+        }
+    }
+
+    /// The local address that `destination` sends to: replies have to come from there.
+    pub fn local_for(&self, destination: SocketAddr) -> Option<IpAddr> {
+        self.addrs
+            .iter()
+            .find(|(addr, _)| *addr == destination)
+            .and_then(|(_, local)| *local)
+    }
+
+    /// For the control plane.
+    pub fn state(&self) -> PeerState {
+        let mut state = match &self.role {
+            Role::Publish(_) => PeerState::default(),
+            Role::Subscribe(subscriber) => subscriber.state(),
+        };
+        state.connected = self.connected;
+        state
+    }
+
+    /// Runs `input` and drains, with one peer's bug kept from ending everybody's shard.
+    fn guarded(
+        &mut self,
+        out: &mut Output,
+        now: Instant,
+        input: impl FnOnce(&mut Rtc) -> Result<(), str0m::RtcError>,
+    ) {
+        if self.ended {
+            return;
+        }
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            input(&mut self.rtc)?;
+            self.drain(out, now)
+        }));
+        match run {
+            Ok(Ok(())) if self.rtc.is_alive() => {}
+            Ok(Ok(())) => self.end("closed", out),
+            Ok(Err(error)) => {
+                // A datagram anybody can forge must not end a call: only what the session layer gives
+                // up on is over.
+                out.drops.count(DropReason::Rejected);
+                tracing::debug!(session = self.session.0, %error, "session input refused");
+                if !self.rtc.is_alive() {
+                    self.end(&error.to_string(), out);
+                }
+            }
+            Err(_panic) => {
+                out.drops.count(DropReason::SessionPanicked);
+                self.end("internal error in the session", out);
+            }
+        }
+    }
+
+    fn drain(&mut self, out: &mut Output, now: Instant) -> Result<(), str0m::RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                str0m::Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return Ok(());
+                }
+                str0m::Output::Transmit(transmit) => out.transmits.push(transmit),
+                str0m::Output::Event(Event::RtpPacket(packet)) => self.media(packet, now, out),
+                str0m::Output::Event(event) => self.event(event, out),
+            }
+        }
+    }
+
+    fn media(&mut self, packet: RtpPacket, now: Instant, out: &mut Output) {
+        let media = match &mut self.role {
+            Role::Publish(publisher) => publisher.packet(&mut self.rtc, packet, now),
+            Role::Subscribe(_) => None, // we offered sendonly
+        };
+        match media {
+            Some(packet) => out.packets.push(packet),
+            None => out.drops.count(DropReason::NoTrack),
+        }
+    }
+
+    fn event(&mut self, event: Event, out: &mut Output) {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                out.events.push(PeerEvent::Connected);
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.end("ice timeout", out);
+            }
+            Event::Closed => self.end("peer left", out),
+            Event::KeyframeRequest(request) => {
+                if let Role::Subscribe(subscriber) = &self.role {
+                    let wanted = subscriber.subscription_of(request.mid);
+                    out.events.extend(wanted.map(PeerEvent::KeyframeWanted));
+                }
+            }
+            Event::EgressBitrateEstimate(kind) => {
+                if let Role::Subscribe(subscriber) = &mut self.role {
+                    subscriber.estimated(&kind);
+                    out.events.push(PeerEvent::EstimateChanged);
+                }
+            }
+            // The rest is either ours to begin with (media added) or of no use to forwarding.
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, reason: &str, out: &mut Output) {
+        if !self.ended {
+            self.ended = true;
+            out.events.push(PeerEvent::Closed(reason.to_owned()));
+        }
+    }
+
+    /// A client that restarts ICE makes the session layer choose new credentials; they have to be ones
+    /// that every shard can check.
+    fn with_our_credentials(&mut self, reply: CommandReply, out: &mut Output) -> CommandReply {
+        let CommandReply::Answer(sdp) = reply else {
+            return reply;
+        };
+        let chosen = self.rtc.direct_api().local_ice_credentials();
+        let known = self.ufrags.iter().any(|ufrag| *ufrag.0 == *chosen.ufrag);
+        if known {
+            return CommandReply::Answer(sdp);
+        }
+        let ours = self.ice_key.credentials();
+        let sdp = sdp
+            .replace(
+                &format!("a=ice-ufrag:{}", chosen.ufrag),
+                &format!("a=ice-ufrag:{}", ours.ufrag),
+            )
+            .replace(
+                &format!("a=ice-pwd:{}", chosen.pass),
+                &format!("a=ice-pwd:{}", ours.pass),
+            );
+        let ufrag = Ufrag(ours.ufrag.clone().into());
+        self.rtc.direct_api().set_local_ice_credentials(ours);
+        self.ufrags.push(ufrag.clone());
+        out.events.push(PeerEvent::NewUfrag(ufrag));
+        if let Role::Publish(publisher) = &mut self.role {
+            publisher.answered(sdp.clone());
+        }
+        CommandReply::Answer(sdp)
+    }
+}
+
+impl Role {
+    fn name(&self) -> &'static str {
+        match self {
+            Role::Publish(_) => "publish",
+            Role::Subscribe(_) => "subscribe",
+        }
+    }
+}
+
+fn add_candidate(rtc: &mut Rtc, line: &str) -> CommandResult {
+    let line = line.trim().trim_start_matches("a=");
+    // Browsers send an empty candidate when they have no more, and names we cannot resolve (mDNS):
+    // an ICE-lite agent needs neither, it answers whoever checks.
+    if line.is_empty() || line.contains(".local ") {
+        return Ok(CommandReply::Done);
+    }
+    let candidate = str0m::Candidate::from_sdp_string(line)
+        .map_err(|error| CommandError::BadCandidate(error.to_string()))?;
+    rtc.add_remote_candidate(candidate);
+    Ok(CommandReply::Done)
+}

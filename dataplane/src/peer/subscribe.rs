@@ -1,0 +1,328 @@
+//! The half of a client that we send to: subscriptions play on m-lines, which are negotiated one offer
+//! at a time and used again.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+use str0m::Rtc;
+use str0m::bwe::BweKind;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::format::PayloadParams;
+use str0m::media::{Direction, MediaKind, Mid};
+
+use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs};
+use crate::command::{CommandError, CommandReply, CommandResult};
+use crate::key::TrackKey;
+use crate::layer::Wish;
+use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
+use crate::path::rewrite::Rewriter;
+use crate::subscription::Subscription;
+
+/// What a subscribe session knows.
+pub struct Subscriber {
+    /// Its subscriptions; the shard names them by these keys.
+    pub subscriptions: Slab<Subscription>,
+    /// Its m-lines.
+    pub slots: Vec<Slot>,
+    by_track: HashMap<TrackKey, usize>,
+    negotiation: Negotiation,
+    estimate: Estimate,
+}
+
+/// One m-line and the numbers of its SSRC, which outlive what plays on it.
+pub struct Slot {
+    /// Its name in the SDP.
+    pub mid: Mid,
+    /// Numbers of the outgoing packets.
+    pub rewriter: Rewriter,
+    kind: MediaKind,
+    state: SlotState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SlotState {
+    /// Nothing plays; may be used again.
+    Free,
+    /// Nothing plays any more; the client was not told yet.
+    Ending,
+    /// This subscription plays on it.
+    Playing(usize),
+}
+
+#[derive(Default)]
+struct Negotiation {
+    /// Of the latest offer.
+    revision: u64,
+    outstanding: Option<(SdpPendingOffer, OfferOut)>,
+    /// Something changed since the latest offer.
+    dirty: bool,
+}
+
+/// An offer for the client.
+#[derive(Debug, Clone)]
+pub struct OfferOut {
+    /// Counts the session's offers.
+    pub revision: u64,
+    /// The offer.
+    pub sdp: String,
+    /// What plays on which m-line.
+    pub mids: Vec<(String, TrackKey)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Estimate {
+    /// Feedback is not negotiated: nothing is known, nothing is limited.
+    Unknown,
+    Bps(u64),
+}
+
+impl Subscriber {
+    pub(super) fn new() -> Self {
+        Self {
+            subscriptions: Slab::new(),
+            slots: Vec::new(),
+            by_track: HashMap::new(),
+            negotiation: Negotiation::default(),
+            estimate: Estimate::Unknown,
+        }
+    }
+
+    /// Adds, changes and ends subscriptions.
+    pub(super) fn change(
+        &mut self,
+        rtc: &mut Rtc,
+        put: Vec<(TrackKey, MediaKind, Wish)>,
+        remove: &[TrackKey],
+        out: &mut Output,
+    ) -> CommandResult {
+        let fresh = put
+            .iter()
+            .filter(|(track, ..)| !self.by_track.contains_key(track))
+            .count();
+        let (got, limit) = (
+            self.subscriptions.len() + fresh,
+            MAX_SUBSCRIPTIONS_PER_SESSION,
+        );
+        if got > limit {
+            return Err(CommandError::TooMany {
+                what: "subscriptions of the session",
+                got,
+                limit,
+            });
+        }
+        let mut ended = Vec::new();
+        for track in remove {
+            ended.extend(self.remove(*track));
+        }
+        for (track, kind, wish) in put {
+            self.put(track, kind, wish);
+        }
+        out.events.push(PeerEvent::Unsubscribed(ended));
+        self.negotiate(rtc, out);
+        Ok(CommandReply::Done)
+    }
+
+    /// The client's answer to the outstanding offer.
+    pub(super) fn accept_answer(
+        &mut self,
+        rtc: &mut Rtc,
+        revision: u64,
+        sdp: &str,
+        out: &mut Output,
+    ) -> CommandResult {
+        let answer = SdpAnswer::from_sdp_string(sdp)
+            .map_err(|error| CommandError::BadSdp(error.to_string()))?;
+        let taken = self
+            .negotiation
+            .outstanding
+            .take_if(|(_, offer)| offer.revision == revision);
+        let Some((pending, _)) = taken else {
+            if revision == self.negotiation.revision && self.negotiation.outstanding.is_none() {
+                return Ok(CommandReply::Done); // repeated
+            }
+            let outstanding = self.negotiation.outstanding.as_ref();
+            let outstanding =
+                outstanding.map_or("none".into(), |(_, offer)| offer.revision.to_string());
+            return Err(CommandError::StaleAnswer {
+                got: revision,
+                outstanding,
+            });
+        };
+        rtc.sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(|error| CommandError::BadSdp(error.to_string()))?;
+        out.events.push(PeerEvent::Settled);
+        if self.negotiation.dirty {
+            self.negotiate(rtc, out);
+        }
+        Ok(CommandReply::Done)
+    }
+
+    pub(super) fn estimated(&mut self, kind: &BweKind) {
+        match kind {
+            BweKind::Twcc {
+                estimate,
+                can_probe: true,
+            } => {
+                self.estimate = Estimate::Bps(estimate.as_u64());
+            }
+            BweKind::Twcc {
+                can_probe: false, ..
+            } => self.estimate = Estimate::Unknown,
+            _ => {} // REMB is offered by nobody we answer
+        }
+    }
+
+    /// Bits per second that may be sent; `None` when nothing limits.
+    pub fn budget_bps(&self) -> Option<u64> {
+        match self.estimate {
+            Estimate::Unknown => None,
+            Estimate::Bps(bps) => Some(bps),
+        }
+    }
+
+    /// The subscription to `track`.
+    pub fn subscription_to(&self, track: TrackKey) -> Option<usize> {
+        self.by_track.get(&track).copied()
+    }
+
+    /// The subscription that plays on `mid`.
+    pub(super) fn subscription_of(&self, mid: Mid) -> Option<usize> {
+        let slot = self.slots.iter().find(|slot| slot.mid == mid)?;
+        match slot.state {
+            SlotState::Playing(subscription) => Some(subscription),
+            SlotState::Free | SlotState::Ending => None,
+        }
+    }
+
+    /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated. True when the
+    /// subscription can flow now and could not before.
+    pub fn connect(&mut self, rtc: &Rtc, index: usize, published: &[PayloadParams]) -> bool {
+        let subscription = &mut self.subscriptions[index];
+        let Some(slot) = subscription.slot else {
+            return false;
+        };
+        let map = codecs::map(rtc, self.slots[slot].mid, published);
+        let usable = map.iter().any(Option::is_some);
+        let connected = usable && subscription.codecs.is_none();
+        subscription.codecs = usable.then_some(map);
+        connected
+    }
+
+    pub(super) fn state(&self) -> PeerState {
+        let subscriptions = self
+            .subscriptions
+            .iter()
+            .map(|(_, subscription)| SubscriptionState {
+                track: subscription.track,
+                wish: subscription.wish,
+                mid: subscription
+                    .slot
+                    .map(|slot| self.slots[slot].mid.to_string())
+                    .unwrap_or_default(),
+                layer: subscription.current(),
+                rid: String::new(),
+            });
+        PeerState {
+            connected: false,
+            subscriptions: subscriptions.collect(),
+            outstanding: self
+                .negotiation
+                .outstanding
+                .as_ref()
+                .map(|(_, offer)| offer.clone()),
+            revision: self.negotiation.revision,
+        }
+    }
+
+    fn put(&mut self, track: TrackKey, kind: MediaKind, wish: Wish) {
+        if let Some(index) = self.by_track.get(&track) {
+            let subscription = &mut self.subscriptions[*index];
+            subscription.wish = wish;
+            if subscription.kind.is_audio() {
+                subscription.aim((!wish.paused).then_some(crate::key::LayerIndex(0)));
+            }
+            return;
+        }
+        let index = self
+            .subscriptions
+            .insert(Subscription::new(track, kind, wish));
+        self.by_track.insert(track, index);
+        self.negotiation.dirty = true;
+    }
+
+    fn remove(&mut self, track: TrackKey) -> Option<Subscription> {
+        let index = self.by_track.remove(&track)?;
+        let subscription = self.subscriptions.remove(index);
+        if let Some(slot) = subscription.slot {
+            self.slots[slot].state = SlotState::Ending;
+        }
+        self.negotiation.dirty = true;
+        Some(subscription)
+    }
+
+    /// Makes the next offer, unless one is outstanding or nothing changed.
+    fn negotiate(&mut self, rtc: &mut Rtc, out: &mut Output) {
+        if !self.negotiation.dirty || self.negotiation.outstanding.is_some() {
+            return;
+        }
+        self.negotiation.dirty = false;
+        let mut api = rtc.sdp_api();
+        let mut free: Vec<usize> = (0..self.slots.len())
+            .filter(|slot| self.slots[*slot].state == SlotState::Free)
+            .collect();
+        for slot in &mut self.slots {
+            if slot.state == SlotState::Ending {
+                api.set_direction(slot.mid, Direction::Inactive);
+                slot.state = SlotState::Free;
+            }
+        }
+        for (index, subscription) in &mut self.subscriptions {
+            if subscription.slot.is_some() {
+                continue;
+            }
+            let again = free
+                .iter()
+                .position(|slot| self.slots[*slot].kind == subscription.kind);
+            let slot = if let Some(position) = again {
+                let slot = free.swap_remove(position);
+                api.set_direction(self.slots[slot].mid, Direction::SendOnly);
+                slot
+            } else {
+                let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
+                let rewriter = Rewriter::new(fastrand::u16(..0x4000));
+                let state = SlotState::Free;
+                self.slots.push(Slot {
+                    mid,
+                    rewriter,
+                    kind: subscription.kind,
+                    state,
+                });
+                self.slots.len() - 1
+            };
+            self.slots[slot].state = SlotState::Playing(index);
+            subscription.slot = Some(slot);
+        }
+        let Some((offer, pending)) = api.apply() else {
+            return;
+        };
+        self.negotiation.revision += 1;
+        let offer = OfferOut {
+            revision: self.negotiation.revision,
+            sdp: offer.to_sdp_string(),
+            mids: self.playing(),
+        };
+        self.negotiation.outstanding = Some((pending, offer.clone()));
+        out.events.push(PeerEvent::Offer(offer));
+    }
+
+    fn playing(&self) -> Vec<(String, TrackKey)> {
+        let playing = self.slots.iter().filter_map(|slot| match slot.state {
+            SlotState::Playing(index) => {
+                Some((slot.mid.to_string(), self.subscriptions[index].track))
+            }
+            SlotState::Free | SlotState::Ending => None,
+        });
+        playing.collect()
+    }
+}

@@ -1,0 +1,244 @@
+//! What a shard counts, and how it is shown to Prometheus.
+//!
+//! Shards count in plain integers and send a copy now and then; nothing here is touched by a packet.
+
+use std::time::Duration;
+
+use crate::drop_reason::{DropReason, Drops};
+use crate::key::ShardId;
+
+/// Counters of one shard since start, and its gauges of now.
+#[derive(Debug, Clone)]
+pub struct ShardReport {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Datagrams and bytes from and to the network.
+    pub traffic: Traffic,
+    /// Packets lost, by reason.
+    pub drops: Drops,
+    /// Datagrams the kernel lost because the socket's receive buffer was full.
+    pub kernel_drops: u64,
+    /// Media packets copied to other shards.
+    pub mesh_packets: u64,
+    /// Sessions that live here.
+    pub sessions: usize,
+    /// Tracks published here.
+    pub tracks: usize,
+    /// Subscriptions of sessions that live here.
+    pub subscriptions: usize,
+    /// Part of the last interval spent working, 0 to 1.
+    pub busy_fraction: f64,
+    /// Time from arrival to transmission of media.
+    pub latency: LatencyHistogram,
+}
+
+/// Datagrams and bytes, UDP payload only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traffic {
+    /// Datagrams received.
+    pub packets_in: u64,
+    /// Datagrams the kernel accepted for sending.
+    pub packets_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes the kernel accepted for sending.
+    pub bytes_out: u64,
+}
+
+/// Times in buckets, each four times as wide as the one before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LatencyHistogram {
+    counts: [u64; BOUNDS_US.len() + 1],
+    sum: Duration,
+}
+
+/// Upper bounds of the buckets, in microseconds.
+const BOUNDS_US: [u64; 10] = [25, 50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 25_600];
+
+impl ShardReport {
+    /// Nothing counted yet.
+    pub fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            traffic: Traffic::default(),
+            drops: Drops::default(),
+            kernel_drops: 0,
+            mesh_packets: 0,
+            sessions: 0,
+            tracks: 0,
+            subscriptions: 0,
+            busy_fraction: 0.0,
+            latency: LatencyHistogram::default(),
+        }
+    }
+}
+
+impl LatencyHistogram {
+    /// Counts `packets` that took `time` each.
+    pub fn record(&mut self, time: Duration, packets: u64) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        self.counts[bucket] += packets;
+        self.sum += time * u32::try_from(packets).unwrap_or(u32::MAX);
+    }
+}
+
+/// One metric: name, kind, help, and its value for a shard.
+type Metric = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&ShardReport) -> f64,
+);
+
+const METRICS: [Metric; 10] = [
+    (
+        "packets_received_total",
+        "counter",
+        "Datagrams received",
+        |r| r.traffic.packets_in as f64,
+    ),
+    (
+        "packets_sent_total",
+        "counter",
+        "Datagrams the kernel accepted for sending",
+        |r| r.traffic.packets_out as f64,
+    ),
+    (
+        "received_bytes_total",
+        "counter",
+        "UDP payload bytes received",
+        |r| r.traffic.bytes_in as f64,
+    ),
+    (
+        "sent_bytes_total",
+        "counter",
+        "UDP payload bytes sent",
+        |r| r.traffic.bytes_out as f64,
+    ),
+    (
+        "kernel_drops_total",
+        "counter",
+        "Datagrams lost to a full receive buffer (SO_RXQ_OVFL)",
+        |r| r.kernel_drops as f64,
+    ),
+    (
+        "mesh_packets_total",
+        "counter",
+        "Media packets copied to other shards",
+        |r| r.mesh_packets as f64,
+    ),
+    (
+        "sessions",
+        "gauge",
+        "Sessions that live on the shard",
+        |r| r.sessions as f64,
+    ),
+    ("tracks", "gauge", "Tracks published on the shard", |r| {
+        r.tracks as f64
+    }),
+    (
+        "subscriptions",
+        "gauge",
+        "Subscriptions of sessions on the shard",
+        |r| r.subscriptions as f64,
+    ),
+    (
+        "shard_busy_ratio",
+        "gauge",
+        "Part of the last interval spent working, 0 to 1",
+        |r| r.busy_fraction,
+    ),
+];
+
+/// All reports in the Prometheus text format.
+pub fn prometheus(reports: &[ShardReport]) -> String {
+    let mut out = String::new();
+    for (name, kind, help, value) in METRICS {
+        header(&mut out, name, kind, help);
+        for report in reports {
+            let (shard, value) = (report.shard, value(report));
+            out.push_str(&format!(
+                "spillway_dataplane_{name}{{shard=\"{shard}\"}} {value}\n"
+            ));
+        }
+    }
+    header(
+        &mut out,
+        "drops_total",
+        "counter",
+        "Packets not forwarded, by reason",
+    );
+    for report in reports {
+        for reason in DropReason::ALL {
+            let (shard, label, count) = (report.shard, reason.label(), report.drops.of(reason));
+            out.push_str(&format!(
+                "spillway_dataplane_drops_total{{shard=\"{shard}\",reason=\"{label}\"}} {count}\n"
+            ));
+        }
+    }
+    header(
+        &mut out,
+        "forward_seconds",
+        "histogram",
+        "Time of media packets from arrival to the kernel's acceptance",
+    );
+    reports
+        .iter()
+        .for_each(|report| histogram(&mut out, report));
+    out
+}
+
+fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    out.push_str(&format!(
+        "# HELP spillway_dataplane_{name} {help}\n# TYPE spillway_dataplane_{name} {kind}\n"
+    ));
+}
+
+fn histogram(out: &mut String, report: &ShardReport) {
+    let (shard, latency) = (report.shard, &report.latency);
+    let mut below = 0;
+    let bounds = BOUNDS_US.iter().map(|us| (*us as f64 / 1e6).to_string());
+    for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(latency.counts) {
+        below += count;
+        out.push_str(&format!(
+            "spillway_dataplane_forward_seconds_bucket{{shard=\"{shard}\",le=\"{bound}\"}} {below}\n"
+        ));
+    }
+    let sum = latency.sum.as_secs_f64();
+    out.push_str(&format!(
+        "spillway_dataplane_forward_seconds_sum{{shard=\"{shard}\"}} {sum}\n"
+    ));
+    out.push_str(&format!(
+        "spillway_dataplane_forward_seconds_count{{shard=\"{shard}\"}} {below}\n"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_shown_with_help_and_type() {
+        let mut report = ShardReport::new(ShardId(3));
+        report.traffic.packets_in = 7;
+        report.drops.count_many(DropReason::MeshFull, 5);
+        report.latency.record(Duration::from_micros(70), 2);
+        report.latency.record(Duration::from_secs(1), 1);
+        let text = prometheus(&[report]);
+        for line in [
+            "spillway_dataplane_packets_received_total{shard=\"3\"} 7",
+            "spillway_dataplane_drops_total{shard=\"3\",reason=\"mesh_full\"} 5",
+            "spillway_dataplane_forward_seconds_bucket{shard=\"3\",le=\"0.00005\"} 0",
+            "spillway_dataplane_forward_seconds_bucket{shard=\"3\",le=\"0.0001\"} 2",
+            "spillway_dataplane_forward_seconds_bucket{shard=\"3\",le=\"+Inf\"} 3",
+            "spillway_dataplane_forward_seconds_count{shard=\"3\"} 3",
+            "# TYPE spillway_dataplane_forward_seconds histogram",
+        ] {
+            assert!(
+                text.lines().any(|got| got == line),
+                "{line} is missing in\n{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which layer each subscriber gets: gathers what [`crate::layer`] decides from, and carries it out.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::key::{LayerIndex, TrackKey};
+use crate::layer::{Candidate, allocate, desired_bps};
+use crate::limits::MAX_LAYERS;
+use crate::peer::Role;
+
+/// Set aside for each audio subscription, bits per second, headers included.
+const AUDIO_BPS: u64 = 60_000;
+
+/// A video subscription of the session and its track.
+struct Competitor {
+    sub: usize,
+    track: TrackKey,
+    candidate: Candidate,
+}
+
+impl Shard {
+    /// Chooses layers for every subscriber for whom something changed.
+    pub(super) fn allocate_dirty(&mut self, now: Instant) {
+        while let Some((index, _)) = self.dirty.pop() {
+            self.allocate(index, now);
+        }
+    }
+
+    fn allocate(&mut self, index: usize, now: Instant) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let Role::Subscribe(subscriber) = &peer.role else {
+            return;
+        };
+        let audio = subscriber
+            .subscriptions
+            .iter()
+            .filter(|(_, sub)| sub.kind.is_audio())
+            .count();
+        let reserved = audio as u64 * AUDIO_BPS;
+        let budget = subscriber
+            .budget_bps()
+            .map_or(u64::MAX, |bps| bps.saturating_sub(reserved));
+        let competitors = self.competitors(index);
+        if competitors.is_empty() {
+            return;
+        }
+        let candidates: Vec<Candidate> = competitors.iter().map(|c| c.candidate).collect();
+        let given = allocate(&candidates, budget);
+        for (competitor, layer) in competitors.iter().zip(given) {
+            self.aim(index, competitor, layer, now);
+        }
+        let desired = desired_bps(&candidates) + reserved;
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.desire(desired, now, &mut self.out);
+            self.absorb(index, None);
+        }
+    }
+
+    fn competitors(&mut self, index: usize) -> Vec<Competitor> {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return Vec::new();
+        };
+        let Role::Subscribe(subscriber) = &peer.role else {
+            return Vec::new();
+        };
+        let videos = subscriber.subscriptions.iter();
+        let videos = videos.filter(|(_, sub)| sub.kind.is_video() && sub.codecs.is_some());
+        let tracks = &mut self.tracks;
+        videos
+            .filter_map(|(sub, subscription)| {
+                let entry = tracks.get_mut(subscription.track)?;
+                let layers = &entry.info.as_ref()?.spec.layers;
+                let mut heights = [0; MAX_LAYERS];
+                for (height, layer) in heights.iter_mut().zip(layers) {
+                    *height = layer.height;
+                }
+                let candidate = Candidate {
+                    wish: subscription.wish,
+                    layers: layers.len().max(1) as u8,
+                    heights,
+                    status: entry.status,
+                    current: subscription.current(),
+                };
+                Some(Competitor {
+                    sub,
+                    track: subscription.track,
+                    candidate,
+                })
+            })
+            .collect()
+    }
+
+    fn aim(
+        &mut self,
+        peer: usize,
+        competitor: &Competitor,
+        layer: Option<LayerIndex>,
+        now: Instant,
+    ) {
+        let Some(subscription) = self.peers.subscription(peer, competitor.sub) else {
+            return;
+        };
+        let was_flowing = subscription.current().is_some();
+        if !subscription.aim(layer) {
+            return;
+        }
+        self.recount(peer, competitor.sub);
+        self.tell_interest(competitor.track);
+        self.want_keyframe(peer, competitor.sub, now);
+        if layer.is_none() && was_flowing {
+            self.tell_layer(peer, competitor.track, None, None);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What sessions report while they are driven, acted upon between packets.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::key::TrackKey;
+use crate::letter::{ShardEvent, ToControl};
+use crate::peer::{PeerEvent, Role};
+
+impl Shard {
+    /// Acts upon everything sessions reported, until nothing is left.
+    pub fn settle(&mut self, now: Instant) {
+        while !self.events.is_empty() {
+            for (index, event) in std::mem::take(&mut self.events) {
+                self.on_event(index, event, now);
+            }
+        }
+    }
+
+    fn on_event(&mut self, index: usize, event: PeerEvent, now: Instant) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let session = peer.session;
+        match event {
+            PeerEvent::Connected => {
+                self.tell(ShardEvent::Connected {
+                    session,
+                    shard: self.id,
+                });
+                self.refresh_subscriptions(index, now);
+            }
+            PeerEvent::Closed(reason) => {
+                self.close(index);
+                self.tell(ShardEvent::Closed { session, reason });
+            }
+            PeerEvent::TracksChanged { gone } => self.publish(index, &gone, now),
+            PeerEvent::Offer(offer) => self.tell(ShardEvent::Offer {
+                session,
+                revision: offer.revision,
+                sdp: offer.sdp,
+                mids: offer.mids,
+            }),
+            PeerEvent::Settled => self.refresh_subscriptions(index, now),
+            PeerEvent::KeyframeWanted(sub) => {
+                if let Some(subscription) = self.peers.subscription(index, sub) {
+                    subscription.needs_keyframe();
+                    self.want_keyframe(index, sub, now);
+                }
+            }
+            PeerEvent::EstimateChanged => self.dirty.mark(index, now),
+            PeerEvent::Unsubscribed(ended) => self.unsubscribed(index, ended, now),
+            PeerEvent::NewUfrag(ufrag) => {
+                self.peers.add_ufrag(index, ufrag.clone());
+                if self
+                    .post
+                    .send_control(ToControl::NewUfrag { session, ufrag })
+                    .is_err()
+                {
+                    tracing::warn!(session = session.0, "a new ufrag was not registered");
+                }
+            }
+        }
+    }
+
+    /// Asks the home of a subscription's track for the keyframe it waits for, if it waits for one.
+    pub(super) fn want_keyframe(&mut self, peer: usize, sub: usize, now: Instant) {
+        let Some(subscription) = self.peers.subscription(peer, sub) else {
+            return;
+        };
+        let (track, Some(layer)) = (subscription.track, subscription.waits_for()) else {
+            return;
+        };
+        self.request_keyframe(track, layer, now);
+    }
+
+    /// Asks the publisher of `track`, here or elsewhere.
+    pub(super) fn request_keyframe(
+        &mut self,
+        track: TrackKey,
+        layer: crate::key::LayerIndex,
+        now: Instant,
+    ) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let Some(published) = &mut entry.published else {
+            if let Some(home) = entry.home.filter(|home| *home != self.id) {
+                self.write_to(home, crate::letter::ToShard::Keyframe(track, layer));
+            }
+            return;
+        };
+        let ask_now = published.keyframes.request(layer, now);
+        let publisher = published.peer;
+        if !self.waiting.contains(&track) {
+            self.waiting.push(track);
+        }
+        if ask_now {
+            self.ask_publisher(publisher, track, layer, now);
+        }
+    }
+
+    pub(super) fn ask_publisher(
+        &mut self,
+        publisher: usize,
+        track: TrackKey,
+        layer: crate::key::LayerIndex,
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.get_mut(publisher) else {
+            return;
+        };
+        peer.request_keyframe(track, layer, now, &mut self.out);
+        self.absorb(publisher, None);
+    }
+
+    /// Connects negotiated subscriptions of session `index` with tracks that are known.
+    pub(super) fn refresh_subscriptions(&mut self, index: usize, now: Instant) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let Role::Subscribe(subscriber) = &peer.role else {
+            return;
+        };
+        let subs: Vec<usize> = subscriber
+            .subscriptions
+            .iter()
+            .map(|(sub, _)| sub)
+            .collect();
+        for sub in subs {
+            self.connect(index, sub, now);
+        }
+        self.dirty.mark(index, now);
+    }
+}

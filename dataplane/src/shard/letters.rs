@@ -1,0 +1,249 @@
+//! What other threads ask of a shard.
+
+use std::time::Instant;
+
+use spillway_wire::{demux, stun};
+
+use super::Shard;
+use crate::drop_reason::DropReason;
+use crate::key::{SessionKey, ShardId};
+use crate::letter::{Datagram, ToControl, ToShard};
+use crate::limits::MESH_PER_TURN;
+use crate::path::arrive::Arrived;
+use crate::path::{decrypt, fanout, seal};
+use crate::peer::PeerState;
+
+impl Shard {
+    /// Handles what waits in the mailbox, within bounds. True when more may wait.
+    pub fn read_mail(&mut self, now: Instant) -> bool {
+        let mesh = self.post.mesh().clone();
+        let mut left = MESH_PER_TURN;
+        while left > 0
+            && let Some(letter) = mesh.take_letter(self.id)
+        {
+            self.on_letter(letter, now);
+            self.settle(now);
+            left -= 1;
+        }
+        while left > 0
+            && let Some(packet) = mesh.take_media(self.id)
+        {
+            fanout::spread(self, &packet);
+            left -= 1;
+        }
+        seal::drain_touched(self, now);
+        self.settle(now);
+        left == 0
+    }
+
+    /// True once the shard was asked to end and has.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    fn on_letter(&mut self, letter: ToShard, now: Instant) {
+        match letter {
+            ToShard::Adopt { peer, first } => {
+                let session = peer.session;
+                self.adopt(*peer, now);
+                if let Some(datagram) = first {
+                    self.on_datagram(session, self.id, &datagram, now);
+                }
+            }
+            ToShard::Datagram {
+                session,
+                via,
+                datagram,
+            } => {
+                self.on_datagram(session, via, &datagram, now);
+            }
+            ToShard::Foreign {
+                source,
+                session,
+                home,
+            } => {
+                if !self.peers.add_foreign(source, home, session) {
+                    self.report.drops.count(DropReason::TooManyAddresses);
+                }
+            }
+            ToShard::Command {
+                request,
+                session,
+                command,
+            } => {
+                self.on_command(request, session, command, now);
+            }
+            ToShard::Describe { request } => self.describe(request),
+            ToShard::TrackHome { home, info, status } => self.track_home(home, info, status, now),
+            ToShard::TrackGone { track, home } => self.track_gone(track, home),
+            ToShard::Status(track, status) => self.set_status(track, status, now),
+            ToShard::Interest {
+                track,
+                shard,
+                layers,
+            } => {
+                if let Some(published) = self
+                    .tracks
+                    .get_mut(track)
+                    .and_then(|entry| entry.published.as_mut())
+                {
+                    published.set_copies(shard, layers);
+                }
+                self.send_status(track, shard);
+            }
+            ToShard::Keyframe(track, layer) => self.request_keyframe(track, layer, now),
+            ToShard::Stop => self.stop(now),
+        }
+    }
+
+    /// A datagram of a session that should live here. `via` received it; when its sender nominates
+    /// that path, the session goes where its packets land.
+    fn on_datagram(
+        &mut self,
+        session: SessionKey,
+        via: ShardId,
+        datagram: &Datagram,
+        now: Instant,
+    ) {
+        let Some(index) = self.peers.index_of(session) else {
+            // It ended or moved: the sender will ask the control thread at the next check.
+            if via != self.id {
+                self.report.drops.count(DropReason::UnknownSource);
+            }
+            self.peers.forget(datagram.source);
+            return;
+        };
+        let Some(protocol) = demux::protocol(&datagram.bytes) else {
+            return;
+        };
+        let known = self
+            .peers
+            .get_mut(index)
+            .is_some_and(|peer| peer.addrs.iter().any(|(addr, _)| *addr == datagram.source));
+        // A new path was verified by the shard that received it before it was handed on.
+        if !known && let Err(reason) = self.peers.add_addr(index, datagram.source, datagram.local) {
+            self.report.drops.count(reason);
+            return;
+        }
+        let arrived = Arrived {
+            bytes: &datagram.bytes,
+            source: datagram.source,
+            local: datagram.local,
+        };
+        decrypt::receive(self, index, &arrived, protocol, now);
+        fanout::spread_inbox(self, now);
+        self.settle(now);
+        let nominates = protocol == demux::Protocol::Stun
+            && stun::Message::parse(&datagram.bytes).is_ok_and(|check| check.has_use_candidate());
+        if !nominates {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let moved = peer
+            .nominated
+            .is_some_and(|nominated| nominated != datagram.source);
+        peer.nominated = Some(datagram.source);
+        if moved && via != self.id {
+            self.hand_over(index, via);
+        }
+    }
+
+    fn on_command(
+        &mut self,
+        request: u64,
+        session: SessionKey,
+        command: crate::command::Command,
+        now: Instant,
+    ) {
+        let Some(peer) = self
+            .peers
+            .index_of(session)
+            .and_then(|i| self.peers.get_mut(i))
+        else {
+            let bounced = ToControl::Bounced {
+                request,
+                session,
+                command,
+            };
+            if self.post.send_control(bounced).is_err() {
+                tracing::warn!(
+                    request,
+                    "a command was lost: the control thread does not read"
+                );
+            }
+            return;
+        };
+        let result = peer.apply(command, now, &mut self.out);
+        if let Some(index) = self.peers.index_of(session) {
+            self.absorb(index, None);
+        }
+        self.settle(now);
+        if self
+            .post
+            .send_control(ToControl::Reply { request, result })
+            .is_err()
+        {
+            tracing::warn!(
+                request,
+                "a reply was lost: the control thread does not read"
+            );
+        }
+    }
+
+    fn send_status(&mut self, track: crate::key::TrackKey, shard: ShardId) {
+        if let Some(status) = self.tracks.get_mut(track).map(|entry| entry.status) {
+            self.write_to(shard, ToShard::Status(track, status));
+        }
+    }
+
+    fn describe(&mut self, request: u64) {
+        let mut sessions: Vec<(SessionKey, PeerState)> = self
+            .peers
+            .iter()
+            .map(|(_, peer)| (peer.session, peer.state()))
+            .collect();
+        for subscription in sessions
+            .iter_mut()
+            .flat_map(|(_, state)| &mut state.subscriptions)
+        {
+            let info = self
+                .tracks
+                .get_mut(subscription.track)
+                .and_then(|entry| entry.info.clone());
+            if let (Some(layer), Some(info)) = (subscription.layer, info) {
+                subscription.rid = info.rid_of(layer).to_owned();
+            }
+        }
+        if self
+            .post
+            .send_control(ToControl::Description { request, sessions })
+            .is_err()
+        {
+            tracing::warn!(
+                request,
+                "a description was lost: the control thread does not read"
+            );
+        }
+    }
+
+    /// Says goodbye to every session, so that clients notice at once.
+    fn stop(&mut self, now: Instant) {
+        let indices: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            let Some(peer) = self.peers.get_mut(index) else {
+                continue;
+            };
+            let reason = "the node is stopping".to_owned();
+            // Closing cannot fail.
+            let _ = peer.apply(
+                crate::command::Command::Close { reason },
+                now,
+                &mut self.out,
+            );
+            self.absorb(index, None);
+        }
+        self.stopping = true;
+    }
+}

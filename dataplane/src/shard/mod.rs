@@ -1,0 +1,199 @@
+//! One core's share of the node: its sessions, tracks and packets. Nothing here is shared or locked.
+//!
+//! [`run`] owns the loop and the sockets; this module and its siblings hold the state and never wait.
+
+mod allocate; // which layer each subscriber gets
+mod events; // what sessions report while they are driven
+mod letters; // what other threads ask
+pub mod run; // the loop
+mod sessions; // sessions that come, move and go
+mod tick; // what is looked at now and then
+mod touched; // sessions written to in this turn
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::candidates::Candidates;
+use crate::ice::IceKey;
+use crate::key::{LayerIndex, ShardId, TrackKey};
+use crate::letter::{ShardEvent, ToControl, ToShard};
+use crate::mesh::{Mesh, Post};
+use crate::path::transmit::{Departure, Departures};
+use crate::peer::{Output, PeerEvent};
+use crate::report::ShardReport;
+use crate::table::{PeerTable, TrackTable};
+use crate::timer::Timers;
+use crate::track::MediaPacket;
+use touched::Touched;
+
+/// The state of a shard.
+pub struct Shard {
+    /// Which one it is.
+    pub id: ShardId,
+    /// Checks connectivity checks.
+    pub ice_key: IceKey,
+    /// Where the node is reached.
+    pub candidates: Candidates,
+    /// Its sessions.
+    pub peers: PeerTable,
+    /// Its tracks.
+    pub tracks: TrackTable,
+    /// When sessions want to be woken.
+    pub timers: Timers,
+    /// Its way to other threads.
+    pub post: Post,
+    /// What it counted.
+    pub report: ShardReport,
+    /// What sessions give out while they are driven; empty between calls.
+    pub out: Output,
+    /// Media received in this turn, not yet spread.
+    pub inbox: Vec<MediaPacket>,
+    /// Sessions written to in this turn.
+    pub touched: Touched,
+    /// Tracks published here that had packets since the last measurement.
+    pub active: Vec<TrackKey>,
+    /// Subscriptions that began or changed layers while a packet was spread.
+    pub switched: Vec<(usize, usize)>,
+    /// Events of sessions, not yet acted upon.
+    events: Vec<(usize, PeerEvent)>,
+    /// Subscribers whose layers have to be chosen again.
+    dirty: Touched,
+    /// Tracks with keyframe requests that wait.
+    waiting: Vec<TrackKey>,
+    departures_v4: Departures,
+    departures_v6: Departures,
+    next_tick: Instant,
+    next_levels: Instant,
+    next_report: Instant,
+    levels_were_silent: bool,
+    stopping: bool,
+}
+
+impl Shard {
+    /// A shard without sessions.
+    pub fn new(
+        id: ShardId,
+        mesh: Arc<Mesh>,
+        ice_key: IceKey,
+        candidates: Candidates,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            ice_key,
+            candidates,
+            peers: PeerTable::default(),
+            tracks: TrackTable::default(),
+            timers: Timers::default(),
+            post: Post::new(mesh),
+            report: ShardReport::new(id),
+            out: Output::default(),
+            inbox: Vec::new(),
+            touched: Touched::default(),
+            active: Vec::new(),
+            switched: Vec::new(),
+            events: Vec::new(),
+            dirty: Touched::default(),
+            waiting: Vec::new(),
+            departures_v4: Departures::new(),
+            departures_v6: Departures::new(),
+            next_tick: now,
+            next_levels: now,
+            next_report: now,
+            levels_were_silent: true,
+            stopping: false,
+        }
+    }
+
+    /// Takes over what session `index` gave out; `arrived` is when the media in it did.
+    pub fn absorb(&mut self, index: usize, arrived: Option<Instant>) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            self.out = Output::default();
+            return;
+        };
+        for transmit in self.out.transmits.drain(..) {
+            let departure = Departure {
+                source: peer.local_for(transmit.destination),
+                destination: transmit.destination,
+                contents: transmit.contents,
+                arrived,
+            };
+            let departures = match departure.destination {
+                SocketAddr::V4(_) => &mut self.departures_v4,
+                SocketAddr::V6(_) => &mut self.departures_v6,
+            };
+            departures.push(departure, &mut self.report);
+        }
+        self.inbox.append(&mut self.out.packets);
+        self.events
+            .extend(self.out.events.drain(..).map(|event| (index, event)));
+        self.report.drops.add(&std::mem::take(&mut self.out.drops));
+        self.timers.set(index, peer.deadline());
+    }
+
+    /// A track's subscriptions switched while a packet was spread: tell who wants to know.
+    pub fn after_switches(&mut self, track: TrackKey) {
+        let rids = self
+            .tracks
+            .get_mut(track)
+            .and_then(|entry| entry.info.clone());
+        for (peer, sub) in std::mem::take(&mut self.switched) {
+            let Some(subscription) = self.peers.subscription(peer, sub) else {
+                continue;
+            };
+            let layer = subscription.current();
+            self.recount(peer, sub);
+            self.tell_layer(peer, track, layer, rids.as_deref());
+        }
+        self.tell_interest(track);
+    }
+
+    fn tell_layer(
+        &mut self,
+        peer: usize,
+        track: TrackKey,
+        layer: Option<LayerIndex>,
+        info: Option<&crate::track::TrackInfo>,
+    ) {
+        let Some(peer) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let rid = layer.and_then(|layer| info.map(|info| info.rid_of(layer).to_owned()));
+        let session = peer.session;
+        let active = layer.is_some();
+        self.tell(ShardEvent::Layer {
+            session,
+            track,
+            rid: rid.unwrap_or_default(),
+            active,
+        });
+    }
+
+    /// Tells the control plane. What it cannot take any more, it reads from the state later.
+    fn tell(&mut self, event: ShardEvent) {
+        if self.post.send_control(ToControl::Event(event)).is_err() {
+            tracing::warn!(
+                shard = self.id.0,
+                "an event was lost: the control thread does not read"
+            );
+        }
+    }
+
+    /// Sends to another shard, or to this one by the same way.
+    fn write_to(&mut self, shard: ShardId, letter: ToShard) {
+        if self.post.send(shard, letter).is_err() {
+            tracing::warn!(
+                from = self.id.0,
+                to = shard.0,
+                "a letter was lost: the shard does not read"
+            );
+        }
+    }
+
+    fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let count = u16::try_from(self.post.mesh().shards()).expect("MAX_SHARDS fits");
+        let me = self.id;
+        (0..count).map(ShardId).filter(move |shard| *shard != me)
+    }
+}

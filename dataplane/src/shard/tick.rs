@@ -1,0 +1,173 @@
+//! What is looked at now and then: bit rates, keyframe requests without an answer, levels, counters.
+//! The work is bound by what was active since the last look, not by what exists.
+
+use std::time::{Duration, Instant};
+
+use super::Shard;
+use crate::key::TrackKey;
+use crate::letter::{ShardEvent, ToControl, ToShard};
+use crate::limits::{BITRATE_WINDOW, LEVEL_INTERVAL, REPORT_INTERVAL, TICK};
+use crate::peer::Role;
+use crate::track::TrackStatus;
+
+/// A rate that moved by less than this part is not worth telling.
+const NOTABLE: f64 = 0.1;
+
+impl Shard {
+    /// When [`tick`](Self::tick) has to be called.
+    pub fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    /// Does what is due; `busy` is the part of the time since start of the interval spent working.
+    pub fn tick(&mut self, now: Instant, busy: &mut BusyMeter) {
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        self.measure_tracks(now);
+        self.retry_keyframes(now);
+        self.allocate_dirty(now);
+        if now >= self.next_levels {
+            self.next_levels = now + LEVEL_INTERVAL;
+            self.report_levels(now);
+        }
+        if now >= self.next_report {
+            self.next_report = now + REPORT_INTERVAL;
+            self.report.busy_fraction = busy.take(now);
+            self.send_report();
+        }
+    }
+
+    fn measure_tracks(&mut self, now: Instant) {
+        for track in std::mem::take(&mut self.active) {
+            let Some(entry) = self.tracks.get_mut(track) else {
+                continue;
+            };
+            let Some(published) = &mut entry.published else {
+                continue;
+            };
+            let Some(status) = published.meter.measure(now, BITRATE_WINDOW) else {
+                self.active.push(track);
+                continue;
+            };
+            published.active = !status.live.is_empty();
+            if published.active {
+                self.active.push(track);
+            }
+            if is_notable(&entry.status, &status) {
+                for (shard, _) in published.copies.clone() {
+                    self.write_to(shard, ToShard::Status(track, status));
+                }
+                self.set_status(track, status, now);
+            }
+        }
+    }
+
+    /// The measurements of a track changed: its subscribers' layers are chosen again.
+    pub(super) fn set_status(&mut self, track: TrackKey, status: TrackStatus, now: Instant) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        entry.status = status;
+        for (peer, _) in &entry.subscribers {
+            self.dirty.mark(*peer, now);
+        }
+    }
+
+    fn retry_keyframes(&mut self, now: Instant) {
+        for track in std::mem::take(&mut self.waiting) {
+            let Some(published) = self
+                .tracks
+                .get_mut(track)
+                .and_then(|e| e.published.as_mut())
+            else {
+                continue;
+            };
+            let due: Vec<_> = published.keyframes.due(now).collect();
+            let publisher = published.peer;
+            if published.keyframes.is_waiting() {
+                self.waiting.push(track);
+            }
+            for layer in due {
+                self.ask_publisher(publisher, track, layer, now);
+            }
+        }
+    }
+
+    fn report_levels(&mut self, now: Instant) {
+        let tracks = &mut self.tracks;
+        let levels: Vec<(TrackKey, u8)> = self
+            .active
+            .iter()
+            .filter_map(|track| {
+                let level = &tracks.get_mut(*track)?.published.as_ref()?.level;
+                Some((*track, level.audible(now)?))
+            })
+            .collect();
+        let silent = levels.is_empty();
+        if !(silent && self.levels_were_silent) {
+            self.tell(ShardEvent::Levels {
+                shard: self.id,
+                levels,
+            });
+        }
+        self.levels_were_silent = silent;
+    }
+
+    fn send_report(&mut self) {
+        self.report.sessions = self.peers.len();
+        let (mut tracks, mut subscriptions) = (0, 0);
+        for (_, peer) in self.peers.iter() {
+            match &peer.role {
+                Role::Publish(publisher) => tracks += publisher.tracks.len(),
+                Role::Subscribe(subscriber) => subscriptions += subscriber.subscriptions.len(),
+            }
+        }
+        (self.report.tracks, self.report.subscriptions) = (tracks, subscriptions);
+        let report = Box::new(self.report.clone());
+        if self.post.send_control(ToControl::Report(report)).is_err() {
+            tracing::warn!(
+                shard = self.id.0,
+                "a report was lost: the control thread does not read"
+            );
+        }
+    }
+}
+
+/// How much of the time is spent working.
+#[derive(Debug)]
+pub struct BusyMeter {
+    busy: Duration,
+    since: Instant,
+}
+
+impl BusyMeter {
+    /// Starts at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            busy: Duration::ZERO,
+            since: now,
+        }
+    }
+
+    /// Work took `time`.
+    pub fn add(&mut self, time: Duration) {
+        self.busy += time;
+    }
+
+    fn take(&mut self, now: Instant) -> f64 {
+        let elapsed = now.duration_since(self.since).as_secs_f64().max(1e-9);
+        let fraction = (self.busy.as_secs_f64() / elapsed).min(1.0);
+        *self = Self::new(now);
+        fraction
+    }
+}
+
+fn is_notable(before: &TrackStatus, after: &TrackStatus) -> bool {
+    let moved = |(before, after): (&u32, &u32)| {
+        let (before, after) = (f64::from(*before), f64::from(*after));
+        (before - after).abs() > NOTABLE * before.max(1.0)
+    };
+    before.live != after.live || before.layer_bps.iter().zip(&after.layer_bps).any(moved)
+}

@@ -1,0 +1,238 @@
+//! One subscriber's view of one track: which layer flows, which is wanted, what to do with a packet.
+//!
+//! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
+//! by [`crate::layer`], the outgoing numbers are made by [`crate::path::rewrite`].
+
+use str0m::media::MediaKind;
+
+use crate::key::{LayerIndex, LayerSet, TrackKey};
+use crate::layer::Wish;
+use crate::track::MediaPacket;
+
+/// A subscription and what flows through it.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Which track.
+    pub track: TrackKey,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What the subscriber asked for.
+    pub wish: Wish,
+    /// The m-line it plays on, as an index into the session's slots, once offered.
+    pub slot: Option<usize>,
+    /// Its place among the track's subscribers on this shard.
+    pub place: Option<usize>,
+    /// The layers its shard counts for it.
+    pub counted: LayerSet,
+    /// For each codec of the publisher, what the subscriber negotiated; set with the answer.
+    pub codecs: Option<Vec<Option<SubscriberCodec>>>,
+    /// What the allocator gave; `None` is paused.
+    target: Option<LayerIndex>,
+    /// What flows; `None` before the first keyframe and while paused.
+    current: Option<LayerIndex>,
+    /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
+    refresh: bool,
+}
+
+/// Payload types a subscriber negotiated for a codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriberCodec {
+    /// Of the codec itself.
+    pub pt: str0m::media::Pt,
+    /// Of RFC 2198 redundancy around it.
+    pub red: Option<str0m::media::Pt>,
+}
+
+/// What to do with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It continues what flows.
+    Forward,
+    /// It is the first of what flows from now on.
+    Switch,
+    /// It is of a layer that does not flow.
+    Skip,
+}
+
+impl Subscription {
+    /// A subscription that flows as soon as it is negotiated and its layer allows.
+    pub fn new(track: TrackKey, kind: MediaKind, wish: Wish) -> Self {
+        let target = (!wish.paused && kind.is_audio()).then_some(LayerIndex(0));
+        Self {
+            track,
+            kind,
+            wish,
+            slot: None,
+            place: None,
+            counted: LayerSet::NONE,
+            codecs: None,
+            target,
+            current: None,
+            refresh: false,
+        }
+    }
+
+    /// The layer that flows.
+    pub fn current(&self) -> Option<LayerIndex> {
+        self.current
+    }
+
+    /// The layers whose packets it needs: what flows and what is waited for.
+    pub fn layers(&self) -> LayerSet {
+        let layers = self.target.into_iter().chain(self.current);
+        if self.codecs.is_some() {
+            layers.collect()
+        } else {
+            LayerSet::NONE
+        }
+    }
+
+    /// The layer of which a keyframe is needed.
+    pub fn waits_for(&self) -> Option<LayerIndex> {
+        let rising = self.target.filter(|_| self.target != self.current);
+        let layer = rising.or(self.current.filter(|_| self.refresh))?;
+        (self.kind.is_video() && self.codecs.is_some()).then_some(layer)
+    }
+
+    /// The subscriber lost something it can not do without.
+    pub fn needs_keyframe(&mut self) {
+        self.refresh = true;
+    }
+
+    /// Sets what the allocator gave. True when that changed.
+    pub fn aim(&mut self, target: Option<LayerIndex>) -> bool {
+        let changed = self.target != target;
+        self.target = target;
+        if target.is_none() {
+            self.current = None;
+        }
+        changed
+    }
+
+    /// The track went away and may come back under the same name; what flowed has ended.
+    pub fn unpublished(&mut self) {
+        self.current = None;
+        self.codecs = None;
+    }
+
+    /// What to do with `packet` of its track.
+    pub fn judge(&mut self, packet: &MediaPacket) -> Verdict {
+        let starts = self.kind.is_audio() || packet.keyframe;
+        if self.current == Some(packet.layer) {
+            self.refresh &= !packet.keyframe;
+            return Verdict::Forward;
+        }
+        if self.target == Some(packet.layer) && starts && self.codecs.is_some() {
+            self.current = Some(packet.layer);
+            self.refresh = false;
+            return Verdict::Switch;
+        }
+        Verdict::Skip
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A packet of `layer` with sequence number `seq`; the rest is of no matter.
+    pub(crate) fn packet(layer: u8, seq: u64, keyframe: bool) -> MediaPacket {
+        MediaPacket {
+            track: TrackKey(1),
+            layer: LayerIndex(layer),
+            codec: 0,
+            red: false,
+            seq,
+            time: seq as u32 * 3_000,
+            marker: true,
+            keyframe,
+            vp8: None,
+            audio_level: None,
+            orientation: None,
+            sender_report: None,
+            payload: Arc::from([0_u8; 4]),
+            arrived: Instant::now(),
+        }
+    }
+
+    fn video() -> Subscription {
+        let mut subscription = Subscription::new(TrackKey(1), MediaKind::Video, Wish::default());
+        subscription.codecs = Some(Vec::new());
+        subscription
+    }
+
+    #[test]
+    fn video_starts_and_switches_at_keyframes_only() {
+        let mut subscription = video();
+        subscription.aim(Some(LayerIndex(0)));
+        assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
+        // (packet, verdict, current layer after it)
+        let story = [
+            (packet(0, 1, false), Verdict::Skip, None),
+            (packet(1, 1, true), Verdict::Skip, None),
+            (packet(0, 2, true), Verdict::Switch, Some(0)),
+            (packet(0, 3, false), Verdict::Forward, Some(0)),
+        ];
+        for (packet, verdict, current) in &story {
+            assert_eq!(subscription.judge(packet), *verdict);
+            assert_eq!(subscription.current(), current.map(LayerIndex));
+        }
+        assert_eq!(subscription.waits_for(), None);
+        subscription.aim(Some(LayerIndex(2)));
+        assert_eq!(
+            subscription.layers(),
+            [0, 2].map(LayerIndex).into_iter().collect()
+        );
+        assert_eq!(subscription.judge(&packet(2, 9, false)), Verdict::Skip);
+        assert_eq!(
+            subscription.judge(&packet(0, 4, false)),
+            Verdict::Forward,
+            "the old layer flows on"
+        );
+        assert_eq!(subscription.judge(&packet(2, 10, true)), Verdict::Switch);
+        assert_eq!(subscription.judge(&packet(0, 5, false)), Verdict::Skip);
+    }
+
+    #[test]
+    fn paused_stops_at_once_and_needs_a_keyframe_to_go_on() {
+        let mut subscription = video();
+        subscription.aim(Some(LayerIndex(0)));
+        subscription.judge(&packet(0, 1, true));
+        subscription.aim(None);
+        assert!(subscription.layers().is_empty());
+        assert_eq!(subscription.judge(&packet(0, 2, false)), Verdict::Skip);
+        subscription.aim(Some(LayerIndex(0)));
+        assert_eq!(subscription.judge(&packet(0, 3, false)), Verdict::Skip);
+        assert_eq!(subscription.judge(&packet(0, 4, true)), Verdict::Switch);
+    }
+
+    #[test]
+    fn audio_starts_with_any_packet_once_negotiated() {
+        let mut audio = Subscription::new(TrackKey(1), MediaKind::Audio, Wish::default());
+        assert_eq!(
+            audio.judge(&packet(0, 1, false)),
+            Verdict::Skip,
+            "not negotiated"
+        );
+        audio.codecs = Some(Vec::new());
+        assert_eq!(audio.waits_for(), None);
+        assert_eq!(audio.judge(&packet(0, 2, false)), Verdict::Switch);
+        assert_eq!(audio.judge(&packet(0, 3, false)), Verdict::Forward);
+    }
+
+    #[test]
+    fn a_refresh_is_wanted_until_the_next_keyframe() {
+        let mut subscription = video();
+        subscription.aim(Some(LayerIndex(0)));
+        subscription.judge(&packet(0, 1, true));
+        subscription.needs_keyframe();
+        assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
+        subscription.judge(&packet(0, 2, false));
+        assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
+        subscription.judge(&packet(0, 3, true));
+        assert_eq!(subscription.waits_for(), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! What a shard knows by name: sessions by address, ufrag and key; tracks by key.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use slab::Slab;
+
+use crate::drop_reason::DropReason;
+use crate::feedback::KeyframeRequests;
+use crate::ice::Ufrag;
+use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
+use crate::level::AudioLevel;
+use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, MAX_LAYERS};
+use crate::peer::{Peer, Role};
+use crate::subscription::Subscription;
+use crate::track::{LayerMeter, TrackInfo, TrackStatus};
+
+/// The sessions of a shard.
+#[derive(Default)]
+pub struct PeerTable {
+    peers: Slab<Peer>,
+    by_addr: HashMap<SocketAddr, Route>,
+    by_ufrag: HashMap<Ufrag, usize>,
+    by_session: HashMap<SessionKey, usize>,
+    foreign: usize,
+}
+
+/// Where datagrams from an address go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// To this session here.
+    Local(usize),
+    /// To a session on another shard.
+    Foreign {
+        /// Which shard.
+        home: ShardId,
+        /// Which session.
+        session: SessionKey,
+    },
+}
+
+impl PeerTable {
+    /// Takes a session in with all its names.
+    pub fn insert(&mut self, peer: Peer) -> usize {
+        let (session, ufrags, addrs) = (peer.session, peer.ufrags.clone(), peer.addrs.clone());
+        let index = self.peers.insert(peer);
+        self.by_session.insert(session, index);
+        for ufrag in ufrags {
+            self.by_ufrag.insert(ufrag, index);
+        }
+        for (addr, _) in addrs {
+            self.route(addr, Route::Local(index));
+        }
+        index
+    }
+
+    /// Takes a session out with all its names.
+    pub fn remove(&mut self, index: usize) -> Option<Peer> {
+        let peer = self.peers.try_remove(index)?;
+        self.by_session.remove(&peer.session);
+        for ufrag in &peer.ufrags {
+            self.by_ufrag.remove(ufrag);
+        }
+        for (addr, _) in &peer.addrs {
+            if self.by_addr.get(addr) == Some(&Route::Local(index)) {
+                self.by_addr.remove(addr);
+            }
+        }
+        Some(peer)
+    }
+
+    /// The session at `index`.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Peer> {
+        self.peers.get_mut(index)
+    }
+
+    /// The session of that key.
+    pub fn index_of(&self, session: SessionKey) -> Option<usize> {
+        self.by_session.get(&session).copied()
+    }
+
+    /// The session that answers to `ufrag`.
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<usize> {
+        self.by_ufrag.get(&Ufrag(ufrag.into())).copied()
+    }
+
+    /// Where datagrams from `addr` go.
+    pub fn by_addr(&self, addr: SocketAddr) -> Option<Route> {
+        self.by_addr.get(&addr).copied()
+    }
+
+    /// Makes session `index` answer to one more ufrag.
+    pub fn add_ufrag(&mut self, index: usize, ufrag: Ufrag) {
+        self.by_ufrag.insert(ufrag, index);
+    }
+
+    /// Lets session `index` receive from `addr`, which sends to `local`. The caller has verified that
+    /// the session's client is there.
+    pub fn add_addr(
+        &mut self,
+        index: usize,
+        addr: SocketAddr,
+        local: Option<IpAddr>,
+    ) -> Result<(), DropReason> {
+        let peer = &mut self.peers[index];
+        match peer.addrs.iter().position(|(known, _)| *known == addr) {
+            Some(position) => peer.addrs[position].1 = local,
+            None if peer.addrs.len() >= MAX_ADDRESSES_PER_SESSION => {
+                return Err(DropReason::TooManyAddresses);
+            }
+            None => peer.addrs.push((addr, local)),
+        }
+        self.route(addr, Route::Local(index));
+        Ok(())
+    }
+
+    /// Sends datagrams from `addr` to a session on another shard; false when too many are remembered.
+    pub fn add_foreign(&mut self, addr: SocketAddr, home: ShardId, session: SessionKey) -> bool {
+        let known = matches!(self.by_addr.get(&addr), Some(Route::Foreign { .. }));
+        if !known && self.foreign >= MAX_FOREIGN_ADDRESSES {
+            return false;
+        }
+        self.route(addr, Route::Foreign { home, session });
+        true
+    }
+
+    /// Forgets an address whose session is no longer where it was said to be.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(Route::Foreign { .. }) = self.by_addr.remove(&addr) {
+            self.foreign -= 1;
+        }
+    }
+
+    /// How many sessions live here.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// True when none does.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// All sessions, for reports and shutdown, never for a packet.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Peer)> {
+        self.peers.iter()
+    }
+
+    /// Subscription `sub` of session `peer`.
+    pub fn subscription(&mut self, peer: usize, sub: usize) -> Option<&mut Subscription> {
+        match &mut self.peers.get_mut(peer)?.role {
+            Role::Subscribe(subscriber) => subscriber.subscriptions.get_mut(sub),
+            Role::Publish(_) => None,
+        }
+    }
+
+    fn route(&mut self, addr: SocketAddr, route: Route) {
+        let was = self.by_addr.insert(addr, route);
+        self.foreign += usize::from(matches!(route, Route::Foreign { .. }));
+        self.foreign -= usize::from(matches!(was, Some(Route::Foreign { .. })));
+    }
+}
+
+/// The tracks a shard publishes, subscribes to or has heard of.
+#[derive(Default)]
+pub struct TrackTable {
+    by_key: HashMap<TrackKey, TrackEntry>,
+}
+
+/// What a shard knows of one track.
+#[derive(Default)]
+pub struct TrackEntry {
+    /// Where it is published.
+    pub home: Option<ShardId>,
+    /// What it is.
+    pub info: Option<Arc<TrackInfo>>,
+    /// What was measured last.
+    pub status: TrackStatus,
+    /// Who subscribes here: session, subscription.
+    pub subscribers: Vec<(usize, usize)>,
+    /// For each layer, how many of them need it.
+    needed: [u32; MAX_LAYERS],
+    /// What its home was told that we need.
+    pub told: LayerSet,
+    /// Present when it is published here.
+    pub published: Option<Published>,
+}
+
+/// What the home of a track knows beyond that.
+pub struct Published {
+    /// The session that publishes it.
+    pub peer: usize,
+    /// Keyframes wanted.
+    pub keyframes: KeyframeRequests,
+    /// Bit rates.
+    pub meter: LayerMeter,
+    /// How loud it is.
+    pub level: AudioLevel,
+    /// Shards that need copies, and of which layers.
+    pub copies: Vec<(ShardId, LayerSet)>,
+    /// True while it is on the list of tracks with packets.
+    pub active: bool,
+}
+
+impl Published {
+    /// A track that session `peer` publishes from `now` on.
+    pub fn new(peer: usize, now: Instant) -> Self {
+        Self {
+            peer,
+            keyframes: KeyframeRequests::default(),
+            meter: LayerMeter::new(now),
+            level: AudioLevel::default(),
+            copies: Vec::new(),
+            active: false,
+        }
+    }
+
+    /// Sets which layers `shard` gets copies of.
+    pub fn set_copies(&mut self, shard: ShardId, layers: LayerSet) {
+        self.copies.retain(|(known, _)| *known != shard);
+        if !layers.is_empty() {
+            self.copies.push((shard, layers));
+        }
+    }
+}
+
+impl TrackTable {
+    /// What is known of `key`; made when nothing is.
+    pub fn entry(&mut self, key: TrackKey) -> &mut TrackEntry {
+        self.by_key.entry(key).or_default()
+    }
+
+    /// What is known of `key`.
+    pub fn get_mut(&mut self, key: TrackKey) -> Option<&mut TrackEntry> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// Forgets `key` when nobody publishes it and nobody here subscribes to it.
+    pub fn tidy(&mut self, key: TrackKey) {
+        if let Some(entry) = self.by_key.get(&key)
+            && entry.home.is_none()
+            && entry.published.is_none()
+            && entry.subscribers.is_empty()
+        {
+            self.by_key.remove(&key);
+        }
+    }
+}
+
+impl TrackEntry {
+    /// The layers that subscribers here need.
+    pub fn needed(&self) -> LayerSet {
+        let needed = (0..).zip(self.needed).filter(|(_, count)| *count > 0);
+        needed.map(|(layer, _)| LayerIndex(layer)).collect()
+    }
+
+    /// Counts what `subscription` needs now instead of what it needed when last counted.
+    pub fn recount(&mut self, subscription: &mut Subscription) {
+        let (before, after) = (subscription.counted, subscription.layers());
+        for index in 0..MAX_LAYERS {
+            let layer = LayerIndex(index as u8);
+            match (before.contains(layer), after.contains(layer)) {
+                (false, true) => self.needed[index] += 1,
+                (true, false) => self.needed[index] -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        subscription.counted = after;
+    }
+
+    /// Counts `layers` out: their subscription ended.
+    pub fn uncount(&mut self, layers: LayerSet) {
+        for index in 0..MAX_LAYERS {
+            self.needed[index] -= u32::from(layers.contains(LayerIndex(index as u8)));
+        }
+    }
+}

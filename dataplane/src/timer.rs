@@ -1,0 +1,114 @@
+//! When sessions want to be woken: a heap that never scans.
+//!
+//! Deadlines move with every packet, so an entry is not moved when its deadline does: it stays in the
+//! heap at the earliest time it was ever asked for and is put back when it comes up early.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// Deadlines of things with an index.
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// By index: the deadline, and the time of the one heap entry that counts.
+    by_index: Vec<Option<Timer>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timer {
+    deadline: Instant,
+    queued: Instant,
+}
+
+impl Timers {
+    /// Wakes `index` at `deadline`; replaces its earlier deadline.
+    pub fn set(&mut self, index: usize, deadline: Instant) {
+        if self.by_index.len() <= index {
+            self.by_index.resize(index + 1, None);
+        }
+        let slot = &mut self.by_index[index];
+        match slot {
+            Some(timer) if timer.queued <= deadline => timer.deadline = deadline,
+            Some(_) | None => {
+                *slot = Some(Timer {
+                    deadline,
+                    queued: deadline,
+                });
+                self.heap.push(Reverse((deadline, index)));
+            }
+        }
+    }
+
+    /// Forgets `index`.
+    pub fn clear(&mut self, index: usize) {
+        if let Some(slot) = self.by_index.get_mut(index) {
+            *slot = None;
+        }
+    }
+
+    /// An index whose deadline has come, once.
+    pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
+        while let Some(Reverse((queued, index))) = self.heap.peek().copied() {
+            if queued > now {
+                return None;
+            }
+            self.heap.pop();
+            match self.by_index[index] {
+                Some(timer) if timer.queued != queued => {} // a newer entry counts
+                Some(timer) if timer.deadline > now => {
+                    self.by_index[index] = None;
+                    self.set(index, timer.deadline);
+                }
+                Some(_) => {
+                    self.by_index[index] = None;
+                    return Some(index);
+                }
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// When to look again; possibly earlier than needed, never later.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((queued, _))| *queued)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn deadlines_come_up_once_at_their_latest_setting() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut timers = Timers::default();
+        timers.set(0, at(10));
+        timers.set(1, at(20));
+        timers.set(0, at(30)); // later
+        timers.set(1, at(5)); // earlier
+        assert_eq!(timers.pop_due(at(4)), None);
+        assert_eq!(timers.pop_due(at(6)), Some(1));
+        assert_eq!(timers.pop_due(at(29)), None);
+        assert_eq!(timers.next(), Some(at(30)));
+        assert_eq!(timers.pop_due(at(31)), Some(0));
+        assert_eq!(timers.pop_due(at(100)), None);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_cleared_index_never_comes_up_and_can_be_used_again() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        timers.set(3, start);
+        timers.clear(3);
+        assert_eq!(timers.pop_due(start), None);
+        timers.set(3, start + Duration::from_secs(1));
+        assert_eq!(timers.pop_due(start), None);
+        assert_eq!(timers.pop_due(start + Duration::from_secs(1)), Some(3));
+    }
+}

@@ -1,0 +1,29 @@
+//! Lists the files of `src/page/` so that the binary embeds whatever is there.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=src/page");
+    let page = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("src/page");
+    let mut files: Vec<_> = fs::read_dir(&page)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let extension = path.extension().and_then(|e| e.to_str());
+            matches!(extension, Some("html" | "js" | "css" | "svg"))
+        })
+        .collect();
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in files {
+        println!("cargo:rerun-if-changed={}", file.display());
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let path = file.display();
+        writeln!(table, "    ({name:?}, include_bytes!(r#\"{path}\"#)),")?;
+    }
+    table.push_str("]\n");
+    let out = Path::new(&env::var("OUT_DIR")?).join("page_files.rs");
+    fs::write(out, table)?;
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Finds a running control plane and asks its admin API; every error says what to do next.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::up::StateDir;
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where the control plane is; the same for every command that asks one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// The control plane, http://host:port [default: the local `up`]
+    #[arg(long, env = "SPILLWAY_URL")]
+    url: Option<String>,
+    /// Its admin token [default: of the local `up`]
+    #[arg(long, env = "SPILLWAY_ADMIN_TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+    /// State directory of the local `up`
+    #[arg(long, env = "SPILLWAY_STATE_DIR", default_value = ".spillway")]
+    state_dir: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Target {
+    /// `GET` of an admin path.
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let (url, token) = self.find()?;
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let target = format!("{}{path}", url.trim_end_matches('/'));
+        let bearer = format!("Bearer {token}");
+        let answer = agent.get(&target).header("authorization", &bearer).call();
+        let mut answer = answer.with_context(|| {
+            format!("nobody answers at {url}: is it running? start one with `spillway up`, or give --url")
+        })?;
+        let status = answer.status();
+        let body: Value = answer.body_mut().read_json().with_context(|| {
+            format!("{target} answered {status} and no JSON: is that a spillway?")
+        })?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let said = body["message"].as_str().unwrap_or("no reason given");
+        match status.as_u16() {
+            401 => bail!(
+                "{url} refused the admin token: give --admin-token, or --state-dir of its `up`"
+            ),
+            403 | 404 => bail!("{said}"),
+            503 => bail!("{said}; the control plane reconnects by itself, try again"),
+            _ => bail!("{target} answered {status}: {said}"),
+        }
+    }
+
+    fn find(&self) -> anyhow::Result<(String, String)> {
+        if let (Some(url), Some(token)) = (&self.url, &self.admin_token) {
+            return Ok((url.clone(), token.clone()));
+        }
+        let up = StateDir::at(&self.state_dir).up()?;
+        let Some(up) = up else {
+            let dir = self.state_dir.display();
+            bail!(
+                "no running `spillway up` in {dir}: start one, give its --state-dir, or give --url and --admin-token"
+            );
+        };
+        let url = self.url.clone().unwrap_or(up.url);
+        let token = self.admin_token.clone().unwrap_or(up.admin_token);
+        Ok((url, token))
+    }
+}

@@ -1,0 +1,94 @@
+//! The commands of `spillway`: what they are called, what they take, and who does them.
+
+mod client; // finds and asks the admin API
+mod show; // tables
+mod token; // mints
+
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+
+use crate::config::{Config, Role, SETTINGS};
+use crate::{serve, up};
+
+/// All commands.
+pub fn command() -> Command {
+    let up_command = Command::new("up").about("Run everything: signaling, the page, a data plane");
+    let serve_command =
+        Command::new("serve").about("Run signaling for a data plane that runs elsewhere");
+    Command::new("spillway")
+        .about("WebRTC rooms from 1 to 1,000,000 participants")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(spillway_settings::command(up_command, SETTINGS))
+        .subcommand(spillway_settings::command(serve_command, SETTINGS))
+        .subcommand(
+            group("token", "Tokens, which open rooms")
+                .subcommand(token::Create::augment_args(Command::new("create"))),
+        )
+        .subcommand(
+            group("room", "Rooms of a running control plane")
+                .subcommand(show::RoomLs::augment_args(Command::new("ls")))
+                .subcommand(show::RoomShow::augment_args(Command::new("show"))),
+        )
+        .subcommand(
+            group("node", "Data planes of a running control plane")
+                .subcommand(show::NodeLs::augment_args(Command::new("ls"))),
+        )
+}
+
+/// Does what the command line says.
+pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    match subcommand(matches) {
+        ("up", matches) => {
+            let config = configure(matches, Role::Up)?;
+            runtime()?.block_on(up::run(config))
+        }
+        ("serve", matches) => {
+            let config = configure(matches, Role::Serve)?;
+            runtime()?.block_on(serve::run(config))
+        }
+        ("token", matches) => match subcommand(matches) {
+            ("create", matches) => token::Create::from_arg_matches(matches)?.run(),
+            (other, _) => unreachable!("clap knows no token {other}"),
+        },
+        ("room", matches) => match subcommand(matches) {
+            ("ls", matches) => show::RoomLs::from_arg_matches(matches)?.run(),
+            ("show", matches) => show::RoomShow::from_arg_matches(matches)?.run(),
+            (other, _) => unreachable!("clap knows no room {other}"),
+        },
+        ("node", matches) => match subcommand(matches) {
+            ("ls", matches) => show::NodeLs::from_arg_matches(matches)?.run(),
+            (other, _) => unreachable!("clap knows no node {other}"),
+        },
+        (other, _) => unreachable!("clap knows no {other}"),
+    }
+}
+
+fn group(name: &'static str, about: &'static str) -> Command {
+    Command::new(name)
+        .about(about)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+}
+
+fn subcommand(matches: &ArgMatches) -> (&str, &ArgMatches) {
+    matches.subcommand().expect("clap requires a subcommand")
+}
+
+fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Config> {
+    let config = Config::gather(matches, role)?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    eprintln!("effective configuration:\n{}", config.effective);
+    Ok(config)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}

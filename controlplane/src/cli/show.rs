@@ -1,0 +1,219 @@
+//! `room ls`, `room show`, `node ls`: the admin API as tables.
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use serde_json::Value;
+
+use super::client::Target;
+use crate::http::{NodeView, RoomView};
+use crate::ids::RoomName;
+
+/// List the rooms
+#[derive(Debug, clap::Args)]
+pub(super) struct RoomLs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Show a room: participants, tracks, sessions, layers
+#[derive(Debug, clap::Args)]
+pub(super) struct RoomShow {
+    /// Its name
+    name: RoomName,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// List the data planes and their shards
+#[derive(Debug, clap::Args)]
+pub(super) struct NodeLs {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl RoomLs {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut answer = self.target.get("/v1/admin/rooms")?;
+        let rooms = answer["rooms"].take();
+        if self.target.json {
+            return print_json(&rooms);
+        }
+        let mut table = table(&["room", "participants", "tracks", "who"]);
+        for room in rooms.as_array().into_iter().flatten() {
+            let participants = room["participants"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            let tracks = participants.iter().filter_map(|p| p["tracks"].as_array());
+            let who: Vec<_> = participants
+                .iter()
+                .filter_map(|p| p["identity"].as_str())
+                .collect();
+            table.add_row([
+                room["room"].as_str().unwrap_or("").to_owned(),
+                participants.len().to_string(),
+                tracks.map(Vec::len).sum::<usize>().to_string(),
+                shortened(&who),
+            ]);
+        }
+        print_table(&mut table, &[1, 2]);
+        Ok(())
+    }
+}
+
+impl RoomShow {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let answer = self.target.get(&format!("/v1/admin/rooms/{}", self.name))?;
+        if self.target.json {
+            return print_json(&answer);
+        }
+        let room: RoomView = serde_json::from_value(answer)?;
+        println!(
+            "room {}, epoch {}, offset {}\n",
+            room.room, room.epoch, room.offset
+        );
+        let mut sessions = table(&[
+            "identity",
+            "participant",
+            "socket",
+            "session",
+            "connected",
+            "shard",
+        ]);
+        let mut tracks = table(&["track", "of", "kind", "source", "muted", "layers"]);
+        let mut subscriptions = table(&[
+            "subscriber",
+            "track",
+            "mid",
+            "layer",
+            "paused",
+            "max height",
+        ]);
+        for participant in &room.participants {
+            for (half, session) in [
+                ("publish", &participant.publish),
+                ("subscribe", &participant.subscribe),
+            ] {
+                sessions.add_row([
+                    participant.identity.clone(),
+                    participant.participant.clone(),
+                    participant.socket.clone(),
+                    half.to_owned(),
+                    session
+                        .as_ref()
+                        .map_or("-", |s| yes(s.connected))
+                        .to_owned(),
+                    session
+                        .as_ref()
+                        .and_then(|s| s.shard)
+                        .map_or("-".to_owned(), |s| s.to_string()),
+                ]);
+                for subscription in session.iter().flat_map(|session| &session.subscriptions) {
+                    subscriptions.add_row([
+                        participant.identity.clone(),
+                        subscription.track.clone(),
+                        subscription.mid.clone(),
+                        subscription.layer.clone(),
+                        yes(subscription.paused).to_owned(),
+                        subscription.max_height.to_string(),
+                    ]);
+                }
+            }
+            for track in participant.tracks.as_array().into_iter().flatten() {
+                let text = |key: &str| track[key].as_str().unwrap_or("").to_owned();
+                let layers = track["layers"].as_array().into_iter().flatten();
+                let layers =
+                    layers.map(|l| format!("{}:{}", l["rid"].as_str().unwrap_or(""), l["height"]));
+                tracks.add_row([
+                    text("track"),
+                    participant.identity.clone(),
+                    text("kind"),
+                    text("source"),
+                    yes(track["muted"] == Value::Bool(true)).to_owned(),
+                    layers.collect::<Vec<_>>().join(" "),
+                ]);
+            }
+        }
+        print_table(&mut sessions, &[5]);
+        print_table(&mut tracks, &[]);
+        print_table(&mut subscriptions, &[5]);
+        Ok(())
+    }
+}
+
+impl NodeLs {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut answer = self.target.get("/v1/admin/nodes")?;
+        let nodes = answer["nodes"].take();
+        if self.target.json {
+            return print_json(&nodes);
+        }
+        let nodes: Vec<NodeView> = serde_json::from_value(nodes)?;
+        for node in &nodes {
+            let (addresses, uptime) = (node.addresses.join(" "), node.uptime_ms / 1_000);
+            println!(
+                "node {}, version {}, up {uptime} s, incarnation {}",
+                node.node, node.version, node.incarnation
+            );
+            println!("media addresses: {addresses}");
+            let heads = [
+                "shard",
+                "core",
+                "packets in",
+                "packets out",
+                "drops",
+                "sessions",
+                "tracks",
+                "subscriptions",
+                "busy",
+            ];
+            let mut table = table(&heads);
+            for shard in &node.shards {
+                table.add_row([
+                    shard.shard.to_string(),
+                    shard.core.to_string(),
+                    shard.packets_in.to_string(),
+                    shard.packets_out.to_string(),
+                    shard.drops.to_string(),
+                    shard.sessions.to_string(),
+                    shard.tracks.to_string(),
+                    shard.subscriptions.to_string(),
+                    format!("{:.1} %", shard.busy * 100.0),
+                ]);
+            }
+            print_table(&mut table, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+        Ok(())
+    }
+}
+
+fn print_json(value: &Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn table(heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(heads);
+    table
+}
+
+fn print_table(table: &mut Table, numbers: &[usize]) {
+    for index in numbers {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{table}\n");
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+fn shortened(who: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    match who.len().checked_sub(SHOWN) {
+        None | Some(0) => who.join(", "),
+        Some(more) => format!("{}, and {more} more", who[..SHOWN].join(", ")),
+    }
+}

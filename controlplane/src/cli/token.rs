@@ -1,0 +1,139 @@
+//! `spillway token create`: mints a token, without asking any server.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
+use crate::clock;
+use crate::ids::{Identity, RoomName};
+use crate::up::StateDir;
+
+/// Mint a token that opens a room
+#[derive(Debug, clap::Args)]
+pub(super) struct Create {
+    /// The room it opens
+    #[arg(long)]
+    room: RoomName,
+    /// Who its owner is
+    #[arg(long)]
+    identity: Identity,
+    /// Display name
+    #[arg(long, default_value = "")]
+    name: String,
+    /// How long it opens the room: a number and s, m, h or d
+    #[arg(long, default_value = "6h", value_parser = seconds)]
+    ttl: u64,
+    /// Its owner may not publish
+    #[arg(long)]
+    no_publish: bool,
+    /// Its owner may not subscribe
+    #[arg(long)]
+    no_subscribe: bool,
+    /// Print JSON instead of the bare token
+    #[arg(long)]
+    json: bool,
+    /// KEY:SECRET to sign with [default: the pair of the local `up`]
+    #[arg(
+        long,
+        env = "SPILLWAY_KEYS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    keys: Vec<ApiKey>,
+    /// State directory of the local `up`
+    #[arg(long, env = "SPILLWAY_STATE_DIR", default_value = ".spillway")]
+    state_dir: PathBuf,
+}
+
+impl Create {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let keys = self.keys()?;
+        let expires = clock::unix_seconds() + self.ttl;
+        let token = keys.sign(Claims {
+            iss: String::new(),
+            sub: self.identity.to_string(),
+            name: self.name,
+            nbf: None,
+            exp: expires,
+            video: VideoGrant {
+                room: self.room.to_string(),
+                room_join: true,
+                can_publish: self.no_publish.then_some(false),
+                can_subscribe: self.no_subscribe.then_some(false),
+                ..VideoGrant::default()
+            },
+        });
+        if self.json {
+            let (room, identity) = (&self.room, &self.identity);
+            println!(
+                "{}",
+                json!({"token": token, "room": room, "identity": identity, "expires": expires})
+            );
+        } else {
+            println!("{token}");
+        }
+        Ok(())
+    }
+
+    fn keys(&self) -> anyhow::Result<Keys> {
+        if let Some(keys) = Keys::new(self.keys.clone()) {
+            return Ok(keys);
+        }
+        let dir = StateDir::at(&self.state_dir);
+        // What a running `up` uses wins over what it kept: it may have been given other keys.
+        let pair = match dir.up()? {
+            Some(up) => Some((up.api_key, up.api_secret)),
+            None => dir
+                .kept_credentials()?
+                .map(|kept| (kept.api_key, kept.api_secret)),
+        };
+        let Some((key, secret)) = pair else {
+            let dir = self.state_dir.display();
+            bail!(
+                "no key to sign with: give --keys KEY:SECRET, or --state-dir of a `spillway up` (none in {dir})"
+            );
+        };
+        Keys::new(vec![ApiKey { key, secret }]).context("no key to sign with")
+    }
+}
+
+/// `90s`, `15m`, `6h`, `7d`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wanted = || format!("'{text}' is not a number and s, m, h or d");
+    let unit = text.chars().last().ok_or_else(wanted)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wanted()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
+    match number.checked_mul(seconds) {
+        Some(total @ 1..=31_536_000) => Ok(total),
+        Some(_) | None => Err(format!("'{text}' is outside 1s..=365d")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn a_life_has_a_unit_and_a_limit() {
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("6h"), Ok(21_600));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for wrong in ["", "6", "h", "-1h", "1.5h", "6ä"] {
+            assert!(
+                seconds(wrong).unwrap_err().contains("is not a number"),
+                "{wrong}"
+            );
+        }
+        assert!(seconds("366d").unwrap_err().contains("365d"));
+        assert!(seconds("0s").is_err());
+        assert!(seconds("99999999999999999d").is_err());
+    }
+}

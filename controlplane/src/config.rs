@@ -1,0 +1,374 @@
+//! What an operator can tell the control plane; every setting is a flag, an environment variable
+//! and a TOML key. All mistakes are reported together.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use spillway_settings::{Mistakes, Setting, Values};
+
+use crate::auth::ApiKey;
+use crate::limits;
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        help,
+    }
+}
+
+/// All settings of `spillway up` and `spillway serve`.
+pub const SETTINGS: &[Setting] = &[
+    setting("listen", "0.0.0.0:7880", "IP:port of HTTP and WebSocket"),
+    setting(
+        "keys",
+        "",
+        "API keys, KEY:SECRET, comma-separated; up makes one when empty",
+    ),
+    setting(
+        "admin-token",
+        "",
+        "bearer token of the admin API; up makes one when empty, serve then has no admin API",
+    ),
+    setting(
+        "state-dir",
+        ".spillway",
+        "where up keeps its keys, its sockets and the data plane's log",
+    ),
+    setting(
+        "demo-tokens",
+        "",
+        "serve tokens to anybody at /v1/demo/token (true or false; default true for up, else false)",
+    ),
+    setting(
+        "dataplane-control",
+        "",
+        "the data plane's control address, unix:/path or http://host:port; up runs its own",
+    ),
+    setting(
+        "dataplane-bin",
+        "",
+        "the data plane up runs (default: spillway-dataplane beside this binary)",
+    ),
+    setting(
+        "shards",
+        "",
+        "shards of the data plane up runs (default: one per core)",
+    ),
+    setting("udp-port", "7882", "UDP port of the data plane up runs"),
+    setting(
+        "advertise",
+        "",
+        "media IPs the data plane up runs tells clients, comma-separated (default: those of the host)",
+    ),
+    setting(
+        "node",
+        "",
+        "name of the data plane up runs (default: the host's name)",
+    ),
+    setting(
+        "max-participants-per-room",
+        "1000",
+        "participants in one room",
+    ),
+    setting(
+        "max-tracks-per-participant",
+        "16",
+        "tracks one participant may publish",
+    ),
+    setting(
+        "max-message-bytes",
+        "524288",
+        "bytes of one signaling message",
+    ),
+    setting(
+        "messages-per-second",
+        "50",
+        "signaling messages a client may send per second, twice that at once",
+    ),
+    setting(
+        "grace-seconds",
+        "15",
+        "seconds a participant stays without its socket",
+    ),
+    setting(
+        "log",
+        "info",
+        "what is logged: a level, or tracing directives",
+    ),
+];
+
+/// Which command is being configured; some defaults depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything embedded.
+    Up,
+    /// Signaling for a data plane that runs elsewhere.
+    Serve,
+}
+
+/// The checked settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// HTTP and WebSocket.
+    pub listen: SocketAddr,
+    /// Who may sign tokens.
+    pub keys: Vec<ApiKey>,
+    /// Who may use the admin API; `None` means nobody.
+    pub admin_token: Option<String>,
+    /// Where `up` keeps what must survive a restart.
+    pub state_dir: PathBuf,
+    /// Whether anybody may have a token.
+    pub demo_tokens: bool,
+    /// Where the data plane is controlled; `up` chooses when absent.
+    pub dataplane_control: Option<ControlAddress>,
+    /// How to run the data plane.
+    pub dataplane: DataplaneConfig,
+    /// What one participant and one room may have.
+    pub limits: SignalingLimits,
+    /// What is logged.
+    pub log: String,
+    /// The table of what holds and who said so, secrets masked.
+    pub effective: String,
+}
+
+/// Settings passed on to the data plane `up` runs.
+#[derive(Debug, Clone)]
+pub struct DataplaneConfig {
+    /// The binary.
+    pub bin: Option<PathBuf>,
+    /// Number of shards.
+    pub shards: Option<u16>,
+    /// Media port.
+    pub udp_port: u16,
+    /// Media addresses told to clients.
+    pub advertise: Vec<IpAddr>,
+    /// Its name.
+    pub node: String,
+}
+
+/// What one participant and one room may have.
+#[derive(Debug, Clone, Copy)]
+pub struct SignalingLimits {
+    /// Participants in one room.
+    pub participants: usize,
+    /// Tracks one participant may publish.
+    pub tracks: usize,
+    /// Bytes of one message.
+    pub message_bytes: usize,
+    /// Messages per second and socket.
+    pub messages_per_second: u32,
+    /// A participant's life without its socket.
+    pub grace: Duration,
+}
+
+/// Where a data plane is controlled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlAddress {
+    /// A socket on this host.
+    Unix(PathBuf),
+    /// Plain HTTP/2 over TCP.
+    Tcp(String),
+}
+
+/// Why a text is no control address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is neither unix:/path nor http://host:port")]
+pub struct NoControlAddress;
+
+impl FromStr for ControlAddress {
+    type Err = NoControlAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoControlAddress> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        match text.strip_prefix("http://") {
+            Some(host) if host.contains(':') => Ok(Self::Tcp(text.to_owned())),
+            Some(_) | None => Err(NoControlAddress),
+        }
+    }
+}
+
+impl Config {
+    /// Gathers flags, environment and file, and checks everything.
+    pub fn gather(matches: &ArgMatches, role: Role) -> Result<Self, Mistakes> {
+        Self::check(&Values::gather(matches, SETTINGS)?, role)
+    }
+
+    fn check(values: &Values, role: Role) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::new();
+        let config = Self::read(values, role, &mut mistakes);
+        if role == Role::Serve {
+            for name in ["keys", "dataplane-control"] {
+                if values.text(name).is_empty() {
+                    mistakes.push(format!("{name} is missing: serve cannot do without it"));
+                }
+            }
+        }
+        mistakes.into_result(config)
+    }
+
+    fn read(values: &Values, role: Role, mistakes: &mut Mistakes) -> Option<Self> {
+        // Everything is read before the first `?`, so that all mistakes are found.
+        let listen = values.parse("listen", mistakes);
+        let keys = values.list("keys", mistakes);
+        let demo_tokens = optional(values, "demo-tokens", mistakes);
+        let dataplane_control = optional(values, "dataplane-control", mistakes);
+        let dataplane = dataplane(values, mistakes);
+        let limits = signaling_limits(values, mistakes);
+        let admin_token = match values.text("admin-token") {
+            "" => None,
+            token if token.len() < limits::SECRET_BYTES => {
+                let (length, limit) = (token.len(), limits::SECRET_BYTES);
+                let source = values.source("admin-token");
+                mistakes.push(format!("admin-token has {length} characters, at least {limit} are wanted (from {source})"));
+                None
+            }
+            token => Some(token.to_owned()),
+        };
+        Some(Self {
+            listen: listen?,
+            keys: keys?,
+            admin_token,
+            state_dir: PathBuf::from(values.text("state-dir")),
+            demo_tokens: demo_tokens?.unwrap_or(role == Role::Up),
+            dataplane_control: dataplane_control?,
+            dataplane: dataplane?,
+            limits: limits?,
+            log: values.text("log").to_owned(),
+            effective: values.print_effective(),
+        })
+    }
+}
+
+fn dataplane(values: &Values, mistakes: &mut Mistakes) -> Option<DataplaneConfig> {
+    let shards = match values.text("shards") {
+        "" => Some(None),
+        _ => values
+            .parse_within("shards", limits::SHARDS, mistakes)
+            .map(Some),
+    };
+    let udp_port = values.parse_within("udp-port", 1..=u16::MAX, mistakes);
+    let advertise = values.list("advertise", mistakes);
+    let bin = match values.text("dataplane-bin") {
+        "" => None,
+        path => Some(PathBuf::from(path)),
+    };
+    Some(DataplaneConfig {
+        bin,
+        shards: shards?,
+        udp_port: udp_port?,
+        advertise: advertise?,
+        node: values.text("node").to_owned(),
+    })
+}
+
+fn signaling_limits(values: &Values, mistakes: &mut Mistakes) -> Option<SignalingLimits> {
+    let participants = values.parse_within(
+        "max-participants-per-room",
+        limits::PARTICIPANTS_PER_ROOM,
+        mistakes,
+    );
+    let tracks = values.parse_within(
+        "max-tracks-per-participant",
+        limits::TRACKS_PER_PARTICIPANT,
+        mistakes,
+    );
+    let message_bytes = values.parse_within("max-message-bytes", limits::MESSAGE_BYTES, mistakes);
+    let messages_per_second =
+        values.parse_within("messages-per-second", limits::MESSAGES_PER_SECOND, mistakes);
+    let grace = values.parse_within("grace-seconds", limits::GRACE_SECONDS, mistakes);
+    Some(SignalingLimits {
+        participants: participants?,
+        tracks: tracks?,
+        message_bytes: message_bytes?,
+        messages_per_second: messages_per_second?,
+        grace: Duration::from_secs(grace?),
+    })
+}
+
+/// `Some(None)` for nothing given, `None` for a mistake.
+fn optional<T>(values: &Values, name: &str, mistakes: &mut Mistakes) -> Option<Option<T>>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    if values.text(name).is_empty() {
+        return Some(None);
+    }
+    values.parse(name, mistakes).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(role: Role, args: &[&str]) -> Result<Config, Mistakes> {
+        let command = spillway_settings::command(clap::Command::new("x"), SETTINGS);
+        let matches = command.get_matches_from([&["x"], args].concat());
+        Config::gather(&matches, role)
+    }
+
+    #[test]
+    fn up_needs_nothing_and_serves_demo_tokens() {
+        let up = config(Role::Up, &[]).unwrap();
+        assert!(up.demo_tokens);
+        assert_eq!(up.listen.port(), 7880);
+        assert_eq!(up.limits.grace, Duration::from_secs(15));
+        let no_demo = config(Role::Up, &["--demo-tokens", "false"]).unwrap();
+        assert!(!no_demo.demo_tokens);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_together_with_value_and_limit() {
+        let args = [
+            "--grace-seconds",
+            "0",
+            "--udp-port",
+            "70000",
+            "--keys",
+            "nocolon",
+            "--shards",
+            "0",
+            "--admin-token",
+            "short",
+            "--dataplane-control",
+            "tcp://x",
+        ];
+        let text = config(Role::Serve, &args).unwrap_err().to_string();
+        for part in [
+            "6 mistakes",
+            "grace-seconds 0 is outside 1..=600 (from flag --grace-seconds)",
+            "udp-port '70000'",
+            "keys '(secret)'",
+            "shards 0 is outside 1..=1024",
+            "admin-token has 5 characters, at least 16",
+            "neither unix:/path nor http://host:port",
+        ] {
+            assert!(text.contains(part), "{part} not in {text}");
+        }
+    }
+
+    #[test]
+    fn serve_says_what_it_cannot_do_without() {
+        let text = config(Role::Serve, &[]).unwrap_err().to_string();
+        assert!(text.contains("keys is missing"), "{text}");
+        assert!(text.contains("dataplane-control is missing"), "{text}");
+    }
+
+    #[test]
+    fn secrets_are_masked_in_the_effective_configuration() {
+        let args = [
+            "--keys",
+            "K:abcdefghijklmnop",
+            "--admin-token",
+            "0123456789abcdef",
+        ];
+        let shown = config(Role::Up, &args).unwrap().effective;
+        assert!(!shown.contains("abcdefghijklmnop"), "{shown}");
+        assert!(!shown.contains("0123456789abcdef"), "{shown}");
+    }
+}

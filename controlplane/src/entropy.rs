@@ -1,0 +1,42 @@
+//! The one place that reads the system's random source.
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const ALPHANUMERIC: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// `length` characters of 6 random bits each, safe in URLs and file names.
+pub fn secret(length: usize) -> String {
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes).expect("the system's random source works");
+    let char_of = |byte: u8| char::from(ALPHABET[usize::from(byte & 63)]);
+    bytes.into_iter().map(char_of).collect()
+}
+
+/// `length` letters and digits, uniformly distributed.
+pub fn alphanumeric(length: usize) -> String {
+    let mut text = String::with_capacity(length);
+    let mut bytes = [0; 32];
+    while text.len() < length {
+        getrandom::fill(&mut bytes).expect("the system's random source works");
+        // A byte of 248 or more would make the first characters likelier than the last.
+        let fair = bytes.iter().filter(|byte| **byte < 248);
+        let chars = fair.map(|byte| char::from(ALPHANUMERIC[usize::from(byte % 62)]));
+        text.extend(chars.take(length - text.len()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_the_wanted_length_and_alphabet_and_differ() {
+        for length in [0, 1, 16, 43, 100] {
+            assert_eq!(secret(length).len(), length);
+            assert_eq!(alphanumeric(length).len(), length);
+        }
+        assert!(alphanumeric(999).chars().all(|c| c.is_ascii_alphanumeric()));
+        assert_ne!(secret(16), secret(16));
+        assert_ne!(alphanumeric(16), alphanumeric(16));
+    }
+}

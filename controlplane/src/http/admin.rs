@@ -1,0 +1,265 @@
+//! The admin API: what is where, for those with the bearer token.
+
+use std::collections::HashMap;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use spillway_wire::dataplane as wire;
+
+use super::{Site, error};
+use crate::auth::equal_in_constant_time;
+use crate::ids::{Half, Identity, ParticipantId, RoomName};
+use crate::room::{MemberReport, RoomReport, Track};
+
+/// One room, as `room ls` shows it.
+#[derive(Debug, Serialize)]
+struct RoomSummary {
+    room: RoomName,
+    participant_count: usize,
+    participants: Vec<ParticipantSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct ParticipantSummary {
+    participant: ParticipantId,
+    identity: Identity,
+    name: String,
+    socket: &'static str,
+    tracks: Vec<Track>,
+}
+
+/// One room with all its sessions, as `room show` shows it.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct RoomView {
+    pub room: String,
+    pub epoch: String,
+    pub offset: u64,
+    pub participants: Vec<ParticipantView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct ParticipantView {
+    pub participant: String,
+    pub identity: String,
+    pub name: String,
+    pub socket: String,
+    pub tracks: serde_json::Value,
+    pub publish: Option<SessionView>,
+    pub subscribe: Option<SessionView>,
+}
+
+/// A session on the data plane.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct SessionView {
+    pub session: String,
+    pub connected: bool,
+    pub shard: Option<u32>,
+    pub subscriptions: Vec<SubscriptionView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct SubscriptionView {
+    pub track: String,
+    pub mid: String,
+    /// The layer forwarded now; empty when none, or without simulcast.
+    pub layer: String,
+    pub paused: bool,
+    pub max_height: u32,
+    pub priority: u32,
+}
+
+/// A data plane, as `node ls` shows it.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct NodeView {
+    pub node: String,
+    pub incarnation: String,
+    pub version: String,
+    pub addresses: Vec<String>,
+    pub uptime_ms: u64,
+    pub max_sessions: u32,
+    pub shards: Vec<ShardView>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // dataplane.proto, Shard
+pub struct ShardView {
+    pub shard: u32,
+    pub core: u32,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub drops: u64,
+    pub sessions: u32,
+    pub tracks: u32,
+    pub subscriptions: u32,
+    pub busy: f64,
+}
+
+/// Routes behind the bearer token.
+pub(super) fn routes(site: &Site) -> Router<Site> {
+    Router::new()
+        .route("/v1/admin/rooms", get(rooms))
+        .route("/v1/admin/rooms/{room}", get(room))
+        .route("/v1/admin/nodes", get(nodes))
+        .layer(middleware::from_fn_with_state(site.clone(), authorize))
+}
+
+async fn authorize(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let Some(wanted) = &site.admin_token else {
+        let said = "the admin API is off: set admin-token (SPILLWAY_ADMIN_TOKEN)";
+        return error(StatusCode::FORBIDDEN, "not_permitted", said);
+    };
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if given.is_some_and(|given| equal_in_constant_time(given, wanted.as_bytes())) {
+        return next.run(request).await;
+    }
+    let said = "the admin API wants the admin token: Authorization: Bearer TOKEN";
+    let mut response = error(StatusCode::UNAUTHORIZED, "token_invalid", said);
+    let scheme = header::HeaderValue::from_static("Bearer");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, scheme);
+    response
+}
+
+async fn rooms(State(site): State<Site>) -> Response {
+    let names = site.hub.room_names();
+    let reports = names.iter().map(|name| site.hub.report(name));
+    let reports = futures_util::future::join_all(reports).await;
+    let rooms: Vec<_> = reports.into_iter().flatten().map(summary).collect();
+    axum::Json(json!({ "rooms": rooms })).into_response()
+}
+
+async fn room(State(site): State<Site>, Path(name): Path<String>) -> Response {
+    let report = match name.parse() {
+        Ok(name) => site.hub.report(&name).await,
+        Err(_) => None,
+    };
+    let Some(report) = report else {
+        let said = format!("no room '{name}' here; `spillway room ls` lists those there are");
+        return error(StatusCode::NOT_FOUND, "not_found", &said);
+    };
+    match site.hub.node().sessions().await {
+        Ok(state) => axum::Json(view(report, state.sessions)).into_response(),
+        Err(failed) => unavailable(&failed.to_string()),
+    }
+}
+
+async fn nodes(State(site): State<Site>) -> Response {
+    match site.hub.node().node().await {
+        Ok(node) => axum::Json(json!({ "nodes": [node_view(node)] })).into_response(),
+        Err(failed) => unavailable(&failed.to_string()),
+    }
+}
+
+fn unavailable(said: &str) -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "media_unavailable", said)
+}
+
+fn summary(report: RoomReport) -> RoomSummary {
+    let participant = |p: MemberReport| ParticipantSummary {
+        participant: p.participant,
+        identity: p.identity,
+        name: p.name,
+        socket: p.socket,
+        tracks: p.tracks,
+    };
+    let participants: Vec<_> = report.participants.into_iter().map(participant).collect();
+    RoomSummary {
+        room: report.room,
+        participant_count: participants.len(),
+        participants,
+    }
+}
+
+fn view(report: RoomReport, sessions: Vec<wire::Session>) -> RoomView {
+    let by_name = |session: wire::Session| (session.session.clone(), session);
+    let mut session_by_name: HashMap<_, _> = sessions.into_iter().map(by_name).collect();
+    let mut participant = |p: MemberReport| {
+        let mut session = |half| {
+            let name = p.participant.session(half);
+            session_by_name.remove(name.as_str()).map(session_view)
+        };
+        ParticipantView {
+            publish: session(Half::Publish),
+            subscribe: session(Half::Subscribe),
+            participant: p.participant.to_string(),
+            identity: p.identity.to_string(),
+            name: p.name,
+            socket: p.socket.to_owned(),
+            tracks: json!(p.tracks),
+        }
+    };
+    RoomView {
+        room: report.room.to_string(),
+        epoch: report.epoch.to_string(),
+        offset: report.offset,
+        participants: report
+            .participants
+            .into_iter()
+            .map(&mut participant)
+            .collect(),
+    }
+}
+
+fn session_view(session: wire::Session) -> SessionView {
+    let subscription = |subscription: wire::Subscription| {
+        let wish = subscription.wish.unwrap_or_default();
+        SubscriptionView {
+            track: subscription.track,
+            mid: subscription.mid,
+            layer: subscription.rid,
+            paused: wish.paused,
+            max_height: wish.max_height,
+            priority: wish.priority,
+        }
+    };
+    SessionView {
+        session: session.session,
+        connected: session.connected,
+        shard: session.shard,
+        subscriptions: session
+            .subscriptions
+            .into_iter()
+            .map(subscription)
+            .collect(),
+    }
+}
+
+fn node_view(node: wire::Node) -> NodeView {
+    let shard = |shard: wire::Shard| ShardView {
+        shard: shard.shard,
+        core: shard.core,
+        packets_in: shard.packets_in,
+        packets_out: shard.packets_out,
+        bytes_in: shard.bytes_in,
+        bytes_out: shard.bytes_out,
+        drops: shard.drops,
+        sessions: shard.sessions,
+        tracks: shard.tracks,
+        subscriptions: shard.subscriptions,
+        busy: shard.busy_fraction,
+    };
+    NodeView {
+        node: node.node,
+        incarnation: node.incarnation,
+        version: node.version,
+        addresses: node.addresses,
+        uptime_ms: node.uptime_ms,
+        max_sessions: node.max_sessions,
+        shards: node.shards.into_iter().map(shard).collect(),
+    }
+}

@@ -1,0 +1,172 @@
+//! The public door: routes, limits on everything, and the listener.
+
+mod admin; // rooms and nodes, for those with the token
+mod demo; // tokens for anybody, when that is wanted
+mod page; // the embedded page
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State, WebSocketUpgrade};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt as _;
+
+pub use admin::{NodeView, RoomView};
+
+use crate::auth::Keys;
+use crate::config::SignalingLimits;
+use crate::hub::Hub;
+use crate::limits::{BODY_BYTES, CONNECTIONS, FRAME_FACTOR, HEADER_TIME, REQUEST_TIME};
+use crate::node::NodeState;
+use crate::signaling::socket::Sockets;
+
+/// What the routes need.
+#[derive(Debug, Clone)]
+pub struct Site {
+    hub: Arc<Hub>,
+    keys: Arc<Keys>,
+    sockets: Arc<Sockets>,
+    limits: SignalingLimits,
+    admin_token: Option<Arc<str>>,
+    demo_tokens: bool,
+}
+
+impl Site {
+    /// A site; without an admin token there is no admin API.
+    pub fn new(
+        hub: Arc<Hub>,
+        keys: Arc<Keys>,
+        limits: SignalingLimits,
+        (admin_token, demo_tokens): (Option<String>, bool),
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        let (hub_of, keys_of) = (Arc::clone(&hub), Arc::clone(&keys));
+        let sockets = Arc::new(Sockets::new(hub_of, keys_of, limits, shutdown));
+        Self {
+            hub,
+            keys,
+            sockets,
+            limits,
+            admin_token: admin_token.map(Into::into),
+            demo_tokens,
+        }
+    }
+
+    /// All routes.
+    pub fn router(self) -> Router {
+        let short = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/v1/demo/token", get(demo::token))
+            .merge(admin::routes(&self))
+            .merge(page::routes())
+            .layer(middleware::from_fn(in_time));
+        short
+            .route("/v1/signal", get(signal))
+            .fallback(nothing_here)
+            .layer(DefaultBodyLimit::max(BODY_BYTES))
+            .with_state(self)
+    }
+}
+
+/// Serves until the future is dropped; open connections live on.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let permit = Arc::clone(&permits).acquire_owned().await;
+        let permit = permit.expect("this semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors: those who hang up give some back.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Signaling is small messages that somebody waits for.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone().map_request(Request::new));
+        tokio::spawn(async move {
+            let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIME)
+                .max_headers(64);
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+            // Whatever ended it, the peer is gone.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+}
+
+/// A JSON error, in the words of the signaling protocol.
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = json!({"code": code, "message": message});
+    (status, axum::Json(body)).into_response()
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(mut response) => {
+            let nosniff = HeaderValue::from_static("nosniff");
+            let headers = response.headers_mut();
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+            response
+        }
+        Err(_) => {
+            let said = format!("no answer within {} s", REQUEST_TIME.as_secs());
+            error(StatusCode::GATEWAY_TIMEOUT, "internal", &said)
+        }
+    }
+}
+
+async fn signal(State(site): State<Site>, upgrade: WebSocketUpgrade) -> Response {
+    let bytes = site.limits.message_bytes;
+    upgrade
+        .protocols(["spillway.v1"])
+        .max_message_size(bytes * FRAME_FACTOR)
+        .max_frame_size(bytes * FRAME_FACTOR)
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(0)
+        .on_upgrade(move |socket| Arc::clone(&site.sockets).serve(socket))
+}
+
+async fn healthz() -> Response {
+    axum::Json(json!({"status": "ok"})).into_response()
+}
+
+async fn readyz(State(site): State<Site>) -> Response {
+    let state = *site.hub.node().state().borrow();
+    match state {
+        NodeState::Connected => axum::Json(json!({"status": "ok"})).into_response(),
+        NodeState::Connecting => {
+            let body = json!({"status": "degraded", "reason": "no data plane is connected"});
+            (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+        }
+    }
+}
+
+async fn metrics(State(site): State<Site>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let metrics = site.hub.metrics();
+    let connected = *site.hub.node().state().borrow() == NodeState::Connected;
+    metrics.data_plane_connected.set(connected.into());
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.encode()).into_response()
+}
+
+async fn nothing_here() -> Response {
+    error(StatusCode::NOT_FOUND, "not_found", "nothing is here")
+}

@@ -1,0 +1,233 @@
+//! Names and identifiers, each a type of its own; all are checked text that is cheap to clone.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::entropy;
+use crate::limits::NAME_CHARS;
+
+/// Why a text is not an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Length outside the limits.
+    #[error("{what} has {chars} characters, the limits are 1..={NAME_CHARS}")]
+    Length {
+        /// Which identifier.
+        what: &'static str,
+        /// Its length.
+        chars: usize,
+    },
+    /// A character that may not occur.
+    #[error("{what} contains {found:?}, allowed are A-Z a-z 0-9 _ - . : @")]
+    Character {
+        /// Which identifier.
+        what: &'static str,
+        /// The first such character.
+        found: char,
+    },
+    /// Not a prefix and 16 letters and digits.
+    #[error("{what} '{text}' is not {prefix} and 16 letters or digits")]
+    Form {
+        /// Which identifier.
+        what: &'static str,
+        /// What it starts with.
+        prefix: &'static str,
+        /// The offending text, shortened.
+        text: String,
+    },
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let check: fn(&str) -> Result<(), IdError> = $check;
+                check(text).map(|()| Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A room's name.
+    RoomName,
+    |text| check_name("room", text)
+);
+text_id!(
+    /// Who a participant is, from the token's `sub`.
+    Identity,
+    |text| check_name("identity", text)
+);
+text_id!(
+    /// One stay of an identity in a room: `PA_` and 16 characters.
+    ParticipantId,
+    |text| check_form("participant", "PA_", text)
+);
+text_id!(
+    /// One publication: `TR_` and 16 characters.
+    TrackId,
+    |text| check_form("track", "TR_", text)
+);
+text_id!(
+    /// One history of a room; new when the history starts over.
+    Epoch,
+    |text| check_name("epoch", text)
+);
+
+impl ParticipantId {
+    /// A new one, never seen before.
+    pub fn random() -> Self {
+        Self(format!("PA_{}", entropy::alphanumeric(16)).into())
+    }
+
+    /// The session of `half` this participant has on its data plane.
+    pub fn session(&self, half: Half) -> SessionId {
+        let suffix = match half {
+            Half::Publish => 'p',
+            Half::Subscribe => 's',
+        };
+        SessionId(format!("{self}:{suffix}").into())
+    }
+}
+
+impl TrackId {
+    /// A new one, never seen before.
+    pub fn random() -> Self {
+        Self(format!("TR_{}", entropy::alphanumeric(16)).into())
+    }
+}
+
+impl Epoch {
+    /// A new one, never seen before.
+    pub fn random() -> Self {
+        Self(entropy::alphanumeric(12).into())
+    }
+}
+
+/// Which of a participant's two peer connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Half {
+    /// The client sends media; the client offers.
+    Publish,
+    /// The client receives media; the server offers.
+    Subscribe,
+}
+
+/// A session on the data plane: `<participant>:p` or `<participant>:s`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whose it is; `None` when the session was not made by a control plane like this one.
+    pub fn parse(text: &str) -> Option<(ParticipantId, Half)> {
+        let (participant, suffix) = text.rsplit_once(':')?;
+        let half = match suffix {
+            "p" => Half::Publish,
+            "s" => Half::Subscribe,
+            _ => return None,
+        };
+        Some((participant.parse().ok()?, half))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn check_name(what: &'static str, text: &str) -> Result<(), IdError> {
+    let chars = text.chars().count();
+    if !(1..=NAME_CHARS).contains(&chars) {
+        return Err(IdError::Length { what, chars });
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.:@".contains(c);
+    match text.chars().find(|c| !allowed(*c)) {
+        None => Ok(()),
+        Some(found) => Err(IdError::Character { what, found }),
+    }
+}
+
+fn check_form(what: &'static str, prefix: &'static str, text: &str) -> Result<(), IdError> {
+    let rest = text.strip_prefix(prefix).unwrap_or("");
+    if rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    let text = text.chars().take(40).collect();
+    Err(IdError::Form { what, prefix, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_limits_that_are_named() {
+        assert!("team@9.30:a_b-c".parse::<RoomName>().is_ok());
+        let long = "x".repeat(129).parse::<RoomName>().unwrap_err();
+        let said = long.to_string();
+        assert_eq!(said, "room has 129 characters, the limits are 1..=128");
+        assert!("".parse::<Identity>().is_err());
+        let space = "a b".parse::<Identity>().unwrap_err().to_string();
+        assert!(space.contains("' '"), "{space}");
+    }
+
+    #[test]
+    fn ids_round_trip_and_foreign_ones_are_refused() {
+        let participant = ParticipantId::random();
+        assert_eq!(participant.as_str().parse(), Ok(participant.clone()));
+        let session = participant.session(Half::Subscribe);
+        let back = SessionId::parse(session.as_str());
+        assert_eq!(back, Some((participant.clone(), Half::Subscribe)));
+        assert!("TR_short".parse::<TrackId>().is_err());
+        assert!(participant.as_str().parse::<TrackId>().is_err());
+        assert_eq!(SessionId::parse("PA_x:p"), None);
+        assert_eq!(SessionId::parse(participant.as_str()), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Every maximum of the control plane, with its unit.
+//!
+//! What an operator may change is a setting (`config.rs`) whose range stands here.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+// What a client may send.
+
+/// Characters of a room's name, an identity or a display name.
+pub const NAME_CHARS: usize = 128;
+/// Characters of a message's topic.
+pub const TOPIC_CHARS: usize = 64;
+/// Bytes of a message's payload, encoded.
+pub const PAYLOAD_BYTES: usize = 8 * 1024;
+/// Identities a private message may name.
+pub const MESSAGE_RECIPIENTS: usize = 100;
+/// m-lines in a client's publish offer.
+pub const OFFER_M_LINES: usize = 64;
+/// m-lines in a client's answer to a subscribe offer.
+pub const ANSWER_M_LINES: usize = 2_048;
+/// Bytes of a trickled candidate.
+pub const CANDIDATE_BYTES: usize = 1_024;
+/// Tracks named in one `subscribe` or `unsubscribe`.
+pub const SUBSCRIBE_TRACKS: usize = 1_000;
+/// Simulcast layers of a track.
+pub const TRACK_LAYERS: usize = 3;
+/// Characters of a mid or a rid.
+pub const MID_CHARS: usize = 32;
+/// Bytes of a token.
+pub const TOKEN_BYTES: usize = 8 * 1024;
+/// A frame this many times the message limit ends the socket without being read to its end.
+pub const FRAME_FACTOR: usize = 2;
+/// Pixels of the tallest layer.
+pub const LAYER_HEIGHT: u32 = 16_384;
+
+// One socket.
+
+/// Messages waiting for a slow reader before it is closed with 4503.
+pub const SEND_QUEUE_MESSAGES: usize = 512;
+/// Bytes waiting for a slow reader before it is closed with 4503.
+pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// One frame may take this long to write.
+pub const WRITE_TIME: Duration = Duration::from_secs(10);
+/// From the socket's opening to `join`.
+pub const JOIN_TIME: Duration = Duration::from_secs(10);
+/// Without hearing anything from the client.
+pub const IDLE_TIME: Duration = Duration::from_secs(30);
+/// Between WebSocket pings; their pongs count as being heard.
+pub const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// For the close frame to leave and the peer's to arrive.
+pub const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Messages a client may send at once, as a multiple of its rate per second.
+pub const BURST_SECONDS: u32 = 2;
+/// Refused messages at once before the socket is closed; one is forgiven a second.
+pub const STRIKES: u32 = 20;
+
+// One room.
+
+/// Events kept for sockets that come back.
+pub const HISTORY_EVENTS: usize = 1_024;
+/// Inputs waiting for a room's task.
+pub const ROOM_INPUTS: usize = 4_096;
+/// Calls of one session waiting for the data plane.
+pub const LANE_CALLS: usize = 64;
+/// Tracks changed by one `PutSubscriptions`.
+pub const SUBSCRIPTION_BATCH: usize = 1_000;
+/// For a client to offer again after its media was lost, before its tracks are unpublished.
+pub const REOFFER_TIME: Duration = Duration::from_secs(30);
+/// A participant's presence in the store, without being touched.
+pub const PRESENCE_TIME: Duration = Duration::from_secs(30);
+/// Speakers in one `speakers` message.
+pub const SPEAKERS: usize = 16;
+
+// Credentials.
+
+/// A resume key's life.
+pub const RESUME_KEY_SECONDS: u64 = 24 * 60 * 60;
+/// Clocks of token issuers may differ by this much.
+pub const TOKEN_LEEWAY_SECONDS: u64 = 10;
+/// Bytes of the shortest API secret that is not guessed.
+pub const SECRET_BYTES: usize = 16;
+
+// HTTP.
+
+/// Connections at once, WebSockets included.
+pub const CONNECTIONS: usize = 65_536;
+/// For a request's head to arrive.
+pub const HEADER_TIME: Duration = Duration::from_secs(10);
+/// For a request other than a WebSocket to be answered.
+pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a request's body; none of the routes wants one.
+pub const BODY_BYTES: usize = 16 * 1024;
+/// For a room to report itself to the admin API.
+pub const REPORT_TIME: Duration = Duration::from_secs(2);
+
+// The data plane.
+
+/// For one gRPC call to be answered.
+pub const CALL_TIME: Duration = Duration::from_secs(5);
+/// Bytes of one gRPC reply; `GetState` of a full node is the largest.
+pub const REPLY_BYTES: usize = 256 * 1024 * 1024;
+/// Pause before reconnecting to the data plane, doubled up to the second.
+pub const RECONNECT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(1));
+/// How long a join waits at start for the data plane's state, so that nobody is forgotten.
+pub const SETTLE_TIME: Duration = Duration::from_secs(3);
+/// Pause before restarting a data plane that died, doubled up to the second.
+pub const RESTART_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(5));
+/// A data plane that lived this long is restarted without a pause again.
+pub const STABLE_TIME: Duration = Duration::from_secs(10);
+/// For the data plane to end by itself before it is killed.
+pub const STOP_TIME: Duration = Duration::from_secs(5);
+/// For the data plane's control socket to appear.
+pub const START_TIME: Duration = Duration::from_secs(10);
+/// Bytes of the data plane's log before it is started anew at the next start.
+pub const CHILD_LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of a unix socket's path, terminator included (`sun_path` of unix(7)).
+pub const SOCKET_PATH_BYTES: usize = 108;
+
+// Ranges of settings.
+
+/// `shards`.
+pub const SHARDS: RangeInclusive<u16> = 1..=1_024;
+/// `max-participants-per-room`.
+pub const PARTICIPANTS_PER_ROOM: RangeInclusive<usize> = 1..=1_000_000;
+/// `max-tracks-per-participant`.
+pub const TRACKS_PER_PARTICIPANT: RangeInclusive<usize> = 1..=OFFER_M_LINES;
+/// `max-message-bytes`.
+pub const MESSAGE_BYTES: RangeInclusive<usize> = 16 * 1024..=16 * 1024 * 1024;
+/// `messages-per-second`.
+pub const MESSAGES_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
+/// `grace-seconds`.
+pub const GRACE_SECONDS: RangeInclusive<u64> = 1..=600;
+
+const _: () = assert!(PAYLOAD_BYTES < *MESSAGE_BYTES.start());
+const _: () = assert!(TOKEN_BYTES < *MESSAGE_BYTES.start());
+const _: () = assert!(PING_INTERVAL.as_secs() * 2 < IDLE_TIME.as_secs());

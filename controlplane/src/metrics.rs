@@ -1,0 +1,196 @@
+//! What the control plane counts, in Prometheus' words. `docs/operating.md` documents each.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::signaling::{ErrorCode, Label, Mode};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TypeLabel {
+    r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModeLabel {
+    mode: &'static str,
+}
+
+type Count = Counter<u64, AtomicU64>;
+type Level = Gauge<i64, AtomicI64>;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open WebSockets.
+    pub sockets: Level,
+    /// Rooms with something to do on this node.
+    pub rooms: Level,
+    /// Participants this node serves.
+    pub participants: Level,
+    /// 1 while the data plane is connected.
+    pub data_plane_connected: Level,
+    /// Times the data plane died.
+    pub data_plane_deaths: Count,
+    /// Events appended to rooms' histories.
+    pub events: Count,
+    /// Appends the store refused.
+    pub store_failures: Count,
+    messages: Family<TypeLabel, Count>,
+    errors: Family<CodeLabel, Count>,
+    joins: Family<ModeLabel, Count>,
+    closes: Family<CodeLabel, Count>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("spillway"),
+            sockets: Gauge::default(),
+            rooms: Gauge::default(),
+            participants: Gauge::default(),
+            data_plane_connected: Gauge::default(),
+            data_plane_deaths: Counter::default(),
+            events: Counter::default(),
+            store_failures: Counter::default(),
+            messages: Family::default(),
+            errors: Family::default(),
+            joins: Family::default(),
+            closes: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// A message of a client was understood.
+    pub fn count_message(&self, kind: &'static str) {
+        self.messages
+            .get_or_create(&TypeLabel { r#type: kind })
+            .inc();
+    }
+
+    /// A frame went to a client.
+    pub fn count_frame(&self, label: Label) {
+        match label {
+            Label::Plain => {}
+            Label::Error(code) => self.count_error(code),
+            Label::Joined(mode) => self.count_join(mode),
+        }
+    }
+
+    /// A socket was closed by us with this code.
+    pub fn count_close(&self, code: u16) {
+        let code = match code {
+            1000 => "1000",
+            4400 => "4400",
+            4401 => "4401",
+            4408 => "4408",
+            4409 => "4409",
+            4413 => "4413",
+            4429 => "4429",
+            4503 => "4503",
+            _ => "other",
+        };
+        self.closes.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// The exposition format.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a string cannot fail");
+        out
+    }
+
+    fn count_error(&self, code: ErrorCode) {
+        let code = code.as_str();
+        self.errors.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    fn count_join(&self, mode: Mode) {
+        let mode = mode.as_str();
+        self.joins.get_or_create(&ModeLabel { mode }).inc();
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("sockets", "Open WebSockets", self.sockets.clone());
+        registry.register("rooms", "Rooms this node serves", self.rooms.clone());
+        let participants = self.participants.clone();
+        registry.register(
+            "participants",
+            "Participants this node serves",
+            participants,
+        );
+        let connected = self.data_plane_connected.clone();
+        registry.register(
+            "data_plane_connected",
+            "1 while the data plane is connected",
+            connected,
+        );
+        let deaths = self.data_plane_deaths.clone();
+        registry.register("data_plane_deaths", "Times the data plane died", deaths);
+        let events = self.events.clone();
+        registry.register(
+            "events",
+            "Events appended to the histories of rooms",
+            events,
+        );
+        let failures = self.store_failures.clone();
+        registry.register("store_failures", "Appends the store refused", failures);
+        let messages = self.messages.clone();
+        registry.register("messages", "Messages of clients, by type", messages);
+        let errors = self.errors.clone();
+        registry.register("errors", "Errors told to clients, by code", errors);
+        let joins = self.joins.clone();
+        registry.register("joins", "Participants let in, by mode", joins);
+        let closes = self.closes.clone();
+        registry.register(
+            "closes",
+            "Sockets closed by the server, by close code",
+            closes,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_exposed_with_its_labels() {
+        let metrics = Metrics::new();
+        metrics.sockets.inc();
+        metrics.count_message("join");
+        metrics.count_frame(Label::Error(ErrorCode::TooFast));
+        metrics.count_frame(Label::Joined(Mode::Resync));
+        metrics.count_close(4408);
+        let text = metrics.encode();
+        for line in [
+            "spillway_sockets 1",
+            "spillway_messages_total{type=\"join\"} 1",
+            "spillway_errors_total{code=\"too_fast\"} 1",
+            "spillway_joins_total{mode=\"resync\"} 1",
+            "spillway_closes_total{code=\"4408\"} 1",
+            "spillway_data_plane_connected 0",
+        ] {
+            assert!(text.contains(line), "{line} not in {text}");
+        }
+    }
+}

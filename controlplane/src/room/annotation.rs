@@ -1,0 +1,76 @@
+//! What the data plane keeps for us and never reads: enough to rebuild a room after a restart.
+
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+use crate::auth::Grants;
+use crate::ids::{Identity, ParticipantId, RoomName};
+
+const VERSION: u32 = 1;
+
+/// On each of a participant's sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct SessionAnnotation {
+    version: u32,
+    pub room: RoomName,
+    pub participant: ParticipantId,
+    pub identity: Identity,
+    pub name: String,
+    pub auto_subscribe: bool,
+    pub grants: Grants,
+}
+
+/// On each published track; the data plane knows the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct TrackAnnotation {
+    version: u32,
+    pub source: Source,
+}
+
+impl SessionAnnotation {
+    pub(super) fn new(
+        room: RoomName,
+        (participant, identity, name): (ParticipantId, Identity, String),
+        auto_subscribe: bool,
+        grants: Grants,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            room,
+            participant,
+            identity,
+            name,
+            auto_subscribe,
+            grants,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("annotations are plain data")
+    }
+
+    /// `None` when a newer or other control plane wrote it.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(bytes).ok()?;
+        (read.version == VERSION).then_some(read)
+    }
+}
+
+impl TrackAnnotation {
+    pub(super) fn new(source: Source) -> Self {
+        let version = VERSION;
+        Self { version, source }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("annotations are plain data")
+    }
+
+    /// `None` when a newer or other control plane wrote it.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(bytes).ok()?;
+        (read.version == VERSION).then_some(read)
+    }
+}

@@ -1,0 +1,441 @@
+//! The data plane's side of the room: its events, its death, its return, and what it still knew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::annotation::{SessionAnnotation, TrackAnnotation};
+use super::lane::Job;
+use super::member::{Attachment, Member, Outstanding, Publish, Published, Subscribe};
+use super::{
+    Kind, Layer, Media, Output, Participant, Room, RoomEvent, Source, Then, Track, media_frame,
+};
+use crate::ids::{Half, ParticipantId, SessionId, TrackId};
+use crate::limits::REOFFER_TIME;
+use crate::signaling::{ErrorCode, Frame, MediaState, MidTrack, Refusal, ServerMessage};
+use spillway_wire::dataplane as wire;
+
+/// What the data plane says of one session, or of tracks.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // dataplane.proto is their documentation
+pub enum NodeEvent {
+    Connected {
+        session: SessionId,
+        shard: u32,
+    },
+    Closed {
+        session: SessionId,
+    },
+    Offer {
+        session: SessionId,
+        offer: wire::Offer,
+    },
+    Layer(wire::LayerChanged, SessionId),
+    Levels {
+        shard: u32,
+        levels: Vec<(TrackId, u32)>,
+    },
+}
+
+impl Room {
+    /// Something happened to a session of a participant of this node.
+    pub fn handle_node_event(&mut self, event: NodeEvent, now: Instant) {
+        match event {
+            NodeEvent::Connected { session, shard } => self.connected(&session, Some(shard)),
+            NodeEvent::Closed { session } => self.session_closed(&session, now),
+            NodeEvent::Offer { session, offer } => self.offered(&session, &offer),
+            NodeEvent::Layer(layer, session) => self.layer_changed(&session, &layer),
+            NodeEvent::Levels { shard, levels } => {
+                let roster = &self.roster;
+                let owner = |track: &TrackId| roster.track(track).map(|(owner, _)| owner.clone());
+                let changed = self.speakers.handle_report(shard, levels, owner, now);
+                let frame =
+                    changed.map(|speakers| Frame::of(&ServerMessage::Speakers { speakers }));
+                self.tell_everybody(frame);
+            }
+        }
+    }
+
+    /// The data plane died, and every session with it.
+    pub fn handle_media_lost(&mut self, now: Instant) {
+        if self.media == Media::Lost {
+            return;
+        }
+        self.media = Media::Lost;
+        let frame = self.speakers.clear();
+        let frame = frame.map(|speakers| Frame::of(&ServerMessage::Speakers { speakers }));
+        self.tell_everybody(frame);
+        for participant in self.member_ids() {
+            self.lose(&participant, now);
+        }
+        // Sessions to be closed died with the rest.
+        self.lane_by_session.retain(|_, lane| !lane.closing);
+    }
+
+    /// A data plane is connected and holds these sessions of the room, and no others.
+    pub fn handle_media_synced(&mut self, sessions: Vec<wire::Session>, now: Instant) {
+        let mut held = BTreeMap::new();
+        for session in sessions {
+            if let Some(key) = SessionId::parse(&session.session) {
+                held.insert(key, session);
+            }
+        }
+        for participant in self.member_ids() {
+            self.reconcile(&participant, &held, now);
+        }
+        let was_lost = std::mem::replace(&mut self.media, Media::Up) == Media::Lost;
+        let unknown = held
+            .keys()
+            .filter(|(p, _)| !self.member_by_id.contains_key(p));
+        let unknown: BTreeSet<_> = unknown
+            .map(|(participant, _)| participant.clone())
+            .collect();
+        for participant in unknown {
+            let mut take = |half| held.remove(&(participant.clone(), half));
+            let halves = (take(Half::Publish), take(Half::Subscribe));
+            self.adopt(participant, halves, now);
+        }
+        for participant in self.member_ids() {
+            if was_lost {
+                self.media_ready(&participant, now);
+            }
+            self.prepare_subscribe(&participant, now);
+        }
+        let sessions: Vec<_> = self.lane_by_session.keys().cloned().collect();
+        for session in sessions {
+            if let Some(lane) = self.lane_by_session.get_mut(&session) {
+                lane.paused_until = None;
+            }
+            self.advance(&session, now);
+        }
+    }
+
+    /// Tracks whose publisher did not offer again in time.
+    pub(super) fn unpublish_silent(&mut self, now: Instant) {
+        let late = |m: &&mut Member| m.publish.reoffer_until.is_some_and(|until| until <= now);
+        let mut events = Vec::new();
+        for member in self.member_by_id.values_mut().filter(late) {
+            member.publish.reoffer_until = None;
+            for track in std::mem::take(&mut member.publish.track_by_id).into_keys() {
+                let participant = member.participant.clone();
+                events.push(RoomEvent::TrackUnpublished { participant, track });
+            }
+        }
+        for event in events {
+            self.append(event, None, Then::Nothing);
+        }
+    }
+
+    fn connected(&mut self, session: &SessionId, shard: Option<u32>) {
+        let Some((participant, half)) = SessionId::parse(session.as_str()) else {
+            return;
+        };
+        if let Some(member) = self.member_by_id.get_mut(&participant) {
+            match half {
+                Half::Publish => member.publish.connected_shard = shard,
+                Half::Subscribe => member.subscribe.connected_shard = shard,
+            }
+        }
+    }
+
+    fn offered(&mut self, session: &SessionId, offer: &wire::Offer) {
+        let Some((participant, Half::Subscribe)) = SessionId::parse(session.as_str()) else {
+            return;
+        };
+        let Some(member) = self.member_by_id.get_mut(&participant) else {
+            return;
+        };
+        let mid_track = |mid: &wire::MidTrack| {
+            let track = mid.track.parse().ok()?;
+            let mid = mid.mid.clone();
+            Some(MidTrack { mid, track })
+        };
+        let tracks: Vec<_> = offer.mids.iter().filter_map(mid_track).collect();
+        let frame = Frame::of(&ServerMessage::Offer {
+            revision: offer.revision,
+            sdp: &offer.sdp,
+            tracks: &tracks,
+        });
+        let revision = offer.revision;
+        if member
+            .subscribe
+            .outstanding
+            .as_ref()
+            .is_some_and(|o| o.revision == revision)
+        {
+            return;
+        }
+        member.subscribe.outstanding = Some(Outstanding {
+            revision,
+            frame: frame.clone(),
+        });
+        if let Some(socket) = member.socket() {
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
+    fn layer_changed(&mut self, session: &SessionId, layer: &wire::LayerChanged) {
+        let Some((participant, _)) = SessionId::parse(session.as_str()) else {
+            return;
+        };
+        let socket = self.member_by_id.get(&participant).and_then(Member::socket);
+        if let (Some(socket), Ok(track)) = (socket, layer.track.parse()) {
+            let frame = Frame::of(&ServerMessage::Layer {
+                track: &track,
+                rid: &layer.rid,
+                active: layer.active,
+            });
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
+    /// One session ended by itself; its twin is of no use to the client either.
+    fn session_closed(&mut self, session: &SessionId, now: Instant) {
+        let Some((participant, half)) = SessionId::parse(session.as_str()) else {
+            return;
+        };
+        let established = self.member_by_id.get(&participant).map(|m| match half {
+            Half::Publish => m.publish.established,
+            Half::Subscribe => m.subscribe.established,
+        });
+        if established == Some(true) {
+            self.lose(&participant, now);
+            self.media_ready(&participant, now);
+            self.prepare_subscribe(&participant, now);
+        }
+    }
+
+    /// The participant must start over with new peer connections; its tracks stay listed.
+    fn lose(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        member.publish.established = false;
+        member.publish.connected_shard = None;
+        if !member.publish.track_by_id.is_empty() {
+            member.publish.reoffer_until = Some(now + REOFFER_TIME);
+        }
+        member.subscribe.lose();
+        match member.attachment {
+            Attachment::Attached(socket) => {
+                let frame = media_frame(MediaState::Lost);
+                self.outputs.push_back(Output::Send { socket, frame });
+            }
+            Attachment::Entering(_) | Attachment::Away { .. } => member.owes_lost = true,
+        }
+        let refusal = Refusal::new(ErrorCode::MediaUnavailable, "the media session was lost");
+        for half in [Half::Publish, Half::Subscribe] {
+            let session = participant.session(half);
+            let lane = self.lane_by_session.get_mut(&session);
+            for to in lane.map_or(Vec::new(), |lane| lane.reset()) {
+                self.refuse(to, &refusal);
+            }
+            // When the data plane died this fails and is not tried again: the lane is reset.
+            if self.media == Media::Up {
+                self.push_own(
+                    participant,
+                    half,
+                    Job::Close {
+                        reason: "media lost",
+                    },
+                    now,
+                );
+            }
+        }
+    }
+
+    fn media_ready(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        if member.publish.reoffer_until.is_some() {
+            member.publish.reoffer_until = Some(now + REOFFER_TIME);
+        }
+        if let Some(socket) = member.socket() {
+            let frame = media_frame(MediaState::Ready);
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
+    /// Compares what we believe of a participant with what the data plane holds.
+    fn reconcile(
+        &mut self,
+        participant: &ParticipantId,
+        held: &BTreeMap<(ParticipantId, Half), wire::Session>,
+        now: Instant,
+    ) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        let publish = held.get(&(participant.clone(), Half::Publish));
+        let subscribe = held.get(&(participant.clone(), Half::Subscribe));
+        let vanished = (member.publish.established && publish.is_none())
+            || (member.subscribe.established && subscribe.is_none());
+        if vanished {
+            self.lose(participant, now);
+            if self.media == Media::Up {
+                self.media_ready(participant, now);
+            }
+            return;
+        }
+        // A reply that was lost on its way left us behind what the data plane did.
+        let mut muted_wrong = Vec::new();
+        if let Some(session) = publish.filter(|_| member.publish.established) {
+            for track in &session.tracks {
+                let ours = track.track.parse().ok();
+                let ours = ours.and_then(|id| member.publish.track_by_id.get(&id));
+                if let Some(ours) = ours.filter(|ours| ours.track.muted != track.muted) {
+                    muted_wrong.push(ours.track.track.clone());
+                }
+            }
+        }
+        if let Some(session) = subscribe {
+            member.subscribe.established = true;
+            let known = session
+                .subscriptions
+                .iter()
+                .filter_map(|s| s.track.parse().ok());
+            member.subscribe.dirty.extend(known);
+            let wanted = member.subscribe.wish_by_track.keys().cloned();
+            member.subscribe.dirty.extend(wanted);
+            match &session.outstanding_offer {
+                Some(offer) => self.offered(&participant.session(Half::Subscribe), offer),
+                None => member.subscribe.outstanding = None,
+            }
+        }
+        for track in muted_wrong {
+            self.push_own(participant, Half::Publish, Job::Annotate { track }, now);
+        }
+        for (half, session) in [(Half::Publish, publish), (Half::Subscribe, subscribe)] {
+            let shard = session.filter(|s| s.connected).and_then(|s| s.shard);
+            self.connected(&participant.session(half), shard);
+        }
+    }
+
+    /// Takes over a participant another control plane left behind, from what it wrote on its
+    /// sessions; the participant's socket has the grace time to come back.
+    fn adopt(
+        &mut self,
+        participant: ParticipantId,
+        (publish, subscribe): (Option<wire::Session>, Option<wire::Session>),
+        now: Instant,
+    ) {
+        let of = |s: &Option<wire::Session>| SessionAnnotation::decode(&s.as_ref()?.annotation);
+        let annotation = of(&publish).or_else(|| of(&subscribe));
+        let lanes = [Half::Publish, Half::Subscribe].map(|half| participant.session(half));
+        if lanes
+            .iter()
+            .any(|session| self.lane_by_session.contains_key(session))
+        {
+            return; // it left, and its sessions are being closed
+        }
+        let rejoined = annotation.as_ref().is_some_and(|annotation| {
+            let identity = &annotation.identity;
+            let member = self.member_by_id.values().any(|m| m.identity == *identity);
+            member || self.roster.by_identity(identity).is_some()
+        });
+        let annotation = match annotation {
+            Some(annotation) if !rejoined && annotation.room == self.name => annotation,
+            Some(_) | None => {
+                for session in lanes {
+                    let lane = self.lane_by_session.entry(session.clone()).or_default();
+                    lane.close("nobody knows this session");
+                    self.advance(&session, now);
+                }
+                return;
+            }
+        };
+        let published: BTreeMap<_, _> = publish
+            .iter()
+            .flat_map(|session| &session.tracks)
+            .filter_map(published)
+            .map(|published| (published.track.track.clone(), published))
+            .collect();
+        let tracks = published.values().map(|p| p.track.clone()).collect();
+        let shard = |s: &Option<wire::Session>| s.as_ref().filter(|s| s.connected)?.shard;
+        let member = Member {
+            participant: participant.clone(),
+            identity: annotation.identity.clone(),
+            name: annotation.name.clone(),
+            auto_subscribe: annotation.auto_subscribe,
+            attachment: Attachment::Away {
+                until: now + self.config.limits.grace,
+            },
+            owes_lost: false,
+            publish: Publish {
+                established: publish.is_some(),
+                connected_shard: shard(&publish),
+                track_by_id: published,
+                reoffer_until: None,
+            },
+            subscribe: adopted_subscribe(subscribe.as_ref(), shard(&subscribe)),
+            grants: annotation.grants,
+        };
+        let hidden = member.grants.hidden;
+        self.add_member(member);
+        if let Some(offer) = subscribe.and_then(|session| session.outstanding_offer) {
+            self.offered(&participant.session(Half::Subscribe), &offer);
+        }
+        if !hidden {
+            let participant = Participant {
+                participant,
+                identity: annotation.identity,
+                name: annotation.name,
+                tracks,
+            };
+            self.append(
+                RoomEvent::ParticipantJoined { participant },
+                None,
+                Then::Nothing,
+            );
+        }
+    }
+
+    fn tell_everybody(&mut self, frame: Option<Frame>) {
+        let Some(frame) = frame else {
+            return;
+        };
+        for socket in self.member_by_id.values().filter_map(Member::socket) {
+            let frame = frame.clone();
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+}
+
+fn adopted_subscribe(session: Option<&wire::Session>, shard: Option<u32>) -> Subscribe {
+    let mut subscribe = Subscribe {
+        established: session.is_some(),
+        connected_shard: shard,
+        ..Subscribe::default()
+    };
+    for subscription in session.into_iter().flat_map(|s| &s.subscriptions) {
+        if let Ok(track) = subscription.track.parse() {
+            let wish = subscription.wish.unwrap_or_default();
+            subscribe.wish_by_track.insert(track, wish);
+        }
+    }
+    subscribe
+}
+
+/// `None` for a track that some other control plane made.
+fn published(track: &wire::Track) -> Option<Published> {
+    let annotation = TrackAnnotation::decode(&track.annotation);
+    let kind = match track.kind() {
+        wire::Kind::Audio => Kind::Audio,
+        wire::Kind::Video => Kind::Video,
+        wire::Kind::Unspecified => return None,
+    };
+    let layer = |layer: &wire::Layer| Layer {
+        rid: layer.rid.clone(),
+        height: layer.height,
+    };
+    Some(Published {
+        mid: track.mid.clone(),
+        track: Track {
+            track: track.track.parse().ok()?,
+            kind,
+            source: annotation.map_or(Source::Other, |annotation| annotation.source),
+            muted: track.muted,
+            layers: track.layers.iter().map(layer).collect(),
+        },
+    })
+}

@@ -1,0 +1,693 @@
+//! One room on one signaling node, without sockets, store, data plane or clock.
+//!
+//! Feed it what happens (`handle_*`), then drain [`Room::poll_output`] before the next; when nothing
+//! happens until [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events become true when they
+//! come back from the store ([`Room::handle_entry`]), so that every node sees the same order.
+//!
+//! Requests come here from [`crate::signaling::Session`], permitted and within limits.
+
+mod annotation; // what the data plane keeps for us
+mod event; // participants, tracks, events
+mod lane; // one session's commands in order
+mod media; // data plane lost, back, or rediscovered
+mod member; // a participant of this node
+mod negotiate; // jobs to commands, replies to consequences
+mod report; // what the admin API shows
+mod request; // what clients ask
+mod roster; // the history, folded
+mod speakers; // who is heard
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use annotation::{SessionAnnotation, TrackAnnotation};
+pub use event::{Kind, Layer, LeaveReason, Participant, RoomEvent, Source, Track};
+pub use media::NodeEvent;
+pub use report::{MemberReport, RoomReport};
+pub use roster::Roster;
+pub use speakers::Speakers;
+
+use lane::{Lane, ReplyTo};
+use member::{Attachment, Member, Publish, Published, Subscribe};
+
+use crate::auth::Keys;
+use crate::config::SignalingLimits;
+use crate::ids::{Epoch, Half, ParticipantId, RoomName, SessionId, TrackId};
+use crate::node::Call;
+use crate::signaling::{
+    CloseCode, Frame, JoinRequest, Joined, JoinedLimits, MediaState, Mode, Refusal, ServerMessage,
+};
+use crate::store::{Append, Change, Entry, Missed, StoreError};
+
+/// A socket of this node; numbers are not used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+/// What the driver must do.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Write to a socket.
+    Send {
+        /// Where to.
+        socket: SocketId,
+        /// What.
+        frame: Frame,
+    },
+    /// End a socket's conversation.
+    Close {
+        /// Which.
+        socket: SocketId,
+        /// Why.
+        code: CloseCode,
+        /// Why, in words.
+        reason: &'static str,
+    },
+    /// Append to the room's history, hand in all entries up to it, then [`Room::handle_appended`].
+    Append {
+        /// The event.
+        append: Append,
+        /// To hand back.
+        then: Then,
+    },
+    /// Send a command; its result goes to [`Room::handle_replied`].
+    Call {
+        /// To hand back.
+        session: SessionId,
+        /// The command.
+        call: Call,
+    },
+    /// From now on events of this participant's sessions belong here, or no more.
+    Serve {
+        /// Whose sessions.
+        participant: ParticipantId,
+        /// Whether they belong here.
+        here: bool,
+    },
+    /// From now on levels of this track belong here, or no more.
+    Hear {
+        /// Which track.
+        track: TrackId,
+        /// Whether its levels belong here.
+        here: bool,
+    },
+}
+
+/// What follows once an event is part of the history.
+#[derive(Debug, PartialEq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// The request that caused it is answered.
+    Reply {
+        /// Where to.
+        socket: SocketId,
+        /// For the error, should the store fail.
+        id: Option<u32>,
+        /// The answer; absent when none was asked for.
+        frame: Option<Frame>,
+    },
+    /// The participant is in.
+    Joined {
+        /// Who.
+        participant: ParticipantId,
+        /// Echoed.
+        id: Option<u32>,
+        /// When, seconds since 1970.
+        unix_s: u64,
+    },
+}
+
+/// What every room of a node has in common.
+#[derive(Debug)]
+pub struct RoomConfig {
+    /// Signs resume keys.
+    pub keys: Arc<Keys>,
+    /// What a room and a participant may have.
+    pub limits: SignalingLimits,
+}
+
+/// Whether there is a data plane, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// There is, or nothing else is known.
+    Up,
+    /// It died.
+    Lost,
+}
+
+/// What a command on its way is for.
+#[derive(Debug)]
+enum InFlight {
+    Offer {
+        to: ReplyTo,
+        tracks: BTreeMap<TrackId, Published>,
+    },
+    Answer {
+        to: ReplyTo,
+        revision: u64,
+    },
+    Candidate {
+        to: ReplyTo,
+    },
+    Annotate,
+    Create,
+    Subscribe {
+        tracks: Vec<TrackId>,
+    },
+    Close {
+        reason: &'static str,
+    },
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Room {
+    name: RoomName,
+    config: Arc<RoomConfig>,
+    epoch: Epoch,
+    roster: Roster,
+    member_by_id: BTreeMap<ParticipantId, Member>,
+    participant_by_socket: HashMap<SocketId, ParticipantId>,
+    lane_by_session: BTreeMap<SessionId, Lane>,
+    speakers: Speakers,
+    media: Media,
+    outputs: VecDeque<Output>,
+}
+
+impl Room {
+    /// A room as the store has it, without participants of this node.
+    pub fn new(
+        name: RoomName,
+        config: Arc<RoomConfig>,
+        (epoch, roster): (Epoch, Roster),
+        media: Media,
+    ) -> Self {
+        let mut room = Self {
+            name,
+            config,
+            epoch,
+            roster,
+            member_by_id: BTreeMap::new(),
+            participant_by_socket: HashMap::new(),
+            lane_by_session: BTreeMap::new(),
+            speakers: Speakers::default(),
+            media,
+            outputs: VecDeque::new(),
+        };
+        let tracks = room.roster.participants().flat_map(|p| &p.tracks);
+        let heard: Vec<_> = tracks.map(|track| track.track.clone()).collect();
+        for track in heard {
+            room.outputs.push_back(Output::Hear { track, here: true });
+        }
+        room
+    }
+
+    /// The history this room follows.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// Number of the last event handed in.
+    pub fn offset(&self) -> u64 {
+        self.roster.offset()
+    }
+
+    /// Participants of this node.
+    pub fn member_ids(&self) -> Vec<ParticipantId> {
+        self.member_by_id.keys().cloned().collect()
+    }
+
+    /// Whether this node has nothing to do for the room.
+    pub fn is_idle(&self) -> bool {
+        self.member_by_id.is_empty() && self.lane_by_session.is_empty()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// A participant whose token was found good; `missed` is the history since its resume point.
+    pub fn handle_join(
+        &mut self,
+        socket: SocketId,
+        join: JoinRequest,
+        missed: Missed,
+        now: Instant,
+    ) {
+        let back = join.resume.as_ref().and_then(|resume| {
+            let member = self.member_by_id.get(&resume.participant)?;
+            (member.identity == join.identity).then(|| member.participant.clone())
+        });
+        match back {
+            Some(participant) => self.resume((socket, &participant), join, missed, now),
+            None => self.join(socket, join, now),
+        }
+    }
+
+    /// The socket is gone; its participant has the grace time to come back.
+    pub fn handle_socket_gone(&mut self, socket: SocketId, now: Instant) {
+        let Some(participant) = self.participant_by_socket.remove(&socket) else {
+            return;
+        };
+        if let Some(member) = self.member_by_id.get_mut(&participant) {
+            member.attachment = Attachment::Away {
+                until: now + self.config.limits.grace,
+            };
+        }
+    }
+
+    /// The store's next event; there are no gaps.
+    pub fn handle_entry(&mut self, entry: &Entry, now: Instant) {
+        let before = self.tracks_of(&entry.event);
+        self.roster.apply(entry.offset, &entry.event);
+        let after = self.tracks_of(&entry.event);
+        let gone = before.iter().filter(|track| !after.contains(track));
+        let come = after.iter().filter(|track| !before.contains(track));
+        for (track, here) in gone.map(|t| (t, false)).chain(come.map(|t| (t, true))) {
+            let track = track.clone();
+            self.outputs.push_back(Output::Hear { track, here });
+        }
+        self.fan_out(entry);
+        if let RoomEvent::ParticipantLeft {
+            participant,
+            reason,
+            ..
+        } = &entry.event
+        {
+            self.forget(participant, *reason, now);
+        }
+        self.subscribe_members(&entry.event, now);
+    }
+
+    /// The outcome of [`Output::Append`].
+    pub fn handle_appended(&mut self, then: Then, result: Result<u64, StoreError>, now: Instant) {
+        match (then, result) {
+            (Then::Nothing, _) => {}
+            (Then::Reply { socket, frame, .. }, Ok(_)) => self.reply(socket, frame),
+            (Then::Reply { socket, id, .. }, Err(error)) => {
+                let refusal =
+                    Refusal::new(crate::signaling::ErrorCode::Internal, error.to_string());
+                self.reply(socket, Some(Frame::refusal(id, &refusal)));
+            }
+            (
+                Then::Joined {
+                    participant,
+                    id,
+                    unix_s,
+                },
+                Ok(_),
+            ) => self.welcome(&participant, Mode::New, (id, unix_s), &[], now),
+            (Then::Joined { participant, .. }, Err(_)) => {
+                if let Some(member) = self.member_by_id.get(&participant)
+                    && let Some(socket) = member.any_socket()
+                {
+                    let (code, reason) = (CloseCode::GoingAway, "the store does not answer");
+                    self.outputs.push_back(Output::Close {
+                        socket,
+                        code,
+                        reason,
+                    });
+                }
+                self.forget(&participant, LeaveReason::Removed, now);
+            }
+        }
+    }
+
+    /// When [`Room::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let away = self
+            .member_by_id
+            .values()
+            .filter_map(|m| match m.attachment {
+                Attachment::Entering(_) | Attachment::Attached(_) => None,
+                Attachment::Away { until } => Some(until),
+            });
+        let reoffer = self
+            .member_by_id
+            .values()
+            .filter_map(|m| m.publish.reoffer_until);
+        let lanes = self.lane_by_session.values().filter_map(Lane::poll_timeout);
+        away.chain(reoffer).chain(lanes).min()
+    }
+
+    /// Time passed until `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let late = |m: &&Member| matches!(m.attachment, Attachment::Away { until } if until <= now);
+        let gone = self.member_by_id.values().filter(late);
+        let gone: Vec<_> = gone.map(|m| m.participant.clone()).collect();
+        for participant in gone {
+            self.leave(&participant, LeaveReason::Timeout, now);
+        }
+        self.unpublish_silent(now);
+        let sessions: Vec<_> = self.lane_by_session.keys().cloned().collect();
+        for session in sessions {
+            self.advance(&session, now);
+        }
+    }
+
+    /// Somebody's node died with them: they leave, on behalf of that node.
+    pub fn handle_absent(&mut self, participant: &Participant) {
+        let here = self.member_by_id.contains_key(&participant.participant);
+        if !here && self.roster.participant(&participant.participant).is_some() {
+            let event = RoomEvent::ParticipantLeft {
+                participant: participant.participant.clone(),
+                identity: participant.identity.clone(),
+                reason: LeaveReason::Timeout,
+            };
+            self.append(event, None, Then::Nothing);
+        }
+    }
+
+    fn join(&mut self, socket: SocketId, join: JoinRequest, now: Instant) {
+        use crate::signaling::ErrorCode;
+        if let Some(age_s) = join.expired {
+            let refusal = Refusal::new(
+                ErrorCode::TokenExpired,
+                format!("token expired {age_s} s ago"),
+            );
+            return self.turn_away(socket, join.id, &refusal, CloseCode::TokenRefused);
+        }
+        let same = |m: &&Member| m.identity == join.identity;
+        let old_member = self.member_by_id.values().find(same);
+        let old = old_member
+            .map(|m| m.participant.clone())
+            .or_else(|| Some(self.roster.by_identity(&join.identity)?.participant.clone()));
+        let limit = self.config.limits.participants;
+        let present = self.roster.len().max(self.member_by_id.len()) - usize::from(old.is_some());
+        if present >= limit {
+            let said = format!(
+                "room '{}' has {present} participants, the limit is {limit}",
+                self.name
+            );
+            let refusal = Refusal::new(ErrorCode::TooManyParticipants, said);
+            return self.turn_away(socket, join.id, &refusal, CloseCode::ProtocolError);
+        }
+        if let Some(old) = old {
+            self.leave(&old, LeaveReason::Replaced, now);
+        }
+        let participant = ParticipantId::random();
+        let member = Member {
+            participant: participant.clone(),
+            identity: join.identity.clone(),
+            name: join.name.clone(),
+            grants: join.grants,
+            auto_subscribe: join.auto_subscribe,
+            attachment: Attachment::Entering(socket),
+            owes_lost: self.media == Media::Lost,
+            publish: Publish::default(),
+            subscribe: Subscribe::default(),
+        };
+        let hidden = member.grants.hidden;
+        self.participant_by_socket
+            .insert(socket, participant.clone());
+        self.add_member(member);
+        if hidden {
+            return self.welcome(&participant, Mode::New, (join.id, join.unix_s), &[], now);
+        }
+        let event = RoomEvent::ParticipantJoined {
+            participant: Participant {
+                participant: participant.clone(),
+                identity: join.identity,
+                name: join.name,
+                tracks: Vec::new(),
+            },
+        };
+        let then = Then::Joined {
+            participant,
+            id: join.id,
+            unix_s: join.unix_s,
+        };
+        self.append(event, None, then);
+    }
+
+    fn resume(
+        &mut self,
+        (socket, participant): (SocketId, &ParticipantId),
+        join: JoinRequest,
+        missed: Missed,
+        now: Instant,
+    ) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        if let Some(old) = member.any_socket() {
+            self.participant_by_socket.remove(&old);
+            let (code, reason) = (
+                CloseCode::Replaced,
+                "the participant came back on another socket",
+            );
+            self.outputs.push_back(Output::Close {
+                socket: old,
+                code,
+                reason,
+            });
+        }
+        member.attachment = Attachment::Entering(socket);
+        member.grants = join.grants;
+        member.auto_subscribe = join.auto_subscribe;
+        self.participant_by_socket
+            .insert(socket, participant.clone());
+        let same_epoch = join.resume.is_some_and(|resume| resume.epoch == self.epoch);
+        let about = (join.id, join.unix_s);
+        match missed {
+            Missed::Entries(entries) if same_epoch => {
+                self.welcome(participant, Mode::Recovered, about, &entries, now);
+            }
+            Missed::Entries(_) | Missed::TooOld => {
+                self.welcome(participant, Mode::Resync, about, &[], now);
+            }
+        }
+    }
+
+    /// Everything a socket is told when its participant is in.
+    fn welcome(
+        &mut self,
+        participant: &ParticipantId,
+        mode: Mode,
+        (id, unix_s): (Option<u32>, u64),
+        missed: &[Arc<Entry>],
+        now: Instant,
+    ) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        let Some(socket) = member.any_socket() else {
+            return;
+        };
+        member.attachment = Attachment::Attached(socket);
+        let (identity, owes_lost) = (&member.identity, std::mem::take(&mut member.owes_lost));
+        let limits = self.config.limits;
+        let others = self
+            .roster
+            .participants()
+            .filter(|p| p.participant != *participant);
+        let seen = missed
+            .iter()
+            .filter(|entry| entry.offset <= self.roster.offset());
+        let offset = match (mode, seen.clone().next()) {
+            (Mode::Recovered, Some(first)) => first.offset - 1,
+            (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
+        };
+        let keys = &self.config.keys;
+        let mut frames = vec![Frame::of(&ServerMessage::Joined(Joined {
+            id,
+            mode,
+            room: &self.name,
+            participant,
+            identity,
+            epoch: &self.epoch,
+            offset,
+            resume_key: &keys.resume_key(&self.name, participant, identity, unix_s),
+            participants: (mode != Mode::Recovered).then(|| others.collect()),
+            ice_servers: &[],
+            limits: JoinedLimits {
+                message_bytes: limits.message_bytes,
+                messages_per_second: limits.messages_per_second,
+                tracks: limits.tracks,
+            },
+        }))];
+        frames.extend(seen.map(|entry| event_frame(entry, Some(&member.identity))));
+        if owes_lost {
+            frames.push(media_frame(MediaState::Lost));
+            if self.media == Media::Up {
+                frames.push(media_frame(MediaState::Ready));
+            }
+        }
+        frames.extend(
+            member
+                .subscribe
+                .outstanding
+                .iter()
+                .map(|offer| offer.frame.clone()),
+        );
+        let speakers = self.speakers.told();
+        if !speakers.is_empty() {
+            frames.push(Frame::of(&ServerMessage::Speakers { speakers }));
+        }
+        for frame in frames {
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+        self.prepare_subscribe(participant, now);
+    }
+
+    fn add_member(&mut self, member: Member) {
+        let participant = member.participant.clone();
+        for half in [Half::Publish, Half::Subscribe] {
+            self.lane_by_session
+                .entry(participant.session(half))
+                .or_default();
+        }
+        self.outputs.push_back(Output::Serve {
+            participant: participant.clone(),
+            here: true,
+        });
+        self.member_by_id.insert(participant, member);
+    }
+
+    fn turn_away(&mut self, socket: SocketId, id: Option<u32>, refusal: &Refusal, code: CloseCode) {
+        let frame = Frame::refusal(id, refusal);
+        self.outputs.push_back(Output::Send { socket, frame });
+        let reason = "not let in";
+        self.outputs.push_back(Output::Close {
+            socket,
+            code,
+            reason,
+        });
+    }
+
+    /// `participant` leaves the room, whoever's node it is on.
+    fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
+        if let Some(known) = self.roster.participant(participant) {
+            let event = RoomEvent::ParticipantLeft {
+                participant: participant.clone(),
+                identity: known.identity.clone(),
+                reason,
+            };
+            self.append(event, None, Then::Nothing);
+        }
+        self.forget(participant, reason, now);
+    }
+
+    /// Ends what this node does for the participant.
+    fn forget(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
+        let Some(member) = self.member_by_id.remove(participant) else {
+            return;
+        };
+        let (code, reason) = match reason {
+            LeaveReason::Left => (CloseCode::Left, "left"),
+            LeaveReason::Timeout => (CloseCode::Silent, "the socket stayed away too long"),
+            LeaveReason::Replaced => (CloseCode::Replaced, "the same identity joined again"),
+            LeaveReason::Removed => (CloseCode::ProtocolError, "removed"),
+        };
+        if let Some(socket) = member.any_socket() {
+            self.participant_by_socket.remove(&socket);
+            self.outputs.push_back(Output::Close {
+                socket,
+                code,
+                reason,
+            });
+        }
+        for half in [Half::Publish, Half::Subscribe] {
+            let session = participant.session(half);
+            if let Some(lane) = self.lane_by_session.get_mut(&session) {
+                lane.close(reason);
+            }
+            self.advance(&session, now);
+        }
+        self.outputs.push_back(Output::Serve {
+            participant: participant.clone(),
+            here: false,
+        });
+    }
+
+    fn append(&mut self, event: RoomEvent, to: Option<Vec<crate::ids::Identity>>, then: Then) {
+        let change = match &event {
+            RoomEvent::ParticipantLeft { participant, .. } => Change::Remove(participant.clone()),
+            event => self
+                .changed_after_queued(event)
+                .map_or(Change::None, Change::Put),
+        };
+        let append = Append { event, to, change };
+        self.outputs.push_back(Output::Append { append, then });
+    }
+
+    /// What `event` makes of its participant once everything before it in the queue is done.
+    fn changed_after_queued(&self, event: &RoomEvent) -> Option<Participant> {
+        let mut roster = None;
+        for output in &self.outputs {
+            if let Output::Append { append, .. } = output {
+                let roster = roster.get_or_insert_with(|| self.roster.clone());
+                roster.apply(0, &append.event);
+            }
+        }
+        roster.as_ref().unwrap_or(&self.roster).changed(event)
+    }
+
+    fn fan_out(&mut self, entry: &Entry) {
+        let open = event_frame(entry, None);
+        let private = entry.to.as_ref().map(|_| {
+            let event = &RoomEvent::Private;
+            let offset = entry.offset;
+            Frame::of(&ServerMessage::Event { offset, event })
+        });
+        for member in self.member_by_id.values() {
+            let Some(socket) = member.socket() else {
+                continue;
+            };
+            // Those who are just coming in learn of it from their `joined`.
+            if let RoomEvent::ParticipantJoined { participant } = &entry.event
+                && participant.participant == member.participant
+            {
+                continue;
+            }
+            let frame = match (&entry.to, &private) {
+                (Some(to), Some(private)) if !to.contains(&member.identity) => private.clone(),
+                (Some(_) | None, _) => open.clone(),
+            };
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
+    fn reply(&mut self, socket: SocketId, frame: Option<Frame>) {
+        if let Some(frame) = frame {
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
+    fn refuse(&mut self, to: ReplyTo, refusal: &Refusal) {
+        self.reply(to.socket, Some(Frame::refusal(to.id, refusal)));
+    }
+
+    fn tracks_of(&self, event: &RoomEvent) -> Vec<TrackId> {
+        let id = match event {
+            RoomEvent::ParticipantJoined { participant } => &participant.participant,
+            RoomEvent::ParticipantLeft { participant, .. }
+            | RoomEvent::TrackPublished { participant, .. }
+            | RoomEvent::TrackUnpublished { participant, .. } => participant,
+            RoomEvent::TrackMuted { .. } | RoomEvent::Message { .. } | RoomEvent::Private => {
+                return Vec::new();
+            }
+        };
+        let tracks = self
+            .roster
+            .participant(id)
+            .into_iter()
+            .flat_map(|p| &p.tracks);
+        tracks.map(|track| track.track.clone()).collect()
+    }
+}
+
+fn event_frame(entry: &Entry, reader: Option<&crate::ids::Identity>) -> Frame {
+    let offset = entry.offset;
+    let event = match (&entry.to, reader) {
+        (Some(to), Some(reader)) if !to.contains(reader) => &RoomEvent::Private,
+        (Some(_) | None, _) => &entry.event,
+    };
+    Frame::of(&ServerMessage::Event { offset, event })
+}
+
+fn media_frame(state: MediaState) -> Frame {
+    Frame::of(&ServerMessage::Media { state })
+}

@@ -1,0 +1,558 @@
+//! From jobs to commands of the data plane, and from their results to what follows.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::annotation::TrackAnnotation;
+use super::lane::{Job, ReplyTo};
+use super::member::{Member, Published};
+use super::request::unknown_track;
+use super::{InFlight, Kind, Media, Output, Room, RoomEvent, Then, Track};
+use crate::ids::{Half, ParticipantId, SessionId, TrackId};
+use crate::limits::SUBSCRIPTION_BATCH;
+use crate::node::{Call, Done, NodeError};
+use crate::signaling::{ErrorCode, Frame, MidTrack, Offer, OfferedTrack, Refusal, ServerMessage};
+use spillway_wire::dataplane as wire;
+
+/// Before a command of our own that failed is sent again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// A command, or the reason why there is none.
+type Prepared = Result<Option<(Call, InFlight)>, (ReplyTo, Refusal)>;
+
+impl Room {
+    /// The result of [`Output::Call`].
+    pub fn handle_replied(
+        &mut self,
+        session: &SessionId,
+        result: Result<Done, NodeError>,
+        now: Instant,
+    ) {
+        let lane = self.lane_by_session.get_mut(session);
+        let Some(in_flight) = lane.and_then(|lane| lane.in_flight.take()) else {
+            return;
+        };
+        let Some((participant, _)) = SessionId::parse(session.as_str()) else {
+            return;
+        };
+        match in_flight {
+            InFlight::Offer { to, tracks } => match result {
+                Ok(Done::Answer(sdp)) => self.published(to, &participant, tracks, &sdp),
+                Ok(Done::Nothing) => {
+                    let refusal =
+                        Refusal::new(ErrorCode::Internal, "the data plane gave no answer");
+                    self.refuse(to, &refusal);
+                }
+                Err(error) => self.refuse(to, &refusal(error, ErrorCode::BadSdp)),
+            },
+            InFlight::Answer { to, revision } => match result {
+                Ok(_) => self.answered(to, &participant, revision),
+                Err(error) => self.refuse(to, &refusal(error, ErrorCode::BadSdp)),
+            },
+            InFlight::Candidate { to } => match result {
+                Ok(_) => self.reply(to.socket, Frame::ok(to.id)),
+                Err(error) => self.refuse(to, &refusal(error, ErrorCode::BadCandidate)),
+            },
+            InFlight::Annotate => {}
+            InFlight::Create | InFlight::Subscribe { .. } | InFlight::Close { .. } => {
+                self.own_replied(session, &participant, (in_flight, result), now);
+            }
+        }
+        self.advance(session, now);
+    }
+
+    /// Starts the session's next command, if there is one and none is on its way.
+    pub(super) fn advance(&mut self, session: &SessionId, now: Instant) {
+        let Some((participant, half)) = SessionId::parse(session.as_str()) else {
+            return;
+        };
+        while let Some(lane) = self.lane_by_session.get_mut(session) {
+            if lane.is_done() {
+                self.lane_by_session.remove(session);
+                return;
+            }
+            let Some(job) = lane.take(now) else {
+                return;
+            };
+            match self.prepare(session, (&participant, half), job) {
+                Ok(None) => {}
+                Ok(Some((call, in_flight))) => {
+                    if let Some(lane) = self.lane_by_session.get_mut(session) {
+                        lane.in_flight = Some(in_flight);
+                    }
+                    let session = session.clone();
+                    self.outputs.push_back(Output::Call { session, call });
+                    return;
+                }
+                Err((to, refusal)) => self.refuse(to, &refusal),
+            }
+        }
+    }
+
+    /// Makes the subscribe session, once the participant is in.
+    pub(super) fn prepare_subscribe(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        if !member.grants.subscribe {
+            return;
+        }
+        if member.auto_subscribe {
+            let others = self
+                .roster
+                .participants()
+                .filter(|p| p.participant != *participant);
+            for track in others.flat_map(|p| &p.tracks) {
+                let known = member.subscribe.wish_by_track.contains_key(&track.track);
+                if !known && !member.subscribe.declined.contains(&track.track) {
+                    member.subscribe.want(&track.track, wire::Wish::default());
+                }
+            }
+        }
+        if !member.subscribe.established && self.media == Media::Up {
+            self.push_own(participant, Half::Subscribe, Job::Create, now);
+        }
+        self.push_subscriptions(participant, now);
+    }
+
+    /// Tells the data plane about changed wishes.
+    pub(super) fn push_subscriptions(&mut self, participant: &ParticipantId, now: Instant) {
+        let member = self.member_by_id.get(participant);
+        let wanted =
+            member.is_some_and(|m| m.subscribe.established && !m.subscribe.dirty.is_empty());
+        if wanted {
+            self.push_own(participant, Half::Subscribe, Job::Subscribe, now);
+        }
+    }
+
+    /// Follows what appears and disappears in the room.
+    pub(super) fn subscribe_members(&mut self, event: &RoomEvent, now: Instant) {
+        let (owner, come, gone): (_, Vec<&TrackId>, Vec<&TrackId>) = match event {
+            RoomEvent::ParticipantJoined { participant } => {
+                let tracks = participant.tracks.iter().map(|track| &track.track);
+                (&participant.participant, tracks.collect(), Vec::new())
+            }
+            RoomEvent::TrackPublished { participant, track } => {
+                (participant, vec![&track.track], Vec::new())
+            }
+            RoomEvent::TrackUnpublished { participant, track } => {
+                (participant, Vec::new(), vec![track])
+            }
+            RoomEvent::ParticipantLeft { participant, .. } => (participant, Vec::new(), Vec::new()),
+            RoomEvent::TrackMuted { .. } | RoomEvent::Message { .. } | RoomEvent::Private => return,
+        };
+        let left = matches!(event, RoomEvent::ParticipantLeft { .. });
+        let roster = &self.roster;
+        let mut changed = Vec::new();
+        for member in self
+            .member_by_id
+            .values_mut()
+            .filter(|m| m.participant != *owner)
+        {
+            let subscribe = &mut member.subscribe;
+            let mut dirty = false;
+            if member.auto_subscribe && member.grants.subscribe {
+                for track in &come {
+                    if !subscribe.wish_by_track.contains_key(track) {
+                        dirty |= subscribe.want(track, wire::Wish::default());
+                    }
+                }
+            }
+            for track in &gone {
+                dirty |= subscribe.unwant(track);
+                subscribe.declined.remove(*track);
+            }
+            if left {
+                let wished = subscribe.wish_by_track.keys();
+                let dead: Vec<_> = wished
+                    .filter(|t| roster.track(t).is_none())
+                    .cloned()
+                    .collect();
+                for track in &dead {
+                    dirty |= subscribe.unwant(track);
+                }
+                subscribe
+                    .declined
+                    .retain(|track| roster.track(track).is_some());
+            }
+            if dirty {
+                changed.push(member.participant.clone());
+            }
+        }
+        for participant in changed {
+            self.push_subscriptions(&participant, now);
+        }
+    }
+
+    /// A job of our own: it does not count against the lane's bound.
+    pub(super) fn push_own(
+        &mut self,
+        participant: &ParticipantId,
+        half: Half,
+        job: Job,
+        now: Instant,
+    ) {
+        let session = participant.session(half);
+        if let Some(lane) = self.lane_by_session.get_mut(&session) {
+            let pushed = lane.push(job);
+            debug_assert!(pushed, "jobs of our own are never refused");
+        }
+        self.advance(&session, now);
+    }
+
+    fn prepare(
+        &mut self,
+        session: &SessionId,
+        (participant, half): (&ParticipantId, Half),
+        job: Job,
+    ) -> Prepared {
+        let id = session.as_str().to_owned();
+        if let Job::Close { reason } = job {
+            let request = wire::CloseSessionRequest {
+                session: id,
+                reason: reason.to_owned(),
+            };
+            return Ok(Some((
+                Call::CloseSession(request),
+                InFlight::Close { reason },
+            )));
+        }
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return Ok(None);
+        };
+        match job {
+            Job::Offer { to, offer } => self.prepare_offer(to, participant, offer),
+            Job::Answer { to, revision, sdp } => {
+                let outstanding = member.subscribe.outstanding.as_ref().map(|o| o.revision);
+                if outstanding != Some(revision) {
+                    let now = outstanding.map_or("none".to_owned(), |r| format!("revision {r}"));
+                    let said = format!("answer to revision {revision}, outstanding is {now}");
+                    return Err((to, Refusal::new(ErrorCode::StaleAnswer, said)));
+                }
+                let request = wire::PutAnswerRequest {
+                    session: id,
+                    revision,
+                    answer_sdp: sdp,
+                };
+                Ok(Some((
+                    Call::PutAnswer(request),
+                    InFlight::Answer { to, revision },
+                )))
+            }
+            Job::Candidate { to, candidate } => {
+                let known = match half {
+                    Half::Publish => member.publish.established,
+                    Half::Subscribe => member.subscribe.established,
+                };
+                if !known {
+                    let said = "this peer connection has no session yet";
+                    return Err((to, Refusal::new(ErrorCode::BadCandidate, said)));
+                }
+                let request = wire::AddCandidateRequest {
+                    session: id,
+                    candidate,
+                };
+                Ok(Some((
+                    Call::AddCandidate(request),
+                    InFlight::Candidate { to },
+                )))
+            }
+            Job::Annotate { track } => Ok(annotate(member, id, &track)),
+            Job::Create => {
+                let request = wire::PutSubscribeRequest {
+                    session: id,
+                    annotation: member.annotation(&self.name),
+                };
+                Ok(Some((Call::PutSubscribe(request), InFlight::Create)))
+            }
+            Job::Subscribe => Ok(self.prepare_subscriptions(id, participant)),
+            Job::Close { .. } => Ok(None),
+        }
+    }
+
+    fn prepare_offer(
+        &mut self,
+        to: ReplyTo,
+        participant: &ParticipantId,
+        offer: Offer,
+    ) -> Prepared {
+        let refuse = |code, said: String| Err((to, Refusal::new(code, said)));
+        if self.media == Media::Lost {
+            let said = "the media server is being restarted".to_owned();
+            return refuse(ErrorCode::MediaUnavailable, said);
+        }
+        let limit = self.config.limits.tracks;
+        if offer.tracks.len() > limit {
+            let said = format!(
+                "offer names {} tracks, the limit is {limit}",
+                offer.tracks.len()
+            );
+            return refuse(ErrorCode::TooManyTracks, said);
+        }
+        let Some(member) = self.member_by_id.get(participant) else {
+            return Ok(None);
+        };
+        let mut tracks = BTreeMap::new();
+        for offered in offer.tracks {
+            let named = offered.track.clone();
+            let published = publication(member, offered).map_err(|refusal| (to, refusal))?;
+            let id = published.track.track.clone();
+            if tracks.insert(id, published).is_some() {
+                let said = format!(
+                    "offer names track '{}' twice",
+                    named.map_or(String::new(), |t| t.to_string())
+                );
+                return refuse(ErrorCode::BadMessage, said);
+            }
+        }
+        let request = wire::PutPublishRequest {
+            session: participant.session(Half::Publish).as_str().to_owned(),
+            offer_sdp: offer.sdp,
+            tracks: tracks.values().map(wire_track).collect(),
+            annotation: member.annotation(&self.name),
+        };
+        Ok(Some((
+            Call::PutPublish(request),
+            InFlight::Offer { to, tracks },
+        )))
+    }
+
+    fn prepare_subscriptions(
+        &mut self,
+        session: String,
+        participant: &ParticipantId,
+    ) -> Option<(Call, InFlight)> {
+        let subscribe = &mut self.member_by_id.get_mut(participant)?.subscribe;
+        if !subscribe.established {
+            return None;
+        }
+        let tracks: Vec<_> = subscribe
+            .dirty
+            .iter()
+            .take(SUBSCRIPTION_BATCH)
+            .cloned()
+            .collect();
+        let (mut put, mut remove) = (Vec::new(), Vec::new());
+        for track in &tracks {
+            subscribe.dirty.remove(track);
+            let published = self.roster.track(track);
+            match (subscribe.wish_by_track.get(track), published) {
+                (Some(wish), Some((_, published))) => put.push(wire::TrackWish {
+                    track: track.to_string(),
+                    kind: wire_kind(published.kind).into(),
+                    wish: Some(*wish),
+                }),
+                (None, _) | (_, None) => remove.push(track.to_string()),
+            }
+        }
+        let request = wire::PutSubscriptionsRequest {
+            session,
+            put,
+            remove,
+        };
+        let nothing = tracks.is_empty();
+        (!nothing).then_some((
+            Call::PutSubscriptions(request),
+            InFlight::Subscribe { tracks },
+        ))
+    }
+
+    /// The data plane took the offer: what changed becomes the room's history.
+    fn published(
+        &mut self,
+        to: ReplyTo,
+        participant: &ParticipantId,
+        tracks: BTreeMap<TrackId, Published>,
+        sdp: &str,
+    ) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        let publish = &mut member.publish;
+        publish.established = true;
+        publish.reoffer_until = None;
+        let old = std::mem::replace(&mut publish.track_by_id, tracks.clone());
+        let participant = || member.participant.clone();
+        let mut events = Vec::new();
+        for track in old.keys().filter(|track| !tracks.contains_key(track)) {
+            events.push(RoomEvent::TrackUnpublished {
+                participant: participant(),
+                track: track.clone(),
+            });
+        }
+        for (id, published) in &tracks {
+            let track = &published.track;
+            match old.get(id).map(|old| &old.track) {
+                Some(old) if old == track => {}
+                Some(old)
+                    if Track {
+                        muted: track.muted,
+                        ..old.clone()
+                    } == *track =>
+                {
+                    events.push(RoomEvent::TrackMuted {
+                        participant: participant(),
+                        track: id.clone(),
+                        muted: track.muted,
+                    });
+                }
+                Some(_) | None => events.push(RoomEvent::TrackPublished {
+                    participant: participant(),
+                    track: track.clone(),
+                }),
+            }
+        }
+        let mid_track = |published: &Published| MidTrack {
+            mid: published.mid.clone(),
+            track: published.track.track.clone(),
+        };
+        let named: Vec<_> = tracks.values().map(mid_track).collect();
+        let (id, tracks) = (to.id, &named[..]);
+        let answer = Frame::of(&ServerMessage::Answer { id, sdp, tracks });
+        let Some(last) = events.pop() else {
+            return self.reply(to.socket, Some(answer));
+        };
+        for event in events {
+            self.append(event, None, Then::Nothing);
+        }
+        let then = Then::Reply {
+            socket: to.socket,
+            id: to.id,
+            frame: Some(answer),
+        };
+        self.append(last, None, then);
+    }
+
+    fn answered(&mut self, to: ReplyTo, participant: &ParticipantId, revision: u64) {
+        if let Some(member) = self.member_by_id.get_mut(participant) {
+            let outstanding = &mut member.subscribe.outstanding;
+            if outstanding.as_ref().is_some_and(|o| o.revision == revision) {
+                *outstanding = None;
+            }
+        }
+        self.reply(to.socket, Frame::ok(to.id));
+    }
+
+    /// The result of a command no client waits for.
+    fn own_replied(
+        &mut self,
+        session: &SessionId,
+        participant: &ParticipantId,
+        (in_flight, result): (InFlight, Result<Done, NodeError>),
+        now: Instant,
+    ) {
+        let mut again = None;
+        match (in_flight, &result) {
+            (InFlight::Create, Ok(_)) => {
+                if let Some(member) = self.member_by_id.get_mut(participant) {
+                    member.subscribe.established = true;
+                }
+                self.push_subscriptions(participant, now);
+            }
+            (InFlight::Create, Err(_)) => again = Some(Job::Create),
+            (InFlight::Subscribe { .. }, Ok(_)) => self.push_subscriptions(participant, now),
+            (InFlight::Subscribe { tracks }, Err(error)) => {
+                let member = self.member_by_id.get_mut(participant);
+                if let Some(subscribe) = member.map(|member| &mut member.subscribe) {
+                    subscribe.dirty.extend(tracks);
+                    again = Some(Job::Subscribe);
+                    if matches!(error, NodeError::NoSession(_)) {
+                        subscribe.lose();
+                        again = Some(Job::Create);
+                    }
+                }
+            }
+            (InFlight::Close { reason }, Err(_)) => again = Some(Job::Close { reason }),
+            (InFlight::Close { .. }, Ok(_)) => {}
+            (
+                InFlight::Offer { .. }
+                | InFlight::Answer { .. }
+                | InFlight::Candidate { .. }
+                | InFlight::Annotate,
+                _,
+            ) => {}
+        }
+        if let Some((job, lane)) = again.zip(self.lane_by_session.get_mut(session))
+            && (!lane.closing || matches!(job, Job::Close { .. }))
+        {
+            lane.again(job, RETRY_PAUSE, now);
+        }
+    }
+}
+
+/// The m-line as a track: one the participant has already, or a new one.
+fn publication(member: &Member, offered: OfferedTrack) -> Result<Published, Refusal> {
+    let of_member = &member.publish.track_by_id;
+    let known = match &offered.track {
+        Some(named) => Some(of_member.get(named).ok_or_else(|| unknown_track(named))?),
+        None => of_member.values().find(|old| {
+            let same = (&old.mid, old.track.kind, old.track.source);
+            same == (&offered.mid, offered.kind, offered.source)
+        }),
+    };
+    if let Some(old) = known
+        && old.track.kind != offered.kind
+    {
+        let said = format!("track '{}' does not change its kind", old.track.track);
+        return Err(Refusal::new(ErrorCode::BadMessage, said));
+    }
+    let id = known.map_or_else(TrackId::random, |old| old.track.track.clone());
+    Ok(Published {
+        mid: offered.mid,
+        track: Track {
+            track: id,
+            kind: offered.kind,
+            source: offered.source,
+            muted: offered.muted,
+            layers: offered.layers,
+        },
+    })
+}
+
+fn annotate(member: &Member, session: String, track: &TrackId) -> Option<(Call, InFlight)> {
+    let published = &member.publish.track_by_id.get(track)?.track;
+    let request = wire::AnnotateRequest {
+        session,
+        track: track.to_string(),
+        annotation: TrackAnnotation::new(published.source).encode(),
+        muted: Some(published.muted),
+    };
+    let known = member.publish.established;
+    known.then_some((Call::Annotate(request), InFlight::Annotate))
+}
+
+fn wire_kind(kind: Kind) -> wire::Kind {
+    match kind {
+        Kind::Audio => wire::Kind::Audio,
+        Kind::Video => wire::Kind::Video,
+    }
+}
+
+fn wire_track(published: &Published) -> wire::Track {
+    let track = &published.track;
+    let layer = |layer: &super::Layer| wire::Layer {
+        rid: layer.rid.clone(),
+        height: layer.height,
+    };
+    wire::Track {
+        track: track.track.to_string(),
+        mid: published.mid.clone(),
+        kind: wire_kind(track.kind).into(),
+        layers: track.layers.iter().map(layer).collect(),
+        annotation: TrackAnnotation::new(track.source).encode(),
+        muted: track.muted,
+    }
+}
+
+/// The data plane's error in the words of the protocol; `invalid` names a refused argument.
+fn refusal(error: NodeError, invalid: ErrorCode) -> Refusal {
+    let code = match &error {
+        NodeError::Unavailable(_) | NodeError::NoSession(_) | NodeError::Full(_) => {
+            ErrorCode::MediaUnavailable
+        }
+        NodeError::Invalid(_) => invalid,
+        NodeError::Stale(_) => ErrorCode::StaleAnswer,
+        NodeError::Internal(_) => ErrorCode::Internal,
+    };
+    Refusal::new(code, error.to_string())
+}

@@ -1,0 +1,205 @@
+//! What clients ask of the room.
+
+use std::time::Instant;
+
+use super::lane::{Job, ReplyTo};
+use super::{LeaveReason, Room, RoomEvent, SocketId, Then};
+use crate::ids::{Half, Identity, ParticipantId, TrackId};
+use crate::signaling::{ErrorCode, Frame, Refusal, Request, Wish};
+use spillway_wire::dataplane as wire;
+
+impl Room {
+    /// A request its sender is permitted to make.
+    pub fn handle_request(
+        &mut self,
+        socket: SocketId,
+        id: Option<u32>,
+        request: Request,
+        now: Instant,
+    ) {
+        let to = ReplyTo { socket, id };
+        let Some(participant) = self.participant_by_socket.get(&socket).cloned() else {
+            let refusal = Refusal::new(ErrorCode::NotJoined, "this socket is not in the room");
+            return self.refuse(to, &refusal);
+        };
+        let done = match request {
+            Request::Offer(offer) => {
+                self.enqueue(&participant, Half::Publish, Job::Offer { to, offer }, now)
+            }
+            Request::Answer { revision, sdp } => {
+                let job = Job::Answer { to, revision, sdp };
+                self.enqueue(&participant, Half::Subscribe, job, now)
+            }
+            Request::Candidate { pc, candidate } => {
+                self.enqueue(&participant, pc, Job::Candidate { to, candidate }, now)
+            }
+            Request::Subscribe { tracks } => self.subscribe(to, &participant, tracks, now),
+            Request::Unsubscribe { tracks } => self.unsubscribe(to, &participant, tracks, now),
+            Request::Mute { track, muted } => self.mute(to, &participant, (&track, muted), now),
+            Request::Message {
+                topic,
+                payload,
+                to: list,
+            } => self.message(to, &participant, (topic, payload), list),
+            Request::Leave {} => {
+                self.reply(socket, Frame::ok(id));
+                self.leave(&participant, LeaveReason::Left, now);
+                Ok(())
+            }
+            // The session answers these itself.
+            Request::Join(_) | Request::Ping {} => Ok(()),
+        };
+        if let Err(refusal) = done {
+            self.refuse(to, &refusal);
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        participant: &ParticipantId,
+        half: Half,
+        job: Job,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let session = participant.session(half);
+        let lane = self.lane_by_session.get_mut(&session);
+        if !lane.is_some_and(|lane| lane.push(job)) {
+            let limit = crate::limits::LANE_CALLS;
+            let said = format!("{limit} requests are waiting for the data plane already");
+            return Err(Refusal::new(ErrorCode::TooFast, said));
+        }
+        self.advance(&session, now);
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        to: ReplyTo,
+        participant: &ParticipantId,
+        tracks: Vec<Wish>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        for wish in &tracks {
+            match self.roster.track(&wish.track) {
+                Some((owner, _)) if owner != participant => {}
+                Some(_) => {
+                    let said = format!("track '{}' is your own", wish.track);
+                    return Err(Refusal::new(ErrorCode::UnknownTrack, said));
+                }
+                None => return Err(unknown_track(&wish.track)),
+            }
+        }
+        if let Some(member) = self.member_by_id.get_mut(participant) {
+            for wish in tracks {
+                let wanted = wire::Wish {
+                    paused: wish.paused,
+                    max_height: wish.max_height,
+                    priority: wish.priority.into(),
+                };
+                member.subscribe.want(&wish.track, wanted);
+            }
+        }
+        self.reply(to.socket, Frame::ok(to.id));
+        self.push_subscriptions(participant, now);
+        Ok(())
+    }
+
+    fn unsubscribe(
+        &mut self,
+        to: ReplyTo,
+        participant: &ParticipantId,
+        tracks: Vec<TrackId>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if let Some(unknown) = tracks
+            .iter()
+            .find(|track| self.roster.track(track).is_none())
+        {
+            return Err(unknown_track(unknown));
+        }
+        if let Some(member) = self.member_by_id.get_mut(participant) {
+            for track in tracks {
+                member.subscribe.unwant(&track);
+                member.subscribe.declined.insert(track);
+            }
+        }
+        self.reply(to.socket, Frame::ok(to.id));
+        self.push_subscriptions(participant, now);
+        Ok(())
+    }
+
+    fn mute(
+        &mut self,
+        to: ReplyTo,
+        participant: &ParticipantId,
+        (track, muted): (&TrackId, bool),
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let member = self.member_by_id.get_mut(participant);
+        let published = member.and_then(|m| m.publish.track_by_id.get_mut(track));
+        let published = published.ok_or_else(|| {
+            let said = format!("track '{track}' is not published by you");
+            Refusal::new(ErrorCode::UnknownTrack, said)
+        })?;
+        if published.track.muted == muted {
+            self.reply(to.socket, Frame::ok(to.id));
+            return Ok(());
+        }
+        let job = Job::Annotate {
+            track: track.clone(),
+        };
+        published.track.muted = muted;
+        let event = RoomEvent::TrackMuted {
+            participant: participant.clone(),
+            track: track.clone(),
+            muted,
+        };
+        let then = Then::Reply {
+            socket: to.socket,
+            id: to.id,
+            frame: Frame::ok(to.id),
+        };
+        self.append(event, None, then);
+        // The others know; should this lane be full, the data plane learns it with the next offer.
+        let _ = self.enqueue(participant, Half::Publish, job, now);
+        Ok(())
+    }
+
+    fn message(
+        &mut self,
+        to: ReplyTo,
+        participant: &ParticipantId,
+        (topic, payload): (String, serde_json::Value),
+        recipients: Option<Vec<Identity>>,
+    ) -> Result<(), Refusal> {
+        let here = |identity: &&Identity| {
+            let hidden = self.member_by_id.values().any(|m| m.identity == **identity);
+            !hidden && self.roster.by_identity(identity).is_none()
+        };
+        if let Some(unknown) = recipients.iter().flatten().find(here) {
+            let said = format!("nobody here is '{unknown}'");
+            return Err(Refusal::new(ErrorCode::UnknownParticipant, said));
+        }
+        let Some(member) = self.member_by_id.get(participant) else {
+            return Ok(());
+        };
+        let event = RoomEvent::Message {
+            participant: participant.clone(),
+            identity: member.identity.clone(),
+            topic,
+            payload,
+        };
+        let then = Then::Reply {
+            socket: to.socket,
+            id: to.id,
+            frame: Frame::ok(to.id),
+        };
+        self.append(event, recipients, then);
+        Ok(())
+    }
+}
+
+pub(super) fn unknown_track(track: &TrackId) -> Refusal {
+    let said = format!("nobody publishes track '{track}'");
+    Refusal::new(ErrorCode::UnknownTrack, said)
+}

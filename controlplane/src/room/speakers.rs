@@ -1,0 +1,272 @@
+//! Who speaks: levels of tracks in, a ranking of participants out that does not flicker.
+//!
+//! A participant starts to be heard at a higher level than it stops at, stays for a while, and passes
+//! another only by a margin.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::ids::{ParticipantId, TrackId};
+use crate::limits::SPEAKERS;
+use crate::signaling::Speaker;
+
+/// Level 0 is this quiet (RFC 6464: -dBov), level 1 is 0 dBov.
+const QUIETEST_DBOV: f32 = 70.0;
+/// Share of a report in the smoothed level, rising and falling.
+const ATTACK: f32 = 0.6;
+const RELEASE: f32 = 0.3;
+/// Heard from this level on, until it is below that one.
+const START_LEVEL: f32 = 0.30;
+const STOP_LEVEL: f32 = 0.20;
+/// Once heard, shown for at least this long.
+const HOLD: Duration = Duration::from_millis(900);
+/// Passing another in the ranking takes this much more.
+const MARGIN: f32 = 0.10;
+/// Levels are told in such steps.
+const STEP: f32 = 0.1;
+/// A shard that reports nothing for this long has nobody speaking.
+const STALE: Duration = Duration::from_millis(1_500);
+
+/// The ranking of one room.
+#[derive(Debug, Default)]
+pub struct Speakers {
+    report_by_shard: BTreeMap<u32, Report>,
+    voice_by_participant: BTreeMap<ParticipantId, Voice>,
+    ranking: Vec<ParticipantId>,
+    told: Vec<Speaker>,
+}
+
+#[derive(Debug)]
+struct Report {
+    at: Instant,
+    levels: Vec<(TrackId, u32)>,
+}
+
+#[derive(Debug)]
+struct Voice {
+    level: f32,
+    heard_since: Option<Instant>,
+}
+
+impl Speakers {
+    /// Replaces the last report of `shard`; `owner` says whose a track is. Returns the ranking when
+    /// it is worth telling.
+    pub fn handle_report(
+        &mut self,
+        shard: u32,
+        levels: Vec<(TrackId, u32)>,
+        owner: impl Fn(&TrackId) -> Option<ParticipantId>,
+        now: Instant,
+    ) -> Option<&[Speaker]> {
+        self.report_by_shard
+            .insert(shard, Report { at: now, levels });
+        self.report_by_shard
+            .retain(|_, report| now.saturating_duration_since(report.at) < STALE);
+        self.smooth(&self.loudest(owner), now);
+        self.rank();
+        self.tell()
+    }
+
+    /// Everybody is silent: the levels' source is gone.
+    pub fn clear(&mut self) -> Option<&[Speaker]> {
+        self.report_by_shard.clear();
+        self.voice_by_participant.clear();
+        self.ranking.clear();
+        self.tell()
+    }
+
+    /// The ranking as last told.
+    pub fn told(&self) -> &[Speaker] {
+        &self.told
+    }
+
+    fn loudest(
+        &self,
+        owner: impl Fn(&TrackId) -> Option<ParticipantId>,
+    ) -> BTreeMap<ParticipantId, f32> {
+        let mut loudest = BTreeMap::new();
+        for report in self.report_by_shard.values() {
+            for (track, dbov) in &report.levels {
+                let Some(participant) = owner(track) else {
+                    continue;
+                };
+                let quiet = (*dbov).min(127) as f32 / QUIETEST_DBOV;
+                let level = (1.0 - quiet).max(0.0);
+                let entry = loudest.entry(participant).or_insert(0.0_f32);
+                *entry = entry.max(level);
+            }
+        }
+        loudest
+    }
+
+    fn smooth(&mut self, loudest: &BTreeMap<ParticipantId, f32>, now: Instant) {
+        for participant in loudest.keys() {
+            let silent = Voice {
+                level: 0.0,
+                heard_since: None,
+            };
+            self.voice_by_participant
+                .entry(participant.clone())
+                .or_insert(silent);
+        }
+        self.voice_by_participant.retain(|participant, voice| {
+            let target = loudest.get(participant).copied().unwrap_or(0.0);
+            let share = if target > voice.level {
+                ATTACK
+            } else {
+                RELEASE
+            };
+            voice.level += (target - voice.level) * share;
+            voice.heard_since = match voice.heard_since {
+                None if voice.level >= START_LEVEL => Some(now),
+                None => None,
+                Some(since) if voice.level < STOP_LEVEL && now >= since + HOLD => None,
+                Some(since) => Some(since),
+            };
+            voice.heard_since.is_some() || voice.level > 0.01
+        });
+    }
+
+    fn rank(&mut self) {
+        let voices = &self.voice_by_participant;
+        let heard = |id: &ParticipantId| voices.get(id).is_some_and(|v| v.heard_since.is_some());
+        self.ranking.retain(heard);
+        for id in voices.keys().filter(|id| heard(id)) {
+            if !self.ranking.contains(id) {
+                self.ranking.push(id.clone());
+            }
+        }
+        let level = |id: &ParticipantId| voices.get(id).map_or(0.0, |voice| voice.level);
+        // Insertion keeps the old order unless the margin is passed, which sorting cannot express.
+        for end in 1..self.ranking.len() {
+            let mut at = end;
+            while at > 0 && level(&self.ranking[at]) > level(&self.ranking[at - 1]) + MARGIN {
+                self.ranking.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+    }
+
+    fn tell(&mut self) -> Option<&[Speaker]> {
+        let voices = &self.voice_by_participant;
+        let speaker = |id: &ParticipantId| Speaker {
+            participant: id.clone(),
+            level: stepped(voices.get(id).map_or(0.0, |voice| voice.level)),
+        };
+        let now: Vec<_> = self.ranking.iter().take(SPEAKERS).map(speaker).collect();
+        if now == self.told {
+            return None;
+        }
+        self.told = now;
+        Some(&self.told)
+    }
+}
+
+fn stepped(level: f32) -> f32 {
+    (level / STEP).round().clamp(0.0, 1.0 / STEP) / (1.0 / STEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: Duration = Duration::from_millis(300);
+
+    struct Stage {
+        speakers: Speakers,
+        now: Instant,
+        people: Vec<(TrackId, ParticipantId)>,
+        told: usize,
+    }
+
+    impl Stage {
+        fn new(people: usize) -> Self {
+            let someone = |_| (TrackId::random(), ParticipantId::random());
+            Self {
+                speakers: Speakers::default(),
+                now: Instant::now(),
+                people: (0..people).map(someone).collect(),
+                told: 0,
+            }
+        }
+
+        fn hear(&mut self, levels: &[(usize, u32)]) -> Vec<usize> {
+            self.now += REPORT;
+            let of = |(who, dbov): &(usize, u32)| (self.people[*who].0.clone(), *dbov);
+            let levels = levels.iter().map(of).collect();
+            let people = &self.people;
+            let owner = |track: &TrackId| {
+                let found = people.iter().find(|(t, _)| t == track);
+                found.map(|(_, participant)| participant.clone())
+            };
+            let told = self.speakers.handle_report(0, levels, owner, self.now);
+            self.told += usize::from(told.is_some());
+            let index = |s: &Speaker| people.iter().position(|(_, p)| *p == s.participant);
+            self.speakers.told().iter().filter_map(index).collect()
+        }
+    }
+
+    #[test]
+    fn a_voice_is_heard_within_two_reports_and_leaves_after_the_hold() {
+        let mut stage = Stage::new(1);
+        stage.hear(&[(0, 30)]);
+        assert_eq!(stage.hear(&[(0, 30)]), [0]);
+        assert_eq!(stage.hear(&[]), [0], "held");
+        for _ in 0..6 {
+            stage.hear(&[]);
+        }
+        assert_eq!(stage.hear(&[]), [0_usize; 0]);
+    }
+
+    #[test]
+    fn murmur_is_nobody() {
+        let mut stage = Stage::new(1);
+        for _ in 0..20 {
+            assert_eq!(stage.hear(&[(0, 60)]), [0_usize; 0]);
+        }
+        assert_eq!(stage.told, 0);
+    }
+
+    #[test]
+    fn voices_of_like_loudness_do_not_change_places() {
+        let mut stage = Stage::new(2);
+        stage.hear(&[(0, 25)]);
+        stage.hear(&[(0, 25)]);
+        for turn in 0..20 {
+            let (a, b) = if turn % 2 == 0 { (24, 27) } else { (27, 24) };
+            let order = stage.hear(&[(0, a), (1, b)]);
+            assert_eq!(order.first(), Some(&0), "turn {turn}");
+        }
+        for _ in 0..6 {
+            stage.hear(&[(0, 50), (1, 10)]);
+        }
+        assert_eq!(stage.hear(&[(0, 50), (1, 10)]).first(), Some(&1));
+    }
+
+    #[test]
+    fn a_steady_voice_is_told_a_few_times_only() {
+        let mut stage = Stage::new(1);
+        for _ in 0..50 {
+            stage.hear(&[(0, 30)]);
+        }
+        assert!(stage.told <= 4, "told {} times", stage.told);
+    }
+
+    #[test]
+    fn a_shard_that_stops_reporting_is_silent_and_clear_silences_all() {
+        let mut stage = Stage::new(1);
+        stage.hear(&[(0, 20)]);
+        stage.hear(&[(0, 20)]);
+        for shard in 1..15 {
+            stage.now += REPORT;
+            stage
+                .speakers
+                .handle_report(shard, Vec::new(), |_| None, stage.now);
+        }
+        assert!(stage.speakers.told().is_empty());
+        stage.hear(&[(0, 20)]);
+        stage.hear(&[(0, 20)]);
+        assert_eq!(stage.speakers.clear(), Some(&[][..]));
+        assert_eq!(stage.speakers.clear(), None);
+    }
+}

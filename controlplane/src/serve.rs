@@ -1,0 +1,111 @@
+//! Puts the parts together and runs them until somebody says stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::auth::Keys;
+use crate::config::{Config, ControlAddress};
+use crate::http::{self, Site};
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::node::{Link, NodeHandle, NodeState};
+use crate::room::RoomConfig;
+use crate::store::memory::MemoryStore;
+
+/// For sockets to hear that the node is going away.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// A control plane that listens.
+#[derive(Debug)]
+pub struct Running {
+    /// Where, as `http://host:port`.
+    pub url: String,
+    /// Its data plane.
+    pub node: NodeHandle,
+    shutdown: watch::Sender<bool>,
+}
+
+/// `spillway serve`: signaling for a data plane that runs elsewhere.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let address = config
+        .dataplane_control
+        .clone()
+        .context("dataplane-control is missing")?;
+    let running = start(&config, address).await?;
+    tracing::info!(url = %running.url, "spillway serves");
+    stop.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// Binds, connects in the background, and serves.
+pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result<Running> {
+    let keys = Keys::new(config.keys.clone()).context("keys is missing")?;
+    let keys = Arc::new(keys);
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        let listen = config.listen;
+        format!("cannot listen on {listen} (setting listen): is another spillway running there?")
+    })?;
+    let url = url(listener.local_addr()?);
+    let (updates, updates_reader) = mpsc::channel(1_024);
+    let (link, node) = Link::new(dataplane, updates)?;
+    let room_config = RoomConfig {
+        keys: Arc::clone(&keys),
+        limits: config.limits,
+    };
+    let store = Arc::new(MemoryStore::new());
+    let metrics = Arc::new(Metrics::new());
+    let hub = Hub::new(store, node.clone(), Arc::new(room_config), metrics);
+    tokio::spawn(link.run());
+    tokio::spawn(Arc::clone(&hub).follow(updates_reader));
+    let (shutdown, going) = watch::channel(false);
+    let policy = (config.admin_token.clone(), config.demo_tokens);
+    let site = Site::new(hub, keys, config.limits, policy, going);
+    tokio::spawn(http::serve(listener, site.router()));
+    Ok(Running {
+        url,
+        node,
+        shutdown,
+    })
+}
+
+impl Running {
+    /// Tells every client to come back elsewhere or later.
+    pub async fn stop(self) {
+        self.shutdown.send_replace(true);
+        tokio::time::sleep(FAREWELL).await;
+    }
+
+    /// Waits until the data plane is connected.
+    pub async fn connected(&self) {
+        let mut state = self.node.state();
+        // The sender lives as long as the process.
+        let _ = state.wait_for(|state| *state == NodeState::Connected).await;
+    }
+}
+
+/// Completes at SIGINT or SIGTERM; they are caught from the call on.
+pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn url(address: std::net::SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        // Browsers give cameras to localhost, but not to plain http elsewhere.
+        return format!("http://127.0.0.1:{}", address.port());
+    }
+    format!("http://{address}")
+}

@@ -1,0 +1,321 @@
+//! What the server says; encoded once, however many sockets it goes to.
+
+use axum::extract::ws::Utf8Bytes;
+use serde::Serialize;
+
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
+use crate::room::{Participant, RoomEvent};
+
+/// Names of errors, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // docs/protocol.md, Errors
+pub enum ErrorCode {
+    BadMessage,
+    TooLarge,
+    TooFast,
+    NotJoined,
+    AlreadyJoined,
+    TokenInvalid,
+    TokenExpired,
+    TokenWrongRoom,
+    NotPermitted,
+    BadSdp,
+    BadCandidate,
+    UnknownTrack,
+    UnknownParticipant,
+    StaleAnswer,
+    TooManyTracks,
+    TooManyParticipants,
+    MediaUnavailable,
+    Internal,
+}
+
+impl ErrorCode {
+    /// The name in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadMessage => "bad_message",
+            Self::TooLarge => "too_large",
+            Self::TooFast => "too_fast",
+            Self::NotJoined => "not_joined",
+            Self::AlreadyJoined => "already_joined",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TokenWrongRoom => "token_wrong_room",
+            Self::NotPermitted => "not_permitted",
+            Self::BadSdp => "bad_sdp",
+            Self::BadCandidate => "bad_candidate",
+            Self::UnknownTrack => "unknown_track",
+            Self::UnknownParticipant => "unknown_participant",
+            Self::StaleAnswer => "stale_answer",
+            Self::TooManyTracks => "too_many_tracks",
+            Self::TooManyParticipants => "too_many_participants",
+            Self::MediaUnavailable => "media_unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same message may succeed later.
+    pub fn retry(self) -> bool {
+        matches!(
+            self,
+            Self::TooFast | Self::TooManyParticipants | Self::MediaUnavailable | Self::Internal
+        )
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct Refusal {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people; names the value and the limit.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, message }
+    }
+}
+
+/// Why a socket is closed; the numbers are WebSocket close codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // docs/protocol.md, Errors
+pub enum CloseCode {
+    Left,
+    ProtocolError,
+    TokenRefused,
+    Silent,
+    Replaced,
+    TooLarge,
+    TooFast,
+    GoingAway,
+}
+
+impl CloseCode {
+    /// The number in the close frame.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::Left => 1000,
+            Self::ProtocolError => 4400,
+            Self::TokenRefused => 4401,
+            Self::Silent => 4408,
+            Self::Replaced => 4409,
+            Self::TooLarge => 4413,
+            Self::TooFast => 4429,
+            Self::GoingAway => 4503,
+        }
+    }
+
+    /// Whether coming back with a resume key makes sense.
+    pub fn resume(self) -> bool {
+        match self {
+            Self::Left | Self::ProtocolError | Self::TokenRefused | Self::Replaced => false,
+            Self::Silent | Self::TooLarge | Self::TooFast | Self::GoingAway => true,
+        }
+    }
+}
+
+/// How a `joined` came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // docs/protocol.md, Coming back
+pub enum Mode {
+    New,
+    Recovered,
+    Resync,
+}
+
+impl Mode {
+    /// The name in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Recovered => "recovered",
+            Self::Resync => "resync",
+        }
+    }
+}
+
+/// Whether there is a media server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)] // docs/protocol.md, Server to client
+pub enum MediaState {
+    Lost,
+    Ready,
+}
+
+/// Everything the server says; the fields are described in docs/protocol.md.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub enum ServerMessage<'a> {
+    Joined(Joined<'a>),
+    Answer {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+        sdp: &'a str,
+        tracks: &'a [MidTrack],
+    },
+    Offer {
+        revision: u64,
+        sdp: &'a str,
+        tracks: &'a [MidTrack],
+    },
+    Event {
+        offset: u64,
+        event: &'a RoomEvent,
+    },
+    Speakers {
+        speakers: &'a [Speaker],
+    },
+    Layer {
+        track: &'a TrackId,
+        rid: &'a str,
+        active: bool,
+    },
+    Media {
+        state: MediaState,
+    },
+    Closing {
+        code: u16,
+        reason: &'a str,
+        resume: bool,
+        after_ms: u64,
+    },
+    Ok {
+        id: u32,
+    },
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+    },
+    Error {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+        code: ErrorCode,
+        message: &'a str,
+        retry: bool,
+    },
+}
+
+/// The answer to `join`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct Joined<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    pub mode: Mode,
+    pub room: &'a RoomName,
+    pub participant: &'a ParticipantId,
+    pub identity: &'a Identity,
+    pub epoch: &'a Epoch,
+    pub offset: u64,
+    pub resume_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participants: Option<Vec<&'a Participant>>,
+    pub ice_servers: &'a [IceServer],
+    pub limits: JoinedLimits,
+}
+
+/// A STUN or TURN server, in the browser's own shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // RTCIceServer
+pub struct IceServer {
+    pub urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// What the client must stay within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct JoinedLimits {
+    pub message_bytes: usize,
+    pub messages_per_second: u32,
+    pub tracks: usize,
+}
+
+/// Which track an m-line carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct MidTrack {
+    pub mid: String,
+    pub track: TrackId,
+}
+
+/// Somebody who is heard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct Speaker {
+    pub participant: ParticipantId,
+    /// 0 to 1.
+    pub level: f32,
+}
+
+/// What a frame is, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Anything else.
+    Plain,
+    /// An error.
+    Error(ErrorCode),
+    /// A participant came or came back.
+    Joined(Mode),
+}
+
+/// An encoded message; cloning it copies no bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// The JSON.
+    pub text: Utf8Bytes,
+    /// What it is.
+    pub label: Label,
+}
+
+impl Frame {
+    /// Encodes `message`.
+    pub fn of(message: &ServerMessage<'_>) -> Self {
+        let label = match message {
+            ServerMessage::Error { code, .. } => Label::Error(*code),
+            ServerMessage::Joined(joined) => Label::Joined(joined.mode),
+            ServerMessage::Answer { .. }
+            | ServerMessage::Offer { .. }
+            | ServerMessage::Event { .. }
+            | ServerMessage::Speakers { .. }
+            | ServerMessage::Layer { .. }
+            | ServerMessage::Media { .. }
+            | ServerMessage::Closing { .. }
+            | ServerMessage::Ok { .. }
+            | ServerMessage::Pong { .. } => Label::Plain,
+        };
+        let text = serde_json::to_string(message).expect("our messages have text keys only");
+        Self {
+            text: text.into(),
+            label,
+        }
+    }
+
+    /// The error that answers message `id`.
+    pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Self {
+        Self::of(&ServerMessage::Error {
+            id,
+            code: refusal.code,
+            message: &refusal.message,
+            retry: refusal.code.retry(),
+        })
+    }
+
+    /// The `ok` that answers message `id`; a message without one is not answered.
+    pub fn ok(id: Option<u32>) -> Option<Self> {
+        id.map(|id| Self::of(&ServerMessage::Ok { id }))
+    }
+}

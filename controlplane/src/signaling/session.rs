@@ -1,0 +1,337 @@
+//! One socket's side of the conversation, without the socket.
+//!
+//! Feed it what arrives (`handle_*`), then drain [`Session::poll_output`]; when nothing arrives until
+//! [`Session::poll_timeout`], call [`Session::handle_timeout`]. It decodes, limits, checks the token
+//! and the grants; what passes goes to the room. Nothing comes out after [`Output::Close`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::TokenBucket;
+use super::message::{self, ClientMessage, Join, Request, Undecodable};
+use super::reply::{CloseCode, ErrorCode, Frame, Refusal, ServerMessage};
+use crate::auth::{Grants, Keys, ResumeRefused, TokenRefused};
+use crate::config::SignalingLimits;
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
+use crate::limits::{BURST_SECONDS, IDLE_TIME, JOIN_TIME, STRIKES};
+
+/// What the driver must do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Write this.
+    Send(Frame),
+    /// Ask the room to let this participant in; then pass on its requests.
+    Join(JoinRequest),
+    /// Pass this on to the room.
+    Request {
+        /// Echoed in the reply.
+        id: Option<u32>,
+        /// Permitted by the token.
+        request: Request,
+    },
+    /// Close the socket.
+    Close {
+        /// Goes into the close frame.
+        code: CloseCode,
+        /// Goes into the close frame.
+        reason: String,
+    },
+}
+
+/// A join whose token and resume key were found good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinRequest {
+    /// Echoed in `joined`.
+    pub id: Option<u32>,
+    /// The token's room.
+    pub room: RoomName,
+    /// The token's `sub`.
+    pub identity: Identity,
+    /// Display name.
+    pub name: String,
+    /// What the token permits.
+    pub grants: Grants,
+    /// Whether tracks of others are subscribed as they appear.
+    pub auto_subscribe: bool,
+    /// Whom the client claims, and proves, to have been.
+    pub resume: Option<ResumePoint>,
+    /// Seconds since the token expired: such a client may come back, but not join anew.
+    pub expired: Option<u64>,
+    /// When this was, seconds since 1970.
+    pub unix_s: u64,
+}
+
+/// Where a returning participant was in the room's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResumePoint {
+    /// Who.
+    pub participant: ParticipantId,
+    /// In which history.
+    pub epoch: Epoch,
+    /// The last event seen.
+    pub offset: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    AwaitingJoin { until: Instant },
+    Joined { grants: Grants },
+    Closed,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Session {
+    keys: Arc<Keys>,
+    limits: SignalingLimits,
+    state: State,
+    messages: TokenBucket,
+    strikes: TokenBucket,
+    heard_at: Instant,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    /// A socket that was opened `now`.
+    pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
+        let rate = limits.messages_per_second;
+        Self {
+            keys,
+            limits,
+            state: State::AwaitingJoin {
+                until: now + JOIN_TIME,
+            },
+            messages: TokenBucket::new(rate.saturating_mul(BURST_SECONDS), rate, now),
+            strikes: TokenBucket::new(STRIKES, 1, now),
+            heard_at: now,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A text frame.
+    pub fn handle_text(&mut self, text: &str, now: Instant, unix_s: u64) {
+        self.heard_at = now;
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        if text.len() > self.limits.message_bytes {
+            return self.handle_oversized(text.len());
+        }
+        if !self.messages.take(now) {
+            let rate = self.limits.messages_per_second;
+            let message = format!("more than {rate} messages per second");
+            return self.refuse(None, &Refusal::new(ErrorCode::TooFast, message), now);
+        }
+        match message::decode(text) {
+            Err(Undecodable { id, refusal }) => self.refuse(id, &refusal, now),
+            Ok(message) => self.handle_message(message, now, unix_s),
+        }
+    }
+
+    /// A binary frame; the protocol has none.
+    pub fn handle_binary(&mut self, now: Instant) {
+        self.heard_at = now;
+        let refusal = Refusal::new(ErrorCode::BadMessage, "messages are text frames");
+        self.refuse(None, &refusal, now);
+    }
+
+    /// A frame that was too large to be kept; `bytes` is what is known of its size.
+    pub fn handle_oversized(&mut self, bytes: usize) {
+        let limit = self.limits.message_bytes;
+        let message = format!("message has {bytes} bytes or more, the limit is {limit}");
+        let refusal = Refusal::new(ErrorCode::TooLarge, message);
+        self.send(Frame::refusal(None, &refusal));
+        self.close(CloseCode::TooLarge, &refusal.message);
+    }
+
+    /// A ping or pong of the WebSocket itself.
+    pub fn handle_alive(&mut self, now: Instant) {
+        self.heard_at = now;
+    }
+
+    /// The room, or the process, ends the conversation.
+    pub fn handle_close(&mut self, code: CloseCode, reason: &str) {
+        self.close(code, reason);
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let idle = self.heard_at + IDLE_TIME;
+        match &self.state {
+            State::AwaitingJoin { until } => Some(idle.min(*until)),
+            State::Joined { .. } => Some(idle),
+            State::Closed => None,
+        }
+    }
+
+    /// Nothing arrived until `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let seconds = |time: Duration| time.as_secs();
+        match &self.state {
+            State::AwaitingJoin { until } if *until <= now => {
+                let reason = format!("no join within {} s", seconds(JOIN_TIME));
+                self.close(CloseCode::Silent, &reason);
+            }
+            State::AwaitingJoin { .. } | State::Joined { .. } => {
+                if self.heard_at + IDLE_TIME <= now {
+                    let reason = format!("nothing received for {} s", seconds(IDLE_TIME));
+                    self.close(CloseCode::Silent, &reason);
+                }
+            }
+            State::Closed => {}
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn handle_message(&mut self, message: ClientMessage, now: Instant, unix_s: u64) {
+        let ClientMessage { id, request } = message;
+        match (&self.state, request) {
+            (State::AwaitingJoin { .. }, Request::Join(join)) => self.join(id, join, unix_s),
+            (State::AwaitingJoin { .. }, Request::Ping {})
+            | (State::Joined { .. }, Request::Ping {}) => {
+                self.send(Frame::of(&ServerMessage::Pong { id }));
+            }
+            (State::AwaitingJoin { .. }, other) => {
+                let said = format!("the first message must be join, not {}", other.name());
+                self.refuse(id, &Refusal::new(ErrorCode::NotJoined, said), now);
+            }
+            (State::Joined { .. }, Request::Join(_)) => {
+                let refusal = Refusal::new(ErrorCode::AlreadyJoined, "this socket has joined");
+                self.refuse(id, &refusal, now);
+            }
+            (State::Joined { grants }, request) => match grants.permit(&request) {
+                Ok(()) => self.outputs.push_back(Output::Request { id, request }),
+                Err(refused) => {
+                    let refusal = Refusal::new(ErrorCode::NotPermitted, refused.to_string());
+                    self.refuse(id, &refusal, now);
+                }
+            },
+            (State::Closed, _) => {}
+        }
+    }
+
+    fn join(&mut self, id: Option<u32>, join: Join, unix_s: u64) {
+        match self.check(&join, unix_s) {
+            Ok(mut request) => {
+                request.id = id;
+                self.state = State::Joined {
+                    grants: request.grants.clone(),
+                };
+                self.outputs.push_back(Output::Join(request));
+            }
+            Err(refusal) => {
+                self.send(Frame::refusal(id, &refusal));
+                self.close(CloseCode::TokenRefused, &refusal.message);
+            }
+        }
+    }
+
+    fn check(&self, join: &Join, unix_s: u64) -> Result<JoinRequest, Refusal> {
+        let entry = self.keys.check(&join.token, unix_s).map_err(refusal)?;
+        let resume = match &join.resume {
+            None => None,
+            Some(resume) => {
+                let owner = (&entry.room, &resume.participant, &entry.identity);
+                match self.keys.check_resume(&resume.key, owner, unix_s) {
+                    Ok(()) => Some(ResumePoint {
+                        participant: resume.participant.clone(),
+                        epoch: resume.epoch.clone(),
+                        offset: resume.offset,
+                    }),
+                    // Proves nothing any more; the token may still open the room anew.
+                    Err(ResumeRefused::Expired) => None,
+                    Err(error @ ResumeRefused::OtherRoom) => {
+                        return Err(Refusal::new(ErrorCode::TokenWrongRoom, error.to_string()));
+                    }
+                    Err(error @ (ResumeRefused::Invalid | ResumeRefused::OtherParticipant)) => {
+                        return Err(Refusal::new(ErrorCode::TokenInvalid, error.to_string()));
+                    }
+                }
+            }
+        };
+        match entry.expired {
+            Some(age_s) if resume.is_none() => Err(refusal(TokenRefused::Expired(age_s))),
+            Some(_) | None => Ok(JoinRequest {
+                id: None,
+                room: entry.room,
+                identity: entry.identity,
+                name: entry.name,
+                grants: entry.grants,
+                auto_subscribe: join.auto_subscribe,
+                resume,
+                expired: entry.expired,
+                unix_s,
+            }),
+        }
+    }
+
+    /// Says no; before `joined`, and to those who do not stop, also goodbye.
+    fn refuse(&mut self, id: Option<u32>, refusal: &Refusal, now: Instant) {
+        self.send(Frame::refusal(id, refusal));
+        let patient = self.strikes.take(now);
+        let code = if refusal.code == ErrorCode::TooFast {
+            CloseCode::TooFast
+        } else {
+            CloseCode::ProtocolError
+        };
+        match self.state {
+            State::AwaitingJoin { .. } => self.close(code, &refusal.message),
+            State::Joined { .. } if !patient => {
+                let reason = format!("too many refused messages, the last: {}", refusal.message);
+                self.close(code, &reason);
+            }
+            State::Joined { .. } | State::Closed => {}
+        }
+    }
+
+    fn send(&mut self, frame: Frame) {
+        if !matches!(self.state, State::Closed) {
+            self.outputs.push_back(Output::Send(frame));
+        }
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        let after = match code {
+            CloseCode::TooFast => Duration::from_secs(2),
+            CloseCode::GoingAway => Duration::from_secs(1),
+            CloseCode::Left
+            | CloseCode::ProtocolError
+            | CloseCode::TokenRefused
+            | CloseCode::Silent
+            | CloseCode::Replaced
+            | CloseCode::TooLarge => Duration::ZERO,
+        };
+        if code != CloseCode::Left {
+            self.send(Frame::of(&ServerMessage::Closing {
+                code: code.number(),
+                reason,
+                resume: code.resume(),
+                after_ms: after.as_millis().try_into().unwrap_or(u64::MAX),
+            }));
+        }
+        self.outputs.push_back(Output::Close {
+            code,
+            reason: reason.to_owned(),
+        });
+        self.state = State::Closed;
+    }
+}
+
+/// A refused token in the words of the protocol.
+fn refusal(refused: TokenRefused) -> Refusal {
+    let code = match &refused {
+        TokenRefused::Invalid(_) => ErrorCode::TokenInvalid,
+        TokenRefused::Expired(_) => ErrorCode::TokenExpired,
+        TokenRefused::WrongRoom(_) => ErrorCode::TokenWrongRoom,
+        TokenRefused::NoJoin => ErrorCode::NotPermitted,
+    };
+    Refusal::new(code, refused.to_string())
+}

@@ -1,0 +1,299 @@
+//! Drives a [`Session`] with a WebSocket: one task reads, one writes, neither waits for the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::{CloseCode, Output, Session};
+use crate::auth::Keys;
+use crate::clock;
+use crate::config::SignalingLimits;
+use crate::hub::{Ending, Hub, Outbox, OutboxReader, RoomInput, ToSocket, outbox};
+use crate::ids::RoomName;
+use crate::limits::{CLOSE_TIME, PING_INTERVAL, WRITE_TIME};
+use crate::metrics::Metrics;
+use crate::room::SocketId;
+
+/// What every socket of a node shares.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The rooms.
+    pub hub: Arc<Hub>,
+    /// Check tokens.
+    pub keys: Arc<Keys>,
+    /// What a client may send.
+    pub limits: SignalingLimits,
+    /// Becomes true when the node is going away.
+    pub shutdown: watch::Receiver<bool>,
+    next: AtomicU64,
+}
+
+impl Sockets {
+    /// No socket yet.
+    pub fn new(
+        hub: Arc<Hub>,
+        keys: Arc<Keys>,
+        limits: SignalingLimits,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        let next = AtomicU64::new(0);
+        Self {
+            hub,
+            keys,
+            limits,
+            shutdown,
+            next,
+        }
+    }
+
+    /// Talks with one client until the socket is closed.
+    pub async fn serve(self: Arc<Self>, socket: WebSocket) {
+        let metrics = self.hub.metrics();
+        metrics.sockets.inc();
+        let (sink, stream) = socket.split();
+        let (outbox, reader, endings) = outbox();
+        let (last_words, last) = oneshot::channel();
+        let writer = Writer {
+            sink,
+            reader,
+            hub: Arc::clone(&self.hub),
+        };
+        let mut conversation = Conversation {
+            id: SocketId(self.next.fetch_add(1, Ordering::Relaxed)),
+            session: Session::new(Arc::clone(&self.keys), self.limits, clock::now()),
+            room: None,
+            outbox,
+            endings,
+            last_words: Some(last_words),
+            sockets: Arc::clone(&self),
+        };
+        let mut writing = tokio::spawn(writer.run(last));
+        let mut stream = conversation.run(stream, &mut writing).await;
+        if let Some(room) = conversation.room.take() {
+            let gone = RoomInput::SocketGone(conversation.id);
+            self.hub.tell(&room, gone).await;
+        }
+        drop(conversation);
+        // The peer's close is awaited, and its late messages read, or they would reset the
+        // connection before it sees our close frame.
+        let goodbye = async {
+            while !writing.is_finished() {
+                tokio::select! {
+                    _ = &mut writing => break,
+                    message = stream.next() => if message.is_none_or(|m| m.is_err()) { break },
+                }
+            }
+            while let Some(Ok(_)) = stream.next().await {}
+        };
+        let _ = timeout(CLOSE_TIME, goodbye).await;
+        writing.abort();
+        metrics.sockets.dec();
+    }
+}
+
+struct Conversation {
+    id: SocketId,
+    session: Session,
+    room: Option<RoomName>,
+    outbox: Outbox,
+    endings: mpsc::Receiver<Ending>,
+    last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
+    sockets: Arc<Sockets>,
+}
+
+impl Conversation {
+    /// Ends once the session closed, the peer is gone, or writing failed.
+    async fn run(
+        &mut self,
+        mut stream: SplitStream<WebSocket>,
+        writing: &mut tokio::task::JoinHandle<()>,
+    ) -> SplitStream<WebSocket> {
+        let mut shutdown = self.sockets.shutdown.clone();
+        loop {
+            let deadline = self.session.poll_timeout().unwrap_or_else(clock::now);
+            tokio::select! {
+                message = stream.next() => match message {
+                    Some(Ok(message)) => self.receive(message),
+                    Some(Err(error)) if is_capacity(&error) => {
+                        self.session.handle_oversized(self.sockets.limits.message_bytes);
+                    }
+                    Some(Err(_)) | None => return stream,
+                },
+                Some((code, reason)) = self.endings.recv() => {
+                    self.session.handle_close(code, reason);
+                }
+                _ = shutdown.wait_for(|going| *going) => {
+                    self.session.handle_close(CloseCode::GoingAway, "the node is going away");
+                }
+                () = tokio::time::sleep_until(deadline.into()) => {
+                    self.session.handle_timeout(clock::now());
+                }
+                _ = &mut *writing => return stream,
+            }
+            if self.drain().await {
+                return stream;
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        let now = clock::now();
+        match message {
+            Message::Text(text) => {
+                self.session
+                    .handle_text(text.as_str(), now, clock::unix_seconds());
+            }
+            Message::Binary(_) => self.session.handle_binary(now),
+            Message::Ping(_) | Message::Pong(_) => self.session.handle_alive(now),
+            // The stream ends next.
+            Message::Close(_) => {}
+        }
+    }
+
+    /// Does what the session wants; true when it closed.
+    async fn drain(&mut self) -> bool {
+        let mut last_words = Vec::new();
+        let cut_off = self.outbox.overflowed();
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(frame) if cut_off => last_words.push(ToSocket::Frame(frame)),
+                Output::Send(frame) => self.outbox.send(frame),
+                Output::Join(request) => {
+                    self.metrics().count_message("join");
+                    self.sockets.hub.settle().await;
+                    let room = request.room.clone();
+                    let (socket, outbox) = (self.id, self.outbox.clone());
+                    let join = RoomInput::Join {
+                        socket,
+                        outbox,
+                        request,
+                    };
+                    self.sockets.hub.tell(&room, join).await;
+                    self.room = Some(room);
+                }
+                Output::Request { id, request } => {
+                    self.metrics().count_message(request.name());
+                    if let Some(room) = &self.room {
+                        let socket = self.id;
+                        let request = RoomInput::Request {
+                            socket,
+                            id,
+                            request,
+                        };
+                        self.sockets.hub.tell(room, request).await;
+                    }
+                }
+                Output::Close { code, reason } => {
+                    self.metrics().count_close(code.number());
+                    if cut_off {
+                        last_words.push(ToSocket::Close(code, reason));
+                        if let Some(writer) = self.last_words.take() {
+                            // A writer that ended needs no last words.
+                            let _ = writer.send(last_words);
+                        }
+                    } else {
+                        self.outbox.close(code, reason);
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.sockets.hub.metrics()
+    }
+}
+
+struct Writer {
+    sink: SplitSink<WebSocket, Message>,
+    reader: OutboxReader,
+    hub: Arc<Hub>,
+}
+
+impl Writer {
+    async fn run(mut self, mut last: oneshot::Receiver<Vec<ToSocket>>) {
+        let mut ping = interval(PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listening = true;
+        loop {
+            let item = tokio::select! {
+                biased;
+                words = &mut last, if listening => match words {
+                    Ok(words) => {
+                        for item in words {
+                            if !self.write(item).await {
+                                return;
+                            }
+                        }
+                        return;
+                    }
+                    Err(_) => {
+                        listening = false;
+                        continue;
+                    }
+                },
+                item = self.reader.next() => match item {
+                    Some(item) => item,
+                    None => return,
+                },
+                _ = ping.tick() => {
+                    if !self.put(Message::Ping(Default::default())).await {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            if !self.write(item).await {
+                return;
+            }
+        }
+    }
+
+    /// False when there is nothing to write to any more.
+    async fn write(&mut self, item: ToSocket) -> bool {
+        match item {
+            ToSocket::Frame(frame) => {
+                self.hub.metrics().count_frame(frame.label);
+                self.put(Message::Text(frame.text)).await
+            }
+            ToSocket::Close(code, reason) => {
+                let frame = CloseFrame {
+                    code: code.number(),
+                    reason: close_reason(&reason),
+                };
+                self.put(Message::Close(Some(frame))).await;
+                false
+            }
+        }
+    }
+
+    async fn put(&mut self, message: Message) -> bool {
+        matches!(
+            timeout(WRITE_TIME, self.sink.send(message)).await,
+            Ok(Ok(()))
+        )
+    }
+}
+
+/// A close frame has room for 123 bytes of reason (RFC 6455, section 5.5).
+fn close_reason(reason: &str) -> Utf8Bytes {
+    const BYTES: usize = 123;
+    let mut end = reason.len().min(BYTES);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    Utf8Bytes::from(&reason[..end])
+}
+
+fn is_capacity(error: &axum::Error) -> bool {
+    // The WebSocket library's error type is not ours to name; its text is.
+    let text = error.to_string();
+    text.contains("too long") || text.contains("too large") || text.contains("Space limit")
+}

@@ -1,0 +1,119 @@
+//! What must outlive a signaling node: a room's history, its participants, their presence.
+//!
+//! [`memory`] is the embedded implementation; one on a Redis Cluster keeps to the same trait and runs
+//! the same [`suite`]. A room's keys live in one slot, so each method is one script there.
+
+pub mod memory;
+pub mod suite; // what every implementation must pass
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
+use crate::room::{Participant, RoomEvent};
+
+/// One event of a room's history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number; the first of an epoch is 1 and there are no gaps.
+    pub offset: u64,
+    /// What happened.
+    pub event: RoomEvent,
+    /// Who alone may see it; absent means everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<Identity>>,
+}
+
+/// How an event changes the participants kept beside the history.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Not at all.
+    None,
+    /// This is what the participant is now.
+    Put(Participant),
+    /// The participant is gone.
+    Remove(ParticipantId),
+}
+
+/// An event that has no number yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// What happened.
+    pub event: RoomEvent,
+    /// Who alone may see it.
+    pub to: Option<Vec<Identity>>,
+    /// What it means for the participants; done in the same step.
+    pub change: Change,
+}
+
+/// A room, and all that happens in it from then on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The room's history.
+    pub epoch: Epoch,
+    /// Number of the latest event.
+    pub offset: u64,
+    /// Who was there after that event.
+    pub participants: Vec<Participant>,
+    /// Every later event in order. Ends when the reader is too slow: read [`Store::since`].
+    pub entries: mpsc::Receiver<Arc<Entry>>,
+}
+
+/// What happened since an offset.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Missed {
+    /// This, in order; nothing is missing.
+    Entries(Vec<Arc<Entry>>),
+    /// The history does not reach back that far, or started over.
+    TooOld,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Nobody has opened this room.
+    #[error("room '{0}' is not open")]
+    NoRoom(RoomName),
+    /// The store cannot be reached.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// The result of a store's method.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// What a signaling node needs to be stateless.
+pub trait Store: Send + Sync + 'static {
+    /// Opens a room, with a new epoch when it does not exist.
+    fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened>;
+
+    /// Gives the event the next offset, keeps it, changes the participants and tells every reader,
+    /// in one step. Returns the offset.
+    fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64>;
+
+    /// The events after `offset` of `epoch`.
+    fn since<'a>(
+        &'a self,
+        room: &'a RoomName,
+        epoch: &'a Epoch,
+        offset: u64,
+    ) -> StoreFuture<'a, Missed>;
+
+    /// Keeps participants present for `time`; one that was never touched is never absent.
+    fn touch<'a>(
+        &'a self,
+        room: &'a RoomName,
+        participants: &'a [ParticipantId],
+        time: Duration,
+    ) -> StoreFuture<'a, ()>;
+
+    /// Participants whose presence ran out: their node died with them.
+    fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
+
+    /// Forgets the room if nobody is in it and nobody else reads it; its epoch ends.
+    fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()>;
+}

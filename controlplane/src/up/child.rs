@@ -1,0 +1,228 @@
+//! The data plane's process: started, watched, restarted; taken over when it is alive already.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::StateDir;
+use crate::clock;
+use crate::config::Config;
+use crate::limits::{CHILD_LOG_BYTES, RESTART_PAUSE, STABLE_TIME, START_TIME, STOP_TIME};
+
+/// Starts that fail at once before `up` gives up: the binary or its settings are wrong then.
+const HOPELESS_STARTS: u32 = 5;
+
+/// Between two looks at a process that is not our child.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Keeps one data plane alive.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    bin: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+/// A process that is ours to watch and to stop.
+#[derive(Debug)]
+enum Process {
+    Child(Child),
+    /// Of an earlier `up`.
+    Adopted(OwnedFd),
+}
+
+impl Supervisor {
+    pub(super) fn new(config: &Config, state: &StateDir, socket: PathBuf) -> anyhow::Result<Self> {
+        let dataplane = &config.dataplane;
+        let bin = match &dataplane.bin {
+            Some(bin) => bin.clone(),
+            None => beside_us()?,
+        };
+        let mut arguments = vec!["--control".to_owned(), format!("unix:{}", socket.display())];
+        arguments.extend(["--udp-port".to_owned(), dataplane.udp_port.to_string()]);
+        if let Some(shards) = dataplane.shards {
+            arguments.extend(["--shards".to_owned(), shards.to_string()]);
+        }
+        if !dataplane.advertise.is_empty() {
+            let list: Vec<_> = dataplane
+                .advertise
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            arguments.extend(["--advertise".to_owned(), list.join(",")]);
+        }
+        let mut environment = vec![("SPILLWAY_LOG", config.log.clone())];
+        if !dataplane.node.is_empty() {
+            environment.push(("SPILLWAY_NODE", dataplane.node.clone()));
+        }
+        Ok(Self {
+            bin,
+            arguments,
+            environment,
+            socket,
+            log: state.child_log(),
+        })
+    }
+
+    /// Runs until `ended`, and stops the process then.
+    pub(super) async fn run(self, mut ended: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let (first_pause, longest_pause) = RESTART_PAUSE;
+        let mut pause = first_pause;
+        let mut short_lives = 0;
+        loop {
+            let started = clock::now();
+            let mut process = match self.adopt().await {
+                Some(process) => process,
+                None => self.start()?,
+            };
+            let said = tokio::select! {
+                said = process.ended() => said,
+                _ = ended.wait_for(|ended| *ended) => return process.stop().await,
+            };
+            if started.elapsed() >= STABLE_TIME {
+                pause = first_pause;
+                short_lives = 0;
+            } else {
+                short_lives += 1;
+            }
+            let log = self.log.display();
+            if short_lives >= HOPELESS_STARTS && !self.was_ever_up() {
+                bail!(
+                    "{} ended {short_lives} times at once ({said}): see {log}",
+                    self.bin.display()
+                );
+            }
+            tracing::error!(%said, log = %log, restart_in_ms = pause.as_millis(), "data plane ended");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = ended.wait_for(|ended| *ended) => return Ok(()),
+            }
+            pause = (pause * 2).min(longest_pause);
+        }
+    }
+
+    /// A live data plane on our socket, whoever started it.
+    async fn adopt(&self) -> Option<Process> {
+        let stream = timeout(START_TIME, UnixStream::connect(&self.socket)).await;
+        let peer = stream.ok()?.ok()?.peer_cred().ok()?.pid()?;
+        let pid = Pid::from_raw(peer)?;
+        let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        tracing::info!(pid = peer, "data plane: alive, taken over");
+        Some(Process::Adopted(fd))
+    }
+
+    fn start(&self) -> anyhow::Result<Process> {
+        let bin = self.bin.display();
+        let log = open_log(&self.log)?;
+        let mut command = Command::new(&self.bin);
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            // The file has keys of ours the data plane does not know.
+            .env_remove("SPILLWAY_CONFIG")
+            .stdin(Stdio::null())
+            // A file, not a pipe: the data plane outlives us and must be able to write.
+            .stdout(log.try_clone().context("cannot share the log")?)
+            .stderr(log)
+            // Out of reach of the terminal's Ctrl-C: we stop it, after the clients are told.
+            .process_group(0)
+            .kill_on_drop(false);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot run {bin} (setting dataplane-bin)"))?;
+        tracing::info!(pid = child.id(), bin = %bin, "data plane: started");
+        Ok(Process::Child(child))
+    }
+
+    fn was_ever_up(&self) -> bool {
+        self.socket.exists()
+    }
+}
+
+impl Process {
+    /// Waits for its end, and says how it was.
+    async fn ended(&mut self) -> String {
+        match self {
+            Self::Child(child) => match child.wait().await {
+                Ok(status) => status.to_string(),
+                Err(error) => format!("cannot wait for it: {error}"),
+            },
+            Self::Adopted(fd) => {
+                while !has_ended(fd) {
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
+                "gone".to_owned()
+            }
+        }
+    }
+
+    /// Asks it to end, and makes it.
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM);
+        if timeout(STOP_TIME, self.ended()).await.is_err() {
+            tracing::warn!("data plane: did not end by itself, killed");
+            self.signal(Signal::KILL);
+            let killed = timeout(Duration::from_secs(1), self.ended()).await;
+            killed.context("the data plane cannot be killed")?;
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        // An error means that it is gone, which is what is wanted.
+        let _ = match self {
+            Self::Child(child) => child
+                .id()
+                .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+                .map(|pid| rustix::process::kill_process(pid, signal)),
+            Self::Adopted(fd) => Some(rustix::process::pidfd_send_signal(fd, signal)),
+        };
+    }
+}
+
+/// A pidfd is readable once its process ended (pidfd_open(2)).
+fn has_ended(fd: &OwnedFd) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    !matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(0))
+}
+
+fn beside_us() -> anyhow::Result<PathBuf> {
+    let us = std::env::current_exe().context("cannot tell where this binary is")?;
+    let bin = us.with_file_name("spillway-dataplane");
+    if !bin.exists() {
+        let bin = bin.display();
+        bail!(
+            "{bin} is not there: build it (cargo build --release) or name one with dataplane-bin"
+        );
+    }
+    Ok(bin)
+}
+
+fn open_log(path: &Path) -> anyhow::Result<File> {
+    let large = std::fs::metadata(path).is_ok_and(|meta| meta.len() > CHILD_LOG_BYTES);
+    let mut options = File::options();
+    options.create(true).append(true);
+    let file = options
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    if large {
+        file.set_len(0).context("cannot start the log anew")?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,77 @@
+//! `spillway up`: everything embedded. A key pair that survives restarts, a data plane as a child
+//! that is restarted when it dies and taken over when it outlived us.
+
+mod child; // the data plane's process
+mod state_dir; // what survives a restart
+
+use anyhow::Context as _;
+
+pub use state_dir::{Credentials, StateDir, UpFile};
+
+use crate::config::{Config, ControlAddress};
+use crate::serve;
+use child::Supervisor;
+
+/// Runs until SIGINT or SIGTERM; stops its data plane then. When it is killed instead, the data plane
+/// goes on forwarding and the next `up` takes it over.
+pub async fn run(mut config: Config) -> anyhow::Result<()> {
+    let stop = serve::stop_signal()?;
+    let state = StateDir::create(&config.state_dir)?;
+    state.refuse_a_second()?;
+    let credentials = state.credentials(&config)?;
+    config.keys = credentials.keys(&config.keys);
+    config.admin_token = Some(credentials.admin_token.clone());
+    let socket = state.control_socket()?;
+    let address = match &config.dataplane_control {
+        Some(address) => address.clone(),
+        None => ControlAddress::Unix(socket.clone()),
+    };
+    // Bound before the child is started: who cannot listen must not disturb who does.
+    let running = serve::start(&config, address).await?;
+    let own = config.dataplane_control.is_none();
+    let supervisor = own.then(|| Supervisor::new(&config, &state, socket));
+    let supervisor = supervisor.transpose()?;
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let child = async {
+        match supervisor {
+            Some(supervisor) => supervisor.run(ended).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(child, stop);
+    tokio::select! {
+        result = &mut child => return result.context("the data plane cannot be run"),
+        () = &mut stop => {}
+        () = running.connected() => {
+            let up = UpFile::new(&running.url, &credentials);
+            state.write_up(&up)?;
+            announce(&up, &state);
+            tokio::select! {
+                result = &mut child => {
+                    state.remove_up();
+                    return result.context("the data plane cannot be run");
+                }
+                () = &mut stop => {}
+            }
+        }
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    end.send_replace(true);
+    if own {
+        child.await?;
+    }
+    state.remove_up();
+    Ok(())
+}
+
+/// One block, for people; programs read `up.json`.
+fn announce(up: &UpFile, state: &StateDir) {
+    let (url, key, secret) = (&up.url, &up.api_key, &up.api_secret);
+    let log = state.child_log();
+    let log = log.display();
+    println!(
+        "\nSpillway is up.\n\n  URL         {url}\n  API key     {key}\n  API secret  {secret}\n\n  \
+         data plane log: {log}\n  try: open {url}/?room=demo in two windows, or `spillway room ls`\n"
+    );
+}

@@ -1,0 +1,263 @@
+//! The state directory of `up`: credentials that survive restarts, and where a running one is found.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::ApiKey;
+use crate::config::Config;
+use crate::entropy;
+use crate::limits::SOCKET_PATH_BYTES;
+
+const CREDENTIALS: &str = "credentials.json";
+const UP: &str = "up.json";
+const SOCKET: &str = "dataplane.sock";
+const LOG: &str = "dataplane.log";
+
+/// A directory only its owner reads.
+#[derive(Debug, Clone)]
+pub struct StateDir(PathBuf);
+
+/// Made once, kept so that tokens stay valid.
+#[derive(Clone, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct Credentials {
+    pub api_key: String,
+    pub api_secret: String,
+    pub admin_token: String,
+}
+
+/// Where a running `up` is, and how to talk to it.
+#[derive(Clone, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
+pub struct UpFile {
+    pub url: String,
+    pub pid: u32,
+    pub admin_token: String,
+    pub api_key: String,
+    pub api_secret: String,
+}
+
+impl Credentials {
+    /// Those of the configuration; the kept ones when it has none.
+    pub fn keys(&self, configured: &[ApiKey]) -> Vec<ApiKey> {
+        if !configured.is_empty() {
+            return configured.to_vec();
+        }
+        vec![ApiKey {
+            key: self.api_key.clone(),
+            secret: self.api_secret.clone(),
+        }]
+    }
+}
+
+impl UpFile {
+    pub(super) fn new(url: &str, credentials: &Credentials) -> Self {
+        Self {
+            url: url.to_owned(),
+            pid: std::process::id(),
+            admin_token: credentials.admin_token.clone(),
+            api_key: credentials.api_key.clone(),
+            api_secret: credentials.api_secret.clone(),
+        }
+    }
+}
+
+impl StateDir {
+    /// The directory at `path`, made if it is not there.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(path)
+            .with_context(|| format!("cannot make state-dir {}", path.display()))?;
+        let absolute = path
+            .canonicalize()
+            .with_context(|| format!("cannot find state-dir {}", path.display()))?;
+        Ok(Self(absolute))
+    }
+
+    /// A directory that may not be there, to read from.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The data plane's control socket.
+    pub fn control_socket(&self) -> anyhow::Result<PathBuf> {
+        let path = self.0.join(SOCKET);
+        let bytes = path.as_os_str().as_bytes().len();
+        if bytes >= SOCKET_PATH_BYTES {
+            let limit = SOCKET_PATH_BYTES - 1;
+            bail!(
+                "{} has {bytes} bytes, a unix socket's path at most {limit}: choose a shorter state-dir",
+                path.display()
+            );
+        }
+        Ok(path)
+    }
+
+    /// The data plane's output.
+    pub fn child_log(&self) -> PathBuf {
+        self.0.join(LOG)
+    }
+
+    /// The kept credentials, made at first; what the configuration names wins.
+    pub fn credentials(&self, config: &Config) -> anyhow::Result<Credentials> {
+        let mut credentials = match self.read(CREDENTIALS)? {
+            Some(kept) => kept,
+            None => {
+                let made = Credentials {
+                    api_key: format!("API{}", entropy::alphanumeric(12)),
+                    api_secret: entropy::secret(43),
+                    admin_token: entropy::secret(43),
+                };
+                self.write(CREDENTIALS, &made)?;
+                made
+            }
+        };
+        if let Some(key) = config.keys.first() {
+            credentials.api_key.clone_from(&key.key);
+            credentials.api_secret.clone_from(&key.secret);
+        }
+        if let Some(token) = &config.admin_token {
+            credentials.admin_token.clone_from(token);
+        }
+        Ok(credentials)
+    }
+
+    /// The kept credentials, if an `up` ever ran here.
+    pub fn kept_credentials(&self) -> anyhow::Result<Option<Credentials>> {
+        self.read(CREDENTIALS)
+    }
+
+    /// The running `up`, if one left word here.
+    pub fn up(&self) -> anyhow::Result<Option<UpFile>> {
+        self.read(UP)
+    }
+
+    pub(super) fn write_up(&self, up: &UpFile) -> anyhow::Result<()> {
+        self.write(UP, up)
+    }
+
+    /// Removes our own word, not that of a later `up`.
+    pub(super) fn remove_up(&self) {
+        if let Ok(Some(up)) = self.up()
+            && up.pid == std::process::id()
+        {
+            // Gone already is as good.
+            let _ = fs::remove_file(self.0.join(UP));
+        }
+    }
+
+    /// Two control planes on one data plane would fight over its sessions.
+    pub(super) fn refuse_a_second(&self) -> anyhow::Result<()> {
+        let Some(up) = self.up()? else {
+            return Ok(());
+        };
+        let process = fs::read(format!("/proc/{}/cmdline", up.pid)).unwrap_or_default();
+        let ours = process.split(|byte| *byte == 0).any(|word| word == b"up");
+        if up.pid != std::process::id() && ours {
+            let (pid, url, dir) = (up.pid, &up.url, self.0.display());
+            bail!(
+                "spillway up is already running in {dir}: process {pid}, {url}; stop it or choose another state-dir"
+            );
+        }
+        Ok(())
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(&self, name: &str) -> anyhow::Result<Option<T>> {
+        let path = self.0.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        serde_json::from_slice(&bytes).map(Some).with_context(|| {
+            format!(
+                "{} is damaged: remove it to have it made anew",
+                path.display()
+            )
+        })
+    }
+
+    /// All or nothing, readable by the owner alone from the first byte on.
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
+        let path = self.0.join(name);
+        let draft = self.0.join(format!("{name}.{}", std::process::id()));
+        let bytes = serde_json::to_vec_pretty(value)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options
+            .open(&draft)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&draft, &path));
+        written.with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn config(args: &[&str]) -> Config {
+        let command = clap::Command::new("up");
+        let command = spillway_settings::command(command, crate::config::SETTINGS);
+        let matches = command.get_matches_from([&["up"], args].concat());
+        Config::gather(&matches, crate::config::Role::Up).unwrap()
+    }
+
+    #[test]
+    fn credentials_are_made_once_and_only_the_owner_reads_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("a/b")).unwrap();
+        assert!(state.kept_credentials().unwrap().is_none());
+        let made = state.credentials(&config(&[])).unwrap();
+        let again = state.credentials(&config(&[])).unwrap();
+        assert_eq!(made.api_secret, again.api_secret);
+        assert_eq!(made.admin_token, again.admin_token);
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(state.0.join(CREDENTIALS)), 0o600);
+        assert_eq!(mode(state.0.clone()), 0o700);
+        let chosen = state
+            .credentials(&config(&["--keys", "K:0123456789abcdef"]))
+            .unwrap();
+        assert_eq!(chosen.api_key, "K");
+        assert_eq!(
+            state.kept_credentials().unwrap().unwrap().api_key,
+            made.api_key
+        );
+    }
+
+    #[test]
+    fn the_word_of_a_dead_up_is_no_obstacle_and_ours_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        let credentials = state.credentials(&config(&[])).unwrap();
+        let mut up = UpFile::new("http://127.0.0.1:1", &credentials);
+        state.write_up(&up).unwrap();
+        state.refuse_a_second().unwrap();
+        state.remove_up();
+        assert!(state.up().unwrap().is_none());
+        up.pid = 0x3fff_ffff;
+        state.write_up(&up).unwrap();
+        state.refuse_a_second().unwrap();
+        state.remove_up();
+        assert!(state.up().unwrap().is_some(), "not ours");
+    }
+
+    #[test]
+    fn a_state_dir_too_deep_for_a_socket_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("x".repeat(100))).unwrap();
+        let said = state.control_socket().unwrap_err().to_string();
+        assert!(said.contains("choose a shorter state-dir"), "{said}");
+    }
+}

@@ -28,6 +28,7 @@ pub struct Running {
     /// Its data plane.
     pub node: NodeHandle,
     shutdown: watch::Sender<bool>,
+    link: tokio::task::JoinHandle<()>,
 }
 
 /// `spillway serve`: signaling for a data plane that runs elsewhere.
@@ -62,7 +63,7 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let store = Arc::new(MemoryStore::new());
     let metrics = Arc::new(Metrics::new());
     let hub = Hub::new(store, node.clone(), Arc::new(room_config), metrics);
-    tokio::spawn(link.run());
+    let link = tokio::spawn(link.run());
     tokio::spawn(Arc::clone(&hub).follow(updates_reader));
     let (shutdown, going) = watch::channel(false);
     let policy = (config.admin_token.clone(), config.demo_tokens);
@@ -72,6 +73,7 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
         url,
         node,
         shutdown,
+        link,
     })
 }
 
@@ -80,6 +82,8 @@ impl Running {
     pub async fn stop(self) {
         self.shutdown.send_replace(true);
         tokio::time::sleep(FAREWELL).await;
+        // From here on the data plane's end is no accident.
+        self.link.abort();
     }
 
     /// Waits until the data plane is connected.

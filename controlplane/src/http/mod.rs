@@ -7,11 +7,13 @@ mod page; // the embedded page
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State, WebSocketUpgrade};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -96,7 +98,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
         };
         // Signaling is small messages that somebody waits for.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone().map_request(Request::new));
+        let service = TowerToHyperService::new(router.clone().map_request(with_body));
         tokio::spawn(async move {
             let mut builder = Builder::new(TokioExecutor::new()).http1_only();
             builder
@@ -110,6 +112,10 @@ pub async fn serve(listener: TcpListener, router: Router) {
             drop(permit);
         });
     }
+}
+
+fn with_body(request: axum::http::Request<Incoming>) -> Request {
+    request.map(Body::new)
 }
 
 /// A JSON error, in the words of the signaling protocol.

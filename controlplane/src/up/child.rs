@@ -22,8 +22,14 @@ use crate::limits::{CHILD_LOG_BYTES, RESTART_PAUSE, STABLE_TIME, START_TIME, STO
 /// Starts that fail at once before `up` gives up: the binary or its settings are wrong then.
 const HOPELESS_STARTS: u32 = 5;
 
+/// Who lives this long can be run; wrong settings end sooner.
+const PROOF_TIME: Duration = Duration::from_secs(3);
+
 /// Between two looks at a process that is not our child.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a data plane serves its metrics when nobody says anything.
+const CHILD_METRICS: &str = "127.0.0.1:9464";
 
 /// Keeps one data plane alive.
 #[derive(Debug)]
@@ -81,6 +87,7 @@ impl Supervisor {
         let (first_pause, longest_pause) = RESTART_PAUSE;
         let mut pause = first_pause;
         let mut short_lives = 0;
+        let mut proven = false;
         loop {
             let started = clock::now();
             let mut process = match self.adopt().await {
@@ -91,6 +98,7 @@ impl Supervisor {
                 said = process.ended() => said,
                 _ = ended.wait_for(|ended| *ended) => return process.stop().await,
             };
+            proven |= started.elapsed() >= PROOF_TIME;
             if started.elapsed() >= STABLE_TIME {
                 pause = first_pause;
                 short_lives = 0;
@@ -98,7 +106,7 @@ impl Supervisor {
                 short_lives += 1;
             }
             let log = self.log.display();
-            if short_lives >= HOPELESS_STARTS && !self.was_ever_up() {
+            if short_lives >= HOPELESS_STARTS && !proven {
                 bail!(
                     "{} ended {short_lives} times at once ({said}): see {log}",
                     self.bin.display()
@@ -130,6 +138,7 @@ impl Supervisor {
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(metrics_elsewhere())
             // The file has keys of ours the data plane does not know.
             .env_remove("SPILLWAY_CONFIG")
             .stdin(Stdio::null())
@@ -144,10 +153,6 @@ impl Supervisor {
             .with_context(|| format!("cannot run {bin} (setting dataplane-bin)"))?;
         tracing::info!(pid = child.id(), bin = %bin, "data plane: started");
         Ok(Process::Child(child))
-    }
-
-    fn was_ever_up(&self) -> bool {
-        self.socket.exists()
     }
 }
 
@@ -190,6 +195,14 @@ impl Process {
             Self::Adopted(fd) => Some(rustix::process::pidfd_send_signal(fd, signal)),
         };
     }
+}
+
+/// Another data plane on this host may serve its metrics at the default address; ours then takes any
+/// free port, unless somebody chose one.
+fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
+    let chosen = std::env::var_os("SPILLWAY_METRICS").is_some();
+    let taken = !chosen && std::net::TcpListener::bind(CHILD_METRICS).is_err();
+    taken.then_some(("SPILLWAY_METRICS", "127.0.0.1:0"))
 }
 
 /// A pidfd is readable once its process ended (pidfd_open(2)).

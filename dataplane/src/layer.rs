@@ -1,7 +1,8 @@
 //! Which layer each subscription of one subscriber gets, from its bandwidth and its wishes.
 //!
-//! A pure function. Everybody gets the lowest layer before anybody gets a higher one; higher priority
-//! goes first in each round; what the estimate cannot carry is paused rather than starved.
+//! A pure function. Everybody gets the lowest layer, whatever the estimate says: an estimate errs, and a
+//! picture with losses is better than none. What is left buys higher layers, a round for each, higher
+//! priority first.
 
 use crate::key::LayerIndex;
 use crate::limits::MAX_LAYERS;
@@ -35,10 +36,8 @@ pub struct Candidate {
 
 /// A rise needs this much more than it costs, so that an estimate that wobbles does not flap the layer.
 const RISE_MARGIN: f64 = 1.15;
-/// Part of a non-simulcast video below which it is paused: a little loss is better than no picture.
-const SINGLE_LAYER_TOLERANCE: f64 = 0.5;
-
-/// The layer for each candidate, `None` for paused, within `budget_bps` for all of them together.
+/// The layer for each candidate, `None` where the subscriber paused it; higher layers than the lowest
+/// within `budget_bps` for all of them together.
 pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIndex>> {
     let mut given: Vec<Option<LayerIndex>> = vec![None; candidates.len()];
     let mut left = budget_bps as f64;
@@ -54,7 +53,7 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
             let has_all_below = given[index] == round.checked_sub(1).map(|below| eligible[below]);
             let price =
                 candidate.bps(layer) - given[index].map_or(0.0, |below| candidate.bps(below));
-            if has_all_below && candidate.affords(layer, price, left) {
+            if round == 0 || has_all_below && candidate.affords(layer, price, left) {
                 left -= price;
                 given[index] = Some(layer);
             }
@@ -63,15 +62,36 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
     given
 }
 
-/// What all candidates together would take at their best, bits per second: what is worth probing for.
-pub fn desired_bps(candidates: &[Candidate]) -> u64 {
-    let best = |candidate: &Candidate| {
-        candidate
-            .eligible()
+/// What to find out about the path, in bits per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// What is sent plus the cheapest next layer: worth sustaining with padding until it proves true.
+    pub sustain_bps: u64,
+    /// What all candidates would take at their best: worth probing for.
+    pub desired_bps: u64,
+}
+
+/// What to find out so that `given` can become better.
+pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target {
+    let (mut sent, mut desired, mut cheapest) = (0.0, 0.0, None::<f64>);
+    for (candidate, layer) in candidates.iter().zip(given) {
+        let eligible = candidate.eligible();
+        let now = layer.map_or(0.0, |layer| candidate.bps(layer));
+        sent += now;
+        desired += eligible
             .last()
-            .map_or(0.0, |&layer| candidate.bps(layer) * RISE_MARGIN)
-    };
-    candidates.iter().map(best).sum::<f64>() as u64
+            .map_or(0.0, |&best| candidate.bps(best) * RISE_MARGIN);
+        let next = eligible.into_iter().find(|next| Some(*next) > *layer);
+        if let Some(next) = next {
+            let step = (candidate.bps(next) * RISE_MARGIN - now).max(0.0);
+            cheapest = Some(cheapest.map_or(step, |best| best.min(step)));
+        }
+    }
+    let sustain = cheapest.map_or(0.0, |step| sent + step);
+    Target {
+        sustain_bps: sustain as u64,
+        desired_bps: desired as u64,
+    }
 }
 
 impl Candidate {
@@ -103,11 +123,7 @@ impl Candidate {
 
     fn affords(&self, layer: LayerIndex, price: f64, left: f64) -> bool {
         let holds = self.current.is_some_and(|current| current >= layer);
-        let needed = match (holds, self.layers) {
-            (true, 1) | (false, 1) => price * SINGLE_LAYER_TOLERANCE,
-            (true, _) => price,
-            (false, _) => price * RISE_MARGIN,
-        };
+        let needed = if holds { price } else { price * RISE_MARGIN };
         needed <= left.max(0.0)
     }
 }
@@ -141,7 +157,7 @@ mod tests {
     fn the_best_layer_that_fits_with_a_margin_to_rise_and_none_to_stay() {
         let fresh = simulcast(Wish::default(), None);
         for (budget, expected) in [
-            (0, None),
+            (0, Some(0)),
             (200_000, Some(0)),
             (700_000, Some(1)),
             (2_100_000, Some(2)),
@@ -173,7 +189,7 @@ mod tests {
         let other = simulcast(Wish::default(), None);
         assert_eq!(layers(&[other, important], 400_000), [Some(0), Some(0)]);
         assert_eq!(layers(&[other, important], 800_000), [Some(0), Some(1)]);
-        assert_eq!(layers(&[other, important], 200_000), [None, Some(0)]);
+        assert_eq!(layers(&[other, important], 0), [Some(0), Some(0)]);
     }
 
     #[test]
@@ -209,11 +225,20 @@ mod tests {
     }
 
     #[test]
-    fn a_single_layer_is_kept_until_it_would_be_half_lost() {
-        let mut candidate = simulcast(Wish::default(), None);
-        candidate.layers = 1;
-        candidate.status.layer_bps = [1_000_000, 0, 0];
-        assert_eq!(layers(&[candidate], 600_000), [Some(0)]);
-        assert_eq!(layers(&[candidate], 400_000), [None]);
+    fn the_target_is_the_cheapest_next_layer_and_everything() {
+        let candidates = [
+            simulcast(Wish::default(), Some(0)),
+            simulcast(Wish::default(), Some(1)),
+        ];
+        let given = [Some(LayerIndex(0)), Some(LayerIndex(1))];
+        let target = target(&candidates, &given);
+        assert_eq!(target.sustain_bps, 150_000 + 500_000 + (575_000 - 150_000));
+        assert_eq!(target.desired_bps, 2 * 1_955_000);
+        let best = [Some(LayerIndex(2)); 2];
+        assert_eq!(
+            super::target(&candidates, &best).sustain_bps,
+            0,
+            "nothing is left to find out"
+        );
     }
 }

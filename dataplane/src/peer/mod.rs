@@ -26,6 +26,7 @@ use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::{DropReason, Drops};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::{LayerIndex, SessionKey, TrackKey};
+use crate::layer::Target;
 use crate::subscription::Subscription;
 use crate::track::MediaPacket;
 
@@ -204,10 +205,11 @@ impl Peer {
         self.handle_timeout(now, out);
     }
 
-    /// Says how much a subscriber could use, so that the session layer probes for it.
-    pub fn desire(&mut self, bps: u64, now: Instant, out: &mut Output) {
-        let desired = Bitrate::bps(bps);
-        self.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
+    /// Says what a subscriber's path should be tried for; `reserved_bps` come on top.
+    pub fn find_out(&mut self, target: Target, reserved_bps: u64, now: Instant, out: &mut Output) {
+        let sustain = Bitrate::bps(target.sustain_bps + reserved_bps);
+        let desired = Bitrate::bps(target.desired_bps + reserved_bps);
+        self.rtc.bwe().set_bitrate(sustain, desired);
         self.handle_timeout(now, out);
     }
 

@@ -195,8 +195,7 @@ impl Subscriber {
         }
     }
 
-    /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated. True when the
-    /// subscription can flow now and could not before.
+    /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
     pub fn connect(&mut self, rtc: &Rtc, index: usize, published: &[PayloadParams]) -> bool {
         let subscription = &mut self.subscriptions[index];
         let Some(slot) = subscription.slot else {

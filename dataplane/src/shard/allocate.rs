@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::key::{LayerIndex, TrackKey};
-use crate::layer::{Candidate, allocate, desired_bps};
+use crate::layer::{Candidate, allocate, target};
 use crate::limits::MAX_LAYERS;
 use crate::peer::Role;
 
@@ -30,6 +30,7 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
+        let session = peer.session;
         let Role::Subscribe(subscriber) = &peer.role else {
             return;
         };
@@ -48,12 +49,13 @@ impl Shard {
         }
         let candidates: Vec<Candidate> = competitors.iter().map(|c| c.candidate).collect();
         let given = allocate(&candidates, budget);
-        for (competitor, layer) in competitors.iter().zip(given) {
+        tracing::debug!(session = session.0, budget, ?given, "layers chosen");
+        for (competitor, layer) in competitors.iter().zip(given.iter().copied()) {
             self.aim(index, competitor, layer, now);
         }
-        let desired = desired_bps(&candidates) + reserved;
+        let target = target(&candidates, &given);
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.desire(desired, now, &mut self.out);
+            peer.find_out(target, reserved, now, &mut self.out);
             self.absorb(index, None);
         }
     }

@@ -1,0 +1,172 @@
+//! A synthetic call through the public door: two participants join, publish, and watch each other.
+//! Operators run it as a probe: one JSON line, exit 1 when media did not flow both ways.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::token::TokenSource;
+
+/// What to probe.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Where the server is
+    #[arg(long, default_value = "http://127.0.0.1:7880", env = "SPILLWAY_URL")]
+    url: String,
+    /// Seconds of media
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// API key to mint tokens with; without it the server is asked for demo tokens
+    #[arg(long, env = "SPILLWAY_API_KEY", requires = "api_secret")]
+    api_key: Option<String>,
+    /// API secret to mint tokens with
+    #[arg(
+        long,
+        env = "SPILLWAY_API_SECRET",
+        requires = "api_key",
+        hide_env_values = true
+    )]
+    api_secret: Option<String>,
+    /// Room to meet in; a random one by default
+    #[arg(long)]
+    room: Option<String>,
+    /// Accepted for symmetry with other commands: the result is always one JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+/// The result, as printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The slower of both, until `joined`.
+    join_ms: f64,
+    /// Until both had both tracks of the other.
+    first_media_ms: f64,
+    packets_sent: u64,
+    packets_received: u64,
+    /// Of those sent after the first one that arrived.
+    lost: u64,
+    forward_us: Percentiles,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Percentiles {
+    p50: u64,
+    p99: u64,
+}
+
+/// How long joining and connecting may take before the probe gives up.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long packets under way are waited for at the end.
+const DRAIN: Duration = Duration::from_millis(500);
+/// Tracks that each participant has to see: microphone and camera of the other.
+const TRACKS_TO_SEE: usize = 2;
+
+/// Runs the probe and prints its result.
+pub fn run(options: &Options) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(call(options)));
+    let report = result.unwrap_or_else(|error| Report {
+        ok: false,
+        reason: Some(format!("{error:#}")),
+        join_ms: 0.0,
+        first_media_ms: 0.0,
+        packets_sent: 0,
+        packets_received: 0,
+        lost: 0,
+        forward_us: Percentiles::default(),
+    });
+    println!(
+        "{}",
+        serde_json::to_string(&report).expect("a report is plain data")
+    );
+    if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn call(options: &Options) -> anyhow::Result<Report> {
+    let url = options.url.trim_end_matches('/');
+    let tokens = match (&options.api_key, &options.api_secret) {
+        (Some(key), Some(secret)) => TokenSource::Key {
+            key: key.clone(),
+            secret: secret.clone(),
+        },
+        (None, _) | (_, None) => TokenSource::Demo(url.to_owned()),
+    };
+    let room = options
+        .room
+        .clone()
+        .unwrap_or_else(|| format!("canary-{:08x}", fastrand::u32(..)));
+    let start = Instant::now();
+    let mut clients = Vec::new();
+    for identity in ["canary-a", "canary-b"] {
+        let token = tokens.token(&room, identity)?;
+        clients.push(tokio::time::timeout(CONNECT_LIMIT, Client::join(url, &token, start)).await??);
+    }
+    let [a, b] = &mut clients[..] else {
+        unreachable!("two were pushed")
+    };
+    // Both run in slices until each sees the other.
+    let give_up = Instant::now() + CONNECT_LIMIT;
+    while a.watched.len() < TRACKS_TO_SEE || b.watched.len() < TRACKS_TO_SEE {
+        let until = Instant::now() + Duration::from_millis(50);
+        tokio::try_join!(a.run(until, true), b.run(until, true))?;
+        if Instant::now() >= give_up {
+            let (a, b) = (a.watched.len(), b.watched.len());
+            anyhow::bail!("after {CONNECT_LIMIT:?} one sees {a} of 2 tracks, the other {b} of 2");
+        }
+    }
+    let until = Instant::now() + Duration::from_secs(options.seconds);
+    tokio::try_join!(a.run(until, true), b.run(until, true))?;
+    let until = Instant::now() + DRAIN;
+    tokio::try_join!(a.run(until, false), b.run(until, false))?;
+    let report = report(a, b, start);
+    a.leave().await?;
+    b.leave().await?;
+    report
+}
+
+fn report(a: &Client, b: &Client, start: Instant) -> anyhow::Result<Report> {
+    let mut sent_by_track = a.sent();
+    sent_by_track.extend(b.sent());
+    let mut latency = Histogram::<u64>::new_with_bounds(1, 10_000_000, 3)?;
+    let (mut received, mut expected, mut first_media) = (0, 0, Duration::ZERO);
+    for (track, watched) in a.watched.iter().chain(&b.watched) {
+        let sent = sent_by_track.get(track).copied().unwrap_or(0);
+        received += watched.counters.len() as u64;
+        let from_first = watched
+            .counters
+            .iter()
+            .filter(|counter| **counter >= watched.first);
+        expected += u64::from(sent.saturating_sub(watched.first)) + watched.counters.len() as u64
+            - from_first.count() as u64;
+        first_media = first_media.max(watched.first_at.duration_since(start));
+        latency.add(&watched.latency_us)?;
+    }
+    Ok(Report {
+        ok: true,
+        reason: None,
+        join_ms: a.join_time.max(b.join_time).as_secs_f64() * 1e3,
+        first_media_ms: first_media.as_secs_f64() * 1e3,
+        packets_sent: sent_by_track.values().map(|sent| u64::from(*sent)).sum(),
+        packets_received: received,
+        lost: expected.saturating_sub(received),
+        forward_us: Percentiles {
+            p50: latency.value_at_quantile(0.5),
+            p99: latency.value_at_quantile(0.99),
+        },
+    })
+}

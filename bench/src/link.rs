@@ -1,0 +1,186 @@
+//! One peer connection over a UDP socket.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpPacket;
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use tokio::net::UdpSocket;
+
+/// A peer connection, its socket once the server's addresses are known, and what it gave out.
+pub struct Link {
+    /// The session layer.
+    pub rtc: Rtc,
+    socket: Option<UdpSocket>,
+    deadline: Instant,
+    /// Media received and not yet looked at.
+    pub received: Vec<RtpPacket>,
+    /// m-lines of which the server wants a keyframe.
+    pub keyframes_wanted: Vec<Mid>,
+    /// DTLS is up.
+    pub connected: bool,
+}
+
+const MAX_DATAGRAM_BYTES: usize = 2_048;
+
+impl Link {
+    /// An idle one.
+    pub fn new(now: Instant) -> Self {
+        let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
+        let rtc = RtcConfig::new()
+            .set_crypto_provider(crypto)
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .build(now);
+        Self {
+            rtc,
+            socket: None,
+            deadline: now,
+            received: Vec::new(),
+            keyframes_wanted: Vec::new(),
+            connected: false,
+        }
+    }
+
+    /// An offer to send one track of each kind.
+    pub fn offer(&mut self) -> anyhow::Result<(SdpOffer, SdpPendingOffer, Mid, Mid)> {
+        let mut api = self.rtc.sdp_api();
+        let audio = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let video = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+        let (offer, pending) = api.apply().context("two new m-lines have to be offered")?;
+        Ok((offer, pending, audio, video))
+    }
+
+    /// The server's answer.
+    pub async fn accept_answer(
+        &mut self,
+        pending: SdpPendingOffer,
+        sdp: &str,
+    ) -> anyhow::Result<()> {
+        let answer = SdpAnswer::from_sdp_string(sdp)?;
+        self.rtc.sdp_api().accept_answer(pending, answer)?;
+        self.open_socket(sdp).await
+    }
+
+    /// The server's offer; our answer.
+    pub async fn accept_offer(&mut self, sdp: &str) -> anyhow::Result<String> {
+        let offer = SdpOffer::from_sdp_string(sdp)?;
+        let answer = self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string();
+        self.open_socket(sdp).await?;
+        Ok(answer)
+    }
+
+    /// When [`tick`](Self::tick) has to be called.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Lets time pass and sends what is due.
+    pub async fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
+        self.rtc.handle_input(Input::Timeout(now))?;
+        self.drain().await
+    }
+
+    /// Waits for datagrams and takes all that are there. Never returns before the socket is open.
+    pub async fn readable(&self) {
+        match &self.socket {
+            // An error is readable, too: the receive reports it.
+            Some(socket) => drop(socket.readable().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes the datagrams that are there.
+    pub async fn receive(&mut self) -> anyhow::Result<()> {
+        let mut buffer = [0; MAX_DATAGRAM_BYTES];
+        while let Some(socket) = &self.socket
+            && let Ok((length, source)) = socket.try_recv_from(&mut buffer)
+        {
+            let destination = socket.local_addr()?;
+            let now = Instant::now();
+            let receive = Receive::new(Protocol::Udp, source, destination, &buffer[..length])?;
+            self.rtc.handle_input(Input::Receive(now, receive))?;
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(deadline) => {
+                    self.deadline = deadline.min(Instant::now() + Duration::from_secs(1));
+                    return Ok(());
+                }
+                Output::Transmit(transmit) => {
+                    if let Some(socket) = &self.socket {
+                        // A full send buffer is loss like any other.
+                        let _ = socket
+                            .send_to(&transmit.contents, transmit.destination)
+                            .await;
+                    }
+                }
+                Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                Output::Event(Event::KeyframeRequest(request)) => {
+                    self.keyframes_wanted.push(request.mid);
+                }
+                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    /// Binds to the local address from which the server's first candidate is reached.
+    async fn open_socket(&mut self, sdp: &str) -> anyhow::Result<()> {
+        if self.socket.is_some() {
+            return Ok(());
+        }
+        let mut error = anyhow::anyhow!("the server's SDP names no candidate");
+        for server in candidates(sdp) {
+            match local_ip_towards(server).await {
+                Ok(ip) => {
+                    let socket = UdpSocket::bind((ip, 0)).await?;
+                    let local = Candidate::host(socket.local_addr()?, "udp")?;
+                    self.rtc.add_local_candidate(local);
+                    self.socket = Some(socket);
+                    return self.tick(Instant::now()).await;
+                }
+                Err(unreachable) => error = unreachable,
+            }
+        }
+        Err(error)
+    }
+}
+
+fn candidates(sdp: &str) -> impl Iterator<Item = SocketAddr> {
+    sdp.lines().filter_map(|line| {
+        // candidate-attribute: foundation component transport priority address port (RFC 8839 5.1)
+        let mut fields = line
+            .strip_prefix("a=candidate:")?
+            .split_ascii_whitespace()
+            .skip(4);
+        Some(SocketAddr::new(
+            fields.next()?.parse().ok()?,
+            fields.next()?.parse().ok()?,
+        ))
+    })
+}
+
+async fn local_ip_towards(server: SocketAddr) -> anyhow::Result<IpAddr> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let probe = UdpSocket::bind((any, 0)).await?;
+    probe
+        .connect(server)
+        .await
+        .with_context(|| format!("no route to media address {server}"))?;
+    Ok(probe.local_addr()?.ip())
+}

@@ -1,0 +1,189 @@
+//! Synthetic packets that can be counted and timed where they arrive.
+//!
+//! Audio looks like Opus at 50 packets a second, video like VP8 at 30 frames of three packets. Each
+//! payload carries a counter and the time it was made.
+
+use std::time::{Duration, Instant};
+
+use str0m::media::MediaKind;
+
+/// Makes the packets of one track.
+#[derive(Debug)]
+pub struct Source {
+    kind: MediaKind,
+    counter: u32,
+    picture_id: u16,
+    rtp_time: u32,
+    next: Instant,
+    needs_keyframe: bool,
+}
+
+/// One packet to send.
+#[derive(Debug)]
+pub struct Packet {
+    /// RTP payload.
+    pub payload: Vec<u8>,
+    /// RTP timestamp.
+    pub time: u32,
+    /// Counts the track's packets: also its sequence number.
+    pub counter: u32,
+    /// Last of its frame.
+    pub marker: bool,
+}
+
+/// What a payload says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Counts the track's packets.
+    pub counter: u32,
+    /// When it was made, since the start of the process.
+    pub made: Duration,
+}
+
+const MAGIC: [u8; 4] = *b"SpWy";
+const STAMP_BYTES: usize = MAGIC.len() + 4 + 8;
+const AUDIO_PERIOD: Duration = Duration::from_millis(20);
+const AUDIO_BYTES: usize = 80;
+const AUDIO_TICKS: u32 = 960;
+const VIDEO_PERIOD: Duration = Duration::from_nanos(33_333_333);
+const VIDEO_TICKS: u32 = 3_000;
+const VIDEO_BYTES: usize = 1_100;
+const VIDEO_PACKETS: u32 = 3;
+
+impl Source {
+    /// The first packet is due at `now`.
+    pub fn new(kind: MediaKind, now: Instant) -> Self {
+        Self {
+            kind,
+            counter: 0,
+            picture_id: 0,
+            rtp_time: fastrand::u32(..),
+            next: now,
+            needs_keyframe: true,
+        }
+    }
+
+    /// When packets are due again.
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Packets made so far.
+    pub fn counter(&self) -> u32 {
+        self.counter
+    }
+
+    /// The next frame has to be one that needs no other.
+    pub fn request_keyframe(&mut self) {
+        self.needs_keyframe = true;
+    }
+
+    /// What is due at `now`; open loop: a late caller gets everything it missed.
+    pub fn due(&mut self, now: Instant, epoch: Instant) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        while self.next <= now {
+            let made = now.duration_since(epoch);
+            match self.kind {
+                MediaKind::Audio => {
+                    packets.push(self.packet(Vec::new(), AUDIO_BYTES, made, true));
+                    self.next += AUDIO_PERIOD;
+                    self.rtp_time = self.rtp_time.wrapping_add(AUDIO_TICKS);
+                }
+                MediaKind::Video => {
+                    let keyframe = std::mem::take(&mut self.needs_keyframe);
+                    for part in 0..VIDEO_PACKETS {
+                        let descriptor = self.vp8_descriptor(part == 0, keyframe);
+                        let last = part + 1 == VIDEO_PACKETS;
+                        packets.push(self.packet(descriptor, VIDEO_BYTES, made, last));
+                    }
+                    self.picture_id = (self.picture_id + 1) & 0x7fff;
+                    self.next += VIDEO_PERIOD;
+                    self.rtp_time = self.rtp_time.wrapping_add(VIDEO_TICKS);
+                }
+            }
+        }
+        packets
+    }
+
+    fn packet(
+        &mut self,
+        mut payload: Vec<u8>,
+        bytes: usize,
+        made: Duration,
+        marker: bool,
+    ) -> Packet {
+        payload.extend(MAGIC);
+        payload.extend(self.counter.to_be_bytes());
+        payload.extend(
+            u64::try_from(made.as_nanos())
+                .unwrap_or(u64::MAX)
+                .to_be_bytes(),
+        );
+        payload.resize(bytes, 0);
+        let counter = self.counter;
+        self.counter += 1;
+        Packet {
+            payload,
+            time: self.rtp_time,
+            counter,
+            marker,
+        }
+    }
+
+    /// RFC 7741: extended, with a 15-bit picture id; then the payload header, whose lowest bit is set
+    /// in frames that need others.
+    fn vp8_descriptor(&self, first: bool, keyframe: bool) -> Vec<u8> {
+        let [high, low] = self.picture_id.to_be_bytes();
+        let start = if first { 0x90 } else { 0x80 };
+        vec![start, 0x80, 0x80 | high, low, u8::from(!keyframe)]
+    }
+}
+
+impl Stamp {
+    /// Reads what [`Source`] wrote, wherever a codec's header ends.
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let at = payload
+            .windows(MAGIC.len())
+            .take(16)
+            .position(|window| window == MAGIC)?;
+        let stamp: &[u8; STAMP_BYTES] = payload.get(at..)?.first_chunk()?;
+        let (_, numbers) = stamp.split_at(MAGIC.len());
+        let (counter, made) = numbers.split_first_chunk::<4>()?;
+        Some(Self {
+            counter: u32::from_be_bytes(*counter),
+            made: Duration::from_nanos(u64::from_be_bytes(made.try_into().ok()?)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_come_at_their_rate_and_say_what_they_are() {
+        let epoch = Instant::now();
+        for (kind, per_second) in [(MediaKind::Audio, 50), (MediaKind::Video, 90)] {
+            let mut source = Source::new(kind, epoch);
+            assert!(source.due(epoch, epoch).len() <= 3);
+            let later = epoch + Duration::from_millis(999);
+            let packets = source.due(later, epoch);
+            assert!(
+                (per_second - 3..=per_second).contains(&(packets.len() as i32)),
+                "{kind}"
+            );
+            for packet in packets {
+                let stamp = Stamp::read(&packet.payload).unwrap();
+                assert_eq!(
+                    stamp,
+                    Stamp {
+                        counter: packet.counter,
+                        made: Duration::from_millis(999)
+                    }
+                );
+            }
+        }
+        assert_eq!(Stamp::read(b"no stamp in here"), None);
+        assert_eq!(Stamp::read(b"SpWy"), None);
+    }
+}

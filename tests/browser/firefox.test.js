@@ -2,12 +2,13 @@
 import { after, before, test } from 'node:test';
 import { launchChromium, launchFirefox } from './rig/browsers.js';
 import { joinPage, seesAndHears } from './rig/people.js';
-import { Spillway } from './rig/server.js';
+import { Spillway, hostAddresses } from './rig/server.js';
 
 let spillway, chromium, firefox, cora, fiona;
 
 before(async () => {
-  spillway = await Spillway.start();
+  // Firefox gathers no loopback candidates while there are others, and pairs loopback with loopback only.
+  spillway = await Spillway.start({ advertise: ['127.0.0.1', ...hostAddresses()] });
   [chromium, firefox] = await Promise.all([launchChromium(), launchFirefox()]);
   [cora, fiona] = await Promise.all([
     joinPage(chromium, { url: spillway.url, room: 'mixed', name: 'Cora' }),

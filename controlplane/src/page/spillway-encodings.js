@@ -84,11 +84,16 @@ export function preferVideoCodec(transceiver, codec) {
   setPreferences(transceiver, [...wanted, ...all.filter((entry) => !wanted.includes(entry))]);
 }
 
-/** RED first: every audio packet repeats the one before. Receivers must know RED. */
-export function preferRed(transceiver) {
-  const all = RTCRtpReceiver.getCapabilities?.('audio')?.codecs;
-  const red = all?.filter((entry) => entry.mimeType.toLowerCase() === 'audio/red') ?? [];
-  if (red.length > 0) setPreferences(transceiver, [...red, ...all.filter((entry) => !red.includes(entry))]);
+/**
+ * RED first, when wanted: every audio packet repeats the one before. Otherwise no RED at all: an answer may turn the
+ * order of an offer around, and a receiver without RED (Firefox) would hear nothing.
+ */
+export function chooseRed(transceiver, wanted) {
+  const all = RTCRtpReceiver.getCapabilities?.('audio')?.codecs ?? [];
+  const isRed = (entry) => entry.mimeType.toLowerCase() === 'audio/red';
+  const others = all.filter((entry) => !isRed(entry));
+  if (others.length === all.length) return;
+  setPreferences(transceiver, wanted ? [...all.filter(isRed), ...others] : others);
 }
 
 function setPreferences(transceiver, codecs) {

@@ -1,7 +1,7 @@
 /**
  * A track this participant publishes, as the application holds it.
  */
-import { encodingsFor, preferRed, preferVideoCodec } from './spillway-encodings.js';
+import { chooseRed, encodingsFor, preferVideoCodec } from './spillway-encodings.js';
 
 export class LocalTrack {
   /** @type {'audio'|'video'} */
@@ -122,7 +122,7 @@ export class LocalTrack {
   attach(transceiver) {
     this.transceiver = transceiver;
     if (this.kind === 'video') preferVideoCodec(transceiver, this.#codec);
-    else if (this.#red) preferRed(transceiver);
+    else chooseRed(transceiver, this.#red);
   }
 
   /** @internal */

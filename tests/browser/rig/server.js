@@ -6,7 +6,7 @@ import { spawn, execFile } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { mkdtemp, open, readFile, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sleep, until } from './wait.js';
@@ -22,14 +22,14 @@ export class Spillway {
   #log = null;
   #seen = new Set();
 
-  /** @param {{shards?: number, args?: string[]}} [options] */
-  static async start({ shards = 2, args = [] } = {}) {
+  /** @param {{shards?: number, advertise?: string[], args?: string[]}} [options] */
+  static async start({ shards = 2, advertise = ['127.0.0.1'], args = [] } = {}) {
     const spillway = new Spillway();
     spillway.#dir = await mkdtemp(join(tmpdir(), 'spillway-browser-'));
     const port = await freeTcpPort();
     spillway.url = `http://127.0.0.1:${port}`;
     spillway.#args = [
-      'up', '--listen', `127.0.0.1:${port}`, '--udp-port', String(await freeUdpPort()), '--advertise', '127.0.0.1',
+      'up', '--listen', `127.0.0.1:${port}`, '--udp-port', String(await freeUdpPort()), '--advertise', advertise.join(','),
       '--shards', String(shards), '--state-dir', join(spillway.#dir, 'state'), ...args,
     ];
     await spillway.launch();
@@ -128,6 +128,12 @@ export class Spillway {
     await rm(this.#dir, { recursive: true, force: true });
     if (!gone) throw new Error('spillway up left its data plane behind');
   }
+}
+
+/** An address of this host that is not loopback, where there is one; packets to it stay in the host. */
+export function hostAddresses() {
+  const all = Object.values(networkInterfaces()).flat();
+  return all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address).slice(0, 1);
 }
 
 async function end(child, signal) {

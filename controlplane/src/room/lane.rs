@@ -2,7 +2,7 @@
 //!
 //! A lane outlives its participant until the session is closed, so that nothing is left behind.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::ids::TrackId;
@@ -10,6 +10,7 @@ use crate::limits::LANE_CALLS;
 use crate::signaling::Offer;
 
 use super::SocketId;
+use super::member::Published;
 
 /// Whom to answer, and with which number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +42,36 @@ pub(super) enum Job {
     Close { reason: &'static str },
 }
 
+/// What a command on its way is for.
+#[derive(Debug)]
+pub(super) enum InFlight {
+    Offer {
+        to: ReplyTo,
+        tracks: BTreeMap<TrackId, Published>,
+    },
+    Answer {
+        to: ReplyTo,
+        revision: u64,
+    },
+    Candidate {
+        to: ReplyTo,
+    },
+    Annotate,
+    Create,
+    Subscribe {
+        tracks: Vec<TrackId>,
+    },
+    Close {
+        reason: &'static str,
+    },
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     waiting: VecDeque<Job>,
     /// A command is with the data plane; its reply is for `InFlight`.
-    pub(super) in_flight: Option<super::InFlight>,
+    pub(super) in_flight: Option<InFlight>,
     /// Nothing is sent before.
     pub(super) paused_until: Option<Instant>,
     /// The participant is gone.

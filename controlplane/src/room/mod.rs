@@ -12,10 +12,13 @@ mod lane; // one session's commands in order
 mod media; // data plane lost, back, or rediscovered
 mod member; // a participant of this node
 mod negotiate; // jobs to commands, replies to consequences
+mod output; // what a room wants done
+mod presence; // coming, coming back, leaving
 mod report; // what the admin API shows
 mod request; // what clients ask
 mod roster; // the history, folded
 mod speakers; // who is heard
+mod subscribe; // who is subscribed to what
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,99 +27,19 @@ use std::time::Instant;
 pub use annotation::{SessionAnnotation, TrackAnnotation};
 pub use event::{Kind, Layer, LeaveReason, Participant, RoomEvent, Source, Track};
 pub use media::NodeEvent;
+pub use output::{Output, SocketId, Then};
 pub use report::{MemberReport, RoomReport};
 pub use roster::Roster;
 pub use speakers::Speakers;
 
 use lane::{Lane, ReplyTo};
-use member::{Attachment, Member, Publish, Published, Subscribe};
+use member::{Attachment, Member};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
-use crate::ids::{Epoch, Half, ParticipantId, RoomName, SessionId, TrackId};
-use crate::node::Call;
-use crate::signaling::{
-    CloseCode, Frame, JoinRequest, Joined, JoinedLimits, MediaState, Mode, Refusal, ServerMessage,
-};
+use crate::ids::{Epoch, ParticipantId, RoomName, SessionId, TrackId};
+use crate::signaling::{CloseCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage};
 use crate::store::{Append, Change, Entry, Missed, StoreError};
-
-/// A socket of this node; numbers are not used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId(pub u64);
-
-/// What the driver must do.
-#[derive(Debug, PartialEq)]
-pub enum Output {
-    /// Write to a socket.
-    Send {
-        /// Where to.
-        socket: SocketId,
-        /// What.
-        frame: Frame,
-    },
-    /// End a socket's conversation.
-    Close {
-        /// Which.
-        socket: SocketId,
-        /// Why.
-        code: CloseCode,
-        /// Why, in words.
-        reason: &'static str,
-    },
-    /// Append to the room's history, hand in all entries up to it, then [`Room::handle_appended`].
-    Append {
-        /// The event.
-        append: Append,
-        /// To hand back.
-        then: Then,
-    },
-    /// Send a command; its result goes to [`Room::handle_replied`].
-    Call {
-        /// To hand back.
-        session: SessionId,
-        /// The command.
-        call: Call,
-    },
-    /// From now on events of this participant's sessions belong here, or no more.
-    Serve {
-        /// Whose sessions.
-        participant: ParticipantId,
-        /// Whether they belong here.
-        here: bool,
-    },
-    /// From now on levels of this track belong here, or no more.
-    Hear {
-        /// Which track.
-        track: TrackId,
-        /// Whether its levels belong here.
-        here: bool,
-    },
-}
-
-/// What follows once an event is part of the history.
-#[derive(Debug, PartialEq)]
-pub enum Then {
-    /// Nothing.
-    Nothing,
-    /// The request that caused it is answered.
-    Reply {
-        /// Where to.
-        socket: SocketId,
-        /// For the error, should the store fail.
-        id: Option<u32>,
-        /// The answer; absent when none was asked for.
-        frame: Option<Frame>,
-    },
-    /// The participant is in.
-    Joined {
-        /// Who.
-        participant: ParticipantId,
-        /// Echoed.
-        id: Option<u32>,
-        /// When, seconds since 1970.
-        unix_s: u64,
-    },
-}
 
 /// What every room of a node has in common.
 #[derive(Debug)]
@@ -134,30 +57,6 @@ pub enum Media {
     Up,
     /// It died.
     Lost,
-}
-
-/// What a command on its way is for.
-#[derive(Debug)]
-enum InFlight {
-    Offer {
-        to: ReplyTo,
-        tracks: BTreeMap<TrackId, Published>,
-    },
-    Answer {
-        to: ReplyTo,
-        revision: u64,
-    },
-    Candidate {
-        to: ReplyTo,
-    },
-    Annotate,
-    Create,
-    Subscribe {
-        tracks: Vec<TrackId>,
-    },
-    Close {
-        reason: &'static str,
-    },
 }
 
 /// See the module's documentation.
@@ -358,248 +257,6 @@ impl Room {
             };
             self.append(event, None, Then::Nothing);
         }
-    }
-
-    fn join(&mut self, socket: SocketId, join: JoinRequest, now: Instant) {
-        use crate::signaling::ErrorCode;
-        if let Some(age_s) = join.expired {
-            let refusal = Refusal::new(
-                ErrorCode::TokenExpired,
-                format!("token expired {age_s} s ago"),
-            );
-            return self.turn_away(socket, join.id, &refusal, CloseCode::TokenRefused);
-        }
-        let same = |m: &&Member| m.identity == join.identity;
-        let old_member = self.member_by_id.values().find(same);
-        let old = old_member
-            .map(|m| m.participant.clone())
-            .or_else(|| Some(self.roster.by_identity(&join.identity)?.participant.clone()));
-        let limit = self.config.limits.participants;
-        let present = self.roster.len().max(self.member_by_id.len()) - usize::from(old.is_some());
-        if present >= limit {
-            let said = format!(
-                "room '{}' has {present} participants, the limit is {limit}",
-                self.name
-            );
-            let refusal = Refusal::new(ErrorCode::TooManyParticipants, said);
-            return self.turn_away(socket, join.id, &refusal, CloseCode::ProtocolError);
-        }
-        if let Some(old) = old {
-            self.leave(&old, LeaveReason::Replaced, now);
-        }
-        let participant = ParticipantId::random();
-        let member = Member {
-            participant: participant.clone(),
-            identity: join.identity.clone(),
-            name: join.name.clone(),
-            grants: join.grants,
-            auto_subscribe: join.auto_subscribe,
-            attachment: Attachment::Entering(socket),
-            owes_lost: self.media == Media::Lost,
-            publish: Publish::default(),
-            subscribe: Subscribe::default(),
-        };
-        let hidden = member.grants.hidden;
-        self.participant_by_socket
-            .insert(socket, participant.clone());
-        self.add_member(member);
-        if hidden {
-            return self.welcome(&participant, Mode::New, (join.id, join.unix_s), &[], now);
-        }
-        let event = RoomEvent::ParticipantJoined {
-            participant: Participant {
-                participant: participant.clone(),
-                identity: join.identity,
-                name: join.name,
-                tracks: Vec::new(),
-            },
-        };
-        let then = Then::Joined {
-            participant,
-            id: join.id,
-            unix_s: join.unix_s,
-        };
-        self.append(event, None, then);
-    }
-
-    fn resume(
-        &mut self,
-        (socket, participant): (SocketId, &ParticipantId),
-        join: JoinRequest,
-        missed: Missed,
-        now: Instant,
-    ) {
-        let Some(member) = self.member_by_id.get_mut(participant) else {
-            return;
-        };
-        if let Some(old) = member.any_socket() {
-            self.participant_by_socket.remove(&old);
-            let (code, reason) = (
-                CloseCode::Replaced,
-                "the participant came back on another socket",
-            );
-            self.outputs.push_back(Output::Close {
-                socket: old,
-                code,
-                reason,
-            });
-        }
-        member.attachment = Attachment::Entering(socket);
-        member.grants = join.grants;
-        member.auto_subscribe = join.auto_subscribe;
-        self.participant_by_socket
-            .insert(socket, participant.clone());
-        let same_epoch = join.resume.is_some_and(|resume| resume.epoch == self.epoch);
-        let about = (join.id, join.unix_s);
-        match missed {
-            Missed::Entries(entries) if same_epoch => {
-                self.welcome(participant, Mode::Recovered, about, &entries, now);
-            }
-            Missed::Entries(_) | Missed::TooOld => {
-                self.welcome(participant, Mode::Resync, about, &[], now);
-            }
-        }
-    }
-
-    /// Everything a socket is told when its participant is in.
-    fn welcome(
-        &mut self,
-        participant: &ParticipantId,
-        mode: Mode,
-        (id, unix_s): (Option<u32>, u64),
-        missed: &[Arc<Entry>],
-        now: Instant,
-    ) {
-        let Some(member) = self.member_by_id.get_mut(participant) else {
-            return;
-        };
-        let Some(socket) = member.any_socket() else {
-            return;
-        };
-        member.attachment = Attachment::Attached(socket);
-        let (identity, owes_lost) = (&member.identity, std::mem::take(&mut member.owes_lost));
-        let limits = self.config.limits;
-        let others = self
-            .roster
-            .participants()
-            .filter(|p| p.participant != *participant);
-        let seen = missed
-            .iter()
-            .filter(|entry| entry.offset <= self.roster.offset());
-        let offset = match (mode, seen.clone().next()) {
-            (Mode::Recovered, Some(first)) => first.offset - 1,
-            (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
-        };
-        let keys = &self.config.keys;
-        let mut frames = vec![Frame::of(&ServerMessage::Joined(Joined {
-            id,
-            mode,
-            room: &self.name,
-            participant,
-            identity,
-            epoch: &self.epoch,
-            offset,
-            resume_key: &keys.resume_key(&self.name, participant, identity, unix_s),
-            participants: (mode != Mode::Recovered).then(|| others.collect()),
-            ice_servers: &[],
-            limits: JoinedLimits {
-                message_bytes: limits.message_bytes,
-                messages_per_second: limits.messages_per_second,
-                tracks: limits.tracks,
-            },
-        }))];
-        frames.extend(seen.map(|entry| event_frame(entry, Some(&member.identity))));
-        if owes_lost {
-            frames.push(media_frame(MediaState::Lost));
-            if self.media == Media::Up {
-                frames.push(media_frame(MediaState::Ready));
-            }
-        }
-        frames.extend(
-            member
-                .subscribe
-                .outstanding
-                .iter()
-                .map(|offer| offer.frame.clone()),
-        );
-        let speakers = self.speakers.told();
-        if !speakers.is_empty() {
-            frames.push(Frame::of(&ServerMessage::Speakers { speakers }));
-        }
-        for frame in frames {
-            self.outputs.push_back(Output::Send { socket, frame });
-        }
-        self.prepare_subscribe(participant, now);
-    }
-
-    fn add_member(&mut self, member: Member) {
-        let participant = member.participant.clone();
-        for half in [Half::Publish, Half::Subscribe] {
-            self.lane_by_session
-                .entry(participant.session(half))
-                .or_default();
-        }
-        self.outputs.push_back(Output::Serve {
-            participant: participant.clone(),
-            here: true,
-        });
-        self.member_by_id.insert(participant, member);
-    }
-
-    fn turn_away(&mut self, socket: SocketId, id: Option<u32>, refusal: &Refusal, code: CloseCode) {
-        let frame = Frame::refusal(id, refusal);
-        self.outputs.push_back(Output::Send { socket, frame });
-        let reason = "not let in";
-        self.outputs.push_back(Output::Close {
-            socket,
-            code,
-            reason,
-        });
-    }
-
-    /// `participant` leaves the room, whoever's node it is on.
-    fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
-        if let Some(known) = self.roster.participant(participant) {
-            let event = RoomEvent::ParticipantLeft {
-                participant: participant.clone(),
-                identity: known.identity.clone(),
-                reason,
-            };
-            self.append(event, None, Then::Nothing);
-        }
-        self.forget(participant, reason, now);
-    }
-
-    /// Ends what this node does for the participant.
-    fn forget(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
-        let Some(member) = self.member_by_id.remove(participant) else {
-            return;
-        };
-        let (code, reason) = match reason {
-            LeaveReason::Left => (CloseCode::Left, "left"),
-            LeaveReason::Timeout => (CloseCode::Silent, "the socket stayed away too long"),
-            LeaveReason::Replaced => (CloseCode::Replaced, "the same identity joined again"),
-            LeaveReason::Removed => (CloseCode::ProtocolError, "removed"),
-        };
-        if let Some(socket) = member.any_socket() {
-            self.participant_by_socket.remove(&socket);
-            self.outputs.push_back(Output::Close {
-                socket,
-                code,
-                reason,
-            });
-        }
-        for half in [Half::Publish, Half::Subscribe] {
-            let session = participant.session(half);
-            if let Some(lane) = self.lane_by_session.get_mut(&session) {
-                lane.close(reason);
-            }
-            self.advance(&session, now);
-        }
-        self.outputs.push_back(Output::Serve {
-            participant: participant.clone(),
-            here: false,
-        });
     }
 
     fn append(&mut self, event: RoomEvent, to: Option<Vec<crate::ids::Identity>>, then: Then) {

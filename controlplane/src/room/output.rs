@@ -1,0 +1,84 @@
+//! What a room wants done; its driver does it.
+
+use crate::ids::{ParticipantId, SessionId, TrackId};
+use crate::node::Call;
+use crate::signaling::{CloseCode, Frame};
+use crate::store::Append;
+
+/// A socket of this node; numbers are not used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+/// What the driver must do.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Write to a socket.
+    Send {
+        /// Where to.
+        socket: SocketId,
+        /// What.
+        frame: Frame,
+    },
+    /// End a socket's conversation.
+    Close {
+        /// Which.
+        socket: SocketId,
+        /// Why.
+        code: CloseCode,
+        /// Why, in words.
+        reason: &'static str,
+    },
+    /// Append to the room's history, hand in all entries up to it, then [`Room::handle_appended`].
+    Append {
+        /// The event.
+        append: Append,
+        /// To hand back.
+        then: Then,
+    },
+    /// Send a command; its result goes to [`Room::handle_replied`].
+    Call {
+        /// To hand back.
+        session: SessionId,
+        /// The command.
+        call: Call,
+    },
+    /// From now on events of this participant's sessions belong here, or no more.
+    Serve {
+        /// Whose sessions.
+        participant: ParticipantId,
+        /// Whether they belong here.
+        here: bool,
+    },
+    /// From now on levels of this track belong here, or no more.
+    Hear {
+        /// Which track.
+        track: TrackId,
+        /// Whether its levels belong here.
+        here: bool,
+    },
+}
+
+/// What follows once an event is part of the history.
+#[derive(Debug, PartialEq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// The request that caused it is answered.
+    Reply {
+        /// Where to.
+        socket: SocketId,
+        /// For the error, should the store fail.
+        id: Option<u32>,
+        /// The answer; absent when none was asked for.
+        frame: Option<Frame>,
+    },
+    /// The participant is in.
+    Joined {
+        /// Who.
+        participant: ParticipantId,
+        /// Echoed.
+        id: Option<u32>,
+        /// When, seconds since 1970.
+        unix_s: u64,
+    },
+}

@@ -11,7 +11,7 @@ mod subscribe; // the half we send to
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 use str0m::net::{Protocol, Receive, Transmit};
@@ -123,6 +123,11 @@ pub struct SubscriptionState {
     /// Its rid, where the shard knows the track; empty without simulcast.
     pub rid: String,
 }
+
+/// Timeouts that are due at once and handled at once; what is left is due in the next turn.
+const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
+/// How soon a timeout has to be to be handled at once.
+const IMMEDIATE: Duration = Duration::from_micros(300);
 
 impl Peer {
     /// A datagram from the client: `source` sent it to our `candidate`.
@@ -250,9 +255,20 @@ impl Peer {
         if self.ended {
             return;
         }
-        let run = catch_unwind(AssertUnwindSafe(|| {
+        let run = catch_unwind(AssertUnwindSafe(|| -> Result<(), str0m::RtcError> {
             input(&mut self.rtc)?;
-            self.drain(out, now)
+            self.drain(out, now)?;
+            // When it estimates bandwidth, the session layer lets go of one packet per timeout, and
+            // asks for the next a microsecond later.
+            for _ in 0..MAX_IMMEDIATE_TIMEOUTS {
+                if self.deadline > now + IMMEDIATE {
+                    break;
+                }
+                let due = self.deadline.max(now);
+                self.rtc.handle_input(Input::Timeout(due))?;
+                self.drain(out, now)?;
+            }
+            Ok(())
         }));
         match run {
             Ok(Ok(())) if self.rtc.is_alive() => {}

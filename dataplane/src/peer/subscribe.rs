@@ -196,16 +196,19 @@ impl Subscriber {
     }
 
     /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
-    pub fn connect(&mut self, rtc: &Rtc, index: usize, published: &[PayloadParams]) -> bool {
+    pub fn connect(&mut self, rtc: &mut Rtc, index: usize, published: &[PayloadParams]) {
         let subscription = &mut self.subscriptions[index];
         let Some(slot) = subscription.slot else {
-            return false;
+            return;
         };
-        let map = codecs::map(rtc, self.slots[slot].mid, published);
+        let mid = self.slots[slot].mid;
+        let map = codecs::map(rtc, mid, published);
         let usable = map.iter().any(Option::is_some);
-        let connected = usable && subscription.codecs.is_none();
         subscription.codecs = usable.then_some(map);
-        connected
+        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            // The publisher's pacer spaced these packets already; a second queue only adds delay.
+            stream.set_unpaced(true);
+        }
     }
 
     pub(super) fn state(&self) -> PeerState {

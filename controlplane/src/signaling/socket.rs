@@ -71,9 +71,11 @@ impl Sockets {
             endings,
             last_words: Some(last_words),
             sockets: Arc::clone(&self),
+            oversized: false,
         };
         let mut writing = tokio::spawn(writer.run(last));
         let mut stream = conversation.run(stream, &mut writing).await;
+        let cannot_read_on = conversation.oversized;
         if let Some(room) = conversation.room.take() {
             let gone = RoomInput::SocketGone(conversation.id);
             self.hub.tell(&room, gone).await;
@@ -82,13 +84,18 @@ impl Sockets {
         // The peer's close is awaited, and its late messages read, or they would reset the
         // connection before it sees our close frame.
         let goodbye = async {
-            while !writing.is_finished() {
-                tokio::select! {
-                    _ = &mut writing => break,
-                    message = stream.next() => if message.is_none_or(|m| m.is_err()) { break },
+            let reading = async { while let Some(Ok(_)) = stream.next().await {} };
+            let written = async {
+                if !writing.is_finished() {
+                    // Its end is all that matters.
+                    let _ = (&mut writing).await;
                 }
+            };
+            tokio::join!(reading, written);
+            if cannot_read_on {
+                // What the peer still sends cannot be taken; it gets the time to see why.
+                std::future::pending::<()>().await;
             }
-            while let Some(Ok(_)) = stream.next().await {}
         };
         let _ = timeout(CLOSE_TIME, goodbye).await;
         writing.abort();
@@ -104,6 +111,8 @@ struct Conversation {
     endings: mpsc::Receiver<Ending>,
     last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
     sockets: Arc<Sockets>,
+    /// A frame was too large to be read to its end.
+    oversized: bool,
 }
 
 impl Conversation {
@@ -120,6 +129,7 @@ impl Conversation {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
                     Some(Err(error)) if is_capacity(&error) => {
+                        self.oversized = true;
                         self.session.handle_oversized(self.sockets.limits.message_bytes);
                     }
                     Some(Err(_)) | None => return stream,

@@ -1,0 +1,258 @@
+//! Bad input gets a named error and loses nothing of anyone else.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::{Door, signed_with, token};
+use crate::fake::FakeNode;
+
+#[tokio::test]
+async fn tokens_that_are_not_good_are_refused_by_name() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    for (token, code) in [
+        ("x".to_owned(), "token_invalid"),
+        (
+            signed_with("forged-forged-forged", "r", "ann", |_| ()),
+            "token_invalid",
+        ),
+        (
+            token("r", "ann", |claims| claims.exp = 1_000),
+            "token_expired",
+        ),
+        (token("", "ann", |_| ()), "token_wrong_room"),
+        (
+            token("r", "ann", |claims| claims.video.room_join = false),
+            "not_permitted",
+        ),
+    ] {
+        let mut client = door.connect().await;
+        let refused = client.join(json!({"token": token})).await;
+        assert_eq!(refused["code"], code, "{refused}");
+        assert_eq!(client.closed().await, Some(4401));
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_join_is_refused_and_closed() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    for (text, code) in [
+        (r#"{"type":"offer","sdp":"","tracks":[]}"#, "not_joined"),
+        (r#"{"type":"leave"}"#, "not_joined"),
+        ("nonsense", "bad_message"),
+    ] {
+        let mut client = door.connect().await;
+        client.send_text(text).await;
+        assert_eq!(client.next().await["code"], code);
+        assert_eq!(client.closed().await, Some(4400));
+    }
+}
+
+#[tokio::test]
+async fn wrong_messages_get_an_error_each_and_the_call_goes_on() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    let thousand = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(1_000);
+    let track = |mid: usize| json!({"mid": mid.to_string(), "kind": "audio", "source": "other"});
+    let many: Vec<_> = (0..17).map(track).collect();
+    let unknown = "TR_0123456789abcdef";
+    for (message, code) in [
+        (json!({"type": "join", "token": "t"}), "already_joined"),
+        (json!({"type": "dance"}), "bad_message"),
+        (
+            json!({"type": "offer", "sdp": thousand, "tracks": []}),
+            "bad_sdp",
+        ),
+        (
+            json!({"type": "offer", "sdp": "refuse me", "tracks": []}),
+            "bad_sdp",
+        ),
+        (
+            json!({"type": "offer", "sdp": "", "tracks": many}),
+            "too_many_tracks",
+        ),
+        (
+            json!({"type": "answer", "revision": 7, "sdp": ""}),
+            "stale_answer",
+        ),
+        (
+            json!({"type": "candidate", "pc": "publish", "candidate": "x"}),
+            "bad_candidate",
+        ),
+        (
+            json!({"type": "mute", "track": unknown, "muted": true}),
+            "unknown_track",
+        ),
+        (
+            json!({"type": "subscribe", "tracks": [{"track": unknown}]}),
+            "unknown_track",
+        ),
+        (
+            json!({"type": "unsubscribe", "tracks": [unknown]}),
+            "unknown_track",
+        ),
+    ] {
+        let refused = ann.ask(message.clone()).await;
+        assert_eq!(refused["code"], code, "{message}: {refused}");
+    }
+    let calls = node.held(|held| held.calls.clone());
+    assert!(
+        !calls.contains(&"put_publish"),
+        "none of it reached a session: {calls:?}"
+    );
+    ann.publish().await;
+    assert_eq!(
+        bob.event("track_published").await["participant"],
+        ann.joined["participant"]
+    );
+}
+
+#[tokio::test]
+async fn who_does_not_stop_is_closed() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    for _ in 0..40 {
+        // The socket may be closed by then.
+        let _ = ann.socket.send(Message::text("nonsense")).await;
+    }
+    assert_eq!(ann.closed().await, Some(4400));
+    let door = Door::open(&["--messages-per-second", "5"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut fast = door.join("r", "ann").await;
+    for _ in 0..60 {
+        let _ = fast.socket.send(Message::text(r#"{"type":"ping"}"#)).await;
+    }
+    let mut slowed = false;
+    let code = loop {
+        match fast.next_or_close().await {
+            Ok(message) => slowed |= message["code"] == "too_fast",
+            Err(code) => break code,
+        }
+    };
+    assert_eq!((slowed, code), (true, Some(4429)));
+    assert_eq!(bob.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn large_messages_are_refused_with_the_limit() {
+    let door = Door::open(&["--max-message-bytes", "20000"]).await;
+    let _node = FakeNode::start(&door.socket());
+    for bytes in [20_100, 60_000, 3_000_000] {
+        let mut client = door.join("r", "ann").await;
+        let text = format!(r#"{{"type":"ping","{}":1}}"#, "x".repeat(bytes));
+        let _ = client.socket.send(Message::text(text)).await;
+        let mut named = false;
+        let code = loop {
+            match client.next_or_close().await {
+                Ok(message) if message["code"] == "too_large" => {
+                    let said = message["message"].as_str().unwrap();
+                    named = said.contains("the limit is 20000");
+                }
+                Ok(_) => {}
+                Err(code) => break code,
+            }
+        };
+        // Bytes nobody reads reset the connection: the frame may be lost on the way, the limit not.
+        assert!(
+            (named && code == Some(4413)) || bytes > 1_000_000,
+            "{bytes}: {named} {code:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_room_says_so() {
+    let door = Door::open(&["--max-participants-per-room", "2"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let _ann = door.join("r", "ann").await;
+    let _bob = door.join("r", "bob").await;
+    let mut eve = door.connect().await;
+    let refused = eve.join(json!({"token": token("r", "eve", |_| ())})).await;
+    assert_eq!(refused["code"], "too_many_participants");
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("the limit is 2"), "{said}");
+    assert_eq!(eve.closed().await, Some(4400));
+    let again = door.join("r", "bob").await;
+    assert_eq!(
+        again.joined["mode"], "new",
+        "one who replaces himself needs no seat"
+    );
+    door.join("s", "eve").await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_off_and_nobody_waits_for_it() {
+    let door = Door::open(&["--messages-per-second", "10000"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    let deaf = door.join("r", "deaf").await;
+    let payload = "x".repeat(8_000);
+    // More than its queue and every kernel buffer hold.
+    for _ in 0..2_500 {
+        let message = json!({"type": "message", "topic": "t", "payload": payload});
+        assert_eq!(ann.ask(message).await["type"], "ok");
+        bob.event("message").await;
+    }
+    let metrics = metrics(&door).await;
+    assert!(
+        metrics.contains(r#"spillway_closes_total{code="4503"} 1"#),
+        "{metrics}"
+    );
+    let resume = deaf.resume();
+    drop(deaf);
+    let mut back = door.connect().await;
+    back.join(json!({"token": token("r", "deaf", |_| ()), "resume": resume}))
+        .await;
+    assert_eq!(
+        back.joined["mode"], "resync",
+        "it may come back and is told the truth"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_without_join_and_a_head_without_end_do_not_stay() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let door = Door::open(&[]).await;
+    let mut silent = door.connect().await;
+    let address = door.running.url.trim_start_matches("http://").to_owned();
+    let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+    let mut head = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(15), slow.read_to_end(&mut head));
+    let (code, ended) = tokio::join!(
+        async {
+            loop {
+                match tokio::time::timeout(Duration::from_secs(15), silent.socket.next()).await {
+                    Ok(Some(Ok(Message::Close(frame)))) => break frame.map(|f| u16::from(f.code)),
+                    Ok(Some(Ok(_))) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        },
+        ended
+    );
+    assert_eq!(code, Some(4408));
+    assert!(ended.is_ok(), "the slow head is cut off");
+}
+
+async fn metrics(door: &Door) -> String {
+    let url = format!("{}/metrics", door.running.url);
+    let get = move || {
+        ureq::get(&url)
+            .call()
+            .unwrap()
+            .body_mut()
+            .read_to_string()
+            .unwrap()
+    };
+    tokio::task::spawn_blocking(get).await.unwrap()
+}

@@ -1,0 +1,252 @@
+//! Join, publish, subscribe, talk, leave.
+
+use serde_json::json;
+use spillway_wire::dataplane as wire;
+
+use crate::client::{Door, token};
+use crate::fake::FakeNode;
+
+#[tokio::test]
+async fn two_people_publish_and_are_offered_each_other() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, microphone] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    let others = &bob.joined["participants"];
+    assert_eq!(others[0]["identity"], "ann");
+    assert_eq!(others[0]["name"], "name of ann");
+    let tracks = others[0]["tracks"].as_array().unwrap();
+    let of = |id: &str| tracks.iter().find(|t| t["track"] == id).unwrap();
+    assert_eq!(of(&camera)["layers"][1]["height"], 720);
+    assert_eq!(of(&microphone)["muted"], true);
+    let offer = bob.until("offer").await;
+    assert_eq!(
+        offer["tracks"].as_array().unwrap().len(),
+        2,
+        "both in one batch"
+    );
+    let answer = json!({"type": "answer", "revision": offer["revision"], "sdp": "v=0"});
+    assert_eq!(bob.ask(answer.clone()).await["type"], "ok");
+    assert_eq!(bob.ask(answer).await["code"], "stale_answer");
+    assert_eq!(
+        ann.event("participant_joined").await["participant"]["identity"],
+        "bob"
+    );
+    let [theirs, _] = bob.publish().await;
+    assert_eq!(
+        ann.event("track_published").await["participant"],
+        bob.joined["participant"]
+    );
+    loop {
+        let offered = ann.until("offer").await["tracks"].to_string();
+        assert!(
+            !offered.contains(&camera),
+            "nobody is offered what is his own"
+        );
+        if offered.contains(&theirs) {
+            break;
+        }
+    }
+    node.until(|held| held.session_by_name.len() == 4).await;
+}
+
+#[tokio::test]
+async fn a_later_offer_keeps_tracks_it_names_and_unpublishes_the_others() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, microphone] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    let kept = json!({"type": "offer", "sdp": "again", "tracks": [
+        {"mid": "5", "kind": "audio", "source": "microphone", "track": microphone},
+    ]});
+    let answer = ann.ask(kept).await;
+    assert_eq!(answer["tracks"], json!([{"mid": "5", "track": microphone}]));
+    assert_eq!(bob.event("track_unpublished").await["track"], json!(camera));
+    let muted = bob.event("track_muted").await;
+    assert_eq!(
+        (&muted["track"], &muted["muted"]),
+        (&json!(microphone), &json!(false))
+    );
+    let foreign = json!({"type": "offer", "sdp": "x", "tracks": [
+        {"mid": "0", "kind": "audio", "source": "microphone", "track": "TR_0123456789abcdef"},
+    ]});
+    assert_eq!(ann.ask(foreign).await["code"], "unknown_track");
+    let tracks = node.held(|held| {
+        let session = held
+            .session_by_name
+            .get(&format!("{}:p", ann.participant()));
+        session.unwrap().tracks.clone()
+    });
+    assert_eq!((tracks.len(), tracks[0].mid.as_str()), (1, "5"));
+    assert_eq!(tracks[0].kind(), wire::Kind::Audio);
+}
+
+#[tokio::test]
+async fn wishes_reach_the_data_plane_and_an_unsubscribed_track_stays_out() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, microphone] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    bob.until("offer").await;
+    let wish = json!({"type": "subscribe", "tracks": [
+        {"track": camera, "max_height": 360, "priority": 9, "paused": true},
+    ]});
+    assert_eq!(bob.ask(wish).await["type"], "ok");
+    let drop = json!({"type": "unsubscribe", "tracks": [microphone]});
+    assert_eq!(bob.ask(drop).await["type"], "ok");
+    let session = format!("{}:s", bob.participant());
+    loop {
+        let offer = bob.until("offer").await;
+        if offer["tracks"].as_array().unwrap().len() == 1 {
+            break;
+        }
+    }
+    let subscriptions = node.held(|held| held.session_by_name[&session].subscriptions.clone());
+    let wish = wire::Wish {
+        paused: true,
+        max_height: 360,
+        priority: 9,
+    };
+    assert_eq!((subscriptions.len(), &subscriptions[0].track), (1, &camera));
+    assert_eq!(subscriptions[0].wish, Some(wish));
+    let own = json!({"type": "subscribe", "tracks": [{"track": camera}]});
+    assert_eq!(ann.ask(own).await["code"], "unknown_track");
+    ann.publish().await;
+    bob.ask(json!({"type": "ping"})).await;
+    let after = node.held(|held| held.session_by_name[&session].subscriptions.len());
+    assert_eq!(after, 1, "what was declined does not come back by itself");
+}
+
+#[tokio::test]
+async fn messages_reach_everybody_or_those_they_are_meant_for() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    let mut eve = door.join("r", "eve").await;
+    let open = json!({"type": "message", "topic": "chat", "payload": {"text": "hi"}});
+    assert_eq!(ann.ask(open).await["type"], "ok");
+    let secret = json!({"type": "message", "topic": "t", "payload": 7, "to": ["bob"]});
+    assert_eq!(ann.ask(secret).await["type"], "ok");
+    let nobody = json!({"type": "message", "topic": "t", "payload": 7, "to": ["mallory"]});
+    let refused = ann.ask(nobody).await;
+    assert_eq!(refused["code"], "unknown_participant");
+    assert!(refused["message"].as_str().unwrap().contains("'mallory'"));
+    assert_eq!(bob.event("message").await["payload"], json!({"text": "hi"}));
+    assert_eq!(bob.event("message").await["payload"], 7);
+    assert_eq!(eve.event("message").await["identity"], "ann");
+    eve.event("private").await;
+}
+
+#[tokio::test]
+async fn mute_is_told_to_the_others_and_to_the_data_plane() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, _] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    let mute = json!({"type": "mute", "track": camera, "muted": true});
+    assert_eq!(ann.ask(mute.clone()).await["type"], "ok");
+    assert_eq!(bob.event("track_muted").await["muted"], true);
+    assert_eq!(bob.ask(mute).await["code"], "unknown_track");
+    // The next call of the same session comes after the annotation.
+    let candidate = json!({"type": "candidate", "pc": "publish", "candidate": "candidate:1"});
+    assert_eq!(ann.ask(candidate).await["type"], "ok");
+    let session = format!("{}:p", ann.participant());
+    let muted = node.held(|held| {
+        let tracks = &held.session_by_name[&session].tracks;
+        tracks
+            .iter()
+            .find(|track| track.track == camera)
+            .unwrap()
+            .muted
+    });
+    assert!(muted);
+}
+
+#[tokio::test]
+async fn who_leaves_is_gone_for_everybody_and_on_the_data_plane() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    bob.until("offer").await;
+    assert_eq!(ann.ask(json!({"type": "leave"})).await["type"], "ok");
+    assert_eq!(ann.closed().await, Some(1000));
+    let left = bob.event("participant_left").await;
+    assert_eq!(
+        (&left["identity"], &left["reason"]),
+        (&json!("ann"), &json!("left"))
+    );
+    let offer = bob.until("offer").await;
+    assert_eq!(
+        offer["tracks"],
+        json!([]),
+        "her tracks are not offered any more"
+    );
+    let sessions = ["p", "s"].map(|half| format!("{}:{half}", ann.participant()));
+    node.until(|held| sessions.iter().all(|session| held.closed.contains(session)))
+        .await;
+}
+
+#[tokio::test]
+async fn the_same_identity_replaces_itself_and_hidden_ones_are_not_listed() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut bob = door.join("r", "bob").await;
+    let mut first = door.join("r", "ann").await;
+    let second = door.join("r", "ann").await;
+    assert_eq!(first.closed().await, Some(4409));
+    assert_ne!(first.participant(), second.participant());
+    assert_eq!(bob.event("participant_left").await["reason"], "replaced");
+    let mut ghost = door.connect().await;
+    let hidden = token("r", "ghost", |claims| claims.video.hidden = true);
+    ghost.join(json!({"token": hidden})).await;
+    assert_eq!(ghost.joined["participants"].as_array().unwrap().len(), 2);
+    let offer = json!({"type": "offer", "sdp": "", "tracks": []});
+    assert_eq!(ghost.ask(offer).await["code"], "not_permitted");
+    let eve = door.join("r", "eve").await;
+    assert_eq!(eve.joined["participants"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn speakers_and_layers_come_from_the_data_plane() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, microphone] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    bob.until("offer").await;
+    let levels = |dbov| {
+        wire::event::Event::Levels(wire::Levels {
+            levels: vec![wire::TrackLevel {
+                track: microphone.clone(),
+                dbov,
+            }],
+            shard: 0,
+        })
+    };
+    for _ in 0..3 {
+        node.say(levels(20));
+    }
+    let speakers = bob.until("speakers").await;
+    assert_eq!(
+        speakers["speakers"][0]["participant"],
+        ann.joined["participant"]
+    );
+    node.say(wire::event::Event::Layer(wire::LayerChanged {
+        session: format!("{}:s", bob.participant()),
+        track: camera.clone(),
+        rid: "f".to_owned(),
+        active: true,
+    }));
+    let layer = bob.until("layer").await;
+    assert_eq!(
+        layer,
+        json!({"type": "layer", "track": camera, "rid": "f", "active": true})
+    );
+}

@@ -1,0 +1,285 @@
+//! A client that checks every message of the server against the published schema.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use spillway_controlplane::auth::{Claims, Keys, VideoGrant};
+use spillway_controlplane::clock;
+use spillway_controlplane::config::{Config, ControlAddress, Role, SETTINGS};
+use spillway_controlplane::serve::{self, Running};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::fake::own_runtime;
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const SECRET: &str = "0123456789abcdef0123";
+
+static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| schema("ServerMessage"));
+
+/// A validator for one definition of docs/protocol.schema.json.
+pub fn schema(definition: &str) -> jsonschema::Validator {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.schema.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut schema: Value = serde_json::from_str(&text).unwrap();
+    schema["$ref"] = json!(format!("#/$defs/{definition}"));
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+/// A control plane of its own, for a data plane at `socket`.
+pub struct Door {
+    pub running: Running,
+    pub dir: tempfile::TempDir,
+    runtime: Option<Runtime>,
+}
+
+impl Door {
+    pub async fn open(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::open_in(dir, args).await
+    }
+
+    pub async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        let keys = format!("K:{SECRET}");
+        let socket = dir.path().join("node.sock");
+        let fixed = [
+            "x",
+            "--listen",
+            "127.0.0.1:0",
+            "--keys",
+            &keys,
+            "--admin-token",
+            "admin-admin-admin",
+            "--demo-tokens",
+            "true",
+        ];
+        let command = spillway_settings::command(clap::Command::new("x"), SETTINGS);
+        let matches = command.get_matches_from([&fixed[..], args].concat());
+        let config = Config::gather(&matches, Role::Up).unwrap();
+        let runtime = own_runtime();
+        let address = ControlAddress::Unix(socket);
+        let started = runtime.spawn(async move { serve::start(&config, address).await });
+        Self {
+            running: started.await.unwrap().unwrap(),
+            dir,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// Ends everything at once, as kill -9 would; returns what another process would find.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        dir
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("node.sock")
+    }
+
+    pub async fn connect(&self) -> Client {
+        let url = format!("{}/v1/signal", self.running.url.replace("http", "ws"));
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        Client {
+            socket,
+            joined: Value::Null,
+            offset: 0,
+            next_id: 1,
+        }
+    }
+
+    /// Joined as `identity` to `room`.
+    pub async fn join(&self, room: &str, identity: &str) -> Client {
+        let mut client = self.connect().await;
+        client
+            .join(json!({"token": token(room, identity, |_| ())}))
+            .await;
+        assert_eq!(client.joined["mode"], "new", "{}", client.joined);
+        client
+    }
+
+    pub async fn admin(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.running.url);
+        tokio::task::spawn_blocking(move || {
+            let call = ureq::get(&url).header("authorization", "Bearer admin-admin-admin");
+            call.call().unwrap().body_mut().read_json().unwrap()
+        })
+        .await
+        .unwrap()
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+pub fn token(room: &str, identity: &str, change: impl Fn(&mut Claims)) -> String {
+    signed_with(SECRET, room, identity, change)
+}
+
+pub fn signed_with(
+    secret: &str,
+    room: &str,
+    identity: &str,
+    change: impl Fn(&mut Claims),
+) -> String {
+    let keys = Keys::new(vec![format!("K:{secret}").parse().unwrap()]).unwrap();
+    let mut claims = Claims {
+        iss: String::new(),
+        sub: identity.to_owned(),
+        name: format!("name of {identity}"),
+        nbf: None,
+        exp: clock::unix_seconds() + 600,
+        video: VideoGrant {
+            room: room.to_owned(),
+            room_join: true,
+            ..VideoGrant::default()
+        },
+    };
+    change(&mut claims);
+    keys.sign(claims)
+}
+
+pub struct Client {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub joined: Value,
+    pub offset: u64,
+    next_id: u64,
+}
+
+impl Client {
+    pub async fn send(&mut self, message: &Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next message, checked; panics when the socket closes.
+    pub async fn next(&mut self) -> Value {
+        match self.next_or_close().await {
+            Ok(message) => message,
+            Err(code) => panic!("closed with {code:?}"),
+        }
+    }
+
+    /// The next message, or the close code.
+    pub async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let received = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            match received.expect("the server says something") {
+                Some(Ok(Message::Text(text))) => {
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    if let Err(error) = SCHEMA.validate(&message) {
+                        panic!("{message} is not in the schema: {error}");
+                    }
+                    if message["type"] == "event" {
+                        let offset = message["offset"].as_u64().unwrap();
+                        assert_eq!(offset, self.offset + 1, "no gap: {message}");
+                        self.offset = offset;
+                    }
+                    return Ok(message);
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The close code, past whatever is said before.
+    pub async fn closed(&mut self) -> Option<u16> {
+        loop {
+            if let Err(code) = self.next_or_close().await {
+                return code;
+            }
+        }
+    }
+
+    /// The next message of this type.
+    pub async fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.next().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// The next room event of this kind.
+    pub async fn event(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.until("event").await;
+            if message["event"]["kind"] == kind {
+                return message["event"].clone();
+            }
+        }
+    }
+
+    /// Sends with an id, and returns the reply that carries it.
+    pub async fn ask(&mut self, mut message: Value) -> Value {
+        let id = self.next_id;
+        self.next_id += 1;
+        message["id"] = json!(id);
+        self.send(&message).await;
+        loop {
+            let reply = self.next().await;
+            if reply["id"] == json!(id) {
+                return reply;
+            }
+        }
+    }
+
+    /// The `joined`, or whatever else came.
+    pub async fn join(&mut self, mut fields: Value) -> Value {
+        fields["type"] = json!("join");
+        let reply = self.ask(fields).await;
+        if reply["type"] == "joined" {
+            self.joined = reply.clone();
+            self.offset = reply["offset"].as_u64().unwrap();
+        }
+        reply
+    }
+
+    pub fn resume(&self) -> Value {
+        json!({
+            "participant": self.joined["participant"],
+            "epoch": self.joined["epoch"],
+            "offset": self.offset,
+            "key": self.joined["resume_key"],
+        })
+    }
+
+    /// Publishes a camera and a microphone; returns the track ids in that order.
+    pub async fn publish(&mut self) -> [String; 2] {
+        let answer = self.ask(json!({"type": "offer", "sdp": "v=0", "tracks": [
+            {"mid": "0", "kind": "video", "source": "camera",
+             "layers": [{"rid": "q", "height": 180}, {"rid": "f", "height": 720}]},
+            {"mid": "1", "kind": "audio", "source": "microphone", "muted": true},
+        ]}));
+        let answer = answer.await;
+        assert_eq!(answer["sdp"], "answer to v=0", "{answer}");
+        let of = |mid: &str| {
+            let mut tracks = answer["tracks"].as_array().unwrap().iter();
+            let found = tracks.find(|track| track["mid"] == mid).unwrap();
+            found["track"].as_str().unwrap().to_owned()
+        };
+        [of("0"), of("1")]
+    }
+
+    pub fn participant(&self) -> &str {
+        self.joined["participant"].as_str().unwrap()
+    }
+}

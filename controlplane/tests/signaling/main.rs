@@ -1,0 +1,11 @@
+//! The control plane through its public door, with a data plane that only pretends.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails
+
+mod admin; // what operators see
+mod bad_input; // named errors, and nobody else notices
+mod call; // join, publish, subscribe, talk, leave
+mod client; // a client that checks everything it is told
+mod fake; // a data plane that forwards nothing
+mod restart; // the data plane dies; the control plane dies
+mod resume; // broken sockets

@@ -1,0 +1,130 @@
+//! Broken sockets: what was missed is told, or everything is.
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Door, token};
+use crate::fake::FakeNode;
+
+async fn say(client: &mut Client, payload: u64) {
+    let message = json!({"type": "message", "topic": "t", "payload": payload});
+    assert_eq!(client.ask(message).await["type"], "ok");
+}
+
+/// A new socket that comes back as `old`.
+async fn back(door: &Door, old: Client, resume: Value) -> Client {
+    let mut new = door.connect().await;
+    new.join(json!({"token": token("r", "bob", |_| ()), "resume": resume}))
+        .await;
+    drop(old);
+    new
+}
+
+#[tokio::test]
+async fn missed_events_follow_in_order_and_the_offer_is_repeated() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    let offer = bob.until("offer").await;
+    let participant = bob.participant().to_owned();
+    let resume = bob.resume();
+    for payload in 0..5 {
+        say(&mut ann, payload).await;
+    }
+    let mut bob = back(&door, bob, resume).await;
+    assert_eq!(bob.joined["mode"], "recovered");
+    assert_eq!(bob.participant(), participant);
+    assert!(bob.joined.get("participants").is_none());
+    for payload in 0..5 {
+        assert_eq!(bob.event("message").await["payload"], payload);
+    }
+    let repeated = bob.until("offer").await;
+    assert_eq!(repeated["revision"], offer["revision"]);
+    assert!(node.held(|held| held.closed.is_empty()), "media flows on");
+    say(&mut ann, 99).await;
+    assert_eq!(bob.event("message").await["payload"], 99);
+}
+
+#[tokio::test]
+async fn a_history_that_does_not_reach_back_is_a_resync() {
+    let door = Door::open(&["--messages-per-second", "10000"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let bob = door.join("r", "bob").await;
+    let resume = bob.resume();
+    for payload in 0..1_100 {
+        say(&mut ann, payload).await;
+    }
+    let mut bob = back(&door, bob, resume).await;
+    assert_eq!(bob.joined["mode"], "resync");
+    assert_eq!(bob.joined["participants"][0]["identity"], "ann");
+    say(&mut ann, 7).await;
+    assert_eq!(
+        bob.event("message").await["payload"],
+        7,
+        "and the offsets go on"
+    );
+    let mut wrong_epoch = bob.resume();
+    wrong_epoch["epoch"] = json!("other");
+    let bob = back(&door, bob, wrong_epoch).await;
+    assert_eq!(bob.joined["mode"], "resync");
+}
+
+#[tokio::test]
+async fn after_the_grace_time_one_is_gone_and_joins_anew() {
+    let door = Door::open(&["--grace-seconds", "1"]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let bob = door.join("r", "bob").await;
+    let (resume, participant) = (bob.resume(), bob.participant().to_owned());
+    drop(bob);
+    assert_eq!(ann.event("participant_left").await["reason"], "timeout");
+    let mut bob = door.connect().await;
+    bob.join(json!({"token": token("r", "bob", |_| ()), "resume": resume}))
+        .await;
+    assert_eq!(bob.joined["mode"], "new");
+    assert_ne!(bob.participant(), participant);
+    let session = format!("{participant}:s");
+    node.until(|held| held.closed.contains(&session)).await;
+}
+
+#[tokio::test]
+async fn only_the_owner_of_a_key_comes_back_with_it() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let bob = door.join("r", "bob").await;
+    let resume = bob.resume();
+    let mut thief = door.connect().await;
+    let refused = thief.join(json!({"token": token("r", "eve", |_| ()), "resume": resume}));
+    assert_eq!(refused.await["code"], "token_invalid");
+    assert_eq!(thief.closed().await, Some(4401));
+    let mut elsewhere = door.connect().await;
+    let refused = elsewhere.join(json!({"token": token("s", "bob", |_| ()), "resume": resume}));
+    assert_eq!(refused.await["code"], "token_wrong_room");
+    let mut forged = resume.clone();
+    forged["key"] = json!(token("r", "bob", |_| ()));
+    let mut forger = door.connect().await;
+    let refused = forger.join(json!({"token": token("r", "bob", |_| ()), "resume": forged}));
+    assert_eq!(refused.await["code"], "token_invalid");
+}
+
+#[tokio::test]
+async fn an_expired_token_comes_back_with_a_key_but_does_not_join_anew() {
+    let door = Door::open(&["--grace-seconds", "1"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let bob = door.join("r", "bob").await;
+    let expired = token("r", "bob", |claims| claims.exp = 1_000);
+    let mut again = door.connect().await;
+    again
+        .join(json!({"token": expired, "resume": bob.resume()}))
+        .await;
+    assert_eq!(again.joined["mode"], "recovered");
+    assert_eq!(bob.participant(), again.participant());
+    let resume = again.resume();
+    again.ask(json!({"type": "leave"})).await;
+    let mut late = door.connect().await;
+    let refused = late.join(json!({"token": expired, "resume": resume})).await;
+    assert_eq!(refused["code"], "token_expired");
+    assert_eq!(late.closed().await, Some(4401));
+}

@@ -1,21 +1,35 @@
 /** Two people with Chromium meet. */
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';
 import { joinBare, joinPage, received, seesAndHears } from './rig/people.js';
+import { writePortrait } from './rig/portrait.js';
 import { Spillway } from './rig/server.js';
+import { writeVoice } from './rig/voice.js';
 import { sleep, until } from './rig/wait.js';
 
 const ROOM = 'design-review';
 const IMAGES = new URL('../../docs/images/', import.meta.url).pathname;
 
-let spillway, ada, grace, adasBrowser, gracesBrowser;
+const PORTRAITS = {
+  ada: [[34, 52, 84], [98, 128, 150], [222, 196, 176]],
+  grace: [[70, 44, 66], [170, 116, 96], [214, 178, 150]],
+};
+
+let spillway, ada, grace, adasBrowser, gracesBrowser, recordings;
 
 before(async () => {
   spillway = await Spillway.start();
-  [adasBrowser, gracesBrowser] = await Promise.all([launchChromium(), launchChromium()]);
-  await Promise.all([adasBrowser, gracesBrowser].map(async (browser) => (await browser.pages())[0].setViewport({ width: 1280, height: 760 })));
+  recordings = await mkdtemp(join(tmpdir(), 'spillway-recordings-'));
+  const voice = join(recordings, 'voice.wav');
+  await writeVoice(voice);
+  [adasBrowser, gracesBrowser] = await Promise.all([
+    launchChromium({ args: [...(await camera('ada')), `--use-file-for-fake-audio-capture=${voice}`] }),
+    launchChromium({ args: await camera('grace') }),
+  ]);
   const height = process.env.SCREENSHOT ? 720 : undefined;
   [ada, grace] = await Promise.all([
     joinPage(adasBrowser, { url: spillway.url, room: ROOM, name: 'Ada', height }),
@@ -26,7 +40,18 @@ before(async () => {
 after(async () => {
   await Promise.allSettled([adasBrowser?.close(), gracesBrowser?.close()]);
   await spillway?.stop();
+  await rm(recordings, { recursive: true, force: true });
 });
+
+/** For the picture in the documentation, a camera with somebody in front of it. */
+async function camera(who) {
+  if (!process.env.SCREENSHOT) return [];
+  const file = join(recordings, `${who}.y4m`);
+  await writePortrait(file, PORTRAITS[who]);
+  return [`--use-file-for-fake-video-capture=${file}`];
+}
+
+const speaks = (page, name) => page.evaluate((who) => [...document.querySelectorAll('.tile.is-speaking .name')].some((label) => label.textContent === who), name);
 
 test('both see and hear each other', async () => {
   await Promise.all([seesAndHears(ada, ['Grace']), seesAndHears(grace, ['Ada'])]);
@@ -65,6 +90,21 @@ test('the control commands show the room, its people and tracks, and packets', a
   assert.equal(node.shards.length, 2);
   const packets = node.shards.reduce((sum, shard) => sum + shard.packets_out, 0);
   assert.ok(packets > 100, `${packets} packets went out`);
+});
+
+test('a ring shows who speaks', async () => {
+  await until(() => speaks(grace, 'Ada'), 'the ring around Ada', 15_000);
+});
+
+test('a picture of the page', { skip: !process.env.SCREENSHOT }, async () => {
+  await mkdir(IMAGES, { recursive: true });
+  await grace.setViewport({ width: 1280, height: 760 });
+  await grace.click('#toggle-stats');
+  await sleep(4_000);
+  await until(() => speaks(grace, 'Ada'), 'the ring around Ada', 15_000);
+  await grace.mouse.move(640, 640);
+  await grace.screenshot({ path: `${IMAGES}two-participants.png` });
+  await grace.click('#toggle-stats');
 });
 
 test('muting is shown to the other one, and ends', async () => {
@@ -120,14 +160,6 @@ test('a track unpublished and another one published in its place arrives', async
   const after = await ada.evaluate(async () => (await spillway.room.publish('camera', { height: 360 })).id);
   assert.notEqual(after, before);
   await seesAndHears(grace, ['Ada']);
-});
-
-test('a picture of the page', { skip: !process.env.SCREENSHOT }, async () => {
-  await mkdir(IMAGES, { recursive: true });
-  await grace.setViewport({ width: 1280, height: 760 });
-  await grace.click('#toggle-stats');
-  await sleep(4_000);
-  await grace.screenshot({ path: `${IMAGES}two-participants.png` });
 });
 
 test('who leaves is gone at once', async () => {

@@ -50,7 +50,8 @@ test('packets flow on both shards', async () => {
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   const later = await shards();
   for (const [index, shard] of later.entries()) {
-    const packets = { in: shard.packets_in - first[index].packets_in, out: shard.packets_out - first[index].packets_out };
-    assert.ok(packets.in > 10 && packets.out > 10, `shard ${shard.shard}: ${JSON.stringify(packets)} in 2 s`);
+    const arrived = shard.packets_in - first[index].packets_in;
+    const left = shard.packets_out - first[index].packets_out;
+    assert.ok(arrived + left > 100, `shard ${shard.shard}: ${arrived} packets arrived and ${left} left in 2 s`);
   }
 });

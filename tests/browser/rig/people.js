@@ -61,7 +61,7 @@ export function received(page) {
       for (const track of participant.tracks.values()) {
         const { participant: id, name } = participant;
         const stats = await room.getStats(track.track);
-        list.push({ participant: id, name, track: track.track, kind: track.kind, source: track.source, muted: track.muted, ...stats });
+        list.push({ participant: id, name, track: track.track, kind: track.kind, source: track.source, muted: track.muted, active: track.active, ...stats });
       }
     }
     return list;
@@ -80,12 +80,12 @@ export async function seesAndHears(page, names, withinMs = MEDIA_WITHIN_MS) {
     const lacking = [];
     for (const name of names) {
       for (const kind of ['video', 'audio']) {
-        const track = tracks.find((candidate) => candidate.name === name && candidate.kind === kind && candidate.packets > 0);
+        const track = tracks.find((candidate) => candidate.name === name && candidate.kind === kind);
         const value = kind === 'video' ? track?.frames : track?.audioEnergy;
         const key = `${kind} of ${name}`;
         if (value > 0 && !first.has(key)) first.set(key, value);
         const enough = kind === 'video' ? 10 : Number.EPSILON;
-        if (!(value >= first.get(key) + enough)) lacking.push(`${key} (${track ? `${track.packets} packets, ${value}` : 'no track'})`);
+        if (!(value >= first.get(key) + enough)) lacking.push(`${key} (${track ? `${track.packets} packets, ${value}, active ${track.active}` : 'no track'})`);
       }
     }
     missing = lacking.join(', ');
@@ -94,7 +94,8 @@ export async function seesAndHears(page, names, withinMs = MEDIA_WITHIN_MS) {
   try {
     await until(rising, 'media', withinMs);
   } catch {
-    throw new Error(`waited ${withinMs} ms in vain for ${missing}`);
+    const self = await page.evaluate(() => globalThis.spillway.room.identity);
+    throw new Error(`${self} waited ${withinMs} ms in vain for ${missing}`);
   }
 }
 

@@ -17,13 +17,13 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::fake::own_runtime;
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
-pub const SECRET: &str = "0123456789abcdef0123";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const SECRET: &str = "0123456789abcdef0123";
 
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| schema("ServerMessage"));
 
 /// A validator for one definition of docs/protocol.schema.json.
-pub fn schema(definition: &str) -> jsonschema::Validator {
+pub(crate) fn schema(definition: &str) -> jsonschema::Validator {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.schema.json");
     let text = std::fs::read_to_string(path).unwrap();
     let mut schema: Value = serde_json::from_str(&text).unwrap();
@@ -32,19 +32,19 @@ pub fn schema(definition: &str) -> jsonschema::Validator {
 }
 
 /// A control plane of its own, for a data plane at `socket`.
-pub struct Door {
-    pub running: Running,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Door {
+    pub(crate) running: Running,
+    pub(crate) dir: tempfile::TempDir,
     runtime: Option<Runtime>,
 }
 
 impl Door {
-    pub async fn open(args: &[&str]) -> Self {
+    pub(crate) async fn open(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::open_in(dir, args).await
     }
 
-    pub async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+    pub(crate) async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
         let keys = format!("K:{SECRET}");
         let socket = dir.path().join("node.sock");
         let fixed = [
@@ -72,17 +72,17 @@ impl Door {
     }
 
     /// Ends everything at once, as kill -9 would; returns what another process would find.
-    pub fn kill(mut self) -> tempfile::TempDir {
+    pub(crate) fn kill(mut self) -> tempfile::TempDir {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         drop(self);
         dir
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("node.sock")
     }
 
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         let url = format!("{}/v1/signal", self.running.url.replace("http", "ws"));
         let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
         Client {
@@ -94,7 +94,7 @@ impl Door {
     }
 
     /// Joined as `identity` to `room`.
-    pub async fn join(&self, room: &str, identity: &str) -> Client {
+    pub(crate) async fn join(&self, room: &str, identity: &str) -> Client {
         let mut client = self.connect().await;
         client
             .join(json!({"token": token(room, identity, |_| ())}))
@@ -103,7 +103,7 @@ impl Door {
         client
     }
 
-    pub async fn admin(&self, path: &str) -> Value {
+    pub(crate) async fn admin(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.running.url);
         tokio::task::spawn_blocking(move || {
             let call = ureq::get(&url).header("authorization", "Bearer admin-admin-admin");
@@ -122,11 +122,11 @@ impl Drop for Door {
     }
 }
 
-pub fn token(room: &str, identity: &str, change: impl Fn(&mut Claims)) -> String {
+pub(crate) fn token(room: &str, identity: &str, change: impl Fn(&mut Claims)) -> String {
     signed_with(SECRET, room, identity, change)
 }
 
-pub fn signed_with(
+pub(crate) fn signed_with(
     secret: &str,
     room: &str,
     identity: &str,
@@ -149,24 +149,24 @@ pub fn signed_with(
     keys.sign(claims)
 }
 
-pub struct Client {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    pub joined: Value,
-    pub offset: u64,
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) joined: Value,
+    pub(crate) offset: u64,
     next_id: u64,
 }
 
 impl Client {
-    pub async fn send(&mut self, message: &Value) {
+    pub(crate) async fn send(&mut self, message: &Value) {
         self.send_text(&message.to_string()).await;
     }
 
-    pub async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
     /// The next message, checked; panics when the socket closes.
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         match self.next_or_close().await {
             Ok(message) => message,
             Err(code) => panic!("closed with {code:?}"),
@@ -174,7 +174,7 @@ impl Client {
     }
 
     /// The next message, or the close code.
-    pub async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
+    pub(crate) async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
         loop {
             let received = tokio::time::timeout(PATIENCE, self.socket.next()).await;
             match received.expect("the server says something") {
@@ -200,7 +200,7 @@ impl Client {
     }
 
     /// The close code, past whatever is said before.
-    pub async fn closed(&mut self) -> Option<u16> {
+    pub(crate) async fn closed(&mut self) -> Option<u16> {
         loop {
             if let Err(code) = self.next_or_close().await {
                 return code;
@@ -209,7 +209,7 @@ impl Client {
     }
 
     /// The next message of this type.
-    pub async fn until(&mut self, kind: &str) -> Value {
+    pub(crate) async fn until(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
             if message["type"] == kind {
@@ -219,7 +219,7 @@ impl Client {
     }
 
     /// The next room event of this kind.
-    pub async fn event(&mut self, kind: &str) -> Value {
+    pub(crate) async fn event(&mut self, kind: &str) -> Value {
         loop {
             let message = self.until("event").await;
             if message["event"]["kind"] == kind {
@@ -229,7 +229,7 @@ impl Client {
     }
 
     /// Sends with an id, and returns the reply that carries it.
-    pub async fn ask(&mut self, mut message: Value) -> Value {
+    pub(crate) async fn ask(&mut self, mut message: Value) -> Value {
         let id = self.next_id;
         self.next_id += 1;
         message["id"] = json!(id);
@@ -243,7 +243,7 @@ impl Client {
     }
 
     /// The `joined`, or whatever else came.
-    pub async fn join(&mut self, mut fields: Value) -> Value {
+    pub(crate) async fn join(&mut self, mut fields: Value) -> Value {
         fields["type"] = json!("join");
         let reply = self.ask(fields).await;
         if reply["type"] == "joined" {
@@ -253,7 +253,7 @@ impl Client {
         reply
     }
 
-    pub fn resume(&self) -> Value {
+    pub(crate) fn resume(&self) -> Value {
         json!({
             "participant": self.joined["participant"],
             "epoch": self.joined["epoch"],
@@ -263,7 +263,7 @@ impl Client {
     }
 
     /// Publishes a camera and a microphone; returns the track ids in that order.
-    pub async fn publish(&mut self) -> [String; 2] {
+    pub(crate) async fn publish(&mut self) -> [String; 2] {
         let answer = self.ask(json!({"type": "offer", "sdp": "v=0", "tracks": [
             {"mid": "0", "kind": "video", "source": "camera",
              "layers": [{"rid": "q", "height": 180}, {"rid": "f", "height": 720}]},
@@ -279,7 +279,7 @@ impl Client {
         [of("0"), of("1")]
     }
 
-    pub fn participant(&self) -> &str {
+    pub(crate) fn participant(&self) -> &str {
         self.joined["participant"].as_str().unwrap()
     }
 }

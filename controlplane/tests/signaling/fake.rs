@@ -17,11 +17,11 @@ use wire::data_plane_server::{DataPlane, DataPlaneServer};
 
 /// What the data plane holds, shared with the test.
 #[derive(Debug, Default)]
-pub struct Held {
-    pub session_by_name: BTreeMap<String, wire::Session>,
-    pub calls: Vec<&'static str>,
-    pub candidates: Vec<String>,
-    pub closed: Vec<String>,
+pub(crate) struct Held {
+    pub(crate) session_by_name: BTreeMap<String, wire::Session>,
+    pub(crate) calls: Vec<&'static str>,
+    pub(crate) candidates: Vec<String>,
+    pub(crate) closed: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -32,7 +32,7 @@ struct Service {
 }
 
 /// A running fake; dropping it is the data plane's death.
-pub struct FakeNode {
+pub(crate) struct FakeNode {
     service: Service,
     /// Its own, so that nothing of it lives on.
     runtime: Option<Runtime>,
@@ -40,7 +40,7 @@ pub struct FakeNode {
 }
 
 impl FakeNode {
-    pub fn start(path: &Path) -> Self {
+    pub(crate) fn start(path: &Path) -> Self {
         let _ = std::fs::remove_file(path);
         let service = Service {
             incarnation: entropy::alphanumeric(8),
@@ -64,12 +64,12 @@ impl FakeNode {
     }
 
     /// Looks at, or changes, what it holds.
-    pub fn held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
+    pub(crate) fn held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
         look(&mut self.service.held.lock().unwrap())
     }
 
     /// Waits until what it holds is as wanted.
-    pub async fn until(&self, wanted: impl Fn(&Held) -> bool) {
+    pub(crate) async fn until(&self, wanted: impl Fn(&Held) -> bool) {
         let waiting = async {
             while !self.held(|held| wanted(held)) {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -80,19 +80,14 @@ impl FakeNode {
             .unwrap_or_else(|_| panic!("calls so far: {:?}", self.held(|held| held.calls.clone())));
     }
 
-    pub fn say(&self, event: wire::event::Event) {
+    pub(crate) fn say(&self, event: wire::event::Event) {
         let event = Some(event);
         let _ = self.service.events.send(wire::Event { event });
-    }
-
-    /// Offers all subscriptions of a session, as a data plane does after they changed.
-    pub fn offer(&self, session: &str, revision: u64) {
-        self.service.offer(session, revision);
     }
 }
 
 /// What runs on it ends with it, as a process would.
-pub fn own_runtime() -> Runtime {
+pub(crate) fn own_runtime() -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().unwrap()
 }

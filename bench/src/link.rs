@@ -16,6 +16,9 @@ pub struct Link {
     /// The session layer.
     pub rtc: Rtc,
     socket: Option<UdpSocket>,
+    /// What the session layer believes to be its address; the socket has another after a rebinding.
+    believed: Option<SocketAddr>,
+    server: Option<SocketAddr>,
     deadline: Instant,
     /// Media received and not yet looked at.
     pub received: Vec<RtpPacket>,
@@ -41,6 +44,8 @@ impl Link {
         Self {
             rtc,
             socket: None,
+            believed: None,
+            server: None,
             deadline: now,
             received: Vec::new(),
             keyframes_wanted: Vec::new(),
@@ -102,12 +107,30 @@ impl Link {
         while let Some(socket) = &self.socket
             && let Ok((length, source)) = socket.try_recv_from(&mut buffer)
         {
-            let destination = socket.local_addr()?;
+            let destination = self.believed.expect("set together with the socket");
             let now = Instant::now();
             let receive = Receive::new(Protocol::Udp, source, destination, &buffer[..length])?;
             self.rtc.handle_input(Input::Receive(now, receive))?;
             self.drain().await?;
         }
+        Ok(())
+    }
+
+    /// Goes on from another port without telling the session layer, as behind a NAT that forgot.
+    pub async fn rebind(&mut self) -> anyhow::Result<()> {
+        let socket = self.socket.as_ref().context("nothing is bound yet")?;
+        let ip = socket.local_addr()?.ip();
+        self.socket = Some(UdpSocket::bind((ip, 0)).await?);
+        Ok(())
+    }
+
+    /// Sends `datagram` as it is, from this link's address to the server's.
+    pub async fn inject(&self, datagram: &[u8]) -> anyhow::Result<()> {
+        let socket = self.socket.as_ref().context("nothing is bound yet")?;
+        let server = self
+            .server
+            .context("the server's address is not known yet")?;
+        socket.send_to(datagram, server).await?;
         Ok(())
     }
 
@@ -146,9 +169,10 @@ impl Link {
             match local_ip_towards(server).await {
                 Ok(ip) => {
                     let socket = UdpSocket::bind((ip, 0)).await?;
-                    let local = Candidate::host(socket.local_addr()?, "udp")?;
-                    self.rtc.add_local_candidate(local);
-                    self.socket = Some(socket);
+                    let addr = socket.local_addr()?;
+                    self.rtc.add_local_candidate(Candidate::host(addr, "udp")?);
+                    self.server = Some(server);
+                    (self.socket, self.believed) = (Some(socket), Some(addr));
                     return self.tick(Instant::now()).await;
                 }
                 Err(unreachable) => error = unreachable,

@@ -43,6 +43,15 @@ pub struct SubscriberCodec {
     pub red: Option<str0m::media::Pt>,
 }
 
+/// How a packet is sent to a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    /// With this payload type.
+    pub pt: str0m::media::Pt,
+    /// Only the primary block of its redundancy.
+    pub unwrap_red: bool,
+}
+
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -115,6 +124,26 @@ impl Subscription {
         self.codecs = None;
     }
 
+    /// How the subscriber takes `packet`; `None` when it negotiated no codec for it.
+    pub fn encoding(&self, packet: &MediaPacket) -> Option<Encoding> {
+        let codec = self
+            .codecs
+            .as_ref()?
+            .get(usize::from(packet.codec))
+            .copied()
+            .flatten()?;
+        match (&packet.primary, codec.red) {
+            (Some(_), Some(red)) => Some(Encoding {
+                pt: red,
+                unwrap_red: false,
+            }),
+            (primary, _) => Some(Encoding {
+                pt: codec.pt,
+                unwrap_red: primary.is_some(),
+            }),
+        }
+    }
+
     /// What to do with `packet` of its track.
     pub fn judge(&mut self, packet: &MediaPacket) -> Verdict {
         let starts = self.kind.is_audio() || packet.keyframe;
@@ -144,7 +173,7 @@ pub(crate) mod tests {
             track: TrackKey(1),
             layer: LayerIndex(layer),
             codec: 0,
-            red: false,
+            primary: None,
             seq,
             time: seq as u32 * 3_000,
             marker: true,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use spillway_wire::keyframe;
+use spillway_wire::{keyframe, red};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::MediaKind;
 use str0m::rtp::{RtpPacket, VideoOrientation, Vp8Descriptor};
@@ -64,8 +64,9 @@ pub struct MediaPacket {
     pub layer: LayerIndex,
     /// Index into [`TrackInfo::codecs`].
     pub codec: u8,
-    /// True when the payload is RFC 2198 redundancy around the codec.
-    pub red: bool,
+    /// When the payload is RFC 2198 redundancy around the codec: the newest block in it, for
+    /// subscribers that did not negotiate redundancy.
+    pub primary: Option<Arc<[u8]>>,
     /// Extended sequence number.
     pub seq: u64,
     /// RTP timestamp.
@@ -146,13 +147,17 @@ impl TrackInfo {
             Codec::Vp8 => Vp8Descriptor::parse(payload).ok(),
             _ => None,
         };
+        let primary = match params.red() == Some(pt) {
+            true => Some(Arc::from(red::primary(payload)?)),
+            false => None,
+        };
         let ext = &packet.header.ext_vals;
         let level = ext.audio_level.map(|level| level.unsigned_abs());
         Some(MediaPacket {
             track: self.spec.key,
             layer,
             codec: u8::try_from(codec).ok()?,
-            red: params.red() == Some(pt),
+            primary,
             seq: *packet.seq_no,
             time: packet.header.timestamp,
             marker: packet.header.marker,

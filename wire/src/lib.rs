@@ -5,4 +5,5 @@
 pub mod dataplane; // the gRPC schema between the planes
 pub mod demux; // which protocol a datagram on the media port speaks (RFC 7983)
 pub mod keyframe; // where a video frame that needs no other starts
+pub mod red; // RFC 2198 redundancy around audio
 pub mod stun; // STUN messages (RFC 8489)

@@ -38,13 +38,18 @@ pub fn spread(shard: &mut Shard, packet: &MediaPacket) {
         let Some(subscription) = subscriber.subscriptions.get_mut(sub) else {
             continue;
         };
+        // Before the verdict: a packet that cannot be sent must not be what a switch begins with.
+        let Some(encoding) = subscription.encoding(packet) else {
+            shard.report.drops.count(DropReason::NoCodec);
+            continue;
+        };
         let verdict = subscription.judge(packet);
         match verdict {
             Verdict::Skip => continue,
             Verdict::Switch => shard.switched.push((peer_index, sub)),
             Verdict::Forward => {}
         }
-        match seal::write(rtc, subscriber, (sub, verdict), packet) {
+        match seal::write(rtc, subscriber, (sub, verdict, encoding), packet) {
             Ok(()) => shard.touched.mark(peer_index, packet.arrived),
             Err(reason) => shard.report.drops.count(reason),
         }

@@ -6,56 +6,54 @@
 use std::time::Instant;
 
 use str0m::Rtc;
-use str0m::format::Codec;
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use crate::drop_reason::DropReason;
 use crate::path::rewrite::Rewritten;
 use crate::peer::Subscriber;
 use crate::shard::Shard;
-use crate::subscription::Verdict;
+use crate::subscription::{Encoding, Verdict};
 use crate::track::MediaPacket;
+
+/// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
+const VIDEO_CLOCK_HZ: u32 = 90_000;
+/// Of Opus at any sampling rate (RFC 7587 section 4.1).
+const OPUS_CLOCK_HZ: u32 = 48_000;
 
 /// Gives `packet` its outgoing numbers and writes it to the session layer of one subscriber.
 pub fn write(
     rtc: &mut Rtc,
     subscriber: &mut Subscriber,
-    (sub, verdict): (usize, Verdict),
+    (sub, verdict, encoding): (usize, Verdict, Encoding),
     packet: &MediaPacket,
 ) -> Result<(), DropReason> {
     let subscription = &subscriber.subscriptions[sub];
-    let codecs = subscription.codecs.as_ref().ok_or(DropReason::NoCodec)?;
-    let codec = codecs.get(usize::from(packet.codec)).copied().flatten();
-    let codec = codec.ok_or(DropReason::NoCodec)?;
-    let pt = match (packet.red, codec.red) {
-        (false, _) => codec.pt,
-        (true, Some(red)) => red,
-        (true, None) => return Err(DropReason::NoCodec),
-    };
-    let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
     let is_video = subscription.kind.is_video();
+    let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
     let slot = &mut subscriber.slots[slot];
     if verdict == Verdict::Switch {
-        slot.rewriter.switch(packet, clock_rate(rtc, codec.pt));
+        let clock_rate = if is_video {
+            VIDEO_CLOCK_HZ
+        } else {
+            OPUS_CLOCK_HZ
+        };
+        slot.rewriter.switch(packet, clock_rate);
     }
-    let numbers = slot
-        .rewriter
-        .rewrite(packet)
-        .ok_or(DropReason::BeforeSwitch)?;
+    let numbers = slot.rewriter.rewrite(packet);
+    let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
+    let payload = match &packet.primary {
+        Some(primary) if encoding.unwrap_red => primary.clone(),
+        Some(_) | None => packet.payload.clone(),
+    };
     let mut api = rtc.direct_api();
     let stream = api
         .stream_tx_by_mid(slot.mid, None)
         .ok_or(DropReason::NoCodec)?;
-    let mut out = RtpWrite::new(
-        pt,
-        numbers.seq.into(),
-        numbers.time,
-        packet.arrived,
-        packet.payload.clone(),
-    )
-    .marker(packet.marker)
-    .nackable(is_video)
-    .ext_vals(extensions(packet));
+    let (seq, wallclock) = (numbers.seq.into(), packet.arrived);
+    let mut out = RtpWrite::new(encoding.pt, seq, numbers.time, wallclock, payload)
+        .marker(packet.marker)
+        .nackable(is_video)
+        .ext_vals(extensions(packet));
     if let Some(patch) = vp8_patch(packet, numbers) {
         out = out.vp8_patch(patch);
     }
@@ -96,16 +94,4 @@ fn vp8_patch(packet: &MediaPacket, numbers: Rewritten) -> Option<str0m::rtp::Vp8
         patch = patch.tl0_pic_idx(idx);
     }
     patch.build().ok()
-}
-
-fn clock_rate(rtc: &Rtc, pt: str0m::media::Pt) -> u32 {
-    let params = rtc
-        .codec_config()
-        .params()
-        .iter()
-        .find(|params| params.pt() == pt);
-    params.map_or(90_000, |params| match params.spec().codec {
-        Codec::Opus => 48_000,
-        _ => 90_000,
-    })
 }

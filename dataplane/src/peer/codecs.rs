@@ -20,7 +20,8 @@ pub(super) fn map(rtc: &Rtc, mid: Mid, codecs: &[PayloadParams]) -> Vec<Option<S
             if !accepted.contains(&ours.pt()) {
                 return None;
             }
-            let red = ours.red().filter(|red| accepted.contains(red));
+            // Redundancy is part of the codec's parameters: gone when the subscriber did not take it.
+            let red = ours.red();
             Some(SubscriberCodec { pt: ours.pt(), red })
         })
         .collect()

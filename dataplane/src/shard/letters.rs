@@ -138,14 +138,10 @@ impl Shard {
         if !nominates {
             return;
         }
-        let Some(peer) = self.peers.get_mut(index) else {
-            return;
-        };
-        let moved = peer
-            .nominated
-            .is_some_and(|nominated| nominated != datagram.source);
-        peer.nominated = Some(datagram.source);
-        if moved && via != self.id {
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.nominated = Some(datagram.source);
+        }
+        if via != self.id {
             self.hand_over(index, via);
         }
     }

@@ -126,9 +126,9 @@ mod tests {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = receiver.local_addr().unwrap();
         let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let source = Some("127.0.0.9".parse().unwrap());
+        let source: IpAddr = "127.0.0.9".parse().unwrap();
         let datagrams = [
-            Datagram(b"a", to, source),
+            Datagram(b"a", to, Some(source)),
             Datagram(b"bc", to, None),
             Datagram(b"d", to, None),
         ];
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(batch.send(sender.as_fd(), &datagrams).unwrap(), 2);
         let mut buffer = [0; 8];
         let (length, from) = receiver.recv_from(&mut buffer).unwrap();
-        assert_eq!((&buffer[..length], from.ip()), (&b"a"[..], source.unwrap()));
+        assert_eq!((&buffer[..length], from.ip()), (&b"a"[..], source));
         let (length, _) = receiver.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"bc");
     }

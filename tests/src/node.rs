@@ -1,0 +1,150 @@
+//! A data plane process on free ports, ended with the test.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use spillway_wire::dataplane as proto;
+use spillway_wire::dataplane::data_plane_client::DataPlaneClient;
+use tonic::transport::{Channel, Endpoint};
+
+/// A running data plane.
+pub struct Node {
+    child: Child,
+    metrics: String,
+    /// Its control API.
+    pub client: DataPlaneClient<Channel>,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// Starts one with `shards` shards (as many as there are cores, if fewer).
+    pub async fn start(shards: usize, flags: &[&str]) -> anyhow::Result<Self> {
+        let control = format!("127.0.0.1:{}", free_tcp_port()?);
+        let metrics = format!("127.0.0.1:{}", free_tcp_port()?);
+        let cores = std::thread::available_parallelism()?.get();
+        let child = Command::new(binary("spillway-dataplane"))
+            .args([
+                "--control",
+                &control,
+                "--metrics",
+                &metrics,
+                "--udp-port",
+                "0",
+            ])
+            .args(["--advertise", "127.0.0.1", "--log", "warn"])
+            .args(["--shards", &shards.min(cores).to_string()])
+            .args(flags)
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start the data plane: is target/release built?")?;
+        let give_up = Instant::now() + START_LIMIT;
+        loop {
+            match Endpoint::from_shared(format!("http://{control}"))?
+                .connect()
+                .await
+            {
+                Ok(channel) => {
+                    let client = DataPlaneClient::new(channel);
+                    return Ok(Self {
+                        child,
+                        metrics,
+                        client,
+                    });
+                }
+                Err(error) if Instant::now() >= give_up => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// Its media port.
+    pub async fn media_addr(&mut self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self
+            .node()
+            .await?
+            .addresses
+            .first()
+            .context("no media address")?
+            .parse()?)
+    }
+
+    /// What it says of itself.
+    pub async fn node(&mut self) -> anyhow::Result<proto::Node> {
+        Ok(self
+            .client
+            .get_node(proto::GetNodeRequest {})
+            .await?
+            .into_inner())
+    }
+
+    /// The session of that name, if it has one.
+    pub async fn session(&mut self, name: &str) -> anyhow::Result<Option<proto::Session>> {
+        let state = self
+            .client
+            .get_state(proto::GetStateRequest {})
+            .await?
+            .into_inner();
+        Ok(state
+            .sessions
+            .into_iter()
+            .find(|session| session.session == name))
+    }
+
+    /// A counter, summed over all shards; `reason` is a part of its labels. Counters are a report
+    /// interval old at most.
+    pub fn counter(&self, name: &str, label: &str) -> anyhow::Result<f64> {
+        let url = format!("http://{}/metrics", self.metrics);
+        let text = ureq::get(&url).call()?.into_body().read_to_string()?;
+        let prefix = format!("spillway_dataplane_{name}{{");
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(&prefix) && line.contains(label));
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+
+    /// Resident memory, bytes.
+    pub fn rss_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("no VmRSS")?;
+        let kib: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("no number")?
+            .parse()?;
+        Ok(kib * 1024)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already, which is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program that the build made beside the tests.
+fn binary(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test has an executable");
+    path.pop(); // target/release/deps
+    path.pop();
+    path.join(name)
+}
+
+fn free_tcp_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A socket of a stranger.
+pub fn stranger() -> anyhow::Result<UdpSocket> {
+    Ok(UdpSocket::bind("127.0.0.1:0")?)
+}

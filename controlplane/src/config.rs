@@ -230,17 +230,33 @@ impl Config {
             }
             token => Some(token.to_owned()),
         };
+        let demo_tokens = demo_tokens?.unwrap_or(role == Role::Up);
+        let mut settled = values.clone();
+        settled.settle("demo-tokens", demo_tokens);
+        for (name, means) in [
+            ("keys", "(made and kept in the state directory)"),
+            ("admin-token", "(made and kept in the state directory)"),
+            ("dataplane-control", "(the data plane that up runs)"),
+            ("dataplane-bin", "(beside this program)"),
+            ("shards", "(one per core)"),
+            ("advertise", "(the addresses of the host)"),
+            ("node", "(the name of the host)"),
+        ] {
+            if role == Role::Up && values.text(name).is_empty() {
+                settled.settle(name, means);
+            }
+        }
         Some(Self {
             listen: listen?,
             keys: keys?,
             admin_token,
             state_dir: PathBuf::from(values.text("state-dir")),
-            demo_tokens: demo_tokens?.unwrap_or(role == Role::Up),
+            demo_tokens,
             dataplane_control: dataplane_control?,
             dataplane: dataplane?,
             limits: limits?,
             log: values.text("log").to_owned(),
-            effective: values.print_effective(),
+            effective: settled.print_effective(),
         })
     }
 }
@@ -252,7 +268,7 @@ fn dataplane(values: &Values, mistakes: &mut Mistakes) -> Option<DataplaneConfig
             .parse_within("shards", limits::SHARDS, mistakes)
             .map(Some),
     };
-    let udp_port = values.parse_within("udp-port", 1..=u16::MAX, mistakes);
+    let udp_port = values.parse_within("udp-port", 0..=u16::MAX, mistakes);
     let advertise = values.list("advertise", mistakes);
     let bin = match values.text("dataplane-bin") {
         "" => None,

@@ -121,8 +121,8 @@ pub const SOCKET_PATH_BYTES: usize = 108;
 
 // Ranges of settings.
 
-/// `shards`.
-pub const SHARDS: RangeInclusive<u16> = 1..=1_024;
+/// `shards`: as many as a data plane takes.
+pub const SHARDS: RangeInclusive<u16> = 1..=64;
 /// `max-participants-per-room`.
 pub const PARTICIPANTS_PER_ROOM: RangeInclusive<usize> = 1..=1_000_000;
 /// `max-tracks-per-participant`.

@@ -10,7 +10,8 @@ pub enum DropReason {
     Unclassified,
     /// STUN whose framing lies.
     MalformedStun,
-    /// A connectivity check for a session that this node never had or no longer has.
+    /// STUN that names no session: no connectivity check, one without a username, or one with the right
+    /// password for a session that has just ended.
     UnknownUfrag,
     /// A connectivity check whose sender does not know the session's password.
     BadIntegrity,

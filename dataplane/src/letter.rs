@@ -48,6 +48,8 @@ pub enum ToShard {
         /// Where it lives.
         home: ShardId,
     },
+    /// The session of a check that this shard claimed has just ended.
+    Unclaimed,
     /// A command of the control plane.
     Command {
         /// Echoed in the reply.

@@ -19,12 +19,23 @@ fn run() -> anyhow::Result<()> {
         .version(env!("CARGO_PKG_VERSION"))
         .about(about);
     let matches = spillway_settings::command(command, SETTINGS).get_matches();
-    let values = Values::gather(&matches, SETTINGS)?;
+    let mut values = Values::gather(&matches, SETTINGS)?;
     let config = Config::check(&values, &start::host()?)?;
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&config.log)?)
         .with_writer(std::io::stderr)
         .init();
+    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
+    values.settle("node", &config.node);
+    values.settle("shards", config.cores.len());
+    values.settle(
+        "cores",
+        list(&mut config.cores.iter().map(ToString::to_string)),
+    );
+    values.settle(
+        "advertise",
+        list(&mut config.advertise.iter().map(ToString::to_string)),
+    );
     eprint!("{}", values.print_effective());
     start::run(&config)
 }

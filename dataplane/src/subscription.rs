@@ -253,6 +253,37 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn redundancy_is_passed_on_or_taken_off() {
+        let codec = |red: Option<u8>| SubscriberCodec {
+            pt: 111.into(),
+            red: red.map(Into::into),
+        };
+        let mut audio = Subscription::new(TrackKey(1), MediaKind::Audio, Wish::default());
+        let plain = packet(0, 1, false);
+        let redundant = MediaPacket {
+            primary: Some(Arc::from([1_u8])),
+            ..packet(0, 2, false)
+        };
+        assert_eq!(audio.encoding(&plain), None, "not negotiated");
+        // (what the subscriber has, packet, payload type and whether to unwrap)
+        for (red, packet, expected) in [
+            (Some(63), &plain, Some((111, false))),
+            (Some(63), &redundant, Some((63, false))),
+            (None, &plain, Some((111, false))),
+            (None, &redundant, Some((111, true))),
+        ] {
+            audio.codecs = Some(vec![Some(codec(red))]);
+            let expected = expected.map(|(pt, unwrap_red)| Encoding {
+                pt: u8::into(pt),
+                unwrap_red,
+            });
+            assert_eq!(audio.encoding(packet), expected);
+        }
+        audio.codecs = Some(vec![None]);
+        assert_eq!(audio.encoding(&plain), None, "the codec was refused");
+    }
+
+    #[test]
     fn a_refresh_is_wanted_until_the_next_keyframe() {
         let mut subscription = video();
         subscription.aim(Some(LayerIndex(0)));

@@ -95,6 +95,7 @@ impl MediaPacket {
     pub fn copy_for_shard(&self) -> Self {
         Self {
             payload: Arc::from(&self.payload[..]),
+            primary: self.primary.as_deref().map(Arc::from),
             ..self.clone()
         }
     }

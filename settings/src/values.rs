@@ -125,6 +125,14 @@ impl Values {
         items.into_iter().collect()
     }
 
+    /// Says what a default comes to on this host, for [`print_effective`](Self::print_effective).
+    pub fn settle(&mut self, name: &'static str, value: impl ToString) {
+        if *self.source(name) == Source::Default {
+            let settled = (value.to_string(), Source::Default);
+            self.by_name.insert(name, settled);
+        }
+    }
+
     /// One line a setting: what holds, and who said so. Secrets are masked.
     pub fn print_effective(&self) -> String {
         let width = self.table.iter().map(|s| s.name.len()).max().unwrap_or(0);
@@ -133,7 +141,7 @@ impl Values {
             let (value, source) = self.entry(setting.name);
             let shown = match value.as_str() {
                 "" => "\"\"",
-                _ if is_secret(setting.name) => "(secret)",
+                _ if is_secret(setting.name) && *source != Source::Default => "(secret)",
                 value => value,
             };
             writeln!(out, "{:width$} = {shown}  # {source}", setting.name)
@@ -343,6 +351,15 @@ mod tests {
         let list: Vec<std::net::IpAddr> = v.list("advertise", &mut none).unwrap();
         assert_eq!(list.len(), 2);
         let shown = v.print_effective();
+        let mut settled = v.clone();
+        settled.settle("advertise", "never, it was given");
+        settled.settle("udp-port", 9);
+        assert!(
+            settled
+                .print_effective()
+                .contains("udp-port   = 9  # default")
+        );
+        assert!(settled.print_effective().contains("10.0.0.1,::1"));
         assert!(!shown.contains("hush"), "{shown}");
         assert!(
             shown.contains("api-secret = (secret)  # file a.toml"),

@@ -291,10 +291,10 @@ impl Subscriber {
                 continue;
             };
             let mid = stream.mid();
-            let track = self
-                .track_by_mid
-                .get(&*mid)
-                .context("media on an unknown m-line")?;
+            // Packets of a subscription that just ended may still be under way.
+            let Some(track) = self.track_by_mid.get(&*mid) else {
+                continue;
+            };
             let is_video = packet.payload.first() != Some(&b'S');
             let arrival = Arrival {
                 counter: stamp.counter,

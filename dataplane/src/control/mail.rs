@@ -86,10 +86,10 @@ impl Control {
 
     /// A verified check arrived on `shard` for a session that does not live there.
     fn on_claim(&mut self, shard: ShardId, ufrag: &Ufrag, datagram: Datagram) {
-        let Some(session) = self.directory.by_ufrag(ufrag) else {
-            return;
-        }; // it just ended
-        let Some(record) = self.directory.get_mut(session) else {
+        let session = self.directory.by_ufrag(ufrag);
+        let record = session.and_then(|session| self.directory.get_mut(session));
+        let (Some(session), Some(record)) = (session, record) else {
+            self.send(shard, ToShard::Unclaimed);
             return;
         };
         match std::mem::replace(&mut record.place, Place::Shard(shard)) {

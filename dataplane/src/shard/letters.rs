@@ -66,6 +66,7 @@ impl Shard {
                     self.report.drops.count(DropReason::TooManyAddresses);
                 }
             }
+            ToShard::Unclaimed => self.report.drops.count(DropReason::UnknownUfrag),
             ToShard::Command {
                 request,
                 session,

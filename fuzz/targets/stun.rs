@@ -1,0 +1,5 @@
+//! Anything a stranger calls STUN.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| spillway_wire::hostile::stun(bytes));

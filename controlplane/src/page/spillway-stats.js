@@ -14,6 +14,7 @@
  * @property {string} layer rid, '' without simulcast
  * @property {number} frames video frames decoded (remote) or encoded (local), cumulative
  * @property {number} packets received or sent, cumulative
+ * @property {string | null} codec MIME type, such as 'video/VP8'; null before the first packet
  * @property {number} audioEnergy cumulative, see totalAudioEnergy in webrtc-stats; 0 for video
  */
 
@@ -38,6 +39,7 @@ export class StatsReader {
       layer,
       frames: inbound.framesDecoded ?? 0,
       packets: total.packets,
+      codec: codec(stats, inbound),
       audioEnergy: inbound.totalAudioEnergy ?? 0,
     };
   }
@@ -61,6 +63,7 @@ export class StatsReader {
       layer: largest?.rid ?? '',
       frames: sum(layers, 'framesEncoded'),
       packets: total.packets,
+      codec: codec(stats, layers[0]),
       audioEnergy: source.totalAudioEnergy ?? 0,
     };
   }
@@ -83,6 +86,10 @@ export class StatsReader {
 
 function entries(report) {
   return report ? [...report.values()] : [];
+}
+
+function codec(stats, stream) {
+  return stats.find((entry) => entry.type === 'codec' && entry.id === stream?.codecId)?.mimeType ?? null;
 }
 
 function picture(entry) {

@@ -158,7 +158,7 @@ export class Room extends EventTarget {
    * @param {number} [options.maxBitrate] bit/s of the largest layer
    * @param {boolean} [options.audio] also the screen's sound, as a track of its own; default false
    * @param {boolean} [options.dtx] let the microphone fall silent between words; default true
-   * @param {boolean} [options.red] send each audio packet twice (all receivers must know RED); default false
+   * @param {boolean} [options.red] send the last audio packets again in each (RFC 2198): survives loss, doubles the rate; default false
    * @param {boolean} [options.muted] publish silent; default false
    * @param {() => Promise<MediaStreamTrack>} [options.recapture] for a given camera track: stop it on mute, and open it
    *   again so

@@ -7,6 +7,7 @@
 mod build; // how sessions are made: one factory per node
 mod codecs; // which payload type of the subscriber carries which codec of the publisher
 mod publish; // the half that sends to us
+mod sdp; // what has to be changed in an SDP
 mod subscribe; // the half we send to
 
 use std::net::{IpAddr, SocketAddr};

@@ -8,7 +8,7 @@ use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 
-use super::{Output, PeerEvent};
+use super::{Output, PeerEvent, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::track::{MediaPacket, TrackInfo, TrackSpec};
@@ -45,13 +45,14 @@ impl Publisher {
         {
             return Ok(CommandReply::Answer(last.answer.clone()));
         }
-        let sdp = SdpOffer::from_sdp_string(&offer)
+        let parsed = SdpOffer::from_sdp_string(&offer)
             .map_err(|error| CommandError::BadSdp(error.to_string()))?;
         let answer = rtc
             .sdp_api()
-            .accept_offer(sdp)
+            .accept_offer(parsed)
             .map_err(|error| CommandError::BadSdp(error.to_string()))?
             .to_sdp_string();
+        let answer = sdp::in_the_order_of_the_offer(&offer, &answer);
         self.replace_tracks(session, rtc, &specs, out)?;
         self.last = Some(Negotiated {
             offer,

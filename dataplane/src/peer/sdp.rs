@@ -1,0 +1,57 @@
+//! What has to be changed in an SDP that the session layer wrote.
+
+/// `answer` with the payload types of each m-line in the order of `offer`.
+///
+/// The answerer should keep the offerer's order of preference (RFC 3264 section 6.1), and browsers send
+/// the first codec of the answer: without this, the client's choice of codec and of redundancy is lost.
+pub(super) fn in_the_order_of_the_offer(offer: &str, answer: &str) -> String {
+    let mut preferences = offer.lines().filter(|line| line.starts_with("m="));
+    let mut out = String::with_capacity(answer.len());
+    for line in answer.split_inclusive('\n') {
+        match line.starts_with("m=").then(|| preferences.next()).flatten() {
+            Some(preferred) => out.push_str(&reorder(preferred, line)),
+            None => out.push_str(line),
+        }
+    }
+    out
+}
+
+/// Fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).
+const FIELDS_BEFORE_FORMATS: usize = 3;
+
+fn reorder(preferred: &str, line: &str) -> String {
+    let formats = |line: &str| -> Vec<String> {
+        line.split_ascii_whitespace()
+            .skip(FIELDS_BEFORE_FORMATS)
+            .map(str::to_owned)
+            .collect()
+    };
+    let order = formats(preferred);
+    let rank = |format: &String| order.iter().position(|known| known == format);
+    let mut sorted = formats(line);
+    sorted.sort_by_key(|format| rank(format).unwrap_or(usize::MAX));
+    let fields = line
+        .split_ascii_whitespace()
+        .take(FIELDS_BEFORE_FORMATS)
+        .map(str::to_owned);
+    let fields: Vec<String> = fields.chain(sorted).collect();
+    format!("{}\r\n", fields.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_chooses_what_comes_first() {
+        let offer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 63 9\r\nm=video 9 UDP/TLS/RTP/SAVPF 45 46 96 97\r\n";
+        let answer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97 45 46 120\r\na=mid:1\r\n";
+        let expected = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 45 46 96 97 120\r\na=mid:1\r\n";
+        assert_eq!(in_the_order_of_the_offer(offer, answer), expected);
+        assert_eq!(
+            in_the_order_of_the_offer("", answer),
+            answer,
+            "nothing to go by"
+        );
+    }
+}

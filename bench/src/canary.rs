@@ -97,8 +97,17 @@ pub fn run(options: &Options) -> ExitCode {
     }
 }
 
+/// Rounded to a microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}
+
 async fn call(options: &Options) -> anyhow::Result<Report> {
     let url = options.url.trim_end_matches('/');
+    anyhow::ensure!(
+        url.starts_with("http://"),
+        "url '{url}' is not of the form http://host:port"
+    );
     let tokens = match (&options.api_key, &options.api_secret) {
         (Some(key), Some(secret)) => TokenSource::Key {
             key: key.clone(),
@@ -159,8 +168,8 @@ fn report(a: &Client, b: &Client, start: Instant) -> anyhow::Result<Report> {
     Ok(Report {
         ok: true,
         reason: None,
-        join_ms: a.join_time.max(b.join_time).as_secs_f64() * 1e3,
-        first_media_ms: first_media.as_secs_f64() * 1e3,
+        join_ms: milliseconds(a.join_time.max(b.join_time)),
+        first_media_ms: milliseconds(first_media),
         packets_sent: sent_by_track.values().map(|sent| u64::from(*sent)).sum(),
         packets_received: received,
         lost: expected.saturating_sub(received),

@@ -67,7 +67,10 @@ fn fetch(url: &str, room: &str, identity: &str) -> anyhow::Result<String> {
         Err(ureq::Error::StatusCode(404)) => {
             bail!("{url} hands out no demo tokens: give --api-key and --api-secret")
         }
-        Err(error) => return Err(error).with_context(|| format!("no token from {endpoint}")),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("no token from {endpoint} (is spillway running there?)"));
+        }
     };
     let body: serde_json::Value = answer.into_body().read_json()?;
     let token = body["token"]

@@ -200,7 +200,7 @@ impl Config {
     }
 
     fn check(values: &Values, role: Role) -> Result<Self, Mistakes> {
-        let mut mistakes = Mistakes::new();
+        let mut mistakes = values.mistakes();
         let config = Self::read(values, role, &mut mistakes);
         if role == Role::Serve {
             for name in ["keys", "dataplane-control"] {
@@ -360,7 +360,7 @@ mod tests {
             "grace-seconds 0 is outside 1..=600 (from flag --grace-seconds)",
             "udp-port '70000'",
             "keys '(secret)'",
-            "shards 0 is outside 1..=1024",
+            "shards 0 is outside 1..=64",
             "admin-token has 5 characters, at least 16",
             "neither unix:/path nor http://host:port",
         ] {

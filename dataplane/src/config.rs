@@ -126,7 +126,7 @@ const MIN_SOCKET_BUFFER_BYTES: usize = 64 << 10;
 impl Config {
     /// Checks `values` against `host`; all mistakes at once.
     pub fn check(values: &Values, host: &Host) -> Result<Self, Mistakes> {
-        let mut mistakes = Mistakes::new();
+        let mut mistakes = values.mistakes();
         let m = &mut mistakes;
         let config = (|| {
             // Every line is evaluated before any is unwrapped, so that all mistakes are found.

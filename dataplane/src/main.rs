@@ -1,5 +1,7 @@
 //! `spillway-dataplane`: one media node.
 
+use std::io::IsTerminal;
+
 use clap::Command;
 use spillway_dataplane::config::{Config, SETTINGS};
 use spillway_dataplane::start;
@@ -23,6 +25,7 @@ fn run() -> anyhow::Result<()> {
     let config = Config::check(&values, &start::host()?)?;
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&config.log)?)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");

@@ -14,13 +14,16 @@ use crate::{Mistakes, Setting, Source};
 #[derive(Debug, Clone)]
 pub struct Values {
     table: &'static [Setting],
+    /// What is wrong with the file itself.
+    file_mistakes: Mistakes,
     by_name: BTreeMap<&'static str, (String, Source)>,
 }
 
 impl Values {
     /// Reads flags and file from `matches`, and the environment of the process.
     ///
-    /// Fails with all unknown keys and unusable shapes of the file at once.
+    /// Fails when the file is not TOML. Unknown keys and unusable shapes are kept for
+    /// [`mistakes`](Self::mistakes), to be reported together with wrong values.
     pub fn gather(matches: &ArgMatches, table: &'static [Setting]) -> Result<Self, Mistakes> {
         let config: Option<&String> = matches.get_one("config");
         let file = match config {
@@ -68,7 +71,16 @@ impl Values {
         for (key, _) in &file {
             mistakes.push(unknown_key(key, table, &path));
         }
-        mistakes.into_result(Some(Self { table, by_name }))
+        Ok(Self {
+            table,
+            file_mistakes: mistakes,
+            by_name,
+        })
+    }
+
+    /// What is wrong with the file itself: where a check of the values begins.
+    pub fn mistakes(&self) -> Mistakes {
+        self.file_mistakes.clone()
     }
 
     /// The value as it was given. Panics on a name that is not in the table.
@@ -99,7 +111,14 @@ impl Values {
     where
         T: FromStr<Err: Display> + PartialOrd + Display,
     {
-        let value: T = self.parse(name, mistakes)?;
+        let text = self.text(name);
+        let Ok(value) = text.parse::<T>() else {
+            let (low, high, source) = (range.start(), range.end(), self.source(name));
+            mistakes.push(format!(
+                "{name} '{text}' is no number of {low}..={high} (from {source})"
+            ));
+            return None;
+        };
         if range.contains(&value) {
             return Some(value);
         }
@@ -299,8 +318,9 @@ mod tests {
 
     #[test]
     fn all_unknown_keys_and_shapes_are_reported_together() {
-        let mistakes =
-            values("udp-prot = 1\nzzzzzzzzzz = 2\n[advertise]\na = 1", &[], &[]).unwrap_err();
+        let mistakes = values("udp-prot = 1\nzzzzzzzzzz = 2\n[advertise]\na = 1", &[], &[])
+            .unwrap()
+            .mistakes();
         let text = mistakes.to_string();
         assert!(text.contains("3 mistakes"), "{text}");
         assert!(

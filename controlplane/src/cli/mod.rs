@@ -81,6 +81,7 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Config> {
         .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
     eprintln!("effective configuration:\n{}", config.effective);

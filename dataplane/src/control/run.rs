@@ -80,6 +80,8 @@ async fn serve(
     if let Some(addr) = config.metrics {
         let listener = TcpListener::bind(addr).await;
         let listener = listener.with_context(|| format!("cannot listen on metrics {addr}"))?;
+        let url = format!("http://{}/metrics", listener.local_addr()?);
+        tracing::info!(url, "metrics are served");
         tokio::spawn(http::serve(listener, requests));
     }
     Ok(())

@@ -48,6 +48,7 @@ pub fn bind_all(
     steering: Steering,
     buffer_bytes: usize,
 ) -> io::Result<(u16, Vec<MediaSockets>, Vec<SmallBuffer>)> {
+    refuse_shared(port)?;
     let mut port = port;
     let mut shards = Vec::with_capacity(cores.len());
     for _ in cores {
@@ -82,6 +83,21 @@ impl MediaSockets {
     /// Both sockets, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.v4.as_fd()).chain(self.v6.as_ref().map(AsFd::as_fd))
+    }
+}
+
+/// SO_REUSEPORT would let us into the group of another data plane of the same user, and each would get
+/// half of the other's datagrams. A socket without it is refused, and so are we.
+fn refuse_shared(port: u16) -> io::Result<()> {
+    if port == 0 {
+        return Ok(());
+    }
+    match std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let message = format!("another process has udp port {port}: choose another udp-port");
+            Err(io::Error::new(io::ErrorKind::AddrInUse, message))
+        }
+        Ok(_) | Err(_) => Ok(()), // what else is wrong, the real bind will say
     }
 }
 
@@ -132,6 +148,14 @@ mod tests {
             let addr = socket.local_addr().unwrap().as_socket().unwrap();
             assert_eq!(addr.port(), port);
         }
+    }
+
+    #[test]
+    fn the_port_of_another_data_plane_is_refused() {
+        let (port, _held, _) = bind_all(0, &[0], Steering::Hash, 65_536).unwrap();
+        let error = bind_all(port, &[0], Steering::Hash, 65_536).unwrap_err();
+        let expected = format!("another process has udp port {port}: choose another udp-port");
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -105,8 +105,9 @@ impl Candidate {
             .filter(|layer| self.status.live.contains(*layer))
             .collect();
         if live.is_empty() {
-            // Nothing measured yet: ask for the lowest, which publishers start first.
-            return vec![LayerIndex(0)];
+            // Nothing measured: keep what flows through a pause, and start with the lowest layer, which
+            // publishers start first.
+            return vec![self.current.unwrap_or(LayerIndex(0))];
         }
         let fits = |layer: &LayerIndex| {
             self.wish.max_height == 0 || self.heights[layer.index()] <= self.wish.max_height
@@ -221,6 +222,12 @@ mod tests {
         candidate.status.live = candidate.status.live.without(LayerIndex(2));
         assert_eq!(layers(&[candidate], 9_000_000), [Some(1)]);
         candidate.status.live = LayerSet::NONE;
+        assert_eq!(
+            layers(&[candidate], 9_000_000),
+            [Some(2)],
+            "a pause of all is no change"
+        );
+        candidate.current = None;
         assert_eq!(layers(&[candidate], 9_000_000), [Some(0)]);
     }
 

@@ -15,7 +15,7 @@ pub const RECEIVES_PER_TURN: usize = 4;
 /// Datagrams sent by one system call.
 pub const SEND_BATCH: usize = 64;
 /// Datagrams of one shard that wait for room in the socket's send buffer; later ones are dropped.
-pub const MAX_UNSENT: usize = 8_192;
+pub const MAX_UNSENT: usize = 65_536;
 /// Media packets on their way to one shard; when full, packets are dropped and counted.
 pub const MESH_MEDIA: usize = 8_192;
 /// Letters on their way to one shard or to the control thread; when full, they wait at the sender.

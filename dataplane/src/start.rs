@@ -103,6 +103,7 @@ fn spawn(
         .io_memory(EXECUTOR_IO_BYTES)
         .ring_depth(EXECUTOR_RING)
         .spawn(move || async move {
+            let _guard = EndWithShard;
             let shard = Shard::new(id, mesh, ice_key, candidates, clock::now());
             if let Err(error) = run::run(shard, sockets).await {
                 // Without this shard a part of all clients reaches nobody: better to end and be
@@ -112,6 +113,18 @@ fn spawn(
             }
         })
         .map_err(|error| anyhow::anyhow!("cannot start shard {id} on core {core}: {error}"))
+}
+
+/// Ends the process when its shard panics: without it a part of all clients reaches nobody, and a
+/// process that ends is started again.
+struct EndWithShard;
+
+impl Drop for EndWithShard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(1);
+        }
+    }
 }
 
 fn raise_memlock(shards: usize) {

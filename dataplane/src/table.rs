@@ -108,7 +108,13 @@ impl PeerTable {
         match peer.addrs.iter().position(|(known, _)| *known == addr) {
             Some(position) => peer.addrs[position].1 = local,
             None if peer.addrs.len() >= MAX_ADDRESSES_PER_SESSION => {
-                return Err(DropReason::TooManyAddresses);
+                let idle = peer
+                    .addrs
+                    .iter()
+                    .position(|(known, _)| Some(*known) != peer.nominated);
+                let (oldest, _) = peer.addrs.remove(idle.ok_or(DropReason::TooManyAddresses)?);
+                peer.addrs.push((addr, local));
+                self.by_addr.remove(&oldest);
             }
             None => peer.addrs.push((addr, local)),
         }
@@ -128,7 +134,8 @@ impl PeerTable {
 
     /// Forgets an address whose session is no longer where it was said to be.
     pub fn forget(&mut self, addr: SocketAddr) {
-        if let Some(Route::Foreign { .. }) = self.by_addr.remove(&addr) {
+        if let Some(Route::Foreign { .. }) = self.by_addr.get(&addr) {
+            self.by_addr.remove(&addr);
             self.foreign -= 1;
         }
     }

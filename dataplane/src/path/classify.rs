@@ -80,8 +80,8 @@ fn classify_stun(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, Dro
     if !shard.ice_key.verifies(ufrag, &message) {
         return Err(DropReason::BadIntegrity);
     }
-    match (local, route) {
-        (Some(peer), _) => {
+    match local {
+        Some(peer) => {
             shard
                 .peers
                 .add_addr(peer, datagram.source, datagram.local)?;
@@ -91,7 +91,8 @@ fn classify_stun(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, Dro
                 nominates,
             })
         }
-        (None, Some(Route::Foreign { home, session })) => Ok(Class::Foreign { home, session }),
-        (None, Some(Route::Local(_)) | None) => Ok(Class::Claim(Ufrag(ufrag.into()))),
+        // Also from an address of a session elsewhere: the control thread knows where it lives now, and
+        // whether this check is for it at all.
+        None => Ok(Class::Claim(Ufrag(ufrag.into()))),
     }
 }

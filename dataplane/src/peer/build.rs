@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use str0m::bwe::Bitrate;
 use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::CodecConfig;
 use str0m::{Candidate, Rtc, RtcConfig};
 
 use super::{Peer, Publisher, Role, Subscriber};
@@ -53,8 +54,24 @@ impl PeerFactory {
 
     /// A session that will subscribe.
     pub fn subscriber(&self, session: SessionKey, now: Instant) -> Peer {
-        let config = self
-            .config()
+        let mut config = self.config();
+        // Probes ride on an m-line with transport feedback, under an SSRC of their own. Chromium takes
+        // that SSRC for the sound of an audio m-line and then plays nothing: probe with video alone.
+        let audio_without_feedback =
+            config
+                .codec_config()
+                .params()
+                .iter()
+                .copied()
+                .map(|mut params| {
+                    if params.spec().codec.is_audio() {
+                        params.set_fb_transport_cc(false);
+                    }
+                    params
+                });
+        let codecs = CodecConfig::new_from_payload_params(audio_without_feedback.collect());
+        *config.codec_config() = codecs;
+        let config = config
             .enable_bwe(Some(INITIAL_ESTIMATE))
             .set_send_buffer_video(VIDEO_RTX_PACKETS)
             .set_send_buffer_audio(AUDIO_RTX_PACKETS);

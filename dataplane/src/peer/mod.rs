@@ -176,7 +176,7 @@ impl Peer {
             (Role::Subscribe(subscriber), Command::Answer { revision, sdp }) => {
                 subscriber.accept_answer(&mut self.rtc, revision, &sdp, out)
             }
-            (_, Command::Candidate(line)) => add_candidate(&mut self.rtc, &line),
+            (_, Command::Candidate(line)) => check_candidate(&line),
             (_, Command::Close { reason }) => {
                 let _ = self.rtc.close(); // says goodbye if it can
                 out.events.push(PeerEvent::Closed(reason));
@@ -390,15 +390,15 @@ impl Role {
     }
 }
 
-fn add_candidate(rtc: &mut Rtc, line: &str) -> CommandResult {
+/// Checks a candidate of the client, and lets it go: an ICE-lite agent answers whoever checks (RFC 8445
+/// section 2.5), and one that cannot be paired with ours would make the session layer give up before
+/// the first check.
+fn check_candidate(line: &str) -> CommandResult {
     let line = line.trim().trim_start_matches("a=");
-    // Browsers send an empty candidate when they have no more, and names we cannot resolve (mDNS):
-    // an ICE-lite agent needs neither, it answers whoever checks.
-    if line.is_empty() || line.contains(".local ") {
-        return Ok(CommandReply::Done);
+    // Browsers send an empty candidate when they have no more, and names nobody can resolve (mDNS).
+    if !line.is_empty() && !line.contains(".local ") {
+        str0m::Candidate::from_sdp_string(line)
+            .map_err(|error| CommandError::BadCandidate(error.to_string()))?;
     }
-    let candidate = str0m::Candidate::from_sdp_string(line)
-        .map_err(|error| CommandError::BadCandidate(error.to_string()))?;
-    rtc.add_remote_candidate(candidate);
     Ok(CommandReply::Done)
 }

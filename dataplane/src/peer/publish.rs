@@ -45,7 +45,7 @@ impl Publisher {
         {
             return Ok(CommandReply::Answer(last.answer.clone()));
         }
-        let parsed = SdpOffer::from_sdp_string(&offer)
+        let parsed = SdpOffer::from_sdp_string(&sdp::without_candidates(&offer))
             .map_err(|error| CommandError::BadSdp(error.to_string()))?;
         let answer = rtc
             .sdp_api()

@@ -1,5 +1,13 @@
 //! What has to be changed in an SDP that the session layer wrote.
 
+/// `sdp` without the client's candidates: ICE-lite has no use for them.
+pub(super) fn without_candidates(sdp: &str) -> String {
+    let kept = sdp
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("a=candidate:"));
+    kept.collect()
+}
+
 /// `answer` with the payload types of each m-line in the order of `offer`.
 ///
 /// The answerer should keep the offerer's order of preference (RFC 3264 section 6.1), and browsers send
@@ -41,6 +49,12 @@ fn reorder(preferred: &str, line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn candidates_are_left_out() {
+        let sdp = "v=0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=mid:0\r\n";
+        assert_eq!(without_candidates(sdp), "v=0\r\na=mid:0\r\n");
+    }
 
     #[test]
     fn the_client_chooses_what_comes_first() {

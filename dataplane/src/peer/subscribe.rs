@@ -10,7 +10,7 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::PayloadParams;
 use str0m::media::{Direction, MediaKind, Mid};
 
-use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs};
+use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::key::TrackKey;
 use crate::layer::Wish;
@@ -53,6 +53,8 @@ enum SlotState {
 struct Negotiation {
     /// Of the latest offer.
     revision: u64,
+    /// Of the latest offer whose answer was accepted.
+    accepted: u64,
     outstanding: Option<(SdpPendingOffer, OfferOut)>,
     /// Something changed since the latest offer.
     dirty: bool,
@@ -127,17 +129,17 @@ impl Subscriber {
         &mut self,
         rtc: &mut Rtc,
         revision: u64,
-        sdp: &str,
+        text: &str,
         out: &mut Output,
     ) -> CommandResult {
-        let answer = SdpAnswer::from_sdp_string(sdp)
+        let answer = SdpAnswer::from_sdp_string(&sdp::without_candidates(text))
             .map_err(|error| CommandError::BadSdp(error.to_string()))?;
         let taken = self
             .negotiation
             .outstanding
             .take_if(|(_, offer)| offer.revision == revision);
         let Some((pending, _)) = taken else {
-            if revision == self.negotiation.revision && self.negotiation.outstanding.is_none() {
+            if revision == self.negotiation.accepted {
                 return Ok(CommandReply::Done); // repeated
             }
             let outstanding = self.negotiation.outstanding.as_ref();
@@ -148,9 +150,13 @@ impl Subscriber {
                 outstanding,
             });
         };
-        rtc.sdp_api()
-            .accept_answer(pending, answer)
-            .map_err(|error| CommandError::BadSdp(error.to_string()))?;
+        if let Err(error) = rtc.sdp_api().accept_answer(pending, answer) {
+            // Both sides now disagree on the m-lines, and no later offer can mend that.
+            out.events
+                .push(PeerEvent::Closed(format!("bad answer: {error}")));
+            return Err(CommandError::BadSdp(error.to_string()));
+        }
+        self.negotiation.accepted = revision;
         out.events.push(PeerEvent::Settled);
         if self.negotiation.dirty {
             self.negotiate(rtc, out);

@@ -44,9 +44,6 @@ impl Shard {
             .budget_bps()
             .map_or(u64::MAX, |bps| bps.saturating_sub(reserved));
         let competitors = self.competitors(index);
-        if competitors.is_empty() {
-            return;
-        }
         let candidates: Vec<Candidate> = competitors.iter().map(|c| c.candidate).collect();
         let given = allocate(&candidates, budget);
         tracing::debug!(session = session.0, budget, ?given, "layers chosen");

@@ -112,7 +112,13 @@ impl Shard {
             self.out = Output::default();
             return;
         };
-        for transmit in self.out.transmits.drain(..) {
+        for mut transmit in self.out.transmits.drain(..) {
+            // The session layer stays with a dead path of the same priority until it times out; the
+            // client's latest nomination is where it listens. Replies to checks go where they came from.
+            let is_check = transmit.contents.first().is_some_and(|first| *first < 4);
+            if let (false, Some(nominated)) = (is_check, peer.nominated) {
+                transmit.destination = nominated;
+            }
             let departure = Departure {
                 source: peer.local_for(transmit.destination),
                 destination: transmit.destination,

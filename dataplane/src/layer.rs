@@ -89,8 +89,8 @@ pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target 
     }
     let sustain = cheapest.map_or(0.0, |step| sent + step);
     Target {
-        sustain_bps: sustain as u64,
-        desired_bps: desired as u64,
+        sustain_bps: sustain.round() as u64,
+        desired_bps: desired.round() as u64,
     }
 }
 

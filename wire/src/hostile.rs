@@ -3,7 +3,7 @@
 //!
 //! Each function panics when its property does not hold.
 
-use crate::{demux, keyframe, red, stun};
+use crate::{demux, keyframe, red, rtcp, stun};
 
 /// A message that parses has attributes that lie inside it, in order, and an integrity that covers
 /// exactly what precedes it.
@@ -54,6 +54,42 @@ pub fn payload(bytes: &[u8]) {
     }
 }
 
+/// Packets come to an end, and none yields more than its bytes can hold.
+pub fn rtcp(bytes: &[u8]) {
+    let mut packets = 0;
+    for packet in rtcp::packets(bytes).flatten() {
+        packets += 1;
+        match packet {
+            rtcp::Packet::SenderReport { blocks, .. }
+            | rtcp::Packet::ReceiverReport { blocks, .. } => {
+                assert!(blocks.count() * 24 <= bytes.len());
+            }
+            rtcp::Packet::Nack { lost, .. } => assert!(lost.count() * 4 <= bytes.len() * 17),
+            rtcp::Packet::Fir { entries } => assert!(entries.count() * 8 <= bytes.len()),
+            rtcp::Packet::Remb(remb) => assert!(remb.ssrcs().count() * 4 <= bytes.len()),
+            rtcp::Packet::TransportFeedback(feedback) => transport_feedback(&feedback, bytes),
+            rtcp::Packet::Pli { .. } | rtcp::Packet::Bye | rtcp::Packet::Other => {}
+        }
+    }
+    assert!(packets * 4 <= bytes.len());
+}
+
+/// A feedback speaks of as many packets as it says, and writing it again loses nothing.
+fn transport_feedback(feedback: &rtcp::TransportFeedback<'_>, bytes: &[u8]) {
+    let deltas: Vec<_> = feedback.arrivals().map(|(_, delta)| delta).collect();
+    assert_eq!(deltas.len(), usize::from(feedback.status_count()));
+    assert!(deltas.iter().flatten().count() <= bytes.len());
+    let mut out = vec![0; 64 + deltas.len() * 3];
+    let length = rtcp::write_transport_feedback(feedback.header(), &deltas, &mut out)
+        .expect("there is room for what was read");
+    let Some(Ok(rtcp::Packet::TransportFeedback(again))) = rtcp::packets(&out[..length]).next()
+    else {
+        panic!("what was written is no feedback");
+    };
+    assert_eq!(again.header(), feedback.header());
+    assert!(again.arrivals().eq(feedback.arrivals()));
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -92,5 +128,9 @@ mod tests {
     #[test]
     fn the_payload_corpus_and_its_neighbours_hold() {
         replay("payload", super::payload);
+    }
+    #[test]
+    fn the_rtcp_corpus_and_its_neighbours_hold() {
+        replay("rtcp", super::rtcp);
     }
 }

@@ -7,4 +7,5 @@ pub mod demux; // which protocol a datagram on the media port speaks (RFC 7983)
 pub mod hostile; // what has to hold for any bytes
 pub mod keyframe; // where a video frame that needs no other starts
 pub mod red; // RFC 2198 redundancy around audio
+pub mod rtcp; // feedback and reports (RFC 3550, RFC 4585)
 pub mod stun; // STUN messages (RFC 8489)

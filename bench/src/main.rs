@@ -1,7 +1,7 @@
 //! `spillway-bench`: probes and load generators.
 
 use clap::{Parser, Subcommand};
-use spillway_bench::canary;
+use spillway_bench::{canary, ceiling, fanout, host};
 
 /// Probes and load generators for Spillway.
 #[derive(Parser)]
@@ -15,10 +15,19 @@ struct Cli {
 enum Command {
     /// A synthetic call of two participants; exits 1 with a reason when media does not flow both ways
     Canary(canary::Options),
+    /// Publishers and subscribers with real sessions against a running data plane
+    Fanout(fanout::Options),
+    /// What the host under test can send at all, by every way of handing packets to its kernel
+    Ceiling(ceiling::Options),
+    /// Runs on the host under test: reads its usage, and sends what the ceiling wants
+    Host(host::agent::Options),
 }
 
 fn main() -> std::process::ExitCode {
     match Cli::parse().command {
         Command::Canary(options) => canary::run(&options),
+        Command::Fanout(options) => fanout::run(&options),
+        Command::Ceiling(options) => ceiling::run(&options),
+        Command::Host(options) => host::agent::run(&options),
     }
 }

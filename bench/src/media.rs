@@ -112,15 +112,9 @@ impl Source {
         made: Duration,
         marker: bool,
     ) -> Packet {
-        payload.extend(MAGIC);
-        payload.extend(self.counter.to_be_bytes());
-        payload.extend(
-            u64::try_from(made.as_nanos())
-                .unwrap_or(u64::MAX)
-                .to_be_bytes(),
-        );
-        payload.resize(bytes, 0);
         let counter = self.counter;
+        Stamp { counter, made }.write(&mut payload);
+        payload.resize(bytes, 0);
         self.counter += 1;
         Packet {
             payload,
@@ -140,19 +134,33 @@ impl Source {
 }
 
 impl Stamp {
-    /// Reads what [`Source`] wrote, wherever a codec's header ends.
+    /// Appends it to `payload`.
+    pub fn write(self, payload: &mut Vec<u8>) {
+        let made = u64::try_from(self.made.as_nanos()).unwrap_or(u64::MAX);
+        payload.extend(MAGIC);
+        payload.extend(self.counter.to_be_bytes());
+        payload.extend(made.to_be_bytes());
+    }
+
+    /// Reads what [`write`](Self::write) wrote, wherever a codec's header ends.
     pub fn read(payload: &[u8]) -> Option<Self> {
+        Self::split(payload).map(|(stamp, _)| stamp)
+    }
+
+    /// As [`read`](Self::read), with what follows the stamp.
+    pub fn split(payload: &[u8]) -> Option<(Self, &[u8])> {
         let at = payload
             .windows(MAGIC.len())
             .take(16)
             .position(|window| window == MAGIC)?;
-        let stamp: &[u8; STAMP_BYTES] = payload.get(at..)?.first_chunk()?;
+        let (stamp, rest) = payload.get(at..)?.split_first_chunk::<STAMP_BYTES>()?;
         let (_, numbers) = stamp.split_at(MAGIC.len());
         let (counter, made) = numbers.split_first_chunk::<4>()?;
-        Some(Self {
+        let stamp = Self {
             counter: u32::from_be_bytes(*counter),
             made: Duration::from_nanos(u64::from_be_bytes(made.try_into().ok()?)),
-        })
+        };
+        Some((stamp, rest))
     }
 }
 

@@ -1,0 +1,401 @@
+//! Thousands of participants on one thread and one socket.
+//!
+//! A turn of its loop sends what publishers have due, takes a batch of datagrams, wakes the peer
+//! connections that want it, and waits when there was nothing to do. Media is counted from its header and
+//! thrown away, but for a sample; only STUN, DTLS and feedback reach every peer connection. Measuring
+//! windows are [`super::measure`]'s.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use str0m::net::{Protocol, Receive};
+use str0m::{Event, Input, Output};
+
+use super::own::Own;
+use super::session::{Maker, Role, Session};
+use super::shape::FRAMES_PER_SECOND;
+use super::signaling::{Ask, Index, Server, Signaling, Told};
+use super::tally::{Datagram, Received, Sample};
+use crate::net::addresses::Addresses;
+use crate::net::socket::FarmSocket;
+
+/// What kind of load.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Speech instead of video.
+    pub audio: bool,
+    /// Simulcast.
+    pub layers: bool,
+    /// Of the highest layer, bits per second.
+    pub bitrate_bps: u64,
+    /// Time between a pacer's bursts; none: a frame leaves at once.
+    pub burst: Option<Duration>,
+    /// Publishers that each subscriber watches.
+    pub watch: usize,
+    /// One subscriber of as many is decrypted.
+    pub sample: usize,
+}
+
+/// The participants and what they saw.
+pub struct Farm {
+    pub(super) load: Load,
+    pub(super) addresses: Addresses,
+    pub(super) port: u16,
+    socket: FarmSocket,
+    pub(super) signaling: Signaling,
+    pub(super) maker: Maker,
+    pub(super) sessions: Vec<Session>,
+    /// Beside the sessions, so that counting touches little memory.
+    pub(super) received: Vec<Received>,
+    rtx: u128,
+    wakes: BinaryHeap<Reverse<(Instant, Index)>>,
+    sends: BinaryHeap<Reverse<(Instant, Index, usize)>>,
+    inbox: Vec<Inbound>,
+    pub(super) publishers: usize,
+    /// Sessions that are asked for and not connected yet.
+    pub(super) pending: usize,
+    /// What the decrypted sample said.
+    pub sample: Sample,
+    /// How the farm itself did.
+    pub own: Own,
+}
+
+/// A datagram for a peer connection.
+struct Inbound {
+    index: Index,
+    source: SocketAddrV4,
+    at: Duration,
+    bytes: Vec<u8>,
+}
+
+/// How often the server's words are looked for.
+pub(super) const SIGNALING_PERIOD: Duration = Duration::from_millis(2);
+/// Peer connections woken in one turn.
+const WAKES_PER_TURN: usize = 256;
+impl Farm {
+    /// Nobody yet.
+    pub fn new(server: Server, addresses: Addresses, load: Load) -> anyhow::Result<Self> {
+        let socket = FarmSocket::bind(0)?;
+        Ok(Self {
+            load,
+            addresses,
+            port: socket.port()?,
+            socket,
+            signaling: Signaling::start(server)?,
+            maker: Maker::new()?,
+            sessions: Vec::new(),
+            received: Vec::new(),
+            rtx: 0,
+            wakes: BinaryHeap::new(),
+            sends: BinaryHeap::new(),
+            inbox: Vec::new(),
+            publishers: 0,
+            pending: 0,
+            sample: Sample::new(),
+            own: Own::new(),
+        })
+    }
+
+    /// What kind of load.
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// How many subscribers there are.
+    pub fn subscribers(&self) -> usize {
+        self.sessions.len() - self.publishers
+    }
+
+    /// Works until `until`.
+    pub fn run(&mut self, until: Instant) -> anyhow::Result<()> {
+        while Instant::now() < until {
+            self.turn(until)?;
+        }
+        Ok(())
+    }
+
+    /// Publishers begin to send, spread over the time of a frame.
+    pub fn start_media(&mut self) {
+        let now = Instant::now();
+        let period = Duration::from_secs(1) / FRAMES_PER_SECOND;
+        self.sends.clear();
+        for index in 0..self.publishers {
+            let Role::Publisher(publisher) = &mut self.sessions[index].role else {
+                continue;
+            };
+            let phase = period.mul_f64(index as f64 / self.publishers as f64);
+            for (stream, state) in publisher.streams.iter_mut().enumerate() {
+                state.shape.resume(now + phase);
+                self.sends
+                    .push(Reverse((state.shape.next(), index, stream)));
+            }
+        }
+    }
+
+    /// Publishers fall silent.
+    pub fn stop_media(&mut self) {
+        self.sends.clear();
+    }
+
+    /// Packets that `publisher` made since the start, in all layers.
+    pub fn made(&self, publisher: Index) -> u64 {
+        match &self.sessions[publisher].role {
+            Role::Publisher(publisher) => publisher
+                .streams
+                .iter()
+                .map(|stream| u64::from(stream.packets))
+                .sum(),
+            Role::Subscriber { .. } => 0,
+        }
+    }
+
+    /// What subscribers received, in their order.
+    pub fn received(&self) -> &[Received] {
+        &self.received[self.publishers..]
+    }
+
+    /// Counting begins anew.
+    pub fn restart_counting(&mut self) {
+        self.received.iter_mut().for_each(Received::restart);
+        self.sample = Sample::new();
+        self.own = Own {
+            lost_sessions: std::mem::take(&mut self.own.lost_sessions),
+            ..Own::new()
+        };
+    }
+
+    /// Datagrams lost to a full receive buffer of ours, since the start.
+    pub fn overflowed(&self) -> u32 {
+        self.socket.overflowed()
+    }
+
+    /// The publishers that subscriber `number` watches.
+    pub fn watched(&self, number: usize) -> impl Iterator<Item = Index> + use<> {
+        let publishers = self.publishers;
+        (0..self.load.watch).map(move |more| (number + more) % publishers)
+    }
+
+    /// One turn; waits for work at most until `until`.
+    pub(super) fn turn(&mut self, until: Instant) -> anyhow::Result<()> {
+        self.publish_due()?;
+        let bursts = self.receive()?;
+        self.wake_due()?;
+        self.hear()?;
+        if bursts > 0 {
+            return Ok(());
+        }
+        let mut next = until.min(Instant::now() + SIGNALING_PERIOD.max(self.idle_limit()));
+        next = self
+            .sends
+            .peek()
+            .map_or(next, |Reverse((at, ..))| next.min(*at));
+        next = self
+            .wakes
+            .peek()
+            .map_or(next, |Reverse((at, _))| next.min(*at));
+        let now = Instant::now();
+        if next > now {
+            self.socket.readable(next - now)?;
+            self.own.waited += now.elapsed();
+        }
+        Ok(())
+    }
+
+    /// While nobody waits for the server's words they may take longer to be heard.
+    fn idle_limit(&self) -> Duration {
+        if self.pending > 0 {
+            SIGNALING_PERIOD
+        } else {
+            10 * SIGNALING_PERIOD
+        }
+    }
+
+    fn publish_due(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        while let Some(Reverse((due, index, stream))) = self.sends.peek().copied()
+            && due <= now
+        {
+            self.sends.pop();
+            let sent_at = Instant::now();
+            self.own
+                .late_us
+                .saturating_record((sent_at - due).as_micros() as u64);
+            let session = &mut self.sessions[index];
+            session.publish(stream, sent_at, wall()?)?;
+            self.drive(index, Input::Timeout(sent_at), Duration::ZERO);
+            if let Role::Publisher(publisher) = &self.sessions[index].role {
+                let next = publisher.streams[stream].shape.next();
+                self.sends.push(Reverse((next, index, stream)));
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> anyhow::Result<usize> {
+        let (addresses, rtx) = (self.addresses, self.rtx);
+        let (sessions, received, inbox) = (&self.sessions, &mut self.received, &mut self.inbox);
+        let bursts = self.socket.receive(|burst| {
+            let Some(index) = addresses.index(burst.destination) else {
+                return;
+            };
+            let (Some(session), Some(received)) = (sessions.get(index), received.get_mut(index))
+            else {
+                return;
+            };
+            for datagram in burst.datagrams() {
+                let wanted = match Datagram::of(datagram) {
+                    Datagram::Rtp(header) => {
+                        received.note(header, datagram.len(), rtx);
+                        session.is_sampled()
+                    }
+                    Datagram::Rtcp => session.is_sampled(),
+                    Datagram::Other => true,
+                };
+                if wanted {
+                    inbox.push(Inbound {
+                        index,
+                        source: burst.source,
+                        at: burst.at,
+                        bytes: datagram.to_vec(),
+                    });
+                }
+            }
+        })?;
+        let now = Instant::now();
+        let mut inbox = std::mem::take(&mut self.inbox);
+        for inbound in inbox.drain(..) {
+            let own = SocketAddr::from((self.addresses.of(inbound.index), self.port));
+            // What is no protocol the session layer knows is none of its business.
+            if let Ok(receive) =
+                Receive::new(Protocol::Udp, inbound.source.into(), own, &inbound.bytes)
+            {
+                self.drive(inbound.index, Input::Receive(now, receive), inbound.at);
+            }
+        }
+        self.inbox = inbox;
+        Ok(bursts)
+    }
+
+    fn wake_due(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        for _ in 0..WAKES_PER_TURN {
+            let Some(Reverse((at, index))) = self.wakes.peek().copied() else {
+                break;
+            };
+            if at > now {
+                break;
+            }
+            self.wakes.pop();
+            let session = &mut self.sessions[index];
+            if session.queued != Some(at) {
+                continue; // a nearer one took its place
+            }
+            session.queued = None;
+            if session.deadline <= now {
+                self.drive(index, Input::Timeout(now), Duration::ZERO);
+            } else {
+                self.queue(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self) -> anyhow::Result<()> {
+        while let Some(told) = self.signaling.told() {
+            match told {
+                Told::Answered { index, sdp } => {
+                    self.sessions[index].accept_answer(&sdp)?;
+                    self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
+                }
+                Told::Offered {
+                    index,
+                    revision,
+                    sdp,
+                } => {
+                    let sdp = self.sessions[index].accept_offer(&sdp)?;
+                    self.rtx |= self.sessions[index].rtx_payload_types();
+                    self.signaling.ask(Ask::Answer {
+                        index,
+                        revision,
+                        sdp,
+                    });
+                    self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
+                }
+                Told::Failed {
+                    index: Some(index),
+                    why,
+                } => self.own.lost(format!("participant {index}: {why}")),
+                Told::Failed { index: None, why } => anyhow::bail!(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `input` to a peer connection and carries out what follows. `at` is when it arrived.
+    fn drive(&mut self, index: Index, input: Input<'_>, at: Duration) {
+        if let Err(error) = self.try_drive(index, input, at) {
+            self.own.lost(format!("participant {index}: {error:#}"));
+            // Nothing can be done with it any more.
+            self.sessions[index].deadline = Instant::now() + Duration::from_secs(3_600);
+        }
+    }
+
+    fn try_drive(&mut self, index: Index, input: Input<'_>, at: Duration) -> anyhow::Result<()> {
+        let own = self.addresses.of(index);
+        let session = &mut self.sessions[index];
+        session.rtc.handle_input(input)?;
+        loop {
+            match session.rtc.poll_output()? {
+                Output::Timeout(deadline) => {
+                    session.deadline = deadline;
+                    break;
+                }
+                Output::Transmit(transmit) => {
+                    if let SocketAddr::V4(to) = transmit.destination {
+                        self.socket
+                            .send(own, to, &transmit.contents)
+                            .context("send")?;
+                    }
+                }
+                Output::Event(Event::RtpPacket(packet)) => self.sample.note(&packet.payload, at),
+                Output::Event(Event::KeyframeRequest(request)) => session.keyframe_wanted(request),
+                Output::Event(Event::Connected) if !session.connected => {
+                    session.connected = true;
+                    self.pending -= 1;
+                }
+                Output::Event(_) => {}
+            }
+        }
+        self.queue(index);
+        Ok(())
+    }
+
+    /// Puts the session's deadline into the heap, if it is nearer than the one there.
+    fn queue(&mut self, index: Index) {
+        let session = &mut self.sessions[index];
+        if session
+            .queued
+            .is_none_or(|queued| session.deadline < queued)
+        {
+            session.queued = Some(session.deadline);
+            self.wakes.push(Reverse((session.deadline, index)));
+        }
+    }
+}
+
+impl Session {
+    /// Its media goes to its peer connection.
+    fn is_sampled(&self) -> bool {
+        match self.role {
+            Role::Publisher(_) => true,
+            Role::Subscriber { sampled, .. } => sampled,
+        }
+    }
+}
+
+fn wall() -> anyhow::Result<Duration> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
+}

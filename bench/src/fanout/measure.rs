@@ -1,0 +1,366 @@
+//! One window of time: publishers are silent before and after it, so that every packet sent in it is either
+//! counted at a receiver or lost.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::farm::Farm;
+use super::metrics::{Watched, Watcher};
+use super::tally::Totals;
+use crate::host::HostUnderTest;
+use crate::host::facts::Facts;
+use crate::host::process::Usage;
+
+/// The server under test, as far as it can be asked.
+pub struct System {
+    /// Its host.
+    pub host: Option<HostUnderTest>,
+    /// Its metrics.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// The figures of a window.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Measurement {
+    /// Participants that received.
+    pub subscribers: usize,
+    /// Length of the window.
+    pub seconds: f64,
+    /// Packets that subscribers should have got, per second.
+    pub sent_pps: f64,
+    /// Media packets that arrived in the window, per second; no retransmissions, no duplicates.
+    pub delivered_pps: f64,
+    /// Media packets that arrived, in the window or soon after.
+    pub delivered_packets: u64,
+    /// Gigabits of UDP payload that arrived, per second.
+    pub delivered_gbps: f64,
+    /// The same with UDP, IP and Ethernet headers: what a link carries.
+    pub wire_gbps: f64,
+    /// Part of the packets that never arrived.
+    pub lost_fraction: f64,
+    /// Packets that never arrived.
+    pub lost_packets: u64,
+    /// Packets that arrived twice.
+    pub duplicates: u64,
+    /// Packets that arrived after a later one.
+    pub reordered: u64,
+    /// Datagrams of retransmission and probing.
+    pub rtx_packets: u64,
+    /// User and system time of the server in the window and until its last packet arrived. What the kernel
+    /// does in interrupts on its behalf cannot be told from other work and is not in it.
+    pub dataplane_cpu_seconds: Option<f64>,
+    /// That, for each packet delivered.
+    pub cpu_ns_per_packet: Option<f64>,
+    /// Datagrams that the data plane joined for each of its sends.
+    pub run_length_mean: Option<f64>,
+    /// From the publisher's send to the kernel's receipt at a subscriber, of the decrypted sample.
+    pub latency_us: Percentiles,
+    /// Packets decrypted and checked byte for byte.
+    pub checked_packets: u64,
+    /// Of these, wrong ones.
+    pub damaged_packets: u64,
+    /// Resident memory of the server that each subscriber added.
+    pub rss_bytes_per_subscriber: Option<f64>,
+    /// Part of the time each shard worked, by shard.
+    pub shard_busy: BTreeMap<String, f64>,
+    /// Packets the data plane dropped in the window, by its reasons.
+    pub dataplane_drops: BTreeMap<String, u64>,
+    /// The load generator could not do more: then the figures are its own, not the server's.
+    pub load_generator_limited: bool,
+    /// Why that is said.
+    pub load_generator_limits: Vec<String>,
+    /// Part of the time the load generator worked.
+    pub load_generator_busy: f64,
+    /// How late publishers sent.
+    pub publisher_late_us: Percentiles,
+    /// Participants that were lost on the way, and why.
+    pub lost_sessions: Vec<String>,
+    #[serde(skip)]
+    datagrams: u64,
+    #[serde(skip)]
+    bytes: u64,
+    #[serde(skip)]
+    rss_bytes: Option<u64>,
+}
+
+/// Of a distribution, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: u64,
+    /// 99 of 100 are smaller.
+    pub p99: u64,
+    /// 999 of 1,000 are smaller.
+    pub p999: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+/// Ethernet, IPv4 and UDP headers.
+pub const WIRE_OVERHEAD_BYTES: u64 = 14 + 20 + 8;
+/// Longest wait until every subscriber has its media.
+const MEDIA_LIMIT: Duration = Duration::from_secs(15);
+/// After the last packet the network counts as silent.
+const QUIET: Duration = Duration::from_millis(200);
+/// A server that still sends after that is behind for good.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+const SLICE: Duration = Duration::from_millis(20);
+const BUSY_LIMIT: f64 = 0.95;
+const LATE_LIMIT: Duration = Duration::from_millis(20);
+
+impl System {
+    /// What the server has used so far.
+    pub fn usage(&mut self) -> anyhow::Result<Option<Usage>> {
+        self.host.as_mut().map(HostUnderTest::usage).transpose()
+    }
+
+    /// What its host is.
+    pub fn facts(&mut self) -> anyhow::Result<Option<Facts>> {
+        self.host.as_mut().map(HostUnderTest::facts).transpose()
+    }
+}
+
+/// Measures `time` of media.
+pub fn measure(
+    farm: &mut Farm,
+    system: &mut System,
+    time: Duration,
+) -> anyhow::Result<Measurement> {
+    wait_for_media(farm)?;
+    farm.stop_media();
+    drain(farm)?;
+
+    farm.restart_counting();
+    let made: Vec<u64> = (0..farm.publishers)
+        .map(|publisher| farm.made(publisher))
+        .collect();
+    let (overflowed, backlog) = (farm.overflowed(), backlog_drops());
+    let before = system.usage()?;
+    let watcher = system.metrics.map(Watcher::start).transpose()?;
+    let start = Instant::now();
+    farm.start_media();
+    farm.run(start + time)?;
+    farm.stop_media();
+    let seconds = start.elapsed().as_secs_f64();
+    let waited = farm.own.waited;
+    // What a server that fell behind sends later is not its rate.
+    let in_window = totals(farm);
+    watcher.iter().for_each(Watcher::pause);
+    drain(farm)?;
+    let after = system.usage()?;
+    let watched = match (watcher, system.metrics) {
+        (Some(watcher), Some(metrics)) => Some(watcher.finish(metrics)?),
+        (None, _) | (_, None) => None,
+    };
+
+    let mut m = Measurement {
+        subscribers: farm.subscribers(),
+        seconds,
+        load_generator_busy: 1.0 - (waited.as_secs_f64() / seconds).min(1.0),
+        ..Measurement::default()
+    };
+    m.count(farm, &made);
+    m.set_rates(&in_window);
+    m.note_usage(before, after);
+    if let Some(watched) = &watched {
+        m.note_metrics(watched);
+    }
+    m.note_own(
+        farm,
+        farm.overflowed().wrapping_sub(overflowed),
+        backlog_drops() - backlog,
+    );
+    Ok(m)
+}
+
+fn wait_for_media(farm: &mut Farm) -> anyhow::Result<()> {
+    farm.start_media();
+    let give_up = Instant::now() + MEDIA_LIMIT;
+    let watch = farm.load().watch;
+    loop {
+        farm.run(Instant::now() + 10 * SLICE)?;
+        let without = farm
+            .received()
+            .iter()
+            .filter(|received| received.streams() < watch)
+            .count();
+        if without == 0 {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            Instant::now() < give_up,
+            "after {MEDIA_LIMIT:?} {without} of {} subscribers lack media",
+            farm.subscribers()
+        );
+    }
+}
+
+/// Until nothing came for a while.
+fn drain(farm: &mut Farm) -> anyhow::Result<()> {
+    let give_up = Instant::now() + DRAIN_LIMIT;
+    let (mut last, mut quiet_since) = (datagrams(farm), Instant::now());
+    while quiet_since.elapsed() < QUIET && Instant::now() < give_up {
+        farm.run(Instant::now() + SLICE)?;
+        let now = datagrams(farm);
+        if now != last {
+            (last, quiet_since) = (now, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+fn datagrams(farm: &Farm) -> u64 {
+    farm.received()
+        .iter()
+        .map(|received| received.datagrams)
+        .sum()
+}
+
+fn totals(farm: &Farm) -> Totals {
+    let mut totals = Totals::default();
+    farm.received()
+        .iter()
+        .for_each(|received| received.add_to(&mut totals));
+    totals
+}
+
+/// Packets this host dropped between its device and its sockets: the second column, in hexadecimal.
+fn backlog_drops() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
+    let second = text
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().nth(1));
+    second
+        .filter_map(|number| u64::from_str_radix(number, 16).ok())
+        .sum()
+}
+
+impl Measurement {
+    /// The mean size of what was delivered: UDP payload.
+    pub fn mean_datagram_bytes(&self) -> Option<u16> {
+        u16::try_from(self.bytes.checked_div(self.datagrams)?).ok()
+    }
+
+    /// The memory that subscribers added since `empty`.
+    pub fn set_memory(&mut self, empty: Option<Usage>) {
+        if let (Some(empty), Some(full)) = (empty, self.rss_bytes) {
+            let grown = full.saturating_sub(empty.rss_bytes);
+            self.rss_bytes_per_subscriber = Some(grown as f64 / self.subscribers.max(1) as f64);
+        }
+    }
+
+    fn count(&mut self, farm: &Farm, made_before: &[u64]) {
+        let totals = totals(farm);
+        let (mut expected, mut lost) = (0, 0);
+        for (number, received) in farm.received().iter().enumerate() {
+            let mut own = Totals::default();
+            received.add_to(&mut own);
+            let sent: u64 = farm
+                .watched(number)
+                .map(|index| farm.made(index) - made_before[index])
+                .sum();
+            // Which layers a subscriber should have got is the server's decision: there only gaps tell.
+            let should = if farm.load().layers {
+                own.packets + own.gaps
+            } else {
+                sent
+            };
+            expected += should;
+            lost += should.saturating_sub(own.packets).max(own.gaps);
+        }
+        self.sent_pps = expected as f64 / self.seconds;
+        self.delivered_packets = totals.packets;
+        self.lost_packets = lost;
+        self.lost_fraction = lost as f64 / (expected as f64).max(1.0);
+        self.duplicates = totals.duplicates;
+        self.reordered = totals.reordered;
+        self.rtx_packets = totals.rtx;
+        (self.datagrams, self.bytes) = (totals.datagrams, totals.bytes);
+        self.latency_us = Percentiles::of(&farm.sample.latency_us);
+        self.checked_packets = farm.sample.checked;
+        self.damaged_packets = farm.sample.damaged;
+    }
+
+    fn set_rates(&mut self, in_window: &Totals) {
+        let wire = in_window.bytes + in_window.datagrams * WIRE_OVERHEAD_BYTES;
+        self.delivered_pps = in_window.packets as f64 / self.seconds;
+        self.delivered_gbps = in_window.bytes as f64 * 8e-9 / self.seconds;
+        self.wire_gbps = wire as f64 * 8e-9 / self.seconds;
+    }
+
+    fn note_usage(&mut self, before: Option<Usage>, after: Option<Usage>) {
+        if let (Some(before), Some(after)) = (before, after) {
+            let cpu = after.cpu_seconds - before.cpu_seconds;
+            self.dataplane_cpu_seconds = Some(cpu);
+            let packets = self.delivered_packets;
+            self.cpu_ns_per_packet = (packets > 0).then(|| cpu * 1e9 / packets as f64);
+            self.rss_bytes = Some(after.rss_bytes);
+        }
+    }
+
+    fn note_metrics(&mut self, watched: &Watched) {
+        let grown = |name: &str| Some(watched.last.sum(name)? - watched.first.sum(name)?);
+        self.run_length_mean = grown("run_packets_sum")
+            .zip(grown("run_packets_count"))
+            .filter(|(_, runs)| *runs > 0.0)
+            .map(|(packets, runs)| packets / runs);
+        self.shard_busy = watched.busy.clone();
+        let before = watched.first.by_label("drops_total", "reason");
+        let after = watched.last.by_label("drops_total", "reason");
+        let grown = after.into_iter().filter_map(|(reason, count)| {
+            let more = count - before.get(&reason).copied().unwrap_or(0.0);
+            (more > 0.0).then_some((reason, more as u64))
+        });
+        self.dataplane_drops = grown.collect();
+        if let Some(kernel) = watched.last.sum("kernel_drops_total") {
+            let more = kernel - watched.first.sum("kernel_drops_total").unwrap_or(0.0);
+            if more > 0.0 {
+                self.dataplane_drops
+                    .insert("receive_buffer_full".into(), more as u64);
+            }
+        }
+    }
+
+    fn note_own(&mut self, farm: &Farm, overflowed: u32, backlog: u64) {
+        self.publisher_late_us = Percentiles::of(&farm.own.late_us);
+        self.lost_sessions.clone_from(&farm.own.lost_sessions);
+        let limits = &mut self.load_generator_limits;
+        let busy = self.load_generator_busy;
+        if busy > BUSY_LIMIT {
+            limits.push(format!(
+                "its thread was busy {:.0} % of the time",
+                busy * 100.0
+            ));
+        }
+        let late = Duration::from_micros(self.publisher_late_us.max);
+        if late > LATE_LIMIT {
+            limits.push(format!("a publisher sent {late:?} late"));
+        }
+        if overflowed > 0 {
+            limits.push(format!(
+                "{overflowed} datagrams did not fit its receive buffer"
+            ));
+        }
+        if backlog > 0 {
+            limits.push(format!(
+                "{backlog} packets were dropped between device and socket"
+            ));
+        }
+        self.load_generator_limited = !limits.is_empty();
+    }
+}
+
+impl Percentiles {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        Self {
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Real sessions against a running server: publishers on an open schedule, subscribers that count every
+//! packet. Prints one JSON line.
+
+pub mod shape; // what a publisher sends, and when
+pub mod payload; // packets whose every byte can be checked
+pub mod signaling; // how sessions are made
+pub mod spillway; // ... with the data plane's control API
+pub mod janus; // ... with Janus' VideoRoom
+pub mod session; // one participant
+pub mod farm; // all of them on one thread
+mod arrange; // how they come in
+pub mod own; // how the load generator itself did
+pub mod tally; // what receivers saw
+pub mod metrics; // what the data plane says of itself
+pub mod measure; // one window of time, and its figures
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::farm::{Farm, Load};
+use self::measure::{Measurement, System};
+use self::signaling::Server;
+use crate::ceiling::{self, sender::Batch, sender::Method};
+use crate::host::HostUnderTest;
+use crate::host::facts::{self, Facts};
+use crate::net::addresses::Addresses;
+
+/// What to load, and with whom.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+    /// Participants that send
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    publishers: u32,
+    /// Participants that receive
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    subscribers: u32,
+    /// Length of the measured window
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+}
+
+/// The server, the hosts and the kind of media: shared by all load tests.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Setup {
+    /// Control API of the data plane (gRPC), IP:PORT
+    #[arg(long, required_unless_present = "janus", conflicts_with = "janus")]
+    control: Option<SocketAddr>,
+    /// WebSocket API of a Janus gateway instead, IP:PORT
+    #[arg(long)]
+    janus: Option<SocketAddr>,
+    /// Metrics of the data plane (HTTP), IP:PORT; without them its limits cannot be named
+    #[arg(long)]
+    metrics: Option<SocketAddr>,
+    /// Address of `spillway-bench host --listen` on the server's host; without it neither processor time nor
+    /// the ceiling are known
+    #[arg(long)]
+    target: Option<SocketAddr>,
+    /// Addresses of participants: a network routed to this host, and local to it
+    #[arg(long, default_value = "10.64.0.0/10")]
+    sources: Addresses,
+    /// Speech instead of video
+    #[arg(long, conflicts_with_all = ["layers", "bitrate"])]
+    audio: bool,
+    /// Simulcast of three layers, with a quarter, a half and all of the bitrate
+    #[arg(long)]
+    layers: bool,
+    /// Bitrate of a publisher's video (its highest layer), RTP headers included
+    #[arg(long, default_value = "2mbit", value_parser = parse_bitrate)]
+    bitrate: u64,
+    /// Packets leave a publisher in bursts this far apart, at 2.5 times the bitrate, as browsers pace them;
+    /// 0: each frame at once
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100))]
+    burst_ms: u64,
+    /// Publishers that each subscriber watches
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    watch: u16,
+    /// Decrypt and check what one subscriber of as many gets
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    sample: u16,
+    /// Decrypt and check what every subscriber gets
+    #[arg(long)]
+    verify: bool,
+    /// Seconds of the ceiling's try; 0 leaves it out
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
+    ceiling_seconds: u64,
+}
+
+/// The JSON line.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    bench: &'static str,
+    server: &'static str,
+    publishers: u32,
+    media: &'static str,
+    bitrate_bps: Option<u64>,
+    layers: bool,
+    burst_ms: u64,
+    watch: u16,
+    #[serde(flatten)]
+    measurement: &'a Measurement,
+    ceiling_sendmmsg_pps: Option<f64>,
+    ratio_to_ceiling: Option<f64>,
+    host: Option<Facts>,
+    load_host: Facts,
+    command: String,
+}
+
+const MIN_BITRATE_BPS: u64 = 64_000;
+const MAX_BITRATE_BPS: u64 = 50_000_000;
+/// What a datagram of speech or video has at the ceiling when nothing was delivered to take it from.
+const USUAL_BYTES: u16 = 1_180;
+
+/// Runs it and prints its line.
+pub fn run(options: &Options) -> ExitCode {
+    match try_run(options) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("spillway-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn try_run(options: &Options) -> anyhow::Result<String> {
+    let Options {
+        setup,
+        publishers,
+        subscribers,
+        seconds,
+    } = options;
+    setup.check(*publishers)?;
+    let mut system = setup.system()?;
+    let mut farm = Farm::new(setup.server(), setup.sources, setup.load())?;
+    farm.add_publishers(*publishers as usize)?;
+    let empty = system.usage()?;
+    farm.add_subscribers(*subscribers as usize)?;
+    let mut measured = measure::measure(&mut farm, &mut system, Duration::from_secs(*seconds))?;
+    measured.set_memory(empty);
+    drop(farm);
+    let ceiling = setup.ceiling(&mut system, *subscribers, measured.mean_datagram_bytes())?;
+    let line = Line {
+        bench: "fanout",
+        server: setup.server().name(),
+        publishers: *publishers,
+        media: if setup.audio { "audio" } else { "video" },
+        bitrate_bps: (!setup.audio).then_some(setup.bitrate),
+        layers: setup.layers,
+        burst_ms: setup.burst_ms,
+        watch: setup.watch,
+        measurement: &measured,
+        ceiling_sendmmsg_pps: ceiling,
+        ratio_to_ceiling: ceiling.map(|ceiling| measured.delivered_pps / ceiling),
+        host: system.facts()?,
+        load_host: Facts::gather(None),
+        command: facts::command_line(),
+    };
+    Ok(serde_json::to_string(&line)?)
+}
+
+impl Setup {
+    /// What goes together; clap checks the rest.
+    pub fn check(&self, publishers: u32) -> anyhow::Result<()> {
+        let watch = self.watch;
+        anyhow::ensure!(
+            u32::from(watch) <= publishers,
+            "--watch {watch} is more than --publishers {publishers}"
+        );
+        Ok(())
+    }
+
+    /// The server under test.
+    pub fn server(&self) -> Server {
+        match (self.control, self.janus) {
+            (_, Some(janus)) => Server::Janus(janus),
+            (Some(control), None) => Server::Spillway(control),
+            (None, None) => unreachable!("clap requires one of them"),
+        }
+    }
+
+    /// The kind of media.
+    pub fn load(&self) -> Load {
+        Load {
+            audio: self.audio,
+            layers: self.layers,
+            bitrate_bps: self.bitrate,
+            burst: (self.burst_ms > 0).then(|| Duration::from_millis(self.burst_ms)),
+            watch: usize::from(self.watch),
+            sample: if self.verify {
+                1
+            } else {
+                usize::from(self.sample)
+            },
+        }
+    }
+
+    /// Connects to what can be asked.
+    pub fn system(&self) -> anyhow::Result<System> {
+        let host = self.target.map(HostUnderTest::connect).transpose()?;
+        Ok(System {
+            host,
+            metrics: self.metrics,
+        })
+    }
+
+    /// The participants' addresses.
+    pub fn sources(&self) -> Addresses {
+        self.sources
+    }
+
+    /// Delivered datagrams a second of plain `sendmmsg`, from the same host to the same addresses.
+    pub fn ceiling(
+        &self,
+        system: &mut System,
+        subscribers: u32,
+        bytes: Option<u16>,
+    ) -> anyhow::Result<Option<f64>> {
+        let Some(host) = system.host.as_mut().filter(|_| self.ceiling_seconds > 0) else {
+            return Ok(None);
+        };
+        let plan = ceiling::Plan {
+            sources: self.sources,
+            subscribers,
+            bytes: bytes.unwrap_or(USUAL_BYTES),
+            time: Duration::from_secs(self.ceiling_seconds),
+        };
+        let batch = Batch {
+            method: Method::Sendmmsg,
+            encrypted: false,
+        };
+        Ok(Some(ceiling::measure(host, &plan, batch)?.delivered_pps))
+    }
+}
+
+impl Server {
+    /// As printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spillway(_) => "spillway",
+            Self::Janus(_) => "janus",
+        }
+    }
+}
+
+/// Bits per second, such as 2mbit or 500kbit.
+fn parse_bitrate(text: &str) -> Result<u64, String> {
+    let (number, unit) = match (text.strip_suffix("mbit"), text.strip_suffix("kbit")) {
+        (Some(number), _) => (number, 1e6),
+        (None, Some(number)) => (number, 1e3),
+        (None, None) => return Err("is not of the form 2mbit or 500kbit".into()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("'{number}' is no number"))?;
+    let bps = number * unit;
+    if !(MIN_BITRATE_BPS as f64..=MAX_BITRATE_BPS as f64).contains(&bps) {
+        return Err(format!(
+            "is outside {}kbit..={}mbit",
+            MIN_BITRATE_BPS / 1_000,
+            MAX_BITRATE_BPS / 1_000_000
+        ));
+    }
+    Ok(bps as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bitrates_have_units_and_limits() {
+        assert_eq!(parse_bitrate("2mbit"), Ok(2_000_000));
+        assert_eq!(parse_bitrate("1.5mbit"), Ok(1_500_000));
+        assert_eq!(parse_bitrate("500kbit"), Ok(500_000));
+        for (text, part) in [
+            ("2", "2mbit or 500kbit"),
+            ("xmbit", "'x' is no number"),
+            ("1kbit", "64kbit..=50mbit"),
+            ("51mbit", "64kbit..=50mbit"),
+            ("NaNmbit", "64kbit..=50mbit"),
+            ("-1mbit", "64kbit..=50mbit"),
+        ] {
+            let error = parse_bitrate(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

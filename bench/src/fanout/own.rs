@@ -1,0 +1,49 @@
+//! How the load generator itself did: without it nobody knows whose limit was measured.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// How the load generator itself did.
+#[derive(Debug)]
+pub struct Own {
+    /// Time spent waiting.
+    pub waited: Duration,
+    /// How late publishers were, microseconds.
+    pub late_us: Histogram<u64>,
+    /// Participants that were lost, and the first reason.
+    pub lost_sessions: Vec<String>,
+}
+
+/// Reasons kept of lost participants.
+const MAX_REASONS: usize = 5;
+
+impl Own {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            waited: Duration::ZERO,
+            late_us: Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order"),
+            lost_sessions: Vec::new(),
+        }
+    }
+
+    /// A participant was lost.
+    pub fn lost(&mut self, why: String) {
+        if self.lost_sessions.len() < MAX_REASONS {
+            self.lost_sessions.push(why);
+        }
+    }
+
+    /// The first reason in parentheses, if there is one.
+    pub fn first_reason(&self) -> String {
+        let first = self.lost_sessions.first();
+        first.map_or_else(String::new, |why| format!(" ({why})"))
+    }
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,285 @@
+//! One participant: its peer connection and what it sends or watches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::config::DtlsCert;
+use str0m::crypto::CryptoProvider;
+use str0m::format::Codec;
+use str0m::media::{
+    Direction, KeyframeRequest, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer,
+};
+use str0m::rtp::{ExtensionValues, RtpWrite};
+use str0m::{Candidate, Rtc, RtcConfig};
+
+use super::payload;
+use super::shape::{Piece, Shape};
+use super::signaling::Published;
+
+/// Makes peer connections that share one certificate: its key is the dearest part of a session.
+pub struct Maker {
+    crypto: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+}
+
+/// A participant.
+pub struct Session {
+    /// Its peer connection.
+    pub rtc: Rtc,
+    /// When the peer connection wants to be woken.
+    pub deadline: Instant,
+    /// The deadline that stands in the farm's heap.
+    pub queued: Option<Instant>,
+    /// DTLS is up.
+    pub connected: bool,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// What a participant does.
+pub enum Role {
+    /// Sends.
+    Publisher(Publisher),
+    /// Receives.
+    Subscriber {
+        /// Its media is decrypted and checked.
+        sampled: bool,
+        /// How many publishers it watches.
+        watches: usize,
+    },
+}
+
+/// The sending half.
+pub struct Publisher {
+    pending: Option<SdpPendingOffer>,
+    pt: Option<Pt>,
+    /// One for each layer, lowest first.
+    pub streams: Vec<Stream>,
+}
+
+/// One RTP stream to send.
+pub struct Stream {
+    mid: Mid,
+    rid: Option<Rid>,
+    /// What to send when.
+    pub shape: Shape,
+    /// Packets made since the start.
+    pub packets: u32,
+    /// Sequence numbers begin somewhere low: a receiver learns of their rollovers by itself.
+    seq: u64,
+}
+
+/// Simulcast layers: rid, height, and the part of the bitrate, lowest first.
+const LAYERS: [(&str, u32, u64); 3] = [("q", 180, 4), ("h", 360, 2), ("f", 720, 1)];
+
+impl Maker {
+    /// Makes the certificate.
+    pub fn new() -> anyhow::Result<Self> {
+        let crypto = Arc::new(str0m::crypto::from_feature_flags());
+        let certificate = crypto
+            .dtls_provider
+            .generate_certificate()
+            .context("no certificate could be made")?;
+        Ok(Self {
+            crypto,
+            certificate,
+        })
+    }
+
+    fn rtc(&self, now: Instant, candidate: Candidate) -> Rtc {
+        let mut rtc = RtcConfig::new()
+            .set_crypto_provider(Arc::clone(&self.crypto))
+            .set_dtls_cert(self.certificate.clone())
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .build(now);
+        rtc.add_local_candidate(candidate);
+        rtc
+    }
+
+    /// A participant that receives.
+    pub fn subscriber(
+        &self,
+        now: Instant,
+        candidate: Candidate,
+        sampled: bool,
+        watches: usize,
+    ) -> Session {
+        Session::new(
+            self.rtc(now, candidate),
+            now,
+            Role::Subscriber { sampled, watches },
+        )
+    }
+
+    /// A participant that sends, and its offer. `shape` makes a stream of a part of the bitrate.
+    pub fn publisher(
+        &self,
+        now: Instant,
+        candidate: Candidate,
+        kind: MediaKind,
+        layers: bool,
+        mut shape: impl FnMut(u64) -> Shape,
+    ) -> anyhow::Result<(Session, String, Published)> {
+        let mut rtc = self.rtc(now, candidate);
+        let simulcast = layers.then(|| {
+            let mut simulcast = Simulcast::new();
+            LAYERS
+                .iter()
+                .for_each(|(rid, ..)| simulcast.add_send_layer(SimulcastLayer::new(rid)));
+            simulcast
+        });
+        let mut api = rtc.sdp_api();
+        let mid = api.add_media(kind, Direction::SendOnly, None, None, simulcast);
+        let (offer, pending) = api.apply().context("a new m-line has to be offered")?;
+        let mut stream = |rid, part| Stream {
+            mid,
+            rid,
+            shape: shape(part),
+            packets: 0,
+            seq: 100,
+        };
+        let streams = match layers {
+            true => LAYERS
+                .iter()
+                .map(|(rid, _, part)| stream(Some(Rid::from(*rid)), *part))
+                .collect(),
+            false => vec![stream(None, 1)],
+        };
+        let publisher = Publisher {
+            pending: Some(pending),
+            pt: None,
+            streams,
+        };
+        let track = Published {
+            mid: mid.to_string(),
+            audio: kind.is_audio(),
+            layers: LAYERS
+                .iter()
+                .filter(|_| layers)
+                .map(|(rid, height, _)| (*rid, *height))
+                .collect(),
+        };
+        let session = Session::new(rtc, now, Role::Publisher(publisher));
+        Ok((session, offer.to_sdp_string(), track))
+    }
+}
+
+impl Session {
+    fn new(rtc: Rtc, now: Instant, role: Role) -> Self {
+        Self {
+            rtc,
+            deadline: now,
+            queued: None,
+            connected: false,
+            role,
+        }
+    }
+
+    /// The server's answer to our offer.
+    pub fn accept_answer(&mut self, sdp: &str) -> anyhow::Result<()> {
+        let Role::Publisher(publisher) = &mut self.role else {
+            anyhow::bail!("an answer came for a participant that offered nothing");
+        };
+        let pending = publisher.pending.take().context("a second answer came")?;
+        let answer = SdpAnswer::from_sdp_string(sdp)?;
+        self.rtc.sdp_api().accept_answer(pending, answer)?;
+        let mid = publisher.streams[0].mid;
+        let media = self.rtc.media(mid).context("the m-line was refused")?;
+        let codec = if media.kind().is_audio() {
+            Codec::Opus
+        } else {
+            Codec::Vp8
+        };
+        let params = self
+            .rtc
+            .codec_config()
+            .find(|params| params.spec().codec == codec);
+        publisher.pt = params.map(str0m::format::PayloadParams::pt);
+        Ok(())
+    }
+
+    /// The server's offer; our answer.
+    pub fn accept_offer(&mut self, sdp: &str) -> anyhow::Result<String> {
+        let offer = SdpOffer::from_sdp_string(sdp)?;
+        Ok(self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string())
+    }
+
+    /// Payload types of retransmissions, as bits.
+    pub fn rtx_payload_types(&self) -> u128 {
+        let resend = self
+            .rtc
+            .codec_config()
+            .iter()
+            .filter_map(|params| params.resend());
+        resend.fold(0, |all, pt| all | 1 << (*pt & 0x7f))
+    }
+
+    /// The server wants a keyframe.
+    pub fn keyframe_wanted(&mut self, request: KeyframeRequest) {
+        if let Role::Publisher(publisher) = &mut self.role {
+            let streams = publisher.streams.iter_mut();
+            streams
+                .filter(|stream| stream.mid == request.mid && stream.rid == request.rid)
+                .for_each(|stream| stream.shape.request_keyframe());
+        }
+    }
+
+    /// Hands the peer connection what stream `stream` has due at `now`; `wall` is now since the Unix
+    /// epoch. Returns how many packets that were.
+    pub fn publish(
+        &mut self,
+        stream: usize,
+        now: Instant,
+        wall: Duration,
+    ) -> anyhow::Result<usize> {
+        let Role::Publisher(publisher) = &mut self.role else {
+            return Ok(0);
+        };
+        let (stream, pt) = (&mut publisher.streams[stream], publisher.pt);
+        let mut pieces = Vec::new();
+        stream.shape.due(now, &mut pieces);
+        let pt = pt.context("no codec was negotiated")?;
+        for piece in &pieces {
+            write(&mut self.rtc, stream, pt, piece, now, wall)?;
+        }
+        Ok(pieces.len())
+    }
+}
+
+fn write(
+    rtc: &mut Rtc,
+    stream: &mut Stream,
+    pt: Pt,
+    piece: &Piece,
+    now: Instant,
+    wall: Duration,
+) -> anyhow::Result<()> {
+    let audio = matches!(stream.shape, Shape::Audio(_));
+    let payload = match audio {
+        true => payload::audio(piece, stream.packets, wall),
+        false => payload::video(piece, stream.packets, wall),
+    };
+    stream.packets += 1;
+    stream.seq += 1;
+    let ext_vals = ExtensionValues {
+        // Somebody who talks, as a microphone hears it: louder and softer.
+        audio_level: audio.then(|| -20 - (stream.packets % 40) as i8),
+        voice_activity: audio.then_some(true),
+        ..ExtensionValues::default()
+    };
+    let mut api = rtc.direct_api();
+    let sender = api
+        .stream_tx_by_mid(stream.mid, stream.rid)
+        .context("the server took no such stream")?;
+    let write = RtpWrite::new(pt, stream.seq.into(), piece.time, now, payload)
+        .marker(piece.last)
+        .nackable(!audio)
+        .ext_vals(ext_vals);
+    sender.write_rtp(write);
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! How sessions are made: what the farm asks for and what it is told, whatever server stands behind.
+//!
+//! A thread of its own speaks the server's language, so that the farm never waits for it.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{janus, spillway};
+
+/// The server under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// A data plane's gRPC control API.
+    Spillway(SocketAddr),
+    /// A Janus gateway's WebSocket: its VideoRoom.
+    Janus(SocketAddr),
+}
+
+/// Number of a participant: also that of its address.
+pub type Index = usize;
+
+/// A track to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Its m-line.
+    pub mid: String,
+    /// Speech, or video.
+    pub audio: bool,
+    /// Layers: rid and height, lowest first.
+    pub layers: Vec<(&'static str, u32)>,
+}
+
+/// What the farm wants.
+#[derive(Debug)]
+pub enum Ask {
+    /// A session that sends.
+    Publish {
+        /// Whose.
+        index: Index,
+        /// Its offer.
+        offer: String,
+        /// Its track.
+        track: Published,
+    },
+    /// A session that receives.
+    Subscribe {
+        /// Whose.
+        index: Index,
+        /// The publishers it watches.
+        watches: Vec<Index>,
+        /// Speech, or video.
+        audio: bool,
+    },
+    /// The answer to an offer it was told.
+    Answer {
+        /// Whose.
+        index: Index,
+        /// Which offer.
+        revision: u64,
+        /// The answer.
+        sdp: String,
+    },
+}
+
+/// What the server says.
+#[derive(Debug)]
+pub enum Told {
+    /// The answer to a publisher's offer.
+    Answered {
+        /// Whose.
+        index: Index,
+        /// The answer.
+        sdp: String,
+    },
+    /// An offer to a subscriber.
+    Offered {
+        /// Whose.
+        index: Index,
+        /// Which one.
+        revision: u64,
+        /// The offer.
+        sdp: String,
+    },
+    /// A session will not come to be, or ended.
+    Failed {
+        /// Whose; none when the server itself is gone.
+        index: Option<Index>,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The conversation with the server.
+pub struct Signaling {
+    asks: Option<UnboundedSender<Ask>>,
+    told: mpsc::Receiver<Told>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Signaling {
+    /// Connects.
+    pub fn start(server: Server) -> anyhow::Result<Self> {
+        let (asks, asked) = unbounded_channel();
+        let (tell, told) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let run = move || runtime.block_on(converse(server, asked, tell, ready));
+        let thread = std::thread::Builder::new()
+            .name("signaling".into())
+            .spawn(run)?;
+        is_ready.recv().context("the signaling thread ended")??;
+        Ok(Self {
+            asks: Some(asks),
+            told,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks; the answer comes as [`Told`].
+    pub fn ask(&self, ask: Ask) {
+        if let Some(asks) = &self.asks {
+            // A conversation that ended has said so.
+            let _ = asks.send(ask);
+        }
+    }
+
+    /// What the server said, if anything.
+    pub fn told(&self) -> Option<Told> {
+        self.told.try_recv().ok()
+    }
+}
+
+impl Drop for Signaling {
+    /// Ends all sessions.
+    fn drop(&mut self) {
+        self.asks = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn converse(
+    server: Server,
+    asked: UnboundedReceiver<Ask>,
+    tell: mpsc::Sender<Told>,
+    ready: mpsc::Sender<anyhow::Result<()>>,
+) {
+    let ended = match server {
+        Server::Spillway(control) => {
+            match spillway::Conversation::open(control, tell.clone()).await {
+                Ok(conversation) => {
+                    let _ = ready.send(Ok(()));
+                    conversation.run(asked).await
+                }
+                Err(error) => return drop(ready.send(Err(error))),
+            }
+        }
+        Server::Janus(websocket) => {
+            match janus::Conversation::open(websocket, tell.clone()).await {
+                Ok(conversation) => {
+                    let _ = ready.send(Ok(()));
+                    conversation.run(asked).await
+                }
+                Err(error) => return drop(ready.send(Err(error))),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        let why = format!("signaling: {error:#}");
+        let _ = tell.send(Told::Failed { index: None, why });
+    }
+}

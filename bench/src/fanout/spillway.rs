@@ -1,0 +1,215 @@
+//! Sessions through the gRPC control API of a data plane.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+
+use anyhow::Context;
+use spillway_wire::dataplane as proto;
+use spillway_wire::dataplane::data_plane_client::DataPlaneClient;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_stream::StreamExt;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::signaling::{Ask, Index, Published, Told};
+
+/// An open control connection.
+pub struct Conversation {
+    client: DataPlaneClient<Channel>,
+    events: Streaming<proto::Event>,
+    /// Sessions of this run are called `NAME-INDEX`.
+    run: String,
+    sessions: BTreeSet<Index>,
+    tell: mpsc::Sender<Told>,
+}
+
+/// Connects to the control API at `control`.
+pub async fn connect(control: SocketAddr) -> anyhow::Result<DataPlaneClient<Channel>> {
+    let channel = Endpoint::from_shared(format!("http://{control}"))?
+        .connect()
+        .await
+        .with_context(|| format!("no data plane's control API at {control}"))?;
+    Ok(DataPlaneClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+/// The state of a node with tens of thousands of sessions.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+/// Reports of a session that ended are for the operator; these are ours.
+const REASON: &str = "the load test is over";
+
+impl Conversation {
+    /// Connects and listens to events.
+    pub async fn open(control: SocketAddr, tell: mpsc::Sender<Told>) -> anyhow::Result<Self> {
+        let mut client = connect(control).await?;
+        let events = client.watch_events(proto::WatchEventsRequest {}).await?;
+        Ok(Self {
+            client,
+            events: events.into_inner(),
+            run: format!("bench-{:08x}", fastrand::u32(..)),
+            sessions: BTreeSet::new(),
+            tell,
+        })
+    }
+
+    /// Until nobody asks any more; then ends all sessions.
+    pub async fn run(mut self, mut asked: UnboundedReceiver<Ask>) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.start(ask),
+                    None => return self.close_all().await,
+                },
+                event = self.events.next() => {
+                    let event = event.context("the event stream ended")??;
+                    self.on_event(event);
+                }
+            }
+        }
+    }
+
+    /// Every request is a task of its own: the farm bounds how many there are.
+    fn start(&mut self, ask: Ask) {
+        let (client, tell, run) = (self.client.clone(), self.tell.clone(), self.run.clone());
+        let (Ask::Publish { index, .. } | Ask::Subscribe { index, .. } | Ask::Answer { index, .. }) =
+            &ask;
+        let index = *index;
+        self.sessions.insert(index);
+        tokio::spawn(async move {
+            let said = match request(client, &run, ask).await {
+                Ok(said) => said,
+                Err(error) => Some(Told::Failed {
+                    index: Some(index),
+                    why: format!("{error:#}"),
+                }),
+            };
+            // The farm may be gone already.
+            let _ = said.map(|said| tell.send(said));
+        });
+    }
+
+    fn on_event(&self, event: proto::Event) {
+        let index = |session: &str| {
+            let number = session.strip_prefix(&self.run)?.strip_prefix('-')?;
+            number.parse::<Index>().ok()
+        };
+        let told = match event.event {
+            Some(proto::event::Event::Offer(offer)) => {
+                index(&offer.session).map(|index| Told::Offered {
+                    index,
+                    revision: offer.revision,
+                    sdp: offer.sdp,
+                })
+            }
+            Some(proto::event::Event::Closed(closed)) => {
+                index(&closed.session).map(|index| Told::Failed {
+                    index: Some(index),
+                    why: format!("the data plane closed it: {}", closed.reason),
+                })
+            }
+            _ => None, // levels, layers and connections are no news to the farm
+        };
+        let _ = told.map(|told| self.tell.send(told));
+    }
+
+    async fn close_all(self) -> anyhow::Result<()> {
+        for index in &self.sessions {
+            let session = name(&self.run, *index);
+            let reason = REASON.into();
+            let request = proto::CloseSessionRequest { session, reason };
+            self.client.clone().close_session(request).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn request(
+    mut client: DataPlaneClient<Channel>,
+    run: &str,
+    ask: Ask,
+) -> anyhow::Result<Option<Told>> {
+    match ask {
+        Ask::Publish {
+            index,
+            offer,
+            track,
+        } => {
+            let request = proto::PutPublishRequest {
+                session: name(run, index),
+                offer_sdp: offer,
+                tracks: vec![track_of(run, index, track)],
+                annotation: vec![],
+            };
+            let sdp = client.put_publish(request).await?.into_inner().answer_sdp;
+            Ok(Some(Told::Answered { index, sdp }))
+        }
+        Ask::Subscribe {
+            index,
+            watches,
+            audio,
+        } => {
+            let session = name(run, index);
+            let request = proto::PutSubscribeRequest {
+                session: session.clone(),
+                annotation: vec![],
+            };
+            client.put_subscribe(request).await?;
+            let put = watches.into_iter().map(|publisher| proto::TrackWish {
+                track: track_name(run, publisher),
+                kind: kind(audio).into(),
+                wish: Some(proto::Wish::default()),
+            });
+            let request = proto::PutSubscriptionsRequest {
+                session,
+                put: put.collect(),
+                remove: vec![],
+            };
+            client.put_subscriptions(request).await?;
+            Ok(None)
+        }
+        Ask::Answer {
+            index,
+            revision,
+            sdp,
+        } => {
+            let request = proto::PutAnswerRequest {
+                session: name(run, index),
+                revision,
+                answer_sdp: sdp,
+            };
+            client.put_answer(request).await?;
+            Ok(None)
+        }
+    }
+}
+
+fn track_of(run: &str, index: Index, track: Published) -> proto::Track {
+    let layers = track.layers.into_iter().map(|(rid, height)| proto::Layer {
+        rid: rid.into(),
+        height,
+    });
+    proto::Track {
+        track: track_name(run, index),
+        mid: track.mid,
+        kind: kind(track.audio).into(),
+        layers: layers.collect(),
+        annotation: vec![],
+        muted: false,
+    }
+}
+
+fn kind(audio: bool) -> proto::Kind {
+    if audio {
+        proto::Kind::Audio
+    } else {
+        proto::Kind::Video
+    }
+}
+
+fn name(run: &str, index: Index) -> String {
+    format!("{run}-{index}")
+}
+
+fn track_name(run: &str, publisher: Index) -> String {
+    format!("{run}-track-{publisher}")
+}

@@ -1,0 +1,232 @@
+//! What receivers saw: every packet counted from its cleartext header, a sample of them decrypted.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::payload::{self, Damage};
+use crate::net::sequence::Sequence;
+
+/// Packets of one subscriber.
+#[derive(Debug, Default)]
+pub struct Received {
+    streams: Vec<(u32, Sequence)>,
+    /// RTP datagrams, whatever they carry.
+    pub datagrams: u64,
+    /// Bytes of these: UDP payload.
+    pub bytes: u64,
+    /// Retransmissions and padding on an SSRC of their own.
+    pub rtx: u64,
+}
+
+/// The sum over subscribers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Different media packets.
+    pub packets: u64,
+    /// RTP datagrams of any kind.
+    pub datagrams: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// On retransmission SSRCs.
+    pub rtx: u64,
+    /// Media packets missing between those that came.
+    pub gaps: u64,
+    /// Media packets that came twice.
+    pub duplicates: u64,
+    /// Media packets that came after a later one.
+    pub reordered: u64,
+}
+
+/// What the decrypted sample said.
+#[derive(Debug)]
+pub struct Sample {
+    /// From the publisher's send to the kernel's receipt, microseconds.
+    pub latency_us: Histogram<u64>,
+    /// Packets checked byte for byte.
+    pub checked: u64,
+    /// Of these, wrong ones.
+    pub damaged: u64,
+    /// The first wrong one.
+    pub first_damage: Option<Damage>,
+}
+
+/// An RTP header's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtpHeader {
+    /// Payload type.
+    pub pt: u8,
+    /// Sequence number.
+    pub seq: u16,
+    /// Source.
+    pub ssrc: u32,
+}
+
+/// What a datagram is, by its first bytes (RFC 7983 and RFC 5761 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Datagram {
+    /// Media.
+    Rtp(RtpHeader),
+    /// Reports and feedback.
+    Rtcp,
+    /// STUN, DTLS: the session layer's.
+    Other,
+}
+
+const RTP_HEADER_BYTES: usize = 12;
+const MAX_LATENCY_US: u64 = 60_000_000;
+
+impl Datagram {
+    /// Looks at the first bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let Some(header) = bytes.first_chunk::<RTP_HEADER_BYTES>() else {
+            return Self::Other;
+        };
+        match (header[0], header[1]) {
+            (128..=191, 192..=223) => Self::Rtcp,
+            (128..=191, pt) => Self::Rtp(RtpHeader {
+                pt: pt & 0x7f,
+                seq: u16::from_be_bytes([header[2], header[3]]),
+                ssrc: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+            }),
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Received {
+    /// Counts a media datagram of `bytes`; `rtx` are the payload types of retransmissions, as bits.
+    pub fn note(&mut self, header: RtpHeader, bytes: usize, rtx: u128) {
+        self.datagrams += 1;
+        self.bytes += bytes as u64;
+        if rtx >> header.pt & 1 == 1 {
+            self.rtx += 1;
+            return;
+        }
+        match self
+            .streams
+            .iter_mut()
+            .find(|(ssrc, _)| *ssrc == header.ssrc)
+        {
+            Some((_, sequence)) => sequence.note(header.seq),
+            None => {
+                let mut sequence = Sequence::default();
+                sequence.note(header.seq);
+                self.streams.push((header.ssrc, sequence));
+            }
+        }
+    }
+
+    /// Streams that media came of.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Counts from here on.
+    pub fn restart(&mut self) {
+        self.streams
+            .iter_mut()
+            .for_each(|(_, sequence)| sequence.restart());
+        (self.datagrams, self.bytes, self.rtx) = (0, 0, 0);
+    }
+
+    /// Adds what was counted.
+    pub fn add_to(&self, totals: &mut Totals) {
+        totals.datagrams += self.datagrams;
+        totals.bytes += self.bytes;
+        totals.rtx += self.rtx;
+        for (_, sequence) in &self.streams {
+            totals.packets += sequence.received;
+            totals.gaps += sequence.gaps();
+            totals.duplicates += sequence.duplicates;
+            totals.reordered += sequence.reordered;
+        }
+    }
+}
+
+impl Sample {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            latency_us: Histogram::new_with_bounds(1, MAX_LATENCY_US, 3)
+                .expect("the bounds are in order"),
+            checked: 0,
+            damaged: 0,
+            first_damage: None,
+        }
+    }
+
+    /// A payload that arrived at `at` (since the Unix epoch).
+    pub fn note(&mut self, payload: &[u8], at: Duration) {
+        self.checked += 1;
+        match payload::check(payload) {
+            Ok(stamp) => {
+                let latency = at.saturating_sub(stamp.made).as_micros();
+                let latency = u64::try_from(latency).unwrap_or(u64::MAX);
+                self.latency_us
+                    .saturating_record(latency.clamp(1, MAX_LATENCY_US));
+            }
+            Err(damage) => {
+                self.damaged += 1;
+                self.first_damage.get_or_insert(damage);
+            }
+        }
+    }
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rtp(pt: u8, seq: u16, ssrc: u32) -> Vec<u8> {
+        let mut bytes = vec![0x80, pt];
+        bytes.extend(seq.to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(ssrc.to_be_bytes());
+        bytes.extend([0; 20]);
+        bytes
+    }
+
+    #[test]
+    fn datagrams_are_told_apart() {
+        let (pt, seq, ssrc) = (96, 7, 9);
+        assert_eq!(
+            Datagram::of(&rtp(96, 7, 9)),
+            Datagram::Rtp(RtpHeader { pt, seq, ssrc })
+        );
+        assert_eq!(
+            Datagram::of(&rtp(96 | 0x80, 7, 9)),
+            Datagram::of(&rtp(96, 7, 9))
+        );
+        assert_eq!(Datagram::of(&rtp(201, 7, 9)), Datagram::Rtcp);
+        assert_eq!(Datagram::of(&[0; 20]), Datagram::Other);
+        assert_eq!(Datagram::of(&[0x80; 3]), Datagram::Other);
+    }
+
+    #[test]
+    fn streams_and_retransmissions_are_counted_apart() {
+        let mut received = Received::default();
+        for (pt, seq, ssrc) in [
+            (96, 1, 1),
+            (96, 2, 1),
+            (97, 900, 2),
+            (96, 4, 1),
+            (96, 50, 3),
+        ] {
+            received.note(RtpHeader { pt, seq, ssrc }, 100, 1 << 97);
+        }
+        let mut totals = Totals::default();
+        received.add_to(&mut totals);
+        assert_eq!(
+            (totals.packets, totals.datagrams, totals.bytes),
+            (4, 5, 500)
+        );
+        assert_eq!((totals.rtx, totals.gaps, received.streams()), (1, 1, 2));
+    }
+}

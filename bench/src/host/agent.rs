@@ -1,0 +1,104 @@
+//! Runs beside the data plane: reads its usage, and sends what the ceiling wants. For lab networks: whoever
+//! reaches its port may have it send.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::Facts;
+use super::process::{self, Pid, Usage};
+use crate::ceiling::sender::{Order, Sent};
+
+/// Where to listen and what to watch.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// IP:PORT to listen on, in a lab network: whoever reaches it may have this host send
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Process to watch [default: the one that listens on --control]
+    #[arg(long)]
+    dataplane_pid: Option<u32>,
+    /// Control API of the data plane, IP:PORT on this host
+    #[arg(long)]
+    control: Option<SocketAddr>,
+}
+
+/// A question; one JSON object a line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// What this host is.
+    Facts,
+    /// What the data plane has used.
+    Usage,
+    /// Send to the asker.
+    Send(Order),
+}
+
+/// Its answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// What this host is.
+    Facts(Facts),
+    /// What the data plane has used.
+    Usage(Usage),
+    /// What was sent.
+    Sent(Sent),
+    /// Why not.
+    Error(String),
+}
+
+/// Serves one asker at a time, until ended.
+pub fn run(options: &Options) -> ExitCode {
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spillway-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(options: &Options) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(options.listen)?;
+    loop {
+        let (stream, _) = listener.accept()?;
+        // How an asker goes away is its own business.
+        let _ = answer(stream, options);
+    }
+}
+
+fn answer(stream: TcpStream, options: &Options) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    let mut out = stream.try_clone()?;
+    for line in BufReader::new(stream).lines() {
+        let reply = match serde_json::from_str(&line?) {
+            Ok(request) => {
+                reply(request, options, local).unwrap_or_else(|e| Reply::Error(format!("{e:#}")))
+            }
+            Err(error) => Reply::Error(format!("not a request: {error}")),
+        };
+        writeln!(out, "{}", serde_json::to_string(&reply)?)?;
+    }
+    Ok(())
+}
+
+fn reply(request: Request, options: &Options, local: SocketAddr) -> anyhow::Result<Reply> {
+    Ok(match request {
+        Request::Facts => Reply::Facts(Facts::gather(Some(local.ip()))),
+        Request::Usage => Reply::Usage(process::usage(watched(options)?)?),
+        Request::Send(order) => Reply::Sent(order.carry_out()?),
+    })
+}
+
+fn watched(options: &Options) -> anyhow::Result<Pid> {
+    match (options.dataplane_pid, options.control) {
+        (Some(pid), _) => Ok(Pid(pid)),
+        (None, Some(control)) => process::listening_on(control),
+        (None, None) => anyhow::bail!("say --dataplane-pid or --control"),
+    }
+}

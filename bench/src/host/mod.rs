@@ -1,0 +1,76 @@
+//! The host under test: what it is, what its data plane uses, and orders to send, near or far.
+
+pub mod facts; // what a number means nothing without
+pub mod process; // processor time and memory of a process
+pub mod agent; // the far end: `spillway-bench host --listen`
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use self::agent::{Reply, Request};
+use self::facts::Facts;
+use self::process::Usage;
+use crate::ceiling::sender::{Order, Sent};
+
+/// The host whose data plane is measured.
+pub struct HostUnderTest {
+    stream: BufReader<TcpStream>,
+}
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Longer than the longest order.
+const REPLY_LIMIT: Duration = Duration::from_secs(90);
+
+impl HostUnderTest {
+    /// Connects to its `spillway-bench host --listen`.
+    pub fn connect(target: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect_timeout(&target, CONNECT_LIMIT).with_context(|| {
+            format!("nobody listens at {target}: run spillway-bench host --listen {target} there")
+        })?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REPLY_LIMIT))?;
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// What it is.
+    pub fn facts(&mut self) -> anyhow::Result<Facts> {
+        match self.ask(&Request::Facts)? {
+            Reply::Facts(facts) => Ok(facts),
+            other => bail!("asked for facts, got {other:?}"),
+        }
+    }
+
+    /// What the data plane has used so far.
+    pub fn usage(&mut self) -> anyhow::Result<Usage> {
+        match self.ask(&Request::Usage)? {
+            Reply::Usage(usage) => Ok(usage),
+            other => bail!("asked for usage, got {other:?}"),
+        }
+    }
+
+    /// Sends to us; returns when it is done.
+    pub fn send(&mut self, order: &Order) -> anyhow::Result<Sent> {
+        match self.ask(&Request::Send(*order))? {
+            Reply::Sent(sent) => Ok(sent),
+            other => bail!("asked to send, got {other:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        let mut line = serde_json::to_string(request)?;
+        line.push('\n');
+        self.stream.get_mut().write_all(line.as_bytes())?;
+        line.clear();
+        let read = self.stream.read_line(&mut line);
+        read.context("no answer of the host under test")?;
+        match serde_json::from_str(&line).context("the host under test hung up")? {
+            Reply::Error(error) => bail!("the host under test says: {error}"),
+            reply => Ok(reply),
+        }
+    }
+}

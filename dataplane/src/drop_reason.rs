@@ -29,11 +29,20 @@ pub enum DropReason {
     SessionPanicked,
     /// The ring to another shard was full.
     MeshFull,
-    /// A late packet from before the layer switch or the start of the subscription.
+    /// A late packet from before the layer switch or the start of the subscription, or one whose number
+    /// was used.
     BeforeSwitch,
+    /// The subscriber has no keys or no path yet.
+    NotConnected,
+    /// RTCP of a subscriber that does not open, or that cannot be parsed.
+    BadRtcp,
+    /// Asked for again, but no longer kept, or too much was asked for.
+    NotResent,
     /// The subscriber negotiated no codec for it.
     NoCodec,
-    /// The socket's send buffer stayed full.
+    /// The socket's send buffer is full, and the frame's layer goes first.
+    FrameShed,
+    /// The socket's send buffer stayed full, and what waits for it, too.
     SendBufferFull,
     /// The kernel refused the destination.
     SendRefused,
@@ -41,7 +50,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 20] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
@@ -55,7 +64,11 @@ impl DropReason {
         DropReason::SessionPanicked,
         DropReason::MeshFull,
         DropReason::BeforeSwitch,
+        DropReason::NotConnected,
+        DropReason::BadRtcp,
+        DropReason::NotResent,
         DropReason::NoCodec,
+        DropReason::FrameShed,
         DropReason::SendBufferFull,
         DropReason::SendRefused,
     ];
@@ -76,7 +89,11 @@ impl DropReason {
             DropReason::SessionPanicked => "session_panicked",
             DropReason::MeshFull => "mesh_full",
             DropReason::BeforeSwitch => "before_switch",
+            DropReason::NotConnected => "not_connected",
+            DropReason::BadRtcp => "bad_rtcp",
+            DropReason::NotResent => "not_resent",
             DropReason::NoCodec => "no_codec",
+            DropReason::FrameShed => "frame_shed",
             DropReason::SendBufferFull => "send_buffer_full",
             DropReason::SendRefused => "send_refused",
         }

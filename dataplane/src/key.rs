@@ -11,7 +11,7 @@ pub struct ShardId(pub u16);
 pub struct SessionKey(pub u64);
 
 /// A published track, whatever its name towards the control plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrackKey(pub u64);
 
 /// A simulcast layer of a track: 0 is the lowest; tracks without simulcast have only that one.

@@ -8,14 +8,34 @@ pub const MAX_SHARDS: usize = 64;
 pub const MAX_LAYERS: usize = 3;
 /// Bytes of a datagram that is received whole; longer ones are dropped as truncated.
 pub const MAX_DATAGRAM_BYTES: usize = 2_048;
-/// Datagrams received by one system call.
-pub const RECEIVE_BATCH: usize = 64;
+/// Bytes of a message, which may be several datagrams that the kernel joined.
+pub const MAX_MESSAGE_BYTES: usize = 65_535;
+/// Messages received by one system call.
+pub const RECEIVE_BATCH: usize = 32;
 /// Receive calls per socket in one turn of a shard's loop: what bounds a turn.
 pub const RECEIVES_PER_TURN: usize = 4;
-/// Datagrams sent by one system call.
-pub const SEND_BATCH: usize = 64;
-/// Datagrams of one shard that wait for room in the socket's send buffer; later ones are dropped.
-pub const MAX_UNSENT: usize = 65_536;
+/// Messages sent by one system call: a batch of full ones fits the second-level cache.
+pub const SEND_BATCH: usize = 32;
+/// Datagrams joined in one message to one destination (UDP_MAX_SEGMENTS of kernels before 6.9).
+pub const MAX_RUN_DATAGRAMS: usize = 64;
+/// Bytes of such a message: what an IPv6 datagram holds, and less than any device's limit.
+pub const MAX_RUN_BYTES: usize = 65_000;
+/// Sealed bytes of one socket that wait for room in its send buffer; later ones are dropped.
+pub const SEND_ARENA_BYTES: usize = 4 << 20;
+/// Destinations remembered to refuse joined datagrams.
+pub const MAX_DESTINATIONS_WITHOUT_RUNS: usize = 4_096;
+/// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what the turn of a
+/// shard with little to do spends, enough for the packets of one video frame.
+pub const IDLE_PADDING_BYTES: usize = 8;
+/// What a shard spends when a turn has more than [`BUSY_TURN_DATAGRAMS`] to send: a trip through the
+/// network stack costs more than a wire's worth of these.
+pub const BUSY_PADDING_BYTES: usize = 48;
+/// Datagrams of one turn that make it a busy one.
+pub const BUSY_TURN_DATAGRAMS: usize = 1_024;
+/// Media packets per layer kept for retransmission, where the track has subscribers.
+pub const HISTORY_PACKETS: usize = 512;
+/// Sequence numbers one RTCP packet can ask for again.
+pub const MAX_NACKED: usize = 512;
 /// Media packets on their way to one shard; when full, packets are dropped and counted.
 pub const MESH_MEDIA: usize = 8_192;
 /// Letters on their way to one shard or to the control thread; when full, they wait at the sender.

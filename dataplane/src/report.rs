@@ -20,6 +20,14 @@ pub struct ShardReport {
     pub kernel_drops: u64,
     /// Media packets copied to other shards.
     pub mesh_packets: u64,
+    /// Packets sent again because they were asked for.
+    pub resent: u64,
+    /// Bytes of padding, to make packets as long as their neighbours and to try a path.
+    pub padding_bytes: u64,
+    /// Runs the kernel refused, and that were sent as single datagrams.
+    pub refused_runs: u64,
+    /// Datagrams per message handed to the kernel.
+    pub runs: RunHistogram,
     /// Sessions that live here.
     pub sessions: usize,
     /// Tracks published here.
@@ -52,6 +60,16 @@ pub struct LatencyHistogram {
     sum: Duration,
 }
 
+/// Lengths of runs, in datagrams.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunHistogram {
+    counts: [u64; BOUNDS_DATAGRAMS.len() + 1],
+    datagrams: u64,
+}
+
+/// Upper bounds of the buckets of runs.
+const BOUNDS_DATAGRAMS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
 /// Upper bounds of the buckets, in microseconds.
 const BOUNDS_US: [u64; 10] = [25, 50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 25_600];
 
@@ -64,12 +82,24 @@ impl ShardReport {
             drops: Drops::default(),
             kernel_drops: 0,
             mesh_packets: 0,
+            resent: 0,
+            padding_bytes: 0,
+            refused_runs: 0,
+            runs: RunHistogram::default(),
             sessions: 0,
             tracks: 0,
             subscriptions: 0,
             busy_fraction: 0.0,
             latency: LatencyHistogram::default(),
         }
+    }
+}
+
+impl RunHistogram {
+    /// Counts a run of `datagrams`.
+    pub fn record(&mut self, datagrams: usize) {
+        self.counts[BOUNDS_DATAGRAMS.partition_point(|bound| *bound < datagrams)] += 1;
+        self.datagrams += datagrams as u64;
     }
 }
 
@@ -91,7 +121,7 @@ type Metric = (
     fn(&ShardReport) -> f64,
 );
 
-const METRICS: [Metric; 10] = [
+const METRICS: [Metric; 13] = [
     (
         "packets_received_total",
         "counter",
@@ -127,6 +157,24 @@ const METRICS: [Metric; 10] = [
         "counter",
         "Media packets copied to other shards",
         |r| r.mesh_packets as f64,
+    ),
+    (
+        "resent_packets_total",
+        "counter",
+        "Packets sent again because a subscriber asked for them",
+        |r| r.resent as f64,
+    ),
+    (
+        "padding_bytes_total",
+        "counter",
+        "Bytes of RTP padding sent",
+        |r| r.padding_bytes as f64,
+    ),
+    (
+        "refused_runs_total",
+        "counter",
+        "Joined datagrams that the kernel refused and that were sent one by one",
+        |r| r.refused_runs as f64,
     ),
     (
         "sessions",
@@ -183,9 +231,37 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
         "histogram",
         "Time of media packets from arrival to the kernel's acceptance",
     );
-    reports
-        .iter()
-        .for_each(|report| histogram(&mut out, report));
+    for report in reports {
+        let bounds = BOUNDS_US.iter().map(|us| (*us as f64 / 1e6).to_string());
+        let latency = &report.latency;
+        let buckets = bounds.zip(latency.counts).collect();
+        let rest = latency.counts[BOUNDS_US.len()];
+        let sum = latency.sum.as_secs_f64();
+        histogram(
+            &mut out,
+            ("forward_seconds", report.shard),
+            buckets,
+            (rest, sum),
+        );
+    }
+    header(
+        &mut out,
+        "run_packets",
+        "histogram",
+        "Datagrams per message handed to the kernel",
+    );
+    for report in reports {
+        let bounds = BOUNDS_DATAGRAMS.iter().map(ToString::to_string);
+        let buckets = bounds.zip(report.runs.counts).collect();
+        let rest = report.runs.counts[BOUNDS_DATAGRAMS.len()];
+        let sum = report.runs.datagrams as f64;
+        histogram(
+            &mut out,
+            ("run_packets", report.shard),
+            buckets,
+            (rest, sum),
+        );
+    }
     out
 }
 
@@ -195,22 +271,24 @@ fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     ));
 }
 
-fn histogram(out: &mut String, report: &ShardReport) {
-    let (shard, latency) = (report.shard, &report.latency);
+fn histogram(
+    out: &mut String,
+    (name, shard): (&str, ShardId),
+    buckets: Vec<(String, u64)>,
+    (rest, sum): (u64, f64),
+) {
     let mut below = 0;
-    let bounds = BOUNDS_US.iter().map(|us| (*us as f64 / 1e6).to_string());
-    for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(latency.counts) {
+    for (bound, count) in buckets.into_iter().chain([("+Inf".to_owned(), rest)]) {
         below += count;
         out.push_str(&format!(
-            "spillway_dataplane_forward_seconds_bucket{{shard=\"{shard}\",le=\"{bound}\"}} {below}\n"
+            "spillway_dataplane_{name}_bucket{{shard=\"{shard}\",le=\"{bound}\"}} {below}\n"
         ));
     }
-    let sum = latency.sum.as_secs_f64();
     out.push_str(&format!(
-        "spillway_dataplane_forward_seconds_sum{{shard=\"{shard}\"}} {sum}\n"
+        "spillway_dataplane_{name}_sum{{shard=\"{shard}\"}} {sum}\n"
     ));
     out.push_str(&format!(
-        "spillway_dataplane_forward_seconds_count{{shard=\"{shard}\"}} {below}\n"
+        "spillway_dataplane_{name}_count{{shard=\"{shard}\"}} {below}\n"
     ));
 }
 

@@ -41,6 +41,8 @@ pub struct SubscriberCodec {
     pub pt: str0m::media::Pt,
     /// Of RFC 2198 redundancy around it.
     pub red: Option<str0m::media::Pt>,
+    /// Of retransmissions of it (RFC 4588).
+    pub resend: Option<str0m::media::Pt>,
 }
 
 /// How a packet is sent to a subscriber.
@@ -50,6 +52,8 @@ pub struct Encoding {
     pub pt: str0m::media::Pt,
     /// Only the primary block of its redundancy.
     pub unwrap_red: bool,
+    /// And sent again with that one.
+    pub resend: Option<str0m::media::Pt>,
 }
 
 /// What to do with a packet.
@@ -136,10 +140,12 @@ impl Subscription {
             (Some(_), Some(red)) => Some(Encoding {
                 pt: red,
                 unwrap_red: false,
+                resend: None, // what is sent again would be taken for the codec itself
             }),
             (primary, _) => Some(Encoding {
                 pt: codec.pt,
                 unwrap_red: primary.is_some(),
+                resend: codec.resend,
             }),
         }
     }
@@ -257,6 +263,7 @@ pub(crate) mod tests {
         let codec = |red: Option<u8>| SubscriberCodec {
             pt: 111.into(),
             red: red.map(Into::into),
+            resend: None,
         };
         let mut audio = Subscription::new(TrackKey(1), MediaKind::Audio, Wish::default());
         let plain = packet(0, 1, false);
@@ -276,6 +283,7 @@ pub(crate) mod tests {
             let expected = expected.map(|(pt, unwrap_red)| Encoding {
                 pt: u8::into(pt),
                 unwrap_red,
+                resend: None,
             });
             assert_eq!(audio.encoding(packet), expected);
         }

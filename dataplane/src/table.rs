@@ -14,6 +14,7 @@ use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
 use crate::level::AudioLevel;
 use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, MAX_LAYERS};
 use crate::peer::{Peer, Role};
+use crate::send::history::History;
 use crate::subscription::Subscription;
 use crate::track::{LayerMeter, TrackInfo, TrackStatus};
 
@@ -193,6 +194,10 @@ pub struct TrackEntry {
     pub told: LayerSet,
     /// Present when it is published here.
     pub published: Option<Published>,
+    /// Its latest packets, where somebody here subscribes to it.
+    pub history: History,
+    /// Its place among the tracks with packets in this turn.
+    pub batch: Option<usize>,
 }
 
 /// What the home of a track knows beyond that.
@@ -257,6 +262,13 @@ impl TrackTable {
 }
 
 impl TrackEntry {
+    /// True for video, when that is known.
+    pub fn is_video(&self) -> bool {
+        self.info
+            .as_ref()
+            .is_some_and(|info| info.spec.kind.is_video())
+    }
+
     /// The layers that subscribers here need.
     pub fn needed(&self) -> LayerSet {
         let needed = (0..).zip(self.needed).filter(|(_, count)| *count > 0);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use spillway_wire::{keyframe, red};
+use spillway_wire::{keyframe, red, vp8};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::MediaKind;
-use str0m::rtp::{RtpPacket, VideoOrientation, Vp8Descriptor};
+use str0m::rtp::{RtpPacket, VideoOrientation};
 
 use crate::key::{LayerIndex, LayerSet, SessionKey, TrackKey};
 use crate::limits::MAX_LAYERS;
@@ -76,7 +76,7 @@ pub struct MediaPacket {
     /// First packet of a frame that needs no other.
     pub keyframe: bool,
     /// VP8 payload descriptor.
-    pub vp8: Option<Vp8Descriptor>,
+    pub vp8: Option<vp8::Descriptor>,
     /// RFC 6464: level in -dBov (0 loudest), and whether it is voice.
     pub audio_level: Option<(u8, bool)>,
     /// CVO header extension.
@@ -145,7 +145,7 @@ impl TrackInfo {
         let params = &self.codecs[codec];
         let payload = &packet.payload;
         let vp8 = match params.spec().codec {
-            Codec::Vp8 => Vp8Descriptor::parse(payload).ok(),
+            Codec::Vp8 => vp8::Descriptor::parse(payload),
             _ => None,
         };
         let primary = match params.red() == Some(pt) {

@@ -8,4 +8,6 @@ pub mod hostile; // what has to hold for any bytes
 pub mod keyframe; // where a video frame that needs no other starts
 pub mod red; // RFC 2198 redundancy around audio
 pub mod rtcp; // feedback and reports (RFC 3550, RFC 4585)
+pub mod rtp; // RTP headers as we send them
 pub mod stun; // STUN messages (RFC 8489)
+pub mod vp8; // the VP8 payload descriptor

@@ -112,6 +112,7 @@ fn bind(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
     socket.set_send_buffer_size(buffer_bytes)?;
     sys::enable_packet_info(socket.as_fd(), addr.is_ipv6())?;
     sys::enable_queue_overflow_count(socket.as_fd())?;
+    sys::enable_receive_offload(socket.as_fd())?;
     socket.bind(&addr.into())?;
     Ok(socket)
 }

@@ -7,6 +7,7 @@ use spillway_wire::demux::Protocol;
 
 use super::arrive::Arrived;
 use super::classify::Class;
+use super::seal;
 use crate::drop_reason::DropReason;
 use crate::letter::{Datagram, ToControl, ToShard};
 use crate::shard::Shard;
@@ -73,7 +74,10 @@ pub fn receive(
     if protocol == Protocol::Rtp && nothing {
         shard.report.drops.count(DropReason::NothingToForward);
     }
-    shard.absorb(peer, None);
+    shard.absorb(peer);
+    if !shard.out.lost.is_empty() {
+        seal::resend(shard, peer, now);
+    }
 }
 
 fn owned(datagram: &Arrived<'_>) -> Datagram {

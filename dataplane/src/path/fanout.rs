@@ -2,64 +2,81 @@
 //! [`super::rewrite`] to [`super::seal`].
 //!
 //! A packet crosses to another shard once, however many subscribers live there, and only if one of them
-//! needs its layer.
+//! needs its layer. Here, packets are grouped by track, and each subscriber of the track is told once
+//! of all of them: what it gets is decided where it is sealed, with its state in the cache.
 
 use std::time::Instant;
 
-use super::seal;
 use crate::drop_reason::DropReason;
+use crate::key::TrackKey;
 use crate::shard::Shard;
-use crate::subscription::Verdict;
+use crate::shard::work::Portion;
 use crate::table::Published;
 use crate::track::MediaPacket;
 
-/// Spreads everything the sessions of this shard received.
-pub fn spread_inbox(shard: &mut Shard, now: Instant) {
+/// The packets of one track in this turn, as places in the turn's packets.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Which track.
+    pub track: TrackKey,
+    /// Its packets, in order.
+    pub packets: Vec<u32>,
+}
+
+/// At the home of tracks: measures what the sessions of this shard received, and copies it to other
+/// shards.
+pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.inbox);
     for packet in inbox.drain(..) {
         measure_and_copy(shard, &packet, now);
-        spread(shard, &packet);
+        shard.fresh.push(packet);
     }
     shard.inbox = inbox; // keeps its allocation
 }
 
-/// Gives `packet` to its subscribers on this shard.
-pub fn spread(shard: &mut Shard, packet: &MediaPacket) {
-    let Some(entry) = shard.tracks.get_mut(packet.track) else {
-        return;
-    };
-    for &(peer_index, sub) in &entry.subscribers {
-        let Some(peer) = shard.peers.get_mut(peer_index) else {
+/// Tells the subscribers of this shard of all packets that are fresh.
+pub fn spread(shard: &mut Shard) {
+    for (place, packet) in (0..).zip(&shard.fresh) {
+        let Some(entry) = shard.tracks.get_mut(packet.track) else {
             continue;
         };
-        let Some((rtc, subscriber)) = peer.sending() else {
+        if entry.subscribers.is_empty() {
             continue;
-        };
-        let Some(subscription) = subscriber.subscriptions.get_mut(sub) else {
-            continue;
-        };
-        // Before the verdict: a packet that cannot be sent must not be what a switch begins with.
-        let Some(encoding) = subscription.encoding(packet) else {
-            shard.report.drops.count(DropReason::NoCodec);
-            continue;
-        };
-        let verdict = subscription.judge(packet);
-        match verdict {
-            Verdict::Skip => continue,
-            Verdict::Switch => shard.switched.push((peer_index, sub)),
-            Verdict::Forward => {}
         }
-        match seal::write(rtc, subscriber, (sub, verdict, encoding), packet) {
-            Ok(()) => shard.touched.mark(peer_index, packet.arrived),
-            Err(reason) => shard.report.drops.count(reason),
+        if entry.is_video() {
+            entry.history.keep(packet);
         }
+        let batch = match entry.batch {
+            Some(batch) => batch,
+            None => {
+                let batch = shard.batches_used;
+                if shard.batches.len() == batch {
+                    shard.batches.push(Batch::default());
+                }
+                shard.batches_used += 1;
+                shard.batches[batch].track = packet.track;
+                shard.batches[batch].packets.clear();
+                entry.batch = Some(batch);
+                batch
+            }
+        };
+        shard.batches[batch].packets.push(place);
     }
-    if !shard.switched.is_empty() {
-        shard.after_switches(packet.track);
+    for (place, batch) in (0..).zip(&shard.batches[..shard.batches_used]) {
+        let Some(entry) = shard.tracks.get_mut(batch.track) else {
+            continue;
+        };
+        entry.batch = None;
+        for &(peer, sub) in &entry.subscribers {
+            let portion = Portion {
+                track: place,
+                sub: sub as u32,
+            };
+            shard.work.add(peer, portion);
+        }
     }
 }
 
-/// At the home of a track: what its packets say of it, and copies for other shards.
 fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) {
     let Some(published) = shard
         .tracks

@@ -22,8 +22,8 @@ use crate::limits::RECEIVES_PER_TURN;
 use crate::shard::Shard;
 use arrive::Arrivals;
 
-/// Takes what waits at `socket` through all hops but the last. True when more may wait.
-pub fn forward(
+/// Takes what waits at `socket` in: hops 1 to 3. True when more may wait.
+pub fn receive(
     shard: &mut Shard,
     arrivals: &mut Arrivals,
     socket: BorrowedFd<'_>,
@@ -32,19 +32,32 @@ pub fn forward(
     for _ in 0..RECEIVES_PER_TURN {
         let count = arrivals.take(socket, &mut shard.report);
         for index in 0..count {
-            let Some(datagram) = arrivals.get(index, &mut shard.report) else {
+            let Some(joined) = arrivals.get(index, &mut shard.report) else {
                 continue;
             };
-            match classify::classify(shard, &datagram) {
-                Ok(class) => decrypt::open(shard, &datagram, class, now),
-                Err(reason) => shard.report.drops.count(reason),
+            for datagram in joined.datagrams(&mut shard.report) {
+                match classify::classify(shard, &datagram) {
+                    Ok(class) => decrypt::open(shard, &datagram, class, now),
+                    Err(reason) => shard.report.drops.count(reason),
+                }
             }
         }
-        fanout::spread_inbox(shard, now);
-        seal::drain_touched(shard, now);
         if count < arrivals.capacity() {
             return false;
         }
     }
     true
+}
+
+/// Sends what came in, from the socket or from other shards, to whom it is for: hops 4 to 7. `flush`
+/// hands a full batch to the kernel.
+pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard)) {
+    fanout::publish_inbox(shard, now);
+    fanout::spread(shard);
+    while seal::seal(shard, now) {
+        flush(shard);
+    }
+    if !shard.switched.is_empty() {
+        shard.after_switches();
+    }
 }

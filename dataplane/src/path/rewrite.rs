@@ -1,11 +1,13 @@
 //! Hop 5: the outgoing numbers of a packet, continuous for the receiver whatever layer or track feeds
 //! the m-line.
 //!
-//! One [`Rewriter`] belongs to one outgoing SSRC and lives as long as it: sequence numbers never go back
-//! under one key. Comes from [`super::fanout`], goes to [`super::seal`].
+//! One [`Rewriter`] belongs to one outgoing SSRC and lives as long as it: a sequence number is given out
+//! once under one key. Comes from [`super::fanout`], goes to [`super::seal`].
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::key::{LayerIndex, TrackKey};
 use crate::track::MediaPacket;
 
 /// Numbers of one outgoing SSRC.
@@ -13,10 +15,14 @@ use crate::track::MediaPacket;
 pub struct Rewriter {
     /// The next sequence number nobody has used.
     next_seq: u64,
+    /// Which of the numbers right below it were given out; bit 0 is `next_seq - 1`.
+    used: u128,
     /// Highest timestamp sent, and when.
-    last: Option<Sent>,
+    last: Option<Last>,
     /// What is added to the numbers of what flows now; `None` before anything did.
     source: Option<Source>,
+    /// What flowed before it, oldest first: receivers may still ask for packets of it.
+    past: VecDeque<Source>,
 }
 
 /// What a packet gets.
@@ -26,14 +32,26 @@ pub struct Rewritten {
     pub seq: u64,
     /// RTP timestamp.
     pub time: u32,
-    /// VP8 picture id, where the payload descriptor has one.
-    pub picture_id: Option<u16>,
-    /// VP8 TL0PICIDX, where the payload descriptor has one.
-    pub tl0_pic_idx: Option<u8>,
+    /// VP8 picture id, for payload descriptors that have one.
+    pub picture_id: u16,
+    /// VP8 TL0PICIDX, for payload descriptors that have one.
+    pub tl0_pic_idx: u8,
+}
+
+/// The packet that was sent under some sequence number.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// Of this track.
+    pub track: TrackKey,
+    /// Of this layer of it.
+    pub layer: LayerIndex,
+    /// With this extended sequence number at the publisher's side.
+    pub seq: u64,
+    source: Source,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Sent {
+struct Last {
     time: u32,
     at: Instant,
     picture_id: u16,
@@ -42,6 +60,8 @@ struct Sent {
 
 #[derive(Debug, Clone, Copy)]
 struct Source {
+    track: TrackKey,
+    layer: LayerIndex,
     first_seq: u64,
     seq_base: u64,
     time_offset: u32,
@@ -55,14 +75,18 @@ const IMPLAUSIBLE: Duration = Duration::from_millis(500);
 /// Least distance of two frames, in parts of a second: what a timestamp moves when clocks say less.
 const MIN_STEP_HZ: u32 = 1_000;
 const PICTURE_ID_MASK: u16 = 0x7fff;
+/// Switches a receiver can look back over when it asks for a packet again.
+const PAST_SOURCES: usize = 4;
 
 impl Rewriter {
     /// Starts at `first_seq`, which has to be below 2^16: receivers assume a rollover count of 0.
     pub fn new(first_seq: u16) -> Self {
         Self {
             next_seq: u64::from(first_seq),
+            used: 0,
             last: None,
             source: None,
+            past: VecDeque::new(),
         }
     }
 
@@ -80,7 +104,13 @@ impl Rewriter {
                 last.tl0_pic_idx.wrapping_add(1),
             ),
         };
+        if self.past.len() == PAST_SOURCES {
+            self.past.pop_front();
+        }
+        self.past.extend(self.source);
         self.source = Some(Source {
+            track: packet.track,
+            layer: packet.layer,
             first_seq: packet.seq,
             seq_base: self.next_seq,
             time_offset: time.wrapping_sub(packet.time),
@@ -90,42 +120,82 @@ impl Rewriter {
         });
     }
 
-    /// The numbers of `packet`; `None` when it is from before the switch.
+    /// The numbers of `packet`; `None` when it is from before the switch, or its number was given out.
     pub fn rewrite(&mut self, packet: &MediaPacket) -> Option<Rewritten> {
         let source = self.source.as_mut()?;
         let seq = packet.seq.checked_sub(source.first_seq)? + source.seq_base;
-        let time = packet.time.wrapping_add(source.time_offset);
         source.sender_report = packet.sender_report.or(source.sender_report);
+        let numbers = source.numbers(seq, packet);
         let is_newest = seq >= self.next_seq;
-        self.next_seq = self.next_seq.max(seq + 1);
-
-        let source = *source;
-        let picture_id = packet.vp8.and_then(|vp8| vp8.picture_id());
-        let picture_id =
-            picture_id.map(|id| id.wrapping_add(source.picture_id_offset) & PICTURE_ID_MASK);
-        let tl0_pic_idx = packet.vp8.and_then(|vp8| vp8.tl0_pic_idx());
-        let tl0_pic_idx = tl0_pic_idx.map(|idx| idx.wrapping_add(source.tl0_pic_idx_offset));
+        if !self.claim(seq) {
+            return None;
+        }
         if is_newest {
-            self.last = Some(Sent {
-                time,
+            self.last = Some(Last {
+                time: numbers.time,
                 at: packet.arrived,
-                picture_id: picture_id.unwrap_or(0),
-                tl0_pic_idx: tl0_pic_idx.unwrap_or(0),
+                picture_id: numbers.picture_id,
+                tl0_pic_idx: numbers.tl0_pic_idx,
             });
         }
-        Some(Rewritten {
-            seq,
-            time,
-            picture_id,
-            tl0_pic_idx,
+        Some(numbers)
+    }
+
+    /// What was sent as `seq`, if that is known.
+    pub fn sent(&self, seq: u16) -> Option<Sent> {
+        let newest = self.next_seq.checked_sub(1)?;
+        let seq = newest.checked_sub(u64::from((newest as u16).wrapping_sub(seq)))?;
+        let sources = self.source.iter().chain(self.past.iter().rev());
+        let source = sources.into_iter().find(|source| source.seq_base <= seq)?;
+        Some(Sent {
+            track: source.track,
+            layer: source.layer,
+            seq: seq - source.seq_base + source.first_seq,
+            source: *source,
         })
+    }
+
+    /// A pair of times that belong together, for a sender report at `now`: the publisher's wall clock,
+    /// and the outgoing timestamp. `None` before both are known.
+    pub fn clock(&self, now: Instant, clock_rate: u32) -> Option<(SystemTime, u32)> {
+        let (source, last) = (self.source?, self.last?);
+        let (wall, report_time) = source.sender_report?;
+        let since_last = now.saturating_duration_since(last.at);
+        let ticks = (since_last.as_secs_f64() * f64::from(clock_rate)) as u32;
+        let time = last.time.wrapping_add(ticks);
+        let in_time = time.wrapping_sub(source.time_offset);
+        let distance = f64::from(in_time.wrapping_sub(report_time) as i32) / f64::from(clock_rate);
+        let distance_abs = Duration::from_secs_f64(distance.abs());
+        let wall = if distance < 0.0 {
+            wall.checked_sub(distance_abs)?
+        } else {
+            wall.checked_add(distance_abs)?
+        };
+        Some((wall, time))
+    }
+
+    /// Marks `seq` as given out; false when it was before, or is too old to know.
+    fn claim(&mut self, seq: u64) -> bool {
+        if let Some(ahead) = seq.checked_sub(self.next_seq) {
+            let shift = u32::try_from(ahead + 1).unwrap_or(u32::MAX);
+            self.used = self.used.checked_shl(shift).unwrap_or(0) | 1;
+            self.next_seq = seq + 1;
+            return true;
+        }
+        let age = self.next_seq - 1 - seq;
+        let known = age < u64::from(u128::BITS);
+        let fresh = known && self.used & 1 << age == 0;
+        if fresh {
+            self.used |= 1 << age;
+        }
+        fresh
     }
 
     /// How far the timestamp moves from the last packet sent to the first of another source.
     ///
     /// The publisher's sender reports tie the timestamps of both layers to one clock; until both have
     /// come, arrival times have to do.
-    fn step_since(&self, last: Sent, packet: &MediaPacket, clock_rate: u32) -> u32 {
+    fn step_since(&self, last: Last, packet: &MediaPacket, clock_rate: u32) -> u32 {
         let elapsed = packet.arrived.saturating_duration_since(last.at);
         let min_step = clock_rate / MIN_STEP_HZ;
         let by_arrival = ((elapsed.as_secs_f64() * f64::from(clock_rate)) as u32).max(min_step);
@@ -139,7 +209,7 @@ impl Rewriter {
         (by_report.max(0.0) as u32).max(min_step)
     }
 
-    fn step_by_reports(&self, last: Sent, packet: &MediaPacket, clock_rate: u32) -> Option<f64> {
+    fn step_by_reports(&self, last: Last, packet: &MediaPacket, clock_rate: u32) -> Option<f64> {
         let source = self.source?;
         let (old_wall, old_time) = source.sender_report?;
         let (new_wall, new_time) = packet.sender_report?;
@@ -155,11 +225,33 @@ impl Rewriter {
     }
 }
 
+impl Sent {
+    /// The numbers that `packet` was sent with.
+    pub fn numbers(&self, packet: &MediaPacket) -> Rewritten {
+        let seq = self.seq - self.source.first_seq + self.source.seq_base;
+        self.source.numbers(seq, packet)
+    }
+}
+
+impl Source {
+    fn numbers(&self, seq: u64, packet: &MediaPacket) -> Rewritten {
+        let vp8 = packet.vp8.as_ref();
+        let picture_id = vp8.and_then(|vp8| vp8.picture_id()).unwrap_or(0);
+        let tl0_pic_idx = vp8.and_then(|vp8| vp8.tl0_pic_idx()).unwrap_or(0);
+        Rewritten {
+            seq,
+            time: packet.time.wrapping_add(self.time_offset),
+            picture_id: picture_id.wrapping_add(self.picture_id_offset) & PICTURE_ID_MASK,
+            tl0_pic_idx: tl0_pic_idx.wrapping_add(self.tl0_pic_idx_offset),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use str0m::rtp::Vp8Descriptor;
+    use spillway_wire::vp8::Descriptor;
 
     use super::*;
     use crate::subscription::tests::packet;
@@ -238,6 +330,49 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_given_out_once() {
+        let mut rewriter = Rewriter::new(0);
+        rewriter.switch(&packet(0, 1_000, true), CLOCK);
+        for (seq, given) in [
+            (1_000, true),
+            (1_000, false),
+            (1_002, true),
+            (1_001, true),
+            (1_001, false),
+            (1_400, true),
+            (1_300, true),
+            (1_300, false),
+            (1_003, false), // too old to know
+        ] {
+            let numbers = rewriter.rewrite(&packet(0, seq, false));
+            assert_eq!(numbers.is_some(), given, "{seq}");
+        }
+    }
+
+    #[test]
+    fn what_was_sent_is_found_again_over_switches_and_rollovers() {
+        let mut rewriter = Rewriter::new(65_530);
+        rewriter.switch(&packet(0, 5_000, true), CLOCK);
+        let mut given = Vec::new();
+        for seq in 5_000..5_010 {
+            let packet = packet(0, seq, false);
+            given.push((0, seq, rewriter.rewrite(&packet).unwrap()));
+        }
+        rewriter.switch(&packet(2, 70_000, true), CLOCK);
+        for seq in 70_000..70_010 {
+            let packet = packet(2, seq, false);
+            given.push((2, seq, rewriter.rewrite(&packet).unwrap()));
+        }
+        for (layer, seq, numbers) in given {
+            let sent = rewriter.sent(numbers.seq as u16).unwrap();
+            assert_eq!((sent.layer.0, sent.seq), (layer, seq));
+            assert_eq!(sent.numbers(&packet(layer, seq, false)), numbers);
+        }
+        assert!(rewriter.sent(65_529).is_none(), "before the first");
+        assert!(Rewriter::new(0).sent(7).is_none());
+    }
+
+    #[test]
     fn timestamps_never_stand_still_at_a_switch() {
         let now = Instant::now();
         let mut rewriter = Rewriter::new(0);
@@ -254,7 +389,7 @@ mod tests {
     fn vp8_packet(layer: u8, seq: u64, picture_id: u16, tl0: u8) -> MediaPacket {
         let [high, low] = picture_id.to_be_bytes();
         let payload = [0x90, 0xe0, 0x80 | high, low, tl0, 0x20, 0x00, 0xaa];
-        let vp8 = Some(Vp8Descriptor::parse(&payload).unwrap());
+        let vp8 = Some(Descriptor::parse(&payload).unwrap());
         MediaPacket {
             vp8,
             payload: Arc::from(payload),
@@ -264,7 +399,7 @@ mod tests {
 
     fn ids(rewriter: &mut Rewriter, packet: &MediaPacket) -> (u16, u8) {
         let out = rewriter.rewrite(packet).unwrap();
-        (out.picture_id.unwrap(), out.tl0_pic_idx.unwrap())
+        (out.picture_id, out.tl0_pic_idx)
     }
 
     #[test]

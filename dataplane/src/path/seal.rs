@@ -1,97 +1,339 @@
-//! Hop 6: encryption for each subscriber. Comes from [`super::fanout`], goes to [`super::transmit`].
+//! Hop 6: encryption for each subscriber, straight into the send arena. Comes from [`super::fanout`],
+//! goes to [`super::transmit`].
 //!
-//! Packets of a turn are written first and drained per session after, so that a session is driven once
-//! a turn, however many packets it gets.
+//! A session is sealed for once a turn, however many packets it gets, so that they lie next to each
+//! other and leave as few runs as possible.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use str0m::Rtc;
-use str0m::rtp::{ExtensionValues, RtpWrite};
-
 use crate::drop_reason::DropReason;
-use crate::path::rewrite::Rewritten;
-use crate::peer::Subscriber;
+use crate::limits::{BUSY_PADDING_BYTES, BUSY_TURN_DATAGRAMS, IDLE_PADDING_BYTES};
+use crate::path::transmit::{Departures, Run};
+use crate::peer::{Peer, Subscriber};
+use crate::report::ShardReport;
+use crate::send::run::cut;
+use crate::send::stream::{Keys, Planned};
 use crate::shard::Shard;
-use crate::subscription::{Encoding, Verdict};
+use crate::subscription::Verdict;
 use crate::track::MediaPacket;
 
-/// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
-const VIDEO_CLOCK_HZ: u32 = 90_000;
-/// Of Opus at any sampling rate (RFC 7587 section 4.1).
-const OPUS_CLOCK_HZ: u32 = 48_000;
+/// A packet that waits to be written: its place among the fresh ones, its m-line, its numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    packet: u32,
+    slot: usize,
+    planned: Planned,
+}
 
-/// Gives `packet` its outgoing numbers and writes it to the session layer of one subscriber.
-pub fn write(
-    rtc: &mut Rtc,
-    subscriber: &mut Subscriber,
-    (sub, verdict, encoding): (usize, Verdict, Encoding),
-    packet: &MediaPacket,
-) -> Result<(), DropReason> {
-    let subscription = &subscriber.subscriptions[sub];
-    let is_video = subscription.kind.is_video();
-    let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
-    let slot = &mut subscriber.slots[slot];
-    if verdict == Verdict::Switch {
-        let clock_rate = if is_video {
-            VIDEO_CLOCK_HZ
-        } else {
-            OPUS_CLOCK_HZ
-        };
-        slot.rewriter.switch(packet, clock_rate);
-    }
-    let numbers = slot.rewriter.rewrite(packet);
-    let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
-    let payload = match &packet.primary {
-        Some(primary) if encoding.unwrap_red => primary.clone(),
-        Some(_) | None => packet.payload.clone(),
+/// Where a session's packets go.
+type PathTo = (SocketAddr, Option<IpAddr>);
+
+/// Seals for one session after the other, until all have what they get or a batch is full. True when
+/// it stopped because of the latter.
+pub fn seal(shard: &mut Shard, now: Instant) -> bool {
+    let busy = shard.work.len() * shard.fresh.len().min(4) > BUSY_TURN_DATAGRAMS;
+    let max_padding = if busy {
+        BUSY_PADDING_BYTES
+    } else {
+        IDLE_PADDING_BYTES
     };
-    let mut api = rtc.direct_api();
-    let stream = api
-        .stream_tx_by_mid(slot.mid, None)
-        .ok_or(DropReason::NoCodec)?;
-    let (seq, wallclock) = (numbers.seq.into(), packet.arrived);
-    let mut out = RtpWrite::new(encoding.pt, seq, numbers.time, wallclock, payload)
-        .marker(packet.marker)
-        .nackable(is_video)
-        .ext_vals(extensions(packet));
-    if let Some(patch) = vp8_patch(packet, numbers) {
-        out = out.vp8_patch(patch);
+    while let Some((index, portions)) = shard.work.next_session() {
+        plan(shard, index, portions);
+        write(shard, index, (max_padding, now));
+        if shard.departures_v4.is_ripe() || shard.departures_v6.is_ripe() {
+            return true;
+        }
     }
-    stream.write_rtp(out);
+    shard.batches_used = 0;
+    shard.fresh.clear();
+    false
+}
+
+/// Decides what session `index` gets, and gives it its numbers.
+fn plan(shard: &mut Shard, index: usize, mut portions: crate::shard::work::Portions) {
+    shard.waiting_packets.clear();
+    let Some(peer) = shard.peers.get_mut(index) else {
+        return;
+    };
+    let is_v4 = peer.path().is_none_or(|(to, _)| to.is_ipv4());
+    let departures = if is_v4 {
+        &shard.departures_v4
+    } else {
+        &shard.departures_v6
+    };
+    let Some(subscriber) = peer.subscriber() else {
+        return;
+    };
+    while let Some(portion) = portions.next(&shard.work) {
+        let sub = portion.sub as usize;
+        for &place in &shard.batches[portion.track as usize].packets {
+            let packet = &shard.fresh[place as usize];
+            match subscriber.plan(sub, packet, departures.sheds(packet.layer)) {
+                Ok(Some((slot, planned, verdict))) => {
+                    if verdict == Verdict::Switch {
+                        shard.switched.push((index, sub));
+                    }
+                    shard.waiting_packets.push(Waiting {
+                        packet: place,
+                        slot,
+                        planned,
+                    });
+                }
+                Ok(None) => {}
+                Err(reason) => shard.report.drops.count(reason),
+            }
+        }
+    }
+}
+
+/// Writes what session `index` gets, run by run.
+fn write(shard: &mut Shard, index: usize, (max_padding, now): (usize, Instant)) {
+    let waiting = &shard.waiting_packets[..];
+    if waiting.is_empty() {
+        return;
+    }
+    let Some(peer) = shard.peers.get_mut(index) else {
+        return;
+    };
+    let Some(path) = peer.path() else {
+        let report = &mut shard.report;
+        report
+            .drops
+            .count_many(DropReason::NotConnected, waiting.len());
+        return;
+    };
+    let departures = match path.0 {
+        SocketAddr::V4(_) => &mut shard.departures_v4,
+        SocketAddr::V6(_) => &mut shard.departures_v6,
+    };
+    let Some(subscriber) = peer.subscriber() else {
+        return;
+    };
+    let mut rest = waiting;
+    while !rest.is_empty() {
+        let cut = cut(
+            rest.iter().map(|waiting| waiting.planned.bytes),
+            max_padding,
+        );
+        let (run, after) = rest.split_at(cut.packets);
+        rest = after;
+        let last = run[run.len() - 1].planned.bytes;
+        let bytes = cut.segment_bytes * (run.len() - 1) + last;
+        let Some(room) = departures.room(bytes) else {
+            let report = &mut shard.report;
+            report
+                .drops
+                .count_many(DropReason::SendBufferFull, run.len());
+            continue;
+        };
+        write_run(
+            subscriber,
+            room,
+            (run, cut.segment_bytes),
+            &shard.fresh,
+            now,
+        );
+        let plain: usize = run.iter().map(|waiting| waiting.planned.bytes).sum();
+        shard.report.padding_bytes += (bytes - plain) as u64;
+        let arrived = Some(shard.fresh[run[0].packet as usize].arrived);
+        departures.commit(
+            described(bytes, cut.segment_bytes, path, arrived),
+            &mut shard.report,
+        );
+    }
+    let deadline = peer.deadline();
+    shard.timers.set(index, deadline);
+}
+
+fn write_run(
+    subscriber: &mut Subscriber,
+    room: &mut [u8],
+    (run, segment_bytes): (&[Waiting], usize),
+    fresh: &[MediaPacket],
+    now: Instant,
+) {
+    let Subscriber { slots, send, .. } = subscriber;
+    let Some((sealer, estimator)) = send.keys() else {
+        unreachable!("what is planned has keys");
+    };
+    let mut keys = Keys {
+        sealer,
+        estimator,
+        now,
+    };
+    for (waiting, room) in run.iter().zip(room.chunks_mut(segment_bytes)) {
+        let packet = &fresh[waiting.packet as usize];
+        let stream = &mut slots[waiting.slot].stream;
+        stream.write(room, waiting.planned, packet, &mut keys);
+    }
+}
+
+/// Answers what session `index` asked for again.
+pub fn resend(shard: &mut Shard, index: usize, now: Instant) {
+    let mut lost = std::mem::take(&mut shard.out.lost);
+    for (slot, seq) in lost.drain(..) {
+        let done = resend_one(shard, index, (slot, seq), now);
+        match done {
+            Ok(()) => shard.report.resent += 1,
+            Err(reason) => shard.report.drops.count(reason),
+        }
+    }
+    shard.out.lost = lost; // keeps its allocation
+}
+
+fn resend_one(
+    shard: &mut Shard,
+    index: usize,
+    (slot, seq): (usize, u16),
+    now: Instant,
+) -> Result<(), DropReason> {
+    let Shard {
+        peers,
+        tracks,
+        report,
+        departures_v4,
+        departures_v6,
+        ..
+    } = shard;
+    let peer = peers.get_mut(index).ok_or(DropReason::NotResent)?;
+    let path = peer.path().ok_or(DropReason::NotConnected)?;
+    let subscriber = peer.subscriber().ok_or(DropReason::NotResent)?;
+    let Subscriber {
+        slots,
+        send,
+        subscriptions,
+        ..
+    } = subscriber;
+    let subscription = slots[slot].playing().map(|sub| &subscriptions[sub]);
+    let subscription = subscription.ok_or(DropReason::NotResent)?;
+    let (sealer, estimator) = send.keys().ok_or(DropReason::NotConnected)?;
+    let stream = &mut slots[slot].stream;
+    let (planned, packet) = stream.plan_again(seq, (now, sealer), |sent| {
+        if sent.track != subscription.track {
+            return None; // of what played on the m-line before
+        }
+        let entry = tracks.get_mut(sent.track)?;
+        let packet = entry.history.get(sent.layer, sent.seq)?;
+        Some((packet, subscription.encoding(packet)?))
+    })?;
+    let departures = match path.0 {
+        SocketAddr::V4(_) => departures_v4,
+        SocketAddr::V6(_) => departures_v6,
+    };
+    let room = departures.room(planned.bytes);
+    let room = room.ok_or(DropReason::SendBufferFull)?;
+    let mut keys = Keys {
+        sealer,
+        estimator,
+        now,
+    };
+    stream.write(room, planned, packet, &mut keys);
+    departures.commit(described(planned.bytes, planned.bytes, path, None), report);
     Ok(())
 }
 
-/// Drives every session that was written to, and collects the datagrams.
-pub fn drain_touched(shard: &mut Shard, now: Instant) {
-    while let Some((index, arrived)) = shard.touched.pop() {
-        let Some(peer) = shard.peers.get_mut(index) else {
+/// What a session sends by itself when its time has come: sender reports, and padding that finds out
+/// what its path takes.
+pub fn periodic(shard: &mut Shard, index: usize, now: Instant) {
+    let Some(peer) = shard.peers.get_mut(index) else {
+        return;
+    };
+    let Some(path) = peer.path() else {
+        return;
+    };
+    let departures = match path.0 {
+        SocketAddr::V4(_) => &mut shard.departures_v4,
+        SocketAddr::V6(_) => &mut shard.departures_v6,
+    };
+    if let Some(subscriber) = peer.subscriber() {
+        report(subscriber, departures, (path, now), &mut shard.report);
+        pad(subscriber, departures, (path, now), &mut shard.report);
+    }
+    let deadline = peer.deadline();
+    shard.timers.set(index, deadline);
+}
+
+fn report(
+    subscriber: &mut Subscriber,
+    departures: &mut Departures,
+    (path, now): (PathTo, Instant),
+    report: &mut ShardReport,
+) {
+    if !subscriber.send.take_report_due(now) {
+        return;
+    }
+    let Subscriber { slots, send, .. } = subscriber;
+    let Some((sealer, _)) = send.keys() else {
+        return;
+    };
+    for slot in slots {
+        let mut packet = [0; crate::send::report::MAX_BYTES];
+        let Some(length) = crate::send::report::write(&slot.stream, now, &mut packet) else {
             continue;
         };
-        peer.handle_timeout(now, &mut shard.out);
-        shard.absorb(index, Some(arrived));
+        let length = sealer.seal_rtcp(&mut packet, length);
+        departures.push(
+            &packet[..length],
+            described(length, length, path, None),
+            report,
+        );
     }
 }
 
-fn extensions(packet: &MediaPacket) -> ExtensionValues {
-    let level = packet.audio_level;
-    ExtensionValues {
-        audio_level: level.map(|(dbov, _)| -i8::try_from(dbov).unwrap_or(i8::MAX)),
-        voice_activity: level.map(|(_, voice)| voice),
-        video_orientation: packet.orientation,
-        ..ExtensionValues::default()
+fn pad(
+    subscriber: &mut Subscriber,
+    departures: &mut Departures,
+    (path, now): (PathTo, Instant),
+    report: &mut ShardReport,
+) {
+    let Subscriber { slots, send, .. } = subscriber;
+    let Some((sealer, Some(estimator))) = send.keys() else {
+        return;
+    };
+    let mut due = estimator.padding_due(now);
+    if due == 0 {
+        return;
+    }
+    let carrier = slots
+        .iter_mut()
+        .find_map(|slot| Some((slot.stream.padding_bytes(sealer)?, &mut slot.stream)));
+    let Some((bytes, stream)) = carrier else {
+        return;
+    };
+    let mut keys = Keys {
+        sealer,
+        estimator: Some(estimator),
+        now,
+    };
+    while due > 0 {
+        let Some(room) = departures.room(bytes) else {
+            return; // a full socket is no place for padding
+        };
+        stream.write_padding(room, &mut keys);
+        report.padding_bytes += bytes as u64;
+        departures.commit(described(bytes, bytes, path, None), report);
+        due = due.saturating_sub(bytes);
     }
 }
 
-fn vp8_patch(packet: &MediaPacket, numbers: Rewritten) -> Option<str0m::rtp::Vp8Patch> {
-    let vp8 = packet.vp8?;
-    let mut patch = vp8.patch();
-    if let Some(id) = numbers.picture_id {
-        // A descriptor with a 7-bit picture id keeps that form (RFC 7741 section 4.2).
-        let fits = vp8.patch().picture_id(id).build().is_ok();
-        patch = patch.picture_id(if fits { id } else { id & 0x7f });
+fn described(
+    bytes: usize,
+    segment_bytes: usize,
+    (destination, source): PathTo,
+    arrived: Option<Instant>,
+) -> Run {
+    Run {
+        bytes,
+        segment_bytes,
+        destination,
+        source,
+        arrived,
     }
-    if let Some(idx) = numbers.tl0_pic_idx {
-        patch = patch.tl0_pic_idx(idx);
-    }
-    patch.build().ok()
+}
+
+/// Where `peer` is, for its datagrams that the session layer made.
+pub fn described_for(peer: &Peer, destination: SocketAddr, bytes: usize) -> Run {
+    let source = peer.local_for(destination);
+    described(bytes, bytes, (destination, source), None)
 }

@@ -1,25 +1,30 @@
-//! Hop 7: datagrams to the kernel, in batches. Comes from [`super::seal`].
+//! Hop 7: datagrams to the kernel, in runs and batches. Comes from [`super::seal`].
 //!
-//! Never blocks: what the send buffer has no room for waits for the next turn, up to a bound.
+//! A *run* is what goes to one destination in one message: datagrams of equal size, the last may be
+//! shorter (UDP_SEGMENT). What a packet costs is its trip through the kernel's network stack, and a run
+//! makes one. Never blocks: what the send buffer has no room for stays in the arena, and while it does,
+//! whole frames are shed before they are sealed, the lowest layers first.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use str0m::net::DatagramSend;
-
 use crate::drop_reason::DropReason;
 use crate::io::clock;
-use crate::io::sys::{Outgoing, SendBatch};
-use crate::limits::{MAX_UNSENT, SEND_BATCH};
+use crate::io::sys::{Message, SendBatch};
+use crate::key::LayerIndex;
+use crate::limits::{MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, SEND_ARENA_BYTES, SEND_BATCH};
 use crate::report::ShardReport;
 
-/// A datagram on its way out.
-#[derive(Debug)]
-pub struct Departure {
-    /// What is in it.
-    pub contents: DatagramSend,
+/// Datagrams of one destination on their way out, next to each other in the arena.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Of all datagrams together.
+    pub bytes: usize,
+    /// Of each datagram but the last.
+    pub segment_bytes: usize,
     /// Who shall get it.
     pub destination: SocketAddr,
     /// The local address to send from.
@@ -28,65 +33,156 @@ pub struct Departure {
     pub arrived: Option<Instant>,
 }
 
-/// Datagrams of one address family that wait to be sent.
+/// What waits to be sent through one socket.
 pub struct Departures {
-    waiting: Vec<Departure>,
+    arena: Box<[u8]>,
+    used: usize,
+    runs: Vec<(usize, Run)>,
+    /// As many of the runs as are gone already.
+    gone: usize,
     batch: SendBatch,
+    /// Destinations whose path or device refused a run once.
+    without_runs: HashSet<SocketAddr>,
+    /// The socket had no room when it was last asked.
+    blocked: bool,
 }
 
-impl Outgoing for Departure {
-    fn bytes(&self) -> &[u8] {
-        &self.contents
+impl Run {
+    /// How many datagrams it is.
+    pub fn datagrams(&self) -> usize {
+        self.bytes.div_ceil(self.segment_bytes.max(1)).max(1)
     }
 
-    fn destination(&self) -> SocketAddr {
-        self.destination
-    }
-
-    fn source(&self) -> Option<IpAddr> {
-        self.source
+    fn message<'a>(&self, arena: &'a [u8], at: usize) -> Message<'a> {
+        let is_joined = self.bytes > self.segment_bytes;
+        let segment = u16::try_from(self.segment_bytes).ok();
+        Message {
+            bytes: &arena[at..at + self.bytes],
+            destination: self.destination,
+            source: self.source,
+            segment_bytes: segment.filter(|_| is_joined),
+        }
     }
 }
 
 impl Departures {
-    /// Allocates the headers.
+    /// Allocates the arena and the headers.
     pub fn new() -> Self {
         Self {
-            waiting: Vec::new(),
+            arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
+            used: 0,
+            runs: Vec::new(),
+            gone: 0,
             batch: SendBatch::new(SEND_BATCH),
+            without_runs: HashSet::new(),
+            blocked: false,
         }
     }
 
-    /// Adds a datagram; drops it when too many wait.
-    pub fn push(&mut self, departure: Departure, report: &mut ShardReport) {
-        if self.waiting.len() >= MAX_UNSENT {
-            report.drops.count(DropReason::SendBufferFull);
-            return;
+    /// Room for `bytes` at the end of the arena; [`commit`](Self::commit) makes them a run.
+    pub fn room(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        self.arena.get_mut(self.used..self.used + bytes)
+    }
+
+    /// What was written to the last [`room`](Self::room) leaves as `run`.
+    pub fn commit(&mut self, run: Run, report: &mut ShardReport) {
+        report.runs.record(run.datagrams());
+        let at = self.used;
+        self.used += run.bytes;
+        if self.without_runs.is_empty() || !self.without_runs.contains(&run.destination) {
+            self.runs.push((at, run));
+        } else {
+            self.runs.extend(datagrams(at, run));
         }
-        self.waiting.push(departure);
+    }
+
+    /// Adds a datagram of its own; drops it when there is no room.
+    pub fn push(&mut self, contents: &[u8], run: Run, report: &mut ShardReport) {
+        match self.room(contents.len()) {
+            Some(room) => {
+                room.copy_from_slice(contents);
+                self.commit(run, report);
+            }
+            None => report.drops.count(DropReason::SendBufferFull),
+        }
+    }
+
+    /// A batch is full: better to send it now, while it is in the cache.
+    pub fn is_ripe(&self) -> bool {
+        self.runs.len() - self.gone >= SEND_BATCH && !self.blocked
+    }
+
+    /// The socket has no room, and so much waits already that new frames of `layer` are not worth
+    /// sealing: the lowest layers go first, a quarter of the arena apart.
+    pub fn sheds(&self, layer: LayerIndex) -> bool {
+        let quarter = self.arena.len() / (MAX_LAYERS + 1);
+        self.blocked && self.used > quarter * (layer.index() + 1)
     }
 
     /// Sends what waits. True when some of it still does.
     pub fn flush(&mut self, socket: BorrowedFd<'_>, report: &mut ShardReport) -> bool {
-        let mut start = 0;
-        while start < self.waiting.len() {
-            match self.batch.send(socket, &self.waiting[start..]) {
+        self.blocked = false;
+        let mut retried = false;
+        while self.gone < self.runs.len() {
+            let arena = &self.arena;
+            let waiting = self.runs[self.gone..].iter();
+            let messages = waiting.map(|(at, run)| run.message(arena, *at));
+            match self.batch.send(socket, messages) {
                 Ok(count) => {
-                    account(&self.waiting[start..start + count], report);
-                    start += count;
+                    account(&self.runs[self.gone..self.gone + count], report);
+                    self.gone += count;
+                    retried = false;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_full(&error) => {
+                    self.blocked = true;
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // About the first alone (see sendmmsg): a client that is gone, an unreachable net.
-                    tracing::trace!(%error, to = %self.waiting[start].destination, "send");
-                    report.drops.count(DropReason::SendRefused);
-                    start += 1;
-                }
+                Err(error) => retried = self.refused(&error, retried, report),
             }
         }
-        self.waiting.drain(..start);
-        !self.waiting.is_empty()
+        self.tidy();
+        self.blocked
+    }
+
+    /// The kernel refused the first run. An error may be left over from an earlier destination, so the
+    /// run is tried once more before it is given up. Returns whether it was.
+    fn refused(&mut self, error: &io::Error, retried: bool, report: &mut ShardReport) -> bool {
+        let (at, run) = self.runs[self.gone];
+        tracing::trace!(%error, to = %run.destination, "send");
+        if run.bytes > run.segment_bytes && refuses_runs(error) {
+            report.refused_runs += 1;
+            if self.without_runs.len() >= MAX_DESTINATIONS_WITHOUT_RUNS {
+                self.without_runs.clear(); // they will be found out again
+            }
+            self.without_runs.insert(run.destination);
+            self.runs.splice(self.gone..=self.gone, datagrams(at, run));
+            return false;
+        }
+        if retried {
+            report
+                .drops
+                .count_many(DropReason::SendRefused, run.datagrams());
+            self.gone += 1;
+        }
+        !retried
+    }
+
+    /// Makes the room of what is gone free again.
+    fn tidy(&mut self) {
+        if self.gone == self.runs.len() {
+            self.runs.clear();
+            (self.gone, self.used) = (0, 0);
+            return;
+        }
+        self.runs.drain(..self.gone);
+        self.gone = 0;
+        let (first, _) = self.runs[0];
+        if first > self.arena.len() / 2 {
+            self.arena.copy_within(first..self.used, 0);
+            self.runs.iter_mut().for_each(|(at, _)| *at -= first);
+            self.used -= first;
+        }
     }
 }
 
@@ -96,13 +192,152 @@ impl Default for Departures {
     }
 }
 
-fn account(sent: &[Departure], report: &mut ShardReport) {
-    report.traffic.packets_out += sent.len() as u64;
-    report.traffic.bytes_out += sent.iter().map(|d| d.contents.len() as u64).sum::<u64>();
+/// The datagrams of `run`, each as a run of its own.
+fn datagrams(at: usize, run: Run) -> impl Iterator<Item = (usize, Run)> {
+    (0..run.datagrams()).map(move |index| {
+        let start = index * run.segment_bytes;
+        let bytes = run.segment_bytes.min(run.bytes - start);
+        let alone = Run {
+            bytes,
+            segment_bytes: bytes,
+            ..run
+        };
+        (at + start, alone)
+    })
+}
+
+/// The send buffer of the socket or the queue of the device is full.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// The device or the path takes no joined datagrams, or none of this size.
+fn refuses_runs(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)
+    )
+}
+
+fn account(sent: &[(usize, Run)], report: &mut ShardReport) {
     let now = clock::now();
-    for arrived in sent.iter().filter_map(|departure| departure.arrived) {
-        report
-            .latency
-            .record(now.saturating_duration_since(arrived), 1);
+    for (_, run) in sent {
+        let datagrams = run.datagrams() as u64;
+        report.traffic.packets_out += datagrams;
+        report.traffic.bytes_out += run.bytes as u64;
+        if let Some(arrived) = run.arrived {
+            let time = now.saturating_duration_since(arrived);
+            report.latency.record(time, datagrams);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::key::ShardId;
+
+    fn run(bytes: usize, segment_bytes: usize, destination: SocketAddr) -> Run {
+        Run {
+            bytes,
+            segment_bytes,
+            destination,
+            source: None,
+            arrived: None,
+        }
+    }
+
+    fn put(departures: &mut Departures, contents: &[u8], run: Run, report: &mut ShardReport) {
+        departures
+            .room(run.bytes)
+            .unwrap()
+            .copy_from_slice(contents);
+        departures.commit(run, report);
+    }
+
+    fn received(socket: &UdpSocket) -> Vec<Vec<u8>> {
+        socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 4_096];
+        std::iter::from_fn(|| {
+            let length = socket.recv(&mut buffer).ok()?;
+            Some(buffer[..length].to_vec())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn runs_arrive_as_the_datagrams_they_are_and_are_counted() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let mut report = ShardReport::new(ShardId(0));
+        let mut departures = Departures::new();
+        put(&mut departures, b"aaaabbbbcc", run(10, 4, to), &mut report);
+        departures.push(b"d", run(1, 1, to), &mut report);
+        assert!(!departures.flush(sender.as_fd(), &mut report));
+        assert_eq!(received(&receiver), [&b"aaaa"[..], b"bbbb", b"cc", b"d"]);
+        assert_eq!(report.traffic.packets_out, 4);
+        assert_eq!(report.traffic.bytes_out, 11);
+    }
+
+    #[test]
+    fn a_destination_that_refuses_runs_gets_every_datagram_alone_from_then_on() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let mut report = ShardReport::new(ShardId(0));
+        let mut departures = Departures::new();
+        let long = vec![7; 65_100];
+        put(&mut departures, &long, run(65_100, 100, to), &mut report); // 651 segments: too many
+        departures.flush(sender.as_fd(), &mut report);
+        let got = received(&receiver).len() as u64;
+        assert_eq!(report.refused_runs, 1);
+        assert_eq!(report.traffic.packets_out, 651, "none is lost by us");
+        assert!(got > 100, "{got}");
+        put(&mut departures, b"aaaabb", run(6, 4, to), &mut report);
+        departures.flush(sender.as_fd(), &mut report);
+        assert_eq!(report.refused_runs, 1, "found out once");
+        assert_eq!(report.traffic.packets_out, 653);
+    }
+
+    #[test]
+    fn a_refused_destination_costs_the_others_nothing() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let nowhere = "[2001:db8::1]:9".parse().unwrap(); // no address of the socket's family
+        let mut report = ShardReport::new(ShardId(0));
+        let mut departures = Departures::new();
+        for round in 0..SEND_BATCH * 3 {
+            let destination = if round % 7 == 3 { nowhere } else { to };
+            departures.push(b"x", run(1, 1, destination), &mut report);
+        }
+        departures.flush(sender.as_fd(), &mut report);
+        let refused = report.drops.of(DropReason::SendRefused);
+        assert_eq!(refused, (SEND_BATCH * 3).div_ceil(7) as u64);
+        assert_eq!(
+            received(&receiver).len() as u64,
+            (SEND_BATCH * 3) as u64 - refused
+        );
+    }
+
+    #[test]
+    fn a_full_socket_sheds_the_lowest_layers_first() {
+        let mut departures = Departures::new();
+        let layers = [0, 1, 2].map(LayerIndex);
+        departures.blocked = true;
+        for (used, shed) in [(0, 0), (1, 0), (26, 1), (51, 2), (76, 3)] {
+            departures.used = SEND_ARENA_BYTES / 100 * used;
+            let count = layers
+                .iter()
+                .filter(|layer| departures.sheds(**layer))
+                .count();
+            assert_eq!(count, shed, "{used} % full");
+        }
+        departures.blocked = false;
+        assert!(!departures.sheds(LayerIndex(0)));
     }
 }

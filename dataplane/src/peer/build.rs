@@ -2,16 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use str0m::bwe::Bitrate;
 use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::format::CodecConfig;
 use str0m::{Candidate, Rtc, RtcConfig};
 
 use super::{Peer, Publisher, Role, Subscriber};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
+use crate::srtp::tap;
 
 /// Makes sessions.
 #[derive(Clone)]
@@ -22,18 +21,15 @@ pub struct PeerFactory {
     candidates: Vec<SocketAddr>,
 }
 
-/// What a subscriber is assumed to be able to receive before anything was measured.
-const INITIAL_ESTIMATE: Bitrate = Bitrate::kbps(1_500);
-/// Packets kept per video subscription to answer NACKs from.
-const VIDEO_RTX_PACKETS: usize = 512;
-/// Packets kept per audio subscription.
-const AUDIO_RTX_PACKETS: usize = 16;
+/// How often the session layer may make reports of what it sent: for subscribers that is nothing, and
+/// its reports are not sent.
+const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 impl PeerFactory {
     /// For a node that is reached at `candidates`. One certificate serves all sessions: making one
     /// costs more than a handshake, and clients pin its fingerprint through signaling either way.
     pub fn new(ice_key: IceKey, candidates: Vec<SocketAddr>) -> anyhow::Result<Self> {
-        let crypto = str0m::crypto::from_feature_flags();
+        let crypto = tap::provider();
         let cert = crypto
             .dtls_provider
             .generate_certificate()
@@ -54,27 +50,10 @@ impl PeerFactory {
 
     /// A session that will subscribe.
     pub fn subscriber(&self, session: SessionKey, now: Instant) -> Peer {
-        let mut config = self.config();
-        // Probes ride on an m-line with transport feedback, under an SSRC of their own. Chromium takes
-        // that SSRC for the sound of an audio m-line and then plays nothing: probe with video alone.
-        let audio_without_feedback =
-            config
-                .codec_config()
-                .params()
-                .iter()
-                .copied()
-                .map(|mut params| {
-                    if params.spec().codec.is_audio() {
-                        params.set_fb_transport_cc(false);
-                    }
-                    params
-                });
-        let codecs = CodecConfig::new_from_payload_params(audio_without_feedback.collect());
-        *config.codec_config() = codecs;
-        let config = config
-            .enable_bwe(Some(INITIAL_ESTIMATE))
-            .set_send_buffer_video(VIDEO_RTX_PACKETS)
-            .set_send_buffer_audio(AUDIO_RTX_PACKETS);
+        let config = self
+            .config()
+            .set_rtcp_report_interval_audio(NEVER)
+            .set_rtcp_report_interval_video(NEVER);
         let role = Role::Subscribe(Box::new(Subscriber::new()));
         self.peer(session, config.build(now), role, now)
     }

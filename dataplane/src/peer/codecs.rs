@@ -22,7 +22,11 @@ pub(super) fn map(rtc: &Rtc, mid: Mid, codecs: &[PayloadParams]) -> Vec<Option<S
             }
             // Redundancy is part of the codec's parameters: gone when the subscriber did not take it.
             let red = ours.red();
-            Some(SubscriberCodec { pt: ours.pt(), red })
+            Some(SubscriberCodec {
+                pt: ours.pt(),
+                red,
+                resend: ours.resend(),
+            })
         })
         .collect()
 }

@@ -6,6 +6,7 @@
 
 mod build; // how sessions are made: one factory per node
 mod codecs; // which payload type of the subscriber carries which codec of the publisher
+mod listen; // what a subscriber says of what it received
 mod publish; // the half that sends to us
 mod sdp; // what has to be changed in an SDP
 mod subscribe; // the half we send to
@@ -14,7 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use str0m::bwe::Bitrate;
+use spillway_wire::demux;
+use str0m::format::PayloadParams;
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Rtc};
@@ -28,6 +30,7 @@ use crate::drop_reason::{DropReason, Drops};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::layer::Target;
+use crate::srtp::tap;
 use crate::subscription::Subscription;
 use crate::track::MediaPacket;
 
@@ -67,6 +70,8 @@ pub struct Output {
     pub packets: Vec<MediaPacket>,
     /// What the surroundings have to know.
     pub events: Vec<PeerEvent>,
+    /// What a subscriber asks for again: m-line, sequence number.
+    pub lost: Vec<(usize, u16)>,
     /// What was lost.
     pub drops: Drops,
 }
@@ -140,6 +145,13 @@ impl Peer {
         bytes: &[u8],
         out: &mut Output,
     ) {
+        if let Role::Subscribe(subscriber) = &mut self.role {
+            match demux::protocol(bytes) {
+                Some(demux::Protocol::Rtcp) => return subscriber.listen(bytes, now, out),
+                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // sendonly
+                Some(_) | None => {}
+            }
+        }
         let Ok(receive) = Receive::new(Protocol::Udp, source, candidate, bytes) else {
             out.drops.count(DropReason::Rejected);
             return;
@@ -151,12 +163,26 @@ impl Peer {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
-        self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        if let Role::Subscribe(subscriber) = &mut self.role
+            && let Some(estimator) = subscriber.send.estimator()
+        {
+            estimator.handle_timeout(now);
+            if estimator.take_changed() {
+                out.events.push(PeerEvent::EstimateChanged);
+            }
+        }
+        if self.deadline <= now {
+            self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        let sending = match &self.role {
+            Role::Subscribe(subscriber) => subscriber.send.deadline(),
+            Role::Publish(_) => None,
+        };
+        sending.map_or(self.deadline, |at| at.min(self.deadline))
     }
 
     /// Carries out a command.
@@ -208,23 +234,41 @@ impl Peer {
         if let Role::Publish(publisher) = &self.role {
             publisher.request_keyframe(&mut self.rtc, track, layer);
         }
-        self.handle_timeout(now, out);
+        self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
     }
 
     /// Says what a subscriber's path should be tried for; `reserved_bps` come on top.
-    pub fn find_out(&mut self, target: Target, reserved_bps: u64, now: Instant, out: &mut Output) {
-        let sustain = Bitrate::bps(target.sustain_bps + reserved_bps);
-        let desired = Bitrate::bps(target.desired_bps + reserved_bps);
-        self.rtc.bwe().set_bitrate(sustain, desired);
-        self.handle_timeout(now, out);
+    pub fn find_out(&mut self, target: Target, reserved_bps: u64) {
+        if let Role::Subscribe(subscriber) = &mut self.role
+            && let Some(estimator) = subscriber.send.estimator()
+        {
+            let with_reserve = |bps: u64| if bps == 0 { 0 } else { bps + reserved_bps };
+            let (sustain, desired) = (target.sustain_bps, target.desired_bps);
+            estimator.aim(with_reserve(sustain), with_reserve(desired));
+        }
     }
 
-    /// The session layer and the subscriber's state together, for [`crate::path::seal`], which drains
-    /// with [`handle_timeout`](Self::handle_timeout) when the turn's packets are written.
-    pub fn sending(&mut self) -> Option<(&mut Rtc, &mut Subscriber)> {
+    /// The subscribing half.
+    pub fn subscriber(&mut self) -> Option<&mut Subscriber> {
         match &mut self.role {
-            Role::Subscribe(subscriber) => Some((&mut self.rtc, subscriber)),
+            Role::Subscribe(subscriber) => Some(subscriber),
             Role::Publish(_) => None,
+        }
+    }
+
+    /// Maps the publisher's codecs for subscription `sub`, if its m-line is negotiated.
+    pub fn connect(&mut self, sub: usize, published: &[PayloadParams], now: Instant) {
+        if let Role::Subscribe(subscriber) = &mut self.role {
+            subscriber.connect(&mut self.rtc, sub, published, now);
+        }
+    }
+
+    /// Where media is sent to, and from which local address: the client's latest nomination, or the
+    /// latest address it proved to have.
+    pub fn path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        match self.nominated {
+            Some(nominated) => Some((nominated, self.local_for(nominated))),
+            None => self.addrs.last().copied(),
         }
     }
 
@@ -259,8 +303,6 @@ impl Peer {
         let run = catch_unwind(AssertUnwindSafe(|| -> Result<(), str0m::RtcError> {
             input(&mut self.rtc)?;
             self.drain(out, now)?;
-            // When it estimates bandwidth, the session layer lets go of one packet per timeout, and
-            // asks for the next a microsecond later.
             for _ in 0..MAX_IMMEDIATE_TIMEOUTS {
                 if self.deadline > now + IMMEDIATE {
                     break;
@@ -271,6 +313,11 @@ impl Peer {
             }
             Ok(())
         }));
+        if let Some(sealer) = tap::take()
+            && let Role::Subscribe(subscriber) = &mut self.role
+        {
+            subscriber.send.keyed(sealer, now);
+        }
         match run {
             Ok(Ok(())) if self.rtc.is_alive() => {}
             Ok(Ok(())) => self.end("closed", out),
@@ -297,10 +344,21 @@ impl Peer {
                     self.deadline = deadline;
                     return Ok(());
                 }
-                str0m::Output::Transmit(transmit) => out.transmits.push(transmit),
+                str0m::Output::Transmit(transmit) => self.transmit(transmit, out),
                 str0m::Output::Event(Event::RtpPacket(packet)) => self.media(packet, now, out),
                 str0m::Output::Event(event) => self.event(event, out),
             }
+        }
+    }
+
+    /// Under a subscriber's keys we number and seal ourselves: nothing else may be sent with them.
+    fn transmit(&self, transmit: Transmit, out: &mut Output) {
+        let is_media = matches!(
+            demux::protocol(&transmit.contents),
+            Some(demux::Protocol::Rtp | demux::Protocol::Rtcp)
+        );
+        if !(is_media && matches!(self.role, Role::Subscribe(_))) {
+            out.transmits.push(transmit);
         }
     }
 
@@ -325,18 +383,6 @@ impl Peer {
                 self.end("ice timeout", out);
             }
             Event::Closed => self.end("peer left", out),
-            Event::KeyframeRequest(request) => {
-                if let Role::Subscribe(subscriber) = &self.role {
-                    let wanted = subscriber.subscription_of(request.mid);
-                    out.events.extend(wanted.map(PeerEvent::KeyframeWanted));
-                }
-            }
-            Event::EgressBitrateEstimate(kind) => {
-                if let Role::Subscribe(subscriber) = &mut self.role {
-                    subscriber.estimated(&kind);
-                    out.events.push(PeerEvent::EstimateChanged);
-                }
-            }
             // The rest is either ours to begin with (media added) or of no use to forwarding.
             _ => {}
         }

@@ -2,21 +2,24 @@
 //! at a time and used again.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use slab::Slab;
 use str0m::Rtc;
-use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::PayloadParams;
 use str0m::media::{Direction, MediaKind, Mid};
 
 use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
+use crate::drop_reason::DropReason;
 use crate::key::TrackKey;
 use crate::layer::Wish;
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
-use crate::path::rewrite::Rewriter;
-use crate::subscription::Subscription;
+use crate::send::Sender;
+use crate::send::stream::{Planned, Stream};
+use crate::subscription::{Subscription, Verdict};
+use crate::track::MediaPacket;
 
 /// What a subscribe session knows.
 pub struct Subscriber {
@@ -24,17 +27,19 @@ pub struct Subscriber {
     pub subscriptions: Slab<Subscription>,
     /// Its m-lines.
     pub slots: Vec<Slot>,
+    /// What it sends with.
+    pub send: Sender,
     by_track: HashMap<TrackKey, usize>,
+    pub(super) slot_by_ssrc: HashMap<u32, usize>,
     negotiation: Negotiation,
-    estimate: Estimate,
 }
 
-/// One m-line and the numbers of its SSRC, which outlive what plays on it.
+/// One m-line and its stream, which outlives what plays on it.
 pub struct Slot {
     /// Its name in the SDP.
     pub mid: Mid,
-    /// Numbers of the outgoing packets.
-    pub rewriter: Rewriter,
+    /// Its outgoing packets.
+    pub stream: Stream,
     kind: MediaKind,
     state: SlotState,
 }
@@ -71,11 +76,14 @@ pub struct OfferOut {
     pub mids: Vec<(String, TrackKey)>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Estimate {
-    /// Feedback is not negotiated: nothing is known, nothing is limited.
-    Unknown,
-    Bps(u64),
+impl Slot {
+    /// The subscription that plays on it.
+    pub fn playing(&self) -> Option<usize> {
+        match self.state {
+            SlotState::Playing(subscription) => Some(subscription),
+            SlotState::Free | SlotState::Ending => None,
+        }
+    }
 }
 
 impl Subscriber {
@@ -83,9 +91,10 @@ impl Subscriber {
         Self {
             subscriptions: Slab::new(),
             slots: Vec::new(),
+            send: Sender::new(),
             by_track: HashMap::new(),
+            slot_by_ssrc: HashMap::new(),
             negotiation: Negotiation::default(),
-            estimate: Estimate::Unknown,
         }
     }
 
@@ -164,27 +173,32 @@ impl Subscriber {
         Ok(CommandReply::Done)
     }
 
-    pub(super) fn estimated(&mut self, kind: &BweKind) {
-        match kind {
-            BweKind::Twcc {
-                estimate,
-                can_probe: true,
-            } => {
-                self.estimate = Estimate::Bps(estimate.as_u64());
-            }
-            BweKind::Twcc {
-                can_probe: false, ..
-            } => self.estimate = Estimate::Unknown,
-            _ => {} // REMB is offered by nobody we answer
+    /// What subscription `sub` gets of `packet` of its track: on which m-line, how, and whether it is the
+    /// first of what flows. `is_full`: the socket has no room for another frame of its layer.
+    pub fn plan(
+        &mut self,
+        sub: usize,
+        packet: &MediaPacket,
+        is_full: bool,
+    ) -> Result<Option<(usize, Planned, Verdict)>, DropReason> {
+        let Some(subscription) = self.subscriptions.get_mut(sub) else {
+            return Ok(None);
+        };
+        // Before the verdict: a packet that cannot be sent must not be what a switch begins with.
+        let encoding = subscription.encoding(packet).ok_or(DropReason::NoCodec)?;
+        let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
+        let (sealer, _) = self.send.keys().ok_or(DropReason::NotConnected)?;
+        let verdict = subscription.judge(packet);
+        if verdict == Verdict::Skip {
+            return Ok(None);
         }
-    }
-
-    /// Bits per second that may be sent; `None` when nothing limits.
-    pub fn budget_bps(&self) -> Option<u64> {
-        match self.estimate {
-            Estimate::Unknown => None,
-            Estimate::Bps(bps) => Some(bps),
+        let stream = &mut self.slots[slot].stream;
+        let planned = stream.plan(packet, verdict, encoding, sealer)?;
+        if stream.sheds(packet, is_full) {
+            // Its number is used: the receiver will ask for it again.
+            return Err(DropReason::FrameShed);
         }
+        Ok(Some((slot, planned, verdict)))
     }
 
     /// The subscription to `track`.
@@ -192,17 +206,14 @@ impl Subscriber {
         self.by_track.get(&track).copied()
     }
 
-    /// The subscription that plays on `mid`.
-    pub(super) fn subscription_of(&self, mid: Mid) -> Option<usize> {
-        let slot = self.slots.iter().find(|slot| slot.mid == mid)?;
-        match slot.state {
-            SlotState::Playing(subscription) => Some(subscription),
-            SlotState::Free | SlotState::Ending => None,
-        }
-    }
-
     /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
-    pub fn connect(&mut self, rtc: &mut Rtc, index: usize, published: &[PayloadParams]) {
+    pub fn connect(
+        &mut self,
+        rtc: &mut Rtc,
+        index: usize,
+        published: &[PayloadParams],
+        now: Instant,
+    ) {
         let subscription = &mut self.subscriptions[index];
         let Some(slot) = subscription.slot else {
             return;
@@ -211,9 +222,16 @@ impl Subscriber {
         let map = codecs::map(rtc, mid, published);
         let usable = map.iter().any(Option::is_some);
         subscription.codecs = usable.then_some(map);
-        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
-            // The publisher's pacer spaced these packets already; a second queue only adds delay.
-            stream.set_unpaced(true);
+        let mut api = rtc.direct_api();
+        let names = api.stream_tx_by_mid(mid, None);
+        let names = names.map(|stream| (*stream.ssrc(), stream.rtx().map(|rtx| *rtx)));
+        if let (Some((ssrc, rtx)), Some(media)) = (names, rtc.media(mid)) {
+            let stream = &mut self.slots[slot].stream;
+            stream.negotiated(media, ssrc, rtx);
+            self.slot_by_ssrc.insert(ssrc, slot);
+            if stream.is_measured() {
+                self.send.measure(now);
+            }
         }
     }
 
@@ -298,13 +316,11 @@ impl Subscriber {
                 slot
             } else {
                 let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
-                let rewriter = Rewriter::new(fastrand::u16(..0x4000));
-                let state = SlotState::Free;
                 self.slots.push(Slot {
                     mid,
-                    rewriter,
+                    stream: Stream::new(subscription.kind),
                     kind: subscription.kind,
-                    state,
+                    state: SlotState::Free,
                 });
                 self.slots.len() - 1
             };
@@ -318,18 +334,16 @@ impl Subscriber {
         let offer = OfferOut {
             revision: self.negotiation.revision,
             sdp: offer.to_sdp_string(),
-            mids: self.playing(),
+            mids: self.mids(),
         };
         self.negotiation.outstanding = Some((pending, offer.clone()));
         out.events.push(PeerEvent::Offer(offer));
     }
 
-    fn playing(&self) -> Vec<(String, TrackKey)> {
-        let playing = self.slots.iter().filter_map(|slot| match slot.state {
-            SlotState::Playing(index) => {
-                Some((slot.mid.to_string(), self.subscriptions[index].track))
-            }
-            SlotState::Free | SlotState::Ending => None,
+    fn mids(&self) -> Vec<(String, TrackKey)> {
+        let playing = self.slots.iter().filter_map(|slot| {
+            let subscription = &self.subscriptions[slot.playing()?];
+            Some((slot.mid.to_string(), subscription.track))
         });
         playing.collect()
     }

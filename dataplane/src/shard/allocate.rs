@@ -21,7 +21,7 @@ struct Competitor {
 impl Shard {
     /// Chooses layers for every subscriber for whom something changed.
     pub(super) fn allocate_dirty(&mut self, now: Instant) {
-        while let Some((index, _)) = self.dirty.pop() {
+        while let Some(index) = self.dirty.pop() {
             self.allocate(index, now);
         }
     }
@@ -41,7 +41,8 @@ impl Shard {
             .count();
         let reserved = audio as u64 * AUDIO_BPS;
         let budget = subscriber
-            .budget_bps()
+            .send
+            .estimate_bps()
             .map_or(u64::MAX, |bps| bps.saturating_sub(reserved));
         let competitors = self.competitors(index);
         let candidates: Vec<Candidate> = competitors.iter().map(|c| c.candidate).collect();
@@ -52,8 +53,9 @@ impl Shard {
         }
         let target = target(&candidates, &given);
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.find_out(target, reserved, now, &mut self.out);
-            self.absorb(index, None);
+            peer.find_out(target, reserved);
+            let deadline = peer.deadline();
+            self.timers.set(index, deadline);
         }
     }
 

@@ -48,7 +48,7 @@ impl Shard {
                     self.want_keyframe(index, sub, now);
                 }
             }
-            PeerEvent::EstimateChanged => self.dirty.mark(index, now),
+            PeerEvent::EstimateChanged => self.dirty.mark(index),
             PeerEvent::Unsubscribed(ended) => self.unsubscribed(index, ended, now),
             PeerEvent::NewUfrag(ufrag) => {
                 self.peers.add_ufrag(index, ufrag.clone());
@@ -111,7 +111,7 @@ impl Shard {
             return;
         };
         peer.request_keyframe(track, layer, now, &mut self.out);
-        self.absorb(publisher, None);
+        self.absorb(publisher);
     }
 
     /// Connects negotiated subscriptions of session `index` with tracks that are known.
@@ -130,6 +130,6 @@ impl Shard {
         for sub in subs {
             self.connect(index, sub, now);
         }
-        self.dirty.mark(index, now);
+        self.dirty.mark(index);
     }
 }

@@ -10,7 +10,7 @@ use crate::key::{SessionKey, ShardId};
 use crate::letter::{Datagram, ToControl, ToShard};
 use crate::limits::MESH_PER_TURN;
 use crate::path::arrive::Arrived;
-use crate::path::{decrypt, fanout, seal};
+use crate::path::decrypt;
 use crate::peer::PeerState;
 
 impl Shard {
@@ -28,10 +28,9 @@ impl Shard {
         while left > 0
             && let Some(packet) = mesh.take_media(self.id)
         {
-            fanout::spread(self, &packet);
+            self.fresh.push(packet);
             left -= 1;
         }
-        seal::drain_touched(self, now);
         self.settle(now);
         left == 0
     }
@@ -77,7 +76,7 @@ impl Shard {
             ToShard::Describe { request } => self.describe(request),
             ToShard::TrackHome { home, info, status } => self.track_home(home, info, status, now),
             ToShard::TrackGone { track, home } => self.track_gone(track, home),
-            ToShard::Status(track, status) => self.set_status(track, status, now),
+            ToShard::Status(track, status) => self.set_status(track, status),
             ToShard::Interest {
                 track,
                 shard,
@@ -132,7 +131,6 @@ impl Shard {
             local: datagram.local,
         };
         decrypt::receive(self, index, &arrived, protocol, now);
-        fanout::spread_inbox(self, now);
         self.settle(now);
         let nominates = protocol == demux::Protocol::Stun
             && stun::Message::parse(&datagram.bytes).is_ok_and(|check| check.has_use_candidate());
@@ -174,7 +172,7 @@ impl Shard {
         };
         let result = peer.apply(command, now, &mut self.out);
         if let Some(index) = self.peers.index_of(session) {
-            self.absorb(index, None);
+            self.absorb(index);
         }
         self.settle(now);
         if self
@@ -239,7 +237,7 @@ impl Shard {
                 now,
                 &mut self.out,
             );
-            self.absorb(index, None);
+            self.absorb(index);
         }
         self.stopping = true;
     }

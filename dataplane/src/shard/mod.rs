@@ -8,7 +8,8 @@ mod letters; // what other threads ask
 pub mod run; // the loop
 mod sessions; // sessions that come, move and go
 mod tick; // what is looked at now and then
-mod touched; // sessions written to in this turn
+mod touched; // sessions to come back to
+pub mod work; // what is to be sealed in this turn
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +20,16 @@ use crate::ice::IceKey;
 use crate::key::{LayerIndex, ShardId, TrackKey};
 use crate::letter::{ShardEvent, ToControl, ToShard};
 use crate::mesh::{Mesh, Post};
-use crate::path::transmit::{Departure, Departures};
+use crate::path::fanout::Batch;
+use crate::path::seal::{self, Waiting};
+use crate::path::transmit::Departures;
 use crate::peer::{Output, PeerEvent};
 use crate::report::ShardReport;
 use crate::table::{PeerTable, TrackTable};
 use crate::timer::Timers;
 use crate::track::MediaPacket;
 use touched::Touched;
+use work::Work;
 
 /// The state of a shard.
 pub struct Shard {
@@ -47,10 +51,18 @@ pub struct Shard {
     pub report: ShardReport,
     /// What sessions give out while they are driven; empty between calls.
     pub out: Output,
-    /// Media received in this turn, not yet spread.
+    /// Media received by sessions here, not yet measured and copied.
     pub inbox: Vec<MediaPacket>,
-    /// Sessions written to in this turn.
-    pub touched: Touched,
+    /// Media of this turn, from here and elsewhere, for subscribers here.
+    pub fresh: Vec<MediaPacket>,
+    /// The same by track; what lies behind `batches_used` keeps its allocation for later turns.
+    pub batches: Vec<Batch>,
+    /// As many of them as are of this turn.
+    pub batches_used: usize,
+    /// Who gets them.
+    pub work: Work,
+    /// Packets of the session that is being sealed for.
+    pub waiting_packets: Vec<Waiting>,
     /// Tracks published here that had packets since the last measurement.
     pub active: Vec<TrackKey>,
     /// Subscriptions that began or changed layers while a packet was spread.
@@ -61,8 +73,12 @@ pub struct Shard {
     dirty: Touched,
     /// Tracks with keyframe requests that wait.
     waiting: Vec<TrackKey>,
-    departures_v4: Departures,
-    departures_v6: Departures,
+    /// What waits to be sent over IPv4.
+    pub departures_v4: Departures,
+    /// What waits to be sent over IPv6.
+    pub departures_v6: Departures,
+    /// A socket had no room for all that waits.
+    is_blocked: bool,
     next_tick: Instant,
     next_levels: Instant,
     next_report: Instant,
@@ -90,7 +106,11 @@ impl Shard {
             report: ShardReport::new(id),
             out: Output::default(),
             inbox: Vec::new(),
-            touched: Touched::default(),
+            fresh: Vec::new(),
+            batches: Vec::new(),
+            batches_used: 0,
+            work: Work::default(),
+            waiting_packets: Vec::new(),
             active: Vec::new(),
             switched: Vec::new(),
             events: Vec::new(),
@@ -98,6 +118,7 @@ impl Shard {
             waiting: Vec::new(),
             departures_v4: Departures::new(),
             departures_v6: Departures::new(),
+            is_blocked: false,
             next_tick: now,
             next_levels: now,
             next_report: now,
@@ -106,8 +127,8 @@ impl Shard {
         }
     }
 
-    /// Takes over what session `index` gave out; `arrived` is when the media in it did.
-    pub fn absorb(&mut self, index: usize, arrived: Option<Instant>) {
+    /// Takes over what session `index` gave out.
+    pub fn absorb(&mut self, index: usize) {
         let Some(peer) = self.peers.get_mut(index) else {
             self.out = Output::default();
             return;
@@ -119,17 +140,12 @@ impl Shard {
             if let (false, Some(nominated)) = (is_check, peer.nominated) {
                 transmit.destination = nominated;
             }
-            let departure = Departure {
-                source: peer.local_for(transmit.destination),
-                destination: transmit.destination,
-                contents: transmit.contents,
-                arrived,
-            };
-            let departures = match departure.destination {
+            let run = seal::described_for(peer, transmit.destination, transmit.contents.len());
+            let departures = match transmit.destination {
                 SocketAddr::V4(_) => &mut self.departures_v4,
                 SocketAddr::V6(_) => &mut self.departures_v6,
             };
-            departures.push(departure, &mut self.report);
+            departures.push(&transmit.contents, run, &mut self.report);
         }
         self.inbox.append(&mut self.out.packets);
         self.events
@@ -138,21 +154,21 @@ impl Shard {
         self.timers.set(index, peer.deadline());
     }
 
-    /// A track's subscriptions switched while a packet was spread: tell who wants to know.
-    pub fn after_switches(&mut self, track: TrackKey) {
-        let rids = self
-            .tracks
-            .get_mut(track)
-            .and_then(|entry| entry.info.clone());
+    /// Subscriptions switched while packets were sealed: tell who wants to know.
+    pub fn after_switches(&mut self) {
         for (peer, sub) in std::mem::take(&mut self.switched) {
             let Some(subscription) = self.peers.subscription(peer, sub) else {
                 continue;
             };
-            let layer = subscription.current();
+            let (track, layer) = (subscription.track, subscription.current());
+            let info = self
+                .tracks
+                .get_mut(track)
+                .and_then(|entry| entry.info.clone());
             self.recount(peer, sub);
-            self.tell_layer(peer, track, layer, rids.as_deref());
+            self.tell_layer(peer, track, layer, info.as_deref());
+            self.tell_interest(track);
         }
-        self.tell_interest(track);
     }
 
     fn tell_layer(

@@ -23,6 +23,9 @@ use crate::path::{self, arrive::Arrivals};
 /// Shortest sleep: what a timer of the executor can keep apart from none.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 
+/// How soon a socket that had no room for more is tried again.
+const SEND_RETRY: Duration = Duration::from_micros(500);
+
 /// Runs `shard` until it is told to stop. Must be called inside an executor.
 pub async fn run(mut shard: Shard, sockets: MediaSockets) -> io::Result<()> {
     let alarm = Rc::new(Alarm::default());
@@ -65,15 +68,20 @@ fn turn(
     more |= run_timers(shard, now);
     // 3: the sockets, through all hops of the path but the last.
     for (socket, arrivals) in sockets.iter().zip(arrivals) {
-        more |= path::forward(shard, arrivals, socket, now);
+        more |= path::receive(shard, arrivals, socket, now);
         shard.settle(now);
     }
-    // 4: what is looked at now and then.
+    // 4: what came in, to whom it is for.
+    path::forward(shard, now, |shard| {
+        flush(shard, sockets);
+    });
+    shard.settle(now);
+    // 5: what is looked at now and then.
     shard.tick(now, busy);
     shard.settle(now);
-    // 5: everything that is to be sent.
-    more |= flush(shard, sockets);
-    // 6: letters that found a mailbox full.
+    // 6: everything that is to be sent.
+    shard.is_blocked = flush(shard, sockets);
+    // 7: letters that found a mailbox full.
     more |= shard.post.flush();
     more
 }
@@ -87,7 +95,8 @@ fn run_timers(shard: &mut Shard, now: Instant) -> bool {
             continue;
         };
         peer.handle_timeout(now, &mut shard.out);
-        shard.absorb(index, None);
+        shard.absorb(index);
+        path::seal::periodic(shard, index, now);
         shard.settle(now);
     }
     true
@@ -110,11 +119,12 @@ async fn sleep(shard: &mut Shard, sources: &[Rc<Source>], alarm: &Rc<Alarm>) {
         bell.wake_up();
         return;
     }
-    let wake_at = shard
-        .timers
-        .next()
-        .map_or(shard.next_tick(), |at| at.min(shard.next_tick()));
-    let time = wake_at.saturating_duration_since(clock::now());
+    let now = clock::now();
+    let timer = shard.timers.next();
+    let retry = shard.is_blocked.then(|| now + SEND_RETRY);
+    let wake_at = timer.into_iter().chain(retry).chain([shard.next_tick()]);
+    let wake_at = wake_at.min().expect("the tick is always due some time");
+    let time = wake_at.saturating_duration_since(now);
     if time >= SHORTEST_SLEEP {
         sources.iter().for_each(|source| source.arm());
         let timer = async {

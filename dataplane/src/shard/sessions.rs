@@ -139,7 +139,7 @@ impl Shard {
         entry.told = LayerSet::NONE; // whoever publishes it now was told nothing yet
         for (peer, sub) in entry.subscribers.clone() {
             self.connect(peer, sub, now);
-            self.dirty.mark(peer, now);
+            self.dirty.mark(peer);
         }
         self.tell_interest(track);
     }
@@ -182,10 +182,10 @@ impl Shard {
         let Some(info) = entry.info.clone() else {
             return;
         };
-        let Some((rtc, subscriber)) = self.peers.get_mut(peer).and_then(Peer::sending) else {
+        let Some(session) = self.peers.get_mut(peer) else {
             return;
         };
-        subscriber.connect(rtc, sub, &info.codecs);
+        session.connect(sub, &info.codecs, now);
         self.recount(peer, sub);
         self.tell_interest(track);
         self.want_keyframe(peer, sub, now);
@@ -221,6 +221,9 @@ impl Shard {
             {
                 moved.place = Some(place);
             }
+        }
+        if entry.subscribers.is_empty() {
+            entry.history.clear();
         }
         self.tell_interest(track);
         self.tracks.tidy(track);

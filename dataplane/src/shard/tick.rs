@@ -59,19 +59,19 @@ impl Shard {
                 for (shard, _) in published.copies.clone() {
                     self.write_to(shard, ToShard::Status(track, status));
                 }
-                self.set_status(track, status, now);
+                self.set_status(track, status);
             }
         }
     }
 
     /// The measurements of a track changed: its subscribers' layers are chosen again.
-    pub(super) fn set_status(&mut self, track: TrackKey, status: TrackStatus, now: Instant) {
+    pub(super) fn set_status(&mut self, track: TrackKey, status: TrackStatus) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
         entry.status = status;
         for (peer, _) in &entry.subscribers {
-            self.dirty.mark(*peer, now);
+            self.dirty.mark(*peer);
         }
     }
 

@@ -1,33 +1,27 @@
 //! A list of session indices without duplicates.
 
-use std::time::Instant;
-
-/// Sessions to come back to, each once, with the earliest time it was marked with.
+/// Sessions to come back to, each once.
 #[derive(Debug, Default)]
-pub struct Touched {
+pub(super) struct Touched {
     list: Vec<usize>,
-    marked: Vec<Option<Instant>>,
+    is_marked: Vec<bool>,
 }
 
 impl Touched {
     /// Adds `index`, unless it is in the list.
-    pub fn mark(&mut self, index: usize, at: Instant) {
-        if self.marked.len() <= index {
-            self.marked.resize(index + 1, None);
+    pub(super) fn mark(&mut self, index: usize) {
+        if self.is_marked.len() <= index {
+            self.is_marked.resize(index + 1, false);
         }
-        let slot = &mut self.marked[index];
-        if slot.is_none() {
+        if !std::mem::replace(&mut self.is_marked[index], true) {
             self.list.push(index);
         }
-        *slot = Some(slot.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// Takes one out.
-    pub fn pop(&mut self) -> Option<(usize, Instant)> {
+    pub(super) fn pop(&mut self) -> Option<usize> {
         let index = self.list.pop()?;
-        let at = self.marked[index]
-            .take()
-            .expect("what is in the list is marked");
-        Some((index, at))
+        self.is_marked[index] = false;
+        Some(index)
     }
 }

@@ -1,16 +1,18 @@
-//! Ancillary data of datagrams: the local address (IP_PKTINFO, IPV6_PKTINFO) and the count of datagrams
-//! the kernel dropped for want of receive buffer (SO_RXQ_OVFL).
+//! Ancillary data of datagrams: the local address (IP_PKTINFO, IPV6_PKTINFO), the count of datagrams the
+//! kernel dropped for want of receive buffer (SO_RXQ_OVFL), and the size of the datagrams joined in one
+//! message (UDP_GRO in, UDP_SEGMENT out).
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Room for one packet info and one overflow count, with their headers; aligned for cmsghdr.
+/// Room for one packet info, one overflow count and one segment size, with their headers; aligned for
+/// cmsghdr.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(super) struct ControlBuffer(pub(super) [u8; 96]);
+pub(super) struct ControlBuffer(pub(super) [u8; 128]);
 
 impl ControlBuffer {
-    pub(super) const EMPTY: ControlBuffer = ControlBuffer([0; 96]);
+    pub(super) const EMPTY: ControlBuffer = ControlBuffer([0; 128]);
 }
 
 /// What the kernel said beside a received datagram.
@@ -18,6 +20,8 @@ impl ControlBuffer {
 pub(super) struct Ancillary {
     pub(super) local: Option<IpAddr>,
     pub(super) queue_overflows: Option<u32>,
+    /// Bytes of each datagram joined in the message but the last; `None` when it is one.
+    pub(super) segment_bytes: Option<usize>,
 }
 
 /// Reads the ancillary data that `header` points to.
@@ -46,6 +50,11 @@ pub(super) fn read(header: &libc::msghdr) -> Ancillary {
                 // SAFETY: the kernel wrote a u32 there.
                 found.queue_overflows = Some(unsafe { data.cast::<u32>().read_unaligned() });
             }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                // SAFETY: the kernel wrote an int there.
+                let bytes = unsafe { data.cast::<libc::c_int>().read_unaligned() };
+                found.segment_bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+            }
             _ => {} // other data was not asked for
         }
         // SAFETY: `header` and `next` are as above.
@@ -54,10 +63,15 @@ pub(super) fn read(header: &libc::msghdr) -> Ancillary {
     found
 }
 
-/// Writes a packet info that makes the kernel send from `source`; returns the control length.
-pub(super) fn write_source(control: &mut ControlBuffer, source: IpAddr) -> usize {
-    match source {
-        IpAddr::V4(ip) => {
+/// Writes what makes the kernel send from `source` and cut the message into datagrams of `segment`
+/// bytes; returns the control length.
+pub(super) fn write(
+    control: &mut ControlBuffer,
+    source: Option<IpAddr>,
+    segment: Option<u16>,
+) -> usize {
+    let after_source = match source {
+        Some(IpAddr::V4(ip)) => {
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
                 ipi_spec_dst: libc::in_addr {
@@ -65,36 +79,53 @@ pub(super) fn write_source(control: &mut ControlBuffer, source: IpAddr) -> usize
                 },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
-            write_one(control, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
+            write_one(control, 0, (libc::IPPROTO_IP, libc::IP_PKTINFO), info)
         }
-        IpAddr::V6(ip) => {
+        Some(IpAddr::V6(ip)) => {
             let info = libc::in6_pktinfo {
                 ipi6_addr: libc::in6_addr {
                     s6_addr: ip.octets(),
                 },
                 ipi6_ifindex: 0,
             };
-            write_one(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
+            write_one(control, 0, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), info)
         }
+        None => 0,
+    };
+    match segment {
+        Some(bytes) => write_one(
+            control,
+            after_source,
+            (libc::SOL_UDP, libc::UDP_SEGMENT),
+            bytes,
+        ),
+        None => after_source,
     }
 }
 
-fn write_one<T: Copy>(control: &mut ControlBuffer, level: i32, kind: i32, value: T) -> usize {
-    let size = u32::try_from(mem::size_of::<T>()).expect("packet infos are a few bytes");
+/// Writes one message at `at`, which is a multiple of the alignment; where the next one may start.
+fn write_one<T: Copy>(
+    control: &mut ControlBuffer,
+    at: usize,
+    (level, kind): (i32, i32),
+    value: T,
+) -> usize {
+    let size = u32::try_from(mem::size_of::<T>()).expect("ancillary values are a few bytes");
     // SAFETY: CMSG_SPACE and CMSG_LEN only compute.
     let (space, length) = unsafe { (libc::CMSG_SPACE(size), libc::CMSG_LEN(size)) };
+    let end = at + space as usize;
     assert!(
-        space as usize <= control.0.len(),
-        "the control buffer has room for one packet info"
+        at.is_multiple_of(mem::align_of::<libc::cmsghdr>()) && end <= control.0.len(),
+        "the control buffer has room for a packet info and a segment size"
     );
-    let header: *mut libc::cmsghdr = control.0.as_mut_ptr().cast();
-    // SAFETY: the buffer is aligned for cmsghdr (align 8), large enough (asserted above) and ours.
+    let header: *mut libc::cmsghdr = control.0[at..].as_mut_ptr().cast();
+    // SAFETY: the buffer is aligned for cmsghdr (align 8, `at` checked above), large enough and ours.
     unsafe {
         (*header).cmsg_level = level;
         (*header).cmsg_type = kind;
         (*header).cmsg_len = length as _;
     }
-    // SAFETY: CMSG_DATA of a header at the start of the buffer is inside it, with `size` bytes of room.
+    // SAFETY: CMSG_DATA of the header is inside the buffer, with `size` bytes of room (checked above).
     unsafe { libc::CMSG_DATA(header).cast::<T>().write_unaligned(value) };
-    space as usize
+    end
 }

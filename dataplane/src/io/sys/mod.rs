@@ -12,6 +12,8 @@ mod sockopt; // the socket options socket2 lacks
 mod wait; // readiness of a raw descriptor inside a glommio executor
 
 pub use recvmmsg::{ReceiveBatch, Received};
-pub use sendmmsg::{Outgoing, SendBatch};
-pub use sockopt::{enable_packet_info, enable_queue_overflow_count, steer_by_cpu};
+pub use sendmmsg::{Message, SendBatch};
+pub use sockopt::{
+    enable_packet_info, enable_queue_overflow_count, enable_receive_offload, steer_by_cpu,
+};
 pub use wait::{BellWait, SocketWait};

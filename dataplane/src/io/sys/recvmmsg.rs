@@ -1,4 +1,5 @@
-//! Many datagrams in, one system call.
+//! Many messages in, one system call. A message is a datagram, or several from one source that the
+//! kernel joined (UDP_GRO).
 
 use std::io;
 use std::mem;
@@ -19,11 +20,13 @@ pub struct ReceiveBatch {
     headers: Box<[libc::mmsghdr]>,
 }
 
-/// One received datagram, borrowed from its batch.
+/// One received message, borrowed from its batch.
 #[derive(Debug)]
 pub struct Received<'a> {
     /// What was in it.
     pub bytes: &'a [u8],
+    /// Bytes of each datagram in it but the last, which may be shorter.
+    pub segment_bytes: usize,
     /// Who sent it.
     pub source: SocketAddr,
     /// The local address it was sent to, where the kernel said so.
@@ -77,7 +80,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// Datagram `index` of the last [`receive`](Self::receive); `None` when its sender has no IP address.
+    /// Message `index` of the last [`receive`](Self::receive); `None` when its sender has no IP address.
     pub fn get(&self, index: usize) -> Option<Received<'_>> {
         let message = &self.headers[index];
         let ancillary = cmsg::read(&message.msg_hdr);
@@ -85,6 +88,7 @@ impl ReceiveBatch {
         let length = (message.msg_len as usize).min(self.datagram_bytes);
         Some(Received {
             bytes: &self.payloads[start..start + length],
+            segment_bytes: ancillary.segment_bytes.unwrap_or(length),
             source: addr::from_storage(&self.names[index])?,
             local: ancillary.local,
             truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
@@ -117,6 +121,28 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn joined_datagrams_say_where_each_ends() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        super::super::enable_receive_offload(receiver.as_fd()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let run = super::super::Message {
+            bytes: b"aaaabbbbcc",
+            destination: receiver.local_addr().unwrap(),
+            source: None,
+            segment_bytes: Some(4),
+        };
+        let mut out = super::super::SendBatch::new(1);
+        out.send(sender.as_fd(), [run].into_iter()).unwrap();
+        let mut batch = ReceiveBatch::new(2, 64);
+        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 1);
+        let joined = batch.get(0).unwrap();
+        assert_eq!(
+            (joined.bytes, joined.segment_bytes),
+            (&b"aaaabbbbcc"[..], 4)
+        );
+    }
 
     #[test]
     fn takes_a_batch_and_says_who_sent_what_where() {

@@ -1,4 +1,5 @@
-//! Many datagrams out, one system call.
+//! Many messages out, one system call. A message is a datagram, or several of one size to one
+//! destination that the kernel or the device cuts apart (UDP_SEGMENT).
 
 use std::io;
 use std::mem;
@@ -9,14 +10,17 @@ use std::ptr;
 use super::addr;
 use super::cmsg::{self, ControlBuffer};
 
-/// One datagram to send.
-pub trait Outgoing {
+/// One message to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
     /// What is in it.
-    fn bytes(&self) -> &[u8];
+    pub bytes: &'a [u8],
     /// Who shall get it.
-    fn destination(&self) -> SocketAddr;
+    pub destination: SocketAddr,
     /// The local address to send from; `None` lets the routing table choose.
-    fn source(&self) -> Option<IpAddr>;
+    pub source: Option<IpAddr>,
+    /// Bytes of each of its datagrams but the last, which may be shorter; `None`: it is one datagram.
+    pub segment_bytes: Option<u16>,
 }
 
 /// Headers for one `sendmmsg`, allocated once.
@@ -28,7 +32,7 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
-    /// Headers for up to `messages` datagrams a call.
+    /// Headers for up to `messages` messages a call.
     pub fn new(messages: usize) -> Self {
         let iovec = libc::iovec {
             iov_base: ptr::null_mut(),
@@ -44,25 +48,26 @@ impl SendBatch {
         }
     }
 
-    /// Datagrams a call takes at most.
+    /// Messages a call takes at most.
     pub fn capacity(&self) -> usize {
         self.headers.len()
     }
 
-    /// Sends the first of `datagrams` without waiting; how many the kernel took.
+    /// Sends the first of `messages` without waiting; how many the kernel took.
     ///
-    /// An error is about the first datagram alone: nothing was sent.
-    pub fn send<T: Outgoing>(
+    /// An error is about the first message alone: nothing was sent.
+    pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
-        datagrams: &[T],
+        messages: impl Iterator<Item = Message<'a>>,
     ) -> io::Result<usize> {
-        let count = datagrams.len().min(self.capacity());
-        for (index, datagram) in datagrams[..count].iter().enumerate() {
-            self.fill(index, datagram);
+        let mut count = 0;
+        for message in messages.take(self.capacity()) {
+            self.fill(count, &message);
+            count += 1;
         }
         // SAFETY: the first `count` headers point to names, controls and iovecs owned by self and to
-        // payloads borrowed from `datagrams`, all alive during the call; the kernel only reads them.
+        // payloads that outlive `'a`, all alive during the call; the kernel only reads them.
         let sent = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),
@@ -74,28 +79,23 @@ impl SendBatch {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    fn fill<T: Outgoing>(&mut self, index: usize, datagram: &T) {
-        let bytes = datagram.bytes();
+    fn fill(&mut self, index: usize, message: &Message<'_>) {
         self.iovecs[index] = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
+            iov_base: message.bytes.as_ptr().cast_mut().cast(),
+            iov_len: message.bytes.len(),
         };
+        let control = &mut self.controls[index];
         let header = &mut self.headers[index].msg_hdr;
         header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
-        header.msg_namelen = addr::to_storage(datagram.destination(), &mut self.names[index]);
+        header.msg_namelen = addr::to_storage(message.destination, &mut self.names[index]);
         header.msg_iov = ptr::from_mut(&mut self.iovecs[index]);
         header.msg_iovlen = 1;
-        match datagram.source() {
-            Some(source) => {
-                let control = &mut self.controls[index];
-                header.msg_controllen = cmsg::write_source(control, source) as _;
-                header.msg_control = control.0.as_mut_ptr().cast();
-            }
-            None => {
-                header.msg_controllen = 0;
-                header.msg_control = ptr::null_mut();
-            }
-        }
+        let length = cmsg::write(control, message.source, message.segment_bytes);
+        header.msg_controllen = length as _;
+        header.msg_control = match length {
+            0 => ptr::null_mut(),
+            _ => control.0.as_mut_ptr().cast(),
+        };
         header.msg_flags = 0;
     }
 }
@@ -107,17 +107,12 @@ mod tests {
 
     use super::*;
 
-    struct Datagram(&'static [u8], SocketAddr, Option<IpAddr>);
-
-    impl Outgoing for Datagram {
-        fn bytes(&self) -> &[u8] {
-            self.0
-        }
-        fn destination(&self) -> SocketAddr {
-            self.1
-        }
-        fn source(&self) -> Option<IpAddr> {
-            self.2
+    fn message(bytes: &[u8], destination: SocketAddr) -> Message<'_> {
+        Message {
+            bytes,
+            destination,
+            source: None,
+            segment_bytes: None,
         }
     }
 
@@ -127,13 +122,13 @@ mod tests {
         let to = receiver.local_addr().unwrap();
         let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
         let source: IpAddr = "127.0.0.9".parse().unwrap();
-        let datagrams = [
-            Datagram(b"a", to, Some(source)),
-            Datagram(b"bc", to, None),
-            Datagram(b"d", to, None),
-        ];
+        let from_source = Message {
+            source: Some(source),
+            ..message(b"a", to)
+        };
+        let messages = [from_source, message(b"bc", to), message(b"d", to)];
         let mut batch = SendBatch::new(2);
-        assert_eq!(batch.send(sender.as_fd(), &datagrams).unwrap(), 2);
+        assert_eq!(batch.send(sender.as_fd(), messages.into_iter()).unwrap(), 2);
         let mut buffer = [0; 8];
         let (length, from) = receiver.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..length], from.ip()), (&b"a"[..], source));
@@ -142,13 +137,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_segments_arrives_as_datagrams_from_the_asked_for_address() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let source: IpAddr = "127.0.0.9".parse().unwrap();
+        let run = Message {
+            source: Some(source),
+            segment_bytes: Some(4),
+            ..message(b"aaaabbbbcc", receiver.local_addr().unwrap())
+        };
+        let sent = SendBatch::new(1).send(sender.as_fd(), [run].into_iter());
+        assert_eq!(sent.unwrap(), 1);
+        let mut buffer = [0; 16];
+        for expected in [&b"aaaa"[..], b"bbbb", b"cc"] {
+            let (length, from) = receiver.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..length], from.ip()), (expected, source));
+        }
+    }
+
+    #[test]
     fn an_error_is_about_the_first_datagram() {
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let unreachable = Datagram(b"x", "[2001:db8::1]:9".parse().unwrap(), None);
-        assert!(
-            SendBatch::new(1)
-                .send(sender.as_fd(), &[unreachable])
-                .is_err()
-        );
+        let unreachable = message(b"x", "[2001:db8::1]:9".parse().unwrap());
+        let sent = SendBatch::new(1).send(sender.as_fd(), [unreachable].into_iter());
+        assert!(sent.is_err());
     }
 }

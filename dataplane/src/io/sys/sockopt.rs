@@ -19,6 +19,11 @@ pub fn enable_queue_overflow_count(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1_i32)
 }
 
+/// Lets the kernel join datagrams of one flow into one message (UDP_GRO, Linux 5.0).
+pub fn enable_receive_offload(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::SOL_UDP, libc::UDP_GRO, &1_i32)
+}
+
 /// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket
 /// whose shard runs on the core that received it.
 ///

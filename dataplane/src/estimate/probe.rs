@@ -1,0 +1,331 @@
+//! Probes: short runs of packets at a rate higher than what is known to pass. One at a time; a run that
+//! passes is followed by a faster one.
+
+use super::sent::Packet;
+
+/// A run has at least this many packets, over this time, and bytes for a little longer.
+const MIN_PACKETS: u32 = 5;
+const MIN_SPAN_US: i64 = 15_000;
+const RUN_US: u64 = 30_000;
+/// Bytes are due in steps: of this time, or this size if that takes longer.
+const STEP_US: u64 = 5_000;
+const MIN_STEP_BYTES: u64 = 200;
+/// A run that could not be sent by now never was one.
+const MAX_SENDING_US: i64 = 500_000;
+/// A result that did not come by now never will.
+const MAX_AWAITING_US: i64 = 1_000_000;
+/// Packets sent within this time are one burst.
+const BURST_US: i64 = 1_000;
+
+/// Of 100 packets that many have to arrive.
+const SOUND_PERCENT: u32 = 80;
+const CLEAN_PERCENT: u32 = 95;
+/// Faster arrival than this, compared to sending, is a receiver that slept.
+const MAX_COMPRESSION: u64 = 2;
+/// Arrival slower than this, in percent of sending, shows the path's rate; of which we take this much.
+const SATURATED_PERCENT: u64 = 90;
+const SATURATED_TAKE_PERCENT: u64 = 95;
+/// Of its rate in percent: a run this good is followed by a faster one.
+const PASSED_PERCENT: u64 = 70;
+
+/// The first runs, as multiples of the initial estimate; after them, of the estimate.
+const FIRST_FACTORS: [u64; 2] = [3, 6];
+const FACTOR: u64 = 2;
+/// A run for a rate is a little faster, so that its result is not just below. Percent.
+const DESIRED_PERCENT: u64 = 115;
+/// Time from a run that failed to the next: doubled up to the last.
+const FIRST_PAUSE_US: i64 = 1_250_000;
+const MAX_PAUSE_US: i64 = 5_000_000;
+
+/// One run after the other.
+#[derive(Debug)]
+pub(super) struct Prober {
+    initial_bps: u64,
+    /// Runs so far.
+    runs: usize,
+    last_cluster: u8,
+    pause_us: i64,
+    state: State,
+}
+
+/// What a run found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) bps: u64,
+    /// Nearly everything arrived.
+    pub(super) is_clean: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle { next_us: i64 },
+    Sending { run: Run, next_us: i64 },
+    Awaiting { run: Run, since_us: i64 },
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    cluster: u8,
+    target_bps: u64,
+    began_us: i64,
+    sent_packets: u32,
+    sent_bytes: u64,
+    lost: u32,
+    arrived: Arrived,
+}
+
+/// What arrived of a run.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrived {
+    packets: u32,
+    bytes: u64,
+    first_sent_us: i64,
+    /// The last packets that were sent together.
+    last_burst_us: i64,
+    last_burst_bytes: u64,
+    first_us: i64,
+    first_bytes: u64,
+    last_us: i64,
+}
+
+impl Prober {
+    pub(super) fn new(initial_bps: u64) -> Self {
+        Self {
+            initial_bps,
+            runs: 0,
+            last_cluster: 0,
+            pause_us: FIRST_PAUSE_US,
+            state: State::Idle { next_us: 0 },
+        }
+    }
+
+    /// No run was started yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.runs == 0
+    }
+
+    /// A run is on its way: the queue it makes is no news.
+    pub(super) fn is_out(&self) -> bool {
+        match self.state {
+            State::Idle { .. } => false,
+            State::Sending { .. } | State::Awaiting { .. } => true,
+        }
+    }
+
+    /// The first packet of a run was sent, and not all of them.
+    pub(super) fn has_begun(&self) -> bool {
+        match &self.state {
+            State::Sending { run, .. } => run.sent_packets > 0,
+            State::Idle { .. } | State::Awaiting { .. } => false,
+        }
+    }
+
+    /// Starts a run if it is time for one.
+    pub(super) fn start(&mut self, estimate_bps: u64, desired_bps: u64, now_us: i64) {
+        let State::Idle { next_us } = self.state else {
+            return;
+        };
+        if now_us < next_us {
+            return;
+        }
+        let bps = match FIRST_FACTORS.get(self.runs) {
+            Some(factor) => (self.initial_bps * factor).max(estimate_bps * FACTOR),
+            None => estimate_bps * FACTOR,
+        };
+        self.runs += 1;
+        self.last_cluster = self.last_cluster.checked_add(1).unwrap_or(1);
+        let run = Run {
+            cluster: self.last_cluster,
+            target_bps: bps.min(desired_bps.saturating_mul(DESIRED_PERCENT) / 100),
+            began_us: now_us,
+            ..Run::default()
+        };
+        let next_us = now_us;
+        self.state = State::Sending { run, next_us };
+    }
+
+    /// Bytes the run has to send now.
+    pub(super) fn due(&mut self, now_us: i64) -> u64 {
+        let State::Sending { run, next_us } = &mut self.state else {
+            return 0;
+        };
+        if now_us < *next_us {
+            return 0;
+        }
+        let due = run.due(now_us);
+        if due == 0 {
+            *next_us = now_us + run.step_us() as i64;
+        }
+        due
+    }
+
+    /// A packet leaves; the run it is part of, 0 for none.
+    pub(super) fn sent(&mut self, bytes: usize, now_us: i64) -> u8 {
+        let State::Sending { run, .. } = &mut self.state else {
+            return 0;
+        };
+        if run.sent_packets == 0 {
+            run.began_us = now_us;
+        }
+        run.sent_packets += 1;
+        run.sent_bytes += bytes as u64;
+        let cluster = run.cluster;
+        if run.is_complete(now_us) {
+            let run = *run;
+            let since_us = now_us;
+            self.state = State::Awaiting { run, since_us };
+        }
+        cluster
+    }
+
+    pub(super) fn arrived(&mut self, packet: &Packet, at_us: i64) {
+        if let Some(run) = self.run_of(packet) {
+            run.lost -= u32::from(packet.was_lost).min(run.lost);
+            run.arrived.add(packet, at_us);
+        }
+    }
+
+    pub(super) fn lost(&mut self, packet: &Packet) {
+        if let Some(run) = self.run_of(packet) {
+            run.lost += 1;
+        }
+    }
+
+    /// What the run found, once all is known or it is too late; the next one is scheduled.
+    pub(super) fn conclude(&mut self, now_us: i64) -> Option<Proof> {
+        let run = match self.state {
+            State::Awaiting { run, since_us }
+                if run.is_known() || now_us - since_us >= MAX_AWAITING_US =>
+            {
+                run
+            }
+            State::Sending { run, .. } if now_us - run.began_us >= MAX_SENDING_US => {
+                self.state = State::Idle {
+                    next_us: now_us + MAX_PAUSE_US,
+                };
+                return run.proof();
+            }
+            State::Idle { .. } | State::Sending { .. } | State::Awaiting { .. } => return None,
+        };
+        let proof = run.proof();
+        let passed = proof.is_some_and(|proof| proof.bps >= run.target_bps * PASSED_PERCENT / 100);
+        let pause_us = if passed {
+            self.pause_us = FIRST_PAUSE_US;
+            0
+        } else {
+            self.pause_us = (self.pause_us * 2).min(MAX_PAUSE_US);
+            self.pause_us / 2
+        };
+        self.state = State::Idle {
+            next_us: now_us + pause_us,
+        };
+        proof
+    }
+
+    /// When there is something to do; `wanted`: a run is worth starting.
+    pub(super) fn deadline_us(&self, wanted: bool) -> Option<i64> {
+        match &self.state {
+            State::Idle { next_us } => wanted.then_some(*next_us),
+            State::Sending { run, next_us } => Some((*next_us).min(run.began_us + MAX_SENDING_US)),
+            State::Awaiting { since_us, .. } => Some(since_us + MAX_AWAITING_US),
+        }
+    }
+
+    fn run_of(&mut self, packet: &Packet) -> Option<&mut Run> {
+        match &mut self.state {
+            State::Idle { .. } => None,
+            State::Sending { run, .. } | State::Awaiting { run, .. } => {
+                (run.cluster == packet.cluster).then_some(run)
+            }
+        }
+    }
+}
+
+impl Run {
+    fn step_us(&self) -> u64 {
+        (MIN_STEP_BYTES * 8_000_000 / self.target_bps.max(1)).max(STEP_US)
+    }
+
+    fn goal_bytes(&self) -> u64 {
+        let by_time = self.target_bps * RUN_US / 8_000_000;
+        by_time.max(MIN_STEP_BYTES * u64::from(MIN_PACKETS))
+    }
+
+    fn due(&self, now_us: i64) -> u64 {
+        let passed_us = (now_us - self.began_us).max(0) as u64;
+        let allowed = self.target_bps * (passed_us + self.step_us()) / 8_000_000;
+        let left = self.goal_bytes().saturating_sub(self.sent_bytes);
+        match allowed.saturating_sub(self.sent_bytes) {
+            0..MIN_STEP_BYTES => 0,
+            due => due.min(left.max(MIN_STEP_BYTES)),
+        }
+    }
+
+    fn is_complete(&self, now_us: i64) -> bool {
+        self.sent_packets >= MIN_PACKETS
+            && self.sent_bytes >= self.goal_bytes()
+            && now_us - self.began_us >= MIN_SPAN_US
+    }
+
+    fn is_known(&self) -> bool {
+        self.lost + self.arrived.packets >= self.sent_packets
+    }
+
+    /// `None`: too little arrived, or too strangely, to say anything.
+    fn proof(&self) -> Option<Proof> {
+        let Arrived { packets, .. } = self.arrived;
+        if packets * 100 < self.sent_packets * SOUND_PERCENT || packets < MIN_PACKETS - 1 {
+            return None;
+        }
+        let (sent_bps, arrived_bps) = self.arrived.rates()?;
+        if arrived_bps > sent_bps * MAX_COMPRESSION {
+            return None;
+        }
+        let bps = match arrived_bps * 100 < sent_bps * SATURATED_PERCENT {
+            true => arrived_bps * SATURATED_TAKE_PERCENT / 100,
+            false => arrived_bps.min(sent_bps),
+        };
+        let is_clean = packets * 100 >= self.sent_packets * CLEAN_PERCENT;
+        Some(Proof { bps, is_clean })
+    }
+}
+
+impl Arrived {
+    fn add(&mut self, packet: &Packet, at_us: i64) {
+        let bytes = u64::from(packet.bytes);
+        if self.packets == 0 {
+            self.first_sent_us = packet.sent_us;
+            self.last_burst_us = packet.sent_us;
+            self.first_us = at_us;
+            self.first_bytes = bytes;
+            self.last_us = at_us;
+        }
+        self.packets += 1;
+        self.bytes += bytes;
+        self.first_sent_us = self.first_sent_us.min(packet.sent_us);
+        if packet.sent_us > self.last_burst_us + BURST_US {
+            self.last_burst_us = packet.sent_us;
+            self.last_burst_bytes = 0;
+        }
+        if packet.sent_us >= self.last_burst_us {
+            self.last_burst_bytes += bytes;
+        }
+        if at_us < self.first_us {
+            self.first_us = at_us;
+            self.first_bytes = bytes;
+        }
+        self.last_us = self.last_us.max(at_us);
+    }
+
+    /// Bits per second sent and arrived: what left after the first moment did so in the time since; what
+    /// left in the last moment is not part of that.
+    fn rates(&self) -> Option<(u64, u64)> {
+        let sent_us = u64::try_from(self.last_burst_us - self.first_sent_us).ok()?;
+        let arrived_us = u64::try_from(self.last_us - self.first_us).ok()?;
+        let bps = |bytes: u64, span_us: u64| (bytes * 8_000_000).checked_div(span_us);
+        Some((
+            bps(self.bytes - self.last_burst_bytes, sent_us)?,
+            bps(self.bytes - self.first_bytes, arrived_us)?,
+        ))
+    }
+}

@@ -1,0 +1,104 @@
+//! How long packets stand in a queue: the shortest delay of the last moments against the shortest in a
+//! long time.
+//!
+//! A receiver that is late delays some packets, a queue delays all of them; so a minimum tells them apart.
+
+const RECENT_US: i64 = 100_000;
+const LONG_US: i64 = 10_000_000;
+
+/// Delays carry an unknown offset between two clocks, which does not matter.
+#[derive(Debug)]
+pub(super) struct Queue {
+    recent: Minimum,
+    shortest: Minimum,
+}
+
+/// The minimum of the last one to two spans.
+#[derive(Debug)]
+struct Minimum {
+    span_us: i64,
+    ends_us: Option<i64>,
+    current_us: i64,
+    previous_us: i64,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Self {
+            recent: Minimum::new(RECENT_US),
+            shortest: Minimum::new(LONG_US),
+        }
+    }
+
+    /// A packet sent at `sent_us` arrived, each on its own clock.
+    pub(super) fn add(&mut self, sent_us: i64, arrived_us: i64) {
+        let delay_us = arrived_us - sent_us;
+        self.recent.add(delay_us, arrived_us);
+        self.shortest.add(delay_us, arrived_us);
+    }
+
+    /// What every packet of the last 100 to 200 ms waited at least.
+    pub(super) fn standing_us(&self) -> i64 {
+        match self.recent.ends_us {
+            Some(_) => self.recent.value_us() - self.shortest.value_us(),
+            None => 0,
+        }
+    }
+
+    /// The path itself became longer: what is standing now is no queue.
+    pub(super) fn accept(&mut self) {
+        self.shortest = Minimum::new(LONG_US);
+        self.recent = Minimum::new(RECENT_US);
+    }
+}
+
+impl Minimum {
+    fn new(span_us: i64) -> Self {
+        Self {
+            span_us,
+            ends_us: None,
+            current_us: i64::MAX,
+            previous_us: i64::MAX,
+        }
+    }
+
+    fn add(&mut self, value_us: i64, at_us: i64) {
+        let ends_us = *self.ends_us.get_or_insert(at_us + self.span_us);
+        if at_us >= ends_us {
+            let skipped = at_us >= ends_us + self.span_us;
+            self.previous_us = if skipped { i64::MAX } else { self.current_us };
+            self.current_us = i64::MAX;
+            self.ends_us = Some(at_us + self.span_us);
+        }
+        self.current_us = self.current_us.min(value_us);
+    }
+
+    fn value_us(&self) -> i64 {
+        self.current_us.min(self.previous_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_delays_all_packets_and_a_late_receiver_some() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.standing_us(), 0);
+        let mut run = |from_ms: i64, to_ms: i64, delay_ms: &dyn Fn(i64) -> i64| {
+            for ms in (from_ms..to_ms).step_by(10) {
+                queue.add(ms * 1_000, (ms + delay_ms(ms)) * 1_000);
+            }
+            queue.standing_us() / 1_000
+        };
+        assert_eq!(run(0, 1_000, &|_| -500), 0);
+        // Woken every 80 ms.
+        assert_eq!(run(1_000, 2_000, &|ms| -500 + (80 - ms % 80)), 10);
+        assert_eq!(run(2_000, 3_000, &|_| -400), 100);
+        assert_eq!(run(3_000, 4_000, &|_| -500), 0);
+        // Standing for longer than it can be told from a longer path.
+        assert_eq!(run(4_000, 12_000, &|_| -400), 100);
+        assert_eq!(run(12_000, 40_000, &|_| -400), 0);
+    }
+}

@@ -1,0 +1,200 @@
+//! What was sent and is not forgotten yet, by transport-wide sequence number.
+
+/// Slots at first, and at most: a second at 20 Mb/s. 8 bytes each.
+const FIRST_SLOTS: usize = 256;
+const MAX_SLOTS: usize = 2_048;
+/// A packet nobody spoke of for this long makes room without regret.
+const PATIENCE_US: u32 = 1_000_000;
+
+/// Packets by sequence number; the newest overwrites the oldest.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// A power of two of them, or none before the first packet.
+    slots: Vec<Slot>,
+    /// Packets sent so far; its lower bits are the next sequence number.
+    next: u64,
+}
+
+/// A packet as feedback finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packet {
+    pub(super) sent_us: i64,
+    pub(super) bytes: u16,
+    /// The probe it was part of, 0 for none.
+    pub(super) cluster: u8,
+    /// An earlier feedback called it lost.
+    pub(super) was_lost: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Lower bits of the time; younger than 71 minutes, or it says nothing.
+    sent_us: u32,
+    bytes: u16,
+    cluster: u8,
+    fate: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Flying,
+    Arrived,
+    Lost,
+}
+
+const _: () = assert!(size_of::<Slot>() == 8);
+
+impl Sent {
+    /// A packet leaves; its sequence number.
+    pub(super) fn push(&mut self, bytes: usize, now_us: i64, cluster: u8) -> u16 {
+        let now_us = now_us as u32;
+        let full = match self.slots.get(self.index(self.next)) {
+            Some(oldest) => {
+                oldest.fate == Fate::Flying
+                    && self.next >= self.slots.len() as u64
+                    && now_us.wrapping_sub(oldest.sent_us) < PATIENCE_US
+            }
+            None => true,
+        };
+        if full && self.slots.len() < MAX_SLOTS {
+            self.grow();
+        }
+        let index = self.index(self.next);
+        self.slots[index] = Slot {
+            sent_us: now_us,
+            bytes: u16::try_from(bytes).unwrap_or(u16::MAX),
+            cluster,
+            fate: Fate::Flying,
+        };
+        self.next += 1;
+        (self.next - 1) as u16
+    }
+
+    /// True before the first packet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == 0
+    }
+
+    /// The packet of `seq`, when this is the first word of its arrival.
+    pub(super) fn arrived(&mut self, seq: u16, now_us: i64) -> Option<Packet> {
+        let slot = self.slot(seq)?;
+        let was = std::mem::replace(&mut slot.fate, Fate::Arrived);
+        (was != Fate::Arrived).then(|| slot.packet(now_us, was == Fate::Lost))
+    }
+
+    /// The packet of `seq`, when this is the first word of it.
+    pub(super) fn lost(&mut self, seq: u16, now_us: i64) -> Option<Packet> {
+        let slot = self.slot(seq)?;
+        if slot.fate != Fate::Flying {
+            return None;
+        }
+        slot.fate = Fate::Lost;
+        Some(slot.packet(now_us, false))
+    }
+
+    /// `None`: never sent, or forgotten.
+    fn slot(&mut self, seq: u16) -> Option<&mut Slot> {
+        let newest = self.next.checked_sub(1)?;
+        let age = u64::from((newest as u16).wrapping_sub(seq));
+        if age >= self.slots.len() as u64 {
+            return None;
+        }
+        let index = self.index(newest.checked_sub(age)?);
+        Some(&mut self.slots[index])
+    }
+
+    fn index(&self, number: u64) -> usize {
+        number as usize & self.slots.len().wrapping_sub(1)
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        let vacant = Slot {
+            sent_us: 0,
+            bytes: 0,
+            cluster: 0,
+            fate: Fate::Arrived,
+        };
+        self.slots = vec![vacant; (old.len() * 2).max(FIRST_SLOTS)];
+        for number in self.next.saturating_sub(old.len() as u64)..self.next {
+            let index = self.index(number);
+            self.slots[index] = old[number as usize & (old.len() - 1)];
+        }
+    }
+}
+
+impl Slot {
+    fn packet(&self, now_us: i64, was_lost: bool) -> Packet {
+        let age_us = (now_us as u32).wrapping_sub(self.sent_us);
+        Packet {
+            sent_us: now_us - i64::from(age_us),
+            bytes: self.bytes,
+            cluster: self.cluster,
+            was_lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_packet_is_spoken_of_once_and_a_loss_can_be_taken_back() {
+        let mut sent = Sent::default();
+        assert_eq!(sent.arrived(0, 0), None);
+        assert_eq!(sent.push(1_200, 5_000, 7), 0);
+        assert_eq!(sent.push(900, 6_000, 0), 1);
+        let first = Packet {
+            sent_us: 5_000,
+            bytes: 1_200,
+            cluster: 7,
+            was_lost: false,
+        };
+        assert_eq!(sent.lost(0, 50_000), Some(first));
+        assert_eq!(sent.lost(0, 50_000), None);
+        let taken_back = Packet {
+            was_lost: true,
+            ..first
+        };
+        assert_eq!(sent.arrived(0, 60_000), Some(taken_back));
+        assert_eq!(sent.arrived(0, 60_000), None);
+        assert_eq!(sent.lost(0, 60_000), None);
+        for never_sent in [2, 3, 2_000, 65_535] {
+            assert_eq!(sent.arrived(never_sent, 60_000), None);
+            assert_eq!(sent.lost(never_sent, 60_000), None);
+        }
+    }
+
+    #[test]
+    fn numbers_wrap_and_only_the_last_ones_are_remembered() {
+        let mut sent = Sent::default();
+        let mut now_us = 0;
+        for number in 0..200_000_u32 {
+            now_us += 100;
+            let seq = sent.push(number as usize % 1_400, now_us, 0);
+            assert_eq!(seq, number as u16);
+        }
+        assert_eq!(sent.slots.len(), MAX_SLOTS);
+        let newest = 199_999_u32;
+        for age in [0, 1, 1_000, MAX_SLOTS as u32 - 1] {
+            let packet = sent.arrived((newest - age) as u16, now_us).unwrap();
+            assert_eq!(u32::from(packet.bytes), (newest - age) % 1_400);
+            assert_eq!(packet.sent_us, now_us - i64::from(age) * 100);
+        }
+        assert_eq!(
+            sent.arrived((newest - MAX_SLOTS as u32) as u16, now_us),
+            None
+        );
+        assert_eq!(sent.arrived(newest.wrapping_add(1) as u16, now_us), None);
+    }
+
+    #[test]
+    fn a_slow_stream_stays_small() {
+        let mut sent = Sent::default();
+        for number in 0..10_000 {
+            sent.push(100, number * 20_000, 0);
+        }
+        assert_eq!(sent.slots.len(), FIRST_SLOTS);
+    }
+}

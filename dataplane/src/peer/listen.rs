@@ -1,0 +1,76 @@
+//! What a subscriber says of what it received: RTCP under its keys, opened and acted upon here.
+
+use std::time::Instant;
+
+use spillway_wire::rtcp::{self, Packet};
+
+use super::{Output, PeerEvent, Subscriber};
+use crate::drop_reason::DropReason;
+use crate::limits::{MAX_DATAGRAM_BYTES, MAX_NACKED};
+
+impl Subscriber {
+    /// Takes an SRTCP datagram.
+    pub(super) fn listen(&mut self, datagram: &[u8], now: Instant, out: &mut Output) {
+        let Some((sealer, _)) = self.send.keys() else {
+            out.drops.count(DropReason::NotConnected);
+            return;
+        };
+        let mut room = [0; MAX_DATAGRAM_BYTES];
+        let Some(room) = room.get_mut(..datagram.len()) else {
+            out.drops.count(DropReason::Truncated);
+            return;
+        };
+        room.copy_from_slice(datagram);
+        let Ok(compound) = sealer.open_rtcp(room) else {
+            out.drops.count(DropReason::BadRtcp);
+            return;
+        };
+        for packet in rtcp::packets(compound) {
+            match packet {
+                Ok(packet) => self.heard(&packet, now, out),
+                Err(_framing) => out.drops.count(DropReason::BadRtcp),
+            }
+        }
+    }
+
+    fn heard(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
+        match packet {
+            Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
+                for block in blocks.clone() {
+                    if let Some(slot) = self.slot_by_ssrc.get(&block.ssrc) {
+                        self.slots[*slot].stream.bound();
+                    }
+                }
+            }
+            Packet::Nack { media_ssrc, lost } => {
+                if let Some(slot) = self.slot_by_ssrc.get(media_ssrc) {
+                    let room = MAX_NACKED.saturating_sub(out.lost.len());
+                    out.lost
+                        .extend(lost.clone().take(room).map(|seq| (*slot, seq)));
+                }
+            }
+            Packet::Pli { media_ssrc } => self.wants_keyframe(*media_ssrc, out),
+            Packet::Fir { entries } => {
+                for (ssrc, _number) in entries.clone() {
+                    self.wants_keyframe(ssrc, out);
+                }
+            }
+            Packet::TransportFeedback(feedback) => {
+                if let Some(estimator) = self.send.estimator() {
+                    estimator.feedback(feedback, now);
+                    if estimator.take_changed() {
+                        out.events.push(PeerEvent::EstimateChanged);
+                    }
+                }
+            }
+            // An estimate of the receiver says less than when each packet arrived; the rest is not ours.
+            Packet::Remb(_) | Packet::Bye | Packet::Other => {}
+        }
+    }
+
+    fn wants_keyframe(&self, ssrc: u32, out: &mut Output) {
+        let slot = self.slot_by_ssrc.get(&ssrc);
+        let sub = slot.and_then(|slot| self.slots[*slot].playing());
+        out.events.extend(sub.map(PeerEvent::KeyframeWanted));
+    }
+}

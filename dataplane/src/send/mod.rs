@@ -1,0 +1,88 @@
+//! What we send to a subscriber under its keys: RTP, retransmissions, padding, sender reports.
+//!
+//! The session layer negotiates; from its keys on, everything with an SSRC of ours is numbered, sealed
+//! and accounted for here, straight into the send arena.
+
+pub mod history; // the latest packets of a track, to send again
+pub mod report; // sender reports
+pub mod resend; // what one stream may send again
+pub mod run; // which packets of a session leave as one run
+pub mod stream; // one outgoing SSRC
+
+use std::time::{Duration, Instant};
+
+use crate::estimate::Estimator;
+use crate::srtp::Sealer;
+
+/// The sending half of a subscribe session.
+pub struct Sender {
+    sealer: Option<Sealer>,
+    estimator: Option<Estimator>,
+    next_report: Option<Instant>,
+}
+
+/// What a subscriber is assumed to be able to receive before anything was measured, bits per second.
+pub const INITIAL_ESTIMATE_BPS: u64 = 1_500_000;
+/// How often a subscriber is told what was sent: libwebrtc's interval for video.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Sender {
+    /// Without keys: sends nothing yet.
+    pub fn new() -> Self {
+        Self {
+            sealer: None,
+            estimator: None,
+            next_report: None,
+        }
+    }
+
+    /// The handshake is done.
+    pub fn keyed(&mut self, sealer: Sealer, now: Instant) {
+        self.sealer = Some(sealer);
+        self.next_report = Some(now + REPORT_INTERVAL);
+    }
+
+    /// The keys and the estimator; `None` before the handshake.
+    pub fn keys(&mut self) -> Option<(&mut Sealer, Option<&mut Estimator>)> {
+        let sealer = self.sealer.as_mut()?;
+        Some((sealer, self.estimator.as_mut()))
+    }
+
+    /// The subscriber negotiated transport-wide feedback: its path can be measured.
+    pub fn measure(&mut self, now: Instant) {
+        self.estimator
+            .get_or_insert_with(|| Estimator::new(INITIAL_ESTIMATE_BPS, now));
+    }
+
+    /// What its path takes.
+    pub fn estimator(&mut self) -> Option<&mut Estimator> {
+        self.estimator.as_mut()
+    }
+
+    /// Bits per second its path takes; `None` when that cannot be known.
+    pub fn estimate_bps(&self) -> Option<u64> {
+        let estimator = self.estimator.as_ref()?;
+        Some(estimator.estimate_bps().unwrap_or(INITIAL_ESTIMATE_BPS))
+    }
+
+    /// True when sender reports are due; the next ones are an interval later.
+    pub fn take_report_due(&mut self, now: Instant) -> bool {
+        let due = self.next_report.is_some_and(|at| at <= now);
+        if due {
+            self.next_report = Some(now + REPORT_INTERVAL);
+        }
+        due
+    }
+
+    /// When something is due: reports, padding, a look at the estimate.
+    pub fn deadline(&self) -> Option<Instant> {
+        let estimator = self.estimator.as_ref().and_then(Estimator::deadline);
+        self.next_report.into_iter().chain(estimator).min()
+    }
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,77 @@
+//! Which packets of a session leave as one run: equal sizes, the last may be shorter; packets that are
+//! a few bytes short are padded when that is within the budget.
+//!
+//! Publishers cut a frame into packets whose sizes differ by a byte or two, so without padding a frame
+//! would be several runs.
+
+use crate::limits::{MAX_RUN_BYTES, MAX_RUN_DATAGRAMS};
+
+/// The first packets of what waits, as a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// How many.
+    pub packets: usize,
+    /// The size all but the last are padded to.
+    pub segment_bytes: usize,
+}
+
+/// Cuts the next run off `sizes`, which is not empty; a packet grows by `max_padding` bytes at most.
+pub fn cut(sizes: impl Iterator<Item = usize>, max_padding: usize) -> Cut {
+    let mut sizes = sizes.peekable();
+    let first = sizes.next().expect("the caller has packets to send");
+    let (mut packets, mut largest, mut smallest) = (1, first, first);
+    for size in sizes {
+        let grown = largest.max(size);
+        let fits = packets < MAX_RUN_DATAGRAMS && (packets + 1) * grown <= MAX_RUN_BYTES;
+        // All packets before the new one have to come up to the largest.
+        if !fits || grown - smallest > max_padding {
+            break;
+        }
+        (largest, packets) = (grown, packets + 1);
+        smallest = smallest.min(size);
+    }
+    Cut {
+        packets,
+        segment_bytes: largest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_of_equal_sizes_within_the_budget_and_a_shorter_one_ends_them() {
+        // (sizes, budget, packets and segment size of the first run)
+        let table: [(&[usize], usize, (usize, usize)); 9] = [
+            (&[100], 0, (1, 100)),
+            (&[100, 100, 100], 0, (3, 100)),
+            (&[100, 100, 60, 100], 0, (3, 100)), // the shorter one is the last
+            (&[100, 101, 100, 101], 0, (1, 100)),
+            (&[100, 101, 100, 101], 1, (4, 101)),
+            (&[100, 60, 60], 8, (2, 100)),
+            (&[60, 100], 8, (1, 60)),
+            (&[60, 64, 68, 72], 8, (3, 68)),
+            (&[100, 92, 101, 100], 8, (2, 100)),
+        ];
+        for (sizes, budget, (packets, segment_bytes)) in table {
+            let expected = Cut {
+                packets,
+                segment_bytes,
+            };
+            assert_eq!(
+                cut(sizes.iter().copied(), budget),
+                expected,
+                "{sizes:?} {budget}"
+            );
+        }
+    }
+
+    #[test]
+    fn runs_keep_to_what_the_kernel_takes() {
+        let many = cut(std::iter::repeat_n(100, 500), 0);
+        assert_eq!(many.packets, MAX_RUN_DATAGRAMS);
+        let long = cut(std::iter::repeat_n(1_500, 500), 0);
+        assert_eq!(long.packets, MAX_RUN_BYTES / 1_500);
+    }
+}

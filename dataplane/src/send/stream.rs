@@ -1,0 +1,390 @@
+//! One outgoing SSRC: its numbers, its header extensions, and how its packets are written.
+
+use std::time::{Instant, SystemTime};
+
+use spillway_wire::rtp::{self, EXTENSION_IDS, Header};
+use str0m::media::{Media, MediaKind, Mid};
+use str0m::rtp::{Extension, ExtensionMap};
+
+use super::resend::Resend;
+use crate::drop_reason::DropReason;
+use crate::estimate::Estimator;
+use crate::path::rewrite::{Rewriter, Rewritten, Sent};
+use crate::srtp::Sealer;
+use crate::subscription::{Encoding, Verdict};
+use crate::track::MediaPacket;
+
+/// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
+const VIDEO_CLOCK_HZ: u32 = 90_000;
+/// Of Opus at any sampling rate (RFC 7587 section 4.1).
+const OPUS_CLOCK_HZ: u32 = 48_000;
+/// The original sequence number in front of a retransmitted payload (RFC 4588 section 4).
+const ORIGINAL_SEQ_BYTES: usize = 2;
+
+/// An outgoing stream; lives as long as its m-line.
+pub struct Stream {
+    kind: MediaKind,
+    rewriter: Rewriter,
+    wire: Option<Wire>,
+    /// Packets sent, for reports; wraps.
+    packets: u32,
+    /// Payload bytes sent, for reports; wraps.
+    octets: u32,
+    /// The receiver reported on the SSRC: it knows to which m-line it belongs.
+    is_bound: bool,
+    /// RTP timestamp of the frame that is being sent.
+    frame: Option<u32>,
+    /// That frame is dropped.
+    is_shedding: bool,
+}
+
+/// What was negotiated.
+struct Wire {
+    ssrc: u32,
+    resend: Option<Resend>,
+    /// Payload type of retransmissions of what was sent last.
+    resend_pt: Option<u8>,
+    mid: Mid,
+    cname: Box<str>,
+    ids: ExtensionIds,
+}
+
+/// What a sender report says.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// Of which stream.
+    pub ssrc: u32,
+    /// Whose.
+    pub cname: &'a str,
+    /// The publisher's wall clock, and
+    pub wall: SystemTime,
+    /// the outgoing timestamp that belongs to it.
+    pub rtp_time: u32,
+    /// Packets sent so far; wraps.
+    pub packets: u32,
+    /// Payload bytes sent so far; wraps.
+    pub octets: u32,
+}
+
+/// Identifiers of the header extensions we write, where negotiated.
+#[derive(Debug, Default, Clone, Copy)]
+struct ExtensionIds {
+    mid: Option<u8>,
+    transport_cc: Option<u8>,
+    audio_level: Option<u8>,
+    orientation: Option<u8>,
+}
+
+/// A packet that has its numbers and its size, and waits to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// Bytes of the datagram without padding.
+    pub bytes: usize,
+    numbers: Rewritten,
+    encoding: Encoding,
+    resent: bool,
+}
+
+/// Everything a packet is written with besides its stream.
+pub struct Keys<'a> {
+    /// Seals.
+    pub sealer: &'a mut Sealer,
+    /// Counts what it may carry.
+    pub estimator: Option<&'a mut Estimator>,
+    /// When it leaves.
+    pub now: Instant,
+}
+
+impl Stream {
+    /// A stream that is not negotiated yet.
+    pub fn new(kind: MediaKind) -> Self {
+        Self {
+            kind,
+            // Below 2^14: receivers assume a rollover count of 0, also when the first packets are lost.
+            rewriter: Rewriter::new(fastrand::u16(..0x4000)),
+            wire: None,
+            packets: 0,
+            octets: 0,
+            is_bound: false,
+            frame: None,
+            is_shedding: false,
+        }
+    }
+
+    /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
+    pub fn negotiated(&mut self, media: &Media, ssrc: u32, rtx: Option<u32>) {
+        let known = self.wire.take().filter(|wire| wire.ssrc == ssrc);
+        let resend = known.and_then(|wire| wire.resend);
+        let resend = resend.or_else(|| Some(Resend::new(rtx?, fastrand::u16(..0x4000))));
+        self.wire = Some(Wire {
+            ssrc,
+            resend,
+            resend_pt: None,
+            mid: media.mid(),
+            cname: media.cname().into(),
+            ids: ExtensionIds::of(media.remote_extmap(), self.kind),
+        });
+    }
+
+    /// True when its packets carry transport-wide sequence numbers.
+    pub fn is_measured(&self) -> bool {
+        self.wire
+            .as_ref()
+            .is_some_and(|wire| wire.ids.transport_cc.is_some())
+    }
+
+    /// Its SSRC, once negotiated.
+    pub fn ssrc(&self) -> Option<u32> {
+        self.wire.as_ref().map(|wire| wire.ssrc)
+    }
+
+    /// The receiver reported on it.
+    pub fn bound(&mut self) {
+        self.is_bound = true;
+    }
+
+    /// Whether `packet` is dropped because the socket is full. Frames are dropped whole: what their first
+    /// packet found holds for all.
+    pub fn sheds(&mut self, packet: &MediaPacket, is_full: bool) -> bool {
+        if self.frame != Some(packet.time) {
+            self.frame = Some(packet.time);
+            self.is_shedding = is_full && self.kind.is_video();
+        }
+        self.is_shedding
+    }
+
+    /// Gives `packet` its numbers and its size.
+    pub fn plan(
+        &mut self,
+        packet: &MediaPacket,
+        verdict: Verdict,
+        encoding: Encoding,
+        sealer: &Sealer,
+    ) -> Result<Planned, DropReason> {
+        if verdict == Verdict::Switch {
+            self.rewriter.switch(packet, self.clock_hz());
+        }
+        let numbers = self.rewriter.rewrite(packet);
+        let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
+        let wire = self.wire.as_mut().ok_or(DropReason::NoCodec)?;
+        wire.resend_pt = encoding.resend.map(|pt| *pt).or(wire.resend_pt);
+        let header = wire.header_bytes(Some(packet), self.is_bound);
+        let payload = payload(packet, encoding).len();
+        Ok(Planned {
+            bytes: header + payload + sealer.rtp_overhead(),
+            numbers,
+            encoding,
+            resent: false,
+        })
+    }
+
+    /// Plans to send again what went out as `seq`. `kept` finds the packet.
+    pub fn plan_again<'p>(
+        &mut self,
+        seq: u16,
+        (now, sealer): (Instant, &Sealer),
+        kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
+    ) -> Result<(Planned, &'p MediaPacket), DropReason> {
+        let sent = self.rewriter.sent(seq).ok_or(DropReason::NotResent)?;
+        let (packet, encoding) = kept(&sent).ok_or(DropReason::NotResent)?;
+        let wire = self.wire.as_mut().ok_or(DropReason::NotResent)?;
+        let header = wire.header_bytes(Some(packet), self.is_bound);
+        let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
+        let bytes = header + payload + sealer.rtp_overhead();
+        let resend = wire.resend.as_mut().ok_or(DropReason::NotResent)?;
+        if encoding.resend.is_none() || !resend.allow(seq, bytes, now) {
+            return Err(DropReason::NotResent);
+        }
+        let planned = Planned {
+            bytes,
+            numbers: sent.numbers(packet),
+            encoding,
+            resent: true,
+        };
+        Ok((planned, packet))
+    }
+
+    /// Writes and seals `planned` to `room`, which it fills: what is longer than the packet is padding.
+    pub fn write(
+        &mut self,
+        room: &mut [u8],
+        planned: Planned,
+        packet: &MediaPacket,
+        keys: &mut Keys<'_>,
+    ) {
+        let Some(wire) = &mut self.wire else {
+            unreachable!("what is planned was negotiated");
+        };
+        let padding = room.len() - planned.bytes;
+        let Planned {
+            numbers, encoding, ..
+        } = planned;
+        let (ssrc, index, pt) = match (&mut wire.resend, encoding.resend) {
+            (Some(resend), Some(pt)) if planned.resent => (resend.ssrc, resend.next_seq(), *pt),
+            _ => (wire.ssrc, numbers.seq, *encoding.pt),
+        };
+        let header = Header {
+            marker: packet.marker,
+            padded: padding > 0,
+            payload_type: pt,
+            seq: index as u16,
+            time: numbers.time,
+            ssrc,
+        };
+        let transport_seq = wire.transport_seq(room.len(), keys, false);
+        let mut at = wire.write_header(room, header, (Some(packet), self.is_bound, transport_seq));
+        let header_bytes = at;
+        if planned.resent {
+            room[at..at + ORIGINAL_SEQ_BYTES].copy_from_slice(&(numbers.seq as u16).to_be_bytes());
+            at += ORIGINAL_SEQ_BYTES;
+        }
+        let payload = payload(packet, encoding);
+        let body = &mut room[at..at + payload.len()];
+        body.copy_from_slice(payload);
+        if let Some(vp8) = &packet.vp8 {
+            vp8.rewrite(body, numbers.picture_id, numbers.tl0_pic_idx);
+        }
+        at += payload.len();
+        rtp::fill_padding(&mut room[at..at + padding]);
+        keys.sealer.seal_rtp(room, header_bytes, ssrc, index);
+        if !planned.resent {
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(payload.len() as u32);
+            if let Some(resend) = &mut wire.resend {
+                resend.earn(payload.len());
+            }
+        }
+    }
+
+    /// Bytes of a packet of padding alone, the longest there is; `None` when this stream can carry none.
+    pub fn padding_bytes(&self, sealer: &Sealer) -> Option<usize> {
+        let wire = self.wire.as_ref()?;
+        let (_, _, _) = (
+            wire.resend.as_ref()?,
+            wire.resend_pt?,
+            wire.ids.transport_cc?,
+        );
+        let header = wire.header_bytes(None, self.is_bound);
+        Some(header + rtp::MAX_PADDING_BYTES + sealer.rtp_overhead())
+    }
+
+    /// Writes a packet of padding alone to `room`, of [`padding_bytes`](Self::padding_bytes).
+    pub fn write_padding(&mut self, room: &mut [u8], keys: &mut Keys<'_>) {
+        let Some(wire) = &mut self.wire else {
+            unreachable!("the caller asked for its size");
+        };
+        let transport_seq = wire.transport_seq(room.len(), keys, true);
+        let (Some(resend), Some(pt)) = (&mut wire.resend, wire.resend_pt) else {
+            unreachable!("the caller asked for its size");
+        };
+        let (ssrc, index) = (resend.ssrc, resend.next_seq());
+        let header = Header {
+            marker: false,
+            padded: true,
+            payload_type: pt,
+            seq: index as u16,
+            time: 0,
+            ssrc,
+        };
+        let at = wire.write_header(room, header, (None, self.is_bound, transport_seq));
+        let end = room.len() - keys.sealer.rtp_overhead();
+        rtp::fill_padding(&mut room[at..end]);
+        keys.sealer.seal_rtp(room, at, ssrc, index);
+    }
+
+    /// What a sender report at `now` says; `None` when nothing was sent, or the publisher's clock is not
+    /// known yet.
+    pub fn report(&self, now: Instant) -> Option<Report<'_>> {
+        let wire = self.wire.as_ref().filter(|_| self.packets > 0)?;
+        let (wall, rtp_time) = self.rewriter.clock(now, self.clock_hz())?;
+        Some(Report {
+            ssrc: wire.ssrc,
+            cname: &wire.cname,
+            wall,
+            rtp_time,
+            packets: self.packets,
+            octets: self.octets,
+        })
+    }
+
+    fn clock_hz(&self) -> u32 {
+        match self.kind {
+            MediaKind::Video => VIDEO_CLOCK_HZ,
+            MediaKind::Audio => OPUS_CLOCK_HZ,
+        }
+    }
+}
+
+impl Wire {
+    /// Bytes of the header of `packet`, or of padding.
+    fn header_bytes(&self, packet: Option<&MediaPacket>, is_bound: bool) -> usize {
+        let (mut count, mut values) = (0, 0);
+        let mut add = |present: bool, bytes: usize| {
+            count += usize::from(present);
+            values += if present { bytes } else { 0 };
+        };
+        add(self.ids.mid.is_some() && !is_bound, self.mid.len());
+        add(self.ids.transport_cc.is_some(), 2);
+        let level = packet.is_some_and(|packet| packet.audio_level.is_some());
+        add(self.ids.audio_level.is_some() && level, 1);
+        let orientation = packet.is_some_and(|packet| packet.orientation.is_some());
+        add(self.ids.orientation.is_some() && orientation, 1);
+        rtp::length(count, values)
+    }
+
+    fn write_header(
+        &self,
+        room: &mut [u8],
+        header: Header,
+        (packet, is_bound, transport_seq): (Option<&MediaPacket>, bool, [u8; 2]),
+    ) -> usize {
+        let level = packet.and_then(|packet| packet.audio_level);
+        // V in the highest bit, then the level (RFC 6464 section 3).
+        let level = level.map(|(dbov, voice)| [u8::from(voice) << 7 | dbov & 0x7f]);
+        let orientation = packet.and_then(|packet| packet.orientation);
+        let orientation = orientation.map(|orientation| [orientation as u8]);
+        let elements: [Option<(u8, &[u8])>; 4] = [
+            self.ids
+                .mid
+                .filter(|_| !is_bound)
+                .map(|id| (id, self.mid.as_bytes())),
+            self.ids.transport_cc.map(|id| (id, &transport_seq[..])),
+            self.ids
+                .audio_level
+                .zip(level.as_ref().map(|level| &level[..])),
+            self.ids
+                .orientation
+                .zip(orientation.as_ref().map(|value| &value[..])),
+        ];
+        header.write(room, elements.into_iter().flatten())
+    }
+
+    fn transport_seq(&self, bytes: usize, keys: &mut Keys<'_>, padding: bool) -> [u8; 2] {
+        match (&mut keys.estimator, self.ids.transport_cc) {
+            (Some(estimator), Some(_)) => estimator.sent(bytes, keys.now, padding).to_be_bytes(),
+            _ => [0, 0],
+        }
+    }
+}
+
+impl ExtensionIds {
+    fn of(map: &ExtensionMap, kind: MediaKind) -> Self {
+        let id = |extension| map.id_of(extension).filter(|id| EXTENSION_IDS.contains(id));
+        let is_video = kind.is_video();
+        Self {
+            mid: id(Extension::RtpMid),
+            // Sound is not measured: it is little, and it flows whatever the estimate says.
+            transport_cc: id(Extension::TransportSequenceNumber).filter(|_| is_video),
+            audio_level: id(Extension::AudioLevel).filter(|_| !is_video),
+            orientation: id(Extension::VideoOrientation).filter(|_| is_video),
+        }
+    }
+}
+
+/// What of `packet` is sent.
+fn payload(packet: &MediaPacket, encoding: Encoding) -> &[u8] {
+    match &packet.primary {
+        Some(primary) if encoding.unwrap_red => primary,
+        Some(_) | None => &packet.payload,
+    }
+}

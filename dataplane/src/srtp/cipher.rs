@@ -1,0 +1,201 @@
+//! One direction of one kind of packet: a cipher, its salt, and how packets are numbered under it.
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::cipher::EncryptingKey;
+use aws_lc_rs::hmac;
+
+use super::Profile;
+use super::derive::{SessionKeys, counter_key, counter_mode};
+
+/// Seals and opens in place.
+pub(super) enum Cipher {
+    /// AES-GCM (RFC 7714).
+    Aead {
+        /// The key, expanded once.
+        key: LessSafeKey,
+        /// Session salt.
+        salt: [u8; 12],
+    },
+    /// AES in counter mode with HMAC-SHA1-80 (RFC 3711).
+    CounterHmac {
+        /// The key, expanded once.
+        key: EncryptingKey,
+        /// Authenticates.
+        auth: hmac::Key,
+        /// Session salt.
+        salt: [u8; 14],
+    },
+}
+
+/// The initialisation vector of one packet: 12 bytes for AEAD, 16 for counter mode.
+pub(super) type Iv = [u8; 16];
+
+const AEAD_TAG_BYTES: usize = 16;
+const HMAC_TAG_BYTES: usize = 10;
+
+impl Cipher {
+    pub(super) fn new(profile: Profile, keys: &SessionKeys) -> Self {
+        let algorithm = match profile {
+            Profile::Aes128CmSha1 => {
+                return Self::CounterHmac {
+                    key: counter_key(&keys.key),
+                    auth: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &keys.auth),
+                    salt: fixed(&keys.salt),
+                };
+            }
+            Profile::AeadAes128Gcm => &AES_128_GCM,
+            Profile::AeadAes256Gcm => &AES_256_GCM,
+        };
+        let key = UnboundKey::new(algorithm, &keys.key)
+            .expect("the profile fixes the length of its keys");
+        Self::Aead {
+            key: LessSafeKey::new(key),
+            salt: fixed(&keys.salt),
+        }
+    }
+
+    pub(super) fn is_aead(&self) -> bool {
+        matches!(self, Self::Aead { .. })
+    }
+
+    pub(super) fn tag_bytes(&self) -> usize {
+        match self {
+            Self::Aead { .. } => AEAD_TAG_BYTES,
+            Self::CounterHmac { .. } => HMAC_TAG_BYTES,
+        }
+    }
+
+    /// Of the RTP packet with the 48-bit `index` (RFC 7714 section 8.1, RFC 3711 section 4.1.1).
+    pub(super) fn rtp_iv(&self, ssrc: u32, index: u64) -> Iv {
+        match self {
+            // Rollover counter and sequence number follow each other: the index itself.
+            Self::Aead { salt, .. } => aead_iv(salt, ssrc, index),
+            Self::CounterHmac { salt, .. } => counter_iv(salt, ssrc, index),
+        }
+    }
+
+    /// Of the RTCP packet with the 31-bit `index` (RFC 7714 section 9.1).
+    pub(super) fn rtcp_iv(&self, ssrc: u32, index: u32) -> Iv {
+        match self {
+            Self::Aead { salt, .. } => aead_iv(salt, ssrc, u64::from(index)),
+            Self::CounterHmac { salt, .. } => counter_iv(salt, ssrc, u64::from(index)),
+        }
+    }
+
+    /// Seals `packet[clear..]`, whose last bytes are room for the tag. `rollover` is authenticated
+    /// behind the packet by counter mode, `more` behind the clear part by AEAD.
+    pub(super) fn seal(
+        &self,
+        packet: &mut [u8],
+        clear: usize,
+        iv: &Iv,
+        more: &[u8],
+        rollover: Option<u32>,
+    ) {
+        let end = packet.len() - self.tag_bytes();
+        let (body, tag_room) = packet.split_at_mut(end);
+        match self {
+            Self::Aead { key, .. } => {
+                let (header, payload) = body.split_at_mut(clear);
+                let nonce = Nonce::assume_unique_for_key(fixed(&iv[..12]));
+                let tag = match more {
+                    [] => key.seal_in_place_separate_tag(nonce, Aad::from(&*header), payload),
+                    _ => {
+                        let aad = [header, more].concat();
+                        key.seal_in_place_separate_tag(nonce, Aad::from(aad), payload)
+                    }
+                };
+                let tag = tag.expect("a datagram is shorter than what AES-GCM can seal");
+                tag_room.copy_from_slice(tag.as_ref());
+            }
+            Self::CounterHmac { key, auth, .. } => {
+                counter_mode(key, *iv, &mut body[clear..]);
+                let rollover = rollover.map(u32::to_be_bytes);
+                let tag = sign(
+                    auth,
+                    body,
+                    rollover.as_ref().map_or(&[], |bytes| &bytes[..]),
+                );
+                tag_room.copy_from_slice(&tag.as_ref()[..HMAC_TAG_BYTES]);
+            }
+        }
+    }
+
+    /// Counter mode alone, with the index word between what is encrypted (up to `end`) and the tag.
+    pub(super) fn seal_rtcp_cm(&self, packet: &mut [u8], clear: usize, end: usize, iv: &Iv) {
+        let Self::CounterHmac { key, auth, .. } = self else {
+            unreachable!("the caller asked whether this is AEAD");
+        };
+        let (body, tag_room) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
+        counter_mode(key, *iv, &mut body[clear..end]);
+        tag_room.copy_from_slice(&sign(auth, body, &[]).as_ref()[..HMAC_TAG_BYTES]);
+    }
+
+    /// Opens what [`seal`](Self::seal) with `more` made; false when it does not authenticate.
+    pub(super) fn open(&self, packet: &mut [u8], clear: usize, iv: &Iv, more: &[u8]) -> bool {
+        let Self::Aead { key, .. } = self else {
+            unreachable!("the caller asked whether this is AEAD");
+        };
+        let (header, payload) = packet.split_at_mut(clear);
+        let aad = [header, more].concat();
+        let nonce = Nonce::assume_unique_for_key(fixed(&iv[..12]));
+        key.open_in_place(nonce, Aad::from(aad), payload).is_ok()
+    }
+
+    /// Opens what [`seal_rtcp_cm`](Self::seal_rtcp_cm) made; false when it does not authenticate.
+    pub(super) fn open_rtcp_cm(
+        &self,
+        packet: &mut [u8],
+        clear: usize,
+        end: usize,
+        iv: &Iv,
+    ) -> bool {
+        let Self::CounterHmac { key, auth, .. } = self else {
+            unreachable!("the caller asked whether this is AEAD");
+        };
+        let (body, tag) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
+        let expected = sign(auth, body, &[]);
+        let same = aws_lc_rs::constant_time::verify_slices_are_equal(
+            &expected.as_ref()[..HMAC_TAG_BYTES],
+            tag,
+        );
+        if same.is_err() {
+            return false;
+        }
+        counter_mode(key, *iv, &mut body[clear..end]);
+        true
+    }
+}
+
+fn sign(auth: &hmac::Key, body: &[u8], more: &[u8]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(auth);
+    context.update(body);
+    context.update(more);
+    context.sign()
+}
+
+/// 00 00 || SSRC || index, 48 bits, XOR salt; 4 bytes unused.
+fn aead_iv(salt: &[u8; 12], ssrc: u32, index: u64) -> Iv {
+    let mut iv = [0; 16];
+    iv[2..6].copy_from_slice(&ssrc.to_be_bytes());
+    iv[6..12].copy_from_slice(&index.to_be_bytes()[2..]);
+    for (byte, salt) in iv.iter_mut().zip(salt) {
+        *byte ^= salt;
+    }
+    iv
+}
+
+/// (salt << 16) XOR (SSRC << 64) XOR (index << 16).
+fn counter_iv(salt: &[u8; 14], ssrc: u32, index: u64) -> Iv {
+    let mut iv = [0; 16];
+    iv[4..8].copy_from_slice(&ssrc.to_be_bytes());
+    iv[8..14].copy_from_slice(&index.to_be_bytes()[2..]);
+    for (byte, salt) in iv.iter_mut().zip(salt) {
+        *byte ^= salt;
+    }
+    iv
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the profile fixes the lengths")
+}

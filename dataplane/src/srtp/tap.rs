@@ -1,0 +1,126 @@
+//! Where the keying material comes from: a DTLS provider for the session layer that notes what passes.
+//!
+//! The session layer asks its provider for a DTLS instance per session and polls it for output. The
+//! keying material is one of the outputs; [`take`] hands it to whoever drove the session, on the same
+//! thread, right after.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use str0m::config::CryptoProvider;
+use str0m::crypto::CryptoError;
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
+    SrtpProfile,
+};
+
+use super::{MasterKey, Profile, Sealer};
+
+thread_local! {
+    static PASSED: RefCell<Option<Sealer>> = const { RefCell::new(None) };
+}
+
+/// What the session layer shall use: its own crypto, with the DTLS provider tapped.
+pub fn provider() -> CryptoProvider {
+    let inner = str0m::crypto::from_feature_flags();
+    // The session layer takes its providers by static reference; there is one for the process.
+    let tap = Box::leak(Box::new(Tap {
+        inner: inner.dtls_provider,
+    }));
+    CryptoProvider {
+        dtls_provider: tap,
+        ..inner
+    }
+}
+
+/// The keys of the session that was driven last on this thread, if they passed since the last call.
+pub fn take() -> Option<Sealer> {
+    PASSED.with_borrow_mut(Option::take)
+}
+
+#[derive(Debug)]
+struct Tap {
+    inner: &'static dyn DtlsProvider,
+}
+
+#[derive(Debug)]
+struct Tapped(Box<dyn DtlsInstance>);
+
+impl DtlsProvider for Tap {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        self.inner.generate_certificate()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let inner = self.inner.new_dtls(cert, now, version, mtu)?;
+        Ok(Box::new(Tapped(inner)))
+    }
+}
+
+impl DtlsInstance for Tapped {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        let is_client = self.0.is_active();
+        let output = self.0.poll_output(buf);
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+            PASSED.set(sealer(*profile, material, is_client));
+        }
+        output
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.0.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+}
+
+fn sealer(profile: SrtpProfile, material: &[u8], is_client: bool) -> Option<Sealer> {
+    let profile = match profile {
+        SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1,
+        SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+        SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+        _ => return None, // the session layer negotiates no other
+    };
+    let (client, server) = MasterKey::split(profile, material)?;
+    Some(if is_client {
+        Sealer::new(&client, &server)
+    } else {
+        Sealer::new(&server, &client)
+    })
+}

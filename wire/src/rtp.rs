@@ -1,0 +1,135 @@
+//! RTP headers as we send them (RFC 3550 section 5.1, RFC 8285 section 4.2).
+
+/// Bytes of a header without extensions.
+pub const FIXED_BYTES: usize = 12;
+/// Bytes one packet can be padded by: the count has to fit the last byte.
+pub const MAX_PADDING_BYTES: usize = 255;
+/// Identifiers of one-byte extension headers.
+pub const EXTENSION_IDS: std::ops::RangeInclusive<u8> = 1..=14;
+
+const VERSION: u8 = 2 << 6;
+const PADDING: u8 = 1 << 5;
+const EXTENSION: u8 = 1 << 4;
+const MARKER: u8 = 1 << 7;
+/// The profile that announces one-byte extension headers.
+const ONE_BYTE_PROFILE: [u8; 2] = [0xbe, 0xde];
+
+/// The fixed part of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// M.
+    pub marker: bool,
+    /// The last byte of the packet counts padding.
+    pub padded: bool,
+    /// PT, 7 bits.
+    pub payload_type: u8,
+    /// Sequence number.
+    pub seq: u16,
+    /// Timestamp.
+    pub time: u32,
+    /// Synchronization source.
+    pub ssrc: u32,
+}
+
+impl Header {
+    /// Writes the header with `extensions` (identifier, value of 1 to 16 bytes) in front of the payload;
+    /// its length.
+    ///
+    /// `out` has to have room for [`length`] of them.
+    pub fn write<'a>(
+        &self,
+        out: &mut [u8],
+        extensions: impl Iterator<Item = (u8, &'a [u8])>,
+    ) -> usize {
+        let mut at = FIXED_BYTES + 4;
+        for (id, value) in extensions {
+            debug_assert!(EXTENSION_IDS.contains(&id) && (1..=16).contains(&value.len()));
+            out[at] = id << 4 | (value.len() - 1) as u8;
+            out[at + 1..at + 1 + value.len()].copy_from_slice(value);
+            at += 1 + value.len();
+        }
+        let has_extensions = at > FIXED_BYTES + 4;
+        let end = if has_extensions {
+            let end = at.next_multiple_of(4);
+            out[at..end].fill(0);
+            let words = ((end - FIXED_BYTES - 4) / 4) as u16;
+            out[FIXED_BYTES..FIXED_BYTES + 2].copy_from_slice(&ONE_BYTE_PROFILE);
+            out[FIXED_BYTES + 2..FIXED_BYTES + 4].copy_from_slice(&words.to_be_bytes());
+            end
+        } else {
+            FIXED_BYTES
+        };
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        out[0] = VERSION | flag(self.padded, PADDING) | flag(has_extensions, EXTENSION);
+        out[1] = flag(self.marker, MARKER) | self.payload_type;
+        out[2..4].copy_from_slice(&self.seq.to_be_bytes());
+        out[4..8].copy_from_slice(&self.time.to_be_bytes());
+        out[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
+        end
+    }
+}
+
+/// Bytes of a header whose extension values have `values` bytes together, in `count` elements.
+pub fn length(count: usize, values: usize) -> usize {
+    match count {
+        0 => FIXED_BYTES,
+        _ => FIXED_BYTES + 4 + (count + values).next_multiple_of(4),
+    }
+}
+
+/// Fills `padding` so that its last byte says how long it is (RFC 3550 section 5.1).
+pub fn fill_padding(padding: &mut [u8]) {
+    debug_assert!(padding.len() <= MAX_PADDING_BYTES);
+    let count = padding.len() as u8;
+    if let Some((last, rest)) = padding.split_last_mut() {
+        rest.fill(0);
+        *last = count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header = Header {
+        marker: true,
+        padded: false,
+        payload_type: 96,
+        seq: 0x0102,
+        time: 0x0304_0506,
+        ssrc: 0x0708_090a,
+    };
+
+    #[test]
+    fn headers_are_laid_out_as_the_rfcs_say() {
+        let mut out = [0xff; 64];
+        let length_plain = HEADER.write(&mut out, std::iter::empty());
+        assert_eq!(
+            out[..length_plain],
+            [0x80, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+        );
+        assert_eq!(length_plain, length(0, 0));
+
+        let padded = Header {
+            marker: false,
+            padded: true,
+            ..HEADER
+        };
+        let extensions = [(3, &[0xaa, 0xbb][..]), (4, &b"video"[..])];
+        let end = padded.write(&mut out, extensions.into_iter());
+        assert_eq!(end, length(2, 7));
+        assert_eq!(out[..2], [0xb0, 96]);
+        let expected = [
+            0xbe, 0xde, 0, 3, 0x31, 0xaa, 0xbb, 0x44, b'v', b'i', b'd', b'e', b'o', 0, 0, 0,
+        ];
+        assert_eq!(out[12..end], expected);
+    }
+
+    #[test]
+    fn padding_counts_itself() {
+        let mut padding = [0xff; 5];
+        fill_padding(&mut padding);
+        assert_eq!(padding, [0, 0, 0, 0, 5]);
+        fill_padding(&mut []);
+    }
+}

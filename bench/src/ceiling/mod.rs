@@ -18,6 +18,7 @@ use crate::net::addresses::Addresses;
 
 /// What to try.
 #[derive(clap::Args, Debug)]
+#[command(args_override_self = true)]
 pub struct Options {
     /// Address of `spillway-bench host --listen` on the host under test
     #[arg(long)]

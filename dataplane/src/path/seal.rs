@@ -15,6 +15,7 @@ use crate::report::ShardReport;
 use crate::send::run::cut;
 use crate::send::stream::{Keys, Planned};
 use crate::shard::Shard;
+use crate::shard::work::Portions;
 use crate::subscription::Verdict;
 use crate::track::MediaPacket;
 
@@ -39,8 +40,9 @@ pub fn seal(shard: &mut Shard, now: Instant) -> bool {
         IDLE_PADDING_BYTES
     };
     while let Some((index, portions)) = shard.work.next_session() {
-        plan(shard, index, portions);
-        write(shard, index, (max_padding, now));
+        if let Some(path) = plan(shard, index, portions) {
+            write(shard, index, path, (max_padding, now));
+        }
         if shard.departures_v4.is_ripe() || shard.departures_v6.is_ripe() {
             return true;
         }
@@ -50,21 +52,20 @@ pub fn seal(shard: &mut Shard, now: Instant) -> bool {
     false
 }
 
-/// Decides what session `index` gets, and gives it its numbers.
-fn plan(shard: &mut Shard, index: usize, mut portions: crate::shard::work::Portions) {
+/// Decides what session `index` gets, and gives it its numbers. Where that goes.
+fn plan(shard: &mut Shard, index: usize, mut portions: Portions) -> Option<PathTo> {
     shard.waiting_packets.clear();
-    let Some(peer) = shard.peers.get_mut(index) else {
-        return;
+    let peer = shard.peers.get_mut(index)?;
+    let Some(path) = peer.path() else {
+        // Connected sessions have one; its subscriptions do not flow yet.
+        shard.report.drops.count(DropReason::NotConnected);
+        return None;
     };
-    let is_v4 = peer.path().is_none_or(|(to, _)| to.is_ipv4());
-    let departures = if is_v4 {
-        &shard.departures_v4
-    } else {
-        &shard.departures_v6
+    let departures = match path.0 {
+        SocketAddr::V4(_) => &shard.departures_v4,
+        SocketAddr::V6(_) => &shard.departures_v6,
     };
-    let Some(subscriber) = peer.subscriber() else {
-        return;
-    };
+    let subscriber = peer.subscriber()?;
     while let Some(portion) = portions.next(&shard.work) {
         let sub = portion.sub as usize;
         for &place in &shard.batches[portion.track as usize].packets {
@@ -85,22 +86,13 @@ fn plan(shard: &mut Shard, index: usize, mut portions: crate::shard::work::Porti
             }
         }
     }
+    (!shard.waiting_packets.is_empty()).then_some(path)
 }
 
 /// Writes what session `index` gets, run by run.
-fn write(shard: &mut Shard, index: usize, (max_padding, now): (usize, Instant)) {
+fn write(shard: &mut Shard, index: usize, path: PathTo, (max_padding, now): (usize, Instant)) {
     let waiting = &shard.waiting_packets[..];
-    if waiting.is_empty() {
-        return;
-    }
     let Some(peer) = shard.peers.get_mut(index) else {
-        return;
-    };
-    let Some(path) = peer.path() else {
-        let report = &mut shard.report;
-        report
-            .drops
-            .count_many(DropReason::NotConnected, waiting.len());
         return;
     };
     let departures = match path.0 {

@@ -44,9 +44,16 @@ struct Wire {
     resend: Option<Resend>,
     /// Payload type of retransmissions of what was sent last.
     resend_pt: Option<u8>,
-    mid: Mid,
+    mid: MidBytes,
     cname: Box<str>,
     ids: ExtensionIds,
+}
+
+/// The name of an m-line as header extensions carry it: 16 bytes at most (RFC 8285 section 4.2).
+#[derive(Debug, Clone, Copy)]
+struct MidBytes {
+    bytes: [u8; 16],
+    length: u8,
 }
 
 /// What a sender report says.
@@ -120,7 +127,7 @@ impl Stream {
             ssrc,
             resend,
             resend_pt: None,
-            mid: media.mid(),
+            mid: MidBytes::of(media.mid()),
             cname: media.cname().into(),
             ids: ExtensionIds::of(media.remote_extmap(), self.kind),
         });
@@ -323,7 +330,10 @@ impl Wire {
             count += usize::from(present);
             values += if present { bytes } else { 0 };
         };
-        add(self.ids.mid.is_some() && !is_bound, self.mid.len());
+        add(
+            self.ids.mid.is_some() && !is_bound,
+            usize::from(self.mid.length),
+        );
         add(self.ids.transport_cc.is_some(), 2);
         let level = packet.is_some_and(|packet| packet.audio_level.is_some());
         add(self.ids.audio_level.is_some() && level, 1);
@@ -347,7 +357,7 @@ impl Wire {
             self.ids
                 .mid
                 .filter(|_| !is_bound)
-                .map(|id| (id, self.mid.as_bytes())),
+                .map(|id| (id, self.mid.get())),
             self.ids.transport_cc.map(|id| (id, &transport_seq[..])),
             self.ids
                 .audio_level
@@ -364,6 +374,22 @@ impl Wire {
             (Some(estimator), Some(_)) => estimator.sent(bytes, keys.now, padding).to_be_bytes(),
             _ => [0, 0],
         }
+    }
+}
+
+impl MidBytes {
+    fn of(mid: Mid) -> Self {
+        let mut bytes = [0; 16];
+        let length = mid.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&mid.as_bytes()[..length]);
+        Self {
+            bytes,
+            length: length as u8,
+        }
+    }
+
+    fn get(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 }
 

@@ -42,10 +42,12 @@ const LIMITED_PERCENT: u64 = 70;
 /// rate, because then it is not what we send that fills it.
 const STANDING_US: i64 = 10_000;
 const STANDING_LIMITED_US: i64 = 50_000;
-/// A queue this long has to shrink, even if it does not grow; that takes some time to show.
+/// A queue this long has to shrink, even if it does not grow.
 const STANDING_MAX_US: i64 = 80_000;
-const DRAIN_US: i64 = 1_000_000;
-/// After the queue grew, padding would make it worse.
+/// Of what was sent, and of what stood, this much still counts as the same. Percent.
+const SAME_PERCENT: u64 = 90;
+const PATH_MEMORY_US: i64 = 4_000_000;
+/// Time for a decrease to show. Until then padding would make it worse.
 const RECOVERY_US: i64 = 1_000_000;
 /// No feedback for this long means that nothing arrives, and the estimate falls in steps.
 const SILENCE_US: i64 = 2_000_000;
@@ -73,8 +75,7 @@ pub struct Estimator {
     arrivals: Arrivals,
     trendline: Trendline,
     queue: Queue,
-    /// When a queue that does not shrink was last met with a decrease, and its length then.
-    drained: Option<(i64, i64)>,
+    at_decrease: Seen,
     rate: Rate,
     loss: LossBound,
     prober: Prober,
@@ -92,6 +93,13 @@ const _: () = assert!(size_of::<Estimator>() <= 1_536);
 struct Aim {
     sustain_bps: u64,
     desired_bps: u64,
+}
+
+/// What is sent, and how long it stands in the queue.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    sent_bps: u64,
+    standing_us: i64,
 }
 
 /// What the caller knows of the estimate.
@@ -114,7 +122,7 @@ impl Estimator {
             arrivals: Arrivals::default(),
             trendline: Trendline::new(),
             queue: Queue::new(),
-            drained: None,
+            at_decrease: Seen::default(),
             rate: Rate::new(initial_bps),
             loss: LossBound::default(),
             prober: Prober::new(initial_bps.max(MIN_BPS)),
@@ -305,7 +313,6 @@ impl Estimator {
         self.trendline = Trendline::new();
         self.queue = Queue::new();
         self.acked_rate = RateWindow::default();
-        self.drained = None;
     }
 
     fn decide(&mut self, now_us: i64) {
@@ -321,44 +328,53 @@ impl Estimator {
     fn follow_delays(&mut self, acked_bps: u64, now_us: i64) {
         let sent_bps = self.sent_rate.bps_at(now_us).unwrap_or(0);
         let is_limited = sent_bps * 100 < self.allowed_bps() * LIMITED_PERCENT;
-        let standing_us = self.queue.standing_us();
+        let seen = Seen {
+            sent_bps,
+            standing_us: self.queue.standing_us(),
+        };
         let enough_us = if is_limited {
             STANDING_LIMITED_US
         } else {
             STANDING_US
         };
-        let rtt_us = self.rtt_us.unwrap_or(0);
         match self.trendline.usage() {
             // A probe makes a queue of its own, for a moment.
             Usage::Over if self.prober.is_out() => self.rate.hold(now_us),
-            Usage::Over if standing_us >= enough_us => {
-                self.rate.decrease(acked_bps, rtt_us, now_us);
+            Usage::Over if seen.standing_us >= enough_us => {
+                self.decrease(acked_bps, seen, now_us);
             }
             Usage::Over | Usage::Under => self.rate.hold(now_us),
-            Usage::Normal if standing_us >= STANDING_MAX_US => self.drain(acked_bps, now_us),
-            Usage::Normal => self.rate.increase(acked_bps, rtt_us, now_us),
+            Usage::Normal if seen.standing_us >= STANDING_MAX_US => {
+                self.drain(acked_bps, seen, now_us);
+            }
+            Usage::Normal => {
+                let rtt_us = self.rtt_us.unwrap_or(0);
+                self.rate.increase(acked_bps, rtt_us, now_us);
+            }
         }
     }
 
     /// A queue stands without growing. If it does not shrink when less is sent, it is no queue: the path
     /// became longer.
-    fn drain(&mut self, acked_bps: u64, now_us: i64) {
-        self.rate.hold(now_us);
-        if self.rate.since_decrease_us(now_us) < DRAIN_US {
-            return;
+    fn drain(&mut self, acked_bps: u64, seen: Seen, now_us: i64) {
+        let since_us = self.rate.since_decrease_us(now_us);
+        let before = self.at_decrease;
+        let is_path = since_us < PATH_MEMORY_US
+            && seen.sent_bps * 100 < before.sent_bps * SAME_PERCENT
+            && seen.standing_us * 100 > before.standing_us * SAME_PERCENT as i64;
+        if since_us < RECOVERY_US {
+            self.rate.hold(now_us);
+        } else if is_path {
+            self.queue.accept();
+        } else {
+            self.decrease(acked_bps, seen, now_us);
         }
-        let standing_us = self.queue.standing_us();
-        match self.drained.take() {
-            Some((at_us, before_us))
-                if now_us - at_us < 2 * DRAIN_US && standing_us > before_us * 9 / 10 =>
-            {
-                self.queue.accept();
-            }
-            Some(_) | None => {
-                self.rate
-                    .decrease(acked_bps, self.rtt_us.unwrap_or(0), now_us);
-                self.drained = Some((now_us, standing_us));
-            }
+    }
+
+    fn decrease(&mut self, acked_bps: u64, seen: Seen, now_us: i64) {
+        let rtt_us = self.rtt_us.unwrap_or(0);
+        if self.rate.decrease(acked_bps, rtt_us, now_us) {
+            self.at_decrease = seen;
         }
     }
 

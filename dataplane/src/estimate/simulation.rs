@@ -44,6 +44,8 @@ const PATH: Path = Path {
 struct Source {
     /// The rates of the layers; the highest that fits is sent.
     layers_bps: &'static [u64],
+    /// A camera's frames differ by this much.
+    unsteady_percent: i64,
     sustain_bps: u64,
     desired_bps: u64,
 }
@@ -136,8 +138,8 @@ impl Simulation {
         let allowed = self.estimator.estimate_bps().unwrap_or(300_000);
         let fitting = self.source.layers_bps.iter().filter(|bps| **bps <= allowed);
         let bps = fitting.max().or(self.source.layers_bps.first()).copied();
-        // The layers a camera sends are not exact.
-        let share = 70 + self.random.i64(0..60);
+        let unsteady = self.source.unsteady_percent;
+        let share = 100 + self.random.i64(-unsteady..=unsteady);
         self.owed_bits += bps.unwrap_or(0) as i64 * FRAME_US / 1_000_000 * share / 100;
         while self.owed_bits > 0 {
             let bytes = (self.owed_bits as usize / 8).clamp(100, PACKET_BYTES);
@@ -264,16 +266,19 @@ const FINE: &[u64] = &{
 };
 const GREEDY: Source = Source {
     layers_bps: FINE,
+    unsteady_percent: 30,
     sustain_bps: 0,
     desired_bps: 3_000_000,
 };
 const LAYERS: Source = Source {
     layers_bps: &[150_000, 500_000, 2_000_000],
+    unsteady_percent: 30,
     sustain_bps: 0,
     desired_bps: 2_300_000,
 };
 const LOW_LAYER: Source = Source {
     layers_bps: &[300_000],
+    unsteady_percent: 30,
     sustain_bps: 0,
     desired_bps: 0,
 };
@@ -348,6 +353,37 @@ fn a_late_receiver_is_no_queue() {
                 "{late_us}: {found} fell to {lowest}"
             );
         }
+    }
+}
+
+#[test]
+fn a_queue_that_only_stands_is_no_room_to_grow() {
+    let steady = Source {
+        unsteady_percent: 0,
+        ..LOW_LAYER
+    };
+    let mut simulation = Simulation::new(300_000, PATH, steady);
+    simulation.run(5.0);
+    assert!(simulation.estimate() > 400_000);
+    simulation.path.bps = 100_000;
+    simulation.run(0.3);
+    simulation.path.bps = 300_000;
+    simulation.run(3.0);
+    simulation.queue_ms();
+    let (_, highest) = simulation.run(6.5);
+    assert!(simulation.queue_ms() > 150);
+    assert!(highest < 300_000, "{highest}");
+}
+
+#[test]
+fn a_path_that_became_longer_is_found_to_have_no_queue() {
+    for source in [GREEDY, LAYERS] {
+        let mut simulation = Simulation::new(300_000, PATH, source);
+        simulation.run(5.0);
+        simulation.path.delay_us += 150_000;
+        let (lowest, _) = simulation.run(12.0);
+        assert!(lowest * 5 > source.desired_bps * 2, "fell to {lowest}");
+        assert!(simulation.estimate() >= source.desired_bps);
     }
 }
 
@@ -546,8 +582,8 @@ fn nothing_is_due_when_nothing_flows() {
     simulation.run(5.0);
     simulation.source = Source {
         layers_bps: &[],
-        sustain_bps: 0,
         desired_bps: 0,
+        ..LAYERS
     };
     simulation.run(5.0);
     assert_eq!(simulation.estimator.deadline(), None);

@@ -11,3 +11,6 @@ pub mod net; // datagrams of thousands of addresses
 pub mod fanout; // publishers and subscribers against a data plane
 pub mod ceiling; // what the host can do at all
 pub mod host; // the host under test
+pub mod saturate; // more and more, until something is full
+pub mod report; // what a capacity planner reads
+pub mod peers; // the same load on another server, side by side

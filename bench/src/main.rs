@@ -1,7 +1,7 @@
 //! `spillway-bench`: probes and load generators.
 
 use clap::{Parser, Subcommand};
-use spillway_bench::{canary, ceiling, fanout, host};
+use spillway_bench::{canary, ceiling, fanout, host, peers, saturate};
 
 /// Probes and load generators for Spillway.
 #[derive(Parser)]
@@ -17,6 +17,10 @@ enum Command {
     Canary(canary::Options),
     /// Publishers and subscribers with real sessions against a running data plane
     Fanout(fanout::Options),
+    /// More and more subscribers until something is full, and what that was: JSON, SVG, HTML
+    Saturate(saturate::Options),
+    /// The same load on Spillway and on Janus, in turns: packets delivered per CPU-second of each
+    Peers(peers::Options),
     /// What the host under test can send at all, by every way of handing packets to its kernel
     Ceiling(ceiling::Options),
     /// Runs on the host under test: reads its usage, and sends what the ceiling wants
@@ -27,6 +31,8 @@ fn main() -> std::process::ExitCode {
     match Cli::parse().command {
         Command::Canary(options) => canary::run(&options),
         Command::Fanout(options) => fanout::run(&options),
+        Command::Saturate(options) => saturate::run(&options),
+        Command::Peers(options) => peers::run(&options),
         Command::Ceiling(options) => ceiling::run(&options),
         Command::Host(options) => host::agent::run(&options),
     }

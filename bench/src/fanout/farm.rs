@@ -39,6 +39,23 @@ pub struct Load {
     pub sample: usize,
 }
 
+impl Load {
+    /// One layer of video for each subscriber; bursts `burst_ms` apart, or whole frames.
+    pub fn video(bitrate_bps: u64, burst_ms: u64) -> Self {
+        Self {
+            audio: false,
+            layers: false,
+            bitrate_bps,
+            burst: (burst_ms > 0).then(|| Duration::from_millis(burst_ms)),
+            watch: 1,
+            sample: USUAL_SAMPLE,
+        }
+    }
+}
+
+/// One subscriber of as many is decrypted, unless said otherwise.
+const USUAL_SAMPLE: usize = 50;
+
 /// The participants and what they saw.
 pub struct Farm {
     pub(super) load: Load,
@@ -117,16 +134,16 @@ impl Farm {
         Ok(())
     }
 
-    /// Publishers begin to send, spread over the time of a frame.
-    pub fn start_media(&mut self) {
+    /// The first `active` publishers begin to send, spread over the time of a frame.
+    pub fn start_media(&mut self, active: usize) {
         let now = Instant::now();
         let period = Duration::from_secs(1) / FRAMES_PER_SECOND;
         self.sends.clear();
-        for index in 0..self.publishers {
+        for index in 0..active {
             let Role::Publisher(publisher) = &mut self.sessions[index].role else {
                 continue;
             };
-            let phase = period.mul_f64(index as f64 / self.publishers as f64);
+            let phase = period.mul_f64(index as f64 / active as f64);
             for (stream, state) in publisher.streams.iter_mut().enumerate() {
                 state.shape.resume(now + phase);
                 self.sends

@@ -80,11 +80,13 @@ pub struct Measurement {
     /// Participants that were lost on the way, and why.
     pub lost_sessions: Vec<String>,
     #[serde(skip)]
-    datagrams: u64,
+    pub(crate) datagrams: u64,
     #[serde(skip)]
-    bytes: u64,
+    pub(crate) bytes: u64,
     #[serde(skip)]
-    rss_bytes: Option<u64>,
+    pub(crate) rtx_bytes: u64,
+    #[serde(skip)]
+    pub(crate) rss_bytes: Option<u64>,
 }
 
 /// Of a distribution, in microseconds.
@@ -124,13 +126,14 @@ impl System {
     }
 }
 
-/// Measures `time` of media.
+/// Measures `time` of media of the first `active` publishers.
 pub fn measure(
     farm: &mut Farm,
     system: &mut System,
     time: Duration,
+    active: usize,
 ) -> anyhow::Result<Measurement> {
-    wait_for_media(farm)?;
+    wait_for_media(farm, active)?;
     farm.stop_media();
     drain(farm)?;
 
@@ -142,7 +145,7 @@ pub fn measure(
     let before = system.usage()?;
     let watcher = system.metrics.map(Watcher::start).transpose()?;
     let start = Instant::now();
-    farm.start_media();
+    farm.start_media(active);
     farm.run(start + time)?;
     farm.stop_media();
     let seconds = start.elapsed().as_secs_f64();
@@ -158,7 +161,7 @@ pub fn measure(
     };
 
     let mut m = Measurement {
-        subscribers: farm.subscribers(),
+        subscribers: watching(farm, active).count(),
         seconds,
         load_generator_busy: 1.0 - (waited.as_secs_f64() / seconds).min(1.0),
         ..Measurement::default()
@@ -177,17 +180,24 @@ pub fn measure(
     Ok(m)
 }
 
-fn wait_for_media(farm: &mut Farm) -> anyhow::Result<()> {
-    farm.start_media();
+/// Subscribers that somebody active sends to.
+fn watching(farm: &Farm, active: usize) -> impl Iterator<Item = usize> + '_ {
+    let watches = move |number: usize| farm.watched(number).any(|publisher| publisher < active);
+    (0..farm.subscribers()).filter(move |number| watches(*number))
+}
+
+fn wait_for_media(farm: &mut Farm, active: usize) -> anyhow::Result<()> {
+    farm.start_media(active);
     let give_up = Instant::now() + MEDIA_LIMIT;
-    let watch = farm.load().watch;
     loop {
         farm.run(Instant::now() + 10 * SLICE)?;
-        let without = farm
-            .received()
-            .iter()
-            .filter(|received| received.streams() < watch)
-            .count();
+        let lacks = |number: &usize| {
+            let due = farm
+                .watched(*number)
+                .filter(|publisher| *publisher < active);
+            farm.received()[*number].streams() < due.count()
+        };
+        let without = watching(farm, active).filter(lacks).count();
         if without == 0 {
             return Ok(());
         }
@@ -245,6 +255,11 @@ impl Measurement {
         u16::try_from(self.bytes.checked_div(self.datagrams)?).ok()
     }
 
+    /// UDP payload of media that arrived, in the window or soon after; retransmissions are none.
+    pub fn delivered_bytes(&self) -> u64 {
+        self.bytes - self.rtx_bytes
+    }
+
     /// The memory that subscribers added since `empty`.
     pub fn set_memory(&mut self, empty: Option<Usage>) {
         if let (Some(empty), Some(full)) = (empty, self.rss_bytes) {
@@ -280,6 +295,7 @@ impl Measurement {
         self.reordered = totals.reordered;
         self.rtx_packets = totals.rtx;
         (self.datagrams, self.bytes) = (totals.datagrams, totals.bytes);
+        self.rtx_bytes = totals.rtx_bytes;
         self.latency_us = Percentiles::of(&farm.sample.latency_us);
         self.checked_packets = farm.sample.checked;
         self.damaged_packets = farm.sample.damaged;

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::farm::{Farm, Load};
+use self::farm::Farm;
+pub use self::farm::Load;
 use self::measure::{Measurement, System};
 use self::signaling::Server;
 use crate::ceiling::{self, sender::Batch, sender::Method};
@@ -143,7 +144,12 @@ fn try_run(options: &Options) -> anyhow::Result<String> {
     farm.add_publishers(*publishers as usize)?;
     let empty = system.usage()?;
     farm.add_subscribers(*subscribers as usize)?;
-    let mut measured = measure::measure(&mut farm, &mut system, Duration::from_secs(*seconds))?;
+    let mut measured = measure::measure(
+        &mut farm,
+        &mut system,
+        Duration::from_secs(*seconds),
+        *publishers as usize,
+    )?;
     measured.set_memory(empty);
     drop(farm);
     let ceiling = setup.ceiling(&mut system, *subscribers, measured.mean_datagram_bytes())?;
@@ -167,6 +173,48 @@ fn try_run(options: &Options) -> anyhow::Result<String> {
 }
 
 impl Setup {
+    /// A data plane under `load`.
+    pub fn of_spillway(
+        control: SocketAddr,
+        metrics: Option<SocketAddr>,
+        target: SocketAddr,
+        load: Load,
+    ) -> Self {
+        Self {
+            control: Some(control),
+            metrics,
+            ..Self::of(target, load)
+        }
+    }
+
+    /// A Janus gateway under `load`.
+    pub fn of_janus(janus: SocketAddr, target: SocketAddr, load: Load) -> Self {
+        Self {
+            janus: Some(janus),
+            ..Self::of(target, load)
+        }
+    }
+
+    fn of(target: SocketAddr, load: Load) -> Self {
+        Self {
+            control: None,
+            janus: None,
+            metrics: None,
+            target: Some(target),
+            sources: Addresses::LAB,
+            audio: load.audio,
+            layers: load.layers,
+            bitrate: load.bitrate_bps,
+            burst_ms: load
+                .burst
+                .map_or(0, |burst| u64::try_from(burst.as_millis()).unwrap_or(0)),
+            watch: u16::try_from(load.watch).unwrap_or(1),
+            sample: u16::try_from(load.sample).unwrap_or(1),
+            verify: false,
+            ceiling_seconds: 0,
+        }
+    }
+
     /// What goes together; clap checks the rest.
     pub fn check(&self, publishers: u32) -> anyhow::Result<()> {
         let watch = self.watch;
@@ -216,6 +264,18 @@ impl Setup {
         self.sources
     }
 
+    /// What each publisher sends, in words.
+    pub fn media(&self) -> String {
+        match (self.audio, self.layers) {
+            (true, _) => "speech, 50 packets/s".into(),
+            (false, false) => format!("VP8 {} Mb/s, 30 frames/s", self.bitrate as f64 / 1e6),
+            (false, true) => format!(
+                "VP8 simulcast up to {} Mb/s, 30 frames/s",
+                self.bitrate as f64 / 1e6
+            ),
+        }
+    }
+
     /// Delivered datagrams a second of plain `sendmmsg`, from the same host to the same addresses.
     pub fn ceiling(
         &self,
@@ -251,7 +311,7 @@ impl Server {
 }
 
 /// Bits per second, such as 2mbit or 500kbit.
-fn parse_bitrate(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bitrate(text: &str) -> Result<u64, String> {
     let (number, unit) = match (text.strip_suffix("mbit"), text.strip_suffix("kbit")) {
         (Some(number), _) => (number, 1e6),
         (None, Some(number)) => (number, 1e3),
@@ -271,6 +331,23 @@ fn parse_bitrate(text: &str) -> Result<u64, String> {
     Ok(bps as u64)
 }
 
+/// Speed of a link: as a bitrate, and gbit.
+pub(crate) fn parse_bitrate_of_link(text: &str) -> Result<u64, String> {
+    let factors = [("gbit", 1e9), ("mbit", 1e6), ("kbit", 1e3)];
+    let split = |(unit, factor): &(&str, f64)| Some((text.strip_suffix(unit)?, *factor));
+    let (number, factor) = factors
+        .iter()
+        .find_map(split)
+        .ok_or("is not of the form 1gbit or 100mbit")?;
+    match number.parse::<f64>() {
+        Ok(number) if number * factor >= 1e6 && number * factor <= 1e12 => {
+            Ok((number * factor) as u64)
+        }
+        Ok(_) => Err("is outside 1mbit..=1000gbit".into()),
+        Err(_) => Err(format!("'{number}' is no number")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +357,10 @@ mod tests {
         assert_eq!(parse_bitrate("2mbit"), Ok(2_000_000));
         assert_eq!(parse_bitrate("1.5mbit"), Ok(1_500_000));
         assert_eq!(parse_bitrate("500kbit"), Ok(500_000));
+        assert_eq!(parse_bitrate_of_link("1gbit"), Ok(1_000_000_000));
+        for text in ["0gbit", "1", "xgbit", "NaNgbit"] {
+            assert!(parse_bitrate_of_link(text).is_err(), "{text}");
+        }
         for (text, part) in [
             ("2", "2mbit or 500kbit"),
             ("xmbit", "'x' is no number"),

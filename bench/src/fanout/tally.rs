@@ -17,6 +17,7 @@ pub struct Received {
     pub bytes: u64,
     /// Retransmissions and padding on an SSRC of their own.
     pub rtx: u64,
+    rtx_bytes: u64,
 }
 
 /// The sum over subscribers.
@@ -30,6 +31,8 @@ pub struct Totals {
     pub bytes: u64,
     /// On retransmission SSRCs.
     pub rtx: u64,
+    /// Bytes of these.
+    pub rtx_bytes: u64,
     /// Media packets missing between those that came.
     pub gaps: u64,
     /// Media packets that came twice.
@@ -101,6 +104,7 @@ impl Received {
         self.bytes += bytes as u64;
         if rtx >> header.pt & 1 == 1 {
             self.rtx += 1;
+            self.rtx_bytes += bytes as u64;
             return;
         }
         match self
@@ -127,7 +131,8 @@ impl Received {
         self.streams
             .iter_mut()
             .for_each(|(_, sequence)| sequence.restart());
-        (self.datagrams, self.bytes, self.rtx) = (0, 0, 0);
+        (self.datagrams, self.bytes) = (0, 0);
+        (self.rtx, self.rtx_bytes) = (0, 0);
     }
 
     /// Adds what was counted.
@@ -135,6 +140,7 @@ impl Received {
         totals.datagrams += self.datagrams;
         totals.bytes += self.bytes;
         totals.rtx += self.rtx;
+        totals.rtx_bytes += self.rtx_bytes;
         for (_, sequence) in &self.streams {
             totals.packets += sequence.received;
             totals.gaps += sequence.gaps();

@@ -11,6 +11,12 @@ pub struct Addresses {
 }
 
 impl Addresses {
+    /// Those of `scripts/lab`: 10.64.0.0/10.
+    pub const LAB: Self = Self {
+        first: u32::from_be_bytes([10, 64, 0, 1]),
+        count: (1 << 22) - 2,
+    };
+
     /// The address of participant `index`.
     pub fn of(self, index: usize) -> Ipv4Addr {
         let index = u32::try_from(index).expect("participants are limited by `capacity`");
@@ -59,6 +65,7 @@ mod tests {
     #[test]
     fn addresses_and_participants_map_both_ways() {
         let net: Addresses = "10.64.0.0/10".parse().unwrap();
+        assert_eq!(net, Addresses::LAB);
         assert_eq!(net.of(0), Ipv4Addr::new(10, 64, 0, 1));
         assert_eq!(net.index(net.of(3_000)), Some(3_000));
         assert_eq!(net.index(Ipv4Addr::new(10, 64, 0, 0)), None);

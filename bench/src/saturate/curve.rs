@@ -1,0 +1,246 @@
+//! The steps of a saturation run, and what follows from them.
+
+use serde::Serialize;
+
+use super::limit::Limit;
+use crate::fanout::measure::{Measurement, Percentiles};
+use crate::host::facts::Facts;
+
+/// A load and its figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// It was carried.
+    pub passed: bool,
+    /// Its figures.
+    #[serde(flatten)]
+    pub measurement: Measurement,
+}
+
+/// A run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Curve {
+    /// By subscribers.
+    pub steps: Vec<Step>,
+    /// What ended it, for machines.
+    pub limit: &'static str,
+    /// The same in words.
+    pub limit_text: String,
+    /// Delivered datagrams a second of plain `sendmmsg` in the same run.
+    pub ceiling_sendmmsg_pps: Option<f64>,
+    /// Speed of the link, if it was said.
+    pub link_bps: Option<u64>,
+    /// What a publisher sends.
+    pub media: String,
+    /// Participants that send.
+    pub publishers: u32,
+    /// The server under test.
+    pub server: &'static str,
+    /// Its host.
+    pub host: Option<Facts>,
+    /// The host of the load.
+    pub load_host: Facts,
+    /// What was typed.
+    pub command: String,
+}
+
+/// The line that is printed: the best step and what the run came to.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    bench: &'static str,
+    limit: &'static str,
+    limit_text: &'a str,
+    lossless_subscribers: usize,
+    publishers: u32,
+    media: &'a str,
+    #[serde(flatten)]
+    best: Option<&'a Measurement>,
+    ceiling_sendmmsg_pps: Option<f64>,
+    ratio_to_ceiling: Option<f64>,
+    link_bps: Option<u64>,
+    steps: Vec<Point>,
+    host: &'a Option<Facts>,
+    load_host: &'a Facts,
+    command: &'a str,
+}
+
+/// A step in short.
+#[derive(Debug, Serialize)]
+struct Point {
+    subscribers: usize,
+    passed: bool,
+    delivered_pps: f64,
+    delivered_gbps: f64,
+    lost_fraction: f64,
+    cpu_ns_per_packet: Option<f64>,
+    latency: Percentiles,
+}
+
+impl Curve {
+    /// Of `steps` in the order of their subscribers.
+    pub fn new(
+        steps: Vec<Step>,
+        limit: Limit,
+        ceiling: Option<f64>,
+        link_bps: Option<u64>,
+    ) -> Self {
+        Self {
+            steps,
+            limit: limit.word(),
+            limit_text: limit.to_string(),
+            ceiling_sendmmsg_pps: ceiling,
+            link_bps,
+            media: String::new(),
+            publishers: 0,
+            server: "",
+            host: None,
+            load_host: Facts::default(),
+            command: String::new(),
+        }
+    }
+
+    /// What was sent by whom through what.
+    pub fn described(self, media: String, publishers: u32, server: &'static str) -> Self {
+        Self {
+            media,
+            publishers,
+            server,
+            ..self
+        }
+    }
+
+    /// Where it was measured, and by what command.
+    pub fn on(self, host: Option<Facts>, load_host: Facts, command: String) -> Self {
+        Self {
+            host,
+            load_host,
+            command,
+            ..self
+        }
+    }
+
+    /// The largest load that was carried.
+    pub fn best(&self) -> Option<&Measurement> {
+        let passed = self.steps.iter().filter(|step| step.passed);
+        passed
+            .map(|step| &step.measurement)
+            .max_by_key(|m| m.subscribers)
+    }
+
+    /// Delivered packets of the best step against the ceiling.
+    pub fn ratio_to_ceiling(&self) -> Option<f64> {
+        Some(self.best()?.delivered_pps / self.ceiling_sendmmsg_pps?)
+    }
+
+    /// What is printed.
+    pub fn line(&self) -> Line<'_> {
+        let lossless = self
+            .steps
+            .iter()
+            .filter(|step| step.passed && step.measurement.lost_packets == 0);
+        let points = self.steps.iter().map(
+            |Step {
+                 passed,
+                 measurement: m,
+             }| Point {
+                subscribers: m.subscribers,
+                passed: *passed,
+                delivered_pps: m.delivered_pps,
+                delivered_gbps: m.delivered_gbps,
+                lost_fraction: m.lost_fraction,
+                cpu_ns_per_packet: m.cpu_ns_per_packet,
+                latency: m.latency_us,
+            },
+        );
+        Line {
+            bench: "saturate",
+            limit: self.limit,
+            limit_text: &self.limit_text,
+            lossless_subscribers: lossless
+                .map(|step| step.measurement.subscribers)
+                .max()
+                .unwrap_or(0),
+            publishers: self.publishers,
+            media: &self.media,
+            best: self.best(),
+            ceiling_sendmmsg_pps: self.ceiling_sendmmsg_pps,
+            ratio_to_ceiling: self.ratio_to_ceiling(),
+            link_bps: self.link_bps,
+            steps: points.collect(),
+            host: &self.host,
+            load_host: &self.load_host,
+            command: &self.command,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A curve with a step over its end.
+    pub(crate) fn example() -> Curve {
+        let step = |subscribers: usize, passed| {
+            let mut m = Measurement {
+                subscribers,
+                delivered_pps: subscribers as f64 * 220.0,
+                delivered_gbps: subscribers as f64 * 0.002,
+                cpu_ns_per_packet: Some(900.0),
+                lost_packets: if passed { 0 } else { 500 },
+                lost_fraction: if passed { 0.0 } else { 0.02 },
+                load_generator_busy: 0.4,
+                ..Measurement::default()
+            };
+            m.latency_us = Percentiles {
+                p50: 300,
+                p99: 900 + subscribers as u64,
+                p999: 4_000,
+                max: 9_000,
+            };
+            m.shard_busy
+                .insert("0".into(), subscribers as f64 / 2_000.0);
+            Step {
+                passed,
+                measurement: m,
+            }
+        };
+        let limit = Limit::ShardCpu {
+            shard: "0".into(),
+            busy: 0.98,
+        };
+        let steps = vec![step(100, true), step(900, true), step(1_900, false)];
+        Curve::new(steps, limit, Some(100_000.0), None)
+            .described("VP8 2 Mb/s <30 frames/s>".into(), 50, "spillway")
+            .on(
+                None,
+                Facts::default(),
+                "scripts/bench saturate & more".into(),
+            )
+    }
+
+    #[test]
+    fn the_line_tells_the_best_step_and_the_limit() {
+        let json = serde_json::to_value(example().line()).unwrap();
+        assert_eq!(json["subscribers"], 900);
+        assert_eq!(json["lossless_subscribers"], 900);
+        assert_eq!(json["limit"], "shard_cpu");
+        assert!((json["ratio_to_ceiling"].as_f64().unwrap() - 1.98).abs() < 1e-9);
+        for key in [
+            "sent_pps",
+            "delivered_pps",
+            "delivered_gbps",
+            "lost_fraction",
+            "dataplane_cpu_seconds",
+            "cpu_ns_per_packet",
+            "run_length_mean",
+            "ceiling_sendmmsg_pps",
+            "rss_bytes_per_subscriber",
+            "load_generator_limited",
+            "command",
+        ] {
+            assert!(json.get(key).is_some(), "{key} is missing");
+        }
+        for key in ["p50", "p99", "p999", "max"] {
+            assert!(json["latency_us"][key].is_u64(), "{key}");
+        }
+    }
+}

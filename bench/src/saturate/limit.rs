@@ -1,0 +1,230 @@
+//! What was full when a step failed.
+
+use std::fmt;
+
+use crate::fanout::measure::Measurement;
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It was carried.
+    Passed,
+    /// It was not, because of this.
+    Failed(Limit),
+}
+
+/// What ended the curve.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Limit {
+    /// The link carried all it can.
+    Link {
+        /// What it carried, Gb/s with headers.
+        carried_gbps: f64,
+        /// What it can.
+        speed_gbps: f64,
+    },
+    /// A shard had no time left.
+    ShardCpu {
+        /// Which.
+        shard: String,
+        /// Part of the time it worked.
+        busy: f64,
+    },
+    /// A socket buffer of the data plane was full.
+    SocketBuffer {
+        /// Its reason for the drops.
+        reason: String,
+        /// Packets dropped.
+        packets: u64,
+    },
+    /// The load generator could not do more.
+    LoadGenerator {
+        /// Why that is said.
+        why: String,
+    },
+    /// Loss or latency, and nothing seen that was full.
+    Unknown,
+    /// The last step was carried.
+    NotReached,
+}
+
+/// More loss than this is too much.
+pub const MAX_LOST_FRACTION: f64 = 0.001;
+/// A longer time at the 99th percentile is too long.
+pub const MAX_P99_US: u64 = 5_000;
+/// A server that has sent less than this part in the window is falling behind, even if it will send it all.
+const MAX_BEHIND_FRACTION: f64 = 0.01;
+/// A link is full when it carries this part of its speed, a processor when it is busy for it.
+const FULL: f64 = 0.95;
+/// Shards report their time in means of a quarter second: bursts do not fill one to the brim.
+const BUSY: f64 = 0.85;
+const BUFFERS: [&str; 2] = ["receive_buffer_full", "send_buffer_full"];
+
+/// Judges a step; with a `link` of so many bits per second latency does not count.
+pub fn judge(m: &Measurement, link: Option<u64>) -> Verdict {
+    let late = link.is_none() && m.latency_us.p99 > MAX_P99_US;
+    let full = link.is_some_and(|link| m.wire_gbps * 1e9 >= FULL_LINK * link as f64);
+    let behind = m.delivered_pps < m.sent_pps * (1.0 - MAX_BEHIND_FRACTION);
+    if m.lost_fraction > MAX_LOST_FRACTION || late || behind || (full && m.lost_packets > 0) {
+        return Verdict::Failed(name(m, link));
+    }
+    Verdict::Passed
+}
+
+/// A link that carries this part of its speed and loses a packet is past its end.
+const FULL_LINK: f64 = 0.99;
+
+fn name(m: &Measurement, link: Option<u64>) -> Limit {
+    let speed_gbps = link.map_or(f64::INFINITY, |link| link as f64 / 1e9);
+    if m.wire_gbps >= FULL * speed_gbps {
+        let carried_gbps = m.wire_gbps;
+        return Limit::Link {
+            carried_gbps,
+            speed_gbps,
+        };
+    }
+    let busiest = m.shard_busy.iter().max_by(|a, b| a.1.total_cmp(b.1));
+    if let Some((shard, busy)) = busiest.filter(|(_, busy)| **busy >= BUSY) {
+        return Limit::ShardCpu {
+            shard: shard.clone(),
+            busy: *busy,
+        };
+    }
+    if let Some(why) = m.load_generator_limits.first() {
+        return Limit::LoadGenerator { why: why.clone() };
+    }
+    let buffers = m
+        .dataplane_drops
+        .iter()
+        .filter(|(reason, _)| BUFFERS.contains(&reason.as_str()));
+    match buffers.max_by_key(|(_, packets)| **packets) {
+        Some((reason, packets)) => Limit::SocketBuffer {
+            reason: reason.clone(),
+            packets: *packets,
+        },
+        None => Limit::Unknown,
+    }
+}
+
+impl Limit {
+    /// One word for machines.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Link { .. } => "link",
+            Self::ShardCpu { .. } => "shard_cpu",
+            Self::SocketBuffer { .. } => "socket_buffer",
+            Self::LoadGenerator { .. } => "load_generator",
+            Self::Unknown => "unknown",
+            Self::NotReached => "not_reached",
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link {
+                carried_gbps,
+                speed_gbps,
+            } => write!(f, "the link: {carried_gbps:.3} of {speed_gbps} Gb/s"),
+            Self::ShardCpu { shard, busy } => {
+                write!(
+                    f,
+                    "the CPU of shard {shard}: busy {:.0} % of the time",
+                    busy * 100.0
+                )
+            }
+            Self::SocketBuffer { reason, packets } => {
+                write!(f, "a socket buffer: {packets} packets dropped ({reason})")
+            }
+            Self::LoadGenerator { why } => write!(f, "the load generator: {why}"),
+            Self::Unknown => {
+                f.write_str("unknown: packets were lost or late, and nothing was full")
+            }
+            Self::NotReached => f.write_str("not reached"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(change: impl FnOnce(&mut Measurement)) -> Measurement {
+        let mut m = Measurement {
+            wire_gbps: 0.5,
+            ..Measurement::default()
+        };
+        m.shard_busy.insert("0".into(), 0.5);
+        change(&mut m);
+        m
+    }
+
+    fn word(verdict: &Verdict) -> &'static str {
+        match verdict {
+            Verdict::Passed => "passed",
+            Verdict::Failed(limit) => limit.word(),
+        }
+    }
+
+    #[test]
+    fn the_limit_is_what_was_full() {
+        let lose = |m: &mut Measurement| m.lost_fraction = 0.01;
+        let gbit = Some(1_000_000_000);
+        let cases = [
+            (measured(|_| ()), None, "passed"),
+            (measured(|m| m.latency_us.p99 = 6_000), None, "unknown"),
+            (measured(|m| m.latency_us.p99 = 6_000), gbit, "passed"),
+            (measured(lose), None, "unknown"),
+            (
+                measured(|m| (m.sent_pps, m.delivered_pps) = (100.0, 98.0)),
+                None,
+                "unknown",
+            ),
+            (
+                measured(|m| (m.sent_pps, m.delivered_pps) = (100.0, 99.5)),
+                None,
+                "passed",
+            ),
+            (
+                measured(|m| (m.wire_gbps, m.lost_fraction) = (0.98, 0.01)),
+                gbit,
+                "link",
+            ),
+            (
+                measured(|m| (m.wire_gbps, m.lost_packets) = (0.995, 1)),
+                gbit,
+                "link",
+            ),
+            (
+                measured(|m| {
+                    lose(m);
+                    m.shard_busy.insert("1".into(), 0.97);
+                    m.load_generator_limits.push("late".into());
+                }),
+                None,
+                "shard_cpu",
+            ),
+            (
+                measured(|m| {
+                    lose(m);
+                    m.load_generator_limits.push("late".into());
+                }),
+                None,
+                "load_generator",
+            ),
+            (
+                measured(|m| {
+                    lose(m);
+                    m.dataplane_drops.insert("send_buffer_full".into(), 9);
+                    m.dataplane_drops.insert("no_track".into(), 99);
+                }),
+                None,
+                "socket_buffer",
+            ),
+        ];
+        for (m, link, expected) in cases {
+            assert_eq!(word(&judge(&m, link)), expected, "{m:?}");
+        }
+    }
+}

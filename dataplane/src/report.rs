@@ -101,6 +101,11 @@ impl RunHistogram {
         self.counts[BOUNDS_DATAGRAMS.partition_point(|bound| *bound < datagrams)] += 1;
         self.datagrams += datagrams as u64;
     }
+
+    /// How many runs there were.
+    pub fn runs(&self) -> u64 {
+        self.counts.iter().sum()
+    }
 }
 
 impl LatencyHistogram {

@@ -10,6 +10,8 @@ mod sessions; // sessions that come, move and go
 mod tick; // what is looked at now and then
 mod touched; // sessions to come back to
 pub mod work; // what is to be sealed in this turn
+#[cfg(test)]
+mod tests; // a whole shard in one thread
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,6 @@
+//! A whole shard in the test's thread: its steps are called one by one, its clients are real sessions on
+//! loopback sockets.
+
+mod allocations; // what one packet allocates
+mod faults; // subscribers that misbehave and publishers that overdo it
+mod rig; // the shard, a publisher, subscribers

@@ -1,0 +1,313 @@
+//! One shard with one publisher of video and some subscribers.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpOffer};
+use str0m::media::{Direction, MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
+
+use crate::candidates::Candidates;
+use crate::command::{Command, CommandReply};
+use crate::ice::IceKey;
+use crate::io::udp::{self, MediaSockets, Steering};
+use crate::key::{SessionKey, ShardId, TrackKey};
+use crate::layer::Wish;
+use crate::mesh::Mesh;
+use crate::path::{self, arrive::Arrivals};
+use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
+use crate::shard::Shard;
+use crate::shard::tick::BusyMeter;
+use crate::track::TrackSpec;
+
+pub(super) const TRACK: TrackKey = TrackKey(7);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// The shard and everybody connected to it.
+pub(super) struct Rig {
+    pub(super) shard: Shard,
+    sockets: MediaSockets,
+    arrivals: Arrivals,
+    busy: BusyMeter,
+    factory: PeerFactory,
+    pub(super) publisher: Client,
+    pub(super) subscribers: Vec<Client>,
+    seq: u64,
+}
+
+/// The other end of a session.
+pub(super) struct Client {
+    pub(super) rtc: Rtc,
+    pub(super) socket: UdpSocket,
+    addr: SocketAddr,
+    /// Its session's place in the shard.
+    pub(super) index: usize,
+    pub(super) connected: bool,
+    pub(super) received: Vec<RtpPacket>,
+    /// Loses every n-th datagram of media on purpose; 0: none.
+    pub(super) loses_every: usize,
+    media: usize,
+    sends_on: Option<Mid>,
+}
+
+impl Rig {
+    /// Everybody is connected, and media has flowed.
+    pub(super) fn start(subscribers: usize) -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (port, mut sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 4 << 20).unwrap();
+        let candidates = Candidates::new(&[loopback], port);
+        let ice_key = IceKey::random();
+        let factory = PeerFactory::new(ice_key.clone(), candidates.as_slice().to_vec()).unwrap();
+        let mesh = Mesh::new(1).unwrap();
+        let mut shard = Shard::new(ShardId(0), mesh, ice_key, candidates, Instant::now());
+        let publisher = Client::publish(&mut shard, &factory);
+        let mut rig = Self {
+            shard,
+            sockets: sockets.remove(0),
+            arrivals: Arrivals::new(),
+            busy: BusyMeter::new(Instant::now()),
+            factory,
+            publisher,
+            subscribers: Vec::new(),
+            seq: 0,
+        };
+        rig.until("the publisher to connect", |rig| rig.publisher.connected);
+        for number in 0..subscribers as u64 {
+            let client = Client::subscribe(&mut rig.shard, &rig.factory, SessionKey(100 + number));
+            rig.subscribers.push(client);
+        }
+        rig.until("all to connect", |rig| {
+            rig.subscribers.iter().all(|client| client.connected)
+        });
+        rig.until("media to flow", |rig| {
+            rig.send(1, true, 1_000);
+            rig.subscribers
+                .iter()
+                .all(|client| !client.received.is_empty())
+        });
+        rig.settle(Duration::from_millis(50));
+        for client in &mut rig.subscribers {
+            client.received.clear();
+        }
+        rig
+    }
+
+    /// Lets `time` pass.
+    pub(super) fn settle(&mut self, time: Duration) {
+        let settled = Instant::now() + time;
+        while Instant::now() < settled {
+            self.step();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The publisher sends a frame of `packets` of `bytes` each.
+    pub(super) fn send(&mut self, packets: usize, keyframe: bool, bytes: usize) {
+        self.send_frame(&vec![bytes; packets], keyframe);
+    }
+
+    /// The publisher sends a frame of packets of these sizes.
+    pub(super) fn send_sizes(&mut self, sizes: &[usize]) {
+        self.send_frame(sizes, false);
+    }
+
+    fn send_frame(&mut self, sizes: &[usize], keyframe: bool) {
+        let now = Instant::now();
+        let time = (self.seq * 3_000) as u32;
+        for (part, bytes) in sizes.iter().enumerate() {
+            let mut payload = vec![0x5a; *bytes];
+            let begins = if part == 0 { 0x90 } else { 0x80 };
+            let id = 0x8000 | (self.seq as u16 & 0x7fff);
+            let [high, low] = id.to_be_bytes();
+            payload[..5].copy_from_slice(&[begins, 0x80, high, low, u8::from(!keyframe)]);
+            let is_last = part + 1 == sizes.len();
+            self.publisher
+                .write(payload, (self.seq, time, is_last), now);
+            self.seq += 1;
+        }
+        self.publisher.drive(now);
+    }
+
+    /// One turn of the shard's loop, without the clients.
+    pub(super) fn turn(&mut self) {
+        let now = Instant::now();
+        let shard = &mut self.shard;
+        shard.read_mail(now);
+        while let Some(index) = shard.timers.pop_due(now) {
+            if let Some(peer) = shard.peers.get_mut(index) {
+                peer.handle_timeout(now, &mut shard.out);
+                shard.absorb(index);
+                path::seal::periodic(shard, index, now);
+            }
+        }
+        let socket = self.sockets.iter().next().unwrap();
+        while path::receive(shard, &mut self.arrivals, socket, now) {}
+        shard.settle(now);
+        shard.tick(now, &mut self.busy);
+        shard.settle(now);
+        path::forward(shard, now, |shard| {
+            shard.departures_v4.flush(socket, &mut shard.report);
+        });
+        shard.settle(now);
+        shard.departures_v4.flush(socket, &mut shard.report);
+        while shard.post.mesh().take_control().is_some() {}
+    }
+
+    /// Everybody takes a step.
+    pub(super) fn step(&mut self) {
+        self.turn();
+        let now = Instant::now();
+        self.publisher.drive(now);
+        for client in &mut self.subscribers {
+            client.drive(now);
+        }
+    }
+
+    pub(super) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let give_up = Instant::now() + CONNECT_WITHIN;
+        while !done(self) {
+            assert!(Instant::now() < give_up, "waited in vain for {what}");
+            self.step();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Client {
+    fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let addr = socket.local_addr().unwrap();
+        let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
+        let mut rtc = RtcConfig::new()
+            .set_crypto_provider(crypto)
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        Self {
+            rtc,
+            socket,
+            addr,
+            index: usize::MAX,
+            connected: false,
+            received: Vec::new(),
+            loses_every: 0,
+            media: 0,
+            sends_on: None,
+        }
+    }
+
+    fn publish(shard: &mut Shard, factory: &PeerFactory) -> Self {
+        let now = Instant::now();
+        let mut client = Self::new();
+        let mut api = client.rtc.sdp_api();
+        let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+        let (offer, pending) = api.apply().unwrap();
+        let mut peer = factory.publisher(SessionKey(1), now);
+        let spec = TrackSpec {
+            key: TRACK,
+            id: "camera".into(),
+            mid: mid.to_string(),
+            kind: MediaKind::Video,
+            layers: Vec::new(),
+        };
+        let offer = offer.to_sdp_string();
+        let tracks = vec![spec];
+        let mut out = Output::default();
+        let reply = peer.apply(Command::Publish { offer, tracks }, now, &mut out);
+        let CommandReply::Answer(answer) = reply.unwrap() else {
+            panic!("an offer is answered");
+        };
+        let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
+        client.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        client.index = shard.adopt(peer, now);
+        client.sends_on = Some(mid);
+        client
+    }
+
+    fn subscribe(shard: &mut Shard, factory: &PeerFactory, session: SessionKey) -> Self {
+        let now = Instant::now();
+        let mut client = Self::new();
+        let mut peer = factory.subscriber(session, now);
+        let put = vec![(TRACK, MediaKind::Video, Wish::default())];
+        let (revision, offer) = offer_of(
+            &mut peer,
+            Command::Subscribe {
+                put,
+                remove: vec![],
+            },
+        );
+        let offer = SdpOffer::from_sdp_string(&offer).unwrap();
+        let answer = client.rtc.sdp_api().accept_offer(offer).unwrap();
+        let sdp = answer.to_sdp_string();
+        let mut out = Output::default();
+        peer.apply(Command::Answer { revision, sdp }, now, &mut out)
+            .unwrap();
+        client.index = shard.adopt(peer, now);
+        client
+    }
+
+    /// Takes what came and sends what is due.
+    pub(super) fn drive(&mut self, now: Instant) {
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
+        let mut buffer = [0; 2_048];
+        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+            let bytes = &buffer[..length];
+            if (128..192).contains(&bytes[0]) && self.is_lost() {
+                continue;
+            }
+            let receive = Receive::new(Protocol::Udp, source, self.addr, bytes).unwrap();
+            self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+            self.drain();
+        }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.media += 1;
+        self.loses_every != 0 && self.media.is_multiple_of(self.loses_every)
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                ClientOutput::Timeout(_) => return,
+                ClientOutput::Transmit(transmit) => {
+                    let _ = self
+                        .socket
+                        .send_to(&transmit.contents, transmit.destination);
+                }
+                ClientOutput::Event(Event::Connected) => self.connected = true,
+                ClientOutput::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                ClientOutput::Event(_) => {}
+            }
+        }
+    }
+
+    fn write(&mut self, payload: Vec<u8>, (seq, time, marker): (u64, u32, bool), now: Instant) {
+        let params = self.rtc.codec_config().params();
+        let video = params.iter().find(|params| params.spec().codec.is_video());
+        let pt: Pt = video.unwrap().pt();
+        let mid = self.sends_on.expect("only the publisher sends");
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).unwrap();
+        let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
+        stream.write_rtp(packet.marker(marker));
+    }
+}
+
+/// The offer that `command` makes a subscribe session send.
+fn offer_of(peer: &mut Peer, command: Command) -> (u64, String) {
+    let mut out = Output::default();
+    peer.apply(command, Instant::now(), &mut out).unwrap();
+    let offer = out.events.into_iter().find_map(|event| match event {
+        PeerEvent::Offer(offer) => Some((offer.revision, offer.sdp)),
+        _ => None,
+    });
+    offer.expect("a new subscription is offered")
+}

@@ -1,6 +1,6 @@
 //! Sessions through the WebSocket API of a Janus gateway: one VideoRoom for each publisher.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -21,6 +21,13 @@ pub struct Conversation {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: u64,
     next_transaction: u64,
+    /// Room and feed of the first publisher; those of others follow.
+    first_id: usize,
+    rooms: Vec<Index>,
+    /// Publishers whose media Janus is ready for: before that their feeds do not exist.
+    up: HashSet<Index>,
+    /// Subscribers that wait for a publisher: both.
+    early: Vec<(Index, Index)>,
     handles: HashMap<Index, u64>,
     index_by_handle: HashMap<u64, Index>,
     /// What to do with the answer of a transaction.
@@ -48,8 +55,8 @@ enum Step {
 
 /// Janus forgets a session that says nothing for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// A publisher's feed id and room are its index, moved past 0, which means "choose one".
-const FIRST_ID: usize = 1_000;
+/// Rooms and feeds are numbered from somewhere in here, for rooms outlive those who made them.
+const FIRST_IDS: std::ops::Range<usize> = 1_000..1_000_000_000;
 /// Janus tells receivers to send less than this; far above every test.
 const MAX_BPS: u64 = 100_000_000;
 
@@ -70,6 +77,10 @@ impl Conversation {
             socket,
             session: 0,
             next_transaction: 0,
+            first_id: fastrand::usize(FIRST_IDS),
+            rooms: Vec::new(),
+            up: HashSet::new(),
+            early: Vec::new(),
             handles: HashMap::new(),
             index_by_handle: HashMap::new(),
             waiting: HashMap::new(),
@@ -91,10 +102,7 @@ impl Conversation {
             tokio::select! {
                 ask = asked.recv() => match ask {
                     Some(ask) => self.start(ask).await?,
-                    None => {
-                        self.send(json!({"janus": "destroy"})).await?;
-                        return Ok(self.socket.close(None).await?);
-                    }
+                    None => return self.close_all().await,
                 },
                 message = self.socket.next() => {
                     match message.context("Janus hung up")?? {
@@ -106,6 +114,16 @@ impl Conversation {
                 _ = keepalive.tick() => drop(self.send(json!({"janus": "keepalive"})).await?),
             }
         }
+    }
+
+    async fn close_all(mut self) -> anyhow::Result<()> {
+        for index in std::mem::take(&mut self.rooms) {
+            let body = json!({"request": "destroy", "room": self.first_id + index});
+            self.request(index, body, None, Step::Request(index))
+                .await?;
+        }
+        self.send(json!({"janus": "destroy"})).await?;
+        Ok(self.socket.close(None).await?)
     }
 
     async fn start(&mut self, ask: Ask) -> anyhow::Result<()> {
@@ -125,6 +143,10 @@ impl Conversation {
             Ask::Subscribe { index, watches, .. } => {
                 let publisher = *watches.first().context("a subscriber watches somebody")?;
                 anyhow::ensure!(watches.len() == 1, "Janus is compared with --watch 1 only");
+                if !self.up.contains(&publisher) {
+                    self.early.push((index, publisher));
+                    return Ok(());
+                }
                 self.attach(Step::AttachSubscriber { index, publisher })
                     .await
             }
@@ -157,6 +179,9 @@ impl Conversation {
         {
             self.on_handle(index, message);
         }
+        if message["janus"] == "webrtcup" {
+            return self.on_up(message).await;
+        }
         // "ack" only says that the real answer follows.
         if message["janus"] == "ack" {
             return Ok(());
@@ -168,16 +193,17 @@ impl Conversation {
             Some(Step::AttachPublisher { index, offer }) => {
                 self.attached(index, message)?;
                 let body = json!({
-                    "request": "create", "room": FIRST_ID + index, "publishers": 1, "bitrate": MAX_BPS,
+                    "request": "create", "room": self.first_id + index, "publishers": 1, "bitrate": MAX_BPS,
                     "videocodec": "vp8", "audiocodec": "opus", "fir_freq": 0, "playoutdelay_ext": false,
                 });
                 let step = Step::CreateRoom { index, offer };
                 self.request(index, body, None, step).await
             }
             Some(Step::CreateRoom { index, offer }) => {
+                self.rooms.push(index);
                 let body = json!({
-                    "request": "joinandconfigure", "ptype": "publisher", "room": FIRST_ID + index,
-                    "id": FIRST_ID + index, "bitrate": MAX_BPS,
+                    "request": "joinandconfigure", "ptype": "publisher", "room": self.first_id + index,
+                    "id": self.first_id + index, "bitrate": MAX_BPS,
                 });
                 let jsep = json!({"type": "offer", "sdp": offer});
                 self.request(index, body, Some(jsep), Step::Request(index))
@@ -186,13 +212,33 @@ impl Conversation {
             Some(Step::AttachSubscriber { index, publisher }) => {
                 self.attached(index, message)?;
                 let body = json!({
-                    "request": "join", "ptype": "subscriber", "room": FIRST_ID + publisher,
-                    "streams": [{"feed": FIRST_ID + publisher}],
+                    "request": "join", "ptype": "subscriber", "room": self.first_id + publisher,
+                    "streams": [{"feed": self.first_id + publisher}],
                 });
                 self.request(index, body, None, Step::Request(index)).await
             }
             Some(Step::Request(_)) | None => Ok(()),
         }
+    }
+
+    /// A publisher is there: so are those who wait for it.
+    async fn on_up(&mut self, message: &Value) -> anyhow::Result<()> {
+        let handle = message["sender"].as_u64().unwrap_or(0);
+        let Some(up) = self.index_by_handle.get(&handle).copied() else {
+            return Ok(());
+        };
+        self.up.insert(up);
+        let (ready, early) = self
+            .early
+            .drain(..)
+            .partition(|(_, publisher)| *publisher == up);
+        self.early = early;
+        let ready: Vec<_> = ready;
+        for (index, publisher) in ready {
+            self.attach(Step::AttachSubscriber { index, publisher })
+                .await?;
+        }
+        Ok(())
     }
 
     /// Answers and offers come as events of a participant's handle.

@@ -32,4 +32,5 @@ pub mod letter; // what they say
 pub mod command; // what the control plane asks of a session
 pub mod control; // the control thread: lobby, directory, gRPC
 pub mod report; // what is counted, and how it is shown
+pub mod rlimit; // what the kernel lets the process have
 pub mod start; // from a configuration to running threads

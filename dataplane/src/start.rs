@@ -14,18 +14,18 @@ use crate::io::{clock, udp};
 use crate::key::ShardId;
 use crate::mesh::Mesh;
 use crate::peer::PeerFactory;
+use crate::rlimit;
 use crate::shard::{Shard, run};
 
 /// Memory an executor registers with the kernel; shards keep their packets elsewhere.
 const EXECUTOR_IO_BYTES: usize = 64 << 10;
 /// Entries of an executor's ring: a few waits and timers.
 const EXECUTOR_RING: usize = 64;
-/// What glommio asks of RLIMIT_MEMLOCK for each executor.
-const MEMLOCK_PER_SHARD: u64 = 512 << 10;
 
 /// Runs the data plane until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    raise_memlock(config.cores.len());
+    rlimit::raise_files(config.cores.len())?;
+    let locked_memory = rlimit::raise_locked_memory(config.cores.len());
     let (port, sockets, warnings) = udp::bind_all(
         config.udp_port,
         &config.cores,
@@ -49,7 +49,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for ((index, core), sockets) in (0..).zip(&config.cores).zip(sockets) {
         let id = ShardId(index);
         let state = (Arc::clone(&mesh), ice_key.clone(), candidates.clone());
-        shards.push(spawn(id, *core, state, sockets)?);
+        let spawned = spawn(id, *core, state, sockets);
+        shards.push(spawned.map_err(|error| match &locked_memory {
+            Err(too_low) => error.context(too_low.to_string()),
+            Ok(()) => error,
+        })?);
     }
     tracing::info!(node = config.node, cores = ?config.cores, addresses = addresses.join(" "), "ready");
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -124,29 +128,5 @@ impl Drop for EndWithShard {
         if std::thread::panicking() {
             std::process::exit(1);
         }
-    }
-}
-
-fn raise_memlock(shards: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let wanted = MEMLOCK_PER_SHARD * (shards as u64 + 1);
-    let now = getrlimit(Resource::Memlock);
-    if now.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let maximum = now.maximum.map(|maximum| maximum.max(wanted));
-    if setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: Some(wanted),
-            maximum,
-        },
-    )
-    .is_err()
-    {
-        tracing::warn!(
-            "memlock limit is {:?} bytes, {wanted} are needed: ulimit -l",
-            now.current
-        );
     }
 }

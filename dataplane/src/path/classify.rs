@@ -70,7 +70,16 @@ fn classify_stun(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, Dro
     if let Some(peer) = local
         && route == Some(Route::Local(peer))
     {
-        // The session layer checks the integrity of what comes from a known path.
+        // The session layer checks the integrity of what comes from a known path. Where media goes is
+        // ours to decide, so a nomination that changes it has to be proven here.
+        let moves = nominates
+            && shard
+                .peers
+                .get_mut(peer)
+                .is_some_and(|peer| peer.nominated != Some(datagram.source));
+        if moves && !shard.ice_key.verifies(ufrag, &message) {
+            return Err(DropReason::BadIntegrity);
+        }
         return Ok(Class::Local {
             peer,
             protocol: Protocol::Stun,

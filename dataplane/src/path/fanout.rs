@@ -46,6 +46,12 @@ pub fn spread(shard: &mut Shard) {
         if entry.is_video() {
             entry.history.keep(packet);
         }
+        if packet.keyframe && !shard.asked.is_empty() {
+            let answered = (packet.track, packet.layer);
+            shard
+                .asked
+                .retain(|(track, layer, _)| (*track, *layer) != answered);
+        }
         let batch = match entry.batch {
             Some(batch) => batch,
             None => {

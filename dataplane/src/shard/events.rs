@@ -86,6 +86,9 @@ impl Shard {
         };
         let Some(published) = &mut entry.published else {
             if let Some(home) = entry.home.filter(|home| *home != self.id) {
+                self.asked
+                    .retain(|(known, of, _)| (*known, *of) != (track, layer));
+                self.asked.push((track, layer, now));
                 self.write_to(home, crate::letter::ToShard::Keyframe(track, layer));
             }
             return;

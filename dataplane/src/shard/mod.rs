@@ -73,8 +73,10 @@ pub struct Shard {
     events: Vec<(usize, PeerEvent)>,
     /// Subscribers whose layers have to be chosen again.
     dirty: Touched,
-    /// Tracks with keyframe requests that wait.
+    /// Tracks published here with keyframe requests that wait.
     waiting: Vec<TrackKey>,
+    /// Keyframes asked of other shards, and when: no answer may mean that it was lost on the way.
+    pub asked: Vec<(TrackKey, LayerIndex, Instant)>,
     /// What waits to be sent over IPv4.
     pub departures_v4: Departures,
     /// What waits to be sent over IPv6.
@@ -118,6 +120,7 @@ impl Shard {
             events: Vec::new(),
             dirty: Touched::default(),
             waiting: Vec::new(),
+            asked: Vec::new(),
             departures_v4: Departures::new(),
             departures_v6: Departures::new(),
             is_blocked: false,

@@ -163,6 +163,7 @@ impl Shard {
                     entry.recount(subscription);
                 }
             }
+            self.dirty.mark(peer);
         }
         self.tracks.tidy(track);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use crate::key::TrackKey;
 use crate::letter::{ShardEvent, ToControl, ToShard};
-use crate::limits::{BITRATE_WINDOW, LEVEL_INTERVAL, REPORT_INTERVAL, TICK};
+use crate::limits::{BITRATE_WINDOW, KEYFRAME_RETRY, LEVEL_INTERVAL, REPORT_INTERVAL, TICK};
 use crate::peer::Role;
 use crate::track::TrackStatus;
 
@@ -27,6 +27,7 @@ impl Shard {
         self.next_tick = now + TICK;
         self.measure_tracks(now);
         self.retry_keyframes(now);
+        self.ask_again(now);
         self.allocate_dirty(now);
         if now >= self.next_levels {
             self.next_levels = now + LEVEL_INTERVAL;
@@ -91,6 +92,21 @@ impl Shard {
             }
             for layer in due {
                 self.ask_publisher(publisher, track, layer, now);
+            }
+        }
+    }
+
+    /// Repeats requests to other shards that no keyframe answered; `request_keyframe` notes them again.
+    fn ask_again(&mut self, now: Instant) {
+        let is_due = |at: &Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
+        let due: Vec<_> = self.asked.extract_if(.., |(_, _, at)| is_due(at)).collect();
+        for (track, layer, _) in due {
+            let needed = self
+                .tracks
+                .get_mut(track)
+                .is_some_and(|entry| entry.needed().contains(layer));
+            if needed {
+                self.request_keyframe(track, layer, now);
             }
         }
     }

@@ -1,0 +1,88 @@
+//! What the kernel lets this process have: open files and locked memory, raised as far as allowed.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files of a process without shards: sockets and pipes of the control thread, its clients, logs.
+const FILES: u64 = 64;
+/// Open files of a shard: sockets, rings, doorbells, and what its executor opens.
+const FILES_PER_SHARD: u64 = 16;
+/// What an executor asks of RLIMIT_MEMLOCK.
+const LOCKED_BYTES_PER_SHARD: u64 = 512 << 10;
+
+/// A limit that is too low and may not be raised by us.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooLow {
+    /// RLIMIT_NOFILE.
+    #[error(
+        "the limit of open files is {limit}, this node needs {needed}: raise it with ulimit -n {needed}, or LimitNOFILE={needed} in its systemd unit"
+    )]
+    Files {
+        /// What there is.
+        limit: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// RLIMIT_MEMLOCK.
+    #[error(
+        "the limit of locked memory is {limit} bytes, this node needs {needed}: raise it with ulimit -l {kib}, or LimitMEMLOCK={needed} in its systemd unit",
+        kib = needed.div_ceil(1024)
+    )]
+    LockedMemory {
+        /// What there is.
+        limit: u64,
+        /// What is needed.
+        needed: u64,
+    },
+}
+
+/// Raises the limit of open files to what `shards` need.
+pub fn raise_files(shards: usize) -> Result<(), TooLow> {
+    let needed = FILES + FILES_PER_SHARD * shards as u64;
+    raise(Resource::Nofile, needed).map_err(|limit| TooLow::Files { limit, needed })
+}
+
+/// Raises the limit of locked memory to what `shards` and the control thread need. Recent kernels charge
+/// rings elsewhere: an error here only explains why a shard could not start.
+pub fn raise_locked_memory(shards: usize) -> Result<(), TooLow> {
+    let needed = LOCKED_BYTES_PER_SHARD * (shards as u64 + 1);
+    raise(Resource::Memlock, needed).map_err(|limit| TooLow::LockedMemory { limit, needed })
+}
+
+/// Raises the soft limit, and the hard one where that is allowed; else the limit there is.
+fn raise(resource: Resource, needed: u64) -> Result<(), u64> {
+    let now = getrlimit(resource);
+    let Some(current) = now.current.filter(|current| *current < needed) else {
+        return Ok(());
+    };
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum: now.maximum.map(|maximum| maximum.max(needed)),
+    };
+    setrlimit(resource, raised).map_err(|_not_permitted| now.maximum.unwrap_or(current))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_limit_what_is_needed_and_the_command() {
+        let files = TooLow::Files {
+            limit: 20,
+            needed: 96,
+        };
+        assert_eq!(
+            files.to_string(),
+            "the limit of open files is 20, this node needs 96: raise it with ulimit -n 96, or LimitNOFILE=96 in its systemd unit"
+        );
+        let memory = TooLow::LockedMemory {
+            limit: 65_536,
+            needed: 1_572_864,
+        };
+        assert!(
+            memory
+                .to_string()
+                .contains("ulimit -l 1536, or LimitMEMLOCK=1572864")
+        );
+    }
+}

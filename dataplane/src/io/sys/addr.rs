@@ -32,6 +32,16 @@ pub(super) fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAdd
     }
 }
 
+/// The address in the first bytes of a storage, as long as the kernel said it is.
+pub(super) fn from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
+    let mut storage = empty();
+    let length = bytes.len().min(mem::size_of_val(&storage));
+    let start = std::ptr::from_mut(&mut storage).cast::<u8>();
+    // SAFETY: `length` bytes are readable there and fit the storage, which is plain data.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, length) };
+    from_storage(&storage)
+}
+
 /// Writes `addr` to `storage`; returns the length to give the kernel.
 pub(super) fn to_storage(addr: SocketAddr, storage: &mut libc::sockaddr_storage) -> u32 {
     let length = match addr {

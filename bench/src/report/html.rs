@@ -11,7 +11,7 @@ const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--line:#d8dee4;--paper:#fff;--card:#f6f8fa;--over:#cf222e}\
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#30363d;--paper:#0d1117;--card:#151b23;\
 --over:#ff7b72}}\
-body{margin:0 auto;max-width:960px;padding:32px 20px 64px;background:var(--paper);color:var(--ink);\
+body{margin:0 auto;max-width:1080px;padding:32px 20px 64px;background:var(--paper);color:var(--ink);\
 font:15px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif}\
 h1{font-size:26px;margin:0}h2{font-size:18px;margin:36px 0 10px}p{margin:6px 0 0}.soft{color:var(--soft)}\
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:24px 0 8px}\

@@ -48,8 +48,11 @@ pub struct Options {
 
 /// From step to step.
 const GROWTH: f64 = 1.5;
-/// The first step past a link that is said to be full.
+/// The last step before a link is full, and the first one past it.
+const BEFORE_LINK: f64 = 0.985;
 const PAST_LINK: f64 = 1.03;
+/// Tries of a step, until one passes.
+const TRIES: u32 = 3;
 /// Steps between the last that passed and the first that failed.
 const HALVINGS: u32 = 4;
 
@@ -138,7 +141,11 @@ impl Raising<'_> {
                 .add_subscribers(wanted - self.farm.subscribers())?;
             match self.step(publishers)? {
                 Verdict::Passed => passed = wanted,
-                Verdict::Failed(limit) => return self.narrow(passed, wanted, limit),
+                Verdict::Failed(limit) => {
+                    self.narrow(passed, wanted)?;
+                    // What is full shows best where the load is clearly too much.
+                    return Ok(limit);
+                }
             }
             if wanted == self.options.to as usize {
                 return Ok(Limit::NotReached);
@@ -156,15 +163,21 @@ impl Raising<'_> {
             .map_or(0.0, |step| step.measurement.wire_gbps * 1e9);
         match self.options.link {
             Some(link) if used > 0.0 => {
-                let full = (now as f64 * link as f64 / used * PAST_LINK).ceil() as usize;
-                grown.min(full.max(now + 1))
+                let full = now as f64 * link as f64 / used;
+                let before = (full * BEFORE_LINK) as usize;
+                let edge = if now < before {
+                    before
+                } else {
+                    (full * PAST_LINK) as usize
+                };
+                grown.min(edge.max(now + 1))
             }
             Some(_) | None => grown,
         }
     }
 
     /// Between `passed` and `failed` subscribers, by silencing publishers.
-    fn narrow(&mut self, passed: usize, failed: usize, mut limit: Limit) -> anyhow::Result<Limit> {
+    fn narrow(&mut self, passed: usize, failed: usize) -> anyhow::Result<()> {
         let all = self.options.publishers as usize;
         let (mut good, mut bad) = (all * passed / failed, all);
         for _ in 0..HALVINGS {
@@ -174,16 +187,16 @@ impl Raising<'_> {
             }
             match self.step(active)? {
                 Verdict::Passed => good = active,
-                Verdict::Failed(nearer) => (bad, limit) = (active, nearer),
+                Verdict::Failed(_) => bad = active,
             }
         }
-        Ok(limit)
+        Ok(())
     }
 
     /// A step that fails is tried again: what happens once was an accident.
     fn step(&mut self, active: usize) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::Passed;
-        for _ in 0..2 {
+        for _ in 0..TRIES {
             let time = Duration::from_secs(self.options.seconds);
             let measurement = measure(&mut self.farm, self.system, time, active)?;
             verdict = limit::judge(&measurement, self.options.link);

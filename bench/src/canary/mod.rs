@@ -1,14 +1,18 @@
 //! A synthetic call through the public door: two participants join, publish, and watch each other.
 //! Operators run it as a probe: one JSON line, exit 1 when media did not flow both ways.
 
+pub mod client; // one participant
+pub mod signal; // the signaling WebSocket
+pub mod token; // the right to join
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::client::Client;
-use crate::token::TokenSource;
+use self::client::Client;
+use self::token::TokenSource;
 
 /// What to probe.
 #[derive(clap::Args, Debug)]

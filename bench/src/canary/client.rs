@@ -11,9 +11,9 @@ use str0m::format::Codec;
 use str0m::media::{MediaKind, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
+use super::signal::Signal;
 use crate::link::Link;
 use crate::media::{Packet, Source, Stamp};
-use crate::signal::Signal;
 
 /// A participant and what it measured.
 pub struct Client {

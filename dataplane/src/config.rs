@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use spillway_settings::{Mistakes, Setting, Values};
 
+use crate::io::engine::EngineChoice;
 use crate::io::udp::Steering;
 use crate::limits::MAX_SHARDS;
 
@@ -52,6 +53,11 @@ pub const SETTINGS: &[Setting] = &[
         help: "how datagrams find their shard: hash (of the four-tuple) or cpu (that received them)",
     },
     Setting {
+        name: "io",
+        default: "mmsg",
+        help: "system calls that move datagrams: mmsg, uring (Linux 6.1) or auto (uring where it works)",
+    },
+    Setting {
         name: "socket-buffer-bytes",
         default: "4194304",
         help: "receive and send buffer of each media socket, in bytes",
@@ -90,6 +96,8 @@ pub struct Config {
     pub advertise: Vec<IpAddr>,
     /// How datagrams find their shard.
     pub steering: Steering,
+    /// System calls that move datagrams.
+    pub io: EngineChoice,
     /// Of each media socket.
     pub socket_buffer_bytes: usize,
     /// Sessions the node takes.
@@ -136,6 +144,7 @@ impl Config {
             let cores = cores(values, host, m);
             let advertise = advertise(values, host, m);
             let steering = values.parse("steer", m);
+            let io = values.parse("io", m);
             let buffer = MIN_SOCKET_BUFFER_BYTES..=MAX_SOCKET_BUFFER_BYTES;
             let socket_buffer_bytes = values.parse_within("socket-buffer-bytes", buffer, m);
             let max_sessions = values.parse_within("max-sessions", 1..=1_000_000, m);
@@ -152,6 +161,7 @@ impl Config {
                 cores: cores?,
                 advertise: advertise?,
                 steering: steering?,
+                io: io?,
                 socket_buffer_bytes: socket_buffer_bytes?,
                 max_sessions: max_sessions?,
                 max_tracks_per_session: max_tracks_per_session?,
@@ -282,12 +292,15 @@ mod tests {
             "0",
             "--udp-port",
             "70000",
+            "--io",
+            "epoll",
         ];
         let text = check(&[&flags[..], &more].concat())
             .unwrap_err()
             .to_string();
         for part in [
-            "7 mistakes",
+            "8 mistakes",
+            "io 'epoll': is none of mmsg, uring and auto",
             "cores 7 is not one",
             "shards 3 is more than the 2 cores there are (from flag --shards)",
             "advertise 0.0.0.0 is no address of a host",

@@ -10,6 +10,7 @@ use crate::candidates::Candidates;
 use crate::config::{Config, Host};
 use crate::control::{self, Control};
 use crate::ice::IceKey;
+use crate::io::engine::EngineKind;
 use crate::io::{clock, udp};
 use crate::key::ShardId;
 use crate::mesh::Mesh;
@@ -36,6 +37,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let (engine, refused) = config.io.probe().context("io uring cannot be had")?;
+    if let Some(refused) = refused {
+        tracing::info!(%refused, "io auto takes mmsg");
+    }
     let candidates = Candidates::new(&config.advertise, port);
     let addresses: Vec<String> = candidates
         .as_slice()
@@ -49,13 +54,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for ((index, core), sockets) in (0..).zip(&config.cores).zip(sockets) {
         let id = ShardId(index);
         let state = (Arc::clone(&mesh), ice_key.clone(), candidates.clone());
-        let spawned = spawn(id, *core, state, sockets);
+        let spawned = spawn(id, *core, state, (sockets, engine));
         shards.push(spawned.map_err(|error| match &locked_memory {
             Err(too_low) => error.context(too_low.to_string()),
             Ok(()) => error,
         })?);
     }
-    tracing::info!(node = config.node, cores = ?config.cores, addresses = addresses.join(" "), "ready");
+    tracing::info!(node = config.node, %engine, cores = ?config.cores, addresses = addresses.join(" "), "ready");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -99,7 +104,7 @@ fn spawn(
     id: ShardId,
     core: u32,
     (mesh, ice_key, candidates): (Arc<Mesh>, IceKey, Candidates),
-    sockets: udp::MediaSockets,
+    (sockets, engine): (udp::MediaSockets, EngineKind),
 ) -> anyhow::Result<ExecutorJoinHandle<()>> {
     let placement = Placement::Fixed(core as usize);
     LocalExecutorBuilder::new(placement)
@@ -109,7 +114,7 @@ fn spawn(
         .spawn(move || async move {
             let _guard = EndWithShard;
             let shard = Shard::new(id, mesh, ice_key, candidates, clock::now());
-            if let Err(error) = run::run(shard, sockets).await {
+            if let Err(error) = run::run(shard, sockets, engine).await {
                 // Without this shard a part of all clients reaches nobody: better to end and be
                 // started again than to limp.
                 tracing::error!(shard = id.0, %error, "shard failed");

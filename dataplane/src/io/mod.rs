@@ -2,5 +2,6 @@
 
 pub mod clock; // the only clock
 pub mod entropy; // the only random source
+pub mod engine; // how datagrams cross the kernel's boundary
 pub mod sys; // system calls
 pub mod udp; // the media sockets

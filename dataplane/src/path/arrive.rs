@@ -4,19 +4,19 @@
 //! its network stack, several datagrams.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
 
 use crate::drop_reason::DropReason;
-use crate::io::sys::ReceiveBatch;
-use crate::limits::{MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES, RECEIVE_BATCH};
+use crate::io::engine::Engine;
+use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::report::ShardReport;
 
-/// The receive buffers of one socket.
-pub struct Arrivals {
-    batch: ReceiveBatch,
-    /// SO_RXQ_OVFL counts since the socket was made; what was reported of it.
-    reported_overflows: u32,
-}
+/// What was reported of the datagrams that each socket's receive buffer had no room for: SO_RXQ_OVFL
+/// counts since the socket was made.
+#[derive(Debug, Default)]
+pub struct Overflows([u32; SOCKETS]);
+
+/// Sockets of a shard: IPv4 and IPv6.
+const SOCKETS: usize = 2;
 
 /// Datagrams from one source, in their receive buffer.
 #[derive(Debug, Clone, Copy)]
@@ -38,39 +38,29 @@ pub struct Arrived<'a> {
     pub local: Option<IpAddr>,
 }
 
-impl Arrivals {
-    /// Allocates the buffers.
-    pub fn new() -> Self {
-        Self {
-            batch: ReceiveBatch::new(RECEIVE_BATCH, MAX_MESSAGE_BYTES),
-            reported_overflows: 0,
-        }
-    }
+/// Takes what is there; the number of messages, and whether more may wait.
+pub fn take(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
+    engine.receive().unwrap_or_else(|error| {
+        // An error queued by an earlier send (ECONNREFUSED): it says nothing about this socket.
+        tracing::trace!(%error, "receive");
+        report.drops.count(DropReason::SendRefused);
+        (0, false)
+    })
+}
 
-    /// Messages that one [`take`](Self::take) can bring.
-    pub fn capacity(&self) -> usize {
-        RECEIVE_BATCH
-    }
-
-    /// Takes what is there, up to a batch.
-    pub fn take(&mut self, socket: BorrowedFd<'_>, report: &mut ShardReport) -> usize {
-        match self.batch.receive(socket) {
-            Ok(count) => count,
-            Err(error) => {
-                // An error queued by an earlier send (ECONNREFUSED): it says nothing about this socket.
-                tracing::trace!(%error, "receive");
-                report.drops.count(DropReason::SendRefused);
-                0
-            }
-        }
-    }
-
+impl Overflows {
     /// Message `index` of the last take; `None` when it was dropped.
-    pub fn get(&mut self, index: usize, report: &mut ShardReport) -> Option<Joined<'_>> {
-        let received = self.batch.get(index)?;
+    pub fn get<'e>(
+        &mut self,
+        engine: &'e Engine,
+        index: usize,
+        report: &mut ShardReport,
+    ) -> Option<Joined<'e>> {
+        let (socket, received) = engine.get(index)?;
         if let Some(overflows) = received.queue_overflows {
-            report.kernel_drops += u64::from(overflows.wrapping_sub(self.reported_overflows));
-            self.reported_overflows = overflows;
+            let reported = &mut self.0[socket];
+            report.kernel_drops += u64::from(overflows.wrapping_sub(*reported));
+            *reported = overflows;
         }
         if received.truncated {
             report.drops.count(DropReason::Truncated);
@@ -104,11 +94,5 @@ impl<'a> Joined<'a> {
             source: self.source,
             local: self.local,
         })
-    }
-}
-
-impl Default for Arrivals {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -15,24 +15,24 @@ pub mod rewrite; // 5: with which numbers
 pub mod seal; // 6: encrypted for each
 pub mod transmit; // 7: to the kernel
 
-use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use crate::io::engine::Engine;
 use crate::limits::RECEIVES_PER_TURN;
 use crate::shard::Shard;
-use arrive::Arrivals;
+use arrive::Overflows;
 
-/// Takes what waits at `socket` in: hops 1 to 3. True when more may wait.
+/// Takes what waits at the sockets in: hops 1 to 3. True when more may wait.
 pub fn receive(
     shard: &mut Shard,
-    arrivals: &mut Arrivals,
-    socket: BorrowedFd<'_>,
+    engine: &mut Engine,
+    overflows: &mut Overflows,
     now: Instant,
 ) -> bool {
     for _ in 0..RECEIVES_PER_TURN {
-        let count = arrivals.take(socket, &mut shard.report);
+        let (count, more) = arrive::take(engine, &mut shard.report);
         for index in 0..count {
-            let Some(joined) = arrivals.get(index, &mut shard.report) else {
+            let Some(joined) = overflows.get(engine, index, &mut shard.report) else {
                 continue;
             };
             for datagram in joined.datagrams(&mut shard.report) {
@@ -42,7 +42,7 @@ pub fn receive(
                 }
             }
         }
-        if count < arrivals.capacity() {
+        if !more {
             return false;
         }
     }

@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::io::clock;
-use crate::io::sys::{Message, SendBatch};
+use crate::io::engine::Engine;
+use crate::io::sys::Message;
 use crate::key::LayerIndex;
 use crate::limits::{MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, SEND_ARENA_BYTES, SEND_BATCH};
 use crate::report::ShardReport;
@@ -37,14 +37,22 @@ pub struct Run {
 pub struct Departures {
     arena: Box<[u8]>,
     used: usize,
-    runs: Vec<(usize, Run)>,
+    runs: Vec<Placed>,
     /// As many of the runs as are gone already.
     gone: usize,
-    batch: SendBatch,
     /// Destinations whose path or device refused a run once.
     without_runs: HashSet<SocketAddr>,
     /// The socket had no room when it was last asked.
     blocked: bool,
+}
+
+/// A run and where it lies.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    at: usize,
+    run: Run,
+    /// The kernel refused it once.
+    was_refused: bool,
 }
 
 impl Run {
@@ -52,14 +60,25 @@ impl Run {
     pub fn datagrams(&self) -> usize {
         self.bytes.div_ceil(self.segment_bytes.max(1)).max(1)
     }
+}
 
-    fn message<'a>(&self, arena: &'a [u8], at: usize) -> Message<'a> {
-        let is_joined = self.bytes > self.segment_bytes;
-        let segment = u16::try_from(self.segment_bytes).ok();
+impl Placed {
+    fn new(at: usize, run: Run) -> Self {
+        Self {
+            at,
+            run,
+            was_refused: false,
+        }
+    }
+
+    fn message<'a>(&self, arena: &'a [u8]) -> Message<'a> {
+        let run = &self.run;
+        let is_joined = run.bytes > run.segment_bytes;
+        let segment = u16::try_from(run.segment_bytes).ok();
         Message {
-            bytes: &arena[at..at + self.bytes],
-            destination: self.destination,
-            source: self.source,
+            bytes: &arena[self.at..self.at + run.bytes],
+            destination: run.destination,
+            source: run.source,
             segment_bytes: segment.filter(|_| is_joined),
         }
     }
@@ -73,7 +92,6 @@ impl Departures {
             used: 0,
             runs: Vec::new(),
             gone: 0,
-            batch: SendBatch::new(SEND_BATCH),
             without_runs: HashSet::new(),
             blocked: false,
         }
@@ -90,7 +108,7 @@ impl Departures {
         let at = self.used;
         self.used += run.bytes;
         if self.without_runs.is_empty() || !self.without_runs.contains(&run.destination) {
-            self.runs.push((at, run));
+            self.runs.push(Placed::new(at, run));
         } else {
             self.runs.extend(datagrams(at, run));
         }
@@ -119,36 +137,61 @@ impl Departures {
         self.blocked && self.used > quarter * (layer.index() + 1)
     }
 
-    /// Sends what waits. True when some of it still does.
-    pub fn flush(&mut self, socket: BorrowedFd<'_>, report: &mut ShardReport) -> bool {
+    /// Sends what waits through `socket`. True when some of it still does.
+    pub fn flush(&mut self, engine: &mut Engine, socket: usize, report: &mut ShardReport) -> bool {
         self.blocked = false;
-        let mut retried = false;
-        while self.gone < self.runs.len() {
+        while self.gone < self.runs.len() && !self.blocked {
             let arena = &self.arena;
             let waiting = self.runs[self.gone..].iter();
-            let messages = waiting.map(|(at, run)| run.message(arena, *at));
-            match self.batch.send(socket, messages) {
-                Ok(count) => {
-                    account(&self.runs[self.gone..self.gone + count], report);
-                    self.gone += count;
-                    retried = false;
-                }
-                Err(error) if is_full(&error) => {
+            let tried = engine.send(socket, waiting.map(|placed| placed.message(arena)));
+            match tried {
+                Ok(tried) => self.account(engine, tried, report),
+                Err(error) => {
+                    tracing::error!(%error, "the engine does not send");
                     self.blocked = true;
-                    break;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => retried = self.refused(&error, retried, report),
             }
         }
         self.tidy();
         self.blocked
     }
 
-    /// The kernel refused the first run. An error may be left over from an earlier destination, so the
-    /// run is tried once more before it is given up. Returns whether it was.
-    fn refused(&mut self, error: &io::Error, retried: bool, report: &mut ShardReport) -> bool {
-        let (at, run) = self.runs[self.gone];
+    /// The first `tried` runs are sent, or have to be tried again, or are lost.
+    fn account(&mut self, engine: &Engine, tried: usize, report: &mut ShardReport) {
+        let first = self.gone;
+        let now = clock::now();
+        let mut again = Vec::new();
+        for index in 0..tried {
+            let placed = self.runs[first + index];
+            match engine.result(index) {
+                Ok(()) => sent(&placed.run, now, report),
+                Err(error) if is_full(&error) => {
+                    self.blocked = true;
+                    again.push(placed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => again.push(placed),
+                Err(error) => again.extend(self.refused(placed, &error, report)),
+            }
+        }
+        match again.is_empty() {
+            true => self.gone += tried,
+            false => drop(self.runs.splice(first..first + tried, again)),
+        }
+    }
+
+    /// The kernel refused `placed`: what of it to try again. An error may be left over from an earlier
+    /// destination, so a datagram is given up at the second one.
+    fn refused(
+        &mut self,
+        placed: Placed,
+        error: &io::Error,
+        report: &mut ShardReport,
+    ) -> Vec<Placed> {
+        let Placed {
+            at,
+            run,
+            was_refused,
+        } = placed;
         tracing::trace!(%error, to = %run.destination, "send");
         if run.bytes > run.segment_bytes && refuses_runs(error) {
             report.refused_runs += 1;
@@ -156,16 +199,18 @@ impl Departures {
                 self.without_runs.clear(); // they will be found out again
             }
             self.without_runs.insert(run.destination);
-            self.runs.splice(self.gone..=self.gone, datagrams(at, run));
-            return false;
+            return datagrams(at, run).collect();
         }
-        if retried {
+        if was_refused {
             report
                 .drops
                 .count_many(DropReason::SendRefused, run.datagrams());
-            self.gone += 1;
+            return Vec::new();
         }
-        !retried
+        vec![Placed {
+            was_refused: true,
+            ..placed
+        }]
     }
 
     /// Makes the room of what is gone free again.
@@ -177,10 +222,10 @@ impl Departures {
         }
         self.runs.drain(..self.gone);
         self.gone = 0;
-        let (first, _) = self.runs[0];
+        let first = self.runs[0].at;
         if first > self.arena.len() / 2 {
             self.arena.copy_within(first..self.used, 0);
-            self.runs.iter_mut().for_each(|(at, _)| *at -= first);
+            self.runs.iter_mut().for_each(|placed| placed.at -= first);
             self.used -= first;
         }
     }
@@ -193,7 +238,7 @@ impl Default for Departures {
 }
 
 /// The datagrams of `run`, each as a run of its own.
-fn datagrams(at: usize, run: Run) -> impl Iterator<Item = (usize, Run)> {
+fn datagrams(at: usize, run: Run) -> impl Iterator<Item = Placed> {
     (0..run.datagrams()).map(move |index| {
         let start = index * run.segment_bytes;
         let bytes = run.segment_bytes.min(run.bytes - start);
@@ -202,7 +247,7 @@ fn datagrams(at: usize, run: Run) -> impl Iterator<Item = (usize, Run)> {
             segment_bytes: bytes,
             ..run
         };
-        (at + start, alone)
+        Placed::new(at + start, alone)
     })
 }
 
@@ -219,26 +264,31 @@ fn refuses_runs(error: &io::Error) -> bool {
     )
 }
 
-fn account(sent: &[(usize, Run)], report: &mut ShardReport) {
-    let now = clock::now();
-    for (_, run) in sent {
-        let datagrams = run.datagrams() as u64;
-        report.traffic.packets_out += datagrams;
-        report.traffic.bytes_out += run.bytes as u64;
-        if let Some(arrived) = run.arrived {
-            let time = now.saturating_duration_since(arrived);
-            report.latency.record(time, datagrams);
-        }
+fn sent(run: &Run, now: Instant, report: &mut ShardReport) {
+    let datagrams = run.datagrams() as u64;
+    report.traffic.packets_out += datagrams;
+    report.traffic.bytes_out += run.bytes as u64;
+    if let Some(arrived) = run.arrived {
+        let time = now.saturating_duration_since(arrived);
+        report.latency.record(time, datagrams);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
-    use std::os::fd::AsFd;
 
     use super::*;
+    use crate::io::engine::EngineKind;
+    use crate::io::udp::{self, Steering};
     use crate::key::ShardId;
+
+    fn engine(kind: EngineKind) -> Engine {
+        let (_, sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 4 << 20).unwrap();
+        Engine::start(kind, &sockets[0]).unwrap()
+    }
+
+    const KINDS: [EngineKind; 2] = [EngineKind::Mmsg, EngineKind::Uring];
 
     fn run(bytes: usize, segment_bytes: usize, destination: SocketAddr) -> Run {
         Run {
@@ -270,14 +320,18 @@ mod tests {
 
     #[test]
     fn runs_arrive_as_the_datagrams_they_are_and_are_counted() {
+        KINDS.into_iter().for_each(runs_arrive);
+    }
+
+    fn runs_arrive(kind: EngineKind) {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut engine = engine(kind);
         let to = receiver.local_addr().unwrap();
         let mut report = ShardReport::new(ShardId(0));
         let mut departures = Departures::new();
         put(&mut departures, b"aaaabbbbcc", run(10, 4, to), &mut report);
         departures.push(b"d", run(1, 1, to), &mut report);
-        assert!(!departures.flush(sender.as_fd(), &mut report));
+        assert!(!departures.flush(&mut engine, 0, &mut report));
         assert_eq!(received(&receiver), [&b"aaaa"[..], b"bbbb", b"cc", b"d"]);
         assert_eq!(report.traffic.packets_out, 4);
         assert_eq!(report.traffic.bytes_out, 11);
@@ -285,28 +339,36 @@ mod tests {
 
     #[test]
     fn a_destination_that_refuses_runs_gets_every_datagram_alone_from_then_on() {
+        KINDS.into_iter().for_each(runs_are_refused);
+    }
+
+    fn runs_are_refused(kind: EngineKind) {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut engine = engine(kind);
         let to = receiver.local_addr().unwrap();
         let mut report = ShardReport::new(ShardId(0));
         let mut departures = Departures::new();
         let long = vec![7; 65_100];
         put(&mut departures, &long, run(65_100, 100, to), &mut report); // 651 segments: too many
-        departures.flush(sender.as_fd(), &mut report);
+        departures.flush(&mut engine, 0, &mut report);
         let got = received(&receiver).len() as u64;
         assert_eq!(report.refused_runs, 1);
         assert_eq!(report.traffic.packets_out, 651, "none is lost by us");
         assert!(got > 100, "{got}");
         put(&mut departures, b"aaaabb", run(6, 4, to), &mut report);
-        departures.flush(sender.as_fd(), &mut report);
+        departures.flush(&mut engine, 0, &mut report);
         assert_eq!(report.refused_runs, 1, "found out once");
         assert_eq!(report.traffic.packets_out, 653);
     }
 
     #[test]
     fn a_refused_destination_costs_the_others_nothing() {
+        KINDS.into_iter().for_each(some_are_refused);
+    }
+
+    fn some_are_refused(kind: EngineKind) {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut engine = engine(kind);
         let to = receiver.local_addr().unwrap();
         let nowhere = "[2001:db8::1]:9".parse().unwrap(); // no address of the socket's family
         let mut report = ShardReport::new(ShardId(0));
@@ -315,7 +377,7 @@ mod tests {
             let destination = if round % 7 == 3 { nowhere } else { to };
             departures.push(b"x", run(1, 1, destination), &mut report);
         }
-        departures.flush(sender.as_fd(), &mut report);
+        departures.flush(&mut engine, 0, &mut report);
         let refused = report.drops.of(DropReason::SendRefused);
         assert_eq!(refused, (SEND_BATCH * 3).div_ceil(7) as u64);
         assert_eq!(

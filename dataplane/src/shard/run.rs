@@ -14,11 +14,12 @@ use glommio::timer::Timer;
 use super::Shard;
 use super::tick::BusyMeter;
 use crate::io::clock;
+use crate::io::engine::{Engine, EngineKind};
 use crate::io::sys::{BellWait, SocketWait};
 use crate::io::udp::MediaSockets;
 use crate::letter::ToControl;
 use crate::limits::TIMERS_PER_TURN;
-use crate::path::{self, arrive::Arrivals};
+use crate::path::{self, arrive::Overflows};
 
 /// Shortest sleep: what a timer of the executor can keep apart from none.
 const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
@@ -26,15 +27,24 @@ const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 /// How soon a socket that had no room for more is tried again.
 const SEND_RETRY: Duration = Duration::from_micros(500);
 
+/// What moves a shard's datagrams.
+struct Io {
+    engine: Engine,
+    overflows: Overflows,
+}
+
 /// Runs `shard` until it is told to stop. Must be called inside an executor.
-pub async fn run(mut shard: Shard, sockets: MediaSockets) -> io::Result<()> {
+pub async fn run(mut shard: Shard, sockets: MediaSockets, kind: EngineKind) -> anyhow::Result<()> {
     let alarm = Rc::new(Alarm::default());
     let sources = watch(&shard, &sockets, &alarm)?;
-    let mut arrivals: Vec<Arrivals> = sockets.iter().map(|_| Arrivals::new()).collect();
+    let mut io = Io {
+        engine: Engine::start(kind, &sockets)?,
+        overflows: Overflows::default(),
+    };
     let mut busy = BusyMeter::new(clock::now());
     while !shard.is_stopping() {
         let start = clock::now();
-        let more = turn(&mut shard, &sockets, &mut arrivals, &mut busy, start);
+        let more = turn(&mut shard, &mut io, &mut busy, start);
         busy.add(clock::now().duration_since(start));
         if more {
             glommio::executor().yield_task_queue_now().await;
@@ -42,7 +52,7 @@ pub async fn run(mut shard: Shard, sockets: MediaSockets) -> io::Result<()> {
             sleep(&mut shard, &sources, &alarm).await;
         }
     }
-    flush(&mut shard, &sockets);
+    flush(&mut shard, &mut io.engine);
     while shard
         .post
         .send_control(ToControl::Stopped(shard.id))
@@ -55,32 +65,24 @@ pub async fn run(mut shard: Shard, sockets: MediaSockets) -> io::Result<()> {
 }
 
 /// One turn of the loop. True when there is more to do right away.
-fn turn(
-    shard: &mut Shard,
-    sockets: &MediaSockets,
-    arrivals: &mut [Arrivals],
-    busy: &mut BusyMeter,
-    now: Instant,
-) -> bool {
+fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: Instant) -> bool {
     // 1: what other threads sent.
     let mut more = shard.read_mail(now);
     // 2: sessions whose time has come.
     more |= run_timers(shard, now);
     // 3: the sockets, through all hops of the path but the last.
-    for (socket, arrivals) in sockets.iter().zip(arrivals) {
-        more |= path::receive(shard, arrivals, socket, now);
-        shard.settle(now);
-    }
+    more |= path::receive(shard, &mut io.engine, &mut io.overflows, now);
+    shard.settle(now);
     // 4: what came in, to whom it is for.
     path::forward(shard, now, |shard| {
-        flush(shard, sockets);
+        flush(shard, &mut io.engine);
     });
     shard.settle(now);
     // 5: what is looked at now and then.
     shard.tick(now, busy);
     shard.settle(now);
     // 6: everything that is to be sent.
-    shard.is_blocked = flush(shard, sockets);
+    shard.is_blocked = flush(shard, &mut io.engine);
     // 7: letters that found a mailbox full.
     more |= shard.post.flush();
     more
@@ -102,14 +104,10 @@ fn run_timers(shard: &mut Shard, now: Instant) -> bool {
     true
 }
 
-fn flush(shard: &mut Shard, sockets: &MediaSockets) -> bool {
-    let mut waits = shard
-        .departures_v4
-        .flush(sockets.v4.as_fd(), &mut shard.report);
-    if let Some(v6) = &sockets.v6 {
-        waits |= shard.departures_v6.flush(v6.as_fd(), &mut shard.report);
-    }
-    waits
+fn flush(shard: &mut Shard, engine: &mut Engine) -> bool {
+    let report = &mut shard.report;
+    let waits = shard.departures_v4.flush(engine, 0, report);
+    waits | shard.departures_v6.flush(engine, 1, report)
 }
 
 async fn sleep(shard: &mut Shard, sources: &[Rc<Source>], alarm: &Rc<Alarm>) {

@@ -12,11 +12,12 @@ use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 use crate::candidates::Candidates;
 use crate::command::{Command, CommandReply};
 use crate::ice::IceKey;
-use crate::io::udp::{self, MediaSockets, Steering};
+use crate::io::engine::{Engine, EngineKind};
+use crate::io::udp::{self, Steering};
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::layer::Wish;
 use crate::mesh::Mesh;
-use crate::path::{self, arrive::Arrivals};
+use crate::path::{self, arrive::Overflows};
 use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
 use crate::shard::Shard;
 use crate::shard::tick::BusyMeter;
@@ -28,8 +29,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The shard and everybody connected to it.
 pub(super) struct Rig {
     pub(super) shard: Shard,
-    sockets: MediaSockets,
-    arrivals: Arrivals,
+    engine: Engine,
+    overflows: Overflows,
     busy: BusyMeter,
     factory: PeerFactory,
     pub(super) publisher: Client,
@@ -55,8 +56,13 @@ pub(super) struct Client {
 impl Rig {
     /// Everybody is connected, and media has flowed.
     pub(super) fn start(subscribers: usize) -> Self {
+        Self::start_with(EngineKind::Mmsg, subscribers)
+    }
+
+    /// The same, on that engine.
+    pub(super) fn start_with(kind: EngineKind, subscribers: usize) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (port, mut sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 4 << 20).unwrap();
+        let (port, sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 4 << 20).unwrap();
         let candidates = Candidates::new(&[loopback], port);
         let ice_key = IceKey::random();
         let factory = PeerFactory::new(ice_key.clone(), candidates.as_slice().to_vec()).unwrap();
@@ -65,8 +71,8 @@ impl Rig {
         let publisher = Client::publish(&mut shard, &factory);
         let mut rig = Self {
             shard,
-            sockets: sockets.remove(0),
-            arrivals: Arrivals::new(),
+            engine: Engine::start(kind, &sockets[0]).unwrap(),
+            overflows: Overflows::default(),
             busy: BusyMeter::new(Instant::now()),
             factory,
             publisher,
@@ -142,16 +148,16 @@ impl Rig {
                 path::seal::periodic(shard, index, now);
             }
         }
-        let socket = self.sockets.iter().next().unwrap();
-        while path::receive(shard, &mut self.arrivals, socket, now) {}
+        let engine = &mut self.engine;
+        while path::receive(shard, engine, &mut self.overflows, now) {}
         shard.settle(now);
         shard.tick(now, &mut self.busy);
         shard.settle(now);
         path::forward(shard, now, |shard| {
-            shard.departures_v4.flush(socket, &mut shard.report);
+            shard.departures_v4.flush(engine, 0, &mut shard.report);
         });
         shard.settle(now);
-        shard.departures_v4.flush(socket, &mut shard.report);
+        shard.departures_v4.flush(engine, 0, &mut shard.report);
         while shard.post.mesh().take_control().is_some() {}
     }
 

@@ -73,6 +73,11 @@ impl PeerTable {
     }
 
     /// The session at `index`.
+    pub fn get(&self, index: usize) -> Option<&Peer> {
+        self.peers.get(index)
+    }
+
+    /// The session at `index`.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut Peer> {
         self.peers.get_mut(index)
     }

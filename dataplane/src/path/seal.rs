@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::drop_reason::DropReason;
+use crate::io::sys::prefetch;
 use crate::limits::{BUSY_PADDING_BYTES, BUSY_TURN_DATAGRAMS, IDLE_PADDING_BYTES};
 use crate::path::transmit::{Departures, Run};
 use crate::peer::{Peer, Subscriber};
@@ -27,6 +28,13 @@ pub struct Waiting {
     planned: Planned,
 }
 
+/// Sessions ahead whose memory is asked for: by the time one is sealed for, a few microseconds passed.
+const FAR: usize = 6;
+const NEAR: usize = 4;
+const NEXT: usize = 2;
+/// Cache lines of a session that sending touches, at most.
+const PEER_LINES: usize = 5;
+
 /// Where a session's packets go.
 type PathTo = (SocketAddr, Option<IpAddr>);
 
@@ -40,6 +48,7 @@ pub fn seal(shard: &mut Shard, now: Instant) -> bool {
         IDLE_PADDING_BYTES
     };
     while let Some((index, portions)) = shard.work.next_session() {
+        prefetch_next(shard);
         if let Some(path) = plan(shard, index, portions) {
             write(shard, index, path, (max_padding, now));
         }
@@ -50,6 +59,22 @@ pub fn seal(shard: &mut Shard, now: Instant) -> bool {
     shard.batches_used = 0;
     shard.fresh.clear();
     false
+}
+
+/// Asks for what the next sessions' packets will touch, each pointer when the one before it has come.
+fn prefetch_next(shard: &mut Shard) {
+    let Shard { work, peers, .. } = shard;
+    if let Some(peer) = work.ahead(FAR).and_then(|index| peers.get(index)) {
+        prefetch(peer, PEER_LINES);
+    }
+    if let Some(peer) = work.ahead(NEAR).and_then(|index| peers.get(index)) {
+        peer.prefetch();
+    }
+    if let Some(peer) = work.ahead(NEXT).and_then(|index| peers.get_mut(index))
+        && let Some(subscriber) = peer.subscriber()
+    {
+        subscriber.prefetch();
+    }
 }
 
 /// Decides what session `index` gets, and gives it its numbers. Where that goes.
@@ -201,7 +226,8 @@ fn resend_one(
     let subscription = subscription.ok_or(DropReason::NotResent)?;
     let (sealer, estimator) = send.keys().ok_or(DropReason::NotConnected)?;
     let stream = &mut slots[slot].stream;
-    let (planned, packet) = stream.plan_again(seq, (now, sealer), |sent| {
+    let about = (now, &*sealer, estimator.is_some());
+    let (planned, packet) = stream.plan_again(seq, about, |sent| {
         if sent.track != subscription.track {
             return None; // of what played on the m-line before
         }

@@ -85,7 +85,7 @@ impl PeerFactory {
             addrs: Vec::new(),
             nominated: None,
             ufrags: vec![ufrag],
-            rtc,
+            rtc: Box::new(rtc),
             ice_key: self.ice_key.clone(),
             connected: false,
             ended: false,

@@ -28,6 +28,7 @@ pub use subscribe::{OfferOut, Slot, Subscriber};
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::{DropReason, Drops};
 use crate::ice::{IceKey, Ufrag};
+use crate::io::sys::prefetch;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::layer::Target;
 use crate::srtp::tap;
@@ -46,7 +47,8 @@ pub struct Peer {
     pub nominated: Option<SocketAddr>,
     /// Ufrags it answers to: the latest is last.
     pub ufrags: Vec<Ufrag>,
-    rtc: Rtc,
+    /// Large, and of no matter to what is sent: kept apart.
+    rtc: Box<Rtc>,
     ice_key: IceKey,
     connected: bool,
     ended: bool,
@@ -132,6 +134,8 @@ pub struct SubscriptionState {
 
 /// Timeouts that are due at once and handled at once; what is left is due in the next turn.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
+/// Cache lines of a subscriber that sending touches, at most.
+const SUBSCRIBER_LINES: usize = 12;
 /// How soon a timeout has to be to be handled at once.
 const IMMEDIATE: Duration = Duration::from_micros(300);
 
@@ -237,11 +241,14 @@ impl Peer {
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
     }
 
-    /// Says what a subscriber's path should be tried for; `reserved_bps` come on top.
-    pub fn find_out(&mut self, target: Target, reserved_bps: u64) {
-        if let Role::Subscribe(subscriber) = &mut self.role
-            && let Some(estimator) = subscriber.send.estimator()
-        {
+    /// Says what a subscriber's path should be tried for; `reserved_bps` come on top. `None`: it has no
+    /// choice of layers, so what its path takes changes nothing.
+    pub fn find_out(&mut self, target: Option<Target>, reserved_bps: u64, now: Instant) {
+        let Role::Subscribe(subscriber) = &mut self.role else {
+            return;
+        };
+        subscriber.send.measure(target.is_some(), now);
+        if let (Some(estimator), Some(target)) = (subscriber.send.estimator(), target) {
             let with_reserve = |bps: u64| if bps == 0 { 0 } else { bps + reserved_bps };
             let (sustain, desired) = (target.sustain_bps, target.desired_bps);
             estimator.aim(with_reserve(sustain), with_reserve(desired));
@@ -257,9 +264,17 @@ impl Peer {
     }
 
     /// Maps the publisher's codecs for subscription `sub`, if its m-line is negotiated.
-    pub fn connect(&mut self, sub: usize, published: &[PayloadParams], now: Instant) {
+    pub fn connect(&mut self, sub: usize, published: &[PayloadParams]) {
         if let Role::Subscribe(subscriber) = &mut self.role {
-            subscriber.connect(&mut self.rtc, sub, published, now);
+            subscriber.connect(&mut self.rtc, sub, published);
+        }
+    }
+
+    /// Asks for the memory that sending to it begins with.
+    pub fn prefetch(&self) {
+        prefetch(&self.addrs[..], 1);
+        if let Role::Subscribe(subscriber) = &self.role {
+            prefetch(&**subscriber, SUBSCRIBER_LINES);
         }
     }
 

@@ -2,7 +2,6 @@
 //! at a time and used again.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use slab::Slab;
 use str0m::Rtc;
@@ -13,6 +12,7 @@ use str0m::media::{Direction, MediaKind, Mid};
 use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
+use crate::io::sys::prefetch;
 use crate::key::TrackKey;
 use crate::layer::Wish;
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
@@ -43,6 +43,11 @@ pub struct Slot {
     kind: MediaKind,
     state: SlotState,
 }
+
+/// Cache lines of an m-line that sealing touches, at most.
+const SLOT_LINES: usize = 8;
+/// Cache lines of a subscription that its verdict touches, at most.
+const SUBSCRIPTION_LINES: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SlotState {
@@ -173,6 +178,16 @@ impl Subscriber {
         Ok(CommandReply::Done)
     }
 
+    /// Asks for the memory that sealing for it goes on with.
+    pub fn prefetch(&self) {
+        if let Some(slot) = self.slots.first() {
+            prefetch(slot, SLOT_LINES);
+        }
+        if let Some((_, subscription)) = self.subscriptions.iter().next() {
+            prefetch(subscription, SUBSCRIPTION_LINES);
+        }
+    }
+
     /// What subscription `sub` gets of `packet` of its track: on which m-line, how, and whether it is the
     /// first of what flows. `is_full`: the socket has no room for another frame of its layer.
     pub fn plan(
@@ -187,13 +202,13 @@ impl Subscriber {
         // Before the verdict: a packet that cannot be sent must not be what a switch begins with.
         let encoding = subscription.encoding(packet).ok_or(DropReason::NoCodec)?;
         let slot = subscription.slot.ok_or(DropReason::NoCodec)?;
-        let (sealer, _) = self.send.keys().ok_or(DropReason::NotConnected)?;
+        let (sealer, estimator) = self.send.keys().ok_or(DropReason::NotConnected)?;
         let verdict = subscription.judge(packet);
         if verdict == Verdict::Skip {
             return Ok(None);
         }
         let stream = &mut self.slots[slot].stream;
-        let planned = stream.plan(packet, verdict, encoding, sealer)?;
+        let planned = stream.plan(packet, (verdict, encoding), sealer, estimator.is_some())?;
         if stream.sheds(packet, is_full) {
             // Its number is used: the receiver will ask for it again.
             return Err(DropReason::FrameShed);
@@ -207,13 +222,7 @@ impl Subscriber {
     }
 
     /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
-    pub fn connect(
-        &mut self,
-        rtc: &mut Rtc,
-        index: usize,
-        published: &[PayloadParams],
-        now: Instant,
-    ) {
+    pub fn connect(&mut self, rtc: &mut Rtc, index: usize, published: &[PayloadParams]) {
         let subscription = &mut self.subscriptions[index];
         let Some(slot) = subscription.slot else {
             return;
@@ -229,9 +238,7 @@ impl Subscriber {
             let stream = &mut self.slots[slot].stream;
             stream.negotiated(media, ssrc, rtx);
             self.slot_by_ssrc.insert(ssrc, slot);
-            if stream.is_measured() {
-                self.send.measure(now);
-            }
+            self.send.negotiated(stream.can_be_measured());
         }
     }
 

@@ -17,7 +17,12 @@ use crate::srtp::Sealer;
 /// The sending half of a subscribe session.
 pub struct Sender {
     sealer: Option<Sealer>,
-    estimator: Option<Estimator>,
+    /// Made when there is something to choose.
+    estimator: Option<Box<Estimator>>,
+    /// The subscriber tells when packets arrived, if they are numbered for it.
+    can_measure: bool,
+    /// They are: what its path takes decides something.
+    is_measuring: bool,
     next_report: Option<Instant>,
 }
 
@@ -32,6 +37,8 @@ impl Sender {
         Self {
             sealer: None,
             estimator: None,
+            can_measure: false,
+            is_measuring: false,
             next_report: None,
         }
     }
@@ -42,27 +49,38 @@ impl Sender {
         self.next_report = Some(now + REPORT_INTERVAL);
     }
 
-    /// The keys and the estimator; `None` before the handshake.
+    /// The keys, and the estimator while the path is measured; `None` before the handshake.
     pub fn keys(&mut self) -> Option<(&mut Sealer, Option<&mut Estimator>)> {
         let sealer = self.sealer.as_mut()?;
-        Some((sealer, self.estimator.as_mut()))
+        let estimator = self.estimator.as_deref_mut();
+        Some((sealer, estimator.filter(|_| self.is_measuring)))
     }
 
-    /// The subscriber negotiated transport-wide feedback: its path can be measured.
-    pub fn measure(&mut self, now: Instant) {
-        self.estimator
-            .get_or_insert_with(|| Estimator::new(INITIAL_ESTIMATE_BPS, now));
+    /// An m-line was negotiated, with or without transport-wide sequence numbers.
+    pub fn negotiated(&mut self, can_be_measured: bool) {
+        self.can_measure |= can_be_measured;
+    }
+
+    /// Measures the path from now on, or no longer: numbers and feedback cost both sides something, and
+    /// without a choice of layers they decide nothing.
+    pub fn measure(&mut self, has_choice: bool, now: Instant) {
+        self.is_measuring = has_choice && self.can_measure;
+        if self.is_measuring {
+            let new = || Box::new(Estimator::new(INITIAL_ESTIMATE_BPS, now));
+            self.estimator.get_or_insert_with(new);
+        }
     }
 
     /// What its path takes.
     pub fn estimator(&mut self) -> Option<&mut Estimator> {
-        self.estimator.as_mut()
+        self.estimator.as_deref_mut()
     }
 
     /// Bits per second its path takes; `None` when that cannot be known.
     pub fn estimate_bps(&self) -> Option<u64> {
-        let estimator = self.estimator.as_ref()?;
-        Some(estimator.estimate_bps().unwrap_or(INITIAL_ESTIMATE_BPS))
+        let estimate = || self.estimator.as_ref()?.estimate_bps();
+        self.can_measure
+            .then(|| estimate().unwrap_or(INITIAL_ESTIMATE_BPS))
     }
 
     /// True when sender reports are due; the next ones are an interval later.
@@ -76,7 +94,8 @@ impl Sender {
 
     /// When something is due: reports, padding, a look at the estimate.
     pub fn deadline(&self) -> Option<Instant> {
-        let estimator = self.estimator.as_ref().and_then(Estimator::deadline);
+        let estimator = self.estimator.as_ref().filter(|_| self.is_measuring);
+        let estimator = estimator.and_then(|estimator| estimator.deadline());
         self.next_report.into_iter().chain(estimator).min()
     }
 }

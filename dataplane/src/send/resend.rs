@@ -12,7 +12,7 @@ pub struct Resend {
     pub ssrc: u32,
     next_seq: u64,
     allowance_bytes: usize,
-    latest: [(u16, Option<Instant>); LATEST],
+    latest: Box<[(u16, Option<Instant>); LATEST]>,
 }
 
 /// Of what is sent, this part may be sent again.
@@ -31,7 +31,7 @@ impl Resend {
             ssrc,
             next_seq: u64::from(first_seq),
             allowance_bytes: BURST_BYTES,
-            latest: [(0, None); LATEST],
+            latest: Box::new([(0, None); LATEST]),
         }
     }
 

@@ -133,8 +133,8 @@ impl Stream {
         });
     }
 
-    /// True when its packets carry transport-wide sequence numbers.
-    pub fn is_measured(&self) -> bool {
+    /// True when its packets may carry transport-wide sequence numbers.
+    pub fn can_be_measured(&self) -> bool {
         self.wire
             .as_ref()
             .is_some_and(|wire| wire.ids.transport_cc.is_some())
@@ -164,9 +164,9 @@ impl Stream {
     pub fn plan(
         &mut self,
         packet: &MediaPacket,
-        verdict: Verdict,
-        encoding: Encoding,
+        (verdict, encoding): (Verdict, Encoding),
         sealer: &Sealer,
+        is_measured: bool,
     ) -> Result<Planned, DropReason> {
         if verdict == Verdict::Switch {
             self.rewriter.switch(packet, self.clock_hz());
@@ -175,7 +175,7 @@ impl Stream {
         let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
         let wire = self.wire.as_mut().ok_or(DropReason::NoCodec)?;
         wire.resend_pt = encoding.resend.map(|pt| *pt).or(wire.resend_pt);
-        let header = wire.header_bytes(Some(packet), self.is_bound);
+        let header = wire.header_bytes(Some(packet), (self.is_bound, is_measured));
         let payload = payload(packet, encoding).len();
         Ok(Planned {
             bytes: header + payload + sealer.rtp_overhead(),
@@ -189,13 +189,13 @@ impl Stream {
     pub fn plan_again<'p>(
         &mut self,
         seq: u16,
-        (now, sealer): (Instant, &Sealer),
+        (now, sealer, is_measured): (Instant, &Sealer, bool),
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
         let sent = self.rewriter.sent(seq).ok_or(DropReason::NotResent)?;
         let (packet, encoding) = kept(&sent).ok_or(DropReason::NotResent)?;
         let wire = self.wire.as_mut().ok_or(DropReason::NotResent)?;
-        let header = wire.header_bytes(Some(packet), self.is_bound);
+        let header = wire.header_bytes(Some(packet), (self.is_bound, is_measured));
         let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
         let bytes = header + payload + sealer.rtp_overhead();
         let resend = wire.resend.as_mut().ok_or(DropReason::NotResent)?;
@@ -271,7 +271,7 @@ impl Stream {
             wire.resend_pt?,
             wire.ids.transport_cc?,
         );
-        let header = wire.header_bytes(None, self.is_bound);
+        let header = wire.header_bytes(None, (self.is_bound, true));
         Some(header + rtp::MAX_PADDING_BYTES + sealer.rtp_overhead())
     }
 
@@ -324,7 +324,11 @@ impl Stream {
 
 impl Wire {
     /// Bytes of the header of `packet`, or of padding.
-    fn header_bytes(&self, packet: Option<&MediaPacket>, is_bound: bool) -> usize {
+    fn header_bytes(
+        &self,
+        packet: Option<&MediaPacket>,
+        (is_bound, is_measured): (bool, bool),
+    ) -> usize {
         let (mut count, mut values) = (0, 0);
         let mut add = |present: bool, bytes: usize| {
             count += usize::from(present);
@@ -334,7 +338,7 @@ impl Wire {
             self.ids.mid.is_some() && !is_bound,
             usize::from(self.mid.length),
         );
-        add(self.ids.transport_cc.is_some(), 2);
+        add(self.ids.transport_cc.is_some() && is_measured, 2);
         let level = packet.is_some_and(|packet| packet.audio_level.is_some());
         add(self.ids.audio_level.is_some() && level, 1);
         let orientation = packet.is_some_and(|packet| packet.orientation.is_some());
@@ -346,7 +350,7 @@ impl Wire {
         &self,
         room: &mut [u8],
         header: Header,
-        (packet, is_bound, transport_seq): (Option<&MediaPacket>, bool, [u8; 2]),
+        (packet, is_bound, transport_seq): (Option<&MediaPacket>, bool, Option<[u8; 2]>),
     ) -> usize {
         let level = packet.and_then(|packet| packet.audio_level);
         // V in the highest bit, then the level (RFC 6464 section 3).
@@ -358,7 +362,9 @@ impl Wire {
                 .mid
                 .filter(|_| !is_bound)
                 .map(|id| (id, self.mid.get())),
-            self.ids.transport_cc.map(|id| (id, &transport_seq[..])),
+            self.ids
+                .transport_cc
+                .zip(transport_seq.as_ref().map(|seq| &seq[..])),
             self.ids
                 .audio_level
                 .zip(level.as_ref().map(|level| &level[..])),
@@ -369,11 +375,9 @@ impl Wire {
         header.write(room, elements.into_iter().flatten())
     }
 
-    fn transport_seq(&self, bytes: usize, keys: &mut Keys<'_>, padding: bool) -> [u8; 2] {
-        match (&mut keys.estimator, self.ids.transport_cc) {
-            (Some(estimator), Some(_)) => estimator.sent(bytes, keys.now, padding).to_be_bytes(),
-            _ => [0, 0],
-        }
+    fn transport_seq(&self, bytes: usize, keys: &mut Keys<'_>, padding: bool) -> Option<[u8; 2]> {
+        let (estimator, _) = keys.estimator.as_mut().zip(self.ids.transport_cc)?;
+        Some(estimator.sent(bytes, keys.now, padding).to_be_bytes())
     }
 }
 

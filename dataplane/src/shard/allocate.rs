@@ -51,9 +51,10 @@ impl Shard {
         for (competitor, layer) in competitors.iter().zip(given.iter().copied()) {
             self.aim(index, competitor, layer, now);
         }
-        let target = target(&candidates, &given);
+        let has_choice = candidates.iter().any(|candidate| candidate.layers > 1);
+        let target = has_choice.then(|| target(&candidates, &given));
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.find_out(target, reserved);
+            peer.find_out(target, reserved, now);
             let deadline = peer.deadline();
             self.timers.set(index, deadline);
         }

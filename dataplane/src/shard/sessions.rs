@@ -186,7 +186,7 @@ impl Shard {
         let Some(session) = self.peers.get_mut(peer) else {
             return;
         };
-        session.connect(sub, &info.codecs, now);
+        session.connect(sub, &info.codecs);
         self.recount(peer, sub);
         self.tell_interest(track);
         self.want_keyframe(peer, sub, now);

@@ -73,6 +73,11 @@ impl Work {
         Some((index, Portions(first)))
     }
 
+    /// The session that comes `distance` after the one taken last.
+    pub fn ahead(&self, distance: usize) -> Option<usize> {
+        self.sessions.get(self.taken + distance - 1).copied()
+    }
+
     /// How many packets wait, roughly: portions, of one packet at least.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -6,12 +6,14 @@
 
 mod addr; // SocketAddr <-> sockaddr_storage
 mod cmsg; // ancillary data: packet info, receive queue overflow
+mod prefetch; // a hint that memory is needed soon
 mod recvmmsg; // many datagrams in, one call
 mod sendmmsg; // many datagrams out, one call
 mod sockopt; // the socket options socket2 lacks
 mod uring; // both through io_uring
 mod wait; // readiness of a raw descriptor inside a glommio executor
 
+pub use prefetch::prefetch;
 pub use recvmmsg::{ReceiveBatch, Received};
 pub use sendmmsg::{Message, SendBatch};
 pub use sockopt::{

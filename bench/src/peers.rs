@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(long)]
     janus_target: SocketAddr,
     /// Participants that receive
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
     /// Length of each window
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]

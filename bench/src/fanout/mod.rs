@@ -87,7 +87,7 @@ pub struct Setup {
     /// Decrypt and check what every subscriber gets
     #[arg(long)]
     verify: bool,
-    /// Seconds of the ceiling's try; 0 leaves it out
+    /// Seconds of each of the ceiling's tries; 0 leaves it out
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
     ceiling_seconds: u64,
 }
@@ -112,6 +112,8 @@ pub struct Line<'a> {
     command: String,
 }
 
+/// What a host can do at all is the best of as many tries: the others were disturbed.
+const CEILING_TRIES: u32 = 3;
 const MIN_BITRATE_BPS: u64 = 64_000;
 const MAX_BITRATE_BPS: u64 = 50_000_000;
 /// What a datagram of speech or video has at the ceiling when nothing was delivered to take it from.
@@ -296,7 +298,11 @@ impl Setup {
             method: Method::Sendmmsg,
             encrypted: false,
         };
-        Ok(Some(ceiling::measure(host, &plan, batch)?.delivered_pps))
+        let mut best = 0.0_f64;
+        for _ in 0..CEILING_TRIES {
+            best = best.max(ceiling::measure(host, &plan, batch)?.delivered_pps);
+        }
+        Ok(Some(best))
     }
 }
 

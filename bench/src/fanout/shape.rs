@@ -64,6 +64,7 @@ pub struct Video {
     rtp_start: u32,
     waiting: VecDeque<Piece>,
     pacer: Option<Pacer>,
+    seed: u64,
     random: fastrand::Rng,
 }
 
@@ -104,9 +105,10 @@ impl Shape {
             since_keyframe: periods_differ,
             keyframe_wanted: true,
             start,
-            rtp_start: random.u32(..),
+            rtp_start: fastrand::u32(..),
             waiting: VecDeque::new(),
             pacer,
+            seed,
             random,
         })
     }
@@ -200,9 +202,12 @@ impl Video {
         }
     }
 
+    /// From the beginning of its schedule, so that every window of time is the same.
     fn resume(&mut self, start: Instant) {
         self.rtp_start = self.rtp_time();
         (self.start, self.frames) = (start, 0);
+        self.random = fastrand::Rng::with_seed(self.seed);
+        self.since_keyframe = self.random.u32(0..KEYFRAME_PERIOD_FRAMES);
         self.waiting.clear();
         if let Some(pacer) = &mut self.pacer {
             pacer.next = start;
@@ -368,6 +373,24 @@ mod tests {
                 .iter()
                 .all(|(_, piece)| AUDIO_BYTES.contains(&piece.bytes))
         );
+    }
+
+    #[test]
+    fn every_window_has_the_same_frames() {
+        let start = Instant::now();
+        let mut shape = Shape::video(2_000_000, Some(Duration::from_millis(5)), start, 9);
+        let window = |shape: &mut Shape, at: Instant| {
+            shape.resume(at);
+            let pieces = collect(shape, at, Duration::from_secs(12), Duration::from_millis(1));
+            let sizes = pieces
+                .into_iter()
+                .map(|(_, piece)| (piece.bytes, piece.keyframe));
+            sizes.collect::<Vec<_>>()
+        };
+        // The very first frame is a keyframe; from there on only the schedule says which are.
+        shape.due(start, &mut Vec::new());
+        let first = window(&mut shape, start + Duration::from_secs(1));
+        assert_eq!(first, window(&mut shape, start + Duration::from_secs(20)));
     }
 
     #[test]

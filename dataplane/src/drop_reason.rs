@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
-    /// Longer than the receive buffer.
+    /// Longer than a datagram may be.
     Truncated,
     /// Neither STUN, DTLS, RTP nor RTCP, or too short for its header.
     Unclassified,

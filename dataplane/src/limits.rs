@@ -24,17 +24,17 @@ pub const MAX_RUN_BYTES: usize = 65_000;
 pub const SEND_ARENA_BYTES: usize = 4 << 20;
 /// Destinations remembered to refuse joined datagrams.
 pub const MAX_DESTINATIONS_WITHOUT_RUNS: usize = 4_096;
-/// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what the turn of a
-/// shard with little to do spends, enough for the packets of one video frame.
+/// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what a shard with little
+/// to do spends, enough for the packets of one video frame. A link that is full gets no more either.
 pub const IDLE_PADDING_BYTES: usize = 8;
-/// What a shard spends when a turn has more than [`BUSY_TURN_DATAGRAMS`] to send: a trip through the
-/// network stack costs more than a wire's worth of these.
-pub const BUSY_PADDING_BYTES: usize = 48;
-/// Datagrams of one turn that make it a busy one.
-pub const BUSY_TURN_DATAGRAMS: usize = 1_024;
+/// What a shard spends after a turn that took [`BUSY_TURN`]: a trip through the network stack costs more
+/// than sealing and copying as many bytes ten times over.
+pub const BUSY_PADDING_BYTES: usize = 160;
+/// A turn that took so long is one of a shard whose time is scarce.
+pub const BUSY_TURN: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
-/// Sequence numbers one RTCP packet can ask for again.
+/// Sequence numbers one RTCP datagram can ask for again.
 pub const MAX_NACKED: usize = 512;
 /// Media packets on their way to one shard; when full, packets are dropped and counted.
 pub const MESH_MEDIA: usize = 8_192;
@@ -87,5 +87,8 @@ pub const SHARD_REPLY: Duration = Duration::from_secs(5);
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
-const _: () = assert!(RECEIVE_BATCH * RECEIVES_PER_TURN <= MESH_PER_TURN);
+const _: () = assert!(
+    BUSY_PADDING_BYTES <= 255,
+    "the count of padding bytes is one byte"
+);
 const _: () = assert!(KEYFRAME_INTERVAL.as_millis() < KEYFRAME_RETRY.as_millis());

@@ -253,7 +253,7 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
         &mut out,
         "run_packets",
         "histogram",
-        "Datagrams per message handed to the kernel",
+        "Datagrams sealed as one message for the kernel",
     );
     for report in reports {
         let bounds = BOUNDS_DATAGRAMS.iter().map(ToString::to_string);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
-use crate::limits::{BUSY_PADDING_BYTES, BUSY_TURN_DATAGRAMS, IDLE_PADDING_BYTES};
+use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES};
 use crate::path::transmit::{Departures, Run};
 use crate::peer::{Peer, Subscriber};
 use crate::report::ShardReport;
@@ -41,8 +41,8 @@ type PathTo = (SocketAddr, Option<IpAddr>);
 /// Seals for one session after the other, until all have what they get or a batch is full. True when
 /// it stopped because of the latter.
 pub fn seal(shard: &mut Shard, now: Instant) -> bool {
-    let busy = shard.work.len() * shard.fresh.len().min(4) > BUSY_TURN_DATAGRAMS;
-    let max_padding = if busy {
+    let is_full = shard.departures_v4.is_blocked() || shard.departures_v6.is_blocked();
+    let max_padding = if shard.is_busy && !is_full {
         BUSY_PADDING_BYTES
     } else {
         IDLE_PADDING_BYTES

@@ -85,7 +85,7 @@ impl Placed {
 }
 
 impl Departures {
-    /// Allocates the arena and the headers.
+    /// Allocates the arena.
     pub fn new() -> Self {
         Self {
             arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
@@ -130,11 +130,21 @@ impl Departures {
         self.runs.len() - self.gone >= SEND_BATCH && !self.blocked
     }
 
+    /// The socket had no room when it was last asked.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// The socket has no room, and so much waits already that new frames of `layer` are not worth
     /// sealing: the lowest layers go first, a quarter of the arena apart.
     pub fn sheds(&self, layer: LayerIndex) -> bool {
         let quarter = self.arena.len() / (MAX_LAYERS + 1);
-        self.blocked && self.used > quarter * (layer.index() + 1)
+        self.blocked && self.waiting_bytes() > quarter * (layer.index() + 1)
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        let first = self.runs.get(self.gone);
+        first.map_or(0, |placed| self.used - placed.at)
     }
 
     /// Sends what waits through `socket`. True when some of it still does.
@@ -223,7 +233,7 @@ impl Departures {
         self.runs.drain(..self.gone);
         self.gone = 0;
         let first = self.runs[0].at;
-        if first > self.arena.len() / 2 {
+        if first > self.arena.len() / (2 * (MAX_LAYERS + 1)) {
             self.arena.copy_within(first..self.used, 0);
             self.runs.iter_mut().for_each(|placed| placed.at -= first);
             self.used -= first;
@@ -390,9 +400,11 @@ mod tests {
     fn a_full_socket_sheds_the_lowest_layers_first() {
         let mut departures = Departures::new();
         let layers = [0, 1, 2].map(LayerIndex);
+        let nowhere = "192.0.2.1:9".parse().unwrap();
         departures.blocked = true;
         for (used, shed) in [(0, 0), (1, 0), (26, 1), (51, 2), (76, 3)] {
             departures.used = SEND_ARENA_BYTES / 100 * used;
+            departures.runs = vec![Placed::new(0, run(1, 1, nowhere))];
             let count = layers
                 .iter()
                 .filter(|layer| departures.sheds(**layer))

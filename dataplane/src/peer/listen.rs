@@ -44,9 +44,13 @@ impl Subscriber {
             }
             Packet::Nack { media_ssrc, lost } => {
                 if let Some(slot) = self.slot_by_ssrc.get(media_ssrc) {
-                    let room = MAX_NACKED.saturating_sub(out.lost.len());
-                    out.lost
-                        .extend(lost.clone().take(room).map(|seq| (*slot, seq)));
+                    for seq in lost.clone() {
+                        if out.lost.len() < MAX_NACKED {
+                            out.lost.push((*slot, seq));
+                        } else {
+                            out.drops.count(DropReason::NotResent);
+                        }
+                    }
                 }
             }
             Packet::Pli { media_ssrc } => self.wants_keyframe(*media_ssrc, out),

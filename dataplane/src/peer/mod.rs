@@ -151,7 +151,14 @@ impl Peer {
     ) {
         if let Role::Subscribe(subscriber) = &mut self.role {
             match demux::protocol(bytes) {
-                Some(demux::Protocol::Rtcp) => return subscriber.listen(bytes, now, out),
+                Some(demux::Protocol::Rtcp) => {
+                    let heard = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
+                    if catch_unwind(heard).is_err() {
+                        out.drops.count(DropReason::SessionPanicked);
+                        self.end("internal error in the session", out);
+                    }
+                    return;
+                }
                 Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // sendonly
                 Some(_) | None => {}
             }
@@ -264,9 +271,14 @@ impl Peer {
     }
 
     /// Maps the publisher's codecs for subscription `sub`, if its m-line is negotiated.
-    pub fn connect(&mut self, sub: usize, published: &[PayloadParams]) {
+    pub fn connect(&mut self, sub: usize, published: &[PayloadParams], out: &mut Output) {
         if let Role::Subscribe(subscriber) = &mut self.role {
-            subscriber.connect(&mut self.rtc, sub, published);
+            let rtc = &mut self.rtc;
+            let connected = AssertUnwindSafe(|| subscriber.connect(rtc, sub, published));
+            if catch_unwind(connected).is_err() {
+                out.drops.count(DropReason::SessionPanicked);
+                self.end("internal error in the session", out);
+            }
         }
     }
 

@@ -209,7 +209,8 @@ impl Subscriber {
         }
         let stream = &mut self.slots[slot].stream;
         let planned = stream.plan(packet, (verdict, encoding), sealer, estimator.is_some())?;
-        if stream.sheds(packet, is_full) {
+        // A switch is not shed: who waits for a keyframe would wait for the next one.
+        if stream.sheds(packet, is_full && verdict == Verdict::Forward) {
             // Its number is used: the receiver will ask for it again.
             return Err(DropReason::FrameShed);
         }

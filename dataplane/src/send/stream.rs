@@ -120,7 +120,12 @@ impl Stream {
 
     /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
     pub fn negotiated(&mut self, media: &Media, ssrc: u32, rtx: Option<u32>) {
-        let known = self.wire.take().filter(|wire| wire.ssrc == ssrc);
+        let known = self.wire.take();
+        let is_same = known.as_ref().is_none_or(|wire| wire.ssrc == ssrc);
+        assert!(
+            is_same,
+            "an m-line keeps its SSRC: its numbers are used up under it"
+        );
         let resend = known.and_then(|wire| wire.resend);
         let resend = resend.or_else(|| Some(Resend::new(rtx?, fastrand::u16(..0x4000))));
         self.wire = Some(Wire {

@@ -81,6 +81,8 @@ pub struct Shard {
     pub departures_v4: Departures,
     /// What waits to be sent over IPv6.
     pub departures_v6: Departures,
+    /// The turn before this one took long: time is what the shard has least of.
+    pub is_busy: bool,
     /// A socket had no room for all that waits.
     is_blocked: bool,
     next_tick: Instant,
@@ -123,6 +125,7 @@ impl Shard {
             asked: Vec::new(),
             departures_v4: Departures::new(),
             departures_v6: Departures::new(),
+            is_busy: false,
             is_blocked: false,
             next_tick: now,
             next_levels: now,

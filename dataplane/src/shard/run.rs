@@ -18,7 +18,7 @@ use crate::io::engine::{Engine, EngineKind};
 use crate::io::sys::{BellWait, SocketWait};
 use crate::io::udp::MediaSockets;
 use crate::letter::ToControl;
-use crate::limits::TIMERS_PER_TURN;
+use crate::limits::{BUSY_TURN, TIMERS_PER_TURN};
 use crate::path::{self, arrive::Overflows};
 
 /// Shortest sleep: what a timer of the executor can keep apart from none.
@@ -45,7 +45,9 @@ pub async fn run(mut shard: Shard, sockets: MediaSockets, kind: EngineKind) -> a
     while !shard.is_stopping() {
         let start = clock::now();
         let more = turn(&mut shard, &mut io, &mut busy, start);
-        busy.add(clock::now().duration_since(start));
+        let took = clock::now().duration_since(start);
+        shard.is_busy = took >= BUSY_TURN;
+        busy.add(took);
         if more {
             glommio::executor().yield_task_queue_now().await;
         } else {
@@ -70,7 +72,7 @@ fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: Instant) -> b
     let mut more = shard.read_mail(now);
     // 2: sessions whose time has come.
     more |= run_timers(shard, now);
-    // 3: the sockets, through all hops of the path but the last.
+    // 3: the sockets, through the first hops of the path.
     more |= path::receive(shard, &mut io.engine, &mut io.overflows, now);
     shard.settle(now);
     // 4: what came in, to whom it is for.

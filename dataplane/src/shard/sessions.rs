@@ -186,7 +186,8 @@ impl Shard {
         let Some(session) = self.peers.get_mut(peer) else {
             return;
         };
-        session.connect(sub, &info.codecs);
+        session.connect(sub, &info.codecs, &mut self.out);
+        self.absorb(peer);
         self.recount(peer, sub);
         self.tell_interest(track);
         self.want_keyframe(peer, sub, now);

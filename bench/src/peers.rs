@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(long, default_value = "2mbit", value_parser = crate::fanout::parse_bitrate)]
     bitrate: u64,
     /// Packets leave the publisher in bursts this far apart; 0: each frame at once
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
     burst_ms: u64,
 }
 

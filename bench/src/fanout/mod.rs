@@ -74,9 +74,9 @@ pub struct Setup {
     /// Bitrate of a publisher's video (its highest layer), RTP headers included
     #[arg(long, default_value = "2mbit", value_parser = parse_bitrate)]
     bitrate: u64,
-    /// Packets leave a publisher in bursts this far apart, at 2.5 times the bitrate, as browsers pace them;
-    /// 0: each frame at once
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=100))]
+    /// Packets leave a publisher in bursts this far apart, at 2.5 times the bitrate, as libwebrtc paces them:
+    /// a usual frame at once, a keyframe in several; 0: every frame at once
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
     burst_ms: u64,
     /// Publishers that each subscriber watches
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]

@@ -59,6 +59,8 @@ pub struct Measurement {
     pub run_length_mean: Option<f64>,
     /// From the publisher's send to the kernel's receipt at a subscriber, of the decrypted sample.
     pub latency_us: Percentiles,
+    /// The median of the 99th percentiles of each second: without the moments in which the host stood still.
+    pub latency_typical_p99_us: u64,
     /// Packets decrypted and checked byte for byte.
     pub checked_packets: u64,
     /// Of these, wrong ones.
@@ -297,6 +299,7 @@ impl Measurement {
         (self.datagrams, self.bytes) = (totals.datagrams, totals.bytes);
         self.rtx_bytes = totals.rtx_bytes;
         self.latency_us = Percentiles::of(&farm.sample.latency_us);
+        self.latency_typical_p99_us = farm.sample.typical_p99_us();
         self.checked_packets = farm.sample.checked;
         self.damaged_packets = farm.sample.damaged;
     }

@@ -14,8 +14,11 @@ pub const MAX_MESSAGE_BYTES: usize = 65_535;
 pub const RECEIVE_BATCH: usize = 32;
 /// Receive calls per socket in one turn of a shard's loop: what bounds a turn.
 pub const RECEIVES_PER_TURN: usize = 4;
-/// Messages sent by one system call: a batch of full ones fits the second-level cache.
+/// Messages sent by one system call.
 pub const SEND_BATCH: usize = 32;
+/// Bytes that are sent without waiting for a whole batch: what was sealed is still in the second-level
+/// cache when the kernel copies it.
+pub const SEND_BATCH_BYTES: usize = 128 << 10;
 /// Datagrams joined in one message to one destination (UDP_MAX_SEGMENTS of kernels before 6.9).
 pub const MAX_RUN_DATAGRAMS: usize = 64;
 /// Bytes of such a message: what an IPv6 datagram holds, and less than any device's limit.

@@ -15,7 +15,9 @@ use crate::io::clock;
 use crate::io::engine::Engine;
 use crate::io::sys::Message;
 use crate::key::LayerIndex;
-use crate::limits::{MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, SEND_ARENA_BYTES, SEND_BATCH};
+use crate::limits::{
+    MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, SEND_ARENA_BYTES, SEND_BATCH, SEND_BATCH_BYTES,
+};
 use crate::report::ShardReport;
 
 /// Datagrams of one destination on their way out, next to each other in the arena.
@@ -127,7 +129,8 @@ impl Departures {
 
     /// A batch is full: better to send it now, while it is in the cache.
     pub fn is_ripe(&self) -> bool {
-        self.runs.len() - self.gone >= SEND_BATCH && !self.blocked
+        let is_full = self.runs.len() >= SEND_BATCH || self.used >= SEND_BATCH_BYTES;
+        is_full && !self.blocked
     }
 
     /// The socket had no room when it was last asked.

@@ -18,11 +18,13 @@ pub const RECEIVES_PER_TURN: usize = 4;
 pub const SEND_BATCH: usize = 32;
 /// Bytes that are sent without waiting for a whole batch: what was sealed is still in the second-level
 /// cache when the kernel copies it.
-pub const SEND_BATCH_BYTES: usize = 128 << 10;
+pub const SEND_BATCH_BYTES: usize = 96 << 10;
 /// Datagrams joined in one message to one destination (UDP_MAX_SEGMENTS of kernels before 6.9).
 pub const MAX_RUN_DATAGRAMS: usize = 64;
-/// Bytes of such a message: what an IPv6 datagram holds, and less than any device's limit.
-pub const MAX_RUN_BYTES: usize = 65_000;
+/// Bytes of such a message. The kernel would take 64 KiB, but past a dozen packets a longer message saves
+/// nothing any more, and its pages are colder each time: it costs more a packet, and a shard that is
+/// behind falls further behind.
+pub const MAX_RUN_BYTES: usize = 20_000;
 /// Sealed bytes of one socket that wait for room in its send buffer; later ones are dropped.
 pub const SEND_ARENA_BYTES: usize = 4 << 20;
 /// Destinations remembered to refuse joined datagrams.

@@ -80,6 +80,10 @@ fn tiles(out: &mut String, curve: &Curve) {
             "ms latency, p99",
         ),
         (
+            curve.peak_pps().map_or("not known".into(), grouped),
+            "packets/s at most without loss, latency aside",
+        ),
+        (
             optional(curve.ratio_to_ceiling(), 2),
             "times what plain sendmmsg delivers here",
         ),

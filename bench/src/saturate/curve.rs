@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::limit::Limit;
+use super::limit::{Limit, keeps_up};
 use crate::fanout::measure::{Measurement, Percentiles};
 use crate::host::facts::Facts;
 
@@ -55,7 +55,9 @@ pub struct Line<'a> {
     #[serde(flatten)]
     best: Option<&'a Measurement>,
     ceiling_sendmmsg_pps: Option<f64>,
+    peak_delivered_pps: Option<f64>,
     ratio_to_ceiling: Option<f64>,
+    ratio_within_latency: Option<f64>,
     link_bps: Option<u64>,
     steps: Vec<Point>,
     host: &'a Option<Facts>,
@@ -126,8 +128,20 @@ impl Curve {
             .max_by_key(|m| m.subscribers)
     }
 
-    /// Delivered packets of the best step against the ceiling.
+    /// Most packets per second that were delivered without loss, however long each took.
+    pub fn peak_pps(&self) -> Option<f64> {
+        let measured = self.steps.iter().map(|step| &step.measurement);
+        let kept_up = measured.filter(|m| keeps_up(m)).map(|m| m.delivered_pps);
+        kept_up.max_by(f64::total_cmp)
+    }
+
+    /// That against the ceiling, which does not look at latency either.
     pub fn ratio_to_ceiling(&self) -> Option<f64> {
+        Some(self.peak_pps()? / self.ceiling_sendmmsg_pps?)
+    }
+
+    /// Delivered packets of the best step, with its latency still good, against the ceiling.
+    pub fn ratio_within_latency(&self) -> Option<f64> {
         Some(self.best()?.delivered_pps / self.ceiling_sendmmsg_pps?)
     }
 
@@ -163,7 +177,9 @@ impl Curve {
             media: &self.media,
             best: self.best(),
             ceiling_sendmmsg_pps: self.ceiling_sendmmsg_pps,
+            peak_delivered_pps: self.peak_pps(),
             ratio_to_ceiling: self.ratio_to_ceiling(),
+            ratio_within_latency: self.ratio_within_latency(),
             link_bps: self.link_bps,
             steps: points.collect(),
             host: &self.host,

@@ -64,8 +64,7 @@ const BUFFERS: [&str; 2] = ["receive_buffer_full", "send_buffer_full"];
 pub fn judge(m: &Measurement, link: Option<u64>) -> Verdict {
     let late = link.is_none() && m.latency_typical_p99_us > MAX_P99_US;
     let full = link.is_some_and(|link| m.wire_gbps * 1e9 >= FULL_LINK * link as f64);
-    let behind = m.delivered_pps < m.sent_pps * (1.0 - MAX_BEHIND_FRACTION);
-    if m.lost_fraction > MAX_LOST_FRACTION || late || behind || (full && m.lost_packets > 0) {
+    if !keeps_up(m) || late || (full && m.lost_packets > 0) {
         return Verdict::Failed(name(m, link));
     }
     Verdict::Passed
@@ -73,6 +72,12 @@ pub fn judge(m: &Measurement, link: Option<u64>) -> Verdict {
 
 /// A link that carries this part of its speed and loses a packet is past its end.
 const FULL_LINK: f64 = 0.99;
+
+/// True when everything arrived and in time, however long each packet took.
+pub fn keeps_up(m: &Measurement) -> bool {
+    m.lost_fraction <= MAX_LOST_FRACTION
+        && m.delivered_pps >= m.sent_pps * (1.0 - MAX_BEHIND_FRACTION)
+}
 
 fn name(m: &Measurement, link: Option<u64>) -> Limit {
     let speed_gbps = link.map_or(f64::INFINITY, |link| link as f64 / 1e9);

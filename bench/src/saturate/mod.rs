@@ -48,6 +48,8 @@ pub struct Options {
 
 /// From step to step.
 const GROWTH: f64 = 1.5;
+/// The same when only loss is left to be found.
+const PUSH: f64 = 1.12;
 /// The last step before a link is full, and the first one past it.
 const BEFORE_LINK: f64 = 0.985;
 const PAST_LINK: f64 = 1.03;
@@ -143,6 +145,9 @@ impl Raising<'_> {
                 Verdict::Passed => passed = wanted,
                 Verdict::Failed(limit) => {
                     self.narrow(passed, wanted)?;
+                    if self.options.link.is_none() {
+                        self.push_on()?;
+                    }
                     // What is full shows best where the load is clearly too much.
                     return Ok(limit);
                 }
@@ -193,6 +198,24 @@ impl Raising<'_> {
         Ok(())
     }
 
+    /// Past the latency that is good enough: how much is delivered before it is lost.
+    fn push_on(&mut self) -> anyhow::Result<()> {
+        let publishers = self.options.publishers as usize;
+        let mut wanted = self.farm.subscribers();
+        while wanted <= self.options.to as usize {
+            self.farm
+                .add_subscribers(wanted - self.farm.subscribers())?;
+            self.step(publishers)?;
+            let of_this = |step: &&Step| step.measurement.subscribers == wanted;
+            let last = self.steps.iter().rfind(of_this);
+            if last.is_none_or(|step| !limit::keeps_up(&step.measurement)) {
+                break;
+            }
+            wanted = (wanted as f64 * PUSH).ceil() as usize;
+        }
+        Ok(())
+    }
+
     /// A step that fails is tried again: what happens once was an accident.
     fn step(&mut self, active: usize) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::Passed;
@@ -209,13 +232,18 @@ impl Raising<'_> {
                 });
                 return Ok(verdict);
             }
-            self.steps.retain(|step| {
-                step.passed || step.measurement.subscribers != measurement.subscribers
-            });
-            self.steps.push(Step {
-                passed,
-                measurement,
-            });
+            // Of the tries that failed the one that carried most stays.
+            let same = |step: &Step| {
+                !step.passed && step.measurement.subscribers == measurement.subscribers
+            };
+            match self.steps.iter_mut().find(|step| same(step)) {
+                Some(step) if limit::keeps_up(&step.measurement) => {}
+                Some(step) => step.measurement = measurement,
+                None => self.steps.push(Step {
+                    passed,
+                    measurement,
+                }),
+            }
         }
         Ok(verdict)
     }

@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "io",
-        default: "mmsg",
+        default: "auto",
         help: "system calls that move datagrams: mmsg, uring (Linux 6.1) or auto (uring where it works)",
     },
     Setting {

@@ -268,13 +268,17 @@ impl Setup {
 
     /// What each publisher sends, in words.
     pub fn media(&self) -> String {
-        match (self.audio, self.layers) {
+        let what = match (self.audio, self.layers) {
             (true, _) => "speech, 50 packets/s".into(),
             (false, false) => format!("VP8 {} Mb/s, 30 frames/s", self.bitrate as f64 / 1e6),
             (false, true) => format!(
                 "VP8 simulcast up to {} Mb/s, 30 frames/s",
                 self.bitrate as f64 / 1e6
             ),
+        };
+        match self.watch {
+            1 => format!("{what}; each subscriber watches one"),
+            watch => format!("{what}; each subscriber watches {watch}"),
         }
     }
 

@@ -35,8 +35,8 @@ pub fn page(curve: &Curve) -> String {
     );
     let _ = writeln!(
         out,
-        "<h1>How many subscribers one host carries</h1><p class=\"soft\">{} publishers of {} through {}, one \
-         publisher watched by each subscriber; every packet counted where it arrives.</p>",
+        "<h1>How many subscribers one host carries</h1><p class=\"soft\">{} publishers of {}. \
+         Through {}; every packet counted where it arrives.</p>",
         curve.publishers,
         escape(&curve.media),
         curve.server

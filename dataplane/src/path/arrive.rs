@@ -88,9 +88,10 @@ impl<'a> Joined<'a> {
         if too_long {
             report.drops.count_many(DropReason::Truncated, count);
         }
-        let bytes = if too_long { &[] } else { self.bytes };
-        bytes.chunks(self.segment_bytes).map(move |bytes| Arrived {
-            bytes,
+        let (bytes, segment_bytes) = (self.bytes, self.segment_bytes);
+        let kept = if too_long { 0 } else { count }; // an empty datagram is one, too
+        (0..kept).map(move |index| Arrived {
+            bytes: &bytes[index * segment_bytes..bytes.len().min((index + 1) * segment_bytes)],
             source: self.source,
             local: self.local,
         })

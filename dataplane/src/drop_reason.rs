@@ -38,7 +38,7 @@ pub enum DropReason {
     BadRtcp,
     /// Asked for again, but no longer kept, or too much was asked for.
     NotResent,
-    /// The subscriber negotiated no codec for it.
+    /// The subscriber negotiated no codec for it, or not yet.
     NoCodec,
     /// The socket's send buffer is full, and the frame's layer goes first.
     FrameShed,

@@ -14,6 +14,8 @@ pub const MAX_MESSAGE_BYTES: usize = 65_535;
 pub const RECEIVE_BATCH: usize = 32;
 /// Receive calls per socket in one turn of a shard's loop: what bounds a turn.
 pub const RECEIVES_PER_TURN: usize = 4;
+/// Datagrams, joined by the kernel or not, after which a turn receives no more.
+pub const DATAGRAMS_PER_TURN: usize = 1_024;
 /// Messages sent by one system call.
 pub const SEND_BATCH: usize = 32;
 /// Bytes that are sent without waiting for a whole batch: what was sealed is still in the second-level
@@ -92,6 +94,11 @@ pub const SHARD_REPLY: Duration = Duration::from_secs(5);
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
+const _: () = assert!(RECEIVE_BATCH * RECEIVES_PER_TURN <= MESH_PER_TURN);
+const _: () = assert!(
+    DATAGRAMS_PER_TURN <= MESH_PER_TURN,
+    "a shard must take from the mesh what another sends in a turn"
+);
 const _: () = assert!(
     BUSY_PADDING_BYTES <= 255,
     "the count of padding bytes is one byte"

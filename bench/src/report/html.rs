@@ -88,6 +88,10 @@ fn tiles(out: &mut String, curve: &Curve) {
             "times what plain sendmmsg delivers here",
         ),
         (
+            optional(curve.peak_ratio_to_ceiling(), 2),
+            "times it at most, latency aside",
+        ),
+        (
             optional(best.run_length_mean, 1),
             "packets joined for each send",
         ),

@@ -57,7 +57,7 @@ pub struct Line<'a> {
     ceiling_sendmmsg_pps: Option<f64>,
     peak_delivered_pps: Option<f64>,
     ratio_to_ceiling: Option<f64>,
-    ratio_within_latency: Option<f64>,
+    peak_ratio_to_ceiling: Option<f64>,
     link_bps: Option<u64>,
     steps: Vec<Point>,
     host: &'a Option<Facts>,
@@ -135,14 +135,14 @@ impl Curve {
         kept_up.max_by(f64::total_cmp)
     }
 
-    /// That against the ceiling, which does not look at latency either.
+    /// Delivered packets of the best step, without loss and in time, against the ceiling.
     pub fn ratio_to_ceiling(&self) -> Option<f64> {
-        Some(self.peak_pps()? / self.ceiling_sendmmsg_pps?)
+        Some(self.best()?.delivered_pps / self.ceiling_sendmmsg_pps?)
     }
 
-    /// Delivered packets of the best step, with its latency still good, against the ceiling.
-    pub fn ratio_within_latency(&self) -> Option<f64> {
-        Some(self.best()?.delivered_pps / self.ceiling_sendmmsg_pps?)
+    /// The peak against the ceiling; neither looks at latency.
+    pub fn peak_ratio_to_ceiling(&self) -> Option<f64> {
+        Some(self.peak_pps()? / self.ceiling_sendmmsg_pps?)
     }
 
     /// What is printed.
@@ -179,7 +179,7 @@ impl Curve {
             ceiling_sendmmsg_pps: self.ceiling_sendmmsg_pps,
             peak_delivered_pps: self.peak_pps(),
             ratio_to_ceiling: self.ratio_to_ceiling(),
-            ratio_within_latency: self.ratio_within_latency(),
+            peak_ratio_to_ceiling: self.peak_ratio_to_ceiling(),
             link_bps: self.link_bps,
             steps: points.collect(),
             host: &self.host,
@@ -223,7 +223,12 @@ pub(crate) mod tests {
             shard: "0".into(),
             busy: 0.98,
         };
-        let steps = vec![step(100, true), step(900, true), step(1_900, false)];
+        let mut late = step(1_200, false);
+        (
+            late.measurement.lost_packets,
+            late.measurement.lost_fraction,
+        ) = (0, 0.0);
+        let steps = vec![step(100, true), step(900, true), late, step(1_900, false)];
         Curve::new(steps, limit, Some(100_000.0), None)
             .described("VP8 2 Mb/s <30 frames/s>".into(), 50, "spillway")
             .on(
@@ -240,6 +245,7 @@ pub(crate) mod tests {
         assert_eq!(json["lossless_subscribers"], 900);
         assert_eq!(json["limit"], "shard_cpu");
         assert!((json["ratio_to_ceiling"].as_f64().unwrap() - 1.98).abs() < 1e-9);
+        assert!((json["peak_ratio_to_ceiling"].as_f64().unwrap() - 2.64).abs() < 1e-9);
         for key in [
             "sent_pps",
             "delivered_pps",

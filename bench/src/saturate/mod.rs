@@ -260,7 +260,7 @@ fn say(m: &Measurement, verdict: &Verdict) {
         m.delivered_gbps,
         m.delivered_pps,
         m.lost_fraction * 100.0,
-        m.latency_typical_p99_us as f64 / 1e3,
+        m.latency_us.p99 as f64 / 1e3,
         busy * 100.0,
         m.load_generator_busy * 100.0,
         match verdict {

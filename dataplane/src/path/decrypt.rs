@@ -76,7 +76,7 @@ pub fn receive(
     }
     shard.absorb(peer);
     if !shard.out.lost.is_empty() {
-        seal::resend(shard, peer, now);
+        shard.guard(peer, |shard| seal::resend(shard, peer, now));
     }
 }
 

@@ -18,7 +18,7 @@ pub mod transmit; // 7: to the kernel
 use std::time::Instant;
 
 use crate::io::engine::Engine;
-use crate::limits::RECEIVES_PER_TURN;
+use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN};
 use crate::shard::Shard;
 use arrive::Overflows;
 
@@ -29,6 +29,7 @@ pub fn receive(
     overflows: &mut Overflows,
     now: Instant,
 ) -> bool {
+    let mut datagrams = 0;
     for _ in 0..RECEIVES_PER_TURN {
         let (count, more) = arrive::take(engine, &mut shard.report);
         for index in 0..count {
@@ -36,6 +37,7 @@ pub fn receive(
                 continue;
             };
             for datagram in joined.datagrams(&mut shard.report) {
+                datagrams += 1;
                 match classify::classify(shard, &datagram) {
                     Ok(class) => decrypt::open(shard, &datagram, class, now),
                     Err(reason) => shard.report.drops.count(reason),
@@ -44,6 +46,9 @@ pub fn receive(
         }
         if !more {
             return false;
+        }
+        if datagrams >= DATAGRAMS_PER_TURN {
+            break;
         }
     }
     true

@@ -49,9 +49,11 @@ pub fn seal(shard: &mut Shard, now: Instant) -> bool {
     };
     while let Some((index, portions)) = shard.work.next_session() {
         prefetch_next(shard);
-        if let Some(path) = plan(shard, index, portions) {
-            write(shard, index, path, (max_padding, now));
-        }
+        shard.guard(index, |shard| {
+            if let Some(path) = plan(shard, index, portions) {
+                write(shard, index, path, (max_padding, now));
+            }
+        });
         if shard.departures_v4.is_ripe() || shard.departures_v6.is_ripe() {
             return true;
         }
@@ -83,7 +85,12 @@ fn plan(shard: &mut Shard, index: usize, mut portions: Portions) -> Option<PathT
     let peer = shard.peers.get_mut(index)?;
     let Some(path) = peer.path() else {
         // Connected sessions have one; its subscriptions do not flow yet.
-        shard.report.drops.count(DropReason::NotConnected);
+        let mut packets = 0;
+        while let Some(portion) = portions.next(&shard.work) {
+            packets += shard.batches[portion.track as usize].packets.len();
+        }
+        let drops = &mut shard.report.drops;
+        drops.count_many(DropReason::NotConnected, packets);
         return None;
     };
     let departures = match path.0 {

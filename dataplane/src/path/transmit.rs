@@ -106,13 +106,14 @@ impl Departures {
 
     /// What was written to the last [`room`](Self::room) leaves as `run`.
     pub fn commit(&mut self, run: Run, report: &mut ShardReport) {
-        report.runs.record(run.datagrams());
         let at = self.used;
         self.used += run.bytes;
         if self.without_runs.is_empty() || !self.without_runs.contains(&run.destination) {
+            report.runs.record(run.datagrams());
             self.runs.push(Placed::new(at, run));
         } else {
             self.runs.extend(datagrams(at, run));
+            (0..run.datagrams()).for_each(|_| report.runs.record(1));
         }
     }
 

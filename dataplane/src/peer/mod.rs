@@ -154,8 +154,7 @@ impl Peer {
                 Some(demux::Protocol::Rtcp) => {
                     let heard = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
                     if catch_unwind(heard).is_err() {
-                        out.drops.count(DropReason::SessionPanicked);
-                        self.end("internal error in the session", out);
+                        self.panicked(out);
                     }
                     return;
                 }
@@ -276,8 +275,7 @@ impl Peer {
             let rtc = &mut self.rtc;
             let connected = AssertUnwindSafe(|| subscriber.connect(rtc, sub, published));
             if catch_unwind(connected).is_err() {
-                out.drops.count(DropReason::SessionPanicked);
-                self.end("internal error in the session", out);
+                self.panicked(out);
             }
         }
     }
@@ -357,11 +355,14 @@ impl Peer {
                     self.end(&error.to_string(), out);
                 }
             }
-            Err(_panic) => {
-                out.drops.count(DropReason::SessionPanicked);
-                self.end("internal error in the session", out);
-            }
+            Err(_panic) => self.panicked(out),
         }
+    }
+
+    /// A bug of ours or of the session layer ends this session alone.
+    pub fn panicked(&mut self, out: &mut Output) {
+        out.drops.count(DropReason::SessionPanicked);
+        self.end("internal error in the session", out);
     }
 
     fn drain(&mut self, out: &mut Output, now: Instant) -> Result<(), str0m::RtcError> {

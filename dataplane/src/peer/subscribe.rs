@@ -217,11 +217,6 @@ impl Subscriber {
         Ok(Some((slot, planned, verdict)))
     }
 
-    /// The subscription to `track`.
-    pub fn subscription_to(&self, track: TrackKey) -> Option<usize> {
-        self.by_track.get(&track).copied()
-    }
-
     /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
     pub fn connect(&mut self, rtc: &mut Rtc, index: usize, published: &[PayloadParams]) {
         let subscription = &mut self.subscriptions[index];

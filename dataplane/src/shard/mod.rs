@@ -14,6 +14,7 @@ pub mod work; // what is to be sealed in this turn
 mod tests; // a whole shard in one thread
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -160,6 +161,16 @@ impl Shard {
             .extend(self.out.events.drain(..).map(|event| (index, event)));
         self.report.drops.add(&std::mem::take(&mut self.out.drops));
         self.timers.set(index, peer.deadline());
+    }
+
+    /// Does `work` for session `index`; a panic in it ends this session, not the shard.
+    pub fn guard(&mut self, index: usize, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err()
+            && let Some(peer) = self.peers.get_mut(index)
+        {
+            peer.panicked(&mut self.out);
+            self.absorb(index);
+        }
     }
 
     /// Subscriptions switched while packets were sealed: tell who wants to know.

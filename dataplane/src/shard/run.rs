@@ -28,9 +28,9 @@ const SHORTEST_SLEEP: Duration = Duration::from_micros(200);
 const SEND_RETRY: Duration = Duration::from_micros(500);
 
 /// What moves a shard's datagrams.
-struct Io {
-    engine: Engine,
-    overflows: Overflows,
+pub(super) struct Io {
+    pub(super) engine: Engine,
+    pub(super) overflows: Overflows,
 }
 
 /// Runs `shard` until it is told to stop. Must be called inside an executor.
@@ -67,7 +67,7 @@ pub async fn run(mut shard: Shard, sockets: MediaSockets, kind: EngineKind) -> a
 }
 
 /// One turn of the loop. True when there is more to do right away.
-fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: Instant) -> bool {
+pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: Instant) -> bool {
     // 1: what other threads sent.
     let mut more = shard.read_mail(now);
     // 2: sessions whose time has come.
@@ -95,12 +95,14 @@ fn run_timers(shard: &mut Shard, now: Instant) -> bool {
         let Some(index) = shard.timers.pop_due(now) else {
             return false;
         };
-        let Some(peer) = shard.peers.get_mut(index) else {
-            continue;
-        };
-        peer.handle_timeout(now, &mut shard.out);
-        shard.absorb(index);
-        path::seal::periodic(shard, index, now);
+        shard.guard(index, |shard| {
+            let Some(peer) = shard.peers.get_mut(index) else {
+                return;
+            };
+            peer.handle_timeout(now, &mut shard.out);
+            shard.absorb(index);
+            path::seal::periodic(shard, index, now);
+        });
         shard.settle(now);
     }
     true

@@ -77,16 +77,6 @@ impl Work {
     pub fn ahead(&self, distance: usize) -> Option<usize> {
         self.sessions.get(self.taken + distance - 1).copied()
     }
-
-    /// How many packets wait, roughly: portions, of one packet at least.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// True when nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 /// Walks the portions of one session.
@@ -113,7 +103,6 @@ mod tests {
         for (index, track, sub) in [(3, 0, 1), (5, 0, 9), (3, 1, 4), (0, 1, 2), (3, 2, 0)] {
             work.add(index, portion(track, sub));
         }
-        assert_eq!(work.len(), 5);
         let mut seen = Vec::new();
         while let Some((index, mut portions)) = work.next_session() {
             while let Some(portion) = portions.next(&work) {
@@ -124,7 +113,7 @@ mod tests {
             seen,
             [(3, 0, 1), (3, 1, 4), (3, 2, 0), (5, 0, 9), (0, 1, 2)]
         );
-        assert!(work.is_empty() && work.next_session().is_none());
+        assert!(work.next_session().is_none());
         work.add(3, portion(0, 0));
         assert_eq!(work.next_session().map(|(index, _)| index), Some(3));
     }

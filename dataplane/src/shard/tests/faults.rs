@@ -57,6 +57,21 @@ fn a_subscriber_that_went_away_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_session_whose_code_panics_ends_alone() {
+    let mut rig = Rig::start(3);
+    let index = rig.subscribers[1].index;
+    let peer = rig.shard.peers.get_mut(index).unwrap();
+    peer.subscriber().unwrap().slots.clear(); // what its subscription still names
+    send_frames(&mut rig, PACKETS, 900);
+    assert_eq!(rig.shard.report.drops.of(DropReason::SessionPanicked), 1);
+    assert!(rig.shard.peers.get_mut(index).is_none());
+    for number in [0, 2] {
+        let client = &rig.subscribers[number];
+        assert_eq!(client.received.len(), FRAMES * PACKETS, "{number}");
+    }
+}
+
+#[test]
 fn packets_longer_than_the_path_takes_are_the_kernels_to_cut() {
     let mut rig = Rig::start(2);
     send_frames(&mut rig, 2, 1_900);

@@ -17,9 +17,10 @@ use crate::io::udp::{self, Steering};
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::layer::Wish;
 use crate::mesh::Mesh;
-use crate::path::{self, arrive::Overflows};
+use crate::path::arrive::Overflows;
 use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
 use crate::shard::Shard;
+use crate::shard::run::{self, Io};
 use crate::shard::tick::BusyMeter;
 use crate::track::TrackSpec;
 
@@ -29,8 +30,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The shard and everybody connected to it.
 pub(super) struct Rig {
     pub(super) shard: Shard,
-    engine: Engine,
-    overflows: Overflows,
+    io: Io,
     busy: BusyMeter,
     factory: PeerFactory,
     pub(super) publisher: Client,
@@ -71,8 +71,10 @@ impl Rig {
         let publisher = Client::publish(&mut shard, &factory);
         let mut rig = Self {
             shard,
-            engine: Engine::start(kind, &sockets[0]).unwrap(),
-            overflows: Overflows::default(),
+            io: Io {
+                engine: Engine::start(kind, &sockets[0]).unwrap(),
+                overflows: Overflows::default(),
+            },
             busy: BusyMeter::new(Instant::now()),
             factory,
             publisher,
@@ -140,24 +142,7 @@ impl Rig {
     pub(super) fn turn(&mut self) {
         let now = Instant::now();
         let shard = &mut self.shard;
-        shard.read_mail(now);
-        while let Some(index) = shard.timers.pop_due(now) {
-            if let Some(peer) = shard.peers.get_mut(index) {
-                peer.handle_timeout(now, &mut shard.out);
-                shard.absorb(index);
-                path::seal::periodic(shard, index, now);
-            }
-        }
-        let engine = &mut self.engine;
-        while path::receive(shard, engine, &mut self.overflows, now) {}
-        shard.settle(now);
-        shard.tick(now, &mut self.busy);
-        shard.settle(now);
-        path::forward(shard, now, |shard| {
-            shard.departures_v4.flush(engine, 0, &mut shard.report);
-        });
-        shard.settle(now);
-        shard.departures_v4.flush(engine, 0, &mut shard.report);
+        while run::turn(shard, &mut self.io, &mut self.busy, now) {}
         while shard.post.mesh().take_control().is_some() {}
     }
 

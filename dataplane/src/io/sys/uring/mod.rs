@@ -45,7 +45,7 @@ pub struct UringSizes {
 pub enum UringError {
     /// By the kernel, or by what guards it.
     #[error(
-        "io_uring is refused (needs linux 6.0; seccomp profiles of containers and the sysctl \
+        "io_uring is refused (needs linux 6.1; seccomp profiles of containers and the sysctl \
          kernel.io_uring_disabled forbid it): {0}"
     )]
     Refused(io::Error),
@@ -150,8 +150,9 @@ impl Uring {
     /// Takes what is there, without waiting; the number of messages, 0 when there are none. What was shown
     /// before is gone.
     ///
-    /// Sleep only after a 0, until [`as_fd`](AsFd::as_fd) is readable: before that, a receive that ran out
-    /// of buffers may not be armed again.
+    /// Sleep only after a 0: before that, a receive that ran out of buffers may not be armed again. Until
+    /// [`as_fd`](AsFd::as_fd) is readable; or, with [deferred work](Self::has_deferred_work), until a socket
+    /// is: what has arrived is then fetched by the next call, not before.
     pub fn receive(&mut self) -> io::Result<usize> {
         for arrived in self.shown.drain(..) {
             self.buffers.give_back(arrived.buffer);

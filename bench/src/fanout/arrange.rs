@@ -80,13 +80,15 @@ impl Farm {
             MediaKind::Video
         };
         let mut seed = index as u64 * 8;
+        let factor = u64::from(if index == 0 { load.overdrive } else { 1 });
+        let bps = load.bitrate_bps * factor;
         let (session, offer, track) =
             self.maker
                 .publisher(now, candidate, kind, load.layers, |part| {
                     seed += 1;
                     match load.audio {
                         true => Shape::audio(now, seed),
-                        false => Shape::video(load.bitrate_bps / part, load.burst, now, seed),
+                        false => Shape::video(bps / part, load.burst, now, seed),
                     }
                 })?;
         self.add(session);

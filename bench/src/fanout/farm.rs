@@ -31,6 +31,8 @@ pub struct Load {
     pub layers: bool,
     /// Of the highest layer, bits per second.
     pub bitrate_bps: u64,
+    /// As many times that is what the first publisher sends.
+    pub overdrive: u32,
     /// Time between a pacer's bursts; none: a frame leaves at once.
     pub burst: Option<Duration>,
     /// Publishers that each subscriber watches.
@@ -46,6 +48,7 @@ impl Load {
             audio: false,
             layers: false,
             bitrate_bps,
+            overdrive: 1,
             burst: (burst_ms > 0).then(|| Duration::from_millis(burst_ms)),
             watch: 1,
             sample: USUAL_SAMPLE,

@@ -44,6 +44,8 @@ pub struct Measurement {
     pub lost_fraction: f64,
     /// Packets that never arrived.
     pub lost_packets: u64,
+    /// Subscribers that missed any of theirs.
+    pub subscribers_with_loss: usize,
     /// Packets that arrived twice.
     pub duplicates: u64,
     /// Packets that arrived after a later one.
@@ -287,7 +289,9 @@ impl Measurement {
                 sent
             };
             expected += should;
-            lost += should.saturating_sub(own.packets).max(own.gaps);
+            let missing = should.saturating_sub(own.packets).max(own.gaps);
+            lost += missing;
+            self.subscribers_with_loss += usize::from(missing > 0);
         }
         self.sent_pps = expected as f64 / self.seconds;
         self.delivered_packets = totals.packets;

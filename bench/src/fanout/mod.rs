@@ -74,6 +74,9 @@ pub struct Setup {
     /// Bitrate of a publisher's video (its highest layer), RTP headers included
     #[arg(long, default_value = "2mbit", value_parser = parse_bitrate)]
     bitrate: u64,
+    /// The first publisher sends as many times its bitrate
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
+    overdrive: u32,
     /// Packets leave a publisher in bursts this far apart, at 2.5 times the bitrate, as libwebrtc paces them:
     /// a usual frame at once, a keyframe in several; 0: every frame at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
@@ -101,6 +104,7 @@ pub struct Line<'a> {
     media: &'static str,
     bitrate_bps: Option<u64>,
     layers: bool,
+    overdrive: u32,
     burst_ms: u64,
     watch: u16,
     #[serde(flatten)]
@@ -162,6 +166,7 @@ fn try_run(options: &Options) -> anyhow::Result<String> {
         media: if setup.audio { "audio" } else { "video" },
         bitrate_bps: (!setup.audio).then_some(setup.bitrate),
         layers: setup.layers,
+        overdrive: setup.overdrive,
         burst_ms: setup.burst_ms,
         watch: setup.watch,
         measurement: &measured,
@@ -207,6 +212,7 @@ impl Setup {
             audio: load.audio,
             layers: load.layers,
             bitrate: load.bitrate_bps,
+            overdrive: load.overdrive,
             burst_ms: load
                 .burst
                 .map_or(0, |burst| u64::try_from(burst.as_millis()).unwrap_or(0)),
@@ -242,6 +248,7 @@ impl Setup {
             audio: self.audio,
             layers: self.layers,
             bitrate_bps: self.bitrate,
+            overdrive: self.overdrive,
             burst: (self.burst_ms > 0).then(|| Duration::from_millis(self.burst_ms)),
             watch: usize::from(self.watch),
             sample: if self.verify {

@@ -44,7 +44,7 @@ pub struct Options {
     /// Bitrate of the publisher's video, RTP headers included
     #[arg(long, default_value = "2mbit", value_parser = crate::fanout::parse_bitrate)]
     bitrate: u64,
-    /// Packets leave the publisher in bursts this far apart; 0: each frame at once
+    /// Packets leave the publisher in bursts this long at most; 0: each frame at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
     burst_ms: u64,
 }

@@ -33,7 +33,7 @@ pub struct Load {
     pub bitrate_bps: u64,
     /// As many times that is what the first publisher sends.
     pub overdrive: u32,
-    /// Time between a pacer's bursts; none: a frame leaves at once.
+    /// Length of a pacer's bursts; none: any frame leaves at once.
     pub burst: Option<Duration>,
     /// Publishers that each subscriber watches.
     pub watch: usize,
@@ -42,7 +42,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// One layer of video for each subscriber; bursts `burst_ms` apart, or whole frames.
+    /// One layer of video for each subscriber; bursts `burst_ms` long at most, or whole frames.
     pub fn video(bitrate_bps: u64, burst_ms: u64) -> Self {
         Self {
             audio: false,

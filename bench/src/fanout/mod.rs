@@ -77,8 +77,8 @@ pub struct Setup {
     /// The first publisher sends as many times its bitrate
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     overdrive: u32,
-    /// Packets leave a publisher in bursts this far apart, at 2.5 times the bitrate, as libwebrtc paces them:
-    /// a usual frame at once, a keyframe in several; 0: every frame at once
+    /// Packets leave a publisher at 2.5 times the bitrate, in bursts this long at most, as libwebrtc paces
+    /// them: a usual frame at once, a keyframe in several; 0: every frame at once
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
     burst_ms: u64,
     /// Publishers that each subscriber watches

@@ -68,11 +68,16 @@ pub struct Video {
     random: fastrand::Rng,
 }
 
+/// What was sent is a debt that is paid off at the pacing rate; while that takes less than the length of a
+/// burst, the next packet goes at once.
 #[derive(Debug)]
 struct Pacer {
-    interval: Duration,
-    /// Bytes of one burst: at least one packet goes.
-    bytes: usize,
+    burst: Duration,
+    bytes_per_second: f64,
+    /// At `at`.
+    debt_bytes: f64,
+    at: Instant,
+    /// When the debt of what held the rest back is paid off.
     next: Instant,
 }
 
@@ -86,14 +91,16 @@ pub struct Audio {
 }
 
 impl Shape {
-    /// Video at `bps` (of whole RTP packets). Packets leave in bursts, `burst` apart; with none, a frame
-    /// leaves at once. The first frame is due at `start`.
+    /// Video at `bps` (of whole RTP packets). A pacer lets bursts as long as `burst` leave at once; with
+    /// none, any frame does. The first frame is due at `start`.
     pub fn video(bps: u64, burst: Option<Duration>, start: Instant, seed: u64) -> Self {
         let frame_bytes = bps / 8 / u64::from(FRAMES_PER_SECOND);
         let frame_bytes = usize::try_from(frame_bytes).expect("bitrates are limited");
-        let pacer = burst.map(|interval| Pacer {
-            interval,
-            bytes: (bps as f64 * PACING_FACTOR / 8.0 * interval.as_secs_f64()) as usize,
+        let pacer = burst.map(|burst| Pacer {
+            burst,
+            bytes_per_second: bps as f64 * PACING_FACTOR / 8.0,
+            debt_bytes: 0.0,
+            at: start,
             next: start,
         });
         let mut random = fastrand::Rng::with_seed(seed);
@@ -162,7 +169,7 @@ impl Shape {
 impl Video {
     fn next(&self) -> Instant {
         match &self.pacer {
-            Some(pacer) if !self.waiting.is_empty() => pacer.next,
+            Some(pacer) if !self.waiting.is_empty() => pacer.next.min(self.next_frame()),
             Some(_) | None => self.next_frame(),
         }
     }
@@ -172,31 +179,16 @@ impl Video {
     }
 
     fn due(&mut self, now: Instant, out: &mut Vec<Piece>) {
-        while self.next() <= now {
-            if self.next_frame() <= now {
-                let idle = self.waiting.is_empty();
-                let made = self.next_frame();
+        loop {
+            let at = self.next();
+            if at > now {
+                return;
+            }
+            if self.next_frame() <= at {
                 self.cut_frame();
-                if let Some(pacer) = &mut self.pacer
-                    && idle
-                {
-                    pacer.next = pacer.next.max(made);
-                }
             }
             match &mut self.pacer {
-                Some(pacer) => {
-                    while pacer.next <= now && !self.waiting.is_empty() {
-                        let mut room = pacer.bytes;
-                        while let Some(piece) = self.waiting.pop_front() {
-                            out.push(piece);
-                            room = room.saturating_sub(piece.bytes + RTP_OVERHEAD_BYTES);
-                            if room == 0 {
-                                break;
-                            }
-                        }
-                        pacer.next += pacer.interval;
-                    }
-                }
+                Some(pacer) => pacer.release(at, &mut self.waiting, out),
                 None => out.extend(self.waiting.drain(..)),
             }
         }
@@ -210,7 +202,7 @@ impl Video {
         self.since_keyframe = self.random.u32(0..KEYFRAME_PERIOD_FRAMES);
         self.waiting.clear();
         if let Some(pacer) = &mut self.pacer {
-            pacer.next = start;
+            (pacer.debt_bytes, pacer.at) = (0.0, start);
         }
     }
 
@@ -249,6 +241,24 @@ impl Video {
             .random
             .u32(100 - VARIATION_PERCENT..=100 + VARIATION_PERCENT);
         size * percent as usize / 100
+    }
+}
+
+impl Pacer {
+    /// Packets that may go at `now`.
+    fn release(&mut self, now: Instant, waiting: &mut VecDeque<Piece>, out: &mut Vec<Piece>) {
+        let paid = now.saturating_duration_since(self.at).as_secs_f64() * self.bytes_per_second;
+        (self.debt_bytes, self.at) = ((self.debt_bytes - paid).max(0.0), now);
+        while !waiting.is_empty() {
+            let drain = Duration::from_secs_f64(self.debt_bytes / self.bytes_per_second);
+            if drain >= self.burst {
+                self.next = now + drain;
+                return;
+            }
+            let piece = waiting.pop_front().expect("it is not empty");
+            self.debt_bytes += (piece.bytes + RTP_OVERHEAD_BYTES) as f64;
+            out.push(piece);
+        }
     }
 }
 
@@ -355,6 +365,32 @@ mod tests {
             pieces.len(),
             all.len()
         );
+    }
+
+    #[test]
+    fn with_long_bursts_frames_leave_when_they_are_made_and_keyframes_in_two() {
+        let start = Instant::now();
+        let burst = Some(Duration::from_millis(40));
+        let mut shape = Shape::video(2_000_000, burst, start, 7);
+        let step = Duration::from_micros(500);
+        let pieces = collect(&mut shape, start, Duration::from_secs(12), step);
+        let (mut keyframes, mut at_once) = (0, 0);
+        for frame in pieces.chunk_by(|(_, a), (_, b)| a.time == b.time) {
+            let (first, last) = (frame[0].0, frame[frame.len() - 1].0);
+            let ticks = frame[0].1.time.wrapping_sub(pieces[0].1.time);
+            let made = Duration::from_secs_f64(f64::from(ticks) / f64::from(VIDEO_CLOCK_HZ));
+            let late = first.saturating_sub(made);
+            if frame[0].1.keyframe {
+                keyframes += 1;
+                assert!(late <= step, "{late:?}");
+                assert!((20..=40).contains(&(last - first).as_millis()));
+            } else {
+                at_once += usize::from(late <= step && first == last);
+            }
+        }
+        assert_eq!(keyframes, 2);
+        // All but those that a keyframe held up.
+        assert!((354..=358).contains(&at_once), "{at_once} of 358 frames");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpPacket;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
@@ -79,6 +80,17 @@ impl Link {
         let answer = self.rtc.sdp_api().accept_offer(offer)?.to_sdp_string();
         self.open_socket(sdp).await?;
         Ok(answer)
+    }
+
+    /// Of what it sends: one codec of each kind.
+    pub fn payload_type(&self, kind: MediaKind) -> Option<Pt> {
+        let codec = match kind {
+            MediaKind::Audio => Codec::Opus,
+            MediaKind::Video => Codec::Vp8,
+        };
+        let mut codecs = self.rtc.codec_config().iter();
+        let params = codecs.find(|params| params.spec().codec == codec)?;
+        Some(params.pt())
     }
 
     /// When [`tick`](Self::tick) has to be called.

@@ -1,5 +1,7 @@
 //! `spillway-bench`: probes and load generators.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use spillway_bench::{canary, ceiling, fanout, host, peers, saturate};
 
@@ -27,13 +29,27 @@ enum Command {
     Host(host::agent::Options),
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Canary(options) => canary::run(&options),
-        Command::Fanout(options) => fanout::run(&options),
-        Command::Saturate(options) => saturate::run(&options),
-        Command::Peers(options) => peers::run(&options),
-        Command::Ceiling(options) => ceiling::run(&options),
-        Command::Host(options) => host::agent::run(&options),
+        Command::Fanout(options) => conclude(fanout::run(&options).map(Some)),
+        Command::Saturate(options) => conclude(saturate::run(&options).map(Some)),
+        Command::Peers(options) => conclude(peers::run(&options).map(Some)),
+        Command::Ceiling(options) => conclude(ceiling::run(&options).map(|()| None)),
+        Command::Host(options) => conclude(host::agent::run(&options).map(|()| None)),
+    }
+}
+
+/// Prints the figures, or what stood against measuring them.
+fn conclude(result: anyhow::Result<Option<String>>) -> ExitCode {
+    match result {
+        Ok(line) => {
+            line.iter().for_each(|line| println!("{line}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("spillway-bench: {error:#}");
+            ExitCode::from(2)
+        }
     }
 }

@@ -2,7 +2,6 @@
 //! processor time. Equal deliveries only: one that carries less is not cheaper.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -79,21 +78,8 @@ enum Unequal {
 
 const MAX_DIFFERENCE_PERCENT: f64 = 2.0;
 
-/// Runs both in turns and prints the ratio.
-pub fn run(options: &Options) -> ExitCode {
-    match try_run(options) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("spillway-bench: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn try_run(options: &Options) -> anyhow::Result<String> {
+/// Runs both in turns; the line with their ratio.
+pub fn run(options: &Options) -> anyhow::Result<String> {
     let load = Load::video(options.bitrate, options.burst_ms);
     let spillway = Setup::of_spillway(options.control, options.metrics, options.target, load);
     let janus = Setup::of_janus(options.janus, options.janus_target, load);

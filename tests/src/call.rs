@@ -7,8 +7,7 @@ use anyhow::Context;
 use spillway_bench::link::Link;
 use spillway_bench::media::{Source, Stamp};
 use spillway_wire::dataplane as proto;
-use str0m::format::Codec;
-use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
+use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 use tokio_stream::StreamExt;
 use tonic::Streaming;
@@ -146,7 +145,7 @@ impl Publisher {
 
     fn send_due(&mut self, now: Instant) -> anyhow::Result<()> {
         for (index, stream) in self.streams.iter_mut().enumerate() {
-            let Some(pt) = payload_type(&self.link, stream.kind) else {
+            let Some(pt) = self.link.payload_type(stream.kind) else {
                 continue;
             };
             let layer = u8::try_from(index.saturating_sub(1)).expect("a handful of streams");
@@ -397,15 +396,4 @@ pub fn tracks(name: &str, audio: Mid, video: Mid, simulcast: bool) -> Vec<proto:
             if simulcast { layers.collect() } else { vec![] },
         ),
     ]
-}
-
-fn payload_type(link: &Link, kind: MediaKind) -> Option<Pt> {
-    let codec = match kind {
-        MediaKind::Audio => Codec::Opus,
-        MediaKind::Video => Codec::Vp8,
-    };
-    link.rtc
-        .codec_config()
-        .find(|params| params.spec().codec == codec)
-        .map(|params| params.pt())
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use str0m::change::SdpPendingOffer;
-use str0m::format::Codec;
 use str0m::media::{MediaKind, Mid, Pt};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
@@ -176,7 +175,7 @@ impl Client {
         for index in 0..self.tracks.len() {
             let track = &mut self.tracks[index];
             let (mid, kind) = (track.mid, track.kind);
-            let Some(pt) = payload_type(&self.publish, kind) else {
+            let Some(pt) = self.publish.payload_type(kind) else {
                 continue;
             };
             for packet in track.source.due(now, self.epoch) {
@@ -238,17 +237,6 @@ fn mids(message: &Value) -> HashMap<String, String> {
         ))
     };
     tracks.filter_map(pair).collect()
-}
-
-fn payload_type(link: &Link, kind: MediaKind) -> Option<Pt> {
-    let codec = match kind {
-        MediaKind::Audio => Codec::Opus,
-        MediaKind::Video => Codec::Vp8,
-    };
-    link.rtc
-        .codec_config()
-        .find(|params| params.spec().codec == codec)
-        .map(|params| params.pt())
 }
 
 fn write(

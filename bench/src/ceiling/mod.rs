@@ -5,7 +5,6 @@ pub mod sender; // the ways to send, on the host under test
 pub mod receiver; // counts what arrives, on the load host
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -71,17 +70,6 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// Joined runs that are tried.
 const RUNS: [u16; 4] = [2, 4, 8, 16];
 
-/// Tries all ways and prints them.
-pub fn run(options: &Options) -> ExitCode {
-    match all(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spillway-bench: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
 /// Measures `batch` on `host`, a warm-up first.
 pub fn measure(host: &mut HostUnderTest, plan: &Plan, batch: Batch) -> anyhow::Result<Row> {
     let mut receiver = Receiver::bind()?;
@@ -107,7 +95,8 @@ pub fn measure(host: &mut HostUnderTest, plan: &Plan, batch: Batch) -> anyhow::R
     })
 }
 
-fn all(options: &Options) -> anyhow::Result<()> {
+/// Tries all ways and prints each.
+pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut host = HostUnderTest::connect(options.target)?;
     let plan = Plan {
         sources: options.sources,

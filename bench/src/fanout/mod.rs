@@ -15,7 +15,6 @@ pub mod metrics; // what the data plane says of itself
 pub mod measure; // one window of time, and its figures
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -123,21 +122,8 @@ const MAX_BITRATE_BPS: u64 = 50_000_000;
 /// What a datagram of speech or video has at the ceiling when nothing was delivered to take it from.
 const USUAL_BYTES: u16 = 1_180;
 
-/// Runs it and prints its line.
-pub fn run(options: &Options) -> ExitCode {
-    match try_run(options) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("spillway-bench: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn try_run(options: &Options) -> anyhow::Result<String> {
+/// Runs it; its line.
+pub fn run(options: &Options) -> anyhow::Result<String> {
     let Options {
         setup,
         publishers,

@@ -3,7 +3,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,17 +51,7 @@ pub enum Reply {
 }
 
 /// Serves one asker at a time, until ended.
-pub fn run(options: &Options) -> ExitCode {
-    match serve(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spillway-bench: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn serve(options: &Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     loop {
         let (stream, _) = listener.accept()?;

@@ -7,7 +7,6 @@ pub mod limit; // what was full
 pub mod curve; // the steps and what follows from them
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -58,21 +57,8 @@ const TRIES: u32 = 3;
 /// Steps between the last that passed and the first that failed.
 const HALVINGS: u32 = 4;
 
-/// Runs it, writes its files, and prints its line.
-pub fn run(options: &Options) -> ExitCode {
-    match try_run(options) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("spillway-bench: {error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn try_run(options: &Options) -> anyhow::Result<String> {
+/// Runs it and writes its files; its line.
+pub fn run(options: &Options) -> anyhow::Result<String> {
     let Options { setup, out, .. } = options;
     anyhow::ensure!(
         options.from <= options.to,

@@ -118,87 +118,63 @@ impl LatencyHistogram {
     }
 }
 
-/// One metric: name, kind, help, and its value for a shard.
-type Metric = (
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&ShardReport) -> f64,
-);
+/// One metric: name, help, and its value for a shard.
+type Metric = (&'static str, &'static str, fn(&ShardReport) -> f64);
 
-const METRICS: [Metric; 13] = [
-    (
-        "packets_received_total",
-        "counter",
-        "Datagrams received",
-        |r| r.traffic.packets_in as f64,
-    ),
+const COUNTERS: [Metric; 9] = [
+    ("packets_received_total", "Datagrams received", |r| {
+        r.traffic.packets_in as f64
+    }),
     (
         "packets_sent_total",
-        "counter",
         "Datagrams the kernel accepted for sending",
         |r| r.traffic.packets_out as f64,
     ),
-    (
-        "received_bytes_total",
-        "counter",
-        "UDP payload bytes received",
-        |r| r.traffic.bytes_in as f64,
-    ),
-    (
-        "sent_bytes_total",
-        "counter",
-        "UDP payload bytes sent",
-        |r| r.traffic.bytes_out as f64,
-    ),
+    ("received_bytes_total", "UDP payload bytes received", |r| {
+        r.traffic.bytes_in as f64
+    }),
+    ("sent_bytes_total", "UDP payload bytes sent", |r| {
+        r.traffic.bytes_out as f64
+    }),
     (
         "kernel_drops_total",
-        "counter",
         "Datagrams lost to a full receive buffer (SO_RXQ_OVFL)",
         |r| r.kernel_drops as f64,
     ),
     (
         "mesh_packets_total",
-        "counter",
         "Media packets copied to other shards",
         |r| r.mesh_packets as f64,
     ),
     (
         "resent_packets_total",
-        "counter",
         "Packets sent again because a subscriber asked for them",
         |r| r.resent as f64,
     ),
-    (
-        "padding_bytes_total",
-        "counter",
-        "Bytes of RTP padding sent",
-        |r| r.padding_bytes as f64,
-    ),
+    ("padding_bytes_total", "Bytes of RTP padding sent", |r| {
+        r.padding_bytes as f64
+    }),
     (
         "refused_runs_total",
-        "counter",
         "Joined datagrams that the kernel refused and that were sent one by one",
         |r| r.refused_runs as f64,
     ),
-    (
-        "sessions",
-        "gauge",
-        "Sessions that live on the shard",
-        |r| r.sessions as f64,
-    ),
-    ("tracks", "gauge", "Tracks published on the shard", |r| {
+];
+
+const GAUGES: [Metric; 4] = [
+    ("sessions", "Sessions that live on the shard", |r| {
+        r.sessions as f64
+    }),
+    ("tracks", "Tracks published on the shard", |r| {
         r.tracks as f64
     }),
     (
         "subscriptions",
-        "gauge",
         "Subscriptions of sessions on the shard",
         |r| r.subscriptions as f64,
     ),
     (
         "shard_busy_ratio",
-        "gauge",
         "Part of the last interval spent working, 0 to 1",
         |r| r.busy_fraction,
     ),
@@ -207,7 +183,9 @@ const METRICS: [Metric; 13] = [
 /// All reports in the Prometheus text format.
 pub fn prometheus(reports: &[ShardReport]) -> String {
     let mut out = String::new();
-    for (name, kind, help, value) in METRICS {
+    let counters = COUNTERS.iter().map(|metric| ("counter", metric));
+    let gauges = GAUGES.iter().map(|metric| ("gauge", metric));
+    for (kind, (name, help, value)) in counters.chain(gauges) {
         header(&mut out, name, kind, help);
         for report in reports {
             let (shard, value) = (report.shard, value(report));

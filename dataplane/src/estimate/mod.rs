@@ -18,7 +18,7 @@ mod sustain; // padding that keeps the rate up
 #[cfg(test)]
 mod simulation; // a path in virtual time
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use spillway_wire::rtcp::{DELTA_US, TransportFeedback};
 
@@ -279,12 +279,6 @@ impl Estimator {
     /// True once after the estimate moved notably: by 5 %, and upwards at most four times a second.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.told.changed)
-    }
-
-    /// Smoothed round-trip time, with the time that feedback waited at the receiver.
-    pub fn rtt(&self) -> Option<Duration> {
-        self.rtt_us
-            .map(|us| Duration::from_micros(us.max(0) as u64))
     }
 
     fn allowed_bps(&self) -> u64 {

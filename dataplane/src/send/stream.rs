@@ -145,11 +145,6 @@ impl Stream {
             .is_some_and(|wire| wire.ids.transport_cc.is_some())
     }
 
-    /// Its SSRC, once negotiated.
-    pub fn ssrc(&self) -> Option<u32> {
-        self.wire.as_ref().map(|wire| wire.ssrc)
-    }
-
     /// The receiver reported on it.
     pub fn bound(&mut self) {
         self.is_bound = true;

@@ -1,7 +1,7 @@
 //! More and more subscribers until something is full, and what that was.
 //!
-//! Sessions stay up: steps grow by a factor until one fails twice; then, with publishers falling silent,
-//! the edge is halved in on.
+//! Sessions stay up: steps grow by a factor until one fails in all its tries; then, with publishers falling
+//! silent, the edge is halved in on. What fails once more is the end: from there on loss alone counts.
 
 pub mod limit; // what was full
 pub mod curve; // the steps and what follows from them
@@ -47,7 +47,7 @@ pub struct Options {
 
 /// From step to step.
 const GROWTH: f64 = 1.5;
-/// The same when only loss is left to be found.
+/// The same near the edge.
 const PUSH: f64 = 1.12;
 /// The last step before a link is full, and the first one past it.
 const BEFORE_LINK: f64 = 0.985;
@@ -123,7 +123,7 @@ impl Raising<'_> {
     fn raise(&mut self) -> anyhow::Result<Limit> {
         let publishers = self.options.publishers as usize;
         let mut wanted = self.options.from as usize;
-        let mut passed = 0;
+        let (mut passed, mut growth) = (0, GROWTH);
         loop {
             self.farm
                 .add_subscribers(wanted - self.farm.subscribers())?;
@@ -131,23 +131,28 @@ impl Raising<'_> {
                 Verdict::Passed => passed = wanted,
                 Verdict::Failed(limit) => {
                     self.narrow(passed, wanted)?;
-                    if self.options.link.is_none() {
-                        self.push_on()?;
+                    if self.options.link.is_some() {
+                        return Ok(limit);
                     }
-                    // What is full shows best where the load is clearly too much.
-                    return Ok(limit);
+                    // Whatever disturbed it may be over.
+                    if self.step(publishers)? != Verdict::Passed {
+                        self.push_on()?;
+                        // What is full shows best where the load is clearly too much.
+                        return Ok(limit);
+                    }
+                    (passed, growth) = (wanted, PUSH);
                 }
             }
             if wanted == self.options.to as usize {
                 return Ok(Limit::NotReached);
             }
-            wanted = self.next(wanted).min(self.options.to as usize);
+            wanted = self.next(wanted, growth).min(self.options.to as usize);
         }
     }
 
     /// Subscribers of the next step: not far past a link whose end is in sight.
-    fn next(&self, now: usize) -> usize {
-        let grown = (now as f64 * GROWTH).ceil() as usize;
+    fn next(&self, now: usize, growth: f64) -> usize {
+        let grown = (now as f64 * growth).ceil() as usize;
         let used = self
             .steps
             .last()

@@ -9,7 +9,7 @@ use str0m::media::MediaKind;
 use super::farm::{Farm, SIGNALING_PERIOD};
 use super::session::Session;
 use super::shape::Shape;
-use super::signaling::{Ask, Index};
+use super::signaling::{Index, Want};
 use super::tally::Received;
 
 /// Handshakes under way at once: more would time out behind one another.
@@ -92,11 +92,7 @@ impl Farm {
                     }
                 })?;
         self.add(session);
-        self.signaling.ask(Ask::Publish {
-            index,
-            offer,
-            track,
-        });
+        self.signaling.ask(index, Want::Publish { offer, track });
         Ok(())
     }
 
@@ -109,11 +105,11 @@ impl Farm {
             .maker
             .subscriber(now, candidate, sampled, self.load.watch);
         self.add(session);
-        self.signaling.ask(Ask::Subscribe {
-            index,
+        let want = Want::Subscribe {
             watches: self.watched(number).collect(),
             audio: self.load.audio,
-        });
+        };
+        self.signaling.ask(index, want);
         Ok(())
     }
 

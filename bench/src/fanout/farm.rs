@@ -17,7 +17,7 @@ use str0m::{Event, Input, Output};
 use super::own::Own;
 use super::session::{Maker, Role, Session};
 use super::shape::FRAMES_PER_SECOND;
-use super::signaling::{Ask, Index, Server, Signaling, Told};
+use super::signaling::{Index, Server, Signaling, Told, Want};
 use super::tally::{Datagram, Received, Sample};
 use crate::net::addresses::Addresses;
 use crate::net::socket::FarmSocket;
@@ -337,11 +337,7 @@ impl Farm {
                 } => {
                     let sdp = self.sessions[index].accept_offer(&sdp)?;
                     self.rtx |= self.sessions[index].rtx_payload_types();
-                    self.signaling.ask(Ask::Answer {
-                        index,
-                        revision,
-                        sdp,
-                    });
+                    self.signaling.ask(index, Want::Answer { revision, sdp });
                     self.drive(index, Input::Timeout(Instant::now()), Duration::ZERO);
                 }
                 Told::Failed {

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::signaling::{Ask, Index, Told};
+use super::signaling::{Ask, Index, Told, Want};
 
 /// An open conversation: one Janus session with a handle for each participant.
 pub struct Conversation {
@@ -126,13 +126,9 @@ impl Conversation {
         Ok(self.socket.close(None).await?)
     }
 
-    async fn start(&mut self, ask: Ask) -> anyhow::Result<()> {
-        match ask {
-            Ask::Publish {
-                index,
-                offer,
-                track,
-            } => {
+    async fn start(&mut self, Ask { index, want }: Ask) -> anyhow::Result<()> {
+        match want {
+            Want::Publish { offer, track } => {
                 anyhow::ensure!(
                     !track.audio && track.layers.is_empty(),
                     "Janus is compared with video of one layer only"
@@ -140,7 +136,7 @@ impl Conversation {
                 let step = Step::AttachPublisher { index, offer };
                 self.attach(step).await
             }
-            Ask::Subscribe { index, watches, .. } => {
+            Want::Subscribe { watches, .. } => {
                 let publisher = *watches.first().context("a subscriber watches somebody")?;
                 anyhow::ensure!(watches.len() == 1, "Janus is compared with --watch 1 only");
                 if !self.up.contains(&publisher) {
@@ -150,7 +146,7 @@ impl Conversation {
                 self.attach(Step::AttachSubscriber { index, publisher })
                     .await
             }
-            Ask::Answer { index, sdp, .. } => {
+            Want::Answer { sdp, .. } => {
                 let jsep = json!({"type": "answer", "sdp": sdp});
                 let body = json!({"request": "start"});
                 self.request(index, body, Some(jsep), Step::Request(index))

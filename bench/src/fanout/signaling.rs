@@ -36,11 +36,18 @@ pub struct Published {
 
 /// What the farm wants.
 #[derive(Debug)]
-pub enum Ask {
+pub struct Ask {
+    /// For whom.
+    pub index: Index,
+    /// What.
+    pub want: Want,
+}
+
+/// What a participant needs of the server.
+#[derive(Debug)]
+pub enum Want {
     /// A session that sends.
     Publish {
-        /// Whose.
-        index: Index,
         /// Its offer.
         offer: String,
         /// Its track.
@@ -48,8 +55,6 @@ pub enum Ask {
     },
     /// A session that receives.
     Subscribe {
-        /// Whose.
-        index: Index,
         /// The publishers it watches.
         watches: Vec<Index>,
         /// Speech, or video.
@@ -57,8 +62,6 @@ pub enum Ask {
     },
     /// The answer to an offer it was told.
     Answer {
-        /// Whose.
-        index: Index,
         /// Which offer.
         revision: u64,
         /// The answer.
@@ -122,11 +125,11 @@ impl Signaling {
         })
     }
 
-    /// Asks; the answer comes as [`Told`].
-    pub fn ask(&self, ask: Ask) {
+    /// Asks for participant `index`; the answer comes as [`Told`].
+    pub fn ask(&self, index: Index, want: Want) {
         if let Some(asks) = &self.asks {
             // A conversation that ended has said so.
-            let _ = asks.send(ask);
+            let _ = asks.send(Ask { index, want });
         }
     }
 
@@ -154,26 +157,32 @@ async fn converse(
 ) {
     let ended = match server {
         Server::Spillway(control) => {
-            match spillway::Conversation::open(control, tell.clone()).await {
-                Ok(conversation) => {
-                    let _ = ready.send(Ok(()));
-                    conversation.run(asked).await
-                }
-                Err(error) => return drop(ready.send(Err(error))),
-            }
+            let opened = spillway::Conversation::open(control, tell.clone()).await;
+            let Some(conversation) = announce(opened, &ready) else {
+                return;
+            };
+            conversation.run(asked).await
         }
         Server::Janus(websocket) => {
-            match janus::Conversation::open(websocket, tell.clone()).await {
-                Ok(conversation) => {
-                    let _ = ready.send(Ok(()));
-                    conversation.run(asked).await
-                }
-                Err(error) => return drop(ready.send(Err(error))),
-            }
+            let opened = janus::Conversation::open(websocket, tell.clone()).await;
+            let Some(conversation) = announce(opened, &ready) else {
+                return;
+            };
+            conversation.run(asked).await
         }
     };
     if let Err(error) = ended {
         let why = format!("signaling: {error:#}");
         let _ = tell.send(Told::Failed { index: None, why });
     }
+}
+
+/// Tells whoever waits that a conversation is open, or why it is not.
+fn announce<T>(opened: anyhow::Result<T>, ready: &mpsc::Sender<anyhow::Result<()>>) -> Option<T> {
+    let (conversation, said) = match opened {
+        Ok(conversation) => (Some(conversation), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let _ = ready.send(said);
+    conversation
 }

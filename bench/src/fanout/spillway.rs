@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-use super::signaling::{Ask, Index, Published, Told};
+use super::signaling::{Ask, Index, Published, Told, Want};
 
 /// An open control connection.
 pub struct Conversation {
@@ -71,9 +71,7 @@ impl Conversation {
     /// Every request is a task of its own: the farm bounds how many there are.
     fn start(&mut self, ask: Ask) {
         let (client, tell, run) = (self.client.clone(), self.tell.clone(), self.run.clone());
-        let (Ask::Publish { index, .. } | Ask::Subscribe { index, .. } | Ask::Answer { index, .. }) =
-            &ask;
-        let index = *index;
+        let index = ask.index;
         self.sessions.insert(index);
         tokio::spawn(async move {
             let said = match request(client, &run, ask).await {
@@ -126,16 +124,13 @@ impl Conversation {
 async fn request(
     mut client: DataPlaneClient<Channel>,
     run: &str,
-    ask: Ask,
+    Ask { index, want }: Ask,
 ) -> anyhow::Result<Option<Told>> {
-    match ask {
-        Ask::Publish {
-            index,
-            offer,
-            track,
-        } => {
+    let session = name(run, index);
+    match want {
+        Want::Publish { offer, track } => {
             let request = proto::PutPublishRequest {
-                session: name(run, index),
+                session,
                 offer_sdp: offer,
                 tracks: vec![track_of(run, index, track)],
                 annotation: vec![],
@@ -143,12 +138,7 @@ async fn request(
             let sdp = client.put_publish(request).await?.into_inner().answer_sdp;
             Ok(Some(Told::Answered { index, sdp }))
         }
-        Ask::Subscribe {
-            index,
-            watches,
-            audio,
-        } => {
-            let session = name(run, index);
+        Want::Subscribe { watches, audio } => {
             let request = proto::PutSubscribeRequest {
                 session: session.clone(),
                 annotation: vec![],
@@ -167,13 +157,9 @@ async fn request(
             client.put_subscriptions(request).await?;
             Ok(None)
         }
-        Ask::Answer {
-            index,
-            revision,
-            sdp,
-        } => {
+        Want::Answer { revision, sdp } => {
             let request = proto::PutAnswerRequest {
-                session: name(run, index),
+                session,
                 revision,
                 answer_sdp: sdp,
             };

@@ -9,5 +9,6 @@ pub mod ceiling; // what the host can do at all
 
 pub mod host; // the host under test
 pub mod net; // datagrams of thousands of addresses
+pub mod http; // questions to a server that may not answer
 pub mod link; // one peer connection over a UDP socket of its own
 pub mod media; // synthetic packets that can be counted and timed

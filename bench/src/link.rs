@@ -12,6 +12,8 @@ use str0m::rtp::RtpPacket;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 
+use crate::media::Stamp;
+
 /// A peer connection, its socket once the server's addresses are known, and what it gave out.
 pub struct Link {
     /// The session layer.
@@ -22,7 +24,7 @@ pub struct Link {
     server: Option<SocketAddr>,
     deadline: Instant,
     /// Media received and not yet looked at.
-    pub received: Vec<RtpPacket>,
+    received: Vec<RtpPacket>,
     /// m-lines of which the server wants a keyframe.
     pub keyframes_wanted: Vec<Mid>,
     /// DTLS is up.
@@ -91,6 +93,18 @@ impl Link {
         let mut codecs = self.rtc.codec_config().iter();
         let params = codecs.find(|params| params.spec().codec == codec)?;
         Some(params.pt())
+    }
+
+    /// Synthetic media received since the last look: its m-line and what it says of itself.
+    pub fn take_received(&mut self) -> Vec<(Mid, Stamp, RtpPacket)> {
+        let received = std::mem::take(&mut self.received);
+        let mut api = self.rtc.direct_api();
+        let read = |packet: RtpPacket| {
+            let stamp = Stamp::read(&packet.payload)?;
+            let stream = api.stream_rx(&packet.header.ssrc)?;
+            Some((stream.mid(), stamp, packet))
+        };
+        received.into_iter().filter_map(read).collect()
     }
 
     /// When [`tick`](Self::tick) has to be called.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_bench::link::Link;
-use spillway_bench::media::{Source, Stamp};
+use spillway_bench::media::Source;
 use spillway_wire::dataplane as proto;
 use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::rtp::{ExtensionValues, RtpWrite};
@@ -281,15 +281,7 @@ impl Subscriber {
     }
 
     fn count(&mut self) -> anyhow::Result<()> {
-        for packet in std::mem::take(&mut self.link.received) {
-            let Some(stamp) = Stamp::read(&packet.payload) else {
-                continue;
-            };
-            let mut api = self.link.rtc.direct_api();
-            let Some(stream) = api.stream_rx(&packet.header.ssrc) else {
-                continue;
-            };
-            let mid = stream.mid();
+        for (mid, stamp, packet) in self.link.take_received() {
             // Packets of a subscription that just ended may still be under way.
             let Some(track) = self.track_by_mid.get(&*mid) else {
                 continue;

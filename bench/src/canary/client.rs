@@ -12,7 +12,7 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use super::signal::Signal;
 use crate::link::Link;
-use crate::media::{Packet, Source, Stamp};
+use crate::media::{Packet, Source};
 
 /// A participant and what it measured.
 pub struct Client {
@@ -187,15 +187,8 @@ impl Client {
 
     fn count_received(&mut self) {
         let now = Instant::now();
-        for packet in std::mem::take(&mut self.subscribe.received) {
-            let Some(stamp) = Stamp::read(&packet.payload) else {
-                continue;
-            };
-            let mut api = self.subscribe.rtc.direct_api();
-            let Some(stream) = api.stream_rx(&packet.header.ssrc) else {
-                continue;
-            };
-            let Some(track) = self.track_by_mid.get(&*stream.mid()) else {
+        for (mid, stamp, packet) in self.subscribe.take_received() {
+            let Some(track) = self.track_by_mid.get(&*mid) else {
                 continue;
             };
             let watched = self

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use serde_json::json;
 
+use crate::http;
+
 /// Where tokens come from.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
@@ -21,8 +23,6 @@ pub enum TokenSource {
 
 /// How long a minted token is valid.
 const TTL: Duration = Duration::from_secs(600);
-/// Longest wait for a server's answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl TokenSource {
     /// A token for `identity` in `room`.
@@ -53,12 +53,8 @@ fn mint(key: &str, secret: &str, room: &str, identity: &str) -> anyhow::Result<S
 }
 
 fn fetch(url: &str, room: &str, identity: &str) -> anyhow::Result<String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .build()
-        .into();
     let endpoint = format!("{url}/v1/demo/token");
-    let request = agent
+    let request = http::agent()
         .get(&endpoint)
         .query("room", room)
         .query("identity", identity);

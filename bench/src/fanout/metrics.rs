@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::http;
+
 /// One reading: metric with its labels, as printed -> value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics(BTreeMap<String, f64>);
@@ -32,17 +34,12 @@ pub struct Watched {
 
 const PREFIX: &str = "spillway_dataplane_";
 const PERIOD: Duration = Duration::from_millis(500);
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Metrics {
     /// Reads them from `addr`.
     pub fn fetch(addr: SocketAddr) -> anyhow::Result<Self> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .build()
-            .into();
         let url = format!("http://{addr}/metrics");
-        let answer = agent
+        let answer = http::agent()
             .get(&url)
             .call()
             .with_context(|| format!("no metrics at {url}"))?;

@@ -46,12 +46,6 @@ impl LayerSet {
         Self(self.0 | 1 << layer.0)
     }
 
-    /// Without `layer`.
-    #[must_use]
-    pub fn without(self, layer: LayerIndex) -> Self {
-        Self(self.0 & !(1 << layer.0))
-    }
-
     /// True when `layer` is in it.
     pub fn contains(self, layer: LayerIndex) -> bool {
         self.0 & 1 << layer.0 != 0

@@ -101,15 +101,6 @@ impl MediaPacket {
     }
 }
 
-/// Where the packets of one SSRC belong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamRoute {
-    /// Which track.
-    pub track: TrackKey,
-    /// Which layer of it.
-    pub layer: LayerIndex,
-}
-
 impl TrackInfo {
     /// Layer of `rid`; without simulcast the only one.
     pub fn layer_of(&self, rid: Option<&str>) -> Option<LayerIndex> {

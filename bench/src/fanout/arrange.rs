@@ -101,9 +101,7 @@ impl Farm {
         let number = index - self.publishers;
         let candidate = self.candidate(index)?;
         let sampled = number.is_multiple_of(self.load.sample);
-        let session = self
-            .maker
-            .subscriber(now, candidate, sampled, self.load.watch);
+        let session = self.maker.subscriber(now, candidate, sampled);
         self.add(session);
         let want = Want::Subscribe {
             watches: self.watched(number).collect(),

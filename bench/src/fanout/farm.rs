@@ -407,7 +407,7 @@ impl Session {
     fn is_sampled(&self) -> bool {
         match self.role {
             Role::Publisher(_) => true,
-            Role::Subscriber { sampled, .. } => sampled,
+            Role::Subscriber { sampled } => sampled,
         }
     }
 }

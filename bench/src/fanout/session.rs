@@ -46,8 +46,6 @@ pub enum Role {
     Subscriber {
         /// Its media is decrypted and checked.
         sampled: bool,
-        /// How many publishers it watches.
-        watches: usize,
     },
 }
 
@@ -102,18 +100,8 @@ impl Maker {
     }
 
     /// A participant that receives.
-    pub fn subscriber(
-        &self,
-        now: Instant,
-        candidate: Candidate,
-        sampled: bool,
-        watches: usize,
-    ) -> Session {
-        Session::new(
-            self.rtc(now, candidate),
-            now,
-            Role::Subscriber { sampled, watches },
-        )
+    pub fn subscriber(&self, now: Instant, candidate: Candidate, sampled: bool) -> Session {
+        Session::new(self.rtc(now, candidate), now, Role::Subscriber { sampled })
     }
 
     /// A participant that sends, and its offer. `shape` makes a stream of a part of the bitrate.

@@ -39,6 +39,11 @@ pub const SETTINGS: &[Setting] = &[
         "where up keeps its keys, its sockets and the data plane's log",
     ),
     setting(
+        "store",
+        "memory",
+        "where rooms are kept: memory (of this node), or redis://[user:password@]host[:port], comma-separated for a cluster",
+    ),
+    setting(
         "demo-tokens",
         "",
         "serve tokens to anybody at /v1/demo/token (true or false; default true for up, else false)",
@@ -127,6 +132,8 @@ pub struct Config {
     pub dataplane_control: Option<ControlAddress>,
     /// How to run the data plane.
     pub dataplane: DataplaneConfig,
+    /// Where rooms are kept.
+    pub store: StoreConfig,
     /// What one participant and one room may have.
     pub limits: SignalingLimits,
     /// What is logged.
@@ -148,6 +155,15 @@ pub struct DataplaneConfig {
     pub advertise: Vec<IpAddr>,
     /// Its name.
     pub node: String,
+}
+
+/// Where rooms are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In this process.
+    Memory,
+    /// On these servers, shared with other nodes.
+    Redis(Vec<String>),
 }
 
 /// What one participant and one room may have.
@@ -219,6 +235,7 @@ impl Config {
         let demo_tokens = optional(values, "demo-tokens", mistakes);
         let dataplane_control = optional(values, "dataplane-control", mistakes);
         let dataplane = dataplane(values, mistakes);
+        let store = store(values, mistakes);
         let limits = signaling_limits(values, mistakes);
         let admin_token = match values.text("admin-token") {
             "" => None,
@@ -254,6 +271,7 @@ impl Config {
             demo_tokens,
             dataplane_control: dataplane_control?,
             dataplane: dataplane?,
+            store: store?,
             limits: limits?,
             log: values.text("log").to_owned(),
             effective: settled.print_effective(),
@@ -281,6 +299,22 @@ fn dataplane(values: &Values, mistakes: &mut Mistakes) -> Option<DataplaneConfig
         advertise: advertise?,
         node: values.text("node").to_owned(),
     })
+}
+
+fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
+    let text = values.text("store");
+    if text == "memory" {
+        return Some(StoreConfig::Memory);
+    }
+    let urls: Vec<String> = text.split(',').map(|url| url.trim().to_owned()).collect();
+    if urls.iter().all(|url| url.starts_with("redis://")) {
+        return Some(StoreConfig::Redis(urls));
+    }
+    let source = values.source("store");
+    mistakes.push(format!(
+        "store is neither memory nor a list of redis://[user:password@]host[:port] (from {source})"
+    ));
+    None
 }
 
 fn signaling_limits(values: &Values, mistakes: &mut Mistakes) -> Option<SignalingLimits> {

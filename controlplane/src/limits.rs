@@ -69,6 +69,12 @@ pub const SUBSCRIPTION_BATCH: usize = 1_000;
 pub const REOFFER_TIME: Duration = Duration::from_secs(30);
 /// A participant's presence in the store, without being touched.
 pub const PRESENCE_TIME: Duration = Duration::from_secs(30);
+/// A room's life in a shared store after the last node that served it was heard of.
+pub const ROOM_LIFE: Duration = Duration::from_secs(10 * 60);
+/// A node's claim to read a room, without being renewed.
+pub const NODE_LEASE: Duration = Duration::from_secs(60);
+/// Events of one room that wait for a store that cannot be reached.
+pub const ISLAND_EVENTS: usize = 2_048;
 /// Speakers in one `speakers` message.
 pub const SPEAKERS: usize = 16;
 

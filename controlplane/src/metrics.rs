@@ -28,6 +28,25 @@ struct ModeLabel {
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
+/// What a shared store counts; clones count the same.
+#[derive(Debug, Clone, Default)]
+pub struct StoreMetrics {
+    /// 1 while all its servers answer.
+    pub up: Level,
+    /// Events that got their numbers here, because it could not be reached.
+    pub island_events: Count,
+    /// Times events arrived before others.
+    pub gaps: Count,
+    /// Events that had not arrived and were asked for.
+    pub repaired: Count,
+    /// Histories that started over.
+    pub forks: Count,
+    /// Channels subscribed to again.
+    pub resubscribed: Count,
+    /// Records that could not be read, and were skipped.
+    pub poisoned: Count,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,10 +65,50 @@ pub struct Metrics {
     pub events: Count,
     /// Appends the store refused.
     pub store_failures: Count,
+    /// What a shared store counts.
+    pub store: StoreMetrics,
     messages: Family<TypeLabel, Count>,
     errors: Family<CodeLabel, Count>,
     joins: Family<ModeLabel, Count>,
     closes: Family<CodeLabel, Count>,
+}
+
+impl StoreMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let up = "1 while all servers of a shared store answer";
+        registry.register("store_up", up, self.up.clone());
+        let counters = [
+            (
+                "store_island_events",
+                "Events numbered here because the store was away",
+                &self.island_events,
+            ),
+            (
+                "store_gaps",
+                "Times events of the store overtook others",
+                &self.gaps,
+            ),
+            (
+                "store_repaired",
+                "Events that had not arrived and were asked for",
+                &self.repaired,
+            ),
+            ("store_forks", "Histories that started over", &self.forks),
+            (
+                "store_resubscribed",
+                "Channels subscribed to again",
+                &self.resubscribed,
+            ),
+            (
+                "store_poisoned",
+                "Records of the store that could not be read",
+                &self.poisoned,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -70,6 +129,7 @@ impl Metrics {
             data_plane_deaths: Counter::default(),
             events: Counter::default(),
             store_failures: Counter::default(),
+            store: StoreMetrics::default(),
             messages: Family::default(),
             errors: Family::default(),
             joins: Family::default(),
@@ -154,6 +214,7 @@ impl Metrics {
         );
         let failures = self.store_failures.clone();
         registry.register("store_failures", "Appends the store refused", failures);
+        self.store.register(registry);
         let messages = self.messages.clone();
         registry.register("messages", "Messages of clients, by type", messages);
         let errors = self.errors.clone();

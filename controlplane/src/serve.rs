@@ -9,13 +9,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::auth::Keys;
-use crate::config::{Config, ControlAddress};
+use crate::config::{Config, ControlAddress, StoreConfig};
 use crate::http::{self, Site};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::node::{Link, NodeHandle, NodeState};
 use crate::room::RoomConfig;
+use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
 
 /// For sockets to hear that the node is going away.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -56,12 +58,19 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let url = url(listener.local_addr()?);
     let (updates, updates_reader) = mpsc::channel(1_024);
     let (link, node) = Link::new(dataplane, updates)?;
+    let metrics = Arc::new(Metrics::new());
     let room_config = RoomConfig {
         keys: Arc::clone(&keys),
         limits: config.limits,
+        is_shared: matches!(config.store, StoreConfig::Redis(_)),
     };
-    let store = Arc::new(MemoryStore::new());
-    let metrics = Arc::new(Metrics::new());
+    let store: Arc<dyn Store> = match &config.store {
+        StoreConfig::Memory => Arc::new(MemoryStore::new()),
+        StoreConfig::Redis(urls) => {
+            let store = RedisStore::connect(urls, metrics.store.clone()).await;
+            Arc::new(store.context("the store cannot be used (setting store)")?)
+        }
+    };
     let hub = Hub::new(store, node.clone(), Arc::new(room_config), metrics);
     let link = tokio::spawn(link.run());
     tokio::spawn(Arc::clone(&hub).follow(updates_reader));

@@ -194,7 +194,7 @@ impl Values {
 }
 
 fn is_secret(name: &str) -> bool {
-    ["secret", "keys", "password", "admin-token"]
+    ["secret", "keys", "password", "admin-token", "store"]
         .iter()
         .any(|word| name.contains(word))
 }

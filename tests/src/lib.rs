@@ -2,3 +2,4 @@
 
 pub mod call; // clients that publish and subscribe through the control API
 pub mod node; // a data plane process
+pub mod redis; // Redis servers, alone or as a cluster

@@ -85,7 +85,7 @@ impl Node {
     pub async fn session(&mut self, name: &str) -> anyhow::Result<Option<proto::Session>> {
         let state = self
             .client
-            .get_state(proto::GetStateRequest {})
+            .get_state(proto::GetStateRequest::default())
             .await?
             .into_inner();
         Ok(state

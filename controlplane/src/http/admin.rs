@@ -152,7 +152,7 @@ async fn room(State(site): State<Site>, Path(name): Path<String>) -> Response {
         let said = format!("no room '{name}' here; `spillway room ls` lists those there are");
         return error(StatusCode::NOT_FOUND, "not_found", &said);
     };
-    match site.hub.node().sessions().await {
+    match site.hub.node().sessions(Vec::new()).await {
         Ok(state) => axum::Json(view(report, state.sessions)).into_response(),
         Err(failed) => unavailable(&failed.to_string()),
     }

@@ -157,7 +157,14 @@ async fn healthz() -> Response {
 async fn readyz(State(site): State<Site>) -> Response {
     let state = *site.hub.node().state().borrow();
     match state {
-        NodeState::Connected => axum::Json(json!({"status": "ok"})).into_response(),
+        NodeState::Connected => match site.hub.store().degraded() {
+            None => axum::Json(json!({"status": "ok"})).into_response(),
+            // Still the place to be: rooms go on, and every other node has the same store.
+            Some(why) => {
+                let reason = format!("the store is unavailable: {why}");
+                axum::Json(json!({"status": "degraded", "reason": reason})).into_response()
+            }
+        },
         NodeState::Connecting => {
             let body = json!({"status": "degraded", "reason": "no data plane is connected"});
             (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()

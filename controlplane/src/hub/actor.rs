@@ -10,9 +10,9 @@ use super::{Hub, Outbox, RoomInput};
 use crate::clock;
 use crate::ids::RoomName;
 use crate::limits::PRESENCE_TIME;
-use crate::room::{Output, Room, Roster, SocketId};
-use crate::signaling::{CloseCode, JoinRequest};
-use crate::store::{Append, Entry, Missed, Opened, StoreError};
+use crate::room::{Output, Room, Roster, SocketId, sessions_of};
+use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal};
+use crate::store::{Append, Missed, News, Opened, StoreError};
 
 /// Before the store is asked again after it failed.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -21,18 +21,21 @@ struct Actor {
     hub: Arc<Hub>,
     name: RoomName,
     room: Room,
-    entries: mpsc::Receiver<Arc<Entry>>,
+    news: mpsc::Receiver<News>,
     outbox_by_socket: HashMap<SocketId, Outbox>,
     participants: i64,
 }
 
 pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receiver<RoomInput>) {
-    let (room, entries) = open(&hub, &name).await;
+    let (room, news) = match open(&hub, &name).await {
+        Ok(opened) => opened,
+        Err(error) => return turn_away(&hub, &name, inputs, &error).await,
+    };
     let mut actor = Actor {
         hub,
         name,
         room,
-        entries,
+        news,
         outbox_by_socket: HashMap::new(),
         participants: 0,
     };
@@ -45,7 +48,7 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
                 Some(input) => actor.handle(input).await,
                 None => break,
             },
-            entry = actor.entries.recv() => actor.entry(entry).await,
+            news = actor.news.recv() => actor.told(news).await,
             () = sleep_until(deadline) => actor.room.handle_timeout(clock::now()),
             _ = presence.tick() => actor.presence().await,
         }
@@ -57,24 +60,40 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
     actor.finish(inputs).await;
 }
 
-async fn open(hub: &Arc<Hub>, name: &RoomName) -> (Room, mpsc::Receiver<Arc<Entry>>) {
-    let opened = loop {
-        match hub.store.open(name).await {
-            Ok(opened) => break opened,
-            Err(error) => tracing::error!(room = %name, %error, "cannot open the room, trying on"),
-        }
-        tokio::time::sleep(STORE_PAUSE).await;
-    };
+async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<News>), StoreError> {
+    let opened = hub.store.open(name).await?;
     let Opened {
         epoch,
         offset,
         participants,
-        entries,
+        news,
     } = opened;
     let history = (epoch, Roster::new(offset, participants));
     let config = Arc::clone(&hub.room_config);
     let media = *hub.media.borrow();
-    (Room::new(name.clone(), config, history, media), entries)
+    Ok((Room::new(name.clone(), config, history, media), news))
+}
+
+/// A room the store does not give: who wants in is told to come again.
+async fn turn_away(
+    hub: &Arc<Hub>,
+    name: &RoomName,
+    mut inputs: mpsc::Receiver<RoomInput>,
+    error: &StoreError,
+) {
+    tracing::error!(room = %name, %error, "cannot open the room");
+    inputs.close();
+    while let Some(input) = inputs.recv().await {
+        if let RoomInput::Join {
+            outbox, request, ..
+        } = input
+        {
+            let refusal = Refusal::new(ErrorCode::StoreUnavailable, error.to_string());
+            outbox.send(Frame::refusal(request.id, &refusal));
+            outbox.end((CloseCode::GoingAway, "the store does not answer"));
+        }
+    }
+    hub.retire(name);
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {
@@ -94,8 +113,7 @@ impl Actor {
                 request,
             } => {
                 self.outbox_by_socket.insert(socket, outbox);
-                let missed = self.missed(&request).await;
-                self.room.handle_join(socket, request, missed, now);
+                self.join(socket, request).await;
             }
             RoomInput::Request {
                 socket,
@@ -115,6 +133,22 @@ impl Actor {
                 let _ = sender.send(self.room.report());
             }
         }
+    }
+
+    async fn join(&mut self, socket: SocketId, request: JoinRequest) {
+        let missed = self.missed(&request).await;
+        let Some(participant) = self.room.comes_from_elsewhere(&request) else {
+            return self.room.handle_join(socket, request, missed, clock::now());
+        };
+        if let Err(error) = self.hub.store.claim(&self.name, &participant).await {
+            // Whoever served it finds out when the store is back.
+            tracing::warn!(room = %self.name, %error, "participant taken over unheard");
+        }
+        let sessions = self.hub.node.sessions(sessions_of(&participant)).await;
+        let sessions = sessions.map_or_else(|_| Vec::new(), |state| state.sessions);
+        let about = (missed, sessions);
+        self.room
+            .handle_takeover((socket, &participant), request, about, clock::now());
     }
 
     /// Does everything the room wants done, and what follows from that.
@@ -177,11 +211,13 @@ impl Actor {
         match &appended {
             Ok(offset) => {
                 self.hub.metrics.events.inc();
-                while self.room.offset() < *offset {
-                    let entry = self.entries.recv().await;
-                    self.entry(entry).await;
+                let epoch = self.room.epoch().clone();
+                while self.room.offset() < *offset && *self.room.epoch() == epoch {
+                    let news = self.news.recv().await;
+                    self.told(news).await;
                 }
             }
+            Err(StoreError::NotOurs(_)) => {}
             Err(error) => {
                 self.hub.metrics.store_failures.inc();
                 tracing::error!(room = %self.name, %error, "event lost");
@@ -190,14 +226,15 @@ impl Actor {
         appended
     }
 
-    /// The next entry, or the end of the reader: then the history is read.
-    async fn entry(&mut self, entry: Option<Arc<Entry>>) {
-        match entry {
-            Some(entry) if entry.offset == self.room.offset() + 1 => {
+    /// The next event, or the end of the reader: then the history is read.
+    async fn told(&mut self, news: Option<News>) {
+        match news {
+            Some(News::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
                 self.room.handle_entry(&entry, clock::now());
             }
-            Some(entry) if entry.offset <= self.room.offset() => {}
-            Some(_) | None => self.catch_up().await,
+            Some(News::Entry(entry)) if entry.offset <= self.room.offset() => {}
+            Some(News::Taken(participant)) => self.room.handle_taken(&participant),
+            Some(News::Entry(_)) | None => self.catch_up().await,
         }
     }
 
@@ -209,7 +246,7 @@ impl Actor {
             }
             tokio::time::sleep(STORE_PAUSE).await;
         };
-        self.entries = opened.entries;
+        self.news = opened.news;
         let offset = self.room.offset();
         let missed = self
             .hub
@@ -222,27 +259,13 @@ impl Actor {
                     self.room.handle_entry(&entry, clock::now());
                 }
             }
-            // The history started over behind our back: everybody comes back to the new one.
+            // The history started over behind our back: everybody is told the whole truth.
             Ok(Missed::TooOld) | Err(_) => {
-                tracing::error!(room = %self.name, "history lost, sockets are sent to resync");
-                for (_, outbox) in self.outbox_by_socket.drain() {
-                    outbox.end((CloseCode::GoingAway, "the room's history was lost"));
-                }
-                let history = (
-                    opened.epoch,
-                    Roster::new(opened.offset, opened.participants),
-                );
-                let config = Arc::clone(&self.hub.room_config);
-                let media = *self.hub.media.borrow();
-                self.room = Room::new(self.name.clone(), config, history, media);
-                if let Ok(state) = self.hub.node.sessions().await {
-                    let ours = |s: &spillway_wire::dataplane::Session| {
-                        let annotation = crate::room::SessionAnnotation::decode(&s.annotation);
-                        annotation.is_some_and(|annotation| annotation.room == self.name)
-                    };
-                    let sessions = state.sessions.into_iter().filter(ours).collect();
-                    self.room.handle_media_synced(sessions, clock::now());
-                }
+                tracing::warn!(room = %self.name, "the history started over, participants resync");
+                let roster = Roster::new(opened.offset, opened.participants);
+                let (now, unix_s) = (clock::now(), clock::unix_seconds());
+                self.room
+                    .handle_restarted((opened.epoch, roster), now, unix_s);
             }
         }
     }
@@ -291,9 +314,9 @@ impl Actor {
             self.hub.routes().room_by_track.remove(&track.track);
         }
         // Dropping the reader lets the store forget the room.
-        self.entries.close();
+        self.news.close();
         let (_, nothing) = mpsc::channel(1);
-        self.entries = nothing;
+        self.news = nothing;
         if let Err(error) = self.hub.store.close(&self.name).await {
             tracing::warn!(room = %self.name, %error, "room not closed in the store");
         }

@@ -102,6 +102,11 @@ impl Hub {
         &self.node
     }
 
+    /// Where rooms are kept.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -177,7 +182,12 @@ impl Hub {
                     continue;
                 }
             };
-            by_room.entry(room).or_default().push(session);
+            match by_room.get_mut(&room) {
+                Some(sessions) => sessions.push(session),
+                // Another node's, where there are others.
+                None if self.room_config.is_shared => {}
+                None => drop(by_room.insert(room, vec![session])),
+            }
         }
         for (room, sessions) in by_room {
             self.tell(&room, RoomInput::MediaSynced(sessions)).await;

@@ -14,6 +14,7 @@ use wire::data_plane_client::DataPlaneClient;
 
 use super::{Call, Done, NodeError};
 use crate::config::ControlAddress;
+use crate::ids::SessionId;
 use crate::limits::{CALL_TIME, RECONNECT_PAUSE, REPLY_BYTES};
 
 /// Sends commands; clones share one connection.
@@ -97,10 +98,14 @@ impl NodeHandle {
         bounded(client.get_node(timed(wire::GetNodeRequest {}))).await
     }
 
-    /// All it holds.
-    pub async fn sessions(&self) -> Result<wire::State, NodeError> {
+    /// What it holds of these sessions; of all, if none is named.
+    pub async fn sessions(&self, sessions: Vec<SessionId>) -> Result<wire::State, NodeError> {
         let mut client = self.client.clone();
-        bounded(client.get_state(timed(wire::GetStateRequest {}))).await
+        let sessions = sessions.iter().map(|session| session.as_str().to_owned());
+        let request = wire::GetStateRequest {
+            sessions: sessions.collect(),
+        };
+        bounded(client.get_state(timed(request))).await
     }
 }
 
@@ -175,7 +180,7 @@ impl Link {
             Ok(_) => return NodeError::Internal("its first event is not Hello".to_owned()),
             Err(error) => return error,
         };
-        let state = match self.handle.sessions().await {
+        let state = match self.handle.sessions(Vec::new()).await {
             Ok(state) if state.incarnation == hello.incarnation => state,
             Ok(_) => return NodeError::Unavailable("it restarted meanwhile".to_owned()),
             Err(error) => return error,

@@ -32,6 +32,7 @@ const ROOM_ERRORS = {
   token_wrong_room: 'This token is for another room.',
   replaced: 'You joined this room from another tab or device, so this one was disconnected.',
   too_many_participants: 'This room is full.',
+  store_unavailable: 'The room cannot be reached right now. Try again in a moment.',
   media_unavailable: 'The media server is not ready yet. Try again in a moment.',
 };
 

@@ -267,6 +267,9 @@ export class Room extends EventTarget {
     switch (message.type) {
       case 'event':
         return this.#roomEvent(message);
+      case 'joined':
+        // The history started over: `participants` is the whole truth.
+        return this.#joined(message);
       case 'offer':
         return this.#subscriber.handleOffer(message);
       case 'speakers':

@@ -9,7 +9,8 @@ use super::member::{Attachment, Member, Outstanding, Publish, Published, Subscri
 use super::{
     Kind, Layer, Media, Output, Participant, Room, RoomEvent, Source, Then, Track, media_frame,
 };
-use crate::ids::{Half, ParticipantId, SessionId, TrackId};
+use crate::auth::Grants;
+use crate::ids::{Half, Identity, ParticipantId, SessionId, TrackId};
 use crate::limits::REOFFER_TIME;
 use crate::signaling::{ErrorCode, Frame, MediaState, MidTrack, Refusal, ServerMessage};
 use spillway_wire::dataplane as wire;
@@ -86,7 +87,9 @@ impl Room {
         let unknown = held
             .keys()
             .filter(|(p, _)| !self.member_by_id.contains_key(p));
+        // Where others serve the same rooms, what is unknown here is theirs.
         let unknown: BTreeSet<_> = unknown
+            .filter(|_| !self.config.is_shared)
             .map(|(participant, _)| participant.clone())
             .collect();
         for participant in unknown {
@@ -137,7 +140,7 @@ impl Room {
         }
     }
 
-    fn offered(&mut self, session: &SessionId, offer: &wire::Offer) {
+    pub(super) fn offered(&mut self, session: &SessionId, offer: &wire::Offer) {
         let Some((participant, Half::Subscribe)) = SessionId::parse(session.as_str()) else {
             return;
         };
@@ -344,35 +347,18 @@ impl Room {
                 return;
             }
         };
-        let published: BTreeMap<_, _> = publish
-            .iter()
-            .flat_map(|session| &session.tracks)
-            .filter_map(published)
-            .map(|published| (published.track.track.clone(), published))
-            .collect();
-        let tracks = published.values().map(|p| p.track.clone()).collect();
-        let shard = |s: &Option<wire::Session>| s.as_ref().filter(|s| s.connected)?.shard;
-        let member = Member {
-            participant: participant.clone(),
-            identity: annotation.identity.clone(),
-            name: annotation.name.clone(),
-            auto_subscribe: annotation.auto_subscribe,
-            attachment: Attachment::Away {
-                until: now + self.config.limits.grace,
-            },
-            owes_lost: false,
-            publish: Publish {
-                established: publish.is_some(),
-                connected_shard: shard(&publish),
-                track_by_id: published,
-                reoffer_until: None,
-            },
-            subscribe: adopted_subscribe(subscribe.as_ref(), shard(&subscribe)),
-            grants: annotation.grants,
+        let attachment = Attachment::Away {
+            until: now + self.config.limits.grace,
         };
+        let halves = (publish, subscribe);
+        let who = (annotation.identity.clone(), annotation.name.clone());
+        let may = (annotation.grants, annotation.auto_subscribe);
+        let member = member_of((participant.clone(), who, may), &halves, attachment);
+        let tracks = member.publish.track_by_id.values();
+        let tracks = tracks.map(|published| published.track.clone()).collect();
         let hidden = member.grants.hidden;
         self.add_member(member);
-        if let Some(offer) = subscribe.and_then(|session| session.outstanding_offer) {
+        if let Some(offer) = halves.1.and_then(|session| session.outstanding_offer) {
             self.offered(&participant.session(Half::Subscribe), &offer);
         }
         if !hidden {
@@ -398,6 +384,37 @@ impl Room {
             let frame = frame.clone();
             self.outputs.push_back(Output::Send { socket, frame });
         }
+    }
+}
+
+/// A participant whose sessions go on as they are.
+pub(super) fn member_of(
+    (participant, (identity, name), (grants, auto_subscribe)): (
+        ParticipantId,
+        (Identity, String),
+        (Grants, bool),
+    ),
+    (publish, subscribe): &(Option<wire::Session>, Option<wire::Session>),
+    attachment: Attachment,
+) -> Member {
+    let shard = |s: &Option<wire::Session>| s.as_ref().filter(|s| s.connected)?.shard;
+    let tracks = publish.iter().flat_map(|session| &session.tracks);
+    let published = tracks.filter_map(published);
+    Member {
+        participant,
+        identity,
+        name,
+        grants,
+        auto_subscribe,
+        attachment,
+        owes_lost: false,
+        publish: Publish {
+            established: publish.is_some(),
+            connected_shard: shard(publish),
+            track_by_id: published.map(|p| (p.track.track.clone(), p)).collect(),
+            reoffer_until: None,
+        },
+        subscribe: adopted_subscribe(subscribe.as_ref(), shard(subscribe)),
     }
 }
 

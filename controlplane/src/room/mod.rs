@@ -19,6 +19,7 @@ mod request; // what clients ask
 mod roster; // the history, folded
 mod speakers; // who is heard
 mod subscribe; // who is subscribed to what
+mod takeover; // who moves between nodes, and histories that start over
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use output::{Output, SocketId, Then};
 pub use report::{MemberReport, RoomReport};
 pub use roster::Roster;
 pub use speakers::Speakers;
+pub use takeover::sessions_of;
 
 use lane::{Lane, ReplyTo};
 use member::{Attachment, Member};
@@ -48,6 +50,8 @@ pub struct RoomConfig {
     pub keys: Arc<Keys>,
     /// What a room and a participant may have.
     pub limits: SignalingLimits,
+    /// Other nodes serve the same rooms: what this one does not know may be theirs.
+    pub is_shared: bool,
 }
 
 /// Whether there is a data plane, as far as is known.
@@ -184,6 +188,11 @@ impl Room {
     pub fn handle_appended(&mut self, then: Then, result: Result<u64, StoreError>, now: Instant) {
         match (then, result) {
             (Then::Nothing, _) => {}
+            (Then::Left(participant), Err(StoreError::NotOurs(_))) => {
+                self.handle_taken(&participant)
+            }
+            // Without the store it is tried again after another grace time.
+            (Then::Left(_), _) => {}
             (Then::Reply { socket, frame, .. }, Ok(_)) => self.reply(socket, frame),
             (Then::Reply { socket, id, .. }, Err(error)) => {
                 let refusal =
@@ -237,7 +246,7 @@ impl Room {
         let gone = self.member_by_id.values().filter(late);
         let gone: Vec<_> = gone.map(|m| m.participant.clone()).collect();
         for participant in gone {
-            self.leave(&participant, LeaveReason::Timeout, now);
+            self.time_out(&participant, now);
         }
         self.unpublish_silent(now);
         let sessions: Vec<_> = self.lane_by_session.keys().cloned().collect();
@@ -250,12 +259,31 @@ impl Room {
     pub fn handle_absent(&mut self, participant: &Participant) {
         let here = self.member_by_id.contains_key(&participant.participant);
         if !here && self.roster.participant(&participant.participant).is_some() {
-            let event = RoomEvent::ParticipantLeft {
-                participant: participant.participant.clone(),
-                identity: participant.identity.clone(),
-                reason: LeaveReason::Timeout,
+            let append = Append {
+                event: timed_out(participant),
+                to: None,
+                change: Change::RemoveAbsent(participant.participant.clone()),
             };
-            self.append(event, None, Then::Nothing);
+            let then = Then::Nothing;
+            self.outputs.push_back(Output::Append { append, then });
+        }
+    }
+
+    /// The socket stayed away too long; unless another node serves the participant by now.
+    fn time_out(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(known) = self.roster.participant(participant) else {
+            return self.forget(participant, LeaveReason::Timeout, now);
+        };
+        let append = Append {
+            event: timed_out(known),
+            to: None,
+            change: Change::RemoveOurs(participant.clone()),
+        };
+        let then = Then::Left(participant.clone());
+        self.outputs.push_back(Output::Append { append, then });
+        if let Some(member) = self.member_by_id.get_mut(participant) {
+            let until = now + self.config.limits.grace;
+            member.attachment = Attachment::Away { until };
         }
     }
 
@@ -333,6 +361,14 @@ impl Room {
             .into_iter()
             .flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
+    }
+}
+
+fn timed_out(participant: &Participant) -> RoomEvent {
+    RoomEvent::ParticipantLeft {
+        participant: participant.participant.clone(),
+        identity: participant.identity.clone(),
+        reason: LeaveReason::Timeout,
     }
 }
 

@@ -72,6 +72,8 @@ pub enum Then {
         /// The answer; absent when none was asked for.
         frame: Option<Frame>,
     },
+    /// The participant's time is up.
+    Left(ParticipantId),
     /// The participant is in.
     Joined {
         /// Who.

@@ -28,6 +28,7 @@ pub enum ErrorCode {
     TooManyTracks,
     TooManyParticipants,
     MediaUnavailable,
+    StoreUnavailable,
     Internal,
 }
 
@@ -52,6 +53,7 @@ impl ErrorCode {
             Self::TooManyTracks => "too_many_tracks",
             Self::TooManyParticipants => "too_many_participants",
             Self::MediaUnavailable => "media_unavailable",
+            Self::StoreUnavailable => "store_unavailable",
             Self::Internal => "internal",
         }
     }
@@ -60,7 +62,11 @@ impl ErrorCode {
     pub fn retry(self) -> bool {
         matches!(
             self,
-            Self::TooFast | Self::TooManyParticipants | Self::MediaUnavailable | Self::Internal
+            Self::TooFast
+                | Self::TooManyParticipants
+                | Self::MediaUnavailable
+                | Self::StoreUnavailable
+                | Self::Internal
         )
     }
 }

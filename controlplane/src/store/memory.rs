@@ -1,31 +1,26 @@
 //! The embedded store: everything in this process, gone with it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
+use super::record::Record;
 use super::{Append, Change, Entry, Missed, Opened, Store, StoreError, StoreFuture};
 use crate::clock;
 use crate::ids::{Epoch, ParticipantId, RoomName};
-use crate::limits::HISTORY_EVENTS;
 use crate::room::Participant;
 
 /// Rooms by name.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    room_by_name: Mutex<HashMap<RoomName, Record>>,
+    room_by_name: Mutex<HashMap<RoomName, Kept>>,
 }
 
 #[derive(Debug)]
-struct Record {
-    epoch: Epoch,
-    offset: u64,
-    history: VecDeque<Arc<Entry>>,
+struct Kept {
+    record: Record,
     participant_by_id: BTreeMap<ParticipantId, Participant>,
     present_until: BTreeMap<ParticipantId, Instant>,
-    readers: Vec<mpsc::Sender<Arc<Entry>>>,
 }
 
 impl MemoryStore {
@@ -34,18 +29,14 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Record>> {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Kept>> {
         // A panic elsewhere leaves whole records behind: each change is one step.
         self.room_by_name
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(
-        &self,
-        room: &RoomName,
-        act: impl FnOnce(&mut Record) -> T,
-    ) -> Result<T, StoreError> {
+    fn with<T>(&self, room: &RoomName, act: impl FnOnce(&mut Kept) -> T) -> Result<T, StoreError> {
         let mut rooms = self.rooms();
         let record = rooms
             .get_mut(room)
@@ -54,67 +45,47 @@ impl MemoryStore {
     }
 }
 
-impl Record {
+impl Kept {
     fn new() -> Self {
         Self {
-            epoch: Epoch::random(),
-            offset: 0,
-            history: VecDeque::new(),
+            record: Record::new(Epoch::random(), 0),
             participant_by_id: BTreeMap::new(),
             present_until: BTreeMap::new(),
-            readers: Vec::new(),
         }
     }
 
     fn append(&mut self, append: Append) -> u64 {
-        self.offset += 1;
         match append.change {
             Change::None => {}
             Change::Put(participant) => {
                 let id = participant.participant.clone();
                 self.participant_by_id.insert(id, participant);
             }
-            Change::Remove(id) => {
+            Change::Remove(id) | Change::RemoveOurs(id) | Change::RemoveAbsent(id) => {
                 self.participant_by_id.remove(&id);
                 self.present_until.remove(&id);
             }
         }
-        let entry = Arc::new(Entry {
-            offset: self.offset,
+        let offset = self.record.offset() + 1;
+        self.record.push(Arc::new(Entry {
+            offset,
             event: append.event,
             to: append.to,
-        });
-        if self.history.len() == HISTORY_EVENTS {
-            self.history.pop_front();
-        }
-        self.history.push_back(Arc::clone(&entry));
-        // A reader whose queue is full is cut off, and catches up with `since`.
-        self.readers
-            .retain(|reader| reader.try_send(Arc::clone(&entry)).is_ok());
-        self.offset
-    }
-
-    fn since(&self, epoch: &Epoch, offset: u64) -> Missed {
-        let oldest = self.offset - self.history.len() as u64;
-        if *epoch != self.epoch || !(oldest..=self.offset).contains(&offset) {
-            return Missed::TooOld;
-        }
-        let seen = usize::try_from(offset - oldest).expect("the history's length is a usize");
-        Missed::Entries(self.history.iter().skip(seen).cloned().collect())
+        }));
+        offset
     }
 }
 
 impl Store for MemoryStore {
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened> {
         let mut rooms = self.rooms();
-        let record = rooms.entry(room.clone()).or_insert_with(Record::new);
-        let (reader, entries) = mpsc::channel(HISTORY_EVENTS);
-        record.readers.push(reader);
+        let record = rooms.entry(room.clone()).or_insert_with(Kept::new);
+        let news = record.record.read();
         let opened = Opened {
-            epoch: record.epoch.clone(),
-            offset: record.offset,
+            epoch: record.record.epoch().clone(),
+            offset: record.record.offset(),
             participants: record.participant_by_id.values().cloned().collect(),
-            entries,
+            news,
         };
         Box::pin(async move { Ok(opened) })
     }
@@ -129,7 +100,7 @@ impl Store for MemoryStore {
         epoch: &'a Epoch,
         offset: u64,
     ) -> StoreFuture<'a, Missed> {
-        Box::pin(async move { self.with(room, |record| record.since(epoch, offset)) })
+        Box::pin(async move { self.with(room, |record| record.record.since(epoch, offset)) })
     }
 
     fn touch<'a>(
@@ -164,14 +135,23 @@ impl Store for MemoryStore {
         })
     }
 
+    /// There is only one node.
+    fn claim<'a>(
+        &'a self,
+        _room: &'a RoomName,
+        _participant: &'a ParticipantId,
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let mut rooms = self.rooms();
-            if let Some(record) = rooms.get_mut(room) {
-                record.readers.retain(|reader| !reader.is_closed());
-                if record.participant_by_id.is_empty() && record.readers.is_empty() {
-                    rooms.remove(room);
-                }
+            if let Some(kept) = rooms.get_mut(room)
+                && kept.participant_by_id.is_empty()
+                && !kept.record.is_read()
+            {
+                rooms.remove(room);
             }
             Ok(())
         })

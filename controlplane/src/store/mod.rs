@@ -1,9 +1,11 @@
 //! What must outlive a signaling node: a room's history, its participants, their presence.
 //!
-//! [`memory`] is the embedded implementation; one on a Redis Cluster keeps to the same trait and runs
-//! the same [`suite`]. A room's keys live in one slot, so each method is one script there.
+//! [`memory`] is the embedded implementation; [`redis`], standalone or a cluster, keeps to the same trait
+//! and runs the same [`suite`].
 
-pub mod memory;
+pub mod memory; // in this process
+pub mod redis; // shared by many nodes
+mod record; // a room's history and readers, in either
 pub mod suite; // what every implementation must pass
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ pub struct Entry {
     pub to: Option<Vec<Identity>>,
 }
 
-/// How an event changes the participants kept beside the history.
+/// How an event changes the participants kept beside the history; whoever folds the events comes to the same.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Not at all.
@@ -37,6 +39,10 @@ pub enum Change {
     Put(Participant),
     /// The participant is gone.
     Remove(ParticipantId),
+    /// The same, unless another node serves it by now.
+    RemoveOurs(ParticipantId),
+    /// The same, unless somebody was quicker or it is present again.
+    RemoveAbsent(ParticipantId),
 }
 
 /// An event that has no number yet.
@@ -59,8 +65,18 @@ pub struct Opened {
     pub offset: u64,
     /// Who was there after that event.
     pub participants: Vec<Participant>,
-    /// Every later event in order. Ends when the reader is too slow: read [`Store::since`].
-    pub entries: mpsc::Receiver<Arc<Entry>>,
+    /// Every later event in order. Ends when the reader is too slow, or when the history started over:
+    /// open the room again and read [`Store::since`].
+    pub news: mpsc::Receiver<News>,
+}
+
+/// What a reader of a room is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// The next event.
+    Entry(Arc<Entry>),
+    /// Another node serves this participant from now on.
+    Taken(ParticipantId),
 }
 
 /// What happened since an offset.
@@ -78,9 +94,15 @@ pub enum StoreError {
     /// Nobody has opened this room.
     #[error("room '{0}' is not open")]
     NoRoom(RoomName),
-    /// The store cannot be reached.
+    /// The store cannot be reached; later it may be.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// Trying again does not help: what the store holds or says is not ours.
+    #[error("store: {0}")]
+    Broken(String),
+    /// Another node serves the participant, or has seen to it.
+    #[error("participant '{0}' is another node's")]
+    NotOurs(ParticipantId),
 }
 
 /// The result of a store's method.
@@ -113,6 +135,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Participants whose presence ran out: their node died with them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
+
+    /// From now on this node serves the participant; the one that did is told.
+    fn claim<'a>(
+        &'a self,
+        room: &'a RoomName,
+        participant: &'a ParticipantId,
+    ) -> StoreFuture<'a, ()>;
+
+    /// Whether everything can be written now; if not, why.
+    fn degraded(&self) -> Option<String> {
+        None
+    }
 
     /// Forgets the room if nobody is in it and nobody else reads it; its epoch ends.
     fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()>;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Append, Change, Entry, Missed, Opened, Store, StoreError};
+use super::{Append, Change, Entry, Missed, News, Opened, Store, StoreError};
 use crate::entropy;
-use crate::ids::{Epoch, ParticipantId, RoomName};
+use crate::ids::{Epoch, ParticipantId, RoomName, TrackId};
 use crate::limits::HISTORY_EVENTS;
-use crate::room::{LeaveReason, Participant, RoomEvent};
+use crate::room::{Kind, LeaveReason, Participant, RoomEvent, Source, Track};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const PRESENCE: Duration = Duration::from_millis(100);
@@ -29,7 +29,8 @@ fn room() -> RoomName {
         .expect("letters and digits are a name")
 }
 
-fn note(number: usize) -> Append {
+/// A message that only its number tells from others.
+pub fn note(number: usize) -> Append {
     Append {
         event: RoomEvent::Message {
             participant: "PA_0000000000000000".parse().expect("a participant's form"),
@@ -42,7 +43,8 @@ fn note(number: usize) -> Append {
     }
 }
 
-fn participant(identity: &str) -> Participant {
+/// Somebody without tracks.
+pub fn participant(identity: &str) -> Participant {
     Participant {
         participant: ParticipantId::random(),
         identity: identity.parse().expect("a name"),
@@ -51,13 +53,22 @@ fn participant(identity: &str) -> Participant {
     }
 }
 
-fn joined(participant: &Participant) -> Append {
+/// It comes.
+pub fn joined(participant: &Participant) -> Append {
     Append {
         event: RoomEvent::ParticipantJoined {
             participant: participant.clone(),
         },
         to: None,
         change: Change::Put(participant.clone()),
+    }
+}
+
+/// It leaves, unless another node serves it.
+pub fn left_if_ours(participant: &Participant) -> Append {
+    Append {
+        change: Change::RemoveOurs(participant.participant.clone()),
+        ..left(participant)
     }
 }
 
@@ -88,8 +99,13 @@ async fn since<S: Store>(store: &S, room: &RoomName, epoch: &Epoch, offset: u64)
 }
 
 async fn next(opened: &mut Opened) -> Option<Arc<Entry>> {
-    let received = tokio::time::timeout(PATIENCE, opened.entries.recv()).await;
-    received.expect("an event that was appended arrives")
+    loop {
+        let received = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
+        match received.expect("an event that was appended arrives")? {
+            News::Entry(entry) => return Some(entry),
+            News::Taken(_) => {}
+        }
+    }
 }
 
 async fn offsets_have_no_gaps_and_readers_see_every_event<S: Store>(store: &S) {
@@ -149,10 +165,23 @@ async fn participants_change_with_the_event<S: Store>(store: &S) {
     let (ann, mut bob) = (participant("ann"), participant("bob"));
     append(store, &room, joined(&ann)).await;
     append(store, &room, joined(&bob)).await;
-    bob.name = "Robert".to_owned();
-    let mut renamed = note(0);
-    renamed.change = Change::Put(bob.clone());
-    append(store, &room, renamed).await;
+    let track = Track {
+        track: TrackId::random(),
+        kind: Kind::Audio,
+        source: Source::Microphone,
+        muted: false,
+        layers: Vec::new(),
+    };
+    bob.tracks.push(track.clone());
+    let published = Append {
+        event: RoomEvent::TrackPublished {
+            participant: bob.participant.clone(),
+            track,
+        },
+        to: None,
+        change: Change::Put(bob.clone()),
+    };
+    append(store, &room, published).await;
     append(store, &room, left(&ann)).await;
     let now = open(store, &room).await;
     assert_eq!((now.offset, now.participants), (4, vec![bob]));

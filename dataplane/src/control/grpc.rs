@@ -1,5 +1,6 @@
 //! The gRPC service in front of the control thread: each call becomes a [`Request`].
 
+use std::collections::HashSet;
 use std::pin::Pin;
 
 use spillway_wire::dataplane as proto;
@@ -62,11 +63,15 @@ impl DataPlane for Service {
         self.ask(Request::Node).await.map(Response::new)
     }
 
-    async fn get_state(&self, _: Call<proto::GetStateRequest>) -> Reply<proto::State> {
-        self.ask(Request::State)
-            .await?
-            .map(Response::new)
-            .map_err(status)
+    async fn get_state(&self, call: Call<proto::GetStateRequest>) -> Reply<proto::State> {
+        let wanted: HashSet<String> = call.into_inner().sessions.into_iter().collect();
+        let mut state = self.ask(Request::State).await?.map_err(status)?;
+        if !wanted.is_empty() {
+            state
+                .sessions
+                .retain(|session| wanted.contains(&session.session));
+        }
+        Ok(Response::new(state))
     }
 
     async fn put_publish(

@@ -1,0 +1,182 @@
+//! Participants that move between signaling nodes, and histories that start over: what the others who serve
+//! the room have to say about this node's part of it.
+
+use std::time::Instant;
+
+use super::media::member_of;
+use super::member::Attachment;
+use super::{Epoch, Output, Participant, Room, RoomEvent, Roster, SocketId, Then};
+use crate::ids::{Half, ParticipantId, SessionId, TrackId};
+use crate::signaling::{CloseCode, JoinRequest, Mode};
+use crate::store::Missed;
+use spillway_wire::dataplane as wire;
+
+impl Room {
+    /// Who comes back to this node from another one, with what it proved to be.
+    pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<ParticipantId> {
+        let resume = join.resume.as_ref()?;
+        let known = self.roster.participant(&resume.participant)?;
+        let is_here = self.member_by_id.contains_key(&resume.participant);
+        (!is_here && known.identity == join.identity).then(|| resume.participant.clone())
+    }
+
+    /// It came, and the data plane holds these sessions of it: they go on as they are.
+    pub fn handle_takeover(
+        &mut self,
+        (socket, participant): (SocketId, &ParticipantId),
+        join: JoinRequest,
+        (missed, sessions): (Missed, Vec<wire::Session>),
+        now: Instant,
+    ) {
+        let take = |half: Half| {
+            let name = participant.session(half);
+            sessions
+                .iter()
+                .find(|session| session.session == name.as_str())
+                .cloned()
+        };
+        let halves = (take(Half::Publish), take(Half::Subscribe));
+        let who = (join.identity.clone(), join.name.clone());
+        let attachment = Attachment::Away {
+            until: now + self.config.limits.grace,
+        };
+        let may = (join.grants.clone(), join.auto_subscribe);
+        let mut member = member_of((participant.clone(), who, may), &halves, attachment);
+        let listed = self
+            .roster
+            .participant(participant)
+            .map_or(&[][..], |p| &p.tracks);
+        let is_published = |track: &TrackId| member.publish.track_by_id.contains_key(track);
+        // Tracks without a session are the client's to offer again, or they go.
+        let lost = halves.0.is_none() || !listed.iter().all(|track| is_published(&track.track));
+        member.owes_lost = lost && !listed.is_empty();
+        self.add_member(member);
+        if let Some(offer) = halves.1.and_then(|session| session.outstanding_offer) {
+            self.offered(&participant.session(Half::Subscribe), &offer);
+        }
+        self.resume((socket, participant), join, missed, now);
+    }
+
+    /// Another node serves the participant from now on: its sessions are that node's.
+    pub fn handle_taken(&mut self, participant: &ParticipantId) {
+        let Some(member) = self.member_by_id.remove(participant) else {
+            return;
+        };
+        if let Some(socket) = member.any_socket() {
+            self.participant_by_socket.remove(&socket);
+            let (code, reason) = (
+                CloseCode::Replaced,
+                "the participant came back on another node",
+            );
+            self.outputs.push_back(Output::Close {
+                socket,
+                code,
+                reason,
+            });
+        }
+        for half in [Half::Publish, Half::Subscribe] {
+            self.lane_by_session.remove(&participant.session(half));
+        }
+        let (participant, here) = (participant.clone(), false);
+        self.outputs.push_back(Output::Serve { participant, here });
+    }
+
+    /// The history started over: everybody here is told the whole truth, and who is missing in it is
+    /// entered again.
+    pub fn handle_restarted(
+        &mut self,
+        (epoch, roster): (Epoch, Roster),
+        now: Instant,
+        unix_s: u64,
+    ) {
+        let before = self.all_tracks();
+        self.epoch = epoch;
+        self.roster = roster;
+        let after = self.all_tracks();
+        let gone = before
+            .iter()
+            .filter(|track| !after.contains(track))
+            .map(|track| (track, false));
+        let come = after
+            .iter()
+            .filter(|track| !before.contains(track))
+            .map(|track| (track, true));
+        for (track, here) in gone.chain(come) {
+            let track = track.clone();
+            self.outputs.push_back(Output::Hear { track, here });
+        }
+        let members = self.member_ids();
+        for id in &members {
+            self.enter_again(id);
+        }
+        for id in &members {
+            self.unwant_dead(id);
+            let is_attached = self
+                .member_by_id
+                .get(id)
+                .is_some_and(|member| member.socket().is_some());
+            if is_attached {
+                self.welcome(id, Mode::Resync, (None, unix_s), &[], now);
+            } else {
+                self.prepare_subscribe(id, now);
+            }
+        }
+    }
+
+    fn enter_again(&mut self, id: &ParticipantId) {
+        let Some(member) = self.member_by_id.get(id) else {
+            return;
+        };
+        let is_entering = matches!(member.attachment, Attachment::Entering(_));
+        if member.grants.hidden || is_entering || self.roster.participant(id).is_some() {
+            return;
+        }
+        let tracks = member
+            .publish
+            .track_by_id
+            .values()
+            .map(|published| published.track.clone());
+        let participant = Participant {
+            participant: id.clone(),
+            identity: member.identity.clone(),
+            name: member.name.clone(),
+            tracks: tracks.collect(),
+        };
+        self.append(
+            RoomEvent::ParticipantJoined { participant },
+            None,
+            Then::Nothing,
+        );
+    }
+
+    /// Tracks that are no more are not subscribed to.
+    fn unwant_dead(&mut self, id: &ParticipantId) {
+        let roster = &self.roster;
+        let Some(member) = self.member_by_id.get_mut(id) else {
+            return;
+        };
+        let wished = member.subscribe.wish_by_track.keys();
+        let dead: Vec<_> = wished
+            .filter(|track| roster.track(track).is_none())
+            .cloned()
+            .collect();
+        for track in dead {
+            member.subscribe.unwant(&track);
+        }
+    }
+
+    fn all_tracks(&self) -> Vec<TrackId> {
+        let tracks = self
+            .roster
+            .participants()
+            .flat_map(|participant| &participant.tracks);
+        tracks.map(|track| track.track.clone()).collect()
+    }
+}
+
+/// The sessions of `participant`.
+pub fn sessions_of(participant: &ParticipantId) -> Vec<SessionId> {
+    [Half::Publish, Half::Subscribe]
+        .map(|half| participant.session(half))
+        .into()
+}

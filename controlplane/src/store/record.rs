@@ -1,0 +1,99 @@
+//! A room's history and its readers in this process: what the embedded store is made of, and what a node
+//! keeps of a room in a shared one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Entry, Missed, News};
+use crate::ids::Epoch;
+use crate::limits::HISTORY_EVENTS;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Record {
+    epoch: Epoch,
+    offset: u64,
+    history: VecDeque<Arc<Entry>>,
+    readers: Vec<mpsc::Sender<News>>,
+}
+
+impl Record {
+    /// A history that goes on after `offset`.
+    pub(super) fn new(epoch: Epoch, offset: u64) -> Self {
+        Self {
+            epoch,
+            offset,
+            history: VecDeque::new(),
+            readers: Vec::new(),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// Number of the latest event.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What is kept, oldest first; it ends with the latest event.
+    pub(super) fn history(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
+        self.history.iter()
+    }
+
+    /// The event of that number, if it is kept.
+    pub(super) fn at(&self, offset: u64) -> Option<&Arc<Entry>> {
+        let back = usize::try_from(self.offset.checked_sub(offset)?).ok()?;
+        let index = self.history.len().checked_sub(back + 1)?;
+        self.history.get(index)
+    }
+
+    /// Adds the next event and tells every reader. One whose queue is full is cut off, and catches up
+    /// with `since`.
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        debug_assert_eq!(entry.offset, self.offset + 1);
+        self.offset = entry.offset;
+        if self.history.len() == HISTORY_EVENTS {
+            self.history.pop_front();
+        }
+        self.history.push_back(Arc::clone(&entry));
+        self.tell(&News::Entry(entry));
+    }
+
+    /// Tells every reader what is no event.
+    pub(super) fn tell(&mut self, news: &News) {
+        self.readers
+            .retain(|reader| reader.try_send(news.clone()).is_ok());
+    }
+
+    /// What happened after `offset` of `epoch`.
+    pub(super) fn since(&self, epoch: &Epoch, offset: u64) -> Missed {
+        let oldest = self.offset - self.history.len() as u64;
+        if *epoch != self.epoch || !(oldest..=self.offset).contains(&offset) {
+            return Missed::TooOld;
+        }
+        let seen = usize::try_from(offset - oldest).expect("the history's length is a usize");
+        Missed::Entries(self.history.iter().skip(seen).cloned().collect())
+    }
+
+    /// A new reader, of everything from now on.
+    pub(super) fn read(&mut self) -> mpsc::Receiver<News> {
+        let (reader, entries) = mpsc::channel(HISTORY_EVENTS);
+        self.readers.push(reader);
+        entries
+    }
+
+    /// Whether anybody still reads.
+    pub(super) fn is_read(&mut self) -> bool {
+        self.readers.retain(|reader| !reader.is_closed());
+        !self.readers.is_empty()
+    }
+
+    /// Ends every reader: they come back.
+    pub(super) fn cut_off(&mut self) {
+        self.readers.clear();
+    }
+}

@@ -1,0 +1,138 @@
+//! What is looked after all the time: servers that stop answering, subscriptions that end, gaps, islands.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::{PushKind, Value};
+use tokio::sync::mpsc;
+
+use super::message::{self, Published};
+use super::partition::Partition;
+use super::subscriptions::Pushed;
+use super::{Known, Shared};
+
+/// How often servers are asked whether they are there.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// Events that overtook others are given as long before the missing ones are asked for.
+const GAP_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Starts it; it ends with the store.
+pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed>) {
+    tokio::spawn(listen(Arc::downgrade(shared), pushed));
+    tokio::spawn(keep(Arc::downgrade(shared)));
+}
+
+/// Delivers what is published.
+async fn listen(shared: Weak<Shared>, mut pushed: mpsc::UnboundedReceiver<Pushed>) {
+    while let Some((id, push)) = pushed.recv().await {
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        match push.kind {
+            PushKind::SMessage => {
+                if let [_, Value::BulkString(bytes)] = &push.data[..] {
+                    shared.published(bytes);
+                }
+            }
+            PushKind::SUnsubscribe => {
+                let channel = push.data.first();
+                let partition = match channel {
+                    Some(Value::BulkString(channel)) => Partition::of_channel(channel),
+                    _ => None,
+                };
+                if let Some(partition) = partition
+                    && shared.subscriptions.ended(id, partition).await
+                {
+                    shared.alarm.notify_one();
+                }
+            }
+            PushKind::Disconnection => {
+                shared.subscriptions.disconnected(id).await;
+                shared.alarm.notify_one();
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn keep(shared: Weak<Shared>) {
+    let mut was_up = true;
+    loop {
+        {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            // An alarm is taken up at once, everything else at its time.
+            let rung = tokio::time::timeout(PROBE_INTERVAL, shared.alarm.notified())
+                .await
+                .is_ok();
+            if rung {
+                tokio::time::sleep(GAP_PATIENCE).await;
+            }
+            was_up = shared.look_after(was_up).await;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Shared {
+    /// True when all servers answer.
+    async fn look_after(&self, was_up: bool) -> bool {
+        let probed = self.link.probe().await;
+        let is_up = probed.is_ok();
+        self.metrics.up.set(is_up.into());
+        match (was_up, &probed) {
+            (true, Err(error)) => tracing::error!(%error, "store: unavailable"),
+            (false, Ok(())) => tracing::info!("store: back"),
+            (true, Ok(())) | (false, Err(_)) => {}
+        }
+        self.subscriptions.ping().await;
+        let (repaired, outcome) = self.subscriptions.repair().await;
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "store: subscriptions not repaired yet");
+        }
+        self.metrics.resubscribed.inc_by(repaired.len() as u64);
+        let came_back = is_up && !was_up;
+        self.reconcile_all(|known| {
+            came_back || known.needs_care() || repaired.contains(&known.keys.partition)
+        })
+        .await;
+        is_up
+    }
+
+    fn published(&self, bytes: &[u8]) {
+        let Some((room, published)) = message::published(bytes) else {
+            self.metrics.poisoned.inc();
+            return;
+        };
+        // Others of the partition are none of ours.
+        let Ok(known) = self.known(&room) else {
+            return;
+        };
+        match published {
+            Published::Event { epoch, entry } => {
+                let entry = entry.unwrap_or_else(|offset| self.poisoned(&known, offset));
+                self.receive(&known, &epoch, Arc::new(entry));
+            }
+            Published::Restarted { epoch } => {
+                let is_other = known.mirror().is_of_another(&epoch);
+                if is_other {
+                    self.fork(&known);
+                }
+            }
+            Published::Taken { participant, by } => {
+                if by != self.node {
+                    known.mirror().taken(participant);
+                }
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Something is missing here or there.
+    fn needs_care(&self) -> bool {
+        let mirror = self.mirror();
+        mirror.is_island() || mirror.has_gap()
+    }
+}

@@ -1,0 +1,239 @@
+//! What scripts reply and publish, read without trust: others may write to the same server.
+
+use redis::{FromRedisValue, ParsingError, Value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
+use crate::room::RoomEvent;
+use crate::store::{Entry, StoreError};
+
+/// The reply to an append.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    At(Epoch, u64),
+    NoRoom,
+    NotOurs,
+}
+
+/// The reply to a question for history.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// Stream ids and events.
+    Entries(Vec<(String, String)>),
+    Old,
+    NoRoom,
+}
+
+/// Where the history is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    At(Epoch, u64),
+    NoRoom,
+}
+
+/// What is published to a partition.
+#[derive(Debug)]
+pub(super) enum Published {
+    /// The next event.
+    Event {
+        epoch: Epoch,
+        entry: Result<Entry, u64>,
+    },
+    /// The history started over.
+    Restarted { epoch: Epoch },
+    /// A node serves a participant from now on.
+    Taken {
+        participant: ParticipantId,
+        by: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    room: RoomName,
+    #[serde(default)]
+    epoch: Option<Epoch>,
+    #[serde(default)]
+    offset: Option<u64>,
+    #[serde(default, borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(default)]
+    to: Option<Vec<Identity>>,
+    #[serde(default)]
+    taken: Option<ParticipantId>,
+    #[serde(default)]
+    by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    event: RoomEvent,
+    #[serde(default)]
+    to: Option<Vec<Identity>>,
+}
+
+/// A published message; `None` when it is not one of ours.
+pub(super) fn published(bytes: &[u8]) -> Option<(RoomName, Published)> {
+    let wire: Wire<'_> = serde_json::from_slice(bytes).ok()?;
+    let published = match wire {
+        Wire {
+            taken: Some(participant),
+            by: Some(by),
+            ..
+        } => Published::Taken { participant, by },
+        Wire {
+            epoch: Some(epoch),
+            offset: Some(offset),
+            event: Some(event),
+            to,
+            ..
+        } => {
+            let event = serde_json::from_str(event.get());
+            let entry = event
+                .map(|event| Entry { offset, event, to })
+                .map_err(|_| offset);
+            Published::Event { epoch, entry }
+        }
+        Wire {
+            epoch: Some(epoch), ..
+        } => Published::Restarted { epoch },
+        _ => return None,
+    };
+    Some((wire.room, published))
+}
+
+/// A stored event; `None` when it cannot be read.
+pub(super) fn entry(offset: u64, text: &str) -> Option<Entry> {
+    let Stored { event, to } = serde_json::from_str(text).ok()?;
+    Some(Entry { offset, event, to })
+}
+
+/// Stands for an event that cannot be read: numbers have no gaps.
+pub(super) fn unreadable(offset: u64) -> Entry {
+    Entry {
+        offset,
+        event: RoomEvent::Private,
+        to: None,
+    }
+}
+
+/// The number in a stream's id.
+pub(super) fn offset(id: &str) -> Option<u64> {
+    id.strip_suffix("-0")?.parse().ok()
+}
+
+pub(super) fn epoch(text: &str) -> Result<Epoch, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::Broken(format!("'{text}' is no epoch of ours")))
+}
+
+fn words(value: Value) -> Result<(String, std::vec::IntoIter<Value>), ParsingError> {
+    let mut values = Vec::<Value>::from_redis_value(value)?.into_iter();
+    let word = String::from_redis_value(values.next().unwrap_or(Value::Nil))?;
+    Ok((word, values))
+}
+
+fn place(mut values: std::vec::IntoIter<Value>) -> Result<(Epoch, u64), ParsingError> {
+    let text = String::from_redis_value(values.next().unwrap_or(Value::Nil))?;
+    let epoch = text
+        .parse()
+        .map_err(|_| ParsingError::from(format!("'{text}' is no epoch")))?;
+    let offset = u64::from_redis_value(values.next().unwrap_or(Value::Nil))?;
+    Ok((epoch, offset))
+}
+
+fn unknown(word: &str) -> ParsingError {
+    ParsingError::from(format!("'{word}' is no reply"))
+}
+
+impl FromRedisValue for Appended {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (word, values) = words(value)?;
+        match word.as_str() {
+            "ok" => place(values).map(|(epoch, offset)| Self::At(epoch, offset)),
+            "noroom" => Ok(Self::NoRoom),
+            "notours" => Ok(Self::NotOurs),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+impl FromRedisValue for Since {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (word, mut values) = words(value)?;
+        match word.as_str() {
+            "ok" => Vec::from_redis_value(values.next().unwrap_or(Value::Nil)).map(Self::Entries),
+            "old" => Ok(Self::Old),
+            "noroom" => Ok(Self::NoRoom),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+impl FromRedisValue for Place {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (word, values) = words(value)?;
+        match word.as_str() {
+            "ok" => place(values).map(|(epoch, offset)| Self::At(epoch, offset)),
+            "noroom" => Ok(Self::NoRoom),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = r#"{"kind":"participant_left","participant":"PA_0000000000000000","identity":"ann","reason":"left"}"#;
+
+    #[test]
+    fn what_is_published_is_read_and_rubbish_is_not() {
+        let epoch = Epoch::random();
+        let text = format!(r#"{{"room":"r","epoch":"{epoch}","offset":7,"event":{EVENT}}}"#);
+        let (room, published) = published(text.as_bytes()).unwrap();
+        assert_eq!(room.as_str(), "r");
+        assert!(matches!(
+            published,
+            Published::Event {
+                entry: Ok(Entry { offset: 7, .. }),
+                ..
+            }
+        ));
+        let taken = r#"{"room":"r","taken":"PA_0000000000000000","by":"n"}"#;
+        assert!(matches!(
+            super::published(taken.as_bytes()),
+            Some((_, Published::Taken { .. }))
+        ));
+        let restarted = format!(r#"{{"room":"r","epoch":"{epoch}"}}"#);
+        assert!(matches!(
+            super::published(restarted.as_bytes()),
+            Some((_, Published::Restarted { .. }))
+        ));
+        for rubbish in [
+            "",
+            "{}",
+            "[1]",
+            "\u{0}",
+            r#"{"room":"r"}"#,
+            r#"{"room":7,"epoch":"x"}"#,
+            r#"{"room":"r","taken":"x","by":"n"}"#,
+        ] {
+            assert!(super::published(rubbish.as_bytes()).is_none(), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_keeps_its_number() {
+        let text = format!(
+            r#"{{"room":"r","epoch":"{}","offset":7,"event":{{"kind":"later"}}}}"#,
+            Epoch::random()
+        );
+        let (_, published) = published(text.as_bytes()).unwrap();
+        assert!(matches!(published, Published::Event { entry: Err(7), .. }));
+        assert_eq!(entry(7, "{}"), None);
+        assert_eq!(offset("7-0"), Some(7));
+        assert_eq!(offset("7-1"), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! What is done in one step in the store: scripts and their arguments.
+
+use std::time::Duration;
+
+use redis::Cmd;
+
+use super::partition::RoomKeys;
+use crate::ids::{Epoch, ParticipantId, RoomName};
+use crate::limits::{HISTORY_EVENTS, NODE_LEASE, PRESENCE_TIME, ROOM_LIFE};
+use crate::room::Participant;
+use crate::store::{Append, Change, Entry};
+
+/// A script with everything it needs.
+#[derive(Debug, Clone)]
+pub(super) struct Script {
+    source: &'static Source,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Source {
+    text: &'static str,
+    hash: std::sync::OnceLock<String>,
+}
+
+macro_rules! sources {
+    ($($name:ident $file:literal)*) => {$(
+        static $name: Source = Source { text: include_str!($file), hash: std::sync::OnceLock::new() };
+    )*};
+}
+
+sources! {
+    OPEN "scripts/open.lua"
+    APPEND "scripts/append.lua"
+    SINCE "scripts/since.lua"
+    TOUCH "scripts/touch.lua"
+    ABSENT "scripts/absent.lua"
+    CLAIM "scripts/claim.lua"
+    CLOSE "scripts/close.lua"
+    RESTORE "scripts/restore.lua"
+    RESTART "scripts/restart.lua"
+}
+
+impl Script {
+    fn new(source: &'static Source, keys: &[&String]) -> Self {
+        let keys = keys.iter().map(|key| (*key).clone()).collect();
+        Self {
+            source,
+            keys,
+            args: Vec::new(),
+        }
+    }
+
+    fn arg(mut self, arg: impl ToString) -> Self {
+        self.args.push(arg.to_string().into_bytes());
+        self
+    }
+
+    fn time(self, time: Duration) -> Self {
+        self.arg(time.as_millis())
+    }
+
+    /// For a server that knows it.
+    pub(super) fn by_hash(&self) -> Cmd {
+        let hash = self
+            .source
+            .hash
+            .get_or_init(|| redis::Script::new(self.source.text).get_hash().to_owned());
+        self.command("EVALSHA", hash)
+    }
+
+    /// For one that does not; it does from then on.
+    pub(super) fn by_source(&self) -> Cmd {
+        self.command("EVAL", self.source.text)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command
+            .arg(script)
+            .arg(self.keys.len())
+            .arg(&self.keys)
+            .arg(&self.args);
+        command
+    }
+}
+
+/// The room's name, as the beginning of a published message: the script adds the rest.
+fn head(room: &RoomName) -> String {
+    let room = serde_json::to_string(room).expect("a name is text");
+    format!("{{\"room\":{room},")
+}
+
+/// An event without its number, as it stands in the history between braces.
+fn body(append: &Append) -> String {
+    let event = serde_json::to_string(&append.event).expect("events are plain data");
+    match &append.to {
+        Some(to) => {
+            let to = serde_json::to_string(to).expect("names are text");
+            format!("\"event\":{event},\"to\":{to}")
+        }
+        None => format!("\"event\":{event}"),
+    }
+}
+
+fn json(participant: &Participant) -> String {
+    serde_json::to_string(participant).expect("participants are plain data")
+}
+
+pub(super) fn open(keys: &RoomKeys, node: &str, epoch: &Epoch) -> Script {
+    Script::new(&OPEN, &[&keys.meta, &keys.participants, &keys.nodes])
+        .arg(node)
+        .arg(epoch)
+        .time(ROOM_LIFE)
+        .time(NODE_LEASE)
+}
+
+pub(super) fn append(
+    room: &RoomName,
+    keys: &RoomKeys,
+    node: &str,
+    (seq, append): (u64, &Append),
+) -> Script {
+    let (change, participant, value) = match &append.change {
+        Change::None => ("none", String::new(), String::new()),
+        Change::Put(participant) => (
+            "put",
+            participant.participant.to_string(),
+            json(participant),
+        ),
+        Change::Remove(participant) => ("remove", participant.to_string(), String::new()),
+        Change::RemoveOurs(participant) => ("remove-ours", participant.to_string(), String::new()),
+        Change::RemoveAbsent(participant) => {
+            ("remove-absent", participant.to_string(), String::new())
+        }
+    };
+    let all = [
+        &keys.meta,
+        &keys.history,
+        &keys.participants,
+        &keys.presence,
+        &keys.owners,
+    ];
+    Script::new(&APPEND, &all)
+        .arg(node)
+        .arg(seq)
+        .arg(keys.partition.channel())
+        .arg(head(room))
+        .arg(body(append))
+        .arg(change)
+        .arg(participant)
+        .arg(value)
+        .arg(HISTORY_EVENTS)
+        .time(ROOM_LIFE)
+        .time(PRESENCE_TIME)
+}
+
+pub(super) fn since(keys: &RoomKeys, epoch: &Epoch, offset: u64) -> Script {
+    Script::new(&SINCE, &[&keys.meta, &keys.history])
+        .arg(epoch)
+        .arg(offset)
+}
+
+pub(super) fn touch(
+    keys: &RoomKeys,
+    node: &str,
+    participants: &[ParticipantId],
+    time: Duration,
+) -> Script {
+    let script = Script::new(&TOUCH, &all(keys))
+        .arg(node)
+        .time(ROOM_LIFE)
+        .time(NODE_LEASE)
+        .time(time);
+    participants.iter().fold(script, Script::arg)
+}
+
+pub(super) fn absent(keys: &RoomKeys) -> Script {
+    Script::new(&ABSENT, &[&keys.presence, &keys.participants])
+}
+
+pub(super) fn claim(
+    room: &RoomName,
+    keys: &RoomKeys,
+    node: &str,
+    participant: &ParticipantId,
+) -> Script {
+    Script::new(&CLAIM, &[&keys.meta, &keys.owners])
+        .arg(node)
+        .arg(keys.partition.channel())
+        .arg(head(room))
+        .arg(participant)
+        .time(ROOM_LIFE)
+}
+
+pub(super) fn close(keys: &RoomKeys, node: &str) -> Script {
+    Script::new(&CLOSE, &all(keys)).arg(node)
+}
+
+/// The room as it was after `offset` of `epoch`.
+pub(super) fn restore<'a>(
+    keys: &RoomKeys,
+    node: &str,
+    (epoch, offset): (&Epoch, u64),
+    participants: &[Participant],
+    history: impl Iterator<Item = &'a Entry>,
+) -> Script {
+    let mut script = Script::new(&RESTORE, &all(keys))
+        .arg(node)
+        .arg(epoch)
+        .arg(offset)
+        .time(ROOM_LIFE)
+        .time(NODE_LEASE)
+        .time(PRESENCE_TIME)
+        .arg(participants.len());
+    for participant in participants {
+        script = script.arg(&participant.participant).arg(json(participant));
+    }
+    for entry in history {
+        let (event, to, change) = (entry.event.clone(), entry.to.clone(), Change::None);
+        let body = body(&Append { event, to, change });
+        script = script.arg(entry.offset).arg(format!("{{{body}}}"));
+    }
+    script
+}
+
+/// Gives the history a new epoch, if it still has the old one.
+pub(super) fn restart(room: &RoomName, keys: &RoomKeys, (old, new): (&Epoch, &Epoch)) -> Script {
+    Script::new(&RESTART, &[&keys.meta, &keys.history])
+        .arg(old)
+        .arg(new)
+        .arg(keys.partition.channel())
+        .arg(head(room))
+}
+
+fn all(keys: &RoomKeys) -> [&String; 6] {
+    let RoomKeys {
+        meta,
+        history,
+        participants,
+        presence,
+        owners,
+        nodes,
+        ..
+    } = keys;
+    [meta, history, participants, presence, owners, nodes]
+}

@@ -1,0 +1,9 @@
+-- This node reads the room no more; without participants and readers it ends.
+-- KEYS meta history participants presence owners nodes; ARGV node
+redis.call('ZREM', KEYS[6], ARGV[1])
+local time = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', time[1] * 1000)
+if redis.call('HLEN', KEYS[3]) == 0 and redis.call('ZCARD', KEYS[6]) == 0 then
+    redis.call('DEL', unpack(KEYS))
+end
+return { 'ok' }

@@ -1,0 +1,20 @@
+-- Makes a room as a node remembers it, unless it exists. Where its history is.
+-- KEYS meta history participants presence owners nodes
+-- ARGV node epoch offset room_ms node_ms presence_ms n (participant json)*n (offset event)*
+local time = redis.call('TIME')
+local now = time[1] * 1000
+redis.call('ZADD', KEYS[6], now + ARGV[5], ARGV[1])
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
+if not meta[1] then
+    redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+    redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', ARGV[3])
+    local first = 8 + 2 * ARGV[7]
+    for i = 8, first - 1, 2 do
+        redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
+        redis.call('ZADD', KEYS[4], now + ARGV[6], ARGV[i])
+    end
+    for i = first, #ARGV, 2 do redis.call('XADD', KEYS[2], ARGV[i] .. '-0', 'e', ARGV[i + 1]) end
+    meta = { ARGV[2], ARGV[3] }
+end
+for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], ARGV[4]) end
+return { meta[1], tonumber(meta[2]) }

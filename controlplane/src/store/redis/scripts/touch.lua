@@ -1,0 +1,14 @@
+-- Keeps participants present, and the room in being. Where its history is.
+-- KEYS meta history participants presence owners nodes; ARGV node room_ms node_ms presence_ms participant...
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
+if not meta[1] then return { 'noroom' } end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[6], now + ARGV[3], ARGV[1])
+for i = 5, #ARGV do
+    if redis.call('HEXISTS', KEYS[3], ARGV[i]) == 1 then
+        redis.call('ZADD', KEYS[4], now + ARGV[4], ARGV[i])
+    end
+end
+for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+return { 'ok', meta[1], tonumber(meta[2]) }

@@ -1,0 +1,231 @@
+//! Which shard channels this node listens to, and on which server: one connection to each.
+//!
+//! The client library would subscribe again by itself, but to many channels with one command, which a
+//! cluster refuses; and it does not notice when a server ends a subscription because the slot moved. So
+//! this is kept here: one command a channel, on connections that carry nothing else (such an end of a
+//! subscription would be taken for the answer to another command), and whatever is not as it should be is
+//! subscribed to again, one by one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::{Mutex, mpsc};
+
+use super::link::{Link, LinkError};
+use super::partition::Partition;
+use super::topology::Address;
+
+/// Times a channel is looked for where the cluster says it is.
+const ATTEMPTS: usize = 4;
+
+/// What a subscription connection said, and which.
+pub(super) type Pushed = (ConnectionId, PushInfo);
+
+/// Numbers are not used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ConnectionId(u64);
+
+/// See the module's documentation.
+pub(super) struct Subscriptions {
+    link: Arc<Link>,
+    pushes: mpsc::UnboundedSender<Pushed>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many rooms want each.
+    rooms: BTreeMap<Partition, usize>,
+    /// What a server confirmed.
+    place: HashMap<Partition, (Address, ConnectionId)>,
+    connection: HashMap<Address, (ConnectionId, MultiplexedConnection)>,
+    connections: u64,
+}
+
+impl Subscriptions {
+    pub(super) fn new(link: Arc<Link>, pushes: mpsc::UnboundedSender<Pushed>) -> Self {
+        Self {
+            link,
+            pushes,
+            state: Mutex::default(),
+        }
+    }
+
+    /// One more room wants the partition; true when nothing published from now on is missed.
+    pub(super) async fn want(&self, partition: Partition) -> Result<(), LinkError> {
+        let mut state = self.state.lock().await;
+        *state.rooms.entry(partition).or_default() += 1;
+        if state.place.contains_key(&partition) {
+            return Ok(());
+        }
+        self.subscribe(&mut state, partition).await
+    }
+
+    /// One room less does.
+    pub(super) async fn release(&self, partition: Partition) {
+        let mut state = self.state.lock().await;
+        let Some(rooms) = state.rooms.get_mut(&partition) else {
+            return;
+        };
+        *rooms -= 1;
+        if *rooms > 0 {
+            return;
+        }
+        state.rooms.remove(&partition);
+        if let Some((address, id)) = state.place.remove(&partition)
+            && let Some((current, mut connection)) = state.connection.get(&address).cloned()
+            && current == id
+        {
+            // Its confirmation, or that of a dead server, matters to nobody.
+            let _ = redis::cmd("SUNSUBSCRIBE")
+                .arg(partition.channel())
+                .exec_async(&mut connection)
+                .await;
+        }
+    }
+
+    /// Subscribes again to what was lost or has moved; those partitions, and whether that is all of them.
+    pub(super) async fn repair(&self) -> (Vec<Partition>, Result<(), LinkError>) {
+        let mut state = self.state.lock().await;
+        let mut repaired = Vec::new();
+        let wanted: Vec<_> = state.rooms.keys().copied().collect();
+        for partition in wanted {
+            let owner = match self.link.owner(partition.slot()).await {
+                Ok(owner) => owner,
+                Err(error) => return (repaired, Err(error)),
+            };
+            if state
+                .place
+                .get(&partition)
+                .is_some_and(|(at, _)| *at == owner)
+            {
+                continue;
+            }
+            match self.subscribe(&mut state, partition).await {
+                Ok(()) => repaired.push(partition),
+                Err(error) => return (repaired, Err(error)),
+            }
+        }
+        (repaired, Ok(()))
+    }
+
+    /// The server ended a subscription by itself.
+    pub(super) async fn ended(&self, id: ConnectionId, partition: Partition) -> bool {
+        let mut state = self.state.lock().await;
+        let is_current = state.place.get(&partition).is_some_and(|(_, at)| *at == id);
+        if is_current {
+            state.place.remove(&partition);
+            self.link.forget_topology();
+        }
+        is_current
+    }
+
+    /// A connection broke, and with it its subscriptions.
+    pub(super) async fn disconnected(&self, id: ConnectionId) {
+        let mut state = self.state.lock().await;
+        state.drop_connection(id);
+        self.link.forget_topology();
+    }
+
+    /// Whether every server still answers on its subscription connection; those that do not are dropped.
+    pub(super) async fn ping(&self) {
+        let all: Vec<_> = self
+            .state
+            .lock()
+            .await
+            .connection
+            .values()
+            .cloned()
+            .collect();
+        for (id, mut connection) in all {
+            if redis::cmd("PING")
+                .exec_async(&mut connection)
+                .await
+                .is_err()
+            {
+                self.disconnected(id).await;
+            }
+        }
+    }
+
+    async fn subscribe(&self, state: &mut State, partition: Partition) -> Result<(), LinkError> {
+        let mut last = LinkError::Unavailable("not tried".into());
+        for _ in 0..ATTEMPTS {
+            let address = self.link.owner(partition.slot()).await?;
+            let (id, mut connection) = self.connection(state, &address).await?;
+            let channel = partition.channel();
+            let answer = redis::cmd("SSUBSCRIBE")
+                .arg(&channel)
+                .query_async(&mut connection)
+                .await;
+            match answer {
+                Ok(Value::Push {
+                    kind: PushKind::SSubscribe,
+                    data,
+                }) if names(&data, &channel) => {
+                    state.place.insert(partition, (address, id));
+                    return Ok(());
+                }
+                // MOVED, or something else came instead of the answer: both begin anew.
+                Ok(other) => {
+                    last = LinkError::Unavailable(format!("Redis at {address} answers {other:?}"));
+                    state.drop_connection(id);
+                }
+                Err(error) => {
+                    last = LinkError::Unavailable(format!("Redis at {address}: {error}"));
+                    if error.code() != Some("MOVED") {
+                        state.drop_connection(id);
+                    }
+                }
+            }
+            self.link.forget_topology();
+        }
+        Err(last)
+    }
+
+    async fn connection(
+        &self,
+        state: &mut State,
+        address: &Address,
+    ) -> Result<(ConnectionId, MultiplexedConnection), LinkError> {
+        if let Some(connection) = state.connection.get(address) {
+            return Ok(connection.clone());
+        }
+        state.connections += 1;
+        let id = ConnectionId(state.connections);
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let connection = self.link.connect(address, Some(sender)).await?;
+        let pushes = self.pushes.clone();
+        tokio::spawn(async move {
+            while let Some(push) = receiver.recv().await {
+                if pushes.send((id, push)).is_err() {
+                    return;
+                }
+            }
+        });
+        state
+            .connection
+            .insert(address.clone(), (id, connection.clone()));
+        Ok((id, connection))
+    }
+}
+
+impl State {
+    fn drop_connection(&mut self, id: ConnectionId) {
+        self.connection.retain(|_, (other, _)| *other != id);
+        self.place.retain(|_, (_, other)| *other != id);
+    }
+}
+
+/// Whether a push is about `channel`.
+fn names(data: &[Value], channel: &str) -> bool {
+    matches!(data.first(), Some(Value::BulkString(name)) if name == channel.as_bytes())
+}
+
+impl std::fmt::Debug for Subscriptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriptions").finish_non_exhaustive()
+    }
+}

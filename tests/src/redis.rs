@@ -1,0 +1,245 @@
+//! Redis servers on free ports, alone or as a cluster, ended with the test.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// One server.
+pub struct Server {
+    child: Option<Child>,
+    /// Where it listens on loopback.
+    pub port: u16,
+    flags: Vec<String>,
+    dir: tempfile::TempDir,
+}
+
+/// Three masters with a replica each.
+pub struct Cluster {
+    /// All six; which are masters is the cluster's business.
+    pub servers: Vec<Server>,
+}
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// A cluster's bus listens this much higher.
+const BUS_OFFSET: u16 = 10_000;
+const FORM_LIMIT: Duration = Duration::from_secs(30);
+
+impl Server {
+    /// Starts one that keeps nothing on disk.
+    pub async fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        let mut server = Self {
+            child: None,
+            port: free_port()?,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            dir: tempfile::tempdir()?,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts it again on the same port, empty unless `flags` say otherwise.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--daemonize", "no", "--loglevel", "warning"])
+            .args(["--dir".as_ref(), self.dir.path().as_os_str()])
+            .args(&self.flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start redis-server: is it installed?")?;
+        self.child = Some(child);
+        let give_up = Instant::now() + START_LIMIT;
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            anyhow::ensure!(Instant::now() < give_up, "redis-server does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only for a process that is gone.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// redis://127.0.0.1:port
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a command on it, as an operator would.
+    pub fn cli(&self, args: &[&str]) -> anyhow::Result<String> {
+        cli(self.port, args)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Cluster {
+    /// Starts one and waits until it is formed.
+    pub async fn start() -> anyhow::Result<Self> {
+        let mut servers = Vec::new();
+        for _ in 0..6 {
+            let flags = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
+            servers.push(Server::start(&flags).await?);
+        }
+        let addresses = servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port));
+        let status = Command::new("redis-cli")
+            .args(["--cluster", "create"])
+            .args(addresses)
+            .args(["--cluster-replicas", "1", "--cluster-yes"])
+            .stdout(Stdio::null())
+            .status()?;
+        anyhow::ensure!(status.success(), "the cluster was not created: {status}");
+        let cluster = Self { servers };
+        cluster.formed().await?;
+        Ok(cluster)
+    }
+
+    /// Seeds for a client.
+    pub fn urls(&self) -> Vec<String> {
+        self.servers.iter().map(Server::url).collect()
+    }
+
+    /// Waits until every server that runs says that all slots are served.
+    pub async fn formed(&self) -> anyhow::Result<()> {
+        let give_up = Instant::now() + FORM_LIMIT;
+        loop {
+            let running = self.servers.iter().filter(|server| server.child.is_some());
+            let all = running.map(|server| server.cli(&["cluster", "info"]).unwrap_or_default());
+            if all
+                .into_iter()
+                .all(|info| info.contains("cluster_state:ok"))
+            {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < give_up, "the cluster does not form");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Indices of the masters that have slots, with their ids and the first of their slots.
+    pub fn masters(&self) -> anyhow::Result<Vec<(usize, String, u16)>> {
+        let running = self.servers.iter().find(|server| server.child.is_some());
+        let nodes = running
+            .context("all servers are dead")?
+            .cli(&["cluster", "nodes"])?;
+        let mut masters = Vec::new();
+        for line in nodes.lines() {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [id, address, flags, .., slots] = &words[..] else {
+                continue;
+            };
+            if !flags.contains("master") || flags.contains("fail") || words.len() < 9 {
+                continue;
+            }
+            let port = address
+                .split(['@', ','])
+                .next()
+                .and_then(|address| address.rsplit(':').next());
+            let port: u16 = port.context("no port")?.parse()?;
+            let index = self.servers.iter().position(|server| server.port == port);
+            let first = slots
+                .split('-')
+                .next()
+                .unwrap_or(slots)
+                .parse()
+                .unwrap_or(0);
+            masters.push((
+                index.context("a stranger in the cluster")?,
+                (*id).to_owned(),
+                first,
+            ));
+        }
+        Ok(masters)
+    }
+
+    /// Moves `slot` with all its keys to another master, as `redis-cli --cluster reshard` does it.
+    pub fn migrate(&self, slot: u16) -> anyhow::Result<()> {
+        let masters = self.masters()?;
+        let slot_text = slot.to_string();
+        let owner = self.servers[masters[0].0].cli(&["cluster", "slots"])?;
+        let port = owner_port(&owner, slot).context("nobody has the slot")?;
+        let is_owner = |master: &&(usize, String, u16)| self.servers[master.0].port == port;
+        let (from, from_id, _) = masters.iter().find(is_owner).context("no owner")?;
+        let (to, to_id, _) = masters
+            .iter()
+            .find(|master| !is_owner(master))
+            .context("no other")?;
+        let (source, target) = (&self.servers[*from], &self.servers[*to]);
+        target.cli(&["cluster", "setslot", &slot_text, "importing", from_id])?;
+        source.cli(&["cluster", "setslot", &slot_text, "migrating", to_id])?;
+        loop {
+            let keys = source.cli(&["cluster", "getkeysinslot", &slot_text, "1"])?;
+            let Some(key) = keys.lines().find(|line| !line.is_empty()) else {
+                break;
+            };
+            source.cli(&[
+                "migrate",
+                "127.0.0.1",
+                &target.port.to_string(),
+                key,
+                "0",
+                "5000",
+            ])?;
+        }
+        for (index, _, _) in [
+            masters.iter().find(|m| m.0 == *to),
+            masters.iter().find(|m| m.0 == *from),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(&masters)
+        {
+            self.servers[*index].cli(&["cluster", "setslot", &slot_text, "node", to_id])?;
+        }
+        Ok(())
+    }
+}
+
+/// The port of the master of `slot` in a reply of `redis-cli cluster slots`: first, last, host, port, id, ...
+fn owner_port(reply: &str, slot: u16) -> Option<u16> {
+    let lines: Vec<&str> = reply.lines().map(str::trim).collect();
+    lines.windows(4).find_map(|window| {
+        let (first, last): (u16, u16) = (window[0].parse().ok()?, window[1].parse().ok()?);
+        let is_here = window[2] == "127.0.0.1" && (first..=last).contains(&slot);
+        is_here.then(|| window[3].parse().ok())?
+    })
+}
+
+fn cli(port: u16, args: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new("redis-cli")
+        .args(["-p", &port.to_string()])
+        .args(args)
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    anyhow::ensure!(output.status.success(), "redis-cli {args:?}: {text}");
+    anyhow::ensure!(
+        !text.starts_with("ERR") && !text.starts_with("(error)"),
+        "redis-cli {args:?}: {text}"
+    );
+    Ok(text)
+}
+
+/// Free, and so is the port of its bus.
+fn free_port() -> anyhow::Result<u16> {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let bus = port.checked_add(BUS_OFFSET);
+        if bus.is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok()) {
+            return Ok(port);
+        }
+    }
+}

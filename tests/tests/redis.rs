@@ -1,0 +1,275 @@
+//! The store on one Redis server: what every store must do, and what is left when the server is not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use spillway_controlplane::metrics::StoreMetrics;
+use spillway_controlplane::store::redis::RedisStore;
+use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreError, suite};
+use spillway_tests::redis::Server;
+
+const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
+
+async fn store(server: &Server) -> anyhow::Result<RedisStore> {
+    Ok(RedisStore::connect(&[server.url()], StoreMetrics::default()).await?)
+}
+
+fn room() -> spillway_controlplane::ids::RoomName {
+    let name = format!("room-{}", fastrand::u64(..));
+    name.parse().expect("letters and digits are a name")
+}
+
+async fn next(opened: &mut Opened) -> anyhow::Result<Arc<Entry>> {
+    loop {
+        let news = tokio::time::timeout(CONVERGE_LIMIT, opened.news.recv()).await;
+        match news
+            .context("nothing came")?
+            .context("the reader was cut off")?
+        {
+            News::Entry(entry) => return Ok(entry),
+            News::Taken(_) => {}
+        }
+    }
+}
+
+async fn until_up(store: &RedisStore) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    while store.degraded().is_some() {
+        anyhow::ensure!(
+            start.elapsed() < CONVERGE_LIMIT,
+            "still degraded: {:?}",
+            store.degraded()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(start.elapsed())
+}
+
+#[tokio::test]
+async fn it_passes_the_suite_of_every_store() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    suite::run(&store(&server).await?).await;
+    let keys = server.cli(&["keys", "*"])?;
+    for key in keys.lines() {
+        let life: i64 = server.cli(&["ttl", key])?.trim().parse()?;
+        assert!(life > 0, "{key} has no end of life");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_nodes_see_one_history() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let (one, two) = (store(&server).await?, store(&server).await?);
+    let room = room();
+    let mut first = one.open(&room).await?;
+    let mut second = two.open(&room).await?;
+    assert_eq!(first.epoch, second.epoch);
+    let writes = (0..200).map(|number| {
+        let store = if number % 2 == 0 { &one } else { &two };
+        store.append(&room, suite::note(number))
+    });
+    let offsets = futures_util::future::try_join_all(writes).await?;
+    assert_eq!(offsets.len(), 200);
+    for offset in 1..=200 {
+        let (left, right) = (next(&mut first).await?, next(&mut second).await?);
+        assert_eq!((left.offset, &left.event), (offset, &right.event));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_participant_is_told_of_and_left_to_the_node_that_claims_it() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let (one, two) = (store(&server).await?, store(&server).await?);
+    let room = room();
+    let mut first = one.open(&room).await?;
+    let _second = two.open(&room).await?;
+    let ann = suite::participant("ann");
+    one.append(&room, suite::joined(&ann)).await?;
+    next(&mut first).await?;
+    two.claim(&room, &ann.participant).await?;
+    let news = tokio::time::timeout(CONVERGE_LIMIT, first.news.recv()).await?;
+    assert_eq!(news, Some(News::Taken(ann.participant.clone())));
+    let ours = suite::left_if_ours(&ann);
+    let refused = one.append(&room, ours.clone()).await;
+    assert_eq!(refused, Err(StoreError::NotOurs(ann.participant.clone())));
+    assert_eq!(two.append(&room, ours).await, Ok(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn rooms_go_on_without_redis_and_are_told_when_it_comes_back_empty() -> anyhow::Result<()> {
+    let mut server = Server::start(&[]).await?;
+    let (one, two) = (store(&server).await?, store(&server).await?);
+    let (shared, other) = (room(), room());
+    let mut first = one.open(&shared).await?;
+    let mut second = two.open(&shared).await?;
+    let ann = suite::participant("ann");
+    one.append(&shared, suite::joined(&ann)).await?;
+    next(&mut first).await?;
+    next(&mut second).await?;
+    server.kill();
+
+    for number in 0..10 {
+        let started = Instant::now();
+        assert_eq!(
+            one.append(&shared, suite::note(number)).await?,
+            2 + number as u64
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
+        assert_eq!(next(&mut first).await?.offset, 2 + number as u64);
+    }
+    let reopened = one.open(&shared).await?;
+    assert_eq!(
+        (reopened.offset, reopened.participants.len()),
+        (11, 1),
+        "a known room can be joined"
+    );
+    let unknown = one.open(&other).await;
+    assert!(
+        matches!(unknown, Err(StoreError::Unavailable(_))),
+        "{unknown:?}"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(one.degraded().is_some());
+
+    server.restart().await?;
+    until_up(&one).await?;
+    until_up(&two).await?;
+    // The other node learns what happened on the island, under the same numbers.
+    for offset in 2..=11 {
+        assert_eq!(next(&mut second).await?.offset, offset);
+    }
+    let third = store(&server).await?;
+    let opened = third.open(&shared).await?;
+    assert_eq!((&opened.epoch, opened.offset), (&first.epoch, 11));
+    assert_eq!(opened.participants, [ann]);
+    let missed = third.since(&shared, &first.epoch, 1).await?;
+    assert!(matches!(missed, Missed::Entries(entries) if entries.len() == 10));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_islands_become_one_history_and_everybody_resyncs() -> anyhow::Result<()> {
+    let mut server = Server::start(&[]).await?;
+    let (one, two) = (store(&server).await?, store(&server).await?);
+    let room = room();
+    let mut first = one.open(&room).await?;
+    let mut second = two.open(&room).await?;
+    server.kill();
+    let (ann, bob) = (suite::participant("ann"), suite::participant("bob"));
+    assert_eq!(one.append(&room, suite::joined(&ann)).await?, 1);
+    assert_eq!(two.append(&room, suite::joined(&bob)).await?, 1);
+    server.restart().await?;
+    until_up(&one).await?;
+    until_up(&two).await?;
+    let start = Instant::now();
+    loop {
+        let (left, right) = (one.open(&room).await, two.open(&room).await);
+        if let (Ok(left), Ok(right)) = (left, right) {
+            let both = |opened: &Opened| opened.participants.len() == 2;
+            if left.epoch == right.epoch
+                && left.offset == right.offset
+                && both(&left)
+                && both(&right)
+            {
+                assert_ne!(
+                    left.epoch, first.epoch,
+                    "whoever has the old numbers is told"
+                );
+                break;
+            }
+        }
+        anyhow::ensure!(start.elapsed() < CONVERGE_LIMIT, "the histories stay apart");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut ends = 0;
+    for opened in [&mut first, &mut second] {
+        while let Ok(Some(_)) = tokio::time::timeout(CONVERGE_LIMIT, opened.news.recv()).await {}
+        ends += usize::from(opened.news.is_closed());
+    }
+    assert_eq!(ends, 2, "both readers come back");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
+    let secret = Server::start(&["--requirepass", "right"]).await?;
+    let url = format!("redis://:wrong@127.0.0.1:{}", secret.port);
+    for url in [url, secret.url()] {
+        let refused = RedisStore::connect(&[url], StoreMetrics::default()).await;
+        let said = refused
+            .err()
+            .context("a wrong password is refused")?
+            .to_string();
+        assert!(
+            !said.contains("wrong@") && said.contains(&secret.port.to_string()),
+            "{said}"
+        );
+    }
+    let master = Server::start(&[]).await?;
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await?;
+    let refused = RedisStore::connect(&[replica.url()], StoreMetrics::default()).await;
+    let said = refused.err().context("a replica is refused")?.to_string();
+    assert!(said.contains("read-only replica"), "{said}");
+    let refused = RedisStore::connect(&["http://x".into()], StoreMetrics::default()).await;
+    assert!(refused.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn rubbish_in_our_keys_and_channels_is_skipped_or_named() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let metrics = StoreMetrics::default();
+    let store = RedisStore::connect(&[server.url()], metrics.clone()).await?;
+    let room = room();
+    let mut opened = store.open(&room).await?;
+    store.append(&room, suite::note(1)).await?;
+    next(&mut opened).await?;
+    let keys = server.cli(&["keys", "*"])?;
+    let key = |what: &str| {
+        keys.lines()
+            .find(|key| key.ends_with(what))
+            .map(str::to_owned)
+            .context("no key")
+    };
+    let history = key(":history")?;
+    let channel = history
+        .split(&format!(":{room}:"))
+        .next()
+        .context("no channel")?;
+    for message in ["", "{}", "\u{1}", "{\"room\":\"x\"}", "[[[[[["] {
+        server.cli(&["spublish", channel, message])?;
+    }
+    // A poisoned event, as a newer version might write it.
+    server.cli(&["hset", &key(":meta")?, "offset", "2"])?;
+    server.cli(&[
+        "xadd",
+        &history,
+        "2-0",
+        "e",
+        "{\"event\":{\"kind\":\"dance\"}}",
+    ])?;
+    assert_eq!(store.append(&room, suite::note(3)).await?, 3);
+    assert_eq!(
+        next(&mut opened).await?.offset,
+        2,
+        "it is skipped, but keeps its number"
+    );
+    assert_eq!(next(&mut opened).await?.offset, 3);
+    assert!(metrics.poisoned.get() >= 5, "{}", metrics.poisoned.get());
+    server.cli(&["del", &history])?;
+    server.cli(&["set", &history, "foreign"])?;
+    let broken = store.append(&room, suite::note(4)).await;
+    assert!(
+        matches!(&broken, Err(StoreError::Broken(why)) if why.contains("WRONGTYPE")),
+        "{broken:?}"
+    );
+    Ok(())
+}

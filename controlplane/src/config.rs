@@ -100,6 +100,11 @@ pub const SETTINGS: &[Setting] = &[
         "seconds a participant stays without its socket",
     ),
     setting(
+        "drain-seconds",
+        "0",
+        "seconds over which a node that was told to stop sends its clients away; told twice, it stops at once",
+    ),
+    setting(
         "log",
         "info",
         "what is logged: a level, or tracing directives",
@@ -136,6 +141,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What one participant and one room may have.
     pub limits: SignalingLimits,
+    /// How long a node that was told to stop takes to send its clients away.
+    pub drain: Duration,
     /// What is logged.
     pub log: String,
     /// The table of what holds and who said so, secrets masked.
@@ -236,6 +243,7 @@ impl Config {
         let dataplane_control = optional(values, "dataplane-control", mistakes);
         let dataplane = dataplane(values, mistakes);
         let store = store(values, mistakes);
+        let drain = values.parse_within("drain-seconds", limits::DRAIN_SECONDS, mistakes);
         let limits = signaling_limits(values, mistakes);
         let admin_token = match values.text("admin-token") {
             "" => None,
@@ -272,6 +280,7 @@ impl Config {
             dataplane_control: dataplane_control?,
             dataplane: dataplane?,
             store: store?,
+            drain: Duration::from_secs(drain?),
             limits: limits?,
             log: values.text("log").to_owned(),
             effective: settled.print_effective(),

@@ -1,5 +1,7 @@
 //! The one place that reads the system's random source.
 
+use std::time::Duration;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const ALPHANUMERIC: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -23,6 +25,13 @@ pub fn alphanumeric(length: usize) -> String {
         text.extend(chars.take(length - text.len()));
     }
     text
+}
+
+/// Any part of `time`, each as likely.
+pub fn part_of(time: Duration) -> Duration {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).expect("the system's random source works");
+    time.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

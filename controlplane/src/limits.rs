@@ -137,6 +137,8 @@ pub const TRACKS_PER_PARTICIPANT: RangeInclusive<usize> = 1..=OFFER_M_LINES;
 pub const MESSAGE_BYTES: RangeInclusive<usize> = 16 * 1024..=16 * 1024 * 1024;
 /// `messages-per-second`.
 pub const MESSAGES_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
+/// `drain-seconds`.
+pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3_600;
 /// `grace-seconds`.
 pub const GRACE_SECONDS: RangeInclusive<u64> = 1..=600;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::auth::Keys;
@@ -29,21 +29,22 @@ pub struct Running {
     pub url: String,
     /// Its data plane.
     pub node: NodeHandle,
-    shutdown: watch::Sender<bool>,
+    shutdown: watch::Sender<Option<Duration>>,
+    drain: Duration,
     link: tokio::task::JoinHandle<()>,
 }
 
 /// `spillway serve`: signaling for a data plane that runs elsewhere.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let stop = stop_signal()?;
+    let mut stop = StopSignal::catch()?;
     let address = config
         .dataplane_control
         .clone()
         .context("dataplane-control is missing")?;
     let running = start(&config, address).await?;
     tracing::info!(url = %running.url, "spillway serves");
-    stop.await;
-    running.stop().await;
+    stop.come().await;
+    running.stop(stop.come()).await;
     Ok(())
 }
 
@@ -74,7 +75,7 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let hub = Hub::new(store, node.clone(), Arc::new(room_config), metrics);
     let link = tokio::spawn(link.run());
     tokio::spawn(Arc::clone(&hub).follow(updates_reader));
-    let (shutdown, going) = watch::channel(false);
+    let (shutdown, going) = watch::channel(None);
     let policy = (config.admin_token.clone(), config.demo_tokens);
     let site = Site::new(hub, keys, config.limits, policy, going);
     tokio::spawn(http::serve(listener, site.router()));
@@ -82,14 +83,20 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
         url,
         node,
         shutdown,
+        drain: config.drain,
         link,
     })
 }
 
 impl Running {
-    /// Tells every client to come back elsewhere or later.
-    pub async fn stop(self) {
-        self.shutdown.send_replace(true);
+    /// Tells every client to come back elsewhere or later, one by one over the drain time, unless somebody
+    /// is in a `hurry`.
+    pub async fn stop(&self, hurry: impl Future<Output = ()>) {
+        self.shutdown.send_replace(Some(self.drain));
+        tokio::select! {
+            () = tokio::time::sleep(self.drain) => {}
+            () = hurry => drop(self.shutdown.send_replace(Some(Duration::ZERO))),
+        }
         tokio::time::sleep(FAREWELL).await;
         // From here on the data plane's end is no accident.
         self.link.abort();
@@ -103,16 +110,30 @@ impl Running {
     }
 }
 
-/// Completes at SIGINT or SIGTERM; they are caught from the call on.
-pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-    Ok(async move {
+/// SIGINT and SIGTERM; they are caught from its making on.
+pub struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    /// Catches them.
+    pub fn catch() -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+        Ok(Self {
+            interrupt,
+            terminate,
+        })
+    }
+
+    /// Completes at the next one.
+    pub async fn come(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    })
+    }
 }
 
 fn url(address: std::net::SocketAddr) -> String {

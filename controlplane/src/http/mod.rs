@@ -5,6 +5,7 @@ mod demo; // tokens for anybody, when that is wanted
 mod page; // the embedded page
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -40,6 +41,7 @@ pub struct Site {
     limits: SignalingLimits,
     admin_token: Option<Arc<str>>,
     demo_tokens: bool,
+    shutdown: watch::Receiver<Option<Duration>>,
 }
 
 impl Site {
@@ -49,10 +51,10 @@ impl Site {
         keys: Arc<Keys>,
         limits: SignalingLimits,
         (admin_token, demo_tokens): (Option<String>, bool),
-        shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<Option<Duration>>,
     ) -> Self {
         let (hub_of, keys_of) = (Arc::clone(&hub), Arc::clone(&keys));
-        let sockets = Arc::new(Sockets::new(hub_of, keys_of, limits, shutdown));
+        let sockets = Arc::new(Sockets::new(hub_of, keys_of, limits, shutdown.clone()));
         Self {
             hub,
             keys,
@@ -60,6 +62,7 @@ impl Site {
             limits,
             admin_token: admin_token.map(Into::into),
             demo_tokens,
+            shutdown,
         }
     }
 
@@ -155,6 +158,10 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(site): State<Site>) -> Response {
+    if site.shutdown.borrow().is_some() {
+        let body = json!({"status": "draining", "reason": "the node is going away"});
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
+    }
     let state = *site.hub.node().state().borrow();
     match state {
         NodeState::Connected => match site.hub.store().degraded() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
@@ -13,6 +14,7 @@ use super::{CloseCode, Output, Session};
 use crate::auth::Keys;
 use crate::clock;
 use crate::config::SignalingLimits;
+use crate::entropy;
 use crate::hub::{Ending, Hub, Outbox, OutboxReader, RoomInput, ToSocket, outbox};
 use crate::ids::RoomName;
 use crate::limits::{CLOSE_TIME, PING_INTERVAL, WRITE_TIME};
@@ -28,8 +30,8 @@ pub struct Sockets {
     pub keys: Arc<Keys>,
     /// What a client may send.
     pub limits: SignalingLimits,
-    /// Becomes true when the node is going away.
-    pub shutdown: watch::Receiver<bool>,
+    /// When the node is going away: over how long its clients do.
+    pub shutdown: watch::Receiver<Option<Duration>>,
     next: AtomicU64,
 }
 
@@ -39,7 +41,7 @@ impl Sockets {
         hub: Arc<Hub>,
         keys: Arc<Keys>,
         limits: SignalingLimits,
-        shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<Option<Duration>>,
     ) -> Self {
         let next = AtomicU64::new(0);
         Self {
@@ -123,8 +125,15 @@ impl Conversation {
         writing: &mut tokio::task::JoinHandle<()>,
     ) -> SplitStream<WebSocket> {
         let mut shutdown = self.sockets.shutdown.clone();
+        let mut leaves_at = leaving(&shutdown);
         loop {
-            let deadline = self.session.poll_timeout().unwrap_or_else(clock::now);
+            let deadline = self
+                .session
+                .poll_timeout()
+                .into_iter()
+                .chain(leaves_at)
+                .min();
+            let deadline = deadline.unwrap_or_else(clock::now);
             tokio::select! {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
@@ -137,11 +146,13 @@ impl Conversation {
                 Some((code, reason)) = self.endings.recv() => {
                     self.session.handle_close(code, reason);
                 }
-                _ = shutdown.wait_for(|going| *going) => {
-                    self.session.handle_close(CloseCode::GoingAway, "the node is going away");
-                }
+                Ok(()) = shutdown.changed() => leaves_at = leaving(&shutdown),
                 () = tokio::time::sleep_until(deadline.into()) => {
-                    self.session.handle_timeout(clock::now());
+                    let now = clock::now();
+                    if leaves_at.is_some_and(|at| at <= now) {
+                        self.session.handle_close(CloseCode::GoingAway, "the node is going away");
+                    }
+                    self.session.handle_timeout(now);
                 }
                 _ = &mut *writing => return stream,
             }
@@ -300,6 +311,13 @@ fn close_reason(reason: &str) -> Utf8Bytes {
         end -= 1;
     }
     Utf8Bytes::from(&reason[..end])
+}
+
+/// When a socket of a node that is going away is sent elsewhere: not all at once, or all would come back
+/// at once.
+fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
+    let drain = (*shutdown.borrow())?;
+    Some(clock::now() + entropy::part_of(drain))
 }
 
 fn is_capacity(error: &axum::Error) -> bool {

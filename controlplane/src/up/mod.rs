@@ -15,7 +15,7 @@ use child::Supervisor;
 /// Runs until SIGINT or SIGTERM; stops its data plane then. When it is killed instead, the data plane
 /// goes on forwarding and the next `up` takes it over.
 pub async fn run(mut config: Config) -> anyhow::Result<()> {
-    let stop = serve::stop_signal()?;
+    let mut stop = serve::StopSignal::catch()?;
     let state = StateDir::create(&config.state_dir)?;
     state.refuse_a_second()?;
     let credentials = state.credentials(&config)?;
@@ -38,10 +38,10 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
-    tokio::pin!(child, stop);
+    tokio::pin!(child);
     tokio::select! {
         result = &mut child => return result.context("the data plane cannot be run"),
-        () = &mut stop => {}
+        () = stop.come() => {}
         () = running.connected() => {
             let up = UpFile::new(&running.url, &credentials);
             state.write_up(&up)?;
@@ -51,12 +51,12 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
                     state.remove_up();
                     return result.context("the data plane cannot be run");
                 }
-                () = &mut stop => {}
+                () = stop.come() => {}
             }
         }
     }
     tracing::info!("stopping");
-    running.stop().await;
+    running.stop(stop.come()).await;
     end.send_replace(true);
     if own {
         child.await?;

@@ -1,5 +1,7 @@
 //! Broken sockets: what was missed is told, or everything is.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::client::{Client, Door, token};
@@ -127,4 +129,39 @@ async fn an_expired_token_comes_back_with_a_key_but_does_not_join_anew() {
     let refused = late.join(json!({"token": expired, "resume": resume})).await;
     assert_eq!(refused["code"], "token_expired");
     assert_eq!(late.closed().await, Some(4401));
+}
+
+#[tokio::test]
+async fn a_node_that_goes_away_sends_its_clients_elsewhere_one_by_one() {
+    let door = Door::open(&["--drain-seconds", "2"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        clients.push(door.join("r", &format!("c{number}")).await);
+    }
+    let start = Instant::now();
+    let goodbyes = clients.into_iter().map(|mut client| async move {
+        let closing = client.until("closing").await;
+        assert_eq!(closing["resume"], true);
+        let at = start.elapsed();
+        assert_eq!(client.closed().await, Some(4503));
+        at
+    });
+    let not_ready = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let url = format!("{}/readyz", door.running.url);
+        let ask = move || ureq::get(&url).call().err().map(|error| error.to_string());
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    let goodbyes = futures_util::future::join_all(goodbyes);
+    let stopped = door.running.stop(std::future::pending());
+    let (mut times, (), said) = tokio::join!(goodbyes, stopped, not_ready);
+    assert!(said.is_some_and(|said| said.contains("503")));
+    times.sort_unstable();
+    let (first, last) = (times[0], times[times.len() - 1]);
+    assert!(last < Duration::from_millis(2_600), "{last:?}");
+    assert!(
+        last - first > Duration::from_millis(800),
+        "{first:?} to {last:?}"
+    );
 }

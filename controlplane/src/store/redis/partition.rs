@@ -150,7 +150,7 @@ mod tests {
                 // Cluster specification: what is between the first brace and the next closing one.
                 let from = key.find('{').unwrap() + 1;
                 let to = from + key[from..].find('}').unwrap();
-                assert_eq!(slot_of(key[from..to].as_bytes()), keys.slot, "{key}");
+                assert_eq!(slot_of(&key.as_bytes()[from..to]), keys.slot, "{key}");
             }
             let channel = keys.partition.channel();
             assert_eq!(

@@ -3,3 +3,4 @@
 pub mod call; // clients that publish and subscribe through the control API
 pub mod node; // a data plane process
 pub mod redis; // Redis servers, alone or as a cluster
+pub mod signaling; // signaling nodes, a load balancer, and participants that come back

@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 pub struct Node {
     child: Child,
     metrics: String,
+    control: String,
     /// Its control API.
     pub client: DataPlaneClient<Channel>,
 }
@@ -52,6 +53,7 @@ impl Node {
                     return Ok(Self {
                         child,
                         metrics,
+                        control,
                         client,
                     });
                 }
@@ -59,6 +61,11 @@ impl Node {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    /// Where a control plane reaches it.
+    pub fn control_url(&self) -> String {
+        format!("http://{}", self.control)
     }
 
     /// Its media port.
@@ -133,14 +140,16 @@ impl Drop for Node {
 }
 
 /// A program that the build made beside the tests.
-fn binary(name: &str) -> PathBuf {
+/// Where `program` of this build is.
+pub fn binary(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("a test has an executable");
     path.pop(); // target/release/deps
     path.pop();
     path.join(name)
 }
 
-fn free_tcp_port() -> anyhow::Result<u16> {
+/// A port nobody listens on.
+pub fn free_tcp_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

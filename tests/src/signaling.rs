@@ -1,0 +1,561 @@
+//! Signaling nodes that share a data plane and a Redis, a load balancer in front, and participants that come
+//! back by themselves and keep a log of what they were told.
+
+use std::collections::{BTreeSet, HashMap};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use spillway_bench::canary::signal::Signal;
+use spillway_bench::canary::token::TokenSource;
+use spillway_bench::link::Link;
+use spillway_bench::media::Source;
+use str0m::change::SdpPendingOffer;
+use str0m::media::{MediaKind, Mid};
+use str0m::rtp::{ExtensionValues, RtpWrite};
+
+use crate::node::{Node, binary, free_tcp_port};
+
+/// `spillway serve`, as a process.
+pub struct SignalingNode {
+    child: Option<Child>,
+    /// Where it serves.
+    pub url: String,
+}
+
+/// HAProxy with docs/haproxy.cfg.
+pub struct Balancer {
+    child: Child,
+    /// Where it listens.
+    pub url: String,
+    _dir: tempfile::TempDir,
+}
+
+/// What a participant was told, and what it received.
+#[derive(Debug, Default, Clone)]
+pub struct Diary {
+    /// Its own id.
+    pub participant: String,
+    /// Of the history it follows.
+    pub epoch: String,
+    /// Where its log of that history begins.
+    pub from: u64,
+    /// Everything since, in order.
+    pub events: Vec<Value>,
+    /// Who is there, itself excluded.
+    pub others: BTreeSet<String>,
+    /// How it came back, and how long that took since the socket broke.
+    pub returns: Vec<(String, Duration)>,
+    /// Times a live socket was told to start over.
+    pub resyncs: usize,
+    /// Numbers that were skipped.
+    pub gaps: usize,
+    /// Joined as somebody new although it was there before.
+    pub rejoined: usize,
+    /// By track: when a packet came last, and the longest time without one.
+    pub heard: HashMap<String, (Instant, Duration)>,
+}
+
+impl Diary {
+    /// Number of the last event it knows.
+    pub fn offset(&self) -> u64 {
+        self.from + self.events.len() as u64
+    }
+}
+
+/// A participant in a task of its own: speaks, hears everybody, says things.
+pub struct Caller {
+    /// Who.
+    pub identity: String,
+    diary: Arc<Mutex<Diary>>,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+const KEY: (&str, &str) = ("K", "secret-secret-secret");
+const START_LIMIT: Duration = Duration::from_secs(10);
+const RETURN_LIMIT: Duration = Duration::from_secs(60);
+/// Between the things it says.
+const SAY_EVERY: Duration = Duration::from_millis(500);
+
+impl SignalingNode {
+    /// Starts one on `store`, with the data plane of `media`.
+    pub async fn start(media: &Node, store: &str) -> anyhow::Result<Self> {
+        let listen = format!("127.0.0.1:{}", free_tcp_port()?);
+        let child = Command::new(binary("spillway"))
+            .args(["serve", "--listen", &listen, "--store", store])
+            .args(["--keys", &format!("{}:{}", KEY.0, KEY.1), "--log", "warn"])
+            .args(["--dataplane-control", &media.control_url()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start spillway serve: is target/release built?")?;
+        let node = Self {
+            child: Some(child),
+            url: format!("http://{listen}"),
+        };
+        let give_up = Instant::now() + START_LIMIT;
+        while node.ready().await.is_none_or(|(code, _)| code != 200) {
+            anyhow::ensure!(
+                Instant::now() < give_up,
+                "the node at {} is not ready",
+                node.url
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(node)
+    }
+
+    /// What it says of itself.
+    pub async fn ready(&self) -> Option<(u16, Value)> {
+        get(format!("{}/readyz", self.url)).await
+    }
+
+    /// Whether its process serves.
+    pub async fn healthy(&self) -> bool {
+        get(format!("{}/healthz", self.url))
+            .await
+            .is_some_and(|(code, _)| code == 200)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only for a process that is gone.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for SignalingNode {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn get(url: String) -> Option<(u16, Value)> {
+    let ask = move || {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(2)))
+            .build()
+            .into();
+        let mut answer = agent.get(&url).call().ok()?;
+        let text = answer.body_mut().read_to_string().ok()?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Some((answer.status().as_u16(), value))
+    };
+    tokio::task::spawn_blocking(ask).await.ok()?
+}
+
+impl Balancer {
+    /// Starts one in front of `nodes`.
+    pub async fn start(nodes: &[SignalingNode]) -> anyhow::Result<Self> {
+        let manifest = env!("CARGO_MANIFEST_DIR");
+        let example = std::fs::read_to_string(format!("{manifest}/../docs/haproxy.cfg"))?;
+        let listen = format!("127.0.0.1:{}", free_tcp_port()?);
+        let mut config = String::new();
+        let mut nodes = nodes
+            .iter()
+            .map(|node| node.url.trim_start_matches("http://"));
+        for line in example.lines() {
+            let mut words: Vec<&str> = line.split_ascii_whitespace().collect();
+            match &mut words[..] {
+                ["bind", address] => *address = &listen,
+                ["server", _, address] => match nodes.next() {
+                    Some(node) => *address = node,
+                    None => continue,
+                },
+                ["maxconn", limit] => *limit = "2000",
+                _ => {}
+            }
+            config += &words.join(" ");
+            config.push('\n');
+        }
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("haproxy.cfg");
+        std::fs::write(&path, config)?;
+        let child = Command::new("haproxy")
+            .args(["-db".as_ref(), "-f".as_ref(), path.as_os_str()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start haproxy: is it installed?")?;
+        let balancer = Self {
+            child,
+            url: format!("http://{listen}"),
+            _dir: dir,
+        };
+        let give_up = Instant::now() + START_LIMIT;
+        while get(format!("{}/healthz", balancer.url)).await.is_none() {
+            anyhow::ensure!(Instant::now() < give_up, "haproxy does not serve");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(balancer)
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        // Both fail only for a process that is gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Caller {
+    /// Joins `room` at `url`; resolves when it is in. `talks`: publishes audio and hears the others.
+    pub async fn start(url: &str, room: &str, identity: &str, talks: bool) -> anyhow::Result<Self> {
+        let (url, room) = (url.to_owned(), room.to_owned());
+        let source = TokenSource::Key {
+            key: KEY.0.into(),
+            secret: KEY.1.into(),
+        };
+        let diary = Arc::new(Mutex::new(Diary::default()));
+        let mut life = Life {
+            token: source.token(&room, identity)?,
+            url,
+            diary: Arc::clone(&diary),
+            media: talks.then(|| Media::new(Instant::now())),
+            resume_key: String::new(),
+            says_next: Instant::now(),
+            said: 0,
+        };
+        let signal = life.join().await?;
+        let task = tokio::spawn(async move { life.run(signal).await });
+        Ok(Self {
+            identity: identity.into(),
+            diary,
+            task,
+        })
+    }
+
+    /// What it knows so far.
+    pub fn diary(&self) -> Diary {
+        lock(&self.diary).clone()
+    }
+
+    /// Whether it gave up, and why.
+    pub async fn failed(&mut self) -> Option<String> {
+        if !self.task.is_finished() {
+            return None;
+        }
+        match (&mut self.task).await {
+            Ok(Ok(())) => Some("it ended".into()),
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Life {
+    url: String,
+    token: String,
+    diary: Arc<Mutex<Diary>>,
+    media: Option<Media>,
+    resume_key: String,
+    says_next: Instant,
+    said: u32,
+}
+
+struct Media {
+    epoch: Instant,
+    publish: Link,
+    subscribe: Link,
+    pending: Option<SdpPendingOffer>,
+    audio: Option<Mid>,
+    source: Source,
+    track_by_mid: HashMap<String, String>,
+}
+
+impl Media {
+    fn new(now: Instant) -> Self {
+        Self {
+            epoch: now,
+            publish: Link::new(now),
+            subscribe: Link::new(now),
+            pending: None,
+            audio: None,
+            source: Source::new(MediaKind::Audio, now),
+            track_by_mid: HashMap::new(),
+        }
+    }
+
+    async fn offer(&mut self, signal: &mut Signal) -> anyhow::Result<()> {
+        let (offer, pending, audio, _) = self.publish.offer()?;
+        (self.pending, self.audio) = (Some(pending), Some(audio));
+        let tracks = json!([{"mid": audio.to_string(), "kind": "audio", "source": "microphone"}]);
+        let message = json!({"type": "offer", "sdp": offer.to_sdp_string(), "tracks": tracks});
+        signal.send(message).await.map(drop)
+    }
+
+    fn send_due(&mut self, now: Instant) -> anyhow::Result<()> {
+        let (true, Some(mid)) = (self.publish.connected, self.audio) else {
+            return Ok(());
+        };
+        let Some(pt) = self.publish.payload_type(MediaKind::Audio) else {
+            return Ok(());
+        };
+        for packet in self.source.due(now, self.epoch) {
+            let mut api = self.publish.rtc.direct_api();
+            let stream = api.stream_tx_by_mid(mid, None).context("no stream")?;
+            let seq = u64::from(packet.counter) + 1;
+            let ext_vals = ExtensionValues {
+                audio_level: Some(-30),
+                ..ExtensionValues::default()
+            };
+            let write = RtpWrite::new(pt, seq.into(), packet.time, now, packet.payload);
+            stream.write_rtp(write.marker(packet.marker).ext_vals(ext_vals));
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, diary: &mut Diary) {
+        let now = Instant::now();
+        for (mid, _, _) in self.subscribe.take_received() {
+            let Some(track) = self.track_by_mid.get(&*mid) else {
+                continue;
+            };
+            let (last, longest) = diary
+                .heard
+                .entry(track.clone())
+                .or_insert((now, Duration::ZERO));
+            *longest = (*longest).max(now - *last);
+            *last = now;
+        }
+    }
+}
+
+impl Life {
+    async fn join(&mut self) -> anyhow::Result<Signal> {
+        let mut signal = Signal::connect(&self.url).await?;
+        let mut join =
+            json!({"type": "join", "token": self.token, "auto_subscribe": self.media.is_some()});
+        {
+            let diary = lock(&self.diary);
+            if !diary.participant.is_empty() {
+                join["resume"] = json!({
+                    "participant": diary.participant, "epoch": diary.epoch,
+                    "offset": diary.offset(), "key": self.resume_key,
+                });
+            }
+        }
+        signal.send(join).await?;
+        let joined = tokio::time::timeout(START_LIMIT, signal.receive()).await??;
+        anyhow::ensure!(
+            joined["type"] == "joined",
+            "expected 'joined', got {joined}"
+        );
+        let is_new = joined["mode"] == "new";
+        self.joined(&joined);
+        if let Some(media) = self.media.as_mut().filter(|_| is_new) {
+            *media = Media::new(Instant::now());
+            media.offer(&mut signal).await?;
+        }
+        Ok(signal)
+    }
+
+    fn joined(&mut self, joined: &Value) {
+        let text = |name: &str| joined[name].as_str().unwrap_or_default().to_owned();
+        self.resume_key = text("resume_key");
+        let mut diary = lock(&self.diary);
+        let mode = text("mode");
+        if mode == "new" && !diary.participant.is_empty() {
+            diary.rejoined += 1;
+        }
+        if mode != "recovered" {
+            diary.epoch = text("epoch");
+            diary.from = joined["offset"].as_u64().unwrap_or_default();
+            diary.events.clear();
+            let others = joined["participants"].as_array().into_iter().flatten();
+            diary.others = others
+                .filter_map(|p| p["identity"].as_str().map(str::to_owned))
+                .collect();
+        }
+        diary.participant = text("participant");
+    }
+
+    async fn run(mut self, mut signal: Signal) -> anyhow::Result<()> {
+        loop {
+            let broken = self.call(&mut signal).await;
+            let (since, reason) = (Instant::now(), broken.err());
+            signal = loop {
+                let jitter = fastrand::u64(20..300);
+                tokio::time::timeout(Duration::from_millis(jitter), self.media_alone())
+                    .await
+                    .ok();
+                match self.join().await {
+                    Ok(signal) => break signal,
+                    Err(error) if since.elapsed() > RETURN_LIMIT => {
+                        return Err(error.context(format!("after {reason:?}")));
+                    }
+                    Err(_) => {}
+                }
+            };
+            let mode = "returned".to_owned();
+            lock(&self.diary).returns.push((mode, since.elapsed()));
+        }
+    }
+
+    /// Media goes on while there is no socket.
+    async fn media_alone(&mut self) {
+        loop {
+            if self
+                .media_step(Instant::now() + Duration::from_millis(20))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Ends when the socket does.
+    async fn call(&mut self, signal: &mut Signal) -> anyhow::Result<()> {
+        loop {
+            let now = Instant::now();
+            if now >= self.says_next {
+                self.says_next = now + SAY_EVERY.mul_f64(0.5 + fastrand::f64());
+                self.said += 1;
+                let message = json!({"type": "message", "topic": "t", "payload": self.said});
+                signal.send(message).await?;
+            }
+            let until = self.says_next.min(now + Duration::from_millis(20));
+            tokio::select! {
+                message = signal.receive() => {
+                    let message = message?;
+                    self.told(signal, &message).await?;
+                }
+                stepped = self.media_step(until) => stepped?,
+            }
+        }
+    }
+
+    async fn media_step(&mut self, until: Instant) -> anyhow::Result<()> {
+        let Some(media) = &mut self.media else {
+            tokio::time::sleep_until(until.into()).await;
+            return Ok(());
+        };
+        let now = Instant::now();
+        media.send_due(now)?;
+        media.publish.tick(now).await?;
+        media.subscribe.tick(now).await?;
+        let links = media.publish.deadline().min(media.subscribe.deadline());
+        let deadline = until.min(links).min(media.source.next().max(now));
+        tokio::select! {
+            () = media.publish.readable() => media.publish.receive().await?,
+            () = media.subscribe.readable() => media.subscribe.receive().await?,
+            () = tokio::time::sleep_until(deadline.into()) => {}
+        }
+        media.hear(&mut lock(&self.diary));
+        Ok(())
+    }
+
+    async fn told(&mut self, signal: &mut Signal, message: &Value) -> anyhow::Result<()> {
+        match message["type"].as_str().unwrap_or_default() {
+            "event" => self.event(message),
+            "joined" => {
+                self.joined(message);
+                lock(&self.diary).resyncs += 1;
+            }
+            "closing" => anyhow::bail!("closing: {}", message["reason"]),
+            "answer" => {
+                let sdp = message["sdp"].as_str().context("no sdp")?;
+                if let Some(media) = &mut self.media
+                    && let Some(pending) = media.pending.take()
+                {
+                    media.publish.accept_answer(pending, sdp).await?;
+                }
+            }
+            "offer" => {
+                let sdp = message["sdp"].as_str().context("no sdp")?;
+                if let Some(media) = &mut self.media {
+                    for track in message["tracks"].as_array().into_iter().flatten() {
+                        let text = |name: &str| track[name].as_str().unwrap_or_default().to_owned();
+                        media.track_by_mid.insert(text("mid"), text("track"));
+                    }
+                    let answer = media.subscribe.accept_offer(sdp).await?;
+                    let revision = message["revision"].clone();
+                    let reply = json!({"type": "answer", "revision": revision, "sdp": answer});
+                    signal.send(reply).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, message: &Value) {
+        let mut diary = lock(&self.diary);
+        let offset = message["offset"].as_u64().unwrap_or_default();
+        if offset <= diary.offset() {
+            return;
+        }
+        diary.gaps += usize::from(offset != diary.offset() + 1);
+        let event = message["event"].clone();
+        let who = |value: &Value| value["identity"].as_str().unwrap_or_default().to_owned();
+        match event["kind"].as_str() {
+            Some("participant_joined") => {
+                let name = who(&event["participant"]);
+                diary.others.insert(name);
+            }
+            Some("participant_left") => {
+                let name = who(&event);
+                diary.others.remove(&name);
+            }
+            _ => {}
+        }
+        diary.events.push(event);
+    }
+}
+
+fn lock(diary: &Mutex<Diary>) -> MutexGuard<'_, Diary> {
+    diary.lock().expect("whoever panicked has failed the test")
+}
+
+/// Callers of one room whose logs differ where they overlap, or that do not all see each other.
+pub fn apart(room: &[&Caller]) -> Vec<String> {
+    let diaries: Vec<Diary> = room.iter().map(|caller| caller.diary()).collect();
+    let mut apart = Vec::new();
+    let everybody: BTreeSet<&String> = room.iter().map(|caller| &caller.identity).collect();
+    for (caller, diary) in room.iter().zip(&diaries) {
+        let mut seen: BTreeSet<&String> = diary.others.iter().collect();
+        seen.insert(&caller.identity);
+        if seen != everybody {
+            apart.push(format!("{} sees {:?}", caller.identity, diary.others));
+        }
+        let first = &diaries[0];
+        if diary.epoch != first.epoch {
+            apart.push(format!("{} follows another history", caller.identity));
+            continue;
+        }
+        let from = diary.from.max(first.from);
+        let to = diary.offset().min(first.offset());
+        let part = |diary: &Diary| {
+            let skip = usize::try_from(from - diary.from).unwrap_or(usize::MAX);
+            let take = usize::try_from(to.saturating_sub(from)).unwrap_or(0);
+            diary
+                .events
+                .iter()
+                .skip(skip)
+                .take(take)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        if part(diary) != part(first) {
+            apart.push(format!(
+                "{} was told other events than {}",
+                caller.identity, room[0].identity
+            ));
+        }
+    }
+    apart
+}

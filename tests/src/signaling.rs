@@ -46,7 +46,7 @@ pub struct Diary {
     pub events: Vec<Value>,
     /// Who is there, itself excluded.
     pub others: BTreeSet<String>,
-    /// How it came back, and how long that took since the socket broke.
+    /// Why its socket broke, and how long it took to come back.
     pub returns: Vec<(String, Duration)>,
     /// Times a live socket was told to start over.
     pub resyncs: usize,
@@ -400,8 +400,8 @@ impl Life {
                     Err(_) => {}
                 }
             };
-            let mode = "returned".to_owned();
-            lock(&self.diary).returns.push((mode, since.elapsed()));
+            let reason = reason.map_or_else(String::new, |error| format!("{error:#}"));
+            lock(&self.diary).returns.push((reason, since.elapsed()));
         }
     }
 

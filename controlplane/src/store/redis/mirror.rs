@@ -19,6 +19,8 @@ pub(super) struct Mirror {
     /// Arrived before those that precede them, with their epochs.
     early: BTreeMap<u64, (Epoch, Arc<Entry>)>,
     state: State,
+    /// Nobody wants it any more.
+    is_closing: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Mirror {
             roster: Roster::default(),
             early: BTreeMap::new(),
             state: State::Opening,
+            is_closing: false,
         }
     }
 
@@ -104,17 +107,20 @@ impl Mirror {
         matches!(self.state, State::Current | State::Island(_))
     }
 
-    /// Whether nobody reads it and the store knows everything.
-    pub(super) fn is_over(&mut self) -> bool {
-        !self.is_island() && !self.record.is_read()
+    /// Whether it can be forgotten: nobody reads it. An island has something to tell first.
+    pub(super) fn close(&mut self) -> bool {
+        self.is_closing = !self.record.is_read();
+        self.is_closing && !self.is_island()
     }
 
-    pub(super) fn is_read(&mut self) -> bool {
-        self.record.is_read()
+    /// Whether it was closed while it was an island, and is none any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_closing && !self.is_island()
     }
 
     /// A new reader.
     pub(super) fn read(&mut self) -> Opened {
+        self.is_closing = false;
         let news = self.record.read();
         Opened {
             epoch: self.record.epoch().clone(),

@@ -57,8 +57,14 @@ struct Known {
     name: RoomName,
     keys: RoomKeys,
     /// One writer at a time: while somebody reconciles, nobody appends.
-    writing: tokio::sync::Mutex<()>,
+    writing: tokio::sync::Mutex<Writing>,
     mirror: Mutex<Mirror>,
+}
+
+#[derive(Debug, Default)]
+struct Writing {
+    /// Its partition is listened to on its behalf.
+    is_heard: bool,
 }
 
 /// What a node is called among the others: long enough to be no other's.
@@ -101,30 +107,50 @@ impl Shared {
     }
 
     async fn open(&self, room: &RoomName) -> Result<Opened, StoreError> {
-        let (known, is_new) = {
-            let mut rooms = self.rooms();
-            let is_new = !rooms.contains_key(room);
-            let known = rooms
-                .entry(room.clone())
-                .or_insert_with(|| Arc::new(Known::new(room.clone())));
-            (Arc::clone(known), is_new)
-        };
-        let _writing = known.writing.lock().await;
-        if known.mirror().is_open() {
-            return Ok(known.mirror().read());
+        loop {
+            let known = {
+                let mut rooms = self.rooms();
+                let known = rooms
+                    .entry(room.clone())
+                    .or_insert_with(|| Arc::new(Known::new(room.clone())));
+                Arc::clone(known)
+            };
+            let mut writing = known.writing.lock().await;
+            // It may have been closed while this waited.
+            if !self.is_known(&known) {
+                continue;
+            }
+            if known.mirror().is_open() {
+                return Ok(known.mirror().read());
+            }
+            let is_new = !writing.is_heard;
+            let opened = self.open_known(&known, &mut writing).await;
+            if opened.is_err() && is_new {
+                self.forget(&known, &mut writing).await;
+            }
+            return opened;
         }
-        let opened = self.open_known(&known, is_new).await;
-        if opened.is_err() && is_new {
-            self.rooms().remove(room);
+    }
+
+    fn is_known(&self, known: &Arc<Known>) -> bool {
+        let rooms = self.rooms();
+        rooms
+            .get(&known.name)
+            .is_some_and(|other| Arc::ptr_eq(known, other))
+    }
+
+    async fn forget(&self, known: &Known, writing: &mut Writing) {
+        self.rooms().remove(&known.name);
+        if std::mem::take(&mut writing.is_heard) {
             self.subscriptions.release(known.keys.partition).await;
         }
-        opened
     }
 
     /// Asks the store; what is published meanwhile waits in the mirror.
-    async fn open_known(&self, known: &Known, is_new: bool) -> Result<Opened, StoreError> {
+    async fn open_known(&self, known: &Known, writing: &mut Writing) -> Result<Opened, StoreError> {
         *known.mirror() = Mirror::opening();
-        if is_new {
+        if !writing.is_heard {
+            writing.is_heard = true;
             self.subscriptions.want(known.keys.partition).await?;
         }
         let script = script::open(&known.keys, &self.node, &Epoch::random());
@@ -312,15 +338,11 @@ impl Shared {
         let Ok(known) = self.known(room) else {
             return Ok(());
         };
-        let _writing = known.writing.lock().await;
-        if known.mirror().is_read() {
-            return Ok(());
+        let mut writing = known.writing.lock().await;
+        if !self.is_known(&known) || !known.mirror().close() {
+            return Ok(()); // an island is closed by the keeper
         }
-        if known.mirror().is_island() {
-            return Ok(()); // it has something to tell first; the keeper closes it then
-        }
-        self.rooms().remove(room);
-        self.subscriptions.release(known.keys.partition).await;
+        self.forget(&known, &mut writing).await;
         match self
             .link
             .run(known.keys.slot, &script::close(&known.keys, &self.node))
@@ -338,7 +360,7 @@ impl Known {
         Self {
             keys: RoomKeys::of(&name),
             name,
-            writing: tokio::sync::Mutex::new(()),
+            writing: tokio::sync::Mutex::default(),
             mirror: Mutex::new(Mirror::opening()),
         }
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use spillway_bench::{canary, ceiling, fanout, host, peers, saturate};
+use spillway_bench::{canary, ceiling, fanout, host, peers, saturate, signal};
 
 /// Probes and load generators for Spillway.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Peers(peers::Options),
     /// What the host under test can send at all, by every way of handing packets to its kernel
     Ceiling(ceiling::Options),
+    /// Many participants on signaling nodes: joins, chat, memory, and what Redis delivers by itself
+    Signal(signal::Options),
     /// Runs on the host under test: reads its usage, and sends what the ceiling wants
     Host(host::agent::Options),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Saturate(options) => conclude(saturate::run(&options).map(Some)),
         Command::Peers(options) => conclude(peers::run(&options).map(Some)),
         Command::Ceiling(options) => conclude(ceiling::run(&options).map(|()| None)),
+        Command::Signal(options) => conclude(signal::run(&options).map(Some)),
         Command::Host(options) => conclude(host::agent::run(&options).map(|()| None)),
     }
 }

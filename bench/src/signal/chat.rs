@@ -1,0 +1,167 @@
+//! Messages at a rate that does not wait for their delivery, and a rate that rises until they are late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::crowd::Board;
+
+/// Between looks at what is due.
+const TICK: Duration = Duration::from_millis(1);
+/// After a step, for what is under way to arrive.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// The p99 of a rate that is carried.
+const MAX_P99_MS: f64 = 100.0;
+/// The first rate, and what each is multiplied with.
+const FIRST_RATE: f64 = 250.0;
+const GROWTH: f64 = 1.5;
+const MAX_STEPS: usize = 20;
+
+/// What was said in a window, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Step {
+    /// Messages sent per second.
+    pub messages_per_second: f64,
+    /// Deliveries per second inside the window, senders' own included.
+    pub delivered_per_second: f64,
+    /// Of all deliveries, from the moment the message was due.
+    pub p50_ms: f64,
+    /// The same.
+    pub p99_ms: f64,
+    /// Deliveries that did not come.
+    pub missing: u64,
+}
+
+impl Step {
+    /// Whether everything came, in time.
+    pub fn is_carried(&self) -> bool {
+        self.missing == 0 && self.p99_ms <= MAX_P99_MS
+    }
+}
+
+/// The participants' ears and mouths.
+pub struct Chat<'a> {
+    /// What they hear.
+    pub board: &'a Arc<Board>,
+    /// What each is to say.
+    pub mouths: &'a [mpsc::UnboundedSender<String>],
+    /// Bytes of a message's padding.
+    pub message_bytes: usize,
+    /// Length of a window.
+    pub window: Duration,
+}
+
+impl Chat<'_> {
+    /// One window at `rate` messages per second.
+    pub async fn say(&self, rate: f64) -> Step {
+        let pad = "x".repeat(self.message_bytes);
+        let before = {
+            let mut heard = self.board.heard();
+            heard.delivered_us.reset();
+            heard.deliveries
+        };
+        let (start, start_us) = (Instant::now(), self.board.now_us());
+        let (mut sent, mut expected) = (0_u64, 0);
+        while start.elapsed() < self.window {
+            let due = (start.elapsed().as_secs_f64() * rate) as u64;
+            while sent < due {
+                let speaker = self.speaker(sent);
+                let due_us = start_us + (sent as f64 / rate * 1e6) as u64;
+                let payload = json!({"due_us": due_us, "pad": pad});
+                let message = json!({"type": "message", "topic": "chat", "payload": payload});
+                expected += self.board.sent(speaker);
+                // Who is gone does not speak; that shows as missing.
+                let _ = self.mouths[speaker].send(message.to_string());
+                sent += 1;
+            }
+            sleep(TICK).await;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        let delivered = self.board.heard().deliveries - before;
+        let end = Instant::now() + DRAIN_TIME;
+        while self.board.heard().deliveries - before < expected && Instant::now() < end {
+            sleep(TICK * 10).await;
+        }
+        let heard = self.board.heard();
+        let quantile_ms = |part| heard.delivered_us.value_at_quantile(part) as f64 / 1e3;
+        Step {
+            messages_per_second: sent as f64 / seconds,
+            delivered_per_second: delivered as f64 / seconds,
+            p50_ms: quantile_ms(0.5),
+            p99_ms: quantile_ms(0.99),
+            missing: expected.saturating_sub(heard.deliveries - before),
+        }
+    }
+
+    /// Steps of rising rate, the last one carried no more; a single step when that is the first.
+    pub async fn rise(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut rate = FIRST_RATE;
+        for _ in 0..MAX_STEPS {
+            let step = self.say(rate).await;
+            report(&step);
+            steps.push(step);
+            if !step.is_carried() {
+                break;
+            }
+            rate *= GROWTH;
+        }
+        steps
+    }
+
+    /// Neighbours in time are in different rooms: all participants speak equally often.
+    fn speaker(&self, number: u64) -> usize {
+        const STRIDE: u64 = 7_919; // a prime, so that it meets everybody in any crowd below it
+        let crowd = self.mouths.len() as u64;
+        let stride = if crowd.is_multiple_of(STRIDE) {
+            1
+        } else {
+            STRIDE
+        };
+        usize::try_from(number * stride % crowd).expect("it is below a length")
+    }
+}
+
+/// The step that counts: the last that was carried, or the first.
+pub fn best(steps: &[Step]) -> Option<Step> {
+    let carried = steps.iter().rev().find(|step| step.is_carried());
+    carried.or(steps.first()).copied()
+}
+
+fn report(step: &Step) {
+    eprintln!(
+        "{:.0} messages/s: {:.0} delivered/s, p50 {:.1} ms, p99 {:.1} ms, {} missing",
+        step.messages_per_second, step.delivered_per_second, step.p50_ms, step.p99_ms, step.missing
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(messages_per_second: f64, p99_ms: f64, missing: u64) -> Step {
+        Step {
+            messages_per_second,
+            delivered_per_second: messages_per_second * 10.0,
+            p50_ms: 1.0,
+            p99_ms,
+            missing,
+        }
+    }
+
+    #[test]
+    fn the_last_rate_that_was_carried_counts() {
+        let steps = [
+            step(250.0, 5.0, 0),
+            step(375.0, 50.0, 0),
+            step(560.0, 101.0, 0),
+        ];
+        assert_eq!(best(&steps), Some(steps[1]));
+        let never = [step(250.0, 5.0, 1)];
+        assert_eq!(best(&never), Some(never[0]));
+    }
+}

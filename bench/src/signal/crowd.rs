@@ -1,0 +1,304 @@
+//! The participants: a task each with a WebSocket, and what all of them heard.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use futures_util::{SinkExt, StreamExt};
+use hdrhistogram::Histogram;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use super::files;
+use super::tally::{Faults, Receiver, faults};
+use crate::canary::token::TokenSource;
+
+/// Bytes a participant reads at once; what it is told is small, and there are thousands of them.
+const READ_BYTES: usize = 4 * 1024;
+/// Longest latency that is told apart from longer ones.
+const MAX_LATENCY_US: u64 = 60_000_000;
+
+/// What all participants heard; times are microseconds since it was made.
+#[derive(Debug)]
+pub struct Board {
+    start: Instant,
+    room_size: usize,
+    heard: Mutex<Heard>,
+}
+
+/// See [`Board`].
+#[derive(Debug)]
+pub struct Heard {
+    /// Participants that have joined.
+    pub joined: usize,
+    /// Conversations that ended before their time, and the first one's reason.
+    pub broken: usize,
+    /// Why the first of them did.
+    pub why_broken: Option<String>,
+    /// Refusals that did not end a conversation.
+    pub errors: u64,
+    /// From a participant's `join` to each peer's `participant_joined`.
+    pub notified_us: Histogram<u64>,
+    /// From the moment a message was due to each delivery, since it was last reset.
+    pub delivered_us: Histogram<u64>,
+    /// Deliveries of messages, senders' own included.
+    pub deliveries: u64,
+    /// Bytes of the latest message's event.
+    pub event_bytes: usize,
+    receivers: Vec<Receiver>,
+    sent_by_room: Vec<u64>,
+    join_sent_us: Vec<Option<u64>>,
+}
+
+/// One participant to be.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// Which one it is.
+    pub index: usize,
+    /// Where it joins.
+    pub node: SocketAddr,
+    /// The room's number.
+    pub room: usize,
+}
+
+#[derive(Deserialize)]
+struct Incoming<'a> {
+    #[serde(rename = "type")]
+    name: &'a str,
+    offset: Option<u64>,
+    #[serde(borrow)]
+    event: Option<Event<'a>>,
+    code: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    kind: &'a str,
+    #[serde(borrow)]
+    participant: Option<Who<'a>>,
+    payload: Option<Payload>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Who<'a> {
+    Named(#[allow(dead_code)] &'a str),
+    Whole { identity: &'a str },
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    due_us: u64,
+}
+
+impl Board {
+    /// For `connections` participants in rooms of `room_size`.
+    pub fn new(connections: usize, room_size: usize) -> anyhow::Result<Self> {
+        let histogram = || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3);
+        Ok(Self {
+            start: Instant::now(),
+            room_size,
+            heard: Mutex::new(Heard {
+                joined: 0,
+                broken: 0,
+                why_broken: None,
+                errors: 0,
+                notified_us: histogram()?,
+                delivered_us: histogram()?,
+                deliveries: 0,
+                event_bytes: 0,
+                receivers: vec![Receiver::default(); connections],
+                sent_by_room: vec![0; connections.div_ceil(room_size)],
+                join_sent_us: vec![None; connections],
+            }),
+        })
+    }
+
+    /// Microseconds since the beginning.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).expect("this run ends within centuries")
+    }
+
+    /// What was heard so far.
+    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that went wrong between the nodes and the receivers.
+    pub fn faults(&self) -> Faults {
+        let heard = self.heard();
+        let rooms = heard.receivers.chunks(self.room_size);
+        let mut sum = Faults::default();
+        for (room, sent) in rooms.zip(&heard.sent_by_room) {
+            let of_room = faults(room, *sent);
+            sum.lost += of_room.lost;
+            sum.duplicates += of_room.duplicates;
+        }
+        sum
+    }
+
+    /// Deliveries that `participant`'s message will be.
+    pub fn sent(&self, participant: usize) -> u64 {
+        let mut heard = self.heard();
+        let room = participant / self.room_size;
+        heard.sent_by_room[room] += 1;
+        let members = heard.receivers.chunks(self.room_size).nth(room);
+        members.map_or(0, |members| members.len() as u64)
+    }
+
+    fn hear(&self, index: usize, text: &str) -> anyhow::Result<()> {
+        let incoming: Incoming<'_> =
+            serde_json::from_str(text).with_context(|| format!("what is {text}?"))?;
+        let now = self.now_us();
+        let mut heard = self.heard();
+        match (incoming.name, incoming.offset) {
+            ("joined", Some(offset)) => {
+                heard.receivers[index].begin(offset);
+                heard.joined += 1;
+            }
+            ("event", Some(offset)) => {
+                let event = incoming.event.context("an event without its event")?;
+                heard.event(index, offset, &event, now);
+                if event.payload.is_some() {
+                    heard.event_bytes = text.len();
+                }
+            }
+            ("error", _) => heard.errors += 1,
+            ("closing", _) => bail!("the node closes: {:?}", incoming.code),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Heard {
+    fn event(&mut self, index: usize, offset: u64, event: &Event<'_>, now_us: u64) {
+        self.receivers[index].event(offset, event.kind == "message");
+        if let Some(payload) = &event.payload {
+            self.deliveries += 1;
+            self.delivered_us
+                .saturating_record(now_us.saturating_sub(payload.due_us));
+        }
+        let Some(Who::Whole { identity }) = &event.participant else {
+            return;
+        };
+        let joiner = identity
+            .strip_prefix('p')
+            .and_then(|number| number.parse::<usize>().ok());
+        let sent_us = joiner.and_then(|joiner| *self.join_sent_us.get(joiner)?);
+        if let Some(sent_us) = sent_us {
+            self.notified_us
+                .saturating_record(now_us.saturating_sub(sent_us));
+        }
+    }
+}
+
+/// Joins, says what it is ordered to, and hears, until its orders end.
+pub async fn participate(
+    board: Arc<Board>,
+    seat: Seat,
+    tokens: Arc<TokenSource>,
+    orders: mpsc::UnboundedReceiver<String>,
+) {
+    let index = seat.index;
+    if let Err(error) = converse(&board, &seat, &tokens, orders).await {
+        let mut heard = board.heard();
+        heard.broken += 1;
+        heard
+            .why_broken
+            .get_or_insert_with(|| format!("participant {index}: {error:#}"));
+    }
+}
+
+async fn converse(
+    board: &Board,
+    seat: &Seat,
+    tokens: &TokenSource,
+    mut orders: mpsc::UnboundedReceiver<String>,
+) -> anyhow::Result<()> {
+    let mut socket = connect(seat).await?;
+    let token = tokens.token(
+        &format!("signal-{}", seat.room),
+        &format!("p{}", seat.index),
+    )?;
+    let join = json!({"type": "join", "id": 1, "token": token, "auto_subscribe": false});
+    board.heard().join_sent_us[seat.index] = Some(board.now_us());
+    socket.send(Message::text(join.to_string())).await?;
+    loop {
+        tokio::select! {
+            message = socket.next() => match message {
+                Some(Ok(Message::Text(text))) => board.hear(seat.index, &text)?,
+                Some(Ok(Message::Close(frame))) => bail!("the node closed: {frame:?}"),
+                Some(Ok(_)) => {} // pings are answered by the library
+                Some(Err(error)) => return Err(error.into()),
+                None => bail!("the node ended the connection"),
+            },
+            order = orders.recv() => match order {
+                Some(order) => socket.send(Message::text(order)).await?,
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+async fn connect(seat: &Seat) -> anyhow::Result<WebSocketStream<TcpStream>> {
+    let socket = match seat.node {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    let source = files::source(seat.node, seat.index);
+    socket
+        .bind(source)
+        .with_context(|| format!("no port of {source}"))?;
+    let stream = socket.connect(seat.node).await;
+    let stream = stream.with_context(|| format!("cannot connect to {}", seat.node))?;
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0);
+    let url = format!("ws://{}/v1/signal", seat.node);
+    let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_heard_as_the_protocol_has_them() {
+        let board = Board::new(2, 2).unwrap();
+        board.heard().join_sent_us[1] = Some(0);
+        board
+            .hear(
+                0,
+                r#"{"type":"joined","id":1,"mode":"new","offset":1,"participants":[]}"#,
+            )
+            .unwrap();
+        board.hear(0, r#"{"type":"event","offset":2,"event":{"kind":"participant_joined","participant":{"participant":"PA_1","identity":"p1","name":"p1","tracks":[]}}}"#).unwrap();
+        board.hear(0, r#"{"type":"event","offset":3,"event":{"kind":"message","participant":"PA_1","identity":"p1","topic":"chat","payload":{"due_us":0,"pad":"xx"}}}"#).unwrap();
+        board
+            .hear(
+                0,
+                r#"{"type":"error","code":"too_fast","message":"no","retry":true}"#,
+            )
+            .unwrap();
+        assert!(
+            board
+                .hear(
+                    0,
+                    r#"{"type":"closing","code":4503,"reason":"r","resume":true,"after_ms":1}"#
+                )
+                .is_err()
+        );
+        let heard = board.heard();
+        assert_eq!((heard.joined, heard.errors, heard.deliveries), (1, 1, 1));
+        assert_eq!((heard.notified_us.len(), heard.delivered_us.len()), (1, 1));
+    }
+}

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use spillway_tests::caller::{Caller, apart};
 use spillway_tests::node::Node;
+use spillway_tests::nodes::{Balancer, SignalingNode};
 use spillway_tests::redis::Server;
-use spillway_tests::signaling::{Balancer, Caller, SignalingNode, apart};
 
 const ROOMS: usize = 6;
 const EACH: usize = 3;

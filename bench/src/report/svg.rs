@@ -67,9 +67,10 @@ pub fn draw(curve: &Curve) -> String {
             curve.limit_text
         )),
     );
+    let shown = curve.shown();
     for (index, panel) in panels(curve).iter().enumerate() {
         let top = TOP + index as f64 * (PANEL + GAP);
-        draw_panel(&mut out, panel, &curve.steps, &x, top);
+        draw_panel(&mut out, panel, &shown, &x, top);
     }
     let _ = writeln!(
         out,

@@ -120,6 +120,26 @@ impl Curve {
         }
     }
 
+    /// What a picture shows: of the steps with as many subscribers the one with the most load, and of its
+    /// tries the one that passed. The table has them all.
+    pub fn shown(&self) -> Vec<Step> {
+        let mut shown: Vec<&Step> = Vec::new();
+        for step in &self.steps {
+            match shown.last_mut() {
+                Some(last) if last.measurement.subscribers == step.measurement.subscribers => {
+                    let (new, old) = (step.measurement.sent_pps, last.measurement.sent_pps);
+                    let is_more = new > old * TRIES_DIFFER;
+                    let is_same = new > old / TRIES_DIFFER;
+                    if is_more || (is_same && step.passed >= last.passed) {
+                        *last = step;
+                    }
+                }
+                Some(_) | None => shown.push(step),
+            }
+        }
+        shown.into_iter().cloned().collect()
+    }
+
     /// The largest load that was carried.
     pub fn best(&self) -> Option<&Measurement> {
         let passed = self.steps.iter().filter(|step| step.passed);
@@ -189,6 +209,9 @@ impl Curve {
     }
 }
 
+/// Tries of the same load do not differ by this factor.
+const TRIES_DIFFER: f64 = 1.01;
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -236,6 +259,26 @@ pub(crate) mod tests {
                 Facts::default(),
                 "scripts/bench saturate & more".into(),
             )
+    }
+
+    #[test]
+    fn a_picture_shows_one_step_for_each_number_of_subscribers() {
+        let mut curve = example();
+        let step = |sent_pps, passed| {
+            let mut step = curve.steps[1].clone();
+            (step.measurement.sent_pps, step.passed) = (sent_pps, passed);
+            step
+        };
+        // Silenced publishers, a try that failed, and the one that passed.
+        curve.steps = vec![
+            step(900.0, true),
+            step(1_000.0, false),
+            step(1_001.0, true),
+            step(950.0, true),
+        ];
+        let shown = curve.shown();
+        assert_eq!(shown.len(), 1);
+        assert!(shown[0].passed && (shown[0].measurement.sent_pps - 1_001.0).abs() < 0.1);
     }
 
     #[test]

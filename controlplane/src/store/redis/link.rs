@@ -472,3 +472,55 @@ impl std::fmt::Debug for Server {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(version: &str, mode: &str, role: &str) -> HashMap<String, Value> {
+        let said = [("version", version), ("mode", mode), ("role", role)];
+        let value = |text: &str| Value::BulkString(text.into());
+        said.map(|(name, text)| (name.to_owned(), value(text)))
+            .into()
+    }
+
+    #[test]
+    fn servers_that_cannot_serve_are_refused_by_name() {
+        let address = Address {
+            host: "10.0.0.5".into(),
+            port: 6_379,
+        };
+        assert_eq!(
+            fit(&address, &hello("7.0.15", "standalone", "master")),
+            Ok(())
+        );
+        assert_eq!(fit(&address, &hello("8.2.1", "cluster", "replica")), Ok(()));
+        for (hello, part) in [
+            (
+                hello("6.2.14", "standalone", "master"),
+                "version 6.2.14, at least 7.0",
+            ),
+            (hello("", "standalone", "master"), "at least 7.0"),
+            (hello("7.0.0", "standalone", "replica"), "read-only replica"),
+        ] {
+            let said = fit(&address, &hello).unwrap_err().to_string();
+            assert!(
+                said.contains(part) && said.contains("10.0.0.5:6379"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_named_without_their_password() {
+        for url in [
+            "redis://u:hush@:x",
+            "unix:///tmp/redis.sock",
+            "redis://a:hush@b:99999",
+        ] {
+            let said = Link::new(&[url.to_owned()]).unwrap_err().to_string();
+            assert!(!said.contains("hush"), "{said}");
+        }
+        assert!(Link::new(&[]).is_err());
+    }
+}

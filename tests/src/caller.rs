@@ -1,8 +1,6 @@
-//! Signaling nodes that share a data plane and a Redis, a load balancer in front, and participants that come
-//! back by themselves and keep a log of what they were told.
+//! Participants that come back by themselves and keep a log of what they were told.
 
 use std::collections::{BTreeSet, HashMap};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -16,22 +14,7 @@ use str0m::change::SdpPendingOffer;
 use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
-use crate::node::{Node, binary, free_tcp_port};
-
-/// `spillway serve`, as a process.
-pub struct SignalingNode {
-    child: Option<Child>,
-    /// Where it serves.
-    pub url: String,
-}
-
-/// HAProxy with docs/haproxy.cfg.
-pub struct Balancer {
-    child: Child,
-    /// Where it listens.
-    pub url: String,
-    _dir: tempfile::TempDir,
-}
+use crate::nodes::KEY;
 
 /// What a participant was told, and what it received.
 #[derive(Debug, Default, Clone)]
@@ -73,137 +56,10 @@ pub struct Caller {
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
-const KEY: (&str, &str) = ("K", "secret-secret-secret");
 const START_LIMIT: Duration = Duration::from_secs(10);
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
 /// Between the things it says.
 const SAY_EVERY: Duration = Duration::from_millis(500);
-
-impl SignalingNode {
-    /// Starts one on `store`, with the data plane of `media`.
-    pub async fn start(media: &Node, store: &str) -> anyhow::Result<Self> {
-        let listen = format!("127.0.0.1:{}", free_tcp_port()?);
-        let child = Command::new(binary("spillway"))
-            .args(["serve", "--listen", &listen, "--store", store])
-            .args(["--keys", &format!("{}:{}", KEY.0, KEY.1), "--log", "warn"])
-            .args(["--dataplane-control", &media.control_url()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start spillway serve: is target/release built?")?;
-        let node = Self {
-            child: Some(child),
-            url: format!("http://{listen}"),
-        };
-        let give_up = Instant::now() + START_LIMIT;
-        while node.ready().await.is_none_or(|(code, _)| code != 200) {
-            anyhow::ensure!(
-                Instant::now() < give_up,
-                "the node at {} is not ready",
-                node.url
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(node)
-    }
-
-    /// What it says of itself.
-    pub async fn ready(&self) -> Option<(u16, Value)> {
-        get(format!("{}/readyz", self.url)).await
-    }
-
-    /// Whether its process serves.
-    pub async fn healthy(&self) -> bool {
-        get(format!("{}/healthz", self.url))
-            .await
-            .is_some_and(|(code, _)| code == 200)
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Both fail only for a process that is gone.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for SignalingNode {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-async fn get(url: String) -> Option<(u16, Value)> {
-    let ask = move || {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(2)))
-            .build()
-            .into();
-        let mut answer = agent.get(&url).call().ok()?;
-        let text = answer.body_mut().read_to_string().ok()?;
-        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Some((answer.status().as_u16(), value))
-    };
-    tokio::task::spawn_blocking(ask).await.ok()?
-}
-
-impl Balancer {
-    /// Starts one in front of `nodes`.
-    pub async fn start(nodes: &[SignalingNode]) -> anyhow::Result<Self> {
-        let manifest = env!("CARGO_MANIFEST_DIR");
-        let example = std::fs::read_to_string(format!("{manifest}/../docs/haproxy.cfg"))?;
-        let listen = format!("127.0.0.1:{}", free_tcp_port()?);
-        let mut config = String::new();
-        let mut nodes = nodes
-            .iter()
-            .map(|node| node.url.trim_start_matches("http://"));
-        for line in example.lines() {
-            let mut words: Vec<&str> = line.split_ascii_whitespace().collect();
-            match &mut words[..] {
-                ["bind", address] => *address = &listen,
-                ["server", _, address] => match nodes.next() {
-                    Some(node) => *address = node,
-                    None => continue,
-                },
-                ["maxconn", limit] => *limit = "2000",
-                _ => {}
-            }
-            config += &words.join(" ");
-            config.push('\n');
-        }
-        let dir = tempfile::tempdir()?;
-        let path = dir.path().join("haproxy.cfg");
-        std::fs::write(&path, config)?;
-        let child = Command::new("haproxy")
-            .args(["-db".as_ref(), "-f".as_ref(), path.as_os_str()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start haproxy: is it installed?")?;
-        let balancer = Self {
-            child,
-            url: format!("http://{listen}"),
-            _dir: dir,
-        };
-        let give_up = Instant::now() + START_LIMIT;
-        while get(format!("{}/healthz", balancer.url)).await.is_none() {
-            anyhow::ensure!(Instant::now() < give_up, "haproxy does not serve");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(balancer)
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        // Both fail only for a process that is gone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 impl Caller {
     /// Joins `room` at `url`; resolves when it is in. `talks`: publishes audio and hears the others.

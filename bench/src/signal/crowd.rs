@@ -41,6 +41,8 @@ pub struct Heard {
     pub broken: usize,
     /// Why the first of them did.
     pub why_broken: Option<String>,
+    /// Times a participant was told the whole truth anew, as the room's history began anew.
+    pub resyncs: u64,
     /// Refusals that did not end a conversation.
     pub errors: u64,
     /// From a participant's `join` to each peer's `participant_joined`.
@@ -71,6 +73,7 @@ pub struct Seat {
 struct Incoming<'a> {
     #[serde(rename = "type")]
     name: &'a str,
+    id: Option<u64>,
     offset: Option<u64>,
     #[serde(borrow)]
     event: Option<Event<'a>>,
@@ -108,6 +111,7 @@ impl Board {
                 joined: 0,
                 broken: 0,
                 why_broken: None,
+                resyncs: 0,
                 errors: 0,
                 notified_us: histogram()?,
                 delivered_us: histogram()?,
@@ -160,7 +164,11 @@ impl Board {
         match (incoming.name, incoming.offset) {
             ("joined", Some(offset)) => {
                 heard.receivers[index].begin(offset);
-                heard.joined += 1;
+                // Without an id it answers no join: the room's history began anew.
+                match incoming.id {
+                    Some(_) => heard.joined += 1,
+                    None => heard.resyncs += 1,
+                }
             }
             ("event", Some(offset)) => {
                 let event = incoming.event.context("an event without its event")?;

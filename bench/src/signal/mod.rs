@@ -110,6 +110,7 @@ async fn measure(options: &Options) -> anyhow::Result<Value> {
     let heard = board.heard();
     result["lost"] = json!(faults.lost);
     result["duplicates"] = json!(faults.duplicates);
+    result["resyncs"] = json!(heard.resyncs);
     result["refused"] = json!(heard.errors);
     result["broken_sockets"] = json!(heard.broken);
     if let Some(why) = &heard.why_broken {

@@ -40,6 +40,8 @@ pub const LAYER_HEIGHT: u32 = 16_384;
 pub const SEND_QUEUE_MESSAGES: usize = 512;
 /// Bytes waiting for a slow reader before it is closed with 4503.
 pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes a socket reads at once and keeps for it while idle; a larger message makes room for itself.
+pub const READ_BUFFER_BYTES: usize = 1_024;
 /// One frame may take this long to write.
 pub const WRITE_TIME: Duration = Duration::from_secs(10);
 /// From the socket's opening to `join`.

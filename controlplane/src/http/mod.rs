@@ -28,7 +28,9 @@ pub use admin::{NodeView, RoomView};
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
 use crate::hub::Hub;
-use crate::limits::{BODY_BYTES, CONNECTIONS, FRAME_FACTOR, HEADER_TIME, REQUEST_TIME};
+use crate::limits::{
+    BODY_BYTES, CONNECTIONS, FRAME_FACTOR, HEADER_TIME, READ_BUFFER_BYTES, REQUEST_TIME,
+};
 use crate::node::NodeState;
 use crate::signaling::socket::Sockets;
 
@@ -148,7 +150,7 @@ async fn signal(State(site): State<Site>, upgrade: WebSocketUpgrade) -> Response
         .protocols(["spillway.v1"])
         .max_message_size(bytes * FRAME_FACTOR)
         .max_frame_size(bytes * FRAME_FACTOR)
-        .read_buffer_size(16 * 1024)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .on_upgrade(move |socket| Arc::clone(&site.sockets).serve(socket))
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use spillway_wire::dataplane as wire;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use outbox::{Ending, Outbox, OutboxReader, ToSocket, outbox};
+pub use outbox::{Ending, EndingReader, Outbox, OutboxReader, ToSocket, outbox};
 
 use crate::ids::{ParticipantId, RoomName, SessionId, TrackId};
 use crate::limits::{REPORT_TIME, ROOM_INPUTS, SETTLE_TIME};

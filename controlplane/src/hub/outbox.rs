@@ -1,10 +1,14 @@
 //! A socket's bounded queue. A reader too slow for it is cut off and comes back with its offset:
 //! once one message did not fit, none is taken, so that the client never misses one unknowingly.
+//!
+//! A channel of the runtime keeps blocks for messages that are not there, kilobytes for each of thousands
+//! of idle sockets; this queue is as large as what waits in it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
 use crate::signaling::{CloseCode, Frame};
@@ -21,38 +25,55 @@ pub enum ToSocket {
 /// Why the room, or the queue, ends the conversation.
 pub type Ending = (CloseCode, &'static str);
 
+/// Messages an empty queue keeps room for.
+const KEPT_MESSAGES: usize = 4;
+
 /// Puts messages into the queue; clones feed the same one.
 #[derive(Debug, Clone)]
-pub struct Outbox {
-    queue: mpsc::Sender<ToSocket>,
-    endings: mpsc::Sender<Ending>,
-    bytes: Arc<AtomicUsize>,
-    overflowed: Arc<AtomicBool>,
-}
+pub struct Outbox(Arc<Feeder>);
 
 /// Takes messages out of the queue.
 #[derive(Debug)]
-pub struct OutboxReader {
-    queue: mpsc::Receiver<ToSocket>,
-    bytes: Arc<AtomicUsize>,
+pub struct OutboxReader(Arc<Shared>);
+
+/// Hears why the conversation is to end.
+#[derive(Debug)]
+pub struct EndingReader(Arc<Shared>);
+
+/// All clones of an outbox; with the last one nothing comes any more.
+#[derive(Debug)]
+struct Feeder(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    overflowed: AtomicBool,
+    queued: Notify,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<ToSocket>,
+    bytes: usize,
+    ending: Option<Ending>,
+    feeder: Presence,
+    reader: Presence,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    #[default]
+    Here,
+    Gone,
 }
 
 /// A queue, its reader, and the endings meant for the session.
-pub fn outbox() -> (Outbox, OutboxReader, mpsc::Receiver<Ending>) {
-    let (queue, reader) = mpsc::channel(SEND_QUEUE_MESSAGES);
-    let (endings, ending_reader) = mpsc::channel(4);
-    let bytes = Arc::new(AtomicUsize::new(0));
-    let outbox = Outbox {
-        queue,
-        endings,
-        bytes: Arc::clone(&bytes),
-        overflowed: Arc::default(),
-    };
-    let reader = OutboxReader {
-        queue: reader,
-        bytes,
-    };
-    (outbox, reader, ending_reader)
+pub fn outbox() -> (Outbox, OutboxReader, EndingReader) {
+    let shared = Arc::<Shared>::default();
+    let outbox = Outbox(Arc::new(Feeder(Arc::clone(&shared))));
+    let reader = OutboxReader(Arc::clone(&shared));
+    (outbox, reader, EndingReader(shared))
 }
 
 impl Outbox {
@@ -68,37 +89,94 @@ impl Outbox {
 
     /// Asks the session to end the conversation, after what is queued already.
     pub fn end(&self, ending: Ending) {
-        // A full channel holds an ending already.
-        let _ = self.endings.try_send(ending);
+        let shared = self.shared();
+        // The first one is the reason.
+        shared.state().ending.get_or_insert(ending);
+        shared.ended.notify_one();
     }
 
     /// Whether the reader was cut off.
     pub fn overflowed(&self) -> bool {
-        self.overflowed.load(Ordering::Acquire)
+        self.shared().overflowed.load(Ordering::Acquire)
     }
 
     fn push(&self, item: ToSocket) {
+        let shared = self.shared();
+        let mut state = shared.state();
         if self.overflowed() {
             return;
         }
-        let size = size_of_item(&item);
-        let queued = self.bytes.fetch_add(size, Ordering::AcqRel);
-        let fits = queued + size <= SEND_QUEUE_BYTES;
-        if fits && self.queue.try_send(item).is_ok() {
+        let bytes = state.bytes + size_of_item(&item);
+        let fits = bytes <= SEND_QUEUE_BYTES && state.items.len() < SEND_QUEUE_MESSAGES;
+        if fits && state.reader == Presence::Here {
+            state.bytes = bytes;
+            state.items.push_back(item);
+            drop(state);
+            shared.queued.notify_one();
             return;
         }
-        self.bytes.fetch_sub(size, Ordering::AcqRel);
-        self.overflowed.store(true, Ordering::Release);
+        shared.overflowed.store(true, Ordering::Release);
+        drop(state);
         self.end((CloseCode::GoingAway, "the reader is too slow"));
+    }
+
+    fn shared(&self) -> &Shared {
+        let Feeder(shared) = &*self.0;
+        shared
     }
 }
 
 impl OutboxReader {
     /// The next thing to write; `None` when nothing can come any more.
     pub async fn next(&mut self) -> Option<ToSocket> {
-        let item = self.queue.recv().await?;
-        self.bytes.fetch_sub(size_of_item(&item), Ordering::AcqRel);
-        Some(item)
+        loop {
+            {
+                let mut state = self.0.state();
+                if let Some(item) = state.items.pop_front() {
+                    state.bytes -= size_of_item(&item);
+                    if state.items.is_empty() {
+                        state.items.shrink_to(KEPT_MESSAGES);
+                    }
+                    return Some(item);
+                }
+                if state.feeder == Presence::Gone {
+                    return None;
+                }
+            }
+            // A message that came meanwhile left its permit.
+            self.0.queued.notified().await;
+        }
+    }
+}
+
+impl EndingReader {
+    /// Why to end; nothing more comes after it.
+    pub async fn recv(&mut self) -> Ending {
+        loop {
+            if let Some(ending) = self.0.state().ending.take() {
+                return ending;
+            }
+            self.0.ended.notified().await;
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.0.state().feeder = Presence::Gone;
+        self.0.queued.notify_one();
+    }
+}
+
+impl Drop for OutboxReader {
+    fn drop(&mut self) {
+        self.0.state().reader = Presence::Gone;
     }
 }
 
@@ -127,7 +205,7 @@ mod tests {
         assert!(!outbox.overflowed());
         outbox.send(pong());
         assert!(outbox.overflowed());
-        assert_eq!(endings.recv().await.unwrap().0, CloseCode::GoingAway);
+        assert_eq!(endings.recv().await.0, CloseCode::GoingAway);
         for _ in 0..SEND_QUEUE_MESSAGES {
             assert!(reader.next().await.is_some());
         }

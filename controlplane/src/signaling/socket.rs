@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{CloseCode, Output, Session};
@@ -15,7 +15,7 @@ use crate::auth::Keys;
 use crate::clock;
 use crate::config::SignalingLimits;
 use crate::entropy;
-use crate::hub::{Ending, Hub, Outbox, OutboxReader, RoomInput, ToSocket, outbox};
+use crate::hub::{EndingReader, Hub, Outbox, OutboxReader, RoomInput, ToSocket, outbox};
 use crate::ids::RoomName;
 use crate::limits::{CLOSE_TIME, PING_INTERVAL, WRITE_TIME};
 use crate::metrics::Metrics;
@@ -110,7 +110,7 @@ struct Conversation {
     session: Session,
     room: Option<RoomName>,
     outbox: Outbox,
-    endings: mpsc::Receiver<Ending>,
+    endings: EndingReader,
     last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
     sockets: Arc<Sockets>,
     /// A frame was too large to be read to its end.
@@ -143,7 +143,7 @@ impl Conversation {
                     }
                     Some(Err(_)) | None => return stream,
                 },
-                Some((code, reason)) = self.endings.recv() => {
+                (code, reason) = self.endings.recv() => {
                     self.session.handle_close(code, reason);
                 }
                 Ok(()) = shutdown.changed() => leaves_at = leaving(&shutdown),

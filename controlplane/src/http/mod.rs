@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State, WebSocketUpgrade};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt as _;
 
 pub use admin::{NodeView, RoomView};
@@ -103,7 +103,12 @@ pub async fn serve(listener: TcpListener, router: Router) {
         };
         // Signaling is small messages that somebody waits for.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone().map_request(with_body));
+        let place = Place {
+            _held: Arc::new(permit),
+        };
+        let taken = place.clone();
+        let with_place = move |request| with_body(request, taken.clone());
+        let service = TowerToHyperService::new(router.clone().map_request(with_place));
         tokio::spawn(async move {
             let mut builder = Builder::new(TokioExecutor::new()).http1_only();
             builder
@@ -114,13 +119,21 @@ pub async fn serve(listener: TcpListener, router: Router) {
             let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
             // Whatever ended it, the peer is gone.
             let _ = connection.await;
-            drop(permit);
+            drop(place);
         });
     }
 }
 
-fn with_body(request: axum::http::Request<Incoming>) -> Request {
-    request.map(Body::new)
+fn with_body(request: axum::http::Request<Incoming>, place: Place) -> Request {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(place);
+    request
+}
+
+/// Among the connections at once: kept by a WebSocket, which outlives the connection it came by.
+#[derive(Debug, Clone)]
+struct Place {
+    _held: Arc<OwnedSemaphorePermit>,
 }
 
 /// A JSON error, in the words of the signaling protocol.
@@ -144,7 +157,11 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-async fn signal(State(site): State<Site>, upgrade: WebSocketUpgrade) -> Response {
+async fn signal(
+    State(site): State<Site>,
+    Extension(place): Extension<Place>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let bytes = site.limits.message_bytes;
     upgrade
         .protocols(["spillway.v1"])
@@ -152,7 +169,10 @@ async fn signal(State(site): State<Site>, upgrade: WebSocketUpgrade) -> Response
         .max_frame_size(bytes * FRAME_FACTOR)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
-        .on_upgrade(move |socket| Arc::clone(&site.sockets).serve(socket))
+        .on_upgrade(move |socket| async move {
+            Arc::clone(&site.sockets).serve(socket).await;
+            drop(place);
+        })
 }
 
 async fn healthz() -> Response {

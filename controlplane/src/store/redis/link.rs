@@ -20,8 +20,8 @@ use super::topology::{Address, Topology};
 
 /// For a connection to stand.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
-/// For a command to be answered.
-const RESPONSE_TIME: Duration = Duration::from_millis(1_000);
+/// For a command to be answered; a server that is merely busy must not be taken for one that is away.
+const RESPONSE_TIME: Duration = Duration::from_millis(2_000);
 /// A server that could not be reached is not tried again before.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Times a command follows what the cluster says of its slot.

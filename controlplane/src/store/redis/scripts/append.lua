@@ -34,6 +34,9 @@ elseif ARGV[6] ~= 'none' then
     redis.call('ZREM', KEYS[4], ARGV[7])
     redis.call('HDEL', KEYS[5], ARGV[7])
 end
-for i = 1, 5 do redis.call('PEXPIRE', KEYS[i], ARGV[10]) end
+-- Whoever serves the room touches it; what has just come into being must have an end of life until then.
+if ARGV[6] ~= 'none' or redis.call('XLEN', KEYS[2]) == 1 then
+    for i = 1, 5 do redis.call('PEXPIRE', KEYS[i], ARGV[10]) end
+end
 redis.call('SPUBLISH', ARGV[3], ARGV[4] .. '"epoch":"' .. meta[1] .. '","offset":' .. number .. ',' .. ARGV[5] .. '}')
 return { 'ok', meta[1], offset }

@@ -186,7 +186,12 @@ impl Session {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // An idle socket keeps no room for what it is not told.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     fn handle_message(&mut self, message: ClientMessage, now: Instant, unix_s: u64) {

@@ -82,7 +82,7 @@ impl Sockets {
         let cannot_read_on = conversation.oversized;
         if let Some(room) = conversation.room.take() {
             let gone = RoomInput::SocketGone(conversation.id);
-            self.hub.tell(&room, gone).await;
+            Box::pin(self.hub.tell(&room, gone)).await;
         }
         drop(conversation);
         // The peer's close is awaited, and its late messages read, or they would reset the
@@ -101,7 +101,7 @@ impl Sockets {
                 std::future::pending::<()>().await;
             }
         };
-        let _ = timeout(CLOSE_TIME, goodbye).await;
+        let _ = timeout(CLOSE_TIME, Box::pin(goodbye)).await;
         writing.abort();
         metrics.sockets.dec();
     }
@@ -158,7 +158,8 @@ impl Conversation {
                 }
                 _ = &mut *writing => return stream,
             }
-            if self.drain().await {
+            // In a box, because an idle socket's task would keep the room for it.
+            if Box::pin(self.drain()).await {
                 return stream;
             }
         }

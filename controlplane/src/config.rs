@@ -11,6 +11,7 @@ use spillway_settings::{Mistakes, Setting, Values};
 
 use crate::auth::ApiKey;
 use crate::limits;
+use crate::tls::CertificateFiles;
 
 const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting {
@@ -22,7 +23,17 @@ const fn setting(name: &'static str, default: &'static str, help: &'static str) 
 
 /// All settings of `spillway up` and `spillway serve`.
 pub const SETTINGS: &[Setting] = &[
-    setting("listen", "0.0.0.0:7880", "IP:port of HTTP and WebSocket"),
+    setting(
+        "listen",
+        "0.0.0.0:7880",
+        "IP:port of HTTP and WebSocket, with TLS if there is a certificate",
+    ),
+    setting(
+        "tls-certificate",
+        "",
+        "PEM file of the certificate and those that vouch for it; read again when it changes, and on SIGHUP",
+    ),
+    setting("tls-key", "", "PEM file of the certificate's key"),
     setting(
         "keys",
         "",
@@ -125,6 +136,8 @@ pub enum Role {
 pub struct Config {
     /// HTTP and WebSocket.
     pub listen: SocketAddr,
+    /// Where the port's certificate is; without one it speaks no TLS.
+    pub tls: Option<CertificateFiles>,
     /// Who may sign tokens.
     pub keys: Vec<ApiKey>,
     /// Who may use the admin API; `None` means nobody.
@@ -238,6 +251,7 @@ impl Config {
     fn read(values: &Values, role: Role, mistakes: &mut Mistakes) -> Option<Self> {
         // Everything is read before the first `?`, so that all mistakes are found.
         let listen = values.parse("listen", mistakes);
+        let tls = certificate_files(values, ("tls-certificate", "tls-key"), mistakes);
         let keys = values.list("keys", mistakes);
         let demo_tokens = optional(values, "demo-tokens", mistakes);
         let dataplane_control = optional(values, "dataplane-control", mistakes);
@@ -273,6 +287,7 @@ impl Config {
         }
         Some(Self {
             listen: listen?,
+            tls: tls?,
             keys: keys?,
             admin_token,
             state_dir: PathBuf::from(values.text("state-dir")),
@@ -322,6 +337,30 @@ fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
     let source = values.source("store");
     mistakes.push(format!(
         "store is neither memory nor a list of redis://[user:password@]host[:port] (from {source})"
+    ));
+    None
+}
+
+/// `Some(None)` for neither.
+fn certificate_files(
+    values: &Values,
+    (certificate, key): (&str, &str),
+    mistakes: &mut Mistakes,
+) -> Option<Option<CertificateFiles>> {
+    let (lonely, missing) = match (values.text(certificate), values.text(key)) {
+        ("", "") => return Some(None),
+        ("", _) => (key, certificate),
+        (_, "") => (certificate, key),
+        (certificate, key) => {
+            return Some(Some(CertificateFiles {
+                certificate: PathBuf::from(certificate),
+                key: PathBuf::from(key),
+            }));
+        }
+    };
+    let source = values.source(lonely);
+    mistakes.push(format!(
+        "{lonely} is of no use without {missing} (from {source})"
     ));
     None
 }

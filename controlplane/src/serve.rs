@@ -73,8 +73,8 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     };
     let store: Arc<dyn Store> = match &config.store {
         StoreConfig::Memory => Arc::new(MemoryStore::new()),
-        StoreConfig::Redis(urls) => {
-            let store = RedisStore::connect(urls, metrics.store.clone()).await;
+        StoreConfig::Redis(servers) => {
+            let store = RedisStore::connect(servers, metrics.store.clone()).await;
             Arc::new(store.context("the store cannot be used (setting store)")?)
         }
     };

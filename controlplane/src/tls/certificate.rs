@@ -7,7 +7,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -51,6 +52,13 @@ impl CertificateFiles {
         self.parse(&self.read()?, provider)
     }
 
+    /// PEM of both, for whoever reads it anew.
+    pub(crate) fn checked_pem(&self) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+        let content = self.read()?;
+        self.parse(&content, &aws_lc_rs::default_provider())?;
+        Ok((content.certificate, content.key))
+    }
+
     pub(super) fn read(&self) -> Result<Content, TlsError> {
         Ok(Content {
             certificate: read(&self.certificate)?,
@@ -63,7 +71,7 @@ impl CertificateFiles {
         content: &Content,
         provider: &CryptoProvider,
     ) -> Result<Certificate, TlsError> {
-        let chain = self.chain(&content.certificate)?;
+        let chain = certificates(&self.certificate, &content.certificate)?;
         let (ends_at, name) = self.describe(&chain[0])?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|error| match error {
             pem::Error::NoItemsFound => TlsError::NoKey(self.key.clone()),
@@ -86,16 +94,6 @@ impl CertificateFiles {
             ends_at,
             name,
         })
-    }
-
-    /// At least one certificate.
-    fn chain(&self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let chain = chain.map_err(|error| not_pem(&self.certificate, &error))?;
-        if chain.is_empty() {
-            return Err(TlsError::NoCertificate(self.certificate.clone()));
-        }
-        Ok(chain)
     }
 
     /// Its end in seconds since 1970, and whose it is.
@@ -146,6 +144,30 @@ impl Certificate {
             seconds: now - self.ends_at,
         })
     }
+}
+
+/// PEM of at least one certificate, as a whole.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let pem = read(path)?;
+    for der in certificates(path, &pem)? {
+        RootCertStore::empty()
+            .add(der)
+            .map_err(|error| TlsError::BadCertificate {
+                path: path.to_owned(),
+                why: error.to_string(),
+            })?;
+    }
+    Ok(pem)
+}
+
+/// At least one.
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| not_pem(path, &error))?;
+    if found.is_empty() {
+        return Err(TlsError::NoCertificate(path.to_owned()));
+    }
+    Ok(found)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -1,5 +1,6 @@
 //! TLS on the control plane's own port: a certificate that is swapped while it serves, and what each
-//! connection turns out to be. Not for connections that we open: those to the store are `store::redis`'.
+//! connection turns out to be. Connections that we open are others' business (`store::redis`), who have their
+//! files read here.
 //!
 //! A connection comes from the listener to the [`Door`], and goes on to whoever speaks what is inside.
 
@@ -9,6 +10,7 @@ mod renewal; // swaps the certificate when its files change
 
 use std::path::PathBuf;
 
+pub(crate) use certificate::authorities;
 pub use certificate::{Certificate, CertificateFiles};
 pub use door::{Door, Opening, Refusal};
 pub use renewal::{Certificates, Renewal};

@@ -46,6 +46,14 @@ pub struct Certificate {
     pub name: Option<String>,
 }
 
+/// Those who vouch for others.
+pub(crate) struct Authorities {
+    /// As they were read.
+    pub(crate) pem: Vec<u8>,
+    /// Each of them.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+}
+
 impl CertificateFiles {
     /// Reads and checks both.
     pub fn load(&self, provider: &CryptoProvider) -> Result<Certificate, TlsError> {
@@ -146,18 +154,18 @@ impl Certificate {
     }
 }
 
-/// PEM of at least one certificate, as a whole.
-pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>, TlsError> {
+/// Those who vouch for others, each one that can be trusted; at least one.
+pub(crate) fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     let pem = read(path)?;
-    for der in certificates(path, &pem)? {
-        RootCertStore::empty()
-            .add(der)
-            .map_err(|error| TlsError::BadCertificate {
-                path: path.to_owned(),
-                why: error.to_string(),
-            })?;
+    let certificates = certificates(path, &pem)?;
+    for der in &certificates {
+        let added = RootCertStore::empty().add(der.clone());
+        added.map_err(|error| TlsError::BadCertificate {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
     }
-    Ok(pem)
+    Ok(Authorities { pem, certificates })
 }
 
 /// At least one.

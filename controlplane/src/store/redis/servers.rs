@@ -105,7 +105,7 @@ impl Servers {
     }
 
     fn certificates(&self) -> Result<TlsCertificates, TlsError> {
-        let root_cert = self.authorities.as_deref().map(tls::authorities);
+        let authorities = self.authorities.as_deref().map(tls::authorities);
         let identity = self.identity.as_ref().map(CertificateFiles::checked_pem);
         let client_tls = identity
             .transpose()?
@@ -115,7 +115,7 @@ impl Servers {
             });
         Ok(TlsCertificates {
             client_tls,
-            root_cert: root_cert.transpose()?,
+            root_cert: authorities.transpose()?.map(|them| them.pem),
         })
     }
 }

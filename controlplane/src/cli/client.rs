@@ -101,13 +101,21 @@ impl Target {
 }
 
 fn unanswered(url: &str, error: ureq::Error) -> anyhow::Error {
-    let said = match &error {
-        ureq::Error::Rustls(rustls::Error::InvalidCertificate(_)) => format!(
-            "the certificate of {url} is not trusted: give --ca, and --url with the name it is for"
-        ),
-        _ => format!(
+    let said = if is_distrust(&error) {
+        format!("{url} is not trusted: give --ca, and --url with the name its certificate is for")
+    } else {
+        format!(
             "nobody answers at {url}: is it running? start one with `spillway up`, or give --url"
-        ),
+        )
     };
     anyhow::Error::new(error).context(said)
+}
+
+/// The library keeps what TLS said inside an error of IO.
+fn is_distrust(error: &ureq::Error) -> bool {
+    let ureq::Error::Io(io) = error else {
+        return false;
+    };
+    let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }

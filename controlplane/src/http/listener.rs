@@ -30,7 +30,16 @@ pub(super) struct Place {
 
 /// Serves until the future is dropped; open connections live on.
 pub async fn serve(listener: TcpListener, door: Door, router: Router) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    serve_within(
+        Arc::new(Semaphore::new(CONNECTIONS)),
+        listener,
+        door,
+        router,
+    )
+    .await;
+}
+
+async fn serve_within(permits: Arc<Semaphore>, listener: TcpListener, door: Door, router: Router) {
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
         let permit = permit.expect("this semaphore is never closed");
@@ -85,4 +94,96 @@ fn with_body(request: axum::http::Request<Incoming>, place: Place) -> Request {
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(place);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::{Extension, WebSocketUpgrade};
+    use axum::routing::get;
+    use futures_util::StreamExt as _;
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::time::timeout;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+    use tokio_tungstenite::WebSocketStream;
+
+    use super::*;
+    use crate::metrics::TlsMetrics;
+    use crate::tls::CertificateFiles;
+
+    const AT_ONCE: Duration = Duration::from_secs(5);
+    const A_WHILE: Duration = Duration::from_millis(300);
+
+    struct Client {
+        connector: TlsConnector,
+        address: std::net::SocketAddr,
+    }
+
+    impl Client {
+        fn new(address: std::net::SocketAddr, trusted: CertificateDer<'static>) -> Self {
+            let mut roots = RootCertStore::empty();
+            roots.add(trusted).unwrap();
+            let config = ClientConfig::builder().with_root_certificates(roots);
+            Self {
+                connector: TlsConnector::from(Arc::new(config.with_no_client_auth())),
+                address,
+            }
+        }
+
+        async fn connect(&self) -> TlsStream<TcpStream> {
+            let stream = TcpStream::connect(self.address).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            self.connector.connect(name, stream).await.unwrap()
+        }
+
+        async fn open_socket(&self) -> WebSocketStream<TlsStream<TcpStream>> {
+            let stream = self.connect().await;
+            let opening = tokio_tungstenite::client_async("ws://localhost/socket", stream);
+            opening.await.unwrap().0
+        }
+    }
+
+    /// Serves one connection at once, each a WebSocket that is silent until the client goes away.
+    async fn serve_one_at_once() -> (Client, TlsMetrics) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let files = CertificateFiles {
+            certificate: dir.path().join("cert.pem"),
+            key: dir.path().join("key.pem"),
+        };
+        std::fs::write(&files.certificate, cert.pem()).unwrap();
+        std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+        let metrics = TlsMetrics::default();
+        let (door, _, _) = Door::tls(files, metrics.clone()).unwrap();
+        let socket = |Extension(place): Extension<Place>, upgrade: WebSocketUpgrade| async {
+            upgrade.on_upgrade(async move |mut socket| {
+                while let Some(Ok(_)) = socket.next().await {}
+                drop(place);
+            })
+        };
+        let router = Router::new().route("/socket", get(socket));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(listener.local_addr().unwrap(), cert.der().clone());
+        let permits = Arc::new(Semaphore::new(1));
+        tokio::spawn(serve_within(permits, listener, door, router));
+        (client, metrics)
+    }
+
+    #[tokio::test]
+    async fn a_handshake_and_a_socket_inside_tls_keep_their_place() {
+        let (client, metrics) = serve_one_at_once().await;
+        let silent = TcpStream::connect(client.address).await.unwrap();
+        let waiting = timeout(A_WHILE, client.connect()).await;
+        assert!(waiting.is_err(), "the place is taken by a handshake");
+        drop(silent);
+        let socket = timeout(AT_ONCE, client.open_socket()).await.unwrap();
+        let waiting = timeout(A_WHILE, client.connect()).await;
+        assert!(waiting.is_err(), "the place is taken by a socket");
+        drop(socket);
+        timeout(AT_ONCE, client.open_socket()).await.unwrap();
+        assert_eq!(metrics.handshakes.get(), 2);
+    }
 }

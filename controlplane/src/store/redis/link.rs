@@ -3,7 +3,7 @@
 //! Commands are scripts that may be sent again. What a cluster says of moved slots is followed here; a
 //! server that does not answer is reported at once, and asked again a little later.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ pub(super) struct Link {
 #[derive(Default)]
 struct Server {
     connection: Option<MultiplexedConnection>,
-    failed_at: Option<Instant>,
+    /// When it last did, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl Link {
@@ -142,9 +143,10 @@ impl Link {
         Ok(connection)
     }
 
-    /// Whether one of the named servers is encrypted where it should not be or the other way round.
+    /// Whether one of the servers is encrypted where it should not be or the other way round.
     pub(super) async fn mistaken(&self) -> Option<String> {
-        for address in &self.servers.seeds {
+        let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
+        for address in self.servers.seeds.iter().chain(&known) {
             let said = stranger::mistaken(address, self.servers.are_encrypted()).await;
             if said.is_some() {
                 return said;
@@ -167,8 +169,8 @@ impl Link {
                 .inspect_err(|error| self.note(Some(error)))?;
             let answer = redis::cmd("PING").exec_async(&mut connection).await;
             if let Err(error) = answer {
-                self.failed(address);
                 let error = refusal(address, &error);
+                self.failed(address, &error);
                 self.note(Some(&error));
                 return Err(error);
             }
@@ -225,8 +227,9 @@ impl Link {
                 Ok(Topology::single(address.clone()))
             }
             Err(error) => {
-                self.failed(address);
-                Err(refusal(address, &error))
+                let error = refusal(address, &error);
+                self.failed(address, &error);
+                Err(error)
             }
         }
     }
@@ -236,35 +239,32 @@ impl Link {
             if let Some(connection) = &server.connection {
                 return Ok(connection.clone());
             }
-            if server
-                .failed_at
-                .is_some_and(|at| at.elapsed() < RETRY_PAUSE)
+            if let Some((at, why)) = &server.failed
+                && at.elapsed() < RETRY_PAUSE
             {
-                return Err(LinkError::Unavailable(format!(
-                    "Redis at {address} was unreachable just now"
-                )));
+                return Err(LinkError::Unavailable(why.clone()));
             }
         }
         match self.connect(address, None).await {
             Ok(connection) => {
                 let server = Server {
                     connection: Some(connection.clone()),
-                    failed_at: None,
+                    failed: None,
                 };
                 lock(&self.server_by_address).insert(address.clone(), server);
                 Ok(connection)
             }
             Err(error) => {
-                self.failed(address);
+                self.failed(address, &error);
                 Err(error)
             }
         }
     }
 
-    fn failed(&self, address: &Address) {
+    fn failed(&self, address: &Address, error: &LinkError) {
         let server = Server {
             connection: None,
-            failed_at: Some(Instant::now()),
+            failed: Some((Instant::now(), error.to_string())),
         };
         lock(&self.server_by_address).insert(address.clone(), server);
     }
@@ -306,10 +306,11 @@ impl Link {
                 "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "READONLY" | "MASTERDOWN" | "UNBLOCKED",
             ) => Failure::Moving(format!("Redis at {address}: {error}")),
             _ => {
+                let refusal = refusal(address, error);
                 if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
-                    self.failed(address);
+                    self.failed(address, &refusal);
                 }
-                Failure::Final(refusal(address, error))
+                Failure::Final(refusal)
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn mistaken(address: &Address, encrypted: bool) -> Option<Strin
     let first = tokio::time::timeout(ANSWER_TIME, first_byte(address, question));
     match (encrypted, first.await.ok()?.ok()?) {
         (true, b'+' | b'-') => Some(format!(
-            "Redis at {address} speaks no TLS: name it redis://, or its TLS port"
+            "Redis at {address} speaks no TLS: name it redis://, or its TLS port (which a cluster tells with tls-cluster yes)"
         )),
         (false, ALERT) => Some(format!("Redis at {address} speaks TLS: name it rediss://")),
         (true | false, _) => None,

@@ -178,3 +178,35 @@ impl std::fmt::Debug for Renewal {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_tried_once_and_only_when_it_holds_still() {
+        let sight = |text: &str| Sight::Unreadable(text.to_owned());
+        let mut watch = Watch {
+            tried: sight("first"),
+            last: sight("first"),
+        };
+        for (seen, is_tried) in [
+            ("first", false),
+            ("half of the second", false),
+            ("second", false),
+            ("second", true),
+            ("second", false),
+            ("third", false),
+            ("second", false),
+            ("second", false),
+            ("third", false),
+            ("third", true),
+        ] {
+            assert_eq!(watch.see(sight(seen)), is_tried, "{seen}");
+        }
+        watch.try_at_once(sight("fourth"));
+        assert!(!watch.see(sight("fourth")), "SIGHUP tried it");
+        assert!(!watch.see(sight("third")));
+        assert!(watch.see(sight("third")), "going back is a change, too");
+    }
+}

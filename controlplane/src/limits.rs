@@ -42,7 +42,7 @@ pub const SEND_QUEUE_MESSAGES: usize = 512;
 pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes a socket reads at once and keeps for it while idle; a larger message makes room for itself.
 pub const READ_BUFFER_BYTES: usize = 1_024;
-/// One frame may take this long to write.
+/// What is gathered may take this long to write.
 pub const WRITE_TIME: Duration = Duration::from_secs(10);
 /// From the socket's opening to `join`.
 pub const JOIN_TIME: Duration = Duration::from_secs(10);
@@ -61,6 +61,15 @@ pub const STRIKES: u32 = 20;
 
 /// Events kept for sockets that come back.
 pub const HISTORY_EVENTS: usize = 1_024;
+/// Between news of a room in which much happens, for each socket that is told: a write costs some 15 us, so a
+/// room takes a small part of a core whatever happens in it.
+pub const NEWS_INTERVAL_PER_SOCKET: Duration = Duration::from_millis(1);
+/// At most: nobody looks more often than twenty times a second.
+pub const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+/// Much happens where something did within this time.
+pub const NEWS_STREAM: Duration = Duration::from_millis(100);
+/// Bytes of news that do not wait for more.
+pub const NEWS_BYTES: usize = 64 * 1024;
 /// Inputs waiting for a room's task.
 pub const ROOM_INPUTS: usize = 4_096;
 /// Calls of one session waiting for the data plane.

@@ -79,6 +79,41 @@ async fn two_nodes_see_one_history() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn presence_is_kept_while_others_write_and_no_history_starts_over() -> anyhow::Result<()> {
+    const EVENTS: usize = 3_000;
+    let server = Server::start(&[]).await?;
+    let (reader, writer) = (store(&server).await?, store(&server).await?);
+    let room = room();
+    let mut opened = reader.open(&room).await?;
+    let ann = suite::participant("ann");
+    reader.append(&room, suite::joined(&ann)).await?;
+    writer.open(&room).await?;
+    let writing = async {
+        for number in 0..EVENTS {
+            writer.append(&room, suite::note(number)).await?;
+        }
+        anyhow::Ok(())
+    };
+    let touching = async {
+        for _ in 0..EVENTS {
+            let present = [ann.participant.clone()];
+            reader
+                .touch(&room, &present, Duration::from_secs(30))
+                .await?;
+        }
+        anyhow::Ok(())
+    };
+    let following = async {
+        for offset in 1..=EVENTS as u64 + 1 {
+            anyhow::ensure!(next(&mut opened).await?.offset == offset);
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(writing, touching, following)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_participant_is_told_of_and_left_to_the_node_that_claims_it() -> anyhow::Result<()> {
     let server = Server::start(&[]).await?;

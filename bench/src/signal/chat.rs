@@ -16,9 +16,9 @@ const TICK: Duration = Duration::from_millis(1);
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// The p99 of a rate that is carried.
 const MAX_P99_MS: f64 = 100.0;
-/// The first rate, and what each is multiplied with.
-const FIRST_RATE: f64 = 250.0;
-const GROWTH: f64 = 1.5;
+/// Deliveries per second of the first step, and what each step's are multiplied with.
+const FIRST_RATE: f64 = 20_000.0;
+const GROWTH: f64 = 1.25;
 const MAX_STEPS: usize = 20;
 
 /// What was said in a window, and what came of it.
@@ -100,7 +100,7 @@ impl Chat<'_> {
     /// Steps of rising rate, the last one carried no more; a single step when that is the first.
     pub async fn rise(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        let mut rate = FIRST_RATE;
+        let mut rate = FIRST_RATE / self.board.hearers() as f64;
         for _ in 0..MAX_STEPS {
             let step = self.say(rate).await;
             report(&step);

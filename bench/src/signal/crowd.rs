@@ -5,22 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::client_async;
 
 use super::files;
 use super::tally::{Faults, Receiver, faults};
+use super::wire::Wire;
 use crate::canary::token::TokenSource;
 
-/// Bytes a participant reads at once; what it is told is small, and there are thousands of them.
-const READ_BYTES: usize = 4 * 1024;
 /// Longest latency that is told apart from longer ones.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
@@ -85,7 +81,6 @@ struct Event<'a> {
     kind: &'a str,
     #[serde(borrow)]
     participant: Option<Who<'a>>,
-    payload: Option<Payload>,
 }
 
 #[derive(Deserialize)]
@@ -93,11 +88,6 @@ struct Event<'a> {
 enum Who<'a> {
     Named(#[allow(dead_code)] &'a str),
     Whole { identity: &'a str },
-}
-
-#[derive(Deserialize)]
-struct Payload {
-    due_us: u64,
 }
 
 impl Board {
@@ -147,6 +137,11 @@ impl Board {
         sum
     }
 
+    /// Deliveries that a message is.
+    pub fn hearers(&self) -> usize {
+        self.room_size.min(self.heard().receivers.len())
+    }
+
     /// Deliveries that `participant`'s message will be.
     pub fn sent(&self, participant: usize) -> u64 {
         let mut heard = self.heard();
@@ -157,6 +152,12 @@ impl Board {
     }
 
     fn hear(&self, index: usize, text: &str) -> anyhow::Result<()> {
+        if let Some((offset, due_us)) = message(text) {
+            let now_us = self.now_us();
+            self.heard()
+                .message(index, (offset, due_us), (text.len(), now_us));
+            return Ok(());
+        }
         let incoming: Incoming<'_> =
             serde_json::from_str(text).with_context(|| format!("what is {text}?"))?;
         let now = self.now_us();
@@ -173,9 +174,6 @@ impl Board {
             ("event", Some(offset)) => {
                 let event = incoming.event.context("an event without its event")?;
                 heard.event(index, offset, &event, now);
-                if event.payload.is_some() {
-                    heard.event_bytes = text.len();
-                }
             }
             ("error", _) => heard.errors += 1,
             ("closing", _) => bail!("the node closes: {:?}", incoming.code),
@@ -186,13 +184,21 @@ impl Board {
 }
 
 impl Heard {
+    fn message(
+        &mut self,
+        index: usize,
+        (offset, due_us): (u64, u64),
+        (bytes, now_us): (usize, u64),
+    ) {
+        self.receivers[index].event(offset, true);
+        self.deliveries += 1;
+        self.event_bytes = bytes;
+        let late_us = now_us.saturating_sub(due_us);
+        self.delivered_us.saturating_record(late_us);
+    }
+
     fn event(&mut self, index: usize, offset: u64, event: &Event<'_>, now_us: u64) {
         self.receivers[index].event(offset, event.kind == "message");
-        if let Some(payload) = &event.payload {
-            self.deliveries += 1;
-            self.delivered_us
-                .saturating_record(now_us.saturating_sub(payload.due_us));
-        }
         let Some(Who::Whole { identity }) = &event.participant else {
             return;
         };
@@ -205,6 +211,24 @@ impl Heard {
                 .saturating_record(now_us.saturating_sub(sent_us));
         }
     }
+}
+
+/// Comes before the time.
+const DUE: &str = r#""due_us":"#;
+
+/// Number and time of a message, from the text of its event: hundreds of thousands come in a second, so
+/// their JSON is not taken apart.
+fn message(text: &str) -> Option<(u64, u64)> {
+    let (offset, event) = number(text.strip_prefix(r#"{"type":"event","offset":"#)?)?;
+    let event = event.strip_prefix(r#","event":{"kind":"message","#)?;
+    let due_us = memchr::memmem::find(event.as_bytes(), DUE.as_bytes())? + DUE.len();
+    Some((offset, number(&event[due_us..])?.0))
+}
+
+/// The number that `text` begins with, and what follows it.
+fn number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit())?;
+    Some((text[..end].parse().ok()?, &text[end..]))
 }
 
 /// Joins, says what it is ordered to, and hears, until its orders end.
@@ -237,25 +261,20 @@ async fn converse(
     )?;
     let join = json!({"type": "join", "id": 1, "token": token, "auto_subscribe": false});
     board.heard().join_sent_us[seat.index] = Some(board.now_us());
-    socket.send(Message::text(join.to_string())).await?;
+    socket.say(&join.to_string()).await?;
     loop {
         tokio::select! {
-            message = socket.next() => match message {
-                Some(Ok(Message::Text(text))) => board.hear(seat.index, &text)?,
-                Some(Ok(Message::Close(frame))) => bail!("the node closed: {frame:?}"),
-                Some(Ok(_)) => {} // pings are answered by the library
-                Some(Err(error)) => return Err(error.into()),
-                None => bail!("the node ended the connection"),
-            },
+            biased;
+            heard = socket.hear(|text| board.hear(seat.index, text)) => heard?,
             order = orders.recv() => match order {
-                Some(order) => socket.send(Message::text(order)).await?,
+                Some(order) => socket.say(&order).await?,
                 None => return Ok(()),
             },
         }
     }
 }
 
-async fn connect(seat: &Seat) -> anyhow::Result<WebSocketStream<TcpStream>> {
+async fn connect(seat: &Seat) -> anyhow::Result<Wire> {
     let socket = match seat.node {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -267,12 +286,10 @@ async fn connect(seat: &Seat) -> anyhow::Result<WebSocketStream<TcpStream>> {
     let stream = socket.connect(seat.node).await;
     let stream = stream.with_context(|| format!("cannot connect to {}", seat.node))?;
     stream.set_nodelay(true)?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(0);
     let url = format!("ws://{}/v1/signal", seat.node);
-    let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
-    Ok(socket)
+    // A node says nothing before it is asked: the handshake has read no more than its answer.
+    let (socket, _) = client_async(url, stream).await?;
+    Ok(Wire::new(socket.into_inner()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub mod files; // what the kernel must allow for so many connections
 pub mod crowd; // the participants
+pub mod wire; // one's connection
 pub mod chat; // what they say
 pub mod tally; // what they should have heard
 pub mod raw; // what Redis delivers by itself
@@ -45,7 +46,7 @@ pub struct Options {
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     connections: u32,
     /// Participants of a room
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     room_size: u32,
     /// Rate of joins
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -195,7 +196,7 @@ async fn talk(
     result["published_to_delivered_ms"] = json!({"p50": p50_ms, "p99": p99_ms});
     result["delivered_per_second"] = json!(delivered_per_second.round());
     // A room has each event once, however many hear of it.
-    let events = delivered_per_second / f64::from(options.room_size.min(options.connections));
+    let events = delivered_per_second / board.hearers() as f64;
     result["messages_per_second"] = json!(messages_per_second.round());
     result["events_per_second"] = json!(events.round());
     result["steps"] = serde_json::to_value(&steps)?;
@@ -208,7 +209,7 @@ async fn talk(
         let ceiling = asked.await??;
         result["event_bytes"] = json!(bytes);
         result["redis_ceiling_per_second"] = json!(ceiling.round());
-        result["ratio_to_redis_ceiling"] = json!(events * nodes as f64 / ceiling);
+        result["ratio_to_redis_ceiling"] = json!(delivered_per_second / ceiling);
     }
     Ok(())
 }

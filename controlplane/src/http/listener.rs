@@ -98,12 +98,14 @@ fn with_body(request: axum::http::Request<Incoming>, place: Place) -> Request {
 
 #[cfg(test)]
 mod tests {
-    use axum::extract::{Extension, WebSocketUpgrade};
+    use axum::extract::Extension;
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse as _, Response};
     use axum::routing::get;
-    use futures_util::StreamExt as _;
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use rustls::pki_types::{CertificateDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::AsyncReadExt as _;
     use tokio::time::timeout;
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client::TlsStream;
@@ -111,6 +113,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::TlsMetrics;
+    use crate::signaling::upgrade;
     use crate::tls::CertificateFiles;
 
     const AT_ONCE: Duration = Duration::from_secs(5);
@@ -145,6 +148,22 @@ mod tests {
         }
     }
 
+    async fn be_silent(Extension(place): Extension<Place>, mut request: Request) -> Response {
+        let (method, version) = (request.method(), request.version());
+        let headers = upgrade::accept(method, version, request.headers()).unwrap();
+        let upgrading = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(upgrading.await.unwrap());
+            let mut said = Vec::new();
+            // A client that goes away without a word of TLS is an error.
+            let _ = stream.read_to_end(&mut said).await;
+            drop(place);
+        });
+        let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+        response.headers_mut().extend(headers.into_iter().flatten());
+        response
+    }
+
     /// Serves one connection at once, each a WebSocket that is silent until the client goes away.
     async fn serve_one_at_once() -> (Client, TlsMetrics) {
         let CertifiedKey { cert, signing_key } =
@@ -158,13 +177,7 @@ mod tests {
         std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
         let metrics = TlsMetrics::default();
         let (door, _, _) = Door::tls(files, metrics.clone()).unwrap();
-        let socket = |Extension(place): Extension<Place>, upgrade: WebSocketUpgrade| async {
-            upgrade.on_upgrade(async move |mut socket| {
-                while let Some(Ok(_)) = socket.next().await {}
-                drop(place);
-            })
-        };
-        let router = Router::new().route("/socket", get(socket));
+        let router = Router::new().route("/socket", get(be_silent));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(listener.local_addr().unwrap(), cert.der().clone());
         let permits = Arc::new(Semaphore::new(1));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -24,9 +24,10 @@ pub use listener::serve;
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
 use crate::hub::Hub;
-use crate::limits::{BODY_BYTES, FRAME_FACTOR, READ_BUFFER_BYTES, REQUEST_TIME};
+use crate::limits::{BODY_BYTES, REQUEST_TIME};
 use crate::node::NodeState;
 use crate::signaling::socket::Sockets;
+use crate::signaling::upgrade::{self, Connection};
 
 /// What the routes need.
 #[derive(Debug, Clone)]
@@ -34,7 +35,6 @@ pub struct Site {
     hub: Arc<Hub>,
     keys: Arc<Keys>,
     sockets: Arc<Sockets>,
-    limits: SignalingLimits,
     admin_token: Option<Arc<str>>,
     demo_tokens: bool,
     shutdown: watch::Receiver<Option<Duration>>,
@@ -55,7 +55,6 @@ impl Site {
             hub,
             keys,
             sockets,
-            limits,
             admin_token: admin_token.map(Into::into),
             demo_tokens,
             shutdown,
@@ -104,19 +103,23 @@ async fn in_time(request: Request, next: Next) -> Response {
 async fn signal(
     State(site): State<Site>,
     Extension(place): Extension<Place>,
-    upgrade: WebSocketUpgrade,
+    mut request: Request,
 ) -> Response {
-    let bytes = site.limits.message_bytes;
-    upgrade
-        .protocols(["spillway.v1"])
-        .max_message_size(bytes * FRAME_FACTOR)
-        .max_frame_size(bytes * FRAME_FACTOR)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .on_upgrade(move |socket| async move {
-            Arc::clone(&site.sockets).serve(socket).await;
-            drop(place);
-        })
+    let headers = match upgrade::accept(request.method(), request.version(), request.headers()) {
+        Ok(headers) => headers,
+        Err(refused) => return error(refused.status(), "not_websocket", &refused.to_string()),
+    };
+    let upgrading = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // Whoever hung up before the answer is not missed.
+        if let Ok(upgraded) = upgrading.await {
+            site.sockets.serve(Connection::new(upgraded)).await;
+        }
+        drop(place);
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    response.headers_mut().extend(headers.into_iter().flatten());
+    response
 }
 
 async fn healthz() -> Response {

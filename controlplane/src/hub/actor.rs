@@ -1,12 +1,12 @@
 //! The task of one room: inputs in, outputs done, until the room has nothing to do.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Hub, Outbox, RoomInput};
+use super::audience::Audience;
+use super::{Hub, RoomInput};
 use crate::clock;
 use crate::ids::RoomName;
 use crate::limits::PRESENCE_TIME;
@@ -22,7 +22,7 @@ struct Actor {
     name: RoomName,
     room: Room,
     news: mpsc::Receiver<News>,
-    outbox_by_socket: HashMap<SocketId, Outbox>,
+    audience: Audience,
     participants: i64,
 }
 
@@ -36,13 +36,14 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
         name,
         room,
         news,
-        outbox_by_socket: HashMap::new(),
+        audience: Audience::default(),
         participants: 0,
     };
     actor.settle().await;
     let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
     loop {
         let deadline = actor.room.poll_timeout();
+        let news_deadline = actor.audience.poll_timeout(clock::now());
         tokio::select! {
             input = inputs.recv() => match input {
                 Some(input) => actor.handle(input).await,
@@ -50,6 +51,7 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
             },
             news = actor.news.recv() => actor.told(news).await,
             () = sleep_until(deadline) => actor.room.handle_timeout(clock::now()),
+            () = sleep_until(news_deadline) => {} // they are told when all else is done
             _ = presence.tick() => actor.presence().await,
         }
         actor.settle().await;
@@ -112,7 +114,7 @@ impl Actor {
                 outbox,
                 request,
             } => {
-                self.outbox_by_socket.insert(socket, outbox);
+                self.audience.enter(socket, outbox);
                 self.join(socket, request).await;
             }
             RoomInput::Request {
@@ -121,7 +123,7 @@ impl Actor {
                 request,
             } => self.room.handle_request(socket, id, request, now),
             RoomInput::SocketGone(socket) => {
-                self.outbox_by_socket.remove(&socket);
+                self.audience.leave(socket);
                 self.room.handle_socket_gone(socket, now);
             }
             RoomInput::Replied(session, result) => self.room.handle_replied(&session, result, now),
@@ -155,17 +157,14 @@ impl Actor {
     async fn settle(&mut self) {
         while let Some(output) = self.room.poll_output() {
             match output {
-                Output::Send { socket, frame } => {
-                    if let Some(outbox) = self.outbox_by_socket.get(&socket) {
-                        outbox.send(frame);
-                    }
-                }
+                Output::Send { socket, frame } => self.audience.send(socket, frame),
+                Output::Tell { frame } => self.audience.tell(&frame),
                 Output::Close {
                     socket,
                     code,
                     reason,
                 } => {
-                    if let Some(outbox) = self.outbox_by_socket.remove(&socket) {
+                    if let Some(outbox) = self.audience.leave(socket) {
                         outbox.end((code, reason));
                     }
                 }
@@ -198,7 +197,8 @@ impl Actor {
                 }
             }
         }
-        let participants = self.room.member_ids().len().try_into().unwrap_or(i64::MAX);
+        self.audience.handle_timeout(clock::now());
+        let participants = self.room.members().try_into().unwrap_or(i64::MAX);
         self.hub
             .metrics
             .participants

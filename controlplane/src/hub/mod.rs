@@ -3,6 +3,7 @@
 //! The rooms' logic is in [`crate::room`]; this is what runs it on tokio.
 
 mod actor; // the task of one room
+mod audience; // its sockets, and what all of them are told
 mod outbox; // a socket's bounded queue, as rooms see it
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
@@ -18,6 +19,8 @@ use crate::signaling::{CloseCode, Frame};
 pub enum ToSocket {
     /// Write a message.
     Frame(Frame),
+    /// Write messages, or a control frame, as they are.
+    Bytes(Bytes),
     /// Write a close frame and end.
     Close(CloseCode, String),
 }
@@ -82,6 +85,11 @@ impl Outbox {
         self.push(ToSocket::Frame(frame));
     }
 
+    /// Queues what is encoded already, or cuts the reader off.
+    pub fn send_bytes(&self, wire: Bytes) {
+        self.push(ToSocket::Bytes(wire));
+    }
+
     /// Queues the end.
     pub fn close(&self, code: CloseCode, reason: String) {
         self.push(ToSocket::Close(code, reason));
@@ -127,20 +135,21 @@ impl Outbox {
 }
 
 impl OutboxReader {
-    /// The next thing to write; `None` when nothing can come any more.
-    pub async fn next(&mut self) -> Option<ToSocket> {
+    /// Waits for something to write and takes all there is into `items`, which is empty; false when nothing
+    /// can come any more.
+    pub async fn next(&mut self, items: &mut VecDeque<ToSocket>) -> bool {
+        debug_assert!(items.is_empty());
         loop {
             {
                 let mut state = self.0.state();
-                if let Some(item) = state.items.pop_front() {
-                    state.bytes -= size_of_item(&item);
-                    if state.items.is_empty() {
-                        state.items.shrink_to(KEPT_MESSAGES);
-                    }
-                    return Some(item);
+                if !state.items.is_empty() {
+                    state.bytes = 0;
+                    items.shrink_to(KEPT_MESSAGES);
+                    std::mem::swap(&mut state.items, items);
+                    return true;
                 }
                 if state.feeder == Presence::Gone {
-                    return None;
+                    return false;
                 }
             }
             // A message that came meanwhile left its permit.
@@ -182,7 +191,8 @@ impl Drop for OutboxReader {
 
 fn size_of_item(item: &ToSocket) -> usize {
     match item {
-        ToSocket::Frame(frame) => frame.text.len(),
+        ToSocket::Frame(frame) => frame.wire.len(),
+        ToSocket::Bytes(wire) => wire.len(),
         ToSocket::Close(..) => 0,
     }
 }
@@ -206,12 +216,13 @@ mod tests {
         outbox.send(pong());
         assert!(outbox.overflowed());
         assert_eq!(endings.recv().await.0, CloseCode::GoingAway);
-        for _ in 0..SEND_QUEUE_MESSAGES {
-            assert!(reader.next().await.is_some());
-        }
+        let mut items = VecDeque::new();
+        assert!(reader.next(&mut items).await);
+        assert_eq!(items.len(), SEND_QUEUE_MESSAGES);
+        items.clear();
         outbox.send(pong());
         drop(outbox);
-        assert!(reader.next().await.is_none(), "nothing after the gap");
+        assert!(!reader.next(&mut items).await, "nothing after the gap");
     }
 
     #[tokio::test]
@@ -225,7 +236,8 @@ mod tests {
         });
         for _ in 0..10 {
             outbox.send(offer.clone());
-            reader.next().await;
+            let mut items = VecDeque::new();
+            assert!(reader.next(&mut items).await);
         }
         assert!(!outbox.overflowed(), "what was read does not count");
         outbox.send(offer.clone());

@@ -377,13 +377,8 @@ impl Room {
     }
 
     fn tell_everybody(&mut self, frame: Option<Frame>) {
-        let Some(frame) = frame else {
-            return;
-        };
-        for socket in self.member_by_id.values().filter_map(Member::socket) {
-            let frame = frame.clone();
-            self.outputs.push_back(Output::Send { socket, frame });
-        }
+        self.outputs
+            .extend(frame.map(|frame| Output::Tell { frame }));
     }
 }
 

@@ -121,6 +121,11 @@ impl Room {
         self.member_by_id.keys().cloned().collect()
     }
 
+    /// How many they are.
+    pub fn members(&self) -> usize {
+        self.member_by_id.len()
+    }
+
     /// Whether this node has nothing to do for the room.
     pub fn is_idle(&self) -> bool {
         self.member_by_id.is_empty() && self.lane_by_session.is_empty()
@@ -311,26 +316,20 @@ impl Room {
     }
 
     fn fan_out(&mut self, entry: &Entry) {
-        let open = event_frame(entry, None);
-        let private = entry.to.as_ref().map(|_| {
-            let event = &RoomEvent::Private;
-            let offset = entry.offset;
-            Frame::of(&ServerMessage::Event { offset, event })
+        let frame = event_frame(entry, None);
+        let Some(to) = &entry.to else {
+            return self.outputs.push_back(Output::Tell { frame });
+        };
+        let private = Frame::of(&ServerMessage::Event {
+            offset: entry.offset,
+            event: &RoomEvent::Private,
         });
         for member in self.member_by_id.values() {
             let Some(socket) = member.socket() else {
                 continue;
             };
-            // Those who are just coming in learn of it from their `joined`.
-            if let RoomEvent::ParticipantJoined { participant } = &entry.event
-                && participant.participant == member.participant
-            {
-                continue;
-            }
-            let frame = match (&entry.to, &private) {
-                (Some(to), Some(private)) if !to.contains(&member.identity) => private.clone(),
-                (Some(_) | None, _) => open.clone(),
-            };
+            let is_meant = to.contains(&member.identity);
+            let frame = if is_meant { &frame } else { &private }.clone();
             self.outputs.push_back(Output::Send { socket, frame });
         }
     }

@@ -19,6 +19,11 @@ pub enum Output {
         /// What.
         frame: Frame,
     },
+    /// Write to every socket that was told it is in.
+    Tell {
+        /// What.
+        frame: Frame,
+    },
     /// End a socket's conversation.
     Close {
         /// Which.

@@ -5,15 +5,19 @@
 mod limit; // token bucket
 mod message; // client to server
 mod reply; // server to client
+mod frame; // the same on the wire
 mod session; // sans-IO state of one socket
-pub mod socket; // drives a session with axum's WebSocket
+pub mod upgrade; // from a request to a connection
+pub mod socket; // drives a session with it
+mod writer; // what leaves by it
 
+pub use frame::{Frame, Label};
 pub use limit::TokenBucket;
 pub use message::{
     ClientMessage, Join, Offer, OfferedTrack, Request, Resume, Undecodable, Wish, decode,
 };
 pub use reply::{
-    CloseCode, ErrorCode, Frame, IceServer, Joined, JoinedLimits, Label, MediaState, MidTrack,
-    Mode, Refusal, ServerMessage, Speaker,
+    CloseCode, ErrorCode, IceServer, Joined, JoinedLimits, MediaState, MidTrack, Mode, Refusal,
+    ServerMessage, Speaker,
 };
 pub use session::{JoinRequest, Output, Session};

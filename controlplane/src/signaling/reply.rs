@@ -1,6 +1,5 @@
-//! What the server says; encoded once, however many sockets it goes to.
+//! What the server says.
 
-use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
@@ -265,63 +264,4 @@ pub struct Speaker {
     pub participant: ParticipantId,
     /// 0 to 1.
     pub level: f32,
-}
-
-/// What a frame is, for counting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Label {
-    /// Anything else.
-    Plain,
-    /// An error.
-    Error(ErrorCode),
-    /// A participant came or came back.
-    Joined(Mode),
-}
-
-/// An encoded message; cloning it copies no bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Frame {
-    /// The JSON.
-    pub text: Utf8Bytes,
-    /// What it is.
-    pub label: Label,
-}
-
-impl Frame {
-    /// Encodes `message`.
-    pub fn of(message: &ServerMessage<'_>) -> Self {
-        let label = match message {
-            ServerMessage::Error { code, .. } => Label::Error(*code),
-            ServerMessage::Joined(joined) => Label::Joined(joined.mode),
-            ServerMessage::Answer { .. }
-            | ServerMessage::Offer { .. }
-            | ServerMessage::Event { .. }
-            | ServerMessage::Speakers { .. }
-            | ServerMessage::Layer { .. }
-            | ServerMessage::Media { .. }
-            | ServerMessage::Closing { .. }
-            | ServerMessage::Ok { .. }
-            | ServerMessage::Pong { .. } => Label::Plain,
-        };
-        let text = serde_json::to_string(message).expect("our messages have text keys only");
-        Self {
-            text: text.into(),
-            label,
-        }
-    }
-
-    /// The error that answers message `id`.
-    pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Self {
-        Self::of(&ServerMessage::Error {
-            id,
-            code: refusal.code,
-            message: &refusal.message,
-            retry: refusal.code.retry(),
-        })
-    }
-
-    /// The `ok` that answers message `id`; a message without one is not answered.
-    pub fn ok(id: Option<u32>) -> Option<Self> {
-        id.map(|id| Self::of(&ServerMessage::Ok { id }))
-    }
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::TokenBucket;
+use super::frame::Frame;
 use super::message::{self, ClientMessage, Join, Request, Undecodable};
-use super::reply::{CloseCode, ErrorCode, Frame, Refusal, ServerMessage};
+use super::reply::{CloseCode, ErrorCode, Refusal, ServerMessage};
 use crate::auth::{Grants, Keys, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};

@@ -1,23 +1,24 @@
-//! Drives a [`Session`] with a WebSocket: one task reads, one writes, neither waits for the other.
+//! Drives a [`Session`] with a connection: one task reads, one writes, neither waits for the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{self, Message};
 
+use super::upgrade::{Connection, Reader};
+use super::writer::Writer;
 use super::{CloseCode, Output, Session};
 use crate::auth::Keys;
 use crate::clock;
 use crate::config::SignalingLimits;
 use crate::entropy;
-use crate::hub::{EndingReader, Hub, Outbox, OutboxReader, RoomInput, ToSocket, outbox};
+use crate::hub::{EndingReader, Hub, Outbox, RoomInput, ToSocket, outbox};
 use crate::ids::RoomName;
-use crate::limits::{CLOSE_TIME, PING_INTERVAL, WRITE_TIME};
+use crate::limits::{CLOSE_TIME, FRAME_FACTOR};
 use crate::metrics::Metrics;
 use crate::room::SocketId;
 
@@ -54,14 +55,15 @@ impl Sockets {
     }
 
     /// Talks with one client until the socket is closed.
-    pub async fn serve(self: Arc<Self>, socket: WebSocket) {
+    pub async fn serve(self: Arc<Self>, connection: Connection) {
         let metrics = self.hub.metrics();
         metrics.sockets.inc();
-        let (sink, stream) = socket.split();
         let (outbox, reader, endings) = outbox();
+        let bytes = self.limits.message_bytes * FRAME_FACTOR;
+        let (stream, output) = connection.split(outbox.clone(), bytes).await;
         let (last_words, last) = oneshot::channel();
         let writer = Writer {
-            sink,
+            output,
             reader,
             hub: Arc::clone(&self.hub),
         };
@@ -86,7 +88,7 @@ impl Sockets {
         // The peer's close is awaited, and its late messages read, or they would reset the
         // connection before it sees our close frame.
         let goodbye = async {
-            let reading = async { while let Some(Ok(_)) = stream.next().await {} };
+            let reading = async move { while let Some(Ok(_)) = stream.next().await {} };
             let written = async {
                 if !writing.is_finished() {
                     // Its end is all that matters.
@@ -121,9 +123,9 @@ impl Conversation {
     /// Ends once the session closed, the peer is gone, or writing failed.
     async fn run(
         &mut self,
-        mut stream: SplitStream<WebSocket>,
+        mut stream: Reader,
         writing: &mut tokio::task::JoinHandle<()>,
-    ) -> SplitStream<WebSocket> {
+    ) -> Reader {
         let mut shutdown = self.sockets.shutdown.clone();
         let mut leaves_at = leaving(&shutdown);
         loop {
@@ -137,7 +139,7 @@ impl Conversation {
             tokio::select! {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
-                    Some(Err(error)) if is_capacity(&error) => {
+                    Some(Err(tungstenite::Error::Capacity(_))) => {
                         self.oversized = true;
                         self.session.handle_oversized(self.sockets.limits.message_bytes);
                     }
@@ -171,8 +173,8 @@ impl Conversation {
             }
             Message::Binary(_) => self.session.handle_binary(now),
             Message::Ping(_) | Message::Pong(_) => self.session.handle_alive(now),
-            // The stream ends next.
-            Message::Close(_) => {}
+            // The stream ends next; raw frames are not read.
+            Message::Close(_) | Message::Frame(_) => {}
         }
     }
 
@@ -232,96 +234,9 @@ impl Conversation {
     }
 }
 
-struct Writer {
-    sink: SplitSink<WebSocket, Message>,
-    reader: OutboxReader,
-    hub: Arc<Hub>,
-}
-
-impl Writer {
-    async fn run(mut self, mut last: oneshot::Receiver<Vec<ToSocket>>) {
-        let mut ping = interval(PING_INTERVAL);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listening = true;
-        loop {
-            let item = tokio::select! {
-                biased;
-                words = &mut last, if listening => match words {
-                    Ok(words) => {
-                        for item in words {
-                            if !self.write(item).await {
-                                return;
-                            }
-                        }
-                        return;
-                    }
-                    Err(_) => {
-                        listening = false;
-                        continue;
-                    }
-                },
-                item = self.reader.next() => match item {
-                    Some(item) => item,
-                    None => return,
-                },
-                _ = ping.tick() => {
-                    if !self.put(Message::Ping(Default::default())).await {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            if !self.write(item).await {
-                return;
-            }
-        }
-    }
-
-    /// False when there is nothing to write to any more.
-    async fn write(&mut self, item: ToSocket) -> bool {
-        match item {
-            ToSocket::Frame(frame) => {
-                self.hub.metrics().count_frame(frame.label);
-                self.put(Message::Text(frame.text)).await
-            }
-            ToSocket::Close(code, reason) => {
-                let frame = CloseFrame {
-                    code: code.number(),
-                    reason: close_reason(&reason),
-                };
-                self.put(Message::Close(Some(frame))).await;
-                false
-            }
-        }
-    }
-
-    async fn put(&mut self, message: Message) -> bool {
-        matches!(
-            timeout(WRITE_TIME, self.sink.send(message)).await,
-            Ok(Ok(()))
-        )
-    }
-}
-
-/// A close frame has room for 123 bytes of reason (RFC 6455, section 5.5).
-fn close_reason(reason: &str) -> Utf8Bytes {
-    const BYTES: usize = 123;
-    let mut end = reason.len().min(BYTES);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    Utf8Bytes::from(&reason[..end])
-}
-
 /// When a socket of a node that is going away is sent elsewhere: not all at once, or all would come back
 /// at once.
 fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
     let drain = (*shutdown.borrow())?;
     Some(clock::now() + entropy::part_of(drain))
-}
-
-fn is_capacity(error: &axum::Error) -> bool {
-    // The WebSocket library's error type is not ours to name; its text is.
-    let text = error.to_string();
-    text.contains("too long") || text.contains("too large") || text.contains("Space limit")
 }

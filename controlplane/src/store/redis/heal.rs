@@ -1,7 +1,6 @@
 //! Reconciling a room's mirror with the store: after an outage of any length, whether the store remembers
 //! everything, nothing, or something else.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Known, Shared, message, parsed, script};
@@ -15,6 +14,8 @@ impl Shared {
         if !known.mirror().is_open() {
             return Ok(());
         }
+        // What others append while this is asked reaches the mirror before the answer does.
+        let seen = known.mirror().offset();
         let (epoch, offset) = self.restore(known).await?;
         let mirror_epoch = known.mirror().epoch().clone();
         let island = known.mirror().island();
@@ -22,15 +23,15 @@ impl Shared {
             return self.rewrite(known, None).await;
         }
         if island.appends.is_empty() {
-            return match offset.cmp(&island.offset) {
-                Ordering::Equal => {
-                    known.mirror().is_current_again();
-                    Ok(())
-                }
-                Ordering::Greater => self.catch_up(known, (&epoch, island.offset)).await,
+            if offset < seen {
                 // A failover lost what had been published.
-                Ordering::Less => self.rewrite(known, Some(&epoch)).await,
-            };
+                return self.rewrite(known, Some(&epoch)).await;
+            }
+            if offset > island.offset {
+                return self.catch_up(known, (&epoch, island.offset)).await;
+            }
+            known.mirror().is_current_again();
+            return Ok(());
         }
         self.replay(known, &epoch).await
     }

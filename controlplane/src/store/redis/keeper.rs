@@ -14,7 +14,7 @@ use super::{Known, Shared};
 /// How often servers are asked whether they are there.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// Events that overtook others are given as long before the missing ones are asked for.
-const GAP_PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Starts it; it ends with the store.
 pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed>) {

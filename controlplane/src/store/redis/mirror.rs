@@ -102,6 +102,11 @@ impl Mirror {
         matches!(self.state, State::Current) && self.record.epoch() != epoch
     }
 
+    /// Whether readers of it lack something of the store's history up to `offset`.
+    pub(super) fn is_behind(&self, epoch: &Epoch, offset: u64) -> bool {
+        self.is_open() && (self.record.epoch() != epoch || self.record.offset() < offset)
+    }
+
     /// Whether readers can be served.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Current | State::Island(_))

@@ -317,12 +317,17 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let known = self.known(room)?;
         let script = script::touch(&known.keys, &self.node, participants, time);
+        let seen = known.mirror().offset();
         let reply = self.link.run(known.keys.slot, &script).await?;
         let is_behind = match parsed::<message::Place>(reply)? {
             message::Place::NoRoom => true,
+            message::Place::At(_, offset) if offset < seen => true,
             message::Place::At(epoch, offset) => {
-                let mirror = known.mirror();
-                mirror.is_open() && (*mirror.epoch() != epoch || mirror.offset() != offset)
+                if known.mirror().is_behind(&epoch, offset) {
+                    // What was published just now is on its way.
+                    tokio::time::sleep(keeper::GAP_PATIENCE).await;
+                }
+                known.mirror().is_behind(&epoch, offset)
             }
         };
         if is_behind {

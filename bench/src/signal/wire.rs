@@ -1,0 +1,192 @@
+//! A participant's end of a WebSocket (RFC 6455), as cheap as a load on the same processors as what it measures
+//! must be: messages are looked at where they were read to. Knows what a Spillway node sends, and no more.
+
+use std::io::{Error, ErrorKind};
+
+use anyhow::{Context, bail, ensure};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// Bytes that are read at once; what a participant is told is small, and there are thousands of them.
+const READ_BYTES: usize = 8 * 1024;
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+const FINAL: u8 = 0x80;
+const MASKED: u8 = 0x80;
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were read and not looked at.
+    filled: usize,
+}
+
+/// A frame in the buffer.
+#[derive(Debug, PartialEq, Eq)]
+struct Frame {
+    opcode: u8,
+    header: usize,
+    end: usize,
+}
+
+impl Wire {
+    /// Over a connection that carries nothing yet.
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            filled: 0,
+        }
+    }
+
+    /// Waits for bytes to come, and hands every message that is complete to `hear`. May be given up at any time.
+    pub async fn hear(
+        &mut self,
+        mut hear: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.stream.readable().await?;
+        if self.buffer.len() < self.filled + READ_BYTES {
+            self.buffer.resize(self.filled + READ_BYTES, 0);
+        }
+        match self.stream.try_read(&mut self.buffer[self.filled..]) {
+            Ok(0) => bail!("the node ended the connection"),
+            Ok(read) => self.filled += read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut at = 0;
+        while let Some(frame) = frame(&self.buffer[at..self.filled])? {
+            let payload = &self.buffer[at + frame.header..at + frame.end];
+            match frame.opcode {
+                TEXT => hear(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
+                PING => {
+                    let pong = masked(PONG, payload);
+                    // A node whose connection takes no pong has other troubles.
+                    let _ = self.stream.try_write(&pong);
+                }
+                CLOSE => {
+                    let code = payload.first_chunk().copied().map(u16::from_be_bytes);
+                    bail!("the node closed: {code:?}");
+                }
+                other => bail!("a node does not send frames of opcode {other}"),
+            }
+            at += frame.end;
+        }
+        self.buffer.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        Ok(())
+    }
+
+    /// Sends a message.
+    pub async fn say(&mut self, text: &str) -> Result<(), Error> {
+        self.stream.write_all(&masked(TEXT, text.as_bytes())).await
+    }
+}
+
+/// The frame that `bytes` begin with, once they are all there.
+fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
+    let [first, second, rest @ ..] = bytes else {
+        return Ok(None);
+    };
+    ensure!(first & FINAL != 0, "a node does not send parts of messages");
+    ensure!(second & MASKED == 0, "a node does not mask");
+    let (header, length) = match second {
+        126 => match rest.first_chunk() {
+            Some(length) => (4, u64::from(u16::from_be_bytes(*length))),
+            None => return Ok(None),
+        },
+        127 => match rest.first_chunk() {
+            Some(length) => (10, u64::from_be_bytes(*length)),
+            None => return Ok(None),
+        },
+        length => (2, u64::from(*length)),
+    };
+    let end = header + usize::try_from(length)?;
+    let opcode = first & 0x0f;
+    Ok((bytes.len() >= end).then_some(Frame {
+        opcode,
+        header,
+        end,
+    }))
+}
+
+/// A frame under the mask that changes nothing: there is no proxy to be fooled here.
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut wire = vec![FINAL | opcode];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length), _) if length < 126 => wire.push(MASKED | length),
+        (_, Ok(length)) => {
+            wire.push(MASKED | 126);
+            wire.extend_from_slice(&length.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            wire.push(MASKED | 127);
+            wire.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    wire.extend_from_slice(&[0; 4]);
+    wire.extend_from_slice(payload);
+    wire
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_understands_a_server_and_is_understood() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (ours, theirs) = tokio::join!(
+            TcpStream::connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        let (mut wire, theirs) = (Wire::new(ours.unwrap()), theirs.unwrap().0);
+        let mut server = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+        let texts = [1, 125, 126, 65_536].map(|length| "x".repeat(length));
+        let talking = async {
+            for text in &texts {
+                server.send(Message::text(text.clone())).await.unwrap();
+            }
+            server.send(Message::Ping("?".into())).await.unwrap();
+            let mut answers = Vec::new();
+            for _ in 0..=texts.len() {
+                answers.push(server.next().await.unwrap().unwrap());
+            }
+            server.close(None).await.unwrap();
+            answers
+        };
+        let hearing = async {
+            let mut heard = Vec::new();
+            for text in &texts {
+                wire.say(text).await.unwrap();
+            }
+            loop {
+                let result = wire.hear(|text| {
+                    heard.push(text.to_owned());
+                    Ok(())
+                });
+                if let Err(error) = result.await {
+                    return (heard, error.to_string());
+                }
+            }
+        };
+        let (answers, (heard, end)) = tokio::join!(talking, hearing);
+        assert_eq!(heard, texts);
+        assert!(end.contains("closed"), "{end}");
+        for text in texts {
+            assert!(answers.contains(&Message::text(text)));
+        }
+        assert!(answers.contains(&Message::Pong("?".into())));
+    }
+}

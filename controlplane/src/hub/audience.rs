@@ -1,0 +1,251 @@
+//! The sockets of a room, and what all of them are told.
+//!
+//! News of a busy room is a stream of small messages to many sockets; written one by one, their system
+//! calls and wake-ups cost more than all else. So a room in which much happens gathers its news for a moment
+//! and hands every socket the same bytes. What is for one socket alone does not wait, and takes along the
+//! news from before it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::Outbox;
+use crate::limits::{NEWS_BYTES, NEWS_INTERVAL, NEWS_INTERVAL_PER_SOCKET, NEWS_STREAM};
+use crate::room::SocketId;
+use crate::signaling::{Frame, Label};
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    listener_by_socket: HashMap<SocketId, Listener>,
+    /// Not yet with everybody.
+    gathered: BytesMut,
+    told_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    outbox: Outbox,
+    /// Bytes of what is gathered that it has; `None` until it is told that it is in.
+    has: Option<usize>,
+}
+
+impl Audience {
+    /// A socket that is told nothing until it is told that it is in.
+    pub(super) fn enter(&mut self, socket: SocketId, outbox: Outbox) {
+        let listener = Listener { outbox, has: None };
+        self.listener_by_socket.insert(socket, listener);
+    }
+
+    /// A socket that is told nothing any more.
+    pub(super) fn leave(&mut self, socket: SocketId) -> Option<Outbox> {
+        let mut listener = self.listener_by_socket.remove(&socket)?;
+        listener.catch_up(&self.gathered);
+        Some(listener.outbox)
+    }
+
+    /// Tells one.
+    pub(super) fn send(&mut self, socket: SocketId, frame: Frame) {
+        let Some(listener) = self.listener_by_socket.get_mut(&socket) else {
+            return;
+        };
+        listener.catch_up(&self.gathered);
+        if matches!(frame.label, Label::Joined(_)) {
+            // It knows what is gathered already.
+            listener.has = Some(self.gathered.len());
+        }
+        listener.outbox.send(frame);
+    }
+
+    /// Tells all, now or in a moment.
+    pub(super) fn tell(&mut self, frame: &Frame) {
+        self.gathered.extend_from_slice(&frame.wire);
+    }
+
+    /// When [`Audience::handle_timeout`] wants to be called.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.gathered.is_empty() {
+            return None;
+        }
+        let is_stream = |at: &Instant| now.saturating_duration_since(*at) < NEWS_STREAM;
+        let rested = self
+            .told_at
+            .filter(is_stream)
+            .map(|at| at + self.interval());
+        rested
+            .filter(|_| self.gathered.len() < NEWS_BYTES)
+            .or(Some(now))
+    }
+
+    /// Hands out what has waited long enough.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout(now).is_none_or(|at| at > now) {
+            return;
+        }
+        self.told_at = Some(now);
+        let gathered = std::mem::take(&mut self.gathered).freeze();
+        for listener in self.listener_by_socket.values_mut() {
+            if let Some(has) = &mut listener.has {
+                if *has < gathered.len() {
+                    listener.outbox.send_bytes(gathered.slice(*has..));
+                }
+                *has = 0;
+            }
+        }
+    }
+}
+
+impl Audience {
+    fn interval(&self) -> Duration {
+        let sockets = u32::try_from(self.listener_by_socket.len()).unwrap_or(u32::MAX);
+        NEWS_INTERVAL_PER_SOCKET
+            .saturating_mul(sockets)
+            .min(NEWS_INTERVAL)
+    }
+}
+
+impl Listener {
+    fn catch_up(&mut self, gathered: &[u8]) {
+        if let Some(has) = &mut self.has
+            && *has < gathered.len()
+        {
+            let rest = Bytes::copy_from_slice(&gathered[*has..]);
+            self.outbox.send_bytes(rest);
+            *has = gathered.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::FutureExt as _;
+
+    use super::super::{OutboxReader, ToSocket, outbox};
+    use super::*;
+    use crate::clock;
+    use crate::signaling::Mode;
+
+    fn frame(text: &'static str, label: Label) -> Frame {
+        let wire = Bytes::from_static(text.as_bytes());
+        Frame { wire, label }
+    }
+
+    fn news(text: &'static str) -> Frame {
+        frame(text, Label::Plain)
+    }
+
+    fn joined() -> Frame {
+        frame("joined ", Label::Joined(Mode::New))
+    }
+
+    /// What came to the socket since it was last asked.
+    fn heard(reader: &mut OutboxReader) -> String {
+        let mut items = VecDeque::new();
+        if reader.next(&mut items).now_or_never() != Some(true) {
+            return String::new();
+        }
+        let text = |item| match item {
+            ToSocket::Frame(frame) => frame.wire,
+            ToSocket::Bytes(wire) => wire,
+            ToSocket::Close(..) => Bytes::from_static(b"close"),
+        };
+        let parts = items.into_iter().map(text);
+        parts
+            .map(|part| String::from_utf8(part.to_vec()).unwrap())
+            .collect()
+    }
+
+    fn entered(audience: &mut Audience, number: u64) -> (SocketId, OutboxReader) {
+        let (outbox, reader, _) = outbox();
+        audience.enter(SocketId(number), outbox);
+        (SocketId(number), reader)
+    }
+
+    #[test]
+    fn the_first_news_goes_at_once_and_a_stream_of_it_together() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        let (socket, mut reader) = entered(&mut audience, 1);
+        let others: Vec<_> = (2..=10)
+            .map(|number| entered(&mut audience, number))
+            .collect();
+        let interval = Duration::from_millis(10);
+        audience.send(socket, joined());
+        audience.tell(&news("a "));
+        audience.handle_timeout(start);
+        assert_eq!(heard(&mut reader), "joined a ");
+        audience.tell(&news("b "));
+        audience.handle_timeout(start + Duration::from_millis(1));
+        audience.tell(&news("c "));
+        let due = audience.poll_timeout(start + Duration::from_millis(2));
+        assert_eq!(due, Some(start + interval));
+        audience.handle_timeout(start + Duration::from_millis(2));
+        assert_eq!(heard(&mut reader), "");
+        audience.handle_timeout(start + interval);
+        assert_eq!(heard(&mut reader), "b c ");
+        assert_eq!(audience.poll_timeout(start + interval), None);
+        let later = start + interval + NEWS_STREAM;
+        audience.tell(&news("d "));
+        audience.handle_timeout(later);
+        assert_eq!(heard(&mut reader), "d ");
+        drop(others);
+    }
+
+    #[test]
+    fn many_sockets_do_not_make_news_late() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        let others: Vec<_> = (0..1_000)
+            .map(|number| entered(&mut audience, number))
+            .collect();
+        audience.tell(&news("a"));
+        audience.handle_timeout(start);
+        audience.tell(&news("b"));
+        assert_eq!(audience.poll_timeout(start), Some(start + NEWS_INTERVAL));
+        drop(others);
+    }
+
+    #[test]
+    fn what_is_for_one_comes_after_the_news_before_it_and_nothing_comes_twice() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        let (first, mut first_reader) = entered(&mut audience, 1);
+        let (second, mut second_reader) = entered(&mut audience, 2);
+        audience.send(first, joined());
+        audience.tell(&news("a "));
+        audience.handle_timeout(start);
+        audience.tell(&news("b "));
+        audience.send(second, joined());
+        audience.tell(&news("c "));
+        audience.send(first, news("reply "));
+        audience.tell(&news("d "));
+        audience.handle_timeout(start + NEWS_INTERVAL);
+        assert_eq!(heard(&mut first_reader), "joined a b c reply d ");
+        assert_eq!(heard(&mut second_reader), "joined c d ");
+        audience.tell(&news("e "));
+        audience.leave(first);
+        audience.handle_timeout(start + 2 * NEWS_INTERVAL);
+        assert_eq!(heard(&mut first_reader), "e ", "until it left");
+        assert_eq!(heard(&mut second_reader), "e ");
+    }
+
+    #[test]
+    fn who_is_not_in_hears_nothing() {
+        let mut audience = Audience::default();
+        let (_, mut reader) = entered(&mut audience, 1);
+        audience.tell(&news("a "));
+        audience.handle_timeout(clock::now());
+        assert_eq!(heard(&mut reader), "");
+    }
+
+    #[test]
+    fn much_news_does_not_wait() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        audience.tell(&news("a"));
+        audience.handle_timeout(start);
+        for _ in 0..NEWS_BYTES {
+            audience.tell(&news("b"));
+        }
+        assert_eq!(audience.poll_timeout(start), Some(start));
+    }
+}

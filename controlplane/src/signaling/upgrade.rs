@@ -1,0 +1,260 @@
+//! From an HTTP request to a WebSocket (RFC 6455, section 4.2), and the two halves of its connection.
+//!
+//! The reading half goes through the WebSocket library. What is written is encoded once for all sockets, so
+//! it goes to the kernel as it is; what the library wants to say by itself, such as a pong, joins the queue.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::hub::Outbox;
+use crate::limits::READ_BUFFER_BYTES;
+
+/// The protocol's name, should a client ask for it.
+const PROTOCOL: &str = "spillway.v1";
+
+/// Why a request does not become a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoUpgrade {
+    /// Not a GET of HTTP/1.1, or no `Connection: Upgrade`, or another protocol.
+    #[error(
+        "this is a WebSocket: ask with GET, HTTP/1.1 and 'Connection: Upgrade', 'Upgrade: websocket'"
+    )]
+    NotAsked,
+    /// Another version.
+    #[error("the version of WebSocket is 13 (Sec-WebSocket-Version)")]
+    Version,
+    /// Nothing to prove understanding with.
+    #[error("Sec-WebSocket-Key is missing")]
+    NoKey,
+}
+
+impl NoUpgrade {
+    /// The status that says so.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NotAsked | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::NoKey => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The headers of the 101 that makes the request a WebSocket.
+pub fn accept(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<[Option<(HeaderName, HeaderValue)>; 4], NoUpgrade> {
+    let is_asked = method == Method::GET
+        && version == Version::HTTP_11
+        && names(headers, &header::CONNECTION, "upgrade")
+        && names(headers, &header::UPGRADE, "websocket");
+    if !is_asked {
+        return Err(NoUpgrade::NotAsked);
+    }
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    if version.is_none_or(|version| version != "13") {
+        return Err(NoUpgrade::Version);
+    }
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or(NoUpgrade::NoKey)?;
+    let proof = derive_accept_key(key.as_bytes());
+    let proof = HeaderValue::from_str(&proof).expect("base64 is a header's value");
+    let is_named = names(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+    let protocol = (
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(PROTOCOL),
+    );
+    Ok([
+        Some((header::CONNECTION, HeaderValue::from_static("upgrade"))),
+        Some((header::UPGRADE, HeaderValue::from_static("websocket"))),
+        Some((header::SEC_WEBSOCKET_ACCEPT, proof)),
+        is_named.then_some(protocol),
+    ])
+}
+
+/// Whether a header with a list of words has this one.
+fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).into_iter();
+    let words = values.filter_map(|value| value.to_str().ok());
+    words
+        .flat_map(|words| words.split(','))
+        .any(|said| said.trim().eq_ignore_ascii_case(word))
+}
+
+/// A connection that speaks WebSocket from now on.
+pub struct Connection {
+    input: Input,
+    output: Output,
+    /// Came with the request.
+    early: Bytes,
+}
+
+/// What is read from.
+enum Input {
+    Tcp(OwnedReadHalf),
+    Other(ReadHalf<TokioIo<Upgraded>>),
+}
+
+/// What is written to.
+pub(super) enum Output {
+    /// The kernel takes many messages at once.
+    Tcp(OwnedWriteHalf),
+    /// Anything between us and the kernel.
+    Other(WriteHalf<TokioIo<Upgraded>>),
+}
+
+impl Connection {
+    /// What the request's connection has become.
+    pub fn new(upgraded: Upgraded) -> Self {
+        match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => {
+                let (input, output) = parts.io.into_inner().into_split();
+                Self {
+                    input: Input::Tcp(input),
+                    output: Output::Tcp(output),
+                    early: parts.read_buf,
+                }
+            }
+            Err(upgraded) => {
+                let (input, output) = tokio::io::split(TokioIo::new(upgraded));
+                Self {
+                    input: Input::Other(input),
+                    output: Output::Other(output),
+                    early: Bytes::new(),
+                }
+            }
+        }
+    }
+
+    /// Its halves; messages are at most `message_bytes` long.
+    pub(super) async fn split(self, outbox: Outbox, message_bytes: usize) -> (Reader, Output) {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .max_message_size(Some(message_bytes))
+            .max_frame_size(Some(message_bytes));
+        let answering = Answering {
+            input: self.input,
+            outbox,
+        };
+        let early = self.early.to_vec();
+        let reader =
+            WebSocketStream::from_partially_read(answering, early, Role::Server, Some(config));
+        (reader.await, self.output)
+    }
+}
+
+/// Messages of a client.
+pub(super) type Reader = WebSocketStream<Answering>;
+
+/// A connection as the WebSocket library sees it: its answers go to the queue.
+pub(super) struct Answering {
+    input: Input,
+    outbox: Outbox,
+}
+
+impl AsyncRead for Answering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.input {
+            Input::Tcp(input) => Pin::new(input).poll_read(context, buffer),
+            Input::Other(input) => Pin::new(input).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Answering {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.outbox.send_bytes(Bytes::copy_from_slice(bytes));
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        };
+        list.iter().map(pair).collect()
+    }
+
+    const BROWSER: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    #[test]
+    fn the_proof_is_the_one_of_the_rfc() {
+        let headers = headers(&BROWSER);
+        let accepted = accept(&Method::GET, Version::HTTP_11, &headers).unwrap();
+        let accepted: HeaderMap = accepted.into_iter().flatten().collect();
+        let proof = &accepted[header::SEC_WEBSOCKET_ACCEPT];
+        assert_eq!(proof, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="); // RFC 6455 section 1.3
+        assert!(!accepted.contains_key(header::SEC_WEBSOCKET_PROTOCOL));
+    }
+
+    #[test]
+    fn the_protocol_is_named_to_those_who_ask() {
+        let mut asked = headers(&BROWSER);
+        let offered = HeaderValue::from_static("other, spillway.v1");
+        asked.insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
+        let accepted = accept(&Method::GET, Version::HTTP_11, &asked).unwrap();
+        assert!(accepted[3].is_some());
+    }
+
+    #[test]
+    fn what_is_no_handshake_is_named() {
+        let accept = |method, version, lacking: &str, headers: &[(&'static str, &'static str)]| {
+            let mut map = self::headers(headers);
+            map.remove(lacking);
+            accept(&method, version, &map)
+        };
+        let (get, http) = (Method::GET, Version::HTTP_11);
+        for (lacking, refused) in [
+            ("connection", NoUpgrade::NotAsked),
+            ("upgrade", NoUpgrade::NotAsked),
+            ("sec-websocket-version", NoUpgrade::Version),
+            ("sec-websocket-key", NoUpgrade::NoKey),
+        ] {
+            let result = accept(get.clone(), http, lacking, &BROWSER);
+            assert_eq!(result, Err(refused), "without {lacking}");
+        }
+        let post = accept(Method::POST, http, "", &BROWSER);
+        assert_eq!(post, Err(NoUpgrade::NotAsked));
+        let old = accept(get, Version::HTTP_10, "", &BROWSER);
+        assert_eq!(old, Err(NoUpgrade::NotAsked));
+    }
+}

@@ -102,8 +102,16 @@ pub const SECRET_BYTES: usize = 16;
 
 /// Connections at once, WebSockets included.
 pub const CONNECTIONS: usize = 65_536;
+/// For a TLS handshake, from the connection's first packet on.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a certificate's or a key's file.
+pub const CERTIFICATE_FILE_BYTES: u64 = 1024 * 1024;
+/// Between looks at the certificate's files; a change is taken up by the second look that finds it.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 /// For a request's head to arrive.
 pub const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Lines in a request's head.
+pub const HEADERS: usize = 64;
 /// For a request other than a WebSocket to be answered.
 pub const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// Bytes of a request's body; none of the routes wants one.

@@ -25,6 +25,11 @@ struct ModeLabel {
     mode: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
@@ -45,6 +50,19 @@ pub struct StoreMetrics {
     pub resubscribed: Count,
     /// Records that could not be read, and were skipped.
     pub poisoned: Count,
+}
+
+/// What the TLS of our own port counts; clones count the same.
+#[derive(Debug, Clone, Default)]
+pub struct TlsMetrics {
+    ends: Level,
+    /// Certificates swapped while serving.
+    pub reloads: Count,
+    /// Those that could not be used.
+    pub reload_failures: Count,
+    /// Connections that came in.
+    pub handshakes: Count,
+    handshake_failures: Family<ReasonLabel, Count>,
 }
 
 /// All metrics of the process.
@@ -111,6 +129,46 @@ impl StoreMetrics {
     }
 }
 
+impl TlsMetrics {
+    /// The end of the certificate that is served, in seconds since 1970.
+    pub fn set_end(&self, seconds: u64) {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        self.ends.set(seconds);
+    }
+
+    /// A connection came to nothing.
+    pub fn count_refusal(&self, reason: &'static str) {
+        let label = ReasonLabel { reason };
+        self.handshake_failures.get_or_create(&label).inc();
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let ends = "Unix time at which the certificate that is served ends";
+        registry.register("tls_certificate_expires_seconds", ends, self.ends.clone());
+        let counters = [
+            (
+                "tls_reloads",
+                "Certificates swapped while serving",
+                &self.reloads,
+            ),
+            (
+                "tls_reload_failures",
+                "New certificates that could not be used",
+                &self.reload_failures,
+            ),
+            ("tls_handshakes", "TLS handshakes done", &self.handshakes),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "tls_handshake_failures",
+            "TLS handshakes that came to nothing, by reason",
+            self.handshake_failures.clone(),
+        );
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -136,6 +194,14 @@ impl Metrics {
             closes: Family::default(),
         };
         metrics.register();
+        metrics
+    }
+
+    /// The same with those of the TLS of our own port; without it nothing of it is shown, as a certificate
+    /// that ends at 0 would have ended.
+    pub fn with_tls(tls: &TlsMetrics) -> Self {
+        let mut metrics = Self::new();
+        tls.register(&mut metrics.registry);
         metrics
     }
 
@@ -236,14 +302,21 @@ mod tests {
 
     #[test]
     fn every_metric_is_exposed_with_its_labels() {
-        let metrics = Metrics::new();
+        assert!(!Metrics::new().encode().contains("tls"));
+        let tls = TlsMetrics::default();
+        let metrics = Metrics::with_tls(&tls);
         metrics.sockets.inc();
         metrics.count_message("join");
         metrics.count_frame(Label::Error(ErrorCode::TooFast));
         metrics.count_frame(Label::Joined(Mode::Resync));
         metrics.count_close(4408);
+        tls.set_end(1_900_000_000);
+        tls.count_refusal("not_tls");
         let text = metrics.encode();
         for line in [
+            "spillway_tls_certificate_expires_seconds 1900000000",
+            "spillway_tls_reloads_total 0",
+            "spillway_tls_handshake_failures_total{reason=\"not_tls\"} 1",
             "spillway_sockets 1",
             "spillway_messages_total{type=\"join\"} 1",
             "spillway_errors_total{code=\"too_fast\"} 1",

@@ -12,12 +12,13 @@ use crate::auth::Keys;
 use crate::config::{Config, ControlAddress, StoreConfig};
 use crate::http::{self, Site};
 use crate::hub::Hub;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TlsMetrics};
 use crate::node::{Link, NodeHandle, NodeState};
 use crate::room::RoomConfig;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
+use crate::tls::{Certificate, Door};
 
 /// For sockets to hear that the node is going away.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -25,7 +26,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// A control plane that listens.
 #[derive(Debug)]
 pub struct Running {
-    /// Where, as `http://host:port`.
+    /// Where, as `http://host:port` or `https://host:port`.
     pub url: String,
     /// Its data plane.
     pub node: NodeHandle,
@@ -52,14 +53,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result<Running> {
     let keys = Keys::new(config.keys.clone()).context("keys is missing")?;
     let keys = Arc::new(keys);
+    let Entrance {
+        door,
+        certificate,
+        metrics,
+    } = entrance(config)?;
+    let metrics = Arc::new(metrics);
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         let listen = config.listen;
         format!("cannot listen on {listen} (setting listen): is another spillway running there?")
     })?;
-    let url = url(listener.local_addr()?);
+    let url = url(listener.local_addr()?, certificate.as_ref());
     let (updates, updates_reader) = mpsc::channel(1_024);
     let (link, node) = Link::new(dataplane, updates)?;
-    let metrics = Arc::new(Metrics::new());
     let room_config = RoomConfig {
         keys: Arc::clone(&keys),
         limits: config.limits,
@@ -67,8 +73,8 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     };
     let store: Arc<dyn Store> = match &config.store {
         StoreConfig::Memory => Arc::new(MemoryStore::new()),
-        StoreConfig::Redis(urls) => {
-            let store = RedisStore::connect(urls, metrics.store.clone()).await;
+        StoreConfig::Redis(servers) => {
+            let store = RedisStore::connect(servers, metrics.store.clone()).await;
             Arc::new(store.context("the store cannot be used (setting store)")?)
         }
     };
@@ -78,7 +84,7 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let (shutdown, going) = watch::channel(None);
     let policy = (config.admin_token.clone(), config.demo_tokens);
     let site = Site::new(hub, keys, config.limits, policy, going);
-    tokio::spawn(http::serve(listener, site.router()));
+    tokio::spawn(http::serve(listener, door, site.router()));
     Ok(Running {
         url,
         node,
@@ -136,10 +142,46 @@ impl StopSignal {
     }
 }
 
-fn url(address: std::net::SocketAddr) -> String {
+/// How connections come in, and what counts them.
+struct Entrance {
+    door: Door,
+    certificate: Option<Certificate>,
+    metrics: Metrics,
+}
+
+/// A certificate is looked after from here on.
+fn entrance(config: &Config) -> anyhow::Result<Entrance> {
+    let Some(files) = &config.tls else {
+        return Ok(Entrance {
+            door: Door::Plain,
+            certificate: None,
+            metrics: Metrics::new(),
+        });
+    };
+    let counts = TlsMetrics::default();
+    let (door, certificate, renewal) = Door::tls(files.clone(), counts.clone())
+        .context("tls is impossible (settings tls-certificate and tls-key)")?;
+    tokio::spawn(renewal.run());
+    Ok(Entrance {
+        door,
+        certificate: Some(certificate),
+        metrics: Metrics::with_tls(&counts),
+    })
+}
+
+fn url(address: std::net::SocketAddr, certificate: Option<&Certificate>) -> String {
+    let port = address.port();
+    if let Some(certificate) = certificate {
+        // Under any other name clients would refuse it.
+        return match &certificate.name {
+            Some(name) => format!("https://{name}:{port}"),
+            None if address.ip().is_unspecified() => format!("https://127.0.0.1:{port}"),
+            None => format!("https://{address}"),
+        };
+    }
     if address.ip().is_unspecified() {
         // Browsers give cameras to localhost, but not to plain http elsewhere.
-        return format!("http://127.0.0.1:{}", address.port());
+        return format!("http://127.0.0.1:{port}");
     }
     format!("http://{address}")
 }

@@ -194,9 +194,12 @@ impl Values {
 }
 
 fn is_secret(name: &str) -> bool {
-    ["secret", "keys", "password", "admin-token", "store"]
-        .iter()
-        .any(|word| name.contains(word))
+    // The URL of a store has its password in it.
+    let is_url = name == "store";
+    is_url
+        || ["secret", "keys", "password", "admin-token"]
+            .iter()
+            .any(|word| name.contains(word))
 }
 
 fn read_file(path: &Path) -> Result<toml::Table, Mistakes> {

@@ -5,3 +5,4 @@ pub mod call; // clients that publish and subscribe through the control API
 pub mod node; // a data plane process
 pub mod nodes; // signaling nodes and a load balancer
 pub mod redis; // Redis servers, alone or as a cluster
+pub mod tls; // certificates, and who looks at them

@@ -30,11 +30,17 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 impl SignalingNode {
     /// Starts one on `store`, with the data plane of `media`.
     pub async fn start(media: &Node, store: &str) -> anyhow::Result<Self> {
+        Self::start_with(media, store, &[]).await
+    }
+
+    /// The same with more `flags`.
+    pub async fn start_with(media: &Node, store: &str, flags: &[&str]) -> anyhow::Result<Self> {
         let listen = format!("127.0.0.1:{}", free_tcp_port()?);
         let child = Command::new(binary("spillway"))
             .args(["serve", "--listen", &listen, "--store", store])
             .args(["--keys", &format!("{}:{}", KEY.0, KEY.1), "--log", "warn"])
             .args(["--dataplane-control", &media.control_url()])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

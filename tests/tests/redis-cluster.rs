@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use spillway_controlplane::ids::{Epoch, RoomName};
 use spillway_controlplane::metrics::StoreMetrics;
-use spillway_controlplane::store::redis::RedisStore;
+use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{Missed, News, Opened, Store, suite};
 use spillway_tests::redis::{Cluster, Server};
 
@@ -123,7 +123,9 @@ impl Load {
         let metrics = StoreMetrics::default();
         let mut stores = Vec::new();
         for _ in 0..2 {
-            stores.push(RedisStore::connect(&cluster.urls(), metrics.clone()).await?);
+            stores.push(
+                RedisStore::connect(&RedisServers::at(&cluster.urls()), metrics.clone()).await?,
+            );
         }
         let name = |number| format!("room-{number}").parse();
         let rooms: Vec<RoomName> = (0..ROOMS).map(name).collect::<Result<_, _>>()?;
@@ -244,7 +246,11 @@ async fn differences(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_the_suite_of_every_store() -> anyhow::Result<()> {
     let cluster = Cluster::start().await?;
-    let store = RedisStore::connect(&cluster.urls()[..1], StoreMetrics::default()).await?;
+    let store = RedisStore::connect(
+        &RedisServers::at(&cluster.urls()[..1]),
+        StoreMetrics::default(),
+    )
+    .await?;
     suite::run(&store).await;
     Ok(())
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
-use spillway_controlplane::store::redis::RedisStore;
+use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreError, suite};
 use spillway_tests::redis::Server;
 
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
 
 async fn store(server: &Server) -> anyhow::Result<RedisStore> {
-    Ok(RedisStore::connect(&[server.url()], StoreMetrics::default()).await?)
+    Ok(RedisStore::connect(&RedisServers::at(&[server.url()]), StoreMetrics::default()).await?)
 }
 
 fn room() -> spillway_controlplane::ids::RoomName {
@@ -238,7 +238,7 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
     let secret = Server::start(&["--requirepass", "right"]).await?;
     let url = format!("redis://:wrong@127.0.0.1:{}", secret.port);
     for url in [url, secret.url()] {
-        let refused = RedisStore::connect(&[url], StoreMetrics::default()).await;
+        let refused = RedisStore::connect(&RedisServers::at(&[url]), StoreMetrics::default()).await;
         let said = refused
             .err()
             .context("a wrong password is refused")?
@@ -250,10 +250,15 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
     }
     let master = Server::start(&[]).await?;
     let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]).await?;
-    let refused = RedisStore::connect(&[replica.url()], StoreMetrics::default()).await;
+    let refused =
+        RedisStore::connect(&RedisServers::at(&[replica.url()]), StoreMetrics::default()).await;
     let said = refused.err().context("a replica is refused")?.to_string();
     assert!(said.contains("read-only replica"), "{said}");
-    let refused = RedisStore::connect(&["http://x".into()], StoreMetrics::default()).await;
+    let refused = RedisStore::connect(
+        &RedisServers::at(&["http://x".into()]),
+        StoreMetrics::default(),
+    )
+    .await;
     assert!(refused.is_err());
     Ok(())
 }
@@ -262,7 +267,7 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
 async fn rubbish_in_our_keys_and_channels_is_skipped_or_named() -> anyhow::Result<()> {
     let server = Server::start(&[]).await?;
     let metrics = StoreMetrics::default();
-    let store = RedisStore::connect(&[server.url()], metrics.clone()).await?;
+    let store = RedisStore::connect(&RedisServers::at(&[server.url()]), metrics.clone()).await?;
     let room = room();
     let mut opened = store.open(&room).await?;
     store.append(&room, suite::note(1)).await?;

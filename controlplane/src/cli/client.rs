@@ -1,11 +1,15 @@
 //! Finds a running control plane and asks its admin API; every error says what to do next.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use crate::tls;
 use crate::up::StateDir;
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -13,12 +17,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Where the control plane is; the same for every command that asks one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
-    /// The control plane, http://host:port [default: the local `up`]
+    /// The control plane, http://host:port or https://host:port [default: the local `up`]
     #[arg(long, env = "SPILLWAY_URL")]
     url: Option<String>,
     /// Its admin token [default: of the local `up`]
     #[arg(long, env = "SPILLWAY_ADMIN_TOKEN", hide_env_values = true)]
     admin_token: Option<String>,
+    /// PEM file of those who vouch for an https:// control plane [default: those the system trusts]
+    #[arg(long, env = "SPILLWAY_CA")]
+    ca: Option<PathBuf>,
     /// State directory of the local `up`
     #[arg(long, env = "SPILLWAY_STATE_DIR", default_value = ".spillway")]
     state_dir: PathBuf,
@@ -34,14 +41,13 @@ impl Target {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
+            .tls_config(self.tls(&url)?)
             .build()
             .into();
         let target = format!("{}{path}", url.trim_end_matches('/'));
         let bearer = format!("Bearer {token}");
         let answer = agent.get(&target).header("authorization", &bearer).call();
-        let mut answer = answer.with_context(|| {
-            format!("nobody answers at {url}: is it running? start one with `spillway up`, or give --url")
-        })?;
+        let mut answer = answer.map_err(|error| unanswered(&url, error))?;
         let status = answer.status();
         let body: Value = answer.body_mut().read_json().with_context(|| {
             format!("{target} answered {status} and no JSON: is that a spillway?")
@@ -60,6 +66,23 @@ impl Target {
         }
     }
 
+    /// Whom to trust, where that is asked.
+    fn tls(&self, url: &str) -> anyhow::Result<TlsConfig> {
+        let roots = match &self.ca {
+            _ if !url.starts_with("https://") => Vec::new(),
+            Some(path) => tls::authorities(path)?.certificates,
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        let roots: Vec<_> = roots
+            .iter()
+            .map(|der| Certificate::from_der(der).to_owned())
+            .collect();
+        Ok(TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+            .root_certs(RootCerts::new_with_certs(&roots))
+            .build())
+    }
+
     fn find(&self) -> anyhow::Result<(String, String)> {
         if let (Some(url), Some(token)) = (&self.url, &self.admin_token) {
             return Ok((url.clone(), token.clone()));
@@ -75,4 +98,24 @@ impl Target {
         let token = self.admin_token.clone().unwrap_or(up.admin_token);
         Ok((url, token))
     }
+}
+
+fn unanswered(url: &str, error: ureq::Error) -> anyhow::Error {
+    let said = if is_distrust(&error) {
+        format!("{url} is not trusted: give --ca, and --url with the name its certificate is for")
+    } else {
+        format!(
+            "nobody answers at {url}: is it running? start one with `spillway up`, or give --url"
+        )
+    };
+    anyhow::Error::new(error).context(said)
+}
+
+/// The library keeps what TLS said inside an error of IO.
+fn is_distrust(error: &ureq::Error) -> bool {
+    let ureq::Error::Io(io) = error else {
+        return false;
+    };
+    let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }

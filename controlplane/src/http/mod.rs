@@ -1,34 +1,30 @@
-//! The public door: routes, limits on everything, and the listener.
+//! The public site: routes, limits on everything, and the listener.
 
 mod admin; // rooms and nodes, for those with the token
 mod demo; // tokens for anybody, when that is wanted
+mod listener; // connections, and how many at once
 mod page; // the embedded page
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tower::ServiceExt as _;
+use tokio::sync::watch;
 
 pub use admin::{NodeView, RoomView};
+use listener::Place;
+pub use listener::serve;
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
 use crate::hub::Hub;
-use crate::limits::{BODY_BYTES, CONNECTIONS, HEADER_TIME, REQUEST_TIME};
+use crate::limits::{BODY_BYTES, REQUEST_TIME};
 use crate::node::NodeState;
 use crate::signaling::socket::Sockets;
 use crate::signaling::upgrade::{self, Connection};
@@ -81,56 +77,6 @@ impl Site {
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .with_state(self)
     }
-}
-
-/// Serves until the future is dropped; open connections live on.
-pub async fn serve(listener: TcpListener, router: Router) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let permit = Arc::clone(&permits).acquire_owned().await;
-        let permit = permit.expect("this semaphore is never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors: those who hang up give some back.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        // Signaling is small messages that somebody waits for.
-        let _ = stream.set_nodelay(true);
-        let place = Place {
-            _held: Arc::new(permit),
-        };
-        let taken = place.clone();
-        let with_place = move |request| with_body(request, taken.clone());
-        let service = TowerToHyperService::new(router.clone().map_request(with_place));
-        tokio::spawn(async move {
-            let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-            builder
-                .http1()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
-                .max_headers(64);
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-            // Whatever ended it, the peer is gone.
-            let _ = connection.await;
-            drop(place);
-        });
-    }
-}
-
-fn with_body(request: axum::http::Request<Incoming>, place: Place) -> Request {
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(place);
-    request
-}
-
-/// Among the connections at once: kept by a WebSocket, which outlives the connection it came by.
-#[derive(Debug, Clone)]
-struct Place {
-    _held: Arc<OwnedSemaphorePermit>,
 }
 
 /// A JSON error, in the words of the signaling protocol.

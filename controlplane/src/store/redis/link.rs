@@ -3,20 +3,20 @@
 //! Commands are scripts that may be sent again. What a cluster says of moved slots is followed here; a
 //! server that does not answer is reported at once, and asked again a little later.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, Value,
-};
+use redis::{AsyncConnectionConfig, Cmd, PushInfo, RedisError, Value};
 use tokio::sync::mpsc;
 
 use super::partition::Slot;
 use super::script::Script;
+use super::servers::Servers;
+use super::stranger;
 use super::topology::{Address, Topology};
+use super::trouble::{LinkError, fit, refusal};
 
 /// For a connection to stand.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
@@ -28,26 +28,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const REDIRECTS: usize = 6;
 /// While a slot is between two servers.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
-/// The first version with sharded pub/sub.
-const OLDEST_MAJOR: u32 = 7;
-
-/// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LinkError {
-    /// The server cannot be reached or cannot serve the slot now.
-    #[error("{0}")]
-    Unavailable(String),
-    /// It will not serve us, however often it is asked.
-    #[error("{0}")]
-    Refused(String),
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Credentials and encryption, for every server.
-    template: ConnectionInfo,
-    seeds: Vec<Address>,
+    servers: Arc<Servers>,
     server_by_address: Mutex<HashMap<Address, Server>>,
     topology: Mutex<Option<Arc<Topology>>>,
     /// Why the last command or probe failed.
@@ -57,56 +42,19 @@ pub(super) struct Link {
 #[derive(Default)]
 struct Server {
     connection: Option<MultiplexedConnection>,
-    failed_at: Option<Instant>,
+    /// When it last did, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl Link {
-    /// To the servers of `urls`: redis://[user:password@]host[:port], rediss:// with TLS.
-    pub(super) fn new(urls: &[String]) -> Result<Self, LinkError> {
-        let mut template = None;
-        let mut seeds = Vec::new();
-        for url in urls {
-            let refused = |error: &dyn std::fmt::Display| {
-                LinkError::Refused(format!(
-                    "'{}' is no address of a Redis server: {error}",
-                    masked(url)
-                ))
-            };
-            let info = url
-                .as_str()
-                .into_connection_info()
-                .map_err(|error| refused(&error))?;
-            let address = match info.addr() {
-                ConnectionAddr::Tcp(host, port) => Address {
-                    host: host.clone(),
-                    port: *port,
-                },
-                ConnectionAddr::TcpTls { host, port, .. } => Address {
-                    host: host.clone(),
-                    port: *port,
-                },
-                _ => {
-                    return Err(refused(
-                        &"only redis://host:port and rediss://host:port are",
-                    ));
-                }
-            };
-            seeds.push(address);
-            template.get_or_insert(info);
-        }
-        let template =
-            template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
-        let settings = template
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        Ok(Self {
-            template: template.set_redis_settings(settings),
-            seeds,
+    /// To these.
+    pub(super) fn new(servers: Servers) -> Self {
+        Self {
+            servers: Arc::new(servers),
             server_by_address: Mutex::default(),
             topology: Mutex::default(),
             trouble: Mutex::default(),
-        })
+        }
     }
 
     /// Runs `script` where `slot` is.
@@ -136,8 +84,11 @@ impl Link {
                     tokio::time::sleep(MOVING_PAUSE).await;
                 }
                 Err(Failure::Final(error)) => {
-                    if matches!(error, LinkError::Unavailable(_)) {
-                        self.forget_topology();
+                    match error {
+                        LinkError::Unavailable(_) | LinkError::Insecure(_) => {
+                            self.forget_topology();
+                        }
+                        LinkError::Refused(_) => {}
                     }
                     self.note(Some(&error));
                     return Err(error);
@@ -174,7 +125,7 @@ impl Link {
             config = config.set_push_sender(pushes);
         }
         let said = |error: RedisError| refusal(address, &error);
-        let client = Client::open(self.info(address)).map_err(said)?;
+        let client = self.client(address).await?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let connecting = tokio::time::timeout(2 * CONNECT_TIME, connecting).await;
         let mut connection = match connecting {
@@ -192,6 +143,18 @@ impl Link {
         Ok(connection)
     }
 
+    /// Whether one of the servers is encrypted where it should not be or the other way round.
+    pub(super) async fn mistaken(&self) -> Option<String> {
+        let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
+        for address in self.servers.seeds.iter().chain(&known) {
+            let said = stranger::mistaken(address, self.servers.are_encrypted()).await;
+            if said.is_some() {
+                return said;
+            }
+        }
+        None
+    }
+
     /// Asks every server whether it is there; finds out what moved.
     pub(super) async fn probe(&self) -> Result<(), LinkError> {
         self.forget_topology();
@@ -206,8 +169,8 @@ impl Link {
                 .inspect_err(|error| self.note(Some(error)))?;
             let answer = redis::cmd("PING").exec_async(&mut connection).await;
             if let Err(error) = answer {
-                self.failed(address);
                 let error = refusal(address, &error);
+                self.failed(address, &error);
                 self.note(Some(&error));
                 return Err(error);
             }
@@ -235,7 +198,7 @@ impl Link {
         }
         let known: Vec<_> = lock(&self.server_by_address).keys().cloned().collect();
         let mut last = LinkError::Unavailable("no Redis server is named".into());
-        for address in self.seeds.iter().chain(&known) {
+        for address in self.servers.seeds.iter().chain(&known) {
             match self.ask_topology(address).await {
                 Ok(topology) => {
                     let topology = Arc::new(topology);
@@ -244,7 +207,7 @@ impl Link {
                 }
                 // One wrong password is as good as another.
                 Err(error @ LinkError::Refused(_)) => return Err(error),
-                Err(error) => last = error,
+                Err(error @ (LinkError::Unavailable(_) | LinkError::Insecure(_))) => last = error,
             }
         }
         Err(last)
@@ -264,8 +227,9 @@ impl Link {
                 Ok(Topology::single(address.clone()))
             }
             Err(error) => {
-                self.failed(address);
-                Err(refusal(address, &error))
+                let error = refusal(address, &error);
+                self.failed(address, &error);
+                Err(error)
             }
         }
     }
@@ -275,35 +239,32 @@ impl Link {
             if let Some(connection) = &server.connection {
                 return Ok(connection.clone());
             }
-            if server
-                .failed_at
-                .is_some_and(|at| at.elapsed() < RETRY_PAUSE)
+            if let Some((at, why)) = &server.failed
+                && at.elapsed() < RETRY_PAUSE
             {
-                return Err(LinkError::Unavailable(format!(
-                    "Redis at {address} was unreachable just now"
-                )));
+                return Err(LinkError::Unavailable(why.clone()));
             }
         }
         match self.connect(address, None).await {
             Ok(connection) => {
                 let server = Server {
                     connection: Some(connection.clone()),
-                    failed_at: None,
+                    failed: None,
                 };
                 lock(&self.server_by_address).insert(address.clone(), server);
                 Ok(connection)
             }
             Err(error) => {
-                self.failed(address);
+                self.failed(address, &error);
                 Err(error)
             }
         }
     }
 
-    fn failed(&self, address: &Address) {
+    fn failed(&self, address: &Address, error: &LinkError) {
         let server = Server {
             connection: None,
-            failed_at: Some(Instant::now()),
+            failed: Some((Instant::now(), error.to_string())),
         };
         lock(&self.server_by_address).insert(address.clone(), server);
     }
@@ -345,30 +306,21 @@ impl Link {
                 "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "READONLY" | "MASTERDOWN" | "UNBLOCKED",
             ) => Failure::Moving(format!("Redis at {address}: {error}")),
             _ => {
+                let refusal = refusal(address, error);
                 if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
-                    self.failed(address);
+                    self.failed(address, &refusal);
                 }
-                Failure::Final(refusal(address, error))
+                Failure::Final(refusal)
             }
         }
     }
 
-    fn info(&self, address: &Address) -> ConnectionInfo {
-        let (host, port) = (address.host.clone(), address.port);
-        let addr = match self.template.addr() {
-            ConnectionAddr::TcpTls {
-                insecure,
-                tls_params,
-                ..
-            } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        self.template.clone().set_addr(addr)
+    /// Away from those that drive other tasks, as it reads files.
+    async fn client(&self, address: &Address) -> Result<redis::Client, LinkError> {
+        let (servers, address) = (Arc::clone(&self.servers), address.clone());
+        let made = tokio::task::spawn_blocking(move || servers.client(&address));
+        made.await
+            .unwrap_or_else(|_| Err(LinkError::Unavailable("the node is ending".into())))
     }
 }
 
@@ -396,70 +348,6 @@ async fn send(
     command.query_async(connection).await
 }
 
-/// Whether the server is one we can work with.
-fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(), LinkError> {
-    let text = |name: &str| {
-        let value = hello.get(name)?;
-        redis::from_redis_value_ref::<String>(value).ok()
-    };
-    let version = text("version").unwrap_or_default();
-    let major: u32 = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok())
-        .unwrap_or(0);
-    if major < OLDEST_MAJOR {
-        return Err(LinkError::Refused(format!(
-            "Redis at {address} is version {version}, at least {OLDEST_MAJOR}.0 is wanted: it has no sharded pub/sub"
-        )));
-    }
-    let (mode, role) = (text("mode"), text("role"));
-    if mode.as_deref() == Some("standalone") && role.as_deref() == Some("replica") {
-        return Err(LinkError::Refused(format!(
-            "Redis at {address} is a read-only replica: name its master"
-        )));
-    }
-    Ok(())
-}
-
-fn refusal(address: &Address, error: &RedisError) -> LinkError {
-    let said = format!("Redis at {address}: {error}");
-    let code = error.code();
-    match error.kind() {
-        ErrorKind::AuthenticationFailed
-        | ErrorKind::InvalidClientConfig
-        | ErrorKind::RESP3NotSupported => LinkError::Refused(said),
-        _ if matches!(code, Some("WRONGPASS" | "NOAUTH" | "NOPERM" | "WRONGTYPE")) => {
-            LinkError::Refused(said)
-        }
-        _ if error.is_io_error() || error.is_timeout() || code.is_none() => {
-            LinkError::Unavailable(said)
-        }
-        // A server that is full, still loading or about to stop will be asked again.
-        _ if matches!(
-            code,
-            Some("OOM" | "LOADING" | "MISCONF" | "NOREPLICAS" | "BUSY" | "MASTERDOWN")
-        ) =>
-        {
-            LinkError::Unavailable(said)
-        }
-        _ => LinkError::Refused(said),
-    }
-}
-
-/// A URL without its password.
-pub(super) fn masked(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((secret, host)) => {
-            let scheme = secret
-                .split_once("://")
-                .map_or("redis", |(scheme, _)| scheme);
-            format!("{scheme}://(secret)@{host}")
-        }
-        None => url.to_owned(),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Each change is one step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -470,57 +358,5 @@ impl std::fmt::Debug for Server {
         f.debug_struct("Server")
             .field("connected", &self.connection.is_some())
             .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hello(version: &str, mode: &str, role: &str) -> HashMap<String, Value> {
-        let said = [("version", version), ("mode", mode), ("role", role)];
-        let value = |text: &str| Value::BulkString(text.into());
-        said.map(|(name, text)| (name.to_owned(), value(text)))
-            .into()
-    }
-
-    #[test]
-    fn servers_that_cannot_serve_are_refused_by_name() {
-        let address = Address {
-            host: "10.0.0.5".into(),
-            port: 6_379,
-        };
-        assert_eq!(
-            fit(&address, &hello("7.0.15", "standalone", "master")),
-            Ok(())
-        );
-        assert_eq!(fit(&address, &hello("8.2.1", "cluster", "replica")), Ok(()));
-        for (hello, part) in [
-            (
-                hello("6.2.14", "standalone", "master"),
-                "version 6.2.14, at least 7.0",
-            ),
-            (hello("", "standalone", "master"), "at least 7.0"),
-            (hello("7.0.0", "standalone", "replica"), "read-only replica"),
-        ] {
-            let said = fit(&address, &hello).unwrap_err().to_string();
-            assert!(
-                said.contains(part) && said.contains("10.0.0.5:6379"),
-                "{said}"
-            );
-        }
-    }
-
-    #[test]
-    fn addresses_that_are_none_are_named_without_their_password() {
-        for url in [
-            "redis://u:hush@:x",
-            "unix:///tmp/redis.sock",
-            "redis://a:hush@b:99999",
-        ] {
-            let said = Link::new(&[url.to_owned()]).unwrap_err().to_string();
-            assert!(!said.contains("hush"), "{said}");
-        }
-        assert!(Link::new(&[]).is_err());
     }
 }

@@ -11,8 +11,11 @@ mod message; // what is published
 mod mirror; // what a node knows of a room
 mod partition; // where a room is
 mod script; // what is done in one step
+mod servers; // which there are, and how they are spoken to
+mod stranger; // what a server speaks that is not as named
 mod subscriptions; // channels a node listens to
 mod topology; // which server has which slot
+mod trouble; // what goes wrong, and what it means
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +25,13 @@ use std::time::Duration;
 use redis::{FromRedisValue, Value};
 use tokio::sync::{Notify, mpsc};
 
-use self::link::{Link, LinkError};
+use self::link::Link;
 use self::mirror::{Mirror, Received};
 use self::partition::RoomKeys;
+pub use self::servers::RedisServers;
+use self::servers::Servers;
 use self::subscriptions::Subscriptions;
+use self::trouble::LinkError;
 use super::{Append, Entry, Missed, Opened, Store, StoreError, StoreFuture};
 use crate::entropy;
 use crate::ids::{Epoch, ParticipantId, RoomName};
@@ -71,9 +77,13 @@ struct Writing {
 const NODE_CHARS: usize = 16;
 
 impl RedisStore {
-    /// Connects to `urls`. A server that says no for good is an error; one that cannot be reached will be.
-    pub async fn connect(urls: &[String], metrics: StoreMetrics) -> Result<Self, StoreError> {
-        let link = Arc::new(Link::new(urls)?);
+    /// Connects to `servers`. One that says no for good, or cannot be trusted, is an error; one that cannot
+    /// be reached will be.
+    pub async fn connect(
+        servers: &RedisServers,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        let link = Arc::new(Link::new(Servers::read(servers)?));
         let (pushes, pushed) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             node: entropy::alphanumeric(NODE_CHARS),
@@ -86,8 +96,13 @@ impl RedisStore {
         });
         match shared.link.probe().await {
             Ok(()) => {}
-            Err(error @ LinkError::Refused(_)) => return Err(error.into()),
+            Err(LinkError::Refused(why) | LinkError::Insecure(why)) => {
+                return Err(StoreError::Broken(why));
+            }
             Err(LinkError::Unavailable(why)) => {
+                if let Some(why) = shared.link.mistaken().await {
+                    return Err(StoreError::Broken(why));
+                }
                 tracing::warn!(%why, "store: unavailable, trying on");
             }
         }
@@ -354,8 +369,8 @@ impl Shared {
             .await
         {
             // Its life in the store ends by itself.
-            Ok(_) | Err(LinkError::Unavailable(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(LinkError::Unavailable(_) | LinkError::Insecure(_)) => Ok(()),
+            Err(error @ LinkError::Refused(_)) => Err(error.into()),
         }
     }
 }
@@ -426,7 +441,7 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Unavailable(why) => Self::Unavailable(why),
+            LinkError::Unavailable(why) | LinkError::Insecure(why) => Self::Unavailable(why),
             LinkError::Refused(why) => Self::Broken(why),
         }
     }

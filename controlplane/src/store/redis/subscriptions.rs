@@ -13,9 +13,10 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Mutex, mpsc};
 
-use super::link::{Link, LinkError};
+use super::link::Link;
 use super::partition::Partition;
 use super::topology::Address;
+use super::trouble::LinkError;
 
 /// Times a channel is looked for where the cluster says it is.
 const ATTEMPTS: usize = 4;

@@ -1,115 +1,22 @@
 //! What an operator can tell the control plane; every setting is a flag, an environment variable
 //! and a TOML key. All mistakes are reported together.
 
+mod table; // their names, defaults and words of help
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use spillway_settings::{Mistakes, Setting, Values};
+use spillway_settings::{Mistakes, Values};
+
+pub use table::SETTINGS;
 
 use crate::auth::ApiKey;
 use crate::limits;
-
-const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting {
-        name,
-        default,
-        help,
-    }
-}
-
-/// All settings of `spillway up` and `spillway serve`.
-pub const SETTINGS: &[Setting] = &[
-    setting("listen", "0.0.0.0:7880", "IP:port of HTTP and WebSocket"),
-    setting(
-        "keys",
-        "",
-        "API keys, KEY:SECRET, comma-separated; up makes one when empty",
-    ),
-    setting(
-        "admin-token",
-        "",
-        "bearer token of the admin API; up makes one when empty, serve then has no admin API",
-    ),
-    setting(
-        "state-dir",
-        ".spillway",
-        "where up keeps its keys, its sockets and the data plane's log",
-    ),
-    setting(
-        "store",
-        "memory",
-        "where rooms are kept: memory (of this node), or redis://[user:password@]host[:port], comma-separated for a cluster",
-    ),
-    setting(
-        "demo-tokens",
-        "",
-        "serve tokens to anybody at /v1/demo/token (true or false; default true for up, else false)",
-    ),
-    setting(
-        "dataplane-control",
-        "",
-        "the data plane's control address, unix:/path or http://host:port; up runs its own",
-    ),
-    setting(
-        "dataplane-bin",
-        "",
-        "the data plane up runs (default: spillway-dataplane beside this binary)",
-    ),
-    setting(
-        "shards",
-        "",
-        "shards of the data plane up runs (default: one per core)",
-    ),
-    setting("udp-port", "7882", "UDP port of the data plane up runs"),
-    setting(
-        "advertise",
-        "",
-        "media IPs the data plane up runs tells clients, comma-separated (default: those of the host)",
-    ),
-    setting(
-        "node",
-        "",
-        "name of the data plane up runs (default: the host's name)",
-    ),
-    setting(
-        "max-participants-per-room",
-        "1000",
-        "participants in one room",
-    ),
-    setting(
-        "max-tracks-per-participant",
-        "16",
-        "tracks one participant may publish",
-    ),
-    setting(
-        "max-message-bytes",
-        "524288",
-        "bytes of one signaling message",
-    ),
-    setting(
-        "messages-per-second",
-        "50",
-        "signaling messages a client may send per second, twice that at once",
-    ),
-    setting(
-        "grace-seconds",
-        "15",
-        "seconds a participant stays without its socket",
-    ),
-    setting(
-        "drain-seconds",
-        "0",
-        "seconds over which a node that was told to stop sends its clients away; told twice, it stops at once",
-    ),
-    setting(
-        "log",
-        "info",
-        "what is logged: a level, or tracing directives",
-    ),
-];
+use crate::store::redis::RedisServers;
+use crate::tls::CertificateFiles;
 
 /// Which command is being configured; some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +32,8 @@ pub enum Role {
 pub struct Config {
     /// HTTP and WebSocket.
     pub listen: SocketAddr,
+    /// Where the port's certificate is; without one it speaks no TLS.
+    pub tls: Option<CertificateFiles>,
     /// Who may sign tokens.
     pub keys: Vec<ApiKey>,
     /// Who may use the admin API; `None` means nobody.
@@ -170,7 +79,7 @@ pub enum StoreConfig {
     /// In this process.
     Memory,
     /// On these servers, shared with other nodes.
-    Redis(Vec<String>),
+    Redis(RedisServers),
 }
 
 /// What one participant and one room may have.
@@ -238,6 +147,7 @@ impl Config {
     fn read(values: &Values, role: Role, mistakes: &mut Mistakes) -> Option<Self> {
         // Everything is read before the first `?`, so that all mistakes are found.
         let listen = values.parse("listen", mistakes);
+        let tls = certificate_files(values, ("tls-certificate", "tls-key"), mistakes);
         let keys = values.list("keys", mistakes);
         let demo_tokens = optional(values, "demo-tokens", mistakes);
         let dataplane_control = optional(values, "dataplane-control", mistakes);
@@ -273,6 +183,7 @@ impl Config {
         }
         Some(Self {
             listen: listen?,
+            tls: tls?,
             keys: keys?,
             admin_token,
             state_dir: PathBuf::from(values.text("state-dir")),
@@ -297,10 +208,7 @@ fn dataplane(values: &Values, mistakes: &mut Mistakes) -> Option<DataplaneConfig
     };
     let udp_port = values.parse_within("udp-port", 0..=u16::MAX, mistakes);
     let advertise = values.list("advertise", mistakes);
-    let bin = match values.text("dataplane-bin") {
-        "" => None,
-        path => Some(PathBuf::from(path)),
-    };
+    let bin = path(values, "dataplane-bin");
     Some(DataplaneConfig {
         bin,
         shards: shards?,
@@ -311,17 +219,62 @@ fn dataplane(values: &Values, mistakes: &mut Mistakes) -> Option<DataplaneConfig
 }
 
 fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
+    let names = ("store-certificate", "store-key");
+    let identity = certificate_files(values, names, mistakes)?;
     let text = values.text("store");
+    let urls: Vec<String> = text.split(',').map(|url| url.trim().to_owned()).collect();
+    let all_are = |scheme: &str| urls.iter().all(|url| url.starts_with(scheme));
+    let is_encrypted = all_are("rediss://");
+    for name in ["store-ca", names.0] {
+        if !is_encrypted && !values.text(name).is_empty() {
+            let source = values.source(name);
+            mistakes.push(format!(
+                "{name} is of no use unless store is rediss:// (from {source})"
+            ));
+        }
+    }
     if text == "memory" {
         return Some(StoreConfig::Memory);
     }
-    let urls: Vec<String> = text.split(',').map(|url| url.trim().to_owned()).collect();
-    if urls.iter().all(|url| url.starts_with("redis://")) {
-        return Some(StoreConfig::Redis(urls));
+    if !is_encrypted && !all_are("redis://") {
+        let source = values.source("store");
+        mistakes.push(format!(
+            "store is neither memory nor a list of redis://[user:password@]host[:port], or of rediss:// (from {source})"
+        ));
+        return None;
     }
-    let source = values.source("store");
+    Some(StoreConfig::Redis(RedisServers {
+        urls,
+        authorities: path(values, "store-ca"),
+        identity,
+    }))
+}
+
+fn path(values: &Values, name: &str) -> Option<PathBuf> {
+    let text = values.text(name);
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+/// `Some(None)` for neither.
+fn certificate_files(
+    values: &Values,
+    (certificate, key): (&str, &str),
+    mistakes: &mut Mistakes,
+) -> Option<Option<CertificateFiles>> {
+    let (lonely, missing) = match (values.text(certificate), values.text(key)) {
+        ("", "") => return Some(None),
+        ("", _) => (key, certificate),
+        (_, "") => (certificate, key),
+        (certificate, key) => {
+            return Some(Some(CertificateFiles {
+                certificate: PathBuf::from(certificate),
+                key: PathBuf::from(key),
+            }));
+        }
+    };
+    let source = values.source(lonely);
     mistakes.push(format!(
-        "store is neither memory nor a list of redis://[user:password@]host[:port] (from {source})"
+        "{lonely} is of no use without {missing} (from {source})"
     ));
     None
 }
@@ -409,6 +362,49 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} not in {text}");
         }
+    }
+
+    #[test]
+    fn halves_of_certificates_and_files_without_a_use_are_mistakes() {
+        let args = ["--tls-key", "key.pem", "--store-key", "store-key.pem"];
+        let text = config(Role::Up, &args).unwrap_err().to_string();
+        for part in [
+            "tls-key is of no use without tls-certificate (from flag --tls-key)",
+            "store-key is of no use without store-certificate",
+        ] {
+            assert!(text.contains(part), "{part} not in {text}");
+        }
+        let args = ["--store", "redis://10.0.0.5", "--store-ca", "ca.pem"];
+        let text = config(Role::Up, &args).unwrap_err().to_string();
+        assert!(
+            text.contains("store-ca is of no use unless store is rediss://"),
+            "{text}"
+        );
+        let args = ["--store", "redis://10.0.0.5,rediss://10.0.0.6"];
+        let text = config(Role::Up, &args).unwrap_err().to_string();
+        assert!(text.contains("store is neither memory nor"), "{text}");
+    }
+
+    #[test]
+    fn tls_is_configured_by_files() {
+        let none = config(Role::Up, &[]).unwrap();
+        assert_eq!(none.tls, None);
+        let args = [
+            ["--tls-certificate", "cert.pem"],
+            ["--tls-key", "key.pem"],
+            ["--store", "rediss://:secret@10.0.0.5:6390"],
+            ["--store-ca", "ca.pem"],
+        ];
+        let config = config(Role::Up, args.as_flattened()).unwrap();
+        let files = config.tls.unwrap();
+        assert_eq!(files.certificate, PathBuf::from("cert.pem"));
+        assert_eq!(files.key, PathBuf::from("key.pem"));
+        let StoreConfig::Redis(servers) = config.store else {
+            panic!("a store in memory");
+        };
+        assert_eq!(servers.authorities, Some(PathBuf::from("ca.pem")));
+        assert!(config.effective.contains("ca.pem"), "a path is no secret");
+        assert!(!config.effective.contains("10.0.0.5"), "a password is one");
     }
 
     #[test]

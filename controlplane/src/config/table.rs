@@ -1,0 +1,124 @@
+//! The settings of `spillway up` and `spillway serve`: names, defaults, words of help. What a value may be is
+//! checked in the module above.
+
+use spillway_settings::Setting;
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default,
+        help,
+    }
+}
+
+/// All settings of `spillway up` and `spillway serve`.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "listen",
+        "0.0.0.0:7880",
+        "IP:port of HTTP and WebSocket, with TLS if there is a certificate",
+    ),
+    setting(
+        "tls-certificate",
+        "",
+        "PEM file of the certificate and those that vouch for it; read again when it changes, and on SIGHUP",
+    ),
+    setting("tls-key", "", "PEM file of the certificate's key"),
+    setting(
+        "keys",
+        "",
+        "API keys, KEY:SECRET, comma-separated; up makes one when empty",
+    ),
+    setting(
+        "admin-token",
+        "",
+        "bearer token of the admin API; up makes one when empty, serve then has no admin API",
+    ),
+    setting(
+        "state-dir",
+        ".spillway",
+        "where up keeps its keys, its sockets and the data plane's log",
+    ),
+    setting(
+        "store",
+        "memory",
+        "where rooms are kept: memory (of this node), or redis://[user:password@]host[:port], rediss:// with TLS, comma-separated for a cluster",
+    ),
+    setting(
+        "store-ca",
+        "",
+        "PEM file of those who vouch for a rediss:// store (default: those the system trusts)",
+    ),
+    setting(
+        "store-certificate",
+        "",
+        "PEM file of the certificate shown to a rediss:// store that wants one",
+    ),
+    setting("store-key", "", "PEM file of the key of store-certificate"),
+    setting(
+        "demo-tokens",
+        "",
+        "serve tokens to anybody at /v1/demo/token (true or false; default true for up, else false)",
+    ),
+    setting(
+        "dataplane-control",
+        "",
+        "the data plane's control address, unix:/path or http://host:port; up runs its own",
+    ),
+    setting(
+        "dataplane-bin",
+        "",
+        "the data plane up runs (default: spillway-dataplane beside this binary)",
+    ),
+    setting(
+        "shards",
+        "",
+        "shards of the data plane up runs (default: one per core)",
+    ),
+    setting("udp-port", "7882", "UDP port of the data plane up runs"),
+    setting(
+        "advertise",
+        "",
+        "media IPs the data plane up runs tells clients, comma-separated (default: those of the host)",
+    ),
+    setting(
+        "node",
+        "",
+        "name of the data plane up runs (default: the host's name)",
+    ),
+    setting(
+        "max-participants-per-room",
+        "1000",
+        "participants in one room",
+    ),
+    setting(
+        "max-tracks-per-participant",
+        "16",
+        "tracks one participant may publish",
+    ),
+    setting(
+        "max-message-bytes",
+        "524288",
+        "bytes of one signaling message",
+    ),
+    setting(
+        "messages-per-second",
+        "50",
+        "signaling messages a client may send per second, twice that at once",
+    ),
+    setting(
+        "grace-seconds",
+        "15",
+        "seconds a participant stays without its socket",
+    ),
+    setting(
+        "drain-seconds",
+        "0",
+        "seconds over which a node that was told to stop sends its clients away; told twice, it stops at once",
+    ),
+    setting(
+        "log",
+        "info",
+        "what is logged: a level, or tracing directives",
+    ),
+];

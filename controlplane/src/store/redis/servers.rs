@@ -1,0 +1,235 @@
+//! Which Redis servers there are, and how each of their connections is to be: credentials, and TLS with
+//! whom it trusts and what it shows. Files are read for each connection, so that new ones need no restart.
+
+use std::path::PathBuf;
+
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    TlsCertificates,
+};
+
+use super::topology::Address;
+use super::trouble::LinkError;
+use crate::tls::{self, CertificateFiles, TlsError};
+
+/// Where rooms are kept when nodes share them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RedisServers {
+    /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster.
+    pub urls: Vec<String>,
+    /// PEM of those who may vouch for the servers; without it, those the system trusts.
+    pub authorities: Option<PathBuf>,
+    /// What is shown to servers that want to know who we are.
+    pub identity: Option<CertificateFiles>,
+}
+
+impl RedisServers {
+    /// Those of `urls`, and nothing out of files.
+    pub fn at(urls: &[String]) -> Self {
+        Self {
+            urls: urls.to_vec(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The same, understood.
+#[derive(Debug)]
+pub(super) struct Servers {
+    /// Credentials and encryption, for every server.
+    template: ConnectionInfo,
+    pub(super) seeds: Vec<Address>,
+    authorities: Option<PathBuf>,
+    identity: Option<CertificateFiles>,
+}
+
+impl Servers {
+    /// A URL that is none, a file that cannot be used and a mix of encrypted and plain are refused.
+    pub(super) fn read(named: &RedisServers) -> Result<Self, LinkError> {
+        let mut infos = Vec::new();
+        let mut seeds = Vec::new();
+        for url in &named.urls {
+            let (info, address) = parse(url)?;
+            infos.push(info);
+            seeds.push(address);
+        }
+        let encrypted = infos.iter().filter(|info| is_encrypted(info)).count();
+        if encrypted != 0 && encrypted != infos.len() {
+            let said = "the Redis servers of one store are all named redis:// or all rediss://";
+            return Err(LinkError::Refused(said.into()));
+        }
+        let template = infos.into_iter().next();
+        let template =
+            template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
+        let settings = template
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let servers = Self {
+            template: template.set_redis_settings(settings),
+            seeds,
+            authorities: named.authorities.clone(),
+            identity: named.identity.clone(),
+        };
+        match servers.certificates() {
+            Ok(_) => Ok(servers),
+            Err(error) => Err(LinkError::Refused(error.to_string())),
+        }
+    }
+
+    /// Whether connections are encrypted.
+    pub(super) fn are_encrypted(&self) -> bool {
+        is_encrypted(&self.template)
+    }
+
+    /// For a connection to `address`; reads files.
+    pub(super) fn client(&self, address: &Address) -> Result<Client, LinkError> {
+        let (host, port) = (address.host.clone(), address.port);
+        let refused = |error: &dyn std::fmt::Display| {
+            LinkError::Insecure(format!("Redis at {address} cannot be asked: {error}"))
+        };
+        if !self.are_encrypted() {
+            let info = self.template.clone();
+            let client = Client::open(info.set_addr(ConnectionAddr::Tcp(host, port)));
+            return client.map_err(|error| refused(&error));
+        }
+        let addr = ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        };
+        let info = self.template.clone().set_addr(addr);
+        let certificates = self.certificates().map_err(|error| refused(&error))?;
+        Client::build_with_tls(info, certificates).map_err(|error| refused(&error))
+    }
+
+    fn certificates(&self) -> Result<TlsCertificates, TlsError> {
+        let authorities = self.authorities.as_deref().map(tls::authorities);
+        let identity = self.identity.as_ref().map(CertificateFiles::checked_pem);
+        let client_tls = identity
+            .transpose()?
+            .map(|(client_cert, client_key)| ClientTlsConfig {
+                client_cert,
+                client_key,
+            });
+        Ok(TlsCertificates {
+            client_tls,
+            root_cert: authorities.transpose()?.map(|them| them.pem),
+        })
+    }
+}
+
+fn is_encrypted(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
+    let refused = |error: &dyn std::fmt::Display| {
+        let url = masked(url);
+        LinkError::Refused(format!("'{url}' is no address of a Redis server: {error}"))
+    };
+    let info = url
+        .into_connection_info()
+        .map_err(|error| refused(&error))?;
+    let (host, port) = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => (host, port),
+        ConnectionAddr::TcpTls { insecure: true, .. } => {
+            return Err(refused(
+                &"a server is not trusted unseen: name its authority",
+            ));
+        }
+        ConnectionAddr::TcpTls { host, port, .. } => (host, port),
+        _ => {
+            return Err(refused(
+                &"only redis://host:port and rediss://host:port are",
+            ));
+        }
+    };
+    let address = Address {
+        host: host.clone(),
+        port: *port,
+    };
+    Ok((info, address))
+}
+
+/// A URL without its password.
+fn masked(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((secret, host)) => {
+            let scheme = secret
+                .split_once("://")
+                .map_or("redis", |(scheme, _)| scheme);
+            format!("{scheme}://(secret)@{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(urls: &[&str]) -> String {
+        let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
+        let refused = Servers::read(&RedisServers::at(&urls)).unwrap_err();
+        assert!(matches!(refused, LinkError::Refused(_)));
+        refused.to_string()
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_named_without_their_password() {
+        for url in [
+            "redis://u:hush@:x",
+            "unix:///tmp/redis.sock",
+            "redis://a:hush@b:99999",
+            "rediss://a:hush@b:6379/#insecure",
+        ] {
+            let said = refusal(&[url]);
+            assert!(!said.contains("hush"), "{said}");
+        }
+        assert!(refusal(&[]).contains("no Redis server"));
+    }
+
+    #[test]
+    fn every_server_is_asked_as_the_urls_say() {
+        let address = Address {
+            host: "10.0.0.7".into(),
+            port: 6_390,
+        };
+        for (scheme, encrypted) in [("redis", false), ("rediss", true)] {
+            let urls = [format!("{scheme}://u:secret@10.0.0.5:6379")];
+            let servers = Servers::read(&RedisServers::at(&urls)).unwrap();
+            assert_eq!(servers.are_encrypted(), encrypted);
+            let client = servers.client(&address).unwrap();
+            let info = client.get_connection_info();
+            assert_eq!(is_encrypted(info), encrypted);
+            assert_eq!(info.redis_settings().password(), Some("secret"));
+            assert_eq!(info.addr().to_string(), "10.0.0.7:6390");
+        }
+        let said = refusal(&["redis://a:1", "rediss://b:1"]);
+        assert!(said.contains("all rediss://"), "{said}");
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let with = |authorities, identity| RedisServers {
+            urls: vec!["rediss://10.0.0.5".into()],
+            authorities,
+            identity,
+        };
+        let said = Servers::read(&with(Some(path.clone()), None)).unwrap_err();
+        assert!(said.to_string().contains("ca.pem"), "{said}");
+        std::fs::write(&path, "").unwrap();
+        let said = Servers::read(&with(Some(path.clone()), None)).unwrap_err();
+        assert!(said.to_string().contains("no certificate"), "{said}");
+        let files = CertificateFiles {
+            certificate: path.clone(),
+            key: path,
+        };
+        let said = Servers::read(&with(None, Some(files))).unwrap_err();
+        assert!(said.to_string().contains("no certificate"), "{said}");
+    }
+}

@@ -1,0 +1,152 @@
+//! The handshake, and what came in by it. Everything that shares the port is told apart here and nowhere
+//! else: so far HTTP, as it is or inside TLS. What is named by ALPN (HTTP as `http/1.1`; TURN would be
+//! `stun.turn`, RFC 7443 section 3) becomes an [`Opening`] of its own.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::{AlertDescription, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::{Certificate, CertificateFiles, Certificates, Renewal, TlsError};
+use crate::limits::HANDSHAKE_TIME;
+use crate::metrics::TlsMetrics;
+
+/// As ALPN names it (RFC 7301 section 6).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// How connections come in.
+#[derive(Clone)]
+pub enum Door {
+    /// As they are.
+    Plain,
+    /// With a handshake first.
+    Tls(TlsAcceptor, TlsMetrics),
+}
+
+/// What a connection turned out to be.
+pub enum Opening {
+    /// HTTP as it is.
+    Http(TcpStream),
+    /// HTTP inside TLS.
+    Https(Box<TlsStream<TcpStream>>),
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It took too long.
+    #[error("no handshake within {} s", HANDSHAKE_TIME.as_secs())]
+    TooSlow,
+    /// Its first bytes are something else's.
+    #[error("it does not speak tls: {0}")]
+    NotTls(rustls::Error),
+    /// It will not have us, most often because of the certificate.
+    #[error("the client refused: {0:?}")]
+    Refused(AlertDescription),
+    /// There is no way to speak with it.
+    #[error("no handshake is possible: {0}")]
+    Incompatible(rustls::Error),
+    /// It went away before the end.
+    #[error("the client is gone: {0}")]
+    Gone(io::Error),
+}
+
+impl Door {
+    /// A door with the certificate of `files`, and who looks after it.
+    pub fn tls(
+        files: CertificateFiles,
+        metrics: TlsMetrics,
+    ) -> Result<(Self, Certificate, Renewal), TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let loaded = Certificates::load(files, Arc::clone(&provider), metrics.clone())?;
+        let (certificates, certificate, renewal) = loaded;
+        let config = config(provider, certificates)?;
+        let door = Self::Tls(TlsAcceptor::from(Arc::new(config)), metrics);
+        Ok((door, certificate, renewal))
+    }
+
+    /// Lets a connection in, or says why not; the time it may take is limited.
+    pub async fn open(&self, stream: TcpStream) -> Result<Opening, Refusal> {
+        match self {
+            Self::Plain => Ok(Opening::Http(stream)),
+            Self::Tls(acceptor, metrics) => {
+                let opening = shake_hands(acceptor, stream).await;
+                match &opening {
+                    Ok(_) => drop(metrics.handshakes.inc()),
+                    Err(refusal) => metrics.count_refusal(refusal.label()),
+                }
+                opening
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// What became of the handshake.
+    fn of(error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(rustls::Error::AlertReceived(alert)) => Self::Refused(*alert),
+            Some(error @ rustls::Error::InvalidMessage(_)) => Self::NotTls(error.clone()),
+            Some(error) => Self::Incompatible(error.clone()),
+            None => Self::Gone(error),
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::TooSlow => "too_slow",
+            Self::NotTls(_) => "not_tls",
+            Self::Refused(_) => "refused",
+            Self::Incompatible(_) => "incompatible",
+            Self::Gone(_) => "gone",
+        }
+    }
+}
+
+async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Opening, Refusal> {
+    match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+        // Who names no protocol means HTTP; who names only others was refused (RFC 7301 section 3.2).
+        Ok(Ok(stream)) => Ok(Opening::Https(Box::new(stream))),
+        Ok(Err(error)) => Err(Refusal::of(error)),
+        Err(_) => Err(Refusal::TooSlow),
+    }
+}
+
+fn config(
+    provider: Arc<CryptoProvider>,
+    certificates: Arc<Certificates>,
+) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    // Clients that come back, perhaps all at once, do without a signature; they keep what that takes.
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Tls(..) => "Tls",
+        })
+    }
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Http(_) => "Http",
+            Self::Https(_) => "Https",
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! Swaps the certificate when its files change, or when SIGHUP says so. New connections get the new one;
+//! those that stand keep what they agreed on. Files that cannot be used are named in the log, and the
+//! certificate that is served stays.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::TlsError;
+use super::certificate::{Certificate, CertificateFiles, Content, Fingerprint};
+use crate::clock;
+use crate::limits::CERTIFICATE_LOOK;
+use crate::metrics::TlsMetrics;
+
+/// What new connections are shown.
+#[derive(Debug)]
+pub struct Certificates(RwLock<Arc<CertifiedKey>>);
+
+/// Looks after the files; see the module's documentation.
+pub struct Renewal {
+    files: CertificateFiles,
+    provider: Arc<CryptoProvider>,
+    certificates: Arc<Certificates>,
+    metrics: TlsMetrics,
+    watch: Watch,
+    hangup: Signal,
+}
+
+/// What a look at the files found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Sight {
+    Content(Fingerprint),
+    /// And why.
+    Unreadable(String),
+}
+
+/// Which change of the files is worth a try: one that holds still, and was not tried before. Two files
+/// cannot be replaced in one step, so the first look at a change may find half of it.
+#[derive(Debug)]
+struct Watch {
+    tried: Sight,
+    last: Sight,
+}
+
+impl Certificates {
+    /// Those of `files`, with whoever looks after them.
+    pub fn load(
+        files: CertificateFiles,
+        provider: Arc<CryptoProvider>,
+        metrics: TlsMetrics,
+    ) -> Result<(Arc<Self>, Certificate, Renewal), TlsError> {
+        let content = files.read()?;
+        let certificate = files.parse(&content, &provider)?;
+        metrics.set_end(certificate.ends_at);
+        if certificate.ends_at <= clock::unix_seconds() {
+            // Its clients may know why; without it there is nothing to serve.
+            let path = files.certificate.display();
+            tracing::error!(certificate = %path, "tls: the certificate has ended, clients will refuse it");
+        }
+        let certificates = Arc::new(Self(RwLock::new(Arc::clone(&certificate.certified))));
+        let seen = Sight::Content(content.fingerprint());
+        let renewal = Renewal {
+            files,
+            provider,
+            certificates: Arc::clone(&certificates),
+            metrics,
+            watch: Watch {
+                tried: seen.clone(),
+                last: seen,
+            },
+            hangup: signal(SignalKind::hangup()).map_err(TlsError::Signal)?,
+        };
+        Ok((certificates, certificate, renewal))
+    }
+
+    fn swap(&self, certified: Arc<CertifiedKey>) {
+        // A poisoned lock holds a whole one all the same.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(
+            &self.0.read().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+impl Renewal {
+    /// Looks until it is dropped.
+    pub async fn run(mut self) {
+        let mut looks = interval(CERTIFICATE_LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_asked = tokio::select! {
+                hangup = self.hangup.recv() => hangup.is_some(),
+                _ = looks.tick() => false,
+            };
+            self.look(is_asked).await;
+        }
+    }
+
+    async fn look(&mut self, is_asked: bool) {
+        let files = self.files.clone();
+        // A disk that hangs must not hold up a core of signaling.
+        let Ok(content) = tokio::task::spawn_blocking(move || files.read()).await else {
+            return; // the runtime ends
+        };
+        let sight = Sight::of(&content);
+        let is_due = if is_asked {
+            self.watch.try_at_once(sight);
+            true
+        } else {
+            self.watch.see(sight)
+        };
+        if is_due {
+            self.renew(content);
+        }
+    }
+
+    fn renew(&self, content: Result<Content, TlsError>) {
+        let path = self.files.certificate.display();
+        let certificate = content
+            .and_then(|content| self.files.parse(&content, &self.provider))
+            .and_then(|fresh| fresh.still_good(clock::unix_seconds(), &self.files.certificate));
+        match certificate {
+            Ok(certificate) => {
+                self.metrics.set_end(certificate.ends_at);
+                self.metrics.reloads.inc();
+                self.certificates.swap(certificate.certified);
+                let ends_at = certificate.ends_at;
+                tracing::info!(certificate = %path, ends_at, "tls: new connections get the new certificate");
+            }
+            Err(error) => {
+                self.metrics.reload_failures.inc();
+                tracing::error!(%error, "tls: the new certificate is not used, the old one stays");
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Whether what was seen is to be tried.
+    fn see(&mut self, sight: Sight) -> bool {
+        let is_due = sight == self.last && sight != self.tried;
+        if is_due {
+            self.tried = sight;
+        } else {
+            self.last = sight;
+        }
+        is_due
+    }
+
+    fn try_at_once(&mut self, sight: Sight) {
+        self.last = sight.clone();
+        self.tried = sight;
+    }
+}
+
+impl Sight {
+    fn of(content: &Result<Content, TlsError>) -> Self {
+        match content {
+            Ok(content) => Self::Content(content.fingerprint()),
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renewal")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_tried_once_and_only_when_it_holds_still() {
+        let sight = |text: &str| Sight::Unreadable(text.to_owned());
+        let mut watch = Watch {
+            tried: sight("first"),
+            last: sight("first"),
+        };
+        for (seen, is_tried) in [
+            ("first", false),
+            ("half of the second", false),
+            ("second", false),
+            ("second", true),
+            ("second", false),
+            ("third", false),
+            ("second", false),
+            ("second", false),
+            ("third", false),
+            ("third", true),
+        ] {
+            assert_eq!(watch.see(sight(seen)), is_tried, "{seen}");
+        }
+        watch.try_at_once(sight("fourth"));
+        assert!(!watch.see(sight("fourth")), "SIGHUP tried it");
+        assert!(!watch.see(sight("third")));
+        assert!(watch.see(sight("third")), "going back is a change, too");
+    }
+}

@@ -120,7 +120,7 @@ pub const MAX_DENIED_RANGES: usize = 256;
 /// collides.
 pub const REFLECTION_SLOTS: usize = 16_384;
 /// Bytes by which answers to a source may exceed its questions at once, before it has proven that it is where
-/// it says: 300 first Allocates of clients behind one address.
+/// it says: 400 first Allocates of clients behind one address.
 pub const REFLECTION_BURST_BYTES: u32 = 32 << 10;
 /// By which they may exceed them in the long run, per second: 32 kbit/s towards a victim.
 pub const REFLECTION_BYTES_PER_SECOND: u32 = 4 << 10;

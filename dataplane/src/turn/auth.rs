@@ -79,10 +79,9 @@ impl Authority {
 
     /// Credentials of other secrets are refused from now on; allocations made with them stay.
     pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>]) {
-        let keyed = |secret: &Box<[u8]>| {
-            Hmac::new_from_slice(secret).expect("an HMAC takes keys of any size")
-        };
-        self.secrets = secrets.iter().map(keyed).collect();
+        let keyed =
+            |secret: &[u8]| Hmac::new_from_slice(secret).expect("an HMAC takes keys of any size");
+        self.secrets = secrets.iter().map(|secret| keyed(secret)).collect();
     }
 
     pub(super) fn realm(&self) -> &[u8] {

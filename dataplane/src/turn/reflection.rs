@@ -2,7 +2,7 @@
 //!
 //! The source of a datagram may be forged until it has repeated a nonce we sent there. So an answer before
 //! that is no longer than its question, but for a small budget per network: a first Allocate of 28 bytes is
-//! answered with a 401 of about 130, and that has to work. The table has a fixed size; networks whose hash
+//! answered with a 401 of about 110, and that has to work. The table has a fixed size; networks whose hash
 //! collides share a budget.
 
 use std::net::{IpAddr, SocketAddr};

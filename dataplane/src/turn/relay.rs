@@ -26,7 +26,7 @@ impl Server {
         peer: SocketAddr,
         bytes: &[u8],
     ) -> Result<Deliver<'_>, DenyReason> {
-        let delivered = self.from_peer(now, plain(relayed), plain(peer), bytes.len());
+        let delivered = self.let_in(now, plain(relayed), plain(peer), bytes.len());
         match delivered {
             Ok((client, padding_bytes)) => Ok(Deliver {
                 client,
@@ -57,7 +57,7 @@ impl Server {
             .ok_or(DenyReason::NoChannel)?;
         still_allowed(bound, &self.policy)?;
         let peer = bound.peer;
-        let relayed = self.to_peer(now, id, peer, length)?;
+        let relayed = self.let_out(now, id, peer, length)?;
         Ok(Relay {
             relayed,
             peer,
@@ -79,7 +79,7 @@ impl Server {
             return Err(DenyReason::Malformed);
         };
         self.policy.check(peer)?;
-        let relayed = self.to_peer(now, id, peer, payload.len())?;
+        let relayed = self.let_out(now, id, peer, payload.len())?;
         Ok(Relay {
             relayed,
             peer,
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Lets `bytes` out to a peer that may be relayed to.
-    fn to_peer(
+    fn let_out(
         &mut self,
         now: Instant,
         id: AllocationId,
@@ -114,7 +114,7 @@ impl Server {
     }
 
     /// Writes what goes before a datagram of `length` bytes, and says to whom and with how much padding.
-    fn from_peer(
+    fn let_in(
         &mut self,
         now: Instant,
         relayed: SocketAddr,

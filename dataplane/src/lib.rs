@@ -27,6 +27,8 @@ pub mod layer; // which layer a subscriber gets
 pub mod feedback; // keyframe requests
 pub mod level; // how loud a track is
 
+pub mod turn; // relaying for clients that no datagram reaches
+
 pub mod mesh; // how threads talk
 pub mod letter; // what they say
 pub mod command; // what the control plane asks of a session

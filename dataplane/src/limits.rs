@@ -91,6 +91,53 @@ pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a shard to answer the control thread.
 pub const SHARD_REPLY: Duration = Duration::from_secs(5);
 
+/// TURN allocations of one shard, whoever's.
+pub const MAX_ALLOCATIONS: usize = 100_000;
+/// TURN allocations of one user of a shard: each device has one per transport it tries, and families and
+/// reconnections come on top.
+pub const MAX_ALLOCATIONS_PER_USER: u16 = 64;
+/// TURN allocations from one address (IPv4) or /64 (IPv6) of a shard: a company behind one address.
+pub const MAX_ALLOCATIONS_PER_SOURCE: u16 = 4_096;
+/// Peer addresses one allocation may let in at a time.
+pub const MAX_PERMISSIONS: usize = 32;
+/// Channels of one allocation.
+pub const MAX_CHANNELS: usize = 32;
+/// Bytes a second that one allocation relays, both ways together: more than any subscriber receives.
+pub const ALLOCATION_BYTES_PER_SECOND: u32 = 4_000_000;
+/// Bytes a second that all allocations of a shard relay, both ways together: 10 Gbit/s.
+pub const TURN_BYTES_PER_SECOND: u32 = 1_250_000_000;
+/// Bytes of one relayed datagram: what a Data indication with an IPv6 address can carry.
+pub const MAX_RELAYED_BYTES: usize = 65_500;
+/// Bytes of TURN's USERNAME (RFC 8489 section 14.3).
+pub const MAX_USERNAME_BYTES: usize = 508;
+/// Bytes of TURN's REALM (RFC 8489 section 14.9).
+pub const MAX_REALM_BYTES: usize = 763;
+/// Secrets that TURN credentials may be minted with: one, and the one before it.
+pub const MAX_TURN_SECRETS: usize = 2;
+/// CIDRs an operator may forbid as peers.
+pub const MAX_DENIED_RANGES: usize = 256;
+/// Sources whose share of unasked-for bytes is counted: table slots of 8 bytes, shared by those whose hash
+/// collides.
+pub const REFLECTION_SLOTS: usize = 16_384;
+/// Bytes by which answers to a source may exceed its questions at once, before it has proven that it is where
+/// it says: 400 first Allocates of clients behind one address.
+pub const REFLECTION_BURST_BYTES: u32 = 32 << 10;
+/// By which they may exceed them in the long run, per second: 32 kbit/s towards a victim.
+pub const REFLECTION_BYTES_PER_SECOND: u32 = 4 << 10;
+
+/// How long an allocation lasts without being asked otherwise, and at least (RFC 8656 section 3.2).
+pub const ALLOCATION_LIFETIME: Duration = Duration::from_secs(600);
+/// How long it can be asked to last.
+pub const MAX_ALLOCATION_LIFETIME: Duration = Duration::from_secs(3_600);
+/// How long a permission lasts (RFC 8656 section 9).
+pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a channel lasts (RFC 8656 section 12).
+pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
+/// How long a nonce is good for.
+pub const NONCE_LIFETIME: Duration = Duration::from_secs(600);
+/// How far ahead the expiry of TURN credentials may be: whoever mints longer ones made a mistake.
+pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
@@ -104,3 +151,9 @@ const _: () = assert!(
     "the count of padding bytes is one byte"
 );
 const _: () = assert!(KEYFRAME_INTERVAL.as_millis() < KEYFRAME_RETRY.as_millis());
+const _: () = assert!(
+    MAX_PERMISSIONS * 40 + MAX_CHANNELS * 64 + MAX_USERNAME_BYTES <= 3_840,
+    "an allocation with everything it may have must fit into 4 KiB with its own few hundred bytes"
+);
+const _: () = assert!(REFLECTION_SLOTS.is_power_of_two());
+const _: () = assert!(MAX_RELAYED_BYTES.next_multiple_of(4) + 24 + 4 <= u16::MAX as usize);

@@ -3,7 +3,7 @@
 //!
 //! Each function panics when its property does not hold.
 
-use crate::{demux, keyframe, red, rtcp, stun};
+use crate::{demux, keyframe, red, rtcp, stun, turn};
 
 /// A message that parses has attributes that lie inside it, in order, and an integrity that covers
 /// exactly what precedes it.
@@ -25,6 +25,97 @@ pub fn stun(bytes: &[u8]) {
     if let Some(ufrag) = message.receiver_ufrag() {
         assert!(!ufrag.contains(':'));
     }
+}
+
+/// What a request says lies in it, before its integrity; and what is written of it is read back the same.
+pub fn turn_fields(bytes: &[u8]) {
+    let Ok(message) = stun::Message::parse(bytes) else {
+        return;
+    };
+    let fields = turn::Fields::read(&message);
+    let integrity = message
+        .attributes()
+        .map(|attribute| (attribute.kind, attribute.at))
+        .find(|(kind, _)| {
+            matches!(
+                *kind,
+                stun::kinds::MESSAGE_INTEGRITY | stun::kinds::MESSAGE_INTEGRITY_SHA256
+            )
+        });
+    let end = integrity.map_or(bytes.len(), |(_, at)| at);
+    assert_eq!(
+        fields.has_integrity || fields.has_integrity_sha256,
+        integrity.is_some()
+    );
+    if let Some(data) = fields.data.clone() {
+        assert!(data.start >= 24 && data.end <= end);
+    }
+    assert!(fields.peers(&message).count() * 4 <= end);
+    assert!(fields.unknown.value().1 <= 2 * turn::Unknown::MAX);
+    let _ = message.fingerprint();
+    let Some(peer) = fields.peer else {
+        return;
+    };
+    let mut out = Vec::new();
+    stun::Writer::new(&mut out, message.kind(), message.transaction())
+        .xor_address(stun::kinds::XOR_PEER_ADDRESS, peer)
+        .integrity_sha256(b"key")
+        .fingerprint();
+    let again = stun::Message::parse(&out).expect("what was written is a message");
+    assert_eq!(turn::Fields::read(&again).peer, Some(peer));
+    assert_eq!(again.fingerprint(), stun::Fingerprint::Fits);
+}
+
+/// Channel data is what its header says, never more than there is, and never STUN.
+pub fn turn_channel(bytes: &[u8]) {
+    let Ok(channel) = turn::ChannelData::parse(bytes) else {
+        return;
+    };
+    assert!(stun::Message::parse(bytes).is_err());
+    let length = u16::try_from(channel.data.len()).expect("the header has two bytes for it");
+    let mut out = turn::ChannelData::header(channel.number, length).to_vec();
+    out.extend_from_slice(channel.data);
+    assert_eq!(out, bytes[..out.len()]);
+}
+
+/// A stream comes apart into the same messages however it is cut, until the same end; and no more is
+/// held than has come.
+pub fn turn_stream(bytes: &[u8]) {
+    cuts_agree::<turn::TurnStream>(bytes);
+    cuts_agree::<turn::Prefixed>(bytes);
+}
+
+fn cuts_agree<F: turn::Framing>(bytes: &[u8]) {
+    const LIMIT_BYTES: usize = 4_096;
+    let step = 1 + bytes.first().map_or(0, |first| usize::from(first % 7));
+    let whole = split::<F>(bytes, bytes.len().max(1), LIMIT_BYTES);
+    assert_eq!(split::<F>(bytes, step, LIMIT_BYTES), whole);
+    for message in &whole.0 {
+        assert!(message.len() <= LIMIT_BYTES);
+    }
+}
+
+/// All messages of `bytes`, and how the stream broke if it did.
+fn split<F: turn::Framing>(
+    bytes: &[u8],
+    step: usize,
+    limit_bytes: usize,
+) -> (Vec<Vec<u8>>, Option<turn::FramingError>) {
+    let mut splitter = turn::Splitter::<F>::new(limit_bytes);
+    let mut messages = Vec::new();
+    for mut piece in bytes.chunks(step) {
+        loop {
+            match splitter.next(&mut piece) {
+                Ok(Some(message)) => messages.push(message.to_vec()),
+                Ok(None) => break,
+                Err(error) => return (messages, Some(error)),
+            }
+        }
+        assert!(piece.is_empty(), "what is not handed out is held");
+        assert!(splitter.waits_for() > 0);
+        assert!(splitter.held_bytes() <= (2 * bytes.len()).max(64));
+    }
+    (messages, None)
 }
 
 /// What is classified is long enough for the header of its protocol, and STUN never passes for media.
@@ -129,6 +220,14 @@ mod tests {
     fn the_payload_corpus_and_its_neighbours_hold() {
         replay("payload", super::payload);
     }
+
+    #[test]
+    fn the_turn_corpora_and_their_neighbours_hold() {
+        replay("turn_fields", super::turn_fields);
+        replay("turn_channel", super::turn_channel);
+        replay("turn_stream", super::turn_stream);
+    }
+
     #[test]
     fn the_rtcp_corpus_and_its_neighbours_hold() {
         replay("rtcp", super::rtcp);

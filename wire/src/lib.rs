@@ -10,4 +10,5 @@ pub mod red; // RFC 2198 redundancy around audio
 pub mod rtcp; // feedback and reports (RFC 3550, RFC 4585)
 pub mod rtp; // RTP headers as we send them
 pub mod stun; // STUN messages (RFC 8489)
+pub mod turn; // what TURN adds to them (RFC 8656)
 pub mod vp8; // the VP8 payload descriptor

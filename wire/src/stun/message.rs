@@ -1,7 +1,10 @@
-//! STUN messages as checked views over a datagram (RFC 8489).
+//! STUN messages as checked views over a datagram (RFC 8489 section 5).
 //!
-//! Reads what ICE needs to find a session and to check that the sender knows its password. Checking the
-//! HMAC itself is the caller's: [`Message::integrity`] says over which bytes.
+//! Reads what ICE needs to find a session, and says over which bytes its sender made an HMAC; attributes of
+//! TURN are read by [`crate::turn::Fields`].
+
+use super::attribute::kinds;
+use super::{HEADER_BYTES, MAGIC_COOKIE, SHA1_BYTES, SHA256_BYTES};
 
 /// A STUN message whose framing was checked.
 #[derive(Debug, Clone, Copy)]
@@ -47,25 +50,23 @@ pub struct Attribute<'a> {
     pub at: usize,
 }
 
-/// What a MESSAGE-INTEGRITY attribute protects, in the order the HMAC reads it.
+/// What answers repeat, so that they find their request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Integrity<'a> {
+pub struct TransactionId(pub [u8; 12]);
+
+/// What a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order the HMAC reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Integrity<'a, const N: usize = SHA1_BYTES> {
     /// The message header, with the length field as if the message ended at this attribute.
     pub header: [u8; HEADER_BYTES],
     /// The attributes before it.
     pub attributes: &'a [u8],
-    /// The HMAC-SHA1 the sender made.
-    pub mac: &'a [u8; INTEGRITY_BYTES],
+    /// The HMAC the sender made.
+    pub mac: &'a [u8; N],
 }
 
 /// Binding request (RFC 8489 section 3): class request, method binding.
 pub const BINDING_REQUEST: u16 = 0x0001;
-const HEADER_BYTES: usize = 20;
-const INTEGRITY_BYTES: usize = 20;
-const MAGIC_COOKIE: u32 = 0x2112_a442;
-const USERNAME: u16 = 0x0006;
-const MESSAGE_INTEGRITY: u16 = 0x0008;
-const USE_CANDIDATE: u16 = 0x0025;
 
 impl<'a> Message<'a> {
     /// Checks the framing of the whole message, so that everything after cannot fail.
@@ -94,6 +95,17 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
+    /// The whole message.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What an answer has to repeat.
+    pub fn transaction(&self) -> TransactionId {
+        let id = self.bytes[8..HEADER_BYTES].try_into();
+        TransactionId(id.expect("parse checked the header"))
+    }
+
     /// Class and method together.
     pub fn kind(&self) -> u16 {
         u16::from_be_bytes([self.bytes[0], self.bytes[1]])
@@ -120,9 +132,7 @@ impl<'a> Message<'a> {
 
     /// The value of USERNAME.
     pub fn username(&self) -> Option<&'a str> {
-        let attribute = self
-            .attributes()
-            .find(|attribute| attribute.kind == USERNAME)?;
+        let attribute = self.find(kinds::USERNAME)?;
         std::str::from_utf8(attribute.value).ok()
     }
 
@@ -135,21 +145,32 @@ impl<'a> Message<'a> {
 
     /// True when the controlling agent nominates this pair (RFC 8445 section 7.1.2).
     pub fn has_use_candidate(&self) -> bool {
-        self.attributes()
-            .any(|attribute| attribute.kind == USE_CANDIDATE)
+        self.find(kinds::USE_CANDIDATE).is_some()
     }
 
     /// What MESSAGE-INTEGRITY protects; `None` without it or with one of a wrong size.
     pub fn integrity(&self) -> Option<Integrity<'a>> {
-        let attribute = self
-            .attributes()
-            .find(|attribute| attribute.kind == MESSAGE_INTEGRITY)?;
+        self.integrity_of(kinds::MESSAGE_INTEGRITY)
+    }
+
+    /// What MESSAGE-INTEGRITY-SHA256 protects; `None` without it or with one that is cut.
+    pub fn integrity_sha256(&self) -> Option<Integrity<'a, SHA256_BYTES>> {
+        self.integrity_of(kinds::MESSAGE_INTEGRITY_SHA256)
+    }
+
+    /// The first attribute of `kind`.
+    pub fn find(&self, kind: u16) -> Option<Attribute<'a>> {
+        self.attributes().find(|attribute| attribute.kind == kind)
+    }
+
+    fn integrity_of<const N: usize>(&self, kind: u16) -> Option<Integrity<'a, N>> {
+        let attribute = self.find(kind)?;
         let mac = attribute.value.try_into().ok()?;
         let mut header: [u8; HEADER_BYTES] = self.bytes[..HEADER_BYTES]
             .try_into()
             .expect("parse checked the header");
-        // RFC 8489 section 14.5: the length covers up to and including MESSAGE-INTEGRITY.
-        let length = attribute.at + 4 + INTEGRITY_BYTES - HEADER_BYTES;
+        // RFC 8489 section 14.5: the length covers up to and including this attribute.
+        let length = attribute.at + 4 + N - HEADER_BYTES;
         let length = u16::try_from(length).expect("the length field bounds the message");
         header[2..4].copy_from_slice(&length.to_be_bytes());
         Some(Integrity {
@@ -178,59 +199,5 @@ impl<'a> Message<'a> {
             },
             at + 4 + padded,
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // RFC 5769 section 2.1: sample request.
-    const SAMPLE: &str = "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e740024\
-        00046e0001ff80290008932ff9b151263b36000600096576746a3a68367659202020000800149aeaa70cbfd8cb56781ef2b5\
-        b2d3f249c1b571a280280004e57a3bcf";
-
-    fn sample() -> Vec<u8> {
-        let hex: Vec<u8> = SAMPLE.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let byte =
-            |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-        hex.chunks(2).map(byte).collect()
-    }
-
-    #[test]
-    fn the_sample_request_of_rfc_5769_is_read() {
-        let bytes = sample();
-        let message = Message::parse(&bytes).unwrap();
-        assert!(message.is_binding_request());
-        assert_eq!(message.username(), Some("evtj:h6vY"));
-        assert_eq!(message.receiver_ufrag(), Some("evtj"));
-        assert!(!message.has_use_candidate());
-        let integrity = message.integrity().unwrap();
-        assert_eq!(integrity.mac[..4], [0x9a, 0xea, 0xa7, 0x0c]);
-        assert_eq!(integrity.header[2..4], [0, 0x50]);
-        assert_eq!(integrity.attributes.len(), 56);
-    }
-
-    #[test]
-    fn lying_lengths_are_errors() {
-        let bytes = sample();
-        assert_eq!(
-            Message::parse(&bytes[..19]).unwrap_err(),
-            StunError::Short(19)
-        );
-        let cut = Message::parse(&bytes[..bytes.len() - 4]).unwrap_err();
-        assert_eq!(cut, StunError::Length { said: 88, got: 84 });
-        let mut long = bytes.clone();
-        long[23] = 0xff;
-        assert_eq!(
-            Message::parse(&long).unwrap_err(),
-            StunError::Attribute {
-                kind: 0x8022,
-                at: 20
-            }
-        );
-        let mut other = bytes;
-        other[4] = 0;
-        assert!(matches!(Message::parse(&other), Err(StunError::NotStun(_))));
     }
 }

@@ -1,0 +1,172 @@
+//! Who may be relayed to.
+//!
+//! By default only media nodes, by their exact address and port. A permission names an address without a
+//! port (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::client::plain;
+use super::deny::DenyReason;
+use super::ranges::{Cidr, embedded, is_special};
+use super::relayed::RelayAddresses;
+
+/// Whom clients may reach through the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peers {
+    /// The media addresses of our nodes, and nobody else.
+    Cluster(Vec<SocketAddr>),
+    /// Everybody with an address on the open internet.
+    Public,
+}
+
+/// What is ours, and what it is for.
+#[derive(Debug, Clone, Default)]
+pub struct Ourselves {
+    /// Where clients reach the relay. Of an unspecified address nobody's port may be a peer, because it is
+    /// not known which ones are ours.
+    pub listening: Vec<SocketAddr>,
+    /// Where datagrams to peers are handed over inside the process.
+    pub inside: Vec<SocketAddr>,
+}
+
+/// Judges peers.
+#[derive(Debug)]
+pub(super) struct Policy {
+    scope: Scope,
+    denied: Vec<Cidr>,
+    ourselves: Ourselves,
+    relay: RelayAddresses,
+    generation: u32,
+}
+
+#[derive(Debug)]
+enum Scope {
+    Cluster {
+        /// Sorted.
+        endpoints: Vec<SocketAddr>,
+        /// Sorted.
+        ips: Vec<IpAddr>,
+    },
+    Public,
+}
+
+impl Policy {
+    pub(super) fn new(
+        peers: Peers,
+        denied: Vec<Cidr>,
+        ourselves: Ourselves,
+        relay: RelayAddresses,
+    ) -> Self {
+        Self {
+            scope: Scope::new(peers),
+            denied,
+            ourselves: Ourselves {
+                listening: ourselves.listening.into_iter().map(plain).collect(),
+                inside: ourselves.inside.into_iter().map(plain).collect(),
+            },
+            relay,
+            generation: 0,
+        }
+    }
+
+    pub(super) fn set_peers(&mut self, peers: Peers) {
+        self.scope = Scope::new(peers);
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Changes when earlier judgements no longer hold.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether there may be a permission for `ip`: some port of it could be a peer.
+    pub(super) fn check_ip(&self, ip: IpAddr) -> Result<(), DenyReason> {
+        self.check_denied(ip)?;
+        match &self.scope {
+            Scope::Cluster { ips, .. } if ips.binary_search(&ip).is_ok() => Ok(()),
+            Scope::Cluster { .. } => Err(DenyReason::PeerOutsideCluster),
+            Scope::Public if self.is_inside(ip) => Ok(()),
+            Scope::Public => self.check_public(ip),
+        }
+    }
+
+    /// Whether `peer` may be relayed to.
+    pub(super) fn check(&self, peer: SocketAddr) -> Result<(), DenyReason> {
+        let ip = peer.ip();
+        self.check_denied(ip)?;
+        if peer.port() == 0 {
+            return Err(DenyReason::PeerSpecial);
+        }
+        if self.is_relay(peer) || self.ourselves.listening.iter().any(|own| is_at(*own, peer)) {
+            return Err(DenyReason::PeerOurselves);
+        }
+        match &self.scope {
+            Scope::Cluster { endpoints, .. } if endpoints.binary_search(&peer).is_ok() => Ok(()),
+            Scope::Cluster { .. } => Err(DenyReason::PeerOutsideCluster),
+            // Of our own host, the open internet may have the media port alone.
+            Scope::Public if self.is_own(ip) => {
+                let is_media = self.ourselves.inside.contains(&peer);
+                is_media.then_some(()).ok_or(DenyReason::PeerOurselves)
+            }
+            Scope::Public => self.check_public(ip),
+        }
+    }
+
+    /// True when datagrams to `ip` need no socket.
+    pub(super) fn is_inside(&self, ip: IpAddr) -> bool {
+        self.ourselves.inside.iter().any(|own| own.ip() == ip)
+    }
+
+    fn check_denied(&self, ip: IpAddr) -> Result<(), DenyReason> {
+        let is_denied = forms(ip).any(|form| self.denied.iter().any(|range| range.contains(form)));
+        (!is_denied).then_some(()).ok_or(DenyReason::PeerDenied)
+    }
+
+    fn check_public(&self, ip: IpAddr) -> Result<(), DenyReason> {
+        for form in forms(ip) {
+            if self.is_own(form) {
+                return Err(DenyReason::PeerOurselves);
+            }
+            if is_special(form) {
+                return Err(DenyReason::PeerSpecial);
+            }
+        }
+        Ok(())
+    }
+
+    /// Two allocations that relay to each other would make one packet run for ever.
+    fn is_relay(&self, peer: SocketAddr) -> bool {
+        self.relay.has_ip(peer.ip()) && self.relay.ports.contains(&peer.port())
+    }
+
+    fn is_own(&self, ip: IpAddr) -> bool {
+        self.relay.has_ip(ip)
+            || self.is_inside(ip)
+            || self.ourselves.listening.iter().any(|own| own.ip() == ip)
+    }
+}
+
+impl Scope {
+    fn new(peers: Peers) -> Self {
+        match peers {
+            Peers::Public => Self::Public,
+            Peers::Cluster(nodes) => {
+                let mut endpoints: Vec<_> = nodes.into_iter().map(plain).collect();
+                endpoints.sort_unstable();
+                let mut ips: Vec<_> = endpoints.iter().map(SocketAddr::ip).collect();
+                ips.sort_unstable();
+                Self::Cluster { endpoints, ips }
+            }
+        }
+    }
+}
+
+/// `ip`, and the IPv4 addresses it may be taken for.
+fn forms(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+    std::iter::once(ip).chain(embedded(ip).into_iter().flatten())
+}
+
+/// Whether who listens at `own` hears what is sent to `peer`.
+fn is_at(own: SocketAddr, peer: SocketAddr) -> bool {
+    own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
+}

@@ -1,0 +1,100 @@
+//! What one client has at the relay.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use spillway_wire::stun::{Family, Key, TransactionId};
+
+use super::auth::Known;
+use super::bucket::Bucket;
+use super::channel::Channels;
+use super::client::Client;
+use super::permission::Permissions;
+use super::quota::Account;
+
+/// An allocation's place; used again after it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AllocationId(pub(super) u32);
+
+/// Relayed addresses of one client, and who may use them.
+#[derive(Debug)]
+pub(super) struct Allocation {
+    pub(super) client: Client,
+    pub(super) username: Box<[u8]>,
+    pub(super) key: Key,
+    pub(super) account: Account,
+    /// The request that made it: when it comes again, so does its answer.
+    pub(super) made_by: TransactionId,
+    pub(super) granted_s: u32,
+    pub(super) expires: Instant,
+    pub(super) ports: Ports,
+    /// Families for which the owner was told to open a socket.
+    pub(super) reaching: Families,
+    pub(super) permissions: Permissions,
+    pub(super) channels: Channels,
+    pub(super) share: Bucket,
+}
+
+/// The relayed port of each family; at least one while the allocation lives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ports {
+    v4: Option<u16>,
+    v6: Option<u16>,
+}
+
+/// Some of both.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Families(u8);
+
+impl AllocationId {
+    /// Nobody.
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Allocation {
+    pub(super) fn known(&self) -> Known<'_> {
+        Known {
+            username: &self.username,
+            key: self.key,
+        }
+    }
+
+    pub(super) fn has_family_of(&self, ip: IpAddr) -> bool {
+        self.ports.get(Family::of(ip)).is_some()
+    }
+}
+
+impl Ports {
+    pub(super) fn get(&self, family: Family) -> Option<u16> {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+
+    pub(super) fn set(&mut self, family: Family, port: Option<u16>) {
+        match family {
+            Family::V4 => self.v4 = port,
+            Family::V6 => self.v6 = port,
+        }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (Family, u16)> + use<> {
+        let v4 = self.v4.map(|port| (Family::V4, port));
+        let v6 = self.v6.map(|port| (Family::V6, port));
+        v4.into_iter().chain(v6)
+    }
+}
+
+impl Families {
+    /// Adds `family`; true when it was not in.
+    pub(super) fn insert(&mut self, family: Family) -> bool {
+        let is_new = self.0 & family as u8 == 0;
+        self.0 |= family as u8;
+        is_new
+    }
+}

@@ -1,0 +1,260 @@
+//! Whether a request was made by somebody who was given credentials (RFC 8489 section 9.2).
+//!
+//! A username is `expiry:user`, its password base64(HMAC-SHA1(secret, username)): whoever holds the secret
+//! mints them, and nothing is looked up. Nothing here is remembered either; what a live allocation was made
+//! with is passed in.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use spillway_wire::stun::{Key, Message};
+use spillway_wire::turn::Fields;
+
+use super::deny::DenyReason;
+use crate::limits::{MAX_CREDENTIAL_LIFETIME, MAX_REALM_BYTES, MAX_USERNAME_BYTES};
+
+/// Base64 of an HMAC-SHA1.
+const PASSWORD_BYTES: usize = 28;
+/// PASSWORD-ALGORITHM numbers (RFC 8489 section 18.5).
+const MD5: u16 = 0x0001;
+const SHA256: u16 = 0x0002;
+/// The value of PASSWORD-ALGORITHMS that we offer: SHA-256, then MD5, both without parameters.
+pub(super) const PASSWORD_ALGORITHMS: [u8; 8] = [0, SHA256 as u8, 0, 0, 0, MD5 as u8, 0, 0];
+
+/// Who can say that a password is right.
+pub(super) struct Authority {
+    realm: Box<[u8]>,
+    /// What credentials may be minted with: two while one replaces the other.
+    secrets: Vec<Hmac<Sha1>>,
+}
+
+/// What a live allocation was made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) username: &'a [u8],
+    pub(super) key: Key,
+}
+
+/// What the answer to a request is sealed with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seal {
+    pub(super) key: Key,
+    pub(super) integrity: IntegrityKind,
+}
+
+/// Which of the two attributes a request carries; its answer carries the same (RFC 8489 section 9.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IntegrityKind {
+    Sha1,
+    Sha256,
+}
+
+/// The parts of a request that say who made it, all of them there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) username: &'a [u8],
+    pub(super) nonce: &'a [u8],
+    realm: &'a [u8],
+    algorithm: Algorithm,
+    integrity: IntegrityKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Algorithm {
+    Md5,
+    Sha256,
+}
+
+impl Authority {
+    /// `secrets` has one or two; the first is the one in use.
+    pub(super) fn new(realm: &str, secrets: &[Box<[u8]>]) -> Self {
+        let mut authority = Self {
+            realm: realm.as_bytes().into(),
+            secrets: Vec::new(),
+        };
+        authority.set_secrets(secrets);
+        authority
+    }
+
+    /// Credentials of other secrets are refused from now on; allocations made with them stay.
+    pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>]) {
+        let keyed =
+            |secret: &[u8]| Hmac::new_from_slice(secret).expect("an HMAC takes keys of any size");
+        self.secrets = secrets.iter().map(|secret| keyed(secret)).collect();
+    }
+
+    pub(super) fn realm(&self) -> &[u8] {
+        &self.realm
+    }
+
+    /// Whether the sender of `message` is who it claims to be. `known` is what its allocation was made with:
+    /// then neither the secrets nor the expiry matter any more.
+    pub(super) fn verify(
+        &self,
+        claim: &Claim<'_>,
+        message: &Message<'_>,
+        known: Option<Known<'_>>,
+        unix_s: u64,
+    ) -> Result<Seal, DenyReason> {
+        if claim.realm != &*self.realm {
+            return Err(DenyReason::Unauthorized);
+        }
+        if let Some(known) = known
+            && known.username == claim.username
+            && claim.algorithm == Algorithm::of(&known.key)
+        {
+            return claim
+                .fits(message, known.key)
+                .ok_or(DenyReason::Unauthorized);
+        }
+        if !is_current(claim.username, unix_s) {
+            return Err(DenyReason::Unauthorized);
+        }
+        let seal = self
+            .secrets
+            .iter()
+            .find_map(|secret| claim.fits(message, self.key(secret, claim)))
+            .ok_or(DenyReason::Unauthorized)?;
+        match known {
+            // RFC 8656 section 5: an allocation stays with the credentials it was made with.
+            Some(known) if known.username != claim.username => Err(DenyReason::WrongCredentials),
+            Some(_) | None => Ok(seal),
+        }
+    }
+
+    fn key(&self, secret: &Hmac<Sha1>, claim: &Claim<'_>) -> Key {
+        let mut mac = secret.clone();
+        mac.update(claim.username);
+        let mut password = [0; PASSWORD_BYTES];
+        STANDARD
+            .encode_slice(mac.finalize().into_bytes(), &mut password)
+            .expect("20 bytes are 28 characters");
+        match claim.algorithm {
+            Algorithm::Md5 => Key::md5(claim.username, &self.realm, &password),
+            Algorithm::Sha256 => Key::sha256(claim.username, &self.realm, &password),
+        }
+    }
+}
+
+impl<'a> Claim<'a> {
+    /// What a request says of its sender, before anything is computed.
+    pub(super) fn read(fields: &Fields<'a>) -> Result<Self, DenyReason> {
+        let integrity = match (fields.has_integrity, fields.has_integrity_sha256) {
+            (false, false) => return Err(DenyReason::Unauthorized),
+            (true, false) => IntegrityKind::Sha1,
+            // The stronger one counts; a weaker one beside it is for servers that do not know it.
+            (true, true) | (false, true) => IntegrityKind::Sha256,
+        };
+        let (Some(username), Some(realm), Some(nonce)) =
+            (fields.username, fields.realm, fields.nonce)
+        else {
+            return Err(DenyReason::BadRequest);
+        };
+        // RFC 8489 sections 14.3 and 14.9; the rest of what OpaqueString forbids is not worth a table.
+        let is_text = std::str::from_utf8(username)
+            .is_ok_and(|username| !username.chars().any(char::is_control));
+        if username.len() > MAX_USERNAME_BYTES || realm.len() > MAX_REALM_BYTES || !is_text {
+            return Err(DenyReason::BadRequest);
+        }
+        Ok(Self {
+            username,
+            nonce,
+            realm,
+            algorithm: Algorithm::chosen(fields)?,
+            integrity,
+        })
+    }
+
+    /// The seal of the answer, if `message` was made with `key`.
+    fn fits(&self, message: &Message<'_>, key: Key) -> Option<Seal> {
+        let fits = match self.integrity {
+            IntegrityKind::Sha1 => message.integrity()?.fits(key.bytes()),
+            IntegrityKind::Sha256 => message.integrity_sha256()?.fits(key.bytes()),
+        };
+        fits.then_some(Seal {
+            key,
+            integrity: self.integrity,
+        })
+    }
+}
+
+impl Algorithm {
+    /// What a client took from our offer (RFC 8489 section 9.2.4). Our nonces all say that there was one, so
+    /// a client that repeats another list than ours was sent another: somebody in between weakened it.
+    fn chosen(fields: &Fields<'_>) -> Result<Self, DenyReason> {
+        match (fields.password_algorithms, fields.password_algorithm) {
+            (None, None) => Ok(Self::Md5),
+            (Some(offer), Some([high, low, 0, 0])) if offer == PASSWORD_ALGORITHMS => {
+                match u16::from_be_bytes([*high, *low]) {
+                    MD5 => Ok(Self::Md5),
+                    SHA256 => Ok(Self::Sha256),
+                    _ => Err(DenyReason::BadRequest),
+                }
+            }
+            (None | Some(_), None | Some(_)) => Err(DenyReason::BadRequest),
+        }
+    }
+
+    fn of(key: &Key) -> Self {
+        match key {
+            Key::Md5(_) => Self::Md5,
+            Key::Sha256(_) => Self::Sha256,
+        }
+    }
+}
+
+/// The user in `expiry:user`.
+pub(super) fn user(username: &[u8]) -> &[u8] {
+    match username.iter().position(|&byte| byte == b':') {
+        Some(colon) => &username[colon + 1..],
+        None => username,
+    }
+}
+
+/// True when the expiry in `expiry:user` is ahead, but not too far.
+fn is_current(username: &[u8], unix_s: u64) -> bool {
+    let Some(colon) = username.iter().position(|&byte| byte == b':') else {
+        return false;
+    };
+    let expiry = &username[..colon];
+    // "+5" would be a number to the standard library.
+    if !expiry.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let expiry: Option<u64> = std::str::from_utf8(expiry)
+        .ok()
+        .and_then(|digits| digits.parse().ok());
+    expiry.is_some_and(|expiry| {
+        expiry > unix_s && expiry - unix_s <= MAX_CREDENTIAL_LIFETIME.as_secs()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_ahead_but_not_too_far() {
+        let now = 1_790_000_000;
+        let day = MAX_CREDENTIAL_LIFETIME.as_secs();
+        for (username, current) in [
+            (format!("{}:me", now + 1), true),
+            (format!("{}:me", now + day), true),
+            (format!("{}:a:b", now + 1), true),
+            (format!("{}:", now + 1), true),
+            (format!("{now}:me"), false),
+            (format!("{}:me", now + day + 1), false),
+            (format!("{}", now + 1), false),
+            (format!("+{}:me", now + 1), false),
+            (format!(" {}:me", now + 1), false),
+            (format!("{}:me", u128::MAX), false),
+            (":me".into(), false),
+            ("me".into(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(is_current(username.as_bytes(), now), current, "{username}");
+        }
+        assert_eq!(user(b"123:a:b"), b"a:b");
+    }
+}

@@ -1,0 +1,88 @@
+//! Channels of an allocation: a number each for peers that are talked to often (RFC 8656 section 12).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use spillway_wire::turn::ChannelNumber;
+
+use super::deny::DenyReason;
+use crate::limits::{CHANNEL_LIFETIME, MAX_CHANNELS};
+
+/// Those of one allocation: few, so they are looked through.
+#[derive(Debug, Default)]
+pub(super) struct Channels(Vec<Channel>);
+
+/// One number's peer.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) number: ChannelNumber,
+    pub(super) peer: SocketAddr,
+    /// The generation of the policy under which the peer was last judged.
+    pub(super) judged: u32,
+    expires: Instant,
+}
+
+impl Channels {
+    pub(super) fn by_number(
+        &mut self,
+        now: Instant,
+        number: ChannelNumber,
+    ) -> Option<&mut Channel> {
+        self.0
+            .iter_mut()
+            .find(|channel| channel.number == number && channel.expires > now)
+    }
+
+    pub(super) fn by_peer(&mut self, now: Instant, peer: SocketAddr) -> Option<&mut Channel> {
+        self.0
+            .iter_mut()
+            .find(|channel| channel.peer == peer && channel.expires > now)
+    }
+
+    /// Whether `number` may be bound to `peer`: both are bound to each other already, or neither is to
+    /// another (RFC 8656 section 12.2).
+    pub(super) fn check(
+        &mut self,
+        now: Instant,
+        number: ChannelNumber,
+        peer: SocketAddr,
+    ) -> Result<(), DenyReason> {
+        self.0.retain(|channel| channel.expires > now);
+        for channel in &self.0 {
+            match (channel.number == number, channel.peer == peer) {
+                (true, true) => return Ok(()),
+                (true, false) | (false, true) => return Err(DenyReason::BadRequest),
+                (false, false) => {}
+            }
+        }
+        if self.0.len() >= MAX_CHANNELS {
+            return Err(DenyReason::AllocationFull);
+        }
+        Ok(())
+    }
+
+    /// Binds what was checked, for another while.
+    pub(super) fn bind(
+        &mut self,
+        now: Instant,
+        number: ChannelNumber,
+        peer: SocketAddr,
+        judged: u32,
+    ) {
+        let expires = now + CHANNEL_LIFETIME;
+        if let Some(channel) = self.by_number(now, number) {
+            channel.expires = expires;
+            channel.judged = judged;
+            return;
+        }
+        if self.0.is_empty() {
+            self.0.reserve_exact(1); // most have one peer
+        }
+        self.0.push(Channel {
+            number,
+            peer,
+            judged,
+            expires,
+        });
+    }
+}

@@ -1,0 +1,100 @@
+//! Who talks to the relay: a client is known by the addresses and the transport it comes over.
+
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+
+/// A connection of the owner's, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId(pub u64);
+
+/// What carries messages between a client and us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Transport {
+    /// A datagram each.
+    Udp,
+    /// A stream of them.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
+/// The five-tuple of RFC 8656 section 2: one allocation each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Over what.
+    pub transport: Transport,
+    /// Its address as we see it.
+    pub remote: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Which connection, for streams.
+    pub stream: Option<StreamId>,
+}
+
+impl Transport {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// As an index of per-transport arrays.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Client {
+    /// A client that sends datagrams.
+    pub fn udp(remote: SocketAddr, local: SocketAddr) -> Self {
+        Self {
+            transport: Transport::Udp,
+            remote: plain(remote),
+            local: plain(local),
+            stream: None,
+        }
+    }
+
+    /// A client at the other end of a connection.
+    pub fn stream(
+        transport: Transport,
+        stream: StreamId,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Self {
+        Self {
+            transport,
+            stream: Some(stream),
+            ..Self::udp(remote, local)
+        }
+    }
+
+    /// The network it is in: an IPv4 address or an IPv6 /64, which is what one subscriber gets.
+    pub fn source(&self) -> u128 {
+        match self.remote.ip() {
+            IpAddr::V4(ip) => u128::from(u32::from(ip)),
+            IpAddr::V6(ip) => u128::from(ip) & !u128::from(u64::MAX),
+        }
+    }
+}
+
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(number(self.remote.ip()));
+        state.write_u128(number(self.local.ip()));
+        let ports = u64::from(self.remote.port()) << 16 | u64::from(self.local.port());
+        state.write_u64(ports << 2 | self.transport as u64);
+        state.write_u64(self.stream.map_or(0, |stream| stream.0));
+    }
+}
+
+/// Without IPv4 in IPv6's clothes, scopes and flow labels, which would make one client look like two.
+pub(super) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Families differ in length, and a family's addresses in value; one that collides is told apart by `Eq`.
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    }
+}

@@ -1,0 +1,135 @@
+//! What a server is made of, and what it cannot be made of.
+
+use super::address::{Ourselves, Peers};
+use super::quota::Limits;
+use super::ranges::Cidr;
+use super::relayed::RelayAddresses;
+use crate::limits::{MAX_ALLOCATIONS, MAX_DENIED_RANGES, MAX_REALM_BYTES, MAX_TURN_SECRETS};
+
+/// What a server is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What clients see as the domain of their credentials.
+    pub realm: String,
+    /// What credentials are minted with: one, or two while the first replaces the second.
+    pub secrets: Vec<Box<[u8]>>,
+    /// From a secure generator; the same for all shards that clients may end up on.
+    pub nonce_secret: [u8; 32],
+    /// Where peers see clients.
+    pub relay: RelayAddresses,
+    /// What else is ours.
+    pub ourselves: Ourselves,
+    /// Who may be relayed to.
+    pub peers: Peers,
+    /// Who may not, in any case.
+    pub denied: Vec<Cidr>,
+    /// How much there may be.
+    pub limits: Limits,
+}
+
+/// Why there can be no such server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No realm, or one that clients could not repeat.
+    #[error("realm of {bytes} bytes is outside 1..={limit}")]
+    Realm {
+        /// As given.
+        bytes: usize,
+        /// Most.
+        limit: usize,
+    },
+    /// No secret, or more than a rotation needs.
+    #[error("{count} secrets are outside 1..={limit}")]
+    Secrets {
+        /// As given.
+        count: usize,
+        /// Most.
+        limit: usize,
+    },
+    /// A secret that everybody can guess.
+    #[error("a secret is empty")]
+    EmptySecret,
+    /// Nothing to relay from.
+    #[error("no relay address of either family")]
+    NoRelayAddress,
+    /// This shard would have no port.
+    #[error("ports {start}..={end} hold none for shard {offset} of {step}")]
+    NoPort {
+        /// First of all.
+        start: u16,
+        /// Last of all.
+        end: u16,
+        /// This shard.
+        offset: u16,
+        /// Shards.
+        step: u16,
+    },
+    /// More ranges than can be looked through for each peer.
+    #[error("{count} denied ranges are more than {limit}")]
+    Denied {
+        /// As given.
+        count: usize,
+        /// Most.
+        limit: usize,
+    },
+    /// More allocations than a shard can have.
+    #[error("{count} allocations are more than {limit}")]
+    Allocations {
+        /// As given.
+        count: usize,
+        /// Most.
+        limit: usize,
+    },
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let realm_bytes = self.realm.len();
+        if !(1..=MAX_REALM_BYTES).contains(&realm_bytes) {
+            return Err(ConfigError::Realm {
+                bytes: realm_bytes,
+                limit: MAX_REALM_BYTES,
+            });
+        }
+        check_secrets(&self.secrets)?;
+        let relay = &self.relay;
+        if relay.v4.is_none() && relay.v6.is_none() {
+            return Err(ConfigError::NoRelayAddress);
+        }
+        let first = relay.ports.start().checked_add(relay.offset);
+        if relay.offset >= relay.step.get() || !first.is_some_and(|p| relay.ports.contains(&p)) {
+            return Err(ConfigError::NoPort {
+                start: *relay.ports.start(),
+                end: *relay.ports.end(),
+                offset: relay.offset,
+                step: relay.step.get(),
+            });
+        }
+        if self.denied.len() > MAX_DENIED_RANGES {
+            return Err(ConfigError::Denied {
+                count: self.denied.len(),
+                limit: MAX_DENIED_RANGES,
+            });
+        }
+        if self.limits.allocations > MAX_ALLOCATIONS {
+            return Err(ConfigError::Allocations {
+                count: self.limits.allocations,
+                limit: MAX_ALLOCATIONS,
+            });
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn check_secrets(secrets: &[Box<[u8]>]) -> Result<(), ConfigError> {
+    if !(1..=MAX_TURN_SECRETS).contains(&secrets.len()) {
+        return Err(ConfigError::Secrets {
+            count: secrets.len(),
+            limit: MAX_TURN_SECRETS,
+        });
+    }
+    match secrets.iter().any(|secret| secret.is_empty()) {
+        true => Err(ConfigError::EmptySecret),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,48 @@
+//! What the relay counts: plain numbers that the shard reads when it reports.
+
+use super::client::Transport;
+use super::deny::DenyReason;
+
+/// Since the server was made.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    by_transport: [TransportCounts; Transport::COUNT],
+    denied: [u64; DenyReason::COUNT],
+}
+
+/// What clients of one transport did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TransportCounts {
+    /// Allocations that were made.
+    pub allocations_made: u64,
+    /// Allocations that ended.
+    pub allocations_ended: u64,
+    /// Datagrams from clients to peers.
+    pub to_peer_packets: u64,
+    /// Their bytes, without TURN's.
+    pub to_peer_bytes: u64,
+    /// Datagrams from peers to clients.
+    pub to_client_packets: u64,
+    /// Their bytes, without TURN's.
+    pub to_client_bytes: u64,
+}
+
+impl Counts {
+    /// Of one transport.
+    pub fn of(&self, transport: Transport) -> &TransportCounts {
+        &self.by_transport[transport.index()]
+    }
+
+    /// How often something was not done for `reason`.
+    pub fn denied(&self, reason: DenyReason) -> u64 {
+        self.denied[reason.index()]
+    }
+
+    pub(super) fn of_mut(&mut self, transport: Transport) -> &mut TransportCounts {
+        &mut self.by_transport[transport.index()]
+    }
+
+    pub(super) fn deny(&mut self, reason: DenyReason) {
+        self.denied[reason.index()] += 1;
+    }
+}

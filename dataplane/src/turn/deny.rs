@@ -1,0 +1,104 @@
+//! Why the relay did not do what it was asked: each reason with its answer, if there is one, and a counter.
+
+/// One way to be refused, or to be passed over in silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DenyReason {
+    /// Neither STUN nor ChannelData, or one whose framing lies.
+    Malformed,
+    /// The checksum does not fit.
+    WrongFingerprint,
+    /// A message no client sends to a server.
+    Unexpected,
+    /// An answer to an address that has not proven to be the sender's would be longer than its question,
+    /// and there were too many of them.
+    ReflectionBudget,
+    /// A request whose attributes are missing, malformed or contradict each other.
+    BadRequest,
+    /// A request without credentials, or with wrong or expired ones.
+    Unauthorized,
+    /// An attribute that must be understood and is not.
+    UnknownAttribute,
+    /// A nonce that is not ours, another client's, or too old.
+    StaleNonce,
+    /// Something for an allocation that does not exist, or a second one for the same client.
+    Mismatch,
+    /// Good credentials, but not those the allocation was made with.
+    WrongCredentials,
+    /// An address family we have no address of.
+    FamilyNotSupported,
+    /// Relaying over something else than UDP.
+    TransportNotSupported,
+    /// A peer of a family the allocation has no address of.
+    FamilyMismatch,
+    /// The user has as many allocations as it may have.
+    UserQuota,
+    /// The client's address has.
+    SourceQuota,
+    /// All together have, or there is no port left that would do.
+    Capacity,
+    /// The allocation has as many permissions or channels as it may have.
+    AllocationFull,
+    /// A peer in a special-purpose range, however it is written.
+    PeerSpecial,
+    /// A peer the operator forbids.
+    PeerDenied,
+    /// A peer that is no media node.
+    PeerOutsideCluster,
+    /// A peer that is ourselves.
+    PeerOurselves,
+    /// Data from a client without an allocation, or to an address that is nobody's.
+    NoAllocation,
+    /// Data on a channel that is not bound.
+    NoChannel,
+    /// Data to or from a peer that was not let in.
+    NoPermission,
+    /// Data longer than the other side can be told.
+    TooLong,
+    /// The allocation relays as much as it may.
+    Bandwidth,
+    /// All together do.
+    TotalBandwidth,
+}
+
+impl DenyReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::TotalBandwidth as usize + 1;
+
+    /// As an index of per-reason arrays.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// ERROR-CODE and what it tells a human (RFC 8489 section 14.8, RFC 8656 section 19); `None` where
+    /// silence is the answer.
+    pub(super) fn answer(self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            Self::BadRequest => (400, "Bad Request"),
+            Self::Unauthorized => (401, "Unauthorized"),
+            Self::PeerSpecial
+            | Self::PeerDenied
+            | Self::PeerOutsideCluster
+            | Self::PeerOurselves => (403, "Forbidden"),
+            Self::UnknownAttribute => (420, "Unknown Attribute"),
+            Self::Mismatch => (437, "Mismatch"),
+            Self::StaleNonce => (438, "Stale Nonce"),
+            Self::FamilyNotSupported => (440, "Family"),
+            Self::WrongCredentials => (441, "Wrong Credentials"),
+            Self::TransportNotSupported => (442, "Transport"),
+            Self::FamilyMismatch => (443, "Peer Family"),
+            Self::UserQuota | Self::SourceQuota => (486, "Quota"),
+            Self::Capacity | Self::AllocationFull => (508, "Capacity"),
+            Self::Malformed
+            | Self::WrongFingerprint
+            | Self::Unexpected
+            | Self::ReflectionBudget
+            | Self::NoAllocation
+            | Self::NoChannel
+            | Self::NoPermission
+            | Self::TooLong
+            | Self::Bandwidth
+            | Self::TotalBandwidth => return None,
+        })
+    }
+}

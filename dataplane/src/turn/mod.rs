@@ -1,0 +1,268 @@
+//! A TURN server (RFC 8656) as a state machine: datagrams and messages in, what to do with them out.
+//!
+//! It owns no socket and reads no clock. Whoever does calls [`Server::handle_client`] with what comes from
+//! clients and [`Server::handle_peer`] with what comes to relayed addresses, does what they return, then
+//! takes all of [`Server::poll_event`]; and calls [`Server::handle_timeout`] when [`Server::poll_timeout`]
+//! says so. Messages of a stream are cut apart before ([`spillway_wire::turn::Splitter`]).
+//!
+//! A stranger costs no memory: nothing is kept before somebody has shown credentials from an address at
+//! which it receives.
+
+mod config; // what a server is made of
+mod client; // who talks to us
+mod request; // a message, and who made it
+mod nonce; // what proves that an address is the sender's
+mod auth; // what proves that credentials were given
+mod reflection; // what a stranger may make us send
+mod allocate; // making, prolonging and ending allocations
+mod bind; // permissions and channels
+mod relay; // data, both ways
+mod address; // who may be relayed to
+mod ranges; // whose addresses are nobody's
+mod relayed; // our ports
+mod allocation; // what a client has
+mod permission; // whom it lets in
+mod channel; // whom it talks to often
+mod quota; // how much there may be
+mod bucket; // how much of it a second
+mod deny; // why not
+mod counts; // how often
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use ahash::RandomState;
+use slab::Slab;
+
+pub use address::{Ourselves, Peers};
+pub use client::{Client, StreamId, Transport};
+pub use config::{Config, ConfigError};
+pub use counts::{Counts, TransportCounts};
+pub use deny::DenyReason;
+pub use quota::Limits;
+pub use ranges::{Cidr, CidrError};
+pub use relayed::RelayAddresses;
+
+use self::address::Policy;
+use self::allocation::{Allocation, AllocationId};
+use self::auth::Authority;
+use self::bucket::Bucket;
+use self::nonce::Nonces;
+use self::quota::Quotas;
+use self::reflection::Reflection;
+use self::relayed::Relayed;
+use crate::limits::TIMERS_PER_TURN;
+use crate::timer::Timers;
+
+/// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For everything that lasts.
+    pub instant: Instant,
+    /// Seconds since 1970.
+    pub unix_s: u64,
+}
+
+/// What to do about a message of a client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Send this back. It may tell the client that it was refused.
+    Reply(&'a [u8]),
+    /// Send a part of the message on.
+    Relay(Relay),
+    /// Nothing.
+    Silent(DenyReason),
+}
+
+/// A datagram from a client to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// From which of our addresses.
+    pub relayed: SocketAddr,
+    /// To whom.
+    pub peer: SocketAddr,
+    /// Which bytes of the message.
+    pub payload: Range<usize>,
+    /// With the DF bit (RFC 8656 section 15).
+    pub dont_fragment: bool,
+}
+
+/// A datagram from a peer to a client: send `head`, what came from the peer, and as many zeros as
+/// `padding_bytes`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Deliver<'a> {
+    /// To whom.
+    pub client: Client,
+    /// A ChannelData header, or a Data indication up to the data.
+    pub head: &'a [u8],
+    /// 0..=3; over UDP only a Data indication has them.
+    pub padding_bytes: usize,
+}
+
+/// What happened to relayed addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// It is a client's.
+    Open {
+        /// Ours.
+        relayed: SocketAddr,
+        /// The client's.
+        client: Client,
+    },
+    /// Its client has let in a peer that is not inside this process: it needs a socket. Comes once.
+    Reach {
+        /// Ours.
+        relayed: SocketAddr,
+        /// The first of them.
+        peer: std::net::IpAddr,
+    },
+    /// It is nobody's any more.
+    Closed {
+        /// Ours.
+        relayed: SocketAddr,
+        /// Whose it was.
+        client: Client,
+    },
+}
+
+/// The relay of one shard.
+pub struct Server {
+    authority: Authority,
+    nonces: Nonces,
+    reflection: Reflection,
+    policy: Policy,
+    relayed: Relayed,
+    allocations: Slab<Allocation>,
+    allocation_by_client: HashMap<Client, AllocationId, RandomState>,
+    /// By allocation. One that has ended is left in, so that making and ending them does not make the heap
+    /// grow; see [`Server::handle_timeout`].
+    timers: Timers,
+    quotas: Quotas,
+    limits: Limits,
+    share: Bucket,
+    /// Bounded by what one call can cause: all allocations that end at once.
+    events: VecDeque<Event>,
+    counts: Counts,
+    scratch: Vec<u8>,
+    rng: fastrand::Rng,
+}
+
+/// Enough for every answer: what is longest in one is REALM.
+const SCRATCH_BYTES: usize = 1_024;
+
+impl Server {
+    /// A server without allocations. What `rng` says decides which ports clients get and which hashes
+    /// collide, so its seed has to come from a secure generator too.
+    pub fn new(config: Config, now: Instant, mut rng: fastrand::Rng) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut hasher =
+            || RandomState::with_seeds(rng.u64(..), rng.u64(..), rng.u64(..), rng.u64(..));
+        let (clients, accounts, sources) = (hasher(), hasher(), hasher());
+        Ok(Self {
+            authority: Authority::new(&config.realm, &config.secrets),
+            nonces: Nonces::new(&config.nonce_secret),
+            reflection: Reflection::new(now, sources),
+            relayed: Relayed::new(&config.relay),
+            policy: Policy::new(config.peers, config.denied, config.ourselves, config.relay),
+            allocations: Slab::new(),
+            allocation_by_client: HashMap::with_hasher(clients),
+            timers: Timers::default(),
+            quotas: Quotas::new(accounts),
+            share: Bucket::full(now, config.limits.bytes_per_second),
+            limits: config.limits,
+            events: VecDeque::new(),
+            counts: Counts::default(),
+            scratch: Vec::with_capacity(SCRATCH_BYTES),
+            rng,
+        })
+    }
+
+    /// What has happened since; call it until there is nothing.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Server::handle_timeout`] has something to do; possibly nothing yet, but never later.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Ends allocations whose time has come, at most so many that a turn of the shard stays short.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(index) = self.timers.pop_due(now) else {
+                return;
+            };
+            // The timer may be that of an allocation that ended before it.
+            if self
+                .allocations
+                .get(index)
+                .is_some_and(|allocation| allocation.expires <= now)
+            {
+                self.close(id_of(index));
+            }
+        }
+    }
+
+    /// A stream has ended, and with it what its client had (RFC 8656 section 3.1).
+    pub fn client_gone(&mut self, client: &Client) {
+        if let Some(&id) = self.allocation_by_client.get(client) {
+            self.close(id);
+        }
+    }
+
+    /// Who may be relayed to from now on, on channels that exist too.
+    pub fn set_peers(&mut self, peers: Peers) {
+        self.policy.set_peers(peers);
+    }
+
+    /// What credentials have to be minted with from now on: see [`Config::secrets`].
+    pub fn set_secrets(&mut self, secrets: &[Box<[u8]>]) -> Result<(), ConfigError> {
+        config::check_secrets(secrets)?;
+        self.authority.set_secrets(secrets);
+        Ok(())
+    }
+
+    /// Makes nonces with another secret; those of the last one stay good until they are old.
+    pub fn rotate_nonce_secret(&mut self, secret: &[u8; 32]) {
+        self.nonces.rotate(secret);
+    }
+
+    /// Allocations there are.
+    pub fn allocations(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn allocation_of(&mut self, client: &Client, now: Instant) -> Option<AllocationId> {
+        let id = *self.allocation_by_client.get(client)?;
+        (self.allocations[id.index()].expires > now).then_some(id)
+    }
+
+    fn close(&mut self, id: AllocationId) {
+        let allocation = self.allocations.remove(id.index());
+        let client = allocation.client;
+        self.allocation_by_client.remove(&client);
+        self.quotas.give_back(allocation.account);
+        for (family, port) in allocation.ports.all() {
+            let relayed = self.relayed.address(family, port);
+            self.relayed.release(family, port);
+            self.events.push_back(Event::Closed { relayed, client });
+        }
+        self.counts.of_mut(client.transport).allocations_ended += 1;
+    }
+}
+
+/// The allocation at a place of the slab.
+fn id_of(index: usize) -> AllocationId {
+    AllocationId(u32::try_from(index).expect("the limit of allocations is a u32"))
+}

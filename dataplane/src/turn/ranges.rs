@@ -1,0 +1,221 @@
+//! Addresses that are nobody's on the open internet, and the many ways to write an IPv4 address as IPv6.
+//!
+//! After IANA's registries of special-purpose addresses (RFC 6890), with multicast and what is not assigned.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A range of addresses, `address/prefix`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    ip: IpAddr,
+    prefix: u8,
+}
+
+/// Why text is no range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CidrError {
+    /// No address before the slash, or none at all.
+    #[error("`{0}` is no address range such as 192.0.2.0/24")]
+    Shape(String),
+    /// A prefix longer than the address.
+    #[error("prefix {prefix} of `{text}` is longer than {limit} bits")]
+    Prefix {
+        /// All of it.
+        text: String,
+        /// As read.
+        prefix: u8,
+        /// Of this family.
+        limit: u8,
+    },
+}
+
+/// IPv4 that is not forwarded, not global, or not one host's.
+const SPECIAL_V4: [(Ipv4Addr, u8); 18] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),       // this network
+    (Ipv4Addr::new(10, 0, 0, 0), 8),      // private
+    (Ipv4Addr::new(100, 64, 0, 0), 10),   // shared by carriers' customers
+    (Ipv4Addr::new(127, 0, 0, 0), 8),     // loopback
+    (Ipv4Addr::new(169, 254, 0, 0), 16),  // link-local, and clouds' metadata
+    (Ipv4Addr::new(172, 16, 0, 0), 12),   // private
+    (Ipv4Addr::new(192, 0, 0, 0), 24),    // protocol assignments
+    (Ipv4Addr::new(192, 0, 2, 0), 24),    // documentation
+    (Ipv4Addr::new(192, 31, 196, 0), 24), // AS112
+    (Ipv4Addr::new(192, 52, 193, 0), 24), // AMT
+    (Ipv4Addr::new(192, 88, 99, 0), 24),  // 6to4 relays
+    (Ipv4Addr::new(192, 168, 0, 0), 16),  // private
+    (Ipv4Addr::new(192, 175, 48, 0), 24), // AS112
+    (Ipv4Addr::new(198, 18, 0, 0), 15),   // benchmarking
+    (Ipv4Addr::new(198, 51, 100, 0), 24), // documentation
+    (Ipv4Addr::new(203, 0, 113, 0), 24),  // documentation
+    (Ipv4Addr::new(224, 0, 0, 0), 4),     // multicast
+    (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved, and broadcast
+];
+
+/// IPv6 within what is assigned to hosts (2000::/3) that is none's. What carries an IPv4 address and is not
+/// in here is as special as that address.
+const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
+    (v6(0x2001, 0), 23), // protocol assignments: benchmarking, ORCHID, and Teredo below
+    (v6(0x2001, 0x0db8), 32), // documentation
+    (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48), // AS112
+    (v6(0x3fff, 0), 20), // documentation
+    (v6(0x3ffe, 0), 16), // 6bone, returned
+];
+const GLOBAL_V6: (Ipv6Addr, u8) = (v6(0x2000, 0), 3);
+const TEREDO: (Ipv6Addr, u8) = (v6(0x2001, 0), 32);
+const SIX_TO_FOUR: (Ipv6Addr, u8) = (v6(0x2002, 0), 16);
+const NAT64: (Ipv6Addr, u8) = (v6(0x0064, 0xff9b), 96);
+const NAT64_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
+
+impl Cidr {
+    /// True when `ip` is in it.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.ip, ip) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => in_v4(ip, (net, self.prefix)),
+            (IpAddr::V6(net), IpAddr::V6(ip)) => in_v6(ip, (net, self.prefix)),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    /// An address alone is a range of one.
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let shape = || CidrError::Shape(text.into());
+        let (ip, prefix) = match text.split_once('/') {
+            Some((ip, prefix)) => (ip, Some(prefix.parse().map_err(|_| shape())?)),
+            None => (text, None),
+        };
+        let ip: IpAddr = ip.parse().map_err(|_| shape())?;
+        let limit = if ip.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(limit);
+        if prefix > limit {
+            return Err(CidrError::Prefix {
+                text: text.into(),
+                prefix,
+                limit,
+            });
+        }
+        Ok(Self { ip, prefix })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+/// True when `ip` is not one host's on the open internet. What is written in it is the caller's to ask for
+/// ([`embedded`]).
+pub(super) fn is_special(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => SPECIAL_V4.iter().any(|&range| in_v4(ip, range)),
+        IpAddr::V6(ip) if in_v6(ip, TEREDO) || in_v6(ip, NAT64) => false,
+        IpAddr::V6(ip) => !in_v6(ip, GLOBAL_V6) || SPECIAL_V6.iter().any(|&range| in_v6(ip, range)),
+    }
+}
+
+/// IPv4 addresses that `ip` carries, and that something on the way may take it for.
+pub(super) fn embedded(ip: IpAddr) -> [Option<IpAddr>; 2] {
+    let IpAddr::V6(ip) = ip else {
+        return [None; 2];
+    };
+    let bits = u128::from(ip);
+    let at = |shift: u32| Some(Ipv4Addr::from((bits >> shift) as u32).into());
+    if bits >> 32 == 0 || bits >> 32 == 0xffff {
+        return [at(0), None]; // compatible, mapped
+    }
+    if in_v6(ip, SIX_TO_FOUR) {
+        return [at(80), None];
+    }
+    if in_v6(ip, NAT64) {
+        return [at(0), None];
+    }
+    if in_v6(ip, NAT64_LOCAL) {
+        // RFC 6052 section 2.2: with a /48 the address stands around the zero byte at bit 64.
+        let around = ((bits >> 64) as u32 & 0xffff) << 16 | (bits >> 40) as u32 & 0xffff;
+        return [at(0), Some(Ipv4Addr::from(around).into())];
+    }
+    if in_v6(ip, TEREDO) {
+        // RFC 4380 section 4: the server, and the client with its bits turned over.
+        return [at(64), Some(Ipv4Addr::from(!(bits as u32)).into())];
+    }
+    // RFC 5214 section 6.1: an interface named 0:5efe, with or without the bit that says it is unique.
+    if (bits >> 32) as u32 & !0x0200_0000 == 0x5efe {
+        return [at(0), None];
+    }
+    [None; 2]
+}
+
+const fn v6(first: u16, second: u16) -> Ipv6Addr {
+    Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0)
+}
+
+fn in_v4(ip: Ipv4Addr, (net, prefix): (Ipv4Addr, u8)) -> bool {
+    let different = u32::from(ip) ^ u32::from(net);
+    different.leading_zeros() >= u32::from(prefix)
+}
+
+fn in_v6(ip: Ipv6Addr, (net, prefix): (Ipv6Addr, u8)) -> bool {
+    let different = u128::from(ip) ^ u128::from(net);
+    different.leading_zeros() >= u32::from(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_hold_what_they_say() {
+        let range: Cidr = "198.51.100.128/25".parse().unwrap();
+        assert!(range.contains("198.51.100.200".parse().unwrap()));
+        assert!(!range.contains("198.51.100.127".parse().unwrap()));
+        assert!(!range.contains("::c633:64c8".parse().unwrap()));
+        assert_eq!(range.to_string(), "198.51.100.128/25");
+        let host: Cidr = "2001:db8::1".parse().unwrap();
+        assert!(host.contains("2001:db8::1".parse().unwrap()));
+        assert!(!host.contains("2001:db8::2".parse().unwrap()));
+        assert!(
+            "0.0.0.0/0"
+                .parse::<Cidr>()
+                .unwrap()
+                .contains("9.9.9.9".parse().unwrap())
+        );
+        for wrong in [
+            "",
+            "x/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/8/8",
+        ] {
+            assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn carried_addresses_are_found() {
+        for (outer, inner) in [
+            ("::127.0.0.1", "127.0.0.1"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+            ("2002:7f00:1::9", "127.0.0.1"),
+            ("64:ff9b::10.1.2.3", "10.1.2.3"),
+            ("64:ff9b:1::10.1.2.3", "10.1.2.3"),
+            ("64:ff9b:1:0a01:0002:0300::", "10.1.2.3"),
+            ("2001:0:a01:203::1", "10.1.2.3"),
+            ("2001:0:808:808:0:0:f5fe:fdfc", "10.1.2.3"),
+            ("2a00::5efe:10.1.2.3", "10.1.2.3"),
+            ("2a00::200:5efe:10.1.2.3", "10.1.2.3"),
+        ] {
+            let inner: IpAddr = inner.parse().unwrap();
+            let found = embedded(outer.parse().unwrap());
+            assert!(found.contains(&Some(inner)), "{outer}: {found:?}");
+        }
+        assert_eq!(embedded("2a00::1".parse().unwrap()), [None; 2]);
+        assert_eq!(embedded("10.0.0.1".parse().unwrap()), [None; 2]);
+    }
+}

@@ -1,0 +1,239 @@
+//! Relayed addresses: which ports are free, and whose the others are.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+
+use spillway_wire::stun::Family;
+
+use super::allocation::AllocationId;
+
+/// Where peers see the relay's clients. Shards of one node share addresses and ports: each has every
+/// `step`-th, and a datagram that reaches the node is for shard `(port - first) % step`.
+#[derive(Debug, Clone)]
+pub struct RelayAddresses {
+    /// As peers see it.
+    pub v4: Option<Ipv4Addr>,
+    /// As peers see it.
+    pub v6: Option<Ipv6Addr>,
+    /// Of all shards.
+    pub ports: RangeInclusive<u16>,
+    /// Shards.
+    pub step: NonZeroU16,
+    /// Which shard this is, from zero.
+    pub offset: u16,
+}
+
+/// Free and taken ports of both families.
+#[derive(Debug)]
+pub(super) struct Relayed {
+    v4: Option<Pool>,
+    v6: Option<Pool>,
+}
+
+/// Which ports would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parity {
+    Any,
+    Even,
+}
+
+#[derive(Debug)]
+struct Pool {
+    ip: IpAddr,
+    first: u16,
+    step: u16,
+    /// Slots, in no order.
+    free: Vec<u16>,
+    owner_by_slot: Vec<AllocationId>,
+}
+
+impl RelayAddresses {
+    /// True when it is one of ours.
+    pub(super) fn has_ip(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.v4 == Some(ip),
+            IpAddr::V6(ip) => self.v6 == Some(ip),
+        }
+    }
+}
+
+impl Relayed {
+    pub(super) fn new(addresses: &RelayAddresses) -> Self {
+        let pool = |ip| Pool::new(ip, addresses);
+        Self {
+            v4: addresses.v4.map(|ip| pool(ip.into())),
+            v6: addresses.v6.map(|ip| pool(ip.into())),
+        }
+    }
+
+    /// True when there are addresses of `family` at all.
+    pub(super) fn has(&self, family: Family) -> bool {
+        self.pool(family).is_some()
+    }
+
+    /// A random free port for `owner`; `None` when there is none that would do.
+    pub(super) fn take(
+        &mut self,
+        family: Family,
+        parity: Parity,
+        owner: AllocationId,
+        rng: &mut fastrand::Rng,
+    ) -> Option<u16> {
+        let pool = self.pool_mut(family)?;
+        if pool.free.is_empty() {
+            return None;
+        }
+        let start = rng.usize(..pool.free.len());
+        let (before, after) = pool.free.split_at(start);
+        let would_do = |slot: &u16| match parity {
+            Parity::Any => true,
+            Parity::Even => pool.port(*slot).is_multiple_of(2),
+        };
+        let found = after.iter().chain(before).position(would_do)?;
+        let at = (start + found) % pool.free.len();
+        let slot = pool.free.swap_remove(at);
+        pool.owner_by_slot[usize::from(slot)] = owner;
+        Some(pool.port(slot))
+    }
+
+    /// Gives back a port that was taken.
+    pub(super) fn release(&mut self, family: Family, port: u16) {
+        let pool = self.pool_mut(family).expect("it was taken from there");
+        let slot = (port - pool.first) / pool.step;
+        pool.owner_by_slot[usize::from(slot)] = AllocationId::NONE;
+        pool.free.push(slot);
+    }
+
+    /// Whose `address` is.
+    pub(super) fn owner(&self, address: SocketAddr) -> Option<AllocationId> {
+        let pool = self.pool(Family::of(address.ip()))?;
+        let distance = address.port().checked_sub(pool.first)?;
+        if address.ip() != pool.ip || !distance.is_multiple_of(pool.step) {
+            return None;
+        }
+        let owner = *pool.owner_by_slot.get(usize::from(distance / pool.step))?;
+        (owner != AllocationId::NONE).then_some(owner)
+    }
+
+    /// The address that `port` is of.
+    pub(super) fn address(&self, family: Family, port: u16) -> SocketAddr {
+        let pool = self.pool(family).expect("it was taken from there");
+        SocketAddr::new(pool.ip, port)
+    }
+
+    fn pool(&self, family: Family) -> Option<&Pool> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    fn pool_mut(&mut self, family: Family) -> Option<&mut Pool> {
+        match family {
+            Family::V4 => self.v4.as_mut(),
+            Family::V6 => self.v6.as_mut(),
+        }
+    }
+}
+
+impl Pool {
+    fn new(ip: IpAddr, addresses: &RelayAddresses) -> Self {
+        let (start, end) = (*addresses.ports.start(), *addresses.ports.end());
+        let step = addresses.step.get();
+        let first = start.saturating_add(addresses.offset);
+        let count = match end.checked_sub(first) {
+            Some(distance) => distance / step + 1,
+            None => 0,
+        };
+        Self {
+            ip,
+            first,
+            step,
+            free: (0..count).collect(),
+            owner_by_slot: vec![AllocationId::NONE; usize::from(count)],
+        }
+    }
+
+    fn port(&self, slot: u16) -> u16 {
+        self.first + slot * self.step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(ports: RangeInclusive<u16>, step: u16, offset: u16) -> Relayed {
+        Relayed::new(&RelayAddresses {
+            v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            v6: None,
+            ports,
+            step: NonZeroU16::new(step).unwrap(),
+            offset,
+        })
+    }
+
+    #[test]
+    fn every_port_is_taken_once_and_comes_back() {
+        let mut relayed = pool(49_152..=65_535, 4, 3);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let take = |relayed: &mut Relayed, rng: &mut fastrand::Rng| {
+            relayed.take(Family::V4, Parity::Any, AllocationId(7), rng)
+        };
+        let mut ports = Vec::new();
+        while let Some(port) = take(&mut relayed, &mut rng) {
+            assert_eq!((port - 49_152) % 4, 3);
+            ports.push(port);
+        }
+        assert!(!ports.is_sorted());
+        let mut sorted = ports.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!((sorted.len(), sorted.last()), (4_096, Some(&65_535)));
+        let address = relayed.address(Family::V4, ports[9]);
+        assert_eq!(relayed.owner(address), Some(AllocationId(7)));
+        relayed.release(Family::V4, ports[9]);
+        assert_eq!(relayed.owner(address), None);
+        assert_eq!(take(&mut relayed, &mut rng), Some(ports[9]));
+    }
+
+    #[test]
+    fn even_ports_are_found_where_there_are_any() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let mut relayed = pool(50_000..=50_004, 1, 0);
+        let mut even = |relayed: &mut Relayed| {
+            relayed.take(Family::V4, Parity::Even, AllocationId(1), &mut rng)
+        };
+        for _ in 0..3 {
+            assert!(even(&mut relayed).unwrap().is_multiple_of(2));
+        }
+        assert_eq!(even(&mut relayed), None);
+        assert_eq!(even(&mut pool(50_000..=50_100, 2, 1)), None);
+    }
+
+    #[test]
+    fn addresses_of_others_have_no_owner() {
+        let mut relayed = pool(50_000..=50_010, 2, 0);
+        let mut rng = fastrand::Rng::with_seed(3);
+        while relayed
+            .take(Family::V4, Parity::Any, AllocationId(1), &mut rng)
+            .is_some()
+        {}
+        for (address, owned) in [
+            ("192.0.2.1:50010", true),
+            ("192.0.2.1:50001", false),
+            ("192.0.2.1:49998", false),
+            ("192.0.2.1:50012", false),
+            ("192.0.2.1:65535", false),
+            ("192.0.2.2:50000", false),
+            ("[::1]:50000", false),
+        ] {
+            assert_eq!(
+                relayed.owner(address.parse().unwrap()).is_some(),
+                owned,
+                "{address}"
+            );
+        }
+    }
+}

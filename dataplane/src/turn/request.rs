@@ -1,0 +1,225 @@
+//! A message of a client: which kind it is, who made it, and the answer.
+
+use spillway_wire::stun::{Class, Fingerprint, Message, Method, Writer, kinds};
+use spillway_wire::turn::Fields;
+
+use super::auth::{Claim, IntegrityKind, PASSWORD_ALGORITHMS, Seal};
+use super::client::{Client, Transport};
+use super::deny::DenyReason;
+use super::{Now, Outcome, Relay, Server};
+
+/// A STUN request or indication, taken apart.
+pub(super) struct Request<'a> {
+    pub(super) now: Now,
+    pub(super) client: Client,
+    pub(super) method: Method,
+    pub(super) message: Message<'a>,
+    pub(super) fields: Fields<'a>,
+    /// It carried a checksum, so its answer does.
+    fingerprint: Fingerprint,
+}
+
+/// What was done.
+pub(super) enum Done {
+    /// The answer is in the scratch buffer.
+    Replied,
+    Relay(Relay),
+}
+
+/// What we say we are.
+const SOFTWARE: &[u8] = b"spillway";
+/// ChannelData starts with these two bits, STUN with none (RFC 7983).
+const CHANNEL_BITS: u8 = 0x40;
+
+impl Server {
+    /// A datagram or a message of `client`.
+    pub fn handle_client(&mut self, now: Now, client: &Client, bytes: &[u8]) -> Outcome<'_> {
+        let done = match bytes.first() {
+            Some(first) if first & 0xc0 == CHANNEL_BITS => self
+                .channel_data(now.instant, client, bytes)
+                .map(Done::Relay),
+            Some(_) | None => self.stun(now, client, bytes),
+        };
+        match done {
+            Ok(Done::Relay(relay)) => Outcome::Relay(relay),
+            Ok(Done::Replied) => Outcome::Reply(&self.scratch),
+            Err(reason) => {
+                self.counts.deny(reason);
+                Outcome::Silent(reason)
+            }
+        }
+    }
+
+    fn stun(&mut self, now: Now, client: &Client, bytes: &[u8]) -> Result<Done, DenyReason> {
+        let message = Message::parse(bytes).map_err(|_framing| DenyReason::Malformed)?;
+        let fingerprint = message.fingerprint();
+        if fingerprint == Fingerprint::Wrong {
+            return Err(DenyReason::WrongFingerprint);
+        }
+        let method = Method::of(message.kind()).ok_or(DenyReason::Unexpected)?;
+        let request = Request {
+            now,
+            client: *client,
+            method,
+            message,
+            fields: Fields::read(&message),
+            fingerprint,
+        };
+        match (method, Class::of(message.kind())) {
+            (Method::Send, Class::Indication) => self.send_indication(&request).map(Done::Relay),
+            (Method::Binding, Class::Request) => self.binding(&request),
+            (
+                Method::Allocate | Method::Refresh | Method::CreatePermission | Method::ChannelBind,
+                Class::Request,
+            ) => self.authenticated(&request),
+            (
+                Method::Binding
+                | Method::Allocate
+                | Method::Refresh
+                | Method::Send
+                | Method::Data
+                | Method::CreatePermission
+                | Method::ChannelBind,
+                Class::Request | Class::Indication | Class::Success | Class::Error,
+            ) => Err(DenyReason::Unexpected),
+        }
+    }
+
+    /// RFC 8489 section 3: everybody may know where it is seen.
+    fn binding(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
+        if !request.fields.unknown.is_empty() {
+            return self.refuse_stranger(request, DenyReason::UnknownAttribute);
+        }
+        let mut writer = request.answer(&mut self.scratch, Class::Success);
+        writer.xor_address(kinds::XOR_MAPPED_ADDRESS, request.client.remote);
+        request.finish(writer, None);
+        self.reply_to_stranger(request)
+    }
+
+    fn authenticated(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
+        let seal = match self.authenticate(request) {
+            Ok(seal) => seal,
+            Err(reason) => return self.refuse_stranger(request, reason),
+        };
+        let done = request
+            .check_attributes()
+            .and_then(|()| match request.method {
+                Method::Allocate => self.allocate(request, &seal),
+                Method::Refresh => self.refresh(request, &seal),
+                Method::CreatePermission => self.create_permission(request, &seal),
+                Method::ChannelBind => self.channel_bind(request, &seal),
+                Method::Binding | Method::Send | Method::Data => Err(DenyReason::Unexpected),
+            });
+        match done {
+            Ok(()) => Ok(Done::Replied),
+            Err(reason) => {
+                self.refuse(request, reason, Some(&seal))?;
+                Ok(Done::Replied)
+            }
+        }
+    }
+
+    /// Who made `request`. The nonce comes first: it is cheap, and without it nothing is proven.
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<Seal, DenyReason> {
+        let claim = Claim::read(&request.fields)?;
+        let (now, remote) = (request.now, request.client.remote);
+        if !self.nonces.is_good(claim.nonce, now.unix_s, remote) {
+            return Err(DenyReason::StaleNonce);
+        }
+        let known = self
+            .allocation_of(&request.client, now.instant)
+            .map(|id| self.allocations[id.index()].known());
+        self.authority
+            .verify(&claim, &request.message, known, now.unix_s)
+    }
+
+    /// An error for somebody who may not be where it says.
+    fn refuse_stranger(
+        &mut self,
+        request: &Request<'_>,
+        reason: DenyReason,
+    ) -> Result<Done, DenyReason> {
+        self.refuse(request, reason, None)?;
+        self.reply_to_stranger(request)
+    }
+
+    /// Lets the answer out that is in the scratch buffer, if it is not too much for an unproven address.
+    fn reply_to_stranger(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
+        let (now, source) = (request.now.instant, request.client.remote);
+        let question = request.message.bytes().len();
+        let excess = self.scratch.len().saturating_sub(question);
+        let is_proven = match request.client.transport {
+            Transport::Udp => false,
+            Transport::Tcp | Transport::Tls => true, // a connection takes a round trip
+        };
+        if is_proven || excess == 0 || self.reflection.spend(now, source, excess) {
+            Ok(Done::Replied)
+        } else {
+            Err(DenyReason::ReflectionBudget)
+        }
+    }
+
+    /// Writes an error, and counts it.
+    fn refuse(
+        &mut self,
+        request: &Request<'_>,
+        reason: DenyReason,
+        seal: Option<&Seal>,
+    ) -> Result<(), DenyReason> {
+        let (code, text) = reason.answer().ok_or(reason)?;
+        self.counts.deny(reason);
+        let mut writer = request.answer(&mut self.scratch, Class::Error);
+        writer.error(code, text);
+        if reason == DenyReason::UnknownAttribute {
+            let (value, length) = request.fields.unknown.value();
+            writer.attribute(kinds::UNKNOWN_ATTRIBUTES, &value[..length]);
+        }
+        // RFC 8489 section 9.2.4: what the client needs to try again.
+        if matches!(reason, DenyReason::Unauthorized | DenyReason::StaleNonce) {
+            let nonce = self.nonces.make(request.now.unix_s, request.client.remote);
+            writer
+                .attribute(kinds::REALM, self.authority.realm())
+                .attribute(kinds::NONCE, &nonce)
+                .attribute(kinds::PASSWORD_ALGORITHMS, &PASSWORD_ALGORITHMS);
+        }
+        request.finish(writer, seal);
+        Ok(())
+    }
+}
+
+impl Request<'_> {
+    /// Starts the answer in `scratch`.
+    pub(super) fn answer<'s>(&self, scratch: &'s mut Vec<u8>, class: Class) -> Writer<'s> {
+        scratch.clear();
+        Writer::new(scratch, self.method.kind(class), self.message.transaction())
+    }
+
+    /// Ends it as the request ended.
+    pub(super) fn finish(&self, mut writer: Writer<'_>, seal: Option<&Seal>) {
+        if let Some(seal) = seal {
+            match seal.integrity {
+                IntegrityKind::Sha1 => writer.integrity_sha1(seal.key.bytes()),
+                IntegrityKind::Sha256 => writer.integrity_sha256(seal.key.bytes()),
+            };
+        }
+        if self.fingerprint == Fingerprint::Fits {
+            writer.fingerprint();
+        }
+    }
+
+    /// What is wrong with the attributes, whatever the method.
+    fn check_attributes(&self) -> Result<(), DenyReason> {
+        if !self.fields.unknown.is_empty() {
+            return Err(DenyReason::UnknownAttribute);
+        }
+        match self.fields.malformed {
+            Some(_) => Err(DenyReason::BadRequest),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Of the answer to an Allocate: once is enough.
+pub(super) fn software(writer: &mut Writer<'_>) {
+    writer.attribute(kinds::SOFTWARE, SOFTWARE);
+}

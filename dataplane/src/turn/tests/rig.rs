@@ -1,0 +1,341 @@
+//! A server in virtual time, and a client that does what it is told.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use spillway_wire::stun::{Class, Key, Message, Method, TransactionId, Writer, kinds, xor_address};
+
+use super::super::*;
+
+pub(super) const SECRET: &[u8] = b"a secret of the operator";
+pub(super) const REALM: &str = "spillway";
+pub(super) const START_S: u64 = 1_790_000_000;
+pub(super) const RELAY_V4: &str = "198.51.100.1";
+pub(super) const RELAY_V6: &str = "2001:db8::1";
+/// Our own media port: datagrams to it are handed over inside.
+pub(super) const MEDIA: &str = "198.51.100.1:5000";
+/// Another node's.
+pub(super) const NODE: &str = "198.51.100.2:5000";
+pub(super) const NODE_V6: &str = "[2001:db8::2]:5000";
+pub(super) const LISTENING: &str = "198.51.100.1:3478";
+
+pub(super) fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+pub(super) fn config() -> Config {
+    Config {
+        realm: REALM.into(),
+        secrets: vec![SECRET.into()],
+        nonce_secret: [7; 32],
+        relay: RelayAddresses {
+            v4: Some(RELAY_V4.parse().unwrap()),
+            v6: Some(RELAY_V6.parse().unwrap()),
+            ports: 49_152..=65_535,
+            step: NonZeroU16::MIN,
+            offset: 0,
+        },
+        ourselves: Ourselves {
+            listening: vec![addr(LISTENING)],
+            inside: vec![addr(MEDIA)],
+        },
+        peers: Peers::Cluster(vec![addr(MEDIA), addr(NODE), addr(NODE_V6)]),
+        denied: Vec::new(),
+        limits: Limits::default(),
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) server: Server,
+    pub(super) now: Now,
+}
+
+/// What came back, owned.
+#[derive(Debug, Clone)]
+pub(super) struct Answer(pub(super) Vec<u8>);
+
+pub(super) struct TestClient {
+    pub(super) client: Client,
+    pub(super) username: Vec<u8>,
+    pub(super) password: String,
+    pub(super) realm: Vec<u8>,
+    pub(super) nonce: Vec<u8>,
+    pub(super) mode: Mode,
+    pub(super) fingerprint: bool,
+    transactions: u8,
+}
+
+/// How requests are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// As RFC 5389 did, and all browsers do.
+    Classic,
+    /// With everything of RFC 8489.
+    Sha256,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub(super) fn with(config: Config) -> Self {
+        let now = Now {
+            instant: Instant::now(),
+            unix_s: START_S,
+        };
+        let rng = fastrand::Rng::with_seed(1);
+        let server = Server::new(config, now.instant, rng).unwrap();
+        Self { server, now }
+    }
+
+    pub(super) fn wait(&mut self, seconds: u64) {
+        self.now.instant += Duration::from_secs(seconds);
+        self.now.unix_s += seconds;
+    }
+
+    /// As the shard does it.
+    pub(super) fn run_timers(&mut self) {
+        while self
+            .server
+            .poll_timeout()
+            .is_some_and(|at| at <= self.now.instant)
+        {
+            self.server.handle_timeout(self.now.instant);
+        }
+    }
+
+    pub(super) fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.server.poll_event()).collect()
+    }
+
+    pub(super) fn handle(&mut self, client: &Client, bytes: &[u8]) -> Outcome<'_> {
+        self.server.handle_client(self.now, client, bytes)
+    }
+
+    /// The answer to `bytes`, which there has to be.
+    pub(super) fn answer(&mut self, client: &Client, bytes: &[u8]) -> Answer {
+        match self.handle(client, bytes) {
+            Outcome::Reply(reply) => Answer(reply.to_vec()),
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    /// The answer to a signed request.
+    pub(super) fn ask(
+        &mut self,
+        client: &mut TestClient,
+        method: Method,
+        write: impl FnOnce(&mut Writer<'_>),
+    ) -> Answer {
+        let request = client.request(method, write);
+        self.answer(&client.client, &request)
+    }
+
+    /// Gets `client` a nonce, as it gets one: by being refused.
+    pub(super) fn greet(&mut self, client: &mut TestClient) {
+        let hello = client.unsigned(Method::Allocate, udp);
+        let answer = self.answer(&client.client, &hello);
+        assert_eq!(answer.code(), Some(401));
+        client.nonce = answer.get(kinds::NONCE).unwrap();
+        client.realm = answer.get(kinds::REALM).unwrap();
+    }
+
+    /// A client with an allocation, and its relayed address.
+    pub(super) fn allocated(&mut self, remote: &str) -> (TestClient, SocketAddr) {
+        let mut client = TestClient::new(remote);
+        let relayed = self.allocate(&mut client);
+        (client, relayed)
+    }
+
+    pub(super) fn allocate(&mut self, client: &mut TestClient) -> SocketAddr {
+        self.greet(client);
+        let answer = self.ask(client, Method::Allocate, udp);
+        answer.expect(Class::Success);
+        answer.address(kinds::XOR_RELAYED_ADDRESS).unwrap()
+    }
+
+    pub(super) fn permit(&mut self, client: &mut TestClient, peer: &str) -> Answer {
+        self.ask(client, Method::CreatePermission, |writer| {
+            writer.xor_address(kinds::XOR_PEER_ADDRESS, addr(peer));
+        })
+    }
+
+    pub(super) fn bind(&mut self, client: &mut TestClient, number: u16, peer: &str) -> Answer {
+        self.ask(client, Method::ChannelBind, |writer| {
+            writer
+                .number(kinds::CHANNEL_NUMBER, u32::from(number) << 16)
+                .xor_address(kinds::XOR_PEER_ADDRESS, addr(peer));
+        })
+    }
+
+    pub(super) fn refresh(&mut self, client: &mut TestClient, seconds: u32) -> Answer {
+        self.ask(client, Method::Refresh, |writer| {
+            writer.number(kinds::LIFETIME, seconds);
+        })
+    }
+
+    /// What becomes of a Send indication.
+    pub(super) fn send(
+        &mut self,
+        client: &mut TestClient,
+        peer: &str,
+    ) -> Result<Relay, DenyReason> {
+        let bytes = client.send(addr(peer), b"data");
+        self.relay(&client.client, &bytes)
+    }
+
+    pub(super) fn relay(&mut self, client: &Client, bytes: &[u8]) -> Result<Relay, DenyReason> {
+        match self.handle(client, bytes) {
+            Outcome::Relay(relay) => Ok(relay),
+            Outcome::Silent(reason) => Err(reason),
+            Outcome::Reply(_) => panic!("data was answered"),
+        }
+    }
+}
+
+impl TestClient {
+    pub(super) fn new(remote: &str) -> Self {
+        Self::user(remote, "alice")
+    }
+
+    pub(super) fn user(remote: &str, user: &str) -> Self {
+        let mut client = Self {
+            client: Client::udp(addr(remote), addr(LISTENING)),
+            username: Vec::new(),
+            password: String::new(),
+            realm: REALM.into(),
+            nonce: Vec::new(),
+            mode: Mode::Classic,
+            fingerprint: false,
+            transactions: 0,
+        };
+        client.mint(format!("{}:{user}", START_S + 3_600).as_bytes(), SECRET);
+        client
+    }
+
+    /// Gives it credentials, as the control plane does.
+    pub(super) fn mint(&mut self, username: &[u8], secret: &[u8]) {
+        let mut mac: Hmac<Sha1> = Hmac::new_from_slice(secret).unwrap();
+        mac.update(username);
+        self.username = username.to_vec();
+        let mut password = [0; 28];
+        let mac = mac.finalize().into_bytes();
+        STANDARD.encode_slice(mac, &mut password).unwrap();
+        self.password = String::from_utf8(password.to_vec()).unwrap();
+    }
+
+    pub(super) fn unsigned(
+        &mut self,
+        method: Method,
+        write: impl FnOnce(&mut Writer<'_>),
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = self.start(&mut out, method.kind(Class::Request));
+        write(&mut writer);
+        if self.fingerprint {
+            writer.fingerprint();
+        }
+        out
+    }
+
+    pub(super) fn request(
+        &mut self,
+        method: Method,
+        write: impl FnOnce(&mut Writer<'_>),
+    ) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (username, realm, nonce) = (
+            self.username.clone(),
+            self.realm.clone(),
+            self.nonce.clone(),
+        );
+        let (mode, key, fingerprint) = (self.mode, self.key(), self.fingerprint);
+        let mut writer = self.start(&mut out, method.kind(Class::Request));
+        write(&mut writer);
+        writer
+            .attribute(kinds::USERNAME, &username)
+            .attribute(kinds::REALM, &realm)
+            .attribute(kinds::NONCE, &nonce);
+        match mode {
+            Mode::Classic => writer.integrity_sha1(key.bytes()),
+            Mode::Sha256 => writer
+                .attribute(kinds::PASSWORD_ALGORITHMS, &auth::PASSWORD_ALGORITHMS)
+                .attribute(kinds::PASSWORD_ALGORITHM, &[0, 2, 0, 0])
+                .integrity_sha256(key.bytes()),
+        };
+        if fingerprint {
+            writer.fingerprint();
+        }
+        out
+    }
+
+    pub(super) fn send(&mut self, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.start(&mut out, Method::Send.kind(Class::Indication))
+            .xor_address(kinds::XOR_PEER_ADDRESS, peer)
+            .attribute(kinds::DATA, data);
+        out
+    }
+
+    pub(super) fn key(&self) -> Key {
+        let make = match self.mode {
+            Mode::Classic => Key::md5,
+            Mode::Sha256 => Key::sha256,
+        };
+        make(&self.username, &self.realm, self.password.as_bytes())
+    }
+
+    fn start<'a>(&mut self, out: &'a mut Vec<u8>, kind: u16) -> Writer<'a> {
+        self.transactions += 1;
+        Writer::new(out, kind, TransactionId([self.transactions; 12]))
+    }
+}
+
+impl Answer {
+    pub(super) fn message(&self) -> Message<'_> {
+        Message::parse(&self.0).unwrap()
+    }
+
+    #[track_caller]
+    pub(super) fn expect(&self, class: Class) {
+        assert_eq!(Class::of(self.message().kind()), class, "{:?}", self.code());
+    }
+
+    pub(super) fn code(&self) -> Option<u16> {
+        let value = self.get(kinds::ERROR_CODE)?;
+        Some(u16::from(value[2]) * 100 + u16::from(value[3]))
+    }
+
+    pub(super) fn get(&self, kind: u16) -> Option<Vec<u8>> {
+        let attribute = self.message().find(kind)?;
+        Some(attribute.value.to_vec())
+    }
+
+    pub(super) fn number(&self, kind: u16) -> Option<u32> {
+        Some(u32::from_be_bytes(self.get(kind)?.try_into().unwrap()))
+    }
+
+    pub(super) fn address(&self, kind: u16) -> Option<SocketAddr> {
+        xor_address(&self.get(kind)?, &self.message().transaction())
+    }
+
+    pub(super) fn addresses(&self, kind: u16) -> Vec<SocketAddr> {
+        let message = self.message();
+        let all = message
+            .attributes()
+            .filter(|attribute| attribute.kind == kind);
+        all.map(|attribute| xor_address(attribute.value, &message.transaction()).unwrap())
+            .collect()
+    }
+}
+
+/// What every Allocate asks for.
+pub(super) fn udp(writer: &mut Writer<'_>) {
+    writer.attribute(kinds::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+}

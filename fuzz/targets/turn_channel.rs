@@ -1,0 +1,5 @@
+//! Data under a channel number.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| spillway_wire::hostile::turn_channel(bytes));

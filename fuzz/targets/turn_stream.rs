@@ -1,0 +1,5 @@
+//! A stream of messages, in pieces.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| spillway_wire::hostile::turn_stream(bytes));

@@ -1,0 +1,109 @@
+//! Method and class of a message, which share its first two bytes (RFC 8489 section 5).
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Method {
+    /// Asks for the address one is seen at, and checks connectivity (RFC 8489 section 3).
+    Binding = 0x001,
+    /// Asks for a relayed address (RFC 8656 section 7).
+    Allocate = 0x003,
+    /// Prolongs or ends it (section 8).
+    Refresh = 0x004,
+    /// Carries data to a peer (section 11.1).
+    Send = 0x006,
+    /// Carries data from a peer (section 11.3).
+    Data = 0x007,
+    /// Lets a peer's address in (section 10).
+    CreatePermission = 0x008,
+    /// Gives a peer a channel (section 12).
+    ChannelBind = 0x009,
+}
+
+/// Which side of a transaction a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Class {
+    /// Wants an answer.
+    Request = 0x0000,
+    /// Wants none.
+    Indication = 0x0010,
+    /// Answer: done.
+    Success = 0x0100,
+    /// Answer: refused.
+    Error = 0x0110,
+}
+
+impl Method {
+    /// First two bytes of a message of this method and `class`.
+    pub fn kind(self, class: Class) -> u16 {
+        // All methods here are below 0x010, where the class bits do not split them.
+        self as u16 | class as u16
+    }
+
+    /// Method of a message that starts with `kind`; `None` for one nobody here speaks.
+    pub fn of(kind: u16) -> Option<Self> {
+        match kind & 0x3eef {
+            0x001 => Some(Self::Binding),
+            0x003 => Some(Self::Allocate),
+            0x004 => Some(Self::Refresh),
+            0x006 => Some(Self::Send),
+            0x007 => Some(Self::Data),
+            0x008 => Some(Self::CreatePermission),
+            0x009 => Some(Self::ChannelBind),
+            _ => None,
+        }
+    }
+}
+
+impl Class {
+    /// Class of a message that starts with `kind`.
+    pub fn of(kind: u16) -> Self {
+        match (kind & 0x0100 != 0, kind & 0x0010 != 0) {
+            (false, false) => Self::Request,
+            (false, true) => Self::Indication,
+            (true, false) => Self::Success,
+            (true, true) => Self::Error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_taken_apart_as_they_were_put_together() {
+        let methods = [
+            Method::Binding,
+            Method::Allocate,
+            Method::Refresh,
+            Method::Send,
+            Method::Data,
+            Method::CreatePermission,
+            Method::ChannelBind,
+        ];
+        let classes = [
+            Class::Request,
+            Class::Indication,
+            Class::Success,
+            Class::Error,
+        ];
+        for method in methods {
+            for class in classes {
+                let kind = method.kind(class);
+                assert_eq!(
+                    (Method::of(kind), Class::of(kind)),
+                    (Some(method), class),
+                    "{kind:#06x}"
+                );
+            }
+        }
+        // RFC 8656 section 17 and the example of RFC 8489 section 5.
+        assert_eq!(Method::Binding.kind(Class::Success), 0x0101);
+        assert_eq!(Method::Send.kind(Class::Indication), 0x0016);
+        assert_eq!(Method::Allocate.kind(Class::Error), 0x0113);
+        assert_eq!(Method::of(0x0002), None);
+        assert_eq!(Method::of(0x2003), None);
+    }
+}

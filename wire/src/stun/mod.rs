@@ -1,0 +1,28 @@
+//! STUN (RFC 8489): checked views of what came, and a writer of what goes.
+//!
+//! Nothing here allocates but a caller's buffer that is too small. Whose password a message was made with
+//! is the caller's to find out; here is only whether it fits.
+
+mod kind; // method and class of a message
+mod message; // what came
+mod attribute; // what stands in it
+mod write; // what goes
+mod integrity; // keys, HMACs and the checksum
+
+pub use attribute::{Address, Family, kinds, xor_address};
+pub use integrity::{Fingerprint, Key, fingerprint};
+pub use kind::{Class, Method};
+pub use message::{Attribute, BINDING_REQUEST, Integrity, Message, StunError, TransactionId};
+pub use write::Writer;
+
+/// Bytes before the attributes (RFC 8489 section 5).
+pub const HEADER_BYTES: usize = 20;
+/// Bytes of the HMAC in MESSAGE-INTEGRITY (section 14.5).
+pub const SHA1_BYTES: usize = 20;
+/// Bytes of the HMAC in MESSAGE-INTEGRITY-SHA256 (section 14.6), which may not be cut in TURN.
+pub const SHA256_BYTES: usize = 32;
+/// What tells STUN from its predecessor (section 5).
+const MAGIC_COOKIE: u32 = 0x2112_a442;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! The attributes of a TURN request or indication, read in one pass.
+//!
+//! Nothing is refused here: a server that has not yet seen who asks has to say 401 before it says 420.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use crate::stun::{Attribute, Family, Message, TransactionId, kinds, xor_address};
+
+/// What a message says. Of attributes that occur more than once the first counts (RFC 8489 section 14), but
+/// for peers; what follows the integrity is not there (sections 14.5 and 14.6).
+#[derive(Debug, Clone, Default)]
+pub struct Fields<'a> {
+    /// USERNAME.
+    pub username: Option<&'a [u8]>,
+    /// REALM.
+    pub realm: Option<&'a [u8]>,
+    /// NONCE.
+    pub nonce: Option<&'a [u8]>,
+    /// MESSAGE-INTEGRITY is there.
+    pub has_integrity: bool,
+    /// MESSAGE-INTEGRITY-SHA256 is there.
+    pub has_integrity_sha256: bool,
+    /// PASSWORD-ALGORITHM, with its parameters.
+    pub password_algorithm: Option<&'a [u8]>,
+    /// PASSWORD-ALGORITHMS, as it is.
+    pub password_algorithms: Option<&'a [u8]>,
+    /// LIFETIME in seconds.
+    pub lifetime_s: Option<u32>,
+    /// The protocol number of REQUESTED-TRANSPORT; 17 is UDP.
+    pub transport: Option<u8>,
+    /// REQUESTED-ADDRESS-FAMILY; the inner `None` is one that does not exist.
+    pub family: Option<Option<Family>>,
+    /// ADDITIONAL-ADDRESS-FAMILY.
+    pub additional_family: Option<Option<Family>>,
+    /// EVEN-PORT.
+    pub even_port: Option<EvenPort>,
+    /// RESERVATION-TOKEN is there.
+    pub has_reservation_token: bool,
+    /// DONT-FRAGMENT is there.
+    pub dont_fragment: bool,
+    /// CHANNEL-NUMBER, of any value.
+    pub channel: Option<u16>,
+    /// The first XOR-PEER-ADDRESS.
+    pub peer: Option<SocketAddr>,
+    /// Where the value of DATA is in the message.
+    pub data: Option<Range<usize>>,
+    /// Attributes that must be understood and are not.
+    pub unknown: Unknown,
+    /// The first attribute whose value has no meaning.
+    pub malformed: Option<u16>,
+    /// Where the attributes end that count.
+    end: usize,
+}
+
+/// What is asked of a relayed port (RFC 8656 section 18.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvenPort {
+    /// It is even.
+    Alone,
+    /// It is even, and the next one is kept for later.
+    WithNext,
+}
+
+/// Attribute types that are not understood: as many as an answer lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unknown {
+    kinds: [u16; Self::MAX],
+    count: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads `message`.
+    pub fn read(message: &Message<'a>) -> Self {
+        let mut fields = Self {
+            end: message.bytes().len(),
+            ..Self::default()
+        };
+        let transaction = message.transaction();
+        for attribute in message.attributes() {
+            match attribute.kind {
+                kinds::MESSAGE_INTEGRITY if !fields.has_integrity_sha256 => {
+                    fields.has_integrity = true;
+                    fields.end = fields.end.min(attribute.at);
+                }
+                kinds::MESSAGE_INTEGRITY_SHA256 => {
+                    fields.has_integrity_sha256 = true;
+                    fields.end = fields.end.min(attribute.at);
+                }
+                _ if attribute.at < fields.end => fields.take(&attribute, &transaction),
+                _ => {} // RFC 8489 section 14.5: what follows the integrity is ignored
+            }
+        }
+        fields
+    }
+
+    /// All peers (XOR-PEER-ADDRESS) of `message`, which these are the fields of; `None` for one that is
+    /// none.
+    pub fn peers<'m>(
+        &self,
+        message: &Message<'m>,
+    ) -> impl Iterator<Item = Option<SocketAddr>> + use<'m> {
+        let (end, transaction) = (self.end, message.transaction());
+        message
+            .attributes()
+            .take_while(move |attribute| attribute.at < end)
+            .filter(|attribute| attribute.kind == kinds::XOR_PEER_ADDRESS)
+            .map(move |attribute| xor_address(attribute.value, &transaction))
+    }
+
+    fn take(&mut self, attribute: &Attribute<'a>, transaction: &TransactionId) {
+        let value = attribute.value;
+        let understood = match attribute.kind {
+            kinds::USERNAME => first(&mut self.username, Some(value)),
+            kinds::REALM => first(&mut self.realm, Some(value)),
+            kinds::NONCE => first(&mut self.nonce, Some(value)),
+            kinds::PASSWORD_ALGORITHM => first(&mut self.password_algorithm, Some(value)),
+            kinds::PASSWORD_ALGORITHMS => first(&mut self.password_algorithms, Some(value)),
+            kinds::LIFETIME => {
+                let seconds = value.try_into().ok().map(u32::from_be_bytes);
+                first(&mut self.lifetime_s, seconds)
+            }
+            kinds::REQUESTED_TRANSPORT => first(&mut self.transport, first_of_four(value)),
+            kinds::REQUESTED_ADDRESS_FAMILY => first(&mut self.family, family(value)),
+            kinds::ADDITIONAL_ADDRESS_FAMILY => first(&mut self.additional_family, family(value)),
+            kinds::EVEN_PORT => first(&mut self.even_port, even_port(value)),
+            kinds::RESERVATION_TOKEN => {
+                self.has_reservation_token = true;
+                value.len() == 8
+            }
+            kinds::DONT_FRAGMENT => {
+                self.dont_fragment = true;
+                value.is_empty()
+            }
+            kinds::CHANNEL_NUMBER => {
+                let number = <[u8; 4]>::try_from(value).ok();
+                let number = number.map(|[high, low, ..]| u16::from_be_bytes([high, low]));
+                first(&mut self.channel, number)
+            }
+            kinds::XOR_PEER_ADDRESS => first(&mut self.peer, xor_address(value, transaction)),
+            kinds::DATA => {
+                let start = attribute.at + 4;
+                first(&mut self.data, Some(start..start + value.len()))
+            }
+            // Of no meaning in what a client sends, and no reason to refuse it.
+            kinds::MAPPED_ADDRESS
+            | kinds::ERROR_CODE
+            | kinds::UNKNOWN_ATTRIBUTES
+            | kinds::XOR_RELAYED_ADDRESS
+            | kinds::XOR_MAPPED_ADDRESS => true,
+            unknown => {
+                // RFC 8489 section 14: half of all types may be ignored.
+                if unknown < 0x8000 {
+                    self.unknown.push(unknown);
+                }
+                true
+            }
+        };
+        if !understood {
+            self.malformed.get_or_insert(attribute.kind);
+        }
+    }
+}
+
+impl Unknown {
+    /// How many are kept.
+    pub const MAX: usize = 8;
+
+    /// True when everything was understood.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The value of UNKNOWN-ATTRIBUTES (RFC 8489 section 14.13), and how many bytes of it count.
+    pub fn value(&self) -> ([u8; Self::MAX * 2], usize) {
+        let mut value = [0; Self::MAX * 2];
+        for (bytes, kind) in value.chunks_exact_mut(2).zip(self.kinds) {
+            bytes.copy_from_slice(&kind.to_be_bytes());
+        }
+        (value, self.count * 2)
+    }
+
+    fn push(&mut self, kind: u16) {
+        if self.count < Self::MAX && !self.kinds[..self.count].contains(&kind) {
+            self.kinds[self.count] = kind;
+            self.count += 1;
+        }
+    }
+}
+
+/// Keeps the first of several; false when `value` is none.
+fn first<T>(field: &mut Option<T>, value: Option<T>) -> bool {
+    let Some(value) = value else {
+        return false;
+    };
+    field.get_or_insert(value);
+    true
+}
+
+/// Of a value that is one byte and three to come.
+fn first_of_four(value: &[u8]) -> Option<u8> {
+    <[u8; 4]>::try_from(value).ok().map(|[first, ..]| first)
+}
+
+fn family(value: &[u8]) -> Option<Option<Family>> {
+    first_of_four(value).map(Family::from_number)
+}
+
+fn even_port(value: &[u8]) -> Option<EvenPort> {
+    let [bits] = value.try_into().ok()?;
+    let bits: u8 = bits;
+    Some(match bits & 0x80 {
+        0 => EvenPort::Alone,
+        _ => EvenPort::WithNext,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stun::{Class, Method, Writer};
+
+    fn message(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        let kind = Method::Allocate.kind(Class::Request);
+        write(&mut Writer::new(&mut out, kind, TransactionId([5; 12])));
+        out
+    }
+
+    #[test]
+    fn the_first_of_several_counts_but_all_peers_do() {
+        let peers: [SocketAddr; 2] =
+            ["192.0.2.1:1", "192.0.2.2:2"].map(|peer| peer.parse().unwrap());
+        let bytes = message(|writer| {
+            writer
+                .number(kinds::LIFETIME, 1)
+                .number(kinds::LIFETIME, 2)
+                .xor_address(kinds::XOR_PEER_ADDRESS, peers[0])
+                .xor_address(kinds::XOR_PEER_ADDRESS, peers[1])
+                .attribute(kinds::XOR_PEER_ADDRESS, b"no")
+                .attribute(kinds::DATA, b"abc");
+        });
+        let message = Message::parse(&bytes).unwrap();
+        let fields = Fields::read(&message);
+        assert_eq!(fields.lifetime_s, Some(1));
+        assert_eq!(fields.peer, Some(peers[0]));
+        let all: Vec<_> = fields.peers(&message).collect();
+        assert_eq!(all, [Some(peers[0]), Some(peers[1]), None]);
+        assert_eq!(&bytes[fields.data.clone().unwrap()], b"abc");
+        assert_eq!(fields.malformed, Some(kinds::XOR_PEER_ADDRESS));
+    }
+
+    #[test]
+    fn what_follows_the_integrity_is_not_there() {
+        let peer = "192.0.2.1:1".parse().unwrap();
+        let bytes = message(|writer| {
+            writer
+                .attribute(kinds::USERNAME, b"me")
+                .integrity_sha1(b"key")
+                .attribute(kinds::USERNAME, b"you")
+                .number(kinds::LIFETIME, 7)
+                .xor_address(kinds::XOR_PEER_ADDRESS, peer)
+                .attribute(0x7777, b"")
+                .integrity_sha256(b"key");
+        });
+        let message = Message::parse(&bytes).unwrap();
+        let fields = Fields::read(&message);
+        assert_eq!(fields.username, Some(&b"me"[..]));
+        assert!(fields.has_integrity && fields.has_integrity_sha256);
+        assert_eq!((fields.lifetime_s, fields.peer), (None, None));
+        assert_eq!(fields.peers(&message).count(), 0);
+        assert!(fields.unknown.is_empty());
+    }
+
+    #[test]
+    fn what_must_be_understood_and_is_not_is_named_once() {
+        let bytes = message(|writer| {
+            writer.attribute(0x8abc, b"may be ignored");
+            for kind in [0x7001, 0x7001, 0x001e] {
+                writer.attribute(kind, b"");
+            }
+            for kind in 0x7100..0x7200 {
+                writer.attribute(kind, b"");
+            }
+        });
+        let fields = Fields::read(&Message::parse(&bytes).unwrap());
+        let (value, length) = fields.unknown.value();
+        assert_eq!(length, 2 * Unknown::MAX);
+        assert_eq!(value[..6], [0x70, 0x01, 0x00, 0x1e, 0x71, 0x00]);
+    }
+
+    #[test]
+    fn values_of_the_wrong_size_are_named() {
+        for kind in [
+            kinds::LIFETIME,
+            kinds::REQUESTED_TRANSPORT,
+            kinds::REQUESTED_ADDRESS_FAMILY,
+            kinds::ADDITIONAL_ADDRESS_FAMILY,
+            kinds::EVEN_PORT,
+            kinds::RESERVATION_TOKEN,
+            kinds::DONT_FRAGMENT,
+            kinds::CHANNEL_NUMBER,
+            kinds::XOR_PEER_ADDRESS,
+        ] {
+            let bytes = message(|writer| {
+                writer.attribute(kind, b"abcde");
+            });
+            let fields = Fields::read(&Message::parse(&bytes).unwrap());
+            assert_eq!(fields.malformed, Some(kind));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! TURN (RFC 8656): what a client and its relay say to each other, beside STUN's own.
+//!
+//! Who may relay what to whom is decided in the data plane.
+
+mod fields; // the attributes of a request
+mod channel; // data under a number
+mod framing; // messages in a stream
+
+pub use channel::{ChannelData, ChannelError, ChannelNumber};
+pub use fields::{EvenPort, Fields, Unknown};
+pub use framing::{Extent, Framing, FramingError, MAX_FRAME_BYTES, Prefixed, Splitter, TurnStream};

@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     room_size: u32,
     /// Rate of joins
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     joins_per_second: u32,
     /// Messages sent per second [default: rises until they are late]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

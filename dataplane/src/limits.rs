@@ -41,6 +41,8 @@ pub const BUSY_PADDING_BYTES: usize = 160;
 pub const BUSY_TURN: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
+/// Senders (SSRC) of RTCP in one session; browsers have one or two.
+pub const MAX_RTCP_SENDERS: usize = 32;
 /// Sequence numbers one RTCP datagram can ask for again.
 pub const MAX_NACKED: usize = 512;
 /// Media packets on their way to one shard; when full, packets are dropped and counted.

@@ -6,9 +6,13 @@
 
 mod cipher; // one direction of one kind of packet
 mod derive; // session keys from master keys
+mod replay; // which packets were seen
 pub mod tap; // where the keying material comes from
 
 use cipher::Cipher;
+use replay::Seen;
+
+use crate::limits::MAX_RTCP_SENDERS;
 
 /// The protection profiles of DTLS-SRTP that are negotiated (RFC 5764, RFC 7714).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub enum OpenError {
     /// The index was seen, or is too old to know.
     #[error("srtcp index {0} was used before")]
     Replayed(u32),
+    /// It is from one more sender than a session may have.
+    #[error("srtcp is from more senders than {MAX_RTCP_SENDERS}")]
+    TooManySenders,
     /// It does not authenticate, or was not encrypted.
     #[error("srtcp packet is not from the peer")]
     Forged,
@@ -49,14 +56,7 @@ pub struct Sealer {
     rtcp: Cipher,
     rtcp_index: u32,
     peer_rtcp: Cipher,
-    peer_rtcp_seen: ReplayWindow,
-}
-
-/// Which of the latest 64 indices were seen (RFC 3711 section 3.3.2).
-#[derive(Debug, Default)]
-struct ReplayWindow {
-    highest: Option<u32>,
-    seen: u64,
+    peer_rtcp_seen: Seen,
 }
 
 /// Bytes of an RTCP packet that stay readable: the first header.
@@ -73,7 +73,7 @@ impl Sealer {
             rtcp: ours.cipher(derive::Use::Rtcp),
             rtcp_index: 0,
             peer_rtcp: theirs.cipher(derive::Use::Rtcp),
-            peer_rtcp_seen: ReplayWindow::default(),
+            peer_rtcp_seen: Seen::default(),
         }
     }
 
@@ -138,10 +138,10 @@ impl Sealer {
             return Err(OpenError::Forged);
         }
         let index = index & !ENCRYPTED;
-        if self.peer_rtcp_seen.contains(index) {
+        let ssrc = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+        if self.peer_rtcp_seen.contains(ssrc, index) {
             return Err(OpenError::Replayed(index));
         }
-        let ssrc = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
         let iv = self.peer_rtcp.rtcp_iv(ssrc, index);
         let opened = if self.peer_rtcp.is_aead() {
             self.peer_rtcp
@@ -153,7 +153,9 @@ impl Sealer {
         if !opened {
             return Err(OpenError::Forged);
         }
-        self.peer_rtcp_seen.insert(index);
+        if !self.peer_rtcp_seen.insert(ssrc, index) {
+            return Err(OpenError::TooManySenders);
+        }
         Ok(&packet[..payload_end])
     }
 }
@@ -188,29 +190,6 @@ impl Profile {
             Profile::Aes128CmSha1 => (16, 14),
             Profile::AeadAes128Gcm => (16, 12),
             Profile::AeadAes256Gcm => (32, 12),
-        }
-    }
-}
-
-impl ReplayWindow {
-    fn contains(&self, index: u32) -> bool {
-        let Some(highest) = self.highest else {
-            return false;
-        };
-        match highest.checked_sub(index) {
-            Some(age) => age >= u64::BITS || self.seen & 1 << age != 0,
-            None => false,
-        }
-    }
-
-    fn insert(&mut self, index: u32) {
-        let highest = self.highest.unwrap_or(index);
-        match index.checked_sub(highest) {
-            Some(ahead) => {
-                self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
-                self.highest = Some(index);
-            }
-            None => self.seen |= 1 << (highest - index),
         }
     }
 }

@@ -129,3 +129,29 @@ fn rtcp_may_come_out_of_order_within_the_window() {
         );
     }
 }
+
+#[test]
+fn each_sender_of_a_client_counts_its_own_rtcp() {
+    let profile = Profile::AeadAes256Gcm;
+    let (mut busy, mut theirs) = pair(profile);
+    let (mut quiet, _) = pair(profile);
+    let seal = |sealer: &mut Sealer, ssrc: u32| {
+        let mut packet = hex("80c90001 00000000 aabbccdd 11223344");
+        packet[4..8].copy_from_slice(&ssrc.to_be_bytes());
+        packet.resize(80, 0);
+        let length = sealer.seal_rtcp(&mut packet, 16);
+        packet.truncate(length);
+        packet
+    };
+    for _ in 0..1_000 {
+        assert!(theirs.open_rtcp(&mut seal(&mut busy, 0xfa17_fa17)).is_ok());
+    }
+    for index in 1..10 {
+        let mut packet = seal(&mut quiet, 1);
+        assert!(theirs.open_rtcp(&mut packet.clone()).is_ok(), "{index}");
+        assert_eq!(
+            theirs.open_rtcp(&mut packet),
+            Err(OpenError::Replayed(index))
+        );
+    }
+}

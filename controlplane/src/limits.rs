@@ -104,10 +104,6 @@ pub const SECRET_BYTES: usize = 16;
 pub const CONNECTIONS: usize = 65_536;
 /// For a TLS handshake, from the connection's first packet on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a certificate's or a key's file.
-pub const CERTIFICATE_FILE_BYTES: u64 = 1024 * 1024;
-/// Between looks at the certificate's files; a change is taken up by the second look that finds it.
-pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 /// For a request's head to arrive.
 pub const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Lines in a request's head.
@@ -156,6 +152,14 @@ pub const TRACKS_PER_PARTICIPANT: RangeInclusive<usize> = 1..=OFFER_M_LINES;
 pub const MESSAGE_BYTES: RangeInclusive<usize> = 16 * 1024..=16 * 1024 * 1024;
 /// `messages-per-second`.
 pub const MESSAGES_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
+/// `turn-ttl-seconds`, and any other TURN credential: the relay takes none that lasts longer.
+pub const TURN_TTL_SECONDS: RangeInclusive<u64> = 60..=86_400;
+/// Bytes of a TURN user: what a USERNAME (RFC 8489) holds beside a date.
+pub const TURN_USER_BYTES: usize = 480;
+/// Characters of a TURN secret, at least.
+pub const TURN_SECRET_BYTES: usize = 16;
+/// Secrets of TURN credentials: one, and the one before it.
+pub const TURN_SECRETS: usize = 2;
 /// `drain-seconds`.
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3_600;
 /// `grace-seconds`.

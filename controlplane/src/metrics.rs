@@ -129,13 +129,21 @@ impl StoreMetrics {
     }
 }
 
-impl TlsMetrics {
-    /// The end of the certificate that is served, in seconds since 1970.
-    pub fn set_end(&self, seconds: u64) {
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        self.ends.set(seconds);
+impl spillway_certificate::Observer for TlsMetrics {
+    fn ends_at(&self, unix_s: u64) {
+        self.ends.set(i64::try_from(unix_s).unwrap_or(i64::MAX));
     }
 
+    fn renewed(&self) {
+        self.reloads.inc();
+    }
+
+    fn refused(&self) {
+        self.reload_failures.inc();
+    }
+}
+
+impl TlsMetrics {
     /// A connection came to nothing.
     pub fn count_refusal(&self, reason: &'static str) {
         let label = ReasonLabel { reason };
@@ -310,7 +318,7 @@ mod tests {
         metrics.count_frame(Label::Error(ErrorCode::TooFast));
         metrics.count_frame(Label::Joined(Mode::Resync));
         metrics.count_close(4408);
-        tls.set_end(1_900_000_000);
+        spillway_certificate::Observer::ends_at(&tls, 1_900_000_000);
         tls.count_refusal("not_tls");
         let text = metrics.encode();
         for line in [

@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them until somebody says stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::tls::{Certificate, Door};
+use crate::turn::Issuer;
 
 /// For sockets to hear that the node is going away.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -28,6 +30,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct Running {
     /// Where, as `http://host:port` or `https://host:port`.
     pub url: String,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// Its data plane.
     pub node: NodeHandle,
     shutdown: watch::Sender<Option<Duration>>,
@@ -63,10 +67,13 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
         let listen = config.listen;
         format!("cannot listen on {listen} (setting listen): is another spillway running there?")
     })?;
-    let url = url(listener.local_addr()?, certificate.as_ref());
+    let address = listener.local_addr()?;
+    let url = url(address, certificate.as_ref());
     let (updates, updates_reader) = mpsc::channel(1_024);
     let (link, node) = Link::new(dataplane, updates)?;
+    let turn = config.turn.secrets.first();
     let room_config = RoomConfig {
+        turn: turn.map(|secret| Issuer::new(secret, config.turn.ttl_s, node.turn_urls())),
         keys: Arc::clone(&keys),
         limits: config.limits,
         is_shared: matches!(config.store, StoreConfig::Redis(_)),
@@ -87,6 +94,7 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     tokio::spawn(http::serve(listener, door, site.router()));
     Ok(Running {
         url,
+        address,
         node,
         shutdown,
         drain: config.drain,
@@ -169,7 +177,7 @@ fn entrance(config: &Config) -> anyhow::Result<Entrance> {
     })
 }
 
-fn url(address: std::net::SocketAddr, certificate: Option<&Certificate>) -> String {
+fn url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
     let port = address.port();
     if let Some(certificate) = certificate {
         // Under any other name clients would refuse it.

@@ -46,11 +46,13 @@ pub enum DropReason {
     SendBufferFull,
     /// The kernel refused the destination.
     SendRefused,
+    /// TURN does not let it through to its client, or that client has gone; TURN's own counters say why.
+    NotRelayed,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 20] = [
+    pub const ALL: [DropReason; 21] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
@@ -71,6 +73,7 @@ impl DropReason {
         DropReason::FrameShed,
         DropReason::SendBufferFull,
         DropReason::SendRefused,
+        DropReason::NotRelayed,
     ];
 
     /// The label of its counter.
@@ -96,6 +99,7 @@ impl DropReason {
             DropReason::FrameShed => "frame_shed",
             DropReason::SendBufferFull => "send_buffer_full",
             DropReason::SendRefused => "send_refused",
+            DropReason::NotRelayed => "not_relayed",
         }
     }
 }

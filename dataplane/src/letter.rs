@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::command::{Command, CommandResult};
 use crate::ice::Ufrag;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
+use crate::path::transmit::Run;
 use crate::peer::{Peer, PeerState};
 use crate::report::ShardReport;
 use crate::track::{TrackInfo, TrackStatus};
+use crate::turn;
 
 /// A datagram on its way between threads.
 #[derive(Debug, Clone)]
@@ -19,6 +21,17 @@ pub struct Datagram {
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: Option<IpAddr>,
+    /// See [`Arrived`](crate::path::arrive::Arrived).
+    pub inside: bool,
+}
+
+/// Datagrams on their way to a client that another shard reaches.
+#[derive(Debug, Clone)]
+pub struct Outward {
+    /// All of them, next to each other.
+    pub bytes: Box<[u8]>,
+    /// How they are cut, and for whom they are.
+    pub run: Run,
 }
 
 /// To a shard, from another or from the control thread.
@@ -59,8 +72,15 @@ pub enum ToShard {
         /// What to do.
         command: Command,
     },
+    /// Datagrams for a client that this shard reaches through TURN or a stream.
+    Outward(Outward),
     /// Describe all sessions.
     Describe {
+        /// Echoed in the reply.
+        request: u64,
+    },
+    /// Describe all TURN allocations.
+    DescribeTurn {
         /// Echoed in the reply.
         request: u64,
     },
@@ -144,6 +164,15 @@ pub enum ToControl {
         request: u64,
         /// The sessions.
         sessions: Vec<(SessionKey, PeerState)>,
+    },
+    /// All TURN allocations of a shard.
+    Allocations {
+        /// Of the question.
+        request: u64,
+        /// Of whom.
+        shard: ShardId,
+        /// Them.
+        allocations: Vec<turn::Description>,
     },
     /// Something the control plane wants to know.
     Event(ShardEvent),

@@ -28,6 +28,7 @@ pub mod feedback; // keyframe requests
 pub mod level; // how loud a track is
 
 pub mod turn; // relaying for clients that no datagram reaches
+pub mod stream; // clients over TCP and TLS
 
 pub mod mesh; // how threads talk
 pub mod letter; // what they say

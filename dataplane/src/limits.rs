@@ -93,6 +93,38 @@ pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a shard to answer the control thread.
 pub const SHARD_REPLY: Duration = Duration::from_secs(5);
 
+/// Sockets of relayed addresses that are looked at in one turn.
+pub const REACHED_PER_TURN: usize = 64;
+/// Receives from each of them, joined by the kernel or not.
+pub const REACHED_SOCKET_BATCH: usize = 16;
+/// Room for each: what the kernel joins at most.
+pub const REACHED_JOINED_BYTES: usize = 64 << 10;
+/// Streams (TCP, TLS) of one shard.
+pub const MAX_STREAMS: usize = 16_384;
+/// Streams of one shard from one address (IPv4) or /64 (IPv6): a company behind one address.
+pub const MAX_STREAMS_PER_SOURCE: u16 = 1_024;
+/// Events of streams that are looked at in one turn.
+pub const STREAM_EVENTS_PER_TURN: usize = 64;
+/// Streams that a listener accepts in one turn.
+pub const ACCEPTS_PER_TURN: usize = 16;
+/// Steps of TLS handshakes in one turn: the one with the signature takes most of a millisecond of a core
+/// that others' media waits for.
+pub const HANDSHAKE_STEPS_PER_TURN: usize = 2;
+/// Bytes that are read from streams in one turn; one that was begun is read to its own bound.
+pub const STREAM_BYTES_PER_TURN: usize = 512 << 10;
+/// Reads from one stream in one turn.
+pub const READS_PER_STREAM: usize = 4;
+/// Bytes of one such read.
+pub const STREAM_READ_BYTES: usize = 16 << 10;
+/// Bytes that wait for the other end of a stream; a message that does not fit is dropped whole. At
+/// 2 Mbit/s it is half a second of media, and later than that it is of no use.
+pub const STREAM_OUTBOX_BYTES: usize = 128 << 10;
+/// Bytes of a stream that the kernel keeps unsent: what lies there can no longer be dropped or overtaken.
+pub const STREAM_UNSENT_BYTES: u32 = 32 << 10;
+/// Bytes of HTTP that wait on either side before the other is read no further.
+pub const PROXY_BYTES: usize = 64 << 10;
+/// Bytes of a message in a stream before its sender has shown credentials.
+pub const MAX_STRANGER_MESSAGE_BYTES: usize = 2_048;
 /// TURN allocations of one shard, whoever's.
 pub const MAX_ALLOCATIONS: usize = 100_000;
 /// TURN allocations of one user of a shard: each device has one per transport it tries, and families and
@@ -116,6 +148,8 @@ pub const MAX_USERNAME_BYTES: usize = 508;
 pub const MAX_REALM_BYTES: usize = 763;
 /// Secrets that TURN credentials may be minted with: one, and the one before it.
 pub const MAX_TURN_SECRETS: usize = 2;
+/// Bytes of such a secret, at least: what nobody guesses.
+pub const MIN_TURN_SECRET_BYTES: usize = 16;
 /// CIDRs an operator may forbid as peers.
 pub const MAX_DENIED_RANGES: usize = 256;
 /// Sources whose share of unasked-for bytes is counted: table slots of 8 bytes, shared by those whose hash
@@ -127,6 +161,24 @@ pub const REFLECTION_BURST_BYTES: u32 = 32 << 10;
 /// By which they may exceed them in the long run, per second: 32 kbit/s towards a victim.
 pub const REFLECTION_BYTES_PER_SECOND: u32 = 4 << 10;
 
+/// For a TLS handshake, from the connection on.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// For a stream to become somebody's: an allocation's or a session's.
+pub const PROVE_TIME: Duration = Duration::from_secs(30);
+/// For a message in a stream, from its first byte to its last.
+pub const MESSAGE_TIME: Duration = Duration::from_secs(10);
+/// For a stream that passes HTTP on, with no byte either way; WebSockets say something more often.
+pub const PROXY_IDLE: Duration = Duration::from_secs(120);
+/// For the upstream of HTTP to take a connection, before its client is told that it is not there.
+pub const UPSTREAM_TIME: Duration = Duration::from_secs(5);
+/// For a client that has its answer to say the rest of what it wanted: closing at once would be a reset,
+/// which takes back what it has not yet read.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// For a session's stream with nothing from its client, which shows every few seconds that it still
+/// consents (RFC 7675).
+pub const SESSION_SILENCE: Duration = Duration::from_secs(60);
+/// After accepting failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long an allocation lasts without being asked otherwise, and at least (RFC 8656 section 3.2).
 pub const ALLOCATION_LIFETIME: Duration = Duration::from_secs(600);
 /// How long it can be asked to last.

@@ -121,8 +121,7 @@ impl Mesh {
 
 impl Doorbell {
     fn new() -> io::Result<Self> {
-        // Blocking: the ring of the executor waits for it (see io/sys/wait.rs).
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             eventfd,
             asleep: AtomicBool::new(false),
@@ -135,13 +134,16 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    /// Says that the receiver is awake: no need to ring.
+    /// Says that the receiver is awake: no need to ring. Silences it, if it rang.
     pub fn wake_up(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        if !self.asleep.swap(false, Ordering::SeqCst) {
+            // Whoever took the flag may not have rung yet; then it rings the next time for nothing.
+            let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
+        }
     }
 
     /// Wakes the receiver if it sleeps. Called after a push, which the fence keeps before the look.
-    fn ring(&self) {
+    pub fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             // Fails only when the counter is full, and then the bell rings already.

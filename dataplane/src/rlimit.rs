@@ -41,6 +41,17 @@ pub fn raise_files(shards: usize) -> Result<(), TooLow> {
     raise(Resource::Nofile, needed).map_err(|limit| TooLow::Files { limit, needed })
 }
 
+/// Takes as many open files as the hard limit allows: connections of clients come on top of what is needed.
+pub fn take_all_files() {
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: now.maximum,
+        ..now
+    };
+    // Without them fewer clients come over TCP; those that do not are told of in the log.
+    let _ = setrlimit(Resource::Nofile, most);
+}
+
 /// Raises the limit of locked memory to what `shards` and the control thread need. Recent kernels charge
 /// rings elsewhere: an error here only explains why a shard could not start.
 pub fn raise_locked_memory(shards: usize) -> Result<(), TooLow> {

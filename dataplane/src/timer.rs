@@ -74,6 +74,12 @@ impl Timers {
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((queued, _))| *queued)
     }
+
+    /// Entries of the heap, those that no longer count included.
+    #[cfg(test)]
+    pub fn queued(&self) -> usize {
+        self.heap.len()
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The commands of `spillway`: what they are called, what they take, and who does them.
 
+mod cost; // traffic and money
+mod turn; // credentials and allocations
 mod client; // finds and asks the admin API
 mod show; // tables
 mod token; // mints
@@ -34,6 +36,12 @@ pub fn command() -> Command {
             group("node", "Data planes of a running control plane")
                 .subcommand(show::NodeLs::augment_args(Command::new("ls"))),
         )
+        .subcommand(
+            group("turn", "The relay for clients that no datagram reaches")
+                .subcommand(turn::Mint::augment_args(Command::new("credential")))
+                .subcommand(turn::Ls::augment_args(Command::new("ls"))),
+        )
+        .subcommand(cost::Cost::augment_args(Command::new("cost")))
 }
 
 /// Does what the command line says.
@@ -60,6 +68,12 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             ("ls", matches) => show::NodeLs::from_arg_matches(matches)?.run(),
             (other, _) => unreachable!("clap knows no node {other}"),
         },
+        ("turn", matches) => match subcommand(matches) {
+            ("credential", matches) => turn::Mint::from_arg_matches(matches)?.run(),
+            ("ls", matches) => turn::Ls::from_arg_matches(matches)?.run(),
+            (other, _) => unreachable!("clap knows no turn {other}"),
+        },
+        ("cost", matches) => cost::Cost::from_arg_matches(matches)?.run(),
         (other, _) => unreachable!("clap knows no {other}"),
     }
 }

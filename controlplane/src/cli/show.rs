@@ -186,18 +186,18 @@ impl NodeLs {
     }
 }
 
-fn print_json(value: &Value) -> anyhow::Result<()> {
+pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-fn table(heads: &[&str]) -> Table {
+pub(super) fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(heads);
     table
 }
 
-fn print_table(table: &mut Table, numbers: &[usize]) {
+pub(super) fn print_table(table: &mut Table, numbers: &[usize]) {
     for index in numbers {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -100,7 +100,7 @@ impl Create {
 }
 
 /// `90s`, `15m`, `6h`, `7d`.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let wanted = || format!("'{text}' is not a number and s, m, h or d");
     let unit = text.chars().last().ok_or_else(wanted)?;
     let seconds = match unit {

@@ -2,6 +2,7 @@
 //! and a TOML key. All mistakes are reported together.
 
 mod table; // their names, defaults and words of help
+mod turn; // of the relay
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::ArgMatches;
 use spillway_settings::{Mistakes, Values};
 
 pub use table::SETTINGS;
+pub use turn::TurnConfig;
 
 use crate::auth::ApiKey;
 use crate::limits;
@@ -46,6 +48,8 @@ pub struct Config {
     pub dataplane_control: Option<ControlAddress>,
     /// How to run the data plane.
     pub dataplane: DataplaneConfig,
+    /// The relay.
+    pub turn: TurnConfig,
     /// Where rooms are kept.
     pub store: StoreConfig,
     /// What one participant and one room may have.
@@ -152,6 +156,7 @@ impl Config {
         let demo_tokens = optional(values, "demo-tokens", mistakes);
         let dataplane_control = optional(values, "dataplane-control", mistakes);
         let dataplane = dataplane(values, mistakes);
+        let turn = turn::check(values, role, mistakes);
         let store = store(values, mistakes);
         let drain = values.parse_within("drain-seconds", limits::DRAIN_SECONDS, mistakes);
         let limits = signaling_limits(values, mistakes);
@@ -171,6 +176,7 @@ impl Config {
         for (name, means) in [
             ("keys", "(made and kept in the state directory)"),
             ("admin-token", "(made and kept in the state directory)"),
+            ("turn-secret", "(made and kept in the state directory)"),
             ("dataplane-control", "(the data plane that up runs)"),
             ("dataplane-bin", "(beside this program)"),
             ("shards", "(one per core)"),
@@ -190,6 +196,7 @@ impl Config {
             demo_tokens,
             dataplane_control: dataplane_control?,
             dataplane: dataplane?,
+            turn: turn?,
             store: store?,
             drain: Duration::from_secs(drain?),
             limits: limits?,

@@ -87,6 +87,46 @@ pub const SETTINGS: &[Setting] = &[
         "name of the data plane up runs (default: the host's name)",
     ),
     setting(
+        "turn-secret",
+        "",
+        "shared secret of TURN credentials, the data plane's too; two, comma-separated, while the first replaces the second; up makes one when empty, serve hands out none then",
+    ),
+    setting(
+        "turn-ttl-seconds",
+        "300",
+        "seconds that TURN credentials may make allocations",
+    ),
+    setting(
+        "turn-port",
+        "0",
+        "port of TURN over UDP and TCP of the data plane up runs, best 3478; 0 for any free one",
+    ),
+    setting(
+        "turn-tls-port",
+        "",
+        "port, best 443, at which the data plane up runs serves TURN inside TLS, and passes HTTP on to listen, which speaks no TLS then; needs tls-certificate and tls-key",
+    ),
+    setting(
+        "turn-host",
+        "",
+        "name or IP address in TURN URLs of the data plane up runs (default: the first one advertised)",
+    ),
+    setting(
+        "turn-peers",
+        "",
+        "whom TURN's clients reach: see the data plane's help (default: cluster)",
+    ),
+    setting(
+        "turn-relay-ports",
+        "",
+        "ports of relayed addresses, FIRST-LAST (default: 49152-65535)",
+    ),
+    setting(
+        "ice-tcp",
+        "true",
+        "true or false: the data plane up runs is reached over TCP, too, at its media port",
+    ),
+    setting(
         "max-participants-per-room",
         "1000",
         "participants in one room",

@@ -107,12 +107,29 @@ pub struct ShardView {
     pub busy: f64,
 }
 
+/// A TURN allocation, as `turn ls` shows it.
+#[derive(Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // dataplane.proto, Allocation
+pub struct AllocationView {
+    pub shard: u32,
+    pub transport: String,
+    pub client: String,
+    pub username: String,
+    pub relayed: Vec<String>,
+    pub permissions: u32,
+    pub channels: u32,
+    pub to_peer_bytes: u64,
+    pub to_client_bytes: u64,
+    pub expires_in_s: u32,
+}
+
 /// Routes behind the bearer token.
 pub(super) fn routes(site: &Site) -> Router<Site> {
     Router::new()
         .route("/v1/admin/rooms", get(rooms))
         .route("/v1/admin/rooms/{room}", get(room))
         .route("/v1/admin/nodes", get(nodes))
+        .route("/v1/admin/turn/allocations", get(allocations))
         .layer(middleware::from_fn_with_state(site.clone(), authorize))
 }
 
@@ -162,6 +179,31 @@ async fn nodes(State(site): State<Site>) -> Response {
     match site.hub.node().node().await {
         Ok(node) => axum::Json(json!({ "nodes": [node_view(node)] })).into_response(),
         Err(failed) => unavailable(&failed.to_string()),
+    }
+}
+
+async fn allocations(State(site): State<Site>) -> Response {
+    match site.hub.node().allocations().await {
+        Ok(listed) => {
+            let listed: Vec<_> = listed.into_iter().map(allocation_view).collect();
+            axum::Json(json!({ "allocations": listed })).into_response()
+        }
+        Err(failed) => unavailable(&failed.to_string()),
+    }
+}
+
+fn allocation_view(one: wire::Allocation) -> AllocationView {
+    AllocationView {
+        shard: one.shard,
+        transport: one.transport,
+        client: one.client,
+        username: one.username,
+        relayed: one.relayed,
+        permissions: one.permissions,
+        channels: one.channels,
+        to_peer_bytes: one.to_peer_bytes,
+        to_client_bytes: one.to_client_bytes,
+        expires_in_s: one.expires_in_s,
     }
 }
 

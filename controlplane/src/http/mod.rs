@@ -17,7 +17,7 @@ use axum::routing::get;
 use serde_json::json;
 use tokio::sync::watch;
 
-pub use admin::{NodeView, RoomView};
+pub use admin::{AllocationView, NodeView, RoomView};
 use listener::Place;
 pub use listener::serve;
 

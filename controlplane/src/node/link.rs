@@ -2,6 +2,7 @@
 //! a dead data plane from one that is merely out of reach.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_wire::dataplane as wire;
@@ -22,6 +23,7 @@ use crate::limits::{CALL_TIME, RECONNECT_PAUSE, REPLY_BYTES};
 pub struct NodeHandle {
     client: DataPlaneClient<Channel>,
     state: watch::Receiver<NodeState>,
+    turn_urls: watch::Receiver<Arc<[String]>>,
 }
 
 /// Whether commands have a chance.
@@ -50,6 +52,7 @@ pub struct Link {
     handle: NodeHandle,
     address: ControlAddress,
     state: watch::Sender<NodeState>,
+    turn_urls: watch::Sender<Arc<[String]>>,
     incarnation: Option<String>,
     updates: mpsc::Sender<NodeUpdate>,
 }
@@ -58,6 +61,19 @@ impl NodeHandle {
     /// Whether commands have a chance now, and whenever that changes.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
+    }
+
+    /// Where it relays, as it said last.
+    pub fn turn_urls(&self) -> watch::Receiver<Arc<[String]>> {
+        self.turn_urls.clone()
+    }
+
+    /// TURN allocations there are.
+    pub async fn allocations(&self) -> Result<Vec<wire::Allocation>, NodeError> {
+        let mut client = self.client.clone();
+        let request = timed(wire::ListAllocationsRequest {});
+        let listed = bounded(client.list_allocations(request)).await?;
+        Ok(listed.allocations)
     }
 
     /// Does one command.
@@ -126,14 +142,17 @@ impl Link {
             .keep_alive_while_idle(true);
         let client = DataPlaneClient::new(endpoint.connect_lazy());
         let (state, receiver) = watch::channel(NodeState::Connecting);
+        let (turn_urls, told_urls) = watch::channel(Arc::from([]));
         let handle = NodeHandle {
             client: client.max_decoding_message_size(REPLY_BYTES),
             state: receiver,
+            turn_urls: told_urls,
         };
         let link = Self {
             handle: handle.clone(),
             address,
             state,
+            turn_urls,
             incarnation: None,
             updates,
         };
@@ -185,6 +204,10 @@ impl Link {
             Ok(_) => return NodeError::Unavailable("it restarted meanwhile".to_owned()),
             Err(error) => return error,
         };
+        match self.handle.node().await {
+            Ok(node) => drop(self.turn_urls.send_replace(node.turn_urls.into())),
+            Err(error) => return error,
+        }
         let incarnation = Some(state.incarnation);
         if self.incarnation.is_some() && self.incarnation != incarnation {
             let _ = self.updates.send(NodeUpdate::Lost).await;

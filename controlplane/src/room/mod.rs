@@ -42,6 +42,7 @@ use crate::config::SignalingLimits;
 use crate::ids::{Epoch, ParticipantId, RoomName, SessionId, TrackId};
 use crate::signaling::{CloseCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage};
 use crate::store::{Append, Change, Entry, Missed, StoreError};
+use crate::turn::Issuer;
 
 /// What every room of a node has in common.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct RoomConfig {
     pub keys: Arc<Keys>,
     /// What a room and a participant may have.
     pub limits: SignalingLimits,
+    /// Hands out what opens the relay, where there is one.
+    pub turn: Option<Issuer>,
     /// Other nodes serve the same rooms: what this one does not know may be theirs.
     pub is_shared: bool,
 }

@@ -144,6 +144,8 @@ impl Room {
             (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
         };
         let keys = &self.config.keys;
+        let turn = self.config.turn.as_ref();
+        let ice_servers = turn.map(|turn| turn.ice_servers(participant.as_str(), unix_s));
         let mut frames = vec![Frame::of(&ServerMessage::Joined(Joined {
             id,
             mode,
@@ -154,7 +156,7 @@ impl Room {
             offset,
             resume_key: &keys.resume_key(&self.name, participant, identity, unix_s),
             participants: (mode != Mode::Recovered).then(|| others.collect()),
-            ice_servers: &[],
+            ice_servers: &ice_servers.unwrap_or_default(),
             limits: JoinedLimits {
                 message_bytes: limits.message_bytes,
                 messages_per_second: limits.messages_per_second,

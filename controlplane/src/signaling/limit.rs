@@ -25,12 +25,18 @@ impl TokenBucket {
 
     /// Takes a token; false when there is none, which costs nothing.
     pub fn take(&mut self, now: Instant) -> bool {
+        self.take_all(1, now)
+    }
+
+    /// Takes `tokens`; false when there are fewer, which costs nothing.
+    pub fn take_all(&mut self, tokens: u32, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.capacity);
         self.filled_at = now;
-        let enough = self.tokens >= 1.0;
+        let tokens = f64::from(tokens);
+        let enough = self.tokens >= tokens;
         if enough {
-            self.tokens -= 1.0;
+            self.tokens -= tokens;
         }
         enough
     }
@@ -51,5 +57,7 @@ mod tests {
         let much_later = start + Duration::from_secs(100);
         assert_eq!((0..20).filter(|_| bucket.take(much_later)).count(), 10);
         assert!(!bucket.take(start), "time that goes back fills nothing");
+        let full = much_later + Duration::from_secs(100);
+        assert!(bucket.take_all(6, full) && !bucket.take_all(6, full) && bucket.take_all(4, full));
     }
 }

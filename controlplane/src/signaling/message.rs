@@ -132,6 +132,24 @@ impl Request {
             Self::Leave {} => "leave",
         }
     }
+
+    /// The most that one message counts as.
+    pub const MOST: u32 = 5;
+
+    /// How many messages of the client's rate it counts as: what makes work for the data plane or for
+    /// the whole room counts more than what is for one.
+    pub fn cost(&self) -> u32 {
+        match self {
+            Self::Offer(_) => Self::MOST,
+            Self::Answer { .. } | Self::Subscribe { .. } | Self::Unsubscribe { .. } => 2,
+            Self::Join(_)
+            | Self::Candidate { .. }
+            | Self::Mute { .. }
+            | Self::Message { .. }
+            | Self::Ping {}
+            | Self::Leave {} => 1,
+        }
+    }
 }
 
 /// Tokens and keys stay out of logs.

@@ -97,13 +97,14 @@ impl Session {
     /// A socket that was opened `now`.
     pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
         let rate = limits.messages_per_second;
+        let burst = rate.saturating_mul(BURST_SECONDS).max(Request::MOST);
         Self {
             keys,
             limits,
             state: State::AwaitingJoin {
                 until: now + JOIN_TIME,
             },
-            messages: TokenBucket::new(rate.saturating_mul(BURST_SECONDS), rate, now),
+            messages: TokenBucket::new(burst, rate, now),
             strikes: TokenBucket::new(STRIKES, 1, now),
             heard_at: now,
             outputs: VecDeque::new(),
@@ -119,15 +120,31 @@ impl Session {
         if text.len() > self.limits.message_bytes {
             return self.handle_oversized(text.len());
         }
+        // What is to be read at all counts as one.
         if !self.messages.take(now) {
-            let rate = self.limits.messages_per_second;
-            let message = format!("more than {rate} messages per second");
-            return self.refuse(None, &Refusal::new(ErrorCode::TooFast, message), now);
+            return self.refuse_too_fast(None, 1, now);
         }
         match message::decode(text) {
             Err(Undecodable { id, refusal }) => self.refuse(id, &refusal, now),
-            Ok(message) => self.handle_message(message, now, unix_s),
+            Ok(message) => {
+                let cost = message.request.cost();
+                if self.messages.take_all(cost - 1, now) {
+                    self.handle_message(message, now, unix_s);
+                } else {
+                    self.refuse_too_fast(message.id, cost, now);
+                }
+            }
         }
+    }
+
+    fn refuse_too_fast(&mut self, id: Option<u32>, cost: u32, now: Instant) {
+        let rate = self.limits.messages_per_second;
+        let counted = match cost {
+            1 => String::new(),
+            cost => format!(", and this one counts as {cost}"),
+        };
+        let message = format!("more than {rate} messages per second{counted}");
+        self.refuse(id, &Refusal::new(ErrorCode::TooFast, message), now);
     }
 
     /// A binary frame; the protocol has none.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::frame;
+use super::reply::CloseCode;
 use super::upgrade::Output;
 use crate::hub::{Hub, OutboxReader, ToSocket};
 use crate::limits::{PING_INTERVAL, WRITE_TIME};
@@ -80,7 +81,15 @@ impl Writer {
                 }
             }
         }
-        self.output.put(&mut wires).await.map_err(|_| Over)?;
+        if let Err(error) = self.output.put(&mut wires).await {
+            if error.kind() == io::ErrorKind::TimedOut && !is_last {
+                // It reads too slowly, as one whose queue is full.
+                self.hub
+                    .metrics()
+                    .count_close(CloseCode::GoingAway.number());
+            }
+            return Err(Over);
+        }
         if is_last { Err(Over) } else { Ok(()) }
     }
 }

@@ -63,7 +63,7 @@ impl Door {
         metrics: TlsMetrics,
     ) -> Result<(Self, Certificate, Renewal), TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let loaded = Certificates::load(files, Arc::clone(&provider), metrics.clone())?;
+        let loaded = Certificates::load(files, Arc::clone(&provider), Box::new(metrics.clone()))?;
         let (certificates, certificate, renewal) = loaded;
         let config = config(provider, certificates)?;
         let door = Self::Tls(TlsAcceptor::from(Arc::new(config)), metrics);

@@ -1,6 +1,7 @@
 //! The data plane's process: started, watched, restarted; taken over when it is alive already.
 
 use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,6 +19,7 @@ use super::StateDir;
 use crate::clock;
 use crate::config::Config;
 use crate::limits::{CHILD_LOG_BYTES, RESTART_PAUSE, STABLE_TIME, START_TIME, STOP_TIME};
+use crate::tls::CertificateFiles;
 
 /// Starts that fail at once before `up` gives up: the binary or its settings are wrong then.
 const HOPELESS_STARTS: u32 = 5;
@@ -50,7 +52,12 @@ enum Process {
 }
 
 impl Supervisor {
-    pub(super) fn new(config: &Config, state: &StateDir, socket: PathBuf) -> anyhow::Result<Self> {
+    /// With a certificate and where we listen, if the child ends TLS for us.
+    pub(super) fn new(
+        config: &Config,
+        state: &StateDir,
+        (socket, behind): (PathBuf, Option<(CertificateFiles, SocketAddr)>),
+    ) -> anyhow::Result<Self> {
         let dataplane = &config.dataplane;
         let bin = match &dataplane.bin {
             Some(bin) => bin.clone(),
@@ -69,7 +76,24 @@ impl Supervisor {
                 .collect();
             arguments.extend(["--advertise".to_owned(), list.join(",")]);
         }
-        let mut environment = vec![("SPILLWAY_LOG", config.log.clone())];
+        for (name, text) in &config.turn.passed_on {
+            arguments.extend([format!("--{name}"), text.clone()]);
+        }
+        if let Some((files, address)) = behind {
+            for (name, text) in [
+                ("--tls-certificate", files.certificate.display().to_string()),
+                ("--tls-key", files.key.display().to_string()),
+                ("--http-upstream", reachable(address).to_string()),
+            ] {
+                arguments.extend([name.to_owned(), text]);
+            }
+        }
+        // Not among the arguments: those can be read by everybody on the host.
+        let secrets = config.turn.secrets.join(",");
+        let mut environment = vec![
+            ("SPILLWAY_LOG", config.log.clone()),
+            ("SPILLWAY_TURN_SECRET", secrets),
+        ];
         if !dataplane.node.is_empty() {
             environment.push(("SPILLWAY_NODE", dataplane.node.clone()));
         }
@@ -238,4 +262,14 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
         file.set_len(0).context("cannot start the log anew")?;
     }
     Ok(file)
+}
+
+/// Where this host reaches what listens at `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }

@@ -21,6 +21,11 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let credentials = state.credentials(&config)?;
     config.keys = credentials.keys(&config.keys);
     config.admin_token = Some(credentials.admin_token.clone());
+    let secrets = credentials.turn_secret.iter();
+    let secrets = secrets.flat_map(|secrets| secrets.split(','));
+    config.turn.secrets = secrets.map(str::to_owned).collect();
+    // TLS ends where TURN and HTTP are told apart.
+    let shared = config.turn.tls_port.and_then(|_| config.tls.take());
     let socket = state.control_socket()?;
     let address = match &config.dataplane_control {
         Some(address) => address.clone(),
@@ -29,7 +34,8 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     // Bound before the child is started: who cannot listen must not disturb who does.
     let running = serve::start(&config, address).await?;
     let own = config.dataplane_control.is_none();
-    let supervisor = own.then(|| Supervisor::new(&config, &state, socket));
+    let behind = shared.map(|files| (files, running.address));
+    let supervisor = own.then(|| Supervisor::new(&config, &state, (socket, behind)));
     let supervisor = supervisor.transpose()?;
     let (end, ended) = tokio::sync::watch::channel(false);
     let child = async {

@@ -30,6 +30,9 @@ pub struct Credentials {
     pub api_key: String,
     pub api_secret: String,
     pub admin_token: String,
+    /// Absent in those made by earlier versions.
+    #[serde(default)]
+    pub turn_secret: Option<String>,
 }
 
 /// Where a running `up` is, and how to talk to it.
@@ -108,21 +111,24 @@ impl StateDir {
 
     /// The kept credentials, made at first; what the configuration names wins.
     pub fn credentials(&self, config: &Config) -> anyhow::Result<Credentials> {
-        let mut credentials = match self.read(CREDENTIALS)? {
-            Some(kept) => kept,
-            None => {
-                let made = Credentials {
-                    api_key: format!("API{}", entropy::alphanumeric(12)),
-                    api_secret: entropy::secret(43),
-                    admin_token: entropy::secret(43),
-                };
-                self.write(CREDENTIALS, &made)?;
-                made
-            }
-        };
+        let kept: Option<Credentials> = self.read(CREDENTIALS)?;
+        let is_whole = kept.as_ref().is_some_and(|kept| kept.turn_secret.is_some());
+        let mut credentials = kept.unwrap_or_else(|| Credentials {
+            api_key: format!("API{}", entropy::alphanumeric(12)),
+            api_secret: entropy::secret(43),
+            admin_token: entropy::secret(43),
+            turn_secret: None,
+        });
+        if !is_whole {
+            credentials.turn_secret = Some(entropy::secret(43));
+            self.write(CREDENTIALS, &credentials)?;
+        }
         if let Some(key) = config.keys.first() {
             credentials.api_key.clone_from(&key.key);
             credentials.api_secret.clone_from(&key.secret);
+        }
+        if !config.turn.secrets.is_empty() {
+            credentials.turn_secret = Some(config.turn.secrets.join(","));
         }
         if let Some(token) = &config.admin_token {
             credentials.admin_token.clone_from(token);

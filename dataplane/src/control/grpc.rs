@@ -146,6 +146,14 @@ impl DataPlane for Service {
         Ok(Response::new(proto::CloseSessionReply {}))
     }
 
+    async fn list_allocations(
+        &self,
+        _: Call<proto::ListAllocationsRequest>,
+    ) -> Reply<proto::ListAllocationsReply> {
+        let listed = self.ask(Request::Allocations).await?;
+        listed.map(Response::new).map_err(status)
+    }
+
     async fn watch_events(
         &self,
         _: Call<proto::WatchEventsRequest>,

@@ -72,6 +72,11 @@ impl Control {
                 }
             }
             ToControl::Description { request, sessions } => self.on_description(request, sessions),
+            ToControl::Allocations {
+                request,
+                shard,
+                allocations,
+            } => self.on_allocations(request, shard, allocations),
             ToControl::Event(event) => self.on_event(event),
             ToControl::Report(report) => {
                 let index = report.shard.index();

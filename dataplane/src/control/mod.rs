@@ -7,6 +7,7 @@ mod grpc; // the service in front
 mod http; // metrics and health
 mod mail; // what shards say
 mod requests; // what the control plane asks
+mod allocations; // TURN allocations of all shards
 pub mod run; // the loop
 
 use std::collections::HashMap;
@@ -50,15 +51,26 @@ pub enum Request {
     Annotate(proto::AnnotateRequest, oneshot::Sender<CommandResult>),
     /// See the schema.
     Close(proto::CloseSessionRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    Allocations(oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>),
     /// Counters in the Prometheus text format.
     Metrics(oneshot::Sender<String>),
+}
+
+/// Where clients reach us.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// Media, IP:port.
+    pub addresses: Vec<String>,
+    /// TURN, what they should try first first.
+    pub turn_urls: Vec<String>,
 }
 
 /// The state of the control thread.
 pub struct Control {
     config: Config,
     incarnation: String,
-    addresses: Vec<String>,
+    reached: Reached,
     started: Instant,
     factory: PeerFactory,
     directory: Directory,
@@ -69,6 +81,8 @@ pub struct Control {
     commands: HashMap<u64, Sent>,
     /// Questions for the whole state, by request number.
     descriptions: HashMap<u64, Describing>,
+    /// Questions for all TURN allocations, by request number.
+    listings: HashMap<u64, Listing>,
     next_request: u64,
     stopped_shards: usize,
 }
@@ -85,19 +99,21 @@ struct Describing {
     sessions: HashMap<SessionKey, PeerState>,
 }
 
+struct Listing {
+    reply: oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>,
+    deadline: Instant,
+    missing: usize,
+    allocations: Vec<proto::Allocation>,
+}
+
 impl Control {
     /// A control thread without sessions.
-    pub fn new(
-        config: Config,
-        addresses: Vec<String>,
-        factory: PeerFactory,
-        mesh: Arc<Mesh>,
-    ) -> Self {
+    pub fn new(config: Config, reached: Reached, factory: PeerFactory, mesh: Arc<Mesh>) -> Self {
         let shards = u16::try_from(mesh.shards()).expect("MAX_SHARDS fits");
         Self {
             config,
             incarnation: entropy::name::<8>(),
-            addresses,
+            reached,
             started: clock::now(),
             factory,
             directory: Directory::default(),
@@ -108,6 +124,7 @@ impl Control {
             events: broadcast::channel(EVENT_BUFFER).0,
             commands: HashMap::new(),
             descriptions: HashMap::new(),
+            listings: HashMap::new(),
             next_request: 0,
             stopped_shards: 0,
         }
@@ -150,6 +167,9 @@ impl Control {
             .descriptions
             .extract_if(|_, asked| late(asked.deadline))
         {
+            let _ = asked.reply.send(Err(CommandError::Unanswered));
+        }
+        for (_, asked) in self.listings.extract_if(|_, asked| late(asked.deadline)) {
             let _ = asked.reply.send(Err(CommandError::Unanswered));
         }
     }

@@ -1,13 +1,13 @@
 //! How datagrams cross the kernel's boundary: two engines behind one seam, chosen with `--io`.
 //!
-//! Sockets are named by their place in [`MediaSockets`]: 0 is IPv4, 1 is IPv6. Nothing here waits.
+//! Sockets are named by their place in [`ShardSockets::iter`]. Nothing here waits.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
 
 use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, UringSizes};
-use super::udp::MediaSockets;
+use super::udp::ShardSockets;
 use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
 
 /// Which system calls move datagrams.
@@ -88,7 +88,7 @@ impl EngineChoice {
 
 impl Engine {
     /// Starts on `sockets`. Has to be called on the thread that uses it.
-    pub fn start(kind: EngineKind, sockets: &MediaSockets) -> Result<Self, EngineError> {
+    pub fn start(kind: EngineKind, sockets: &ShardSockets) -> Result<Self, EngineError> {
         Ok(match kind {
             EngineKind::Mmsg => Self::Mmsg(Box::new(Mmsg::new(sockets)?)),
             EngineKind::Uring => {
@@ -143,7 +143,7 @@ impl Engine {
 }
 
 impl Mmsg {
-    fn new(sockets: &MediaSockets) -> io::Result<Self> {
+    fn new(sockets: &ShardSockets) -> io::Result<Self> {
         let sockets: Vec<OwnedFd> = sockets
             .iter()
             .map(|socket| socket.try_clone_to_owned())
@@ -243,14 +243,14 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::io::udp::{self, Steering};
+    use crate::io::udp;
 
     fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
         [EngineKind::Mmsg, EngineKind::Uring]
             .into_iter()
             .map(|kind| {
-                let (port, sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 1 << 20).unwrap();
-                (kind, Engine::start(kind, &sockets[0]).unwrap(), port)
+                let (port, _, sockets) = udp::for_tests(1 << 20);
+                (kind, Engine::start(kind, &sockets).unwrap(), port)
             })
     }
 

@@ -1,4 +1,5 @@
-//! The media sockets: one of each address family per shard, all on one port.
+//! UDP sockets: one of each address family per shard, all on one port. One group carries media; another, where
+//! clients are relayed, TURN.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,13 +18,48 @@ pub enum Steering {
     Cpu,
 }
 
-/// The sockets of one shard.
+/// One shard's part of a group: a socket of each family.
 #[derive(Debug)]
-pub struct MediaSockets {
+pub struct Pair {
     /// IPv4.
     pub v4: Socket,
     /// IPv6; `None` on hosts without it.
     pub v6: Option<Socket>,
+}
+
+/// The sockets of one shard.
+#[derive(Debug)]
+pub struct ShardSockets {
+    /// Of sessions.
+    pub media: Pair,
+    /// Of TURN's clients.
+    pub turn: Option<Pair>,
+}
+
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Sessions.
+    Media,
+    /// TURN's clients.
+    Turn,
+}
+
+/// Which place in [`ShardSockets::iter`] is whose.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Vec<(Door, bool)>);
+
+/// What all sockets of a group have.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupOptions<'a> {
+    /// 0: one the kernel chooses, the same for all.
+    pub port: u16,
+    /// What the port is called where it is set.
+    pub setting: &'a str,
+    /// How datagrams find their shard.
+    pub steering: Steering,
+    /// Receive and send buffer, each.
+    pub buffer_bytes: usize,
 }
 
 /// A buffer the kernel made smaller than asked for.
@@ -38,18 +74,20 @@ pub struct SmallBuffer {
     got: usize,
 }
 
-/// Binds the sockets of `cores.len()` shards to `port` (0: one the kernel chooses, the same for all).
+/// Binds the sockets of `cores.len()` shards.
 ///
 /// All are bound before any traffic, because the hash depends on the size of the group. Returns the
 /// port and a warning for each kind of buffer the kernel would not make large enough.
-pub fn bind_all(
-    port: u16,
+pub fn bind_group(
+    options: GroupOptions<'_>,
     cores: &[u32],
-    steering: Steering,
-    buffer_bytes: usize,
-) -> io::Result<(u16, Vec<MediaSockets>, Vec<SmallBuffer>)> {
-    refuse_shared(port)?;
-    let mut port = port;
+) -> io::Result<(u16, Vec<Pair>, Vec<SmallBuffer>)> {
+    let GroupOptions {
+        mut port,
+        buffer_bytes,
+        ..
+    } = options;
+    refuse_shared(port, options.setting)?;
     let mut shards = Vec::with_capacity(cores.len());
     for _ in cores {
         let v4 = bind(
@@ -67,10 +105,10 @@ pub fn bind_all(
             Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
             Err(error) => return Err(error),
         };
-        shards.push(MediaSockets { v4, v6 });
+        shards.push(Pair { v4, v6 });
     }
     let first = &shards[0];
-    if steering == Steering::Cpu {
+    if options.steering == Steering::Cpu {
         for socket in std::iter::once(&first.v4).chain(&first.v6) {
             sys::steer_by_cpu(socket.as_fd(), cores)?;
         }
@@ -79,22 +117,70 @@ pub fn bind_all(
     Ok((port, shards, warnings))
 }
 
-impl MediaSockets {
-    /// Both sockets, IPv4 first.
-    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.v4.as_fd()).chain(self.v6.as_ref().map(AsFd::as_fd))
+impl Pair {
+    fn iter(&self) -> impl Iterator<Item = &Socket> {
+        std::iter::once(&self.v4).chain(&self.v6)
     }
+}
+
+impl ShardSockets {
+    /// All of them, in the order of [`Places`].
+    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let pairs = std::iter::once(&self.media).chain(&self.turn);
+        pairs.flat_map(Pair::iter).map(AsFd::as_fd)
+    }
+
+    /// Which of them is whose.
+    pub fn places(&self) -> Places {
+        let media = std::iter::once((Door::Media, &self.media));
+        let turn = self.turn.iter().map(|pair| (Door::Turn, pair));
+        let families = |(door, pair): (Door, &Pair)| {
+            let v6 = pair.v6.is_some().then_some((door, true));
+            std::iter::once((door, false)).chain(v6)
+        };
+        Places(media.chain(turn).flat_map(families).collect())
+    }
+}
+
+impl Places {
+    /// What the socket at `place` is for.
+    pub fn door(&self, place: usize) -> Door {
+        self.0.get(place).map_or(Door::Media, |(door, _)| *door)
+    }
+
+    /// Where the socket is that `door` has for a family.
+    pub fn of(&self, door: Door, is_v6: bool) -> Option<usize> {
+        self.0.iter().position(|place| *place == (door, is_v6))
+    }
+}
+
+/// Sockets of one shard on free ports: its media port, its TURN port, both.
+#[cfg(test)]
+pub fn for_tests(buffer_bytes: usize) -> (u16, u16, ShardSockets) {
+    let bind = |setting| {
+        let options = GroupOptions {
+            port: 0,
+            setting,
+            steering: Steering::Hash,
+            buffer_bytes,
+        };
+        let (port, mut pairs, _) = bind_group(options, &[0]).unwrap();
+        (port, pairs.remove(0))
+    };
+    let ((media_port, media), (turn_port, turn)) = (bind("udp-port"), bind("turn-port"));
+    let turn = Some(turn);
+    (media_port, turn_port, ShardSockets { media, turn })
 }
 
 /// SO_REUSEPORT would let us into the group of another data plane of the same user, and each would get
 /// half of the other's datagrams. A socket without it is refused, and so are we.
-fn refuse_shared(port: u16) -> io::Result<()> {
+fn refuse_shared(port: u16, setting: &str) -> io::Result<()> {
     if port == 0 {
         return Ok(());
     }
     match std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let message = format!("another process has udp port {port}: choose another udp-port");
+            let message = format!("another process has udp port {port}: choose another {setting}");
             Err(io::Error::new(io::ErrorKind::AddrInUse, message))
         }
         Ok(_) | Err(_) => Ok(()), // what else is wrong, the real bind will say
@@ -138,14 +224,41 @@ fn small_buffers(socket: &Socket, wanted: usize) -> io::Result<Vec<SmallBuffer>>
 mod tests {
     use super::*;
 
+    fn bind_all(
+        port: u16,
+        cores: &[u32],
+        buffer_bytes: usize,
+    ) -> io::Result<(u16, Vec<Pair>, Vec<SmallBuffer>)> {
+        let options = GroupOptions {
+            port,
+            setting: "udp-port",
+            steering: Steering::Hash,
+            buffer_bytes,
+        };
+        bind_group(options, cores)
+    }
+
+    #[test]
+    fn sockets_are_found_by_what_they_are_for() {
+        let pair = || bind_all(0, &[0], 65_536).unwrap().1.remove(0);
+        let mut sockets = ShardSockets {
+            media: pair(),
+            turn: Some(pair()),
+        };
+        sockets.media.v6 = None; // as on a host without it
+        let places = sockets.places();
+        assert_eq!(places.of(Door::Media, false), Some(0));
+        assert_eq!(places.of(Door::Media, true), None);
+        assert_eq!(places.of(Door::Turn, false), Some(1));
+        assert_eq!([places.door(0), places.door(1)], [Door::Media, Door::Turn]);
+        assert_eq!(sockets.iter().count(), places.0.len());
+    }
+
     #[test]
     fn all_shards_share_one_port_of_both_families() {
-        let (port, shards, _) = bind_all(0, &[0, 1], Steering::Hash, 65_536).unwrap();
+        let (port, shards, _) = bind_all(0, &[0, 1], 65_536).unwrap();
         assert_eq!(shards.len(), 2);
-        for socket in shards
-            .iter()
-            .flat_map(|s| std::iter::once(&s.v4).chain(&s.v6))
-        {
+        for socket in shards.iter().flat_map(Pair::iter) {
             let addr = socket.local_addr().unwrap().as_socket().unwrap();
             assert_eq!(addr.port(), port);
         }
@@ -153,15 +266,15 @@ mod tests {
 
     #[test]
     fn the_port_of_another_data_plane_is_refused() {
-        let (port, _held, _) = bind_all(0, &[0], Steering::Hash, 65_536).unwrap();
-        let error = bind_all(port, &[0], Steering::Hash, 65_536).unwrap_err();
+        let (port, _held, _) = bind_all(0, &[0], 65_536).unwrap();
+        let error = bind_all(port, &[0], 65_536).unwrap_err();
         let expected = format!("another process has udp port {port}: choose another udp-port");
         assert_eq!(error.to_string(), expected);
     }
 
     #[test]
     fn a_buffer_the_kernel_clamps_is_reported_with_its_sysctl() {
-        let (_, _, warnings) = bind_all(0, &[0], Steering::Hash, 1 << 30).unwrap();
+        let (_, _, warnings) = bind_all(0, &[0], 1 << 30).unwrap();
         let text: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         assert!(
             text.iter()

@@ -15,8 +15,8 @@ use crate::report::ShardReport;
 #[derive(Debug, Default)]
 pub struct Overflows([u32; SOCKETS]);
 
-/// Sockets of a shard: IPv4 and IPv6.
-const SOCKETS: usize = 2;
+/// Sockets of a shard: IPv4 and IPv6, for media and for TURN.
+const SOCKETS: usize = 4;
 
 /// Datagrams from one source, in their receive buffer.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Joined<'a> {
     segment_bytes: usize,
     source: SocketAddr,
     local: Option<IpAddr>,
+    /// Which of the shard's sockets they came by.
+    pub socket: usize,
 }
 
 /// A datagram in its receive buffer.
@@ -36,6 +38,9 @@ pub struct Arrived<'a> {
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: Option<IpAddr>,
+    /// It did not come by a media socket: what goes to its source has to leave the shard that received it
+    /// by the same way.
+    pub inside: bool,
 }
 
 /// Takes what is there; the number of messages, and whether more may wait.
@@ -71,6 +76,7 @@ impl Overflows {
             segment_bytes: received.segment_bytes.max(1),
             source: received.source,
             local: received.local,
+            socket,
         })
     }
 }
@@ -94,6 +100,7 @@ impl<'a> Joined<'a> {
             bytes: &bytes[index * segment_bytes..bytes.len().min((index + 1) * segment_bytes)],
             source: self.source,
             local: self.local,
+            inside: false,
         })
     }
 }

@@ -85,5 +85,6 @@ fn owned(datagram: &Arrived<'_>) -> Datagram {
         bytes: datagram.bytes.into(),
         source: datagram.source,
         local: datagram.local,
+        inside: datagram.inside,
     }
 }

@@ -18,6 +18,7 @@ pub mod transmit; // 7: to the kernel
 use std::time::Instant;
 
 use crate::io::engine::Engine;
+use crate::io::udp::{Door, Places};
 use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN};
 use crate::shard::Shard;
 use arrive::Overflows;
@@ -26,7 +27,7 @@ use arrive::Overflows;
 pub fn receive(
     shard: &mut Shard,
     engine: &mut Engine,
-    overflows: &mut Overflows,
+    (overflows, places): (&mut Overflows, &Places),
     now: Instant,
 ) -> bool {
     let mut datagrams = 0;
@@ -36,11 +37,12 @@ pub fn receive(
             let Some(joined) = overflows.get(engine, index, &mut shard.report) else {
                 continue;
             };
+            let door = places.door(joined.socket);
             for datagram in joined.datagrams(&mut shard.report) {
                 datagrams += 1;
-                match classify::classify(shard, &datagram) {
-                    Ok(class) => decrypt::open(shard, &datagram, class, now),
-                    Err(reason) => shard.report.drops.count(reason),
+                match door {
+                    Door::Media => take_in(shard, &datagram, now),
+                    Door::Turn => shard.from_turn_client(&datagram, now),
                 }
             }
         }
@@ -52,6 +54,14 @@ pub fn receive(
         }
     }
     true
+}
+
+/// Gives a datagram for the media port to its session: hops 2 and 3.
+pub fn take_in(shard: &mut Shard, datagram: &arrive::Arrived<'_>, now: Instant) {
+    match classify::classify(shard, datagram) {
+        Ok(class) => decrypt::open(shard, datagram, class, now),
+        Err(reason) => shard.report.drops.count(reason),
+    }
 }
 
 /// Sends what came in, from the socket or from other shards, to whom it is for: hops 4 to 7. `flush`

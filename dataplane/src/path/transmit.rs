@@ -13,10 +13,11 @@ use std::time::Instant;
 use crate::drop_reason::DropReason;
 use crate::io::clock;
 use crate::io::engine::Engine;
-use crate::io::sys::Message;
+use crate::io::sys::{Message, refuses_runs};
 use crate::key::LayerIndex;
 use crate::limits::{
-    MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, SEND_ARENA_BYTES, SEND_BATCH, SEND_BATCH_BYTES,
+    MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, SEND_ARENA_BYTES,
+    SEND_BATCH, SEND_BATCH_BYTES,
 };
 use crate::report::ShardReport;
 
@@ -73,6 +74,18 @@ impl Placed {
         }
     }
 
+    /// True when a datagram at `at` can be its next.
+    fn takes(&self, at: usize, bytes: usize, next: &Run) -> bool {
+        let run = &self.run;
+        let is_whole = run.bytes.is_multiple_of(run.segment_bytes.max(1));
+        self.at + run.bytes == at
+            && (run.destination, run.source) == (next.destination, next.source)
+            && is_whole
+            && bytes <= run.segment_bytes
+            && run.bytes + bytes <= MAX_RUN_BYTES
+            && run.datagrams() < MAX_RUN_DATAGRAMS
+    }
+
     fn message<'a>(&self, arena: &'a [u8]) -> Message<'a> {
         let run = &self.run;
         let is_joined = run.bytes > run.segment_bytes;
@@ -126,6 +139,47 @@ impl Departures {
             }
             None => report.drops.count(DropReason::SendBufferFull),
         }
+    }
+
+    /// Adds a datagram of `parts` to `run`'s destination: to the last run, if that goes there and has
+    /// datagrams as long, else as a run of its own. Drops it when there is no room.
+    pub fn join(&mut self, parts: [&[u8]; 3], run: Run, report: &mut ShardReport) {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let Some(room) = self.room(bytes) else {
+            return report.drops.count(DropReason::SendBufferFull);
+        };
+        let mut rest = room;
+        for part in parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = after;
+        }
+        let at = self.used;
+        self.used += bytes;
+        let last = self.runs[self.gone..].last_mut();
+        match last.filter(|last| last.takes(at, bytes, &run)) {
+            Some(last) if !self.without_runs.contains(&run.destination) => last.run.bytes += bytes,
+            Some(_) | None => self.runs.push(Placed::new(
+                at,
+                Run {
+                    bytes,
+                    segment_bytes: bytes,
+                    ..run
+                },
+            )),
+        }
+    }
+
+    /// Takes out what `takes` says yes to.
+    pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
+        let (arena, gone) = (&self.arena, self.gone);
+        let mut index = 0;
+        self.runs.retain(|placed| {
+            index += 1;
+            let Placed { at, run, .. } = placed;
+            index <= gone || !takes(run, &arena[*at..*at + run.bytes])
+        });
+        self.tidy();
     }
 
     /// A batch is full: better to send it now, while it is in the cache.
@@ -270,14 +324,6 @@ fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
-/// The device or the path takes no joined datagrams, or none of this size.
-fn refuses_runs(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)
-    )
-}
-
 fn sent(run: &Run, now: Instant, report: &mut ShardReport) {
     let datagrams = run.datagrams() as u64;
     report.traffic.packets_out += datagrams;
@@ -294,12 +340,12 @@ mod tests {
 
     use super::*;
     use crate::io::engine::EngineKind;
-    use crate::io::udp::{self, Steering};
+    use crate::io::udp;
     use crate::key::ShardId;
 
     fn engine(kind: EngineKind) -> Engine {
-        let (_, sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 4 << 20).unwrap();
-        Engine::start(kind, &sockets[0]).unwrap()
+        let (_, _, sockets) = udp::for_tests(4 << 20);
+        Engine::start(kind, &sockets).unwrap()
     }
 
     const KINDS: [EngineKind; 2] = [EngineKind::Mmsg, EngineKind::Uring];
@@ -398,6 +444,30 @@ mod tests {
             received(&receiver).len() as u64,
             (SEND_BATCH * 3) as u64 - refused
         );
+    }
+
+    #[test]
+    fn datagrams_to_one_client_join_until_one_is_longer_or_a_shorter_one_ended_the_run() {
+        let [a, b] = ["192.0.2.1:9", "192.0.2.2:9"].map(|addr| addr.parse().unwrap());
+        let mut report = ShardReport::new(ShardId(0));
+        let mut departures = Departures::new();
+        for (to, bytes) in [(a, 10), (a, 10), (a, 7), (a, 7), (b, 7), (a, 7), (a, 8)] {
+            let parts = [&[1; 4][..], &[2; 32][..bytes - 4], &[]];
+            departures.join(parts, run(0, 0, to), &mut report);
+        }
+        let cut = |placed: &Placed| (placed.run.bytes, placed.run.segment_bytes);
+        let cuts = |departures: &Departures| departures.runs.iter().map(cut).collect::<Vec<_>>();
+        assert_eq!(
+            cuts(&departures),
+            [(27, 10), (7, 7), (7, 7), (7, 7), (8, 8)]
+        );
+        departures.divert(|run, bytes| {
+            assert_eq!((bytes.len(), bytes[0]), (run.bytes, 1));
+            run.destination == a
+        });
+        assert_eq!(cuts(&departures), [(7, 7)]);
+        departures.divert(|_, _| true);
+        assert_eq!(departures.used, 0);
     }
 
     #[test]

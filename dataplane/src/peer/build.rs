@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::{Candidate, Rtc, RtcConfig};
 
-use super::{Peer, Publisher, Role, Subscriber};
+use super::{Peer, Publisher, Role, Subscriber, sdp};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
 use crate::srtp::tap;
@@ -19,6 +19,8 @@ pub struct PeerFactory {
     crypto: Arc<CryptoProvider>,
     cert: DtlsCert,
     candidates: Vec<SocketAddr>,
+    /// Lines of SDP that say where we are reached over TCP.
+    tcp_candidates: Arc<str>,
 }
 
 /// How often the session layer may make reports of what it sent: for subscribers that is nothing, and
@@ -28,13 +30,20 @@ const NEVER: Duration = Duration::from_secs(24 * 3_600);
 impl PeerFactory {
     /// For a node that is reached at `candidates`. One certificate serves all sessions: making one
     /// costs more than a handshake, and clients pin its fingerprint through signaling either way.
-    pub fn new(ice_key: IceKey, candidates: Vec<SocketAddr>) -> anyhow::Result<Self> {
+    /// With `ice_tcp` clients are told that they can come over TCP, too.
+    pub fn new(
+        ice_key: IceKey,
+        candidates: Vec<SocketAddr>,
+        ice_tcp: bool,
+    ) -> anyhow::Result<Self> {
         let crypto = tap::provider();
         let cert = crypto
             .dtls_provider
             .generate_certificate()
             .ok_or_else(|| anyhow::anyhow!("the crypto provider makes no certificates"))?;
+        let over_tcp: &[SocketAddr] = if ice_tcp { &candidates } else { &[] };
         Ok(Self {
+            tcp_candidates: sdp::tcp_candidates(over_tcp).into(),
             ice_key,
             crypto: Arc::new(crypto),
             cert,
@@ -54,7 +63,7 @@ impl PeerFactory {
             .config()
             .set_rtcp_report_interval_audio(NEVER)
             .set_rtcp_report_interval_video(NEVER);
-        let role = Role::Subscribe(Box::new(Subscriber::new()));
+        let role = Role::Subscribe(Box::new(Subscriber::new(Arc::clone(&self.tcp_candidates))));
         self.peer(session, config.build(now), role, now)
     }
 
@@ -87,6 +96,7 @@ impl PeerFactory {
             ufrags: vec![ufrag],
             rtc: Box::new(rtc),
             ice_key: self.ice_key.clone(),
+            tcp_candidates: Arc::clone(&self.tcp_candidates),
             connected: false,
             ended: false,
             deadline: now,

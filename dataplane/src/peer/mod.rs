@@ -13,6 +13,7 @@ mod subscribe; // the half we send to
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spillway_wire::demux;
@@ -50,6 +51,8 @@ pub struct Peer {
     /// Large, and of no matter to what is sent: kept apart.
     rtc: Box<Rtc>,
     ice_key: IceKey,
+    /// Lines for our SDP; see [`sdp::tcp_candidates`].
+    tcp_candidates: Arc<str>,
     connected: bool,
     ended: bool,
     deadline: Instant,
@@ -228,7 +231,12 @@ impl Peer {
                 "the session could not handle it and was closed".into(),
             ))
         });
-        let result = result.map(|reply| self.with_our_credentials(reply, out));
+        let result = result.map(|reply| match self.with_our_credentials(reply, out) {
+            CommandReply::Answer(answer) => {
+                CommandReply::Answer(sdp::with_candidates(&answer, &self.tcp_candidates))
+            }
+            CommandReply::Done => CommandReply::Done,
+        });
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         result
     }

@@ -2,6 +2,7 @@
 //! at a time and used again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use slab::Slab;
 use str0m::Rtc;
@@ -32,6 +33,8 @@ pub struct Subscriber {
     by_track: HashMap<TrackKey, usize>,
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
     negotiation: Negotiation,
+    /// Lines for its offers; see [`sdp::tcp_candidates`].
+    tcp_candidates: Arc<str>,
 }
 
 /// One m-line and its stream, which outlives what plays on it.
@@ -92,7 +95,7 @@ impl Slot {
 }
 
 impl Subscriber {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tcp_candidates: Arc<str>) -> Self {
         Self {
             subscriptions: Slab::new(),
             slots: Vec::new(),
@@ -100,6 +103,7 @@ impl Subscriber {
             by_track: HashMap::new(),
             slot_by_ssrc: HashMap::new(),
             negotiation: Negotiation::default(),
+            tcp_candidates,
         }
     }
 
@@ -336,7 +340,7 @@ impl Subscriber {
         self.negotiation.revision += 1;
         let offer = OfferOut {
             revision: self.negotiation.revision,
-            sdp: offer.to_sdp_string(),
+            sdp: sdp::with_candidates(&offer.to_sdp_string(), &self.tcp_candidates),
             mids: self.mids(),
         };
         self.negotiation.outstanding = Some((pending, offer.clone()));

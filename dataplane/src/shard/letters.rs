@@ -73,7 +73,9 @@ impl Shard {
             } => {
                 self.on_command(request, session, command, now);
             }
+            ToShard::Outward(outward) => self.on_outward(&outward, now),
             ToShard::Describe { request } => self.describe(request),
+            ToShard::DescribeTurn { request } => self.describe_turn(request, now),
             ToShard::TrackHome { home, info, status } => self.track_home(home, info, status, now),
             ToShard::TrackGone { track, home } => self.track_gone(track, home),
             ToShard::Status(track, status) => self.set_status(track, status),
@@ -116,6 +118,9 @@ impl Shard {
         let Some(protocol) = demux::protocol(&datagram.bytes) else {
             return;
         };
+        if datagram.inside && via != self.id {
+            self.reached_by(datagram.source, via);
+        }
         let known = self
             .peers
             .get_mut(index)
@@ -129,6 +134,7 @@ impl Shard {
             bytes: &datagram.bytes,
             source: datagram.source,
             local: datagram.local,
+            inside: datagram.inside,
         };
         decrypt::receive(self, index, &arrived, protocol, now);
         self.settle(now);

@@ -10,6 +10,9 @@ mod sessions; // sessions that come, move and go
 mod tick; // what is looked at now and then
 mod touched; // sessions to come back to
 pub mod work; // what is to be sealed in this turn
+pub mod ways; // who is reached otherwise than by the media port
+pub mod desk; // clients that are relayed
+mod divert; // what goes to all of them
 #[cfg(test)]
 mod tests; // a whole shard in one thread
 
@@ -28,10 +31,13 @@ use crate::path::seal::{self, Waiting};
 use crate::path::transmit::Departures;
 use crate::peer::{Output, PeerEvent};
 use crate::report::ShardReport;
+use crate::stream::{Arrivals, Streams};
 use crate::table::{PeerTable, TrackTable};
 use crate::timer::Timers;
 use crate::track::MediaPacket;
+use desk::Desk;
 use touched::Touched;
+use ways::Ways;
 use work::Work;
 
 /// The state of a shard.
@@ -82,6 +88,14 @@ pub struct Shard {
     pub departures_v4: Departures,
     /// What waits to be sent over IPv6.
     pub departures_v6: Departures,
+    /// Who is reached otherwise.
+    pub ways: Ways,
+    /// TURN, where clients are relayed.
+    pub desk: Option<Box<Desk>>,
+    /// Clients over TCP.
+    pub streams: Streams,
+    /// What they sent; empty between turns.
+    arrivals: Arrivals,
     /// The turn before this one took long: time is what the shard has least of.
     pub is_busy: bool,
     /// A socket had no room for all that waits.
@@ -99,7 +113,7 @@ impl Shard {
         id: ShardId,
         mesh: Arc<Mesh>,
         ice_key: IceKey,
-        candidates: Candidates,
+        (candidates, streams): (Candidates, Streams),
         now: Instant,
     ) -> Self {
         Self {
@@ -126,6 +140,10 @@ impl Shard {
             asked: Vec::new(),
             departures_v4: Departures::new(),
             departures_v6: Departures::new(),
+            ways: Ways::default(),
+            desk: None,
+            streams,
+            arrivals: Arrivals::default(),
             is_busy: false,
             is_blocked: false,
             next_tick: now,

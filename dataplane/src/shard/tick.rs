@@ -141,6 +141,9 @@ impl Shard {
             }
         }
         (self.report.tracks, self.report.subscriptions) = (tracks, subscriptions);
+        let desk = self.desk.as_ref();
+        self.report.turn = desk.map(|desk| Box::new(desk.server().counts().clone()));
+        self.report.streams = self.streams.counts().clone();
         let report = Box::new(self.report.clone());
         if self.post.send_control(ToControl::Report(report)).is_err() {
             tracing::warn!(

@@ -136,7 +136,7 @@ impl Policy {
 
     /// Two allocations that relay to each other would make one packet run for ever.
     fn is_relay(&self, peer: SocketAddr) -> bool {
-        self.relay.has_ip(peer.ip()) && self.relay.ports.contains(&peer.port())
+        self.relay.has_ip(peer.ip()) && self.relay.has_port(peer.port())
     }
 
     fn is_own(&self, ip: IpAddr) -> bool {

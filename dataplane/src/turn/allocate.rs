@@ -63,6 +63,8 @@ impl Server {
             permissions: Default::default(),
             channels: Default::default(),
             share: Bucket::full(now, self.limits.allocation_bytes_per_second),
+            to_peer_bytes: 0,
+            to_client_bytes: 0,
         });
         self.allocation_by_client.insert(request.client, id);
         self.quotas.take(account);
@@ -202,7 +204,7 @@ impl Wish {
             None => Parity::Any,
             Some(EvenPort::Alone) => Parity::Even,
             Some(EvenPort::WithNext) if additional.is_some() => return Err(DenyReason::BadRequest),
-            // The next port is another shard's.
+            // A port is not kept for later.
             Some(EvenPort::WithNext) => return Err(DenyReason::Capacity),
         };
         Ok(Self {

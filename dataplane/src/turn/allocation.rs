@@ -33,6 +33,8 @@ pub(super) struct Allocation {
     pub(super) permissions: Permissions,
     pub(super) channels: Channels,
     pub(super) share: Bucket,
+    pub(super) to_peer_bytes: u64,
+    pub(super) to_client_bytes: u64,
 }
 
 /// The relayed port of each family; at least one while the allocation lives.

@@ -23,6 +23,11 @@ pub(super) struct Channel {
 }
 
 impl Channels {
+    /// How many are kept, ended ones included.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn by_number(
         &mut self,
         now: Instant,

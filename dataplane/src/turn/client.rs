@@ -36,6 +36,18 @@ impl Transport {
     /// How many there are.
     pub const COUNT: usize = 3;
 
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; Self::COUNT] = [Self::Udp, Self::Tcp, Self::Tls];
+
+    /// As people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
     /// As an index of per-transport arrays.
     pub fn index(self) -> usize {
         self as usize

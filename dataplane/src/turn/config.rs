@@ -96,7 +96,8 @@ impl Config {
         if relay.v4.is_none() && relay.v6.is_none() {
             return Err(ConfigError::NoRelayAddress);
         }
-        let first = relay.ports.start().checked_add(relay.offset);
+        let before = relay.offset.checked_mul(2);
+        let first = before.and_then(|before| relay.ports.start().checked_add(before));
         if relay.offset >= relay.step.get() || !first.is_some_and(|p| relay.ports.contains(&p)) {
             return Err(ConfigError::NoPort {
                 start: *relay.ports.start(),

@@ -65,6 +65,70 @@ impl DenyReason {
     /// How many there are.
     pub const COUNT: usize = Self::TotalBandwidth as usize + 1;
 
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Malformed,
+        Self::WrongFingerprint,
+        Self::Unexpected,
+        Self::ReflectionBudget,
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::UnknownAttribute,
+        Self::StaleNonce,
+        Self::Mismatch,
+        Self::WrongCredentials,
+        Self::FamilyNotSupported,
+        Self::TransportNotSupported,
+        Self::FamilyMismatch,
+        Self::UserQuota,
+        Self::SourceQuota,
+        Self::Capacity,
+        Self::AllocationFull,
+        Self::PeerSpecial,
+        Self::PeerDenied,
+        Self::PeerOutsideCluster,
+        Self::PeerOurselves,
+        Self::NoAllocation,
+        Self::NoChannel,
+        Self::NoPermission,
+        Self::TooLong,
+        Self::Bandwidth,
+        Self::TotalBandwidth,
+    ];
+
+    /// The label of its counter.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::WrongFingerprint => "wrong_fingerprint",
+            Self::Unexpected => "unexpected",
+            Self::ReflectionBudget => "reflection_budget",
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::UnknownAttribute => "unknown_attribute",
+            Self::StaleNonce => "stale_nonce",
+            Self::Mismatch => "mismatch",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::FamilyNotSupported => "family_not_supported",
+            Self::TransportNotSupported => "transport_not_supported",
+            Self::FamilyMismatch => "family_mismatch",
+            Self::UserQuota => "user_quota",
+            Self::SourceQuota => "source_quota",
+            Self::Capacity => "capacity",
+            Self::AllocationFull => "allocation_full",
+            Self::PeerSpecial => "peer_special",
+            Self::PeerDenied => "peer_denied",
+            Self::PeerOutsideCluster => "peer_outside_cluster",
+            Self::PeerOurselves => "peer_ourselves",
+            Self::NoAllocation => "no_allocation",
+            Self::NoChannel => "no_channel",
+            Self::NoPermission => "no_permission",
+            Self::TooLong => "too_long",
+            Self::Bandwidth => "bandwidth",
+            Self::TotalBandwidth => "total_bandwidth",
+        }
+    }
+
     /// As an index of per-reason arrays.
     pub fn index(self) -> usize {
         self as usize
@@ -100,5 +164,19 @@ impl DenyReason {
             | Self::Bandwidth
             | Self::TotalBandwidth => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_place_and_label() {
+        let mut labels = std::collections::HashSet::new();
+        for (index, reason) in DenyReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(labels.insert(reason.label()));
+        }
     }
 }

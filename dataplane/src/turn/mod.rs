@@ -27,9 +27,10 @@ mod quota; // how much there may be
 mod bucket; // how much of it a second
 mod deny; // why not
 mod counts; // how often
+mod describe; // what there is
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ pub use client::{Client, StreamId, Transport};
 pub use config::{Config, ConfigError};
 pub use counts::{Counts, TransportCounts};
 pub use deny::DenyReason;
+pub use describe::Description;
 pub use quota::Limits;
 pub use ranges::{Cidr, CidrError};
 pub use relayed::RelayAddresses;
@@ -214,6 +216,11 @@ impl Server {
         if let Some(&id) = self.allocation_by_client.get(client) {
             self.close(id);
         }
+    }
+
+    /// Whether `client` has an allocation, which may be one that is about to be found expired.
+    pub fn has_allocation(&self, client: &Client) -> bool {
+        self.allocation_by_client.contains_key(client)
     }
 
     /// Who may be relayed to from now on, on channels that exist too.

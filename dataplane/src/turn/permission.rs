@@ -16,6 +16,11 @@ struct Permission {
 }
 
 impl Permissions {
+    /// How many are kept, ended ones included.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// True when `ip` is let in.
     pub(super) fn allows(&self, now: Instant, ip: IpAddr) -> bool {
         self.0

@@ -107,6 +107,7 @@ impl Server {
             .get(family)
             .ok_or(DenyReason::FamilyMismatch)?;
         self.take_share(now, id, bytes)?;
+        self.allocations[id.index()].to_peer_bytes += bytes as u64;
         let counts = self.counts.of_mut(transport);
         counts.to_peer_packets += 1;
         counts.to_peer_bytes += bytes as u64;
@@ -156,6 +157,7 @@ impl Server {
             }
         };
         self.take_share(now, id, length)?;
+        self.allocations[id.index()].to_client_bytes += length as u64;
         let counts = self.counts.of_mut(client.transport);
         counts.to_client_packets += 1;
         counts.to_client_bytes += length as u64;

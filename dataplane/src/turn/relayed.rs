@@ -9,7 +9,8 @@ use spillway_wire::stun::Family;
 use super::allocation::AllocationId;
 
 /// Where peers see the relay's clients. Shards of one node share addresses and ports: each has every
-/// `step`-th, and a datagram that reaches the node is for shard `(port - first) % step`.
+/// `step`-th pair of ports, so that it has even ones, and a datagram that reaches the node is for shard
+/// `(port - first) / 2 % step`.
 #[derive(Debug, Clone)]
 pub struct RelayAddresses {
     /// As peers see it.
@@ -18,6 +19,8 @@ pub struct RelayAddresses {
     pub v6: Option<Ipv6Addr>,
     /// Of all shards.
     pub ports: RangeInclusive<u16>,
+    /// Those of them that are something else's.
+    pub except: Vec<u16>,
     /// Shards.
     pub step: NonZeroU16,
     /// Which shard this is, from zero.
@@ -41,14 +44,21 @@ pub(super) enum Parity {
 #[derive(Debug)]
 struct Pool {
     ip: IpAddr,
+    /// Of all shards.
     first: u16,
     step: u16,
+    offset: u16,
     /// Slots, in no order.
     free: Vec<u16>,
     owner_by_slot: Vec<AllocationId>,
 }
 
 impl RelayAddresses {
+    /// True when it may be a relayed one.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.ports.contains(&port) && !self.except.contains(&port)
+    }
+
     /// True when it is one of ours.
     pub(super) fn has_ip(&self, ip: IpAddr) -> bool {
         match ip {
@@ -100,7 +110,7 @@ impl Relayed {
     /// Gives back a port that was taken.
     pub(super) fn release(&mut self, family: Family, port: u16) {
         let pool = self.pool_mut(family).expect("it was taken from there");
-        let slot = (port - pool.first) / pool.step;
+        let slot = pool.slot(port).expect("it was taken from there");
         pool.owner_by_slot[usize::from(slot)] = AllocationId::NONE;
         pool.free.push(slot);
     }
@@ -108,11 +118,11 @@ impl Relayed {
     /// Whose `address` is.
     pub(super) fn owner(&self, address: SocketAddr) -> Option<AllocationId> {
         let pool = self.pool(Family::of(address.ip()))?;
-        let distance = address.port().checked_sub(pool.first)?;
-        if address.ip() != pool.ip || !distance.is_multiple_of(pool.step) {
+        if address.ip() != pool.ip {
             return None;
         }
-        let owner = *pool.owner_by_slot.get(usize::from(distance / pool.step))?;
+        let slot = pool.slot(address.port())?;
+        let owner = *pool.owner_by_slot.get(usize::from(slot))?;
         (owner != AllocationId::NONE).then_some(owner)
     }
 
@@ -139,24 +149,39 @@ impl Relayed {
 
 impl Pool {
     fn new(ip: IpAddr, addresses: &RelayAddresses) -> Self {
-        let (start, end) = (*addresses.ports.start(), *addresses.ports.end());
-        let step = addresses.step.get();
-        let first = start.saturating_add(addresses.offset);
-        let count = match end.checked_sub(first) {
-            Some(distance) => distance / step + 1,
-            None => 0,
-        };
-        Self {
+        let mut pool = Self {
             ip,
-            first,
-            step,
-            free: (0..count).collect(),
-            owner_by_slot: vec![AllocationId::NONE; usize::from(count)],
-        }
+            first: *addresses.ports.start(),
+            step: addresses.step.get(),
+            offset: addresses.offset,
+            free: Vec::new(),
+            owner_by_slot: Vec::new(),
+        };
+        pool.free = (0..)
+            .take_while(|slot| pool.place(*slot) <= u32::from(*addresses.ports.end()))
+            .collect();
+        pool.owner_by_slot = vec![AllocationId::NONE; pool.free.len()];
+        let free = std::mem::take(&mut pool.free).into_iter();
+        pool.free = free
+            .filter(|slot| addresses.has_port(pool.port(*slot)))
+            .collect();
+        pool
     }
 
     fn port(&self, slot: u16) -> u16 {
-        self.first + slot * self.step
+        u16::try_from(self.place(slot)).expect("slots end where ports do")
+    }
+
+    /// The port of a slot, if there were as many ports as that.
+    fn place(&self, slot: u16) -> u32 {
+        let pair = u32::from(slot / 2) * u32::from(self.step) + u32::from(self.offset);
+        u32::from(self.first) + pair * 2 + u32::from(slot % 2)
+    }
+
+    fn slot(&self, port: u16) -> Option<u16> {
+        let distance = port.checked_sub(self.first)?;
+        let (pair, second) = (distance / 2, distance % 2);
+        (pair % self.step == self.offset).then_some(pair / self.step * 2 + second)
     }
 }
 
@@ -169,6 +194,7 @@ mod tests {
             v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
             v6: None,
             ports,
+            except: Vec::new(),
             step: NonZeroU16::new(step).unwrap(),
             offset,
         })
@@ -183,7 +209,7 @@ mod tests {
         };
         let mut ports = Vec::new();
         while let Some(port) = take(&mut relayed, &mut rng) {
-            assert_eq!((port - 49_152) % 4, 3);
+            assert_eq!((port - 49_152) / 2 % 4, 3);
             ports.push(port);
         }
         assert!(!ports.is_sorted());
@@ -209,22 +235,42 @@ mod tests {
             assert!(even(&mut relayed).unwrap().is_multiple_of(2));
         }
         assert_eq!(even(&mut relayed), None);
-        assert_eq!(even(&mut pool(50_000..=50_100, 2, 1)), None);
+        assert!(even(&mut pool(50_000..=50_100, 2, 1)).is_some());
+        assert_eq!(even(&mut pool(50_001..=50_001, 1, 0)), None);
+    }
+
+    #[test]
+    fn ports_of_something_else_are_not_given_out() {
+        let mut relayed = Relayed::new(&RelayAddresses {
+            v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            v6: None,
+            ports: 50_000..=50_003,
+            except: vec![50_001, 50_002, 7],
+            step: NonZeroU16::MIN,
+            offset: 0,
+        });
+        let mut rng = fastrand::Rng::with_seed(4);
+        let mut take = || relayed.take(Family::V4, Parity::Any, AllocationId(1), &mut rng);
+        let mut taken = [take(), take(), take()];
+        taken.sort_unstable();
+        assert_eq!(taken, [None, Some(50_000), Some(50_003)]);
     }
 
     #[test]
     fn addresses_of_others_have_no_owner() {
-        let mut relayed = pool(50_000..=50_010, 2, 0);
+        let mut relayed = pool(50_000..=50_009, 2, 0);
         let mut rng = fastrand::Rng::with_seed(3);
         while relayed
             .take(Family::V4, Parity::Any, AllocationId(1), &mut rng)
             .is_some()
         {}
         for (address, owned) in [
-            ("192.0.2.1:50010", true),
-            ("192.0.2.1:50001", false),
+            ("192.0.2.1:50009", true),
+            ("192.0.2.1:50001", true),
+            ("192.0.2.1:50002", false),
+            ("192.0.2.1:50003", false),
             ("192.0.2.1:49998", false),
-            ("192.0.2.1:50012", false),
+            ("192.0.2.1:50011", false),
             ("192.0.2.1:65535", false),
             ("192.0.2.2:50000", false),
             ("[::1]:50000", false),

@@ -20,7 +20,7 @@ pub enum ChannelError {
     #[error("channel data of {0} bytes is shorter than its header of 4")]
     Short(usize),
     /// The first bytes are no channel number.
-    #[error("channel number {0:#06x} is outside 0x4000..=0x4fff")]
+    #[error("channel number {0:#06x} is outside 0x4000..=0x7fff")]
     Number(u16),
     /// The length field says more than there is.
     #[error("length field says {said} bytes, the datagram has {got}")]
@@ -33,8 +33,9 @@ pub enum ChannelError {
 }
 
 impl ChannelNumber {
-    /// Numbers a client may choose (RFC 8656 section 12).
-    pub const RANGE: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
+    /// Numbers a client may choose: those of RFC 8656 section 12 end at 0x4fff, but clients of RFC 5766
+    /// choose from all of these, and nothing else of ours starts with them.
+    pub const RANGE: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
 
     /// `number` when it may be a channel's.
     pub fn new(number: u16) -> Option<Self> {
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn numbers_outside_their_range_are_errors() {
-        for number in [0x0001, 0x3fff, 0x5000, 0x7fff, 0xffff] {
+        for number in [0x0001, 0x3fff, 0x8000, 0xffff] {
             let bytes = [u16::to_be_bytes(number), [0, 0]].concat();
             assert_eq!(
                 ChannelData::parse(&bytes),
@@ -116,6 +117,6 @@ mod tests {
             );
         }
         assert!(ChannelNumber::new(0x4000).is_some());
-        assert!(ChannelNumber::new(0x4fff).is_some());
+        assert!(ChannelNumber::new(0x7fff).is_some());
     }
 }

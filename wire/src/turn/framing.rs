@@ -167,6 +167,16 @@ impl<F: Framing> Splitter<F> {
         }
     }
 
+    /// True when the beginning of a message waits for the rest of it.
+    pub fn is_within_message(&self) -> bool {
+        !self.handed_out && !self.buffer.is_empty()
+    }
+
+    /// Messages may have so many bytes from now on.
+    pub fn set_limit(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes.min(MAX_FRAME_BYTES);
+    }
+
     /// Bytes that are held.
     pub fn held_bytes(&self) -> usize {
         self.buffer.capacity()
@@ -297,7 +307,7 @@ mod tests {
     #[test]
     fn what_is_no_message_ends_the_stream() {
         let table = [
-            (&b"SSH-2.0-x"[..], FramingError::Start(0x5353)),
+            (&[0x9a, 1, 0, 0][..], FramingError::Start(0x9a01)),
             (&[0x80, 0, 0, 0], FramingError::Start(0x8000)),
             (&[0x00, 0x01, 0, 3], FramingError::Odd(3)),
         ];

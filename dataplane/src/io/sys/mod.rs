@@ -11,13 +11,11 @@ mod recvmmsg; // many datagrams in, one call
 mod sendmmsg; // many datagrams out, one call
 mod sockopt; // the socket options socket2 lacks
 mod uring; // both through io_uring
-mod wait; // readiness of a raw descriptor inside a glommio executor
 
 pub use prefetch::prefetch;
 pub use recvmmsg::{ReceiveBatch, Received};
-pub use sendmmsg::{Message, SendBatch};
+pub use sendmmsg::{Message, SendBatch, refuses_runs};
 pub use sockopt::{
     enable_packet_info, enable_queue_overflow_count, enable_receive_offload, steer_by_cpu,
 };
 pub use uring::{Uring, UringError, UringSizes};
-pub use wait::{BellWait, SocketWait};

@@ -37,6 +37,10 @@ pub struct Received<'a> {
     pub queue_overflows: Option<u32>,
 }
 
+// SAFETY: the pointers in `headers` and `iovecs` lead to the boxes beside them, which nobody else has, and which
+// stay where they are when the batch moves.
+unsafe impl Send for ReceiveBatch {}
+
 impl ReceiveBatch {
     /// Buffers for `messages` datagrams of up to `datagram_bytes` each.
     pub fn new(messages: usize, datagram_bytes: usize) -> Self {

@@ -31,6 +31,10 @@ pub struct SendBatch {
     headers: Box<[libc::mmsghdr]>,
 }
 
+// SAFETY: the pointers in `headers` and `iovecs` are used in `send` alone, which writes them first; those to the
+// boxes beside them stay right when the batch moves.
+unsafe impl Send for SendBatch {}
+
 impl SendBatch {
     /// Headers for up to `messages` messages a call.
     pub fn new(messages: usize) -> Self {
@@ -98,6 +102,14 @@ impl SendBatch {
         };
         header.msg_flags = 0;
     }
+}
+
+/// True for errors by which the device or the path takes no joined datagrams, or none of this size.
+pub fn refuses_runs(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)
+    )
 }
 
 #[cfg(test)]

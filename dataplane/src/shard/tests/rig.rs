@@ -13,7 +13,7 @@ use crate::candidates::Candidates;
 use crate::command::{Command, CommandReply};
 use crate::ice::IceKey;
 use crate::io::engine::{Engine, EngineKind};
-use crate::io::udp::{self, Steering};
+use crate::io::udp;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::layer::Wish;
 use crate::mesh::Mesh;
@@ -22,7 +22,10 @@ use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
 use crate::shard::Shard;
 use crate::shard::run::{self, Io};
 use crate::shard::tick::BusyMeter;
+use crate::stream::{Streams, TlsOptions};
 use crate::track::TrackSpec;
+
+use super::relayed::{self, Leg};
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -36,6 +39,7 @@ pub(super) struct Rig {
     pub(super) publisher: Client,
     pub(super) subscribers: Vec<Client>,
     seq: u64,
+    turn: SocketAddr,
 }
 
 /// The other end of a session.
@@ -43,6 +47,7 @@ pub(super) struct Client {
     pub(super) rtc: Rtc,
     pub(super) socket: UdpSocket,
     addr: SocketAddr,
+    leg: Option<Leg>,
     /// Its session's place in the shard.
     pub(super) index: usize,
     pub(super) connected: bool,
@@ -62,29 +67,35 @@ impl Rig {
     /// The same, on that engine.
     pub(super) fn start_with(kind: EngineKind, subscribers: usize) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let (port, sockets, _) = udp::bind_all(0, &[0], Steering::Hash, 4 << 20).unwrap();
+        let (port, turn_port, sockets) = udp::for_tests(4 << 20);
         let candidates = Candidates::new(&[loopback], port);
         let ice_key = IceKey::random();
-        let factory = PeerFactory::new(ice_key.clone(), candidates.as_slice().to_vec()).unwrap();
+        let factory =
+            PeerFactory::new(ice_key.clone(), candidates.as_slice().to_vec(), false).unwrap();
         let mesh = Mesh::new(1).unwrap();
-        let mut shard = Shard::new(ShardId(0), mesh, ice_key, candidates, Instant::now());
-        let publisher = Client::publish(&mut shard, &factory);
+        let streams = Streams::new(Vec::new(), TlsOptions::default()).unwrap();
+        let reached = (candidates, streams);
+        let mut shard = Shard::new(ShardId(0), mesh, ice_key, reached, Instant::now());
+        let media = candidates_of(&shard);
+        shard.desk = Some(Box::new(relayed::desk(media, turn_port)));
+        let publisher = Client::publish(&mut shard, &factory, Client::new());
         let mut rig = Self {
             shard,
             io: Io {
-                engine: Engine::start(kind, &sockets[0]).unwrap(),
+                engine: Engine::start(kind, &sockets).unwrap(),
                 overflows: Overflows::default(),
+                places: sockets.places(),
             },
             busy: BusyMeter::new(Instant::now()),
             factory,
             publisher,
             subscribers: Vec::new(),
             seq: 0,
+            turn: SocketAddr::new(loopback, turn_port),
         };
         rig.until("the publisher to connect", |rig| rig.publisher.connected);
         for number in 0..subscribers as u64 {
-            let client = Client::subscribe(&mut rig.shard, &rig.factory, SessionKey(100 + number));
-            rig.subscribers.push(client);
+            rig.subscribe(SessionKey(100 + number), Client::new());
         }
         rig.until("all to connect", |rig| {
             rig.subscribers.iter().all(|client| client.connected)
@@ -100,6 +111,29 @@ impl Rig {
             client.received.clear();
         }
         rig
+    }
+
+    /// `client` becomes one more subscriber.
+    pub(super) fn subscribe(&mut self, session: SessionKey, client: Client) {
+        let client = Client::subscribe(&mut self.shard, &self.factory, (session, client));
+        self.subscribers.push(client);
+    }
+
+    /// A client whose datagrams all go through the relay.
+    pub(super) fn relayed(&mut self) -> Client {
+        let socket = Client::socket();
+        let leg = Leg::open(&socket, self);
+        Client::with(socket, Some(leg))
+    }
+
+    /// Where sessions are reached.
+    pub(super) fn media(&self) -> SocketAddr {
+        candidates_of(&self.shard)
+    }
+
+    /// Where the relay is reached.
+    pub(super) fn turn_addr(&self) -> SocketAddr {
+        self.turn
     }
 
     /// Lets `time` pass.
@@ -168,9 +202,18 @@ impl Rig {
 
 impl Client {
     fn new() -> Self {
+        Self::with(Self::socket(), None)
+    }
+
+    fn socket() -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
-        let addr = socket.local_addr().unwrap();
+        socket
+    }
+
+    fn with(socket: UdpSocket, leg: Option<Leg>) -> Self {
+        let own = socket.local_addr().unwrap();
+        let addr = leg.as_ref().map_or(own, Leg::relayed);
         let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
         let mut rtc = RtcConfig::new()
             .set_crypto_provider(crypto)
@@ -184,6 +227,7 @@ impl Client {
             rtc,
             socket,
             addr,
+            leg,
             index: usize::MAX,
             connected: false,
             received: Vec::new(),
@@ -193,9 +237,8 @@ impl Client {
         }
     }
 
-    fn publish(shard: &mut Shard, factory: &PeerFactory) -> Self {
+    fn publish(shard: &mut Shard, factory: &PeerFactory, mut client: Self) -> Self {
         let now = Instant::now();
-        let mut client = Self::new();
         let mut api = client.rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
@@ -221,9 +264,12 @@ impl Client {
         client
     }
 
-    fn subscribe(shard: &mut Shard, factory: &PeerFactory, session: SessionKey) -> Self {
+    fn subscribe(
+        shard: &mut Shard,
+        factory: &PeerFactory,
+        (session, mut client): (SessionKey, Self),
+    ) -> Self {
         let now = Instant::now();
-        let mut client = Self::new();
         let mut peer = factory.subscriber(session, now);
         let put = vec![(TRACK, MediaKind::Video, Wish::default())];
         let (revision, offer) = offer_of(
@@ -243,13 +289,24 @@ impl Client {
         client
     }
 
+    /// Where the shard sees it.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Takes what came and sends what is due.
     pub(super) fn drive(&mut self, now: Instant) {
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
         let mut buffer = [0; 2_048];
         while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
-            let bytes = &buffer[..length];
+            let (bytes, source) = match &mut self.leg {
+                None => (&buffer[..length], source),
+                Some(leg) => match leg.unwrap(&buffer[..length], source) {
+                    Some(unwrapped) => unwrapped,
+                    None => continue,
+                },
+            };
             if (128..192).contains(&bytes[0]) && self.is_lost() {
                 continue;
             }
@@ -269,9 +326,11 @@ impl Client {
             match self.rtc.poll_output().unwrap() {
                 ClientOutput::Timeout(_) => return,
                 ClientOutput::Transmit(transmit) => {
-                    let _ = self
-                        .socket
-                        .send_to(&transmit.contents, transmit.destination);
+                    let (bytes, to) = match &mut self.leg {
+                        None => (transmit.contents.to_vec(), transmit.destination),
+                        Some(leg) => leg.wrap(&transmit.contents, transmit.destination),
+                    };
+                    let _ = self.socket.send_to(&bytes, to);
                 }
                 ClientOutput::Event(Event::Connected) => self.connected = true,
                 ClientOutput::Event(Event::RtpPacket(packet)) => self.received.push(packet),
@@ -290,6 +349,10 @@ impl Client {
         let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
         stream.write_rtp(packet.marker(marker));
     }
+}
+
+fn candidates_of(shard: &Shard) -> SocketAddr {
+    shard.candidates.as_slice()[0]
 }
 
 /// The offer that `command` makes a subscribe session send.

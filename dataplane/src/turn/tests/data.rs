@@ -97,7 +97,6 @@ fn channel_data_that_lies_about_its_length_is_dropped() {
         (&[0x40, 0, 0xff, 0xff, 1], DenyReason::Malformed),
         (&[0x40, 0, 0], DenyReason::Malformed),
         (&[0x40], DenyReason::Malformed),
-        (&[0x50, 0, 0, 0], DenyReason::Malformed),
         (&[0x80, 0, 0, 0], DenyReason::Malformed),
         (&[], DenyReason::Malformed),
         (&[0x40, 1, 0, 0], DenyReason::NoChannel),

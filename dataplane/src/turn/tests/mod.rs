@@ -1,6 +1,6 @@
 //! How the relay behaves, in virtual time: a server, and clients that sign as real ones do.
 
-mod rig; // the two sides
+pub(crate) mod rig; // the two sides
 mod handshake; // credentials, nonces, algorithms
 mod allocating; // what an Allocate and a Refresh get
 mod peers; // who can be reached, and who cannot

@@ -12,23 +12,23 @@ use spillway_wire::stun::{Class, Key, Message, Method, TransactionId, Writer, ki
 
 use super::super::*;
 
-pub(super) const SECRET: &[u8] = b"a secret of the operator";
-pub(super) const REALM: &str = "spillway";
-pub(super) const START_S: u64 = 1_790_000_000;
-pub(super) const RELAY_V4: &str = "198.51.100.1";
-pub(super) const RELAY_V6: &str = "2001:db8::1";
+pub(crate) const SECRET: &[u8] = b"a secret of the operator";
+pub(crate) const REALM: &str = "spillway";
+pub(crate) const START_S: u64 = 1_790_000_000;
+pub(crate) const RELAY_V4: &str = "198.51.100.1";
+pub(crate) const RELAY_V6: &str = "2001:db8::1";
 /// Our own media port: datagrams to it are handed over inside.
-pub(super) const MEDIA: &str = "198.51.100.1:5000";
+pub(crate) const MEDIA: &str = "198.51.100.1:5000";
 /// Another node's.
-pub(super) const NODE: &str = "198.51.100.2:5000";
-pub(super) const NODE_V6: &str = "[2001:db8::2]:5000";
-pub(super) const LISTENING: &str = "198.51.100.1:3478";
+pub(crate) const NODE: &str = "198.51.100.2:5000";
+pub(crate) const NODE_V6: &str = "[2001:db8::2]:5000";
+pub(crate) const LISTENING: &str = "198.51.100.1:3478";
 
-pub(super) fn addr(text: &str) -> SocketAddr {
+pub(crate) fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-pub(super) fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config {
         realm: REALM.into(),
         secrets: vec![SECRET.into()],
@@ -37,6 +37,7 @@ pub(super) fn config() -> Config {
             v4: Some(RELAY_V4.parse().unwrap()),
             v6: Some(RELAY_V6.parse().unwrap()),
             ports: 49_152..=65_535,
+            except: Vec::new(),
             step: NonZeroU16::MIN,
             offset: 0,
         },
@@ -50,29 +51,29 @@ pub(super) fn config() -> Config {
     }
 }
 
-pub(super) struct Rig {
-    pub(super) server: Server,
-    pub(super) now: Now,
+pub(crate) struct Rig {
+    pub(crate) server: Server,
+    pub(crate) now: Now,
 }
 
 /// What came back, owned.
 #[derive(Debug, Clone)]
-pub(super) struct Answer(pub(super) Vec<u8>);
+pub(crate) struct Answer(pub(crate) Vec<u8>);
 
-pub(super) struct TestClient {
-    pub(super) client: Client,
-    pub(super) username: Vec<u8>,
-    pub(super) password: String,
-    pub(super) realm: Vec<u8>,
-    pub(super) nonce: Vec<u8>,
-    pub(super) mode: Mode,
-    pub(super) fingerprint: bool,
+pub(crate) struct TestClient {
+    pub(crate) client: Client,
+    pub(crate) username: Vec<u8>,
+    pub(crate) password: String,
+    pub(crate) realm: Vec<u8>,
+    pub(crate) nonce: Vec<u8>,
+    pub(crate) mode: Mode,
+    pub(crate) fingerprint: bool,
     transactions: u8,
 }
 
 /// How requests are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// As RFC 5389 did, and all browsers do.
     Classic,
     /// With everything of RFC 8489.
@@ -80,11 +81,11 @@ pub(super) enum Mode {
 }
 
 impl Rig {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(config())
     }
 
-    pub(super) fn with(config: Config) -> Self {
+    pub(crate) fn with(config: Config) -> Self {
         let now = Now {
             instant: Instant::now(),
             unix_s: START_S,
@@ -94,13 +95,13 @@ impl Rig {
         Self { server, now }
     }
 
-    pub(super) fn wait(&mut self, seconds: u64) {
+    pub(crate) fn wait(&mut self, seconds: u64) {
         self.now.instant += Duration::from_secs(seconds);
         self.now.unix_s += seconds;
     }
 
     /// As the shard does it.
-    pub(super) fn run_timers(&mut self) {
+    pub(crate) fn run_timers(&mut self) {
         while self
             .server
             .poll_timeout()
@@ -110,16 +111,16 @@ impl Rig {
         }
     }
 
-    pub(super) fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.server.poll_event()).collect()
     }
 
-    pub(super) fn handle(&mut self, client: &Client, bytes: &[u8]) -> Outcome<'_> {
+    pub(crate) fn handle(&mut self, client: &Client, bytes: &[u8]) -> Outcome<'_> {
         self.server.handle_client(self.now, client, bytes)
     }
 
     /// The answer to `bytes`, which there has to be.
-    pub(super) fn answer(&mut self, client: &Client, bytes: &[u8]) -> Answer {
+    pub(crate) fn answer(&mut self, client: &Client, bytes: &[u8]) -> Answer {
         match self.handle(client, bytes) {
             Outcome::Reply(reply) => Answer(reply.to_vec()),
             other => panic!("no answer: {other:?}"),
@@ -127,7 +128,7 @@ impl Rig {
     }
 
     /// The answer to a signed request.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         client: &mut TestClient,
         method: Method,
@@ -138,7 +139,7 @@ impl Rig {
     }
 
     /// Gets `client` a nonce, as it gets one: by being refused.
-    pub(super) fn greet(&mut self, client: &mut TestClient) {
+    pub(crate) fn greet(&mut self, client: &mut TestClient) {
         let hello = client.unsigned(Method::Allocate, udp);
         let answer = self.answer(&client.client, &hello);
         assert_eq!(answer.code(), Some(401));
@@ -147,26 +148,26 @@ impl Rig {
     }
 
     /// A client with an allocation, and its relayed address.
-    pub(super) fn allocated(&mut self, remote: &str) -> (TestClient, SocketAddr) {
+    pub(crate) fn allocated(&mut self, remote: &str) -> (TestClient, SocketAddr) {
         let mut client = TestClient::new(remote);
         let relayed = self.allocate(&mut client);
         (client, relayed)
     }
 
-    pub(super) fn allocate(&mut self, client: &mut TestClient) -> SocketAddr {
+    pub(crate) fn allocate(&mut self, client: &mut TestClient) -> SocketAddr {
         self.greet(client);
         let answer = self.ask(client, Method::Allocate, udp);
         answer.expect(Class::Success);
         answer.address(kinds::XOR_RELAYED_ADDRESS).unwrap()
     }
 
-    pub(super) fn permit(&mut self, client: &mut TestClient, peer: &str) -> Answer {
+    pub(crate) fn permit(&mut self, client: &mut TestClient, peer: &str) -> Answer {
         self.ask(client, Method::CreatePermission, |writer| {
             writer.xor_address(kinds::XOR_PEER_ADDRESS, addr(peer));
         })
     }
 
-    pub(super) fn bind(&mut self, client: &mut TestClient, number: u16, peer: &str) -> Answer {
+    pub(crate) fn bind(&mut self, client: &mut TestClient, number: u16, peer: &str) -> Answer {
         self.ask(client, Method::ChannelBind, |writer| {
             writer
                 .number(kinds::CHANNEL_NUMBER, u32::from(number) << 16)
@@ -174,14 +175,14 @@ impl Rig {
         })
     }
 
-    pub(super) fn refresh(&mut self, client: &mut TestClient, seconds: u32) -> Answer {
+    pub(crate) fn refresh(&mut self, client: &mut TestClient, seconds: u32) -> Answer {
         self.ask(client, Method::Refresh, |writer| {
             writer.number(kinds::LIFETIME, seconds);
         })
     }
 
     /// What becomes of a Send indication.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         client: &mut TestClient,
         peer: &str,
@@ -190,7 +191,7 @@ impl Rig {
         self.relay(&client.client, &bytes)
     }
 
-    pub(super) fn relay(&mut self, client: &Client, bytes: &[u8]) -> Result<Relay, DenyReason> {
+    pub(crate) fn relay(&mut self, client: &Client, bytes: &[u8]) -> Result<Relay, DenyReason> {
         match self.handle(client, bytes) {
             Outcome::Relay(relay) => Ok(relay),
             Outcome::Silent(reason) => Err(reason),
@@ -200,11 +201,11 @@ impl Rig {
 }
 
 impl TestClient {
-    pub(super) fn new(remote: &str) -> Self {
+    pub(crate) fn new(remote: &str) -> Self {
         Self::user(remote, "alice")
     }
 
-    pub(super) fn user(remote: &str, user: &str) -> Self {
+    pub(crate) fn user(remote: &str, user: &str) -> Self {
         let mut client = Self {
             client: Client::udp(addr(remote), addr(LISTENING)),
             username: Vec::new(),
@@ -220,7 +221,7 @@ impl TestClient {
     }
 
     /// Gives it credentials, as the control plane does.
-    pub(super) fn mint(&mut self, username: &[u8], secret: &[u8]) {
+    pub(crate) fn mint(&mut self, username: &[u8], secret: &[u8]) {
         let mut mac: Hmac<Sha1> = Hmac::new_from_slice(secret).unwrap();
         mac.update(username);
         self.username = username.to_vec();
@@ -230,7 +231,7 @@ impl TestClient {
         self.password = String::from_utf8(password.to_vec()).unwrap();
     }
 
-    pub(super) fn unsigned(
+    pub(crate) fn unsigned(
         &mut self,
         method: Method,
         write: impl FnOnce(&mut Writer<'_>),
@@ -244,7 +245,7 @@ impl TestClient {
         out
     }
 
-    pub(super) fn request(
+    pub(crate) fn request(
         &mut self,
         method: Method,
         write: impl FnOnce(&mut Writer<'_>),
@@ -275,7 +276,7 @@ impl TestClient {
         out
     }
 
-    pub(super) fn send(&mut self, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
+    pub(crate) fn send(&mut self, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.start(&mut out, Method::Send.kind(Class::Indication))
             .xor_address(kinds::XOR_PEER_ADDRESS, peer)
@@ -283,7 +284,7 @@ impl TestClient {
         out
     }
 
-    pub(super) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         let make = match self.mode {
             Mode::Classic => Key::md5,
             Mode::Sha256 => Key::sha256,
@@ -298,34 +299,34 @@ impl TestClient {
 }
 
 impl Answer {
-    pub(super) fn message(&self) -> Message<'_> {
+    pub(crate) fn message(&self) -> Message<'_> {
         Message::parse(&self.0).unwrap()
     }
 
     #[track_caller]
-    pub(super) fn expect(&self, class: Class) {
+    pub(crate) fn expect(&self, class: Class) {
         assert_eq!(Class::of(self.message().kind()), class, "{:?}", self.code());
     }
 
-    pub(super) fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         let value = self.get(kinds::ERROR_CODE)?;
         Some(u16::from(value[2]) * 100 + u16::from(value[3]))
     }
 
-    pub(super) fn get(&self, kind: u16) -> Option<Vec<u8>> {
+    pub(crate) fn get(&self, kind: u16) -> Option<Vec<u8>> {
         let attribute = self.message().find(kind)?;
         Some(attribute.value.to_vec())
     }
 
-    pub(super) fn number(&self, kind: u16) -> Option<u32> {
+    pub(crate) fn number(&self, kind: u16) -> Option<u32> {
         Some(u32::from_be_bytes(self.get(kind)?.try_into().unwrap()))
     }
 
-    pub(super) fn address(&self, kind: u16) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, kind: u16) -> Option<SocketAddr> {
         xor_address(&self.get(kind)?, &self.message().transaction())
     }
 
-    pub(super) fn addresses(&self, kind: u16) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self, kind: u16) -> Vec<SocketAddr> {
         let message = self.message();
         let all = message
             .attributes()
@@ -336,6 +337,6 @@ impl Answer {
 }
 
 /// What every Allocate asks for.
-pub(super) fn udp(writer: &mut Writer<'_>) {
+pub(crate) fn udp(writer: &mut Writer<'_>) {
     writer.attribute(kinds::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
 }

@@ -3,6 +3,7 @@
 //! certificate that is served stays.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -10,11 +11,8 @@ use rustls::sign::CertifiedKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::TlsError;
 use super::certificate::{Certificate, CertificateFiles, Content, Fingerprint};
-use crate::clock;
-use crate::limits::CERTIFICATE_LOOK;
-use crate::metrics::TlsMetrics;
+use super::{CERTIFICATE_LOOK, TlsError};
 
 /// What new connections are shown.
 #[derive(Debug)]
@@ -25,9 +23,19 @@ pub struct Renewal {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
     certificates: Arc<Certificates>,
-    metrics: TlsMetrics,
+    observer: Box<dyn Observer>,
     watch: Watch,
     hangup: Signal,
+}
+
+/// Who counts what becomes of certificates.
+pub trait Observer: Send + Sync {
+    /// The one that is served ends then, seconds since 1970.
+    fn ends_at(&self, unix_s: u64);
+    /// Another one is served from now on.
+    fn renewed(&self);
+    /// Another one could not be used.
+    fn refused(&self);
 }
 
 /// What a look at the files found.
@@ -51,12 +59,12 @@ impl Certificates {
     pub fn load(
         files: CertificateFiles,
         provider: Arc<CryptoProvider>,
-        metrics: TlsMetrics,
+        observer: Box<dyn Observer>,
     ) -> Result<(Arc<Self>, Certificate, Renewal), TlsError> {
         let content = files.read()?;
         let certificate = files.parse(&content, &provider)?;
-        metrics.set_end(certificate.ends_at);
-        if certificate.ends_at <= clock::unix_seconds() {
+        observer.ends_at(certificate.ends_at);
+        if certificate.ends_at <= unix_s() {
             // Its clients may know why; without it there is nothing to serve.
             let path = files.certificate.display();
             tracing::error!(certificate = %path, "tls: the certificate has ended, clients will refuse it");
@@ -67,7 +75,7 @@ impl Certificates {
             files,
             provider,
             certificates: Arc::clone(&certificates),
-            metrics,
+            observer,
             watch: Watch {
                 tried: seen.clone(),
                 last: seen,
@@ -127,21 +135,26 @@ impl Renewal {
         let path = self.files.certificate.display();
         let certificate = content
             .and_then(|content| self.files.parse(&content, &self.provider))
-            .and_then(|fresh| fresh.still_good(clock::unix_seconds(), &self.files.certificate));
+            .and_then(|fresh| fresh.still_good(unix_s(), &self.files.certificate));
         match certificate {
             Ok(certificate) => {
-                self.metrics.set_end(certificate.ends_at);
-                self.metrics.reloads.inc();
+                self.observer.ends_at(certificate.ends_at);
+                self.observer.renewed();
                 self.certificates.swap(certificate.certified);
                 let ends_at = certificate.ends_at;
                 tracing::info!(certificate = %path, ends_at, "tls: new connections get the new certificate");
             }
             Err(error) => {
-                self.metrics.reload_failures.inc();
+                self.observer.refused();
                 tracing::error!(%error, "tls: the new certificate is not used, the old one stays");
             }
         }
     }
+}
+
+fn unix_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 impl Watch {

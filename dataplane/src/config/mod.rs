@@ -1,5 +1,7 @@
 //! What an operator can tell the data plane.
 
+mod turn; // of the relay
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use spillway_settings::{Mistakes, Setting, Values};
 use crate::io::engine::EngineChoice;
 use crate::io::udp::Steering;
 use crate::limits::MAX_SHARDS;
+pub use turn::{Tls, Turn, TurnPeers};
 
 /// Every setting: flag, TOML key and, as `SPILLWAY_...`, environment variable.
 pub const SETTINGS: &[Setting] = &[
@@ -31,6 +34,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "udp-port",
         default: "7882",
         help: "media port, 0 for any free one",
+    },
+    Setting {
+        name: "ice-tcp",
+        default: "true",
+        help: "true or false: sessions are also reached over TCP, at the media port (RFC 6544)",
     },
     Setting {
         name: "shards",
@@ -73,6 +81,61 @@ pub const SETTINGS: &[Setting] = &[
         help: "tracks one publish session may declare",
     },
     Setting {
+        name: "turn-secret",
+        default: "",
+        help: "shared secret of TURN credentials; two, comma-separated, while the first replaces the second; empty for no TURN",
+    },
+    Setting {
+        name: "turn-realm",
+        default: "spillway",
+        help: "domain of TURN credentials",
+    },
+    Setting {
+        name: "turn-host",
+        default: "",
+        help: "name or IP address of this node in TURN URLs [default: the first one advertised]",
+    },
+    Setting {
+        name: "turn-port",
+        default: "3478",
+        help: "port of TURN over UDP and TCP, 0 for any free one",
+    },
+    Setting {
+        name: "turn-tls-port",
+        default: "",
+        help: "port of TURN inside TLS, best 443, with tls-certificate and tls-key; empty for none",
+    },
+    Setting {
+        name: "tls-certificate",
+        default: "",
+        help: "PEM file of the certificate and those that vouch for it; read again when it changes, and on SIGHUP",
+    },
+    Setting {
+        name: "tls-key",
+        default: "",
+        help: "PEM file of the certificate's key",
+    },
+    Setting {
+        name: "http-upstream",
+        default: "",
+        help: "IP:PORT of the control plane's HTTP, which gets what comes to turn-tls-port and is not TURN; empty for none",
+    },
+    Setting {
+        name: "turn-peers",
+        default: "cluster",
+        help: "whom TURN's clients reach: cluster (media addresses: ours, and IP:PORT, comma-separated, of other nodes) or public (everybody with an address on the open internet)",
+    },
+    Setting {
+        name: "turn-denied",
+        default: "",
+        help: "whom they do not reach in any case: CIDRs, comma-separated",
+    },
+    Setting {
+        name: "turn-relay-ports",
+        default: "49152-65535",
+        help: "ports of relayed addresses, FIRST-LAST",
+    },
+    Setting {
         name: "log",
         default: "info",
         help: "log filter, such as info or spillway=debug",
@@ -90,6 +153,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Media port.
     pub udp_port: u16,
+    /// Sessions are reached over TCP, too.
+    pub ice_tcp: bool,
     /// The core of each shard.
     pub cores: Vec<u32>,
     /// What clients are told.
@@ -104,6 +169,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// Tracks one publish session may declare.
     pub max_tracks_per_session: usize,
+    /// Of the relay; `None` without one.
+    pub turn: Option<Turn>,
     /// Log filter.
     pub log: String,
 }
@@ -141,6 +208,7 @@ impl Config {
             let control = values.parse("control", m);
             let metrics = optional(values, "metrics", m);
             let udp_port = values.parse("udp-port", m);
+            let ice_tcp = values.parse("ice-tcp", m);
             let cores = cores(values, host, m);
             let advertise = advertise(values, host, m);
             let steering = values.parse("steer", m);
@@ -150,6 +218,7 @@ impl Config {
             let max_sessions = values.parse_within("max-sessions", 1..=1_000_000, m);
             let max_tracks_per_session =
                 values.parse_within("max-tracks-per-session", 1..=1_000, m);
+            let turn = turn::check(values, m);
             Some(Self {
                 node: Some(values.text("node"))
                     .filter(|n| !n.is_empty())
@@ -158,6 +227,7 @@ impl Config {
                 control: control?,
                 metrics: metrics?,
                 udp_port: udp_port?,
+                ice_tcp: ice_tcp?,
                 cores: cores?,
                 advertise: advertise?,
                 steering: steering?,
@@ -165,6 +235,7 @@ impl Config {
                 socket_buffer_bytes: socket_buffer_bytes?,
                 max_sessions: max_sessions?,
                 max_tracks_per_session: max_tracks_per_session?,
+                turn: turn?,
                 log: values.text("log").to_owned(),
             })
         })();

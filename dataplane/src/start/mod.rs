@@ -1,5 +1,8 @@
 //! From a configuration to running threads.
 
+mod relay; // TURN
+mod streams; // TCP and TLS
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,10 +10,11 @@ use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use crate::candidates::Candidates;
-use crate::config::{Config, Host};
-use crate::control::{self, Control};
+use crate::config::{self, Config, Host};
+use crate::control::{self, Control, Reached};
 use crate::ice::IceKey;
 use crate::io::engine::EngineKind;
+use crate::io::udp::{GroupOptions, ShardSockets};
 use crate::io::{clock, udp};
 use crate::key::ShardId;
 use crate::mesh::Mesh;
@@ -18,55 +22,130 @@ use crate::peer::PeerFactory;
 use crate::rlimit;
 use crate::shard::{Shard, run};
 
+use relay::RelayStart;
+use streams::StreamStart;
+
 /// Memory an executor registers with the kernel; shards keep their packets elsewhere.
 const EXECUTOR_IO_BYTES: usize = 64 << 10;
 /// Entries of an executor's ring: a few waits and timers.
 const EXECUTOR_RING: usize = 64;
 
+/// Ports that are tried before none of them is free for UDP and TCP.
+const PORT_TRIES: u32 = 16;
+
 /// Runs the data plane until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     rlimit::raise_files(config.cores.len())?;
+    rlimit::take_all_files();
     let locked_memory = rlimit::raise_locked_memory(config.cores.len());
-    let (port, sockets, warnings) = udp::bind_all(
-        config.udp_port,
-        &config.cores,
-        config.steering,
-        config.socket_buffer_bytes,
-    )
-    .with_context(|| format!("cannot bind udp port {}", config.udp_port))?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    let (port, sockets) = bind(config, "udp-port", config.udp_port)?;
     let (engine, refused) = config.io.probe().context("io uring cannot be had")?;
     if let Some(refused) = refused {
         tracing::info!(%refused, "io auto takes mmsg");
     }
     let candidates = Candidates::new(&config.advertise, port);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let _context = runtime.enter(); // signals are caught in it
+    let mut streams = StreamStart::new(config.cores.len());
+    if config.ice_tcp {
+        streams.bind_ice(config.udp_port, port)?;
+    }
+    let mut turn_urls = Vec::new();
+    let relay = match &config.turn {
+        Some(turn) => {
+            let relay = bind_relay(config, turn, &candidates, &mut streams)?;
+            turn_urls = relay.urls(streams.bind_tls(turn)?);
+            Some(relay)
+        }
+        None => None,
+    };
     let addresses: Vec<String> = candidates
         .as_slice()
         .iter()
         .map(ToString::to_string)
         .collect();
     let ice_key = IceKey::random();
-    let factory = PeerFactory::new(ice_key.clone(), candidates.as_slice().to_vec())?;
+    let reached_at = candidates.as_slice().to_vec();
+    let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice())?;
     let mesh = Mesh::new(config.cores.len())?;
+    let mut desks = match relay {
+        Some(relay) => relay.desks()?.map(Some).collect(),
+        None => Vec::new(),
+    };
+    desks.resize_with(config.cores.len(), || None);
+    let starts = config.cores.iter().zip(sockets);
+    let starts = starts.zip(streams.build()?).zip(desks);
     let mut shards = Vec::new();
-    for ((index, core), sockets) in (0..).zip(&config.cores).zip(sockets) {
+    for (index, (((core, media), streams), desk)) in (0..).zip(starts) {
         let id = ShardId(index);
-        let state = (Arc::clone(&mesh), ice_key.clone(), candidates.clone());
-        let spawned = spawn(id, *core, state, (sockets, engine));
+        let (desk, turn) = desk.unzip();
+        let reached = (candidates.clone(), streams);
+        let mut shard = Shard::new(
+            id,
+            Arc::clone(&mesh),
+            ice_key.clone(),
+            reached,
+            clock::now(),
+        );
+        shard.desk = desk.map(Box::new);
+        let sockets = ShardSockets { media, turn };
+        let spawned = spawn(shard, *core, sockets, engine);
         shards.push(spawned.map_err(|error| match &locked_memory {
             Err(too_low) => error.context(too_low.to_string()),
             Ok(()) => error,
         })?);
     }
-    tracing::info!(node = config.node, %engine, cores = ?config.cores, addresses = addresses.join(" "), "ready");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let control = Control::new(config.clone(), addresses, factory, mesh);
+    tracing::info!(
+        node = config.node, %engine, cores = ?config.cores, addresses = addresses.join(" "),
+        turn = turn_urls.join(" "), "ready"
+    );
+    let reached = Reached {
+        addresses,
+        turn_urls,
+    };
+    let control = Control::new(config.clone(), reached, factory, mesh);
     runtime.block_on(control::run::run(control, config))?;
     Ok(())
+}
+
+/// Binds TURN's port for UDP and TCP. Where any port would do, one that is free for both is looked for.
+fn bind_relay<'a>(
+    config: &Config,
+    turn: &'a config::Turn,
+    candidates: &'a Candidates,
+    streams: &mut StreamStart,
+) -> anyhow::Result<RelayStart<'a>> {
+    let mut tries = 0;
+    loop {
+        let relay = RelayStart::bind(config, turn, candidates)?;
+        match streams.bind_turn(relay.port()) {
+            Ok(()) => return Ok(relay),
+            Err(_taken) if turn.port == 0 && tries < PORT_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Binds the UDP sockets of all shards on `port`, which is set by `setting`.
+pub(crate) fn bind(
+    config: &Config,
+    setting: &str,
+    port: u16,
+) -> anyhow::Result<(u16, Vec<udp::Pair>)> {
+    let options = GroupOptions {
+        port,
+        setting,
+        steering: config.steering,
+        buffer_bytes: config.socket_buffer_bytes,
+    };
+    let (port, pairs, warnings) = udp::bind_group(options, &config.cores)
+        .with_context(|| format!("cannot bind {setting} {port}"))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((port, pairs))
 }
 
 /// What the configuration is checked against.
@@ -101,11 +180,12 @@ fn is_usable(ip: &IpAddr) -> bool {
 }
 
 fn spawn(
-    id: ShardId,
+    shard: Shard,
     core: u32,
-    (mesh, ice_key, candidates): (Arc<Mesh>, IceKey, Candidates),
-    (sockets, engine): (udp::MediaSockets, EngineKind),
+    sockets: ShardSockets,
+    engine: EngineKind,
 ) -> anyhow::Result<ExecutorJoinHandle<()>> {
+    let id = shard.id;
     let placement = Placement::Fixed(core as usize);
     LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{id}"))
@@ -113,7 +193,6 @@ fn spawn(
         .ring_depth(EXECUTOR_RING)
         .spawn(move || async move {
             let _guard = EndWithShard;
-            let shard = Shard::new(id, mesh, ice_key, candidates, clock::now());
             if let Err(error) = run::run(shard, sockets, engine).await {
                 // Without this shard a part of all clients reaches nobody: better to end and be
                 // started again than to limp.

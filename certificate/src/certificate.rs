@@ -14,8 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::TlsError;
-use crate::limits::CERTIFICATE_FILE_BYTES;
+use super::{CERTIFICATE_FILE_BYTES, TlsError};
 
 /// Where a certificate and its key are, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +46,12 @@ pub struct Certificate {
 }
 
 /// Those who vouch for others.
-pub(crate) struct Authorities {
+#[derive(Debug)]
+pub struct Authorities {
     /// As they were read.
-    pub(crate) pem: Vec<u8>,
+    pub pem: Vec<u8>,
     /// Each of them.
-    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 impl CertificateFiles {
@@ -61,7 +61,7 @@ impl CertificateFiles {
     }
 
     /// PEM of both, for whoever reads it anew.
-    pub(crate) fn checked_pem(&self) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+    pub fn checked_pem(&self) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
         let content = self.read()?;
         self.parse(&content, &aws_lc_rs::default_provider())?;
         Ok((content.certificate, content.key))
@@ -155,7 +155,7 @@ impl Certificate {
 }
 
 /// Those who vouch for others, each one that can be trusted; at least one.
-pub(crate) fn authorities(path: &Path) -> Result<Authorities, TlsError> {
+pub fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     let pem = read(path)?;
     let certificates = certificates(path, &pem)?;
     for der in &certificates {

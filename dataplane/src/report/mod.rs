@@ -2,10 +2,15 @@
 //!
 //! Shards count in plain integers and send a copy now and then; nothing here is touched by a packet.
 
+mod turn; // of the relay
+mod streams; // of TCP and TLS
+
 use std::time::Duration;
 
 use crate::drop_reason::{DropReason, Drops};
 use crate::key::ShardId;
+use crate::stream;
+use crate::turn::Counts;
 
 /// Counters of one shard since start, and its gauges of now.
 #[derive(Debug, Clone)]
@@ -38,6 +43,10 @@ pub struct ShardReport {
     pub busy_fraction: f64,
     /// Time from arrival to transmission of media.
     pub latency: LatencyHistogram,
+    /// Of the relay, where there is one.
+    pub turn: Option<Box<Counts>>,
+    /// Of streams.
+    pub streams: stream::Counts,
 }
 
 /// Datagrams and bytes, UDP payload only.
@@ -91,6 +100,8 @@ impl ShardReport {
             subscriptions: 0,
             busy_fraction: 0.0,
             latency: LatencyHistogram::default(),
+            turn: None,
+            streams: stream::Counts::default(),
         }
     }
 }
@@ -245,9 +256,12 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
             (rest, sum),
         );
     }
+    turn::write(&mut out, reports);
+    streams::write(&mut out, reports);
     out
 }
 
+/// What goes before the values of a metric.
 fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     out.push_str(&format!(
         "# HELP spillway_dataplane_{name} {help}\n# TYPE spillway_dataplane_{name} {kind}\n"

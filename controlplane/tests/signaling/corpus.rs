@@ -1,8 +1,6 @@
 //! What strangers send as a message: a committed corpus, and endless variations of it. Nothing
 //! panics, errors are short, and what is understood is in the schema.
 
-#![allow(clippy::unwrap_used)] // a test that cannot go on fails
-
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -14,7 +12,7 @@ const VARIATIONS: usize = 300;
 const ERROR_BYTES: usize = 1_500;
 
 fn corpus() -> Vec<(String, Vec<u8>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/signaling/messages");
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|e| e.unwrap().path())
@@ -30,7 +28,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 }
 
 fn schema() -> jsonschema::Validator {
-    let text = include_str!("../../docs/protocol.schema.json");
+    let text = include_str!("../../../docs/protocol.schema.json");
     let mut schema: Value = serde_json::from_str(text).unwrap();
     schema["$ref"] = json!("#/$defs/ClientMessage");
     jsonschema::validator_for(&schema).unwrap()

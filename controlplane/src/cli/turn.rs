@@ -1,0 +1,136 @@
+//! `turn credential` mints what opens the relay; `turn ls` shows who uses it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use super::client::Target;
+use super::show::{print_json, print_table, table};
+use super::token::seconds;
+use crate::http::AllocationView;
+use crate::turn::Credential;
+use crate::up::StateDir;
+use crate::{clock, limits};
+
+/// Mint a TURN credential
+#[derive(Debug, clap::Args)]
+pub(super) struct Mint {
+    /// Who it is for: what the relay shows and counts it as
+    #[arg(long, default_value = "cli")]
+    user: String,
+    /// How long it may make allocations: a number and s, m, h or d
+    #[arg(long, default_value = "5m", value_parser = seconds)]
+    ttl: u64,
+    /// The secret it is minted with [default: of the local `up`]
+    #[arg(
+        long,
+        env = "SPILLWAY_TURN_SECRET",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    secret: Vec<String>,
+    /// State directory of the local `up`
+    #[arg(long, env = "SPILLWAY_STATE_DIR", default_value = ".spillway")]
+    state_dir: PathBuf,
+    /// Print JSON instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// List the allocations of the relay
+#[derive(Debug, clap::Args)]
+pub(super) struct Ls {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Mint {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let limit = limits::TURN_USER_BYTES;
+        if self.user.len() > limit {
+            bail!(
+                "--user has {} bytes, at most {limit} are relayed",
+                self.user.len()
+            );
+        }
+        let day = *limits::TURN_TTL_SECONDS.end();
+        if self.ttl > day {
+            bail!("--ttl is {} s, the relay takes at most {day}", self.ttl);
+        }
+        let secret = self.secret()?;
+        let expiry = clock::unix_seconds() + self.ttl;
+        let Credential { username, password } =
+            Credential::mint(secret.as_bytes(), &self.user, expiry);
+        if self.json {
+            let minted = json!({"username": username, "password": password, "expires": expiry});
+            println!("{minted}");
+        } else {
+            println!("username  {username}\npassword  {password}");
+        }
+        Ok(())
+    }
+
+    /// The first, if there are two.
+    fn secret(&self) -> anyhow::Result<String> {
+        if let Some(secret) = self.secret.first() {
+            return Ok(secret.clone());
+        }
+        let kept = StateDir::at(&self.state_dir).kept_credentials()?;
+        let secret = kept.and_then(|kept| kept.turn_secret);
+        secret.with_context(|| {
+            let dir = self.state_dir.display();
+            format!("no `spillway up` ever ran in {dir}: give its --state-dir, or --secret")
+        })
+    }
+}
+
+impl Ls {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let mut answer = self.target.get("/v1/admin/turn/allocations")?;
+        let allocations = answer["allocations"].take();
+        if self.target.json {
+            return print_json(&allocations);
+        }
+        let allocations: Vec<AllocationView> = serde_json::from_value(allocations)?;
+        let mut shown = table(&[
+            "client",
+            "over",
+            "user",
+            "relayed",
+            "peers",
+            "to peers",
+            "to client",
+            "ends in",
+            "shard",
+        ]);
+        for one in &allocations {
+            // The part that is no date.
+            let user = one
+                .username
+                .split_once(':')
+                .map_or(&*one.username, |(_, user)| user);
+            shown.add_row([
+                one.client.clone(),
+                one.transport.clone(),
+                user.escape_default().to_string(),
+                one.relayed.join(" "),
+                one.permissions.to_string(),
+                bytes(one.to_peer_bytes),
+                bytes(one.to_client_bytes),
+                format!("{} s", one.expires_in_s),
+                one.shard.to_string(),
+            ]);
+        }
+        print_table(&mut shown, &[4, 5, 6, 7, 8]);
+        Ok(())
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.2} GB", count as f64 / 1e9),
+    }
+}

@@ -1,0 +1,76 @@
+//! What an operator can say of the relay, which is the data plane's.
+
+use spillway_settings::{Mistakes, Values};
+
+use super::Role;
+use crate::limits;
+
+/// The relay, as far as the control plane has to do with it.
+#[derive(Clone)]
+pub struct TurnConfig {
+    /// What credentials are minted with: the first; `up` makes one when there is none.
+    pub secrets: Vec<String>,
+    /// How long they may make allocations.
+    pub ttl_s: u64,
+    /// TLS ends at the data plane, at this port, for HTTP too.
+    pub tls_port: Option<u16>,
+    /// Settings for the data plane that `up` runs, which checks them.
+    pub passed_on: Vec<(&'static str, String)>,
+}
+
+/// Those that say nothing about us.
+const PASSED_ON: [&str; 6] = [
+    "turn-port",
+    "turn-tls-port",
+    "turn-host",
+    "turn-peers",
+    "turn-relay-ports",
+    "ice-tcp",
+];
+
+pub(super) fn check(values: &Values, role: Role, m: &mut Mistakes) -> Option<TurnConfig> {
+    let secrets: Option<Vec<String>> = values.list("turn-secret", m);
+    let ttl_s = values.parse_within("turn-ttl-seconds", limits::TURN_TTL_SECONDS, m);
+    let tls_port = super::optional(values, "turn-tls-port", m);
+    let secrets = secrets?;
+    let (count, limit) = (secrets.len(), limits::TURN_SECRETS);
+    if count > limit {
+        m.push(format!(
+            "turn-secret has {count} secrets, a rotation needs {limit}"
+        ));
+    }
+    // Never the secret itself: this is shown on a terminal.
+    for (number, secret) in (1..).zip(&secrets) {
+        let (bytes, least) = (secret.len(), limits::TURN_SECRET_BYTES);
+        if bytes < least {
+            m.push(format!(
+                "turn-secret {number} has {bytes} bytes, at least {least} are needed"
+            ));
+        }
+    }
+    let tls_port = tls_port?.filter(|_| role == Role::Up);
+    if tls_port.is_some() && values.text("tls-certificate").is_empty() {
+        m.push("turn-tls-port needs tls-certificate and tls-key");
+    }
+    let passed_on = PASSED_ON.into_iter().filter_map(|name| {
+        let text = values.text(name);
+        (!text.is_empty()).then(|| (name, text.to_owned()))
+    });
+    Some(TurnConfig {
+        secrets,
+        ttl_s: ttl_s?,
+        tls_port,
+        passed_on: passed_on.collect(),
+    })
+}
+
+/// Secrets stay out of logs.
+impl std::fmt::Debug for TurnConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TurnConfig")
+            .field("ttl_s", &self.ttl_s)
+            .field("tls_port", &self.tls_port)
+            .field("passed_on", &self.passed_on)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,106 @@
+//! TURN credentials that end by themselves: a username that says until when, and a password that only those who
+//! share a secret with the relay can make. Back ends that mint them for coturn's REST scheme mint these, too.
+//!
+//! Relaying is the data plane's business.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+use tokio::sync::watch;
+
+use crate::signaling::IceServer;
+
+/// What opens a relay for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// `expiry:user`, with the expiry in seconds since 1970.
+    pub username: String,
+    /// base64(HMAC-SHA1(secret, username)).
+    pub password: String,
+}
+
+/// Hands credentials out.
+pub struct Issuer {
+    secret: Box<[u8]>,
+    ttl_s: u64,
+    urls: watch::Receiver<Arc<[String]>>,
+}
+
+impl Credential {
+    /// Mints one that may make allocations until `expiry`.
+    pub fn mint(secret: &[u8], user: &str, expiry: u64) -> Self {
+        let username = format!("{expiry}:{user}");
+        let mut mac: Hmac<Sha1> =
+            Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
+        mac.update(username.as_bytes());
+        let password = STANDARD.encode(mac.finalize().into_bytes());
+        Self { username, password }
+    }
+}
+
+impl Issuer {
+    /// Mints with `secret` what lasts `ttl_s`, for the relays at `urls`.
+    pub fn new(secret: &str, ttl_s: u64, urls: watch::Receiver<Arc<[String]>>) -> Self {
+        Self {
+            secret: secret.as_bytes().into(),
+            ttl_s,
+            urls,
+        }
+    }
+
+    /// What a client needs to reach media in spite of its firewall; nothing where nobody relays. `user` has to
+    /// be a name of ours, because what people call themselves may hold anything.
+    pub fn ice_servers(&self, user: &str, unix_s: u64) -> Vec<IceServer> {
+        let urls = self.urls.borrow().to_vec();
+        if urls.is_empty() {
+            return Vec::new();
+        }
+        let Credential { username, password } =
+            Credential::mint(&self.secret, user, unix_s + self.ttl_s);
+        vec![IceServer {
+            urls,
+            username: Some(username),
+            credential: Some(password),
+        }]
+    }
+}
+
+/// The secret stays out of logs.
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuer")
+            .field("ttl_s", &self.ttl_s)
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_what_others_make_of_the_same_secret() {
+        // printf '1800000000:alice' | openssl dgst -sha1 -hmac north -binary | base64
+        let minted = Credential::mint(b"north", "alice", 1_800_000_000);
+        assert_eq!(minted.username, "1800000000:alice");
+        assert_eq!(minted.password, "sIm7pn/teO7y3AyXGeXl/xAQR6Q=");
+    }
+
+    #[test]
+    fn servers_are_handed_out_while_somebody_relays() {
+        let (told, urls) = watch::channel(Arc::from([]));
+        let issuer = Issuer::new("north", 300, urls);
+        assert_eq!(issuer.ice_servers("PA_1", 1_000), []);
+        let url = "turn:192.0.2.1:3478?transport=udp".to_owned();
+        told.send_replace(Arc::from([url.clone()]));
+        let servers = issuer.ice_servers("PA_1", 1_000);
+        assert_eq!(servers.len(), 1);
+        assert_eq!(servers[0].urls, [url]);
+        assert_eq!(servers[0].username.as_deref(), Some("1300:PA_1"));
+        assert!(!format!("{issuer:?}").contains("north"));
+    }
+}

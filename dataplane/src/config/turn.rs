@@ -1,0 +1,162 @@
+//! What an operator can say of the relay.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use spillway_certificate::CertificateFiles;
+use spillway_settings::{Mistakes, Values};
+
+use crate::limits::{MAX_DENIED_RANGES, MAX_REALM_BYTES, MAX_TURN_SECRETS, MIN_TURN_SECRET_BYTES};
+use crate::turn::Cidr;
+
+/// A checked configuration of the relay.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What credentials are minted with.
+    pub secrets: Vec<Box<[u8]>>,
+    /// What clients see as the domain of their credentials.
+    pub realm: String,
+    /// In URLs; `None` for the first advertised address.
+    pub host: Option<String>,
+    /// Of UDP and TCP; 0 for any free one.
+    pub port: u16,
+    /// Inside TLS; `None` where there is no certificate for it.
+    pub tls: Option<Tls>,
+    /// Whom clients reach.
+    pub peers: TurnPeers,
+    /// Whom they do not reach.
+    pub denied: Vec<Cidr>,
+    /// Of relayed addresses.
+    pub relay_ports: RangeInclusive<u16>,
+}
+
+/// The port that TURN shares with HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// 0 for any free one.
+    pub port: u16,
+    /// What clients are shown.
+    pub files: CertificateFiles,
+    /// Where HTTP is passed on to.
+    pub http: Option<SocketAddr>,
+}
+
+/// Whom clients reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnPeers {
+    /// Our own media addresses and these.
+    Cluster(Vec<SocketAddr>),
+    /// Everybody on the open internet.
+    Public,
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn")
+            .field("realm", &self.realm)
+            .field("port", &self.port)
+            .field("peers", &self.peers)
+            .field("relay_ports", &self.relay_ports)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What `values` say; `Some(None)` where there shall be no relay.
+pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
+    let secrets: Vec<String> = values.list("turn-secret", m)?;
+    let port = values.parse("turn-port", m);
+    let tls = tls(values, m);
+    let peers = peers(values, m);
+    let denied: Option<Vec<Cidr>> = values.list("turn-denied", m);
+    let relay_ports = relay_ports(values, m);
+    let realm = values.text("turn-realm");
+    if !(1..=MAX_REALM_BYTES).contains(&realm.len()) {
+        let bytes = realm.len();
+        m.push(format!(
+            "turn-realm of {bytes} bytes is outside 1..={MAX_REALM_BYTES}"
+        ));
+    }
+    let count = secrets.len();
+    if count > MAX_TURN_SECRETS {
+        m.push(format!(
+            "turn-secret has {count} secrets, a rotation needs {MAX_TURN_SECRETS}"
+        ));
+    }
+    // Never the secret itself: this is shown on a terminal.
+    for (number, secret) in (1..).zip(&secrets) {
+        let bytes = secret.len();
+        if bytes < MIN_TURN_SECRET_BYTES {
+            m.push(format!(
+                "turn-secret {number} has {bytes} bytes, at least {MIN_TURN_SECRET_BYTES} are needed"
+            ));
+        }
+    }
+    if let Some(count) = denied.as_ref().map(Vec::len)
+        && count > MAX_DENIED_RANGES
+    {
+        m.push(format!(
+            "turn-denied has {count} ranges, the limit is {MAX_DENIED_RANGES}"
+        ));
+    }
+    let turn = Turn {
+        secrets: secrets.iter().map(|s| s.as_bytes().into()).collect(),
+        realm: realm.to_owned(),
+        host: Some(values.text("turn-host"))
+            .filter(|host| !host.is_empty())
+            .map(str::to_owned),
+        port: port?,
+        tls: tls?,
+        peers: peers?,
+        denied: denied?,
+        relay_ports: relay_ports?,
+    };
+    Some((!turn.secrets.is_empty()).then_some(turn))
+}
+
+/// `Some(None)` where there shall be none.
+fn tls(values: &Values, m: &mut Mistakes) -> Option<Option<Tls>> {
+    let files = ["tls-certificate", "tls-key"].map(|name| values.text(name));
+    if values.text("turn-tls-port").is_empty() {
+        return Some(None);
+    }
+    let port = values.parse("turn-tls-port", m);
+    let http = match values.text("http-upstream") {
+        "" => Some(None),
+        _ => values.parse("http-upstream", m).map(Some),
+    };
+    if files.iter().any(|file| file.is_empty()) {
+        m.push("turn-tls-port needs tls-certificate and tls-key");
+        return None;
+    }
+    let [certificate, key] = files.map(PathBuf::from);
+    Some(Some(Tls {
+        port: port?,
+        files: CertificateFiles { certificate, key },
+        http: http?,
+    }))
+}
+
+fn peers(values: &Values, m: &mut Mistakes) -> Option<TurnPeers> {
+    match values.text("turn-peers") {
+        "public" => Some(TurnPeers::Public),
+        "cluster" => Some(TurnPeers::Cluster(Vec::new())),
+        _ => values.list("turn-peers", m).map(TurnPeers::Cluster),
+    }
+}
+
+fn relay_ports(values: &Values, m: &mut Mistakes) -> Option<RangeInclusive<u16>> {
+    let text = values.text("turn-relay-ports");
+    let range = text
+        .split_once('-')
+        .and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?))
+        .filter(|range: &RangeInclusive<u16>| *range.start() > 0 && !range.is_empty());
+    if range.is_none() {
+        m.push(format!(
+            "turn-relay-ports '{text}' is not FIRST-LAST within 1-65535"
+        ));
+    }
+    range
+}

@@ -1,0 +1,191 @@
+//! From a configuration to TURN servers, one for each shard.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use anyhow::Context as _;
+
+use super::bind;
+use super::streams::TlsDoor;
+use crate::candidates::Candidates;
+use crate::config::{self, Config, TurnPeers};
+use crate::io::{clock, entropy, udp};
+use crate::shard::desk::Desk;
+use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
+
+/// What all shards' servers are made of.
+pub(super) struct RelayStart<'a> {
+    turn: &'a config::Turn,
+    candidates: &'a Candidates,
+    port: u16,
+    sockets: Vec<udp::Pair>,
+}
+
+impl<'a> RelayStart<'a> {
+    /// Binds its sockets.
+    pub(super) fn bind(
+        config: &Config,
+        turn: &'a config::Turn,
+        candidates: &'a Candidates,
+    ) -> anyhow::Result<Self> {
+        let (port, sockets) = bind(config, "turn-port", turn.port)?;
+        Ok(Self {
+            turn,
+            candidates,
+            port,
+            sockets,
+        })
+    }
+
+    /// Of UDP.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where clients find us (RFC 7065), what they should try first first.
+    pub(super) fn urls(&self, tls: Option<TlsDoor>) -> Vec<String> {
+        let named = self.turn.host.as_ref();
+        let ip = self.candidates.as_slice()[0].ip();
+        if let Some(door) = &tls
+            && named.or(door.name.as_ref()).is_none_or(|host| is_ip(host))
+        {
+            let port = door.port;
+            tracing::warn!(
+                port,
+                "turn over tls: say turn-host, or have a name in the certificate; Firefox does not open it by \
+                 an IP address"
+            );
+        }
+        urls(named.map(String::as_str), ip, self.port, tls)
+    }
+
+    /// A desk and its sockets for each shard.
+    pub(super) fn desks(self) -> anyhow::Result<impl Iterator<Item = (Desk, udp::Pair)>> {
+        let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
+        let nonce_secret = entropy::bytes();
+        let desks: anyhow::Result<Vec<Desk>> = (0..count)
+            .map(|offset| {
+                let config = self.config(offset, count, nonce_secret);
+                let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(entropy::bytes()));
+                let server = Server::new(config, clock::now(), rng);
+                let server = server.context("turn cannot be set up")?;
+                Ok(Desk::new(server, self.port)?)
+            })
+            .collect();
+        Ok(desks?.into_iter().zip(self.sockets))
+    }
+
+    /// Of UDP and TCP, and of TLS where it is known.
+    fn ports(&self) -> impl Iterator<Item = u16> + use<> {
+        let tls = self.turn.tls.as_ref().map(|tls| tls.port);
+        std::iter::once(self.port).chain(tls)
+    }
+
+    fn config(&self, offset: u16, shards: u16, nonce_secret: [u8; 32]) -> turn::Config {
+        let turn = self.turn;
+        let candidates = self.candidates.as_slice();
+        let ips = || candidates.iter().map(SocketAddr::ip);
+        let peers = match &turn.peers {
+            TurnPeers::Public => Peers::Public,
+            TurnPeers::Cluster(others) => {
+                Peers::Cluster(candidates.iter().chain(others).copied().collect())
+            }
+        };
+        turn::Config {
+            realm: turn.realm.clone(),
+            secrets: turn.secrets.clone(),
+            nonce_secret,
+            relay: RelayAddresses {
+                v4: ips().find_map(|ip| match ip {
+                    IpAddr::V4(ip) => Some(ip),
+                    IpAddr::V6(_) => None,
+                }),
+                v6: ips().find_map(|ip| match ip {
+                    IpAddr::V6(ip) => Some(ip),
+                    IpAddr::V4(_) => None,
+                }),
+                ports: turn.relay_ports.clone(),
+                except: candidates
+                    .iter()
+                    .map(SocketAddr::port)
+                    .chain(self.ports())
+                    .collect(),
+                step: NonZeroU16::new(shards).expect("there is a shard"),
+                offset,
+            },
+            ourselves: Ourselves {
+                listening: ips()
+                    .flat_map(|ip| self.ports().map(move |port| SocketAddr::new(ip, port)))
+                    .collect(),
+                inside: candidates.to_vec(),
+            },
+            peers,
+            denied: turn.denied.clone(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+fn is_ip(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_ok()
+}
+
+/// `host` is what the operator says clients should use. Without it they get the address; for TLS the name that
+/// the certificate is for, because they compare the two.
+fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsDoor>) -> Vec<String> {
+    let address = match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let plain = ["udp", "tcp"].map(|transport| {
+        let host = host.unwrap_or(&address);
+        format!("turn:{host}:{port}?transport={transport}")
+    });
+    let tls = tls.map(|TlsDoor { port, name }| {
+        let host = host.or(name.as_deref()).unwrap_or(&address);
+        format!("turns:{host}:{port}?transport=tcp")
+    });
+    plain.into_iter().chain(tls).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_reached_by_the_name_of_the_certificate() {
+        let (v4, v6) = (
+            IpAddr::from([192, 0, 2, 7]),
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+        );
+        let door = |name: Option<&str>| {
+            Some(TlsDoor {
+                port: 443,
+                name: name.map(str::to_owned),
+            })
+        };
+        let plain = |host| {
+            ["udp", "tcp"]
+                .map(|transport| format!("turn:{host}:3478?transport={transport}"))
+                .to_vec()
+        };
+        assert_eq!(urls(None, v6, 3478, None), plain("[2001:db8::1]"));
+        let all = urls(None, v4, 3478, door(Some("turn.example.com")));
+        assert_eq!(all[..2], plain("192.0.2.7"));
+        assert_eq!(all[2], "turns:turn.example.com:443?transport=tcp");
+        assert_eq!(
+            urls(None, v4, 3478, door(None))[2],
+            "turns:192.0.2.7:443?transport=tcp"
+        );
+        let all = urls(
+            Some("rtc.example.com"),
+            v4,
+            3478,
+            door(Some("turn.example.com")),
+        );
+        assert_eq!(all[..2], plain("rtc.example.com"));
+        assert_eq!(all[2], "turns:rtc.example.com:443?transport=tcp");
+        assert!(is_ip("[::1]") && is_ip("192.0.2.7") && !is_ip("rtc.example.com"));
+    }
+}

@@ -1,0 +1,237 @@
+//! From a configuration to the streams of each shard.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::NoServerSessionStorage;
+use rustls::{ServerConfig, crypto::CryptoProvider};
+use spillway_certificate::{Certificates, Observer};
+
+use crate::config::{Tls, Turn};
+use crate::stream::{self, Door, Listener, PROTOCOLS, Streams, TlsOptions};
+
+/// Listeners of all shards.
+pub(super) struct StreamStart {
+    by_shard: Vec<Vec<Listener>>,
+    tls: TlsOptions,
+    has_ice: bool,
+}
+
+/// Where TLS is listened for.
+pub(super) struct TlsDoor {
+    pub(super) port: u16,
+    /// The first name of the certificate that is one host's.
+    pub(super) name: Option<String>,
+}
+
+/// What becomes of certificates is in the log.
+struct Logged;
+
+impl StreamStart {
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            by_shard: (0..shards).map(|_| Vec::new()).collect(),
+            tls: TlsOptions::default(),
+            has_ice: false,
+        }
+    }
+
+    /// Sessions are reached over TCP at the port they have for UDP.
+    pub(super) fn bind_ice(&mut self, wished: u16, port: u16) -> anyhow::Result<()> {
+        match self.bind(Door::Ice, "udp-port, or say ice-tcp false", port) {
+            Ok(_) => self.has_ice = true,
+            // Any port would do, so it is no mistake that this one is taken.
+            Err(error) if wished == 0 => {
+                tracing::warn!(%error, "sessions are not reached over tcp");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whether sessions are.
+    pub(super) fn has_ice(&self) -> bool {
+        self.has_ice
+    }
+
+    /// TURN over TCP at the port it has for UDP.
+    pub(super) fn bind_turn(&mut self, port: u16) -> anyhow::Result<()> {
+        self.bind(Door::Turn, "turn-port", port).map(drop)
+    }
+
+    /// TURN inside TLS, if there shall be.
+    pub(super) fn bind_tls(&mut self, turn: &Turn) -> anyhow::Result<Option<TlsDoor>> {
+        let Some(tls) = &turn.tls else {
+            return Ok(None);
+        };
+        let (config, name) = server_config(tls)?;
+        self.tls = TlsOptions {
+            config: Some(Arc::new(config)),
+            http: tls.http,
+        };
+        let port = self.bind(Door::Tls, "turn-tls-port", tls.port)?;
+        Ok(Some(TlsDoor { port, name }))
+    }
+
+    /// The streams of each shard.
+    pub(super) fn build(self) -> anyhow::Result<Vec<Streams>> {
+        let tls = self.tls;
+        let streams = self.by_shard.into_iter().map(|listeners| {
+            Streams::new(listeners, tls.clone()).context("no streams can be watched")
+        });
+        streams.collect()
+    }
+
+    fn bind(&mut self, door: Door, setting: &str, port: u16) -> anyhow::Result<u16> {
+        let shards = self.by_shard.len();
+        let bound = stream::bind(door, setting, port, shards);
+        let (port, listeners) =
+            bound.with_context(|| format!("cannot listen on tcp port {port}"))?;
+        for (shard, listeners) in self.by_shard.iter_mut().zip(listeners) {
+            shard.extend(listeners);
+        }
+        Ok(port)
+    }
+}
+
+/// With the name in the certificate. Has to be called inside the runtime that runs while it is served.
+fn server_config(tls: &Tls) -> anyhow::Result<(ServerConfig, Option<String>)> {
+    let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+    let loaded = Certificates::load(tls.files.clone(), Arc::clone(&provider), Box::new(Logged))?;
+    let (certificates, certificate, renewal) = loaded;
+    tokio::spawn(renewal.run());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    // Clients that come back do without a signature; they keep what that takes.
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok((config, certificate.name))
+}
+
+impl Observer for Logged {
+    fn ends_at(&self, _unix_s: u64) {}
+    fn renewed(&self) {}
+    fn refused(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+    use spillway_certificate::CertificateFiles;
+
+    use super::*;
+    use crate::stream::{Arrivals, Event};
+
+    type Client = StreamOwned<ClientConnection, TcpStream>;
+
+    struct Served {
+        streams: Streams,
+        port: u16,
+        roots: RootCertStore,
+        arrivals: Arrivals,
+    }
+
+    impl Served {
+        async fn turn(&mut self) {
+            let now = Instant::now();
+            self.streams.poll(now, &mut self.arrivals);
+            self.streams.flush(now);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+
+        /// A client, and what it was shown.
+        async fn connect(&mut self) -> (Client, CertificateDer<'static>) {
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(self.roots.clone())
+                .with_no_client_auth();
+            let name = ServerName::try_from("localhost").unwrap();
+            let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+            let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+            let mut client = StreamOwned::new(connection, socket);
+            let shaking = std::thread::spawn(move || {
+                while client.conn.is_handshaking() {
+                    client.conn.complete_io(&mut client.sock).unwrap();
+                }
+                client
+            });
+            while !shaking.is_finished() {
+                self.turn().await;
+            }
+            let client = shaking.join().unwrap();
+            let shown = client.conn.peer_certificates().unwrap()[0].clone();
+            (client, shown)
+        }
+    }
+
+    /// Puts a new pair where the old one was.
+    fn renew(dir: &Path, roots: &mut RootCertStore) -> CertificateDer<'static> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(dir.join("cert.pem"), certificate.pem()).unwrap();
+        std::fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+        roots.add(certificate.der().clone()).unwrap();
+        certificate.der().clone()
+    }
+
+    #[tokio::test]
+    async fn a_new_certificate_is_for_new_connections_and_ends_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut roots = RootCertStore::empty();
+        let first = renew(dir.path(), &mut roots);
+        let tls = Tls {
+            port: 0,
+            files: CertificateFiles {
+                certificate: dir.path().join("cert.pem"),
+                key: dir.path().join("key.pem"),
+            },
+            http: None,
+        };
+        let (config, name) = server_config(&tls).unwrap();
+        assert_eq!(name.as_deref(), Some("localhost"));
+        let options = TlsOptions {
+            config: Some(Arc::new(config)),
+            http: None,
+        };
+        let (port, mut listeners) = stream::bind(Door::Tls, "test", 0, 1).unwrap();
+        let mut served = Served {
+            streams: Streams::new(listeners.remove(0), options).unwrap(),
+            port,
+            roots,
+            arrivals: Arrivals::default(),
+        };
+        let (mut old, shown) = served.connect().await;
+        assert_eq!(shown, first);
+        let second = renew(dir.path(), &mut served.roots);
+        let ourselves = rustix::process::getpid();
+        rustix::process::kill_process(ourselves, rustix::process::Signal::HUP).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while served.connect().await.1 != second {
+            assert!(Instant::now() < until, "it is still the first");
+        }
+        let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[9; 12]].concat();
+        old.write_all(&binding).unwrap();
+        while served.arrivals.iter().count() == 0 {
+            assert!(Instant::now() < until, "the old connection is dead");
+            served.turn().await;
+        }
+        let said: Vec<_> = served.arrivals.iter().collect();
+        assert!(
+            matches!(said[..], [Event::Turn { message, .. }] if message == binding),
+            "{said:?}"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Connections that come: as many as there may be, set up so that media does not sit in deep buffers.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+use rustls::ServerConnection;
+use socket2::{SockRef, TcpKeepalive};
+
+use super::connection::{Connection, Phase};
+use super::layer::Layer;
+use super::{Door, Streams, Token, id_of};
+use crate::limits::{
+    ACCEPT_PAUSE, ACCEPTS_PER_TURN, MAX_STREAMS, MAX_STREAMS_PER_SOURCE, STREAM_UNSENT_BYTES,
+};
+use crate::turn::{Client, StreamId, Transport};
+
+/// A client that has vanished is found out after about a minute.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// The same for one that something was sent to: the kernel probes no connection with bytes under way, and
+/// by itself would repeat them for a quarter of an hour.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+
+impl Streams {
+    /// Accepts what waits at listener `index`, within bounds. True when more may.
+    pub(super) fn accept(&mut self, index: usize, now: Instant) -> bool {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let listener = &self.listeners[index];
+            let door = listener.door;
+            match listener.socket.accept() {
+                Ok((socket, remote)) => self.admit(door, socket, remote, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    // No descriptors or no memory: what is there goes on, and this is not asked again at
+                    // once, because a listener with somebody waiting is ready all the time.
+                    tracing::warn!(%error, "no stream can be accepted for now");
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    self.listen(epoll::EventFlags::empty());
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn admit(&mut self, door: Door, socket: TcpStream, remote: SocketAddr, now: Instant) {
+        let Ok(local) = prepare(&socket) else {
+            return; // it has gone already
+        };
+        let source = Client::stream(Transport::Tcp, StreamId(0), remote, local).source();
+        let of_source = self.by_source.get(&source).copied().unwrap_or(0);
+        if self.connections.len() >= MAX_STREAMS || of_source >= MAX_STREAMS_PER_SOURCE {
+            return self.counts.refuse();
+        }
+        let tls = match (door, &self.tls.config) {
+            (Door::Tls, Some(config)) => ServerConnection::new(config.clone()).ok(),
+            (Door::Tls | Door::Turn | Door::Ice, _) => None,
+        };
+        let phase = match door {
+            Door::Turn => Phase::turn(),
+            Door::Ice => Phase::ice(),
+            Door::Tls if tls.is_some() => Phase::Handshake,
+            Door::Tls => return self.counts.refuse(),
+        };
+        let entry = self.connections.vacant_entry();
+        let index = entry.key();
+        let token = Token::Client(index).data();
+        if epoll::add(&self.epoll, &socket, token, epoll::EventFlags::IN).is_err() {
+            return self.counts.refuse();
+        }
+        self.serial += 1;
+        let id = id_of(self.serial, index);
+        let layer = Layer::new(socket, tls);
+        let connection = Connection::new(id, layer, (remote, local), phase, now);
+        entry.insert(connection);
+        self.set_timer(index);
+        self.counts.accept(door);
+        *self.by_source.entry(source).or_default() += 1;
+    }
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<SocketAddr> {
+    socket.set_nonblocking(true)?;
+    socket.set_nodelay(true)?;
+    let options = SockRef::from(socket);
+    options.set_tcp_notsent_lowat(STREAM_UNSENT_BYTES)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_RETRIES);
+    options.set_tcp_keepalive(&keepalive)?;
+    options.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.local_addr()
+}
+
+/// The connection that was accepted has failed, not the accepting (accept(2)).
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::TimedOut
+    )
+}

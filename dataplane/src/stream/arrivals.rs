@@ -1,0 +1,94 @@
+//! What came over streams in one turn, for the shard to act upon when it is done reading: what it does then
+//! may be to write to them.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use crate::turn::{Client, StreamId};
+
+/// Messages, in the order they came.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    bytes: Vec<u8>,
+    events: Vec<Placed>,
+}
+
+/// Something that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A message of TURN.
+    Turn {
+        /// Whose.
+        client: Client,
+        /// It.
+        message: &'a [u8],
+    },
+    /// A datagram for the media port.
+    Ice {
+        /// Over which stream.
+        stream: StreamId,
+        /// Who sent it.
+        remote: SocketAddr,
+        /// To which of our addresses.
+        local: SocketAddr,
+        /// It.
+        datagram: &'a [u8],
+    },
+    /// A stream has ended.
+    Gone {
+        /// Who was at its other end.
+        client: Client,
+    },
+}
+
+#[derive(Debug, Clone)]
+enum Placed {
+    Turn(Client, Range<usize>),
+    Ice((StreamId, SocketAddr, SocketAddr), Range<usize>),
+    Gone(Client),
+}
+
+impl Arrivals {
+    /// Everything in it.
+    pub fn iter(&self) -> impl Iterator<Item = Event<'_>> {
+        self.events.iter().map(|event| match event {
+            Placed::Turn(client, range) => Event::Turn {
+                client: *client,
+                message: &self.bytes[range.clone()],
+            },
+            Placed::Ice((stream, remote, local), range) => Event::Ice {
+                stream: *stream,
+                remote: *remote,
+                local: *local,
+                datagram: &self.bytes[range.clone()],
+            },
+            Placed::Gone(client) => Event::Gone { client: *client },
+        })
+    }
+
+    /// Empties it; what it holds of memory stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.events.clear();
+    }
+
+    pub(super) fn turn(&mut self, client: Client, message: &[u8]) {
+        let range = self.keep(message);
+        self.events.push(Placed::Turn(client, range));
+    }
+
+    pub(super) fn ice(&mut self, ends: (StreamId, SocketAddr, SocketAddr), datagram: &[u8]) {
+        let range = self.keep(datagram);
+        self.events.push(Placed::Ice(ends, range));
+    }
+
+    pub(super) fn gone(&mut self, client: Client) {
+        self.events.push(Placed::Gone(client));
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+}

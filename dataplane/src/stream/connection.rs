@@ -1,0 +1,171 @@
+//! One connection: what it turned out to be, and how long it may stay so.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+use spillway_wire::turn::{MAX_FRAME_BYTES, Prefixed, Splitter, TurnStream};
+
+use super::layer::Layer;
+use super::upstream::Upstream;
+use crate::limits::{
+    HANDSHAKE_TIME, LINGER_TIME, MAX_DATAGRAM_BYTES, MAX_STRANGER_MESSAGE_BYTES, MESSAGE_TIME,
+    PROVE_TIME, PROXY_BYTES, PROXY_IDLE, SESSION_SILENCE, UPSTREAM_TIME,
+};
+use crate::turn::{Client, StreamId, Transport};
+
+pub(super) struct Connection {
+    pub(super) id: StreamId,
+    pub(super) layer: Layer,
+    pub(super) remote: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) phase: Phase,
+    /// Somebody's: an allocation's or a session's.
+    pub(super) is_kept: bool,
+    /// Since when it is what it is.
+    pub(super) since: Instant,
+    /// Since when a message is on its way.
+    pub(super) partial_since: Option<Instant>,
+    /// When bytes last came; for HTTP, or went.
+    pub(super) heard: Instant,
+    /// Its place among those with something to write.
+    pub(super) is_dirty: bool,
+    /// Its place among those that may have more.
+    pub(super) is_again: bool,
+    /// It is to end when all was written.
+    pub(super) is_closing: bool,
+    /// It sends no more.
+    pub(super) has_ended: bool,
+    /// What the kernel was asked to watch it for.
+    pub(super) watched: EventFlags,
+}
+
+/// What a connection is.
+pub(super) enum Phase {
+    /// It shakes hands.
+    Handshake,
+    /// Its first byte will tell.
+    Undecided,
+    /// STUN and ChannelData.
+    Turn(Splitter<TurnStream>),
+    /// Datagrams with their length before them (RFC 4571).
+    Ice(Splitter<Prefixed>),
+    /// HTTP, passed on.
+    Http(Box<Upstream>),
+    /// It has its answer, and may still be asking.
+    Lingering,
+}
+
+/// RFC 4571: the length, and what a datagram to a session may have.
+const MAX_ICE_FRAME_BYTES: usize = 2 + MAX_DATAGRAM_BYTES;
+
+impl Phase {
+    pub(super) fn turn() -> Self {
+        Self::Turn(Splitter::new(MAX_STRANGER_MESSAGE_BYTES))
+    }
+
+    pub(super) fn ice() -> Self {
+        Self::Ice(Splitter::new(MAX_ICE_FRAME_BYTES))
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: StreamId,
+        layer: Layer,
+        (remote, local): (SocketAddr, SocketAddr),
+        phase: Phase,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            layer,
+            remote,
+            local,
+            phase,
+            is_kept: false,
+            since: now,
+            partial_since: None,
+            heard: now,
+            is_dirty: false,
+            is_again: false,
+            is_closing: false,
+            has_ended: false,
+            watched: EventFlags::IN,
+        }
+    }
+
+    /// As TURN knows it.
+    pub(super) fn client(&self) -> Client {
+        let transport = match self.layer.is_tls() {
+            true => Transport::Tls,
+            false => Transport::Tcp,
+        };
+        Client::stream(transport, self.id, self.remote, self.local)
+    }
+
+    /// It has turned out to be something, and has its time for that.
+    pub(super) fn turn_out(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.since = now;
+    }
+
+    /// It is somebody's from now on, or nobody's.
+    pub(super) fn keep(&mut self, is_kept: bool, now: Instant) {
+        self.is_kept = is_kept;
+        self.since = now;
+        if let Phase::Turn(splitter) = &mut self.phase {
+            splitter.set_limit(match is_kept {
+                true => MAX_FRAME_BYTES,
+                false => MAX_STRANGER_MESSAGE_BYTES,
+            });
+        }
+    }
+
+    /// Notes whether a message is on its way.
+    pub(super) fn note_partial(&mut self, now: Instant) {
+        let is_partial = match &self.phase {
+            Phase::Turn(splitter) => splitter.is_within_message(),
+            Phase::Ice(splitter) => splitter.is_within_message(),
+            Phase::Handshake | Phase::Undecided | Phase::Http(_) | Phase::Lingering => false,
+        };
+        self.partial_since = is_partial.then(|| self.partial_since.unwrap_or(now));
+    }
+
+    /// When it has taken too long, unless something happens before; never, for an allocation's.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let whole = match &self.phase {
+            Phase::Handshake | Phase::Undecided => Some(self.since + HANDSHAKE_TIME),
+            Phase::Turn(_) if self.is_kept => None,
+            Phase::Ice(_) if self.is_kept => Some(self.heard + SESSION_SILENCE),
+            Phase::Turn(_) | Phase::Ice(_) => Some(self.since + PROVE_TIME),
+            Phase::Http(upstream) if upstream.is_awaited() => Some(self.since + UPSTREAM_TIME),
+            Phase::Http(_) => Some(self.heard + PROXY_IDLE),
+            Phase::Lingering => Some(self.since + LINGER_TIME),
+        };
+        let partial = self.partial_since.map(|since| since + MESSAGE_TIME);
+        let closing = self.is_closing.then(|| self.heard + MESSAGE_TIME);
+        let all = whole.into_iter().chain(partial).chain(closing);
+        all.min()
+    }
+
+    /// What the kernel shall watch it for.
+    pub(super) fn wishes(&self) -> EventFlags {
+        let mut flags = EventFlags::empty();
+        let is_full = match &self.phase {
+            Phase::Http(upstream) => upstream.waiting_bytes() >= PROXY_BYTES,
+            Phase::Handshake
+            | Phase::Undecided
+            | Phase::Turn(_)
+            | Phase::Ice(_)
+            | Phase::Lingering => false,
+        };
+        if !is_full && !self.has_ended && !self.is_closing {
+            flags |= EventFlags::IN;
+        }
+        if self.layer.is_blocked {
+            flags |= EventFlags::OUT;
+        }
+        flags
+    }
+}

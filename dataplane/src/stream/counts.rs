@@ -1,0 +1,114 @@
+//! What happened to streams: plain numbers that the shard reads when it reports.
+
+use super::Door;
+
+/// Why a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum EndReason {
+    /// The other end said so, or its host did.
+    Left,
+    /// What it sent is no message, no handshake, no request.
+    Garbage,
+    /// It took longer than it may for a handshake, a message, or to show credentials; or it was a session's,
+    /// and has fallen silent.
+    TooSlow,
+    /// It reads nothing, so what is due to it cannot be sent.
+    Stuck,
+    /// There are as many streams as there may be, all together or from its address.
+    TooMany,
+    /// It asked for something that is not here.
+    NotServed,
+    /// It was answered to the end.
+    Done,
+}
+
+/// Since the shard began.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    accepted: [u64; Door::COUNT],
+    ended: [u64; EndReason::COUNT],
+    /// TLS handshakes that came to their end.
+    pub handshakes: u64,
+    /// Messages that were dropped whole because the other end was behind.
+    pub dropped_messages: u64,
+    /// Streams there are.
+    pub open: u64,
+    /// Bytes of messages received.
+    pub bytes_in: u64,
+    /// Bytes handed to the kernel.
+    pub bytes_out: u64,
+}
+
+impl EndReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::Done as usize + 1;
+
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Left,
+        Self::Garbage,
+        Self::TooSlow,
+        Self::Stuck,
+        Self::TooMany,
+        Self::NotServed,
+        Self::Done,
+    ];
+
+    /// The label of its counter.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Garbage => "garbage",
+            Self::TooSlow => "too_slow",
+            Self::Stuck => "stuck",
+            Self::TooMany => "too_many",
+            Self::NotServed => "not_served",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl Door {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; Self::COUNT] = [Self::Turn, Self::Tls, Self::Ice];
+
+    /// The label of its counter.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::Tls => "tls",
+            Self::Ice => "ice",
+        }
+    }
+}
+
+impl Counts {
+    /// Streams that came in by `door`.
+    pub fn accepted(&self, door: Door) -> u64 {
+        self.accepted[door as usize]
+    }
+
+    /// Streams that ended for `reason`.
+    pub fn ended(&self, reason: EndReason) -> u64 {
+        self.ended[reason as usize]
+    }
+
+    pub(super) fn accept(&mut self, door: Door) {
+        self.accepted[door as usize] += 1;
+        self.open += 1;
+    }
+
+    pub(super) fn end(&mut self, reason: EndReason) {
+        self.ended[reason as usize] += 1;
+        self.open -= 1;
+    }
+
+    /// One that was not let in at all.
+    pub(super) fn refuse(&mut self) {
+        self.ended[EndReason::TooMany as usize] += 1;
+    }
+}

@@ -1,0 +1,201 @@
+//! Bytes of a connection, as they are or inside TLS, and what waits to be sent over it.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+
+use rustls::ServerConnection;
+
+/// What carries bytes.
+pub(super) struct Layer {
+    pub(super) socket: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+    /// Not yet given to TLS or the kernel, from `at` on.
+    waiting: Vec<u8>,
+    at: usize,
+    /// Lengths of the messages that wait inside TLS: each becomes a record, because there are clients (coturn's
+    /// own) that take what one read gives them for one message.
+    messages: VecDeque<usize>,
+    /// The kernel took no more when it was last asked.
+    pub(super) is_blocked: bool,
+}
+
+/// What a read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Took {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The other end sends no more.
+    End,
+}
+
+/// Capacity that an outbox keeps when it is empty.
+const KEPT_BYTES: usize = 4_096;
+const KEPT_MESSAGES: usize = 32;
+/// What TLS makes a record of, at most.
+const RECORD_BYTES: usize = 16_384;
+/// What is sealed before the kernel is asked to take it.
+const SEALED_BYTES: usize = 32 * 1_024;
+const SEALED_RECORDS: usize = 512;
+
+impl Layer {
+    pub(super) fn new(socket: TcpStream, tls: Option<ServerConnection>) -> Self {
+        Self {
+            socket,
+            tls: tls.map(Box::new),
+            waiting: Vec::new(),
+            at: 0,
+            messages: VecDeque::new(),
+            is_blocked: false,
+        }
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What the handshake agreed upon (RFC 7301).
+    pub(super) fn protocol(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.alpn_protocol()
+    }
+
+    /// Takes what is there, at most as much as fits.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
+        let Some(tls) = &mut self.tls else {
+            return took(self.socket.read(buffer));
+        };
+        loop {
+            match tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Without a goodbye: what it said can have been cut off, but every message says how long
+                // it is.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Took::End),
+                other => return took(other),
+            }
+            match tls.read_tls(&mut self.socket) {
+                Ok(0) => return Ok(Took::End),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Took::Nothing);
+                }
+                Err(error) => return Err(error),
+            }
+            if let Err(error) = tls.process_new_packets() {
+                // The alert that says why.
+                let _ = tls.write_tls(&mut self.socket);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+    }
+
+    /// Takes what is there, whatever it is, to be forgotten.
+    pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
+        took(self.socket.read(buffer))
+    }
+
+    /// Bytes that wait, without what TLS and the kernel have.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.len() - self.at
+    }
+
+    /// True when there is something to write.
+    pub(super) fn wants_write(&self) -> bool {
+        self.waiting_bytes() > 0 || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Adds to what waits: of a byte stream, or to be a message with what [`end_message`](Self::end_message) ends.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+    }
+
+    /// The last `bytes` that were pushed are a message.
+    pub(super) fn end_message(&mut self, bytes: usize) {
+        if self.tls.is_some() {
+            self.messages.push_back(bytes);
+        }
+    }
+
+    /// Gives the kernel what it takes; how many bytes.
+    pub(super) fn write(&mut self) -> io::Result<usize> {
+        self.is_blocked = false;
+        let mut written = 0;
+        while self.wants_write() && !self.is_blocked {
+            match self.write_some() {
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.at == self.waiting.len() {
+            self.waiting.clear();
+            self.waiting.shrink_to(KEPT_BYTES);
+            self.messages.shrink_to(KEPT_MESSAGES);
+            self.at = 0;
+        } else if self.at > self.waiting.len() / 2 {
+            self.waiting.drain(..self.at);
+            self.at = 0;
+        }
+        Ok(written)
+    }
+
+    fn write_some(&mut self) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            let bytes = nonzero(self.socket.write(&self.waiting[self.at..])?)?;
+            self.at += bytes;
+            return Ok(bytes);
+        };
+        if !tls.wants_write() {
+            let enough = self.at + SEALED_BYTES;
+            for _ in 0..SEALED_RECORDS {
+                let rest = &self.waiting[self.at..];
+                if rest.is_empty() || self.at >= enough {
+                    break;
+                }
+                let length = self.messages.front().copied().unwrap_or(RECORD_BYTES);
+                let sealed = tls.writer().write(&rest[..length.min(rest.len())])?;
+                if sealed == 0 {
+                    break; // it holds no more; the kernel is next
+                }
+                self.at += sealed;
+                match self.messages.front_mut() {
+                    Some(length) if *length > sealed => *length -= sealed,
+                    _ => drop(self.messages.pop_front()),
+                }
+            }
+        }
+        nonzero(tls.write_tls(&mut self.socket)?)
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn say_goodbye(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
+            let _ = tls.write_tls(&mut self.socket);
+        }
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+fn nonzero(bytes: usize) -> io::Result<usize> {
+    match bytes {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        bytes => Ok(bytes),
+    }
+}
+
+pub(super) fn took(read: io::Result<usize>) -> io::Result<Took> {
+    match read {
+        Ok(0) => Ok(Took::End),
+        Ok(bytes) => Ok(Took::Bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Took::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Took::Nothing),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,85 @@
+//! The listening sockets of streams: one per shard and port, so that the kernel spreads connections.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What comes in by a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// TURN as it is.
+    Turn,
+    /// TURN inside TLS, and HTTP for those who pass it on.
+    Tls,
+    /// Connectivity checks and what follows them (RFC 6544), for sessions.
+    Ice,
+}
+
+/// A listening socket and what it is for.
+#[derive(Debug)]
+pub struct Listener {
+    /// What comes in by it.
+    pub door: Door,
+    pub(super) socket: TcpListener,
+}
+
+/// Connections that wait to be accepted, of each listener.
+const BACKLOG: i32 = 1_024;
+
+/// Binds both families of `port` (0: one the kernel chooses, the same for all) for as many shards; the
+/// port, and the listeners of each shard.
+pub fn bind(
+    door: Door,
+    setting: &str,
+    port: u16,
+    shards: usize,
+) -> io::Result<(u16, Vec<Vec<Listener>>)> {
+    refuse_shared(port, setting)?;
+    let mut port = port;
+    let mut all = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))?;
+        port = v4.local_addr()?.port();
+        let v6 = match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+            Ok(socket) => Some(socket),
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => None,
+            Err(error) => return Err(error),
+        };
+        let sockets = std::iter::once(v4).chain(v6);
+        all.push(sockets.map(|socket| Listener { door, socket }).collect());
+    }
+    Ok((port, all))
+}
+
+/// SO_REUSEPORT would let us into the group of another process of the same user, and each would get half
+/// of the other's connections.
+fn refuse_shared(port: u16, setting: &str) -> io::Result<()> {
+    if port == 0 {
+        return Ok(());
+    }
+    let alone = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier process that still linger are no obstacle.
+    alone.set_reuse_address(true)?;
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    match alone.bind(&any.into()) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let message = format!("another process has tcp port {port}: choose another {setting}");
+            Err(io::Error::new(io::ErrorKind::AddrInUse, message))
+        }
+        Ok(()) | Err(_) => Ok(()), // what else is wrong, the real bind will say
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,383 @@
+//! Everything of a shard that comes over TCP: TURN as it is, TURN inside TLS and the HTTP that shares its port,
+//! and connectivity checks of clients without UDP (RFC 6544).
+//!
+//! Nothing waits. [`Streams::poll`] does what is ready, within bounds, and puts messages into a [`Arrivals`];
+//! [`Streams::send`] queues a whole message or drops it; [`Streams::flush`] hands what is queued to the
+//! kernel. The shard's loop sleeps on [`Streams::as_fd`]. A stranger gets a connection, a few kilobytes, and
+//! half a minute to become somebody.
+
+mod listen; // sockets that are connected to
+mod layer; // bytes, with or without TLS
+mod upstream; // where HTTP goes
+mod connection; // what one is, and for how long
+mod accept; // connections that come
+mod take; // what they bring
+mod arrivals; // messages that came
+mod counts; // how often
+#[cfg(test)]
+mod tests; // real connections on loopback
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::event::{Timespec, epoll};
+use rustls::ServerConfig;
+use slab::Slab;
+
+pub use arrivals::{Arrivals, Event};
+pub use counts::{Counts, EndReason};
+pub use listen::{Door, Listener, bind};
+pub use take::PROTOCOLS;
+
+use self::connection::{Connection, Phase};
+use crate::drop_reason::DropReason;
+use crate::limits::{
+    HANDSHAKE_STEPS_PER_TURN, STREAM_BYTES_PER_TURN, STREAM_EVENTS_PER_TURN, STREAM_OUTBOX_BYTES,
+    STREAM_READ_BYTES, TIMERS_PER_TURN,
+};
+use crate::timer::Timers;
+use crate::turn::{Client, StreamId};
+
+/// What TLS connections are met with.
+#[derive(Clone, Default)]
+pub struct TlsOptions {
+    /// Certificate and protocols; none where there is no TLS.
+    pub config: Option<Arc<ServerConfig>>,
+    /// Where HTTP is passed on to.
+    pub http: Option<SocketAddr>,
+}
+
+/// See the module's documentation.
+pub struct Streams {
+    epoll: OwnedFd,
+    listeners: Vec<Listener>,
+    tls: TlsOptions,
+    connections: Slab<Connection>,
+    serial: u64,
+    /// Connections from each IPv4 address or IPv6 /64.
+    by_source: HashMap<u128, u16>,
+    timers: Timers,
+    /// Those with something to write.
+    dirty: Vec<usize>,
+    /// Those that may have more than the kernel knows of: inside TLS, or not yet looked at.
+    again: VecDeque<usize>,
+    /// Clients whose streams ended outside of [`Streams::poll`].
+    gone: Vec<Client>,
+    buffer: Box<[u8]>,
+    /// Accepting has failed, and is tried again then.
+    accept_again: Option<Instant>,
+    handshake_steps: usize,
+    /// Bytes that may still be read in this turn.
+    budget_bytes: usize,
+    counts: Counts,
+}
+
+/// What an event of the kernel is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Listener(usize),
+    Client(usize),
+    Upstream(usize),
+}
+
+const INDEX_BITS: u32 = 24;
+
+impl Streams {
+    /// Streams that come in by `listeners`.
+    pub fn new(listeners: Vec<Listener>, tls: TlsOptions) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            let token = Token::Listener(index).data();
+            epoll::add(&epoll, &listener.socket, token, epoll::EventFlags::IN)?;
+        }
+        Ok(Self {
+            epoll,
+            listeners,
+            tls,
+            connections: Slab::new(),
+            serial: 0,
+            by_source: HashMap::new(),
+            timers: Timers::default(),
+            dirty: Vec::new(),
+            again: VecDeque::new(),
+            gone: Vec::new(),
+            buffer: vec![0; STREAM_READ_BYTES].into_boxed_slice(),
+            accept_again: None,
+            handshake_steps: 0,
+            budget_bytes: 0,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Does what is ready, within bounds. True when more may be.
+    pub fn poll(&mut self, now: Instant, arrivals: &mut Arrivals) -> bool {
+        for client in self.gone.drain(..) {
+            arrivals.gone(client);
+        }
+        if self.listeners.is_empty() && self.connections.is_empty() {
+            return false;
+        }
+        self.handshake_steps = HANDSHAKE_STEPS_PER_TURN;
+        self.budget_bytes = STREAM_BYTES_PER_TURN;
+        self.time_out(now, arrivals);
+        self.go_on(now, arrivals);
+        let mut events = [MaybeUninit::uninit(); STREAM_EVENTS_PER_TURN];
+        let at_once = Timespec::default();
+        let Ok((ready, _)) = epoll::wait(&self.epoll, &mut events, Some(&at_once)) else {
+            return true; // interrupted
+        };
+        let mut more = ready.len() == STREAM_EVENTS_PER_TURN;
+        for event in ready.iter() {
+            let flags = event.flags;
+            more |= match Token::of(event.data.u64()) {
+                Token::Listener(index) => self.accept(index, now),
+                // The kernel tells of them again, those that it has told of last.
+                Token::Client(_) | Token::Upstream(_) if self.budget_bytes == 0 => true,
+                Token::Client(index) => self.client_ready(index, flags, now, arrivals),
+                Token::Upstream(index) => self.upstream_ready(index, flags, now),
+            };
+        }
+        more || !self.again.is_empty()
+    }
+
+    /// Queues a message of `parts`, whole or not at all.
+    pub fn send(&mut self, stream: StreamId, parts: [&[u8]; 3]) -> Result<(), DropReason> {
+        let index = index_of(stream);
+        let connection = self.connections.get_mut(index);
+        let connection = connection.filter(|connection| connection.id == stream);
+        let connection = connection.ok_or(DropReason::NotConnected)?;
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if connection.layer.waiting_bytes() + bytes > STREAM_OUTBOX_BYTES {
+            self.counts.dropped_messages += 1;
+            return Err(DropReason::SendBufferFull);
+        }
+        parts.iter().for_each(|part| connection.layer.push(part));
+        connection.layer.end_message(bytes);
+        mark(&mut self.dirty, connection, index);
+        Ok(())
+    }
+
+    /// Hands what is queued to the kernel, as far as it takes it.
+    pub fn flush(&mut self, now: Instant) {
+        for index in std::mem::take(&mut self.dirty) {
+            let Some(connection) = self.connections.get_mut(index) else {
+                continue;
+            };
+            connection.is_dirty = false;
+            match connection.layer.write() {
+                Ok(bytes) => {
+                    self.counts.bytes_out += bytes as u64;
+                    if bytes > 0 && matches!(connection.phase, Phase::Http(_)) {
+                        connection.heard = now;
+                    }
+                    match connection.is_closing && !connection.layer.wants_write() {
+                        true => self.finish(index, now),
+                        false => self.after(index),
+                    }
+                }
+                Err(_gone) => self.end_outside(index, EndReason::Left),
+            }
+        }
+    }
+
+    /// Whether `stream` is somebody's. Those that are nobody's do not last.
+    pub fn keep(&mut self, stream: StreamId, is_kept: bool, now: Instant) {
+        let index = index_of(stream);
+        let connection = self.connections.get_mut(index);
+        if let Some(connection) = connection.filter(|connection| connection.id == stream)
+            && connection.is_kept != is_kept
+        {
+            connection.keep(is_kept, now);
+            self.set_timer(index);
+        }
+    }
+
+    /// When [`Streams::poll`] has something to do even if nothing is ready.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timers = self.timers.next();
+        timers.into_iter().chain(self.accept_again).min()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn time_out(&mut self, now: Instant, arrivals: &mut Arrivals) {
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.listen(epoll::EventFlags::IN);
+        }
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(index) = self.timers.pop_due(now) else {
+                return;
+            };
+            let Some(connection) = self.connections.get(index) else {
+                continue;
+            };
+            if connection.deadline().is_none_or(|deadline| deadline > now) {
+                self.set_timer(index);
+                continue;
+            }
+            let reason = match &connection.phase {
+                Phase::Http(upstream) if upstream.is_awaited() => {
+                    self.upstream_failed(index, &io::ErrorKind::TimedOut.into());
+                    self.after(index);
+                    continue;
+                }
+                Phase::Lingering => EndReason::Done,
+                Phase::Handshake
+                | Phase::Undecided
+                | Phase::Turn(_)
+                | Phase::Ice(_)
+                | Phase::Http(_) => match connection.layer.is_blocked {
+                    true => EndReason::Stuck,
+                    false => EndReason::TooSlow,
+                },
+            };
+            self.end(index, reason, arrivals);
+        }
+    }
+
+    /// Reads on where more was, the longest ago first.
+    fn go_on(&mut self, now: Instant, arrivals: &mut Arrivals) {
+        for _ in 0..self.again.len().min(STREAM_EVENTS_PER_TURN) {
+            if self.budget_bytes == 0 {
+                return;
+            }
+            let Some(index) = self.again.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.connections.get_mut(index) {
+                connection.is_again = false;
+                self.client_ready(index, epoll::EventFlags::IN, now, arrivals);
+            }
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.budget_bytes = self.budget_bytes.saturating_sub(bytes);
+    }
+
+    /// A deadline that is no more is left where it is, and found to be none when it comes: taken out, it
+    /// would stay in the heap all the same.
+    fn set_timer(&mut self, index: usize) {
+        let connection = self.connections.get(index);
+        if let Some(deadline) = connection.and_then(Connection::deadline) {
+            self.timers.set(index, deadline);
+        }
+    }
+
+    /// Connection `index` was told everything; what it still says is taken and forgotten, for a while.
+    fn finish(&mut self, index: usize, now: Instant) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        if connection.has_ended {
+            return self.end_outside(index, EndReason::Done);
+        }
+        connection.layer.say_goodbye();
+        connection.turn_out(Phase::Lingering, now);
+        connection.is_closing = false;
+        self.after(index);
+    }
+
+    fn listen(&self, flags: epoll::EventFlags) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let token = Token::Listener(index).data();
+            // It was added, and nothing else can be wrong with it.
+            let _ = epoll::modify(&self.epoll, &listener.socket, token, flags);
+        }
+    }
+
+    /// Asks the kernel to watch connection `index` for what it can do now.
+    fn watch(&mut self, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let wishes = connection.wishes();
+        if wishes != connection.watched {
+            connection.watched = wishes;
+            let (token, socket) = (Token::Client(index).data(), &connection.layer.socket);
+            let _ = epoll::modify(&self.epoll, socket, token, wishes);
+        }
+    }
+
+    fn end(&mut self, index: usize, reason: EndReason, arrivals: &mut Arrivals) {
+        if let Some(client) = self.remove(index, reason) {
+            arrivals.gone(client);
+        }
+    }
+
+    fn end_outside(&mut self, index: usize, reason: EndReason) {
+        let client = self.remove(index, reason);
+        self.gone.extend(client);
+    }
+
+    /// Closing takes its sockets out of the epoll set. The client, if the owner has heard of it.
+    fn remove(&mut self, index: usize, reason: EndReason) -> Option<Client> {
+        let mut connection = self.connections.try_remove(index)?;
+        connection.layer.say_goodbye();
+        self.timers.clear(index);
+        self.counts.end(reason);
+        let client = connection.client();
+        if let Some(count) = self.by_source.get_mut(&client.source()) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&client.source());
+            }
+        }
+        tracing::trace!(remote = %connection.remote, ?reason, "a stream ended");
+        let is_known = matches!(connection.phase, Phase::Turn(_) | Phase::Ice(_));
+        is_known.then_some(client)
+    }
+}
+
+impl AsFd for Streams {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl Token {
+    fn data(self) -> epoll::EventData {
+        let (kind, index) = match self {
+            Self::Listener(index) => (0, index),
+            Self::Client(index) => (1, index),
+            Self::Upstream(index) => (2, index),
+        };
+        epoll::EventData::new_u64((index as u64) << 2 | kind)
+    }
+
+    fn of(data: u64) -> Self {
+        let index = usize::try_from(data >> 2).expect("it was a usize");
+        match data & 3 {
+            0 => Self::Listener(index),
+            1 => Self::Client(index),
+            _ => Self::Upstream(index),
+        }
+    }
+}
+
+fn mark(dirty: &mut Vec<usize>, connection: &mut Connection, index: usize) {
+    if !connection.is_dirty {
+        connection.is_dirty = true;
+        dirty.push(index);
+    }
+}
+
+/// A name that is never used again, and says where to look.
+fn id_of(serial: u64, index: usize) -> StreamId {
+    StreamId(serial << INDEX_BITS | index as u64)
+}
+
+fn index_of(stream: StreamId) -> usize {
+    (stream.0 & ((1 << INDEX_BITS) - 1)) as usize
+}
+
+const _: () = assert!(crate::limits::MAX_STREAMS < 1 << INDEX_BITS);

@@ -1,0 +1,337 @@
+//! What connections bring: bytes become messages, or say what the connection is.
+
+use std::time::Instant;
+
+use rustix::event::epoll::{self, EventFlags};
+
+use super::connection::{Connection, Phase};
+use super::layer::Took;
+use super::upstream::{BAD_GATEWAY, NOT_SERVED, Upstream};
+use super::{Arrivals, EndReason, Streams, Token, mark};
+use crate::limits::{PROXY_BYTES, READS_PER_STREAM};
+
+/// As ALPN names them (RFC 7443, RFC 7301).
+const STUN_TURN: &[u8] = b"stun.turn";
+const HTTP_1_1: &[u8] = b"http/1.1";
+/// What inside TLS may be asked for; who asks for both means the first.
+pub const PROTOCOLS: [&[u8]; 2] = [STUN_TURN, HTTP_1_1];
+
+impl Streams {
+    /// The kernel says that connection `index` can be read or written. True when more may be there.
+    pub(super) fn client_ready(
+        &mut self,
+        index: usize,
+        flags: EventFlags,
+        now: Instant,
+        arrivals: &mut Arrivals,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return false; // ended by an event before this one
+        };
+        if flags.contains(EventFlags::OUT) {
+            mark(&mut self.dirty, connection, index);
+        }
+        // Errors and hang-ups are found by reading.
+        let is_readable = flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR);
+        if !is_readable {
+            return false;
+        }
+        if !connection.wishes().contains(EventFlags::IN) {
+            // Whoever takes what it has said will ask again. That it is gone altogether, the kernel says
+            // whatever it was asked for, and again and again.
+            if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+                self.end(index, EndReason::Left, arrivals);
+            }
+            return false;
+        }
+        if connection.layer.is_handshaking() {
+            if self.handshake_steps == 0 {
+                return true;
+            }
+            self.handshake_steps -= 1;
+        }
+        for _ in 0..READS_PER_STREAM {
+            match self.read_once(index, now, arrivals) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.after(index);
+                    return false;
+                }
+                Err(reason) => {
+                    self.end(index, reason, arrivals);
+                    return false;
+                }
+            }
+        }
+        self.read_again(index);
+        self.after(index);
+        true
+    }
+
+    /// Connection `index` may have more than the kernel will tell of.
+    fn read_again(&mut self, index: usize) {
+        if let Some(connection) = self.connections.get_mut(index)
+            && !connection.is_again
+        {
+            connection.is_again = true;
+            self.again.push_back(index);
+        }
+    }
+
+    /// True when something came, so that there may be more.
+    fn read_once(
+        &mut self,
+        index: usize,
+        now: Instant,
+        arrivals: &mut Arrivals,
+    ) -> Result<bool, EndReason> {
+        let connection = &mut self.connections[index];
+        if matches!(connection.phase, Phase::Lingering) {
+            return match connection.layer.discard(&mut self.buffer) {
+                Ok(Took::Bytes(bytes)) => {
+                    self.spend(bytes);
+                    Ok(true)
+                }
+                Ok(Took::Nothing) => Ok(false),
+                Ok(Took::End) | Err(_) => Err(EndReason::Done),
+            };
+        }
+        let took = connection.layer.read(&mut self.buffer);
+        if matches!(connection.phase, Phase::Handshake) && !connection.layer.is_handshaking() {
+            self.counts.handshakes += 1;
+            let phase = self.agreed(index)?;
+            self.connections[index].turn_out(phase, now);
+        }
+        let connection = &mut self.connections[index];
+        if connection.layer.wants_write() {
+            mark(&mut self.dirty, connection, index);
+        }
+        match took {
+            Ok(Took::Bytes(bytes)) => {
+                self.counts.bytes_in += bytes as u64;
+                self.take(index, bytes, now, arrivals)?;
+                self.spend(bytes);
+                Ok(!self.connections[index].is_closing)
+            }
+            Ok(Took::Nothing) => Ok(false),
+            Ok(Took::End) => match &mut self.connections[index].phase {
+                // The answer is still to come.
+                Phase::Http(upstream) => {
+                    upstream.client_ended();
+                    self.connections[index].has_ended = true;
+                    self.write_upstream(index);
+                    Ok(false)
+                }
+                Phase::Handshake
+                | Phase::Undecided
+                | Phase::Turn(_)
+                | Phase::Ice(_)
+                | Phase::Lingering => Err(EndReason::Left),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Err(EndReason::Garbage)
+            }
+            Err(_reset) => Err(EndReason::Left),
+        }
+    }
+
+    /// What the handshake says the connection is.
+    fn agreed(&mut self, index: usize) -> Result<Phase, EndReason> {
+        match self.connections[index].layer.protocol() {
+            Some(STUN_TURN) => Ok(Phase::turn()),
+            Some(HTTP_1_1) => Ok(self.http(index)),
+            Some(_) => Err(EndReason::NotServed), // none that we offer
+            None => Ok(Phase::Undecided),
+        }
+    }
+
+    /// So many bytes came into the buffer.
+    fn take(
+        &mut self,
+        index: usize,
+        bytes: usize,
+        now: Instant,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), EndReason> {
+        if self.connections[index].is_closing {
+            return Ok(()); // it gets its answer, whatever else it says
+        }
+        if matches!(self.connections[index].phase, Phase::Undecided) {
+            let phase = match self.buffer[0] {
+                0..=3 => Phase::turn(), // RFC 7983: STUN
+                b'A'..=b'Z' => self.http(index),
+                _ => return Err(EndReason::Garbage),
+            };
+            self.connections[index].turn_out(phase, now);
+        }
+        let connection = &mut self.connections[index];
+        let client = connection.client();
+        connection.heard = now;
+        let mut input = &self.buffer[..bytes];
+        match &mut connection.phase {
+            Phase::Turn(splitter) => {
+                while let Some(message) =
+                    splitter.next(&mut input).map_err(|_| EndReason::Garbage)?
+                {
+                    connection.partial_since = None; // another one begins
+                    arrivals.turn(client, message);
+                }
+            }
+            Phase::Ice(splitter) => {
+                let ends = (connection.id, connection.remote, connection.local);
+                while let Some(datagram) =
+                    splitter.next(&mut input).map_err(|_| EndReason::Garbage)?
+                {
+                    connection.partial_since = None;
+                    arrivals.ice(ends, datagram);
+                }
+            }
+            Phase::Http(upstream) => {
+                upstream.push(input);
+                self.write_upstream(index);
+            }
+            Phase::Handshake | Phase::Undecided | Phase::Lingering => {} // it has ended above
+        }
+        self.connections[index].note_partial(now);
+        Ok(())
+    }
+
+    /// The connection speaks HTTP: its upstream, or what there is to say instead.
+    fn http(&mut self, index: usize) -> Phase {
+        let upstream = self.tls.http.map(|to| {
+            let mut upstream = Upstream::connect(to)?;
+            let token = Token::Upstream(index).data();
+            upstream.watched = upstream.wishes(0);
+            epoll::add(&self.epoll, &upstream.socket, token, upstream.watched)?;
+            std::io::Result::Ok(upstream)
+        });
+        match upstream {
+            Some(Ok(upstream)) => Phase::Http(Box::new(upstream)),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "http cannot be passed on");
+                self.say_and_close(index, BAD_GATEWAY);
+                Phase::Undecided
+            }
+            None => {
+                self.say_and_close(index, NOT_SERVED);
+                Phase::Undecided
+            }
+        }
+    }
+
+    fn say_and_close(&mut self, index: usize, said: &[u8]) {
+        let connection = &mut self.connections[index];
+        connection.layer.push(said);
+        connection.is_closing = true;
+        mark(&mut self.dirty, connection, index);
+    }
+
+    /// The kernel says that the upstream of connection `index` can be read or written.
+    pub(super) fn upstream_ready(&mut self, index: usize, flags: EventFlags, now: Instant) -> bool {
+        if flags.contains(EventFlags::OUT) {
+            self.write_upstream(index);
+            self.read_again(index);
+        }
+        let mut more = false;
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            for _ in 0..READS_PER_STREAM {
+                more = self.read_upstream(index, now);
+                if !more {
+                    break;
+                }
+            }
+        }
+        self.after(index);
+        more
+    }
+
+    /// True when something came.
+    fn read_upstream(&mut self, index: usize, now: Instant) -> bool {
+        let Some((connection, upstream)) = proxied(&mut self.connections, index) else {
+            return false;
+        };
+        if upstream.is_over || connection.waiting_bytes() >= PROXY_BYTES {
+            return false;
+        }
+        let took = upstream.read(&mut self.buffer);
+        match took {
+            Ok(Took::Bytes(bytes)) => {
+                connection.push(&self.buffer[..bytes]);
+                let connection = &mut self.connections[index];
+                connection.heard = now;
+                mark(&mut self.dirty, connection, index);
+                self.spend(bytes);
+                true
+            }
+            Ok(Took::Nothing) => false,
+            Ok(Took::End) => {
+                let connection = &mut self.connections[index];
+                connection.is_closing = true;
+                mark(&mut self.dirty, connection, index);
+                false
+            }
+            Err(error) => {
+                self.upstream_failed(index, &error);
+                false
+            }
+        }
+    }
+
+    fn write_upstream(&mut self, index: usize) {
+        let Some((_, upstream)) = proxied(&mut self.connections, index) else {
+            return;
+        };
+        if let Err(error) = upstream.write() {
+            self.upstream_failed(index, &error);
+        }
+    }
+
+    pub(super) fn upstream_failed(&mut self, index: usize, error: &std::io::Error) {
+        let Some((_, upstream)) = proxied(&mut self.connections, index) else {
+            return;
+        };
+        upstream.is_over = true;
+        tracing::debug!(%error, "http is passed on no further");
+        let said: &[u8] = match upstream.has_answered {
+            true => &[], // in the middle of an answer there is nothing to say
+            false => BAD_GATEWAY,
+        };
+        self.say_and_close(index, said);
+    }
+
+    /// The kernel shall watch both halves for what they can do now.
+    pub(super) fn after(&mut self, index: usize) {
+        self.watch(index);
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        if let Phase::Http(upstream) = &mut connection.phase {
+            let wishes = upstream.wishes(connection.layer.waiting_bytes());
+            let (token, socket) = (Token::Upstream(index).data(), &upstream.socket);
+            // A hang-up is told whatever is asked for, so one that nothing is asked of is not watched.
+            let _ = match (upstream.watched.is_empty(), wishes.is_empty()) {
+                (true, true) => Ok(()),
+                (true, false) => epoll::add(&self.epoll, socket, token, wishes),
+                (false, true) => epoll::delete(&self.epoll, socket),
+                (false, false) if wishes == upstream.watched => Ok(()),
+                (false, false) => epoll::modify(&self.epoll, socket, token, wishes),
+            };
+            upstream.watched = wishes;
+        }
+        self.set_timer(index);
+    }
+}
+
+/// Both halves of a connection that passes HTTP on.
+fn proxied(
+    connections: &mut slab::Slab<Connection>,
+    index: usize,
+) -> Option<(&mut super::layer::Layer, &mut Upstream)> {
+    let Connection { layer, phase, .. } = connections.get_mut(index)?;
+    match phase {
+        Phase::Http(upstream) => Some((layer, upstream)),
+        Phase::Handshake | Phase::Undecided | Phase::Turn(_) | Phase::Ice(_) | Phase::Lingering => {
+            None
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The other half of a connection that turned out to speak HTTP: a connection of ours to the control plane.
+//! Bytes go both ways as they come.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use rustix::event::epoll::EventFlags;
+
+use super::layer::{Took, took};
+use crate::limits::PROXY_BYTES;
+
+pub(super) struct Upstream {
+    pub(super) socket: TcpStream,
+    is_connected: bool,
+    /// From the client, not yet taken.
+    waiting: Vec<u8>,
+    /// The client sends no more.
+    client_ended: bool,
+    /// Nothing more comes from here.
+    pub(super) is_over: bool,
+    /// It has said something.
+    pub(super) has_answered: bool,
+    /// What the kernel was asked to watch it for; nothing while it is not watched at all.
+    pub(super) watched: EventFlags,
+}
+
+/// Capacity that is kept when nothing waits.
+const KEPT_BYTES: usize = 4_096;
+
+/// What a client is told when nobody is there to answer.
+pub(super) const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 42\r\n\r\nsignaling is not reachable from this node\n";
+/// What it is told where HTTP is not served.
+pub(super) const NOT_SERVED: &[u8] = b"HTTP/1.1 421 Misdirected Request\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 30\r\n\r\nonly turn is served over here\n";
+
+impl Upstream {
+    /// Begins to connect.
+    pub(super) fn connect(to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&to.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            socket: socket.into(),
+            is_connected: false,
+            waiting: Vec::new(),
+            client_ended: false,
+            is_over: false,
+            has_answered: false,
+            watched: EventFlags::empty(),
+        })
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.waiting.extend_from_slice(bytes);
+    }
+
+    pub(super) fn client_ended(&mut self) {
+        self.client_ended = true;
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// True before it is known whether anybody is there.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.is_connected && !self.is_over
+    }
+
+    /// What the kernel shall watch it for while `due_bytes` wait for its client.
+    pub(super) fn wishes(&self, due_bytes: usize) -> EventFlags {
+        let mut flags = EventFlags::empty();
+        if self.is_over {
+            return flags;
+        }
+        if due_bytes < PROXY_BYTES {
+            flags |= EventFlags::IN;
+        }
+        if !self.is_connected || !self.waiting.is_empty() {
+            flags |= EventFlags::OUT;
+        }
+        flags
+    }
+
+    /// It can be written to, perhaps for the first time.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if !self.is_connected {
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error);
+            }
+            if self.socket.peer_addr().is_err() {
+                return Ok(()); // not yet
+            }
+            self.is_connected = true;
+        }
+        let mut written = 0;
+        while written < self.waiting.len() {
+            match self.socket.write(&self.waiting[written..]) {
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.waiting.drain(..written);
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(KEPT_BYTES);
+        }
+        if self.waiting.is_empty() && self.client_ended {
+            self.client_ended = false; // said once
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
+        let got = took(self.socket.read(buffer));
+        match got {
+            Ok(Took::Bytes(_)) => self.has_answered = true,
+            Ok(Took::End) => self.is_over = true,
+            Ok(Took::Nothing) | Err(_) => {}
+        }
+        got
+    }
+}

@@ -1,0 +1,50 @@
+//! What there is, for those who look at it from outside.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Client, Server};
+
+/// One allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Whose it is.
+    pub client: Client,
+    /// As its credentials said.
+    pub username: String,
+    /// Where peers see the client: one address of each family it asked for.
+    pub relayed: Vec<SocketAddr>,
+    /// Peers it lets in, some of them perhaps no longer.
+    pub permissions: usize,
+    /// Channels it bound, some of them perhaps no longer.
+    pub channels: usize,
+    /// Data from the client to peers, without TURN's bytes.
+    pub to_peer_bytes: u64,
+    /// Data from peers to the client, without TURN's bytes.
+    pub to_client_bytes: u64,
+    /// Until it ends, unless it is refreshed.
+    pub expires_in_s: u64,
+}
+
+impl Server {
+    /// All allocations that have not ended.
+    pub fn describe(&self, now: Instant) -> Vec<Description> {
+        let live = self.allocations.iter().map(|(_, allocation)| allocation);
+        live.filter(|allocation| allocation.expires > now)
+            .map(|allocation| {
+                let ports = allocation.ports.all();
+                let relayed = ports.map(|(family, port)| self.relayed.address(family, port));
+                Description {
+                    client: allocation.client,
+                    username: String::from_utf8_lossy(&allocation.username).into_owned(),
+                    relayed: relayed.collect(),
+                    permissions: allocation.permissions.len(),
+                    channels: allocation.channels.len(),
+                    to_peer_bytes: allocation.to_peer_bytes,
+                    to_client_bytes: allocation.to_client_bytes,
+                    expires_in_s: allocation.expires.duration_since(now).as_secs(),
+                }
+            })
+            .collect()
+    }
+}

@@ -7,6 +7,7 @@ pub mod report; // what a capacity planner reads of that
 pub mod peers; // the same load on another server, side by side
 pub mod ceiling; // what the host can do at all
 pub mod signal; // many participants on signaling nodes
+pub mod turn; // relays, side by side
 
 pub mod host; // the host under test
 pub mod net; // datagrams of thousands of addresses

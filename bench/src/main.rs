@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use spillway_bench::{canary, ceiling, fanout, host, peers, saturate, signal};
+use spillway_bench::{canary, ceiling, fanout, host, peers, saturate, signal, turn};
 
 /// Probes and load generators for Spillway.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Ceiling(ceiling::Options),
     /// Many participants on signaling nodes: joins, chat, memory, and what Redis delivers by itself
     Signal(signal::Options),
+    /// TURN relays side by side: what they relay and allocate for a second of processor time, memory, latency
+    Turn(turn::Options),
     /// Runs on the host under test: reads its usage, and sends what the ceiling wants
     Host(host::agent::Options),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Peers(options) => conclude(peers::run(&options).map(Some)),
         Command::Ceiling(options) => conclude(ceiling::run(&options).map(|()| None)),
         Command::Signal(options) => conclude(signal::run(&options).map(Some)),
+        Command::Turn(options) => conclude(turn::run(&options).map(Some)),
         Command::Host(options) => conclude(host::agent::run(&options).map(|()| None)),
     }
 }

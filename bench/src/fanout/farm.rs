@@ -20,6 +20,7 @@ use super::shape::FRAMES_PER_SECOND;
 use super::signaling::{Index, Server, Signaling, Told, Want};
 use super::tally::{Datagram, Received, Sample};
 use crate::net::addresses::Addresses;
+use crate::net::detour::Detour;
 use crate::net::socket::FarmSocket;
 
 /// What kind of load.
@@ -65,6 +66,7 @@ pub struct Farm {
     pub(super) addresses: Addresses,
     pub(super) port: u16,
     socket: FarmSocket,
+    detour: Option<Detour>,
     pub(super) signaling: Signaling,
     pub(super) maker: Maker,
     pub(super) sessions: Vec<Session>,
@@ -104,6 +106,7 @@ impl Farm {
             addresses,
             port: socket.port()?,
             socket,
+            detour: None,
             signaling: Signaling::start(server)?,
             maker: Maker::new()?,
             sessions: Vec::new(),
@@ -117,6 +120,17 @@ impl Farm {
             sample: Sample::new(),
             own: Own::new(),
         })
+    }
+
+    /// Everybody who is added from now on talks to the server through a relay. `open` brings them there.
+    pub fn go_through(
+        &mut self,
+        detour: Detour,
+        open: impl FnOnce(&mut FarmSocket, Addresses) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        open(&mut self.socket, self.addresses)?;
+        self.detour = Some(detour);
+        Ok(())
     }
 
     /// What kind of load.
@@ -255,7 +269,7 @@ impl Farm {
     }
 
     fn receive(&mut self) -> anyhow::Result<usize> {
-        let (addresses, rtx) = (self.addresses, self.rtx);
+        let (addresses, rtx, detour) = (self.addresses, self.rtx, self.detour);
         let (sessions, received, inbox) = (&self.sessions, &mut self.received, &mut self.inbox);
         let bursts = self.socket.receive(|burst| {
             let Some(index) = addresses.index(burst.destination) else {
@@ -266,6 +280,10 @@ impl Farm {
                 return;
             };
             for datagram in burst.datagrams() {
+                let Some((source, datagram)) = Detour::unpack(detour, burst.source, datagram)
+                else {
+                    continue;
+                };
                 let wanted = match Datagram::of(datagram) {
                     Datagram::Rtp(header) => {
                         received.note(header, datagram.len(), rtx);
@@ -277,7 +295,7 @@ impl Farm {
                 if wanted {
                     inbox.push(Inbound {
                         index,
-                        source: burst.source,
+                        source,
                         at: burst.at,
                         bytes: datagram.to_vec(),
                     });
@@ -371,9 +389,12 @@ impl Farm {
                 }
                 Output::Transmit(transmit) => {
                     if let SocketAddr::V4(to) = transmit.destination {
-                        self.socket
-                            .send(own, to, &transmit.contents)
-                            .context("send")?;
+                        let contents = &*transmit.contents;
+                        match &self.detour {
+                            Some(detour) => detour.send(&self.socket, own, contents),
+                            None => self.socket.send(own, to, contents),
+                        }
+                        .context("send")?;
                     }
                 }
                 Output::Event(Event::RtpPacket(packet)) => self.sample.note(&packet.payload, at),

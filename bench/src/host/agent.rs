@@ -16,9 +16,9 @@ pub struct Options {
     /// IP:PORT to listen on, in a lab network: whoever reaches it may have this host send
     #[arg(long)]
     listen: SocketAddr,
-    /// Process to watch [default: the one that listens on --control]
+    /// Process to watch; of several the sum [default: the one that listens on --control]
     #[arg(long)]
-    dataplane_pid: Option<u32>,
+    dataplane_pid: Vec<u32>,
     /// Control API of the data plane, IP:PORT on this host
     #[arg(long)]
     control: Option<SocketAddr>,
@@ -79,15 +79,18 @@ fn answer(stream: TcpStream, options: &Options) -> anyhow::Result<()> {
 fn reply(request: Request, options: &Options, local: SocketAddr) -> anyhow::Result<Reply> {
     Ok(match request {
         Request::Facts => Reply::Facts(Facts::gather(Some(local.ip()))),
-        Request::Usage => Reply::Usage(process::usage(watched(options)?)?),
+        Request::Usage => Reply::Usage(usage(options)?),
         Request::Send(order) => Reply::Sent(order.carry_out()?),
     })
 }
 
-fn watched(options: &Options) -> anyhow::Result<Pid> {
-    match (options.dataplane_pid, options.control) {
-        (Some(pid), _) => Ok(Pid(pid)),
-        (None, Some(control)) => process::listening_on(control),
-        (None, None) => anyhow::bail!("say --dataplane-pid or --control"),
+fn usage(options: &Options) -> anyhow::Result<Usage> {
+    let pids = &options.dataplane_pid;
+    match options.control {
+        Some(control) if pids.is_empty() => process::usage(process::listening_on(control)?),
+        Some(_) | None => {
+            anyhow::ensure!(!pids.is_empty(), "say --dataplane-pid or --control");
+            process::sum(pids.iter().map(|pid| Pid(*pid)))
+        }
     }
 }

@@ -32,9 +32,36 @@ pub fn usage(pid: Pid) -> anyhow::Result<Usage> {
             .with_context(|| format!("cannot read {path}: did the process end?"))
     };
     let ticks = clock_ticks().context("the kernel names no clock tick")?;
+    let counted = cpu_ticks(&read("stat")?)? as f64 / ticks;
     Ok(Usage {
-        cpu_seconds: cpu_ticks(&read("stat")?)? as f64 / ticks,
+        // Threads that have ended are only in the coarse sum.
+        cpu_seconds: scheduled_seconds(pid).unwrap_or(0.0).max(counted),
         rss_bytes: rss_kib(&read("status")?)? * 1024,
+    })
+}
+
+/// What the scheduler gave to the threads there are, to the nanosecond; `None` where it keeps no account.
+fn scheduled_seconds(pid: u32) -> Option<f64> {
+    let mut ns = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let said = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        ns += said.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(ns as f64 / 1e9)
+}
+
+/// What all `pids` have used together.
+pub fn sum(pids: impl IntoIterator<Item = Pid>) -> anyhow::Result<Usage> {
+    let nothing = Usage {
+        cpu_seconds: 0.0,
+        rss_bytes: 0,
+    };
+    pids.into_iter().try_fold(nothing, |sum, pid| {
+        let used = usage(pid)?;
+        Ok(Usage {
+            cpu_seconds: sum.cpu_seconds + used.cpu_seconds,
+            rss_bytes: sum.rss_bytes + used.rss_bytes,
+        })
     })
 }
 
@@ -117,6 +144,8 @@ mod tests {
         let after = usage(me).unwrap();
         assert!(after.cpu_seconds > before.cpu_seconds);
         assert!(after.rss_bytes > 1 << 20);
+        let twice = super::sum([me, me]).unwrap();
+        assert!(twice.cpu_seconds >= 2.0 * after.cpu_seconds);
     }
 
     #[test]

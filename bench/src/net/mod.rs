@@ -3,3 +3,4 @@
 pub mod socket; // one socket that is thousands of addresses
 pub mod sequence; // gaps, duplicates and reordering of one stream
 pub mod addresses; // which participant has which address
+pub mod detour; // the same through a relay

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::crowd::Board;
+use super::crowd::{Board, Order};
 
 /// Between looks at what is due.
 const TICK: Duration = Duration::from_millis(1);
@@ -48,7 +48,7 @@ pub struct Chat<'a> {
     /// What they hear.
     pub board: &'a Arc<Board>,
     /// What each is to say.
-    pub mouths: &'a [mpsc::UnboundedSender<String>],
+    pub mouths: &'a [mpsc::UnboundedSender<Order>],
     /// Bytes of a message's padding.
     pub message_bytes: usize,
     /// Length of a window.
@@ -75,7 +75,7 @@ impl Chat<'_> {
                 let message = json!({"type": "message", "topic": "chat", "payload": payload});
                 expected += self.board.sent(speaker);
                 // Who is gone does not speak; that shows as missing.
-                let _ = self.mouths[speaker].send(message.to_string());
+                let _ = self.mouths[speaker].send(Order::Say(message.to_string()));
                 sent += 1;
             }
             sleep(TICK).await;

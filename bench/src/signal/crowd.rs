@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpSocket;
@@ -19,6 +20,15 @@ use crate::canary::token::TokenSource;
 
 /// Longest latency that is told apart from longer ones.
 const MAX_LATENCY_US: u64 = 60_000_000;
+
+/// What a participant is to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Say this.
+    Say(String),
+    /// Lose the connection and come back, to this node.
+    Return(SocketAddr),
+}
 
 /// What all participants heard; times are microseconds since it was made.
 #[derive(Debug)]
@@ -37,6 +47,12 @@ pub struct Heard {
     pub broken: usize,
     /// Why the first of them did.
     pub why_broken: Option<String>,
+    /// Participants that have come back.
+    pub returned: usize,
+    /// Those of them that went on where they had been.
+    pub recovered: usize,
+    /// From the loss of a connection to the answer over the next one.
+    pub returned_us: Histogram<u64>,
     /// Times a participant was told the whole truth anew, as the room's history began anew.
     pub resyncs: u64,
     /// Refusals that did not end a conversation.
@@ -71,10 +87,23 @@ struct Incoming<'a> {
     name: &'a str,
     id: Option<u64>,
     offset: Option<u64>,
+    mode: Option<&'a str>,
     #[serde(borrow)]
     event: Option<Event<'a>>,
     code: Option<serde_json::Value>,
 }
+
+/// What a `joined` gives, to come back with.
+#[derive(Debug, Clone, Deserialize)]
+struct Pass {
+    participant: String,
+    epoch: String,
+    resume_key: String,
+}
+
+/// Number of the request to join, and of the one to come back.
+const JOIN: u64 = 1;
+const RETURN: u64 = 2;
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -101,6 +130,9 @@ impl Board {
                 joined: 0,
                 broken: 0,
                 why_broken: None,
+                returned: 0,
+                recovered: 0,
+                returned_us: histogram()?,
                 resyncs: 0,
                 errors: 0,
                 notified_us: histogram()?,
@@ -151,6 +183,29 @@ impl Board {
         members.map_or(0, |members| members.len() as u64)
     }
 
+    fn resume(&self, index: usize, token: &str, pass: &Pass) -> String {
+        let offset = self.heard().receivers[index].last();
+        let Pass {
+            participant,
+            epoch,
+            resume_key,
+        } = pass;
+        let resume = json!({
+            "participant": participant, "epoch": epoch, "offset": offset, "key": resume_key
+        });
+        let join = json!({
+            "type": "join", "id": RETURN, "token": token, "auto_subscribe": false, "resume": resume
+        });
+        join.to_string()
+    }
+
+    fn came_back(&self, lost_at_us: Option<u64>) {
+        if let Some(lost_at_us) = lost_at_us {
+            let away_us = self.now_us().saturating_sub(lost_at_us);
+            self.heard().returned_us.saturating_record(away_us);
+        }
+    }
+
     fn hear(&self, index: usize, text: &str) -> anyhow::Result<()> {
         if let Some((offset, due_us)) = message(text) {
             let now_us = self.now_us();
@@ -167,7 +222,11 @@ impl Board {
                 heard.receivers[index].begin(offset);
                 // Without an id it answers no join: the room's history began anew.
                 match incoming.id {
-                    Some(_) => heard.joined += 1,
+                    Some(JOIN) => heard.joined += 1,
+                    Some(_) => {
+                        heard.returned += 1;
+                        heard.recovered += usize::from(incoming.mode == Some("recovered"));
+                    }
                     None => heard.resyncs += 1,
                 }
             }
@@ -231,15 +290,15 @@ fn number(text: &str) -> Option<(u64, &str)> {
     Some((text[..end].parse().ok()?, &text[end..]))
 }
 
-/// Joins, says what it is ordered to, and hears, until its orders end.
+/// Joins, does what it is ordered to, and hears, until its orders end.
 pub async fn participate(
     board: Arc<Board>,
     seat: Seat,
     tokens: Arc<TokenSource>,
-    orders: mpsc::UnboundedReceiver<String>,
+    orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let index = seat.index;
-    if let Err(error) = converse(&board, &seat, &tokens, orders).await {
+    if let Err(error) = converse(&board, seat, &tokens, orders).await {
         let mut heard = board.heard();
         heard.broken += 1;
         heard
@@ -250,24 +309,39 @@ pub async fn participate(
 
 async fn converse(
     board: &Board,
-    seat: &Seat,
+    mut seat: Seat,
     tokens: &TokenSource,
-    mut orders: mpsc::UnboundedReceiver<String>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> anyhow::Result<()> {
-    let mut socket = connect(seat).await?;
+    let mut socket = connect(&seat).await?;
     let token = tokens.token(
         &format!("signal-{}", seat.room),
         &format!("p{}", seat.index),
     )?;
-    let join = json!({"type": "join", "id": 1, "token": token, "auto_subscribe": false});
+    let join = json!({"type": "join", "id": JOIN, "token": token, "auto_subscribe": false});
     board.heard().join_sent_us[seat.index] = Some(board.now_us());
     socket.say(&join.to_string()).await?;
+    let (mut pass, mut lost_at) = (None, None);
     loop {
         tokio::select! {
             biased;
-            heard = socket.hear(|text| board.hear(seat.index, text)) => heard?,
+            heard = socket.hear(|text| {
+                if text.starts_with(r#"{"type":"joined""#) {
+                    pass = Some(serde_json::from_str::<Pass>(text)?);
+                    board.came_back(lost_at.take());
+                }
+                board.hear(seat.index, text)
+            }) => heard?,
             order = orders.recv() => match order {
-                Some(order) => socket.say(&order).await?,
+                Some(Order::Say(said)) => socket.say(&said).await?,
+                Some(Order::Return(node)) => {
+                    let pass = pass.clone().context("it has not joined yet")?;
+                    lost_at = Some(board.now_us());
+                    seat.node = node;
+                    socket = connect(&seat).await?; // the one before is gone without a word
+                    let join = board.resume(seat.index, &token, &pass);
+                    socket.say(&join).await?;
+                }
                 None => return Ok(()),
             },
         }
@@ -280,6 +354,9 @@ async fn connect(seat: &Seat) -> anyhow::Result<Wire> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     let source = files::source(seat.node, seat.index);
+    // Of each address a port that is free towards this node, chosen as it connects: one that is free
+    // towards everybody is sought through all that are taken.
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket
         .bind(source)
         .with_context(|| format!("no port of {source}"))?;
@@ -303,7 +380,7 @@ mod tests {
         board
             .hear(
                 0,
-                r#"{"type":"joined","id":1,"mode":"new","offset":1,"participants":[]}"#,
+                r#"{"type":"joined","id":1,"mode":"new","offset":1,"participant":"PA_1","epoch":"e","resume_key":"k","participants":[]}"#,
             )
             .unwrap();
         board.hear(0, r#"{"type":"event","offset":2,"event":{"kind":"participant_joined","participant":{"participant":"PA_1","identity":"p1","name":"p1","tracks":[]}}}"#).unwrap();

@@ -21,7 +21,7 @@ use crate::canary::token::TokenSource;
 use crate::host::facts::{self, Facts};
 use crate::host::process::{self, Pid};
 use chat::{Chat, Step};
-use crowd::{Board, Seat};
+use crowd::{Board, Order, Seat};
 
 /// The nodes and the load.
 #[derive(clap::Args, Debug)]
@@ -69,6 +69,8 @@ pub struct Options {
 const JOIN_TIME: Duration = Duration::from_secs(60);
 /// Between the last join and what comes next.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
+/// Connections are lost within this time, as when a node dies.
+const RETURN_SPREAD: Duration = Duration::from_secs(1);
 /// Idle participants are watched until each was pinged at least once.
 const IDLE_TIME: Duration = Duration::from_secs(15);
 
@@ -106,6 +108,7 @@ async fn measure(options: &Options) -> anyhow::Result<Value> {
     });
     if !options.idle {
         talk(options, &board, &mouths, &mut result).await?;
+        result["reconnect"] = return_all(options, &board, &mouths).await?;
     }
     let faults = board.faults();
     let heard = board.heard();
@@ -124,7 +127,7 @@ async fn measure(options: &Options) -> anyhow::Result<Value> {
 async fn storm(
     options: &Options,
     board: &Arc<Board>,
-) -> anyhow::Result<Vec<mpsc::UnboundedSender<String>>> {
+) -> anyhow::Result<Vec<mpsc::UnboundedSender<Order>>> {
     let tokens = Arc::new(TokenSource::Key {
         key: options.api_key.clone(),
         secret: options.api_secret.clone(),
@@ -168,10 +171,44 @@ async fn storm(
     }
 }
 
+/// Everybody loses the connection at about the same time, and comes back to the next node.
+async fn return_all(
+    options: &Options,
+    board: &Board,
+    mouths: &[mpsc::UnboundedSender<Order>],
+) -> anyhow::Result<Value> {
+    let start = Instant::now();
+    for (index, mouth) in mouths.iter().enumerate() {
+        sleep_until(start + RETURN_SPREAD.mul_f64(index as f64 / mouths.len() as f64)).await;
+        let node = options.nodes[(index + 1) % options.nodes.len()];
+        // Whoever is broken is counted already.
+        let _ = mouth.send(Order::Return(node));
+    }
+    let end = Instant::now() + JOIN_TIME;
+    while board.heard().returned < mouths.len() && Instant::now() < end {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let took = start.elapsed();
+    sleep(SETTLE_TIME).await; // what they missed is on its way
+    let heard = board.heard();
+    eprintln!(
+        "{} came back in {:.1} s, {} of them where they had been",
+        heard.returned,
+        took.as_secs_f64(),
+        heard.recovered
+    );
+    Ok(json!({
+        "returned": heard.returned,
+        "recovered": heard.recovered,
+        "seconds": took.as_secs_f64(),
+        "away_ms": quantiles_ms(&heard.returned_us),
+    }))
+}
+
 async fn talk(
     options: &Options,
     board: &Arc<Board>,
-    mouths: &[mpsc::UnboundedSender<String>],
+    mouths: &[mpsc::UnboundedSender<Order>],
     result: &mut Value,
 ) -> anyhow::Result<()> {
     let window = Duration::from_secs(options.seconds);

@@ -29,6 +29,11 @@ impl Receiver {
         self.last = Some(offset);
     }
 
+    /// Of the latest event; 0 before it joined.
+    pub fn last(&self) -> u64 {
+        self.last.unwrap_or(0)
+    }
+
     /// An event came.
     pub fn event(&mut self, offset: u64, is_message: bool) {
         let last = self.last.unwrap_or(offset.saturating_sub(1));

@@ -1,0 +1,234 @@
+//! Sums of what each relay did in its turns, and what they come to beside each other.
+
+use serde::Serialize;
+
+use super::relay::{Window, latencies};
+use super::storm::Cycles;
+use crate::fanout::measure::Measurement;
+
+/// Work done, and what it took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Work {
+    /// Turns.
+    pub runs: usize,
+    /// What was to be done.
+    pub asked: u64,
+    /// What was done.
+    pub done: u64,
+    /// What was not, or only after it was asked for again.
+    pub lost: u64,
+    /// User and system time of the processes that count.
+    pub cpu_seconds: f64,
+    /// Done for each second of it.
+    pub per_cpu_second: f64,
+    /// Of it for each that was done.
+    pub cpu_ns_each: f64,
+}
+
+/// Of a distribution, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// 99 of 100 are smaller.
+    pub p99: f64,
+}
+
+/// Why two are not compared.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Unequal {
+    /// One that does less is not cheaper.
+    #[error(
+        "what was done differs by {percent:.2} %, more than {MAX_DIFFERENCE_PERCENT} %: spillway {spillway}, coturn {coturn}"
+    )]
+    Done {
+        /// Of the greater.
+        percent: f64,
+        /// By Spillway.
+        spillway: u64,
+        /// By coturn.
+        coturn: u64,
+    },
+    /// Nothing was done, or it took nothing.
+    #[error("{0} did nothing or used no processor time that could be measured: measure for longer")]
+    Nothing(&'static str),
+}
+
+const MAX_DIFFERENCE_PERCENT: f64 = 2.0;
+/// Of /proc/PID/stat, which counts hundredths; the scheduler's own account, where there is one, is finer.
+const CPU_RESOLUTION_S: f64 = 0.01;
+
+impl Work {
+    /// Packets relayed to a peer and back.
+    pub fn relayed(name: &'static str, windows: &[Window]) -> Result<Self, Unequal> {
+        let each = windows.iter();
+        Self::of(
+            name,
+            each.map(|window| (window.sent, window.delivered, window.cpu_seconds)),
+        )
+    }
+
+    /// Allocations made and given back.
+    pub fn allocated(name: &'static str, storms: &[Cycles]) -> Result<Self, Unequal> {
+        let each = storms.iter();
+        let sum = Self::of(
+            name,
+            each.map(|storm| (storm.allocations, storm.allocations, storm.cpu_seconds)),
+        )?;
+        let lost = storms.iter().map(|storm| storm.repeated).sum();
+        Ok(Self { lost, ..sum })
+    }
+
+    /// Media packets of a call.
+    pub fn called(name: &'static str, calls: &[Measurement]) -> Result<Self, Unequal> {
+        let each = calls.iter().map(|call| {
+            let delivered = call.delivered_packets;
+            let cpu_seconds = call.dataplane_cpu_seconds.unwrap_or(0.0);
+            (delivered + call.lost_packets, delivered, cpu_seconds)
+        });
+        Self::of(name, each)
+    }
+
+    fn of(
+        name: &'static str,
+        runs: impl ExactSizeIterator<Item = (u64, u64, f64)>,
+    ) -> Result<Self, Unequal> {
+        let count = runs.len();
+        let add = |sum: (u64, u64, f64), run: (u64, u64, f64)| {
+            (sum.0 + run.0, sum.1 + run.1, sum.2 + run.2)
+        };
+        let (asked, done, cpu_seconds) = runs.fold((0, 0, 0.0), add);
+        if done == 0 || cpu_seconds <= 0.0 {
+            return Err(Unequal::Nothing(name));
+        }
+        Ok(Self {
+            runs: count,
+            asked,
+            done,
+            lost: asked.saturating_sub(done),
+            cpu_seconds,
+            per_cpu_second: done as f64 / cpu_seconds,
+            cpu_ns_each: cpu_seconds * 1e9 / done as f64,
+        })
+    }
+
+    /// The same work with what it takes beyond `other`, which does it without; `None` when that is less than can be
+    /// told from nothing.
+    pub fn beyond(&self, other: &Self) -> Option<Self> {
+        let each = self.cpu_ns_each - other.cpu_ns_each;
+        let cpu_seconds = each * self.done as f64 / 1e9;
+        // Each run is read twice, and so is that of the other.
+        let least = 2.0 * self.runs as f64 * CPU_RESOLUTION_S;
+        (cpu_seconds > least).then(|| Self {
+            cpu_seconds,
+            per_cpu_second: self.done as f64 / cpu_seconds,
+            cpu_ns_each: each,
+            ..*self
+        })
+    }
+
+    /// How many times as much this one does for a second as `other`.
+    pub fn ratio_to(&self, other: &Self) -> Result<f64, Unequal> {
+        let (spillway, coturn) = (self.done, other.done);
+        let percent = spillway.abs_diff(coturn) as f64 * 100.0 / spillway.max(coturn) as f64;
+        if percent > MAX_DIFFERENCE_PERCENT {
+            return Err(Unequal::Done {
+                percent,
+                spillway,
+                coturn,
+            });
+        }
+        Ok(self.per_cpu_second / other.per_cpu_second)
+    }
+}
+
+impl Latency {
+    /// Of all `windows` together.
+    pub fn of(windows: &[Window]) -> Self {
+        let mut all = latencies();
+        for window in windows {
+            all.add(&window.latency_ns)
+                .expect("all have the same bounds");
+        }
+        let us = |part| all.value_at_quantile(part) as f64 / 1e3;
+        Self {
+            p50: us(0.5),
+            p99: us(0.99),
+        }
+    }
+
+    /// What is added to `direct`; nothing where noise makes it less.
+    pub fn beyond(&self, direct: &Self) -> Self {
+        Self {
+            p50: (self.p50 - direct.p50).max(0.0),
+            p99: (self.p99 - direct.p99).max(0.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn window(delivered: u64, cpu_seconds: f64, latency_us: u64) -> Window {
+        let mut latency_ns = latencies();
+        latency_ns.record(latency_us * 1_000).unwrap();
+        Window {
+            sent: 1_000,
+            delivered,
+            delivered_to_peer: delivered / 2,
+            cpu_seconds,
+            latency_ns,
+            late: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_of_equal_work() {
+        let of = |name, windows: &[Window]| Work::relayed(name, windows);
+        let ours = of(
+            "spillway",
+            &[window(1_000, 0.1, 50), window(1_000, 0.1, 60)],
+        )
+        .unwrap();
+        assert_eq!((ours.done, ours.lost, ours.runs), (2_000, 0, 2));
+        assert!((ours.cpu_ns_each - 100_000.0).abs() < 1e-6);
+        let theirs = of("coturn", &[window(1_000, 0.4, 90), window(990, 0.396, 90)]).unwrap();
+        assert_eq!(theirs.lost, 10);
+        let ratio = ours.ratio_to(&theirs).unwrap();
+        assert!((ratio - 4.0).abs() < 1e-2, "{ratio}");
+        let less = of("coturn", &[window(900, 0.4, 90), window(900, 0.4, 90)]).unwrap();
+        let refused = ours.ratio_to(&less).unwrap_err().to_string();
+        assert!(
+            refused.contains("10.00 %") && refused.contains("coturn 1800"),
+            "{refused}"
+        );
+        assert_eq!(of("coturn", &[]), Err(Unequal::Nothing("coturn")));
+        assert_eq!(
+            of("coturn", &[window(9, 0.0, 1)]),
+            Err(Unequal::Nothing("coturn"))
+        );
+    }
+
+    #[test]
+    fn what_relaying_takes_is_what_the_work_takes_beyond_the_same_without() {
+        let of = |cpu_seconds| Work::relayed("spillway", &[window(1_000, cpu_seconds, 1)]).unwrap();
+        let relaying = of(0.5).beyond(&of(0.2)).unwrap();
+        assert!((relaying.cpu_seconds - 0.3).abs() < 1e-9);
+        assert!((relaying.per_cpu_second - 1_000.0 / 0.3).abs() < 1e-6);
+        assert_eq!(of(0.2).beyond(&of(0.21)), None, "noise is no figure");
+        assert_eq!(of(0.215).beyond(&of(0.2)), None, "nor is a tick");
+    }
+
+    #[test]
+    fn latency_is_of_all_windows_and_never_less_than_nothing() {
+        let direct = Latency::of(&[window(1, 1.0, 10), window(1, 1.0, 30)]);
+        assert!((direct.p50 - 10.0).abs() < 0.1 && (direct.p99 - 30.0).abs() < 0.1);
+        let through = Latency::of(&[window(1, 1.0, 25)]);
+        let added = through.beyond(&direct);
+        assert!((added.p50 - 15.0).abs() < 0.2, "{added:?}");
+        assert_eq!(added.p99, 0.0);
+    }
+}

@@ -1,0 +1,249 @@
+//! Many clients of one server on one socket, each with an address of its own: brought to their goal at a
+//! rate that does not wait for answers.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+
+use super::client::{Client, Credentials, Goal, Progress};
+use crate::net::addresses::Addresses;
+use crate::net::socket::FarmSocket;
+
+/// Whose clients they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    /// Where the server listens.
+    pub server: SocketAddrV4,
+    /// What credentials are minted with.
+    pub secret: &'a [u8],
+}
+
+/// Who comes: so many clients, some at once, at a rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Theirs are among these.
+    pub addresses: Addresses,
+    /// How many.
+    pub clients: usize,
+    /// Rate.
+    pub per_second: u32,
+    /// So many come at once.
+    pub burst: usize,
+    /// Neighbours are so many addresses apart.
+    pub stride: usize,
+}
+
+/// Clients that were brought to their goal.
+#[derive(Debug)]
+pub struct Crowd {
+    /// By their number.
+    pub clients: Vec<Client>,
+    /// Requests that were said again.
+    pub repeated: u64,
+    server: SocketAddrV4,
+    arrival: Arrival,
+}
+
+/// RFC 8489 section 6.2.1.
+const RETRANSMIT: Duration = Duration::from_millis(500);
+/// After the last client has come, for all to have reached their goal.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long credentials are good for.
+const TTL_S: u64 = 3_600;
+/// Longest wait for an answer before time is looked at again.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Brings clients to `goal`.
+pub fn arrive(
+    socket: &mut FarmSocket,
+    door: Door<'_>,
+    arrival: Arrival,
+    goal: Goal,
+) -> anyhow::Result<Crowd> {
+    let expiry_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + TTL_S;
+    let make = |number| {
+        Client::new(
+            Credentials::mint(door.secret, &user(number), expiry_s),
+            goal,
+        )
+    };
+    let clients = (0..arrival.clients).map(make).collect();
+    let mut crowd = Crowd {
+        clients,
+        repeated: 0,
+        server: door.server,
+        arrival,
+    };
+    crowd.pursue(socket)?;
+    Ok(crowd)
+}
+
+impl Crowd {
+    /// Has all give back their allocations.
+    pub fn leave(&mut self, socket: &mut FarmSocket) -> anyhow::Result<()> {
+        self.clients.iter_mut().for_each(Client::end);
+        self.pursue(socket)
+    }
+
+    /// The address of client `number`.
+    pub fn address(&self, number: usize) -> Ipv4Addr {
+        self.arrival.addresses.of(self.arrival.address(number))
+    }
+
+    /// Whose `address` is.
+    pub fn number(&self, address: Ipv4Addr) -> Option<usize> {
+        self.arrival.number(self.arrival.addresses.index(address)?)
+    }
+
+    fn pursue(&mut self, socket: &mut FarmSocket) -> anyhow::Result<()> {
+        let arrival = self.arrival;
+        let (count, start) = (self.clients.len(), Instant::now());
+        let end = start + arrival.due(count) + PATIENCE;
+        let (mut begun, mut done) = (0, 0);
+        let mut asked: VecDeque<(Instant, usize)> = VecDeque::with_capacity(count);
+        while done < count {
+            let now = Instant::now();
+            if now > end {
+                let server = self.server;
+                bail!("{done} of {count} clients got what they wanted of {server} in time");
+            }
+            while begun < count && start + arrival.due(begun) <= now {
+                self.say(socket, begun)?;
+                asked.push_back((now, begun));
+                begun += 1;
+            }
+            self.repeat(socket, &mut asked)?;
+            done += self.hear(socket)?;
+            let next = if begun < count {
+                start + arrival.due(begun)
+            } else {
+                now + TICK
+            };
+            let wait = next.saturating_duration_since(Instant::now());
+            if !wait.is_zero() && done < count {
+                socket.readable(wait.min(TICK))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says again what was not answered; a client that got on meanwhile says its newest.
+    fn repeat(
+        &mut self,
+        socket: &FarmSocket,
+        asked: &mut VecDeque<(Instant, usize)>,
+    ) -> anyhow::Result<()> {
+        let now = Instant::now();
+        while let Some((at, number)) = asked.front().copied()
+            && at + RETRANSMIT <= now
+        {
+            asked.pop_front();
+            if !self.clients[number].is_done() {
+                self.say(socket, number)?;
+                asked.push_back((now, number));
+                self.repeated += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how many reached their goal.
+    fn hear(&mut self, socket: &mut FarmSocket) -> anyhow::Result<usize> {
+        let Self {
+            clients,
+            server,
+            arrival,
+            ..
+        } = self;
+        let (mut answers, mut done) = (Vec::new(), 0);
+        let mut outcome = Ok(());
+        socket.receive(|burst| {
+            let address = arrival.addresses.index(burst.destination);
+            let number = address.and_then(|address| arrival.number(address));
+            let Some((number, client)) =
+                number.and_then(|number| Some((number, clients.get_mut(number)?)))
+            else {
+                return;
+            };
+            if burst.source != *server {
+                return;
+            }
+            for datagram in burst.datagrams() {
+                match client.handle(datagram) {
+                    Ok(Progress::Ask) => answers.push(number),
+                    Ok(Progress::Done) => done += 1,
+                    Ok(Progress::Nothing) => {}
+                    Err(refused) => {
+                        outcome = Err(refused).with_context(|| format!("client {number}"));
+                    }
+                }
+            }
+        })?;
+        outcome?;
+        for number in answers {
+            self.say(socket, number)?;
+        }
+        Ok(done)
+    }
+
+    fn say(&self, socket: &FarmSocket, number: usize) -> anyhow::Result<()> {
+        let request = self.clients[number].request();
+        Ok(socket.send(self.address(number), self.server, request)?)
+    }
+}
+
+impl Arrival {
+    /// When client `number` is due, counted from the start.
+    pub fn due(self, number: usize) -> Duration {
+        let before = number - number % self.burst;
+        Duration::from_secs_f64(before as f64 / f64::from(self.per_second))
+    }
+
+    /// Which address client `number` has.
+    pub fn address(self, number: usize) -> usize {
+        number * self.stride
+    }
+
+    /// Whose `address` is.
+    pub fn number(self, address: usize) -> Option<usize> {
+        if !address.is_multiple_of(self.stride) {
+            return None;
+        }
+        let number = address / self.stride;
+        (number < self.clients).then_some(number)
+    }
+}
+
+fn user(number: usize) -> String {
+    format!("u{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_come_at_their_rate_and_have_addresses_of_their_own() {
+        let arrival = Arrival {
+            addresses: Addresses::LAB,
+            clients: 1_000,
+            per_second: 500,
+            burst: 50,
+            stride: 257,
+        };
+        assert_eq!(arrival.due(250), Duration::from_millis(500));
+        assert_eq!(arrival.due(299), Duration::from_millis(500));
+        assert_eq!(arrival.due(300), Duration::from_millis(600));
+        let mut networks = std::collections::HashSet::new();
+        for number in 0..arrival.clients {
+            let address = arrival.address(number);
+            assert_eq!(arrival.number(address), Some(number));
+            assert_eq!(arrival.number(address + 1), None);
+            networks.insert(Addresses::LAB.of(address).octets()[..3].to_vec());
+        }
+        assert_eq!(networks.len(), arrival.clients, "one budget each");
+        assert_eq!(arrival.number(arrival.address(1_000)), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! What is relayed: a packet of the size of video, which says whose it is and when it was sent.
+
+use std::time::Duration;
+
+/// Bytes of each: what a video packet has without its headers of IP and UDP, with room for TURN's.
+pub const PAYLOAD_BYTES: usize = 1_100;
+
+/// What a packet says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Which client's it is.
+    pub client: u32,
+    /// Counts the client's packets in this direction.
+    pub sequence: u16,
+    /// When it was sent, since the Unix epoch.
+    pub at: Duration,
+}
+
+/// What packets of ours start with; nothing of STUN or TURN does.
+const MARK: [u8; 2] = [0x80, 0x60];
+const STAMP_BYTES: usize = 16;
+
+/// Appends a packet.
+pub fn write(out: &mut Vec<u8>, stamp: Stamp) {
+    let nanos = u64::try_from(stamp.at.as_nanos()).expect("five centuries fit");
+    out.extend(MARK);
+    out.extend(stamp.sequence.to_be_bytes());
+    out.extend(stamp.client.to_be_bytes());
+    out.extend(nanos.to_be_bytes());
+    out.resize(out.len() + PAYLOAD_BYTES - STAMP_BYTES, 0x5a);
+}
+
+/// What `packet` says; `None` when it is not as it was sent.
+pub fn read(packet: &[u8]) -> Option<Stamp> {
+    if packet.len() != PAYLOAD_BYTES {
+        return None;
+    }
+    let (mark, rest) = packet.split_first_chunk::<2>()?;
+    let (sequence, rest) = rest.split_first_chunk()?;
+    let (client, rest) = rest.split_first_chunk()?;
+    let (nanos, filling) = rest.split_first_chunk()?;
+    (*mark == MARK && filling.last() == Some(&0x5a)).then(|| Stamp {
+        client: u32::from_be_bytes(*client),
+        sequence: u16::from_be_bytes(*sequence),
+        at: Duration::from_nanos(u64::from_be_bytes(*nanos)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_says_what_was_put_into_it_or_nothing() {
+        let stamp = Stamp {
+            client: 70_000,
+            sequence: 65_535,
+            at: Duration::from_nanos(1_790_000_000_123_456_789),
+        };
+        let mut packet = Vec::new();
+        write(&mut packet, stamp);
+        assert_eq!(packet.len(), PAYLOAD_BYTES);
+        assert_eq!(read(&packet), Some(stamp));
+        assert_eq!(read(&packet[..PAYLOAD_BYTES - 1]), None);
+        packet[0] = 0x40;
+        assert_eq!(read(&packet), None);
+    }
+}

@@ -1,0 +1,278 @@
+//! Frames of packets from clients to a peer and back, at times that do not depend on what arrives: through
+//! a relay, or past it to learn what the way costs without one.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use spillway_wire::turn::ChannelData;
+
+use super::client::{self, Goal};
+use super::crowd::{self, Arrival, Crowd, Door};
+use super::payload::{self, PAYLOAD_BYTES, Stamp};
+use crate::host::process::{self, Pid};
+use crate::net::sequence::Sequence;
+use crate::net::socket::FarmSocket;
+
+/// What is sent: by each client, and to each client, frames of `frame_packets` packets.
+#[derive(Debug, Clone, Copy)]
+pub struct Stream {
+    /// Frames a second.
+    pub frames_per_second: u32,
+    /// Packets of a frame, sent one after another.
+    pub frame_packets: u16,
+    /// For how long.
+    pub time: Duration,
+}
+
+/// Who talks to whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Parties<'a> {
+    /// The relay and its process; `None` when they talk directly.
+    pub relay: Option<(Door<'a>, Pid)>,
+    /// The clients.
+    pub arrival: Arrival,
+    /// The other end.
+    pub peer: SocketAddrV4,
+}
+
+/// What came of a window.
+#[derive(Debug)]
+pub struct Window {
+    /// Packets sent, both ways.
+    pub sent: u64,
+    /// Packets that arrived, both ways.
+    pub delivered: u64,
+    /// Of these, from clients at the peer.
+    pub delivered_to_peer: u64,
+    /// User and system time of the relay's process.
+    pub cpu_seconds: f64,
+    /// From before the send to the kernel's receipt at the other end, nanoseconds.
+    pub latency_ns: Histogram<u64>,
+    /// The latest that a frame was sent after its time.
+    pub late: Duration,
+}
+
+/// The sockets of both ends, and what they have seen.
+struct Both<'a> {
+    clients: FarmSocket,
+    peer: FarmSocket,
+    /// Where the peer sends what is for each client.
+    relayed: Vec<SocketAddrV4>,
+    crowd: Option<Crowd>,
+    parties: Parties<'a>,
+    /// By client: towards the peer, and back.
+    seen: Vec<[Sequence; 2]>,
+    latency_ns: Histogram<u64>,
+    numbers: Vec<u16>,
+    out: Vec<u8>,
+}
+
+/// After the last frame, for what is under way.
+const DRAIN: Duration = Duration::from_millis(300);
+/// The longest nap: both sockets are looked at after it.
+const TICK: Duration = Duration::from_micros(500);
+
+/// Measures one window.
+pub fn measure(parties: Parties<'_>, stream: Stream) -> anyhow::Result<Window> {
+    let mut both = Both::new(parties)?;
+    let pid = parties.relay.map(|(_, pid)| pid);
+    let before = pid.map(process::usage).transpose()?;
+    let clients = parties.arrival.clients;
+    let per_second = u64::from(stream.frames_per_second) * clients as u64;
+    let frames = stream.time.as_secs_f64() * per_second as f64;
+    let start = Instant::now();
+    let mut late = Duration::ZERO;
+    for frame in 0..frames as u64 {
+        let due = start + Duration::from_secs_f64(frame as f64 / per_second as f64);
+        both.listen_until(due)?;
+        late = late.max(due.elapsed());
+        let client = usize::try_from(frame % clients as u64).expect("a usize came in");
+        both.frame(client, stream.frame_packets)?;
+    }
+    both.listen_until(Instant::now() + DRAIN)?;
+    let after = pid.map(process::usage).transpose()?;
+    let cpu_seconds = before.zip(after).map_or(0.0, |(before, after)| {
+        after.cpu_seconds - before.cpu_seconds
+    });
+    let window = both.window(frames as u64 * u64::from(stream.frame_packets) * 2);
+    both.leave()?;
+    Ok(Window {
+        cpu_seconds,
+        late,
+        ..window
+    })
+}
+
+impl<'a> Both<'a> {
+    fn new(parties: Parties<'a>) -> anyhow::Result<Self> {
+        let mut clients = FarmSocket::bind(0)?;
+        let arrival = parties.arrival;
+        let (mut crowd, mut relayed) = (None, Vec::new());
+        match parties.relay {
+            Some((door, _)) => {
+                let goal = Goal::Channel(parties.peer);
+                let arrived = crowd::arrive(&mut clients, door, arrival, goal)?;
+                for client in &arrived.clients {
+                    let Some(SocketAddr::V4(at)) = client.relayed() else {
+                        anyhow::bail!("a client has no IPv4 address to be reached at");
+                    };
+                    relayed.push(at);
+                }
+                crowd = Some(arrived);
+            }
+            None => {
+                let port = clients.port()?;
+                let at = |number| arrival.addresses.of(arrival.address(number));
+                relayed.extend((0..arrival.clients).map(|n| SocketAddrV4::new(at(n), port)));
+            }
+        }
+        let port = parties.peer.port();
+        let peer = FarmSocket::bind(port);
+        Ok(Self {
+            clients,
+            peer: peer.with_context(|| format!("the peer cannot have port {port}"))?,
+            relayed,
+            crowd,
+            parties,
+            seen: vec![Default::default(); arrival.clients],
+            latency_ns: latencies(),
+            numbers: vec![0; arrival.clients],
+            out: Vec::new(),
+        })
+    }
+
+    /// A frame of `client`, and one to it.
+    fn frame(&mut self, client: usize, packets: u16) -> anyhow::Result<()> {
+        let Parties {
+            relay,
+            arrival,
+            peer,
+        } = self.parties;
+        let own = arrival.addresses.of(arrival.address(client));
+        for offset in 0..packets {
+            self.out.clear();
+            let mut to = peer;
+            if let Some((door, _)) = relay {
+                let length = u16::try_from(PAYLOAD_BYTES).expect("a packet is small");
+                let header = ChannelData::header(client::channel(), length);
+                self.out.extend(header);
+                to = door.server;
+            }
+            self.pack(client, offset)?;
+            self.clients.send(own, to, &self.out)?;
+        }
+        for offset in 0..packets {
+            self.out.clear();
+            self.pack(client, offset)?;
+            self.peer
+                .send(*peer.ip(), self.relayed[client], &self.out)?;
+        }
+        self.numbers[client] = self.numbers[client].wrapping_add(packets);
+        Ok(())
+    }
+
+    /// Appends the packet that is `offset` packets after what `client` has sent.
+    fn pack(&mut self, client: usize, offset: u16) -> anyhow::Result<()> {
+        let stamp = Stamp {
+            client: u32::try_from(client).expect("clients have addresses of 32 bits"),
+            sequence: self.numbers[client].wrapping_add(offset),
+            at: wall()?,
+        };
+        payload::write(&mut self.out, stamp);
+        Ok(())
+    }
+
+    fn listen_until(&mut self, until: Instant) -> anyhow::Result<()> {
+        loop {
+            let heard = self.hear_clients()? + self.hear_peer()?;
+            let now = Instant::now();
+            if now >= until {
+                return Ok(());
+            }
+            if heard == 0 {
+                self.clients.readable((until - now).min(TICK))?;
+            }
+        }
+    }
+
+    fn hear_peer(&mut self) -> anyhow::Result<usize> {
+        let (seen, latency_ns) = (&mut self.seen, &mut self.latency_ns);
+        let peer = *self.parties.peer.ip();
+        Ok(self.peer.receive(|burst| {
+            for datagram in burst.datagrams() {
+                if burst.destination == peer {
+                    note(seen, 0, datagram, burst.at, latency_ns);
+                }
+            }
+        })?)
+    }
+
+    fn hear_clients(&mut self) -> anyhow::Result<usize> {
+        let (seen, latency_ns) = (&mut self.seen, &mut self.latency_ns);
+        let is_relayed = self.parties.relay.is_some();
+        Ok(self.clients.receive(|burst| {
+            for datagram in burst.datagrams() {
+                let data = match is_relayed {
+                    true => ChannelData::parse(datagram).map(|channel| channel.data),
+                    false => Ok(datagram),
+                };
+                if let Ok(data) = data {
+                    note(seen, 1, data, burst.at, latency_ns);
+                }
+            }
+        })?)
+    }
+
+    fn window(&self, sent: u64) -> Window {
+        let of = |way: usize| self.seen.iter().map(|seen| seen[way].received).sum::<u64>();
+        Window {
+            sent,
+            delivered: of(0) + of(1),
+            delivered_to_peer: of(0),
+            cpu_seconds: 0.0,
+            latency_ns: self.latency_ns.clone(),
+            late: Duration::ZERO,
+        }
+    }
+
+    fn leave(mut self) -> anyhow::Result<()> {
+        match &mut self.crowd {
+            Some(crowd) => crowd.leave(&mut self.clients),
+            None => Ok(()),
+        }
+    }
+}
+
+fn note(
+    seen: &mut [[Sequence; 2]],
+    way: usize,
+    data: &[u8],
+    at: Duration,
+    latency_ns: &mut Histogram<u64>,
+) {
+    let Some(stamp) = payload::read(data) else {
+        return;
+    };
+    if let Some(seen) = seen.get_mut(stamp.client as usize) {
+        seen[way].note(stamp.sequence);
+        let taken = at.saturating_sub(stamp.at).as_nanos();
+        latency_ns.saturating_record(u64::try_from(taken).unwrap_or(u64::MAX));
+    }
+}
+
+/// Nobody yet; up to a minute.
+pub fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are apart")
+}
+
+/// Since the Unix epoch, as the kernel stamps what arrives.
+fn wall() -> anyhow::Result<Duration> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
+}
+
+/// The address of the peer: the last of all, which no client has.
+pub fn peer_address(arrival: &Arrival) -> Ipv4Addr {
+    arrival.addresses.of(arrival.addresses.capacity() - 1)
+}

@@ -1,0 +1,41 @@
+//! Allocations that are made and given back at once, at a fixed rate; and many that are kept, to see what
+//! they take.
+
+use super::client::Goal;
+use super::crowd::{self, Arrival, Door};
+use crate::host::process::{self, Pid};
+use crate::net::socket::FarmSocket;
+
+/// What came of a storm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cycles {
+    /// Allocations that were made and given back.
+    pub allocations: u64,
+    /// Requests that were said again.
+    pub repeated: u64,
+    /// User and system time of the server's process.
+    pub cpu_seconds: f64,
+}
+
+/// Has each client allocate and give back.
+pub fn cycle(door: Door<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycles> {
+    let mut socket = FarmSocket::bind(0)?;
+    let before = process::usage(pid)?;
+    let crowd = crowd::arrive(&mut socket, door, arrival, Goal::Cycle)?;
+    let after = process::usage(pid)?;
+    Ok(Cycles {
+        allocations: crowd.clients.len() as u64,
+        repeated: crowd.repeated,
+        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+    })
+}
+
+/// Bytes that resident memory of `pid` grows by for each client with a channel of `goal`.
+pub fn memory(door: Door<'_>, pid: Pid, arrival: Arrival, goal: Goal) -> anyhow::Result<u64> {
+    let mut socket = FarmSocket::bind(0)?;
+    let before = process::usage(pid)?.rss_bytes;
+    let mut crowd = crowd::arrive(&mut socket, door, arrival, goal)?;
+    let grown = process::usage(pid)?.rss_bytes.saturating_sub(before);
+    crowd.leave(&mut socket)?;
+    Ok(grown.div_ceil(arrival.clients as u64))
+}

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 [ -f node_modules/.package-lock.json ] && [ node_modules/.package-lock.json -nt package-lock.json ] ||
     npm ci --no-audit --no-fund --loglevel=error
 
-[ $# -gt 0 ] || set -- client call firefox simulcast codecs shards control-restart media-restart page
+[ $# -gt 0 ] || set -- client call firefox simulcast codecs shards turn control-restart media-restart page
 for suite in "$@"; do
     [ -f "$suite.test.js" ] || { echo "no suite $suite; there are: $(ls ./*.test.js | sed 's|^\./||; s|\.test\.js$||' | tr '\n' ' ')" >&2; exit 2; }
     shift

@@ -12,6 +12,7 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 use tokio_stream::StreamExt;
 use tonic::Streaming;
 
+use crate::clock::Patience;
 use crate::node::Node;
 
 /// Sends synthetic media.
@@ -325,8 +326,8 @@ pub async fn run_until(
     time: Duration,
     done: impl Fn(&[Subscriber]) -> bool,
 ) -> anyhow::Result<bool> {
-    let until = Instant::now() + time;
-    while Instant::now() < until {
+    let patience = Patience::of(time);
+    while !patience.is_over() {
         if done(subscribers) {
             return Ok(true);
         }

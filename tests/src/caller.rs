@@ -14,6 +14,7 @@ use str0m::change::SdpPendingOffer;
 use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
+use crate::clock;
 use crate::nodes::KEY;
 
 /// What a participant was told, and what it received.
@@ -29,7 +30,7 @@ pub struct Diary {
     pub events: Vec<Value>,
     /// Who is there, itself excluded.
     pub others: BTreeSet<String>,
-    /// Why its socket broke, and how long it took to come back.
+    /// Why its socket broke, and how long the host ran until it was back.
     pub returns: Vec<(String, Duration)>,
     /// Times a live socket was told to start over.
     pub resyncs: usize,
@@ -37,7 +38,7 @@ pub struct Diary {
     pub gaps: usize,
     /// Joined as somebody new although it was there before.
     pub rejoined: usize,
-    /// By track: when a packet came last, and the longest time without one.
+    /// By track: when a packet came last, and the longest time without one in which the host ran.
     pub heard: HashMap<String, (Instant, Duration)>,
 }
 
@@ -184,7 +185,9 @@ impl Media {
                 .heard
                 .entry(track.clone())
                 .or_insert((now, Duration::ZERO));
-            *longest = (*longest).max(now - *last);
+            if now - *last > *longest {
+                *longest = (*longest).max(now - *last - clock::stood_still(*last, now));
+            }
             *last = now;
         }
     }
@@ -205,7 +208,7 @@ impl Life {
             }
         }
         signal.send(join).await?;
-        let joined = tokio::time::timeout(START_LIMIT, signal.receive()).await??;
+        let joined = clock::timeout(START_LIMIT, signal.receive()).await??;
         anyhow::ensure!(
             joined["type"] == "joined",
             "expected 'joined', got {joined}"
@@ -250,14 +253,16 @@ impl Life {
                     .ok();
                 match self.join().await {
                     Ok(signal) => break signal,
-                    Err(error) if since.elapsed() > RETURN_LIMIT => {
+                    Err(error) if clock::ran_since(since) > RETURN_LIMIT => {
                         return Err(error.context(format!("after {reason:?}")));
                     }
                     Err(_) => {}
                 }
             };
             let reason = reason.map_or_else(String::new, |error| format!("{error:#}"));
-            lock(&self.diary).returns.push((reason, since.elapsed()));
+            lock(&self.diary)
+                .returns
+                .push((reason, clock::ran_since(since)));
         }
     }
 

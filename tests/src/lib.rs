@@ -2,7 +2,9 @@
 
 pub mod caller; // participants of signaling nodes, who come back by themselves
 pub mod call; // clients that publish and subscribe through the control API
+pub mod clock; // time in which the host ran
 pub mod node; // a data plane process
 pub mod nodes; // signaling nodes and a load balancer
 pub mod redis; // Redis servers, alone or as a cluster
 pub mod tls; // certificates, and who looks at them
+pub mod turn; // a TURN client that does as it is told

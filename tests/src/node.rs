@@ -3,12 +3,14 @@
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use spillway_wire::dataplane as proto;
 use spillway_wire::dataplane::data_plane_client::DataPlaneClient;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::clock::Patience;
 
 /// A running data plane.
 pub struct Node {
@@ -42,7 +44,7 @@ impl Node {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start the data plane: is target/release built?")?;
-        let give_up = Instant::now() + START_LIMIT;
+        let patience = Patience::of(START_LIMIT);
         loop {
             match Endpoint::from_shared(format!("http://{control}"))?
                 .connect()
@@ -57,7 +59,7 @@ impl Node {
                         client,
                     });
                 }
-                Err(error) if Instant::now() >= give_up => return Err(error.into()),
+                Err(error) if patience.is_over() => return Err(error.into()),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }

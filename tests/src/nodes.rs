@@ -1,11 +1,12 @@
 //! Signaling nodes that share a data plane and a Redis, and a load balancer in front.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 
+use crate::clock::Patience;
 use crate::node::{Node, binary, free_tcp_port};
 
 /// `spillway serve`, as a process.
@@ -49,13 +50,9 @@ impl SignalingNode {
             child: Some(child),
             url: format!("http://{listen}"),
         };
-        let give_up = Instant::now() + START_LIMIT;
+        let patience = Patience::of(START_LIMIT);
         while node.ready().await.is_none_or(|(code, _)| code != 200) {
-            anyhow::ensure!(
-                Instant::now() < give_up,
-                "the node at {} is not ready",
-                node.url
-            );
+            anyhow::ensure!(!patience.is_over(), "the node at {} is not ready", node.url);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(node)
@@ -142,9 +139,9 @@ impl Balancer {
             url: format!("http://{listen}"),
             _dir: dir,
         };
-        let give_up = Instant::now() + START_LIMIT;
+        let patience = Patience::of(START_LIMIT);
         while get(format!("{}/healthz", balancer.url)).await.is_none() {
-            anyhow::ensure!(Instant::now() < give_up, "haproxy does not serve");
+            anyhow::ensure!(!patience.is_over(), "haproxy does not serve");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(balancer)

@@ -2,9 +2,11 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
+
+use crate::clock::Patience;
 
 /// One server.
 pub struct Server {
@@ -51,9 +53,9 @@ impl Server {
             .spawn()
             .context("cannot start redis-server: is it installed?")?;
         self.child = Some(child);
-        let give_up = Instant::now() + START_LIMIT;
+        let patience = Patience::of(START_LIMIT);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            anyhow::ensure!(Instant::now() < give_up, "redis-server does not listen");
+            anyhow::ensure!(!patience.is_over(), "redis-server does not listen");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -115,7 +117,7 @@ impl Cluster {
 
     /// Waits until every server that runs says that all slots are served.
     pub async fn formed(&self) -> anyhow::Result<()> {
-        let give_up = Instant::now() + FORM_LIMIT;
+        let patience = Patience::of(FORM_LIMIT);
         loop {
             let running = self.servers.iter().filter(|server| server.child.is_some());
             let all = running.map(|server| server.cli(&["cluster", "info"]).unwrap_or_default());
@@ -125,7 +127,7 @@ impl Cluster {
             {
                 return Ok(());
             }
-            anyhow::ensure!(Instant::now() < give_up, "the cluster does not form");
+            anyhow::ensure!(!patience.is_over(), "the cluster does not form");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::{SinkExt, StreamExt};
@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::clock::{self, Patience};
 use crate::node::{Node, binary, free_tcp_port};
 use crate::nodes::KEY;
 
@@ -122,7 +123,7 @@ impl Client {
         let stream = TcpStream::connect(&self.address).await?;
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
         let name = ServerName::try_from("127.0.0.1")?;
-        Ok(tokio::time::timeout(ANSWER_LIMIT, connector.connect(name, stream)).await??)
+        Ok(clock::timeout(ANSWER_LIMIT, connector.connect(name, stream)).await??)
     }
 
     /// The certificate that new connections see.
@@ -139,7 +140,7 @@ impl Client {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
-        tokio::time::timeout(ANSWER_LIMIT, stream.read_to_string(&mut answer)).await??;
+        clock::timeout(ANSWER_LIMIT, stream.read_to_string(&mut answer)).await??;
         Ok(answer)
     }
 
@@ -172,7 +173,7 @@ impl Socket {
     pub async fn ask(&mut self, message: &Value) -> anyhow::Result<Value> {
         self.0.send(Message::text(message.to_string())).await?;
         loop {
-            let answer = tokio::time::timeout(ANSWER_LIMIT, self.0.next()).await?;
+            let answer = clock::timeout(ANSWER_LIMIT, self.0.next()).await?;
             if let Message::Text(text) = answer.context("the socket ended")?? {
                 let answer: Value = serde_json::from_str(&text)?;
                 if answer["id"] == message["id"] {
@@ -217,13 +218,13 @@ impl SecureNode {
             dir,
         };
         let client = Client::new(&node.address, authority)?;
-        let give_up = Instant::now() + START_LIMIT;
+        let patience = Patience::of(START_LIMIT);
         while !client
             .get("/readyz")
             .await
             .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
         {
-            anyhow::ensure!(Instant::now() < give_up, "not ready: {}", node.log()?);
+            anyhow::ensure!(!patience.is_over(), "not ready: {}", node.log()?);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(node)
@@ -263,12 +264,12 @@ pub fn run_to_the_end(args: &[&str]) -> anyhow::Result<(ExitStatus, String)> {
         .stderr(log.reopen()?)
         .spawn()
         .context("cannot start spillway: is target/release built?")?;
-    let give_up = Instant::now() + START_LIMIT;
+    let patience = Patience::of(START_LIMIT);
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if Instant::now() >= give_up {
+        if patience.is_over() {
             child.kill()?;
             child.wait()?;
             anyhow::bail!("it goes on: {}", std::fs::read_to_string(log.path())?);

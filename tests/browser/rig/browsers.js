@@ -1,8 +1,18 @@
 /** Chromium and Firefox, headless, with made-up cameras, each with a profile of its own. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import puppeteer from 'puppeteer-core';
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const run = promisify(execFile);
+
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const FIREFOX = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
+
+/** A busy host starts browsers slowly. */
+const LAUNCH_WITHIN_MS = 120_000;
 
 const CHROMIUM_ARGS = [
   '--no-sandbox',
@@ -43,15 +53,30 @@ const FIREFOX_PREFS = {
   'toolkit.telemetry.enabled': false,
 };
 
-/** @param {{camera?: 'fake' | 'none', args?: string[]}} [options] none: no device at all */
-export function launchChromium({ camera = 'fake', args = [] } = {}) {
+/**
+ * @param {{camera?: 'fake' | 'none', args?: string[], executable?: string}} [options] none: no device at all; an
+ *   executable that starts it, perhaps elsewhere
+ */
+export function launchChromium({ camera = 'fake', args = [], executable = CHROMIUM } = {}) {
   return puppeteer.launch({
-    executablePath: CHROMIUM,
+    executablePath: executable,
     headless: true,
+    timeout: LAUNCH_WITHIN_MS,
+    pipe: executable !== CHROMIUM, // a port is not reached from another namespace
     args: [...CHROMIUM_ARGS, ...(camera === 'fake' ? FAKE_CAMERA : []), ...args],
   });
 }
 
-export function launchFirefox() {
-  return puppeteer.launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, extraPrefsFirefox: FIREFOX_PREFS });
+/** @param {{trusts?: string}} [options] the file of an authority whose certificates are good */
+export async function launchFirefox({ trusts = '' } = {}) {
+  const launch = (more = {}) => puppeteer.launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, timeout: LAUNCH_WITHIN_MS, extraPrefsFirefox: FIREFOX_PREFS, ...more });
+  if (!trusts) return launch();
+  // Firefox has a store of its own in each profile, and no flag that makes it less strict.
+  const profile = await mkdtemp(join(tmpdir(), 'spillway-firefox-'));
+  const certutil = (...args) => run('certutil', ['-d', `sql:${profile}`, ...args]);
+  await certutil('-N', '--empty-password');
+  await certutil('-A', '-n', 'test authority', '-t', 'C,,', '-i', trusts);
+  const browser = await launch({ userDataDir: profile });
+  browser.once('disconnected', () => rm(profile, { recursive: true, force: true, maxRetries: 5 }));
+  return browser;
 }

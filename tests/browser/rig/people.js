@@ -1,21 +1,71 @@
 /** Participants: the product page as a person would use it, or the bare client in an empty page. */
+import { ranMs } from './clock.js';
 import { until } from './wait.js';
 
 const JOIN_WITHIN_MS = 30_000;
+/** A busy host loads pages slowly. */
+const PAGE_WITHIN_MS = 120_000;
 export const MEDIA_WITHIN_MS = 40_000;
 
 /** Height of test cameras, in pixels: encoding many large pictures is not what is tested. */
 const TEST_HEIGHT = 360;
 
 /**
- * Opens the page so that it joins by itself, with camera and microphone.
+ * Opens the page so that it joins by itself, with camera and microphone. `over` is the only way its media may go:
+ * "udp", "tcp" or "tls" through TURN, or "ice-tcp"; any, if it is not said.
  * @returns {Promise<import('puppeteer-core').Page>}
  */
-export async function joinPage(browser, { url, room, name, height = TEST_HEIGHT }) {
+export async function joinPage(browser, { url, room, name, height = TEST_HEIGHT, over = null }) {
   const page = await open(browser, name);
+  if (over) await page.evaluateOnNewDocument(onlyOver, over);
   await page.goto(`${url}/?${new URLSearchParams({ room, name, autojoin: 1, height })}`);
   await until(() => page.evaluate(() => globalThis.spillway?.room?.localTracks.filter((track) => track.id).length === 2), `${name} to join and publish`, JOIN_WITHIN_MS);
   return page;
+}
+
+/** Runs in the page, before anything else of it: peer connections have one way to go. */
+function onlyOver(over) {
+  const wanted = { udp: /^turn:.*transport=udp/, tcp: /^turn:.*transport=tcp/, tls: /^turns:/ }[over];
+  const narrowed = (config = {}) => {
+    if (!wanted) return { ...config, iceServers: [] };
+    const servers = (config.iceServers ?? []).map((server) => ({ ...server, urls: [server.urls].flat().filter((url) => wanted.test(url)) }));
+    return { ...config, iceTransportPolicy: 'relay', iceServers: servers.filter(({ urls }) => urls.length > 0) };
+  };
+  const isUnwanted = (line) => over === 'ice-tcp' && /^a=candidate:\S+ \d+ udp /i.test(line);
+  const Native = globalThis.RTCPeerConnection;
+  globalThis.peerConnections = [];
+  globalThis.RTCPeerConnection = class extends Native {
+    constructor(config) {
+      super(narrowed(config));
+      globalThis.peerConnections.push(this);
+    }
+    setConfiguration(config) {
+      super.setConfiguration(narrowed(config));
+    }
+    setRemoteDescription({ type, sdp }) {
+      const lines = sdp.split('\r\n').filter((line) => !isUnwanted(line));
+      return super.setRemoteDescription({ type, sdp: lines.join('\r\n') });
+    }
+  };
+}
+
+/**
+ * How the media of a page joined with `over` goes.
+ * @returns {Promise<{type: string, protocol: string, relayProtocol?: string}[]>} of each peer connection's selected pair
+ */
+export function paths(page) {
+  return page.evaluate(async () => {
+    const found = [];
+    for (const connection of globalThis.peerConnections.filter((one) => one.connectionState === 'connected')) {
+      const stats = await connection.getStats();
+      for (const pair of stats.values()) {
+        if (pair.type !== 'candidate-pair' || pair.state !== 'succeeded' || !pair.nominated) continue;
+        const { candidateType: type, protocol, relayProtocol } = stats.get(pair.localCandidateId);
+        found.push({ type, protocol, relayProtocol });
+      }
+    }
+    return found;
+  });
 }
 
 /**
@@ -102,31 +152,35 @@ export async function seesAndHears(page, names, withinMs = MEDIA_WITHIN_MS) {
 /**
  * Watches all remote video from now on.
  * @returns {Promise<() => Promise<Record<string, number>>>} ends, with the longest pause of each track between two
- *   decoded frames, in milliseconds
+ *   decoded frames, in milliseconds in which the host ran
  */
 export async function watchPauses(page) {
   await page.evaluate(() => {
     const { room } = globalThis.spillway;
     const seen = new Map();
-    globalThis.pauses = {};
+    globalThis.pauses = []; // of each look: the track, since when it has had no new frame, and when it was looked at
     globalThis.pauseTimer = setInterval(async () => {
       for (const participant of room.participants.values()) {
         for (const { track, kind } of participant.tracks.values()) {
           const stats = kind === 'video' && (await room.getStats(track));
           if (!stats) continue;
-          const now = performance.now();
+          const now = Date.now();
           const last = seen.get(track) ?? { frames: stats.frames, atMs: now };
-          globalThis.pauses[track] = Math.max(globalThis.pauses[track] ?? 0, now - last.atMs);
+          globalThis.pauses.push([track, last.atMs, now]);
           seen.set(track, stats.frames > last.frames ? { frames: stats.frames, atMs: now } : last);
         }
       }
     }, 50);
   });
-  return () =>
-    page.evaluate(() => {
+  return async () => {
+    const pauses = await page.evaluate(() => {
       clearInterval(globalThis.pauseTimer);
       return globalThis.pauses;
     });
+    const longest = {};
+    for (const [track, fromMs, toMs] of pauses) longest[track] = Math.max(longest[track] ?? 0, ranMs(fromMs, toMs));
+    return longest;
+  };
 }
 
 /** The states a room went through from now on. @returns {Promise<() => Promise<string[]>>} */
@@ -140,6 +194,7 @@ export async function watchStates(page) {
 
 async function open(browser, name) {
   const page = await browser.newPage();
+  page.setDefaultTimeout(PAGE_WITHIN_MS);
   page.on('pageerror', (error) => console.error(`${name}: ${error.message}`));
   if (process.env.SPILLWAY_TEST_LOG) page.on('console', (message) => console.error(`${name}: ${message.text()}`));
   return page;

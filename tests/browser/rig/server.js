@@ -17,19 +17,24 @@ const STOP_WITHIN_MS = 10_000;
 
 export class Spillway {
   #args;
+  #inside = [];
   #dir;
   #child = null;
   #log = null;
   #seen = new Set();
 
-  /** @param {{shards?: number, advertise?: string[], args?: string[]}} [options] */
-  static async start({ shards = 2, advertise = ['127.0.0.1'], args = [] } = {}) {
+  /**
+   * @param {{shards?: number, advertise?: string[], args?: string[], address?: string, inside?: string[]}} [options]
+   *   inside: a command that starts it, such as one that enters a namespace
+   */
+  static async start({ shards = 2, advertise = ['127.0.0.1'], args = [], address = '127.0.0.1', inside = [] } = {}) {
     const spillway = new Spillway();
     spillway.#dir = await mkdtemp(join(tmpdir(), 'spillway-browser-'));
     const port = await freeTcpPort();
-    spillway.url = `http://127.0.0.1:${port}`;
+    spillway.url = `http://${address}:${port}`;
+    spillway.#inside = inside;
     spillway.#args = [
-      'up', '--listen', `127.0.0.1:${port}`, '--udp-port', String(await freeUdpPort()), '--advertise', advertise.join(','),
+      'up', '--listen', `${address}:${port}`, '--udp-port', String(await freeUdpPort()), '--advertise', advertise.join(','),
       '--shards', String(shards), '--state-dir', join(spillway.#dir, 'state'), ...args,
     ];
     await spillway.launch();
@@ -43,7 +48,8 @@ export class Spillway {
   /** Starts the process (again) on the same ports and state. */
   async launch() {
     this.#log ??= await open(join(this.#dir, 'log'), 'a');
-    const child = spawn(join(BINARIES, 'spillway'), this.#args, { stdio: ['ignore', this.#log.fd, this.#log.fd] });
+    const [program, ...args] = [...this.#inside, join(BINARIES, 'spillway'), ...this.#args];
+    const child = spawn(program, args, { stdio: ['ignore', this.#log.fd, this.#log.fd] });
     this.#child = child;
     const exited = new Promise((_, reject) => {
       child.once('error', reject);
@@ -59,6 +65,8 @@ export class Spillway {
   }
 
   async #answers() {
+    // From inside a namespace it cannot be asked; what it says when it is ready, it keeps in a file.
+    if (this.#inside.length > 0) return Boolean(await readFile(join(this.stateDir, 'up.json'), 'utf8').catch(() => ''));
     const reply = await fetch(`${this.url}/`).catch(() => null);
     return Boolean(reply?.ok);
   }

@@ -1,5 +1,7 @@
 /** Waiting with a limit and a name, so that a test that hangs says for what. */
 
+import { ranMs } from './clock.js';
+
 const POLL_MS = 100;
 
 export function sleep(ms, value) {
@@ -10,13 +12,13 @@ export function sleep(ms, value) {
  * @template T
  * @param {() => T | Promise<T>} probe
  * @param {string} what is waited for
- * @param {number} withinMs
+ * @param {number} withinMs in which the host ran
  * @returns {Promise<T>} the first truthy value
  */
 export async function until(probe, what, withinMs) {
-  const deadline = Date.now() + withinMs;
+  const sinceMs = Date.now();
   let last;
-  while (Date.now() < deadline) {
+  while (ranMs(sinceMs) < withinMs) {
     last = await probe();
     if (last) return last;
     await sleep(POLL_MS);

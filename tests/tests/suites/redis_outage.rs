@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_tests::caller::{Caller, apart};
+use spillway_tests::clock::{self, ran_since, wait};
 use spillway_tests::node::Node;
 use spillway_tests::nodes::SignalingNode;
 use spillway_tests::redis::Server;
@@ -49,10 +50,10 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
             .iter()
             .flat_map(|room| apart(&room.iter().collect::<Vec<_>>()))
             .collect();
-        differ.is_empty()
+        differ.is_empty().then_some(())
     };
-    let converged = wait(CONVERGE_LIMIT, agree).await;
-    let took = up.elapsed();
+    let converged = wait(CONVERGE_LIMIT, agree).await.is_some();
+    let took = ran_since(up);
     for node in &nodes {
         let (_, said) = node.ready().await.context("the node answers")?;
         assert_eq!(said["status"], "ok", "{said}");
@@ -61,7 +62,7 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
     for caller in rooms.iter_mut().flatten() {
         assert_eq!(caller.failed().await, None, "{}", caller.identity);
     }
-    judge(&rooms, joined, took)?;
+    judge(&rooms, joined, (down, took))?;
     assert!(converged, "apart after {took:?}: {differ:?}");
     Ok(())
 }
@@ -77,10 +78,11 @@ async fn calls(nodes: &[SignalingNode; 2]) -> anyhow::Result<Vec<Vec<Caller>>> {
     }
     let all_hear = || {
         let mut callers = rooms.iter().flatten();
-        callers.all(|caller| !caller.diary().heard.is_empty())
+        let all = callers.all(|caller| !caller.diary().heard.is_empty());
+        all.then_some(())
     };
     let heard = wait(Duration::from_secs(30), all_hear).await;
-    anyhow::ensure!(heard, "not everybody is heard");
+    heard.context("not everybody is heard")?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     Ok(rooms)
 }
@@ -99,12 +101,11 @@ async fn join_meanwhile(
     }
     let seen = || {
         let mut joined = rooms[..JOINED].iter();
-        joined.all(|room| room[0].diary().others.contains("late"))
+        let all = joined.all(|room| room[0].diary().others.contains("late"));
+        all.then_some(())
     };
-    assert!(
-        wait(Duration::from_secs(2), seen).await,
-        "those on the same node see who came"
-    );
+    let seen = wait(Duration::from_secs(2), seen).await;
+    seen.context("those on the same node see who came")?;
     let unknown = Caller::start(&nodes[0].url, "a-room-nobody-knows", "eve", false).await;
     let refusal = unknown
         .err()
@@ -114,7 +115,11 @@ async fn join_meanwhile(
     Ok(joined)
 }
 
-fn judge(rooms: &[Vec<Caller>], joined: usize, took: Duration) -> anyhow::Result<()> {
+fn judge(
+    rooms: &[Vec<Caller>],
+    joined: usize,
+    (down, took): (Instant, Duration),
+) -> anyhow::Result<()> {
     let diaries: Vec<_> = rooms.iter().flatten().map(Caller::diary).collect();
     let ended = diaries.iter().filter(|diary| diary.rejoined > 0).count();
     let gaps: usize = diaries.iter().map(|diary| diary.gaps).sum();
@@ -130,25 +135,15 @@ fn judge(rooms: &[Vec<Caller>], joined: usize, took: Duration) -> anyhow::Result
     println!(
         "{{\"suite\":\"redis-outage\",\"rooms\":{ROOMS},\"outage_s\":{},\"rooms_ended\":{ended},\"left\":{left},\
          \"joins_served\":{joined},\"longest_media_gap_ms\":{},\"converged_ms\":{},\"events_missed\":{gaps},\
-         \"told_to_resync\":{resyncs},\"sockets_broken\":{}}}",
+         \"told_to_resync\":{resyncs},\"sockets_broken\":{},\"host_stood_still_ms\":{}}}",
         OUTAGE.as_secs(),
         longest.as_millis(),
         took.as_millis(),
         broken.len(),
+        clock::stood_still(down, Instant::now()).as_millis(),
     );
     assert_eq!((ended, left, gaps), (0, 0, 0));
     assert!(broken.is_empty(), "sockets broke: {broken:?}");
     assert!(longest <= MEDIA_GAP, "{longest:?}");
     Ok(())
-}
-
-async fn wait(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let give_up = Instant::now() + limit;
-    while !done() {
-        if Instant::now() >= give_up {
-            return false;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    true
 }

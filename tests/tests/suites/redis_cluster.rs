@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use spillway_controlplane::ids::{Epoch, RoomName};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{Missed, News, Opened, Store, suite};
+use spillway_tests::clock::{Patience, wait};
 use spillway_tests::redis::{Cluster, Server};
 
 const ROOMS: usize = 24;
@@ -76,11 +77,11 @@ impl Reader {
     }
 
     async fn come_back(&self) -> anyhow::Result<Opened> {
-        let give_up = Instant::now() + CONVERGE_LIMIT;
+        let patience = Patience::of(CONVERGE_LIMIT);
         let opened = loop {
             match self.store.open(&self.room).await {
                 Ok(opened) => break opened,
-                Err(error) if Instant::now() >= give_up => return Err(error.into()),
+                Err(error) if patience.is_over() => return Err(error.into()),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
@@ -173,6 +174,16 @@ impl Load {
         })
     }
 
+    /// Waits until that many events have been appended; how many there are then.
+    async fn reach(&self, events: usize) -> anyhow::Result<usize> {
+        let enough = || {
+            let appended = self.appended.load(Ordering::Relaxed);
+            (appended > events).then_some(appended)
+        };
+        let reached = wait(CONVERGE_LIMIT, enough).await;
+        reached.with_context(|| format!("fewer than {events} events in {CONVERGE_LIMIT:?}"))
+    }
+
     /// Ends the writers and waits until the readers of each room agree with each other and with the store.
     async fn finish(self) -> anyhow::Result<(usize, usize)> {
         let writers = self.rooms.len();
@@ -182,13 +193,13 @@ impl Load {
         for writer in writing {
             writer.abort();
         }
-        let give_up = Instant::now() + CONVERGE_LIMIT;
+        let patience = Patience::of(CONVERGE_LIMIT);
         loop {
             let apart = differences(&self.logs, &self.stores).await?;
             if apart.is_empty() {
                 break;
             }
-            anyhow::ensure!(Instant::now() < give_up, "apart: {apart:?}");
+            anyhow::ensure!(!patience.is_over(), "apart: {apart:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.stop.store(true, Ordering::Relaxed);
@@ -267,22 +278,11 @@ async fn slots_move_and_a_master_dies_and_nobody_misses_anything_unknowingly() -
         moved += 1;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let after_moves = load.appended.load(Ordering::Relaxed);
+    let after_moves = load.reach(ROOMS * 100).await?;
     let (master, _, _) = cluster.masters()?.into_iter().next().context("no master")?;
     cluster.servers[master].kill();
     cluster.formed().await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let appended = load.appended.load(Ordering::Relaxed);
-    assert!(
-        after_moves > ROOMS * 100,
-        "{after_moves} events before the failover"
-    );
-    assert!(
-        appended > after_moves + ROOMS * 50,
-        "{} since",
-        appended - after_moves
-    );
+    let appended = load.reach(after_moves + ROOMS * 50).await?;
     let metrics = load.metrics.clone();
     let (undetected, resyncs) = load.finish().await?;
     println!(

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
@@ -10,6 +10,7 @@ use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{News, Store, StoreError, suite};
 use spillway_controlplane::tls::CertificateFiles;
 use spillway_tests::caller::Caller;
+use spillway_tests::clock::{self, Patience};
 use spillway_tests::node::{Node, free_tcp_port};
 use spillway_tests::nodes::SignalingNode;
 use spillway_tests::redis::Server;
@@ -122,7 +123,7 @@ async fn it_passes_the_suite_of_every_store_and_everything_is_encrypted() -> any
     one.open(&room).await?;
     let mut opened = two.open(&room).await?;
     let offset = one.append(&room, suite::note(1)).await?;
-    let news = tokio::time::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
+    let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
     let Some(News::Entry(entry)) = news else {
         anyhow::bail!("no event came: {news:?}");
     };
@@ -150,13 +151,13 @@ async fn every_server_of_a_cluster_is_asked_over_tls() -> anyhow::Result<()> {
         .cli(&["cluster", "addslotsrange", "8192", "16383"])?;
     let port = two.tls_port.to_string();
     one.server.cli(&["cluster", "meet", "127.0.0.1", &port])?;
-    let give_up = Instant::now() + CONVERGE_LIMIT;
+    let patience = Patience::of(CONVERGE_LIMIT);
     for server in [&one.server, &two.server] {
         while !server
             .cli(&["cluster", "info"])?
             .contains("cluster_state:ok")
         {
-            anyhow::ensure!(Instant::now() < give_up, "the cluster is not formed");
+            anyhow::ensure!(!patience.is_over(), "the cluster is not formed");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -169,7 +170,7 @@ async fn every_server_of_a_cluster_is_asked_over_tls() -> anyhow::Result<()> {
         let room = format!("room-{number}").parse()?;
         let mut opened = store.open(&room).await?;
         store.append(&room, suite::note(number)).await?;
-        let news = tokio::time::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
+        let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
         assert!(matches!(news, Some(News::Entry(_))), "{news:?}");
     }
     for server in [&one, &two] {
@@ -279,9 +280,9 @@ async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> an
     redis.server.kill();
     redis.server.restart().await?;
     let degraded = |store: &RedisStore| store.degraded().unwrap_or_default();
-    let give_up = Instant::now() + CONVERGE_LIMIT;
+    let patience = Patience::of(CONVERGE_LIMIT);
     while !degraded(&store).contains("nobody we trust vouches for") {
-        anyhow::ensure!(Instant::now() < give_up, "{}", degraded(&store));
+        anyhow::ensure!(!patience.is_over(), "{}", degraded(&store));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(2)).await, Ok(2));
@@ -289,19 +290,16 @@ async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> an
     pair.write(redis.dir.path())?;
     redis.server.kill();
     redis.server.restart().await?;
+    let patience = Patience::of(2 * CONVERGE_LIMIT);
     while store.degraded().is_some() {
-        anyhow::ensure!(
-            Instant::now() < give_up + CONVERGE_LIMIT,
-            "{}",
-            degraded(&store)
-        );
+        anyhow::ensure!(!patience.is_over(), "{}", degraded(&store));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(3)).await, Ok(3));
     assert!(metrics.island_events.get() >= 1);
     let other = RedisStore::connect(&redis.named(), StoreMetrics::default()).await?;
     while other.open(&room).await?.offset != 3 {
-        anyhow::ensure!(Instant::now() < give_up + CONVERGE_LIMIT, "nobody was told");
+        anyhow::ensure!(!patience.is_over(), "nobody was told");
         other.close(&room).await?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -319,10 +317,10 @@ async fn nodes_meet_in_a_redis_behind_tls() -> anyhow::Result<()> {
     let right = SignalingNode::start_with(&media, &url, &trust).await?;
     let ann = Caller::start(&left.url, "room", "ann", false).await?;
     let bob = Caller::start(&right.url, "room", "bob", false).await?;
-    let give_up = Instant::now() + CONVERGE_LIMIT;
+    let patience = Patience::of(CONVERGE_LIMIT);
     let alone = |caller: &Caller| caller.diary().others.is_empty();
     while alone(&ann) || alone(&bob) {
-        anyhow::ensure!(Instant::now() < give_up, "they do not see each other");
+        anyhow::ensure!(!patience.is_over(), "they do not see each other");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Without the authority a node says why it ends.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreError, suite};
+use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ fn room() -> spillway_controlplane::ids::RoomName {
 
 async fn next(opened: &mut Opened) -> anyhow::Result<Arc<Entry>> {
     loop {
-        let news = tokio::time::timeout(CONVERGE_LIMIT, opened.news.recv()).await;
+        let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await;
         match news
             .context("nothing came")?
             .context("the reader was cut off")?
@@ -37,13 +38,13 @@ async fn until_up(store: &RedisStore) -> anyhow::Result<Duration> {
     let start = Instant::now();
     while store.degraded().is_some() {
         anyhow::ensure!(
-            start.elapsed() < CONVERGE_LIMIT,
+            ran_since(start) < CONVERGE_LIMIT,
             "still degraded: {:?}",
             store.degraded()
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(start.elapsed())
+    Ok(ran_since(start))
 }
 
 #[tokio::test]
@@ -125,7 +126,7 @@ async fn a_participant_is_told_of_and_left_to_the_node_that_claims_it() -> anyho
     one.append(&room, suite::joined(&ann)).await?;
     next(&mut first).await?;
     two.claim(&room, &ann.participant).await?;
-    let news = tokio::time::timeout(CONVERGE_LIMIT, first.news.recv()).await?;
+    let news = clock::timeout(CONVERGE_LIMIT, first.news.recv()).await?;
     assert_eq!(news, Some(News::Taken(ann.participant.clone())));
     let ours = suite::left_if_ours(&ann);
     let refused = one.append(&room, ours.clone()).await;
@@ -154,9 +155,9 @@ async fn rooms_go_on_without_redis_and_are_told_when_it_comes_back_empty() -> an
             2 + number as u64
         );
         assert!(
-            started.elapsed() < Duration::from_secs(2),
+            ran_since(started) < Duration::from_secs(2),
             "{:?}",
-            started.elapsed()
+            ran_since(started)
         );
         assert_eq!(next(&mut first).await?.offset, 2 + number as u64);
     }
@@ -221,12 +222,15 @@ async fn two_islands_become_one_history_and_everybody_resyncs() -> anyhow::Resul
                 break;
             }
         }
-        anyhow::ensure!(start.elapsed() < CONVERGE_LIMIT, "the histories stay apart");
+        anyhow::ensure!(
+            ran_since(start) < CONVERGE_LIMIT,
+            "the histories stay apart"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut ends = 0;
     for opened in [&mut first, &mut second] {
-        while let Ok(Some(_)) = tokio::time::timeout(CONVERGE_LIMIT, opened.news.recv()).await {}
+        while let Ok(Some(_)) = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await {}
         ends += usize::from(opened.news.is_closed());
     }
     assert_eq!(ends, 2, "both readers come back");

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_tests::caller::{Caller, apart};
+use spillway_tests::clock::{self, wait};
 use spillway_tests::node::Node;
 use spillway_tests::nodes::{Balancer, SignalingNode};
 use spillway_tests::redis::Server;
@@ -44,7 +45,8 @@ async fn participants_of_a_dead_node_come_back_on_another_and_miss_nothing() -> 
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     nodes[1].kill();
-    tokio::time::sleep(RETURN_LIMIT + Duration::from_secs(3)).await;
+    let killed = Instant::now();
+    clock::sleep(RETURN_LIMIT + Duration::from_secs(3)).await;
 
     let diaries: Vec<_> = rooms.iter().flatten().map(Caller::diary).collect();
     let returns: Vec<Duration> = diaries
@@ -80,11 +82,12 @@ async fn participants_of_a_dead_node_come_back_on_another_and_miss_nothing() -> 
         .count();
     println!(
         "{{\"suite\":\"node-kill\",\"participants\":{},\"returned\":{},\"slowest_return_ms\":{},\"events_missed\":{gaps},\
-         \"rejoined_as_new\":{rejoined},\"left\":{left},\"longest_media_gap_ms\":{},\"logs_agree\":{together}}}",
+         \"rejoined_as_new\":{rejoined},\"left\":{left},\"longest_media_gap_ms\":{},\"host_stood_still_ms\":{},\"logs_agree\":{together}}}",
         diaries.len(),
         returns.len(),
         slowest.as_millis(),
         media_gap.as_millis(),
+        clock::stood_still(killed, Instant::now()).as_millis(),
     );
     assert!(
         returns.len() >= ROOMS * EACH / 6,
@@ -96,17 +99,4 @@ async fn participants_of_a_dead_node_come_back_on_another_and_miss_nothing() -> 
     assert!(media_gap <= MEDIA_GAP, "{media_gap:?}");
     assert!(together, "the logs of a room differ");
     Ok(())
-}
-
-async fn wait<T>(limit: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
-    let give_up = Instant::now() + limit;
-    loop {
-        if let Some(value) = done() {
-            return Some(value);
-        }
-        if Instant::now() >= give_up {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

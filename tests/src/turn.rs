@@ -1,0 +1,169 @@
+//! A TURN client that says exactly what a test wants said, one request at a time, over UDP.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use spillway_bench::turn::client::Credentials;
+use spillway_wire::stun::{Class, Key, Message, Method, TransactionId, Writer, kinds, xor_address};
+
+/// What data planes of tests mint credentials with.
+pub const SECRET: &str = "a secret of tests alone";
+
+/// See the module's documentation.
+pub struct TurnCaller {
+    /// Its socket, connected to the relay.
+    pub socket: UdpSocket,
+    /// What it signs with; none: it does not.
+    pub credentials: Option<Credentials>,
+    /// As the relay said, or as a test says.
+    pub realm: Vec<u8>,
+    /// As the relay said, or as a test says.
+    pub nonce: Vec<u8>,
+}
+
+/// What the relay said.
+#[derive(Debug, Clone)]
+pub struct Answer(pub Vec<u8>);
+
+/// How long one answer is waited for, and how often it is asked for again.
+const ANSWER_LIMIT: Duration = Duration::from_millis(300);
+const TRIES: usize = 10;
+
+/// Seconds since 1970.
+pub fn unix_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("the clock is past 1970").as_secs()
+}
+
+/// REQUESTED-TRANSPORT, UDP.
+pub fn udp(writer: &mut Writer<'_>) {
+    writer.attribute(kinds::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+}
+
+impl TurnCaller {
+    /// A client at `ip`, with credentials that are good for an hour.
+    pub fn new(relay: SocketAddr, ip: Ipv4Addr) -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind((ip, 0))?;
+        socket.connect(relay)?;
+        socket.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let credentials = Credentials::mint(SECRET.as_bytes(), "test", unix_s() + 3_600);
+        Ok(Self {
+            socket,
+            credentials: Some(credentials),
+            realm: Vec::new(),
+            nonce: Vec::new(),
+        })
+    }
+
+    /// Asks without credentials, and keeps the realm and the nonce it is given.
+    pub fn greet(&mut self) -> anyhow::Result<Answer> {
+        let credentials = self.credentials.take();
+        let answer = self.ask(Method::Allocate, udp);
+        self.credentials = credentials;
+        let answer = answer?;
+        let value = |kind| answer.get(kind).context("a 401 has realm and nonce");
+        (self.realm, self.nonce) = (value(kinds::REALM)?, value(kinds::NONCE)?);
+        Ok(answer)
+    }
+
+    /// Greets, and asks for an allocation.
+    pub fn allocate(&mut self) -> anyhow::Result<Answer> {
+        self.greet()?;
+        self.ask(Method::Allocate, udp)
+    }
+
+    /// A request, signed if there are credentials and a nonce.
+    pub fn request(&self, method: Method, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut id = [0; 12];
+        id.fill_with(|| fastrand::u8(..));
+        let mut writer = Writer::new(&mut out, method.kind(Class::Request), TransactionId(id));
+        write(&mut writer);
+        if let Some(Credentials { username, password }) = &self.credentials {
+            let key = Key::md5(username.as_bytes(), &self.realm, password.as_bytes());
+            writer
+                .attribute(kinds::USERNAME, username.as_bytes())
+                .attribute(kinds::REALM, &self.realm)
+                .attribute(kinds::NONCE, &self.nonce)
+                .integrity_sha1(key.bytes());
+        }
+        out
+    }
+
+    /// The answer to a request.
+    pub fn ask(
+        &self,
+        method: Method,
+        write: impl FnOnce(&mut Writer<'_>),
+    ) -> anyhow::Result<Answer> {
+        self.say(&self.request(method, write))
+    }
+
+    /// The answer to `request`, which is said again while there is none.
+    pub fn say(&self, request: &[u8]) -> anyhow::Result<Answer> {
+        let mut buffer = vec![0; 65_536];
+        for _ in 0..TRIES {
+            self.socket.send(request)?;
+            while let Ok(length) = self.socket.recv(&mut buffer) {
+                let answer = &buffer[..length];
+                if answer.get(8..20) == request.get(8..20) {
+                    return Ok(Answer(answer.to_vec()));
+                }
+            }
+        }
+        anyhow::bail!("no answer after {TRIES} tries")
+    }
+
+    /// CreatePermission for `peer`.
+    pub fn permit(&self, peer: SocketAddr) -> anyhow::Result<Answer> {
+        self.ask(Method::CreatePermission, |writer| {
+            writer.xor_address(kinds::XOR_PEER_ADDRESS, peer);
+        })
+    }
+
+    /// ChannelBind of `number` to `peer`.
+    pub fn bind(&self, number: u16, peer: SocketAddr) -> anyhow::Result<Answer> {
+        self.ask(Method::ChannelBind, |writer| {
+            writer
+                .number(kinds::CHANNEL_NUMBER, u32::from(number) << 16)
+                .xor_address(kinds::XOR_PEER_ADDRESS, peer);
+        })
+    }
+
+    /// A Send indication with `data` for `peer`.
+    pub fn send(&self, peer: SocketAddr, data: &[u8]) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        let kind = Method::Send.kind(Class::Indication);
+        Writer::new(&mut out, kind, TransactionId([3; 12]))
+            .xor_address(kinds::XOR_PEER_ADDRESS, peer)
+            .attribute(kinds::DATA, data);
+        self.socket.send(&out)?;
+        Ok(())
+    }
+}
+
+impl Answer {
+    /// True when it was granted.
+    pub fn is_success(&self) -> bool {
+        Message::parse(&self.0).is_ok_and(|message| Class::of(message.kind()) == Class::Success)
+    }
+
+    /// The value of the first attribute of `kind`.
+    pub fn get(&self, kind: u16) -> Option<Vec<u8>> {
+        Some(Message::parse(&self.0).ok()?.find(kind)?.value.to_vec())
+    }
+
+    /// ERROR-CODE, as a number; none in a success.
+    pub fn code(&self) -> Option<u16> {
+        let value = self.get(kinds::ERROR_CODE)?;
+        Some(u16::from(*value.get(2)?) * 100 + u16::from(*value.get(3)?))
+    }
+
+    /// XOR-RELAYED-ADDRESS.
+    pub fn relayed(&self) -> Option<SocketAddr> {
+        let message = Message::parse(&self.0).ok()?;
+        let value = message.find(kinds::XOR_RELAYED_ADDRESS)?.value;
+        xor_address(value, &message.transaction())
+    }
+}

@@ -1,0 +1,12 @@
+//! The suites of `scripts/test` that are neither of one crate nor of a browser: a module is a suite. They are one
+//! program, because building it is what takes long.
+
+mod hostile;
+mod node_kill;
+mod redis;
+mod redis_cluster;
+mod redis_outage;
+mod redis_tls;
+mod sessions;
+mod tls;
+mod turn_hostile;

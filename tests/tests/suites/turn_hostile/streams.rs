@@ -71,13 +71,16 @@ pub(super) async fn lying_lengths(target: &Target) -> anyhow::Result<()> {
         request[2..4].copy_from_slice(&length.to_be_bytes());
         request
     };
-    let channel = |length: u16| [&[0x40, 1][..], &length.to_be_bytes(), b"four"].concat();
+    let channel = |length: u16| {
+        let after = [&b"four"[..], &[0xff; 4]].concat();
+        [&[0x40, 1][..], &length.to_be_bytes(), &after].concat()
+    };
     for lie in [
         with_length(0xfffc), // never comes
         with_length(7),      // not of whole words
         with_length(4),      // what follows begins in the middle of an attribute
         channel(0xffff),
-        channel(1), // of somebody who has no channel, and rubbish after it
+        channel(1), // of somebody who has no channel; after it and its padding comes what begins no message
     ] {
         is_ended(target.relay.into(), &lie).await?;
     }

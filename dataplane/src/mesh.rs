@@ -134,12 +134,16 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    /// Says that the receiver is awake: no need to ring. Silences it, if it rang.
+    /// Says that the receiver is awake: no need to ring. Whoever took the flag before may ring yet; then the next
+    /// sleep ends at once.
     pub fn wake_up(&self) {
-        if !self.asleep.swap(false, Ordering::SeqCst) {
-            // Whoever took the flag may not have rung yet; then it rings the next time for nothing.
-            let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
-        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends the ringing. Has to follow whenever the bell was heard: it rings until then.
+    pub fn silence(&self) {
+        // Nothing to read is nothing to silence.
+        let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
     }
 
     /// Wakes the receiver if it sleeps. Called after a push, which the fence keeps before the look.
@@ -227,4 +231,46 @@ fn push_all<T>(backlog: &mut VecDeque<T>, ring: &ArrayQueue<T>) -> bool {
         }
     }
     waited
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn rings(bell: &Doorbell) -> bool {
+        let mut asked = [PollFd::new(bell, PollFlags::IN)];
+        poll(&mut asked, Some(&Timespec::default())).unwrap() > 0
+    }
+
+    #[test]
+    fn a_bell_is_rung_for_sleepers_alone_and_until_it_is_silenced() {
+        let bell = Doorbell::new().unwrap();
+        bell.ring();
+        assert!(!rings(&bell), "nobody sleeps");
+        bell.fall_asleep();
+        bell.ring();
+        bell.ring();
+        assert!(rings(&bell));
+        bell.wake_up();
+        bell.silence();
+        assert!(!rings(&bell));
+    }
+
+    #[test]
+    fn a_bell_that_is_rung_too_late_ends_one_sleep_and_no_more() {
+        let bell = Doorbell::new().unwrap();
+        bell.fall_asleep();
+        // A sender has seen the sleeper, who wakes up before the bell is rung.
+        assert!(bell.asleep.swap(false, Ordering::SeqCst));
+        bell.wake_up();
+        rustix::io::write(&bell.eventfd, &1_u64.to_ne_bytes()).unwrap();
+        bell.fall_asleep();
+        assert!(rings(&bell), "for nothing");
+        bell.wake_up();
+        bell.silence();
+        bell.fall_asleep();
+        assert!(!rings(&bell), "it would never sleep again");
+    }
 }

@@ -109,6 +109,15 @@ impl Engine {
         }
     }
 
+    /// True when something has arrived that no socket will be readable for: do not sleep before the next
+    /// [`receive`](Self::receive).
+    pub fn has_fetched(&self) -> bool {
+        match self {
+            Engine::Mmsg(_) => false,
+            Engine::Uring(uring) => uring.has_fetched(),
+        }
+    }
+
     /// Message `index` of the last [`receive`](Self::receive), and its socket; `None` when its sender
     /// has no IP address.
     pub fn get(&self, index: usize) -> Option<(usize, Received<'_>)> {

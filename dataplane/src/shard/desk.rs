@@ -15,6 +15,7 @@ use crate::io::engine::Engine;
 use crate::io::reach::Reach;
 use crate::io::udp::{Door, Places};
 use crate::letter::ToControl;
+use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::path::transmit::{Departures, Run};
@@ -201,6 +202,11 @@ impl Shard {
     fn relay(&mut self, relay: &Relay, message: &[u8], now: Instant) {
         let bytes = &message[relay.payload.clone()];
         if self.candidates.as_slice().contains(&relay.peer) {
+            // Over a stream a message can be longer than what comes by a media socket, and everything behind that
+            // relies on its bound.
+            if bytes.len() > MAX_DATAGRAM_BYTES {
+                return self.report.drops.count(DropReason::Truncated);
+            }
             let arrived = Arrived {
                 bytes,
                 source: relay.relayed,

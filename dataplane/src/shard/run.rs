@@ -80,7 +80,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: In
     shard.is_blocked = flush(shard, io, now);
     // 7: letters that found a mailbox full.
     more |= shard.post.flush();
-    more
+    more | io.engine.has_fetched()
 }
 
 fn run_timers(shard: &mut Shard, now: Instant) -> bool {
@@ -130,6 +130,7 @@ fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
 fn sleep(shard: &mut Shard, wait: &Wait) {
     let bell = shard.post.mesh().bell(shard.id);
     bell.fall_asleep();
+    let mut rang = false;
     if shard.post.mesh().is_empty(shard.id) {
         let now = clock::now();
         let retry = shard.is_blocked.then(|| now + SEND_RETRY);
@@ -139,15 +140,18 @@ fn sleep(shard: &mut Shard, wait: &Wait) {
         let timers = [shard.timers.next(), turn, streams, retry];
         let wake_at = timers.into_iter().flatten().chain([shard.next_tick()]);
         let wake_at = wake_at.min().expect("the tick is always due some time");
-        wait.readable(wake_at.saturating_duration_since(now));
+        rang = wait.readable(wake_at.saturating_duration_since(now));
     }
     bell.wake_up();
+    if rang {
+        bell.silence();
+    }
 }
 
 /// Everything that can have something for `shard`.
 fn wait_for(shard: &Shard, sockets: &ShardSockets) -> io::Result<Wait> {
     let bell = shard.post.mesh().bell(shard.id).as_fd();
     let reach = shard.desk.iter().map(|desk| desk.reach().as_fd());
-    let others = reach.chain([shard.streams.as_fd(), bell]);
-    Wait::new(sockets.iter().chain(others))
+    let others = reach.chain([shard.streams.as_fd()]);
+    Wait::new(sockets.iter().chain(others), bell)
 }

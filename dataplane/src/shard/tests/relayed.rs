@@ -11,9 +11,12 @@ use super::rig::Rig;
 use crate::drop_reason::DropReason;
 use crate::io::clock;
 use crate::key::SessionKey;
+use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::shard::desk::Desk;
 use crate::turn::tests::rig::{Answer, REALM, SECRET, TestClient, udp};
-use crate::turn::{Config, Limits, Ourselves, Peers, RelayAddresses, Server, Transport};
+use crate::turn::{
+    Client as TurnClient, Config, Limits, Ourselves, Peers, RelayAddresses, Server, Transport,
+};
 
 const CHANNEL: u16 = 0x4001;
 
@@ -152,4 +155,29 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
     assert_eq!((described[0].channels, described[0].permissions), (1, 1));
     assert_eq!(described[0].to_client_bytes, udp.to_client_bytes);
     assert_eq!(rig.shard.report.drops.of(DropReason::NotRelayed), 0);
+}
+
+#[test]
+fn what_is_too_long_for_a_media_socket_is_too_long_through_the_relay() {
+    let mut rig = Rig::start(1);
+    let client = rig.relayed();
+    let own = client.socket.local_addr().unwrap();
+    let known = TurnClient::udp(own, rig.turn_addr());
+    let (media, now) = (rig.media(), clock::now());
+    for (bytes, too_long) in [
+        (MAX_DATAGRAM_BYTES, 0),
+        (MAX_DATAGRAM_BYTES + 1, 1),
+        (65_000, 2),
+    ] {
+        // As RTP of nobody.
+        let datagram = [&[0x80][..], &vec![96; bytes - 1]].concat();
+        let (message, _) = client.leg().unwrap().wrap(&datagram, media);
+        rig.shard.turn_message(&known, &message, now);
+        assert_eq!(
+            rig.shard.report.drops.of(DropReason::Truncated),
+            too_long,
+            "{bytes} bytes"
+        );
+        assert_eq!(rig.shard.report.drops.of(DropReason::UnknownSource), 1);
+    }
 }

@@ -294,6 +294,11 @@ impl Client {
         self.addr
     }
 
+    /// What is between it and the shard, if it is relayed.
+    pub(super) fn leg(&self) -> Option<&Leg> {
+        self.leg.as_ref()
+    }
+
     /// Takes what came and sends what is due.
     pub(super) fn drive(&mut self, now: Instant) {
         self.rtc.handle_input(Input::Timeout(now)).unwrap();

@@ -150,7 +150,8 @@ impl Uring {
     /// Takes what is there, without waiting; the number of messages, 0 when there are none. What was shown
     /// before is gone.
     ///
-    /// Sleep only after a 0: before that, a receive that ran out of buffers may not be armed again. Until
+    /// Sleep only after a 0, and if nothing [was fetched](Self::has_fetched) since: before that, a receive that ran
+    /// out of buffers may not be armed again. Until
     /// [`as_fd`](AsFd::as_fd) is readable; or, with [deferred work](Self::has_deferred_work), until a socket
     /// is: what has arrived is then fetched by the next call, not before.
     pub fn receive(&mut self) -> io::Result<usize> {
@@ -172,6 +173,12 @@ impl Uring {
             },
             count => Ok(count),
         }
+    }
+
+    /// True when a [`send`](Self::send) has fetched what arrived meanwhile: then the sockets do not become
+    /// readable for it any more, and it waits for the next [`receive`](Self::receive).
+    pub fn has_fetched(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Message `index` of the last [`receive`](Self::receive), and the number of its socket; `None` when

@@ -1,6 +1,8 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::super::{enable_packet_info, enable_receive_offload};
 use super::*;
 
@@ -148,6 +150,22 @@ fn sending_takes_no_more_than_a_batch_and_keeps_what_arrives_meanwhile() {
     assert_eq!(ring.send(0, messages.clone()).unwrap(), ring.capacity());
     assert_eq!(ring.send(0, messages.take(3)).unwrap(), 3);
     assert_eq!(receive(&mut ring, 11).len(), 11);
+    assert!(!ring.has_fetched());
+}
+
+#[test]
+fn what_a_send_fetched_is_told_because_no_socket_becomes_readable_for_it() {
+    let both = socket();
+    let mut ring = Uring::new(&[both.as_fd()], SIZES).unwrap();
+    assert_eq!(ring.receive().unwrap(), 0);
+    for _ in 0..1_000 {
+        ring.send(0, [message(b"to myself", &both)].into_iter())
+            .unwrap();
+        let mut asked = [PollFd::new(&both, PollFlags::IN)];
+        let is_readable = poll(&mut asked, Some(&Timespec::default())).unwrap() > 0;
+        assert!(is_readable || ring.has_fetched(), "a sleeper would miss it");
+        assert_eq!(receive(&mut ring, 1).len(), 1);
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub const MESH_MEDIA: usize = 8_192;
 pub const MESH_LETTERS: usize = 4_096;
 /// Letters that wait at a sender for room; beyond that datagram letters are dropped and counted.
 pub const MAX_LETTER_BACKLOG: usize = 65_536;
+/// Of them at the most when one is media for a client that another shard reaches: it may be a run of 20 kB.
+pub const MAX_OUTWARD_BACKLOG: usize = 1_024;
 /// Letters and media packets a shard takes from the mesh in one turn.
 pub const MESH_PER_TURN: usize = 1_024;
 /// Due sessions whose timers are handled in one turn.

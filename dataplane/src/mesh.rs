@@ -189,6 +189,11 @@ impl Post {
         Ok(())
     }
 
+    /// Letters that found the mailbox of `shard` full.
+    pub fn backlog(&self, shard: ShardId) -> usize {
+        self.to_shard[shard.index()].len()
+    }
+
     /// Sends `letter` to the control thread, after all that were sent before.
     pub fn send_control(&mut self, letter: ToControl) -> Result<(), BacklogFull> {
         if self.to_control.len() >= MAX_LETTER_BACKLOG {

@@ -103,14 +103,15 @@ impl PeerTable {
     }
 
     /// Lets session `index` receive from `addr`, which sends to `local`. The caller has verified that
-    /// the session's client is there.
+    /// the session's client is there. Returns the address that it no longer receives from, for want of room.
     pub fn add_addr(
         &mut self,
         index: usize,
         addr: SocketAddr,
         local: Option<IpAddr>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<SocketAddr>, DropReason> {
         let peer = &mut self.peers[index];
+        let mut given_up = None;
         match peer.addrs.iter().position(|(known, _)| *known == addr) {
             Some(position) => peer.addrs[position].1 = local,
             None if peer.addrs.len() >= MAX_ADDRESSES_PER_SESSION => {
@@ -121,11 +122,12 @@ impl PeerTable {
                 let (oldest, _) = peer.addrs.remove(idle.ok_or(DropReason::TooManyAddresses)?);
                 peer.addrs.push((addr, local));
                 self.by_addr.remove(&oldest);
+                given_up = Some(oldest);
             }
             None => peer.addrs.push((addr, local)),
         }
         self.route(addr, Route::Local(index));
-        Ok(())
+        Ok(given_up)
     }
 
     /// Sends datagrams from `addr` to a session on another shard; false when too many are remembered.

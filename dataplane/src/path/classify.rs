@@ -11,6 +11,7 @@ use crate::drop_reason::DropReason;
 use crate::ice::Ufrag;
 use crate::key::{SessionKey, ShardId};
 use crate::shard::Shard;
+use crate::stream::Alias;
 use crate::table::Route;
 
 /// Where a datagram goes.
@@ -39,6 +40,10 @@ pub enum Class {
 /// Finds the session of `datagram`, or the reason to drop it.
 pub fn classify(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, DropReason> {
     let protocol = protocol(datagram.bytes).ok_or(DropReason::Unclassified)?;
+    // Only we give out addresses of streams.
+    if !datagram.inside && Alias::of(datagram.source).is_some() {
+        return Err(DropReason::UnknownSource);
+    }
     match protocol {
         Protocol::Rtp | Protocol::Rtcp | Protocol::Dtls => {
             match shard.peers.by_addr(datagram.source) {
@@ -91,9 +96,12 @@ fn classify_stun(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, Dro
     }
     match local {
         Some(peer) => {
-            shard
+            let given_up = shard
                 .peers
                 .add_addr(peer, datagram.source, datagram.local)?;
+            given_up
+                .into_iter()
+                .for_each(|addr| shard.ways.forget(addr));
             Ok(Class::Local {
                 peer,
                 protocol: Protocol::Stun,

@@ -43,6 +43,8 @@ pub struct Departures {
     runs: Vec<Placed>,
     /// As many of the runs as are gone already.
     gone: usize,
+    /// As many of the runs as were looked at by [`divert`](Self::divert).
+    seen: usize,
     /// Destinations whose path or device refused a run once.
     without_runs: HashSet<SocketAddr>,
     /// The socket had no room when it was last asked.
@@ -107,6 +109,7 @@ impl Departures {
             used: 0,
             runs: Vec::new(),
             gone: 0,
+            seen: 0,
             without_runs: HashSet::new(),
             blocked: false,
         }
@@ -170,15 +173,19 @@ impl Departures {
         }
     }
 
-    /// Takes out what `takes` says yes to.
+    /// Takes out what `takes` says yes to, of what was added since it was last asked.
     pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
-        let (arena, gone) = (&self.arena, self.gone);
-        let mut index = 0;
-        self.runs.retain(|placed| {
-            index += 1;
-            let Placed { at, run, .. } = placed;
-            index <= gone || !takes(run, &arena[*at..*at + run.bytes])
-        });
+        let mut kept = self.seen;
+        for index in self.seen..self.runs.len() {
+            let placed = self.runs[index];
+            let Placed { at, run, .. } = &placed;
+            if !takes(run, &self.arena[*at..*at + run.bytes]) {
+                self.runs[kept] = placed;
+                kept += 1;
+            }
+        }
+        self.runs.truncate(kept);
+        self.seen = kept;
         self.tidy();
     }
 
@@ -241,10 +248,13 @@ impl Departures {
                 Err(error) => again.extend(self.refused(placed, &error, report)),
             }
         }
-        match again.is_empty() {
-            true => self.gone += tried,
-            false => drop(self.runs.splice(first..first + tried, again)),
+        if again.is_empty() {
+            self.gone += tried;
+            return;
         }
+        let unseen = self.runs.len() - self.seen;
+        self.runs.splice(first..first + tried, again);
+        self.seen = self.runs.len().saturating_sub(unseen);
     }
 
     /// The kernel refused `placed`: what of it to try again. An error may be left over from an earlier
@@ -285,10 +295,11 @@ impl Departures {
     fn tidy(&mut self) {
         if self.gone == self.runs.len() {
             self.runs.clear();
-            (self.gone, self.used) = (0, 0);
+            (self.gone, self.seen, self.used) = (0, 0, 0);
             return;
         }
         self.runs.drain(..self.gone);
+        self.seen = self.seen.saturating_sub(self.gone);
         self.gone = 0;
         let first = self.runs[0].at;
         if first > self.arena.len() / (2 * (MAX_LAYERS + 1)) {
@@ -466,8 +477,33 @@ mod tests {
             run.destination == a
         });
         assert_eq!(cuts(&departures), [(7, 7)]);
-        departures.divert(|_, _| true);
-        assert_eq!(departures.used, 0);
+        departures.join([b"new", &[], &[]], run(0, 0, a), &mut report);
+        departures.divert(|run, _| {
+            assert_eq!(run.destination, a, "the other was looked at before");
+            true
+        });
+        assert_eq!(cuts(&departures), [(7, 7)]);
+    }
+
+    #[test]
+    fn what_waits_behind_a_full_socket_is_looked_at_once() {
+        let to = "192.0.2.1:9".parse().unwrap();
+        let mut report = ShardReport::new(ShardId(0));
+        let mut departures = Departures::new();
+        let mut looks = 0;
+        for added in [3, 0, 2] {
+            for _ in 0..added {
+                departures.push(b"x", run(1, 1, to), &mut report);
+            }
+            departures.divert(|_, _| {
+                looks += 1;
+                false
+            });
+            // As after a send that found room for one.
+            departures.gone += 1;
+            departures.tidy();
+        }
+        assert_eq!(looks, 5);
     }
 
     #[test]

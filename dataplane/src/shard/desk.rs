@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Shard;
-use super::ways::Way;
+use super::ways::Relayed;
 use crate::drop_reason::DropReason;
 use crate::io::clock;
 use crate::io::engine::Engine;
@@ -232,7 +232,7 @@ impl Shard {
         while let Some(event) = desk.server.poll_event() {
             match event {
                 Event::Open { relayed, client } => {
-                    self.ways.insert(relayed, Way::Relay);
+                    self.ways.insert(relayed, Relayed::Here);
                     if let Some(stream) = client.stream {
                         self.streams.keep(stream, true, now);
                     }
@@ -244,6 +244,7 @@ impl Shard {
                 }
                 Event::Closed { relayed, client } => {
                     self.ways.remove(relayed);
+                    self.peers.forget(relayed);
                     desk.reach.close(relayed);
                     if let Some(stream) = client.stream
                         && !desk.server.has_allocation(&client)

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Shard;
-use super::ways::Way;
+use super::ways::{Relayed, Way};
 use crate::drop_reason::DropReason;
 use crate::key::ShardId;
 use crate::letter::{Outward, ToShard};
+use crate::limits::MAX_OUTWARD_BACKLOG;
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::path::transmit::Run;
 use crate::report::ShardReport;
-use crate::stream::{Arrivals, Event, Streams};
+use crate::stream::{Alias, Arrivals, Event, ShortId, Streams};
 use crate::turn::StreamId;
 
 impl Shard {
@@ -39,10 +40,9 @@ impl Shard {
                 } => self.ice_datagram((stream, remote, local), datagram, now),
                 Event::Gone { client } => {
                     self.turn_client_gone(&client, now);
-                    if let Some(Way::Stream(stream)) = self.ways.get(client.remote)
-                        && client.stream == Some(stream)
-                    {
-                        self.ways.remove(client.remote);
+                    if let Some(stream) = client.stream {
+                        let alias = Alias::new(self.id, stream);
+                        self.peers.forget(alias.address(client.remote));
                     }
                 }
             }
@@ -55,27 +55,25 @@ impl Shard {
         datagram: &[u8],
         now: Instant,
     ) {
-        self.ways.insert(remote, Way::Stream(stream));
+        let source = Alias::new(self.id, stream).address(remote);
         self.report.traffic.packets_in += 1;
         self.report.traffic.bytes_in += datagram.len() as u64;
         let arrived = Arrived {
             bytes: datagram,
-            source: remote,
+            source,
             local: Some(local.ip()),
             inside: true,
         };
         path::take_in(self, &arrived, now);
         // A stream is somebody's while a session receives from it.
-        let is_known = self.peers.by_addr(remote).is_some();
+        let is_known = self.peers.by_addr(source).is_some();
         self.streams.keep(stream, is_known, now);
     }
 
     /// Takes out of what waits for the kernel what is for clients that are reached otherwise.
     pub(super) fn divert(&mut self, now: Instant) {
-        if self.ways.is_empty() {
-            return;
-        }
         let Self {
+            id,
             ways,
             desk,
             streams,
@@ -88,7 +86,7 @@ impl Shard {
         } = self;
         for departures in [departures_v4, departures_v6] {
             departures.divert(|run, bytes| {
-                let Some(way) = ways.get(run.destination) else {
+                let Some(way) = ways.to(run.destination, *id) else {
                     return false;
                 };
                 match way {
@@ -104,7 +102,8 @@ impl Shard {
                             bytes: bytes.into(),
                             run: *run,
                         };
-                        if post.send(shard, ToShard::Outward(outward)).is_err() {
+                        let is_full = post.backlog(shard) >= MAX_OUTWARD_BACKLOG;
+                        if is_full || post.send(shard, ToShard::Outward(outward)).is_err() {
                             let drops = &mut report.drops;
                             drops.count_many(DropReason::MeshFull, run.datagrams());
                         }
@@ -119,7 +118,7 @@ impl Shard {
     pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
         let Outward { bytes, run } = outward;
         let (streams, report) = (&mut self.streams, &mut self.report);
-        match (self.ways.get(run.destination), &mut self.desk) {
+        match (self.ways.to(run.destination, self.id), &mut self.desk) {
             (Some(Way::Relay), Some(desk)) => {
                 let peer = self.candidates.for_datagram(run.destination, run.source);
                 desk.deliver((run, bytes), (peer, now), streams, report);
@@ -133,9 +132,9 @@ impl Shard {
         }
     }
 
-    /// Datagrams from `source` came by `via`, in a way that only that shard knows.
+    /// Datagrams from `source`, a relayed address, came by `via`, which alone knows its client.
     pub(super) fn reached_by(&mut self, source: SocketAddr, via: ShardId) {
-        if !self.ways.insert(source, Way::Shard(via)) {
+        if Alias::of(source).is_none() && !self.ways.insert(source, Relayed::By(via)) {
             self.report.drops.count(DropReason::TooManyAddresses);
         }
     }
@@ -144,12 +143,19 @@ impl Shard {
 /// Each datagram of `run` with its length before it (RFC 4571).
 fn over_stream(
     streams: &mut Streams,
-    stream: StreamId,
+    stream: ShortId,
     (run, bytes): (&Run, &[u8]),
     report: &mut ShardReport,
 ) {
+    // A session goes on sending to a client whose stream has just ended.
+    let Some(stream) = streams.named(stream) else {
+        return report
+            .drops
+            .count_many(DropReason::NotConnected, run.datagrams());
+    };
     for datagram in bytes.chunks(run.segment_bytes.max(1)) {
-        let length = u16::try_from(datagram.len()).expect("a datagram's length is a u16");
+        let length =
+            u16::try_from(datagram.len()).expect("a run's datagrams are as short as MAX_RUN_BYTES");
         match streams.send(stream, [&length.to_be_bytes(), datagram, &[]]) {
             Ok(()) => {
                 report.traffic.packets_out += 1;

@@ -118,17 +118,19 @@ impl Shard {
         let Some(protocol) = demux::protocol(&datagram.bytes) else {
             return;
         };
-        if datagram.inside && via != self.id {
-            self.reached_by(datagram.source, via);
-        }
         let known = self
             .peers
             .get_mut(index)
             .is_some_and(|peer| peer.addrs.iter().any(|(addr, _)| *addr == datagram.source));
         // A new path was verified by the shard that received it before it was handed on.
-        if !known && let Err(reason) = self.peers.add_addr(index, datagram.source, datagram.local) {
-            self.report.drops.count(reason);
-            return;
+        if !known {
+            match self.peers.add_addr(index, datagram.source, datagram.local) {
+                Ok(given_up) => given_up.into_iter().for_each(|addr| self.ways.forget(addr)),
+                Err(reason) => return self.report.drops.count(reason),
+            }
+        }
+        if datagram.inside && via != self.id {
+            self.reached_by(datagram.source, via);
         }
         let arrived = Arrived {
             bytes: &datagram.bytes,

@@ -82,6 +82,9 @@ impl Shard {
         }
         let peer = self.peers.remove(index)?;
         self.timers.clear(index);
+        peer.addrs
+            .iter()
+            .for_each(|(addr, _)| self.ways.forget(*addr));
         if let Role::Publish(publisher) = &peer.role {
             for info in &publisher.tracks {
                 self.unpublish_here(info.spec.key, index);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::key::ShardId;
 use crate::limits::MAX_FOREIGN_ADDRESSES;
-use crate::turn::StreamId;
+use crate::stream::{Alias, ShortId};
 
 /// How an address is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,72 +14,122 @@ pub enum Way {
     /// It is a relayed address of this shard.
     Relay,
     /// It is at the end of this stream.
-    Stream(StreamId),
+    Stream(ShortId),
     /// This shard knows how.
     Shard(ShardId),
 }
 
-/// Addresses with a way of their own; all others are reached by the media socket.
+/// Whose client a relayed address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relayed {
+    /// This shard's.
+    Here,
+    /// That one's.
+    By(ShardId),
+}
+
+/// Addresses with a way of their own; all others are reached by the media socket. Those of streams say theirs by
+/// themselves, those of the relay are remembered: here while there is an allocation, elsewhere while a session here
+/// receives from it.
 #[derive(Debug, Default)]
 pub struct Ways {
-    by_addr: HashMap<SocketAddr, Way>,
+    relayed: HashMap<SocketAddr, Relayed>,
     /// As many of them as lead to other shards.
     away: usize,
 }
 
 impl Ways {
-    /// `addr` is reached by `way` from now on; false when too many of other shards are remembered.
-    pub fn insert(&mut self, addr: SocketAddr, way: Way) -> bool {
-        let is_away = matches!(way, Way::Shard(_));
-        let was_away = matches!(self.by_addr.get(&addr), Some(Way::Shard(_)));
+    /// The relayed address `addr` is reached so from now on; false when too many of other shards are remembered.
+    pub fn insert(&mut self, addr: SocketAddr, relayed: Relayed) -> bool {
+        let is_away = matches!(relayed, Relayed::By(_));
+        let was_away = matches!(self.relayed.get(&addr), Some(Relayed::By(_)));
         if is_away && !was_away && self.away >= MAX_FOREIGN_ADDRESSES {
             return false;
         }
-        self.by_addr.insert(addr, way);
+        self.relayed.insert(addr, relayed);
         self.away = self.away + usize::from(is_away) - usize::from(was_away);
         true
     }
 
     /// `addr` is nobody's any more.
     pub fn remove(&mut self, addr: SocketAddr) {
-        if let Some(Way::Shard(_)) = self.by_addr.remove(&addr) {
+        if let Some(Relayed::By(_)) = self.relayed.remove(&addr) {
             self.away -= 1;
         }
     }
 
-    /// The way to `addr`, if it has one of its own.
-    pub fn get(&self, addr: SocketAddr) -> Option<Way> {
-        self.by_addr.get(&addr).copied()
+    /// No session here receives from `addr` any more: how another shard reaches it does not matter.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(Relayed::By(_)) = self.relayed.get(&addr) {
+            self.remove(addr);
+        }
     }
 
-    /// True when everybody is reached by the media socket.
-    pub fn is_empty(&self) -> bool {
-        self.by_addr.is_empty()
+    /// The way from shard `here` to `addr`, if it has one of its own.
+    pub fn to(&self, addr: SocketAddr, here: ShardId) -> Option<Way> {
+        if let Some(alias) = Alias::of(addr) {
+            return Some(match alias.shard == here {
+                true => Way::Stream(alias.stream),
+                false => Way::Shard(alias.shard),
+            });
+        }
+        if self.relayed.is_empty() {
+            return None;
+        }
+        self.relayed.get(&addr).map(|relayed| match relayed {
+            Relayed::Here => Way::Relay,
+            Relayed::By(shard) => Way::Shard(*shard),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::StreamId;
+
+    const HERE: ShardId = ShardId(0);
+
+    fn addr(index: usize) -> SocketAddr {
+        let index = u32::try_from(index).unwrap();
+        SocketAddr::new(std::net::Ipv4Addr::from(index).into(), 9)
+    }
 
     #[test]
     fn ways_to_other_shards_are_bounded_and_those_here_are_not() {
         let mut ways = Ways::default();
-        let addr = |index: usize| {
-            let index = u32::try_from(index).unwrap();
-            SocketAddr::new(std::net::Ipv4Addr::from(index).into(), 9)
-        };
         for index in 0..MAX_FOREIGN_ADDRESSES {
-            assert!(ways.insert(addr(index), Way::Shard(ShardId(1))));
+            assert!(ways.insert(addr(index), Relayed::By(ShardId(1))));
         }
         let one_more = addr(MAX_FOREIGN_ADDRESSES);
-        assert!(!ways.insert(one_more, Way::Shard(ShardId(1))));
-        assert!(ways.insert(addr(0), Way::Shard(ShardId(2))), "known");
-        assert!(ways.insert(one_more, Way::Relay));
-        assert!(ways.insert(addr(1), Way::Relay), "it came here");
-        assert!(ways.insert(addr(MAX_FOREIGN_ADDRESSES + 1), Way::Shard(ShardId(1))));
+        assert!(!ways.insert(one_more, Relayed::By(ShardId(1))));
+        assert!(ways.insert(addr(0), Relayed::By(ShardId(2))), "known");
+        assert!(ways.insert(one_more, Relayed::Here));
+        assert!(ways.insert(addr(1), Relayed::Here), "it came here");
+        assert!(ways.insert(addr(MAX_FOREIGN_ADDRESSES + 1), Relayed::By(ShardId(1))));
         ways.remove(one_more);
-        assert_eq!(ways.get(one_more), None);
-        assert_eq!(ways.get(addr(0)), Some(Way::Shard(ShardId(2))));
+        assert_eq!(ways.to(one_more, HERE), None);
+        assert_eq!(ways.to(addr(0), HERE), Some(Way::Shard(ShardId(2))));
+    }
+
+    #[test]
+    fn a_session_that_ends_takes_ways_to_other_shards_along_and_no_allocation() {
+        let mut ways = Ways::default();
+        ways.insert(addr(1), Relayed::Here);
+        ways.insert(addr(2), Relayed::By(ShardId(3)));
+        (0..4).for_each(|index| ways.forget(addr(index)));
+        assert_eq!(ways.to(addr(1), HERE), Some(Way::Relay));
+        assert_eq!(ways.to(addr(2), HERE), None);
+        assert_eq!(ways.away, 0);
+    }
+
+    #[test]
+    fn nobody_remembers_streams() {
+        let ways = Ways::default();
+        let alias = Alias::new(HERE, StreamId(5));
+        let address = alias.address(addr(1));
+        assert_eq!(ways.to(address, HERE), Some(Way::Stream(alias.stream)));
+        assert_eq!(ways.to(address, ShardId(1)), Some(Way::Shard(HERE)));
+        assert_eq!(ways.to(addr(1), HERE), None);
     }
 }

@@ -13,6 +13,7 @@ mod connection; // what one is, and for how long
 mod accept; // connections that come
 mod take; // what they bring
 mod arrivals; // messages that came
+mod alias; // how sessions know who sent them
 mod counts; // how often
 #[cfg(test)]
 mod tests; // real connections on loopback
@@ -29,6 +30,7 @@ use rustix::event::{Timespec, epoll};
 use rustls::ServerConfig;
 use slab::Slab;
 
+pub use alias::{Alias, ShortId};
 pub use arrivals::{Arrivals, Event};
 pub use counts::{Counts, EndReason};
 pub use listen::{Door, Listener, bind};
@@ -160,6 +162,12 @@ impl Streams {
         connection.layer.end_message(bytes);
         mark(&mut self.dirty, connection, index);
         Ok(())
+    }
+
+    /// The stream that has this short name.
+    pub fn named(&self, short: ShortId) -> Option<StreamId> {
+        let id = self.connections.get(short.index())?.id;
+        (ShortId::of(id) == short).then_some(id)
     }
 
     /// Hands what is queued to the kernel, as far as it takes it.

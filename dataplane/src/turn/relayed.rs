@@ -1,5 +1,6 @@
 //! Relayed addresses: which ports are free, and whose the others are.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
@@ -50,6 +51,10 @@ struct Pool {
     offset: u16,
     /// Slots, in no order.
     free: Vec<u16>,
+    /// Slots that were given back, the longest ago first: somebody may still be sending to their last owner.
+    resting: VecDeque<u16>,
+    /// As many rest, half of all: then the one that has rested longest is free.
+    rest: usize,
     owner_by_slot: Vec<AllocationId>,
 }
 
@@ -91,18 +96,7 @@ impl Relayed {
         rng: &mut fastrand::Rng,
     ) -> Option<u16> {
         let pool = self.pool_mut(family)?;
-        if pool.free.is_empty() {
-            return None;
-        }
-        let start = rng.usize(..pool.free.len());
-        let (before, after) = pool.free.split_at(start);
-        let would_do = |slot: &u16| match parity {
-            Parity::Any => true,
-            Parity::Even => pool.port(*slot).is_multiple_of(2),
-        };
-        let found = after.iter().chain(before).position(would_do)?;
-        let at = (start + found) % pool.free.len();
-        let slot = pool.free.swap_remove(at);
+        let slot = pool.draw(parity, rng).or_else(|| pool.wake(parity))?;
         pool.owner_by_slot[usize::from(slot)] = owner;
         Some(pool.port(slot))
     }
@@ -112,7 +106,10 @@ impl Relayed {
         let pool = self.pool_mut(family).expect("it was taken from there");
         let slot = pool.slot(port).expect("it was taken from there");
         pool.owner_by_slot[usize::from(slot)] = AllocationId::NONE;
-        pool.free.push(slot);
+        pool.resting.push_back(slot);
+        if pool.resting.len() > pool.rest {
+            pool.free.extend(pool.resting.pop_front());
+        }
     }
 
     /// Whose `address` is.
@@ -155,6 +152,8 @@ impl Pool {
             step: addresses.step.get(),
             offset: addresses.offset,
             free: Vec::new(),
+            resting: VecDeque::new(),
+            rest: 0,
             owner_by_slot: Vec::new(),
         };
         pool.free = (0..)
@@ -165,7 +164,36 @@ impl Pool {
         pool.free = free
             .filter(|slot| addresses.has_port(pool.port(*slot)))
             .collect();
+        pool.rest = pool.free.len() / 2;
+        pool.resting.reserve_exact(pool.rest + 1);
         pool
+    }
+
+    /// A random free slot.
+    fn draw(&mut self, parity: Parity, rng: &mut fastrand::Rng) -> Option<u16> {
+        if self.free.is_empty() {
+            return None;
+        }
+        let start = rng.usize(..self.free.len());
+        let (before, after) = self.free.split_at(start);
+        let mut slots = after.iter().chain(before);
+        let found = slots.position(|slot| self.would_do(*slot, parity))?;
+        let at = (start + found) % self.free.len();
+        Some(self.free.swap_remove(at))
+    }
+
+    /// The one that has rested longest, where no other is left.
+    fn wake(&mut self, parity: Parity) -> Option<u16> {
+        let mut slots = self.resting.iter();
+        let at = slots.position(|slot| self.would_do(*slot, parity))?;
+        self.resting.remove(at)
+    }
+
+    fn would_do(&self, slot: u16, parity: Parity) -> bool {
+        match parity {
+            Parity::Any => true,
+            Parity::Even => self.port(slot).is_multiple_of(2),
+        }
     }
 
     fn port(&self, slot: u16) -> u16 {
@@ -222,6 +250,29 @@ mod tests {
         relayed.release(Family::V4, ports[9]);
         assert_eq!(relayed.owner(address), None);
         assert_eq!(take(&mut relayed, &mut rng), Some(ports[9]));
+    }
+
+    #[test]
+    fn a_port_that_is_given_back_rests_while_there_are_others() {
+        let mut pool = pool(50_000..=50_009, 1, 0);
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut seen = Vec::new();
+        for _ in 0..100 {
+            let port = pool.take(Family::V4, Parity::Any, AllocationId(1), &mut rng);
+            let port = port.expect("all are free");
+            assert!(
+                !seen.iter().rev().take(5).any(|last| *last == port),
+                "{port} again"
+            );
+            seen.push(port);
+            pool.release(Family::V4, port);
+        }
+        let different: std::collections::HashSet<_> = seen.into_iter().collect();
+        assert_eq!(different.len(), 10, "each has its turn");
+        for _ in 0..10 {
+            let port = pool.take(Family::V4, Parity::Any, AllocationId(1), &mut rng);
+            assert!(port.is_some(), "nobody is refused because of it");
+        }
     }
 
     #[test]

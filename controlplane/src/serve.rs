@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use spillway_wire::turn::secret_id;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -70,8 +71,9 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let address = listener.local_addr()?;
     let url = url(address, certificate.as_ref());
     let (updates, updates_reader) = mpsc::channel(1_024);
-    let (link, node) = Link::new(dataplane, updates)?;
     let turn = config.turn.secrets.first();
+    let secret_id = turn.map(|secret| secret_id(secret.as_bytes()));
+    let (link, node) = Link::new(dataplane, secret_id, updates)?;
     let room_config = RoomConfig {
         turn: turn.map(|secret| Issuer::new(secret, config.turn.ttl_s, node.turn_urls())),
         keys: Arc::clone(&keys),
@@ -124,10 +126,12 @@ impl Running {
     }
 }
 
-/// SIGINT and SIGTERM; they are caught from its making on.
+/// SIGINT and SIGTERM; they are caught from its making on. So is SIGHUP, which is for certificates: where there are
+/// none it does nothing, rather than end the process.
 pub struct StopSignal {
     interrupt: Signal,
     terminate: Signal,
+    _hangup: Signal,
 }
 
 impl StopSignal {
@@ -135,9 +139,11 @@ impl StopSignal {
     pub fn catch() -> anyhow::Result<Self> {
         let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+        let hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
         Ok(Self {
             interrupt,
             terminate,
+            _hangup: hangup,
         })
     }
 

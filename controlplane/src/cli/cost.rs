@@ -11,20 +11,20 @@ pub(super) struct Cost {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     viewers: u64,
     /// Megabits a second that each of them is sent
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     mbps: f64,
     /// How long, in hours
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     hours: f64,
     /// Price of a gigabyte (10^9 bytes) that leaves, in any currency
     #[arg(long, value_parser = price, allow_negative_numbers = true)]
     price_per_gb: f64,
     /// Part of the viewers that TURN relays, 0 to 1
-    #[arg(long, default_value_t = 0.2, value_parser = share)]
+    #[arg(long, default_value_t = 0.2, value_parser = share, allow_negative_numbers = true)]
     turn_share: f64,
     /// Part of the relayed viewers whose relay is another node than their media's, 0 to 1: what they are sent
     /// leaves twice
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    #[arg(long, default_value_t = 0.0, value_parser = share, allow_negative_numbers = true)]
     turn_elsewhere: f64,
     /// Regions that the broadcast is copied to, its own included
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
@@ -33,13 +33,13 @@ pub(super) struct Cost {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     streams: u64,
     /// Price of a host with a flat rate, for a month of 730 hours
-    #[arg(long, default_value_t = 500.0, value_parser = price)]
+    #[arg(long, default_value_t = 500.0, value_parser = price, allow_negative_numbers = true)]
     flat_per_month: f64,
     /// Gigabits a second that such a host sends
-    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    #[arg(long, default_value_t = 10.0, value_parser = positive, allow_negative_numbers = true)]
     flat_gbps: f64,
-    /// Part of that which is used at most, 0 to 1
-    #[arg(long, default_value_t = 0.7, value_parser = share)]
+    /// Part of that which is used at most, 0.01 to 1
+    #[arg(long, default_value_t = 0.7, value_parser = load, allow_negative_numbers = true)]
     flat_load: f64,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -163,12 +163,16 @@ impl Cost {
         println!("{}", bill.formula);
         let flat = &bill.flat;
         println!(
-            "\nFlat rate: {} host{} of {} Gb/s at {} % carry {:.2} Gb/s for {:.2} a month,",
-            flat.hosts,
-            if flat.hosts == 1 { "" } else { "s" },
+            "\nFlat rate: {} of {} Gb/s at {} % {} {} for {:.2} a month,",
+            if flat.hosts == 1 {
+                "1 host".to_owned()
+            } else {
+                format!("{} hosts", flat.hosts)
+            },
             self.flat_gbps,
             self.flat_load * 100.0,
-            flat.peak_gbps,
+            if flat.hosts == 1 { "carries" } else { "carry" },
+            rate(flat.peak_gbps),
             flat.price_per_month
         );
         match flat.cheaper_from_hours {
@@ -178,16 +182,24 @@ impl Cost {
     }
 }
 
+fn rate(gbps: f64) -> String {
+    match gbps < 1.0 {
+        true => format!("{:.1} Mb/s", gbps * 1e3),
+        false => format!("{gbps:.2} Gb/s"),
+    }
+}
+
 /// To a millionth, so that sums of binary fractions read as people write them.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
 fn number(text: &str) -> Result<f64, String> {
+    // What it says is said back as it came: 1e300 has 301 digits.
     let number: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
     match number.is_finite() {
         true => Ok(number),
-        false => Err(format!("{number} is not finite")),
+        false => Err(format!("{text} is not finite")),
     }
 }
 
@@ -195,9 +207,7 @@ fn positive(text: &str) -> Result<f64, String> {
     let number = number(text)?;
     match number > 0.0 && number <= 1e9 {
         true => Ok(number),
-        false => Err(format!(
-            "{number} is outside 0 (not included) to 1000000000"
-        )),
+        false => Err(format!("{text} is outside 0 (not included) to 1000000000")),
     }
 }
 
@@ -205,7 +215,15 @@ fn price(text: &str) -> Result<f64, String> {
     let number = number(text)?;
     match (0.0..=1e9).contains(&number) {
         true => Ok(number),
-        false => Err(format!("{number} is outside 0 to 1000000000")),
+        false => Err(format!("{text} is outside 0 to 1000000000")),
+    }
+}
+
+fn load(text: &str) -> Result<f64, String> {
+    let number = number(text)?;
+    match (0.01..=1.0).contains(&number) {
+        true => Ok(number),
+        false => Err(format!("{text} is outside 0.01 to 1")),
     }
 }
 
@@ -213,7 +231,7 @@ fn share(text: &str) -> Result<f64, String> {
     let number = number(text)?;
     match (0.0..=1.0).contains(&number) {
         true => Ok(number),
-        false => Err(format!("{number} is outside 0 to 1")),
+        false => Err(format!("{text} is outside 0 to 1")),
     }
 }
 
@@ -286,6 +304,14 @@ mod tests {
             (
                 "--viewers 1 --mbps 2 --hours 1 --price-per-gb 1 --turn-share 20",
                 "20 is outside 0 to 1",
+            ),
+            (
+                "--viewers 1 --mbps 2 --hours 1 --price-per-gb 1 --flat-load 0",
+                "0 is outside 0.01 to 1",
+            ),
+            (
+                "--viewers 1 --mbps -2 --hours 1 --price-per-gb 1",
+                "-2 is outside 0 (not included)",
             ),
         ] {
             let args: Vec<&str> = args.split_whitespace().collect();

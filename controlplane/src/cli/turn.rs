@@ -74,10 +74,19 @@ impl Mint {
     /// The first, if there are two.
     fn secret(&self) -> anyhow::Result<String> {
         if let Some(secret) = self.secret.first() {
+            let (bytes, least) = (secret.len(), limits::TURN_SECRET_BYTES);
+            if bytes < least {
+                bail!("--secret has {bytes} bytes, relays have at least {least}");
+            }
             return Ok(secret.clone());
         }
-        let kept = StateDir::at(&self.state_dir).kept_credentials()?;
-        let secret = kept.and_then(|kept| kept.turn_secret);
+        let state = StateDir::at(&self.state_dir);
+        // A running one may have been given another than it keeps.
+        let running = state.up()?.and_then(|up| up.turn_secret);
+        let secret = match running {
+            Some(secrets) => secrets.split(',').next().map(str::to_owned),
+            None => state.kept_credentials()?.and_then(|kept| kept.turn_secret),
+        };
         secret.with_context(|| {
             let dir = self.state_dir.display();
             format!("no `spillway up` ever ran in {dir}: give its --state-dir, or --secret")

@@ -1,5 +1,7 @@
 //! What an operator can say of the relay, which is the data plane's.
 
+use std::net::SocketAddr;
+
 use spillway_settings::{Mistakes, Values};
 
 use super::Role;
@@ -51,6 +53,32 @@ pub(super) fn check(values: &Values, role: Role, m: &mut Mistakes) -> Option<Tur
     let tls_port = tls_port?.filter(|_| role == Role::Up);
     if tls_port.is_some() && values.text("tls-certificate").is_empty() {
         m.push("turn-tls-port needs tls-certificate and tls-key");
+    }
+    if tls_port.is_some() && !values.text("dataplane-control").is_empty() {
+        m.push("turn-tls-port is of the data plane that up runs: give it to the one of dataplane-control instead, with http-upstream");
+    }
+    let port_of = |name: &str| {
+        values
+            .text(name)
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port != 0)
+    };
+    let listen = values
+        .text("listen")
+        .parse::<SocketAddr>()
+        .map(|listen| listen.port());
+    let listen = listen.ok().filter(|port| *port != 0);
+    if role == Role::Up
+        && let Some(port) = port_of("turn-tls-port")
+    {
+        for (name, other) in [("turn-port", port_of("turn-port")), ("listen", listen)] {
+            if other == Some(port) {
+                m.push(format!(
+                    "turn-tls-port {port} is that of {name}: TCP needs one each"
+                ));
+            }
+        }
     }
     let passed_on = PASSED_ON.into_iter().filter_map(|name| {
         let text = values.text(name);

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use wire::data_plane_client::DataPlaneClient;
 
 use super::{Call, Done, NodeError};
+use crate::clock;
 use crate::config::ControlAddress;
 use crate::ids::SessionId;
 use crate::limits::{CALL_TIME, RECONNECT_PAUSE, REPLY_BYTES};
@@ -46,6 +47,9 @@ pub enum NodeUpdate {
     Event(wire::event::Event),
 }
 
+/// For a data plane to come up together with us.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Keeps the connection; see [`Link::run`].
 #[derive(Debug)]
 pub struct Link {
@@ -53,6 +57,8 @@ pub struct Link {
     address: ControlAddress,
     state: watch::Sender<NodeState>,
     turn_urls: watch::Sender<Arc<[String]>>,
+    /// Of what our TURN credentials are minted with.
+    secret_id: Option<String>,
     incarnation: Option<String>,
     updates: mpsc::Sender<NodeUpdate>,
 }
@@ -126,9 +132,11 @@ impl NodeHandle {
 }
 
 impl Link {
-    /// A link to `address`, not connected yet. Fails for an address that is no URI.
+    /// A link to `address`, not connected yet, for who mints TURN credentials with the secret of `secret_id`. Fails
+    /// for an address that is no URI.
     pub fn new(
         address: ControlAddress,
+        secret_id: Option<String>,
         updates: mpsc::Sender<NodeUpdate>,
     ) -> Result<(Self, NodeHandle), tonic::transport::Error> {
         let uri = match &address {
@@ -153,6 +161,7 @@ impl Link {
             address,
             state,
             turn_urls,
+            secret_id,
             incarnation: None,
             updates,
         };
@@ -162,6 +171,7 @@ impl Link {
     /// Runs until nobody wants the updates any more.
     pub async fn run(mut self) {
         let (first_pause, longest_pause) = RECONNECT_PAUSE;
+        let started = clock::now();
         let mut pause = first_pause;
         let mut complained = false;
         while !self.updates.is_closed() {
@@ -171,7 +181,9 @@ impl Link {
                 complained = false;
             }
             self.state.send_replace(NodeState::Connecting);
-            if !complained {
+            // One that is just being started is no news.
+            let is_news = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
+            if !complained && is_news {
                 tracing::warn!(address = ?self.address, reason = %ended, "data plane: not connected, trying on");
                 complained = true;
             }
@@ -205,7 +217,10 @@ impl Link {
             Err(error) => return error,
         };
         match self.handle.node().await {
-            Ok(node) => drop(self.turn_urls.send_replace(node.turn_urls.into())),
+            Ok(node) => {
+                self.compare_secrets(&node);
+                self.turn_urls.send_replace(node.turn_urls.into());
+            }
             Err(error) => return error,
         }
         let incarnation = Some(state.incarnation);
@@ -226,6 +241,25 @@ impl Link {
                 }
                 Err(error) => return error,
             }
+        }
+    }
+
+    /// Says what clients could only tell by not getting through.
+    fn compare_secrets(&self, node: &wire::Node) {
+        if node.turn_urls.is_empty() {
+            return;
+        }
+        let urls = node.turn_urls.join(" ");
+        match &self.secret_id {
+            None => tracing::warn!(
+                urls,
+                "the data plane relays, but turn-secret is not set: clients are given no credentials for it"
+            ),
+            Some(id) if !node.turn_secret_ids.contains(id) => tracing::warn!(
+                urls,
+                "turn-secret is none of the data plane's: it will refuse the credentials that clients are given"
+            ),
+            Some(_) => {}
         }
     }
 

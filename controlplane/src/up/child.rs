@@ -10,12 +10,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use spillway_wire::turn::secret_id;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::StateDir;
+use super::state_dir::StartedWith;
 use crate::clock;
 use crate::config::Config;
 use crate::limits::{CHILD_LOG_BYTES, RESTART_PAUSE, STABLE_TIME, START_TIME, STOP_TIME};
@@ -41,6 +44,10 @@ pub(super) struct Supervisor {
     environment: Vec<(&'static str, String)>,
     socket: PathBuf,
     log: PathBuf,
+    /// It ends TLS: signals about certificates are its.
+    ends_tls: bool,
+    started: StartedWith,
+    state: StateDir,
 }
 
 /// A process that is ours to watch and to stop.
@@ -79,6 +86,7 @@ impl Supervisor {
         for (name, text) in &config.turn.passed_on {
             arguments.extend([format!("--{name}"), text.clone()]);
         }
+        let ends_tls = behind.is_some();
         if let Some((files, address)) = behind {
             for (name, text) in [
                 ("--tls-certificate", files.certificate.display().to_string()),
@@ -97,12 +105,24 @@ impl Supervisor {
         if !dataplane.node.is_empty() {
             environment.push(("SPILLWAY_NODE", dataplane.node.clone()));
         }
+        let started = StartedWith {
+            arguments: arguments.clone(),
+            turn_secret_ids: config
+                .turn
+                .secrets
+                .iter()
+                .map(|secret| secret_id(secret.as_bytes()))
+                .collect(),
+        };
         Ok(Self {
             bin,
             arguments,
             environment,
             socket,
             log: state.child_log(),
+            ends_tls,
+            started,
+            state: state.clone(),
         })
     }
 
@@ -112,15 +132,21 @@ impl Supervisor {
         let mut pause = first_pause;
         let mut short_lives = 0;
         let mut proven = false;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
         loop {
             let started = clock::now();
-            let mut process = match self.adopt().await {
+            let mut process = match self.adopt().await? {
                 Some(process) => process,
                 None => self.start()?,
             };
-            let said = tokio::select! {
-                said = process.ended() => said,
-                _ = ended.wait_for(|ended| *ended) => return process.stop().await,
+            let said = loop {
+                tokio::select! {
+                    said = process.ended() => break said,
+                    _ = ended.wait_for(|ended| *ended) => return process.stop().await,
+                    _ = hangup.recv() => if self.ends_tls {
+                        process.signal(Signal::HUP);
+                    }
+                }
             };
             proven |= started.elapsed() >= PROOF_TIME;
             if started.elapsed() >= STABLE_TIME {
@@ -132,8 +158,9 @@ impl Supervisor {
             let log = self.log.display();
             if short_lives >= HOPELESS_STARTS && !proven {
                 bail!(
-                    "{} ended {short_lives} times at once ({said}): see {log}",
-                    self.bin.display()
+                    "{} ended {short_lives} times at once ({said}): {} (see {log})",
+                    self.bin.display(),
+                    last_words(&self.log),
                 );
             }
             tracing::error!(%said, log = %log, restart_in_ms = pause.as_millis(), "data plane ended");
@@ -145,14 +172,33 @@ impl Supervisor {
         }
     }
 
-    /// A live data plane on our socket, whoever started it.
-    async fn adopt(&self) -> Option<Process> {
+    /// A live data plane on our socket, whoever started it. What it was started with holds: where that is less than
+    /// was asked of us now, it is said, and where it is less safe, it is an error.
+    async fn adopt(&self) -> anyhow::Result<Option<Process>> {
+        let Some((peer, fd)) = self.alive().await else {
+            return Ok(None);
+        };
+        let was = self.state.child_started()?.unwrap_or_default();
+        if was != self.started {
+            let differs = was.differs_from(&self.started);
+            if self.ends_tls {
+                bail!(
+                    "the data plane that is alive (process {peer}) was started with other settings ({differs}), and it \
+                     would have to end TLS: stop it (kill {peer}), which ends its calls, or start with the settings it has"
+                );
+            }
+            tracing::warn!(pid = peer, %differs, "data plane: it was started with other settings, which hold until it is stopped");
+        }
+        tracing::info!(pid = peer, "data plane: alive, taken over");
+        Ok(Some(Process::Adopted(fd)))
+    }
+
+    async fn alive(&self) -> Option<(i32, OwnedFd)> {
         let stream = timeout(START_TIME, UnixStream::connect(&self.socket)).await;
         let peer = stream.ok()?.ok()?.peer_cred().ok()?.pid()?;
         let pid = Pid::from_raw(peer)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        tracing::info!(pid = peer, "data plane: alive, taken over");
-        Some(Process::Adopted(fd))
+        Some((peer, fd))
     }
 
     fn start(&self) -> anyhow::Result<Process> {
@@ -175,6 +221,7 @@ impl Supervisor {
         let child = command
             .spawn()
             .with_context(|| format!("cannot run {bin} (setting dataplane-bin)"))?;
+        self.state.write_child_started(&self.started)?;
         tracing::info!(pid = child.id(), bin = %bin, "data plane: started");
         Ok(Process::Child(child))
     }
@@ -249,6 +296,17 @@ fn beside_us() -> anyhow::Result<PathBuf> {
         );
     }
     Ok(bin)
+}
+
+/// What it said last, for who does not look into the log.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    // Its complaints begin with its name; mistakes in settings follow on lines of their own.
+    let complaint = text
+        .rfind("spillway-dataplane: ")
+        .map(|at| text[at..].trim_end());
+    complaint.unwrap_or("it said nothing").to_owned()
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {

@@ -51,7 +51,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
         () = running.connected() => {
             let up = UpFile::new(&running.url, &credentials);
             state.write_up(&up)?;
-            announce(&up, &state);
+            announce(&up, &running.node.turn_urls().borrow(), &state);
             tokio::select! {
                 result = &mut child => {
                     state.remove_up();
@@ -72,12 +72,23 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
 }
 
 /// One block, for people; programs read `up.json`.
-fn announce(up: &UpFile, state: &StateDir) {
+fn announce(up: &UpFile, turn_urls: &[String], state: &StateDir) {
     let (url, key, secret) = (&up.url, &up.api_key, &up.api_secret);
+    let relays: String = turn_urls
+        .iter()
+        .map(|url| format!("  TURN        {url}\n"))
+        .collect();
+    // The port of TURN inside TLS serves the page, too.
+    let tls = turn_urls
+        .iter()
+        .find_map(|url| url.strip_prefix("turns:")?.split('?').next());
+    let tls = tls.map_or_else(String::new, |host| {
+        format!("  by TLS      https://{host}\n")
+    });
     let log = state.child_log();
     let log = log.display();
     println!(
-        "\nSpillway is up.\n\n  URL         {url}\n  API key     {key}\n  API secret  {secret}\n\n  \
+        "\nSpillway is up.\n\n  URL         {url}\n{tls}  API key     {key}\n  API secret  {secret}\n{relays}\n  \
          data plane log: {log}\n  try: open {url}/?room=demo in two windows, or `spillway room ls`\n"
     );
 }

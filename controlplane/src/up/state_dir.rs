@@ -18,6 +18,7 @@ const CREDENTIALS: &str = "credentials.json";
 const UP: &str = "up.json";
 const SOCKET: &str = "dataplane.sock";
 const LOG: &str = "dataplane.log";
+const STARTED: &str = "dataplane.json";
 
 /// A directory only its owner reads.
 #[derive(Debug, Clone)]
@@ -44,6 +45,45 @@ pub struct UpFile {
     pub admin_token: String,
     pub api_key: String,
     pub api_secret: String,
+    /// What credentials of TURN are minted with now; absent in those of earlier versions.
+    #[serde(default)]
+    pub turn_secret: Option<String>,
+}
+
+/// What the data plane was started with, for who takes it over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StartedWith {
+    pub(super) arguments: Vec<String>,
+    /// Not the secrets themselves.
+    pub(super) turn_secret_ids: Vec<String>,
+}
+
+impl StartedWith {
+    /// What is not the same in `other`, in a few words.
+    pub(super) fn differs_from(&self, other: &Self) -> String {
+        let pairs = |started: &Self| -> Vec<String> {
+            started
+                .arguments
+                .chunks(2)
+                .map(|pair| pair.join(" "))
+                .collect()
+        };
+        let (was, wanted) = (pairs(self), pairs(other));
+        let gone = was
+            .iter()
+            .filter(|pair| !wanted.contains(pair))
+            .map(|pair| format!("it has {pair}"));
+        let new = wanted
+            .iter()
+            .filter(|pair| !was.contains(pair))
+            .map(|pair| format!("it lacks {pair}"));
+        let secrets = (self.turn_secret_ids != other.turn_secret_ids)
+            .then(|| "another turn-secret".to_owned());
+        gone.chain(new)
+            .chain(secrets)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
 }
 
 impl Credentials {
@@ -67,6 +107,7 @@ impl UpFile {
             admin_token: credentials.admin_token.clone(),
             api_key: credentials.api_key.clone(),
             api_secret: credentials.api_secret.clone(),
+            turn_secret: credentials.turn_secret.clone(),
         }
     }
 }
@@ -144,6 +185,15 @@ impl StateDir {
     /// The running `up`, if one left word here.
     pub fn up(&self) -> anyhow::Result<Option<UpFile>> {
         self.read(UP)
+    }
+
+    /// With what the data plane was started last.
+    pub(super) fn child_started(&self) -> anyhow::Result<Option<StartedWith>> {
+        self.read(STARTED)
+    }
+
+    pub(super) fn write_child_started(&self, started: &StartedWith) -> anyhow::Result<()> {
+        self.write(STARTED, started)
     }
 
     pub(super) fn write_up(&self, up: &UpFile) -> anyhow::Result<()> {
@@ -265,5 +315,28 @@ mod tests {
         let state = StateDir::create(&dir.path().join("x".repeat(100))).unwrap();
         let said = state.control_socket().unwrap_err().to_string();
         assert!(said.contains("choose a shorter state-dir"), "{said}");
+    }
+
+    #[test]
+    fn what_a_data_plane_was_started_with_is_told_from_what_is_wanted() {
+        let started = |arguments: &[&str], id: &str| StartedWith {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            turn_secret_ids: vec![id.to_owned()],
+        };
+        let was = started(&["--udp-port", "7882", "--shards", "2"], "aa");
+        assert_eq!(was.differs_from(&was.clone()), "");
+        let wanted = started(
+            &["--udp-port", "7882", "--shards", "4", "--tls-key", "k"],
+            "bb",
+        );
+        assert_eq!(
+            was.differs_from(&wanted),
+            "it has --shards 2, it lacks --shards 4, it lacks --tls-key k, another turn-secret"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path()).unwrap();
+        assert!(state.child_started().unwrap().is_none());
+        state.write_child_started(&was).unwrap();
+        assert_eq!(state.child_started().unwrap(), Some(was));
     }
 }

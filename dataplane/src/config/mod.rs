@@ -345,6 +345,39 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_could_not_use_is_no_host_of_turn() {
+        let secret = ["--turn-secret", "0123456789abcdef"];
+        for host in [
+            "rtc.example.com",
+            "localhost",
+            "192.0.2.1",
+            "2001:db8::1",
+            "[2001:db8::1]",
+            "x.",
+        ] {
+            let config = check(&[&secret[..], &["--turn-host", host]].concat()).unwrap();
+            assert_eq!(config.turn.unwrap().host.as_deref(), Some(host));
+        }
+        let label = "a".repeat(64);
+        for host in [
+            "foo bar",
+            "a..b",
+            "-a",
+            "a-",
+            "rtc.example.com:3478",
+            "a/b",
+            "[::",
+            &label,
+        ] {
+            let refused = check(&[&secret[..], &["--turn-host", host]].concat());
+            let text = refused.unwrap_err().to_string();
+            let said =
+                format!("turn-host '{host}' is neither an IP address nor a host name (from flag");
+            assert!(text.contains(&said), "{text}");
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_reported_with_value_and_limit() {
         let flags = [
             "--shards",
@@ -365,12 +398,15 @@ mod tests {
             "70000",
             "--io",
             "epoll",
+            "--turn-peers",
+            "foo",
         ];
         let text = check(&[&flags[..], &more].concat())
             .unwrap_err()
             .to_string();
         for part in [
-            "8 mistakes",
+            "9 mistakes",
+            "turn-peers 'foo' is neither cluster, public nor a list of IP:port",
             "io 'epoll': is none of mmsg, uring and auto",
             "cores 7 is not one",
             "shards 3 is more than the 2 cores there are (from flag --shards)",

@@ -1,7 +1,7 @@
 //! What an operator can say of the relay.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -101,12 +101,17 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
             "turn-denied has {count} ranges, the limit is {MAX_DENIED_RANGES}"
         ));
     }
+    let host = values.text("turn-host");
+    if !host.is_empty() && !is_host(host) {
+        let source = values.source("turn-host");
+        m.push(format!(
+            "turn-host '{host}' is neither an IP address nor a host name (from {source})"
+        ));
+    }
     let turn = Turn {
         secrets: secrets.iter().map(|s| s.as_bytes().into()).collect(),
         realm: realm.to_owned(),
-        host: Some(values.text("turn-host"))
-            .filter(|host| !host.is_empty())
-            .map(str::to_owned),
+        host: (!host.is_empty()).then(|| host.to_owned()),
         port: port?,
         tls: tls?,
         peers: peers?,
@@ -114,6 +119,30 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
         relay_ports: relay_ports?,
     };
     Some((!turn.secrets.is_empty()).then_some(turn))
+}
+
+/// What can stand in a TURN URI (RFC 7065): an address, an IPv6 one in brackets or not, or labels of RFC 1123.
+fn is_host(text: &str) -> bool {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if bare.is_some_and(|bare| bare.parse::<Ipv6Addr>().is_ok()) || text.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    text.len() <= 253
+        && text
+            .strip_suffix('.')
+            .unwrap_or(text)
+            .split('.')
+            .all(is_label)
 }
 
 /// `Some(None)` where there shall be none.
@@ -143,7 +172,19 @@ fn peers(values: &Values, m: &mut Mistakes) -> Option<TurnPeers> {
     match values.text("turn-peers") {
         "public" => Some(TurnPeers::Public),
         "cluster" => Some(TurnPeers::Cluster(Vec::new())),
-        _ => values.list("turn-peers", m).map(TurnPeers::Cluster),
+        text => {
+            let peers: Option<Vec<SocketAddr>> = text
+                .split(',')
+                .map(|peer| peer.trim().parse().ok())
+                .collect();
+            if peers.is_none() {
+                let source = values.source("turn-peers");
+                m.push(format!(
+                    "turn-peers '{text}' is neither cluster, public nor a list of IP:port, such as 192.0.2.1:7882,[2001:db8::1]:7882 (from {source})"
+                ));
+            }
+            peers.map(TurnPeers::Cluster)
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Reached {
     pub addresses: Vec<String>,
     /// TURN, what they should try first first.
     pub turn_urls: Vec<String>,
+    /// Which secrets TURN's credentials are minted with.
+    pub turn_secret_ids: Vec<String>,
 }
 
 /// The state of the control thread.

@@ -264,6 +264,7 @@ impl Control {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             addresses: self.reached.addresses.clone(),
             turn_urls: self.reached.turn_urls.clone(),
+            turn_secret_ids: self.reached.turn_secret_ids.clone(),
             uptime_ms: clock::now().duration_since(self.started).as_millis() as u64,
             shards: shards.collect(),
             max_sessions: self.config.max_sessions as u32,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use spillway_wire::turn::secret_id;
 
 use crate::candidates::Candidates;
 use crate::config::{self, Config, Host};
@@ -52,11 +53,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if config.ice_tcp {
         streams.bind_ice(config.udp_port, port)?;
     }
-    let mut turn_urls = Vec::new();
+    let (mut turn_urls, mut turn_secret_ids) = (Vec::new(), Vec::new());
     let relay = match &config.turn {
         Some(turn) => {
             let relay = bind_relay(config, turn, &candidates, &mut streams)?;
             turn_urls = relay.urls(streams.bind_tls(turn)?);
+            turn_secret_ids = turn
+                .secrets
+                .iter()
+                .map(|secret| secret_id(secret))
+                .collect();
             Some(relay)
         }
         None => None,
@@ -104,6 +110,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let reached = Reached {
         addresses,
         turn_urls,
+        turn_secret_ids,
     };
     let control = Control::new(config.clone(), reached, factory, mesh);
     runtime.block_on(control::run::run(control, config))?;

@@ -121,7 +121,7 @@ pub(super) fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; SHA1_BYTES] {
         .into()
 }
 
-pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; SHA256_BYTES] {
+pub(crate) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; SHA256_BYTES] {
     keyed::<Hmac<Sha256>>(key, parts)
         .finalize()
         .into_bytes()

@@ -10,6 +10,7 @@ mod write; // what goes
 mod integrity; // keys, HMACs and the checksum
 
 pub use attribute::{Address, Family, kinds, xor_address};
+pub(crate) use integrity::hmac_sha256;
 pub use integrity::{Fingerprint, Key, fingerprint};
 pub use kind::{Class, Method};
 pub use message::{Attribute, BINDING_REQUEST, Integrity, Message, StunError, TransactionId};

@@ -5,7 +5,9 @@
 mod fields; // the attributes of a request
 mod channel; // data under a number
 mod framing; // messages in a stream
+mod secret; // what two planes share
 
 pub use channel::{ChannelData, ChannelError, ChannelNumber};
 pub use fields::{EvenPort, Fields, Unknown};
 pub use framing::{Extent, Framing, FramingError, MAX_FRAME_BYTES, Prefixed, Splitter, TurnStream};
+pub use secret::secret_id;

@@ -119,7 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "turn-relay-ports",
         "",
-        "ports of relayed addresses, FIRST-LAST (default: 16384-65535)",
+        "ports of relayed addresses, FIRST-LAST (default: 32768-65535)",
     ),
     setting(
         "ice-tcp",

@@ -132,7 +132,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "turn-relay-ports",
-        default: "16384-65535",
+        default: "32768-65535",
         help: "ports of relayed addresses, FIRST-LAST",
     },
     Setting {

@@ -109,7 +109,7 @@ impl Authority {
                 .ok_or(DenyReason::Unauthorized);
         }
         if !is_current(claim.username, unix_s) {
-            return Err(DenyReason::Unauthorized);
+            return Err(DenyReason::Expired);
         }
         let seal = self
             .secrets
@@ -141,7 +141,7 @@ impl<'a> Claim<'a> {
     /// What a request says of its sender, before anything is computed.
     pub(super) fn read(fields: &Fields<'a>) -> Result<Self, DenyReason> {
         let integrity = match (fields.has_integrity, fields.has_integrity_sha256) {
-            (false, false) => return Err(DenyReason::Unauthorized),
+            (false, false) => return Err(DenyReason::NoCredentials),
             (true, false) => IntegrityKind::Sha1,
             // The stronger one counts; a weaker one beside it is for servers that do not know it.
             (true, true) | (false, true) => IntegrityKind::Sha256,

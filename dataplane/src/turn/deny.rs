@@ -15,7 +15,11 @@ pub enum DenyReason {
     ReflectionBudget,
     /// A request whose attributes are missing, malformed or contradict each other.
     BadRequest,
-    /// A request without credentials, or with wrong or expired ones.
+    /// A request without credentials: the first step of every client.
+    NoCredentials,
+    /// Credentials whose time is over, further ahead than it may be, or not said.
+    Expired,
+    /// Credentials that do not fit any of our secrets, or another realm's.
     Unauthorized,
     /// An attribute that must be understood and is not.
     UnknownAttribute,
@@ -72,6 +76,8 @@ impl DenyReason {
         Self::Unexpected,
         Self::ReflectionBudget,
         Self::BadRequest,
+        Self::NoCredentials,
+        Self::Expired,
         Self::Unauthorized,
         Self::UnknownAttribute,
         Self::StaleNonce,
@@ -104,6 +110,8 @@ impl DenyReason {
             Self::Unexpected => "unexpected",
             Self::ReflectionBudget => "reflection_budget",
             Self::BadRequest => "bad_request",
+            Self::NoCredentials => "no_credentials",
+            Self::Expired => "expired",
             Self::Unauthorized => "unauthorized",
             Self::UnknownAttribute => "unknown_attribute",
             Self::StaleNonce => "stale_nonce",
@@ -139,7 +147,7 @@ impl DenyReason {
     pub(super) fn answer(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::BadRequest => (400, "Bad Request"),
-            Self::Unauthorized => (401, "Unauthorized"),
+            Self::NoCredentials | Self::Expired | Self::Unauthorized => (401, "Unauthorized"),
             Self::PeerSpecial
             | Self::PeerDenied
             | Self::PeerOutsideCluster
@@ -178,5 +186,16 @@ mod tests {
             assert_eq!(reason.index(), index);
             assert!(labels.insert(reason.label()));
         }
+    }
+
+    #[test]
+    fn operators_are_told_what_each_reason_means() {
+        let told = include_str!("../../../docs/operating.md");
+        let (_, told) = told.split_once("### Reasons of TURN").unwrap();
+        let (table, _) = told.split_once("\n#").unwrap();
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+        let told = rows.filter_map(|row| row.split('`').next());
+        let told: Vec<_> = told.skip(1).collect(); // the head
+        assert_eq!(told, DenyReason::ALL.map(DenyReason::label));
     }
 }

@@ -175,7 +175,7 @@ impl Server {
             writer.attribute(kinds::UNKNOWN_ATTRIBUTES, &value[..length]);
         }
         // RFC 8489 section 9.2.4: what the client needs to try again.
-        if matches!(reason, DenyReason::Unauthorized | DenyReason::StaleNonce) {
+        if matches!(code, 401 | 438) {
             let nonce = self.nonces.make(request.now.unix_s, request.client.remote);
             writer
                 .attribute(kinds::REALM, self.authority.realm())

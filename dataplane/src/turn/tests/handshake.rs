@@ -155,6 +155,39 @@ fn wrong_expired_and_distant_credentials_are_refused() {
 }
 
 #[test]
+fn who_asks_first_comes_late_or_does_not_know_the_secret_is_counted_apart() {
+    let mut rig = Rig::new();
+    let mut client = TestClient::new(CLIENT);
+    rig.greet(&mut client);
+    let (good, late) = (format!("{}:a", START_S + 60), format!("{}:a", START_S - 60));
+    let ahead = format!("{}:a", START_S + 2 * 24 * 3_600);
+    for (username, secret, realm, reason) in [
+        (&*late, SECRET, REALM, DenyReason::Expired),
+        (&*ahead, SECRET, REALM, DenyReason::Expired),
+        ("alice", SECRET, REALM, DenyReason::Expired),
+        (&*good, b"guess", REALM, DenyReason::Unauthorized),
+        (&*good, SECRET, "elsewhere", DenyReason::Unauthorized),
+    ] {
+        client.mint(username.as_bytes(), secret);
+        client.realm = realm.into();
+        let before = rig.server.counts().denied(reason);
+        let answer = rig.ask(&mut client, Method::Allocate, udp);
+        assert_eq!(answer.code(), Some(401), "{username}");
+        assert_eq!(answer.get(kinds::REALM).as_deref(), Some(REALM.as_bytes()));
+        client.nonce = answer.get(kinds::NONCE).unwrap();
+        assert_eq!(
+            rig.server.counts().denied(reason),
+            before + 1,
+            "{username} in {realm}"
+        );
+    }
+    let denied = |reason| rig.server.counts().denied(reason);
+    assert_eq!(denied(DenyReason::NoCredentials), 1, "the greeting");
+    assert_eq!(denied(DenyReason::Expired), 3);
+    assert_eq!(denied(DenyReason::Unauthorized), 2);
+}
+
+#[test]
 fn replayed_requests_are_of_no_use_elsewhere_or_later() {
     let mut rig = Rig::new();
     let mut client = TestClient::new(CLIENT);

@@ -38,7 +38,7 @@ fn a_flood_of_forged_allocates_leaves_nothing_behind() {
     assert_eq!(server.poll_timeout(), None);
     assert_eq!(server.reflection.slots(), REFLECTION_SLOTS);
     let denied = |reason| server.counts().denied(reason);
-    assert!(denied(DenyReason::Unauthorized) >= 100_000);
+    assert!(denied(DenyReason::NoCredentials) >= 100_000);
     assert!(denied(DenyReason::StaleNonce) >= 99_999);
 }
 

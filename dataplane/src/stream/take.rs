@@ -264,10 +264,13 @@ impl Streams {
                 true
             }
             Ok(Took::Nothing) => false,
+            Ok(Took::End) if upstream.is_deaf => {
+                // It may be that the write was told of the reset, so the read is not.
+                self.upstream_failed(index, &std::io::ErrorKind::ConnectionReset.into());
+                false
+            }
             Ok(Took::End) => {
-                let connection = &mut self.connections[index];
-                connection.is_closing = true;
-                mark(&mut self.dirty, connection, index);
+                self.say_and_close(index, &[]);
                 false
             }
             Err(error) => {

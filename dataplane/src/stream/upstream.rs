@@ -18,6 +18,8 @@ pub(super) struct Upstream {
     waiting: Vec<u8>,
     /// The client sends no more.
     client_ended: bool,
+    /// It takes no more, but may have answered before.
+    pub(super) is_deaf: bool,
     /// Nothing more comes from here.
     pub(super) is_over: bool,
     /// It has said something.
@@ -52,14 +54,18 @@ impl Upstream {
             is_connected: false,
             waiting: Vec::new(),
             client_ended: false,
+            is_deaf: false,
             is_over: false,
             has_answered: false,
             watched: EventFlags::empty(),
         })
     }
 
+    /// Adds to what it is to be told, if it listens.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        self.waiting.extend_from_slice(bytes);
+        if !self.is_deaf {
+            self.waiting.extend_from_slice(bytes);
+        }
     }
 
     pub(super) fn client_ended(&mut self) {
@@ -90,7 +96,8 @@ impl Upstream {
         flags
     }
 
-    /// It can be written to, perhaps for the first time.
+    /// It can be written to, perhaps for the first time. That it takes no more is no error: its answer may be
+    /// there to be read.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if !self.is_connected {
             if let Some(error) = self.socket.take_error()? {
@@ -107,7 +114,11 @@ impl Upstream {
                 Ok(bytes) => written += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "http is passed on no further");
+                    self.is_deaf = true;
+                    written = self.waiting.len();
+                }
             }
         }
         self.waiting.drain(..written);

@@ -1,5 +1,6 @@
 //! Real connections on loopback; time is said, not waited for.
 
+mod http; // what is passed on
 mod hostile; // what no client does
 
 use std::io::{Read, Write};
@@ -284,65 +285,6 @@ fn each_message_is_a_record_of_its_own() {
     // What comes first may be a ticket of the session.
     let messages = lengths.iter().filter(|length| **length == RECORD).count();
     assert_eq!(messages, MESSAGES, "{:?}", &lengths[..8]);
-}
-
-#[test]
-fn http_is_passed_on_both_ways_at_the_pace_of_the_slower_end() {
-    const BODY: usize = 1 << 20;
-    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut rig = Rig::tls(Some(upstream.local_addr().unwrap()));
-    let serving = std::thread::spawn(move || {
-        let (mut socket, _) = upstream.accept().unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // the client is ahead
-        let mut asked = Vec::new();
-        socket.read_to_end(&mut asked).unwrap();
-        socket.write_all(&vec![b'y'; BODY]).unwrap();
-        asked
-    });
-    let mut tls = rig.connect_tls(None);
-    let asking = std::thread::spawn(move || {
-        tls.write_all(&vec![b'X'; BODY]).unwrap();
-        tls.conn.send_close_notify();
-        tls.conn.complete_io(&mut tls.sock).unwrap();
-        std::thread::sleep(Duration::from_millis(50)); // the upstream is ahead
-        let mut said = Vec::new();
-        tls.read_to_end(&mut said).unwrap();
-        said
-    });
-    while !asking.is_finished() {
-        assert_eq!(rig.poll(), []);
-        let held = rig.streams.connections.iter().map(|(_, connection)| {
-            let upstream = match &connection.phase {
-                Phase::Http(upstream) => upstream.waiting_bytes(),
-                _ => 0,
-            };
-            connection.layer.waiting_bytes() + upstream
-        });
-        let limit = crate::limits::PROXY_BYTES + STREAM_READ_BYTES;
-        assert!(held.max().unwrap_or(0) <= 2 * limit);
-    }
-    assert_eq!(asking.join().unwrap(), vec![b'y'; BODY]);
-    assert_eq!(serving.join().unwrap(), vec![b'X'; BODY]);
-    rig.poll();
-    assert_eq!(rig.streams.counts().open, 0);
-}
-
-#[test]
-fn without_an_upstream_there_is_an_answer_all_the_same() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut rig = Rig::tls(Some(nobody.local_addr().unwrap()));
-    drop(nobody);
-    let mut tls = rig.connect_tls(Some("http/1.1"));
-    tls.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    rig.poll();
-    let mut said = String::new();
-    tls.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("HTTP/1.1 502 "), "{said}");
-    let (head, body) = said.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(&format!("Content-Length: {}", body.len())));
-    drop(tls);
-    rig.poll();
-    assert_eq!(rig.ended(EndReason::Done), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use spillway_wire::turn::secret_id;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::candidates::Candidates;
 use crate::config::{self, Config, Host};
@@ -49,29 +50,22 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let _context = runtime.enter(); // signals are caught in it
+    // Without TLS nothing else catches the signal that asks for another look at certificates, and it would end us.
+    let _hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
     let mut streams = StreamStart::new(config.cores.len());
     if config.ice_tcp {
         streams.bind_ice(config.udp_port, port)?;
     }
-    let (mut turn_urls, mut turn_secret_ids) = (Vec::new(), Vec::new());
-    let relay = match &config.turn {
-        Some(turn) => {
-            let relay = bind_relay(config, turn, &candidates, &mut streams)?;
-            turn_urls = relay.urls(streams.bind_tls(turn)?);
-            turn_secret_ids = turn
-                .secrets
-                .iter()
-                .map(|secret| secret_id(secret))
-                .collect();
-            Some(relay)
-        }
-        None => None,
+    let mut reached = Reached {
+        addresses: candidates
+            .as_slice()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        turn_urls: Vec::new(),
+        turn_secret_ids: Vec::new(),
     };
-    let addresses: Vec<String> = candidates
-        .as_slice()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let relay = start_relay(config, &candidates, &mut streams, &mut reached)?;
     let ice_key = IceKey::random();
     let reached_at = candidates.as_slice().to_vec();
     let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice())?;
@@ -87,14 +81,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for (index, (((core, media), streams), desk)) in (0..).zip(starts) {
         let id = ShardId(index);
         let (desk, turn) = desk.unzip();
-        let reached = (candidates.clone(), streams);
-        let mut shard = Shard::new(
-            id,
-            Arc::clone(&mesh),
-            ice_key.clone(),
-            reached,
-            clock::now(),
-        );
+        let at = (candidates.clone(), streams);
+        let mut shard = Shard::new(id, Arc::clone(&mesh), ice_key.clone(), at, clock::now());
         shard.desk = desk.map(Box::new);
         let sockets = ShardSockets { media, turn };
         let spawned = spawn(shard, *core, sockets, engine);
@@ -104,17 +92,29 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         })?);
     }
     tracing::info!(
-        node = config.node, %engine, cores = ?config.cores, addresses = addresses.join(" "),
-        turn = turn_urls.join(" "), "ready"
+        node = config.node, %engine, cores = ?config.cores, addresses = reached.addresses.join(" "),
+        turn = reached.turn_urls.join(" "), "ready"
     );
-    let reached = Reached {
-        addresses,
-        turn_urls,
-        turn_secret_ids,
-    };
     let control = Control::new(config.clone(), reached, factory, mesh);
     runtime.block_on(control::run::run(control, config))?;
     Ok(())
+}
+
+/// The relay, if there shall be one, and how it is reached.
+fn start_relay<'a>(
+    config: &'a Config,
+    candidates: &'a Candidates,
+    streams: &mut StreamStart,
+    reached: &mut Reached,
+) -> anyhow::Result<Option<RelayStart<'a>>> {
+    let Some(turn) = &config.turn else {
+        return Ok(None);
+    };
+    let relay = bind_relay(config, turn, candidates, streams)?;
+    reached.turn_urls = relay.urls(streams.bind_tls(turn)?);
+    let ids = turn.secrets.iter().map(|secret| secret_id(secret));
+    reached.turn_secret_ids = ids.collect();
+    Ok(Some(relay))
 }
 
 /// Binds TURN's port for UDP and TCP. Where any port would do, one that is free for both is looked for.

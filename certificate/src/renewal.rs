@@ -38,6 +38,20 @@ pub trait Observer: Send + Sync {
     fn refused(&self);
 }
 
+impl<O: Observer> Observer for Arc<O> {
+    fn ends_at(&self, unix_s: u64) {
+        (**self).ends_at(unix_s);
+    }
+
+    fn renewed(&self) {
+        (**self).renewed();
+    }
+
+    fn refused(&self) {
+        (**self).refused();
+    }
+}
+
 /// What a look at the files found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sight {

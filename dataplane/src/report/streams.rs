@@ -1,7 +1,7 @@
 //! What is counted of streams, as Prometheus reads it.
 
 use super::{ShardReport, header};
-use crate::stream::{Counts, Door, EndReason};
+use crate::stream::{Counts, Door, EndReason, Renewals};
 
 /// Name, kind, help, and its value.
 type Metric = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
@@ -39,6 +39,35 @@ const METRICS: [Metric; 5] = [
     ),
 ];
 
+/// Name, kind, help, and its value.
+type OfCertificate = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Renewals) -> u64,
+);
+
+const OF_CERTIFICATE: [OfCertificate; 3] = [
+    (
+        "tls_certificate_expires_seconds",
+        "gauge",
+        "Unix time at which the certificate that is served ends",
+        Renewals::ends_at_s,
+    ),
+    (
+        "tls_reloads_total",
+        "counter",
+        "Certificates swapped while serving",
+        Renewals::done,
+    ),
+    (
+        "tls_reload_failures_total",
+        "counter",
+        "New certificates that could not be used",
+        Renewals::failed,
+    ),
+];
+
 /// Adds the streams of all shards.
 pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
     for (name, kind, help, value) in METRICS {
@@ -70,6 +99,57 @@ pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
             out.push_str(&format!(
                 "spillway_dataplane_streams_ended_total{{shard=\"{shard}\",reason=\"{label}\"}} {count}\n"
             ));
+        }
+    }
+    certificate(out, reports);
+}
+
+/// Adds the certificate, once for all shards; nothing where there is no TLS.
+fn certificate(out: &mut String, reports: &[ShardReport]) {
+    let mut all = reports.iter();
+    let Some(renewals) = all.find_map(|report| report.streams.renewals.as_deref()) else {
+        return;
+    };
+    for (name, kind, help, value) in OF_CERTIFICATE {
+        header(out, name, kind, help);
+        let value = value(renewals);
+        out.push_str(&format!("spillway_dataplane_{name} {value}\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use spillway_certificate::Observer;
+
+    use super::*;
+    use crate::key::ShardId;
+    use crate::report::prometheus;
+
+    #[test]
+    fn the_certificate_is_shown_once_and_only_where_there_is_one() {
+        let mut reports = [0, 1].map(|shard| ShardReport::new(ShardId(shard)));
+        let without = prometheus(&reports);
+        assert!(!without.contains("_tls_"), "{without}");
+        let renewals = Arc::new(Renewals::default());
+        renewals.ends_at(4_136_832_000);
+        renewals.renewed();
+        renewals.refused();
+        renewals.refused();
+        for report in &mut reports {
+            report.streams.renewals = Some(Arc::clone(&renewals));
+        }
+        let text = prometheus(&reports);
+        for line in [
+            "spillway_dataplane_tls_certificate_expires_seconds 4136832000",
+            "# TYPE spillway_dataplane_tls_certificate_expires_seconds gauge",
+            "spillway_dataplane_tls_reloads_total 1",
+            "# TYPE spillway_dataplane_tls_reloads_total counter",
+            "spillway_dataplane_tls_reload_failures_total 2",
+        ] {
+            let shown = text.lines().filter(|got| *got == line).count();
+            assert_eq!(shown, 1, "{line} in\n{text}");
         }
     }
 }

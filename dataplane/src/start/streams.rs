@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, crypto::CryptoProvider};
-use spillway_certificate::{Certificates, Observer};
+use spillway_certificate::Certificates;
 
 use crate::config::{Tls, Turn};
-use crate::stream::{self, Door, Listener, PROTOCOLS, Streams, TlsOptions};
+use crate::stream::{self, Door, Listener, PROTOCOLS, Renewals, Streams, TlsOptions};
 
 /// Listeners of all shards.
 pub(super) struct StreamStart {
@@ -24,9 +24,6 @@ pub(super) struct TlsDoor {
     /// The first name of the certificate that is one host's.
     pub(super) name: Option<String>,
 }
-
-/// What becomes of certificates is in the log.
-struct Logged;
 
 impl StreamStart {
     pub(super) fn new(shards: usize) -> Self {
@@ -65,11 +62,8 @@ impl StreamStart {
         let Some(tls) = &turn.tls else {
             return Ok(None);
         };
-        let (config, name) = server_config(tls)?;
-        self.tls = TlsOptions {
-            config: Some(Arc::new(config)),
-            http: tls.http,
-        };
+        let (options, name) = tls_options(tls)?;
+        self.tls = options;
         let port = self.bind(Door::Tls, "turn-tls-port", tls.port)?;
         Ok(Some(TlsDoor { port, name }))
     }
@@ -96,9 +90,11 @@ impl StreamStart {
 }
 
 /// With the name in the certificate. Has to be called inside the runtime that runs while it is served.
-fn server_config(tls: &Tls) -> anyhow::Result<(ServerConfig, Option<String>)> {
+fn tls_options(tls: &Tls) -> anyhow::Result<(TlsOptions, Option<String>)> {
     let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-    let loaded = Certificates::load(tls.files.clone(), Arc::clone(&provider), Box::new(Logged))?;
+    let renewals = Arc::new(Renewals::default());
+    let observer = Box::new(Arc::clone(&renewals));
+    let loaded = Certificates::load(tls.files.clone(), Arc::clone(&provider), observer)?;
     let (certificates, certificate, renewal) = loaded;
     tokio::spawn(renewal.run());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -109,13 +105,12 @@ fn server_config(tls: &Tls) -> anyhow::Result<(ServerConfig, Option<String>)> {
     // Clients that come back do without a signature; they keep what that takes.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok((config, certificate.name))
-}
-
-impl Observer for Logged {
-    fn ends_at(&self, _unix_s: u64) {}
-    fn renewed(&self) {}
-    fn refused(&self) {}
+    let options = TlsOptions {
+        config: Some(Arc::new(config)),
+        renewals: Some(renewals),
+        http: tls.http,
+    };
+    Ok((options, certificate.name))
 }
 
 #[cfg(test)]
@@ -132,6 +127,10 @@ mod tests {
     use super::*;
     use crate::stream::{Arrivals, Event};
 
+    /// On the third of February, 2101 and 2102.
+    const FIRST_END_S: u64 = 4_136_832_000;
+    const SECOND_END_S: u64 = FIRST_END_S + 365 * 86_400;
+
     type Client = StreamOwned<ClientConnection, TcpStream>;
 
     struct Served {
@@ -147,6 +146,12 @@ mod tests {
             self.streams.poll(now, &mut self.arrivals);
             self.streams.flush(now);
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+
+        /// What all shards report of the certificate.
+        fn renewals(&self) -> (u64, u64, u64) {
+            let renewals = self.streams.counts().renewals.as_ref().unwrap();
+            (renewals.ends_at_s(), renewals.done(), renewals.failed())
         }
 
         /// A client, and what it was shown.
@@ -176,10 +181,11 @@ mod tests {
         }
     }
 
-    /// Puts a new pair where the old one was.
-    fn renew(dir: &Path, roots: &mut RootCertStore) -> CertificateDer<'static> {
+    /// Puts a new pair where the old one was, which ends in February of `year`.
+    fn renew(dir: &Path, roots: &mut RootCertStore, year: i32) -> CertificateDer<'static> {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 2, 3);
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(dir.join("cert.pem"), certificate.pem()).unwrap();
         std::fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
@@ -187,11 +193,16 @@ mod tests {
         certificate.der().clone()
     }
 
+    fn hang_up() {
+        let ourselves = rustix::process::getpid();
+        rustix::process::kill_process(ourselves, rustix::process::Signal::HUP).unwrap();
+    }
+
     #[tokio::test]
     async fn a_new_certificate_is_for_new_connections_and_ends_none() {
         let dir = tempfile::tempdir().unwrap();
         let mut roots = RootCertStore::empty();
-        let first = renew(dir.path(), &mut roots);
+        let first = renew(dir.path(), &mut roots, 2101);
         let tls = Tls {
             port: 0,
             files: CertificateFiles {
@@ -200,12 +211,8 @@ mod tests {
             },
             http: None,
         };
-        let (config, name) = server_config(&tls).unwrap();
+        let (options, name) = tls_options(&tls).unwrap();
         assert_eq!(name.as_deref(), Some("localhost"));
-        let options = TlsOptions {
-            config: Some(Arc::new(config)),
-            http: None,
-        };
         let (port, mut listeners) = stream::bind(Door::Tls, "test", 0, 1).unwrap();
         let mut served = Served {
             streams: Streams::new(listeners.remove(0), options).unwrap(),
@@ -215,13 +222,20 @@ mod tests {
         };
         let (mut old, shown) = served.connect().await;
         assert_eq!(shown, first);
-        let second = renew(dir.path(), &mut served.roots);
-        let ourselves = rustix::process::getpid();
-        rustix::process::kill_process(ourselves, rustix::process::Signal::HUP).unwrap();
+        assert_eq!(served.renewals(), (FIRST_END_S, 0, 0));
         let until = Instant::now() + Duration::from_secs(20);
+        std::fs::write(&tls.files.certificate, "half of it").unwrap();
+        hang_up();
+        while served.renewals() != (FIRST_END_S, 0, 1) {
+            assert!(Instant::now() < until, "{:?}", served.renewals());
+            served.turn().await;
+        }
+        let second = renew(dir.path(), &mut served.roots, 2102);
+        hang_up();
         while served.connect().await.1 != second {
             assert!(Instant::now() < until, "it is still the first");
         }
+        assert_eq!(served.renewals(), (SECOND_END_S, 1, 1));
         let binding = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[9; 12]].concat();
         old.write_all(&binding).unwrap();
         while served.arrivals.iter().count() == 0 {

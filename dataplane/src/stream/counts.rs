@@ -1,6 +1,8 @@
 //! What happened to streams: plain numbers that the shard reads when it reports.
 
-use super::Door;
+use std::sync::Arc;
+
+use super::{Door, Renewals};
 
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Bytes handed to the kernel.
     pub bytes_out: u64,
+    /// Of the certificate that all shards show, where there is TLS.
+    pub renewals: Option<Arc<Renewals>>,
 }
 
 impl EndReason {

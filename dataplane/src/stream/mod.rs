@@ -15,6 +15,7 @@ mod take; // what they bring
 mod arrivals; // messages that came
 mod alias; // how sessions know who sent them
 mod counts; // how often
+mod renewals; // what became of the certificate
 #[cfg(test)]
 mod tests; // real connections on loopback
 
@@ -34,6 +35,7 @@ pub use alias::{Alias, ShortId};
 pub use arrivals::{Arrivals, Event};
 pub use counts::{Counts, EndReason};
 pub use listen::{Door, Listener, bind};
+pub use renewals::Renewals;
 pub use take::PROTOCOLS;
 
 use self::connection::{Connection, Phase};
@@ -50,6 +52,8 @@ use crate::turn::{Client, StreamId};
 pub struct TlsOptions {
     /// Certificate and protocols; none where there is no TLS.
     pub config: Option<Arc<ServerConfig>>,
+    /// What became of the certificate.
+    pub renewals: Option<Arc<Renewals>>,
     /// Where HTTP is passed on to.
     pub http: Option<SocketAddr>,
 }
@@ -97,6 +101,8 @@ impl Streams {
             let token = Token::Listener(index).data();
             epoll::add(&epoll, &listener.socket, token, epoll::EventFlags::IN)?;
         }
+        let mut counts = Counts::default();
+        counts.renewals.clone_from(&tls.renewals);
         Ok(Self {
             epoll,
             listeners,
@@ -112,7 +118,7 @@ impl Streams {
             accept_again: None,
             handshake_steps: 0,
             budget_bytes: 0,
-            counts: Counts::default(),
+            counts,
         })
     }
 

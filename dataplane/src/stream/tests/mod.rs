@@ -54,6 +54,7 @@ impl Rig {
         let (config, authority) = certificate();
         let options = TlsOptions {
             config: Some(config),
+            renewals: None,
             http,
         };
         let mut rig = Self::with(Door::Tls, options);

@@ -1,0 +1,45 @@
+//! What became of the certificate: counted by the task that renews it, and read where metrics are written. Shards
+//! only pass it on with their reports, because there is one certificate for all of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use spillway_certificate::Observer;
+
+/// Since the certificate was first read. The numbers stand alone, so none of them orders anything else.
+#[derive(Debug, Default)]
+pub struct Renewals {
+    ends_at_s: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Renewals {
+    /// When the one that is served ends, seconds since 1970.
+    pub fn ends_at_s(&self) -> u64 {
+        self.ends_at_s.load(Ordering::Relaxed)
+    }
+
+    /// Certificates that were swapped while serving.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// New ones that could not be used.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for Renewals {
+    fn ends_at(&self, unix_s: u64) {
+        self.ends_at_s.store(unix_s, Ordering::Relaxed);
+    }
+
+    fn renewed(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn refused(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -150,6 +150,7 @@ impl DataPlane for Service {
             }],
             max_sessions: 10,
             turn_urls: vec!["turn:127.0.0.1:3478?transport=udp".to_owned()],
+            turn_secret_ids: Vec::new(),
         }))
     }
 

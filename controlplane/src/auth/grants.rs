@@ -76,7 +76,9 @@ impl Grants {
                 crate::ids::Half::Subscribe => need(self.subscribe, "canSubscribe"),
             },
             Request::Message { .. } => need(self.data, "canPublishData"),
-            Request::Join(_) | Request::Ping {} | Request::Leave {} => Ok(()),
+            Request::Join(_) | Request::IceServers {} | Request::Ping {} | Request::Leave {} => {
+                Ok(())
+            }
         }
     }
 }

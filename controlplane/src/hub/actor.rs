@@ -121,7 +121,10 @@ impl Actor {
                 socket,
                 id,
                 request,
-            } => self.room.handle_request(socket, id, request, now),
+            } => {
+                let time = (now, clock::unix_seconds());
+                self.room.handle_request(socket, id, request, time);
+            }
             RoomInput::SocketGone(socket) => {
                 self.audience.leave(socket);
                 self.room.handle_socket_gone(socket, now);

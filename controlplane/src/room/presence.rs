@@ -9,7 +9,7 @@ use super::{event_frame, media_frame};
 use crate::ids::{Half, ParticipantId};
 use crate::signaling::{
     CloseCode, ErrorCode, Frame, JoinRequest, Joined, JoinedLimits, MediaState, Mode, Refusal,
-    ServerMessage,
+    Relays, ServerMessage,
 };
 use crate::store::{Entry, Missed};
 
@@ -123,6 +123,7 @@ impl Room {
         missed: &[Arc<Entry>],
         now: Instant,
     ) {
+        let relays = self.relays(participant, unix_s);
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
@@ -144,8 +145,6 @@ impl Room {
             (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
         };
         let keys = &self.config.keys;
-        let turn = self.config.turn.as_ref();
-        let ice_servers = turn.map(|turn| turn.ice_servers(participant.as_str(), unix_s));
         let mut frames = vec![Frame::of(&ServerMessage::Joined(Joined {
             id,
             mode,
@@ -156,7 +155,7 @@ impl Room {
             offset,
             resume_key: &keys.resume_key(&self.name, participant, identity, unix_s),
             participants: (mode != Mode::Recovered).then(|| others.collect()),
-            ice_servers: &ice_servers.unwrap_or_default(),
+            relays: &relays,
             limits: JoinedLimits {
                 message_bytes: limits.message_bytes,
                 messages_per_second: limits.messages_per_second,
@@ -185,6 +184,13 @@ impl Room {
             self.outputs.push_back(Output::Send { socket, frame });
         }
         self.prepare_subscribe(participant, now);
+    }
+
+    /// What the participant reaches this node's media with.
+    pub(super) fn relays(&self, participant: &ParticipantId, unix_s: u64) -> Relays {
+        let turn = self.config.turn.as_ref();
+        let relays = turn.map(|turn| turn.relays(participant.as_str(), unix_s));
+        relays.unwrap_or_default()
     }
 
     pub(super) fn add_member(&mut self, member: Member) {

@@ -5,17 +5,17 @@ use std::time::Instant;
 use super::lane::{Job, ReplyTo};
 use super::{LeaveReason, Room, RoomEvent, SocketId, Then};
 use crate::ids::{Half, Identity, ParticipantId, TrackId};
-use crate::signaling::{ErrorCode, Frame, Refusal, Request, Wish};
+use crate::signaling::{ErrorCode, Frame, Refusal, Request, ServerMessage, Wish};
 use spillway_wire::dataplane as wire;
 
 impl Room {
-    /// A request its sender is permitted to make.
+    /// A request its sender is permitted to make; `unix_s` is `now` in seconds since 1970.
     pub fn handle_request(
         &mut self,
         socket: SocketId,
         id: Option<u32>,
         request: Request,
-        now: Instant,
+        (now, unix_s): (Instant, u64),
     ) {
         let to = ReplyTo { socket, id };
         let Some(participant) = self.participant_by_socket.get(&socket).cloned() else {
@@ -41,6 +41,12 @@ impl Room {
                 payload,
                 to: list,
             } => self.message(to, &participant, (topic, payload), list),
+            Request::IceServers {} => {
+                let relays = &self.relays(&participant, unix_s);
+                let frame = Frame::of(&ServerMessage::IceServers { id, relays });
+                self.reply(socket, Some(frame));
+                Ok(())
+            }
             Request::Leave {} => {
                 self.reply(socket, Frame::ok(id));
                 self.leave(&participant, LeaveReason::Left, now);

@@ -44,6 +44,7 @@ impl Frame {
             | ServerMessage::Layer { .. }
             | ServerMessage::Media { .. }
             | ServerMessage::Closing { .. }
+            | ServerMessage::IceServers { .. }
             | ServerMessage::Ok { .. }
             | ServerMessage::Pong { .. } => Label::Plain,
         };

@@ -50,6 +50,7 @@ pub enum Request {
         #[serde(default)]
         to: Option<Vec<Identity>>,
     },
+    IceServers {},
     Ping {},
     Leave {},
 }
@@ -128,6 +129,7 @@ impl Request {
             Self::Unsubscribe { .. } => "unsubscribe",
             Self::Mute { .. } => "mute",
             Self::Message { .. } => "message",
+            Self::IceServers {} => "ice_servers",
             Self::Ping {} => "ping",
             Self::Leave {} => "leave",
         }
@@ -146,6 +148,7 @@ impl Request {
             | Self::Candidate { .. }
             | Self::Mute { .. }
             | Self::Message { .. }
+            | Self::IceServers {}
             | Self::Ping {}
             | Self::Leave {} => 1,
         }
@@ -229,7 +232,11 @@ fn check(request: &Request) -> Result<(), Refusal> {
                 "message names {} recipients",
             )
         }
-        Request::Join(_) | Request::Mute { .. } | Request::Ping {} | Request::Leave {} => Ok(()),
+        Request::Join(_)
+        | Request::Mute { .. }
+        | Request::IceServers {}
+        | Request::Ping {}
+        | Request::Leave {} => Ok(()),
     }
 }
 
@@ -339,6 +346,10 @@ mod tests {
             (r#"{"type":"dance"}"#, "unknown variant `dance`"),
             (r#"{"type":"ping","extra":1}"#, "unknown field `extra`"),
             (r#"{"type":"leave","extra":1}"#, "unknown field `extra`"),
+            (
+                r#"{"type":"ice_servers","extra":1}"#,
+                "unknown field `extra`",
+            ),
             (r#"{"type":"join"}"#, "missing field `token`"),
             (
                 r#"{"type":"join","token":"t","extra":1}"#,

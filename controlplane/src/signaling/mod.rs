@@ -18,6 +18,6 @@ pub use message::{
 };
 pub use reply::{
     CloseCode, ErrorCode, IceServer, Joined, JoinedLimits, MediaState, MidTrack, Mode, Refusal,
-    ServerMessage, Speaker,
+    Relays, ServerMessage, Speaker,
 };
 pub use session::{JoinRequest, Output, Session};

@@ -194,6 +194,12 @@ pub enum ServerMessage<'a> {
         resume: bool,
         after_ms: u64,
     },
+    IceServers {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+        #[serde(flatten)]
+        relays: &'a Relays,
+    },
     Ok {
         id: u32,
     },
@@ -225,8 +231,19 @@ pub struct Joined<'a> {
     pub resume_key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participants: Option<Vec<&'a Participant>>,
-    pub ice_servers: &'a [IceServer],
+    #[serde(flatten)]
+    pub relays: &'a Relays,
     pub limits: JoinedLimits,
+}
+
+/// What a client reaches media with in spite of its firewall.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Relays {
+    /// None where nobody relays.
+    pub ice_servers: Vec<IceServer>,
+    /// For how long from now on they may be asked to relay; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ice_ttl_s: Option<u64>,
 }
 
 /// A STUN or TURN server, in the browser's own shape.

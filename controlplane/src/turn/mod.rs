@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use tokio::sync::watch;
 
-use crate::signaling::IceServer;
+use crate::signaling::{IceServer, Relays};
 
 /// What opens a relay for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,20 +51,23 @@ impl Issuer {
         }
     }
 
-    /// What a client needs to reach media in spite of its firewall; nothing where nobody relays. `user` has to
-    /// be a name of ours, because what people call themselves may hold anything.
-    pub fn ice_servers(&self, user: &str, unix_s: u64) -> Vec<IceServer> {
+    /// What opens the relays for the next `ttl_s`; nothing where nobody relays. `user` has to be a name of ours,
+    /// because what people call themselves may hold anything.
+    pub fn relays(&self, user: &str, unix_s: u64) -> Relays {
         let urls = self.urls.borrow().to_vec();
         if urls.is_empty() {
-            return Vec::new();
+            return Relays::default();
         }
         let Credential { username, password } =
             Credential::mint(&self.secret, user, unix_s + self.ttl_s);
-        vec![IceServer {
-            urls,
-            username: Some(username),
-            credential: Some(password),
-        }]
+        Relays {
+            ice_servers: vec![IceServer {
+                urls,
+                username: Some(username),
+                credential: Some(password),
+            }],
+            ice_ttl_s: Some(self.ttl_s),
+        }
     }
 }
 
@@ -94,11 +97,12 @@ mod tests {
     fn servers_are_handed_out_while_somebody_relays() {
         let (told, urls) = watch::channel(Arc::from([]));
         let issuer = Issuer::new("north", 300, urls);
-        assert_eq!(issuer.ice_servers("PA_1", 1_000), []);
+        assert_eq!(issuer.relays("PA_1", 1_000), Relays::default());
         let url = "turn:192.0.2.1:3478?transport=udp".to_owned();
         told.send_replace(Arc::from([url.clone()]));
-        let servers = issuer.ice_servers("PA_1", 1_000);
-        assert_eq!(servers.len(), 1);
+        let relays = issuer.relays("PA_1", 1_000);
+        let servers = relays.ice_servers;
+        assert_eq!((servers.len(), relays.ice_ttl_s), (1, Some(300)));
         assert_eq!(servers[0].urls, [url]);
         assert_eq!(servers[0].username.as_deref(), Some("1300:PA_1"));
         assert!(!format!("{issuer:?}").contains("north"));

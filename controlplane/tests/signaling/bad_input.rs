@@ -43,6 +43,7 @@ async fn what_comes_before_join_is_refused_and_closed() {
     for (text, code) in [
         (r#"{"type":"offer","sdp":"","tracks":[]}"#, "not_joined"),
         (r#"{"type":"leave"}"#, "not_joined"),
+        (r#"{"type":"ice_servers"}"#, "not_joined"),
         ("nonsense", "bad_message"),
     ] {
         let mut client = door.connect().await;

@@ -9,5 +9,6 @@ mod client; // a client that checks everything it is told
 mod corpus; // what strangers send as a message
 mod fake; // a data plane that forwards nothing
 mod protocol; // the documents and the code say the same
+mod relays; // what opens the relay, and for how long
 mod restart; // the data plane dies; the control plane dies
 mod resume; // broken sockets

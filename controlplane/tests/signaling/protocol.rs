@@ -43,7 +43,8 @@ fn every_example_of_a_client_is_in_the_schema_and_understood() {
         let understood = signaling::decode(&example.to_string()).unwrap();
         assert_eq!(understood.request.name(), example["type"]);
     }
-    let all = "answer candidate join leave message mute offer ping subscribe unsubscribe";
+    let all =
+        "answer candidate ice_servers join leave message mute offer ping subscribe unsubscribe";
     assert_eq!(types(&examples), all.split(' ').collect());
 }
 
@@ -56,7 +57,7 @@ fn every_example_of_the_server_is_in_the_schema() {
             .validate(example)
             .unwrap_or_else(|error| panic!("{example}: {error}"));
     }
-    let all = "answer closing error event joined layer media offer ok pong speakers";
+    let all = "answer closing error event ice_servers joined layer media offer ok pong speakers";
     assert_eq!(types(&examples), all.split(' ').collect());
 }
 

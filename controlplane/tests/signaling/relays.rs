@@ -1,0 +1,84 @@
+//! What opens the relay: with `joined`, and anew for who asks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use spillway_controlplane::turn::Credential;
+
+use crate::client::{Client, Door};
+use crate::fake::FakeNode;
+
+const RELAY_SECRET: &str = "a-secret-of-the-relay";
+const TTL_S: u64 = 120;
+
+async fn door_with_relay() -> Door {
+    let ttl_s = TTL_S.to_string();
+    Door::open(&["--turn-secret", RELAY_SECRET, "--turn-ttl-seconds", &ttl_s]).await
+}
+
+async fn fresh(client: &mut Client) -> Value {
+    let reply = client.ask(json!({"type": "ice_servers"})).await;
+    assert_eq!(reply["type"], "ice_servers", "{reply}");
+    reply
+}
+
+/// When the credential of the only server ends, once it was found to be the relay's and `client`'s.
+fn expiry(message: &Value, client: &Client) -> u64 {
+    let servers = message["ice_servers"].as_array().unwrap();
+    let [server] = &servers[..] else {
+        panic!("not one server: {message}")
+    };
+    assert_eq!(server["urls"], json!(["turn:127.0.0.1:3478?transport=udp"]));
+    let username = server["username"].as_str().unwrap();
+    let (expiry, user) = username.split_once(':').unwrap();
+    assert_eq!(user, client.participant());
+    let expiry = expiry.parse().unwrap();
+    let minted = Credential::mint(RELAY_SECRET.as_bytes(), user, expiry);
+    assert_eq!(server["credential"], json!(minted.password));
+    expiry
+}
+
+#[tokio::test]
+async fn who_asks_later_may_relay_for_longer() {
+    let door = door_with_relay().await;
+    let _node = FakeNode::start(&door.socket());
+    let mut early = door.join("r", "early").await;
+    // Whoever came before the node was known need not stay without.
+    while fresh(&mut early).await["ice_servers"] == json!([]) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut ann = door.join("r", "ann").await;
+    assert_eq!(ann.joined["ice_ttl_s"], TTL_S);
+    let first = expiry(&ann.joined, &ann);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let renewed = fresh(&mut ann).await;
+    assert_eq!(renewed["ice_ttl_s"], TTL_S);
+    assert!(expiry(&renewed, &ann) > first, "{renewed} after {first}");
+    ann.send(&json!({"type": "ice_servers"})).await;
+    let without_id = ann.until("ice_servers").await;
+    assert_eq!(without_id.get("id"), None);
+}
+
+#[tokio::test]
+async fn where_nobody_relays_the_list_is_empty_and_has_no_end() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let renewed = fresh(&mut ann).await;
+    for message in [&ann.joined, &renewed] {
+        assert_eq!(message["ice_servers"], json!([]));
+        assert_eq!(message.get("ice_ttl_s"), None);
+    }
+}
+
+#[tokio::test]
+async fn asking_counts_as_a_message() {
+    let door = Door::open(&["--messages-per-second", "5"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    for _ in 0..40 {
+        ann.send(&json!({"type": "ice_servers"})).await;
+    }
+    let refused = ann.until("error").await;
+    assert_eq!(refused["code"], "too_fast");
+}

@@ -55,6 +55,18 @@ const event = (offset, fields) => socket.say({ type: 'event', offset, event: fie
 const left = { kind: 'participant_left', participant: 'PA_bob', identity: 'bob', reason: 'left' };
 const video = () => Object.assign(new EventTarget(), { kind: 'video', enabled: true, getSettings: () => ({ width: 1280, height: 720 }), stop() {} });
 
+const relay = (number) => [{ urls: ['turn:192.0.2.1:3478?transport=tcp'], username: `${number}:PA_me`, credential: 'c' }];
+/** How often new credentials were asked for, and nobody took notice. */
+const asked = () => socket.sent.filter((message) => message.type === 'ice_servers').length;
+
+const realNow = Date.now;
+/** For the rest of a test it is later. */
+function pass(t, ms) {
+  const before = Date.now;
+  Date.now = () => before() + ms;
+  t.after(() => (Date.now = realNow));
+}
+
 async function publishCamera() {
   const done = room.publish(video(), { source: 'camera' });
   const offer = await socket.heard('offer');
@@ -187,6 +199,82 @@ test('a failed subscribe connection is repaired by coming back, and in the end b
   socket.say(joined({ id, mode: 'recovered', participants: undefined }));
   const again = await until(() => sockets[2], 'the join anew', 7_000);
   assert.equal((await again.heard('join')).resume, undefined);
+});
+
+test('credentials that became old are renewed before a connection is made or ICE restarted', async (t) => {
+  socket.say(joined({ mode: 'resync', ice_servers: relay(1), ice_ttl_s: 300 }));
+  const { local } = await publishCamera();
+  const [publishing] = FakePeer.all;
+  assert.deepEqual([publishing.configuration.iceServers, asked()], [relay(1), 0], 'new ones are good enough');
+
+  pass(t, 271_000);
+  socket.say({ type: 'offer', revision: 1, sdp: 'o1', tracks: [] });
+  const first = await socket.heard('ice_servers');
+  assert.equal(FakePeer.all.length, 1, 'the connection waits for the answer');
+  socket.say({ type: 'ice_servers', id: first.id, ice_servers: relay(2), ice_ttl_s: 300 });
+  socket.say({ type: 'ok', id: (await socket.heard('answer')).id });
+  const [, subscribing] = FakePeer.all;
+  assert.deepEqual(subscribing.configuration.iceServers, relay(2));
+  assert.deepEqual(publishing.configuration.iceServers, relay(1), 'or its next offer would restart ICE');
+
+  pass(t, 271_000);
+  await local.unpublish();
+  socket.say({ type: 'answer', id: (await socket.heard('offer')).id, sdp: 'v=0\r\n', tracks: [] });
+  assert.equal(asked(), 0, 'a connection that stands needs no new ones for another offer');
+  publishing.connectionState = 'failed';
+  publishing.onconnectionstatechange();
+  const second = await socket.heard('ice_servers');
+  assert.equal(publishing.offers.length, 2, 'the restart waits for the answer');
+  socket.say({ type: 'ice_servers', id: second.id, ice_servers: relay(3), ice_ttl_s: 300 });
+  await socket.heard('offer');
+  assert.deepEqual(publishing.offers[2], { iceRestart: true, iceServers: relay(3) });
+  for (const { configuration } of [publishing, subscribing]) {
+    assert.deepEqual(configuration, { bundlePolicy: 'max-bundle', iceServers: relay(3) }, 'all else stays');
+  }
+});
+
+test('tracks published while credentials are renewed share one offer, and those taken back are not in it', async (t) => {
+  socket.say(joined({ mode: 'resync', ice_servers: relay(1), ice_ttl_s: 300 }));
+  pass(t, 271_000);
+  room.publish(video(), { source: 'camera' });
+  const { id } = await socket.heard('ice_servers');
+  room.publish(video(), { source: 'other' });
+  await room.localTracks[0].unpublish();
+  socket.say({ type: 'ice_servers', id, ice_servers: relay(2), ice_ttl_s: 300 });
+  const { tracks } = await socket.heard('offer');
+  assert.deepEqual(tracks.map(({ source }) => source), ['other']);
+  assert.equal(asked(), 0);
+});
+
+test('who is refused new credentials, or waits too long for them, connects with what there is', async (t) => {
+  socket.say(joined({ mode: 'resync', ice_servers: relay(1), ice_ttl_s: 300 }));
+  pass(t, 271_000);
+  const since = performance.now();
+  const published = publishCamera();
+  const unanswered = await socket.heard('ice_servers');
+  await published;
+  const waitedMs = performance.now() - since;
+  assert.ok(waitedMs > 2_900 && waitedMs < 6_000, `${waitedMs} ms`);
+  assert.deepEqual(FakePeer.all[0].configuration.iceServers, relay(1));
+
+  socket.say({ type: 'error', id: unanswered.id, code: 'too_fast', message: 'too fast', retry: true });
+  await sleep(0);
+  socket.say({ type: 'offer', revision: 1, sdp: 'o1', tracks: [] });
+  const refused = await socket.heard('ice_servers');
+  socket.say({ type: 'error', id: refused.id, code: 'too_fast', message: 'too fast', retry: true });
+  await socket.heard('answer');
+  assert.deepEqual(FakePeer.all[1].configuration.iceServers, relay(1));
+  assert.ok(!told.some((line) => line.startsWith('error')), 'nobody is told');
+});
+
+test('without relays, or where a server does not say how long they are good, nothing is asked', async (t) => {
+  await publishCamera();
+  socket.say(joined({ mode: 'resync', ice_servers: relay(1) }));
+  pass(t, 86_400_000);
+  socket.say({ type: 'offer', revision: 1, sdp: 'o1', tracks: [] });
+  await socket.heard('answer');
+  assert.deepEqual(FakePeer.all.map(({ configuration }) => configuration.iceServers), [[], relay(1)]);
+  assert.equal(asked(), 0);
 });
 
 test('an offer that a broken socket swallowed is sent again', async () => {

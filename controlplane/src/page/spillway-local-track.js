@@ -79,7 +79,7 @@ export class LocalTrack {
       this.muted = true;
       this.#owner.muteChanged();
       if (this.#recapture && this.kind === 'video') {
-        await this.transceiver?.sender.replaceTrack(null);
+        if (this.transceiver) await this.transceiver.sender.replaceTrack(null);
         this.#drop();
         this.mediaStreamTrack = null;
       } else {
@@ -147,7 +147,7 @@ export class LocalTrack {
 
   async #adopt(mediaStreamTrack) {
     if (this.#over) return mediaStreamTrack.stop();
-    await this.transceiver?.sender.replaceTrack(mediaStreamTrack);
+    if (this.transceiver) await this.transceiver.sender.replaceTrack(mediaStreamTrack);
     if (this.mediaStreamTrack && this.mediaStreamTrack !== mediaStreamTrack) this.#drop();
     this.mediaStreamTrack = mediaStreamTrack;
     this.#watch(mediaStreamTrack);

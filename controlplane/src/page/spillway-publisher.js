@@ -5,6 +5,7 @@
 import { sendCandidates } from './spillway-subscriber.js';
 import { layersOf, withOpusDtx } from './spillway-encodings.js';
 import { LocalTrack } from './spillway-local-track.js';
+import { reconfigure } from './spillway-relays.js';
 
 /** Between two attempts of an offer that the server may serve later. */
 const RETRY_MS = 1_000;
@@ -13,14 +14,14 @@ const MAX_RETRIES = 20;
 
 export class Publisher {
   #pc = null;
-  #iceServers = [];
+  #generation = 0;
   /** @type {Set<LocalTrack>} */
   #locals = new Set();
   /** Silent transceivers of unpublished tracks; their m-lines are used again. */
   #idle = [];
   #dirty = false;
   #restartIce = false;
-  /** The peer connection whose offers are being sent; at most one loop runs for each. */
+  /** The generation whose offers are being sent; at most one loop runs for each. */
   #negotiating = null;
   #retries = 0;
   #open = false;
@@ -29,6 +30,7 @@ export class Publisher {
   /**
    * @param {object} owner
    * @param {(type: string, fields: object) => Promise<object>} owner.request
+   * @param {() => Promise<RTCIceServer[]>} owner.iceServers to gather candidates with
    * @param {(error: Error | null) => void} owner.failed the peer connection failed
    * @param {(error: Error) => void} owner.error something to tell the application
    * @param {(track: LocalTrack) => void} owner.ended a captured device went away
@@ -47,10 +49,6 @@ export class Publisher {
 
   getStats() {
     return this.#pc?.getStats();
-  }
-
-  setIceServers(servers) {
-    this.#iceServers = servers;
   }
 
   /** Offers may be sent from now on; those that waited are. */
@@ -76,21 +74,24 @@ export class Publisher {
       ended: () => this.#owner.ended(local),
     });
     this.#locals.add(local);
-    this.#attach(local);
+    if (this.#pc) this.#attach(local);
     this.#changed();
     return local.published;
   }
 
   /** New ICE credentials over the same peer connection. */
   restartIce() {
+    if (!this.#pc) return;
     this.#restartIce = true;
     this.#changed();
   }
 
   /** Forgets the peer connection; the tracks stay and are offered by `rebuild`. */
   discard() {
+    this.#generation++;
     this.#pc?.close();
     this.#pc = null;
+    for (const local of this.#locals) local.transceiver = null;
     this.#idle = [];
     this.#restartIce = false;
     this.#retries = 0;
@@ -102,10 +103,7 @@ export class Publisher {
    */
   rebuild({ forgetIds = false } = {}) {
     this.discard();
-    for (const local of this.#locals) {
-      if (forgetIds) local.forgetId();
-      this.#attach(local);
-    }
+    if (forgetIds) for (const local of this.#locals) local.forgetId();
     this.#dirty = this.#locals.size > 0;
     if (this.#open && this.#dirty) this.#negotiate();
   }
@@ -123,8 +121,20 @@ export class Publisher {
     queueMicrotask(() => this.#open && this.#negotiate());
   }
 
-  #connect() {
-    const pc = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: 'max-bundle' });
+  /** The peer connection with all tracks; where `iceServers` are given, its next candidates are gathered with them. */
+  #prepare(iceServers) {
+    if (this.#pc) {
+      // Not as soon as there are new ones: they make an ICE restart of the next offer, whatever it is for.
+      if (iceServers) reconfigure(this.#pc, iceServers);
+    } else {
+      this.#pc = this.#connect(iceServers);
+      for (const local of this.#locals) this.#attach(local);
+    }
+    return this.#pc;
+  }
+
+  #connect(iceServers) {
+    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     sendCandidates(pc, 'publish', this.#owner.request);
     pc.onconnectionstatechange = () => {
       if (pc === this.#pc && pc.connectionState === 'failed') this.#owner.failed(null);
@@ -132,8 +142,17 @@ export class Publisher {
     return pc;
   }
 
+  /** A track that the browser cannot send like this is refused, and no other. */
   #attach(local) {
-    const pc = (this.#pc ??= this.#connect());
+    try {
+      this.#addTransceiver(local);
+    } catch (error) {
+      this.#locals.delete(local);
+      local.finish(error);
+    }
+  }
+
+  #addTransceiver(local) {
     const reused = this.#idle.findIndex((idle) => idle.shape === local.shape);
     if (reused >= 0) {
       const [{ transceiver }] = this.#idle.splice(reused, 1);
@@ -143,7 +162,7 @@ export class Publisher {
       return;
     }
     const options = { direction: 'sendonly', sendEncodings: local.encodings };
-    local.attach(pc.addTransceiver(local.sending ?? local.kind, options));
+    local.attach(this.#pc.addTransceiver(local.sending ?? local.kind, options));
   }
 
   #remove(local) {
@@ -163,18 +182,25 @@ export class Publisher {
   }
 
   async #negotiate() {
-    const pc = this.#pc;
-    if (!pc || this.#negotiating === pc) return;
-    this.#negotiating = pc;
-    while (this.#dirty && this.#open && pc === this.#pc) await this.#offer(pc);
-    if (this.#negotiating === pc) this.#negotiating = null;
+    const generation = this.#generation;
+    if (this.#negotiating === generation) return;
+    this.#negotiating = generation;
+    const isDue = () => generation === this.#generation && this.#open && this.#dirty && Boolean(this.#pc || this.#locals.size);
+    while (isDue()) {
+      const gathers = !this.#pc || this.#restartIce;
+      const iceServers = gathers ? await this.#owner.iceServers() : null;
+      if (isDue()) await this.#offer(iceServers);
+    }
+    if (this.#negotiating === generation) this.#negotiating = null;
   }
 
-  async #offer(pc) {
+  async #offer(iceServers) {
     this.#dirty = false;
     const iceRestart = this.#restartIce;
     this.#restartIce = false;
+    const generation = this.#generation;
     try {
+      const pc = this.#prepare(iceServers);
       await pc.setLocalDescription(await pc.createOffer({ iceRestart }));
       if (pc !== this.#pc) return;
       const offered = [...this.#locals].filter((local) => local.transceiver?.mid != null);
@@ -188,7 +214,7 @@ export class Publisher {
       this.#retries = 0;
       if (pc === this.#pc) this.#confirm(answer.tracks, tracks);
     } catch (error) {
-      if (pc === this.#pc) await this.#offerFailed(pc, error, iceRestart);
+      if (generation === this.#generation) await this.#offerFailed(error, iceRestart);
     }
   }
 
@@ -202,7 +228,7 @@ export class Publisher {
     }
   }
 
-  async #offerFailed(pc, error, iceRestart) {
+  async #offerFailed(error, iceRestart) {
     if (error.retry && this.#retries < MAX_RETRIES) {
       this.#dirty = true;
       this.#restartIce ||= iceRestart;
@@ -212,7 +238,8 @@ export class Publisher {
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       return;
     }
-    if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
+    const pc = this.#pc;
+    if (pc?.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
     const refused = [...this.#locals].filter((local) => !local.id);
     for (const local of refused) {
       this.#locals.delete(local);

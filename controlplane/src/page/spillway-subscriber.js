@@ -2,14 +2,15 @@
  * The subscribe peer connection: answers the server's offers, one at a time, and knows which track
  * plays on which m-line.
  */
+import { reconfigure } from './spillway-relays.js';
 
 export class Subscriber {
   #pc = null;
   #queue = Promise.resolve();
   #generation = 0;
   #answered = null;
-  #iceServers = [];
   #request;
+  #iceServers;
   #changed;
   #failed;
 
@@ -19,17 +20,20 @@ export class Subscriber {
   /**
    * @param {object} owner
    * @param {(type: string, fields: object) => Promise<object>} owner.request
+   * @param {() => Promise<RTCIceServer[]>} owner.iceServers to gather candidates with
    * @param {() => void} owner.changed `transceivers` changed
    * @param {(error: Error | null) => void} owner.failed ICE, DTLS or an offer failed
    */
-  constructor({ request, changed, failed }) {
+  constructor({ request, iceServers, changed, failed }) {
     this.#request = request;
+    this.#iceServers = iceServers;
     this.#changed = changed;
     this.#failed = failed;
   }
 
+  /** For when the server restarts ICE: who answers restarts nothing. */
   setIceServers(servers) {
-    this.#iceServers = servers;
+    if (this.#pc) reconfigure(this.#pc, servers);
   }
 
   get connectionState() {
@@ -71,7 +75,9 @@ export class Subscriber {
       await this.#request('answer', { revision: again.revision, sdp: again.sdp });
       return;
     }
-    const pc = (this.#pc ??= this.#connect(generation));
+    const iceServers = this.#pc ? null : await this.#iceServers();
+    if (generation !== this.#generation) return;
+    const pc = (this.#pc ??= this.#connect(iceServers, generation));
     await pc.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
     await pc.setLocalDescription(await pc.createAnswer());
     if (generation !== this.#generation) return;
@@ -93,8 +99,8 @@ export class Subscriber {
     this.#changed();
   }
 
-  #connect(generation) {
-    const pc = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: 'max-bundle' });
+  #connect(iceServers, generation) {
+    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     sendCandidates(pc, 'subscribe', this.#request);
     pc.onconnectionstatechange = () => {
       if (generation === this.#generation && pc.connectionState === 'failed') this.#failed(null);

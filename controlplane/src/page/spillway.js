@@ -29,6 +29,7 @@
  */
 import { Connection } from './spillway-connection.js';
 import { Publisher } from './spillway-publisher.js';
+import { Relays } from './spillway-relays.js';
 import { Roster } from './spillway-roster.js';
 import { SpillwayError } from './spillway-socket.js';
 import { StatsReader } from './spillway-stats.js';
@@ -65,6 +66,7 @@ export class Room extends EventTarget {
   #refreshToken = null;
   #connection = null;
   #roster = new Roster((name, detail) => this.#emit(name, detail));
+  #relays;
   #publisher;
   #subscriber;
   #stats = new StatsReader();
@@ -83,14 +85,18 @@ export class Room extends EventTarget {
     this.#options = { url: url ?? defaultUrl(), autoSubscribe };
     const request = (type, fields) => this.#request(type, fields);
     const error = (cause) => this.#emit('error', { error: cause });
+    this.#relays = new Relays({ request, changed: (servers) => this.#subscriber.setIceServers(servers) });
+    const iceServers = () => this.#relays.fresh();
     this.#publisher = new Publisher({
       request,
+      iceServers,
       error,
       failed: (cause) => this.#publishFailed(cause),
       ended: (track) => this.#localEnded(track),
     });
     this.#subscriber = new Subscriber({
       request,
+      iceServers,
       changed: () => this.#matchMedia(),
       failed: (cause) => this.#subscribeFailed(cause),
     });
@@ -245,8 +251,7 @@ export class Room extends EventTarget {
     this.limits = message.limits;
     this.participant = participant;
     this.#roster.setSelf(participant);
-    this.#publisher.setIceServers(message.ice_servers ?? []);
-    this.#subscriber.setIceServers(message.ice_servers ?? []);
+    this.#relays.take(message);
     // "recovered": the missed events follow and move the offset on, one by one.
     this.#resume = { participant, epoch, offset: mode === 'recovered' ? this.#resume.offset : offset, key };
     if (mode === 'new') {

@@ -77,8 +77,17 @@ export class FakePeer {
   transceivers = [];
   offers = [];
 
-  constructor() {
+  constructor(configuration) {
+    this.configuration = configuration;
     FakePeer.all.push(this);
+  }
+
+  getConfiguration() {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration) {
+    this.configuration = configuration;
   }
 
   addTransceiver(track, { direction }) {
@@ -92,7 +101,7 @@ export class FakePeer {
   }
 
   async createOffer(options) {
-    this.offers.push(options);
+    this.offers.push({ ...options, iceServers: this.configuration.iceServers });
     return { type: 'offer', sdp: `offer ${this.offers.length}` };
   }
 

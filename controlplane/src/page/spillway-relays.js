@@ -1,0 +1,70 @@
+/**
+ * The relays this participant may use, and until when: fresh credentials are there before somebody connects with them.
+ * Who connects, and when, is decided by the owners of the peer connections.
+ */
+
+/** Credentials count as old that long before they end, because candidates are not gathered at once. */
+const MARGIN_MS = 30_000;
+/** How long somebody who connects waits for fresh credentials; most networks need none. */
+const RENEW_WITHIN_MS = 3_000;
+
+export class Relays {
+  /** @type {RTCIceServer[]} */
+  #servers = [];
+  #oldAtMs = Infinity;
+  #renewal = null;
+  #request;
+  #changed;
+
+  /**
+   * @param {object} owner
+   * @param {(type: string, fields: object) => Promise<object>} owner.request
+   * @param {(servers: RTCIceServer[]) => void} owner.changed there are new ones
+   */
+  constructor({ request, changed }) {
+    this.#request = request;
+    this.#changed = changed;
+  }
+
+  /** @param {{ice_servers?: RTCIceServer[], ice_ttl_s?: number}} message `joined` or `ice_servers` */
+  take({ ice_servers: servers = [], ice_ttl_s: ttlS }) {
+    const ttlMs = ttlS * 1_000;
+    this.#servers = servers;
+    // An earlier server does not say how long, and cannot be asked either.
+    this.#oldAtMs = ttlMs > 0 ? Date.now() + ttlMs - Math.min(MARGIN_MS, ttlMs / 2) : Infinity;
+    this.#changed(servers);
+  }
+
+  /**
+   * What to gather candidates with now. Never rejects, and never keeps anybody waiting for long.
+   * @returns {Promise<RTCIceServer[]>}
+   */
+  async fresh() {
+    if (Date.now() >= this.#oldAtMs) {
+      this.#renewal ??= this.#renew();
+      let timer;
+      const late = new Promise((resolve) => (timer = setTimeout(resolve, RENEW_WITHIN_MS)));
+      await Promise.race([this.#renewal, late]);
+      clearTimeout(timer);
+    }
+    return this.#servers;
+  }
+
+  async #renew() {
+    try {
+      this.take(await this.#request('ice_servers', {}));
+    } catch {
+      // A broken socket brings new ones when it is back; otherwise whoever connects next asks again.
+    }
+    this.#renewal = null;
+  }
+}
+
+/** From its next gathering on, `pc` uses other servers. Everything else stays: most of it may not change. */
+export function reconfigure(pc, iceServers) {
+  try {
+    pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
+  } catch {
+    // Firefox has it since 119; before that, a connection keeps the servers it was made with.
+  }
+}

@@ -150,6 +150,11 @@ impl Link {
         Ok(())
     }
 
+    /// Where it sends from, once it does.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.as_ref()?.local_addr().ok()
+    }
+
     /// Sends `datagram` as it is, from this link's address to the server's.
     pub async fn inject(&self, datagram: &[u8]) -> anyhow::Result<()> {
         let socket = self.socket.as_ref().context("nothing is bound yet")?;

@@ -1,11 +1,14 @@
 //! What a data plane promises its sessions, with real ones over loopback.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_tests::call::{Publisher, Subscriber, connect, put_publish, run, run_until};
 use spillway_tests::node::Node;
 use spillway_wire::dataplane as proto;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 use tonic::Code;
 
 const VIDEO: proto::Kind = proto::Kind::Video;
@@ -431,5 +434,53 @@ async fn an_unsubscribed_m_line_is_used_again() -> anyhow::Result<()> {
         first > last,
         "one SSRC never repeats a sequence number: {first} after {last}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_opens_a_stream_from_the_address_of_a_client_gets_none_of_its_media()
+-> anyhow::Result<()> {
+    let mut node = Node::start(2, &[]).await?;
+    let mut publishers = [Publisher::start(&mut node, "p", false).await?];
+    let mut subscribers = Vec::new();
+    for index in 0..6 {
+        let name = format!("s{index}");
+        subscribers.push(Subscriber::start(&mut node, &name, &[("p-audio", AUDIO)]).await?);
+    }
+    connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
+    let media = node.media_addr().await?;
+    // As somebody behind the same NAT would, which keeps ports; which shard it lands on is the kernel's choice.
+    let mut strangers = Vec::new();
+    for subscriber in &subscribers {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(subscriber.link.local_addr().context("it is connected")?)?;
+        let mut stream = socket.connect(media).await?;
+        // Nothing, something like media, something like a check: each with its length before it (RFC 4571).
+        for datagram in [&b""[..], &[0x80; 40], &[0, 1, 0, 0]] {
+            let length = u16::try_from(datagram.len())?.to_be_bytes();
+            stream.write_all(&[&length[..], datagram].concat()).await?;
+        }
+        strangers.push(stream);
+    }
+    run(&mut node, &mut publishers, &mut subscribers, SECOND / 4).await?;
+    let before: Vec<usize> = subscribers
+        .iter()
+        .map(|s| s.arrivals("p-audio").len())
+        .collect();
+    run(&mut node, &mut publishers, &mut subscribers, SECOND).await?;
+    for (subscriber, before) in subscribers.iter().zip(before) {
+        let arrived = subscriber.arrivals("p-audio").len() - before;
+        assert!(arrived > 40, "{} got {arrived} packets", subscriber.name);
+    }
+    for stream in strangers {
+        let read = stream
+            .try_read(&mut [0; 2_048])
+            .map_err(|error| error.kind());
+        assert_eq!(
+            read,
+            Err(ErrorKind::WouldBlock),
+            "a stranger was sent something"
+        );
+    }
     Ok(())
 }

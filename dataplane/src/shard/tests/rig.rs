@@ -29,6 +29,8 @@ use super::relayed::{self, Leg};
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Of everybody, in any time in which something is to settle.
+const SETTLE_STEPS: usize = 4;
 
 /// The shard and everybody connected to it.
 pub(super) struct Rig {
@@ -139,8 +141,11 @@ impl Rig {
     /// Lets `time` pass.
     pub(super) fn settle(&mut self, time: Duration) {
         let settled = Instant::now() + time;
-        while Instant::now() < settled {
+        let mut steps = 0;
+        // A host that stands still for as long must not pass for everybody having had their time.
+        while Instant::now() < settled || steps < SETTLE_STEPS {
             self.step();
+            steps += 1;
             std::thread::sleep(Duration::from_millis(2));
         }
     }

@@ -115,8 +115,11 @@ struct Event<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Who<'a> {
-    Named(#[allow(dead_code)] &'a str),
-    Whole { identity: &'a str },
+    /// Events but joins have an id alone.
+    Named(#[expect(dead_code, reason = "it is told from the other form by being a text")] &'a str),
+    Whole {
+        identity: &'a str,
+    },
 }
 
 impl Board {

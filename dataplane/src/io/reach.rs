@@ -270,15 +270,17 @@ impl AsFd for Reach {
 mod tests {
     use super::*;
 
+    fn free_addr() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    }
+
     #[test]
     fn a_relayed_address_is_its_clients_until_it_is_closed() {
         let mut reach = Reach::new().unwrap();
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let peer_addr = peer.local_addr().unwrap();
-        let free = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = free_addr();
         reach.open(free).unwrap();
         reach.open(free).unwrap();
         reach.send(free, peer_addr, b"out").unwrap();
@@ -307,10 +309,7 @@ mod tests {
         let mut reach = Reach::new().unwrap();
         let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         let [first, second] = [0, 1].map(|index| peers[index].local_addr().unwrap());
-        let free = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = free_addr();
         let sent: Vec<(SocketAddr, Vec<u8>)> = [
             (first, 5),
             (first, 5),
@@ -349,10 +348,7 @@ mod tests {
         let mut reach = Reach::new().unwrap();
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let peer_addr = peer.local_addr().unwrap();
-        let free = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = free_addr();
         reach.send(free, peer_addr, b"before").unwrap();
         reach.send(free, peer_addr, &[0; 65_530]).unwrap();
         reach.send(free, peer_addr, b"after").unwrap();

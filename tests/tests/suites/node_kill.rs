@@ -9,6 +9,8 @@ use spillway_tests::node::Node;
 use spillway_tests::nodes::{Balancer, SignalingNode};
 use spillway_tests::redis::Server;
 
+/// Everybody talks for as long before the node dies.
+const LOAD_BEFORE: Duration = Duration::from_secs(2);
 const ROOMS: usize = 6;
 const EACH: usize = 3;
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
@@ -42,7 +44,8 @@ async fn participants_of_a_dead_node_come_back_on_another_and_miss_nothing() -> 
     wait(Duration::from_secs(15), || all_heard(&rooms).then_some(()))
         .await
         .context("not everybody is heard")?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What is said and sent before is part of what nobody may miss.
+    tokio::time::sleep(LOAD_BEFORE).await;
 
     nodes[1].kill();
     let killed = Instant::now();

@@ -10,6 +10,8 @@ use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreErro
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 
+/// Long enough for more than one attempt to fail: it stays degraded between them.
+const STAYS_AWAY: Duration = Duration::from_secs(1);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
 
 async fn store(server: &Server) -> anyhow::Result<RedisStore> {
@@ -172,7 +174,7 @@ async fn rooms_go_on_without_redis_and_are_told_when_it_comes_back_empty() -> an
         matches!(unknown, Err(StoreError::Unavailable(_))),
         "{unknown:?}"
     );
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(STAYS_AWAY).await;
     assert!(one.degraded().is_some());
 
     server.restart().await?;

@@ -14,6 +14,8 @@ use spillway_controlplane::store::{Missed, News, Opened, Store, suite};
 use spillway_tests::clock::{Patience, wait};
 use spillway_tests::redis::{Cluster, Server};
 
+/// Before anything moves or dies.
+const LOAD_BEFORE: Duration = Duration::from_secs(2);
 const ROOMS: usize = 24;
 const CONVERGE_LIMIT: Duration = Duration::from_secs(15);
 
@@ -271,7 +273,8 @@ async fn slots_move_and_a_master_dies_and_nobody_misses_anything_unknowingly() -
 {
     let mut cluster = Cluster::start().await?;
     let load = Load::start(&cluster).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Rooms have a history by then, which moves with their slots.
+    tokio::time::sleep(LOAD_BEFORE).await;
     let mut moved = 0;
     for room in &load.rooms[..4] {
         cluster.migrate(slot_of(&cluster.servers, room)?)?;

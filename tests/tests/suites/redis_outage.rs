@@ -10,6 +10,10 @@ use spillway_tests::node::Node;
 use spillway_tests::nodes::SignalingNode;
 use spillway_tests::redis::Server;
 
+/// Nodes say by then that the store is away.
+const NOTICED_WITHIN: Duration = Duration::from_secs(3);
+/// Everybody talks for as long before the outage, and after it is over.
+const LOAD_AROUND: Duration = Duration::from_secs(2);
 const ROOMS: usize = 50;
 /// Rooms that somebody joins during the outage.
 const JOINED: usize = 5;
@@ -29,7 +33,7 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
 
     redis.kill();
     let down = Instant::now();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(NOTICED_WITHIN).await;
     for node in &nodes {
         let (code, said) = node.ready().await.context("the node answers")?;
         assert_eq!(
@@ -58,7 +62,8 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
         let (_, said) = node.ready().await.context("the node answers")?;
         assert_eq!(said["status"], "ok", "{said}");
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What comes late after it is back would be missed too.
+    tokio::time::sleep(LOAD_AROUND).await;
     for caller in rooms.iter_mut().flatten() {
         assert_eq!(caller.failed().await, None, "{}", caller.identity);
     }
@@ -83,7 +88,7 @@ async fn calls(nodes: &[SignalingNode; 2]) -> anyhow::Result<Vec<Vec<Caller>>> {
     };
     let heard = wait(Duration::from_secs(30), all_hear).await;
     heard.context("not everybody is heard")?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(LOAD_AROUND).await;
     Ok(rooms)
 }
 

@@ -209,6 +209,11 @@ impl Post {
         let shards = u16::try_from(self.to_shard.len()).expect("MAX_SHARDS fits");
         (0..shards).for_each(|shard| self.flush_shard(ShardId(shard)));
         self.flush_control();
+        self.has_backlog()
+    }
+
+    /// True when something waits that did not fit.
+    pub fn has_backlog(&self) -> bool {
         !self.to_control.is_empty() || self.to_shard.iter().any(|backlog| !backlog.is_empty())
     }
 

@@ -1,7 +1,7 @@
 //! Sessions and tracks by name: what the control plane calls them, where they are, what it wrote on
 //! them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub(super) struct Directory {
     key_by_ufrag: HashMap<Ufrag, SessionKey>,
     tracks: HashMap<TrackKey, TrackName>,
     track_by_id: HashMap<Arc<str>, TrackKey>,
+    /// Who was told when to come, the earliest first, with those who have come since, or were told again.
+    expected: VecDeque<(Instant, SessionKey)>,
     next_key: u64,
 }
 
@@ -144,22 +146,43 @@ impl Directory {
         }
     }
 
-    /// Sessions whose client was told enough and did not come.
-    pub(super) fn overdue_in_lobby(&self, now: Instant, wait: Duration) -> Vec<SessionKey> {
-        let overdue = self
-            .sessions
-            .iter()
-            .filter(|(_, record)| match &record.place {
-                Place::Lobby {
-                    negotiated: Some(at),
-                    ..
-                } => now.duration_since(*at) >= wait,
-                Place::Lobby {
-                    negotiated: None, ..
-                }
-                | Place::Shard(_) => false,
-            });
-        overdue.map(|(key, _)| *key).collect()
+    /// The client of session `key`, which is in the lobby, was told enough to come.
+    pub(super) fn expect(&mut self, key: SessionKey, now: Instant) {
+        if let Some(SessionRecord {
+            place: Place::Lobby { negotiated, .. },
+            ..
+        }) = self.sessions.get_mut(&key)
+        {
+            *negotiated = Some(now);
+            self.expected.push_back((now, key));
+        }
+    }
+
+    /// True while somebody is expected.
+    pub(super) fn expects(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
+    /// Sessions whose client did not come in time.
+    pub(super) fn overdue_in_lobby(&mut self, now: Instant, wait: Duration) -> Vec<SessionKey> {
+        let mut overdue = Vec::new();
+        while let Some((at, key)) = self.expected.front().copied() {
+            let is_awaited = self.is_awaited(key, at);
+            if is_awaited && now.duration_since(at) < wait {
+                break;
+            }
+            self.expected.pop_front();
+            if is_awaited {
+                overdue.push(key);
+            }
+        }
+        overdue
+    }
+
+    /// True while the client of `key` has not come that was told to at `at`, and nothing since.
+    fn is_awaited(&self, key: SessionKey, at: Instant) -> bool {
+        let place = self.sessions.get(&key).map(|record| &record.place);
+        matches!(place, Some(Place::Lobby { negotiated, .. }) if *negotiated == Some(at))
     }
 
     /// The key of the track that session `key` calls `id`, made when nobody else does; kept until the
@@ -215,5 +238,58 @@ impl Directory {
             self.track_by_id.remove(&name.id);
             self.tracks.remove(&track);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ice::IceKey;
+    use crate::peer::PeerFactory;
+
+    const WAIT: Duration = Duration::from_secs(60);
+
+    fn with_subscribers(count: u64, now: Instant) -> Directory {
+        let factory = PeerFactory::new(IceKey::random(), Vec::new(), false).unwrap();
+        let mut directory = Directory::default();
+        for number in 0..count {
+            let peer = factory.subscriber(SessionKey(number), now);
+            directory.insert(number.to_string(), SessionRole::Subscribe, Vec::new(), peer);
+        }
+        directory
+    }
+
+    #[test]
+    fn who_does_not_come_in_time_is_named_once() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let mut directory = with_subscribers(4, start);
+        for number in 0..4 {
+            directory.expect(SessionKey(number), at(number));
+        }
+        directory.expect(SessionKey(0), at(10)); // told again: it has its time again
+        directory.get_mut(SessionKey(1)).unwrap().place = Place::Shard(ShardId(0));
+        directory.remove(SessionKey(2));
+        assert_eq!(directory.overdue_in_lobby(at(62), WAIT), []);
+        assert_eq!(directory.overdue_in_lobby(at(63), WAIT), [SessionKey(3)]);
+        assert_eq!(directory.overdue_in_lobby(at(63), WAIT), []);
+        assert!(directory.expects(), "the first was told again");
+        assert_eq!(directory.overdue_in_lobby(at(70), WAIT), [SessionKey(0)]);
+        assert!(!directory.expects());
+    }
+
+    #[test]
+    fn nobody_is_expected_once_all_have_come() {
+        let now = Instant::now();
+        let mut directory = with_subscribers(2, now);
+        for number in 0..2 {
+            directory.expect(SessionKey(number), now);
+            directory.get_mut(SessionKey(number)).unwrap().place = Place::Shard(ShardId(0));
+        }
+        assert_eq!(directory.overdue_in_lobby(now, WAIT), []);
+        assert!(
+            !directory.expects(),
+            "nothing is kept until its time is over"
+        );
     }
 }

@@ -155,7 +155,13 @@ impl Control {
         self.stopped_shards == self.reports.len()
     }
 
-    /// What has to be looked at now and then.
+    /// True while something is waited for that [`tick`](Self::tick) gives up in the end.
+    pub fn waits(&self) -> bool {
+        let asked = self.commands.len() + self.descriptions.len() + self.listings.len();
+        asked > 0 || self.directory.expects() || self.post.has_backlog()
+    }
+
+    /// What has to be looked at now and then, while something is waited for.
     pub fn tick(&mut self, now: Instant) {
         self.post.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
@@ -187,13 +193,13 @@ impl Control {
             Place::Lobby { peer, negotiated } => {
                 let settles = matches!(command, Command::Publish { .. } | Command::Answer { .. });
                 let result = run_in_lobby(peer, command, now);
-                if settles && result.0.is_ok() {
-                    *negotiated = Some(now);
-                }
                 // A session that could not even be made is not kept.
                 let stillborn = matches!(record.role, SessionRole::Publish(_))
                     && negotiated.is_none()
                     && result.0.is_err();
+                if settles && result.0.is_ok() {
+                    self.directory.expect(key, now);
+                }
                 let _ = reply.send(result.0);
                 self.on_lobby_events(key, result.1);
                 if stillborn {

@@ -9,6 +9,7 @@ use spillway_wire::dataplane::data_plane_server::DataPlaneServer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 
@@ -34,6 +35,7 @@ pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
         signal(SignalKind::interrupt())?,
     );
     let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut give_up_at = None;
     loop {
         control.read_mail(clock::now());
@@ -43,7 +45,7 @@ pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
         tokio::select! {
             Some(request) = requests.recv() => control.on_request(request),
             () = bell.notified() => {}
-            _ = tick.tick() => control.tick(clock::now()),
+            _ = tick.tick(), if control.waits() || give_up_at.is_some() => control.tick(clock::now()),
             _ = terminate.recv() => stop(&mut control, &mut give_up_at),
             _ = interrupt.recv() => stop(&mut control, &mut give_up_at),
         }

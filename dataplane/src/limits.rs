@@ -86,11 +86,13 @@ pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 pub const KEYFRAME_RETRY: Duration = Duration::from_millis(1_000);
 /// How often levels, bitrates and allocations are looked at.
 pub const TICK: Duration = Duration::from_millis(100);
+/// The same on a shard where nothing happens.
+pub const QUIET_TICK: Duration = Duration::from_secs(1);
 /// How often layer bitrates are measured.
 pub const BITRATE_WINDOW: Duration = Duration::from_millis(500);
 /// How often audio levels are reported.
 pub const LEVEL_INTERVAL: Duration = Duration::from_millis(300);
-/// How often a shard reports its counters.
+/// How often a shard reports its counters, when they change.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a shard to answer the control thread.
 pub const SHARD_REPLY: Duration = Duration::from_secs(5);

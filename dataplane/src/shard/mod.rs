@@ -104,6 +104,8 @@ pub struct Shard {
     next_levels: Instant,
     next_report: Instant,
     levels_were_silent: bool,
+    /// Something happened that no report has told yet.
+    has_news: bool,
     stopping: bool,
 }
 
@@ -150,6 +152,7 @@ impl Shard {
             next_levels: now,
             next_report: now,
             levels_were_silent: true,
+            has_news: true,
             stopping: false,
         }
     }

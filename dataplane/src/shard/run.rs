@@ -40,7 +40,9 @@ pub async fn run(mut shard: Shard, sockets: ShardSockets, kind: EngineKind) -> a
         let took = clock::now().duration_since(start);
         shard.is_busy = took >= BUSY_TURN;
         busy.add(took);
-        if !more {
+        if more {
+            shard.has_news = true;
+        } else {
             sleep(&mut shard, &wait);
         }
         glommio::executor().yield_if_needed().await;
@@ -130,7 +132,7 @@ fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
 fn sleep(shard: &mut Shard, wait: &Wait) {
     let bell = shard.post.mesh().bell(shard.id);
     bell.fall_asleep();
-    let mut rang = false;
+    let (mut rang, tick) = (false, shard.next_tick());
     if shard.post.mesh().is_empty(shard.id) {
         let now = clock::now();
         let retry = shard.is_blocked.then(|| now + SEND_RETRY);
@@ -138,7 +140,7 @@ fn sleep(shard: &mut Shard, wait: &Wait) {
         let turn = turn.and_then(|desk| desk.server().poll_timeout());
         let streams = shard.streams.poll_timeout();
         let timers = [shard.timers.next(), turn, streams, retry];
-        let wake_at = timers.into_iter().flatten().chain([shard.next_tick()]);
+        let wake_at = timers.into_iter().flatten().chain([tick]);
         let wake_at = wake_at.min().expect("the tick is always due some time");
         rang = wait.readable(wake_at.saturating_duration_since(now));
     }
@@ -146,6 +148,8 @@ fn sleep(shard: &mut Shard, wait: &Wait) {
     if rang {
         bell.silence();
     }
+    // Nothing but the tick wakes a shard to which nothing happens.
+    shard.has_news |= clock::now() < tick;
 }
 
 /// Everything that can have something for `shard`.

@@ -109,7 +109,10 @@ impl Shard {
             let status = entry.status;
             match &mut entry.published {
                 Some(published) => published.peer = index,
-                None => entry.published = Some(Published::new(index, now)),
+                None => {
+                    entry.published = Some(Published::new(index, now));
+                    self.report.tracks += 1;
+                }
             }
             for shard in self.other_shards() {
                 let info = Arc::clone(&info);
@@ -181,6 +184,7 @@ impl Shard {
         if subscription.place.is_none() {
             subscription.place = Some(entry.subscribers.len());
             entry.subscribers.push((peer, sub));
+            self.report.subscriptions += 1;
         }
         let track = subscription.track;
         let Some(info) = entry.info.clone() else {
@@ -221,6 +225,7 @@ impl Shard {
         entry.uncount(counted);
         if let Some(place) = place {
             entry.subscribers.swap_remove(place);
+            self.report.subscriptions -= 1;
             if let Some(&(peer, sub)) = entry.subscribers.get(place)
                 && let Some(moved) = self.peers.subscription(peer, sub)
             {
@@ -279,6 +284,7 @@ impl Shard {
             return false;
         }
         entry.published = None;
+        self.report.tracks -= 1;
         self.active.retain(|active| *active != track);
         self.waiting.retain(|waiting| *waiting != track);
         true

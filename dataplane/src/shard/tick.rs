@@ -6,17 +6,30 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use crate::key::TrackKey;
 use crate::letter::{ShardEvent, ToControl, ToShard};
-use crate::limits::{BITRATE_WINDOW, KEYFRAME_RETRY, LEVEL_INTERVAL, REPORT_INTERVAL, TICK};
-use crate::peer::Role;
+use crate::limits::{
+    BITRATE_WINDOW, KEYFRAME_RETRY, LEVEL_INTERVAL, QUIET_TICK, REPORT_INTERVAL, TICK,
+};
 use crate::track::TrackStatus;
 
 /// A rate that moved by less than this part is not worth telling.
 const NOTABLE: f64 = 0.1;
+/// A shard that works less than this part of the time does nothing but look at the time.
+const IDLE: f64 = 0.01;
 
 impl Shard {
-    /// When [`tick`](Self::tick) has to be called.
+    /// When [`tick`](Self::tick) has to be called: later where nothing happens, for there is nothing to measure and
+    /// nothing new to report.
     pub fn next_tick(&self) -> Instant {
-        self.next_tick
+        if self.is_quiet() {
+            self.next_tick + (QUIET_TICK - TICK)
+        } else {
+            self.next_tick
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let waits = self.active.is_empty() && self.waiting.is_empty() && self.asked.is_empty();
+        waits && self.dirty.is_empty() && self.levels_were_silent && !self.has_news
     }
 
     /// Does what is due; `busy` is the part of the time since start of the interval spent working.
@@ -37,6 +50,8 @@ impl Shard {
             self.next_report = now + REPORT_INTERVAL;
             self.report.busy_fraction = busy.take(now);
             self.send_report();
+            // Who was busy shows once more that it is no longer.
+            self.has_news = self.report.busy_fraction >= IDLE;
         }
     }
 
@@ -133,14 +148,6 @@ impl Shard {
 
     fn send_report(&mut self) {
         self.report.sessions = self.peers.len();
-        let (mut tracks, mut subscriptions) = (0, 0);
-        for (_, peer) in self.peers.iter() {
-            match &peer.role {
-                Role::Publish(publisher) => tracks += publisher.tracks.len(),
-                Role::Subscribe(subscriber) => subscriptions += subscriber.subscriptions.len(),
-            }
-        }
-        (self.report.tracks, self.report.subscriptions) = (tracks, subscriptions);
         let desk = self.desk.as_ref();
         self.report.turn = desk.map(|desk| Box::new(desk.server().counts().clone()));
         self.report.streams = self.streams.counts().clone();

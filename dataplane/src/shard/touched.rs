@@ -18,6 +18,11 @@ impl Touched {
         }
     }
 
+    /// True when there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Takes one out.
     pub(super) fn pop(&mut self) -> Option<usize> {
         let index = self.list.pop()?;

@@ -5,3 +5,4 @@ mod allocations; // what one packet allocates
 mod faults; // subscribers that misbehave and publishers that overdo it
 mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
+mod quiet; // nobody there, or no longer

@@ -18,6 +18,8 @@ pub struct Facts {
     pub cpu: Option<String>,
     /// Cores this process may use.
     pub cores: usize,
+    /// For whom memory lies on huge pages: `always`, `madvise` or `never`.
+    pub huge_pages: Option<String>,
     /// The network device.
     pub nic: Option<Nic>,
     /// Commit of the sources.
@@ -41,6 +43,7 @@ pub struct Nic {
     pub features: BTreeMap<String, String>,
 }
 
+const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 const FEATURES: [&str; 6] = [
     "generic-segmentation-offload",
     "tx-udp-segmentation",
@@ -57,6 +60,7 @@ impl Facts {
             kernel: read("/proc/sys/kernel/osrelease"),
             cpu: read("/proc/cpuinfo").and_then(|text| cpu_model(&text)),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
+            huge_pages: read(HUGE_PAGES).and_then(|text| chosen(&text)),
             nic: local.and_then(interface).map(Nic::gather),
             commit: commit(),
         }
@@ -108,6 +112,12 @@ fn cpu_model(cpuinfo: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// The word in brackets.
+fn chosen(words: &str) -> Option<String> {
+    let (_, rest) = words.split_once('[')?;
+    Some(rest.split_once(']')?.0.to_owned())
+}
+
 fn interface(ip: IpAddr) -> Option<String> {
     let same = |address: &nix::ifaddrs::InterfaceAddress| {
         let address = address.address.as_ref()?.as_sockaddr_in()?.ip();
@@ -150,6 +160,12 @@ mod tests {
         let facts = Facts::gather(Some("127.0.0.1".parse().unwrap()));
         assert!(facts.kernel.is_some() && facts.cores > 0);
         assert_eq!(facts.nic.unwrap().interface, "lo");
+    }
+
+    #[test]
+    fn a_choice_is_the_word_in_brackets() {
+        assert_eq!(chosen("always [madvise] never").unwrap(), "madvise");
+        assert_eq!(chosen("always"), None);
     }
 
     #[test]

@@ -34,17 +34,16 @@ pub async fn run(mut shard: Shard, sockets: ShardSockets, kind: EngineKind) -> a
         places: sockets.places(),
     };
     let mut busy = BusyMeter::new(clock::now());
+    let mut stirred = true;
     while !shard.is_stopping() {
         let start = clock::now();
         let more = turn(&mut shard, &mut io, &mut busy, start);
         let took = clock::now().duration_since(start);
         shard.is_busy = took >= BUSY_TURN;
         busy.add(took);
-        if more {
-            shard.has_news = true;
-        } else {
-            sleep(&mut shard, &wait);
-        }
+        // Also what the turn did after its tick.
+        shard.has_news |= stirred;
+        stirred = more || sleep(&mut shard, &wait);
         glommio::executor().yield_if_needed().await;
     }
     flush(&mut shard, &mut io, clock::now());
@@ -128,8 +127,8 @@ fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
     waits
 }
 
-/// Waits until something comes or is due.
-fn sleep(shard: &mut Shard, wait: &Wait) {
+/// Waits until something comes or is due; true when it is not the tick alone.
+fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
     let bell = shard.post.mesh().bell(shard.id);
     bell.fall_asleep();
     let (mut rang, tick) = (false, shard.next_tick());
@@ -148,8 +147,12 @@ fn sleep(shard: &mut Shard, wait: &Wait) {
     if rang {
         bell.silence();
     }
-    // Nothing but the tick wakes a shard to which nothing happens.
-    shard.has_news |= clock::now() < tick;
+    let now = clock::now();
+    let stirred = now < tick;
+    if stirred {
+        shard.stir(now);
+    }
+    stirred
 }
 
 /// Everything that can have something for `shard`.

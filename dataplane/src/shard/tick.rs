@@ -27,6 +27,14 @@ impl Shard {
         }
     }
 
+    /// Something other than the tick woke the shard. What begins on a quiet one is measured when it has gone on for a
+    /// while, not by its first packet.
+    pub fn stir(&mut self, now: Instant) {
+        if self.is_quiet() {
+            self.next_tick = now + TICK;
+        }
+    }
+
     fn is_quiet(&self) -> bool {
         let waits = self.active.is_empty() && self.waiting.is_empty() && self.asked.is_empty();
         waits && self.dirty.is_empty() && self.levels_were_silent && !self.has_news

@@ -41,4 +41,10 @@ fn the_tick_is_slow_only_where_nothing_happens() {
     assert!(left(&rig) <= TICK, "that they left is not reported yet");
     rig.settle(Duration::from_secs(1));
     assert!(left(&rig) > TICK && left(&rig) <= QUIET_TICK);
+    let now = Instant::now();
+    rig.shard.stir(now);
+    rig.shard.has_news = true;
+    assert_eq!(rig.shard.next_tick(), now + TICK, "not by the first packet");
+    rig.shard.stir(now + TICK / 2);
+    assert_eq!(rig.shard.next_tick(), now + TICK, "nor ever later");
 }

@@ -31,6 +31,8 @@ pub const MAX_RUN_BYTES: usize = 20_000;
 pub const SEND_ARENA_BYTES: usize = 4 << 20;
 /// Destinations remembered to refuse joined datagrams.
 pub const MAX_DESTINATIONS_WITHOUT_RUNS: usize = 4_096;
+/// Routes of the host that a shard looks through for where a frame goes; with more, the kernel does.
+pub const MAX_ROUTES: usize = 512;
 /// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what a shard with little
 /// to do spends, enough for the packets of one video frame. A link that is full gets no more either.
 pub const IDLE_PADDING_BYTES: usize = 8;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use spillway_settings::{Mistakes, Setting, Values};
 
+use crate::io::egress::EgressKind;
 use crate::io::engine::EngineChoice;
 use crate::io::udp::Steering;
 use crate::limits::MAX_SHARDS;
@@ -64,6 +65,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "io",
         default: "auto",
         help: "system calls that move datagrams: mmsg, uring (Linux 6.1) or auto (uring where it works)",
+    },
+    Setting {
+        name: "egress",
+        default: "stack",
+        help: "how datagrams leave: stack (the kernel's) or packet (as whole frames where the route is plain; past the host's firewall; needs CAP_NET_RAW)",
     },
     Setting {
         name: "socket-buffer-bytes",
@@ -163,6 +169,8 @@ pub struct Config {
     pub steering: Steering,
     /// System calls that move datagrams.
     pub io: EngineChoice,
+    /// How datagrams leave.
+    pub egress: EgressKind,
     /// Of each media socket.
     pub socket_buffer_bytes: usize,
     /// Sessions the node takes.
@@ -213,6 +221,7 @@ impl Config {
             let advertise = advertise(values, host, m);
             let steering = values.parse("steer", m);
             let io = values.parse("io", m);
+            let egress = values.parse("egress", m);
             let buffer = MIN_SOCKET_BUFFER_BYTES..=MAX_SOCKET_BUFFER_BYTES;
             let socket_buffer_bytes = values.parse_within("socket-buffer-bytes", buffer, m);
             let max_sessions = values.parse_within("max-sessions", 1..=1_000_000, m);
@@ -232,6 +241,7 @@ impl Config {
                 advertise: advertise?,
                 steering: steering?,
                 io: io?,
+                egress: egress?,
                 socket_buffer_bytes: socket_buffer_bytes?,
                 max_sessions: max_sessions?,
                 max_tracks_per_session: max_tracks_per_session?,
@@ -398,6 +408,8 @@ mod tests {
             "70000",
             "--io",
             "epoll",
+            "--egress",
+            "raw",
             "--turn-peers",
             "foo",
         ];
@@ -405,9 +417,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         for part in [
-            "9 mistakes",
+            "10 mistakes",
             "turn-peers 'foo' is neither cluster, public nor a list of IP:port",
             "io 'epoll': is none of mmsg, uring and auto",
+            "egress 'raw': is neither stack nor packet",
             "cores 7 is not one",
             "shards 3 is more than the 2 cores there are (from flag --shards)",
             "advertise 0.0.0.0 is no address of a host",

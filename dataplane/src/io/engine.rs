@@ -3,9 +3,10 @@
 //! Sockets are named by their place in [`ShardSockets::iter`]. Nothing here waits.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
+use super::egress::{Egress, EgressError, EgressStart};
 use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, UringSizes};
 use super::udp::ShardSockets;
 use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
@@ -29,16 +30,21 @@ pub enum EngineChoice {
 }
 
 /// The engine of one shard, made on its thread.
-pub enum Engine {
-    /// See [`EngineKind::Mmsg`].
+pub struct Engine {
+    calls: Calls,
+    /// The packet socket, if frames leave through one.
+    egress: Option<Box<Egress>>,
+}
+
+enum Calls {
     Mmsg(Box<Mmsg>),
-    /// See [`EngineKind::Uring`].
     Uring(Box<Uring>),
 }
 
 /// The batches of all sockets.
-pub struct Mmsg {
+struct Mmsg {
     sockets: Vec<OwnedFd>,
+    packet: Option<OwnedFd>,
     batches: Vec<ReceiveBatch>,
     /// What each batch brought last.
     counts: Vec<usize>,
@@ -60,6 +66,9 @@ pub enum EngineError {
     /// A descriptor.
     #[error("cannot duplicate a socket: {0}")]
     Socket(#[from] io::Error),
+    /// The packet socket.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
 }
 
 /// Of a ring: all messages of a batch are looked at before their buffers are given back.
@@ -75,10 +84,10 @@ impl EngineChoice {
         match self {
             EngineChoice::Only(EngineKind::Mmsg) => Ok((EngineKind::Mmsg, None)),
             EngineChoice::Only(EngineKind::Uring) => {
-                ring(&[])?;
+                ring(&[], None)?;
                 Ok((EngineKind::Uring, None))
             }
-            EngineChoice::Auto => Ok(match ring(&[]) {
+            EngineChoice::Auto => Ok(match ring(&[], None) {
                 Ok(_) => (EngineKind::Uring, None),
                 Err(refused) => (EngineKind::Mmsg, Some(refused)),
             }),
@@ -88,21 +97,31 @@ impl EngineChoice {
 
 impl Engine {
     /// Starts on `sockets`. Has to be called on the thread that uses it.
-    pub fn start(kind: EngineKind, sockets: &ShardSockets) -> Result<Self, EngineError> {
-        Ok(match kind {
-            EngineKind::Mmsg => Self::Mmsg(Box::new(Mmsg::new(sockets)?)),
+    pub fn start(
+        kind: EngineKind,
+        sockets: &ShardSockets,
+        egress: Option<&EgressStart>,
+    ) -> Result<Self, EngineError> {
+        let egress = match egress {
+            Some(start) => Some(Box::new(start.egress(sockets.ports()?)?)),
+            None => None,
+        };
+        let packet = egress.as_ref().map(|egress| egress.as_fd());
+        let calls = match kind {
+            EngineKind::Mmsg => Calls::Mmsg(Box::new(Mmsg::new(sockets, packet)?)),
             EngineKind::Uring => {
                 let sockets: Vec<_> = sockets.iter().collect();
-                Self::Uring(Box::new(ring(&sockets)?))
+                Calls::Uring(Box::new(ring(&sockets, packet)?))
             }
-        })
+        };
+        Ok(Self { calls, egress })
     }
 
     /// Takes what is there, from all sockets; the number of messages, and whether more may wait.
     pub fn receive(&mut self) -> io::Result<(usize, bool)> {
-        match self {
-            Engine::Mmsg(mmsg) => mmsg.receive(),
-            Engine::Uring(uring) => {
+        match &mut self.calls {
+            Calls::Mmsg(mmsg) => mmsg.receive(),
+            Calls::Uring(uring) => {
                 let count = uring.receive()?;
                 Ok((count, count > 0))
             }
@@ -112,18 +131,18 @@ impl Engine {
     /// True when something has arrived that no socket will be readable for: do not sleep before the next
     /// [`receive`](Self::receive).
     pub fn has_fetched(&self) -> bool {
-        match self {
-            Engine::Mmsg(_) => false,
-            Engine::Uring(uring) => uring.has_fetched(),
+        match &self.calls {
+            Calls::Mmsg(_) => false,
+            Calls::Uring(uring) => uring.has_fetched(),
         }
     }
 
     /// Message `index` of the last [`receive`](Self::receive), and its socket; `None` when its sender
     /// has no IP address.
     pub fn get(&self, index: usize) -> Option<(usize, Received<'_>)> {
-        match self {
-            Engine::Mmsg(mmsg) => mmsg.get(index),
-            Engine::Uring(uring) => uring.get(index),
+        match &self.calls {
+            Calls::Mmsg(mmsg) => mmsg.get(index),
+            Calls::Uring(uring) => uring.get(index),
         }
     }
 
@@ -131,28 +150,66 @@ impl Engine {
     pub fn send<'a>(
         &mut self,
         socket: usize,
-        messages: impl Iterator<Item = Message<'a>>,
+        messages: impl Iterator<Item = Message<'a>> + Clone,
     ) -> io::Result<usize> {
-        match self {
-            Engine::Mmsg(mmsg) => Ok(mmsg.send(socket, messages)),
-            Engine::Uring(uring) => uring.send(socket, messages),
+        let Some(egress) = &mut self.egress else {
+            return self.calls.send(socket, messages);
+        };
+        egress.begin();
+        let framed = messages.clone().map(|message| Message {
+            frame: egress.frame(socket, &message),
+            ..message
+        });
+        let tried = self.calls.send(socket, framed)?;
+        for (index, message) in messages.take(tried).enumerate() {
+            if let Err(error) = self.calls.result(index) {
+                egress.failed(index, message.segment_bytes.is_some(), &error);
+            }
         }
+        Ok(tried)
     }
 
     /// What became of message `index` of the last [`send`](Self::send).
     pub fn result(&self, index: usize) -> io::Result<()> {
+        let result = self.calls.result(index);
+        match self.is_framed(index) {
+            true => result.map_err(Egress::translate),
+            false => result,
+        }
+    }
+
+    /// True when message `index` of the last [`send`](Self::send) left as a whole frame.
+    pub fn is_framed(&self, index: usize) -> bool {
+        let egress = self.egress.as_ref();
+        egress.is_some_and(|egress| egress.is_framed(index))
+    }
+}
+
+impl Calls {
+    fn send<'a>(
+        &mut self,
+        socket: usize,
+        messages: impl Iterator<Item = Message<'a>>,
+    ) -> io::Result<usize> {
         match self {
-            Engine::Mmsg(mmsg) => match mmsg.error {
+            Calls::Mmsg(mmsg) => Ok(mmsg.send(socket, messages)),
+            Calls::Uring(uring) => uring.send(socket, messages),
+        }
+    }
+
+    fn result(&self, index: usize) -> io::Result<()> {
+        match self {
+            Calls::Mmsg(mmsg) => match mmsg.error {
                 Some(error) if index == mmsg.sent => Err(io::Error::from_raw_os_error(error)),
                 Some(_) | None => Ok(()),
             },
-            Engine::Uring(uring) => uring.result(index).map(drop),
+            Calls::Uring(uring) => uring.result(index).map(drop),
         }
     }
 }
 
 impl Mmsg {
-    fn new(sockets: &ShardSockets) -> io::Result<Self> {
+    fn new(sockets: &ShardSockets, packet: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         let sockets: Vec<OwnedFd> = sockets
             .iter()
             .map(|socket| socket.try_clone_to_owned())
@@ -162,6 +219,9 @@ impl Mmsg {
             batches: sockets.iter().map(batch).collect(),
             counts: vec![0; sockets.len()],
             sockets,
+            packet: packet
+                .map(|socket| socket.try_clone_to_owned())
+                .transpose()?,
             send: SendBatch::new(SEND_BATCH),
             sent: 0,
             error: None,
@@ -199,8 +259,14 @@ impl Mmsg {
         None
     }
 
+    /// One call takes frames or datagrams, not both.
     fn send<'a>(&mut self, socket: usize, messages: impl Iterator<Item = Message<'a>>) -> usize {
-        match self.send.send(self.sockets[socket].as_fd(), messages) {
+        let mut messages = messages.peekable();
+        let is_framed = messages.peek().is_some_and(|first| first.frame.is_some());
+        let alike = messages.take_while(|message| message.frame.is_some() == is_framed);
+        let packet = self.packet.as_ref().filter(|_| is_framed);
+        let socket = packet.unwrap_or(&self.sockets[socket]);
+        match self.send.send(socket.as_fd(), alike) {
             Ok(sent) => {
                 (self.sent, self.error) = (sent, None);
                 sent
@@ -236,10 +302,11 @@ impl std::fmt::Display for EngineKind {
     }
 }
 
-fn ring(sockets: &[std::os::fd::BorrowedFd<'_>]) -> Result<Uring, EngineError> {
+fn ring(sockets: &[BorrowedFd<'_>], packet: Option<BorrowedFd<'_>>) -> Result<Uring, EngineError> {
     let probe = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let own = [probe.as_fd()];
-    let ring = Uring::new(if sockets.is_empty() { &own } else { sockets }, SIZES)?;
+    let sockets = if sockets.is_empty() { &own } else { sockets };
+    let ring = Uring::new(sockets, packet, SIZES)?;
     if ring.has_deferred_work() {
         Ok(ring)
     } else {
@@ -248,82 +315,4 @@ fn ring(sockets: &[std::os::fd::BorrowedFd<'_>]) -> Result<Uring, EngineError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::UdpSocket;
-
-    use super::*;
-    use crate::io::udp;
-
-    fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
-        [EngineKind::Mmsg, EngineKind::Uring]
-            .into_iter()
-            .map(|kind| {
-                let (port, _, sockets) = udp::for_tests(1 << 20);
-                (kind, Engine::start(kind, &sockets).unwrap(), port)
-            })
-    }
-
-    fn received(engine: &mut Engine) -> Vec<(usize, Vec<u8>)> {
-        let mut all = Vec::new();
-        for _ in 0..50 {
-            let (count, _) = engine.receive().unwrap();
-            for index in 0..count {
-                let (socket, received) = engine.get(index).unwrap();
-                all.push((socket, received.bytes.to_vec()));
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        all
-    }
-
-    #[test]
-    fn both_engines_take_from_both_sockets_and_say_from_which() {
-        for (kind, mut engine, port) in engines() {
-            let v4 = UdpSocket::bind("127.0.0.1:0").unwrap();
-            assert!(received(&mut engine).is_empty());
-            v4.send_to(b"four", ("127.0.0.1", port)).unwrap();
-            let mut expected = vec![(0, b"four".to_vec())];
-            if let Ok(v6) = UdpSocket::bind("[::1]:0") {
-                v6.send_to(b"six", ("::1", port)).unwrap();
-                expected.push((1, b"six".to_vec()));
-            }
-            let mut got = received(&mut engine);
-            got.sort();
-            assert_eq!(got, expected, "{kind}");
-        }
-    }
-
-    #[test]
-    fn both_engines_say_which_message_failed_and_send_the_others() {
-        for (kind, mut engine, _) in engines() {
-            let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let to = receiver.local_addr().unwrap();
-            let message = |bytes, destination| Message {
-                bytes,
-                destination,
-                source: None,
-                segment_bytes: None,
-            };
-            let nowhere = "[2001:db8::1]:9".parse().unwrap();
-            let mut rest = vec![
-                message(&b"a"[..], to),
-                message(b"b", nowhere),
-                message(b"c", to),
-            ];
-            let mut failed = 0;
-            while !rest.is_empty() {
-                let tried = engine.send(0, rest.iter().copied()).unwrap();
-                failed += (0..tried)
-                    .filter(|index| engine.result(*index).is_err())
-                    .count();
-                rest.drain(..tried);
-            }
-            assert_eq!(failed, 1, "{kind}");
-            let mut buffer = [0; 4];
-            for expected in [b"a", b"c"] {
-                let length = receiver.recv(&mut buffer).unwrap();
-                assert_eq!(&buffer[..length], expected, "{kind}");
-            }
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,10 @@
 
 pub mod clock; // the only clock
 pub mod entropy; // the only random source
+pub mod egress; // which datagrams leave as whole frames
 pub mod engine; // how datagrams cross the kernel's boundary
+pub mod frame; // the headers of such a frame
+pub mod route; // to which neighbour, of which interface, a destination is sent
 pub mod sys; // system calls
 pub mod udp; // the sockets of media and of TURN
 pub mod reach; // the sockets of relayed addresses

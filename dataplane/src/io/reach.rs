@@ -234,6 +234,7 @@ impl Gathered {
             destination: self.peer,
             source: None,
             segment_bytes: segment.filter(|_| self.datagrams() > 1),
+            frame: None,
         };
         batch
             .send(reached.socket.as_fd(), [message].into_iter())
@@ -250,6 +251,7 @@ impl Gathered {
                 destination: self.peer,
                 source: None,
                 segment_bytes: None,
+                frame: None,
             };
             if let Err(error) = batch.send(reached.socket.as_fd(), [message].into_iter()) {
                 tracing::trace!(%error, relayed = %reached.relayed, peer = %self.peer, "relay");

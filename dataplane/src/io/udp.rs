@@ -130,6 +130,16 @@ impl ShardSockets {
         pairs.flat_map(Pair::iter).map(AsFd::as_fd)
     }
 
+    /// The port of each, in the same order.
+    pub fn ports(&self) -> io::Result<Vec<u16>> {
+        let pairs = std::iter::once(&self.media).chain(&self.turn);
+        let port = |socket: &Socket| {
+            let bound = socket.local_addr()?.as_socket();
+            Ok(bound.expect("it is bound to an IP address").port())
+        };
+        pairs.flat_map(Pair::iter).map(port).collect()
+    }
+
     /// Which of them is whose.
     pub fn places(&self) -> Places {
         let media = std::iter::once((Door::Media, &self.media));

@@ -97,6 +97,7 @@ impl Placed {
             destination: run.destination,
             source: run.source,
             segment_bytes: segment.filter(|_| is_joined),
+            frame: None,
         }
     }
 }
@@ -239,7 +240,10 @@ impl Departures {
         for index in 0..tried {
             let placed = self.runs[first + index];
             match engine.result(index) {
-                Ok(()) => sent(&placed.run, now, report),
+                Ok(()) => {
+                    report.frames += u64::from(engine.is_framed(index));
+                    sent(&placed.run, now, report);
+                }
                 Err(error) if is_full(&error) => {
                     self.blocked = true;
                     again.push(placed);
@@ -356,7 +360,7 @@ mod tests {
 
     fn engine(kind: EngineKind) -> Engine {
         let (_, _, sockets) = udp::for_tests(4 << 20);
-        Engine::start(kind, &sockets).unwrap()
+        Engine::start(kind, &sockets, None).unwrap()
     }
 
     const KINDS: [EngineKind; 2] = [EngineKind::Mmsg, EngineKind::Uring];

@@ -31,6 +31,8 @@ pub struct ShardReport {
     pub padding_bytes: u64,
     /// Runs the kernel refused, and that were sent as single datagrams.
     pub refused_runs: u64,
+    /// Messages that left as whole frames.
+    pub frames: u64,
     /// Datagrams per message handed to the kernel.
     pub runs: RunHistogram,
     /// Sessions that live here.
@@ -94,6 +96,7 @@ impl ShardReport {
             resent: 0,
             padding_bytes: 0,
             refused_runs: 0,
+            frames: 0,
             runs: RunHistogram::default(),
             sessions: 0,
             tracks: 0,
@@ -132,7 +135,7 @@ impl LatencyHistogram {
 /// One metric: name, help, and its value for a shard.
 type Metric = (&'static str, &'static str, fn(&ShardReport) -> f64);
 
-const COUNTERS: [Metric; 9] = [
+const COUNTERS: [Metric; 10] = [
     ("packets_received_total", "Datagrams received", |r| {
         r.traffic.packets_in as f64
     }),
@@ -169,6 +172,11 @@ const COUNTERS: [Metric; 9] = [
         "refused_runs_total",
         "Joined datagrams that the kernel refused and that were sent one by one",
         |r| r.refused_runs as f64,
+    ),
+    (
+        "frames_total",
+        "Messages that left as whole frames (egress packet)",
+        |r| r.frames as f64,
     ),
 ];
 

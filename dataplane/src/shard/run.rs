@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use super::tick::BusyMeter;
 use crate::io::clock;
+use crate::io::egress::EgressStart;
 use crate::io::engine::{Engine, EngineKind};
 use crate::io::udp::{Door, Places, ShardSockets};
 use crate::io::wait::Wait;
@@ -26,10 +27,14 @@ pub(super) struct Io {
 }
 
 /// Runs `shard` until it is told to stop. Must be called inside an executor.
-pub async fn run(mut shard: Shard, sockets: ShardSockets, kind: EngineKind) -> anyhow::Result<()> {
+pub async fn run(
+    mut shard: Shard,
+    sockets: ShardSockets,
+    (kind, egress): (EngineKind, Option<EgressStart>),
+) -> anyhow::Result<()> {
     let wait = wait_for(&shard, &sockets)?;
     let mut io = Io {
-        engine: Engine::start(kind, &sockets)?,
+        engine: Engine::start(kind, &sockets, egress.as_ref())?,
         overflows: Overflows::default(),
         places: sockets.places(),
     };

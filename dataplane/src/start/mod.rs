@@ -15,6 +15,7 @@ use crate::candidates::Candidates;
 use crate::config::{self, Config, Host};
 use crate::control::{self, Control, Reached};
 use crate::ice::IceKey;
+use crate::io::egress::{EgressKind, EgressStart};
 use crate::io::engine::EngineKind;
 use crate::io::udp::{GroupOptions, ShardSockets};
 use crate::io::{clock, udp};
@@ -45,6 +46,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     if let Some(refused) = refused {
         tracing::info!(%refused, "io auto takes mmsg");
     }
+    let egress = match config.egress {
+        EgressKind::Stack => None,
+        EgressKind::Packet => Some(EgressStart::new(config.socket_buffer_bytes)?),
+    };
     let candidates = Candidates::new(&config.advertise, port);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,14 +90,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let mut shard = Shard::new(id, Arc::clone(&mesh), ice_key.clone(), at, clock::now());
         shard.desk = desk.map(Box::new);
         let sockets = ShardSockets { media, turn };
-        let spawned = spawn(shard, *core, sockets, engine);
+        let spawned = spawn(shard, *core, sockets, (engine, egress.clone()));
         shards.push(spawned.map_err(|error| match &locked_memory {
             Err(too_low) => error.context(too_low.to_string()),
             Ok(()) => error,
         })?);
     }
     tracing::info!(
-        node = config.node, %engine, cores = ?config.cores, addresses = reached.addresses.join(" "),
+        node = config.node, %engine, egress = ?config.egress, cores = ?config.cores, addresses = reached.addresses.join(" "),
         turn = reached.turn_urls.join(" "), "ready"
     );
     let control = Control::new(config.clone(), reached, factory, mesh);
@@ -190,7 +195,7 @@ fn spawn(
     shard: Shard,
     core: u32,
     sockets: ShardSockets,
-    engine: EngineKind,
+    engine: (EngineKind, Option<EgressStart>),
 ) -> anyhow::Result<ExecutorJoinHandle<()>> {
     let id = shard.id;
     let placement = Placement::Fixed(core as usize);

@@ -1,7 +1,9 @@
-//! `SocketAddr` <-> `sockaddr_storage`.
+//! `SocketAddr` <-> `sockaddr_storage`; where a packet socket sends to.
 
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use crate::io::route::Hop;
 
 /// The address the kernel wrote, or `None` for a family other than IPv4 and IPv6.
 pub(super) fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
@@ -65,6 +67,22 @@ pub(super) fn to_storage(addr: SocketAddr, storage: &mut libc::sockaddr_storage)
         }
     };
     u32::try_from(length).expect("a socket address is a few bytes")
+}
+
+/// Writes the device that `hop` is reached through to `storage`; returns the length to give the kernel.
+pub(super) fn to_device(hop: &Hop, storage: &mut libc::sockaddr_storage) -> u32 {
+    // SAFETY: sockaddr_storage is at least as large and as aligned as sockaddr_ll, and all bit patterns are
+    // valid for it.
+    let out: &mut libc::sockaddr_ll = unsafe { &mut *std::ptr::from_mut(storage).cast() };
+    out.sll_family = libc::AF_PACKET as libc::sa_family_t;
+    out.sll_protocol = u16::from_ne_bytes([hop.ethernet[12], hop.ethernet[13]]);
+    out.sll_ifindex = hop.interface.cast_signed();
+    out.sll_hatype = 0;
+    out.sll_pkttype = 0;
+    out.sll_halen = 6;
+    out.sll_addr = [0; 8];
+    out.sll_addr[..6].copy_from_slice(&hop.ethernet[..6]);
+    mem::size_of::<libc::sockaddr_ll>() as u32
 }
 
 /// An empty address to be filled.

@@ -6,12 +6,15 @@
 
 mod addr; // SocketAddr <-> sockaddr_storage
 mod cmsg; // ancillary data: packet info, receive queue overflow
+mod headers; // what the kernel is told of each message that is sent
+mod packet; // the socket that takes whole frames
 mod prefetch; // a hint that memory is needed soon
 mod recvmmsg; // many datagrams in, one call
 mod sendmmsg; // many datagrams out, one call
 mod sockopt; // the socket options socket2 lacks
 mod uring; // both through io_uring
 
+pub use packet::packet_socket;
 pub use prefetch::prefetch;
 pub use recvmmsg::{ReceiveBatch, Received};
 pub use sendmmsg::{Message, SendBatch, refuses_runs};

@@ -136,6 +136,7 @@ mod tests {
             destination: receiver.local_addr().unwrap(),
             source: None,
             segment_bytes: Some(4),
+            frame: None,
         };
         let mut out = super::super::SendBatch::new(1);
         out.send(sender.as_fd(), [run].into_iter()).unwrap();

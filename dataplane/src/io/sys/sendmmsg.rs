@@ -2,13 +2,11 @@
 //! destination that the kernel or the device cuts apart (UDP_SEGMENT).
 
 use std::io;
-use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
 
-use super::addr;
-use super::cmsg::{self, ControlBuffer};
+use super::headers::Headers;
+use crate::io::frame::Frame;
 
 /// One message to send.
 #[derive(Debug, Clone, Copy)]
@@ -21,33 +19,29 @@ pub struct Message<'a> {
     pub source: Option<IpAddr>,
     /// Bytes of each of its datagrams but the last, which may be shorter; `None`: it is one datagram.
     pub segment_bytes: Option<u16>,
+    /// How it leaves through a packet socket; `None`: through one of UDP.
+    pub frame: Option<Frame>,
 }
 
 /// Headers for one `sendmmsg`, allocated once.
 pub struct SendBatch {
-    names: Box<[libc::sockaddr_storage]>,
-    controls: Box<[ControlBuffer]>,
-    iovecs: Box<[libc::iovec]>,
+    parts: Headers,
     headers: Box<[libc::mmsghdr]>,
 }
 
-// SAFETY: the pointers in `headers` and `iovecs` are used in `send` alone, which writes them first; those to the
+// SAFETY: the pointers in `headers` and `parts` are used in `send` alone, which writes them first; those to the
 // boxes beside them stay right when the batch moves.
 unsafe impl Send for SendBatch {}
 
 impl SendBatch {
     /// Headers for up to `messages` messages a call.
     pub fn new(messages: usize) -> Self {
-        let iovec = libc::iovec {
-            iov_base: ptr::null_mut(),
-            iov_len: 0,
+        let header = libc::mmsghdr {
+            msg_hdr: Headers::empty(),
+            msg_len: 0,
         };
-        // SAFETY: mmsghdr is plain data for which all zeroes are a valid value.
-        let header: libc::mmsghdr = unsafe { mem::zeroed() };
         Self {
-            names: vec![addr::empty(); messages].into_boxed_slice(),
-            controls: vec![ControlBuffer::EMPTY; messages].into_boxed_slice(),
-            iovecs: vec![iovec; messages].into_boxed_slice(),
+            parts: Headers::new(messages),
             headers: vec![header; messages].into_boxed_slice(),
         }
     }
@@ -67,10 +61,10 @@ impl SendBatch {
     ) -> io::Result<usize> {
         let mut count = 0;
         for message in messages.take(self.capacity()) {
-            self.fill(count, &message);
+            self.headers[count].msg_hdr = self.parts.describe(count, &message);
             count += 1;
         }
-        // SAFETY: the first `count` headers point to names, controls and iovecs owned by self and to
+        // SAFETY: the first `count` headers point to what self owns and to
         // payloads that outlive `'a`, all alive during the call; the kernel only reads them.
         let sent = unsafe {
             libc::sendmmsg(
@@ -81,26 +75,6 @@ impl SendBatch {
             )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-    }
-
-    fn fill(&mut self, index: usize, message: &Message<'_>) {
-        self.iovecs[index] = libc::iovec {
-            iov_base: message.bytes.as_ptr().cast_mut().cast(),
-            iov_len: message.bytes.len(),
-        };
-        let control = &mut self.controls[index];
-        let header = &mut self.headers[index].msg_hdr;
-        header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
-        header.msg_namelen = addr::to_storage(message.destination, &mut self.names[index]);
-        header.msg_iov = ptr::from_mut(&mut self.iovecs[index]);
-        header.msg_iovlen = 1;
-        let length = cmsg::write(control, message.source, message.segment_bytes);
-        header.msg_controllen = length as _;
-        header.msg_control = match length {
-            0 => ptr::null_mut(),
-            _ => control.0.as_mut_ptr().cast(),
-        };
-        header.msg_flags = 0;
     }
 }
 
@@ -125,6 +99,7 @@ mod tests {
             destination,
             source: None,
             segment_bytes: None,
+            frame: None,
         }
     }
 

@@ -4,6 +4,9 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// linux/if_packet.h
+const PACKET_VNET_HDR: i32 = 15;
+
 /// Makes received datagrams say which local address they were sent to.
 pub fn enable_packet_info(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     let (level, option) = if ipv6 {
@@ -22,6 +25,11 @@ pub fn enable_queue_overflow_count(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// Lets the kernel join datagrams of one flow into one message (UDP_GRO, Linux 5.0).
 pub fn enable_receive_offload(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, &1_i32)
+}
+
+/// What is sent through a packet socket begins with a virtio_net_hdr, which says what is left to the device.
+pub(super) fn enable_offload_header(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1_i32)
 }
 
 /// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket

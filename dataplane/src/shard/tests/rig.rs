@@ -84,7 +84,7 @@ impl Rig {
         let mut rig = Self {
             shard,
             io: Io {
-                engine: Engine::start(kind, &sockets).unwrap(),
+                engine: Engine::start(kind, &sockets, None).unwrap(),
                 overflows: Overflows::default(),
                 places: sockets.places(),
             },

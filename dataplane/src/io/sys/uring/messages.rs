@@ -1,34 +1,27 @@
 //! Headers of the messages of one submission, and what became of each.
 
-use std::mem;
-use std::ptr;
+use io_uring::types::Fixed;
+use io_uring::{opcode, squeue};
 
-use super::super::cmsg::{self, ControlBuffer};
-use super::super::{Message, addr};
+use super::super::Message;
+use super::super::headers::Headers;
 
 /// Headers, allocated once.
 pub(super) struct Messages {
-    names: Box<[libc::sockaddr_storage]>,
-    controls: Box<[ControlBuffer]>,
-    iovecs: Box<[libc::iovec]>,
+    parts: Headers,
     headers: Box<[libc::msghdr]>,
+    /// Which leave as frames.
+    framed: Box<[bool]>,
     results: Box<[i32]>,
     outstanding: usize,
 }
 
 impl Messages {
     pub(super) fn new(count: usize) -> Self {
-        let iovec = libc::iovec {
-            iov_base: ptr::null_mut(),
-            iov_len: 0,
-        };
-        // SAFETY: msghdr is plain data for which all zeroes are a valid value.
-        let header: libc::msghdr = unsafe { mem::zeroed() };
         Self {
-            names: vec![addr::empty(); count].into_boxed_slice(),
-            controls: vec![ControlBuffer::EMPTY; count].into_boxed_slice(),
-            iovecs: vec![iovec; count].into_boxed_slice(),
-            headers: vec![header; count].into_boxed_slice(),
+            parts: Headers::new(count),
+            headers: vec![Headers::empty(); count].into_boxed_slice(),
+            framed: vec![false; count].into_boxed_slice(),
             results: vec![0; count].into_boxed_slice(),
             outstanding: 0,
         }
@@ -42,7 +35,8 @@ impl Messages {
     pub(super) fn fill<'a>(&mut self, messages: impl Iterator<Item = Message<'a>>) -> usize {
         let mut count = 0;
         for message in messages.take(self.capacity()) {
-            self.describe(count, &message);
+            self.headers[count] = self.parts.describe(count, &message);
+            self.framed[count] = message.frame.is_some();
             count += 1;
         }
         self.results[..count].fill(-libc::ECANCELED);
@@ -50,8 +44,24 @@ impl Messages {
         count
     }
 
-    pub(super) fn header(&self, index: usize) -> *const libc::msghdr {
-        &raw const self.headers[index]
+    /// The request that sends message `index`: through `packet`, if it leaves as a frame, else through
+    /// `socket`. It points into `self` and to the message's bytes.
+    pub(super) fn request(&self, index: usize, socket: Fixed, packet: Fixed) -> squeue::Entry {
+        let header = &self.headers[index];
+        let file = if self.framed[index] { packet } else { socket };
+        if !self.framed[index] || header.msg_iovlen > 1 {
+            return opcode::SendMsg::new(file, &raw const *header)
+                .flags(libc::MSG_DONTWAIT as u32)
+                .build();
+        }
+        // SAFETY: `fill` made the header point to iovecs that live in `parts`.
+        let whole = unsafe { &*header.msg_iov };
+        let length = u32::try_from(whole.iov_len).expect("a frame is short");
+        opcode::Send::new(file, whole.iov_base.cast_const().cast(), length)
+            .flags(libc::MSG_DONTWAIT)
+            .dest_addr(header.msg_name.cast_const().cast())
+            .dest_addr_len(header.msg_namelen)
+            .build()
     }
 
     /// Messages whose fate is unknown.
@@ -72,24 +82,5 @@ impl Messages {
     /// Bytes, or a negative errno.
     pub(super) fn result(&self, index: usize) -> i32 {
         self.results[index]
-    }
-
-    fn describe(&mut self, index: usize, message: &Message<'_>) {
-        self.iovecs[index] = libc::iovec {
-            iov_base: message.bytes.as_ptr().cast_mut().cast(),
-            iov_len: message.bytes.len(),
-        };
-        let control = &mut self.controls[index];
-        let length = cmsg::write(control, message.source, message.segment_bytes);
-        let header = &mut self.headers[index];
-        header.msg_name = ptr::from_mut(&mut self.names[index]).cast();
-        header.msg_namelen = addr::to_storage(message.destination, &mut self.names[index]);
-        header.msg_iov = ptr::from_mut(&mut self.iovecs[index]);
-        header.msg_iovlen = 1;
-        header.msg_controllen = length as _;
-        header.msg_control = match length {
-            0 => ptr::null_mut(),
-            _ => control.0.as_mut_ptr().cast(),
-        };
     }
 }

@@ -99,15 +99,21 @@ struct Arrived {
 }
 
 impl Uring {
-    /// A ring for `sockets`, which are named by their index from here on. They stay open with it.
+    /// A ring for `sockets`, which are named by their index from here on. They stay open with it, and so does
+    /// `packet`, the packet socket that frames leave through.
     ///
     /// Nothing is received before the first [`receive`](Self::receive).
-    pub fn new(sockets: &[BorrowedFd<'_>], sizes: UringSizes) -> Result<Self, UringError> {
+    pub fn new(
+        sockets: &[BorrowedFd<'_>],
+        packet: Option<BorrowedFd<'_>>,
+        sizes: UringSizes,
+    ) -> Result<Self, UringError> {
         if !sizes.buffers.is_power_of_two() || sizes.buffers > MAX_BUFFERS {
             return Err(UringError::Count(sizes.buffers));
         }
         let (ring, has_deferred_work) = set_up(sockets.len(), sizes)?;
-        let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let files = sockets.iter().chain(&packet);
+        let raw: Vec<RawFd> = files.map(AsRawFd::as_raw_fd).collect();
         ring.submitter()
             .register_files(&raw)
             .map_err(|error| UringError::Sockets {
@@ -216,12 +222,11 @@ impl Uring {
         assert!(socket < self.armed.len(), "the socket is one of the ring's");
         // All headers first: an iterator that panics must not leave requests behind.
         let count = self.messages.fill(messages);
+        // The packet socket comes after all others.
+        let (socket, packet) = (Fixed(socket as u32), Fixed(self.armed.len() as u32));
         for index in 0..count {
-            let message = self.messages.header(index);
-            let request = opcode::SendMsg::new(Fixed(socket as u32), message)
-                .flags(libc::MSG_DONTWAIT as u32)
-                .build()
-                .user_data(index as u64);
+            let request = self.messages.request(index, socket, packet);
+            let request = request.user_data(index as u64);
             // SAFETY: the header, and the name, control, iovec and payload it points to, live until this
             // function returns, and it returns when the request is complete or can never be submitted.
             unsafe { self.push(request)? };

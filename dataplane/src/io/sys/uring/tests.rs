@@ -22,6 +22,7 @@ fn message(bytes: &[u8], to: &UdpSocket) -> Message<'static> {
         destination: to.local_addr().unwrap(),
         source: None,
         segment_bytes: None,
+        frame: None,
     }
 }
 
@@ -44,7 +45,7 @@ fn receive(ring: &mut Uring, count: usize) -> Vec<(usize, Vec<u8>, usize, Socket
 fn says_who_sent_what_to_which_socket_and_address() {
     let sockets = [socket(), socket()];
     enable_packet_info(sockets[1].as_fd(), false).unwrap();
-    let mut ring = Uring::new(&[sockets[0].as_fd(), sockets[1].as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[sockets[0].as_fd(), sockets[1].as_fd()], None, SIZES).unwrap();
     assert_eq!(ring.receive().unwrap(), 0);
     let sender = socket();
     sender
@@ -67,7 +68,7 @@ fn says_who_sent_what_to_which_socket_and_address() {
 #[test]
 fn more_than_the_buffers_hold_arrives_after_they_are_given_back() {
     let receiver = socket();
-    let mut ring = Uring::new(&[receiver.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[receiver.as_fd()], None, SIZES).unwrap();
     assert_eq!(ring.receive().unwrap(), 0);
     let sender = socket();
     for number in 0..50_u8 {
@@ -85,7 +86,7 @@ fn joined_datagrams_say_where_each_ends() {
     let receiver = socket();
     enable_receive_offload(receiver.as_fd()).unwrap();
     let sender = socket();
-    let mut ring = Uring::new(&[receiver.as_fd(), sender.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[receiver.as_fd(), sender.as_fd()], None, SIZES).unwrap();
     let run = Message {
         segment_bytes: Some(4),
         ..message(b"aaaabbbbcc", &receiver)
@@ -101,7 +102,7 @@ fn joined_datagrams_say_where_each_ends() {
 fn segments_leave_from_the_asked_for_address() {
     let receiver = socket();
     let sender = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let mut ring = Uring::new(&[sender.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[sender.as_fd()], None, SIZES).unwrap();
     let source: IpAddr = "127.0.0.9".parse().unwrap();
     let run = Message {
         segment_bytes: Some(4),
@@ -120,7 +121,7 @@ fn segments_leave_from_the_asked_for_address() {
 fn an_error_belongs_to_its_message_and_holds_up_none() {
     let receiver = socket();
     let sender = socket();
-    let mut ring = Uring::new(&[sender.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[sender.as_fd()], None, SIZES).unwrap();
     let unreachable = Message {
         destination: "[2001:db8::1]:9".parse().unwrap(),
         ..message(b"x", &receiver)
@@ -144,7 +145,7 @@ fn an_error_belongs_to_its_message_and_holds_up_none() {
 #[test]
 fn sending_takes_no_more_than_a_batch_and_keeps_what_arrives_meanwhile() {
     let both = socket();
-    let mut ring = Uring::new(&[both.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[both.as_fd()], None, SIZES).unwrap();
     assert_eq!(ring.receive().unwrap(), 0);
     let messages = (0..20).map(|_| message(b"to myself", &both));
     assert_eq!(ring.send(0, messages.clone()).unwrap(), ring.capacity());
@@ -156,7 +157,7 @@ fn sending_takes_no_more_than_a_batch_and_keeps_what_arrives_meanwhile() {
 #[test]
 fn what_a_send_fetched_is_told_because_no_socket_becomes_readable_for_it() {
     let both = socket();
-    let mut ring = Uring::new(&[both.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[both.as_fd()], None, SIZES).unwrap();
     assert_eq!(ring.receive().unwrap(), 0);
     for _ in 0..1_000 {
         ring.send(0, [message(b"to myself", &both)].into_iter())
@@ -171,7 +172,7 @@ fn what_a_send_fetched_is_told_because_no_socket_becomes_readable_for_it() {
 #[test]
 fn a_sleeper_is_woken_by_the_ring() {
     let receiver = socket();
-    let mut ring = Uring::new(&[receiver.as_fd()], SIZES).unwrap();
+    let mut ring = Uring::new(&[receiver.as_fd()], None, SIZES).unwrap();
     assert_eq!(ring.receive().unwrap(), 0);
     let is_readable = |ring: &Uring| {
         let mut poll = libc::pollfd {
@@ -194,18 +195,18 @@ fn sizes_are_checked_and_rings_end_with_receives_armed() {
     let receiver = socket();
     for buffers in [0, 3, 40_000] {
         let sizes = UringSizes { buffers, ..SIZES };
-        let refused = Uring::new(&[receiver.as_fd()], sizes).err().unwrap();
+        let refused = Uring::new(&[receiver.as_fd()], None, sizes).err().unwrap();
         assert!(matches!(refused, UringError::Count(_)));
     }
     for _ in 0..50 {
-        let mut ring = Uring::new(&[receiver.as_fd()], SIZES).unwrap();
+        let mut ring = Uring::new(&[receiver.as_fd()], None, SIZES).unwrap();
         ring.receive().unwrap();
         receiver
             .send_to(b"x", receiver.local_addr().unwrap())
             .unwrap();
     }
     assert!(
-        Uring::new(&[receiver.as_fd()], SIZES)
+        Uring::new(&[receiver.as_fd()], None, SIZES)
             .unwrap()
             .has_deferred_work()
     );

@@ -1,0 +1,439 @@
+//! What the kernel says of links, rules, routes and neighbours (rtnetlink(7)), as far as it is plain.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteType,
+};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::Netlink;
+use crate::limits::MAX_ROUTES;
+
+/// Links, routes and neighbours of one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Ethernet interfaces that are up.
+    pub links: Vec<Link>,
+    /// Empty where rules choose between tables, or there are too many.
+    pub routes: Vec<Route>,
+    /// Whose link-layer address is known.
+    pub neighbours: Vec<Neighbour>,
+    /// Why routes were left out.
+    pub left_out: Option<&'static str>,
+}
+
+/// An Ethernet interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its address.
+    pub mac: [u8; 6],
+    /// Bytes of an IP packet, at most.
+    pub mtu: u32,
+}
+
+/// Where a prefix is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The prefix.
+    pub to: IpAddr,
+    /// Its length.
+    pub length: u8,
+    /// How.
+    pub way: Way,
+}
+
+/// How a destination is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// In a way only the kernel knows: this host, a tunnel, several ways at once.
+    Kernel,
+    /// Through an interface.
+    Link {
+        /// Its index.
+        interface: u32,
+        /// Who takes it from there; `None`: everybody is there.
+        router: Option<IpAddr>,
+        /// Bytes of an IP packet, at most.
+        mtu: u32,
+    },
+}
+
+/// A neighbour on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub interface: u32,
+    /// Its address there.
+    pub ip: IpAddr,
+    /// Its link-layer address.
+    pub mac: [u8; 6],
+    /// How sure that is.
+    pub reach: Reach,
+}
+
+/// How sure the kernel is of a neighbour (RFC 4861 section 7.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It was heard of lately, or is being asked.
+    Fresh,
+    /// It was not, and nobody asks.
+    Stale,
+}
+
+impl Facts {
+    /// Asks the kernel.
+    pub(super) fn read(netlink: &mut Netlink) -> io::Result<Self> {
+        let mut facts = Self::default();
+        for message in netlink.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                facts.links.extend(read_link(&link));
+            }
+        }
+        for message in netlink.dump(&RouteNetlinkMessage::GetNeighbour(
+            NeighbourMessage::default(),
+        ))? {
+            if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
+                facts.neighbours.extend(read_neighbour(&neighbour));
+            }
+        }
+        let rules = netlink.dump(&RouteNetlinkMessage::GetRule(RuleMessage::default()))?;
+        if !rules.iter().all(is_plain) {
+            facts.left_out = Some("rules choose between routing tables");
+            return Ok(facts);
+        }
+        let routes = netlink.dump(&RouteNetlinkMessage::GetRoute(RouteMessage::default()))?;
+        if routes.len() > MAX_ROUTES {
+            facts.left_out = Some("there are too many routes");
+            return Ok(facts);
+        }
+        let candidates = routes.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRoute(route) => read_route(route),
+            _ => None,
+        });
+        facts.routes = best(candidates.collect());
+        Ok(facts)
+    }
+
+    /// Routers whose address nobody has checked lately.
+    pub(super) fn stale_routers(&self) -> impl Iterator<Item = &Neighbour> {
+        let is_router = |neighbour: &&Neighbour| {
+            self.routes.iter().any(|route| {
+                matches!(route.way, Way::Link { interface, router: Some(router), .. }
+                    if (interface, router) == (neighbour.interface, neighbour.ip))
+            })
+        };
+        let stale = self.neighbours.iter().filter(|n| n.reach == Reach::Stale);
+        stale.filter(is_router)
+    }
+}
+
+fn read_link(message: &LinkMessage) -> Option<Link> {
+    let header = &message.header;
+    let is_up = header.flags.contains(LinkFlags::Up);
+    if header.link_layer_type != LinkLayerType::Ether || !is_up {
+        return None;
+    }
+    let (mut mac, mut mtu) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Address(address) => mac = address.as_slice().try_into().ok(),
+            LinkAttribute::Mtu(bytes) => mtu = Some(*bytes),
+            _ => {}
+        }
+    }
+    Some(Link {
+        index: header.index,
+        mac: mac?,
+        mtu: mtu?,
+    })
+}
+
+fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    let header = &message.header;
+    let reach = match header.state {
+        NeighbourState::Reachable
+        | NeighbourState::Permanent
+        | NeighbourState::Noarp
+        | NeighbourState::Delay
+        | NeighbourState::Probe => Reach::Fresh,
+        NeighbourState::Stale => Reach::Stale,
+        _ => return None,
+    };
+    if header.flags.contains(NeighbourFlags::Proxy) {
+        return None;
+    }
+    let (mut ip, mut mac) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => ip = Some((*v4).into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => ip = Some((*v6).into()),
+            NeighbourAttribute::LinkLayerAddress(address) => {
+                mac = address.as_slice().try_into().ok()
+            }
+            _ => {}
+        }
+    }
+    Some(Neighbour {
+        interface: header.ifindex,
+        ip: ip?,
+        mac: mac?,
+        reach,
+    })
+}
+
+/// True for the rules every host has: the local table, the main one, the default one; for all packets.
+fn is_plain(message: &RouteNetlinkMessage) -> bool {
+    let RouteNetlinkMessage::NewRule(rule) = message else {
+        return true;
+    };
+    let header = &rule.header;
+    let families = [AddressFamily::Inet, AddressFamily::Inet6];
+    if !families.contains(&header.family) {
+        return true; // of multicast routing
+    }
+    let for_all = header.dst_len == 0 && header.src_len == 0 && header.tos == 0;
+    let tables = [TABLE_LOCAL, RouteHeader::RT_TABLE_MAIN, TABLE_DEFAULT];
+    let to_usual = header.action == RuleAction::ToTable && tables.contains(&header.table);
+    let is_known = |attribute: &RuleAttribute| {
+        matches!(
+            attribute,
+            RuleAttribute::Priority(_)
+                | RuleAttribute::Table(_)
+                | RuleAttribute::Protocol(_)
+                | RuleAttribute::SuppressPrefixLen(u32::MAX)
+        )
+    };
+    for_all && to_usual && rule.attributes.iter().all(is_known)
+}
+
+const TABLE_LOCAL: u8 = 255;
+const TABLE_DEFAULT: u8 = 253;
+
+/// With its priority, of which the lowest counts.
+fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
+    let header = &message.header;
+    let mut found = Found::default();
+    for attribute in &message.attributes {
+        found.note(attribute);
+    }
+    let to = found.to.or(match header.address_family {
+        AddressFamily::Inet => Some(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        AddressFamily::Inet6 => Some(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)),
+        _ => None,
+    })?;
+    let is_usual = header.kind == RouteType::Unicast
+        && header.table == RouteHeader::RT_TABLE_MAIN
+        && header.tos == 0
+        && header.source_prefix_length == 0
+        && !header
+            .flags
+            .intersects(RouteFlags::Dead | RouteFlags::Linkdown)
+        && !found.is_special
+        && !is_link_local(to);
+    let way = match found.interface.filter(|_| is_usual) {
+        Some(interface) => Way::Link {
+            interface,
+            router: found.router,
+            mtu: found.mtu,
+        },
+        None => Way::Kernel,
+    };
+    let length = header.destination_prefix_length;
+    Some((found.priority, Route { to, length, way }))
+}
+
+/// What the attributes of a route say.
+struct Found {
+    to: Option<IpAddr>,
+    interface: Option<u32>,
+    router: Option<IpAddr>,
+    priority: u32,
+    mtu: u32,
+    /// Several ways, a tunnel, a router of another family.
+    is_special: bool,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self {
+            to: None,
+            interface: None,
+            router: None,
+            priority: 0,
+            mtu: u32::MAX,
+            is_special: false,
+        }
+    }
+}
+
+impl Found {
+    fn note(&mut self, attribute: &RouteAttribute) {
+        match attribute {
+            RouteAttribute::Destination(address) => self.to = ip(address),
+            RouteAttribute::Gateway(address) => match ip(address) {
+                Some(router) => self.router = Some(router),
+                None => self.is_special = true,
+            },
+            RouteAttribute::Oif(interface) => self.interface = Some(*interface),
+            RouteAttribute::Priority(priority) => self.priority = *priority,
+            RouteAttribute::Metrics(metrics) => {
+                for metric in metrics {
+                    if let RouteMetric::Mtu(bytes) = metric {
+                        self.mtu = *bytes;
+                    }
+                }
+            }
+            RouteAttribute::MultiPath(_)
+            | RouteAttribute::Via(_)
+            | RouteAttribute::Encap(_)
+            | RouteAttribute::EncapType(_)
+            | RouteAttribute::NhId(_) => self.is_special = true,
+            _ => {} // says nothing of where it is sent
+        }
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some((*v4).into()),
+        RouteAddress::Inet6(v6) => Some((*v6).into()),
+        _ => None,
+    }
+}
+
+/// Is another host on each link.
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+/// One route for each prefix: the one of lowest priority. Two of the same are the kernel's to choose from.
+fn best(mut routes: Vec<(u32, Route)>) -> Vec<Route> {
+    let key = |(_, route): &(u32, Route)| (route.to, route.length);
+    routes.sort_by_key(|found| (key(found), found.0, found.1.way != Way::Kernel));
+    let mut best: Vec<(u32, Route)> = Vec::with_capacity(routes.len());
+    for found in routes {
+        match best.last_mut().filter(|last| key(last) == key(&found)) {
+            Some(last) if last.0 == found.0 => last.1.way = Way::Kernel,
+            Some(_) => {}
+            None => best.push(found),
+        }
+    }
+    best.into_iter().map(|(_, route)| route).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::rule::RuleHeader;
+
+    use super::*;
+
+    fn attributes(to: [u8; 4], priority: u32) -> Vec<RouteAttribute> {
+        vec![
+            RouteAttribute::Destination(RouteAddress::Inet(to.into())),
+            RouteAttribute::Oif(2),
+            RouteAttribute::Gateway(RouteAddress::Inet([192, 0, 2, 1].into())),
+            RouteAttribute::Priority(priority),
+        ]
+    }
+
+    fn route(attributes: Vec<RouteAttribute>) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 24;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = attributes;
+        message
+    }
+
+    fn is_plain_route(message: &RouteMessage) -> bool {
+        read_route(message).unwrap().1.way != Way::Kernel
+    }
+
+    #[test]
+    fn a_route_through_one_router_is_plain_and_others_are_not() {
+        let plain = || route(attributes([198, 51, 100, 0], 0));
+        assert!(is_plain_route(&plain()));
+        let more = [
+            RouteAttribute::MultiPath(Vec::new()),
+            RouteAttribute::NhId(7),
+            RouteAttribute::Encap(Vec::new()),
+            RouteAttribute::Gateway(RouteAddress::Other(vec![1])),
+        ];
+        for attribute in more {
+            let mut other = plain();
+            other.attributes.push(attribute);
+            assert!(!is_plain_route(&other), "{other:?}");
+        }
+        let changes: [fn(&mut RouteHeader); 5] = [
+            |header| header.kind = RouteType::BlackHole,
+            |header| header.table = TABLE_LOCAL,
+            |header| header.tos = 4,
+            |header| header.source_prefix_length = 8,
+            |header| header.flags = RouteFlags::Linkdown,
+        ];
+        for change in changes {
+            let mut other = plain();
+            change(&mut other.header);
+            assert!(!is_plain_route(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn of_routes_to_one_prefix_the_first_priority_counts_and_a_tie_is_the_kernels() {
+        let read = |to, priority| read_route(&route(attributes(to, priority))).unwrap();
+        let (a, b) = ([198, 51, 100, 0], [203, 0, 113, 0]);
+        let mut second = read(a, 200);
+        second.1.way = Way::Kernel;
+        let best = best(vec![second, read(b, 5), read(a, 100), read(b, 5)]);
+        let ways: Vec<bool> = best.iter().map(|route| route.way != Way::Kernel).collect();
+        assert_eq!(best.len(), 2);
+        assert_eq!(ways, [true, false]);
+    }
+
+    #[test]
+    fn rules_that_choose_are_not_plain() {
+        let usual = || {
+            let mut rule = RuleMessage::default();
+            rule.header.family = AddressFamily::Inet;
+            rule.header.table = RouteHeader::RT_TABLE_MAIN;
+            rule.header.action = RuleAction::ToTable;
+            rule.attributes = vec![RuleAttribute::Table(254), RuleAttribute::Priority(32_766)];
+            rule
+        };
+        assert!(is_plain(&RouteNetlinkMessage::NewRule(usual())));
+        let changes: [fn(&mut RuleHeader); 3] = [
+            |header| header.src_len = 24,
+            |header| header.table = 100,
+            |header| header.action = RuleAction::Blackhole,
+        ];
+        for change in changes {
+            let mut rule = usual();
+            change(&mut rule.header);
+            assert!(!is_plain(&RouteNetlinkMessage::NewRule(rule)));
+        }
+        let mut marked = usual();
+        marked.attributes.push(RuleAttribute::FwMark(1));
+        assert!(!is_plain(&RouteNetlinkMessage::NewRule(marked)));
+    }
+
+    #[test]
+    fn the_kernel_is_understood() {
+        let mut netlink = Netlink::open(&[1, 3, 7]).unwrap();
+        let facts = Facts::read(&mut Netlink::open(&[]).unwrap()).unwrap();
+        assert_eq!(facts.left_out, None, "{facts:?}");
+        let loopback = |route: &&Route| route.to == IpAddr::from([127, 0, 0, 1]);
+        let own = facts.routes.iter().find(loopback).expect("it has one");
+        assert_eq!((own.length, own.way), (32, Way::Kernel));
+        netlink.take_changes().unwrap();
+    }
+}

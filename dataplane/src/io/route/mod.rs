@@ -1,0 +1,284 @@
+//! To which neighbour, of which interface, a destination is sent: the part of the host's routing that is plain
+//! enough to be done here. Everything else has no [`Hop`], and is left to the kernel.
+
+mod facts; // what the kernel says of links, routes and neighbours
+mod netlink; // how it is asked
+mod watch; // asks again when something changes
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+pub use facts::{Facts, Link, Neighbour, Reach, Route, Way};
+pub use watch::{RouteWatch, Watched};
+
+/// A neighbour, and the interface it is reached through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Index of the interface.
+    pub interface: u32,
+    /// Ethernet header of frames to it.
+    pub ethernet: [u8; 14],
+    /// Bytes of an IP packet, at most.
+    pub mtu: u32,
+}
+
+/// Routes of one moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// Longest prefix first.
+    v4: Vec<Prefix<u32>>,
+    v6: Vec<Prefix<u128>>,
+    /// On links without a router between.
+    neighbours: HashMap<(u32, IpAddr), Hop>,
+}
+
+/// Where a range of destinations is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Prefix<T> {
+    bits: T,
+    mask: T,
+    length: u8,
+    towards: Towards,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Towards {
+    /// The kernel knows.
+    Kernel,
+    /// A router.
+    Router(Hop),
+    /// Each destination is a neighbour on this interface.
+    Link(u32),
+}
+
+const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+
+impl Routes {
+    /// What `facts` allow.
+    pub fn new(facts: &Facts) -> Self {
+        let mut routes = Self::default();
+        let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();
+        let known: HashMap<(u32, IpAddr), &Neighbour> = facts
+            .neighbours
+            .iter()
+            .map(|n| ((n.interface, n.ip), n))
+            .collect();
+        for ((interface, ip), neighbour) in &known {
+            let link = links
+                .get(interface)
+                .filter(|_| neighbour.reach == Reach::Fresh);
+            if let Some(link) = link {
+                let hop = hop(link, neighbour, u32::MAX);
+                routes.neighbours.insert((*interface, *ip), hop);
+            }
+        }
+        for route in &facts.routes {
+            let towards = match route.way {
+                Way::Kernel => Towards::Kernel,
+                Way::Link { interface, .. } if !links.contains_key(&interface) => Towards::Kernel,
+                Way::Link {
+                    interface,
+                    router: None,
+                    mtu,
+                } => match mtu < links[&interface].mtu {
+                    true => Towards::Kernel, // its neighbours have one size for all
+                    false => Towards::Link(interface),
+                },
+                Way::Link {
+                    interface,
+                    router: Some(router),
+                    mtu,
+                } => known
+                    .get(&(interface, router))
+                    .map_or(Towards::Kernel, |n| {
+                        Towards::Router(hop(links[&interface], n, mtu))
+                    }),
+            };
+            routes.add(route, towards);
+        }
+        routes.settle();
+        routes
+    }
+
+    /// How `to` is reached; `None` is the kernel's matter.
+    pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
+        let towards = match to {
+            IpAddr::V4(ip) => longest(&self.v4, u32::from(ip)),
+            IpAddr::V6(ip) => longest(&self.v6, u128::from(ip)),
+        };
+        match towards? {
+            Towards::Kernel => None,
+            Towards::Router(hop) => Some(hop),
+            Towards::Link(interface) => self.neighbours.get(&(*interface, to)),
+        }
+    }
+
+    fn add(&mut self, route: &Route, towards: Towards) {
+        let Route { to, length, .. } = *route;
+        match to {
+            IpAddr::V4(ip) => self.v4.push(Prefix {
+                bits: u32::from(ip),
+                mask: u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0),
+                length,
+                towards,
+            }),
+            IpAddr::V6(ip) => self.v6.push(Prefix {
+                bits: u128::from(ip),
+                mask: u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
+                length,
+                towards,
+            }),
+        }
+    }
+
+    /// Longest prefix first; of equal ones the first stays.
+    fn settle(&mut self) {
+        self.v4
+            .sort_by_key(|prefix| std::cmp::Reverse(prefix.length));
+        self.v6
+            .sort_by_key(|prefix| std::cmp::Reverse(prefix.length));
+    }
+}
+
+fn longest<T: Copy + PartialEq + std::ops::BitAnd<Output = T>>(
+    prefixes: &[Prefix<T>],
+    ip: T,
+) -> Option<&Towards> {
+    let found = prefixes
+        .iter()
+        .find(|prefix| ip & prefix.mask == prefix.bits);
+    found.map(|prefix| &prefix.towards)
+}
+
+fn hop(link: &Link, neighbour: &Neighbour, mtu: u32) -> Hop {
+    let mut ethernet = [0; 14];
+    ethernet[..6].copy_from_slice(&neighbour.mac);
+    ethernet[6..12].copy_from_slice(&link.mac);
+    ethernet[12..].copy_from_slice(match neighbour.ip {
+        IpAddr::V4(_) => &ETHERTYPE_IPV4,
+        IpAddr::V6(_) => &ETHERTYPE_IPV6,
+    });
+    Hop {
+        interface: link.index,
+        ethernet,
+        mtu: mtu.min(link.mtu),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const BESIDE: [u8; 6] = [2, 0, 0, 0, 0, 7];
+    const OURS: [u8; 6] = [2, 0, 0, 0, 0, 99];
+
+    fn neighbour(ip: &str, mac: [u8; 6], reach: Reach) -> Neighbour {
+        Neighbour {
+            interface: 2,
+            ip: ip.parse().unwrap(),
+            mac,
+            reach,
+        }
+    }
+
+    fn route(prefix: &str, way: Way) -> Route {
+        let (to, length) = prefix.split_once('/').unwrap();
+        Route {
+            to: to.parse().unwrap(),
+            length: length.parse().unwrap(),
+            way,
+        }
+    }
+
+    fn through(interface: u32, router: Option<&str>) -> Way {
+        Way::Link {
+            interface,
+            router: router.map(|ip| ip.parse().unwrap()),
+            mtu: u32::MAX,
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            links: vec![Link {
+                index: 2,
+                mac: OURS,
+                mtu: 1_500,
+            }],
+            routes: vec![
+                route("0.0.0.0/0", through(2, Some("192.0.2.1"))),
+                route("192.0.2.0/24", through(2, None)),
+                route("192.0.2.9/32", Way::Kernel),
+                route("198.51.100.0/24", through(5, None)),
+                route("203.0.113.0/24", through(2, Some("192.0.2.250"))),
+                route("::/0", through(2, Some("fe80::1"))),
+                route("2001:db8::/32", Way::Kernel),
+            ],
+            neighbours: vec![
+                neighbour("192.0.2.1", ROUTER, Reach::Stale),
+                neighbour("192.0.2.7", BESIDE, Reach::Fresh),
+                neighbour("192.0.2.8", BESIDE, Reach::Stale),
+                neighbour("fe80::1", ROUTER, Reach::Fresh),
+            ],
+            left_out: None,
+        }
+    }
+
+    fn mac_of(routes: &Routes, ip: &str) -> Option<[u8; 6]> {
+        let hop = routes.hop(ip.parse().unwrap())?;
+        assert_eq!(hop.ethernet[6..12], OURS);
+        assert_eq!((hop.interface, hop.mtu), (2, 1_500));
+        Some(hop.ethernet[..6].try_into().unwrap())
+    }
+
+    #[test]
+    fn the_longest_prefix_says_which_neighbour_takes_it() {
+        let routes = Routes::new(&facts());
+        assert_eq!(mac_of(&routes, "8.8.8.8"), Some(ROUTER));
+        assert_eq!(mac_of(&routes, "192.0.2.7"), Some(BESIDE));
+        assert_eq!(mac_of(&routes, "2a00::1"), Some(ROUTER));
+        let types = ["8.8.8.8", "2a00::1"].map(|ip| routes.hop(ip.parse().unwrap()).unwrap());
+        assert_eq!(types[0].ethernet[12..], ETHERTYPE_IPV4);
+        assert_eq!(types[1].ethernet[12..], ETHERTYPE_IPV6);
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_the_kernel() {
+        let routes = Routes::new(&facts());
+        for (ip, why) in [
+            ("192.0.2.9", "ourselves"),
+            ("192.0.2.8", "a neighbour nobody has heard of lately"),
+            ("192.0.2.44", "a neighbour nobody knows"),
+            ("198.51.100.1", "an interface that is no Ethernet, or down"),
+            ("203.0.113.1", "a router nobody knows"),
+            ("2001:db8::1", "a way only the kernel knows"),
+        ] {
+            assert_eq!(routes.hop(ip.parse().unwrap()), None, "{why}");
+        }
+        assert_eq!(Routes::default().hop("8.8.8.8".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_route_may_take_less_than_its_link() {
+        let mut facts = facts();
+        let small = |router: Option<&str>| Way::Link {
+            interface: 2,
+            router: router.map(|ip| ip.parse().unwrap()),
+            mtu: 1_280,
+        };
+        facts.routes[0].way = small(Some("192.0.2.1"));
+        facts.routes[1].way = small(None);
+        let routes = Routes::new(&facts);
+        assert_eq!(routes.hop("8.8.8.8".parse().unwrap()).unwrap().mtu, 1_280);
+        assert_eq!(routes.hop("192.0.2.7".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn routers_that_nobody_has_heard_of_lately_are_to_be_asked() {
+        let facts = facts();
+        let stale: Vec<_> = facts.stale_routers().map(|n| n.ip.to_string()).collect();
+        assert_eq!(stale, ["192.0.2.1"], "and not its neighbours");
+    }
+}

@@ -3,21 +3,27 @@
 //! The kernel delivers all addresses of a local route to it; the destination of a datagram says whose it
 //! is. Receives in batches of joined datagrams (UDP_GRO), with the time the kernel took each from the
 //! network. Not for IPv6.
+//!
+//! On a host whose interfaces are set up to be polled (napi_defer_hard_irqs), it polls (SO_BUSY_POLL) and never
+//! sleeps: then who sends to it does not pay for waking it up. The kernel would hold single datagrams there,
+//! to join others to them, until a tick of its clock: there it joins none.
 
+use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recvmmsg,
-    sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recv,
+    recvmmsg, sendmsg, setsockopt, sockopt,
 };
 use nix::sys::time::TimeSpec;
+use nix::{setsockopt_impl, sockopt_impl};
 
 /// Bytes of one receive: the kernel joins no more.
 const MESSAGE_BYTES: usize = 64 << 10;
@@ -26,11 +32,30 @@ const MESSAGES: usize = 32;
 /// Asked for in each direction; what the kernel grants is its own matter.
 const SOCKET_BUFFER_BYTES: usize = 64 << 20;
 
+/// Frames that one poll of an interface takes.
+const POLL_FRAMES: i32 = 64;
+/// How long the kernel may poll in a call that waits; ours do not, and any value above 0 allows them to poll.
+const POLL_MICROSECONDS: i32 = 50;
+
+sockopt_impl!(
+    /// SO_BUSY_POLL
+    BusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL, i32
+);
+sockopt_impl!(
+    /// SO_PREFER_BUSY_POLL: no interrupt while it is polled often enough.
+    PreferBusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, bool
+);
+sockopt_impl!(
+    /// SO_BUSY_POLL_BUDGET
+    BusyPollBudget, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, i32
+);
+
 /// The socket and its buffers.
 pub struct FarmSocket {
     socket: UdpSocket,
     buffers: Box<[u8]>,
     overflowed: u32,
+    polls: bool,
 }
 
 /// Datagrams of one sender to one receiver that came joined: all `segment` bytes long, but the last.
@@ -52,7 +77,14 @@ impl FarmSocket {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-        setsockopt(&socket, sockopt::UdpGroSegment, &true)?;
+        let polls = interfaces_are_polled();
+        if polls {
+            setsockopt(&socket, BusyPoll, &POLL_MICROSECONDS)?;
+            setsockopt(&socket, PreferBusyPoll, &true)?;
+            setsockopt(&socket, BusyPollBudget, &POLL_FRAMES)?;
+        } else {
+            setsockopt(&socket, sockopt::UdpGroSegment, &true)?;
+        }
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
         grow_buffers(&socket)?;
@@ -61,6 +93,7 @@ impl FarmSocket {
             socket,
             buffers,
             overflowed: 0,
+            polls,
         })
     }
 
@@ -132,7 +165,19 @@ impl FarmSocket {
 
     /// Waits until there is something to receive, at most for `time`.
     pub fn readable(&self, time: Duration) -> io::Result<()> {
-        self.wait(PollFlags::POLLIN, time)
+        if !self.polls {
+            return self.wait(PollFlags::POLLIN, time);
+        }
+        let until = Instant::now() + time;
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        while Instant::now() < until {
+            // Looking is what polls the interface; an error is there for the receive to report.
+            match recv(self.socket.as_raw_fd(), &mut [0], flags) {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     fn wait(&self, what: PollFlags, time: Duration) -> io::Result<()> {
@@ -172,6 +217,18 @@ fn read<'a>(message: &RecvMsg<'_, 'a, SockaddrIn>, overflowed: &mut u32) -> Opti
         segment: segment.max(1),
         bytes,
     })
+}
+
+/// True when an interface of this host leaves its interrupts to whoever polls it.
+fn interfaces_are_polled() -> bool {
+    let interfaces = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut deferred = interfaces.filter_map(|interface| {
+        fs::read_to_string(interface.path().join("napi_defer_hard_irqs")).ok()
+    });
+    deferred.any(|count| count.trim().parse::<u32>().is_ok_and(|count| count > 0))
 }
 
 /// Root may go past the host's limits.

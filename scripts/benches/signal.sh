@@ -1,0 +1,101 @@
+# Signaling, on loopback. Read by scripts/bench.
+
+# On loopback: nobody else is to be reached, and what is measured is processes.
+bench_signal() {
+    [[ "$nodes" =~ ^[1-9]$ ]] || die "--nodes '$nodes' is outside 1..=9"
+    [[ "$store" == redis || "$store" == memory ]] || die "--store '$store' is neither redis nor memory"
+    [ -z "$idle" ] || [[ "$idle" =~ ^[1-9][0-9]*$ ]] || die "--idle '$idle' is no number above 0"
+    [ -z "$idle" ] || [ "$nodes-$store" = 1-memory ] || die "--idle is of one node with its rooms in memory"
+    [ "$nodes" -eq 1 ] || [ "$store" = redis ] || die "nodes share a store only with --store redis"
+    # The nodes inherit it.
+    ulimit -n "$open_files" 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+    local key=bench secret load_flags=() node_flags=() url=memory port
+    secret=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    if [ "$store" = redis ]; then
+        command -v redis-server >/dev/null || install redis-server
+        port=$(free_port)
+        locally redis "$port" redis-server --port "$port" --bind 127.0.0.1 --save "" --appendonly no --dir "$logs"
+        url=redis://127.0.0.1:$port
+        load_flags+=(--redis "127.0.0.1:$port")
+    fi
+    local control
+    [ -z "$idle" ] || bench_idle "$@"
+    start_media
+    for _ in $(seq "$nodes"); do
+        start_node
+        load_flags+=("${node_flags[@]}")
+    done
+    local line
+    line=$($first "$programs/spillway-bench" signal --api-key "$key" --api-secret "$secret" "${load_flags[@]}" "$@" \
+        9>&- 2> >(tee "$logs/load.log" >&2 9>&-)) || exit 2
+    [ "$store" != redis ] || holds "$line" "ratio_to_redis_ceiling >= 0.5" "$(figure "$line" ratio_to_redis_ceiling)"
+    holds "$line" "lost == 0" "$(figure "$line" lost)"
+    conclude "$line"
+}
+
+# One node, or as many as the limit of open files makes of it, each with a load of its own.
+bench_idle() {
+    local parts share part loads=() lines=() rss=0 lost=0
+    parts=$(((idle + 256) / ($(ulimit -n) - 256) + 1))
+    share=$(((idle + parts - 1) / parts))
+    for part in $(seq "$parts"); do
+        start_media
+        start_node
+        $first "$programs/spillway-bench" signal --api-key "$key" --api-secret "$secret" "${node_flags[@]}" \
+            --idle --connections "$share" --joins-per-second $((500 / parts)) --room-size 10 "$@" \
+            >"$logs/load-$part.json" 9>&- 2> >(tee "$logs/load-$part.log" >&2 9>&-) &
+        loads+=($!)
+    done
+    for part in $(seq "$parts"); do
+        wait "${loads[part - 1]}" || exit 2
+        lines+=("$(cat "$logs/load-$part.json")")
+        rss=$((rss + $(figure "${lines[-1]}" rss_bytes_per_connection)))
+        lost=$((lost + $(figure "${lines[-1]}" lost)))
+    done
+    local line all
+    line=$(printf '{"bench":"signal","connections":%d,"nodes":%d,"rss_bytes_per_connection":%d,"lost":%d' \
+        $((share * parts)) "$parts" $((rss / parts)) "$lost")
+    all=$(IFS=,; echo "${lines[*]}")
+    holds "$line" "rss_bytes_per_connection <= 12288" $((rss / parts))
+    holds "$line" "lost == 0" "$lost"
+    conclude "$line,\"parts\":[$all]}"
+}
+
+# A data plane on loopback, for the nodes that are started next.
+start_media() {
+    local port
+    port=$(free_port)
+    control=127.0.0.1:$port
+    locally "dataplane-$port" "$port" "$programs/spillway-dataplane" --control "$control" \
+        --metrics "127.0.0.1:$(free_port)" --udp-port "$(free_port)" --shards 1 --advertise 127.0.0.1 --log warn
+}
+
+start_node() {
+    local port
+    port=$(free_port)
+    SPILLWAY_KEYS="$key:$secret" locally "node-$port" "$port" "$programs/spillway" serve --store "$url" \
+        --dataplane-control "http://$control" --listen "127.0.0.1:$port" --log warn
+    node_flags=(--node "127.0.0.1:$port" --pid "${pids[-1]}")
+}
+
+# Below the kernel's ports for those who do not ask for one.
+free_port() {
+    local port
+    while port=$((20000 + RANDOM % 12000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo "$port"
+}
+
+# Runs "$3..." until it listens on port $2 of loopback; its log is called $1.
+locally() {
+    local log=$1 port=$2
+    shift 2
+    $first "$@" >"$logs/$log.log" 2>&1 </dev/null 9>&- &
+    pids+=($!)
+    for _ in $(seq 100); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        kill -0 "${pids[-1]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -20 "$logs/$log.log" >&2
+    die "$log does not listen on port $port"
+}

@@ -59,8 +59,8 @@ pub struct Measurement {
     pub cpu_ns_per_packet: Option<f64>,
     /// Datagrams that the data plane joined for each of its sends.
     pub run_length_mean: Option<f64>,
-    /// Of these sends, how many left as whole frames (egress packet).
-    pub frames: Option<u64>,
+    /// Part of these sends that left as whole frames (egress packet).
+    pub framed_fraction: Option<f64>,
     /// From the publisher's send to the kernel's receipt at a subscriber, of the decrypted sample.
     pub latency_us: Percentiles,
     /// The median of the 99th percentiles of each second: without the moments in which the host stood still.
@@ -333,7 +333,10 @@ impl Measurement {
             .zip(grown("run_packets_count"))
             .filter(|(_, runs)| *runs > 0.0)
             .map(|(packets, runs)| packets / runs);
-        self.frames = grown("frames_total").map(|frames| frames as u64);
+        self.framed_fraction = grown("frames_total")
+            .zip(grown("run_packets_count"))
+            .filter(|(_, runs)| *runs > 0.0)
+            .map(|(frames, runs)| frames / runs);
         self.shard_busy = watched.busy.clone();
         let before = watched.first.by_label("drops_total", "reason");
         let after = watched.last.by_label("drops_total", "reason");

@@ -16,6 +16,9 @@ use super::route::Routes;
 use super::route::{RouteWatch, Watched};
 use super::sys::{self, Message};
 
+/// What every path takes (RFC 8200 section 5).
+const MIN_IPV6_MTU: usize = 1_280;
+
 /// How datagrams leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressKind {
@@ -32,7 +35,7 @@ pub struct Egress {
     /// The port of each socket, by its place.
     ports: Vec<u16>,
     identification: u16,
-    /// The kernel joins datagrams of packet sockets (Linux 6.2).
+    /// The kernel takes joined datagrams (Linux 6.2), as far as is known since the routes last changed.
     joins: bool,
     /// Interfaces that took none, since the routes last changed.
     failed: HashSet<u32>,
@@ -105,6 +108,7 @@ impl Egress {
         self.tried.clear();
         if self.watched.refresh() {
             self.failed.clear();
+            self.joins = true;
         }
     }
 
@@ -122,9 +126,16 @@ impl Egress {
             .segment_bytes
             .map_or(message.bytes.len(), usize::from);
         let packet = header_bytes(to.is_ipv6()) + datagram;
+        // Where less than its link takes may be all that the path does, the stack knows, or fragments.
+        let most = if to.is_ipv6() {
+            MIN_IPV6_MTU
+        } else {
+            hop.mtu as usize
+        };
         let is_joined = message.segment_bytes.is_some();
         if source.is_ipv4() != to.is_ipv4()
-            || packet > hop.mtu as usize
+            || packet > most.min(hop.mtu as usize)
+            || !self.watched.routes().is_own(source)
             || (is_joined && !self.joins)
             || self.failed.contains(&hop.interface)
         {
@@ -155,7 +166,7 @@ impl Egress {
             return;
         }
         tracing::debug!(%error, interface, is_joined, "frames are refused");
-        if is_joined {
+        if is_joined && error.raw_os_error() == Some(libc::EINVAL) {
             self.joins = false;
         } else {
             self.failed.insert(interface);
@@ -200,5 +211,149 @@ fn refused(error: io::Error) -> EgressError {
     match error.kind() {
         io::ErrorKind::PermissionDenied => EgressError::Forbidden,
         _ => EgressError::Refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::route::{Facts, Link, Local, Neighbour, Reach, Route, Way};
+    use super::*;
+
+    /// Everything by one router, with an MTU of 1,500.
+    fn routes(router: u8) -> Routes {
+        let all = |to: &str, via: &str| Route {
+            to: to.parse().unwrap(),
+            length: 0,
+            way: Way::Link {
+                interface: 7,
+                router: Some(via.parse().unwrap()),
+                mtu: u32::MAX,
+            },
+        };
+        let neighbour = |ip: &str| Neighbour {
+            interface: 7,
+            ip: ip.parse().unwrap(),
+            mac: [router; 6],
+            reach: Reach::Fresh,
+            is_router: true,
+        };
+        let own = |ip: &str, length| Local {
+            to: ip.parse().unwrap(),
+            length,
+            is_own: true,
+        };
+        Routes::new(&Facts {
+            links: vec![Link {
+                index: 7,
+                mac: [9; 6],
+                mtu: 1_500,
+            }],
+            local: vec![own("192.0.2.9", 32), own("2001:db8::9", 128)],
+            routes: vec![all("0.0.0.0", "192.0.2.1"), all("::", "fe80::1")],
+            neighbours: vec![neighbour("192.0.2.1"), neighbour("fe80::1")],
+            left_out: None,
+        })
+    }
+
+    fn message<'a>(bytes: &'a [u8], to: &str, source: &str) -> Message<'a> {
+        Message {
+            bytes,
+            destination: SocketAddr::new(to.parse().unwrap(), 5_004),
+            source: Some(source.parse::<IpAddr>().unwrap()),
+            segment_bytes: None,
+            frame: None,
+        }
+    }
+
+    /// `None` where this process may not.
+    fn egress() -> Option<(EgressStart, Egress)> {
+        let start = EgressStart::fixed(routes(1));
+        if start.is_none() {
+            eprintln!("skipped: packet sockets need CAP_NET_RAW");
+        }
+        let start = start?;
+        let egress = start.egress(vec![7_882]).unwrap();
+        Some((start, egress))
+    }
+
+    #[test]
+    fn frames_are_what_the_way_takes_from_an_address_of_the_host() {
+        let Some((_, mut egress)) = egress() else {
+            return;
+        };
+        let bytes = [0; 1_500];
+        let mut is_frame = |length: usize, to: &str, source: &str| {
+            egress.begin();
+            egress
+                .frame(0, &message(&bytes[..length], to, source))
+                .is_some()
+        };
+        assert!(is_frame(1_472, "198.51.100.1", "192.0.2.9"));
+        assert!(
+            !is_frame(1_473, "198.51.100.1", "192.0.2.9"),
+            "too long for the link"
+        );
+        assert!(is_frame(1_232, "2001:db8:1::1", "2001:db8::9"));
+        assert!(
+            !is_frame(1_233, "2001:db8:1::1", "2001:db8::9"),
+            "the path may take less"
+        );
+        assert!(
+            !is_frame(100, "198.51.100.1", "192.0.2.10"),
+            "the address moved away"
+        );
+        assert!(
+            !is_frame(100, "198.51.100.1", "2001:db8::9"),
+            "families differ"
+        );
+        assert!(!is_frame(100, "192.0.2.9", "192.0.2.9"), "to ourselves");
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_when_routes_change() {
+        let Some((start, mut egress)) = egress() else {
+            return;
+        };
+        let run = Message {
+            segment_bytes: Some(50),
+            ..message(&[0; 100], "198.51.100.1", "192.0.2.9")
+        };
+        let single = message(&[0; 100], "198.51.100.1", "192.0.2.9");
+        let tries = |egress: &mut Egress| {
+            egress.begin();
+            [&run, &single]
+                .map(|message| egress.frame(0, message).map(|frame| frame.hop.ethernet[0]))
+        };
+        assert_eq!(tries(&mut egress), [Some(1), Some(1)]);
+        let error = |errno| io::Error::from_raw_os_error(errno);
+        egress.failed(0, true, &error(libc::EAGAIN));
+        egress.failed(1, false, &error(libc::ENOBUFS));
+        assert_eq!(tries(&mut egress), [Some(1), Some(1)], "these pass");
+        egress.failed(0, true, &error(libc::EINVAL));
+        assert_eq!(tries(&mut egress), [None, Some(1)], "runs alone");
+        egress.failed(1, false, &error(libc::ENETDOWN));
+        assert_eq!(tries(&mut egress), [None, None]);
+        start.watch.replace(routes(2));
+        assert_eq!(tries(&mut egress), [Some(2), Some(2)]);
+        egress.failed(0, true, &error(libc::ENETDOWN));
+        assert_eq!(tries(&mut egress), [None, None], "not the run's fault");
+    }
+
+    #[test]
+    fn what_the_sender_hears_of_a_frame() {
+        let kind = |errno| Egress::translate(io::Error::from_raw_os_error(errno)).kind();
+        assert_eq!(kind(libc::EAGAIN), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            kind(libc::ENXIO),
+            io::ErrorKind::Interrupted,
+            "to be tried by the stack"
+        );
+        assert_eq!(
+            kind(libc::ENOBUFS),
+            io::ErrorKind::Other,
+            "gone, after one more try"
+        );
     }
 }

@@ -5,10 +5,10 @@ mod facts; // what the kernel says of links, routes and neighbours
 mod netlink; // how it is asked
 mod watch; // asks again when something changes
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-pub use facts::{Facts, Link, Neighbour, Reach, Route, Way};
+pub use facts::{Facts, Link, Local, Neighbour, Reach, Route, Way};
 pub use watch::{RouteWatch, Watched};
 
 /// A neighbour, and the interface it is reached through.
@@ -25,6 +25,11 @@ pub struct Hop {
 /// Routes of one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routes {
+    /// The host's own addresses.
+    own: HashSet<IpAddr>,
+    /// What comes before all routes.
+    local_v4: Vec<Prefix<u32>>,
+    local_v6: Vec<Prefix<u128>>,
     /// Longest prefix first.
     v4: Vec<Prefix<u32>>,
     v6: Vec<Prefix<u128>>,
@@ -64,48 +69,55 @@ impl Routes {
             .iter()
             .map(|n| ((n.interface, n.ip), n))
             .collect();
-        for ((interface, ip), neighbour) in &known {
-            let link = links
-                .get(interface)
-                .filter(|_| neighbour.reach == Reach::Fresh);
-            if let Some(link) = link {
+        let fresh = |neighbour: &&Neighbour| neighbour.reach == Reach::Fresh;
+        for neighbour in facts.neighbours.iter().filter(fresh) {
+            if let Some(link) = links.get(&neighbour.interface) {
                 let hop = hop(link, neighbour, u32::MAX);
-                routes.neighbours.insert((*interface, *ip), hop);
+                let at = (neighbour.interface, neighbour.ip);
+                routes.neighbours.insert(at, hop);
+            }
+        }
+        for local in &facts.local {
+            routes.add(local.to, local.length, None);
+            let host = if local.to.is_ipv4() { 32 } else { 128 };
+            if local.is_own && local.length == host {
+                routes.own.insert(local.to);
             }
         }
         for route in &facts.routes {
             let towards = match route.way {
-                Way::Kernel => Towards::Kernel,
-                Way::Link { interface, .. } if !links.contains_key(&interface) => Towards::Kernel,
                 Way::Link {
                     interface,
-                    router: None,
+                    router,
                     mtu,
-                } => match mtu < links[&interface].mtu {
-                    true => Towards::Kernel, // its neighbours have one size for all
-                    false => Towards::Link(interface),
-                },
-                Way::Link {
-                    interface,
-                    router: Some(router),
-                    mtu,
-                } => known
-                    .get(&(interface, router))
-                    .map_or(Towards::Kernel, |n| {
-                        Towards::Router(hop(links[&interface], n, mtu))
+                } => links
+                    .get(&interface)
+                    .map_or(Towards::Kernel, |link| match router {
+                        None if mtu < link.mtu => Towards::Kernel, // its neighbours have one size for all
+                        None => Towards::Link(interface),
+                        Some(router) => known
+                            .get(&(interface, router))
+                            .filter(|neighbour| neighbour.reach == Reach::Fresh)
+                            .map_or(Towards::Kernel, |n| Towards::Router(hop(link, n, mtu))),
                     }),
+                Way::Kernel => Towards::Kernel,
             };
-            routes.add(route, towards);
+            routes.add(route.to, route.length, Some(towards));
         }
         routes.settle();
         routes
     }
 
+    /// True for an address of the host: whoever else has it by now is not spoken for.
+    pub fn is_own(&self, source: IpAddr) -> bool {
+        self.own.contains(&source)
+    }
+
     /// How `to` is reached; `None` is the kernel's matter.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
         let towards = match to {
-            IpAddr::V4(ip) => longest(&self.v4, u32::from(ip)),
-            IpAddr::V6(ip) => longest(&self.v6, u128::from(ip)),
+            IpAddr::V4(ip) => find(&self.local_v4, &self.v4, u32::from(ip)),
+            IpAddr::V6(ip) => find(&self.local_v6, &self.v6, u128::from(ip)),
         };
         match towards? {
             Towards::Kernel => None,
@@ -114,25 +126,41 @@ impl Routes {
         }
     }
 
-    fn add(&mut self, route: &Route, towards: Towards) {
-        let Route { to, length, .. } = *route;
+    /// Without a way it is local.
+    fn add(&mut self, to: IpAddr, length: u8, towards: Option<Towards>) {
+        let is_local = towards.is_none();
+        let towards = towards.unwrap_or(Towards::Kernel);
         match to {
-            IpAddr::V4(ip) => self.v4.push(Prefix {
-                bits: u32::from(ip),
-                mask: u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0),
-                length,
-                towards,
-            }),
-            IpAddr::V6(ip) => self.v6.push(Prefix {
-                bits: u128::from(ip),
-                mask: u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
-                length,
-                towards,
-            }),
+            IpAddr::V4(ip) => {
+                let list = if is_local {
+                    &mut self.local_v4
+                } else {
+                    &mut self.v4
+                };
+                list.push(Prefix {
+                    bits: u32::from(ip),
+                    mask: u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0),
+                    length,
+                    towards,
+                });
+            }
+            IpAddr::V6(ip) => {
+                let list = if is_local {
+                    &mut self.local_v6
+                } else {
+                    &mut self.v6
+                };
+                list.push(Prefix {
+                    bits: u128::from(ip),
+                    mask: u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
+                    length,
+                    towards,
+                });
+            }
         }
     }
 
-    /// Longest prefix first; of equal ones the first stays.
+    /// Longest prefix first.
     fn settle(&mut self) {
         self.v4
             .sort_by_key(|prefix| std::cmp::Reverse(prefix.length));
@@ -141,14 +169,17 @@ impl Routes {
     }
 }
 
-fn longest<T: Copy + PartialEq + std::ops::BitAnd<Output = T>>(
-    prefixes: &[Prefix<T>],
+/// The longest prefix, unless the host keeps `ip` for itself.
+fn find<'a, T: Copy + PartialEq + std::ops::BitAnd<Output = T>>(
+    local: &[Prefix<T>],
+    prefixes: &'a [Prefix<T>],
     ip: T,
-) -> Option<&Towards> {
-    let found = prefixes
-        .iter()
-        .find(|prefix| ip & prefix.mask == prefix.bits);
-    found.map(|prefix| &prefix.towards)
+) -> Option<&'a Towards> {
+    let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
+    if local.iter().any(|prefix| has(&prefix)) {
+        return None;
+    }
+    prefixes.iter().find(has).map(|prefix| &prefix.towards)
 }
 
 fn hop(link: &Link, neighbour: &Neighbour, mtu: u32) -> Hop {
@@ -180,6 +211,15 @@ mod tests {
             ip: ip.parse().unwrap(),
             mac,
             reach,
+            is_router: false,
+        }
+    }
+
+    fn local(ip: &str, length: u8) -> Local {
+        Local {
+            to: ip.parse().unwrap(),
+            length,
+            is_own: true,
         }
     }
 
@@ -207,17 +247,20 @@ mod tests {
                 mac: OURS,
                 mtu: 1_500,
             }],
+            local: vec![local("192.0.2.9", 32), local("10.64.0.0", 10)],
             routes: vec![
                 route("0.0.0.0/0", through(2, Some("192.0.2.1"))),
                 route("192.0.2.0/24", through(2, None)),
-                route("192.0.2.9/32", Way::Kernel),
                 route("198.51.100.0/24", through(5, None)),
                 route("203.0.113.0/24", through(2, Some("192.0.2.250"))),
+                route("203.0.114.0/24", through(2, Some("192.0.2.2"))),
                 route("::/0", through(2, Some("fe80::1"))),
                 route("2001:db8::/32", Way::Kernel),
+                route("10.64.1.0/24", through(2, Some("192.0.2.1"))),
             ],
             neighbours: vec![
-                neighbour("192.0.2.1", ROUTER, Reach::Stale),
+                neighbour("192.0.2.1", ROUTER, Reach::Fresh),
+                neighbour("192.0.2.2", ROUTER, Reach::Stale),
                 neighbour("192.0.2.7", BESIDE, Reach::Fresh),
                 neighbour("192.0.2.8", BESIDE, Reach::Stale),
                 neighbour("fe80::1", ROUTER, Reach::Fresh),
@@ -253,11 +296,23 @@ mod tests {
             ("192.0.2.44", "a neighbour nobody knows"),
             ("198.51.100.1", "an interface that is no Ethernet, or down"),
             ("203.0.113.1", "a router nobody knows"),
+            ("203.0.114.1", "a router nobody has heard of lately"),
+            (
+                "10.64.1.1",
+                "kept by the host, whatever longer prefix there is",
+            ),
             ("2001:db8::1", "a way only the kernel knows"),
         ] {
             assert_eq!(routes.hop(ip.parse().unwrap()), None, "{why}");
         }
         assert_eq!(Routes::default().hop("8.8.8.8".parse().unwrap()), None);
+        let own =
+            ["192.0.2.9", "192.0.2.10", "10.64.0.1"].map(|ip| routes.is_own(ip.parse().unwrap()));
+        assert_eq!(
+            own,
+            [true, false, false],
+            "only what is an address of the host"
+        );
     }
 
     #[test]
@@ -277,8 +332,15 @@ mod tests {
 
     #[test]
     fn routers_that_nobody_has_heard_of_lately_are_to_be_asked() {
-        let facts = facts();
-        let stale: Vec<_> = facts.stale_routers().map(|n| n.ip.to_string()).collect();
-        assert_eq!(stale, ["192.0.2.1"], "and not its neighbours");
+        let mut facts = facts();
+        let asked: Vec<_> = facts
+            .stale_routers()
+            .map(|router| {
+                router.reach = Reach::Fresh; // as when the kernel has been told to ask it
+                router.ip.to_string()
+            })
+            .collect();
+        assert_eq!(asked, ["192.0.2.2"], "and not its neighbours");
+        assert_eq!(mac_of(&Routes::new(&facts), "203.0.114.1"), Some(ROUTER));
     }
 }

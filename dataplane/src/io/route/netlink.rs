@@ -4,12 +4,13 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
+use netlink_packet_route::route::RouteFlags;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -18,8 +19,11 @@ use super::Neighbour;
 /// Tries at a dump that changes while it is read.
 const DUMP_TRIES: usize = 3;
 
-/// The socket it is held through.
-pub(super) struct Netlink(Socket);
+/// The socket it is held through. After an error it may hold answers that nobody waits for, and is to be opened anew.
+pub(super) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
 
 impl Netlink {
     /// Opens one; with `groups` of changes it is told of, or to ask with.
@@ -30,28 +34,35 @@ impl Netlink {
             socket.add_membership(*group)?;
         }
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self(socket))
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
-    /// Waits for something to change, without saying what. Changes that were too many to be told of count as one.
+    /// Waits for something to change, without saying what.
     pub(super) fn wait_for_change(&mut self) -> io::Result<()> {
-        match self.0.recv_from_full() {
-            Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        self.take_change(0)
     }
 
     /// Takes what else has changed.
     pub(super) fn take_changes(&mut self) -> io::Result<()> {
-        self.0.set_non_blocking(true)?;
         loop {
-            match self.wait_for_change() {
+            match self.take_change(libc::MSG_DONTWAIT) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        self.0.set_non_blocking(false)
+    }
+
+    /// Changes that were too many to be told of count as one.
+    fn take_change(&mut self, flags: libc::c_int) -> io::Result<()> {
+        let mut beginning = [0; 16]; // what it is will be asked for
+        match self.socket.recv_from(&mut &mut beginning[..], flags) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Has the kernel ask `neighbour` whether it is still there.
@@ -59,60 +70,75 @@ impl Netlink {
         let mut message = NeighbourMessage::default();
         message.header.ifindex = neighbour.interface;
         message.header.state = NeighbourState::Probe;
+        if neighbour.is_router {
+            message.header.flags = NeighbourFlags::Router;
+        }
         let (family, address) = match neighbour.ip {
             IpAddr::V4(ip) => (AddressFamily::Inet, NeighbourAddress::Inet(ip)),
             IpAddr::V6(ip) => (AddressFamily::Inet6, NeighbourAddress::Inet6(ip)),
         };
         message.header.family = family;
-        message.attributes = vec![
-            NeighbourAttribute::Destination(address),
-            NeighbourAttribute::LinkLayerAddress(neighbour.mac.to_vec()),
-        ];
-        let message = RouteNetlinkMessage::NewNeighbour(message);
-        self.ask(&message, NLM_F_ACK | NLM_F_REPLACE)?;
-        self.answers().map(drop)
+        // Without a link-layer address: the kernel keeps the one it has, which may be newer than ours.
+        message.attributes = vec![NeighbourAttribute::Destination(address)];
+        self.ask(&RouteNetlinkMessage::NewNeighbour(message), NLM_F_ACK)?;
+        self.answers(0).map(drop)
     }
 
-    /// Everything of a kind that the kernel has.
+    /// What the kernel has of a kind: `limit` of them, and one more if there are more.
     pub(super) fn dump(
         &mut self,
         what: &RouteNetlinkMessage,
+        limit: usize,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
         for _ in 1..DUMP_TRIES {
             self.ask(what, NLM_F_DUMP)?;
-            if let (answers, false) = self.answers()? {
+            if let (answers, false) = self.answers(limit)? {
                 return Ok(answers);
             }
         }
         self.ask(what, NLM_F_DUMP)?;
-        Ok(self.answers()?.0)
+        Ok(self.answers(limit)?.0)
     }
 
     fn ask(&mut self, what: &RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
         let mut request = NetlinkMessage::new(header, NetlinkPayload::from(what.clone()));
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
-        self.0.send(&bytes, 0).map(drop)
+        self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// What the kernel answers; whether it changed meanwhile.
-    fn answers(&mut self) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
+    /// What the kernel answers; whether it changed meanwhile. What cannot be read is an error: a rule or a route
+    /// that is not known of might be the one that counts.
+    fn answers(&mut self, limit: usize) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
         let (mut answers, mut changed) = (Vec::new(), false);
         loop {
-            let (bytes, _) = self.0.recv_from_full()?;
+            let (bytes, _) = self.socket.recv_from_full()?;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let header = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
-                let length = length_of(rest).ok_or_else(|| invalid("a message has no length"))?;
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-                // What this library does not know of is nothing we ask for.
-                let Ok(message) = header else { continue };
+                let message =
+                    NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(|error| {
+                        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+                    })?;
+                let length = (message.header.length as usize).next_multiple_of(4);
+                rest = rest
+                    .get(length.max(NETLINK_HEADER_BYTES)..)
+                    .unwrap_or_default();
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
                 changed |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
+                    NetlinkPayload::Done(done) if done.code != 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
                     NetlinkPayload::Done(_) => return Ok((answers, changed)),
+                    NetlinkPayload::InnerMessage(inner) if is_exception(&inner) => {}
+                    NetlinkPayload::InnerMessage(_) if answers.len() > limit => {}
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     NetlinkPayload::Error(error) => match error.code {
                         None => return Ok((answers, changed)),
@@ -125,12 +151,51 @@ impl Netlink {
     }
 }
 
-/// nlmsg_len
-fn length_of(message: &[u8]) -> Option<usize> {
-    let length = u32::from_ne_bytes(message.get(..4)?.try_into().ok()?);
-    usize::try_from(length).ok().filter(|length| *length >= 16)
+const NETLINK_HEADER_BYTES: usize = 16;
+
+/// What the kernel has learned of one destination, and not a route: it is told to everybody who asks for routes,
+/// and strangers can make it many.
+fn is_exception(message: &RouteNetlinkMessage) -> bool {
+    matches!(message, RouteNetlinkMessage::NewRoute(route) if route.header.flags.contains(RouteFlags::Cloned))
 }
 
-fn invalid(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::route::RouteMessage;
+
+    use super::*;
+
+    #[test]
+    fn what_was_learned_of_a_destination_is_no_route() {
+        let mut route = RouteMessage::default();
+        assert!(!is_exception(&RouteNetlinkMessage::NewRoute(route.clone())));
+        route.header.flags = RouteFlags::Cloned;
+        assert!(is_exception(&RouteNetlinkMessage::NewRoute(route)));
+    }
+
+    #[test]
+    fn answers_are_those_to_what_was_asked_and_no_more_than_wanted() {
+        let mut netlink = Netlink::open(&[]).unwrap();
+        let nobody = RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default());
+        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // and nobody waits for the answer
+        let routes = RouteNetlinkMessage::GetRoute(Default::default());
+        let found = netlink.dump(&routes, 1).unwrap();
+        assert_eq!(found.len(), 2, "one, and that there are more");
+        let is_route =
+            |message: &RouteNetlinkMessage| matches!(message, RouteNetlinkMessage::NewRoute(_));
+        assert!(found.iter().all(is_route), "{found:?}");
+    }
+
+    #[test]
+    fn nobody_is_probed_who_is_not_there() {
+        let mut netlink = Netlink::open(&[]).unwrap();
+        let nobody = Neighbour {
+            interface: u32::MAX >> 1,
+            ip: IpAddr::from([192, 0, 2, 1]),
+            mac: [2; 6],
+            reach: crate::io::route::Reach::Stale,
+            is_router: false,
+        };
+        netlink.probe(&nobody).unwrap_err();
+    }
 }

@@ -2,19 +2,21 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Routes;
-use super::facts::Facts;
+use super::facts::{Facts, Reach};
 use super::netlink::Netlink;
 
 /// rtnetlink(7): RTNLGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE.
 const GROUPS: [u32; 6] = [1, 3, 7, 8, 11, 19];
 /// Changes come together; what is asked for after that has all of them.
 const SETTLE: Duration = Duration::from_millis(20);
-/// After an error, and between two readings on a host that changes all the time.
+/// Between two readings on a host that changes all the time.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The same where nothing comes of it, and after an error.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// The newest routes, for whoever wants to look.
 #[derive(Debug, Default)]
@@ -23,7 +25,17 @@ pub struct RouteWatch {
     routes: Mutex<Arc<Routes>>,
 }
 
-/// One onlooker's copy.
+/// Reads them, on its thread.
+struct Onlooker {
+    changes: Netlink,
+    netlink: Netlink,
+    last: Facts,
+    watch: Weak<RouteWatch>,
+    /// It was not refused yet.
+    may_probe: bool,
+}
+
+/// A shard's copy.
 #[derive(Debug, Clone)]
 pub struct Watched {
     watch: Arc<RouteWatch>,
@@ -34,30 +46,18 @@ pub struct Watched {
 impl RouteWatch {
     /// Starts to watch; the first look is taken.
     pub fn start() -> io::Result<Arc<Self>> {
-        let mut changes = Netlink::open(&GROUPS)?;
-        let mut netlink = Netlink::open(&[])?;
         let watch = Arc::new(Self::default());
-        let mut last = Facts::default();
-        watch.look(&mut netlink, &mut last)?;
-        let weak = Arc::downgrade(&watch);
+        let mut onlooker = Onlooker {
+            changes: Netlink::open(&GROUPS)?,
+            netlink: Netlink::open(&[])?,
+            last: Facts::default(),
+            watch: Arc::downgrade(&watch),
+            may_probe: true,
+        };
+        onlooker.look()?;
         std::thread::Builder::new()
             .name("routes".into())
-            .spawn(move || {
-                loop {
-                    let Some(watch) = weak.upgrade() else { return };
-                    let looked = watch.look(&mut netlink, &mut last);
-                    drop(watch);
-                    std::thread::sleep(PAUSE);
-                    let changed = looked.and_then(|()| {
-                        changes.wait_for_change()?;
-                        std::thread::sleep(SETTLE);
-                        changes.take_changes()
-                    });
-                    if let Err(error) = changed {
-                        tracing::warn!(%error, "cannot read the host's routes");
-                    }
-                }
-            })?;
+            .spawn(move || onlooker.run())?;
         Ok(watch)
     }
 
@@ -67,6 +67,12 @@ impl RouteWatch {
         let watch = Self::default();
         watch.publish(routes);
         Arc::new(watch)
+    }
+
+    /// Others, from now on.
+    #[cfg(test)]
+    pub fn replace(&self, routes: Routes) {
+        self.publish(routes);
     }
 
     /// A copy that can be refreshed.
@@ -80,31 +86,92 @@ impl RouteWatch {
         watched
     }
 
-    fn look(&self, netlink: &mut Netlink, last: &mut Facts) -> io::Result<()> {
-        let facts = Facts::read(netlink)?;
-        for router in facts.stale_routers() {
-            // Nobody else would: what leaves as a frame does not show the kernel that the router is needed.
-            if let Err(error) = netlink.probe(router) {
-                tracing::debug!(%error, router = %router.ip, "cannot have a router probed");
-            }
-        }
-        if facts == *last {
-            return Ok(());
-        }
-        if let Some(why) = facts.left_out.filter(|_| facts.left_out != last.left_out) {
-            tracing::warn!(why, "egress packet sends through the kernel's stack");
-        }
-        self.publish(Routes::new(&facts));
-        *last = facts;
-        Ok(())
-    }
-
     fn publish(&self, routes: Routes) {
         let mut slot = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if **slot != routes || self.generation.load(Ordering::Relaxed) == 0 {
             *slot = Arc::new(routes);
             self.generation.fetch_add(1, Ordering::Release);
         }
+    }
+}
+
+impl Onlooker {
+    /// As long as somebody wants to know.
+    fn run(mut self) {
+        while self.watch.strong_count() > 0 {
+            std::thread::sleep(if self.last.left_out.is_some() {
+                LONG_PAUSE
+            } else {
+                PAUSE
+            });
+            let looked = self.next_change().and_then(|()| self.look());
+            if let Err(error) = looked {
+                tracing::warn!(%error, "cannot read the host's routes: egress packet sends through the kernel's stack");
+                self.forget();
+                std::thread::sleep(LONG_PAUSE);
+                match self.begin_anew() {
+                    Ok(()) => tracing::info!("the host's routes can be read again"),
+                    Err(error) => tracing::debug!(%error, "routes"),
+                }
+            }
+        }
+    }
+
+    fn next_change(&mut self) -> io::Result<()> {
+        self.changes.wait_for_change()?;
+        std::thread::sleep(SETTLE);
+        self.changes.take_changes()
+    }
+
+    /// What a socket holds after an error is no answer to anything.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        self.changes = Netlink::open(&GROUPS)?;
+        self.netlink = Netlink::open(&[])?;
+        self.look()
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        let mut facts = Facts::read(&mut self.netlink)?;
+        for router in facts.stale_routers() {
+            // Nobody else would: what leaves as a frame does not show the kernel that the router is needed.
+            match self.netlink.probe(router) {
+                Ok(()) => router.reach = Reach::Fresh, // for as long as the kernel asks
+                Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {
+                    let router = router.ip;
+                    tracing::warn!(%error, %router, "cannot have a router probed (needs CAP_NET_ADMIN): until it is heard of, its packets go through the kernel's stack");
+                    self.may_probe = false;
+                }
+                Err(error) => tracing::debug!(%error, router = %router.ip, "probe"),
+            }
+        }
+        if facts == self.last {
+            return Ok(());
+        }
+        if let Some(why) = facts
+            .left_out
+            .filter(|_| facts.left_out != self.last.left_out)
+        {
+            tracing::warn!(why, "egress packet sends through the kernel's stack");
+        }
+        if let Some(watch) = self.watch.upgrade() {
+            watch.publish(Routes::new(&facts));
+        }
+        self.last = facts;
+        Ok(())
+    }
+
+    /// Old routes are worse than none.
+    fn forget(&mut self) {
+        self.last = Facts::default();
+        if let Some(watch) = self.watch.upgrade() {
+            watch.publish(Routes::default());
+        }
+    }
+}
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        self.forget();
     }
 }
 

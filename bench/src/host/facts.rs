@@ -20,6 +20,8 @@ pub struct Facts {
     pub cores: usize,
     /// For whom memory lies on huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
+    /// In a virtual machine: how long a processor looks for work before it halts, in nanoseconds.
+    pub halt_poll_ns: Option<String>,
     /// The network device.
     pub nic: Option<Nic>,
     /// Commit of the sources.
@@ -44,6 +46,7 @@ pub struct Nic {
 }
 
 const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+const HALT_POLL: &str = "/sys/module/haltpoll/parameters/guest_halt_poll_ns";
 const FEATURES: [&str; 6] = [
     "generic-segmentation-offload",
     "tx-udp-segmentation",
@@ -61,6 +64,7 @@ impl Facts {
             cpu: read("/proc/cpuinfo").and_then(|text| cpu_model(&text)),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             huge_pages: read(HUGE_PAGES).and_then(|text| chosen(&text)),
+            halt_poll_ns: read(HALT_POLL).map(|text| text.trim().to_owned()),
             nic: local.and_then(interface).map(Nic::gather),
             commit: commit(),
         }

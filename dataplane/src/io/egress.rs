@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(tries(&mut egress), [None, Some(1)], "runs alone");
         egress.failed(1, false, &error(libc::ENETDOWN));
         assert_eq!(tries(&mut egress), [None, None]);
-        start.watch.replace(routes(2));
+        start.watch.publish(routes(2));
         assert_eq!(tries(&mut egress), [Some(2), Some(2)]);
         egress.failed(0, true, &error(libc::ENETDOWN));
         assert_eq!(tries(&mut egress), [None, None], "not the run's fault");

@@ -119,18 +119,7 @@ impl Facts {
             facts.left_out = Some("there are too many routes");
             return Ok(facts);
         }
-        let mut candidates = Vec::new();
-        for message in &routes {
-            let RouteNetlinkMessage::NewRoute(route) = message else {
-                continue;
-            };
-            if route.header.table == TABLE_LOCAL {
-                facts.local.extend(read_local(route));
-            } else {
-                candidates.extend(read_route(route));
-            }
-        }
-        facts.routes = best(candidates);
+        facts.sort(&routes);
         let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
         for message in netlink.dump(&links, usize::MAX)? {
             if let RouteNetlinkMessage::NewLink(link) = message {
@@ -144,6 +133,22 @@ impl Facts {
             }
         }
         Ok(facts)
+    }
+
+    /// Of the tables that plain rules ask; what is in others leads nowhere.
+    fn sort(&mut self, routes: &[RouteNetlinkMessage]) {
+        let mut candidates = Vec::new();
+        for message in routes {
+            let RouteNetlinkMessage::NewRoute(route) = message else {
+                continue;
+            };
+            match route.header.table {
+                TABLE_LOCAL => self.local.extend(read_local(route)),
+                RouteHeader::RT_TABLE_MAIN | TABLE_DEFAULT => candidates.extend(read_route(route)),
+                _ => {}
+            }
+        }
+        self.routes = best(candidates);
     }
 
     /// Routers whose address nobody has checked lately.

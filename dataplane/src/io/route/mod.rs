@@ -5,8 +5,10 @@ mod facts; // what the kernel says of links, routes and neighbours
 mod netlink; // how it is asked
 mod watch; // asks again when something changes
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::BitAnd;
 
 pub use facts::{Facts, Link, Local, Neighbour, Reach, Route, Way};
 pub use watch::{RouteWatch, Watched};
@@ -27,14 +29,19 @@ pub struct Hop {
 pub struct Routes {
     /// The host's own addresses.
     own: HashSet<IpAddr>,
-    /// What comes before all routes.
-    local_v4: Vec<Prefix<u32>>,
-    local_v6: Vec<Prefix<u128>>,
-    /// Longest prefix first.
-    v4: Vec<Prefix<u32>>,
-    v6: Vec<Prefix<u128>>,
-    /// On links without a router between.
+    v4: Table<u32>,
+    v6: Table<u128>,
+    /// Whom the kernel has heard of lately, by interface and address.
     neighbours: HashMap<(u32, IpAddr), Hop>,
+}
+
+/// Prefixes of one address family.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Table<T> {
+    /// What the host keeps for itself, whatever routes say.
+    local: Vec<Prefix<T>>,
+    /// Longest prefix first.
+    routes: Vec<Prefix<T>>,
 }
 
 /// Where a range of destinations is sent.
@@ -64,17 +71,11 @@ impl Routes {
     pub fn new(facts: &Facts) -> Self {
         let mut routes = Self::default();
         let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();
-        let known: HashMap<(u32, IpAddr), &Neighbour> = facts
-            .neighbours
-            .iter()
-            .map(|n| ((n.interface, n.ip), n))
-            .collect();
         let fresh = |neighbour: &&Neighbour| neighbour.reach == Reach::Fresh;
         for neighbour in facts.neighbours.iter().filter(fresh) {
             if let Some(link) = links.get(&neighbour.interface) {
-                let hop = hop(link, neighbour, u32::MAX);
                 let at = (neighbour.interface, neighbour.ip);
-                routes.neighbours.insert(at, hop);
+                routes.neighbours.insert(at, Hop::new(link, neighbour));
             }
         }
         for local in &facts.local {
@@ -85,27 +86,36 @@ impl Routes {
             }
         }
         for route in &facts.routes {
-            let towards = match route.way {
-                Way::Link {
-                    interface,
-                    router,
-                    mtu,
-                } => links
-                    .get(&interface)
-                    .map_or(Towards::Kernel, |link| match router {
-                        None if mtu < link.mtu => Towards::Kernel, // its neighbours have one size for all
-                        None => Towards::Link(interface),
-                        Some(router) => known
-                            .get(&(interface, router))
-                            .filter(|neighbour| neighbour.reach == Reach::Fresh)
-                            .map_or(Towards::Kernel, |n| Towards::Router(hop(link, n, mtu))),
-                    }),
-                Way::Kernel => Towards::Kernel,
-            };
+            let link = |interface: u32| links.get(&interface).copied();
+            let towards = routes.towards(route.way, link);
             routes.add(route.to, route.length, Some(towards));
         }
-        routes.settle();
+        routes.v4.settle();
+        routes.v6.settle();
         routes
+    }
+
+    fn towards<'a>(&self, way: Way, link: impl Fn(u32) -> Option<&'a Link>) -> Towards {
+        let Way::Link {
+            interface,
+            router,
+            mtu,
+        } = way
+        else {
+            return Towards::Kernel;
+        };
+        match router {
+            Some(router) => match self.neighbours.get(&(interface, router)) {
+                Some(hop) => Towards::Router(Hop {
+                    mtu: mtu.min(hop.mtu),
+                    ..*hop
+                }),
+                None => Towards::Kernel,
+            },
+            // Neighbours have one size for all.
+            None if link(interface).is_some_and(|link| mtu >= link.mtu) => Towards::Link(interface),
+            None => Towards::Kernel,
+        }
     }
 
     /// True for an address of the host: whoever else has it by now is not spoken for.
@@ -116,8 +126,8 @@ impl Routes {
     /// How `to` is reached; `None` is the kernel's matter.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
         let towards = match to {
-            IpAddr::V4(ip) => find(&self.local_v4, &self.v4, u32::from(ip)),
-            IpAddr::V6(ip) => find(&self.local_v6, &self.v6, u128::from(ip)),
+            IpAddr::V4(ip) => self.v4.find(u32::from(ip)),
+            IpAddr::V6(ip) => self.v6.find(u128::from(ip)),
         };
         match towards? {
             Towards::Kernel => None,
@@ -128,72 +138,63 @@ impl Routes {
 
     /// Without a way it is local.
     fn add(&mut self, to: IpAddr, length: u8, towards: Option<Towards>) {
-        let is_local = towards.is_none();
-        let towards = towards.unwrap_or(Towards::Kernel);
+        let bits = u32::from(length);
         match to {
             IpAddr::V4(ip) => {
-                let list = if is_local {
-                    &mut self.local_v4
-                } else {
-                    &mut self.v4
-                };
-                list.push(Prefix {
-                    bits: u32::from(ip),
-                    mask: u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0),
-                    length,
-                    towards,
-                });
+                let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+                self.v4.add((u32::from(ip), mask, length), towards);
             }
             IpAddr::V6(ip) => {
-                let list = if is_local {
-                    &mut self.local_v6
-                } else {
-                    &mut self.v6
-                };
-                list.push(Prefix {
-                    bits: u128::from(ip),
-                    mask: u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
-                    length,
-                    towards,
-                });
+                let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+                self.v6.add((u128::from(ip), mask, length), towards);
             }
         }
     }
+}
 
-    /// Longest prefix first.
+impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
+    fn add(&mut self, (bits, mask, length): (T, T, u8), towards: Option<Towards>) {
+        let list = match towards {
+            Some(_) => &mut self.routes,
+            None => &mut self.local,
+        };
+        list.push(Prefix {
+            bits,
+            mask,
+            length,
+            towards: towards.unwrap_or(Towards::Kernel),
+        });
+    }
+
     fn settle(&mut self) {
-        self.v4
-            .sort_by_key(|prefix| std::cmp::Reverse(prefix.length));
-        self.v6
-            .sort_by_key(|prefix| std::cmp::Reverse(prefix.length));
+        self.routes.sort_by_key(|prefix| Reverse(prefix.length));
+    }
+
+    /// Where the longest prefix leads, unless the host keeps `ip` for itself.
+    fn find(&self, ip: T) -> Option<&Towards> {
+        let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
+        if self.local.iter().any(|prefix| has(&prefix)) {
+            return None;
+        }
+        let found = self.routes.iter().find(has);
+        found.map(|prefix| &prefix.towards)
     }
 }
 
-/// The longest prefix, unless the host keeps `ip` for itself.
-fn find<'a, T: Copy + PartialEq + std::ops::BitAnd<Output = T>>(
-    local: &[Prefix<T>],
-    prefixes: &'a [Prefix<T>],
-    ip: T,
-) -> Option<&'a Towards> {
-    let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
-    if local.iter().any(|prefix| has(&prefix)) {
-        return None;
-    }
-    prefixes.iter().find(has).map(|prefix| &prefix.towards)
-}
-
-fn hop(link: &Link, neighbour: &Neighbour, mtu: u32) -> Hop {
-    let mut ethernet = [0; 14];
-    ethernet[..6].copy_from_slice(&neighbour.mac);
-    ethernet[6..12].copy_from_slice(&link.mac);
-    ethernet[12..].copy_from_slice(match neighbour.ip {
-        IpAddr::V4(_) => &ETHERTYPE_IPV4,
-        IpAddr::V6(_) => &ETHERTYPE_IPV6,
-    });
-    Hop {
-        interface: link.index,
-        ethernet,
-        mtu: mtu.min(link.mtu),
+impl Hop {
+    fn new(link: &Link, neighbour: &Neighbour) -> Self {
+        let mut ethernet = [0; 14];
+        ethernet[..6].copy_from_slice(&neighbour.mac);
+        ethernet[6..12].copy_from_slice(&link.mac);
+        ethernet[12..].copy_from_slice(match neighbour.ip {
+            IpAddr::V4(_) => &ETHERTYPE_IPV4,
+            IpAddr::V6(_) => &ETHERTYPE_IPV6,
+        });
+        Self {
+            interface: link.index,
+            ethernet,
+            mtu: link.mtu,
+        }
     }
 }
 

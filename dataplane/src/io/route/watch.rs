@@ -69,12 +69,6 @@ impl RouteWatch {
         Arc::new(watch)
     }
 
-    /// Others, from now on.
-    #[cfg(test)]
-    pub fn replace(&self, routes: Routes) {
-        self.publish(routes);
-    }
-
     /// A copy that can be refreshed.
     pub fn watched(self: &Arc<Self>) -> Watched {
         let mut watched = Watched {
@@ -86,7 +80,8 @@ impl RouteWatch {
         watched
     }
 
-    fn publish(&self, routes: Routes) {
+    /// These, from now on.
+    pub(in crate::io) fn publish(&self, routes: Routes) {
         let mut slot = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         if **slot != routes || self.generation.load(Ordering::Relaxed) == 0 {
             *slot = Arc::new(routes);
@@ -108,11 +103,7 @@ impl Onlooker {
             if let Err(error) = looked {
                 tracing::warn!(%error, "cannot read the host's routes: egress packet sends through the kernel's stack");
                 self.forget();
-                std::thread::sleep(LONG_PAUSE);
-                match self.begin_anew() {
-                    Ok(()) => tracing::info!("the host's routes can be read again"),
-                    Err(error) => tracing::debug!(%error, "routes"),
-                }
+                self.begin_anew();
             }
         }
     }
@@ -123,11 +114,22 @@ impl Onlooker {
         self.changes.take_changes()
     }
 
+    /// Tries until routes can be read again.
+    fn begin_anew(&mut self) {
+        while self.watch.strong_count() > 0 {
+            std::thread::sleep(LONG_PAUSE);
+            match self.reopen().and_then(|()| self.look()) {
+                Ok(()) => return tracing::info!("the host's routes can be read again"),
+                Err(error) => tracing::debug!(%error, "routes"),
+            }
+        }
+    }
+
     /// What a socket holds after an error is no answer to anything.
-    fn begin_anew(&mut self) -> io::Result<()> {
+    fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
-        self.look()
+        Ok(())
     }
 
     fn look(&mut self) -> io::Result<()> {

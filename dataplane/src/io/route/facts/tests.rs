@@ -67,6 +67,26 @@ fn of_routes_to_one_prefix_the_first_priority_counts_and_a_tie_is_the_kernels() 
 }
 
 #[test]
+fn only_tables_that_are_asked_count() {
+    let of_table = |table, priority| {
+        let mut route = route(attributes([198, 51, 100, 0], priority));
+        route.header.table = table;
+        RouteNetlinkMessage::NewRoute(route)
+    };
+    let mut facts = Facts::default();
+    facts.sort(&[of_table(100, 1), of_table(RouteHeader::RT_TABLE_MAIN, 5)]);
+    assert!(facts.local.is_empty());
+    assert_eq!(facts.routes.len(), 1);
+    assert_ne!(
+        facts.routes[0].way,
+        Way::Kernel,
+        "what nobody asks takes nothing away"
+    );
+    facts.sort(&[of_table(TABLE_LOCAL, 0)]);
+    assert_eq!((facts.local.len(), facts.routes.len()), (1, 0));
+}
+
+#[test]
 fn a_route_for_some_sources_makes_its_prefix_the_kernels() {
     let mut some = route(attributes([198, 51, 100, 0], 1_024));
     some.header.source_prefix_length = 56;

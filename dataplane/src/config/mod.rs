@@ -12,6 +12,7 @@ use crate::io::egress::EgressKind;
 use crate::io::engine::EngineChoice;
 use crate::io::udp::Steering;
 use crate::limits::MAX_SHARDS;
+use crate::srtp::Sealing;
 pub use turn::{Tls, Turn, TurnPeers};
 
 /// Every setting: flag, TOML key and, as `SPILLWAY_...`, environment variable.
@@ -70,6 +71,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "egress",
         default: "stack",
         help: "how datagrams leave: stack (the kernel's) or packet (as whole frames where the route is plain; past the host's firewall; needs CAP_NET_RAW)",
+    },
+    Setting {
+        name: "aead",
+        default: "auto",
+        help: "who seals AES-GCM packets: auto (our own code on processors with AVX-512 and VAES, else the library) or library",
     },
     Setting {
         name: "socket-buffer-bytes",
@@ -171,6 +177,8 @@ pub struct Config {
     pub io: EngineChoice,
     /// How datagrams leave.
     pub egress: EgressKind,
+    /// Who seals AES-GCM packets.
+    pub aead: Sealing,
     /// Of each media socket.
     pub socket_buffer_bytes: usize,
     /// Sessions the node takes.
@@ -222,6 +230,7 @@ impl Config {
             let steering = values.parse("steer", m);
             let io = values.parse("io", m);
             let egress = values.parse("egress", m);
+            let aead = values.parse("aead", m);
             let buffer = MIN_SOCKET_BUFFER_BYTES..=MAX_SOCKET_BUFFER_BYTES;
             let socket_buffer_bytes = values.parse_within("socket-buffer-bytes", buffer, m);
             let max_sessions = values.parse_within("max-sessions", 1..=1_000_000, m);
@@ -242,6 +251,7 @@ impl Config {
                 steering: steering?,
                 io: io?,
                 egress: egress?,
+                aead: aead?,
                 socket_buffer_bytes: socket_buffer_bytes?,
                 max_sessions: max_sessions?,
                 max_tracks_per_session: max_tracks_per_session?,
@@ -410,6 +420,8 @@ mod tests {
             "epoll",
             "--egress",
             "raw",
+            "--aead",
+            "fast",
             "--turn-peers",
             "foo",
         ];
@@ -417,10 +429,11 @@ mod tests {
             .unwrap_err()
             .to_string();
         for part in [
-            "10 mistakes",
+            "11 mistakes",
             "turn-peers 'foo' is neither cluster, public nor a list of IP:port",
             "io 'epoll': is none of mmsg, uring and auto",
             "egress 'raw': is neither stack nor packet",
+            "aead 'fast': is neither auto nor library",
             "cores 7 is not one",
             "shards 3 is more than the 2 cores there are (from flag --shards)",
             "advertise 0.0.0.0 is no address of a host",

@@ -10,7 +10,7 @@ use str0m::{Candidate, Rtc, RtcConfig};
 use super::{Peer, Publisher, Role, Subscriber, sdp};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
-use crate::srtp::tap;
+use crate::srtp::{Sealing, tap};
 
 /// Makes sessions.
 #[derive(Clone)]
@@ -35,8 +35,9 @@ impl PeerFactory {
         ice_key: IceKey,
         candidates: Vec<SocketAddr>,
         ice_tcp: bool,
+        sealing: Sealing,
     ) -> anyhow::Result<Self> {
-        let crypto = tap::provider();
+        let crypto = tap::provider(sealing);
         let cert = crypto
             .dtls_provider
             .generate_certificate()

@@ -184,6 +184,7 @@ impl Subscriber {
 
     /// Asks for the memory that sealing for it goes on with.
     pub fn prefetch(&self) {
+        self.send.prefetch();
         if let Some(slot) = self.slots.first() {
             prefetch(slot, SLOT_LINES);
         }

@@ -56,6 +56,13 @@ impl Sender {
         Some((sealer, estimator.filter(|_| self.is_measuring)))
     }
 
+    /// Asks for the memory of the keys.
+    pub fn prefetch(&self) {
+        if let Some(sealer) = &self.sealer {
+            sealer.prefetch();
+        }
+    }
+
     /// An m-line was negotiated, with or without transport-wide sequence numbers.
     pub fn negotiated(&mut self, can_be_measured: bool) {
         self.can_measure |= can_be_measured;

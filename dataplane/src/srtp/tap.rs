@@ -14,18 +14,20 @@ use str0m::crypto::dtls::{
     SrtpProfile,
 };
 
-use super::{MasterKey, Profile, Sealer};
+use super::{MasterKey, Profile, Sealer, Sealing};
 
 thread_local! {
     static PASSED: RefCell<Option<Sealer>> = const { RefCell::new(None) };
 }
 
-/// What the session layer shall use: its own crypto, with the DTLS provider tapped.
-pub fn provider() -> CryptoProvider {
+/// What the session layer shall use: its own crypto, with the DTLS provider tapped. What is sent with the
+/// keys is sealed as `sealing` says.
+pub fn provider(sealing: Sealing) -> CryptoProvider {
     let inner = str0m::crypto::from_feature_flags();
     // The session layer takes its providers by static reference; there is one for the process.
     let tap = Box::leak(Box::new(Tap {
         inner: inner.dtls_provider,
+        sealing,
     }));
     CryptoProvider {
         dtls_provider: tap,
@@ -41,10 +43,14 @@ pub fn take() -> Option<Sealer> {
 #[derive(Debug)]
 struct Tap {
     inner: &'static dyn DtlsProvider,
+    sealing: Sealing,
 }
 
 #[derive(Debug)]
-struct Tapped(Box<dyn DtlsInstance>);
+struct Tapped {
+    inner: Box<dyn DtlsInstance>,
+    sealing: Sealing,
+}
 
 impl DtlsProvider for Tap {
     fn generate_certificate(&self) -> Option<DtlsCert> {
@@ -59,58 +65,64 @@ impl DtlsProvider for Tap {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let inner = self.inner.new_dtls(cert, now, version, mtu)?;
-        Ok(Box::new(Tapped(inner)))
+        let sealing = self.sealing;
+        Ok(Box::new(Tapped { inner, sealing }))
     }
 }
 
 impl DtlsInstance for Tapped {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.inner.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        self.inner.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let is_client = self.0.is_active();
-        let output = self.0.poll_output(buf);
+        let is_client = self.inner.is_active();
+        let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            PASSED.set(sealer(*profile, material, is_client));
+            PASSED.set(sealer(*profile, material, is_client, self.sealing));
         }
         output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.inner.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.inner.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.inner.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.inner.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.inner.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.inner.is_closed()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.inner.close()
     }
 }
 
-fn sealer(profile: SrtpProfile, material: &[u8], is_client: bool) -> Option<Sealer> {
+fn sealer(
+    profile: SrtpProfile,
+    material: &[u8],
+    is_client: bool,
+    sealing: Sealing,
+) -> Option<Sealer> {
     let profile = match profile {
         SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1,
         SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
@@ -118,9 +130,10 @@ fn sealer(profile: SrtpProfile, material: &[u8], is_client: bool) -> Option<Seal
         _ => return None, // the session layer negotiates no other
     };
     let (client, server) = MasterKey::split(profile, material)?;
-    Some(if is_client {
-        Sealer::new(&client, &server)
+    let (ours, theirs) = if is_client {
+        (client, server)
     } else {
-        Sealer::new(&server, &client)
-    })
+        (server, client)
+    };
+    Some(Sealer::new(&ours, &theirs, sealing))
 }

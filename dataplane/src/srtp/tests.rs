@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn hex(text: &str) -> Vec<u8> {
+pub(super) fn hex(text: &str) -> Vec<u8> {
     let digits: String = text.split_whitespace().collect();
     (0..digits.len() / 2)
         .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).unwrap())
@@ -49,12 +49,13 @@ fn gcm_packets_are_those_of_rfc_7714_section_16() {
             auth: [0; 20],
             salt: salt.to_vec(),
         };
-        let cipher = Cipher::new(profile, &keys);
-        let mut room = packet.clone();
-        room.resize(packet.len() + cipher.tag_bytes(), 0);
-        let iv = cipher.rtp_iv(0x5501_a0b2, 0xf17b);
-        cipher.seal(&mut room, 12, &iv, &[], Some(0));
-        assert_eq!(room, hex(sealed), "{profile:?}");
+        for cipher in [Cipher::new(profile, &keys), Cipher::sealing(profile, &keys)] {
+            let mut room = packet.clone();
+            room.resize(packet.len() + cipher.tag_bytes(), 0);
+            let iv = cipher.rtp_iv(0x5501_a0b2, 0xf17b);
+            cipher.seal(&mut room, 12, &iv, &[], Some(0));
+            assert_eq!(room, hex(sealed), "{profile:?}");
+        }
     }
 }
 
@@ -63,7 +64,10 @@ fn pair(profile: Profile) -> (Sealer, Sealer) {
     let material: Vec<u8> = (0..2 * (key + salt) as u8).collect();
     let (client, server) = MasterKey::split(profile, &material).unwrap();
     assert!(MasterKey::split(profile, &material[1..]).is_none());
-    (Sealer::new(&client, &server), Sealer::new(&server, &client))
+    (
+        Sealer::new(&client, &server, Sealing::Auto),
+        Sealer::new(&server, &client, Sealing::Auto),
+    )
 }
 
 const PROFILES: [Profile; 3] = [

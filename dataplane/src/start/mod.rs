@@ -73,7 +73,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let relay = start_relay(config, &candidates, &mut streams, &mut reached)?;
     let ice_key = IceKey::random();
     let reached_at = candidates.as_slice().to_vec();
-    let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice())?;
+    let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice(), config.aead)?;
     let mesh = Mesh::new(config.cores.len())?;
     let mut desks = match relay {
         Some(relay) => relay.desks()?.map(Some).collect(),

@@ -22,6 +22,7 @@ use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
 use crate::shard::Shard;
 use crate::shard::run::{self, Io};
 use crate::shard::tick::BusyMeter;
+use crate::srtp::Sealing;
 use crate::stream::{Streams, TlsOptions};
 use crate::track::TrackSpec;
 
@@ -72,8 +73,13 @@ impl Rig {
         let (port, turn_port, sockets) = udp::for_tests(4 << 20);
         let candidates = Candidates::new(&[loopback], port);
         let ice_key = IceKey::random();
-        let factory =
-            PeerFactory::new(ice_key.clone(), candidates.as_slice().to_vec(), false).unwrap();
+        let factory = PeerFactory::new(
+            ice_key.clone(),
+            candidates.as_slice().to_vec(),
+            false,
+            Sealing::Auto,
+        )
+        .unwrap();
         let mesh = Mesh::new(1).unwrap();
         let streams = Streams::new(Vec::new(), TlsOptions::default()).unwrap();
         let reached = (candidates, streams);

@@ -1,0 +1,76 @@
+//! Between memory and vector registers, and into code that asks for a processor with these instructions.
+
+use std::arch::x86_64::{
+    __m128i, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_loadu_si512,
+    _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
+};
+
+use super::avx512::{self, first};
+use super::{BLOCK_BYTES, Key, Nonce, Tag};
+
+/// Bytes of a vector: four blocks.
+pub(super) const VECTOR_BYTES: usize = 64;
+
+/// [`avx512::expand`], for those who have asked [`avx512::is_available`].
+pub(super) fn expand(key: &[u8]) -> Key {
+    assert!(
+        avx512::is_available(),
+        "the caller asked whether the processor has it"
+    );
+    // SAFETY: the processor has what the function was compiled for.
+    unsafe { avx512::expand(key) }
+}
+
+/// [`avx512::seal`].
+pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
+    // SAFETY: the processor has what the function was compiled for, or there would be no key.
+    unsafe { avx512::seal(key, nonce, clear, body) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn load_block(bytes: &[u8; BLOCK_BYTES]) -> __m128i {
+    // SAFETY: the array has the 16 bytes that are read; they may lie anywhere.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn store_block(block: __m128i) -> [u8; BLOCK_BYTES] {
+    let mut bytes = [0; BLOCK_BYTES];
+    // SAFETY: the array has the 16 bytes that are written; they may lie anywhere.
+    unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), block) };
+    bytes
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load(bytes: &[u8; VECTOR_BYTES]) -> __m512i {
+    // SAFETY: the array has the 64 bytes that are read; they may lie anywhere.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store(bytes: &mut [u8; VECTOR_BYTES], vector: __m512i) {
+    // SAFETY: the array has the 64 bytes that are written; they may lie anywhere.
+    unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
+}
+
+/// The first 64 of `bytes`, or as many as there are and then zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn load_some(bytes: &[u8]) -> __m512i {
+    // SAFETY: what the mask leaves out is not read, and it names no more bytes than there are.
+    unsafe { _mm512_maskz_loadu_epi8(first(bytes.len()), bytes.as_ptr().cast()) }
+}
+
+/// As much of `vector` as `bytes` has room for.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn store_some(bytes: &mut [u8], vector: __m512i) {
+    // SAFETY: what the mask leaves out is not written, and it names no more bytes than there are.
+    unsafe {
+        _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), first(bytes.len()), vector);
+    }
+}

@@ -4,15 +4,17 @@
 //! sees a first connectivity check knows at once whether its sender was given the password, and a
 //! stranger's flood of checks costs one HMAC each and reaches no other thread.
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac;
 use spillway_wire::stun::Message;
 use str0m::IceCreds;
 
 use crate::io::entropy;
 
-/// Makes and checks credentials.
+/// Makes and checks credentials. One for the node, which each session has at hand.
 #[derive(Clone)]
-pub struct IceKey(hmac::Key);
+pub struct IceKey(Arc<hmac::Key>);
 
 /// The local half of an ICE username.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,7 +26,8 @@ const UFRAG_DIGITS: usize = 20;
 impl IceKey {
     /// A key from the system's random source.
     pub fn random() -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>()))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>());
+        Self(Arc::new(key))
     }
 
     /// Credentials for a new session.

@@ -21,7 +21,8 @@ use crate::track::{LayerMeter, TrackInfo, TrackStatus};
 /// The sessions of a shard.
 #[derive(Default)]
 pub struct PeerTable {
-    peers: Slab<Peer>,
+    /// One pointer each: finding one ahead of time touches none.
+    peers: Slab<Box<Peer>>,
     by_addr: HashMap<SocketAddr, Route>,
     by_ufrag: HashMap<Ufrag, usize>,
     by_session: HashMap<SessionKey, usize>,
@@ -46,7 +47,7 @@ impl PeerTable {
     /// Takes a session in with all its names.
     pub fn insert(&mut self, peer: Peer) -> usize {
         let (session, ufrags, addrs) = (peer.session, peer.ufrags.clone(), peer.addrs.clone());
-        let index = self.peers.insert(peer);
+        let index = self.peers.insert(Box::new(peer));
         self.by_session.insert(session, index);
         for ufrag in ufrags {
             self.by_ufrag.insert(ufrag, index);
@@ -69,17 +70,17 @@ impl PeerTable {
                 self.by_addr.remove(addr);
             }
         }
-        Some(peer)
+        Some(*peer)
     }
 
     /// The session at `index`.
     pub fn get(&self, index: usize) -> Option<&Peer> {
-        self.peers.get(index)
+        self.peers.get(index).map(|peer| &**peer)
     }
 
     /// The session at `index`.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut Peer> {
-        self.peers.get_mut(index)
+        self.peers.get_mut(index).map(|peer| &mut **peer)
     }
 
     /// The session of that key.
@@ -160,7 +161,7 @@ impl PeerTable {
 
     /// All sessions, for reports and shutdown, never for a packet.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Peer)> {
-        self.peers.iter()
+        self.peers.iter().map(|(index, peer)| (index, &**peer))
     }
 
     /// Subscription `sub` of session `peer`.

@@ -32,6 +32,7 @@ pub struct Waiting {
 const FAR: usize = 6;
 const NEAR: usize = 4;
 const NEXT: usize = 2;
+const LAST: usize = 1;
 /// Cache lines of a session that sending touches, at most.
 const PEER_LINES: usize = 5;
 
@@ -76,6 +77,11 @@ fn prefetch_next(shard: &mut Shard) {
         && let Some(subscriber) = peer.subscriber()
     {
         subscriber.prefetch();
+    }
+    if let Some(peer) = work.ahead(LAST).and_then(|index| peers.get_mut(index))
+        && let Some(subscriber) = peer.subscriber()
+    {
+        subscriber.prefetch_codecs();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::{Candidate, Rtc, RtcConfig};
 
-use super::{Peer, Publisher, Role, Subscriber, sdp};
+use super::{Peer, Role, Subscriber, sdp};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
 use crate::srtp::{Sealing, tap};
@@ -55,7 +55,7 @@ impl PeerFactory {
     /// A session that will publish.
     pub fn publisher(&self, session: SessionKey, now: Instant) -> Peer {
         let rtc = self.config().build(now);
-        self.peer(session, rtc, Role::Publish(Publisher::default()), now)
+        self.peer(session, rtc, Role::Publish(Box::default()), now)
     }
 
     /// A session that will subscribe.

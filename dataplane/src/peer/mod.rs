@@ -61,7 +61,7 @@ pub struct Peer {
 /// What a session does.
 pub enum Role {
     /// It sends to us.
-    Publish(Publisher),
+    Publish(Box<Publisher>),
     /// We send to it.
     Subscribe(Box<Subscriber>),
 }

@@ -193,6 +193,15 @@ impl Subscriber {
         }
     }
 
+    /// And what that memory points to.
+    pub fn prefetch_codecs(&self) {
+        if let Some((_, subscription)) = self.subscriptions.iter().next()
+            && let Some(codecs) = &subscription.codecs
+        {
+            prefetch(&codecs[..], 1);
+        }
+    }
+
     /// What subscription `sub` gets of `packet` of its track: on which m-line, how, and whether it is the
     /// first of what flows. `is_full`: the socket has no room for another frame of its layer.
     pub fn plan(

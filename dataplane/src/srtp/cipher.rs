@@ -25,14 +25,17 @@ pub(super) enum Cipher {
         salt: [u8; 12],
     },
     /// AES in counter mode with HMAC-SHA1-80 (RFC 3711).
-    CounterHmac {
-        /// The key, expanded once.
-        key: EncryptingKey,
-        /// Authenticates.
-        auth: hmac::Key,
-        /// Session salt.
-        salt: [u8; 14],
-    },
+    CounterHmac(Box<CounterHmac>),
+}
+
+/// Large, and of few sessions: kept apart from what all of them carry.
+pub(super) struct CounterHmac {
+    /// The key, expanded once.
+    key: EncryptingKey,
+    /// Authenticates.
+    auth: hmac::Key,
+    /// Session salt.
+    salt: [u8; 14],
 }
 
 /// The initialisation vector of one packet: 12 bytes for AEAD, 16 for counter mode.
@@ -47,11 +50,11 @@ impl Cipher {
     pub(super) fn new(profile: Profile, keys: &SessionKeys) -> Self {
         let algorithm = match profile {
             Profile::Aes128CmSha1 => {
-                return Self::CounterHmac {
+                return Self::CounterHmac(Box::new(CounterHmac {
                     key: counter_key(&keys.key),
                     auth: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &keys.auth),
                     salt: fixed(&keys.salt),
-                };
+                }));
             }
             Profile::AeadAes128Gcm => &AES_128_GCM,
             Profile::AeadAes256Gcm => &AES_256_GCM,
@@ -93,7 +96,7 @@ impl Cipher {
     pub(super) fn tag_bytes(&self) -> usize {
         match self {
             Self::Aead { .. } | Self::Sealing { .. } => AEAD_TAG_BYTES,
-            Self::CounterHmac { .. } => HMAC_TAG_BYTES,
+            Self::CounterHmac(_) => HMAC_TAG_BYTES,
         }
     }
 
@@ -102,7 +105,7 @@ impl Cipher {
         match self {
             // Rollover counter and sequence number follow each other: the index itself.
             Self::Aead { salt, .. } | Self::Sealing { salt, .. } => aead_iv(salt, ssrc, index),
-            Self::CounterHmac { salt, .. } => counter_iv(salt, ssrc, index),
+            Self::CounterHmac(counter) => counter_iv(&counter.salt, ssrc, index),
         }
     }
 
@@ -112,7 +115,7 @@ impl Cipher {
             Self::Aead { salt, .. } | Self::Sealing { salt, .. } => {
                 aead_iv(salt, ssrc, u64::from(index))
             }
-            Self::CounterHmac { salt, .. } => counter_iv(salt, ssrc, u64::from(index)),
+            Self::CounterHmac(counter) => counter_iv(&counter.salt, ssrc, u64::from(index)),
         }
     }
 
@@ -147,7 +150,8 @@ impl Cipher {
                 debug_assert!(more.is_empty(), "RTP authenticates nothing else");
                 tag_room.copy_from_slice(&key.seal(&fixed(&iv[..12]), header, payload));
             }
-            Self::CounterHmac { key, auth, .. } => {
+            Self::CounterHmac(counter) => {
+                let CounterHmac { key, auth, .. } = &**counter;
                 counter_mode(key, *iv, &mut body[clear..]);
                 let rollover = rollover.map(u32::to_be_bytes);
                 let tag = sign(
@@ -162,9 +166,10 @@ impl Cipher {
 
     /// Counter mode alone, with the index word between what is encrypted (up to `end`) and the tag.
     pub(super) fn seal_rtcp_cm(&self, packet: &mut [u8], clear: usize, end: usize, iv: &Iv) {
-        let Self::CounterHmac { key, auth, .. } = self else {
+        let Self::CounterHmac(counter) = self else {
             unreachable!("the caller asked whether this is AEAD");
         };
+        let CounterHmac { key, auth, .. } = &**counter;
         let (body, tag_room) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
         counter_mode(key, *iv, &mut body[clear..end]);
         tag_room.copy_from_slice(&sign(auth, body, &[]).as_ref()[..HMAC_TAG_BYTES]);
@@ -189,9 +194,10 @@ impl Cipher {
         end: usize,
         iv: &Iv,
     ) -> bool {
-        let Self::CounterHmac { key, auth, .. } = self else {
+        let Self::CounterHmac(counter) = self else {
             unreachable!("the caller asked whether this is AEAD");
         };
+        let CounterHmac { key, auth, .. } = &**counter;
         let (body, tag) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
         let expected = sign(auth, body, &[]);
         let same = aws_lc_rs::constant_time::verify_slices_are_equal(

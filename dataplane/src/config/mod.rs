@@ -12,7 +12,7 @@ use crate::io::egress::EgressKind;
 use crate::io::engine::EngineChoice;
 use crate::io::udp::Steering;
 use crate::limits::MAX_SHARDS;
-use crate::srtp::Sealing;
+use crate::srtp::AeadChoice;
 pub use turn::{Tls, Turn, TurnPeers};
 
 /// Every setting: flag, TOML key and, as `SPILLWAY_...`, environment variable.
@@ -75,7 +75,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "aead",
         default: "auto",
-        help: "who seals AES-GCM packets: auto (our own code on processors with AVX-512 and VAES, else the library) or library",
+        help: "who seals AES-GCM packets: auto (our own code on processors with AVX-512, VAES and VPCLMULQDQ, else the library) or library",
     },
     Setting {
         name: "socket-buffer-bytes",
@@ -178,7 +178,7 @@ pub struct Config {
     /// How datagrams leave.
     pub egress: EgressKind,
     /// Who seals AES-GCM packets.
-    pub aead: Sealing,
+    pub aead: AeadChoice,
     /// Of each media socket.
     pub socket_buffer_bytes: usize,
     /// Sessions the node takes.

@@ -246,12 +246,13 @@ mod tests {
     use super::*;
     use crate::ice::IceKey;
     use crate::peer::PeerFactory;
-    use crate::srtp::Sealing;
+    use crate::srtp::AeadChoice;
 
     const WAIT: Duration = Duration::from_secs(60);
 
     fn with_subscribers(count: u64, now: Instant) -> Directory {
-        let factory = PeerFactory::new(IceKey::random(), Vec::new(), false, Sealing::Auto).unwrap();
+        let factory =
+            PeerFactory::new(IceKey::random(), Vec::new(), false, AeadChoice::Auto).unwrap();
         let mut directory = Directory::default();
         for number in 0..count {
             let peer = factory.subscriber(SessionKey(number), now);

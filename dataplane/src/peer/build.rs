@@ -10,7 +10,7 @@ use str0m::{Candidate, Rtc, RtcConfig};
 use super::{Peer, Role, Subscriber, sdp};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
-use crate::srtp::{Sealing, tap};
+use crate::srtp::{AeadChoice, tap};
 
 /// Makes sessions.
 #[derive(Clone)]
@@ -35,9 +35,9 @@ impl PeerFactory {
         ice_key: IceKey,
         candidates: Vec<SocketAddr>,
         ice_tcp: bool,
-        sealing: Sealing,
+        aead: AeadChoice,
     ) -> anyhow::Result<Self> {
-        let crypto = tap::provider(sealing);
+        let crypto = tap::provider(aead);
         let cert = crypto
             .dtls_provider
             .generate_certificate()

@@ -226,9 +226,15 @@ impl Stream {
         let Planned {
             numbers, encoding, ..
         } = planned;
-        let (ssrc, index, pt) = match (&mut wire.resend, encoding.resend) {
-            (Some(resend), Some(pt)) if planned.resent => (resend.ssrc, resend.next_seq(), *pt),
-            _ => (wire.ssrc, numbers.seq, *encoding.pt),
+        let (ssrc, index, pt) = if planned.resent {
+            let (Some(resend), Some(pt)) = (&mut wire.resend, encoding.resend) else {
+                unreachable!(
+                    "a number of media is sealed once: what is sent again has another SSRC"
+                );
+            };
+            (resend.ssrc, resend.next_seq(), *pt)
+        } else {
+            (wire.ssrc, numbers.seq, *encoding.pt)
         };
         let header = Header {
             marker: packet.marker,

@@ -4,9 +4,8 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Unbound
 use aws_lc_rs::cipher::EncryptingKey;
 use aws_lc_rs::hmac;
 
+use super::Profile;
 use super::derive::{SessionKeys, counter_key, counter_mode};
-use super::{Profile, gcm};
-use crate::io::sys::prefetch;
 
 /// Seals and opens in place.
 pub(super) enum Cipher {
@@ -14,13 +13,6 @@ pub(super) enum Cipher {
     Aead {
         /// The key, expanded once.
         key: LessSafeKey,
-        /// Session salt.
-        salt: [u8; 12],
-    },
-    /// AES-GCM of RTP that is sent, by our own code.
-    Sealing {
-        /// The key, expanded once.
-        key: Box<gcm::Key>,
         /// Session salt.
         salt: [u8; 12],
     },
@@ -41,9 +33,7 @@ pub(super) struct CounterHmac {
 /// The initialisation vector of one packet: 12 bytes for AEAD, 16 for counter mode.
 pub(super) type Iv = [u8; 16];
 
-const AEAD_TAG_BYTES: usize = 16;
-/// Cache lines of an expanded key, all of which a packet needs.
-const KEY_LINES: usize = size_of::<gcm::Key>().div_ceil(64);
+pub(super) const AEAD_TAG_BYTES: usize = 16;
 const HMAC_TAG_BYTES: usize = 10;
 
 impl Cipher {
@@ -67,35 +57,13 @@ impl Cipher {
         }
     }
 
-    /// For packets that are sealed and never opened: by our own code where the processor can.
-    pub(super) fn sealing(profile: Profile, keys: &SessionKeys) -> Self {
-        let key = match profile {
-            Profile::Aes128CmSha1 => None,
-            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => gcm::Key::new(&keys.key),
-        };
-        match key {
-            Some(key) => Self::Sealing {
-                key: Box::new(key),
-                salt: fixed(&keys.salt),
-            },
-            None => Self::new(profile, keys),
-        }
-    }
-
-    /// Asks for the memory of its key, where that lies in one place.
-    pub(super) fn prefetch(&self) {
-        if let Self::Sealing { key, .. } = self {
-            prefetch(&**key, KEY_LINES);
-        }
-    }
-
     pub(super) fn is_aead(&self) -> bool {
-        matches!(self, Self::Aead { .. } | Self::Sealing { .. })
+        matches!(self, Self::Aead { .. })
     }
 
     pub(super) fn tag_bytes(&self) -> usize {
         match self {
-            Self::Aead { .. } | Self::Sealing { .. } => AEAD_TAG_BYTES,
+            Self::Aead { .. } => AEAD_TAG_BYTES,
             Self::CounterHmac(_) => HMAC_TAG_BYTES,
         }
     }
@@ -104,7 +72,7 @@ impl Cipher {
     pub(super) fn rtp_iv(&self, ssrc: u32, index: u64) -> Iv {
         match self {
             // Rollover counter and sequence number follow each other: the index itself.
-            Self::Aead { salt, .. } | Self::Sealing { salt, .. } => aead_iv(salt, ssrc, index),
+            Self::Aead { salt, .. } => aead_iv(salt, ssrc, index),
             Self::CounterHmac(counter) => counter_iv(&counter.salt, ssrc, index),
         }
     }
@@ -112,9 +80,7 @@ impl Cipher {
     /// Of the RTCP packet with the 31-bit `index` (RFC 7714 section 9.1).
     pub(super) fn rtcp_iv(&self, ssrc: u32, index: u32) -> Iv {
         match self {
-            Self::Aead { salt, .. } | Self::Sealing { salt, .. } => {
-                aead_iv(salt, ssrc, u64::from(index))
-            }
+            Self::Aead { salt, .. } => aead_iv(salt, ssrc, u64::from(index)),
             Self::CounterHmac(counter) => counter_iv(&counter.salt, ssrc, u64::from(index)),
         }
     }
@@ -144,11 +110,6 @@ impl Cipher {
                 };
                 let tag = tag.expect("a datagram is shorter than what AES-GCM can seal");
                 tag_room.copy_from_slice(tag.as_ref());
-            }
-            Self::Sealing { key, .. } => {
-                let (header, payload) = body.split_at_mut(clear);
-                debug_assert!(more.is_empty(), "RTP authenticates nothing else");
-                tag_room.copy_from_slice(&key.seal(&fixed(&iv[..12]), header, payload));
             }
             Self::CounterHmac(counter) => {
                 let CounterHmac { key, auth, .. } = &**counter;
@@ -220,7 +181,7 @@ fn sign(auth: &hmac::Key, body: &[u8], more: &[u8]) -> hmac::Tag {
 }
 
 /// 00 00 || SSRC || index, 48 bits, XOR salt; 4 bytes unused.
-fn aead_iv(salt: &[u8; 12], ssrc: u32, index: u64) -> Iv {
+pub(super) fn aead_iv(salt: &[u8; 12], ssrc: u32, index: u64) -> Iv {
     let mut iv = [0; 16];
     iv[2..6].copy_from_slice(&ssrc.to_be_bytes());
     iv[6..12].copy_from_slice(&index.to_be_bytes()[2..]);

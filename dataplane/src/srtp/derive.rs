@@ -2,6 +2,7 @@
 
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
+use zeroize::Zeroize;
 
 /// What the keys are for: the labels of their derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,13 @@ pub(super) struct SessionKeys {
     pub(super) auth: [u8; 20],
     /// As long as the master salt.
     pub(super) salt: Vec<u8>,
+}
+
+impl Drop for SessionKeys {
+    fn drop(&mut self) {
+        self.key.zeroize();
+        self.auth.zeroize();
+    }
 }
 
 /// Derives with a key derivation rate of 0: once.

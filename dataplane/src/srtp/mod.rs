@@ -7,15 +7,18 @@
 mod cipher; // one direction of one kind of packet
 mod derive; // session keys from master keys
 mod gcm; // AES-GCM of what is sent, where the processor has wide vectors
+mod outgoing; // RTP that is sent, sealed by whoever can
 mod replay; // which packets were seen
 pub mod tap; // where the keying material comes from
 
-use std::str::FromStr;
-
 use cipher::Cipher;
+use outgoing::Outgoing;
 use replay::Seen;
 
+use zeroize::Zeroize;
+
 use crate::limits::MAX_RTCP_SENDERS;
+pub use outgoing::AeadChoice;
 
 /// The protection profiles of DTLS-SRTP that are negotiated (RFC 5764, RFC 7714).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +29,6 @@ pub enum Profile {
     AeadAes128Gcm,
     /// SRTP_AEAD_AES_256_GCM.
     AeadAes256Gcm,
-}
-
-/// Who seals AES-GCM packets of media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sealing {
-    /// Our own code on processors with the instructions it needs, else the library.
-    Auto,
-    /// The library that does all other cryptography.
-    Library,
 }
 
 /// Keys of one direction as DTLS exported them.
@@ -64,7 +58,7 @@ pub enum OpenError {
 
 /// Seals what a session sends and opens the RTCP it receives.
 pub struct Sealer {
-    rtp: Cipher,
+    rtp: Outgoing,
     rtcp: Cipher,
     rtcp_index: u32,
     peer_rtcp: Cipher,
@@ -79,14 +73,10 @@ const ENCRYPTED: u32 = 1 << 31;
 
 impl Sealer {
     /// Seals with `ours`, opens with `theirs`.
-    pub fn new(ours: &MasterKey, theirs: &MasterKey, sealing: Sealing) -> Self {
-        let keys = ours.derive(derive::Use::Rtp);
-        let rtp = match sealing {
-            Sealing::Auto => Cipher::sealing(ours.profile, &keys),
-            Sealing::Library => Cipher::new(ours.profile, &keys),
-        };
+    pub fn new(ours: &MasterKey, theirs: &MasterKey, choice: AeadChoice) -> Self {
+        let rtp = ours.derive(derive::Use::Rtp);
         Self {
-            rtp,
+            rtp: Outgoing::new(ours.profile, &rtp, choice),
             rtcp: ours.cipher(derive::Use::Rtcp),
             rtcp_index: 0,
             peer_rtcp: theirs.cipher(derive::Use::Rtcp),
@@ -108,9 +98,7 @@ impl Sealer {
     /// bytes of room; `index` is the 48-bit packet index, rollover counter and sequence number, and has
     /// to be new for `ssrc`.
     pub fn seal_rtp(&self, packet: &mut [u8], header: usize, ssrc: u32, index: u64) {
-        let iv = self.rtp.rtp_iv(ssrc, index);
-        self.rtp
-            .seal(packet, header, &iv, &[], Some((index >> 16) as u32));
+        self.rtp.seal(packet, header, ssrc, index);
     }
 
     /// Seals the compound RTCP packet of `length` bytes at the start of `buffer`; the length it has then.
@@ -182,15 +170,9 @@ impl Sealer {
     }
 }
 
-impl FromStr for Sealing {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "library" => Ok(Self::Library),
-            _ => Err("is neither auto nor library".into()),
-        }
+impl Drop for MasterKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 

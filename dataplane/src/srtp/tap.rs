@@ -14,20 +14,20 @@ use str0m::crypto::dtls::{
     SrtpProfile,
 };
 
-use super::{MasterKey, Profile, Sealer, Sealing};
+use super::{AeadChoice, MasterKey, Profile, Sealer};
 
 thread_local! {
     static PASSED: RefCell<Option<Sealer>> = const { RefCell::new(None) };
 }
 
 /// What the session layer shall use: its own crypto, with the DTLS provider tapped. What is sent with the
-/// keys is sealed as `sealing` says.
-pub fn provider(sealing: Sealing) -> CryptoProvider {
+/// keys is sealed as `aead` says.
+pub fn provider(aead: AeadChoice) -> CryptoProvider {
     let inner = str0m::crypto::from_feature_flags();
     // The session layer takes its providers by static reference; there is one for the process.
     let tap = Box::leak(Box::new(Tap {
         inner: inner.dtls_provider,
-        sealing,
+        aead,
     }));
     CryptoProvider {
         dtls_provider: tap,
@@ -43,13 +43,13 @@ pub fn take() -> Option<Sealer> {
 #[derive(Debug)]
 struct Tap {
     inner: &'static dyn DtlsProvider,
-    sealing: Sealing,
+    aead: AeadChoice,
 }
 
 #[derive(Debug)]
 struct Tapped {
     inner: Box<dyn DtlsInstance>,
-    sealing: Sealing,
+    aead: AeadChoice,
 }
 
 impl DtlsProvider for Tap {
@@ -65,8 +65,8 @@ impl DtlsProvider for Tap {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let inner = self.inner.new_dtls(cert, now, version, mtu)?;
-        let sealing = self.sealing;
-        Ok(Box::new(Tapped { inner, sealing }))
+        let aead = self.aead;
+        Ok(Box::new(Tapped { inner, aead }))
     }
 }
 
@@ -83,7 +83,7 @@ impl DtlsInstance for Tapped {
         let is_client = self.inner.is_active();
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            PASSED.set(sealer(*profile, material, is_client, self.sealing));
+            PASSED.set(sealer(*profile, material, is_client, self.aead));
         }
         output
     }
@@ -121,7 +121,7 @@ fn sealer(
     profile: SrtpProfile,
     material: &[u8],
     is_client: bool,
-    sealing: Sealing,
+    aead: AeadChoice,
 ) -> Option<Sealer> {
     let profile = match profile {
         SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1,
@@ -135,5 +135,5 @@ fn sealer(
     } else {
         (server, client)
     };
-    Some(Sealer::new(&ours, &theirs, sealing))
+    Some(Sealer::new(&ours, &theirs, aead))
 }

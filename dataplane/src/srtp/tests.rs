@@ -49,12 +49,15 @@ fn gcm_packets_are_those_of_rfc_7714_section_16() {
             auth: [0; 20],
             salt: salt.to_vec(),
         };
-        for cipher in [Cipher::new(profile, &keys), Cipher::sealing(profile, &keys)] {
+        for choice in [AeadChoice::Auto, AeadChoice::Library] {
+            let outgoing = Outgoing::new(profile, &keys, choice);
+            let is_ours = choice == AeadChoice::Auto && gcm::is_available();
+            assert_eq!(matches!(outgoing, Outgoing::Ours { .. }), is_ours);
+            assert_eq!(choice.sealer(), if is_ours { "ours" } else { "library" });
             let mut room = packet.clone();
-            room.resize(packet.len() + cipher.tag_bytes(), 0);
-            let iv = cipher.rtp_iv(0x5501_a0b2, 0xf17b);
-            cipher.seal(&mut room, 12, &iv, &[], Some(0));
-            assert_eq!(room, hex(sealed), "{profile:?}");
+            room.resize(packet.len() + outgoing.tag_bytes(), 0);
+            outgoing.seal(&mut room, 12, 0x5501_a0b2, 0xf17b);
+            assert_eq!(room, hex(sealed), "{profile:?} {choice:?}");
         }
     }
 }
@@ -65,8 +68,8 @@ fn pair(profile: Profile) -> (Sealer, Sealer) {
     let (client, server) = MasterKey::split(profile, &material).unwrap();
     assert!(MasterKey::split(profile, &material[1..]).is_none());
     (
-        Sealer::new(&client, &server, Sealing::Auto),
-        Sealer::new(&server, &client, Sealing::Auto),
+        Sealer::new(&client, &server, AeadChoice::Auto),
+        Sealer::new(&server, &client, AeadChoice::Auto),
     )
 }
 

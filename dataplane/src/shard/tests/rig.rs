@@ -22,7 +22,7 @@ use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
 use crate::shard::Shard;
 use crate::shard::run::{self, Io};
 use crate::shard::tick::BusyMeter;
-use crate::srtp::Sealing;
+use crate::srtp::AeadChoice;
 use crate::stream::{Streams, TlsOptions};
 use crate::track::TrackSpec;
 
@@ -77,7 +77,7 @@ impl Rig {
             ice_key.clone(),
             candidates.as_slice().to_vec(),
             false,
-            Sealing::Auto,
+            AeadChoice::Auto,
         )
         .unwrap();
         let mesh = Mesh::new(1).unwrap();

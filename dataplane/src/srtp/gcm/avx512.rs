@@ -1,5 +1,5 @@
 //! The algorithm on vectors of four blocks, four of them at a time: counter mode, and GHASH with one reduction
-//! for up to seventeen blocks. All of it takes the same time for any key and any data of the same length.
+//! for up to sixteen blocks. All of it takes the same time for any key and any data of the same length.
 //!
 //! GHASH orders bits the other way round than the processor's multiplication. With the bytes of blocks
 //! reversed, and the hash key multiplied by x once, both agree (Gueron and Kounavis, "Intel Carry-Less
@@ -30,19 +30,19 @@ pub(super) fn is_available() -> bool {
 
 /// Functions compiled for these processors alone.
 macro_rules! wide {
-    ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<const $n:ident: usize>)? ($($arguments:tt)*) $(-> $result:ty)? $body:block)*) => {
+    ($($(#[$doc:meta])* $visible:vis fn $name:ident $(<$(const $n:ident: usize),+>)? ($($arguments:tt)*) $(-> $result:ty)? $body:block)*) => {
         $(
             $(#[$doc])*
             #[inline]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,aes,pclmulqdq")]
-            $visible fn $name $(<const $n: usize>)? ($($arguments)*) $(-> $result)? $body
+            $visible fn $name $(<$(const $n: usize),+>)? ($($arguments)*) $(-> $result)? $body
         )*
     };
 }
 
 /// A mask of the first `bytes` of a vector.
 #[inline]
-pub(super) fn first(bytes: usize) -> __mmask64 {
+pub(super) fn mask_of(bytes: usize) -> __mmask64 {
     if bytes < VECTOR_BYTES {
         (1 << bytes) - 1
     } else {
@@ -64,15 +64,11 @@ struct Products {
 }
 
 wide! {
-    /// The key of 16 or 32 bytes, and the powers of what it makes of zeros.
-    pub(super) fn expand(key: &[u8]) -> Key {
-        let mut expanded = Key {
-            powers: [[0; BLOCK_BYTES]; POWERS],
-            round_keys: schedule(key),
-            is_long: key.len() == 32,
-        };
+    /// The key schedule of `key`, 16 or 32 bytes, and the powers of what it makes of zeros.
+    pub(super) fn expand(key: &[u8], expanded: &mut Key) {
+        schedule(key, &mut expanded.round_keys);
         let zeros = _mm_setzero_si128();
-        let hash = if expanded.is_long { block::<14>(&expanded, zeros) } else { block::<10>(&expanded, zeros) };
+        let hash = if expanded.is_long { block::<14>(expanded, zeros) } else { block::<10>(expanded, zeros) };
         let hash = u128::from_be_bytes(store_block(hash));
         let hash = (hash << 1) ^ (POLYNOMIAL & 0u128.wrapping_sub(hash >> 127));
         let hash = load_block(&hash.to_le_bytes());
@@ -82,7 +78,6 @@ wide! {
             let products = multiply(_mm512_zextsi128_si512(power), _mm512_zextsi128_si512(hash));
             power = reduce(products);
         }
-        expanded
     }
 
     /// Encrypts `body` in place; the tag that authenticates it and `clear`.
@@ -97,12 +92,12 @@ wide! {
     fn seal_rounds<const ROUNDS: usize>(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
         let bits = |bytes: usize| 8 * bytes as i64;
         let lengths = _mm_set_epi64x(bits(clear.len()), bits(body.len()));
-        let mut first = [0; BLOCK_BYTES];
-        first[..nonce.len()].copy_from_slice(nonce);
-        first[BLOCK_BYTES - 1] = 1;
-        let first = load_block(&first);
-        let mut stream = start::<ROUNDS>(key, first);
-        let mask = block::<ROUNDS>(key, first);
+        let mut counter = [0; BLOCK_BYTES];
+        counter[..nonce.len()].copy_from_slice(nonce);
+        counter[BLOCK_BYTES - 1] = 1;
+        let counter = load_block(&counter);
+        let mut stream = start::<ROUNDS>(key, counter);
+        let tag_stream = block::<ROUNDS>(key, counter);
         let mut hash = authenticate(key, clear);
         let mut groups = body.chunks_exact_mut(GROUP_BYTES);
         for group in &mut groups {
@@ -110,7 +105,7 @@ wide! {
         }
         let rest = groups.into_remainder();
         let hash = last::<ROUNDS>(key, &mut stream, (hash, lengths), rest);
-        store_block(_mm_xor_si128(_mm_shuffle_epi8(hash, _mm512_castsi512_si128(reverse())), mask))
+        store_block(_mm_xor_si128(_mm_shuffle_epi8(hash, _mm512_castsi512_si128(reverse())), tag_stream))
     }
 
     /// Hashes what is authenticated only.
@@ -126,7 +121,7 @@ wide! {
 
     /// Encrypts and hashes sixteen blocks.
     fn whole<const ROUNDS: usize>(key: &Key, stream: &mut Stream, hash: __m128i, group: &mut [u8]) -> __m128i {
-        let mut blocks = next::<ROUNDS>(stream);
+        let mut blocks = next::<ROUNDS, GROUP_VECTORS>(stream);
         let (vectors, _) = group.as_chunks_mut::<VECTOR_BYTES>();
         for (vector, block) in vectors.iter_mut().zip(&mut blocks) {
             *block = _mm512_xor_si512(*block, load(vector));
@@ -142,74 +137,79 @@ wide! {
         reduce(products)
     }
 
-    /// Encrypts and hashes the fifteen blocks and a bit that are left at most, and hashes the lengths.
+    /// Encrypts and hashes what is left, sixteen blocks of which the last is not whole at most, and hashes the
+    /// lengths.
     fn last<const ROUNDS: usize>(key: &Key, stream: &mut Stream, (hash, lengths): (__m128i, __m128i), rest: &mut [u8]) -> __m128i {
-        let mut hash = _mm512_zextsi128_si512(hash);
-        if rest.is_empty() {
-            let block = _mm512_xor_si512(_mm512_zextsi128_si512(lengths), hash);
-            return reduce(multiply(block, power(key, 1)));
+        let lengths = _mm512_zextsi128_si512(lengths);
+        let hash = _mm512_zextsi128_si512(hash);
+        let blocks = rest.len().div_ceil(BLOCK_BYTES);
+        if (1..POWERS).contains(&blocks) {
+            // The lengths are one more block.
+            let products = multiply(lengths, power(key, 1));
+            return reduce(add(products, few::<ROUNDS>(key, stream, (hash, blocks + 1), rest)));
         }
-        let mut products = multiply(_mm512_zextsi128_si512(lengths), power(key, 1));
-        // The lengths come behind them: one power more.
-        let mut height = rest.len().div_ceil(BLOCK_BYTES) + 1;
-        let blocks = if rest.len() <= 2 * VECTOR_BYTES {
-            next_few::<ROUNDS>(stream)
+        let hash = if blocks == 0 {
+            hash
         } else {
-            next::<ROUNDS>(stream)
+            _mm512_zextsi128_si512(reduce(few::<ROUNDS>(key, stream, (hash, blocks), rest)))
         };
-        for (chunk, block) in rest.chunks_mut(VECTOR_BYTES).zip(&blocks) {
+        reduce(multiply(_mm512_xor_si512(lengths, hash), power(key, 1)))
+    }
+
+    /// Encrypts what is left; its products, the first with power `height` of the hash key.
+    fn few<const ROUNDS: usize>(key: &Key, stream: &mut Stream, (hash, height): (__m512i, usize), rest: &mut [u8]) -> Products {
+        if rest.len() <= 2 * VECTOR_BYTES {
+            few_with(key, &next::<ROUNDS, 2>(stream), (hash, height), rest)
+        } else {
+            few_with(key, &next::<ROUNDS, GROUP_VECTORS>(stream), (hash, height), rest)
+        }
+    }
+
+    fn few_with(key: &Key, stream: &[__m512i], (mut hash, mut height): (__m512i, usize), rest: &mut [u8]) -> Products {
+        let zeros = _mm512_setzero_si512();
+        let mut products = Products { low: zeros, middle: zeros, high: zeros };
+        for (chunk, block) in rest.chunks_mut(VECTOR_BYTES).zip(stream) {
             let sealed = _mm512_xor_si512(*block, load_some(chunk));
             store_some(chunk, sealed);
-            let sealed = _mm512_maskz_mov_epi8(first(chunk.len()), sealed);
+            let sealed = _mm512_maskz_mov_epi8(mask_of(chunk.len()), sealed);
             products = add(products, multiply(_mm512_xor_si512(reversed(sealed), hash), power(key, height)));
-            hash = _mm512_setzero_si512();
+            hash = zeros;
             height = height.saturating_sub(VECTOR_BLOCKS);
         }
-        reduce(products)
+        products
     }
 
     /// The counters of a packet begin with that of the tag.
-    fn start<const ROUNDS: usize>(key: &Key, first: __m128i) -> Stream {
+    fn start<const ROUNDS: usize>(key: &Key, counter: __m128i) -> Stream {
         let mut keys = [_mm512_setzero_si512(); MAX_ROUND_KEYS];
         for (key, round) in keys.iter_mut().zip(&key.round_keys[..=ROUNDS]) {
             *key = _mm512_broadcast_i32x4(load_block(round));
         }
         let lanes = _mm512_set_epi32(0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1);
-        let first = reversed(_mm512_broadcast_i32x4(first));
+        let counter = reversed(_mm512_broadcast_i32x4(counter));
         Stream {
             keys,
-            counters: _mm512_add_epi32(first, lanes),
+            counters: _mm512_add_epi32(counter, lanes),
         }
     }
 
-    /// The next sixteen blocks of key stream.
-    fn next<const ROUNDS: usize>(stream: &mut Stream) -> [__m512i; GROUP_VECTORS] {
-        let mut blocks = [_mm512_setzero_si512(); GROUP_VECTORS];
-        encrypt::<ROUNDS>(stream, &mut blocks);
-        blocks
-    }
-
-    /// The next eight, for a packet that ends with them.
-    fn next_few<const ROUNDS: usize>(stream: &mut Stream) -> [__m512i; GROUP_VECTORS] {
-        let mut blocks = [_mm512_setzero_si512(); GROUP_VECTORS];
-        encrypt::<ROUNDS>(stream, &mut blocks[..GROUP_VECTORS / 2]);
-        blocks
-    }
-
-    fn encrypt<const ROUNDS: usize>(stream: &mut Stream, blocks: &mut [__m512i]) {
-        for block in &mut *blocks {
+    /// The next vectors of key stream.
+    fn next<const ROUNDS: usize, const VECTORS: usize>(stream: &mut Stream) -> [__m512i; VECTORS] {
+        let step = _mm512_set_epi32(0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4);
+        let mut blocks = [_mm512_setzero_si512(); VECTORS];
+        for block in &mut blocks {
             *block = _mm512_xor_si512(reversed(stream.counters), stream.keys[0]);
-            let step = _mm512_set_epi32(0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4);
             stream.counters = _mm512_add_epi32(stream.counters, step);
         }
         for key in &stream.keys[1..ROUNDS] {
-            for block in &mut *blocks {
+            for block in &mut blocks {
                 *block = _mm512_aesenc_epi128(*block, *key);
             }
         }
-        for block in blocks {
+        for block in &mut blocks {
             *block = _mm512_aesenclast_epi128(*block, stream.keys[ROUNDS]);
         }
+        blocks
     }
 
     /// One block.
@@ -272,10 +272,9 @@ wide! {
     }
 
     /// The key schedule (FIPS 197 section 5.2), words of four bytes.
-    fn schedule(key: &[u8]) -> [[u8; BLOCK_BYTES]; MAX_ROUND_KEYS] {
+    fn schedule(key: &[u8], round_keys: &mut [[u8; BLOCK_BYTES]; MAX_ROUND_KEYS]) {
         let words = key.len() / 4;
-        let mut keys = [[0; BLOCK_BYTES]; MAX_ROUND_KEYS];
-        let all = keys.as_flattened_mut();
+        let all = round_keys.as_flattened_mut();
         all[..key.len()].copy_from_slice(key);
         let mut constant = 1u8;
         for at in words..4 * (words + 7) {
@@ -293,7 +292,6 @@ wide! {
                 all[4 * at + byte] = all[4 * (at - words) + byte] ^ word[byte];
             }
         }
-        keys
     }
 
     /// Each byte through the S-box, by the processor: no table that the cache could tell about.

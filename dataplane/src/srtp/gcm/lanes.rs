@@ -5,25 +5,25 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
 };
 
-use super::avx512::{self, first};
+use super::avx512::{self, mask_of};
 use super::{BLOCK_BYTES, Key, Nonce, Tag};
 
 /// Bytes of a vector: four blocks.
 pub(super) const VECTOR_BYTES: usize = 64;
 
-/// [`avx512::expand`], for those who have asked [`avx512::is_available`].
-pub(super) fn expand(key: &[u8]) -> Key {
-    assert!(
-        avx512::is_available(),
-        "the caller asked whether the processor has it"
-    );
-    // SAFETY: the processor has what the function was compiled for.
-    unsafe { avx512::expand(key) }
+/// [`avx512::expand`] where the processor has it; false where not.
+pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
+    let is_available = avx512::is_available();
+    if is_available {
+        // SAFETY: the processor has what the function was compiled for.
+        unsafe { avx512::expand(key, expanded) };
+    }
+    is_available
 }
 
 /// [`avx512::seal`].
 pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
-    // SAFETY: the processor has what the function was compiled for, or there would be no key.
+    // SAFETY: the processor has what the function was compiled for, or `expand` had not made a key.
     unsafe { avx512::seal(key, nonce, clear, body) }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn store(bytes: &mut [u8; VECTOR_BYTES], vector: __m512i) {
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn load_some(bytes: &[u8]) -> __m512i {
     // SAFETY: what the mask leaves out is not read, and it names no more bytes than there are.
-    unsafe { _mm512_maskz_loadu_epi8(first(bytes.len()), bytes.as_ptr().cast()) }
+    unsafe { _mm512_maskz_loadu_epi8(mask_of(bytes.len()), bytes.as_ptr().cast()) }
 }
 
 /// As much of `vector` as `bytes` has room for.
@@ -71,6 +71,6 @@ pub(super) fn load_some(bytes: &[u8]) -> __m512i {
 pub(super) fn store_some(bytes: &mut [u8], vector: __m512i) {
     // SAFETY: what the mask leaves out is not written, and it names no more bytes than there are.
     unsafe {
-        _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), first(bytes.len()), vector);
+        _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask_of(bytes.len()), vector);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Libraries seal a message of any size for anybody. Here it is always a packet, in a batch of packets under
 //! the same key, for one of thousands of keys, of which none is in the cache: what a call begins and ends
-//! with costs as much as the cipher. So a key is nine cache lines in one place, to be asked for ahead, and a
+//! with costs as much as the cipher. So a key is eight cache lines in one place, to be asked for ahead, and a
 //! packet is one pass. Everything else (opening, RTCP, processors without these instructions) is the
 //! library's; see docs/decisions/0018.
 
@@ -18,13 +18,13 @@ use zeroize::Zeroize;
 const BLOCK_BYTES: usize = 16;
 /// Of AES-256; AES-128 has four fewer.
 const MAX_ROUND_KEYS: usize = 15;
-/// Powers of the hash key: a group of sixteen blocks and the lengths, in whole vectors.
-const POWERS: usize = 20;
+/// Powers of the hash key: one for each block of a group.
+const POWERS: usize = 16;
 
 /// A key, expanded once. There is one only where the processor can use it.
 #[repr(C, align(64))]
 pub(super) struct Key {
-    /// The highest first, as `avx512` multiplies with them; zero for those that no packet needs.
+    /// The highest first, as `avx512` multiplies with them.
     powers: [[u8; BLOCK_BYTES]; POWERS],
     /// Of the key schedule (FIPS 197 section 5.2), as many as the length of the key asks for.
     round_keys: [[u8; BLOCK_BYTES]; MAX_ROUND_KEYS],
@@ -32,34 +32,57 @@ pub(super) struct Key {
     is_long: bool,
 }
 
+const _: () = assert!(size_of::<Key>() == 512, "a key is eight cache lines");
+
 /// What a packet is sealed with besides its key.
 pub(super) type Nonce = [u8; 12];
 
 /// Authenticates a sealed packet.
 pub(super) type Tag = [u8; BLOCK_BYTES];
 
+/// Whether the processor has all instructions for it.
 #[cfg(target_arch = "x86_64")]
-impl Key {
-    /// Expands `key` of 16 or 32 bytes; `None` on processors that lack an instruction for it.
-    pub(super) fn new(key: &[u8]) -> Option<Self> {
-        debug_assert!(matches!(key.len(), 16 | 32));
-        avx512::is_available().then(|| lanes::expand(key))
-    }
-
-    /// Encrypts `body` in place; the tag that authenticates it and `clear`. A nonce must not be used twice.
-    pub(super) fn seal(&self, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
-        lanes::seal(self, nonce, clear, body)
-    }
+pub(super) fn is_available() -> bool {
+    avx512::is_available()
 }
 
+/// No processor of this architecture has the instructions.
 #[cfg(not(target_arch = "x86_64"))]
+pub(super) fn is_available() -> bool {
+    false
+}
+
 impl Key {
-    /// No processor of this architecture has the instructions.
-    pub(super) fn new(_key: &[u8]) -> Option<Self> {
+    /// Expands `key` of 16 or 32 bytes; `None` where that [cannot be used](is_available).
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn new(key: &[u8]) -> Option<Box<Self>> {
+        assert!(
+            matches!(key.len(), 16 | 32),
+            "the profile fixes the length of its keys"
+        );
+        // Filled in its place: a copy would be left behind.
+        let mut expanded = Box::new(Self {
+            powers: [[0; BLOCK_BYTES]; POWERS],
+            round_keys: [[0; BLOCK_BYTES]; MAX_ROUND_KEYS],
+            is_long: key.len() == 32,
+        });
+        lanes::expand(key, &mut expanded).then_some(expanded)
+    }
+
+    /// There is none.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn new(_key: &[u8]) -> Option<Box<Self>> {
         None
     }
 
-    /// Never called: there is no key.
+    /// Encrypts `body` in place; the tag that authenticates it and `clear`. A nonce must not be used twice.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn seal(&self, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
+        lanes::seal(self, nonce, clear, body)
+    }
+
+    /// Never called.
+    #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn seal(&self, _nonce: &Nonce, _clear: &[u8], _body: &mut [u8]) -> Tag {
         unreachable!("there is no key on this architecture")
     }

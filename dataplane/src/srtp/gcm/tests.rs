@@ -64,6 +64,32 @@ fn what_is_sealed_is_what_the_designers_of_gcm_say() {
     }
 }
 
+/// Else everything would be sealed by the library, and the other tests here would test nothing.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn the_code_is_used_where_the_processor_has_the_instructions() {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let flags = about
+        .lines()
+        .find(|line| line.starts_with("flags"))
+        .unwrap();
+    let has = |wanted: &str| flags.split_whitespace().any(|flag| flag == wanted);
+    let has_all = [
+        "aes",
+        "avx512bw",
+        "avx512f",
+        "avx512vl",
+        "pclmulqdq",
+        "vaes",
+        "vpclmulqdq",
+    ]
+    .into_iter()
+    .all(has);
+    for bytes in [16, 32] {
+        assert_eq!(Key::new(&vec![1; bytes]).is_some(), has_all);
+    }
+}
+
 /// Whole groups, parts of them, parts of blocks; clear parts of every length that a header has, and more.
 /// What lies beside the packet stays as it was.
 #[test]

@@ -1,0 +1,102 @@
+//! RTP that we send: sealed by our own AES-GCM where the processor can, else by the library.
+
+use std::str::FromStr;
+
+use super::cipher::{AEAD_TAG_BYTES, Cipher, aead_iv};
+use super::derive::SessionKeys;
+use super::{Profile, gcm};
+use crate::io::sys::prefetch;
+
+/// Who seals AES-GCM packets of media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AeadChoice {
+    /// Our own code on processors with the instructions it needs, else the library.
+    Auto,
+    /// The library that does all other cryptography.
+    Library,
+}
+
+/// The key that RTP of a session is sealed with.
+pub(super) enum Outgoing {
+    /// AES-GCM (RFC 7714), by our own code.
+    Ours {
+        /// The key, expanded once.
+        key: Box<gcm::Key>,
+        /// Session salt.
+        salt: [u8; 12],
+    },
+    /// By the library.
+    Library(Cipher),
+}
+
+/// Cache lines of an expanded key, all of which a packet of video needs.
+const KEY_LINES: usize = size_of::<gcm::Key>() / 64;
+
+impl Outgoing {
+    pub(super) fn new(profile: Profile, keys: &SessionKeys, choice: AeadChoice) -> Self {
+        let is_gcm = match profile {
+            Profile::Aes128CmSha1 => false,
+            Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => true,
+        };
+        let ours = is_gcm && choice == AeadChoice::Auto;
+        let key = ours.then(|| gcm::Key::new(&keys.key)).flatten();
+        match (key, keys.salt.first_chunk()) {
+            (Some(key), Some(salt)) => Self::Ours { key, salt: *salt },
+            _ => Self::Library(Cipher::new(profile, keys)),
+        }
+    }
+
+    /// Asks for the memory of the key, where that lies in one place.
+    pub(super) fn prefetch(&self) {
+        if let Self::Ours { key, .. } = self {
+            prefetch(&**key, KEY_LINES);
+        }
+    }
+
+    pub(super) fn tag_bytes(&self) -> usize {
+        match self {
+            Self::Ours { .. } => AEAD_TAG_BYTES,
+            Self::Library(cipher) => cipher.tag_bytes(),
+        }
+    }
+
+    /// Seals `packet` behind its first `clear` bytes; its last bytes are room for the tag. `index` is the
+    /// 48-bit packet index.
+    pub(super) fn seal(&self, packet: &mut [u8], clear: usize, ssrc: u32, index: u64) {
+        match self {
+            Self::Ours { key, salt } => {
+                // Rollover counter and sequence number follow each other: the index itself (RFC 7714 section 8.1).
+                let [nonce @ .., _, _, _, _] = aead_iv(salt, ssrc, index);
+                let (body, tag) = packet.split_at_mut(packet.len() - AEAD_TAG_BYTES);
+                let (header, payload) = body.split_at_mut(clear);
+                tag.copy_from_slice(&key.seal(&nonce, header, payload));
+            }
+            Self::Library(cipher) => {
+                let iv = cipher.rtp_iv(ssrc, index);
+                cipher.seal(packet, clear, &iv, &[], Some((index >> 16) as u32));
+            }
+        }
+    }
+}
+
+impl AeadChoice {
+    /// Who it will be, on this processor.
+    pub fn sealer(self) -> &'static str {
+        match self {
+            Self::Auto if gcm::is_available() => "ours",
+            Self::Auto | Self::Library => "library",
+        }
+    }
+}
+
+impl FromStr for AeadChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "library" => Ok(Self::Library),
+            _ => Err("is neither auto nor library".into()),
+        }
+    }
+}

@@ -3,10 +3,7 @@
 # What TURN answers are small messages: each would be an interrupt of its own in this lab, though not behind a
 # network card, and most of what each costs is its way through the stack. The command on record says so.
 turn_defaults() {
-    if [ -z "$interrupts" ]; then
-        interrupts=moderated
-        SPILLWAY_BENCH_COMMAND+=" --interrupts moderated"
-    fi
+    has_interrupts moderated
     if [[ " ${dataplane_flags[*]-} " != *" --egress"[\ =]* ]]; then
         dataplane_flags+=(--egress packet)
         SPILLWAY_BENCH_COMMAND+=" --dataplane '--egress packet'"

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::net::socket::FarmSocket;
+use crate::net::socket::{FarmSocket, Traffic};
 
 /// A socket and its thread.
 pub struct Receiver {
@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(5);
 impl Receiver {
     /// Listens on a free port of all addresses.
     pub fn bind() -> anyhow::Result<Self> {
-        let socket = FarmSocket::bind(0)?;
+        let socket = FarmSocket::bind(0, Traffic::Media)?;
         let port = socket.port()?;
         Ok(Self { socket, port })
     }

@@ -21,7 +21,7 @@ use super::signaling::{Index, Server, Signaling, Told, Want};
 use super::tally::{Datagram, Received, Sample};
 use crate::net::addresses::Addresses;
 use crate::net::detour::Detour;
-use crate::net::socket::FarmSocket;
+use crate::net::socket::{FarmSocket, Traffic};
 
 /// What kind of load.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +100,7 @@ const WAKES_PER_TURN: usize = 256;
 impl Farm {
     /// Nobody yet.
     pub fn new(server: Server, addresses: Addresses, load: Load) -> anyhow::Result<Self> {
-        let socket = FarmSocket::bind(0)?;
+        let socket = FarmSocket::bind(0, Traffic::Media)?;
         Ok(Self {
             load,
             addresses,

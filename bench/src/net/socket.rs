@@ -5,8 +5,8 @@
 //! network. Not for IPv6.
 //!
 //! On a host whose interfaces are set up to be polled (napi_defer_hard_irqs), it polls (SO_BUSY_POLL) and never
-//! sleeps: then who sends to it does not pay for waking it up. The kernel would hold single datagrams there,
-//! to join others to them, until a tick of its clock: there it joins none.
+//! sleeps: then who sends to it does not pay for waking it up. There the kernel holds single datagrams for a while,
+//! to join others to them, which is for media and not for [`Traffic::Messages`].
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -50,6 +50,15 @@ sockopt_impl!(
     BusyPollBudget, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, i32
 );
 
+/// What a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Runs of datagrams to each receiver.
+    Media,
+    /// Small datagrams that are answered one by one.
+    Messages,
+}
+
 /// The socket and its buffers.
 pub struct FarmSocket {
     socket: UdpSocket,
@@ -73,7 +82,7 @@ pub struct Burst<'a> {
 
 impl FarmSocket {
     /// Binds to `port` of every address; 0 is a port of the kernel's choice.
-    pub fn bind(port: u16) -> io::Result<Self> {
+    pub fn bind(port: u16, traffic: Traffic) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
@@ -82,7 +91,8 @@ impl FarmSocket {
             setsockopt(&socket, BusyPoll, &POLL_MICROSECONDS)?;
             setsockopt(&socket, PreferBusyPoll, &true)?;
             setsockopt(&socket, BusyPollBudget, &POLL_FRAMES)?;
-        } else {
+        }
+        if !polls || traffic == Traffic::Media {
             setsockopt(&socket, sockopt::UdpGroSegment, &true)?;
         }
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
@@ -248,8 +258,8 @@ mod tests {
 
     #[test]
     fn one_socket_is_many_addresses() {
-        let mut a = FarmSocket::bind(0).unwrap();
-        let b = FarmSocket::bind(0).unwrap();
+        let mut a = FarmSocket::bind(0, Traffic::Messages).unwrap();
+        let b = FarmSocket::bind(0, Traffic::Messages).unwrap();
         let port = a.port().unwrap();
         for (from, to) in [
             ([127, 1, 2, 3], [127, 4, 5, 6]),

@@ -13,7 +13,7 @@ use super::crowd::{self, Arrival, Crowd, Door};
 use super::payload::{self, PAYLOAD_BYTES, Stamp};
 use crate::host::process::{self, Pid};
 use crate::net::sequence::Sequence;
-use crate::net::socket::FarmSocket;
+use crate::net::socket::{FarmSocket, Traffic};
 
 /// What is sent: by each client, and to each client, frames of `frame_packets` packets.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ pub fn measure(parties: Parties<'_>, stream: Stream) -> anyhow::Result<Window> {
 
 impl<'a> Both<'a> {
     fn new(parties: Parties<'a>) -> anyhow::Result<Self> {
-        let mut clients = FarmSocket::bind(0)?;
+        let mut clients = FarmSocket::bind(0, Traffic::Messages)?;
         let arrival = parties.arrival;
         let (mut crowd, mut relayed) = (None, Vec::new());
         match parties.relay {
@@ -129,7 +129,7 @@ impl<'a> Both<'a> {
             }
         }
         let port = parties.peer.port();
-        let peer = FarmSocket::bind(port);
+        let peer = FarmSocket::bind(port, Traffic::Messages);
         Ok(Self {
             clients,
             peer: peer.with_context(|| format!("the peer cannot have port {port}"))?,

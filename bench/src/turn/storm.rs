@@ -4,7 +4,7 @@
 use super::client::Goal;
 use super::crowd::{self, Arrival, Door};
 use crate::host::process::{self, Pid};
-use crate::net::socket::FarmSocket;
+use crate::net::socket::{FarmSocket, Traffic};
 
 /// What came of a storm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Cycles {
 
 /// Has each client allocate and give back.
 pub fn cycle(door: Door<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycles> {
-    let mut socket = FarmSocket::bind(0)?;
+    let mut socket = FarmSocket::bind(0, Traffic::Messages)?;
     let before = process::usage(pid)?;
     let crowd = crowd::arrive(&mut socket, door, arrival, Goal::Cycle)?;
     let after = process::usage(pid)?;
@@ -32,7 +32,7 @@ pub fn cycle(door: Door<'_>, pid: Pid, arrival: Arrival) -> anyhow::Result<Cycle
 
 /// Bytes that resident memory of `pid` grows by for each client with a channel of `goal`.
 pub fn memory(door: Door<'_>, pid: Pid, arrival: Arrival, goal: Goal) -> anyhow::Result<u64> {
-    let mut socket = FarmSocket::bind(0)?;
+    let mut socket = FarmSocket::bind(0, Traffic::Messages)?;
     let before = process::usage(pid)?.rss_bytes;
     let mut crowd = crowd::arrive(&mut socket, door, arrival, goal)?;
     let grown = process::usage(pid)?.rss_bytes.saturating_sub(before);

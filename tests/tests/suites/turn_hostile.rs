@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use spillway_bench::net::socket::FarmSocket;
+use spillway_bench::net::socket::{FarmSocket, Traffic};
 use spillway_bench::turn::client::Credentials;
 use spillway_tests::node::Node;
 use spillway_tests::tls::Authority;
@@ -432,7 +432,7 @@ fn flood(target: &Target) -> anyhow::Result<()> {
         Ok(text) => text.parse().context("SPILLWAY_TEST_FLOOD is no number")?,
         Err(_) => USUAL_FLOOD,
     };
-    let mut socket = FarmSocket::bind(0)?;
+    let mut socket = FarmSocket::bind(0, Traffic::Messages)?;
     forge(&mut socket, target.relay, WARM_UP)?;
     let before = target.node.rss_bytes()?;
     let start = Instant::now();

@@ -70,7 +70,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "egress",
         default: "stack",
-        help: "how datagrams leave: stack (the kernel's) or packet (as whole frames where the route is plain; past the host's firewall; needs CAP_NET_RAW)",
+        help: "how datagrams leave: stack (the kernel's) or packet (as whole frames where the route is plain; bypassing the host's firewall; needs CAP_NET_RAW)",
     },
     Setting {
         name: "aead",

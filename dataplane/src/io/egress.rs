@@ -4,6 +4,7 @@
 //! firewall for what it sends with it, so the operator has to ask for it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,7 +49,9 @@ pub struct Egress {
 pub enum EgressError {
     /// Not for this process.
     #[error(
-        "egress packet needs the capability CAP_NET_RAW: run as root, or say setcap cap_net_raw,cap_net_admin+ep on the program"
+        "egress packet needs the capability CAP_NET_RAW, and CAP_NET_ADMIN to keep routers fresh; this process lacks the \
+         former: setcap cap_net_raw,cap_net_admin+ep {}, AmbientCapabilities= in its unit, or --cap-add of its container",
+        program()
     )]
     Forbidden,
     /// Not on this kernel.
@@ -195,6 +198,15 @@ impl AsFd for Egress {
     }
 }
 
+impl fmt::Display for EgressKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stack => "stack",
+            Self::Packet => "packet",
+        })
+    }
+}
+
 impl FromStr for EgressKind {
     type Err = String;
 
@@ -205,6 +217,12 @@ impl FromStr for EgressKind {
             _ => Err("is neither stack nor packet".into()),
         }
     }
+}
+
+/// What runs, for people.
+fn program() -> String {
+    let program = std::env::current_exe();
+    program.map_or_else(|_| "PROGRAM".into(), |path| path.display().to_string())
 }
 
 fn refused(error: io::Error) -> EgressError {

@@ -97,7 +97,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         })?);
     }
     tracing::info!(
-        node = config.node, %engine, egress = ?config.egress, aead = config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
+        node = config.node, %engine, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
         turn = reached.turn_urls.join(" "), "ready"
     );
     let control = Control::new(config.clone(), reached, factory, mesh);

@@ -202,6 +202,6 @@ fn counter_iv(salt: &[u8; 14], ssrc: u32, index: u64) -> Iv {
     iv
 }
 
-fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the profile fixes the lengths")
 }

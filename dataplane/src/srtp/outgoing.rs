@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::cipher::{AEAD_TAG_BYTES, Cipher, aead_iv};
+use super::cipher::{AEAD_TAG_BYTES, Cipher, aead_iv, fixed};
 use super::derive::SessionKeys;
 use super::{Profile, gcm};
 use crate::io::sys::prefetch;
@@ -40,9 +40,12 @@ impl Outgoing {
         };
         let ours = is_gcm && choice == AeadChoice::Auto;
         let key = ours.then(|| gcm::Key::new(&keys.key)).flatten();
-        match (key, keys.salt.first_chunk()) {
-            (Some(key), Some(salt)) => Self::Ours { key, salt: *salt },
-            _ => Self::Library(Cipher::new(profile, keys)),
+        match key {
+            Some(key) => Self::Ours {
+                key,
+                salt: fixed(&keys.salt),
+            },
+            None => Self::Library(Cipher::new(profile, keys)),
         }
     }
 

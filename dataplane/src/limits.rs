@@ -12,10 +12,18 @@ pub const MAX_DATAGRAM_BYTES: usize = 2_048;
 pub const MAX_MESSAGE_BYTES: usize = 65_535;
 /// Messages received by one system call.
 pub const RECEIVE_BATCH: usize = 32;
-/// Receive calls per socket in one turn of a shard's loop: what bounds a turn.
+/// Receive calls per socket in one turn of a shard's loop.
 pub const RECEIVES_PER_TURN: usize = 4;
 /// Datagrams, joined by the kernel or not, after which a turn receives no more.
-pub const DATAGRAMS_PER_TURN: usize = 1_024;
+pub const DATAGRAMS_PER_TURN: usize = 128;
+/// Sessions that are sealed for in one turn of a shard's loop, or as many more as it takes to end a batch: what comes
+/// in meanwhile is looked at after them.
+pub const SESSIONS_PER_TURN: usize = 64;
+/// Media packets that subscribers of a shard have yet to get; with as many it takes in no more, and what comes waits in
+/// the socket's buffer or the mesh.
+pub const BACKLOG_PACKETS: usize = 1_024;
+/// Subscribers of a track on a shard up to which its packets go before those that thousands get.
+pub const FEW_SUBSCRIBERS: usize = 64;
 /// Messages sent by one system call.
 pub const SEND_BATCH: usize = 32;
 /// Bytes that are sent without waiting for a whole batch: what was sealed is still in the second-level
@@ -36,11 +44,11 @@ pub const MAX_ROUTES: usize = 512;
 /// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what a shard with little
 /// to do spends, enough for the packets of one video frame. A link that is full gets no more either.
 pub const IDLE_PADDING_BYTES: usize = 8;
-/// What a shard spends after a turn that took [`BUSY_TURN`]: a trip through the network stack costs more
+/// What a shard spends that has been awake for [`BUSY_STRETCH`]: a trip through the network stack costs more
 /// than sealing and copying as many bytes ten times over.
 pub const BUSY_PADDING_BYTES: usize = 160;
-/// A turn that took so long is one of a shard whose time is scarce.
-pub const BUSY_TURN: Duration = Duration::from_micros(500);
+/// A shard that has found something to do for so long is one whose time is scarce.
+pub const BUSY_STRETCH: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
 /// Senders (SSRC) of RTCP in one session; browsers have one or two.
@@ -58,7 +66,7 @@ pub const MAX_OUTWARD_BACKLOG: usize = 1_024;
 /// Letters and media packets a shard takes from the mesh in one turn.
 pub const MESH_PER_TURN: usize = 1_024;
 /// Due sessions whose timers are handled in one turn.
-pub const TIMERS_PER_TURN: usize = 1_024;
+pub const TIMERS_PER_TURN: usize = 64;
 /// Addresses a shard remembers for sessions that live on another shard.
 pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
 /// Addresses from which one session may receive: candidates of a multi-homed, roaming client.
@@ -201,7 +209,6 @@ pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
-const _: () = assert!(RECEIVE_BATCH * RECEIVES_PER_TURN <= MESH_PER_TURN);
 const _: () = assert!(
     DATAGRAMS_PER_TURN <= MESH_PER_TURN,
     "a shard must take from the mesh what another sends in a turn"

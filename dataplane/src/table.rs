@@ -204,8 +204,8 @@ pub struct TrackEntry {
     pub published: Option<Published>,
     /// Its latest packets, where somebody here subscribes to it.
     pub history: History,
-    /// Its place among the tracks with packets in this turn.
-    pub batch: Option<usize>,
+    /// Place of its packets in the backlog, while they are put together.
+    pub batch: Option<u32>,
 }
 
 /// What the home of a track knows beyond that.

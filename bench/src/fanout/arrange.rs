@@ -74,19 +74,24 @@ impl Farm {
     fn start_publisher(&mut self) -> anyhow::Result<()> {
         let (index, now, load) = (self.sessions.len(), Instant::now(), self.load);
         let candidate = self.candidate(index)?;
-        let kind = if load.audio {
+        let is_audio = load.is_audio(index);
+        let kind = if is_audio {
             MediaKind::Audio
         } else {
             MediaKind::Video
         };
         let mut seed = index as u64 * 8;
-        let factor = u64::from(if index == 0 { load.overdrive } else { 1 });
+        let factor = u64::from(if index == load.calls {
+            load.overdrive
+        } else {
+            1
+        });
         let bps = load.bitrate_bps * factor;
         let (session, offer, track) =
             self.maker
-                .publisher(now, candidate, kind, load.layers, |part| {
+                .publisher(now, candidate, kind, load.layers && !is_audio, |part| {
                     seed += 1;
-                    match load.audio {
+                    match is_audio {
                         true => Shape::audio(now, seed),
                         false => Shape::video(bps / part, load.burst, now, seed),
                     }
@@ -100,12 +105,12 @@ impl Farm {
         let (index, now) = (self.sessions.len(), Instant::now());
         let number = index - self.publishers;
         let candidate = self.candidate(index)?;
-        let sampled = number.is_multiple_of(self.load.sample);
+        let sampled = number < self.load.calls || number.is_multiple_of(self.load.sample);
         let session = self.maker.subscriber(now, candidate, sampled);
         self.add(session);
         let want = Want::Subscribe {
             watches: self.watched(number).collect(),
-            audio: self.load.audio,
+            audio: self.load.is_audio(number),
         };
         self.signaling.ask(index, want);
         Ok(())

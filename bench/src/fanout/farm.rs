@@ -40,6 +40,9 @@ pub struct Load {
     pub watch: usize,
     /// One subscriber of as many is decrypted.
     pub sample: usize,
+    /// Calls beside all that: of the publishers and subscribers the first as many are the two ends of one each, and
+    /// speak.
+    pub calls: usize,
 }
 
 impl Load {
@@ -53,7 +56,13 @@ impl Load {
             burst: (burst_ms > 0).then(|| Duration::from_millis(burst_ms)),
             watch: 1,
             sample: USUAL_SAMPLE,
+            calls: 0,
         }
+    }
+
+    /// Speech instead of video, of participant `number` of its kind.
+    pub fn is_audio(&self, number: usize) -> bool {
+        self.audio || number < self.calls
     }
 }
 
@@ -81,6 +90,8 @@ pub struct Farm {
     pub(super) pending: usize,
     /// What the decrypted sample said.
     pub sample: Sample,
+    /// What the listeners of calls said.
+    pub sample_of_calls: Sample,
     /// How the farm itself did.
     pub own: Own,
 }
@@ -118,6 +129,7 @@ impl Farm {
             publishers: 0,
             pending: 0,
             sample: Sample::new(),
+            sample_of_calls: Sample::new(),
             own: Own::new(),
         })
     }
@@ -195,6 +207,7 @@ impl Farm {
     pub fn restart_counting(&mut self) {
         self.received.iter_mut().for_each(Received::restart);
         self.sample = Sample::new();
+        self.sample_of_calls = Sample::new();
         self.own = Own {
             lost_sessions: std::mem::take(&mut self.own.lost_sessions),
             ..Own::new()
@@ -208,8 +221,12 @@ impl Farm {
 
     /// The publishers that subscriber `number` watches.
     pub fn watched(&self, number: usize) -> impl Iterator<Item = Index> + use<> {
-        let publishers = self.publishers;
-        (0..self.load.watch).map(move |more| (number + more) % publishers)
+        let (publishers, calls) = (self.publishers, self.load.calls);
+        let watch = if number < calls { 1 } else { self.load.watch };
+        (0..watch).map(move |more| match number.checked_sub(calls) {
+            None => number,
+            Some(viewer) => calls + (viewer + more) % (publishers - calls),
+        })
     }
 
     /// One turn; waits for work at most until `until`.
@@ -379,6 +396,8 @@ impl Farm {
 
     fn try_drive(&mut self, index: Index, input: Input<'_>, at: Duration) -> anyhow::Result<()> {
         let own = self.addresses.of(index);
+        let listens = index.checked_sub(self.publishers);
+        let is_of_call = listens.is_some_and(|number| number < self.load.calls);
         let session = &mut self.sessions[index];
         session.rtc.handle_input(input)?;
         loop {
@@ -397,7 +416,10 @@ impl Farm {
                         .context("send")?;
                     }
                 }
-                Output::Event(Event::RtpPacket(packet)) => self.sample.note(&packet.payload, at),
+                Output::Event(Event::RtpPacket(packet)) => match is_of_call {
+                    true => self.sample_of_calls.note(&packet.payload, at),
+                    false => self.sample.note(&packet.payload, at),
+                },
                 Output::Event(Event::KeyframeRequest(request)) => session.keyframe_wanted(request),
                 Output::Event(Event::Connected) if !session.connected => {
                     session.connected = true;

@@ -65,6 +65,8 @@ pub struct Measurement {
     pub latency_us: Percentiles,
     /// The median of the 99th percentiles of each second: without the moments in which the host stood still.
     pub latency_typical_p99_us: u64,
+    /// The same for who listens in a call beside.
+    pub calls_latency_us: Option<Percentiles>,
     /// Packets decrypted and checked byte for byte.
     pub checked_packets: u64,
     /// Of these, wrong ones.
@@ -306,8 +308,10 @@ impl Measurement {
         self.rtx_bytes = totals.rtx_bytes;
         self.latency_us = Percentiles::of(&farm.sample.latency_us);
         self.latency_typical_p99_us = farm.sample.typical_p99_us();
-        self.checked_packets = farm.sample.checked;
-        self.damaged_packets = farm.sample.damaged;
+        let (sample, calls) = (&farm.sample, &farm.sample_of_calls);
+        self.calls_latency_us = (farm.load().calls > 0).then(|| Percentiles::of(&calls.latency_us));
+        self.checked_packets = sample.checked + calls.checked;
+        self.damaged_packets = sample.damaged + calls.damaged;
     }
 
     fn set_rates(&mut self, in_window: &Totals) {

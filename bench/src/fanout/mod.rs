@@ -40,6 +40,9 @@ pub struct Options {
     /// Participants that receive
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
+    /// Calls beside them: a speaker and one who listens each, alone
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    calls: u32,
     /// Length of the measured window
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
@@ -106,6 +109,7 @@ pub struct Line<'a> {
     overdrive: u32,
     burst_ms: u64,
     watch: u16,
+    calls: u32,
     #[serde(flatten)]
     measurement: &'a Measurement,
     ceiling_sendmmsg_pps: Option<f64>,
@@ -128,19 +132,25 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
         setup,
         publishers,
         subscribers,
+        calls,
         seconds,
     } = options;
     setup.check(*publishers)?;
     let mut system = setup.system()?;
-    let mut farm = Farm::new(setup.server(), setup.sources, setup.load())?;
-    farm.add_publishers(*publishers as usize)?;
+    let load = Load {
+        calls: *calls as usize,
+        ..setup.load()
+    };
+    let all_publishers = (publishers + calls) as usize;
+    let mut farm = Farm::new(setup.server(), setup.sources, load)?;
+    farm.add_publishers(all_publishers)?;
     let empty = system.usage()?;
-    farm.add_subscribers(*subscribers as usize)?;
+    farm.add_subscribers((subscribers + calls) as usize)?;
     let mut measured = measure::measure(
         &mut farm,
         &mut system,
         Duration::from_secs(*seconds),
-        *publishers as usize,
+        all_publishers,
     )?;
     measured.set_memory(empty);
     drop(farm);
@@ -155,6 +165,7 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
         overdrive: setup.overdrive,
         burst_ms: setup.burst_ms,
         watch: setup.watch,
+        calls: *calls,
         measurement: &measured,
         ceiling_sendmmsg_pps: ceiling,
         ratio_to_ceiling: ceiling.map(|ceiling| measured.delivered_pps / ceiling),
@@ -242,6 +253,7 @@ impl Setup {
             } else {
                 usize::from(self.sample)
             },
+            calls: 0,
         }
     }
 

@@ -8,20 +8,11 @@
 use std::time::Instant;
 
 use crate::drop_reason::DropReason;
-use crate::key::TrackKey;
+use crate::limits::FEW_SUBSCRIBERS;
 use crate::shard::Shard;
-use crate::shard::work::Portion;
+use crate::shard::work::{LineKind, Portion};
 use crate::table::Published;
 use crate::track::MediaPacket;
-
-/// The packets of one track in this turn, as places in the turn's packets.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Which track.
-    pub track: TrackKey,
-    /// Its packets, in order.
-    pub packets: Vec<u32>,
-}
 
 /// At the home of tracks: measures what the sessions of this shard received, and copies it to other
 /// shards.
@@ -29,15 +20,53 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.inbox);
     for packet in inbox.drain(..) {
         measure_and_copy(shard, &packet, now);
-        shard.fresh.push(packet);
+        shard.backlog.push(packet);
     }
     shard.inbox = inbox; // keeps its allocation
 }
 
-/// Tells the subscribers of this shard of all packets that are fresh.
+/// Tells the subscribers of this shard of all packets they were not told of.
 pub fn spread(shard: &mut Shard) {
-    for (place, packet) in (0..).zip(&shard.fresh) {
-        let Some(entry) = shard.tracks.get_mut(packet.track) else {
+    gather(shard);
+    let Shard {
+        backlog,
+        tracks,
+        work,
+        ..
+    } = shard;
+    for place in backlog.new_batches() {
+        let Some(entry) = tracks.get_mut(backlog.batch(place).track) else {
+            continue;
+        };
+        entry.batch = None;
+        let line = if entry.subscribers.len() <= FEW_SUBSCRIBERS {
+            LineKind::Short
+        } else {
+            LineKind::Long
+        };
+        for &(peer, sub) in &entry.subscribers {
+            let portion = Portion {
+                batch: place,
+                sub: sub as u32,
+            };
+            work.add(peer, portion, line);
+        }
+    }
+    backlog.close_round(work);
+}
+
+/// Puts packets of one track together.
+fn gather(shard: &mut Shard) {
+    let Shard {
+        backlog,
+        tracks,
+        asked,
+        ..
+    } = shard;
+    for place in backlog.untold() {
+        let packet = backlog.packet(place);
+        let track = packet.track;
+        let Some(entry) = tracks.get_mut(track) else {
             continue;
         };
         if entry.subscribers.is_empty() {
@@ -46,40 +75,12 @@ pub fn spread(shard: &mut Shard) {
         if entry.is_video() {
             entry.history.keep(packet);
         }
-        if packet.keyframe && !shard.asked.is_empty() {
-            let answered = (packet.track, packet.layer);
-            shard
-                .asked
-                .retain(|(track, layer, _)| (*track, *layer) != answered);
+        if packet.keyframe && !asked.is_empty() {
+            let answered = (track, packet.layer);
+            asked.retain(|(track, layer, _)| (*track, *layer) != answered);
         }
-        let batch = match entry.batch {
-            Some(batch) => batch,
-            None => {
-                let batch = shard.batches_used;
-                if shard.batches.len() == batch {
-                    shard.batches.push(Batch::default());
-                }
-                shard.batches_used += 1;
-                shard.batches[batch].track = packet.track;
-                shard.batches[batch].packets.clear();
-                entry.batch = Some(batch);
-                batch
-            }
-        };
-        shard.batches[batch].packets.push(place);
-    }
-    for (place, batch) in (0..).zip(&shard.batches[..shard.batches_used]) {
-        let Some(entry) = shard.tracks.get_mut(batch.track) else {
-            continue;
-        };
-        entry.batch = None;
-        for &(peer, sub) in &entry.subscribers {
-            let portion = Portion {
-                track: place,
-                sub: sub as u32,
-            };
-            shard.work.add(peer, portion);
-        }
+        let batch = *entry.batch.get_or_insert_with(|| backlog.add_batch(track));
+        backlog.add_to_batch(batch, place);
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use crate::io::engine::Engine;
 use crate::io::udp::{Door, Places};
-use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN};
+use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN, SESSIONS_PER_TURN};
 use crate::shard::Shard;
 use arrive::Overflows;
 
@@ -64,15 +64,18 @@ pub fn take_in(shard: &mut Shard, datagram: &arrive::Arrived<'_>, now: Instant) 
     }
 }
 
-/// Sends what came in, from the socket or from other shards, to whom it is for: hops 4 to 7. `flush`
-/// hands a full batch to the kernel.
-pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard)) {
+/// Sends what came in, from the socket or from other shards, to some of those it is for: hops 4 to 7.
+/// `flush` hands a full batch to the kernel. True when others wait.
+pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard)) -> bool {
     fanout::publish_inbox(shard, now);
     fanout::spread(shard);
-    while seal::seal(shard, now) {
+    let mut sessions = 0;
+    while sessions < SESSIONS_PER_TURN && seal::seal(shard, now, &mut sessions) {
         flush(shard);
     }
+    shard.backlog.tidy(&shard.work);
     if !shard.switched.is_empty() {
         shard.after_switches();
     }
+    !shard.work.is_empty()
 }

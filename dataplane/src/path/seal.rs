@@ -1,26 +1,26 @@
 //! Hop 6: encryption for each subscriber, straight into the send arena. Comes from [`super::fanout`],
 //! goes to [`super::transmit`].
 //!
-//! A session is sealed for once a turn, however many packets it gets, so that they lie next to each
-//! other and leave as few runs as possible.
+//! A session that is sealed for gets everything that waits for it, so that its packets lie next to each
+//! other and leave as few runs as possible. A turn of the loop seals for some sessions, and for the others
+//! after it has looked at what came in.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
-use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES};
+use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, SESSIONS_PER_TURN};
 use crate::path::transmit::{Departures, Run};
 use crate::peer::{Peer, Subscriber};
 use crate::report::ShardReport;
 use crate::send::run::cut;
 use crate::send::stream::{Keys, Planned};
 use crate::shard::Shard;
-use crate::shard::work::Portions;
+use crate::shard::backlog::Backlog;
 use crate::subscription::Verdict;
-use crate::track::MediaPacket;
 
-/// A packet that waits to be written: its place among the fresh ones, its m-line, its numbers.
+/// A packet that waits to be written: its place in the backlog, its m-line, its numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting {
     packet: u32,
@@ -39,29 +39,42 @@ const PEER_LINES: usize = 5;
 /// Where a session's packets go.
 type PathTo = (SocketAddr, Option<IpAddr>);
 
-/// Seals for one session after the other, until all have what they get or a batch is full. True when
-/// it stopped because of the latter.
-pub fn seal(shard: &mut Shard, now: Instant) -> bool {
-    let is_full = shard.departures_v4.is_blocked() || shard.departures_v6.is_blocked();
-    let max_padding = if shard.is_busy && !is_full {
-        BUSY_PADDING_BYTES
-    } else {
-        IDLE_PADDING_BYTES
-    };
-    while let Some((index, portions)) = shard.work.next_session() {
+/// Seals for one session after the other, and counts them, until a batch is full: then true. Or until all have what
+/// they get, or the turn has done its part: where the socket is full, or nobody needs the packets, no batch becomes full.
+pub fn seal(shard: &mut Shard, now: Instant, sessions: &mut usize) -> bool {
+    while *sessions < 2 * SESSIONS_PER_TURN {
+        let Some(index) = shard.work.take(&mut shard.portions) else {
+            return false;
+        };
         prefetch_next(shard);
-        shard.guard(index, |shard| {
-            if let Some(path) = plan(shard, index, portions) {
-                write(shard, index, path, (max_padding, now));
-            }
-        });
+        seal_for(shard, index, now);
+        *sessions += 1;
         if shard.departures_v4.is_ripe() || shard.departures_v6.is_ripe() {
             return true;
         }
     }
-    shard.batches_used = 0;
-    shard.fresh.clear();
     false
+}
+
+/// Seals what waits for session `index`, out of its turn.
+pub fn seal_now(shard: &mut Shard, index: usize, now: Instant) {
+    shard.work.take_of(index, &mut shard.portions);
+    seal_for(shard, index, now);
+}
+
+/// Seals its portions for session `index`.
+fn seal_for(shard: &mut Shard, index: usize, now: Instant) {
+    let is_blocked = shard.departures_v4.is_blocked() || shard.departures_v6.is_blocked();
+    let max_padding = if shard.is_busy && !is_blocked {
+        BUSY_PADDING_BYTES
+    } else {
+        IDLE_PADDING_BYTES
+    };
+    shard.guard(index, |shard| {
+        if let Some(path) = plan(shard, index) {
+            write(shard, index, path, (max_padding, now));
+        }
+    });
 }
 
 /// Asks for what the next sessions' packets will touch, each pointer when the one before it has come.
@@ -85,18 +98,23 @@ fn prefetch_next(shard: &mut Shard) {
     }
 }
 
-/// Decides what session `index` gets, and gives it its numbers. Where that goes.
-fn plan(shard: &mut Shard, index: usize, mut portions: Portions) -> Option<PathTo> {
-    shard.waiting_packets.clear();
-    let peer = shard.peers.get_mut(index)?;
+/// Decides what session `index` gets of its portions, and gives it its numbers. Where that goes.
+fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
+    let Shard {
+        peers,
+        portions,
+        backlog,
+        waiting_packets,
+        report,
+        ..
+    } = shard;
+    waiting_packets.clear();
+    let peer = peers.get_mut(index)?;
     let Some(path) = peer.path() else {
         // Connected sessions have one; its subscriptions do not flow yet.
-        let mut packets = 0;
-        while let Some(portion) = portions.next(&shard.work) {
-            packets += shard.batches[portion.track as usize].packets.len();
-        }
-        let drops = &mut shard.report.drops;
-        drops.count_many(DropReason::NotConnected, packets);
+        let batches = portions.iter().map(|portion| backlog.batch(portion.batch));
+        let packets = batches.map(|batch| batch.packets.len()).sum();
+        report.drops.count_many(DropReason::NotConnected, packets);
         return None;
     };
     let departures = match path.0 {
@@ -104,27 +122,27 @@ fn plan(shard: &mut Shard, index: usize, mut portions: Portions) -> Option<PathT
         SocketAddr::V6(_) => &shard.departures_v6,
     };
     let subscriber = peer.subscriber()?;
-    while let Some(portion) = portions.next(&shard.work) {
-        let sub = portion.sub as usize;
-        for &place in &shard.batches[portion.track as usize].packets {
-            let packet = &shard.fresh[place as usize];
+    for portion in portions.iter() {
+        let (sub, batch) = (portion.sub as usize, backlog.batch(portion.batch));
+        for &place in &batch.packets {
+            let packet = backlog.packet(place);
             match subscriber.plan(sub, packet, departures.sheds(packet.layer)) {
                 Ok(Some((slot, planned, verdict))) => {
                     if verdict == Verdict::Switch {
                         shard.switched.push((index, sub));
                     }
-                    shard.waiting_packets.push(Waiting {
+                    waiting_packets.push(Waiting {
                         packet: place,
                         slot,
                         planned,
                     });
                 }
                 Ok(None) => {}
-                Err(reason) => shard.report.drops.count(reason),
+                Err(reason) => report.drops.count(reason),
             }
         }
     }
-    (!shard.waiting_packets.is_empty()).then_some(path)
+    (!waiting_packets.is_empty()).then_some(path)
 }
 
 /// Writes what session `index` gets, run by run.
@@ -161,12 +179,12 @@ fn write(shard: &mut Shard, index: usize, path: PathTo, (max_padding, now): (usi
             subscriber,
             room,
             (run, cut.segment_bytes),
-            &shard.fresh,
+            &shard.backlog,
             now,
         );
         let plain: usize = run.iter().map(|waiting| waiting.planned.bytes).sum();
         shard.report.padding_bytes += (bytes - plain) as u64;
-        let arrived = Some(shard.fresh[run[0].packet as usize].arrived);
+        let arrived = Some(shard.backlog.packet(run[0].packet).arrived);
         departures.commit(
             described(bytes, cut.segment_bytes, path, arrived),
             &mut shard.report,
@@ -180,7 +198,7 @@ fn write_run(
     subscriber: &mut Subscriber,
     room: &mut [u8],
     (run, segment_bytes): (&[Waiting], usize),
-    fresh: &[MediaPacket],
+    backlog: &Backlog,
     now: Instant,
 ) {
     let Subscriber { slots, send, .. } = subscriber;
@@ -193,7 +211,7 @@ fn write_run(
         now,
     };
     for (waiting, room) in run.iter().zip(room.chunks_mut(segment_bytes)) {
-        let packet = &fresh[waiting.packet as usize];
+        let packet = backlog.packet(waiting.packet);
         let stream = &mut slots[waiting.slot].stream;
         stream.write(room, waiting.planned, packet, &mut keys);
     }

@@ -210,7 +210,9 @@ impl Subscriber {
         packet: &MediaPacket,
         is_full: bool,
     ) -> Result<Option<(usize, Planned, Verdict)>, DropReason> {
-        let Some(subscription) = self.subscriptions.get_mut(sub) else {
+        // It may have ended since it was told, and another one have its place.
+        let subscription = self.subscriptions.get_mut(sub);
+        let Some(subscription) = subscription.filter(|found| found.track == packet.track) else {
             return Ok(None);
         };
         // Before the verdict: a packet that cannot be sent must not be what a switch begins with.

@@ -26,9 +26,10 @@ impl Shard {
             left -= 1;
         }
         while left > 0
+            && !self.backlog.is_full()
             && let Some(packet) = mesh.take_media(self.id)
         {
-            self.fresh.push(packet);
+            self.backlog.push(packet);
             left -= 1;
         }
         self.settle(now);
@@ -149,7 +150,7 @@ impl Shard {
             peer.nominated = Some(datagram.source);
         }
         if via != self.id {
-            self.hand_over(index, via);
+            self.hand_over(index, via, now);
         }
     }
 

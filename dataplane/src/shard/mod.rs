@@ -9,7 +9,8 @@ pub mod run; // the loop
 mod sessions; // sessions that come, move and go
 mod tick; // what is looked at now and then
 mod touched; // sessions to come back to
-pub mod work; // what is to be sealed in this turn
+pub mod backlog; // media that some have yet to get
+pub mod work; // who they are
 pub mod ways; // who is reached otherwise than by the media port
 pub mod desk; // clients that are relayed
 mod divert; // what goes to all of them
@@ -26,7 +27,6 @@ use crate::ice::IceKey;
 use crate::key::{LayerIndex, ShardId, TrackKey};
 use crate::letter::{ShardEvent, ToControl, ToShard};
 use crate::mesh::{Mesh, Post};
-use crate::path::fanout::Batch;
 use crate::path::seal::{self, Waiting};
 use crate::path::transmit::Departures;
 use crate::peer::{Output, PeerEvent};
@@ -35,10 +35,11 @@ use crate::stream::{Arrivals, Streams};
 use crate::table::{PeerTable, TrackTable};
 use crate::timer::Timers;
 use crate::track::MediaPacket;
+use backlog::Backlog;
 use desk::Desk;
 use touched::Touched;
 use ways::Ways;
-use work::Work;
+use work::{Portion, Work};
 
 /// The state of a shard.
 pub struct Shard {
@@ -62,14 +63,12 @@ pub struct Shard {
     pub out: Output,
     /// Media received by sessions here, not yet measured and copied.
     pub inbox: Vec<MediaPacket>,
-    /// Media of this turn, from here and elsewhere, for subscribers here.
-    pub fresh: Vec<MediaPacket>,
-    /// The same by track; what lies behind `batches_used` keeps its allocation for later turns.
-    pub batches: Vec<Batch>,
-    /// As many of them as are of this turn.
-    pub batches_used: usize,
-    /// Who gets them.
+    /// Media that subscribers here have yet to get, from here and elsewhere.
+    pub backlog: Backlog,
+    /// Who gets it.
     pub work: Work,
+    /// What the session that is being sealed for gets.
+    pub portions: Vec<Portion>,
     /// Packets of the session that is being sealed for.
     pub waiting_packets: Vec<Waiting>,
     /// Tracks published here that had packets since the last measurement.
@@ -96,7 +95,7 @@ pub struct Shard {
     pub streams: Streams,
     /// What they sent; empty between turns.
     arrivals: Arrivals,
-    /// The turn before this one took long: time is what the shard has least of.
+    /// It has not slept for a while: time is what the shard has least of.
     pub is_busy: bool,
     /// A socket had no room for all that waits.
     is_blocked: bool,
@@ -129,10 +128,9 @@ impl Shard {
             report: ShardReport::new(id),
             out: Output::default(),
             inbox: Vec::new(),
-            fresh: Vec::new(),
-            batches: Vec::new(),
-            batches_used: 0,
+            backlog: Backlog::default(),
             work: Work::default(),
+            portions: Vec::new(),
             waiting_packets: Vec::new(),
             active: Vec::new(),
             switched: Vec::new(),

@@ -1,5 +1,5 @@
-//! The loop of a shard on its glommio executor: numbered, bounded steps, then sleep until a socket, the
-//! doorbell or a timer has something.
+//! The loop of a shard on its glommio executor: numbered, bounded steps, again and again while there is
+//! something to do, then sleep until a socket, the doorbell or a timer has something.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,7 +13,7 @@ use crate::io::engine::{Engine, EngineKind};
 use crate::io::udp::{Door, Places, ShardSockets};
 use crate::io::wait::Wait;
 use crate::letter::ToControl;
-use crate::limits::{BUSY_TURN, TIMERS_PER_TURN};
+use crate::limits::{BUSY_STRETCH, TIMERS_PER_TURN};
 use crate::path::{self, arrive::Overflows};
 
 /// How soon a socket that had no room for more is tried again.
@@ -40,15 +40,19 @@ pub async fn run(
     };
     let mut busy = BusyMeter::new(clock::now());
     let mut stirred = true;
+    let mut woke = clock::now();
     while !shard.is_stopping() {
         let start = clock::now();
         let more = turn(&mut shard, &mut io, &mut busy, start);
-        let took = clock::now().duration_since(start);
-        shard.is_busy = took >= BUSY_TURN;
-        busy.add(took);
+        let end = clock::now();
+        busy.add(end.duration_since(start));
+        shard.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
         // Also what the turn did after its tick.
         shard.has_news |= stirred;
         stirred = more || sleep(&mut shard, &wait);
+        if !more {
+            woke = clock::now();
+        }
         glommio::executor().yield_if_needed().await;
     }
     flush(&mut shard, &mut io, clock::now());
@@ -70,12 +74,14 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: In
     // 2: sessions whose time has come.
     more |= run_timers(shard, now);
     // 3: the sockets, through the first hops of the path.
-    more |= path::receive(shard, &mut io.engine, (&mut io.overflows, &io.places), now);
+    if !shard.backlog.is_full() {
+        more |= path::receive(shard, &mut io.engine, (&mut io.overflows, &io.places), now);
+    }
     more |= shard.receive_reached(now);
     more |= shard.receive_streams(now);
     shard.settle(now);
-    // 4: what came in, to whom it is for.
-    path::forward(shard, now, |shard| {
+    // 4: what came in, to some of those it is for: who is left is next, after what comes meanwhile.
+    more |= path::forward(shard, now, |shard| {
         flush(shard, io, now);
     });
     shard.settle(now);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::key::{LayerSet, ShardId, TrackKey};
 use crate::letter::{ToControl, ToShard};
+use crate::path::seal;
 use crate::peer::{Peer, Role};
 use crate::subscription::Subscription;
 use crate::table::Published;
@@ -26,7 +27,8 @@ impl Shard {
     }
 
     /// A session goes to where its packets land.
-    pub(super) fn hand_over(&mut self, index: usize, to: ShardId) {
+    pub(super) fn hand_over(&mut self, index: usize, to: ShardId, now: Instant) {
+        seal::seal_now(self, index, now);
         let Some(peer) = self.take_out(index) else {
             return;
         };
@@ -81,6 +83,8 @@ impl Shard {
             }
         }
         let peer = self.peers.remove(index)?;
+        // Whoever gets its place gets nothing of it.
+        self.work.take_of(index, &mut self.portions);
         self.timers.clear(index);
         peer.addrs
             .iter()

@@ -6,3 +6,4 @@ mod faults; // subscribers that misbehave and publishers that overdo it
 mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
 mod quiet; // nobody there, or no longer
+mod order; // who is served when

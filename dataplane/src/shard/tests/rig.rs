@@ -41,7 +41,6 @@ pub(super) struct Rig {
     factory: PeerFactory,
     pub(super) publisher: Client,
     pub(super) subscribers: Vec<Client>,
-    seq: u64,
     turn: SocketAddr,
 }
 
@@ -59,6 +58,8 @@ pub(super) struct Client {
     pub(super) loses_every: usize,
     media: usize,
     sends_on: Option<Mid>,
+    /// Of the next packet it sends.
+    seq: u64,
 }
 
 impl Rig {
@@ -86,7 +87,7 @@ impl Rig {
         let mut shard = Shard::new(ShardId(0), mesh, ice_key, reached, Instant::now());
         let media = candidates_of(&shard);
         shard.desk = Some(Box::new(relayed::desk(media, turn_port)));
-        let publisher = Client::publish(&mut shard, &factory, Client::new());
+        let publisher = Client::publish(&mut shard, &factory, (SessionKey(1), TRACK));
         let mut rig = Self {
             shard,
             io: Io {
@@ -98,7 +99,6 @@ impl Rig {
             factory,
             publisher,
             subscribers: Vec::new(),
-            seq: 0,
             turn: SocketAddr::new(loopback, turn_port),
         };
         rig.until("the publisher to connect", |rig| rig.publisher.connected);
@@ -123,8 +123,31 @@ impl Rig {
 
     /// `client` becomes one more subscriber.
     pub(super) fn subscribe(&mut self, session: SessionKey, client: Client) {
-        let client = Client::subscribe(&mut self.shard, &self.factory, (session, client));
+        let names = (session, TRACK);
+        let client = Client::subscribe(&mut self.shard, &self.factory, names, client);
         self.subscribers.push(client);
+    }
+
+    /// A call of two beside all that, in which media has flowed: who sends and who receives.
+    pub(super) fn call(&mut self) -> (Client, Client) {
+        let track = TrackKey(8);
+        let names = (SessionKey(2), track);
+        let mut sender = Client::publish(&mut self.shard, &self.factory, names);
+        while !sender.connected {
+            self.step();
+            sender.drive(Instant::now());
+        }
+        let names = (SessionKey(3), track);
+        let mut receiver = Client::subscribe(&mut self.shard, &self.factory, names, Client::new());
+        while receiver.received.is_empty() {
+            if receiver.connected {
+                sender.send_frame(&[1_000], true);
+            }
+            self.settle(Duration::from_millis(20));
+            receiver.drive(Instant::now());
+        }
+        receiver.received.clear();
+        (sender, receiver)
     }
 
     /// A client whose datagrams all go through the relay.
@@ -167,23 +190,20 @@ impl Rig {
     }
 
     fn send_frame(&mut self, sizes: &[usize], keyframe: bool) {
-        let now = Instant::now();
-        let time = (self.seq * 3_000) as u32;
-        for (part, bytes) in sizes.iter().enumerate() {
-            let mut payload = vec![0x5a; *bytes];
-            let begins = if part == 0 { 0x90 } else { 0x80 };
-            let id = 0x8000 | (self.seq as u16 & 0x7fff);
-            let [high, low] = id.to_be_bytes();
-            payload[..5].copy_from_slice(&[begins, 0x80, high, low, u8::from(!keyframe)]);
-            let is_last = part + 1 == sizes.len();
-            self.publisher
-                .write(payload, (self.seq, time, is_last), now);
-            self.seq += 1;
-        }
-        self.publisher.drive(now);
+        self.publisher.send_frame(sizes, keyframe);
     }
 
-    /// One turn of the shard's loop, without the clients.
+    /// One pass of the steps of the shard's loop. True when there is more to do.
+    pub(super) fn pass(&mut self) -> bool {
+        run::turn(
+            &mut self.shard,
+            &mut self.io,
+            &mut self.busy,
+            Instant::now(),
+        )
+    }
+
+    /// The shard's loop until it would sleep, without the clients.
     pub(super) fn turn(&mut self) {
         let now = Instant::now();
         let shard = &mut self.shard;
@@ -212,7 +232,7 @@ impl Rig {
 }
 
 impl Client {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Self::socket(), None)
     }
 
@@ -245,17 +265,22 @@ impl Client {
             loses_every: 0,
             media: 0,
             sends_on: None,
+            seq: 0,
         }
     }
 
-    fn publish(shard: &mut Shard, factory: &PeerFactory, mut client: Self) -> Self {
-        let now = Instant::now();
+    fn publish(
+        shard: &mut Shard,
+        factory: &PeerFactory,
+        (session, track): (SessionKey, TrackKey),
+    ) -> Self {
+        let (now, mut client) = (Instant::now(), Self::new());
         let mut api = client.rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
-        let mut peer = factory.publisher(SessionKey(1), now);
+        let mut peer = factory.publisher(session, now);
         let spec = TrackSpec {
-            key: TRACK,
+            key: track,
             id: "camera".into(),
             mid: mid.to_string(),
             kind: MediaKind::Video,
@@ -278,11 +303,12 @@ impl Client {
     fn subscribe(
         shard: &mut Shard,
         factory: &PeerFactory,
-        (session, mut client): (SessionKey, Self),
+        (session, track): (SessionKey, TrackKey),
+        mut client: Self,
     ) -> Self {
         let now = Instant::now();
         let mut peer = factory.subscriber(session, now);
-        let put = vec![(TRACK, MediaKind::Video, Wish::default())];
+        let put = vec![(track, MediaKind::Video, Wish::default())];
         let (revision, offer) = offer_of(
             &mut peer,
             Command::Subscribe {
@@ -353,6 +379,23 @@ impl Client {
                 ClientOutput::Event(_) => {}
             }
         }
+    }
+
+    /// Sends a frame of packets of these sizes.
+    pub(super) fn send_frame(&mut self, sizes: &[usize], keyframe: bool) {
+        let now = Instant::now();
+        let time = (self.seq * 3_000) as u32;
+        for (part, bytes) in sizes.iter().enumerate() {
+            let mut payload = vec![0x5a; *bytes];
+            let begins = if part == 0 { 0x90 } else { 0x80 };
+            let id = 0x8000 | (self.seq as u16 & 0x7fff);
+            let [high, low] = id.to_be_bytes();
+            payload[..5].copy_from_slice(&[begins, 0x80, high, low, u8::from(!keyframe)]);
+            let is_last = part + 1 == sizes.len();
+            self.write(payload, (self.seq, time, is_last), now);
+            self.seq += 1;
+        }
+        self.drive(now);
     }
 
     fn write(&mut self, payload: Vec<u8>, (seq, time, marker): (u64, u32, bool), now: Instant) {

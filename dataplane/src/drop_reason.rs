@@ -29,6 +29,8 @@ pub enum DropReason {
     SessionPanicked,
     /// The ring to another shard was full.
     MeshFull,
+    /// Its shard has more to send than it can.
+    BacklogFull,
     /// A late packet from before the layer switch or the start of the subscription, or one whose number
     /// was used.
     BeforeSwitch,
@@ -52,7 +54,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 21] = [
+    pub const ALL: [DropReason; 22] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
@@ -65,6 +67,7 @@ impl DropReason {
         DropReason::NoTrack,
         DropReason::SessionPanicked,
         DropReason::MeshFull,
+        DropReason::BacklogFull,
         DropReason::BeforeSwitch,
         DropReason::NotConnected,
         DropReason::BadRtcp,
@@ -91,6 +94,7 @@ impl DropReason {
             DropReason::NoTrack => "no_track",
             DropReason::SessionPanicked => "session_panicked",
             DropReason::MeshFull => "mesh_full",
+            DropReason::BacklogFull => "backlog_full",
             DropReason::BeforeSwitch => "before_switch",
             DropReason::NotConnected => "not_connected",
             DropReason::BadRtcp => "bad_rtcp",

@@ -19,9 +19,14 @@ pub const DATAGRAMS_PER_TURN: usize = 128;
 /// Sessions that are sealed for in one turn of a shard's loop, or as many more as it takes to end a batch: what comes
 /// in meanwhile is looked at after them.
 pub const SESSIONS_PER_TURN: usize = 64;
-/// Media packets that subscribers of a shard have yet to get; with as many it takes in no more, and what comes waits in
-/// the socket's buffer or the mesh.
-pub const BACKLOG_PACKETS: usize = 1_024;
+/// Packets that are sealed in one turn, likewise.
+pub const PACKETS_PER_TURN: usize = 512;
+/// Media packets that subscribers of a shard have yet to get; more are dropped, the latest. As many as come in while a host
+/// stands still for a few tenths of a second, for that can be made up for.
+pub const BACKLOG_PACKETS: usize = 8_192;
+/// How long one of them may wait: past that, what comes in is dropped until it has been served. A shard so far behind has
+/// more to do than it can.
+pub const BACKLOG_TIME: Duration = Duration::from_millis(500);
 /// Subscribers of a track on a shard up to which its packets go before those that thousands get.
 pub const FEW_SUBSCRIBERS: usize = 64;
 /// Messages sent by one system call.
@@ -209,10 +214,7 @@ pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
-const _: () = assert!(
-    DATAGRAMS_PER_TURN <= MESH_PER_TURN,
-    "a shard must take from the mesh what another sends in a turn"
-);
+const _: () = assert!(BACKLOG_PACKETS <= MESH_MEDIA);
 const _: () = assert!(
     BUSY_PADDING_BYTES <= 255,
     "the count of padding bytes is one byte"

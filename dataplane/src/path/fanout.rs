@@ -14,13 +14,14 @@ use crate::shard::work::{LineKind, Portion};
 use crate::table::Published;
 use crate::track::MediaPacket;
 
-/// At the home of tracks: measures what the sessions of this shard received, and copies it to other
-/// shards.
+/// At the home of tracks: measures what the sessions of this shard received, copies it to other shards, and
+/// keeps what somebody here subscribes to.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.inbox);
     for packet in inbox.drain(..) {
-        measure_and_copy(shard, &packet, now);
-        shard.backlog.push(packet);
+        if measure_and_copy(shard, &packet, now) {
+            shard.forward_later(packet, now);
+        }
     }
     shard.inbox = inbox; // keeps its allocation
 }
@@ -84,13 +85,14 @@ fn gather(shard: &mut Shard) {
     }
 }
 
-fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) {
-    let Some(published) = shard
-        .tracks
-        .get_mut(packet.track)
-        .and_then(|entry| entry.published.as_mut())
-    else {
-        return;
+/// True when somebody here subscribes to it.
+fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bool {
+    let Some(entry) = shard.tracks.get_mut(packet.track) else {
+        return false;
+    };
+    let is_wanted = !entry.subscribers.is_empty();
+    let Some(published) = entry.published.as_mut() else {
+        return is_wanted;
     };
     measure(published, packet, now);
     if !published.active {
@@ -107,6 +109,7 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) {
             shard.report.drops.count(DropReason::MeshFull);
         }
     }
+    is_wanted
 }
 
 fn measure(published: &mut Published, packet: &MediaPacket, now: Instant) {

@@ -19,9 +19,10 @@ use std::time::Instant;
 
 use crate::io::engine::Engine;
 use crate::io::udp::{Door, Places};
-use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN, SESSIONS_PER_TURN};
+use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN};
 use crate::shard::Shard;
 use arrive::Overflows;
+use seal::Share;
 
 /// Takes what waits at the sockets in: hops 1 to 3. True when more may wait.
 pub fn receive(
@@ -69,13 +70,11 @@ pub fn take_in(shard: &mut Shard, datagram: &arrive::Arrived<'_>, now: Instant) 
 pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard)) -> bool {
     fanout::publish_inbox(shard, now);
     fanout::spread(shard);
-    let mut sessions = 0;
-    while sessions < SESSIONS_PER_TURN && seal::seal(shard, now, &mut sessions) {
+    let mut share = Share::default();
+    while !share.is_done() && seal::seal(shard, now, &mut share) {
         flush(shard);
     }
     shard.backlog.tidy(&shard.work);
-    if !shard.switched.is_empty() {
-        shard.after_switches();
-    }
+    shard.after_switches();
     !shard.work.is_empty()
 }

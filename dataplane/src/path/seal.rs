@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
-use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, SESSIONS_PER_TURN};
+use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, PACKETS_PER_TURN, SESSIONS_PER_TURN};
 use crate::path::transmit::{Departures, Run};
 use crate::peer::{Peer, Subscriber};
 use crate::report::ShardReport;
@@ -39,16 +39,36 @@ const PEER_LINES: usize = 5;
 /// Where a session's packets go.
 type PathTo = (SocketAddr, Option<IpAddr>);
 
-/// Seals for one session after the other, and counts them, until a batch is full: then true. Or until all have what
-/// they get, or the turn has done its part: where the socket is full, or nobody needs the packets, no batch becomes full.
-pub fn seal(shard: &mut Shard, now: Instant, sessions: &mut usize) -> bool {
-    while *sessions < 2 * SESSIONS_PER_TURN {
+/// What was sealed in a turn.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Share {
+    sessions: usize,
+    packets: usize,
+}
+
+impl Share {
+    /// The turn has done its part.
+    pub fn is_done(&self) -> bool {
+        self.sessions >= SESSIONS_PER_TURN || self.packets >= PACKETS_PER_TURN
+    }
+
+    /// No batch has become full: the socket is, or nobody needs the packets.
+    fn is_overdone(&self) -> bool {
+        self.sessions >= 2 * SESSIONS_PER_TURN || self.packets >= 2 * PACKETS_PER_TURN
+    }
+}
+
+/// Seals for one session after the other until a batch is full: then true. Or until all have what they get, or for longer
+/// than a batch takes.
+pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
+    while !share.is_overdone() {
         let Some(index) = shard.work.take(&mut shard.portions) else {
             return false;
         };
         prefetch_next(shard);
         seal_for(shard, index, now);
-        *sessions += 1;
+        share.sessions += 1;
+        share.packets += shard.waiting_packets.len();
         if shard.departures_v4.is_ripe() || shard.departures_v6.is_ripe() {
             return true;
         }

@@ -1,13 +1,14 @@
 //! Media that some subscribers of this shard have yet to get: its packets, and which of them are of one track.
 //!
-//! A packet is named by its place, which counts on and wraps. It is kept until everybody who waited for it was served
-//! ([`Work`]), whatever came in meanwhile.
+//! A packet is named by its place, which counts on and wraps. It is kept until everybody who waited when it was told
+//! was served ([`Work`]), whatever came in meanwhile.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::work::{Moment, Work};
 use crate::key::TrackKey;
-use crate::limits::BACKLOG_PACKETS;
+use crate::limits::{BACKLOG_PACKETS, BACKLOG_TIME};
 use crate::track::MediaPacket;
 
 /// See the module's documentation.
@@ -47,14 +48,16 @@ struct Round {
 }
 
 impl Backlog {
-    /// Adds a packet, of which nobody was told yet.
-    pub fn push(&mut self, packet: MediaPacket) {
-        self.packets.push_back(packet);
-    }
-
-    /// There is so much that no more should be taken in before some of it is gone.
-    pub fn is_full(&self) -> bool {
-        self.packets.len() >= BACKLOG_PACKETS
+    /// Adds a packet, of which nobody was told yet. False where there are so many, or the first waits for so long,
+    /// that the shard has more to send than it can: then it is not added.
+    pub fn push(&mut self, packet: MediaPacket, now: Instant) -> bool {
+        let waits = |first: &MediaPacket| now.saturating_duration_since(first.arrived);
+        let is_late = self.packets.front().map(waits) >= Some(BACKLOG_TIME);
+        let is_taken = self.packets.len() < BACKLOG_PACKETS && !is_late;
+        if is_taken {
+            self.packets.push_back(packet);
+        }
+        is_taken
     }
 
     /// The packet at `place`.
@@ -108,6 +111,13 @@ impl Backlog {
         (self.told, self.in_rounds) = (self.packets.len(), self.batches.len());
     }
 
+    /// Nobody gets any more of what came of `track` so far.
+    pub fn forget(&mut self, track: TrackKey) {
+        let batches = self.batches.iter_mut();
+        let of_track = batches.filter(|batch| batch.track == track);
+        of_track.for_each(|batch| batch.packets.clear());
+    }
+
     /// Forgets what everybody has got.
     pub fn tidy(&mut self, work: &Work) {
         while let Some(round) = self.rounds.front().copied()
@@ -129,12 +139,18 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::shard::work::{LineKind, Portion};
     use crate::subscription::tests::packet;
 
+    fn push(backlog: &mut Backlog, seq: u64) -> bool {
+        backlog.push(packet(0, seq, false), Instant::now())
+    }
+
     fn tell(backlog: &mut Backlog, work: &mut Work, index: usize, seq: u64) -> (u32, u32) {
-        backlog.push(packet(0, seq, false));
+        assert!(push(backlog, seq));
         let batch = backlog.add_batch(TrackKey(seq));
         let place = backlog.untold().next().unwrap();
         backlog.add_to_batch(batch, place);
@@ -173,13 +189,82 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_forgotten_at_once() {
-        let work = Work::default();
-        let mut backlog = Backlog::default();
-        (0..BACKLOG_PACKETS as u64).for_each(|seq| backlog.push(packet(0, seq, false)));
-        assert!(backlog.is_full());
+    fn what_a_shard_has_no_time_for_is_not_taken() {
+        let (work, mut backlog) = (Work::default(), Backlog::default());
+        assert!((0..BACKLOG_PACKETS as u64).all(|seq| push(&mut backlog, seq)));
+        assert!(!push(&mut backlog, 0), "so many");
         backlog.close_round(&work);
-        backlog.tidy(&work);
-        assert!(!backlog.is_full() && backlog.packets.is_empty());
+        backlog.tidy(&work); // nobody waited for them
+        assert!(push(&mut backlog, 0));
+        let late = Instant::now() + BACKLOG_TIME;
+        assert!(!backlog.push(packet(0, 1, false), late), "so late");
+        assert_eq!(backlog.packets.len(), 1);
+    }
+
+    #[test]
+    fn of_a_track_that_went_nobody_gets_what_came_before() {
+        let (mut work, mut backlog) = (Work::default(), Backlog::default());
+        let (gone, _) = tell(&mut backlog, &mut work, 0, 7);
+        let (other, place) = tell(&mut backlog, &mut work, 0, 8);
+        backlog.forget(TrackKey(7));
+        assert!(backlog.batch(gone).packets.is_empty());
+        assert_eq!(backlog.batch(other).packets, [place]);
+    }
+
+    /// Tracks with few and many subscribers, told and served in any order: everybody gets everything once and in order,
+    /// and in the end nothing is left.
+    #[test]
+    fn whatever_the_order_everybody_gets_everything_once() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let (mut work, mut portions) = (Work::default(), Vec::new());
+        let mut backlog = Backlog {
+            first_packet: u32::MAX - 99,
+            first_batch: u32::MAX - 33,
+            ..Backlog::default()
+        };
+        let audience = |track: u64| if track < 3 { 0..3 } else { 2..12_usize };
+        let (mut next, mut got) = ([0_u64; 6], BTreeMap::new());
+        for step in 0..5_000 {
+            if step < 4_000 && rng.bool() {
+                let track = rng.u64(..6);
+                let batch = backlog.add_batch(TrackKey(track));
+                for _ in 0..rng.usize(1..4) {
+                    assert!(push(&mut backlog, next[track as usize]));
+                    next[track as usize] += 1;
+                }
+                for place in backlog.untold().collect::<Vec<_>>() {
+                    backlog.add_to_batch(batch, place);
+                }
+                let line = if track < 3 {
+                    LineKind::Short
+                } else {
+                    LineKind::Long
+                };
+                for index in audience(track) {
+                    let sub = track as u32;
+                    work.add(index, Portion { batch, sub }, line);
+                }
+                backlog.close_round(&work);
+            }
+            for _ in 0..rng.usize(..8) {
+                let Some(index) = work.take(&mut portions) else {
+                    break;
+                };
+                for portion in &portions {
+                    let track = backlog.batch(portion.batch).track.0;
+                    assert_eq!(track, u64::from(portion.sub));
+                    let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
+                    let places = &backlog.batch(portion.batch).packets;
+                    seqs.extend(places.iter().map(|place| backlog.packet(*place).seq));
+                }
+            }
+            backlog.tidy(&work);
+        }
+        assert!(work.is_empty() && backlog.packets.is_empty() && backlog.batches.is_empty());
+        for track in 0..6 {
+            let all: Vec<u64> = (0..next[track as usize]).collect();
+            assert!(all.len() > 500);
+            audience(track).for_each(|index| assert_eq!(got[&(index, track)], all));
+        }
     }
 }

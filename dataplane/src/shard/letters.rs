@@ -26,10 +26,9 @@ impl Shard {
             left -= 1;
         }
         while left > 0
-            && !self.backlog.is_full()
             && let Some(packet) = mesh.take_media(self.id)
         {
-            self.backlog.push(packet);
+            self.forward_later(packet, now);
             left -= 1;
         }
         self.settle(now);

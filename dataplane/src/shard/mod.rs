@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::candidates::Candidates;
+use crate::drop_reason::DropReason;
 use crate::ice::IceKey;
 use crate::key::{LayerIndex, ShardId, TrackKey};
 use crate::letter::{ShardEvent, ToControl, ToShard};
@@ -180,6 +181,13 @@ impl Shard {
             .extend(self.out.events.drain(..).map(|event| (index, event)));
         self.report.drops.add(&std::mem::take(&mut self.out.drops));
         self.timers.set(index, peer.deadline());
+    }
+
+    /// `packet` waits for its turn, if there is any hope for it.
+    pub fn forward_later(&mut self, packet: MediaPacket, now: Instant) {
+        if !self.backlog.push(packet, now) {
+            self.report.drops.count(DropReason::BacklogFull);
+        }
     }
 
     /// Does `work` for session `index`; a panic in it ends this session, not the shard.

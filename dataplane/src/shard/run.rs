@@ -74,9 +74,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: In
     // 2: sessions whose time has come.
     more |= run_timers(shard, now);
     // 3: the sockets, through the first hops of the path.
-    if !shard.backlog.is_full() {
-        more |= path::receive(shard, &mut io.engine, (&mut io.overflows, &io.places), now);
-    }
+    more |= path::receive(shard, &mut io.engine, (&mut io.overflows, &io.places), now);
     more |= shard.receive_reached(now);
     more |= shard.receive_streams(now);
     shard.settle(now);

@@ -28,7 +28,10 @@ impl Shard {
 
     /// A session goes to where its packets land.
     pub(super) fn hand_over(&mut self, index: usize, to: ShardId, now: Instant) {
+        // What waits for it belongs to what it has been given numbers for here. It may end by it.
         seal::seal_now(self, index, now);
+        self.settle(now);
+        self.after_switches();
         let Some(peer) = self.take_out(index) else {
             return;
         };
@@ -162,6 +165,7 @@ impl Shard {
         if entry.home.is_some_and(|known| known != home) {
             return; // an old word about a track that has come back elsewhere
         }
+        self.backlog.forget(track);
         entry.home = None;
         entry.info = None;
         entry.status = TrackStatus::default();

@@ -2,10 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::rig::{Client, Rig};
+use str0m::media::MediaKind;
+
+use super::rig::{Client, Rig, TRACK};
+use crate::command::Command;
 use crate::drop_reason::DropReason;
-use crate::key::SessionKey;
-use crate::limits::{FEW_SUBSCRIBERS, SEND_BATCH, SESSIONS_PER_TURN};
+use crate::key::{SessionKey, TrackKey};
+use crate::layer::Wish;
+use crate::limits::{BACKLOG_PACKETS, FEW_SUBSCRIBERS, SEND_BATCH, SESSIONS_PER_TURN};
+use crate::subscription::tests::packet;
 
 /// More than two passes serve.
 const MANY: usize = 3 * SESSIONS_PER_TURN + 20;
@@ -81,4 +86,50 @@ fn who_takes_the_place_of_a_session_that_waited_gets_nothing_of_its_media() {
     while rig.pass() {}
     let dropped = rig.shard.report.drops.of(DropReason::NotConnected);
     assert_eq!(dropped, 0, "packets for who has no path yet");
+}
+
+#[test]
+fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_media() {
+    let mut rig = Rig::start(MANY);
+    in_the_middle(&mut rig);
+    let (last, now) = (rig.subscribers.pop().unwrap(), Instant::now());
+    let shard = &mut rig.shard;
+    let mut change = |put, remove| {
+        let peer = shard.peers.get_mut(last.index).unwrap();
+        let command = Command::Subscribe { put, remove };
+        peer.apply(command, now, &mut shard.out).unwrap();
+        shard.absorb(last.index);
+        shard.settle(now);
+        let peer = shard.peers.get_mut(last.index).unwrap();
+        let subscriptions = peer.subscriber().unwrap().subscriptions.iter();
+        subscriptions.map(|(sub, _)| sub).collect::<Vec<_>>()
+    };
+    let before = change(Vec::new(), Vec::new());
+    let put = vec![(TrackKey(99), MediaKind::Video, Wish::default())];
+    assert_eq!(change(put, vec![TRACK]), before, "places are used again");
+    while rig.pass() {}
+    let dropped = rig.shard.report.drops.of(DropReason::NoCodec);
+    assert_eq!(dropped, 0, "packets of another track");
+}
+
+#[test]
+fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
+    let mut rig = Rig::start(MANY);
+    in_the_middle(&mut rig);
+    for seq in 0..BACKLOG_PACKETS as u64 {
+        rig.shard
+            .forward_later(packet(0, seq, false), Instant::now()); // of a track that nobody knows
+    }
+    let lost = |rig: &Rig| rig.shard.report.drops.of(DropReason::BacklogFull);
+    assert_eq!(lost(&rig), PACKETS as u64, "beside the frame that waits");
+    rig.send(PACKETS, false, 1_000);
+    assert!(rig.pass());
+    assert_eq!(lost(&rig), 2 * PACKETS as u64, "the frame that came");
+    rig.settle(Duration::from_millis(50));
+    rig.send(PACKETS, false, 1_000);
+    rig.settle(Duration::from_millis(50));
+    for client in &rig.subscribers {
+        assert_eq!(client.received.len(), 2 * PACKETS, "the first and the last");
+    }
+    assert_eq!(lost(&rig), 2 * PACKETS as u64);
 }

@@ -133,19 +133,23 @@ impl Rig {
         let track = TrackKey(8);
         let names = (SessionKey(2), track);
         let mut sender = Client::publish(&mut self.shard, &self.factory, names);
-        while !sender.connected {
-            self.step();
+        self.until("the call's sender to connect", |_| {
             sender.drive(Instant::now());
-        }
+            sender.connected
+        });
         let names = (SessionKey(3), track);
         let mut receiver = Client::subscribe(&mut self.shard, &self.factory, names, Client::new());
-        while receiver.received.is_empty() {
-            if receiver.connected {
-                sender.send_frame(&[1_000], true);
-            }
-            self.settle(Duration::from_millis(20));
+        self.until("the call's receiver to connect", |_| {
             receiver.drive(Instant::now());
-        }
+            receiver.connected
+        });
+        self.until("media of the call to flow", |_| {
+            sender.send_frame(&[1_000], true);
+            receiver.drive(Instant::now());
+            !receiver.received.is_empty()
+        });
+        self.settle(Duration::from_millis(50));
+        receiver.drive(Instant::now());
         receiver.received.clear();
         (sender, receiver)
     }

@@ -40,7 +40,7 @@ pub struct Options {
     /// Participants that receive
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
-    /// Calls beside them: a speaker and one who listens each, alone
+    /// Calls beside them: each is a speaker and one who listens, and nobody else
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     calls: u32,
     /// Length of the measured window

@@ -28,7 +28,7 @@ impl Shard {
 
     /// A session goes to where its packets land.
     pub(super) fn hand_over(&mut self, index: usize, to: ShardId, now: Instant) {
-        // What waits for it belongs to what it has been given numbers for here. It may end by it.
+        // What waits here would not be found there. Sealing it may end the session.
         seal::seal_now(self, index, now);
         self.settle(now);
         self.after_switches();

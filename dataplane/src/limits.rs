@@ -214,7 +214,11 @@ pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
-const _: () = assert!(BACKLOG_PACKETS <= MESH_MEDIA);
+const _: () = assert!(RECEIVE_BATCH * RECEIVES_PER_TURN <= MESH_PER_TURN);
+const _: () = assert!(
+    DATAGRAMS_PER_TURN <= MESH_PER_TURN,
+    "a shard must take from the mesh what another sends in a turn"
+);
 const _: () = assert!(
     BUSY_PADDING_BYTES <= 255,
     "the count of padding bytes is one byte"

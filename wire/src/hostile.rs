@@ -3,7 +3,7 @@
 //!
 //! Each function panics when its property does not hold.
 
-use crate::{demux, keyframe, red, rtcp, stun, turn};
+use crate::{demux, keyframe, red, rtcp, rtp, stun, turn};
 
 /// A message that parses has attributes that lie inside it, in order, and an integrity that covers
 /// exactly what precedes it.
@@ -128,6 +128,9 @@ pub fn demux(bytes: &[u8]) {
         Some(demux::Protocol::TurnChannel) => assert!(bytes.len() >= 4),
         None => {}
     }
+    if let Some(header) = rtp::Received::read(bytes) {
+        assert!((12..=bytes.len()).contains(&header.length));
+    }
 }
 
 /// No payload makes a reader go past its end, and an empty one starts nothing.
@@ -167,6 +170,14 @@ pub fn rtcp(bytes: &[u8]) {
 
 /// A feedback speaks of as many packets as it says, and writing it again loses nothing.
 fn transport_feedback(feedback: &rtcp::TransportFeedback<'_>, bytes: &[u8]) {
+    let steps = feedback.runs().count();
+    assert!(
+        steps <= bytes.len() * 7,
+        "{steps} steps, {} bytes",
+        bytes.len()
+    );
+    let claimed: usize = feedback.runs().map(|run| usize::from(run.count)).sum();
+    assert_eq!(claimed, usize::from(feedback.status_count()));
     let deltas: Vec<_> = feedback.arrivals().map(|(_, delta)| delta).collect();
     assert_eq!(deltas.len(), usize::from(feedback.status_count()));
     assert!(deltas.iter().flatten().count() <= bytes.len());

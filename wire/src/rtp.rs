@@ -1,4 +1,5 @@
-//! RTP headers as we send them (RFC 3550 section 5.1, RFC 8285 section 4.2).
+//! RTP headers (RFC 3550 section 5.1, RFC 8285 section 4.2): written as we send them, and what has to be known of one that
+//! is received before its packet was authenticated.
 
 /// Bytes of a header without extensions.
 pub const FIXED_BYTES: usize = 12;
@@ -69,6 +70,38 @@ impl Header {
     }
 }
 
+/// What the header of a received packet says, and where it ends. Anybody may have written it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Sequence number.
+    pub seq: u16,
+    /// Synchronization source.
+    pub ssrc: u32,
+    /// Bytes of the header with its contributing sources and extensions.
+    pub length: usize,
+}
+
+impl Received {
+    /// Reads the header of `packet`; `None` when it is no RTP or the header reaches past the end.
+    pub fn read(packet: &[u8]) -> Option<Self> {
+        let (fixed, rest) = packet.split_first_chunk::<FIXED_BYTES>()?;
+        if fixed[0] >> 6 != VERSION >> 6 {
+            return None;
+        }
+        let sources = usize::from(fixed[0] & 0x0f) * 4;
+        let mut length = FIXED_BYTES + sources;
+        if fixed[0] & EXTENSION != 0 {
+            let words = rest.get(sources + 2..sources + 4)?;
+            length += 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
+        }
+        (length <= packet.len()).then_some(Self {
+            seq: u16::from_be_bytes([fixed[2], fixed[3]]),
+            ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
+            length,
+        })
+    }
+}
+
 /// Bytes of a header whose extension values have `values` bytes together, in `count` elements.
 pub fn length(count: usize, values: usize) -> usize {
     match count {
@@ -123,6 +156,27 @@ mod tests {
             0xbe, 0xde, 0, 3, 0x31, 0xaa, 0xbb, 0x44, b'v', b'i', b'd', b'e', b'o', 0, 0, 0,
         ];
         assert_eq!(out[12..end], expected);
+    }
+
+    #[test]
+    fn a_received_header_ends_inside_its_packet() {
+        let mut out = [0; 64];
+        let end = HEADER.write(&mut out, [(3, &[1_u8, 2][..])].into_iter());
+        let (seq, ssrc) = (HEADER.seq, HEADER.ssrc);
+        let read = |length| Some(Received { seq, ssrc, length });
+        assert_eq!(Received::read(&out), read(end));
+        assert_eq!(Received::read(&out[..end]), read(end));
+        for short in 0..end {
+            assert_eq!(Received::read(&out[..short]), None, "{short} bytes");
+        }
+        // Two contributing sources come before the extension.
+        let mut with_sources = out[..FIXED_BYTES].to_vec();
+        with_sources[0] |= 2;
+        with_sources.extend([9; 8]);
+        with_sources.extend(&out[FIXED_BYTES..end]);
+        assert_eq!(Received::read(&with_sources), read(end + 8));
+        with_sources[0] = 0x10;
+        assert_eq!(Received::read(&with_sources), None, "version 0");
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub use report::{
     write_sender_report,
 };
 pub use transport::{
-    Arrivals, DELTA_US, MAX_STATUSES, REFERENCE_US, TransportFeedback, TransportHeader,
-    write_transport_feedback,
+    DELTA_US, MAX_STATUSES, REFERENCE_US, StatusRun, StatusRuns, TransportFeedback,
+    TransportHeader, write_transport_feedback,
 };
 
 const HEADER_BYTES: usize = 4;

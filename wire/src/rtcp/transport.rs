@@ -42,10 +42,23 @@ pub struct TransportHeader {
     pub feedback_count: u8,
 }
 
-/// Sequence numbers in order, each with its arrival since the one before it (the first: since the
-/// reference time) in units of [`DELTA_US`], or `None` when it did not arrive.
+/// Consecutive packets of one status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRun {
+    /// Transport-wide sequence number of the first packet.
+    pub seq: u16,
+    /// Number of packets, at least 1; exactly 1 when they arrived.
+    pub count: u16,
+    /// Arrival since the packet before (the first: since the reference time) in units of [`DELTA_US`];
+    /// `None` when the packets did not arrive.
+    pub ticks: Option<i32>,
+}
+
+/// Iterator over the runs of a feedback, in order of sequence numbers.
+///
+/// It takes at most 14 steps for each 2 bytes of the feedback, however many packets the feedback claims to be about.
 #[derive(Debug, Clone)]
-pub struct Arrivals<'a> {
+pub struct StatusRuns<'a> {
     seq: u16,
     left: u16,
     chunk: Chunk,
@@ -129,9 +142,9 @@ impl<'a> TransportFeedback<'a> {
         self.header.feedback_count
     }
 
-    /// The packets: [`status_count`](Self::status_count) of them.
-    pub fn arrivals(&self) -> Arrivals<'a> {
-        Arrivals {
+    /// The packets as runs; their counts add up to [`status_count`](Self::status_count).
+    pub fn runs(&self) -> StatusRuns<'a> {
+        StatusRuns {
             seq: self.header.base_seq,
             left: self.statuses,
             chunk: Chunk::Run { symbol: 0, left: 0 },
@@ -139,16 +152,26 @@ impl<'a> TransportFeedback<'a> {
             deltas: self.deltas,
         }
     }
+
+    /// The packets one by one: sequence number, and the ticks of [`StatusRun`]. Its length is what the feedback claims,
+    /// up to 65,535 for 2 bytes: for tests and tools, not for feedback of strangers.
+    pub fn arrivals(&self) -> impl Iterator<Item = (u16, Option<i32>)> + use<'a> {
+        self.runs().flat_map(|run| {
+            (0..run.count).map(move |offset| (run.seq.wrapping_add(offset), run.ticks))
+        })
+    }
 }
 
-impl Iterator for Arrivals<'_> {
-    type Item = (u16, Option<i32>);
+impl Iterator for StatusRuns<'_> {
+    type Item = StatusRun;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let symbol = loop {
-            match self.chunk.next() {
-                Some(symbol) => break symbol?,
+    fn next(&mut self) -> Option<StatusRun> {
+        if self.left == 0 {
+            return None;
+        }
+        let (symbol, count) = loop {
+            match self.chunk.next_run(self.left) {
+                Some((symbol, count)) => break (symbol?, count),
                 None => {
                     let (chunk, rest) = self.chunks.split_first_chunk()?;
                     self.chunk = Chunk::read(u16::from_be_bytes(*chunk));
@@ -156,20 +179,17 @@ impl Iterator for Arrivals<'_> {
                 }
             }
         };
+        self.left -= count;
         let (delta, rest) = self.deltas.split_at_checked(symbol.delta_bytes())?;
         self.deltas = rest;
-        let delta = match *delta {
+        let ticks = match *delta {
             [small] => Some(i32::from(small)),
             [high, low] => Some(i32::from(i16::from_be_bytes([high, low]))),
             _ => None,
         };
         let seq = self.seq;
-        self.seq = seq.wrapping_add(1);
-        Some((seq, delta))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::from(self.left), Some(usize::from(self.left)))
+        self.seq = seq.wrapping_add(count);
+        Some(StatusRun { seq, count, ticks })
     }
 }
 
@@ -217,6 +237,19 @@ impl Chunk {
         }
     }
 
+    /// The next status, itself `None` when reserved, and for how many packets it holds, at most `limit`: lost packets of
+    /// a run are taken together, everything else one at a time.
+    fn next_run(&mut self, limit: u16) -> Option<(Option<Symbol>, u16)> {
+        if let Self::Run { symbol: 0, left } = self
+            && *left > 0
+        {
+            let count = limit.min(*left);
+            *left -= count;
+            return Some((Some(Symbol::Lost), count));
+        }
+        self.next().map(|symbol| (symbol, 1))
+    }
+
     /// The next status, itself `None` when reserved.
     fn next(&mut self) -> Option<Option<Symbol>> {
         match self {
@@ -262,7 +295,7 @@ impl Chunk {
     }
 }
 
-/// Writes one RTCP packet about the packets from `head.base_seq` on, `deltas` as in [`Arrivals`]; its
+/// Writes one RTCP packet about the packets from `head.base_seq` on, `deltas` as in [`StatusRun::ticks`]; its
 /// length.
 ///
 /// `None`: `out` is too short, there are more than [`MAX_STATUSES`], or a delta does not fit 16 bits.
@@ -425,6 +458,25 @@ mod tests {
         }
         let short = [0x8f, 205, 0, 2, 0, 0, 0, 9, 0, 0, 0, 7];
         assert!(read(&short).is_err());
+    }
+
+    #[test]
+    fn a_long_run_of_lost_packets_is_one_step() {
+        // Seven runs of 8,191 lost packets and one of 8,190, then one that arrived: 65,528 packets in 17 bytes.
+        let mut rest = Vec::new();
+        (0..7).for_each(|_| rest.extend([0x1f, 0xff]));
+        rest.extend([0x1f, 0xfe, 0x20, 1, 9]);
+        let bytes = feedback(65_528, &rest);
+        let runs: Vec<_> = read(&bytes).unwrap().runs().collect();
+        assert_eq!(runs.len(), 9);
+        let total: usize = runs.iter().map(|run| usize::from(run.count)).sum();
+        assert_eq!(total, 65_528);
+        let last = StatusRun {
+            seq: 0xfffe_u16.wrapping_add(65_527),
+            count: 1,
+            ticks: Some(9),
+        };
+        assert_eq!(runs.last(), Some(&last));
     }
 
     #[test]

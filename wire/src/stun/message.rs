@@ -143,9 +143,9 @@ impl<'a> Message<'a> {
             .map(|(receiver, _)| receiver)
     }
 
-    /// True when the controlling agent nominates this pair (RFC 8445 section 7.1.2).
+    /// True when the controlling agent nominates this pair (RFC 8445 section 7.1.2), and MESSAGE-INTEGRITY protects that.
     pub fn has_use_candidate(&self) -> bool {
-        self.find(kinds::USE_CANDIDATE).is_some()
+        self.find_protected(kinds::USE_CANDIDATE).is_some()
     }
 
     /// What MESSAGE-INTEGRITY protects; `None` without it or with one of a wrong size.
@@ -156,6 +156,13 @@ impl<'a> Message<'a> {
     /// What MESSAGE-INTEGRITY-SHA256 protects; `None` without it or with one that is cut.
     pub fn integrity_sha256(&self) -> Option<Integrity<'a, SHA256_BYTES>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY_SHA256)
+    }
+
+    /// The first attribute of `kind` in front of MESSAGE-INTEGRITY; what comes behind it is to be ignored (RFC 8489 section
+    /// 14.5).
+    pub fn find_protected(&self, kind: u16) -> Option<Attribute<'a>> {
+        let end = self.find(kinds::MESSAGE_INTEGRITY)?.at;
+        self.find(kind).filter(|attribute| attribute.at < end)
     }
 
     /// The first attribute of `kind`.

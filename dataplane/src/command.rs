@@ -3,8 +3,10 @@
 use crate::key::TrackKey;
 use crate::layer::Wish;
 use crate::limits::{
-    MAX_CANDIDATE_BYTES, MAX_OFFER_MEDIA_LINES, MAX_SDP_BYTES, MAX_SUBSCRIPTIONS_PER_SESSION,
+    MAX_CANDIDATE_BYTES, MAX_OFFER_BYTES, MAX_OFFER_MEDIA_LINES, MAX_SDP_BYTES,
+    MAX_SUBSCRIPTIONS_PER_SESSION, OFFER_BYTES_PER_SECOND,
 };
+use crate::peer::check_sizes;
 use crate::track::TrackSpec;
 use str0m::media::MediaKind;
 
@@ -94,6 +96,14 @@ pub enum CommandError {
         /// How many may be.
         limit: usize,
     },
+    /// The client offers more often than it may.
+    #[error(
+        "{OFFER_BYTES_PER_SECOND} bytes of offers a second are read; this one can be sent again in {retry_ms} ms"
+    )]
+    TooSoon {
+        /// When it will be read.
+        retry_ms: u128,
+    },
     /// The thread that should do it does not answer.
     #[error("the shard of the session did not answer")]
     Unanswered,
@@ -111,8 +121,9 @@ impl Command {
         };
         match self {
             Command::Publish { offer, .. } => {
-                at_most("sdp bytes", offer.len(), MAX_SDP_BYTES)?;
-                at_most("sdp media lines", media_lines(offer), MAX_OFFER_MEDIA_LINES)
+                at_most("bytes of an offer", offer.len(), MAX_OFFER_BYTES)?;
+                at_most("sdp media lines", media_lines(offer), MAX_OFFER_MEDIA_LINES)?;
+                check_sizes(offer)
             }
             Command::Subscribe { put, .. } => {
                 at_most("subscriptions", put.len(), MAX_SUBSCRIPTIONS_PER_SESSION)
@@ -123,7 +134,8 @@ impl Command {
                     "sdp media lines",
                     media_lines(sdp),
                     MAX_SUBSCRIPTIONS_PER_SESSION,
-                )
+                )?;
+                check_sizes(sdp)
             }
             Command::Candidate(line) => at_most("candidate bytes", line.len(), MAX_CANDIDATE_BYTES),
             Command::Close { .. } => Ok(()),

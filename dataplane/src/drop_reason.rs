@@ -19,8 +19,14 @@ pub enum DropReason {
     UnknownSource,
     /// A session received from more addresses than the limit.
     TooManyAddresses,
+    /// A check from an address that another session is using.
+    AddressInUse,
+    /// For an address that was not proven to be the client's, beyond three times what came from there.
+    UnprovenAddress,
     /// The session layer refused it: malformed RTP, broken DTLS records.
     Rejected,
+    /// SRTP of a publisher with an SSRC that the session layer does not know, which does not authenticate.
+    BadSrtp,
     /// RTP that held no packet to forward: padding, a duplicate, or failed authentication.
     NothingToForward,
     /// RTP on an m-line that was declared as no track, or of an undeclared layer.
@@ -36,8 +42,10 @@ pub enum DropReason {
     BeforeSwitch,
     /// The subscriber has no keys or no path yet.
     NotConnected,
-    /// RTCP of a subscriber that does not open, or that cannot be parsed.
+    /// RTCP that does not authenticate, was received before, cannot be parsed, or makes no sense from its sender.
     BadRtcp,
+    /// Transport-wide feedback about packets that were never sent, or about each packet too often.
+    BadFeedback,
     /// Asked for again, but no longer kept, or too much was asked for.
     NotResent,
     /// The subscriber negotiated no codec for it, or not yet.
@@ -54,7 +62,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 22] = [
+    pub const ALL: [DropReason; 26] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
@@ -62,7 +70,10 @@ impl DropReason {
         DropReason::BadIntegrity,
         DropReason::UnknownSource,
         DropReason::TooManyAddresses,
+        DropReason::AddressInUse,
+        DropReason::UnprovenAddress,
         DropReason::Rejected,
+        DropReason::BadSrtp,
         DropReason::NothingToForward,
         DropReason::NoTrack,
         DropReason::SessionPanicked,
@@ -71,6 +82,7 @@ impl DropReason {
         DropReason::BeforeSwitch,
         DropReason::NotConnected,
         DropReason::BadRtcp,
+        DropReason::BadFeedback,
         DropReason::NotResent,
         DropReason::NoCodec,
         DropReason::FrameShed,
@@ -89,7 +101,10 @@ impl DropReason {
             DropReason::BadIntegrity => "bad_integrity",
             DropReason::UnknownSource => "unknown_source",
             DropReason::TooManyAddresses => "too_many_addresses",
+            DropReason::AddressInUse => "address_in_use",
+            DropReason::UnprovenAddress => "unproven_address",
             DropReason::Rejected => "rejected",
+            DropReason::BadSrtp => "bad_srtp",
             DropReason::NothingToForward => "nothing_to_forward",
             DropReason::NoTrack => "no_track",
             DropReason::SessionPanicked => "session_panicked",
@@ -98,6 +113,7 @@ impl DropReason {
             DropReason::BeforeSwitch => "before_switch",
             DropReason::NotConnected => "not_connected",
             DropReason::BadRtcp => "bad_rtcp",
+            DropReason::BadFeedback => "bad_feedback",
             DropReason::NotResent => "not_resent",
             DropReason::NoCodec => "no_codec",
             DropReason::FrameShed => "frame_shed",

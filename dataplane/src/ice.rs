@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use spillway_wire::stun::Message;
+use spillway_wire::stun::{self, Message};
 use str0m::IceCreds;
 
 use crate::io::entropy;
@@ -45,6 +45,10 @@ impl IceKey {
         let Some(integrity) = message.integrity() else {
             return false;
         };
+        // The name has to be among what the password protects.
+        if message.find_protected(stun::kinds::USERNAME).is_none() {
+            return false;
+        }
         // RFC 8489 section 9.1: short-term credentials use the password itself as the key.
         let password = self.password(ufrag);
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
@@ -55,7 +59,7 @@ impl IceKey {
     }
 
     /// 128 bits in 32 characters of the ice-char alphabet (RFC 8839 section 5.4 asks for 22 or more).
-    fn password(&self, ufrag: &str) -> String {
+    pub(crate) fn password(&self, ufrag: &str) -> String {
         let tag = hmac::sign(&self.0, ufrag.as_bytes());
         tag.as_ref()[..16]
             .iter()
@@ -74,7 +78,24 @@ pub(crate) mod tests {
 
     /// A connectivity check as a client that was given `credentials` sends it.
     pub(crate) fn check(credentials: &IceCreds, use_candidate: bool) -> Vec<u8> {
-        let username = format!("{}:peer", credentials.ufrag);
+        let controlling = (0x802a, &7_u64.to_be_bytes()[..]);
+        let priority = (0x0024, &1_u32.to_be_bytes()[..]);
+        let all = [controlling, priority, (0x0025, &[])];
+        check_with(credentials, &all[..2 + usize::from(use_candidate)])
+    }
+
+    /// A check with these attributes behind the username.
+    pub(crate) fn check_with(credentials: &IceCreds, more: &[(u16, &[u8])]) -> Vec<u8> {
+        check_from("peer", credentials, more)
+    }
+
+    /// A check of the agent `remote`.
+    pub(crate) fn check_from(
+        remote: &str,
+        credentials: &IceCreds,
+        more: &[(u16, &[u8])],
+    ) -> Vec<u8> {
+        let username = format!("{}:{remote}", credentials.ufrag);
         let mut attributes = Vec::new();
         let mut put = |kind: u16, value: &[u8]| {
             attributes.extend(kind.to_be_bytes());
@@ -83,11 +104,7 @@ pub(crate) mod tests {
             attributes.resize(attributes.len().next_multiple_of(4), 0);
         };
         put(0x0006, username.as_bytes());
-        put(0x802a, &7_u64.to_be_bytes()); // ICE-CONTROLLING
-        put(0x0024, &1_u32.to_be_bytes()); // PRIORITY
-        if use_candidate {
-            put(0x0025, &[]);
-        }
+        more.iter().for_each(|(kind, value)| put(*kind, value));
         let length = u16::try_from(attributes.len() + 24).unwrap();
         let mut message = [0x0001_u16.to_be_bytes(), length.to_be_bytes()].concat();
         message.extend(0x2112_a442_u32.to_be_bytes());

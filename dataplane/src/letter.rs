@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::command::{Command, CommandResult};
 use crate::ice::Ufrag;
@@ -60,6 +61,15 @@ pub enum ToShard {
         session: SessionKey,
         /// Where it lives.
         home: ShardId,
+    },
+    /// The home of a session heard something authenticated from an address that this shard receives from.
+    Heard {
+        /// The address.
+        source: SocketAddr,
+        /// Its session.
+        session: SessionKey,
+        /// When.
+        at: Instant,
     },
     /// The session of a check that this shard claimed has just ended.
     Unclaimed,
@@ -141,6 +151,8 @@ pub enum ToControl {
         session: SessionKey,
         /// The ufrag.
         ufrag: Ufrag,
+        /// The ufrag that it no longer answers to.
+        retired: Option<Ufrag>,
     },
     /// A command was carried out or refused.
     Reply {

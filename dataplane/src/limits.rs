@@ -56,8 +56,11 @@ pub const BUSY_PADDING_BYTES: usize = 160;
 pub const BUSY_STRETCH: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
-/// Senders (SSRC) of RTCP in one session; browsers have one or two.
+/// Senders (SSRC) of RTCP in one subscribe session; browsers have one or two.
 pub const MAX_RTCP_SENDERS: usize = 32;
+/// SSRCs that a publish session uses in its life, media and RTX: a client that takes a new pair for each of three layers
+/// every minute has more than eleven hours. One more ends the session.
+pub const MAX_SSRCS_PER_SESSION: usize = 4_096;
 /// Sequence numbers one RTCP datagram can ask for again.
 pub const MAX_NACKED: usize = 512;
 /// Media packets on their way to one shard; when full, packets are dropped and counted.
@@ -74,8 +77,28 @@ pub const MESH_PER_TURN: usize = 1_024;
 pub const TIMERS_PER_TURN: usize = 64;
 /// Addresses a shard remembers for sessions that live on another shard.
 pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
+/// An address from which authenticated datagrams came this short a while ago stays with its session, whatever check comes
+/// from there.
+pub const OWNER_STAYS: Duration = Duration::from_secs(2);
+/// Bytes sent to an address that was not proven to be the client's, for each byte that came from there.
+pub const AMPLIFICATION_LIMIT: usize = 3;
+/// ICE generations that a session answers: the latest, and the one before it, until the client has learnt of a restart.
+pub const MAX_UFRAGS_PER_SESSION: usize = 2;
 /// Addresses from which one session may receive: candidates of a multi-homed, roaming client.
 pub const MAX_ADDRESSES_PER_SESSION: usize = 32;
+/// Bytes of a line of an SDP: a BUNDLE group that names as many m-lines as a session may have.
+pub const MAX_SDP_LINE_BYTES: usize = 16 * 1_024;
+/// Lines of one m-line, without candidates. Browsers write up to 250.
+pub const MAX_SDP_LINES_PER_SECTION: usize = 512;
+/// Lines of one m-line about SSRCs, groups of them too. Three layers with RTX have up to 27.
+pub const MAX_SSRC_LINES_PER_M_LINE: usize = 64;
+/// Bytes of an offer: 16 tracks of a browser.
+pub const MAX_OFFER_BYTES: usize = 128 * 1_024;
+/// Bytes of offers that a session reads a second, and how long a quiet session saves them up: reading an offer costs up to
+/// 0.13 µs a byte.
+pub const OFFER_BYTES_PER_SECOND: u32 = 64 * 1_024;
+/// See [`OFFER_BYTES_PER_SECOND`]: four of the longest offers at once.
+pub const OFFER_SAVED_TIME: Duration = Duration::from_secs(8);
 /// Bytes of an SDP.
 pub const MAX_SDP_BYTES: usize = 256 * 1_024;
 /// m-lines of a client's offer; subscribe sessions may have more, as offered by us.

@@ -7,12 +7,19 @@ use std::time::Instant;
 
 use slab::Slab;
 
+mod foreign; // addresses whose sessions live on other shards
+
+use foreign::{ForeignRoute, ForeignRoutes};
+
+use spillway_wire::stun::TransactionId;
+
 use crate::drop_reason::DropReason;
 use crate::feedback::KeyframeRequests;
 use crate::ice::Ufrag;
+use crate::io::entropy;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
 use crate::level::AudioLevel;
-use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, MAX_LAYERS};
+use crate::limits::MAX_LAYERS;
 use crate::peer::{Peer, Role};
 use crate::send::history::History;
 use crate::subscription::Subscription;
@@ -23,10 +30,10 @@ use crate::track::{LayerMeter, TrackInfo, TrackStatus};
 pub struct PeerTable {
     /// One pointer each: finding one ahead of time touches none.
     peers: Slab<Box<Peer>>,
-    by_addr: HashMap<SocketAddr, Route>,
+    by_addr: HashMap<SocketAddr, usize>,
     by_ufrag: HashMap<Ufrag, usize>,
     by_session: HashMap<SessionKey, usize>,
-    foreign: usize,
+    foreign: ForeignRoutes,
 }
 
 /// Where datagrams from an address go.
@@ -46,14 +53,15 @@ pub enum Route {
 impl PeerTable {
     /// Takes a session in with all its names.
     pub fn insert(&mut self, peer: Peer) -> usize {
-        let (session, ufrags, addrs) = (peer.session, peer.ufrags.clone(), peer.addrs.clone());
         let index = self.peers.insert(Box::new(peer));
-        self.by_session.insert(session, index);
-        for ufrag in ufrags {
-            self.by_ufrag.insert(ufrag, index);
+        let peer = &self.peers[index];
+        self.by_session.insert(peer.session, index);
+        for ufrag in peer.ufrags() {
+            self.by_ufrag.insert(ufrag.clone(), index);
         }
-        for (addr, _) in addrs {
-            self.route(addr, Route::Local(index));
+        for addr in peer.paths.addresses() {
+            self.by_addr.insert(addr, index);
+            self.foreign.remove(addr);
         }
         index
     }
@@ -62,13 +70,11 @@ impl PeerTable {
     pub fn remove(&mut self, index: usize) -> Option<Peer> {
         let peer = self.peers.try_remove(index)?;
         self.by_session.remove(&peer.session);
-        for ufrag in &peer.ufrags {
+        for ufrag in peer.ufrags() {
             self.by_ufrag.remove(ufrag);
         }
-        for (addr, _) in &peer.addrs {
-            if self.by_addr.get(addr) == Some(&Route::Local(index)) {
-                self.by_addr.remove(addr);
-            }
+        for addr in peer.paths.addresses() {
+            self.unroute(addr, index);
         }
         Some(*peer)
     }
@@ -95,58 +101,94 @@ impl PeerTable {
 
     /// Where datagrams from `addr` go.
     pub fn by_addr(&self, addr: SocketAddr) -> Option<Route> {
-        self.by_addr.get(&addr).copied()
+        let local = self.by_addr.get(&addr).map(|index| Route::Local(*index));
+        local.or_else(|| {
+            self.foreign.get(addr).map(|route| Route::Foreign {
+                home: route.home,
+                session: route.session,
+            })
+        })
     }
 
-    /// Makes session `index` answer to one more ufrag.
-    pub fn add_ufrag(&mut self, index: usize, ufrag: Ufrag) {
+    /// Makes session `index` answer to `ufrag`, and no longer to `retired`.
+    pub fn add_ufrag(&mut self, index: usize, ufrag: Ufrag, retired: Option<&Ufrag>) {
         self.by_ufrag.insert(ufrag, index);
+        if let Some(retired) = retired {
+            self.by_ufrag.remove(retired);
+        }
     }
 
-    /// Lets session `index` receive from `addr`, which sends to `local`. The caller has verified that
-    /// the session's client is there. Returns the address that it no longer receives from, for want of room.
+    /// Lets session `index` receive from `addr`, which sends to `local`. The caller has verified that a check from there
+    /// knows the session's password; `is_proven` as in [`Paths::add`](crate::peer::paths::Paths::add). Returns the address
+    /// that it no longer receives from, for want of room. An address that another session is using stays with it.
     pub fn add_addr(
         &mut self,
         index: usize,
-        addr: SocketAddr,
-        local: Option<IpAddr>,
+        (addr, local): (SocketAddr, Option<IpAddr>),
+        is_proven: bool,
+        now: Instant,
     ) -> Result<Option<SocketAddr>, DropReason> {
-        let peer = &mut self.peers[index];
-        let mut given_up = None;
-        match peer.addrs.iter().position(|(known, _)| *known == addr) {
-            Some(position) => peer.addrs[position].1 = local,
-            None if peer.addrs.len() >= MAX_ADDRESSES_PER_SESSION => {
-                let idle = peer
-                    .addrs
-                    .iter()
-                    .position(|(known, _)| Some(*known) != peer.nominated);
-                let (oldest, _) = peer.addrs.remove(idle.ok_or(DropReason::TooManyAddresses)?);
-                peer.addrs.push((addr, local));
-                self.by_addr.remove(&oldest);
-                given_up = Some(oldest);
-            }
-            None => peer.addrs.push((addr, local)),
+        let session = self.peers[index].session;
+        if self.foreign.is_taken(addr, session, now) {
+            return Err(DropReason::AddressInUse);
         }
-        self.route(addr, Route::Local(index));
+        if let Some(&owner) = self.by_addr.get(&addr)
+            && owner != index
+            && let Some(owner) = self.peers.get_mut(owner)
+        {
+            if owner.paths.is_in_use(addr, now) {
+                return Err(DropReason::AddressInUse);
+            }
+            owner.paths.remove(addr);
+        }
+        let transaction = TransactionId(entropy::bytes());
+        let paths = &mut self.peers[index].paths;
+        let given_up = paths.add((addr, local), is_proven, transaction, now);
+        if let Some(given_up) = given_up {
+            self.unroute(given_up, index);
+        }
+        self.foreign.remove(addr);
+        self.by_addr.insert(addr, index);
         Ok(given_up)
     }
 
-    /// Sends datagrams from `addr` to a session on another shard; false when too many are remembered.
-    pub fn add_foreign(&mut self, addr: SocketAddr, home: ShardId, session: SessionKey) -> bool {
-        let known = matches!(self.by_addr.get(&addr), Some(Route::Foreign { .. }));
-        if !known && self.foreign >= MAX_FOREIGN_ADDRESSES {
-            return false;
+    /// Sends datagrams from `addr` to a session on another shard, which heard from there at `heard`.
+    pub fn add_foreign(
+        &mut self,
+        addr: SocketAddr,
+        (home, session): (ShardId, SessionKey),
+        heard: Instant,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let owner = self.by_addr.get(&addr).copied();
+        let owner = owner.and_then(|index| self.peers.get_mut(index));
+        let is_taken = owner
+            .as_ref()
+            .is_some_and(|owner| owner.paths.is_in_use(addr, now));
+        if is_taken || self.foreign.is_taken(addr, session, now) {
+            return Err(DropReason::AddressInUse);
         }
-        self.route(addr, Route::Foreign { home, session });
-        true
+        let route = ForeignRoute {
+            home,
+            session,
+            heard,
+        };
+        self.foreign.insert(addr, route)?;
+        if let Some(owner) = owner {
+            owner.paths.remove(addr);
+        }
+        self.by_addr.remove(&addr);
+        Ok(())
+    }
+
+    /// The home of `session`, on another shard, heard something authenticated from `addr`.
+    pub fn heard_foreign(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
+        self.foreign.heard(addr, session, at);
     }
 
     /// Forgets an address whose session is no longer where it was said to be.
-    pub fn forget(&mut self, addr: SocketAddr) {
-        if let Some(Route::Foreign { .. }) = self.by_addr.get(&addr) {
-            self.by_addr.remove(&addr);
-            self.foreign -= 1;
-        }
+    pub fn forget_foreign(&mut self, addr: SocketAddr) {
+        self.foreign.remove(addr);
     }
 
     /// How many sessions live here.
@@ -172,10 +214,11 @@ impl PeerTable {
         }
     }
 
-    fn route(&mut self, addr: SocketAddr, route: Route) {
-        let was = self.by_addr.insert(addr, route);
-        self.foreign += usize::from(matches!(route, Route::Foreign { .. }));
-        self.foreign -= usize::from(matches!(was, Some(Route::Foreign { .. })));
+    /// Datagrams from `addr` are no longer for session `index`; what another session receives from stays.
+    fn unroute(&mut self, addr: SocketAddr, index: usize) {
+        if self.by_addr.get(&addr) == Some(&index) {
+            self.by_addr.remove(&addr);
+        }
     }
 }
 
@@ -214,6 +257,8 @@ pub struct Published {
     pub peer: usize,
     /// Keyframes wanted.
     pub keyframes: KeyframeRequests,
+    /// True while it is on the list of tracks with requests that wait.
+    pub is_waiting: bool,
     /// Bit rates.
     pub meter: LayerMeter,
     /// How loud it is.
@@ -230,6 +275,7 @@ impl Published {
         Self {
             peer,
             keyframes: KeyframeRequests::default(),
+            is_waiting: false,
             meter: LayerMeter::new(now),
             level: AudioLevel::default(),
             copies: Vec::new(),

@@ -85,7 +85,7 @@ impl Directory {
         peer: Peer,
     ) {
         let key = peer.session;
-        let ufrags = peer.ufrags.clone();
+        let ufrags = peer.ufrags().to_vec();
         for ufrag in &ufrags {
             self.key_by_ufrag.insert(ufrag.clone(), key);
         }
@@ -139,10 +139,12 @@ impl Directory {
         self.sessions.iter().map(|(key, record)| (*key, record))
     }
 
-    pub(super) fn add_ufrag(&mut self, key: SessionKey, ufrag: Ufrag) {
+    pub(super) fn add_ufrag(&mut self, key: SessionKey, ufrag: Ufrag, retired: Option<&Ufrag>) {
         if let Some(record) = self.sessions.get_mut(&key) {
+            record.ufrags.retain(|known| Some(known) != retired);
             record.ufrags.push(ufrag.clone());
             self.key_by_ufrag.insert(ufrag, key);
+            retired.map(|retired| self.key_by_ufrag.remove(retired));
         }
     }
 

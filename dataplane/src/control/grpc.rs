@@ -184,7 +184,9 @@ fn status(error: CommandError) -> Status {
         | CommandError::BadCandidate(_)
         | CommandError::Invalid(_) => Status::invalid_argument(message),
         CommandError::StaleAnswer { .. } => Status::failed_precondition(message),
-        CommandError::TooMany { .. } => Status::resource_exhausted(message),
+        CommandError::TooMany { .. } | CommandError::TooSoon { .. } => {
+            Status::resource_exhausted(message)
+        }
         CommandError::Unanswered => Status::unavailable(message),
     }
 }

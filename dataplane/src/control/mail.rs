@@ -33,7 +33,11 @@ impl Control {
                     record.place = Place::Shard(to);
                 }
             }
-            ToControl::NewUfrag { session, ufrag } => self.directory.add_ufrag(session, ufrag),
+            ToControl::NewUfrag {
+                session,
+                ufrag,
+                retired,
+            } => self.directory.add_ufrag(session, ufrag, retired.as_ref()),
             ToControl::Reply { request, result } => {
                 if let Some(sent) = self.commands.remove(&request) {
                     let _ = sent.reply.send(result);

@@ -232,7 +232,9 @@ impl Control {
         for event in events {
             match event {
                 PeerEvent::Offer(offer) => self.tell_offer(key, offer),
-                PeerEvent::NewUfrag(ufrag) => self.directory.add_ufrag(key, ufrag),
+                PeerEvent::NewUfrag { ufrag, retired } => {
+                    self.directory.add_ufrag(key, ufrag, retired.as_ref());
+                }
                 PeerEvent::Closed(reason) => self.closed(key, reason),
                 // The rest is of interest to a shard, which looks at the session when it adopts it.
                 PeerEvent::Connected

@@ -6,6 +6,7 @@
 
 mod clock; // ours and the receiver's
 mod sent; // what was sent, by sequence number
+mod budget; // how much feedback is read
 mod acked; // rates over half a second
 mod arrival; // groups of packets, and how late they are
 mod trendline; // whether the queue grows
@@ -20,10 +21,12 @@ mod simulation; // a path in virtual time
 
 use std::time::Instant;
 
-use spillway_wire::rtcp::{DELTA_US, TransportFeedback};
+use spillway_wire::rtcp::{DELTA_US, StatusRun, TransportFeedback};
 
 use self::acked::RateWindow;
 use self::arrival::Arrivals;
+pub use self::budget::FeedbackError;
+use self::budget::{MAX_STATUSES_PER_FEEDBACK, StatusBudget};
 use self::clock::{Clock, ReceiverClock};
 use self::loss::LossBound;
 use self::probe::Prober;
@@ -70,6 +73,7 @@ pub struct Estimator {
     clock: Clock,
     receiver: ReceiverClock,
     sent: Sent,
+    status_budget: StatusBudget,
     sent_rate: RateWindow,
     acked_rate: RateWindow,
     arrivals: Arrivals,
@@ -117,6 +121,7 @@ impl Estimator {
             clock: Clock::new(now),
             receiver: ReceiverClock::default(),
             sent: Sent::default(),
+            status_budget: StatusBudget::default(),
             sent_rate: RateWindow::default(),
             acked_rate: RateWindow::default(),
             arrivals: Arrivals::default(),
@@ -145,6 +150,7 @@ impl Estimator {
         };
         self.sustain.sent(bytes);
         let seq = self.sent.push(bytes, now_us, cluster);
+        self.status_budget.sent();
         self.sent_rate.add(now_us, bytes as u64);
         if self.rtt_us.is_some() && self.silent_us.is_none() {
             self.silent_us = Some(now_us + SILENCE_US);
@@ -152,21 +158,24 @@ impl Estimator {
         seq
     }
 
-    /// The receiver's word on what arrived. What it says of packets that were never sent, or long ago, or
-    /// that it spoke of before, changes nothing.
-    pub fn feedback(&mut self, feedback: &TransportFeedback<'_>, now: Instant) {
+    /// The receiver's word on what arrived. Packets that are no longer remembered, or that it reported before, change
+    /// nothing. The work is bounded by the bytes of `feedback` and by what was sent.
+    pub fn feedback(
+        &mut self,
+        feedback: &TransportFeedback<'_>,
+        now: Instant,
+    ) -> Result<(), FeedbackError> {
+        self.admit(feedback)?;
         let now_us = self.clock.us(now);
         let reading = self.receiver.read(feedback.reference_time(), now_us);
         let mut at_us = reading.at_us;
         let mut fresh_rtt_us: Option<i64> = None;
-        for (seq, ticks) in feedback.arrivals() {
-            let Some(ticks) = ticks else {
-                if let Some(packet) = self.sent.lost(seq, now_us) {
-                    self.loss.lost();
-                    self.prober.lost(&packet);
-                }
+        for run in feedback.runs() {
+            let Some(ticks) = run.ticks else {
+                self.lost(run, now_us);
                 continue;
             };
+            let seq = run.seq;
             at_us += i64::from(ticks) * DELTA_US;
             let Some(packet) = self.sent.arrived(seq, now_us) else {
                 continue;
@@ -186,7 +195,7 @@ impl Estimator {
             self.arrived(&packet, at_us);
         }
         let Some(fresh_rtt_us) = fresh_rtt_us else {
-            return;
+            return Ok(());
         };
         self.silent_us = None;
         let end = feedback.base_seq().wrapping_add(feedback.status_count());
@@ -194,6 +203,7 @@ impl Estimator {
         let rtt_us = self.rtt_us.get_or_insert(fresh_rtt_us);
         *rtt_us += (fresh_rtt_us - *rtt_us) / 8;
         self.decide(now_us);
+        Ok(())
     }
 
     /// What to find out: `sustain_bps` is worth sustaining with padding until proven, `desired_bps` worth
@@ -287,6 +297,28 @@ impl Estimator {
             .bps()
             .map_or(by_delay, |by_loss| by_loss.min(by_delay))
             .max(MIN_BPS)
+    }
+
+    /// Whether `feedback` is about packets that were sent, and not too many of them.
+    fn admit(&mut self, feedback: &TransportFeedback<'_>) -> Result<(), FeedbackError> {
+        let (base_seq, count) = (feedback.base_seq(), feedback.status_count());
+        if count > MAX_STATUSES_PER_FEEDBACK {
+            return Err(FeedbackError::TooLong(count));
+        }
+        let remembered = self
+            .sent
+            .remembered(base_seq, count)
+            .ok_or(FeedbackError::NeverSent { base_seq, count })?;
+        self.status_budget.take(remembered)
+    }
+
+    fn lost(&mut self, run: StatusRun, now_us: i64) {
+        for seq in self.sent.remembered_of(run.seq, run.count) {
+            if let Some(packet) = self.sent.lost(seq, now_us) {
+                self.loss.lost();
+                self.prober.lost(&packet);
+            }
+        }
     }
 
     fn arrived(&mut self, packet: &Packet, at_us: i64) {

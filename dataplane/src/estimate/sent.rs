@@ -99,6 +99,30 @@ impl Sent {
         Some(slot.packet(now_us, was))
     }
 
+    /// How many of the `count` packets from `base_seq` on are remembered; `None` when one of them was never sent.
+    pub(super) fn remembered(&self, base_seq: u16, count: u16) -> Option<u32> {
+        let Some(last) = count.checked_sub(1) else {
+            return Some(0);
+        };
+        let newest = self.next.checked_sub(1)?;
+        // Numbers wrap: what is more than half the numbers behind the newest packet is ahead of it.
+        let age = (newest as u16).wrapping_sub(base_seq.wrapping_add(last));
+        let oldest_age = u64::from(age) + u64::from(last);
+        if age > u16::MAX / 2 || oldest_age > newest {
+            return None;
+        }
+        let slots = self.slots.len() as u64;
+        let remembered = (oldest_age + 1).min(slots).saturating_sub(u64::from(age));
+        Some(remembered as u32)
+    }
+
+    /// Which of the `count` packets from `seq` on are remembered: the latest of them, as [`remembered`](Self::remembered)
+    /// counts them.
+    pub(super) fn remembered_of(&self, seq: u16, count: u16) -> impl Iterator<Item = u16> + use<> {
+        let remembered = self.remembered(seq, count).unwrap_or(0) as u16;
+        (count - remembered..count).map(move |offset| seq.wrapping_add(offset))
+    }
+
     /// A feedback starts with `seq`: the bytes that an earlier one spoke of, which did not come. Receivers
     /// leave nothing out.
     pub(super) fn skip_to(&mut self, seq: u16) -> u64 {
@@ -244,6 +268,43 @@ mod tests {
             None
         );
         assert_eq!(sent.arrived(newest.wrapping_add(1) as u16, now_us), None);
+    }
+
+    #[test]
+    fn only_what_was_sent_can_be_reported_and_only_what_is_remembered_counts() {
+        let mut sent = Sent::default();
+        assert_eq!(sent.remembered(0, 0), Some(0));
+        assert_eq!(sent.remembered(0, 1), None, "nothing was sent");
+        (0..10).for_each(|_| _ = sent.push(100, 0, 0));
+        assert_eq!(sent.remembered(0, 10), Some(10));
+        for (base_seq, count) in [
+            (0, 11),
+            (9, 2),
+            (10, 1),
+            (65_535, 1),
+            (65_535, 2),
+            (0, 65_535),
+        ] {
+            assert_eq!(sent.remembered(base_seq, count), None, "{base_seq} {count}");
+        }
+        let mut now_us = 0;
+        for _ in 10..70_000_u32 {
+            now_us += 100;
+            sent.push(100, now_us, 0);
+        }
+        let newest = 69_999_u32 as u16;
+        let slots = MAX_SLOTS as u16;
+        assert_eq!(sent.remembered(newest, 1), Some(1));
+        assert_eq!(sent.remembered(newest.wrapping_sub(slots), 1), Some(0));
+        let from = newest.wrapping_sub(8_191);
+        assert_eq!(sent.remembered(from, 8_192), Some(u32::from(slots)));
+        let of = sent.remembered_of(from, 8_192).collect::<Vec<_>>();
+        assert_eq!((of.len(), of.last()), (MAX_SLOTS, Some(&newest)));
+        assert_eq!(sent.remembered(from, 8_193), None, "one ahead");
+        assert_eq!(
+            sent.remembered(newest.wrapping_add(2), 65_535),
+            Some(u32::from(slots))
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Media is found by its source address. Connectivity checks are found by their ufrag, and an address
 //! becomes a session's only after a check from it proved to know the session's password.
 
+use std::time::Instant;
+
 use spillway_wire::demux::{Protocol, protocol};
 use spillway_wire::stun;
 
@@ -23,8 +25,6 @@ pub enum Class {
         peer: usize,
         /// What it speaks.
         protocol: Protocol,
-        /// A connectivity check that nominates its path.
-        nominates: bool,
     },
     /// To a session on another shard.
     Foreign {
@@ -38,7 +38,11 @@ pub enum Class {
 }
 
 /// Finds the session of `datagram`, or the reason to drop it.
-pub fn classify(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, DropReason> {
+pub fn classify(
+    shard: &mut Shard,
+    datagram: &Arrived<'_>,
+    now: Instant,
+) -> Result<Class, DropReason> {
     let protocol = protocol(datagram.bytes).ok_or(DropReason::Unclassified)?;
     // Only we give out addresses of streams.
     if !datagram.inside && Alias::of(datagram.source).is_some() {
@@ -47,65 +51,49 @@ pub fn classify(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, Drop
     match protocol {
         Protocol::Rtp | Protocol::Rtcp | Protocol::Dtls => {
             match shard.peers.by_addr(datagram.source) {
-                Some(Route::Local(peer)) => Ok(Class::Local {
-                    peer,
-                    protocol,
-                    nominates: false,
-                }),
+                Some(Route::Local(peer)) => Ok(Class::Local { peer, protocol }),
                 Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
                 None => Err(DropReason::UnknownSource),
             }
         }
-        Protocol::Stun => classify_stun(shard, datagram),
+        Protocol::Stun => classify_stun(shard, datagram, now),
         Protocol::TurnChannel => Err(DropReason::Unclassified),
     }
 }
 
-fn classify_stun(shard: &mut Shard, datagram: &Arrived<'_>) -> Result<Class, DropReason> {
+fn classify_stun(
+    shard: &mut Shard,
+    datagram: &Arrived<'_>,
+    now: Instant,
+) -> Result<Class, DropReason> {
     let message =
         stun::Message::parse(datagram.bytes).map_err(|_framing| DropReason::MalformedStun)?;
     let route = shard.peers.by_addr(datagram.source);
     if !message.is_binding_request() {
-        // An ICE-lite agent sends no checks: there is no response to expect (RFC 8445 section 2.5).
-        return Err(DropReason::UnknownUfrag);
+        // A response to a request of ours goes to the session of its address, which knows the transaction.
+        let is_response = matches!(
+            stun::Class::of(message.kind()),
+            stun::Class::Success | stun::Class::Error
+        );
+        return match route.filter(|_| is_response) {
+            Some(Route::Local(peer)) => Ok(Class::Local {
+                peer,
+                protocol: Protocol::Stun,
+            }),
+            Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
+            None => Err(DropReason::UnknownUfrag),
+        };
     }
     let ufrag = message.receiver_ufrag().ok_or(DropReason::UnknownUfrag)?;
-    let nominates = message.has_use_candidate();
-    let local = shard.peers.by_ufrag(ufrag);
-    if let Some(peer) = local
-        && route == Some(Route::Local(peer))
-    {
-        // The session layer checks the integrity of what comes from a known path. Where media goes is
-        // ours to decide, so a nomination that changes it has to be proven here.
-        let moves = nominates
-            && shard
-                .peers
-                .get_mut(peer)
-                .is_some_and(|peer| peer.nominated != Some(datagram.source));
-        if moves && !shard.ice_key.verifies(ufrag, &message) {
-            return Err(DropReason::BadIntegrity);
-        }
-        return Ok(Class::Local {
-            peer,
-            protocol: Protocol::Stun,
-            nominates,
-        });
-    }
     if !shard.ice_key.verifies(ufrag, &message) {
         return Err(DropReason::BadIntegrity);
     }
-    match local {
+    match shard.peers.by_ufrag(ufrag) {
         Some(peer) => {
-            let given_up = shard
-                .peers
-                .add_addr(peer, datagram.source, datagram.local)?;
-            given_up
-                .into_iter()
-                .for_each(|addr| shard.ways.forget(addr));
+            shard.receive_from(peer, datagram, now)?;
             Ok(Class::Local {
                 peer,
                 protocol: Protocol::Stun,
-                nominates,
             })
         }
         // Also from an address of a session elsewhere: the control thread knows where it lives now, and

@@ -15,16 +15,7 @@ use crate::shard::Shard;
 /// Gives `datagram` to where it belongs.
 pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instant) {
     match class {
-        Class::Local {
-            peer,
-            protocol,
-            nominates,
-        } => {
-            receive(shard, peer, datagram, protocol, now);
-            if nominates && let Some(peer) = shard.peers.get_mut(peer) {
-                peer.nominated = Some(datagram.source);
-            }
-        }
+        Class::Local { peer, protocol } => receive(shard, peer, datagram, protocol, now),
         Class::Foreign { home, session } => {
             let letter = ToShard::Datagram {
                 session,

@@ -77,8 +77,7 @@ fn gather(shard: &mut Shard) {
             entry.history.keep(packet);
         }
         if packet.keyframe && !asked.is_empty() {
-            let answered = (track, packet.layer);
-            asked.retain(|(track, layer, _)| (*track, *layer) != answered);
+            asked.remove(&(track, packet.layer));
         }
         let batch = *entry.batch.get_or_insert_with(|| backlog.add_batch(track));
         backlog.add_to_batch(batch, place);

@@ -59,7 +59,7 @@ pub fn receive(
 
 /// Gives a datagram for the media port to its session: hops 2 and 3.
 pub fn take_in(shard: &mut Shard, datagram: &arrive::Arrived<'_>, now: Instant) {
-    match classify::classify(shard, datagram) {
+    match classify::classify(shard, datagram, now) {
         Ok(class) => decrypt::open(shard, datagram, class, now),
         Err(reason) => shard.report.drops.count(reason),
     }

@@ -130,7 +130,7 @@ fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
     } = shard;
     waiting_packets.clear();
     let peer = peers.get_mut(index)?;
-    let Some(path) = peer.path() else {
+    let Some(path) = peer.paths.media() else {
         // Connected sessions have one; its subscriptions do not flow yet.
         let batches = portions.iter().map(|portion| backlog.batch(portion.batch));
         let packets = batches.map(|batch| batch.packets.len()).sum();
@@ -265,7 +265,7 @@ fn resend_one(
         ..
     } = shard;
     let peer = peers.get_mut(index).ok_or(DropReason::NotResent)?;
-    let path = peer.path().ok_or(DropReason::NotConnected)?;
+    let path = peer.paths.media().ok_or(DropReason::NotConnected)?;
     let subscriber = peer.subscriber().ok_or(DropReason::NotResent)?;
     let Subscriber {
         slots,
@@ -308,7 +308,7 @@ pub fn periodic(shard: &mut Shard, index: usize, now: Instant) {
     let Some(peer) = shard.peers.get_mut(index) else {
         return;
     };
-    let Some(path) = peer.path() else {
+    let Some(path) = peer.paths.media() else {
         return;
     };
     let departures = match path.0 {
@@ -403,6 +403,6 @@ fn described(
 
 /// Where `peer` is, for its datagrams that the session layer made.
 pub fn described_for(peer: &Peer, destination: SocketAddr, bytes: usize) -> Run {
-    let source = peer.local_for(destination);
+    let source = peer.paths.local_for(destination);
     described(bytes, bytes, (destination, source), None)
 }

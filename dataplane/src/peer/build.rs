@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::{Candidate, Rtc, RtcConfig};
 
+use super::checks::Checks;
+use super::paths::Paths;
 use super::{Peer, Role, Subscriber, sdp};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
@@ -92,13 +94,12 @@ impl PeerFactory {
         Peer {
             session,
             role,
-            addrs: Vec::new(),
-            nominated: None,
-            ufrags: vec![ufrag],
+            paths: Paths::default(),
+            checks: Checks::new(self.ice_key.clone(), ufrag),
             rtc: Box::new(rtc),
-            ice_key: self.ice_key.clone(),
             tcp_candidates: Arc::clone(&self.tcp_candidates),
             connected: false,
+            keyed: false,
             ended: false,
             deadline: now,
         }

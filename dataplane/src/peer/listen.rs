@@ -6,24 +6,24 @@ use spillway_wire::rtcp::{self, Packet};
 
 use super::{Output, PeerEvent, Subscriber};
 use crate::drop_reason::DropReason;
-use crate::limits::{MAX_DATAGRAM_BYTES, MAX_NACKED};
+use crate::limits::{MAX_DATAGRAM_BYTES, MAX_NACKED, MAX_RTCP_SENDERS};
 
 impl Subscriber {
-    /// Takes an SRTCP datagram.
-    pub(super) fn listen(&mut self, datagram: &[u8], now: Instant, out: &mut Output) {
-        let Some((sealer, _)) = self.send.keys() else {
+    /// Takes an SRTCP datagram. True when it was authenticated.
+    pub(super) fn listen(&mut self, datagram: &[u8], now: Instant, out: &mut Output) -> bool {
+        let Some(opener) = &mut self.rtcp_opener else {
             out.drops.count(DropReason::NotConnected);
-            return;
+            return false;
         };
         let mut room = [0; MAX_DATAGRAM_BYTES];
         let Some(room) = room.get_mut(..datagram.len()) else {
             out.drops.count(DropReason::Truncated);
-            return;
+            return false;
         };
         room.copy_from_slice(datagram);
-        let Ok(compound) = sealer.open_rtcp(room) else {
+        let Ok(compound) = opener.open(room, MAX_RTCP_SENDERS) else {
             out.drops.count(DropReason::BadRtcp);
-            return;
+            return false;
         };
         for packet in rtcp::packets(compound) {
             match packet {
@@ -31,6 +31,7 @@ impl Subscriber {
                 Err(_framing) => out.drops.count(DropReason::BadRtcp),
             }
         }
+        true
     }
 
     fn heard(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
@@ -61,7 +62,9 @@ impl Subscriber {
             }
             Packet::TransportFeedback(feedback) => {
                 if let Some(estimator) = self.send.estimator() {
-                    estimator.feedback(feedback, now);
+                    if estimator.feedback(feedback, now).is_err() {
+                        out.drops.count(DropReason::BadFeedback);
+                    }
                     if estimator.take_changed() {
                         out.events.push(PeerEvent::EstimateChanged);
                     }

@@ -5,33 +5,42 @@
 //! is caught here: it ends this session, not its shard.
 
 mod build; // how sessions are made: one factory per node
+mod checks; // connectivity checks, both ways
 mod codecs; // which payload type of the subscriber carries which codec of the publisher
+mod incoming; // what a publisher sends, before the session layer sees it
 mod listen; // what a subscriber says of what it received
+pub mod paths; // the addresses of the client
 mod publish; // the half that sends to us
+mod offer; // a client's offer, before the session layer sees it
 mod sdp; // what has to be changed in an SDP
 mod subscribe; // the half we send to
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use spillway_wire::demux;
+use spillway_wire::{demux, stun};
 use str0m::format::PayloadParams;
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Rtc};
 
 pub use build::PeerFactory;
+use checks::Checks;
+use incoming::Refusal;
+pub(crate) use offer::check_sizes;
+use paths::Paths;
 pub use publish::Publisher;
 pub use subscribe::{OfferOut, Slot, Subscriber};
 
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::{DropReason, Drops};
-use crate::ice::{IceKey, Ufrag};
+use crate::ice::Ufrag;
 use crate::io::sys::prefetch;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::layer::Target;
+use crate::limits::MAX_SSRCS_PER_SESSION;
 use crate::srtp::tap;
 use crate::subscription::Subscription;
 use crate::track::MediaPacket;
@@ -42,18 +51,17 @@ pub struct Peer {
     pub session: SessionKey,
     /// What it does.
     pub role: Role,
-    /// Addresses it receives from, oldest first, and the local address each of them sends to.
-    pub addrs: Vec<(SocketAddr, Option<IpAddr>)>,
-    /// The address the client nominated last.
-    pub nominated: Option<SocketAddr>,
-    /// Ufrags it answers to: the latest is last.
-    pub ufrags: Vec<Ufrag>,
+    /// The addresses of its client.
+    pub paths: Paths,
+    /// What it knows of ICE.
+    checks: Checks,
     /// Large, and of no matter to what is sent: kept apart.
     rtc: Box<Rtc>,
-    ice_key: IceKey,
     /// Lines for our SDP; see [`sdp::tcp_candidates`].
     tcp_candidates: Arc<str>,
     connected: bool,
+    /// The DTLS handshake is done.
+    keyed: bool,
     ended: bool,
     deadline: Instant,
 }
@@ -103,8 +111,13 @@ pub enum PeerEvent {
     EstimateChanged,
     /// These subscriptions ended.
     Unsubscribed(Vec<Subscription>),
-    /// The session answers to a new ufrag.
-    NewUfrag(Ufrag),
+    /// The client restarted ICE.
+    NewUfrag {
+        /// The session answers to this ufrag now,
+        ufrag: Ufrag,
+        /// and no longer to this one.
+        retired: Option<Ufrag>,
+    },
 }
 
 /// What the control plane can see of a session.
@@ -143,7 +156,8 @@ const SUBSCRIBER_LINES: usize = 12;
 const IMMEDIATE: Duration = Duration::from_micros(300);
 
 impl Peer {
-    /// A datagram from the client: `source` sent it to our `candidate`.
+    /// A datagram from the client: `source`, one of its known addresses, sent it to our `candidate`. The password of a
+    /// connectivity check was verified.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -152,12 +166,19 @@ impl Peer {
         bytes: &[u8],
         out: &mut Output,
     ) {
+        self.paths.received(source, bytes.len());
+        let protocol = demux::protocol(bytes);
+        if protocol == Some(demux::Protocol::Stun) {
+            return self.on_stun(now, (source, candidate), bytes, out);
+        }
         if let Role::Subscribe(subscriber) = &mut self.role {
-            match demux::protocol(bytes) {
+            match protocol {
                 Some(demux::Protocol::Rtcp) => {
                     let heard = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
-                    if catch_unwind(heard).is_err() {
-                        self.panicked(out);
+                    match catch_unwind(heard) {
+                        Ok(true) => self.paths.heard(source, now),
+                        Ok(false) => {}
+                        Err(_panic) => self.panicked(out),
                     }
                     return;
                 }
@@ -165,9 +186,86 @@ impl Peer {
                 Some(_) | None => {}
             }
         }
-        let Ok(receive) = Receive::new(Protocol::Udp, source, candidate, bytes) else {
-            out.drops.count(DropReason::Rejected);
+        if let Role::Publish(publisher) = &mut self.role {
+            let incoming = &mut publisher.incoming;
+            let admitted = match protocol {
+                Some(demux::Protocol::Rtp) => incoming.admit_rtp(&mut self.rtc, bytes),
+                Some(demux::Protocol::Rtcp) => incoming.admit_rtcp(bytes),
+                Some(_) | None => Ok(false),
+            };
+            match admitted {
+                Ok(true) => self.paths.heard(source, now),
+                Ok(false) => {}
+                Err(refusal) => return self.refuse(refusal, out),
+            }
+        }
+        let packets = out.packets.len();
+        let was_keyed = self.keyed;
+        self.feed(now, bytes, out);
+        if out.packets.len() > packets {
+            self.paths.heard(source, now);
+        }
+        if self.keyed && !was_keyed {
+            self.paths.handshake_done(source);
+        }
+    }
+
+    /// A verified check, or a response to one of ours.
+    fn on_stun(
+        &mut self,
+        now: Instant,
+        (source, candidate): (SocketAddr, SocketAddr),
+        bytes: &[u8],
+        out: &mut Output,
+    ) {
+        let Ok(message) = stun::Message::parse(bytes) else {
+            return out.drops.count(DropReason::MalformedStun);
+        };
+        if !message.is_binding_request() {
+            // The transaction ID alone proves what we want to know: it was sent to this address only.
+            if !self.paths.answered(source, message.transaction()) {
+                out.drops.count(DropReason::UnknownUfrag);
+            }
             return;
+        }
+        match self.checks.check((source, candidate), &message) {
+            checks::Verdict::Answer {
+                response,
+                is_current,
+                nominates,
+            } => {
+                self.paths.heard(source, now);
+                self.paths.checked(source, now);
+                out.transmits.push(to(source, response));
+                self.send_requests(now, out);
+                if nominates {
+                    self.paths.nominate(source);
+                }
+                if is_current {
+                    self.feed(now, bytes, out);
+                }
+            }
+            checks::Verdict::RoleConflict(response) => out.transmits.push(to(source, response)),
+            checks::Verdict::Wait => {}
+            checks::Verdict::Refuse => out.drops.count(DropReason::UnknownUfrag),
+        }
+    }
+
+    /// Requests to addresses that are not proven yet.
+    fn send_requests(&mut self, now: Instant, out: &mut Output) {
+        while let Some((remote, transaction)) = self.paths.poll_request(now) {
+            let request = self.checks.request(transaction);
+            out.transmits.extend(request.map(|bytes| to(remote, bytes)));
+        }
+    }
+
+    /// The session layer takes a datagram of the client.
+    fn feed(&mut self, now: Instant, bytes: &[u8], out: &mut Output) {
+        let Some((client, candidate)) = self.checks.pair() else {
+            return out.drops.count(DropReason::NotConnected);
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, client, candidate, bytes) else {
+            return out.drops.count(DropReason::Rejected);
         };
         self.guarded(out, now, |rtc| {
             rtc.handle_input(Input::Receive(now, receive))
@@ -184,6 +282,7 @@ impl Peer {
                 out.events.push(PeerEvent::EstimateChanged);
             }
         }
+        self.send_requests(now, out);
         if self.deadline <= now {
             self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
@@ -192,22 +291,32 @@ impl Peer {
     /// When [`handle_timeout`](Self::handle_timeout) has to be called.
     pub fn deadline(&self) -> Instant {
         let sending = match &self.role {
-            Role::Subscribe(subscriber) => subscriber.send.deadline(),
-            Role::Publish(_) => None,
+            // Nothing of it can be done while there is nowhere to send to.
+            Role::Subscribe(subscriber) if self.paths.media().is_some() => {
+                subscriber.send.deadline()
+            }
+            Role::Subscribe(_) | Role::Publish(_) => None,
         };
-        sending.map_or(self.deadline, |at| at.min(self.deadline))
+        let due = sending.into_iter().chain(self.paths.deadline());
+        due.fold(self.deadline, Instant::min)
     }
 
     /// Carries out a command.
     pub fn apply(&mut self, command: Command, now: Instant, out: &mut Output) -> CommandResult {
         command.validate()?;
+        let credentials = match &command {
+            Command::Publish { offer: sdp, .. } | Command::Answer { sdp, .. } => {
+                sdp::ice_credentials(sdp)
+            }
+            Command::Subscribe { .. } | Command::Candidate(_) | Command::Close { .. } => None,
+        };
         let wrong_role = CommandError::WrongRole {
             actual: self.role.name(),
             command: command.name(),
         };
         let applied = catch_unwind(AssertUnwindSafe(|| match (&mut self.role, command) {
             (Role::Publish(publisher), Command::Publish { offer, tracks }) => {
-                publisher.accept_offer(self.session, &mut self.rtc, (offer, tracks), out)
+                publisher.accept_offer(self.session, &mut self.rtc, (offer, tracks), now, out)
             }
             (Role::Subscribe(subscriber), Command::Subscribe { put, remove }) => {
                 subscriber.change(&mut self.rtc, put, &remove, out)
@@ -231,6 +340,9 @@ impl Peer {
                 "the session could not handle it and was closed".into(),
             ))
         });
+        if let (Ok(_), Some(credentials)) = (&result, credentials) {
+            self.checks.set_remote(credentials);
+        }
         let result = result.map(|reply| match self.with_our_credentials(reply, out) {
             CommandReply::Answer(answer) => {
                 CommandReply::Answer(sdp::with_candidates(&answer, &self.tcp_candidates))
@@ -238,6 +350,9 @@ impl Peer {
             CommandReply::Done => CommandReply::Done,
         });
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        for check in self.checks.take_waiting() {
+            self.on_stun(now, (check.source, check.candidate), &check.bytes, out);
+        }
         result
     }
 
@@ -290,27 +405,20 @@ impl Peer {
 
     /// Asks for the memory that sending to it begins with.
     pub fn prefetch(&self) {
-        prefetch(&self.addrs[..], 1);
         if let Role::Subscribe(subscriber) = &self.role {
             prefetch(&**subscriber, SUBSCRIBER_LINES);
         }
     }
 
-    /// Where media is sent to, and from which local address: the client's latest nomination, or the
-    /// latest address it proved to have.
-    pub fn path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
-        match self.nominated {
-            Some(nominated) => Some((nominated, self.local_for(nominated))),
-            None => self.addrs.last().copied(),
-        }
+    /// Ufrags it answers to, the latest last.
+    pub fn ufrags(&self) -> &[Ufrag] {
+        self.checks.ufrags()
     }
 
-    /// The local address that `destination` sends to: replies have to come from there.
-    pub fn local_for(&self, destination: SocketAddr) -> Option<IpAddr> {
-        self.addrs
-            .iter()
-            .find(|(addr, _)| *addr == destination)
-            .and_then(|(_, local)| *local)
+    /// The client's ufrag.
+    #[cfg(test)]
+    pub(crate) fn remote_ufrag(&self) -> Option<&str> {
+        self.checks.remote_ufrag()
     }
 
     /// For the control plane.
@@ -346,10 +454,15 @@ impl Peer {
             }
             Ok(())
         }));
-        if let Some(sealer) = tap::take()
-            && let Role::Subscribe(subscriber) = &mut self.role
-        {
-            subscriber.send.keyed(sealer, now);
+        if let Some(keys) = tap::take() {
+            self.keyed = true;
+            match &mut self.role {
+                Role::Publish(publisher) => publisher.incoming.keyed(keys),
+                Role::Subscribe(subscriber) => {
+                    subscriber.rtcp_opener = Some(Box::new(keys.rtcp_opener));
+                    subscriber.send.keyed(keys.sealer, now);
+                }
+            }
         }
         match run {
             Ok(Ok(())) if self.rtc.is_alive() => {}
@@ -387,13 +500,21 @@ impl Peer {
         }
     }
 
-    /// Under a subscriber's keys we number and seal ourselves: nothing else may be sent with them.
-    fn transmit(&self, transmit: Transmit, out: &mut Output) {
-        let is_media = matches!(
-            demux::protocol(&transmit.contents),
-            Some(demux::Protocol::Rtp | demux::Protocol::Rtcp)
-        );
-        if !(is_media && matches!(self.role, Role::Subscribe(_))) {
+    /// Where a datagram of the session layer goes, if anywhere. Checks are answered by us. Under a subscriber's keys we
+    /// number and seal ourselves: nothing else may be sent with them.
+    fn transmit(&self, mut transmit: Transmit, out: &mut Output) {
+        let destination = match demux::protocol(&transmit.contents) {
+            Some(demux::Protocol::Stun) => None,
+            Some(demux::Protocol::Rtp | demux::Protocol::Rtcp) => match self.role {
+                Role::Publish(_) => self.paths.media().map(|(remote, _)| remote),
+                Role::Subscribe(_) => None,
+            },
+            Some(demux::Protocol::Dtls | demux::Protocol::TurnChannel) | None => {
+                self.paths.handshake()
+            }
+        };
+        if let Some(destination) = destination {
+            transmit.destination = destination;
             out.transmits.push(transmit);
         }
     }
@@ -401,11 +522,23 @@ impl Peer {
     fn media(&mut self, packet: RtpPacket, now: Instant, out: &mut Output) {
         let media = match &mut self.role {
             Role::Publish(publisher) => publisher.packet(&mut self.rtc, packet, now),
-            Role::Subscribe(_) => None, // we offered sendonly
+            Role::Subscribe(_) => Ok(None), // we offered sendonly
         };
         match media {
-            Some(packet) => out.packets.push(packet),
-            None => out.drops.count(DropReason::NoTrack),
+            Ok(Some(packet)) => out.packets.push(packet),
+            Ok(None) => out.drops.count(DropReason::NoTrack),
+            Err(refusal) => self.refuse(refusal, out),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal, out: &mut Output) {
+        match refusal {
+            Refusal::Drop(reason) => out.drops.count(reason),
+            Refusal::TooManySsrcs => {
+                out.drops.count(DropReason::NoTrack);
+                let limit = MAX_SSRCS_PER_SESSION;
+                self.end(&format!("the client used more than {limit} ssrcs"), out);
+            }
         }
     }
 
@@ -438,11 +571,11 @@ impl Peer {
             return reply;
         };
         let chosen = self.rtc.direct_api().local_ice_credentials();
-        let known = self.ufrags.iter().any(|ufrag| *ufrag.0 == *chosen.ufrag);
+        let known = self.ufrags().iter().any(|ufrag| *ufrag.0 == *chosen.ufrag);
         if known {
             return CommandReply::Answer(sdp);
         }
-        let ours = self.ice_key.credentials();
+        let (ours, retired) = self.checks.restart();
         let sdp = sdp
             .replace(
                 &format!("a=ice-ufrag:{}", chosen.ufrag),
@@ -454,12 +587,21 @@ impl Peer {
             );
         let ufrag = Ufrag(ours.ufrag.clone().into());
         self.rtc.direct_api().set_local_ice_credentials(ours);
-        self.ufrags.push(ufrag.clone());
-        out.events.push(PeerEvent::NewUfrag(ufrag));
+        out.events.push(PeerEvent::NewUfrag { ufrag, retired });
         if let Role::Publish(publisher) = &mut self.role {
             publisher.answered(sdp.clone());
         }
         CommandReply::Answer(sdp)
+    }
+}
+
+/// A datagram for `destination`; from where is found when it is sent.
+fn to(destination: SocketAddr, bytes: Vec<u8>) -> Transmit {
+    Transmit {
+        proto: Protocol::Udp,
+        source: destination,
+        destination,
+        contents: bytes.into(),
     }
 }
 

@@ -1,16 +1,19 @@
 //! The half of a client that sends to us: its m-lines are tracks.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::Rtc;
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 
+use super::incoming::{Incoming, Refusal};
+use super::offer::Offer;
 use super::{Output, PeerEvent, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::key::{LayerIndex, SessionKey, TrackKey};
+use crate::limits::{OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
 use crate::track::{MediaPacket, TrackInfo, TrackSpec};
 
 /// What a publish session knows.
@@ -18,8 +21,10 @@ use crate::track::{MediaPacket, TrackInfo, TrackSpec};
 pub struct Publisher {
     /// What it publishes.
     pub tracks: Vec<Arc<TrackInfo>>,
-    /// Where each SSRC belongs, found once; a handful, so a list beats a map.
-    routes: Vec<(Ssrc, Option<(usize, LayerIndex)>)>,
+    /// What stands between the network and the session layer.
+    pub(super) incoming: Incoming,
+    /// Until when what it may use for offers is used up, were it used evenly.
+    offers_used_until: Option<Instant>,
     /// The last negotiation, to answer a repeated command.
     last: Option<Negotiated>,
 }
@@ -37,6 +42,7 @@ impl Publisher {
         session: SessionKey,
         rtc: &mut Rtc,
         (offer, specs): (String, Vec<TrackSpec>),
+        now: Instant,
         out: &mut Output,
     ) -> CommandResult {
         if let Some(last) = &self.last
@@ -45,14 +51,17 @@ impl Publisher {
         {
             return Ok(CommandReply::Answer(last.answer.clone()));
         }
-        let parsed = SdpOffer::from_sdp_string(&sdp::without_candidates(&offer))
+        self.charge(offer.len(), now)?;
+        let read = Offer::read(&offer);
+        let parsed = SdpOffer::from_sdp_string(&read.supported)
             .map_err(|error| CommandError::BadSdp(error.to_string()))?;
         let answer = rtc
             .sdp_api()
             .accept_offer(parsed)
             .map_err(|error| CommandError::BadSdp(error.to_string()))?
             .to_sdp_string();
-        let answer = sdp::in_the_order_of_the_offer(&offer, &answer);
+        let answer = sdp::in_the_order_of_the_offer(&read.supported, &answer);
+        let answer = read.complete(&answer);
         self.replace_tracks(session, rtc, &specs, out)?;
         self.last = Some(Negotiated {
             offer,
@@ -60,6 +69,19 @@ impl Publisher {
             answer: answer.clone(),
         });
         Ok(CommandReply::Answer(answer))
+    }
+
+    /// Takes the time of an offer from what the session may use.
+    fn charge(&mut self, bytes: usize, now: Instant) -> Result<(), CommandError> {
+        let cost = Duration::from_secs(bytes as u64) / OFFER_BYTES_PER_SECOND;
+        let used_until = self.offers_used_until.map_or(now, |at| at.max(now)) + cost;
+        let allowed_until = now + OFFER_SAVED_TIME;
+        if used_until > allowed_until {
+            let retry_ms = used_until.duration_since(allowed_until).as_millis() + 1;
+            return Err(CommandError::TooSoon { retry_ms });
+        }
+        self.offers_used_until = Some(used_until);
+        Ok(())
     }
 
     /// The answer that was really given.
@@ -75,20 +97,14 @@ impl Publisher {
         rtc: &mut Rtc,
         packet: RtpPacket,
         arrived: Instant,
-    ) -> Option<MediaPacket> {
-        let ssrc = packet.header.ssrc;
-        let known = self
-            .routes
-            .iter()
-            .find(|(known, _)| *known == ssrc)
-            .map(|(_, route)| *route);
-        let route = known.unwrap_or_else(|| {
-            let route = self.find_route(rtc, ssrc);
-            self.routes.push((ssrc, route));
-            route
-        });
-        let (track, layer) = route?;
-        self.tracks[track].packet(packet, layer, arrived)
+    ) -> Result<Option<MediaPacket>, Refusal> {
+        let (ssrc, index) = (packet.header.ssrc, *packet.seq_no);
+        let tracks = &self.tracks;
+        let find = || find_route(tracks, rtc, ssrc);
+        let Some((track, layer)) = self.incoming.route(ssrc, index, find)? else {
+            return Ok(None);
+        };
+        Ok(self.tracks[track].packet(packet, layer, arrived))
     }
 
     /// Asks the client for a keyframe.
@@ -141,17 +157,40 @@ impl Publisher {
             .map(|info| info.spec.key)
             .filter(|key| !stays(*key))
             .collect();
-        self.routes.clear();
+        self.incoming.forget_routes();
         out.events.push(PeerEvent::TracksChanged { gone });
         Ok(())
     }
+}
 
-    fn find_route(&self, rtc: &mut Rtc, ssrc: Ssrc) -> Option<(usize, LayerIndex)> {
-        let mut api = rtc.direct_api();
-        let stream = api.stream_rx(&ssrc)?;
-        let (mid, rid) = (stream.mid(), stream.rid());
-        let track = self.tracks.iter().position(|info| *info.spec.mid == *mid)?;
-        let layer = self.tracks[track].layer_of(rid.as_deref())?;
-        Some((track, layer))
+fn find_route(tracks: &[Arc<TrackInfo>], rtc: &mut Rtc, ssrc: Ssrc) -> Option<(usize, LayerIndex)> {
+    let mut api = rtc.direct_api();
+    let stream = api.stream_rx(&ssrc)?;
+    let (mid, rid) = (stream.mid(), stream.rid());
+    let track = tracks.iter().position(|info| *info.spec.mid == *mid)?;
+    let layer = tracks[track].layer_of(rid.as_deref())?;
+    Some((track, layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MAX_OFFER_BYTES;
+
+    #[test]
+    fn offers_are_read_at_a_rate_and_some_at_once() {
+        let start = Instant::now();
+        let mut publisher = Publisher::default();
+        let mut charge = |bytes, ms| publisher.charge(bytes, start + Duration::from_millis(ms));
+        (0..4).for_each(|_| assert_eq!(charge(MAX_OFFER_BYTES, 0), Ok(())));
+        let refused = charge(MAX_OFFER_BYTES, 0);
+        assert_eq!(refused, Err(CommandError::TooSoon { retry_ms: 2_001 }));
+        assert_eq!(charge(OFFER_BYTES_PER_SECOND as usize, 1_000), Ok(()));
+        assert!(charge(MAX_OFFER_BYTES, 2_999).is_err());
+        assert_eq!(
+            charge(MAX_OFFER_BYTES, 3_000),
+            Ok(()),
+            "what was refused cost nothing"
+        );
     }
 }

@@ -2,12 +2,24 @@
 
 use std::net::SocketAddr;
 
+use str0m::IceCreds;
+
 /// `sdp` without the client's candidates: ICE-lite has no use for them.
 pub(super) fn without_candidates(sdp: &str) -> String {
     let kept = sdp
         .split_inclusive('\n')
         .filter(|line| !line.starts_with("a=candidate:"));
     kept.collect()
+}
+
+/// The ICE credentials in `sdp`: its session's, or those of its first m-line that has some. With BUNDLE, which all clients
+/// use, there is one transport.
+pub(super) fn ice_credentials(sdp: &str) -> Option<IceCreds> {
+    let value = |name: &str| sdp.lines().find_map(|line| line.strip_prefix(name));
+    Some(IceCreds {
+        ufrag: value("a=ice-ufrag:")?.trim().to_owned(),
+        pass: value("a=ice-pwd:")?.trim().to_owned(),
+    })
 }
 
 /// Lines that offer passive TCP at `candidates` (RFC 6544 section 4.5); lower than all of UDP, because what is

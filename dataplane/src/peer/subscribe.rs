@@ -19,6 +19,7 @@ use crate::layer::Wish;
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
 use crate::send::Sender;
 use crate::send::stream::{Planned, Stream};
+use crate::srtp::RtcpOpener;
 use crate::subscription::{Subscription, Verdict};
 use crate::track::MediaPacket;
 
@@ -32,6 +33,7 @@ pub struct Subscriber {
     pub send: Sender,
     by_track: HashMap<TrackKey, usize>,
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
+    pub(super) rtcp_opener: Option<Box<RtcpOpener>>,
     negotiation: Negotiation,
     /// Lines for its offers; see [`sdp::tcp_candidates`].
     tcp_candidates: Arc<str>,
@@ -102,6 +104,7 @@ impl Subscriber {
             send: Sender::new(),
             by_track: HashMap::new(),
             slot_by_ssrc: HashMap::new(),
+            rtcp_opener: None,
             negotiation: Negotiation::default(),
             tcp_candidates,
         }

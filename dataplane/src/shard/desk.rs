@@ -244,7 +244,7 @@ impl Shard {
                 }
                 Event::Closed { relayed, client } => {
                     self.ways.remove(relayed);
-                    self.peers.forget(relayed);
+                    self.peers.forget_foreign(relayed);
                     desk.reach.close(relayed);
                     if let Some(stream) = client.stream
                         && !desk.server.has_allocation(&client)

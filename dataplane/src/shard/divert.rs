@@ -42,7 +42,7 @@ impl Shard {
                     self.turn_client_gone(&client, now);
                     if let Some(stream) = client.stream {
                         let alias = Alias::new(self.id, stream);
-                        self.peers.forget(alias.address(client.remote));
+                        self.peers.forget_foreign(alias.address(client.remote));
                     }
                 }
             }

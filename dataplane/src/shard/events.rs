@@ -1,5 +1,6 @@
 //! What sessions report while they are driven, acted upon between packets.
 
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use super::Shard;
@@ -50,13 +51,14 @@ impl Shard {
             }
             PeerEvent::EstimateChanged => self.dirty.mark(index),
             PeerEvent::Unsubscribed(ended) => self.unsubscribed(index, ended, now),
-            PeerEvent::NewUfrag(ufrag) => {
-                self.peers.add_ufrag(index, ufrag.clone());
-                if self
-                    .post
-                    .send_control(ToControl::NewUfrag { session, ufrag })
-                    .is_err()
-                {
+            PeerEvent::NewUfrag { ufrag, retired } => {
+                self.peers.add_ufrag(index, ufrag.clone(), retired.as_ref());
+                let changed = ToControl::NewUfrag {
+                    session,
+                    ufrag,
+                    retired,
+                };
+                if self.post.send_control(changed).is_err() {
                     tracing::warn!(session = session.0, "a new ufrag was not registered");
                 }
             }
@@ -86,16 +88,17 @@ impl Shard {
         };
         let Some(published) = &mut entry.published else {
             if let Some(home) = entry.home.filter(|home| *home != self.id) {
-                self.asked
-                    .retain(|(known, of, _)| (*known, *of) != (track, layer));
-                self.asked.push((track, layer, now));
-                self.write_to(home, crate::letter::ToShard::Keyframe(track, layer));
+                // It is repeated until it is answered: asking more often would only cost letters.
+                if let Entry::Vacant(vacant) = self.asked.entry((track, layer)) {
+                    vacant.insert(now);
+                    self.write_to(home, crate::letter::ToShard::Keyframe(track, layer));
+                }
             }
             return;
         };
         let ask_now = published.keyframes.request(layer, now);
         let publisher = published.peer;
-        if !self.waiting.contains(&track) {
+        if !std::mem::replace(&mut published.is_waiting, true) {
             self.waiting.push(track);
         }
         if ask_now {

@@ -1,5 +1,6 @@
 //! What other threads ask of a shard.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use spillway_wire::{demux, stun};
@@ -61,10 +62,15 @@ impl Shard {
                 session,
                 home,
             } => {
-                if !self.peers.add_foreign(source, home, session) {
-                    self.report.drops.count(DropReason::TooManyAddresses);
+                if let Err(reason) = self.peers.add_foreign(source, (home, session), now, now) {
+                    self.report.drops.count(reason);
                 }
             }
+            ToShard::Heard {
+                source,
+                session,
+                at,
+            } => self.peers.heard_foreign(source, session, at),
             ToShard::Unclaimed => self.report.drops.count(DropReason::UnknownUfrag),
             ToShard::Command {
                 request,
@@ -112,45 +118,84 @@ impl Shard {
             if via != self.id {
                 self.report.drops.count(DropReason::UnknownSource);
             }
-            self.peers.forget(datagram.source);
+            self.peers.forget_foreign(datagram.source);
             return;
         };
         let Some(protocol) = demux::protocol(&datagram.bytes) else {
             return;
         };
-        let known = self
-            .peers
-            .get_mut(index)
-            .is_some_and(|peer| peer.addrs.iter().any(|(addr, _)| *addr == datagram.source));
-        // A new path was verified by the shard that received it before it was handed on.
-        if !known {
-            match self.peers.add_addr(index, datagram.source, datagram.local) {
-                Ok(given_up) => given_up.into_iter().for_each(|addr| self.ways.forget(addr)),
-                Err(reason) => return self.report.drops.count(reason),
-            }
-        }
-        if datagram.inside && via != self.id {
-            self.reached_by(datagram.source, via);
-        }
         let arrived = Arrived {
             bytes: &datagram.bytes,
             source: datagram.source,
             local: datagram.local,
             inside: datagram.inside,
         };
+        let is_check =
+            stun::Message::parse(&datagram.bytes).is_ok_and(|message| message.is_binding_request());
+        if is_check {
+            // The shard that received it has verified it.
+            if let Err(reason) = self.receive_from(index, &arrived, now) {
+                return self.report.drops.count(reason);
+            }
+        } else if !self.knows(index, datagram.source) {
+            return self.report.drops.count(DropReason::UnknownSource);
+        }
+        if datagram.inside && via != self.id {
+            self.reached_by(datagram.source, via);
+        }
         decrypt::receive(self, index, &arrived, protocol, now);
         self.settle(now);
-        let nominates = protocol == demux::Protocol::Stun
-            && stun::Message::parse(&datagram.bytes).is_ok_and(|check| check.has_use_candidate());
-        if !nominates {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if via == self.id {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(index) {
-            peer.nominated = Some(datagram.source);
+        let source = datagram.source;
+        if let Some(at) = peer.paths.take_news(source, now) {
+            let session = peer.session;
+            self.write_to(
+                via,
+                ToShard::Heard {
+                    source,
+                    session,
+                    at,
+                },
+            );
         }
-        if via != self.id {
+        // What was nominated there lives there.
+        let has_moved = is_check
+            && self
+                .peers
+                .get(index)
+                .and_then(|peer| peer.paths.nominated())
+                == Some(source);
+        if has_moved {
             self.hand_over(index, via, now);
         }
+    }
+
+    /// Session `index` receives from where `datagram`, a verified check, came from.
+    pub(crate) fn receive_from(
+        &mut self,
+        index: usize,
+        datagram: &Arrived<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let path = (datagram.source, datagram.local);
+        // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
+        // that they are where they say.
+        let given_up = self.peers.add_addr(index, path, datagram.inside, now)?;
+        if let Some(given_up) = given_up {
+            self.ways.forget(given_up);
+        }
+        Ok(())
+    }
+
+    fn knows(&self, index: usize, source: SocketAddr) -> bool {
+        self.peers
+            .get(index)
+            .is_some_and(|peer| peer.paths.knows(source))
     }
 
     fn on_command(

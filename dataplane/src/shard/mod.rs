@@ -17,10 +17,13 @@ mod divert; // what goes to all of them
 #[cfg(test)]
 mod tests; // a whole shard in one thread
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
+
+use spillway_wire::demux::{Protocol, protocol};
 
 use crate::candidates::Candidates;
 use crate::drop_reason::DropReason;
@@ -83,7 +86,7 @@ pub struct Shard {
     /// Tracks published here with keyframe requests that wait.
     waiting: Vec<TrackKey>,
     /// Keyframes asked of other shards, and when: no answer may mean that it was lost on the way.
-    pub asked: Vec<(TrackKey, LayerIndex, Instant)>,
+    pub asked: HashMap<(TrackKey, LayerIndex), Instant>,
     /// What waits to be sent over IPv4.
     pub departures_v4: Departures,
     /// What waits to be sent over IPv6.
@@ -138,7 +141,7 @@ impl Shard {
             events: Vec::new(),
             dirty: Touched::default(),
             waiting: Vec::new(),
-            asked: Vec::new(),
+            asked: HashMap::new(),
             departures_v4: Departures::new(),
             departures_v6: Departures::new(),
             ways: Ways::default(),
@@ -162,12 +165,14 @@ impl Shard {
             self.out = Output::default();
             return;
         };
-        for mut transmit in self.out.transmits.drain(..) {
-            // The session layer stays with a dead path of the same priority until it times out; the
-            // client's latest nomination is where it listens. Replies to checks go where they came from.
-            let is_check = transmit.contents.first().is_some_and(|first| *first < 4);
-            if let (false, Some(nominated)) = (is_check, peer.nominated) {
-                transmit.destination = nominated;
+        for transmit in self.out.transmits.drain(..) {
+            let (destination, bytes) = (transmit.destination, transmit.contents.len());
+            if !peer.paths.may_send(destination, bytes) {
+                self.report.drops.count(DropReason::UnprovenAddress);
+                continue;
+            }
+            if protocol(&transmit.contents) == Some(Protocol::Dtls) {
+                peer.paths.handshake_sent(destination);
             }
             let run = seal::described_for(peer, transmit.destination, transmit.contents.len());
             let departures = match transmit.destination {

@@ -36,7 +36,7 @@ impl Shard {
             return;
         };
         let session = peer.session;
-        let addrs: Vec<_> = peer.addrs.iter().map(|(addr, _)| *addr).collect();
+        let addrs: Vec<_> = peer.paths.addresses().collect();
         let moved = ToControl::Moved { session, to };
         if self.post.send_control(moved).is_err() {
             tracing::warn!(
@@ -52,7 +52,9 @@ impl Shard {
             },
         );
         for addr in addrs {
-            self.peers.add_foreign(addr, to, session);
+            if let Err(reason) = self.peers.add_foreign(addr, (to, session), now, now) {
+                self.report.drops.count(reason);
+            }
         }
     }
 
@@ -89,9 +91,9 @@ impl Shard {
         // Whoever gets its place gets nothing of it.
         self.work.take_of(index, &mut self.portions);
         self.timers.clear(index);
-        peer.addrs
-            .iter()
-            .for_each(|(addr, _)| self.ways.forget(*addr));
+        peer.paths
+            .addresses()
+            .for_each(|addr| self.ways.forget(addr));
         if let Role::Publish(publisher) = &peer.role {
             for info in &publisher.tracks {
                 self.unpublish_here(info.spec.key, index);

@@ -110,7 +110,8 @@ impl Shard {
             };
             let due: Vec<_> = published.keyframes.due(now).collect();
             let publisher = published.peer;
-            if published.keyframes.is_waiting() {
+            published.is_waiting = published.keyframes.is_waiting();
+            if published.is_waiting {
                 self.waiting.push(track);
             }
             for layer in due {
@@ -122,8 +123,8 @@ impl Shard {
     /// Repeats requests to other shards that no keyframe answered; `request_keyframe` notes them again.
     fn ask_again(&mut self, now: Instant) {
         let is_due = |at: &Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
-        let due: Vec<_> = self.asked.extract_if(.., |(_, _, at)| is_due(at)).collect();
-        for (track, layer, _) in due {
+        let due: Vec<_> = self.asked.extract_if(|_, at| is_due(at)).collect();
+        for ((track, layer), _) in due {
             let needed = self
                 .tracks
                 .get_mut(track)

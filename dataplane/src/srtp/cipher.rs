@@ -147,6 +147,16 @@ impl Cipher {
         key.open_in_place(nonce, Aad::from(aad), payload).is_ok()
     }
 
+    /// Counter mode alone: true when the tag is that of `packet` with this rollover counter.
+    pub(super) fn verifies_cm(&self, packet: &[u8], rollover: u32) -> bool {
+        let Self::CounterHmac(counter) = self else {
+            unreachable!("the caller asked whether this is AEAD");
+        };
+        let (body, tag) = packet.split_at(packet.len() - HMAC_TAG_BYTES);
+        let expected = sign(&counter.auth, body, &rollover.to_be_bytes());
+        fits(&expected, tag)
+    }
+
     /// Opens what [`seal_rtcp_cm`](Self::seal_rtcp_cm) made; false when it does not authenticate.
     pub(super) fn open_rtcp_cm(
         &self,
@@ -160,17 +170,17 @@ impl Cipher {
         };
         let CounterHmac { key, auth, .. } = &**counter;
         let (body, tag) = packet.split_at_mut(packet.len() - HMAC_TAG_BYTES);
-        let expected = sign(auth, body, &[]);
-        let same = aws_lc_rs::constant_time::verify_slices_are_equal(
-            &expected.as_ref()[..HMAC_TAG_BYTES],
-            tag,
-        );
-        if same.is_err() {
+        if !fits(&sign(auth, body, &[]), tag) {
             return false;
         }
         counter_mode(key, *iv, &mut body[clear..end]);
         true
     }
+}
+
+fn fits(expected: &hmac::Tag, tag: &[u8]) -> bool {
+    let expected = &expected.as_ref()[..HMAC_TAG_BYTES];
+    aws_lc_rs::constant_time::verify_slices_are_equal(expected, tag).is_ok()
 }
 
 fn sign(auth: &hmac::Key, body: &[u8], more: &[u8]) -> hmac::Tag {

@@ -1,4 +1,4 @@
-//! SRTP and SRTCP of what we send to subscribers (RFC 3711, RFC 7714), sealed in place.
+//! SRTP and SRTCP (RFC 3711, RFC 7714): what we send to subscribers is sealed in place, what peers send is verified.
 //!
 //! The session layer does the DTLS handshake; its keying material passes [`tap`]. From then on one
 //! [`Sealer`] owns all numbers under the session's write key: with AES-GCM a packet index used twice
@@ -7,17 +7,17 @@
 mod cipher; // one direction of one kind of packet
 mod derive; // session keys from master keys
 mod gcm; // AES-GCM of what is sent, where the processor has wide vectors
+mod incoming; // what the peer sends: SRTCP opened, SRTP verified
 mod outgoing; // RTP that is sent, sealed by whoever can
 mod replay; // which packets were seen
 pub mod tap; // where the keying material comes from
 
 use cipher::Cipher;
 use outgoing::Outgoing;
-use replay::Seen;
 
 use zeroize::Zeroize;
 
-use crate::limits::MAX_RTCP_SENDERS;
+pub use incoming::{RtcpOpener, Verifier, packet_index};
 pub use outgoing::AeadChoice;
 
 /// The protection profiles of DTLS-SRTP that are negotiated (RFC 5764, RFC 7714).
@@ -49,20 +49,28 @@ pub enum OpenError {
     #[error("srtcp index {0} was used before")]
     Replayed(u32),
     /// It is from one more sender than a session may have.
-    #[error("srtcp is from more senders than {MAX_RTCP_SENDERS}")]
-    TooManySenders,
+    #[error("srtcp is from more senders than {0}")]
+    TooManySenders(usize),
     /// It does not authenticate, or was not encrypted.
     #[error("srtcp packet is not from the peer")]
     Forged,
 }
 
-/// Seals what a session sends and opens the RTCP it receives.
+/// The keys of a session, both directions.
+pub struct Keys {
+    /// Seals what we send.
+    pub sealer: Sealer,
+    /// Opens the RTCP of the peer.
+    pub rtcp_opener: RtcpOpener,
+    /// Verifies the RTP of the peer.
+    pub verifier: Verifier,
+}
+
+/// Seals what a session sends.
 pub struct Sealer {
     rtp: Outgoing,
     rtcp: Cipher,
     rtcp_index: u32,
-    peer_rtcp: Cipher,
-    peer_rtcp_seen: Seen,
 }
 
 /// Bytes of an RTCP packet that stay readable: the first header.
@@ -71,16 +79,25 @@ const RTCP_CLEAR_BYTES: usize = 8;
 const INDEX_BYTES: usize = 4;
 const ENCRYPTED: u32 = 1 << 31;
 
-impl Sealer {
-    /// Seals with `ours`, opens with `theirs`.
+impl Keys {
+    /// Seals with `ours`, opens and verifies with `theirs`.
     pub fn new(ours: &MasterKey, theirs: &MasterKey, choice: AeadChoice) -> Self {
+        Self {
+            sealer: Sealer::new(ours, choice),
+            rtcp_opener: RtcpOpener::new(theirs),
+            verifier: Verifier::new(theirs),
+        }
+    }
+}
+
+impl Sealer {
+    /// Seals with `ours`.
+    pub fn new(ours: &MasterKey, choice: AeadChoice) -> Self {
         let rtp = ours.derive(derive::Use::Rtp);
         Self {
             rtp: Outgoing::new(ours.profile, &rtp, choice),
             rtcp: ours.cipher(derive::Use::Rtcp),
             rtcp_index: 0,
-            peer_rtcp: theirs.cipher(derive::Use::Rtcp),
-            peer_rtcp_seen: Seen::default(),
         }
     }
 
@@ -125,48 +142,6 @@ impl Sealer {
                 .seal_rtcp_cm(&mut buffer[..end], RTCP_CLEAR_BYTES, length, &iv);
         }
         length + tag + INDEX_BYTES
-    }
-
-    /// Opens an SRTCP packet in place; the compound packet inside.
-    pub fn open_rtcp<'p>(&mut self, packet: &'p mut [u8]) -> Result<&'p [u8], OpenError> {
-        let tag = self.peer_rtcp.tag_bytes();
-        let total = packet.len();
-        let payload_end = total
-            .checked_sub(tag + INDEX_BYTES)
-            .filter(|end| *end >= RTCP_CLEAR_BYTES)
-            .ok_or(OpenError::TooShort(total))?;
-        let word_at = if self.peer_rtcp.is_aead() {
-            total - INDEX_BYTES
-        } else {
-            payload_end
-        };
-        let word: [u8; INDEX_BYTES] = packet[word_at..word_at + INDEX_BYTES]
-            .try_into()
-            .expect("the slice has that length");
-        let index = u32::from_be_bytes(word);
-        if index & ENCRYPTED == 0 {
-            return Err(OpenError::Forged);
-        }
-        let index = index & !ENCRYPTED;
-        let ssrc = u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
-        if self.peer_rtcp_seen.contains(ssrc, index) {
-            return Err(OpenError::Replayed(index));
-        }
-        let iv = self.peer_rtcp.rtcp_iv(ssrc, index);
-        let opened = if self.peer_rtcp.is_aead() {
-            self.peer_rtcp
-                .open(&mut packet[..word_at], RTCP_CLEAR_BYTES, &iv, &word)
-        } else {
-            self.peer_rtcp
-                .open_rtcp_cm(packet, RTCP_CLEAR_BYTES, payload_end, &iv)
-        };
-        if !opened {
-            return Err(OpenError::Forged);
-        }
-        if !self.peer_rtcp_seen.insert(ssrc, index) {
-            return Err(OpenError::TooManySenders);
-        }
-        Ok(&packet[..payload_end])
     }
 }
 

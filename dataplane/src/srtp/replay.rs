@@ -1,11 +1,13 @@
 //! Which SRTCP packets were seen. Each sender (SSRC) of a client counts its own (RFC 3711 section 3.2.3): a browser
 //! reports with one SSRC before it has a track of its own, and with another after.
 
-use crate::limits::MAX_RTCP_SENDERS;
+use std::collections::HashMap;
 
 /// What all senders behind one key have used.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Vec<(u32, Window)>);
+pub(super) struct Seen {
+    window_by_ssrc: HashMap<u32, Window>,
+}
 
 /// Which of the latest 64 indices were seen (RFC 3711 section 3.3.2).
 #[derive(Debug)]
@@ -17,18 +19,20 @@ struct Window {
 impl Seen {
     /// Whether `index` of sender `ssrc` was seen, or is too old to know.
     pub(super) fn contains(&self, ssrc: u32, index: u32) -> bool {
-        let window = self.0.iter().find(|(known, _)| *known == ssrc);
-        window.is_some_and(|(_, window)| window.contains(index))
+        let window = self.window_by_ssrc.get(&ssrc);
+        window.is_some_and(|window| window.contains(index))
     }
 
-    /// Notes an index that has authenticated. False when there are too many senders for one more.
-    pub(super) fn insert(&mut self, ssrc: u32, index: u32) -> bool {
-        let is_full = self.0.len() >= MAX_RTCP_SENDERS;
-        match self.0.iter_mut().find(|(known, _)| *known == ssrc) {
-            Some((_, window)) => window.insert(index),
-            None if is_full => return false,
-            None => self.0.push((ssrc, Window::starting(index))),
+    /// Notes an index that has authenticated. False when there are `max_senders` already and this is one more.
+    pub(super) fn insert(&mut self, ssrc: u32, index: u32, max_senders: usize) -> bool {
+        if let Some(window) = self.window_by_ssrc.get_mut(&ssrc) {
+            window.insert(index);
+            return true;
         }
+        if self.window_by_ssrc.len() >= max_senders {
+            return false;
+        }
+        self.window_by_ssrc.insert(ssrc, Window::starting(index));
         true
     }
 }
@@ -67,15 +71,15 @@ mod tests {
     #[test]
     fn senders_count_for_themselves_and_there_may_be_so_many() {
         let mut seen = Seen::default();
-        assert!(seen.insert(0, 100));
-        for ssrc in 1..MAX_RTCP_SENDERS as u32 {
+        assert!(seen.insert(0, 100, 32));
+        for ssrc in 1..32 {
             assert!(!seen.contains(ssrc, 1), "another's numbers");
-            assert!(seen.insert(ssrc, 1));
+            assert!(seen.insert(ssrc, 1, 32));
             assert!(seen.contains(ssrc, 1));
         }
-        assert!(!seen.insert(u32::MAX, 1), "one too many");
+        assert!(!seen.insert(u32::MAX, 1, 32), "one too many");
         assert!(seen.contains(0, 100) && !seen.contains(0, 99));
         assert!(seen.contains(0, 36) && !seen.contains(0, 37), "the window");
-        assert!(seen.insert(0, u32::MAX) && seen.contains(0, 99));
+        assert!(seen.insert(0, u32::MAX, 32) && seen.contains(0, 99));
     }
 }

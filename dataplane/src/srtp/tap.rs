@@ -14,10 +14,10 @@ use str0m::crypto::dtls::{
     SrtpProfile,
 };
 
-use super::{AeadChoice, MasterKey, Profile, Sealer};
+use super::{AeadChoice, Keys, MasterKey, Profile};
 
 thread_local! {
-    static PASSED: RefCell<Option<Sealer>> = const { RefCell::new(None) };
+    static PASSED: RefCell<Option<Keys>> = const { RefCell::new(None) };
 }
 
 /// What the session layer shall use: its own crypto, with the DTLS provider tapped. What is sent with the
@@ -36,7 +36,7 @@ pub fn provider(aead: AeadChoice) -> CryptoProvider {
 }
 
 /// The keys of the session that was driven last on this thread, if they passed since the last call.
-pub fn take() -> Option<Sealer> {
+pub fn take() -> Option<Keys> {
     PASSED.with_borrow_mut(Option::take)
 }
 
@@ -83,7 +83,7 @@ impl DtlsInstance for Tapped {
         let is_client = self.inner.is_active();
         let output = self.inner.poll_output(buf);
         if let DtlsOutput::KeyingMaterial(material, profile) = &output {
-            PASSED.set(sealer(*profile, material, is_client, self.aead));
+            PASSED.set(keys(*profile, material, is_client, self.aead));
         }
         output
     }
@@ -117,12 +117,7 @@ impl DtlsInstance for Tapped {
     }
 }
 
-fn sealer(
-    profile: SrtpProfile,
-    material: &[u8],
-    is_client: bool,
-    aead: AeadChoice,
-) -> Option<Sealer> {
+fn keys(profile: SrtpProfile, material: &[u8], is_client: bool, aead: AeadChoice) -> Option<Keys> {
     let profile = match profile {
         SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1,
         SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
@@ -135,5 +130,5 @@ fn sealer(
     } else {
         (server, client)
     };
-    Some(Sealer::new(&ours, &theirs, aead))
+    Some(Keys::new(&ours, &theirs, aead))
 }

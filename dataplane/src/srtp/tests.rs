@@ -62,15 +62,13 @@ fn gcm_packets_are_those_of_rfc_7714_section_16() {
     }
 }
 
-fn pair(profile: Profile) -> (Sealer, Sealer) {
+fn pair(profile: Profile) -> (Sealer, RtcpOpener) {
     let (key, salt) = profile.lengths();
     let material: Vec<u8> = (0..2 * (key + salt) as u8).collect();
     let (client, server) = MasterKey::split(profile, &material).unwrap();
     assert!(MasterKey::split(profile, &material[1..]).is_none());
-    (
-        Sealer::new(&client, &server, AeadChoice::Auto),
-        Sealer::new(&server, &client, AeadChoice::Auto),
-    )
+    let server = Keys::new(&server, &client, AeadChoice::Auto);
+    (Sealer::new(&client, AeadChoice::Auto), server.rtcp_opener)
 }
 
 const PROFILES: [Profile; 3] = [
@@ -93,17 +91,14 @@ fn rtcp_opens_once_and_only_with_every_bit_in_place() {
         for bit in 0..sealed.len() * 8 {
             let mut bent = sealed.clone();
             bent[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                theirs.open_rtcp(&mut bent).is_err(),
-                "{profile:?} bit {bit}"
-            );
+            assert!(theirs.open(&mut bent, 32).is_err(), "{profile:?} bit {bit}");
         }
         for end in 0..sealed.len() {
-            assert!(theirs.open_rtcp(&mut sealed[..end].to_vec()).is_err());
+            assert!(theirs.open(&mut sealed[..end].to_vec(), 32).is_err());
         }
-        assert_eq!(theirs.open_rtcp(&mut sealed.clone()).unwrap(), plain);
+        assert_eq!(theirs.open(&mut sealed.clone(), 32).unwrap(), plain);
         assert_eq!(
-            theirs.open_rtcp(&mut sealed),
+            theirs.open(&mut sealed, 32),
             Err(OpenError::Replayed(1)),
             "{profile:?}"
         );
@@ -124,14 +119,14 @@ fn rtcp_may_come_out_of_order_within_the_window() {
         .collect();
     for index in [0, 70, 30, 99, 98] {
         assert!(
-            theirs.open_rtcp(&mut packets[index].clone()).is_ok(),
+            theirs.open(&mut packets[index].clone(), 32).is_ok(),
             "{index}"
         );
     }
     for index in [0, 30, 98, 99, 5] {
         let mut again = packets[index].clone();
         assert_eq!(
-            theirs.open_rtcp(&mut again),
+            theirs.open(&mut again, 32),
             Err(OpenError::Replayed(index as u32 + 1))
         );
     }
@@ -151,13 +146,13 @@ fn each_sender_of_a_client_counts_its_own_rtcp() {
         packet
     };
     for _ in 0..1_000 {
-        assert!(theirs.open_rtcp(&mut seal(&mut busy, 0xfa17_fa17)).is_ok());
+        assert!(theirs.open(&mut seal(&mut busy, 0xfa17_fa17), 32).is_ok());
     }
     for index in 1..10 {
         let mut packet = seal(&mut quiet, 1);
-        assert!(theirs.open_rtcp(&mut packet.clone()).is_ok(), "{index}");
+        assert!(theirs.open(&mut packet.clone(), 32).is_ok(), "{index}");
         assert_eq!(
-            theirs.open_rtcp(&mut packet),
+            theirs.open(&mut packet, 32),
             Err(OpenError::Replayed(index))
         );
     }

@@ -40,6 +40,8 @@ struct Simulation {
     sent_bytes: u64,
     padding_bytes: u64,
     wakes: u32,
+    /// Feedback of the receiver that was not read.
+    refused: usize,
     /// Longest stay in the queue since the last look.
     longest_queue_us: i64,
 }
@@ -65,6 +67,7 @@ impl Simulation {
             sent_bytes: 0,
             padding_bytes: 0,
             wakes: 0,
+            refused: 0,
             longest_queue_us: 0,
         }
     }
@@ -211,15 +214,16 @@ impl Simulation {
             && *at_us <= self.now_us
         {
             let (_, bytes) = self.feedback.pop_front().unwrap();
-            self.tell(&bytes);
+            self.refused += usize::from(!self.tell(&bytes));
         }
     }
 
-    fn tell(&mut self, bytes: &[u8]) {
+    /// True when the feedback was read.
+    fn tell(&mut self, bytes: &[u8]) -> bool {
         let Some(Ok(Packet::TransportFeedback(feedback))) = packets(bytes).next() else {
             panic!("no feedback in {bytes:02x?}");
         };
         let now = self.now();
-        self.estimator.feedback(&feedback, now);
+        self.estimator.feedback(&feedback, now).is_ok()
     }
 }

@@ -1,7 +1,7 @@
 //! What the estimator has to do on a path.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spillway_wire::rtcp::{TransportHeader, write_transport_feedback};
 
@@ -15,6 +15,45 @@ fn assert_within(what: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
         range.contains(&value),
         "{what} {value} is outside {range:?}"
     );
+}
+
+#[test]
+fn feedback_is_read_as_far_as_packets_were_sent() {
+    use spillway_wire::rtcp::{Packet, TransportHeader, packets, write_transport_feedback};
+
+    use crate::estimate::{Estimator, FeedbackError};
+
+    let start = Instant::now();
+    let mut estimator = Estimator::new(1_000_000, start);
+    for number in 0..3_000_u32 {
+        estimator.sent(
+            1_200,
+            start + Duration::from_micros(u64::from(number) * 500),
+            false,
+        );
+    }
+    let now = start + Duration::from_secs(2);
+    let mut report = |base_seq: u16, count: usize| {
+        let head = TransportHeader {
+            sender_ssrc: 1,
+            media_ssrc: 2,
+            base_seq,
+            reference_time: 0,
+            feedback_count: 0,
+        };
+        let mut bytes = [0; 64];
+        let length = write_transport_feedback(&head, &vec![None; count], &mut bytes).unwrap();
+        let Some(Ok(Packet::TransportFeedback(feedback))) = packets(&bytes[..length]).next() else {
+            panic!("what was written is no feedback");
+        };
+        estimator.feedback(&feedback, now)
+    };
+    assert_eq!(report(0, 65_535), Err(FeedbackError::TooLong(65_535)));
+    let never_sent = |base_seq, count| Err(FeedbackError::NeverSent { base_seq, count });
+    assert_eq!(report(2_990, 11), never_sent(2_990, 11));
+    assert_eq!(report(60_000, 5), never_sent(60_000, 5));
+    let read = (0..1_000).filter(|_| report(0, 3_000) == Ok(())).count();
+    assert_eq!(read, 2, "4,096 statuses at once, 2,048 in each of these");
 }
 
 #[test]

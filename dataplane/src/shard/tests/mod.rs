@@ -7,3 +7,4 @@ mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
 mod quiet; // nobody there, or no longer
 mod order; // who is served when
+mod hostile; // what others cannot do to them

@@ -330,6 +330,23 @@ impl Client {
         client
     }
 
+    /// It has another address from now on.
+    pub(super) fn move_to(&mut self, addr: &str) {
+        self.socket = UdpSocket::bind(addr).unwrap();
+        self.socket.set_nonblocking(true).unwrap();
+        self.addr = self.socket.local_addr().unwrap();
+        self.rtc
+            .add_local_candidate(Candidate::host(self.addr, "udp").unwrap());
+    }
+
+    /// The m-line that it sends on, and the payload type.
+    pub(super) fn sends_on_pt(&mut self) -> (String, u8) {
+        let params = self.rtc.codec_config().params();
+        let video = params.iter().find(|params| params.spec().codec.is_video());
+        let mid = self.sends_on.expect("only the publisher sends");
+        (mid.to_string(), *video.unwrap().pt())
+    }
+
     /// Where the shard sees it.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr

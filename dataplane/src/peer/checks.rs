@@ -1,0 +1,352 @@
+//! Connectivity checks: the client's, which we answer as an ICE-lite agent (RFC 8445 section 7.3), and ours, which find
+//! out whether the client is where a check says it came from.
+//!
+//! The session layer has an ICE agent of its own. It is shown each check that was accepted here, always as if from one
+//! address, so that it knows of the session being alive and nominated, and of nothing else: its cost does not grow with
+//! the addresses of the client.
+
+use std::net::SocketAddr;
+
+use spillway_wire::stun::{self, Class, Message, Method, TransactionId, Writer, kinds};
+use str0m::IceCreds;
+
+use crate::ice::{IceKey, Ufrag};
+use crate::limits::MAX_UFRAGS_PER_SESSION;
+
+/// What a session knows of ICE.
+pub(super) struct Checks {
+    key: IceKey,
+    /// Ours, the latest last. The one before is still answered, until the client has learnt of an ICE restart.
+    ufrags: Vec<Ufrag>,
+    /// The client's; `None` before its SDP came.
+    remote: Option<IceCreds>,
+    /// The client and our candidate, as the session layer knows them: those of the first check.
+    pair: Option<(SocketAddr, SocketAddr)>,
+    /// Checks that came before the client's SDP: the latest of each address.
+    waiting: Vec<WaitingCheck>,
+}
+
+/// A check that cannot be answered yet.
+pub(super) struct WaitingCheck {
+    pub(super) source: SocketAddr,
+    pub(super) candidate: SocketAddr,
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// What becomes of a check.
+pub(super) enum Verdict {
+    /// Accepted.
+    Answer {
+        /// The response.
+        response: Vec<u8>,
+        /// It belongs to the latest ICE generation: the session layer is shown it.
+        is_current: bool,
+        /// The client nominates its path.
+        nominates: bool,
+    },
+    /// The client has to take the controlling role (RFC 8445 section 7.3.1.1).
+    RoleConflict(Vec<u8>),
+    /// It waits for the client's SDP.
+    Wait,
+    /// It is not from the agent of the client's SDP, or lacks what checks have to have.
+    Refuse,
+}
+
+/// Checks that wait; one for each of a client's addresses is enough.
+const MAX_WAITING_CHECKS: usize = 8;
+/// Priority of a candidate that was learnt from a check: peer-reflexive, local preference 65,535, component 1.
+const OUR_PRIORITY: u32 = 110 << 24 | 65_535 << 8 | 255;
+/// We are never in the controlling role: a conflict is the client's to resolve, so any tie-breaker will do.
+const TIE_BREAKER: [u8; 8] = [0xff; 8];
+/// RFC 8445 section 7.3.1.1.
+const ROLE_CONFLICT: u16 = 487;
+
+impl Checks {
+    pub(super) fn new(key: IceKey, ufrag: Ufrag) -> Self {
+        Self {
+            key,
+            ufrags: vec![ufrag],
+            remote: None,
+            pair: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Our ufrags, the latest last.
+    pub(super) fn ufrags(&self) -> &[Ufrag] {
+        &self.ufrags
+    }
+
+    /// Credentials for an ICE restart, and the ufrag that is no longer answered.
+    pub(super) fn restart(&mut self) -> (IceCreds, Option<Ufrag>) {
+        let credentials = self.key.credentials();
+        self.ufrags.push(Ufrag(credentials.ufrag.clone().into()));
+        let is_over = self.ufrags.len() > MAX_UFRAGS_PER_SESSION;
+        (credentials, is_over.then(|| self.ufrags.remove(0)))
+    }
+
+    /// The client said its credentials, in an SDP that was accepted.
+    pub(super) fn set_remote(&mut self, credentials: IceCreds) {
+        self.remote = Some(credentials);
+    }
+
+    /// The client's ufrag.
+    #[cfg(test)]
+    pub(super) fn remote_ufrag(&self) -> Option<&str> {
+        self.remote.as_ref().map(|remote| &*remote.ufrag)
+    }
+
+    /// Checks that waited for the client's credentials, to be given to [`check`](Self::check) again.
+    pub(super) fn take_waiting(&mut self) -> Vec<WaitingCheck> {
+        match self.remote {
+            Some(_) => std::mem::take(&mut self.waiting),
+            None => Vec::new(),
+        }
+    }
+
+    /// How the session layer knows the client and our candidate.
+    pub(super) fn pair(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.pair
+    }
+
+    /// A check from `source` to our `candidate`, whose password the caller has verified.
+    pub(super) fn check(
+        &mut self,
+        (source, candidate): (SocketAddr, SocketAddr),
+        message: &Message<'_>,
+    ) -> Verdict {
+        let Some(remote) = &self.remote else {
+            self.wait(WaitingCheck {
+                source,
+                candidate,
+                bytes: message.bytes().into(),
+            });
+            return Verdict::Wait;
+        };
+        let Some((ours, theirs)) = message.username().and_then(|name| name.split_once(':')) else {
+            return Verdict::Refuse;
+        };
+        let is_current = self.ufrags.last().is_some_and(|latest| *latest.0 == *ours);
+        if is_current && theirs != remote.ufrag {
+            return Verdict::Refuse;
+        }
+        // RFC 8445 section 7.1.1.
+        if message.find_protected(kinds::PRIORITY).is_none() {
+            return Verdict::Refuse;
+        }
+        let password = self.key.password(ours);
+        let response = |class: Class| {
+            let mut out = Vec::new();
+            let mut writer =
+                Writer::new(&mut out, Method::Binding.kind(class), message.transaction());
+            match class {
+                Class::Success => writer.xor_address(kinds::XOR_MAPPED_ADDRESS, source),
+                _ => writer.error(ROLE_CONFLICT, "Role Conflict"),
+            };
+            writer.integrity_sha1(password.as_bytes()).fingerprint();
+            out
+        };
+        if message.find_protected(kinds::ICE_CONTROLLED).is_some() {
+            return Verdict::RoleConflict(response(Class::Error));
+        }
+        if is_current {
+            self.pair.get_or_insert((source, candidate));
+        }
+        Verdict::Answer {
+            response: response(Class::Success),
+            is_current,
+            nominates: is_current && message.has_use_candidate(),
+        }
+    }
+
+    /// A request to the client, whose response proves that it is where it is sent; `None` before its SDP came.
+    pub(super) fn request(&self, transaction: TransactionId) -> Option<Vec<u8>> {
+        let remote = self.remote.as_ref()?;
+        let ours = self
+            .ufrags
+            .last()
+            .expect("a session has a ufrag from the start");
+        let mut out = Vec::new();
+        Writer::new(&mut out, stun::BINDING_REQUEST, transaction)
+            .attribute(
+                kinds::USERNAME,
+                format!("{}:{}", remote.ufrag, ours.0).as_bytes(),
+            )
+            .number(kinds::PRIORITY, OUR_PRIORITY)
+            .attribute(kinds::ICE_CONTROLLED, &TIE_BREAKER)
+            .integrity_sha1(remote.pass.as_bytes())
+            .fingerprint();
+        Some(out)
+    }
+
+    fn wait(&mut self, check: WaitingCheck) {
+        self.waiting.retain(|other| other.source != check.source);
+        if self.waiting.len() >= MAX_WAITING_CHECKS {
+            self.waiting.remove(0);
+        }
+        self.waiting.push(check);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ice::tests::check_with;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    fn session() -> (Checks, IceCreds) {
+        let key = IceKey::random();
+        let ours = key.credentials();
+        let ufrag = Ufrag(ours.ufrag.clone().into());
+        (Checks::new(key, ufrag), ours)
+    }
+
+    fn theirs() -> IceCreds {
+        IceCreds {
+            ufrag: "peer".into(),
+            pass: "the password of the client".into(),
+        }
+    }
+
+    fn verdict(checks: &mut Checks, bytes: &[u8]) -> Verdict {
+        checks.check((addr(9), addr(7)), &Message::parse(bytes).unwrap())
+    }
+
+    const PRIORITY: (u16, &[u8]) = (kinds::PRIORITY, &[0, 0, 0, 1]);
+    const CONTROLLING: (u16, &[u8]) = (kinds::ICE_CONTROLLING, &[0; 8]);
+    const CONTROLLED: (u16, &[u8]) = (kinds::ICE_CONTROLLED, &[0; 8]);
+    const USE_CANDIDATE: (u16, &[u8]) = (kinds::USE_CANDIDATE, &[]);
+
+    #[test]
+    fn a_check_is_answered_with_its_address_under_our_password() {
+        let (mut checks, ours) = session();
+        checks.set_remote(theirs());
+        let bytes = check_with(&ours, &[PRIORITY, CONTROLLING]);
+        let Verdict::Answer {
+            response,
+            is_current: true,
+            nominates: false,
+        } = verdict(&mut checks, &bytes)
+        else {
+            panic!("no answer");
+        };
+        let response = Message::parse(&response).unwrap();
+        let transaction = response.transaction();
+        assert_eq!(response.kind(), 0x0101);
+        assert_eq!(transaction, Message::parse(&bytes).unwrap().transaction());
+        let mapped = response.find(kinds::XOR_MAPPED_ADDRESS).unwrap();
+        assert_eq!(stun::xor_address(mapped.value, &transaction), Some(addr(9)));
+        assert!(response.integrity().unwrap().fits(ours.pass.as_bytes()));
+        assert_eq!(response.fingerprint(), stun::Fingerprint::Fits);
+    }
+
+    #[test]
+    fn only_what_the_password_protects_nominates() {
+        let (mut checks, ours) = session();
+        checks.set_remote(theirs());
+        let nominates = |checks: &mut Checks, bytes: &[u8]| {
+            matches!(
+                verdict(checks, bytes),
+                Verdict::Answer {
+                    nominates: true,
+                    ..
+                }
+            )
+        };
+        let inside = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
+        assert!(nominates(&mut checks, &inside));
+        // Whoever can see a check can add to what its password does not protect.
+        let mut outside = check_with(&ours, &[PRIORITY, CONTROLLING]);
+        outside.extend([0x00, 0x25, 0, 0]);
+        let length = u16::try_from(outside.len() - 20).unwrap();
+        outside[2..4].copy_from_slice(&length.to_be_bytes());
+        assert!(!nominates(&mut checks, &outside));
+    }
+
+    #[test]
+    fn what_is_not_a_check_of_the_client_is_refused() {
+        let (mut checks, ours) = session();
+        checks.set_remote(IceCreds {
+            ufrag: "other".into(),
+            ..theirs()
+        });
+        let bytes = check_with(&ours, &[PRIORITY, CONTROLLING]);
+        assert!(matches!(verdict(&mut checks, &bytes), Verdict::Refuse));
+        checks.set_remote(theirs());
+        let no_priority = check_with(&ours, &[CONTROLLING]);
+        assert!(matches!(
+            verdict(&mut checks, &no_priority),
+            Verdict::Refuse
+        ));
+        let conflict = check_with(&ours, &[PRIORITY, CONTROLLED, USE_CANDIDATE]);
+        let Verdict::RoleConflict(response) = verdict(&mut checks, &conflict) else {
+            panic!("no conflict");
+        };
+        assert_eq!(Message::parse(&response).unwrap().kind(), 0x0111);
+        assert_eq!(checks.pair(), None, "none of them was accepted");
+    }
+
+    #[test]
+    fn checks_wait_for_the_credentials_of_the_client_and_few_of_them() {
+        let (mut checks, ours) = session();
+        let bytes = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
+        let message = Message::parse(&bytes).unwrap();
+        for port in (0..20).chain(0..20) {
+            let verdict = checks.check((addr(port), addr(7)), &message);
+            assert!(matches!(verdict, Verdict::Wait));
+        }
+        assert_eq!(checks.take_waiting().len(), 0, "nothing is known yet");
+        checks.set_remote(theirs());
+        let waiting = checks.take_waiting();
+        let from: Vec<_> = waiting.iter().map(|check| check.source.port()).collect();
+        assert_eq!(from, (12..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_ice_restart_keeps_the_generation_before_and_no_other() {
+        let (mut checks, first) = session();
+        checks.set_remote(theirs());
+        let (second, retired) = checks.restart();
+        assert_eq!(retired, None);
+        let old = check_with(&first, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
+        assert!(matches!(
+            verdict(&mut checks, &old),
+            Verdict::Answer {
+                is_current: false,
+                nominates: false,
+                ..
+            }
+        ));
+        let new = check_with(&second, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
+        assert!(matches!(
+            verdict(&mut checks, &new),
+            Verdict::Answer {
+                is_current: true,
+                nominates: true,
+                ..
+            }
+        ));
+        let (_, retired) = checks.restart();
+        assert_eq!(retired, Some(Ufrag(first.ufrag.into())));
+        (0..100).for_each(|_| _ = checks.restart());
+        assert_eq!(checks.ufrags().len(), MAX_UFRAGS_PER_SESSION);
+    }
+
+    #[test]
+    fn our_request_is_one_that_the_client_can_verify() {
+        let (mut checks, ours) = session();
+        let transaction = TransactionId([3; 12]);
+        assert_eq!(checks.request(transaction), None);
+        checks.set_remote(theirs());
+        let bytes = checks.request(transaction).unwrap();
+        let request = Message::parse(&bytes).unwrap();
+        assert!(request.is_binding_request());
+        let name = format!("peer:{}", ours.ufrag);
+        assert_eq!(request.username(), Some(&*name));
+        assert!(request.integrity().unwrap().fits(theirs().pass.as_bytes()));
+        assert_eq!(request.fingerprint(), stun::Fingerprint::Fits);
+    }
+}

@@ -1,0 +1,483 @@
+//! The addresses of a session's client: which are known, which were proven to be the client's, where media goes.
+//!
+//! A connectivity check proves that its sender knows the session's password. It does not prove that the sender is at
+//! the source address of the datagram, which can be forged. Until an address is proven, it gets at most
+//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address: a response to a
+//! request of ours whose transaction ID nobody can guess ([`Paths::answered`]), and the end of a DTLS handshake whose
+//! datagrams went nowhere else ([`Paths::handshake_done`]).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use spillway_wire::stun::TransactionId;
+
+use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, OWNER_STAYS};
+
+/// Addresses of one client, oldest first.
+#[derive(Default)]
+pub struct Paths {
+    paths: Vec<Path>,
+    /// The address that the client nominated last.
+    nominated: Option<SocketAddr>,
+    /// Where media goes: a proven address.
+    media: Option<(SocketAddr, Option<IpAddr>)>,
+    handshake: HandshakeTo,
+    /// How many are not proven.
+    unproven: usize,
+}
+
+struct Path {
+    remote: SocketAddr,
+    /// Our address that the client sends to.
+    local: Option<IpAddr>,
+    /// When something authenticated came from there.
+    heard: Option<Instant>,
+    /// When the shard that receives from there was told of it.
+    told: Option<Instant>,
+    proof: Proof,
+}
+
+#[derive(Clone, Copy)]
+enum Proof {
+    Proven,
+    Missing(Challenge),
+}
+
+/// A request whose answer proves the address.
+#[derive(Clone, Copy)]
+struct Challenge {
+    transaction: TransactionId,
+    received_bytes: usize,
+    sent_bytes: usize,
+    /// When it is sent next; `None` after the last time.
+    next: Option<Instant>,
+    pause: Duration,
+}
+
+/// Where our datagrams of the DTLS handshake went.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum HandshakeTo {
+    #[default]
+    Nowhere,
+    Only(SocketAddr),
+    Several,
+}
+
+/// Pauses between requests double from the first to the last, then no more are sent until the client's next check.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(1_600);
+/// How often another shard is told that its route is alive.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Paths {
+    /// A verified check came from `remote` to our `local` address; `transaction` is for our own request, should one be
+    /// needed. `is_proven` says that something else has proven the address: the TCP handshake of a stream, or the
+    /// authentication of a relayed client. Returns the address that had to make room.
+    pub fn add(
+        &mut self,
+        (remote, local): (SocketAddr, Option<IpAddr>),
+        is_proven: bool,
+        transaction: TransactionId,
+        now: Instant,
+    ) -> Option<SocketAddr> {
+        if let Some(known) = self.get_mut(remote) {
+            known.local = local;
+            self.select();
+            return None;
+        }
+        let is_full = self.paths.len() >= MAX_ADDRESSES_PER_SESSION;
+        let evicted = is_full.then(|| self.least_useful());
+        if let Some(evicted) = evicted {
+            self.remove(evicted);
+        }
+        let missing = Proof::Missing(Challenge {
+            transaction,
+            received_bytes: 0,
+            sent_bytes: 0,
+            next: Some(now),
+            pause: FIRST_PAUSE,
+        });
+        self.unproven += usize::from(!is_proven);
+        self.paths.push(Path {
+            remote,
+            local,
+            heard: Some(now),
+            told: None,
+            proof: if is_proven { Proof::Proven } else { missing },
+        });
+        self.select();
+        evicted
+    }
+
+    /// The client does not use `remote` any more, or somebody else does.
+    pub fn remove(&mut self, remote: SocketAddr) {
+        self.paths.retain(|path| path.remote != remote);
+        if self.nominated == Some(remote) {
+            self.nominated = None;
+        }
+        self.count();
+        self.select();
+    }
+
+    /// The known addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.paths.iter().map(|path| path.remote)
+    }
+
+    /// True when the session receives from `remote`.
+    pub fn knows(&self, remote: SocketAddr) -> bool {
+        self.get(remote).is_some()
+    }
+
+    /// `bytes` came from `remote`.
+    pub fn received(&mut self, remote: SocketAddr, bytes: usize) {
+        if self.unproven > 0
+            && let Some(Path {
+                proof: Proof::Missing(challenge),
+                ..
+            }) = self.get_mut(remote)
+        {
+            challenge.received_bytes = challenge.received_bytes.saturating_add(bytes);
+        }
+    }
+
+    /// What came from `remote` was authenticated as the client's.
+    pub fn heard(&mut self, remote: SocketAddr, now: Instant) {
+        if let Some(path) = self.get_mut(remote) {
+            path.heard = Some(now);
+        }
+    }
+
+    /// True when something authenticated came from `remote` a short while ago: nobody else may take the address.
+    pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
+        let heard = self.get(remote).and_then(|path| path.heard);
+        heard.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
+    }
+
+    /// When something authenticated came from `remote` last, if the shard that receives from there should be told.
+    pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
+        let path = self.get_mut(remote)?;
+        let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
+        if path.heard != Some(now) || !path.told.is_none_or(is_due) {
+            return None;
+        }
+        path.told = Some(now);
+        path.heard
+    }
+
+    /// The client nominated `remote`, from where media is received.
+    pub fn nominate(&mut self, remote: SocketAddr) {
+        if self.knows(remote) {
+            self.nominated = Some(remote);
+            self.select();
+        }
+    }
+
+    /// The address that the client nominated last.
+    pub fn nominated(&self) -> Option<SocketAddr> {
+        self.nominated
+    }
+
+    /// Where media goes, and from which local address: the client's latest nomination once it is proven, until then
+    /// where it went before, or the latest address that is proven.
+    pub fn media(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        self.media
+    }
+
+    /// Where the handshake goes: the client's latest nomination, or the latest address.
+    pub fn handshake(&self) -> Option<SocketAddr> {
+        let latest = || self.paths.last().map(|path| path.remote);
+        self.nominated.or_else(latest)
+    }
+
+    /// The local address that `remote` sends to: replies have to come from there.
+    pub fn local_for(&self, remote: SocketAddr) -> Option<IpAddr> {
+        self.get(remote).and_then(|path| path.local)
+    }
+
+    /// Whether `bytes` may be sent to `remote` now. They are counted when they may.
+    pub fn may_send(&mut self, remote: SocketAddr, bytes: usize) -> bool {
+        match self.get_mut(remote).map(|path| &mut path.proof) {
+            None => false,
+            Some(Proof::Proven) => true,
+            Some(Proof::Missing(challenge)) => {
+                let sent_bytes = challenge.sent_bytes.saturating_add(bytes);
+                let limit = challenge.received_bytes.saturating_mul(AMPLIFICATION_LIMIT);
+                if sent_bytes > limit {
+                    return false;
+                }
+                challenge.sent_bytes = sent_bytes;
+                true
+            }
+        }
+    }
+
+    /// A DTLS datagram was sent to `remote`.
+    pub fn handshake_sent(&mut self, remote: SocketAddr) {
+        self.handshake = match self.handshake {
+            HandshakeTo::Nowhere => HandshakeTo::Only(remote),
+            HandshakeTo::Only(only) if only == remote => HandshakeTo::Only(only),
+            HandshakeTo::Only(_) | HandshakeTo::Several => HandshakeTo::Several,
+        };
+    }
+
+    /// A datagram from `remote` ended the DTLS handshake: its sender has seen ours. Where they went to one address only,
+    /// the sender is there.
+    pub fn handshake_done(&mut self, remote: SocketAddr) {
+        if self.handshake == HandshakeTo::Only(remote) {
+            self.prove(remote);
+        }
+    }
+
+    /// A response to the request `transaction` came from `remote`. True when it was ours: only a receiver there can know
+    /// the transaction.
+    pub fn answered(&mut self, remote: SocketAddr, transaction: TransactionId) -> bool {
+        let is_ours = matches!(
+            self.get(remote),
+            Some(Path { proof: Proof::Missing(challenge), .. }) if challenge.transaction == transaction
+        );
+        if is_ours {
+            self.prove(remote);
+        }
+        is_ours
+    }
+
+    /// A check came from `remote` again: if requests to it have stopped, they begin again.
+    pub fn checked(&mut self, remote: SocketAddr, now: Instant) {
+        if self.unproven > 0
+            && let Some(Path {
+                proof: Proof::Missing(challenge),
+                ..
+            }) = self.get_mut(remote)
+            && challenge.next.is_none()
+        {
+            challenge.next = Some(now);
+        }
+    }
+
+    /// The next request that is due: to which address, and its transaction ID. To be called until it is `None`.
+    pub fn poll_request(&mut self, now: Instant) -> Option<(SocketAddr, TransactionId)> {
+        if self.unproven == 0 {
+            return None;
+        }
+        self.paths.iter_mut().find_map(|path| {
+            let Proof::Missing(challenge) = &mut path.proof else {
+                return None;
+            };
+            challenge.next.filter(|at| *at <= now)?;
+            let is_last = challenge.pause > LAST_PAUSE;
+            challenge.next = (!is_last).then(|| now + challenge.pause);
+            challenge.pause = (challenge.pause * 2).min(LAST_PAUSE * 2);
+            Some((path.remote, challenge.transaction))
+        })
+    }
+
+    /// When [`poll_request`](Self::poll_request) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.unproven == 0 {
+            return None;
+        }
+        let next = |path: &Path| match path.proof {
+            Proof::Missing(challenge) => challenge.next,
+            Proof::Proven => None,
+        };
+        self.paths.iter().filter_map(next).min()
+    }
+
+    fn prove(&mut self, remote: SocketAddr) {
+        if let Some(path) = self.get_mut(remote) {
+            path.proof = Proof::Proven;
+        }
+        self.count();
+        self.select();
+    }
+
+    fn count(&mut self) {
+        let unproven = self.paths.iter().filter(|path| !path.is_proven());
+        self.unproven = unproven.count();
+    }
+
+    fn select(&mut self) {
+        let proven = |remote: SocketAddr| self.get(remote).filter(|path| path.is_proven());
+        let nominated = self.nominated.and_then(proven);
+        let current = || self.media.and_then(|(remote, _)| proven(remote));
+        let latest = || self.paths.iter().rev().find(|path| path.is_proven());
+        let current = match self.nominated {
+            Some(_) => nominated.or_else(current).or_else(latest),
+            None => latest(),
+        };
+        self.media = current.map(|path| (path.remote, path.local));
+    }
+
+    /// The address to forget when there are too many: the oldest that is not proven, else the oldest that nothing is
+    /// sent to.
+    fn least_useful(&self) -> SocketAddr {
+        let in_use = |path: &&Path| {
+            Some(path.remote) == self.nominated
+                || self.media.is_some_and(|(media, _)| media == path.remote)
+        };
+        let idle = || self.paths.iter().filter(|path| !in_use(path));
+        let unproven = idle().find(|path| !path.is_proven());
+        let path = unproven.or_else(|| idle().next());
+        path.expect("at most two of many addresses are in use")
+            .remote
+    }
+
+    fn get(&self, remote: SocketAddr) -> Option<&Path> {
+        self.paths.iter().find(|path| path.remote == remote)
+    }
+
+    fn get_mut(&mut self, remote: SocketAddr) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.remote == remote)
+    }
+}
+
+impl Path {
+    fn is_proven(&self) -> bool {
+        match self.proof {
+            Proof::Proven => true,
+            Proof::Missing(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: TransactionId = TransactionId([1; 12]);
+    const OTHER: TransactionId = TransactionId([2; 12]);
+
+    fn addr(number: usize) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 1_000 + u16::try_from(number).unwrap()))
+    }
+
+    fn with(count: usize, now: Instant) -> Paths {
+        let mut paths = Paths::default();
+        for number in 0..count {
+            paths.add((addr(number), None), false, OURS, now);
+        }
+        paths
+    }
+
+    #[test]
+    fn an_unproven_address_gets_three_times_what_it_sent_and_no_media() {
+        let mut paths = with(1, Instant::now());
+        let client = addr(0);
+        assert!(!paths.may_send(client, 1), "nothing came from there");
+        paths.received(client, 100);
+        paths.nominate(client);
+        assert_eq!(paths.media(), None);
+        assert!(paths.may_send(client, 250));
+        assert!(!paths.may_send(client, 51));
+        assert!(paths.may_send(client, 50));
+        assert!(!paths.may_send(client, 1));
+        assert!(!paths.may_send(addr(1), 0), "nobody is known there");
+        assert!(!paths.answered(client, OTHER));
+        assert!(!paths.answered(addr(1), OURS));
+        assert_eq!(paths.media(), None);
+        assert!(paths.answered(client, OURS));
+        assert_eq!(paths.media(), Some((client, None)));
+        assert!(paths.may_send(client, usize::MAX));
+        assert!(!paths.answered(client, OURS), "once");
+    }
+
+    #[test]
+    fn media_stays_until_the_nominated_address_is_proven() {
+        let now = Instant::now();
+        let mut paths = with(2, now);
+        paths.nominate(addr(0));
+        assert!(paths.answered(addr(0), OURS));
+        paths.nominate(addr(1));
+        assert_eq!(paths.media(), Some((addr(0), None)));
+        assert!(paths.answered(addr(1), OURS));
+        assert_eq!(paths.media(), Some((addr(1), None)));
+        paths.nominate(addr(7));
+        assert_eq!(paths.nominated(), Some(addr(1)), "nobody is known there");
+        paths.remove(addr(1));
+        assert_eq!(paths.media(), Some((addr(0), None)));
+    }
+
+    #[test]
+    fn a_handshake_proves_an_address_when_it_went_nowhere_else() {
+        let mut paths = with(2, Instant::now());
+        paths.handshake_done(addr(0));
+        assert_eq!(paths.media(), None, "nothing was sent there");
+        paths.handshake_sent(addr(0));
+        paths.handshake_sent(addr(0));
+        paths.handshake_done(addr(1));
+        assert_eq!(paths.media(), None, "what was sent went elsewhere");
+        paths.handshake_done(addr(0));
+        assert_eq!(paths.media(), Some((addr(0), None)));
+
+        let mut paths = with(2, Instant::now());
+        paths.handshake_sent(addr(0));
+        paths.handshake_sent(addr(1));
+        paths.handshake_done(addr(1));
+        assert_eq!(paths.media(), None, "it was seen at the other address");
+    }
+
+    #[test]
+    fn requests_are_repeated_a_few_times_and_again_after_a_check() {
+        let start = Instant::now();
+        let mut paths = with(1, start);
+        let mut now = start;
+        let mut sent = Vec::new();
+        while let Some(at) = paths.deadline() {
+            now = now.max(at);
+            assert_eq!(paths.poll_request(now), Some((addr(0), OURS)));
+            assert_eq!(paths.poll_request(now), None);
+            sent.push(now.duration_since(start).as_millis());
+        }
+        assert_eq!(sent, [0, 50, 150, 350, 750, 1_550, 3_150]);
+        paths.checked(addr(0), now);
+        assert_eq!(paths.poll_request(now), Some((addr(0), OURS)));
+        assert_eq!(paths.deadline(), None, "one for each check from now on");
+        assert!(paths.answered(addr(0), OURS));
+        paths.checked(addr(0), now);
+        assert_eq!(paths.poll_request(now), None);
+    }
+
+    #[test]
+    fn many_addresses_push_out_unproven_ones_first_and_never_what_is_in_use() {
+        let now = Instant::now();
+        let mut paths = with(MAX_ADDRESSES_PER_SESSION, now);
+        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(1), OURS));
+        paths.nominate(addr(0));
+        paths.nominate(addr(2));
+        for number in 0..MAX_ADDRESSES_PER_SESSION * 3 {
+            let new = addr(500 + number);
+            let evicted = paths.add((new, None), false, OURS, now);
+            assert!(evicted.is_some_and(|evicted| evicted != addr(0)));
+        }
+        for kept in [0, 1, 2] {
+            assert!(paths.knows(addr(kept)), "{kept}");
+        }
+        assert_eq!(paths.addresses().count(), MAX_ADDRESSES_PER_SESSION);
+    }
+
+    #[test]
+    fn what_came_from_an_address_keeps_it_for_a_while() {
+        let start = Instant::now();
+        let mut paths = with(1, start);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(paths.take_news(addr(0), start), Some(start));
+        assert!(paths.is_in_use(addr(0), at(1_999)) && !paths.is_in_use(addr(0), at(2_000)));
+        assert!(!paths.is_in_use(addr(1), start));
+        paths.heard(addr(0), at(100));
+        assert_eq!(
+            paths.take_news(addr(0), at(100)),
+            None,
+            "it was told just now"
+        );
+        paths.heard(addr(0), at(700));
+        assert_eq!(
+            paths.take_news(addr(0), at(701)),
+            None,
+            "nothing came with this one"
+        );
+        assert_eq!(paths.take_news(addr(0), at(700)), Some(at(700)));
+        assert!(paths.is_in_use(addr(0), at(2_699)));
+    }
+}

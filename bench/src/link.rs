@@ -1,10 +1,12 @@
 //! One peer connection over a UDP socket.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::config::CryptoProvider;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -36,7 +38,12 @@ const MAX_DATAGRAM_BYTES: usize = 2_048;
 impl Link {
     /// An idle one.
     pub fn new(now: Instant) -> Self {
-        let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
+        Self::with_crypto(now, str0m::crypto::from_feature_flags())
+    }
+
+    /// An idle one that encrypts with `crypto`.
+    pub fn with_crypto(now: Instant, crypto: CryptoProvider) -> Self {
+        let crypto = std::sync::Arc::new(crypto);
         let rtc = RtcConfig::new()
             .set_crypto_provider(crypto)
             .set_rtp_mode(true)
@@ -153,6 +160,17 @@ impl Link {
     /// Where it sends from, once it does.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket.as_ref()?.local_addr().ok()
+    }
+
+    /// Another handle of its socket, for who wants to send what the session layer would not.
+    pub fn raw_socket(&self) -> anyhow::Result<std::net::UdpSocket> {
+        let socket = self.socket.as_ref().context("nothing is bound yet")?;
+        Ok(socket.as_fd().try_clone_to_owned()?.into())
+    }
+
+    /// The address of the server, once it is known.
+    pub fn server_addr(&self) -> Option<SocketAddr> {
+        self.server
     }
 
     /// Sends `datagram` as it is, from this link's address to the server's.

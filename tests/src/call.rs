@@ -49,6 +49,12 @@ pub struct Subscriber {
     pub received: BTreeMap<String, Vec<Arrival>>,
     /// Layer changes it was told of: track, rid, active.
     pub layers: Vec<(String, String, bool)>,
+    /// The latest offer of the data plane,
+    pub offer: String,
+    /// and the answer to it.
+    pub answer: String,
+    /// Of the packet that came last.
+    pub last_ssrc: Option<u32>,
 }
 
 /// A packet that came.
@@ -75,8 +81,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 impl Publisher {
     /// Publishes one audio and one video track, `NAME-audio` and `NAME-video`.
     pub async fn start(node: &mut Node, name: &str, simulcast: bool) -> anyhow::Result<Self> {
+        Self::start_on(node, name, simulcast, Link::new(Instant::now())).await
+    }
+
+    /// The same, on this peer connection.
+    pub async fn start_on(
+        node: &mut Node,
+        name: &str,
+        simulcast: bool,
+        mut link: Link,
+    ) -> anyhow::Result<Self> {
         let now = Instant::now();
-        let mut link = Link::new(now);
         let mut api = link.rtc.sdp_api();
         let audio = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
         let layers = simulcast.then(|| {
@@ -138,6 +153,15 @@ impl Publisher {
         self.link.tick(now).await
     }
 
+    /// Its m-lines, audio first, each with the payload type that it sends.
+    pub fn mids(&self) -> Vec<(String, u8)> {
+        let of = |stream: &Stream| {
+            let payload_type = self.link.payload_type(stream.kind)?;
+            Some((stream.mid.to_string(), *payload_type))
+        };
+        self.streams.iter().filter_map(of).collect()
+    }
+
     /// Packets made so far of `NAME-audio` or `NAME-video` (all layers).
     pub fn sent(&self, kind: MediaKind) -> u32 {
         let streams = self.streams.iter().filter(|stream| stream.kind == kind);
@@ -181,6 +205,16 @@ impl Subscriber {
         name: &str,
         tracks: &[(&str, proto::Kind)],
     ) -> anyhow::Result<Self> {
+        Self::start_on(node, name, tracks, Link::new(Instant::now())).await
+    }
+
+    /// The same, on this peer connection.
+    pub async fn start_on(
+        node: &mut Node,
+        name: &str,
+        tracks: &[(&str, proto::Kind)],
+        link: Link,
+    ) -> anyhow::Result<Self> {
         let events = node
             .client
             .watch_events(proto::WatchEventsRequest {})
@@ -193,11 +227,14 @@ impl Subscriber {
         node.client.put_subscribe(request).await?;
         let mut subscriber = Self {
             name: name.into(),
-            link: Link::new(Instant::now()),
+            link,
             events,
             track_by_mid: HashMap::new(),
             received: BTreeMap::new(),
             layers: Vec::new(),
+            offer: String::new(),
+            answer: String::new(),
+            last_ssrc: None,
         };
         subscriber.put(node, tracks, proto::Wish::default()).await?;
         Ok(subscriber)
@@ -265,6 +302,7 @@ impl Subscriber {
                 let mids = offer.mids.into_iter().map(|pair| (pair.mid, pair.track));
                 self.track_by_mid = mids.collect();
                 let answer_sdp = self.link.accept_offer(&offer.sdp).await?;
+                (self.offer, self.answer) = (offer.sdp, answer_sdp.clone());
                 let session = self.name.clone();
                 let request = proto::PutAnswerRequest {
                     session,
@@ -287,6 +325,7 @@ impl Subscriber {
             let Some(track) = self.track_by_mid.get(&*mid) else {
                 continue;
             };
+            self.last_ssrc = Some(*packet.header.ssrc);
             let is_video = packet.payload.first() != Some(&b'S');
             let arrival = Arrival {
                 counter: stamp.counter,

@@ -1,5 +1,6 @@
 //! What the end-to-end tests stand on: a data plane of their own, and clients with real sessions.
 
+pub mod attacker; // participants that send what no client would, and what that costs others
 pub mod caller; // participants of signaling nodes, who come back by themselves
 pub mod call; // clients that publish and subscribe through the control API
 pub mod clock; // time in which the host ran

@@ -117,6 +117,17 @@ impl Node {
             .sum())
     }
 
+    /// Processor time of all its threads so far.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let mut ns = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            let running = schedstat.split(' ').next().context("no running time")?;
+            ns += running.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(ns))
+    }
+
     /// Resident memory, bytes.
     pub fn rss_bytes(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

@@ -7,6 +7,7 @@ mod redis;
 mod redis_cluster;
 mod redis_outage;
 mod redis_tls;
+mod security;
 mod sessions;
 mod tls;
 mod turn_hostile;

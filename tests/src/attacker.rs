@@ -1,0 +1,371 @@
+//! Participants that send what no client would, at a rate, and what that costs the calls of others.
+//!
+//! They have real sessions: their clients hand over the keys of the handshake, so that what they send authenticates.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use spillway_bench::link::Link;
+use spillway_dataplane::srtp::{AeadChoice, Sealer, tap};
+use spillway_wire::dataplane as proto;
+use spillway_wire::stun::{self, kinds};
+
+use crate::call::{Publisher, Subscriber, connect, run, run_until};
+use crate::clock::Patience;
+use crate::node::Node;
+
+/// What an attacker sends from: its address, its keys, the server.
+pub struct Weapon {
+    /// The socket of its session.
+    pub socket: UdpSocket,
+    /// Seals what it sends.
+    pub sealer: Sealer,
+    /// The media port.
+    pub server: SocketAddr,
+    /// An SSRC that the server sends it media with; 0 for publishers.
+    pub media_ssrc: u32,
+    /// The server's ufrag and password, and the client's ufrag.
+    pub credentials: (String, String, String),
+    /// The m-line that a publisher sends audio on, and its payload type.
+    pub audio: (String, u8),
+}
+
+/// A node with calls of others, and sessions of an attacker.
+pub struct Scene {
+    /// The data plane.
+    pub node: Node,
+    /// Others.
+    pub publishers: Vec<Publisher>,
+    /// Others.
+    pub subscribers: Vec<Subscriber>,
+    hostile_publishers: Vec<Publisher>,
+    hostile_subscribers: Vec<Subscriber>,
+}
+
+/// What a flood did.
+#[derive(Debug, Clone, Copy)]
+pub struct Damage {
+    /// Of the packets of others, the part that did not arrive.
+    pub loss: f64,
+    /// Processor time of the data plane.
+    pub cpu: Duration,
+    /// UDP payload that was sent.
+    pub bytes: u64,
+}
+
+/// Who publishes layers.
+const LAYERED: &str = "layered";
+const JOIN_LIMIT: Duration = Duration::from_secs(20);
+/// How often a flood sends, and so how long its bursts are.
+const BURST_EVERY: Duration = Duration::from_millis(2);
+/// IPv4 and UDP headers: what a datagram costs its sender besides its payload.
+const HEADER_BYTES: usize = 28;
+
+impl Scene {
+    /// `calls` calls of one speaker and one listener each.
+    pub async fn start(calls: usize) -> anyhow::Result<Self> {
+        let mut node = Node::start(1, &[]).await?;
+        let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
+        for call in 0..calls {
+            let name = format!("speaker-{call}");
+            publishers.push(Publisher::start(&mut node, &name, false).await?);
+            let track = format!("{name}-video");
+            let tracks = [(&*track, proto::Kind::Video)];
+            let name = format!("listener-{call}");
+            subscribers.push(Subscriber::start(&mut node, &name, &tracks).await?);
+        }
+        connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
+        // Somebody with layers, so that the path to the attackers is worth measuring.
+        publishers.push(Publisher::start(&mut node, LAYERED, true).await?);
+        Ok(Self {
+            node,
+            publishers,
+            subscribers,
+            hostile_publishers: Vec::new(),
+            hostile_subscribers: Vec::new(),
+        })
+    }
+
+    /// `count` subscribers of the first speaker who send what they like.
+    pub async fn hostile_subscribers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
+        let mut weapons = Vec::new();
+        for number in 0..count {
+            let name = format!("hostile-listener-{number}");
+            let link = Link::with_crypto(Instant::now(), tap::provider(AeadChoice::Library));
+            let track = format!("{LAYERED}-video");
+            let tracks = [(&*track, proto::Kind::Video)];
+            let mut hostile = Subscriber::start_on(&mut self.node, &name, &tracks, link).await?;
+            let patience = Patience::of(JOIN_LIMIT);
+            let sealer = loop {
+                anyhow::ensure!(!patience.is_over(), "an attacker does not come in");
+                hostile.step(&mut self.node, Instant::now()).await?;
+                if let Some(keys) = tap::take() {
+                    break keys.sealer;
+                }
+                self.step(Duration::from_millis(1)).await?;
+            };
+            let media_ssrc = loop {
+                anyhow::ensure!(!patience.is_over(), "an attacker gets no media");
+                hostile.step(&mut self.node, Instant::now()).await?;
+                if let Some(ssrc) = hostile.last_ssrc {
+                    break ssrc;
+                }
+                self.step(Duration::from_millis(1)).await?;
+            };
+            weapons.push(Weapon {
+                socket: hostile.link.raw_socket()?,
+                sealer,
+                server: hostile.link.server_addr().context("no server")?,
+                media_ssrc,
+                credentials: credentials(&hostile.offer, &hostile.answer)?,
+                audio: (String::new(), 0),
+            });
+            self.hostile_subscribers.push(hostile);
+        }
+        Ok(weapons)
+    }
+
+    /// `count` publishers who send what they like.
+    pub async fn hostile_publishers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
+        let mut weapons = Vec::new();
+        for number in 0..count {
+            let name = format!("hostile-speaker-{number}");
+            let link = Link::with_crypto(Instant::now(), tap::provider(AeadChoice::Library));
+            let mut hostile = Publisher::start_on(&mut self.node, &name, false, link).await?;
+            let patience = Patience::of(JOIN_LIMIT);
+            let sealer = loop {
+                anyhow::ensure!(!patience.is_over(), "an attacker does not come in");
+                hostile.step(Instant::now()).await?;
+                if let Some(keys) = tap::take() {
+                    break keys.sealer;
+                }
+                self.step(Duration::from_millis(1)).await?;
+            };
+            let audio = hostile.mids().into_iter().next();
+            weapons.push(Weapon {
+                socket: hostile.link.raw_socket()?,
+                sealer,
+                server: hostile.link.server_addr().context("no server")?,
+                media_ssrc: 0,
+                credentials: credentials(&hostile.answer, &hostile.offer)?,
+                audio: audio.context("it publishes nothing")?,
+            });
+            self.hostile_publishers.push(hostile);
+        }
+        Ok(weapons)
+    }
+
+    /// The calls of others go on for `time`.
+    pub async fn step(&mut self, time: Duration) -> anyhow::Result<()> {
+        let Self {
+            node,
+            publishers,
+            subscribers,
+            ..
+        } = self;
+        run(node, publishers, subscribers, time).await
+    }
+
+    /// What others lose, and what the data plane spends, while `flood` is under way for `time`.
+    pub async fn suffer(&mut self, flood: Flood, time: Duration) -> anyhow::Result<Damage> {
+        self.forget();
+        let before = self.node.cpu_time()?;
+        let began = Instant::now();
+        let flood = flood.start();
+        self.step(time).await?;
+        let bytes = flood.stop()?;
+        let cpu = self.node.cpu_time()? - before;
+        anyhow::ensure!(began.elapsed() >= time, "the flood was too short");
+        Ok(Damage {
+            loss: self.loss().await?,
+            cpu,
+            bytes,
+        })
+    }
+
+    /// What others received so far does not count.
+    pub fn forget(&mut self) {
+        for subscriber in &mut self.subscribers {
+            subscriber.received.clear();
+        }
+    }
+
+    /// Of the packets of others since it was [forgotten](Self::forget), the part that did not arrive.
+    pub async fn loss(&mut self) -> anyhow::Result<f64> {
+        // What is still under way comes.
+        let Self {
+            node,
+            publishers,
+            subscribers,
+            ..
+        } = self;
+        let sent: Vec<u32> = publishers.iter().map(video_counter).collect();
+        let all_came = |subscribers: &[Subscriber]| {
+            let mut both = subscribers.iter().zip(&sent);
+            both.all(|(subscriber, sent)| {
+                last_counter(subscriber).is_some_and(|last| last >= *sent)
+            })
+        };
+        run_until(
+            node,
+            publishers,
+            subscribers,
+            Duration::from_secs(2),
+            all_came,
+        )
+        .await?;
+        let (lost, expected) = self
+            .subscribers
+            .iter()
+            .map(lost_of)
+            .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        anyhow::ensure!(
+            expected > 0,
+            "the calls of others were not there to begin with"
+        );
+        Ok(f64::from(lost) / f64::from(expected))
+    }
+}
+
+impl Damage {
+    /// Nanoseconds of processor time for each byte, beyond those that `control` took for the same time.
+    pub fn ns_per_byte(&self, control: &Damage) -> f64 {
+        let cpu = self.cpu.saturating_sub(control.cpu);
+        cpu.as_nanos() as f64 / self.bytes.max(1) as f64
+    }
+}
+
+/// Datagrams at a rate.
+pub struct Flood {
+    /// Where they go.
+    pub target: SocketAddr,
+    /// Bits a second on the wire.
+    pub bps: u64,
+    /// Writes the datagram of a number into the buffer; which of `sockets` sends it.
+    pub next: Box<dyn FnMut(u64, &mut Vec<u8>) -> usize + Send>,
+    /// Where they come from.
+    pub sockets: Vec<UdpSocket>,
+}
+
+/// A flood under way.
+pub struct Flooding {
+    stop: Arc<AtomicBool>,
+    bytes: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Flood {
+    /// Nothing at all.
+    pub fn none() -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        Ok(Self {
+            target: socket.local_addr()?,
+            bps: 0,
+            next: Box::new(|_, _| 0),
+            sockets: vec![socket],
+        })
+    }
+
+    fn start(mut self) -> Flooding {
+        let stop = Arc::new(AtomicBool::new(false));
+        let bytes = Arc::new(AtomicU64::new(0));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&bytes));
+        let thread = std::thread::spawn(move || {
+            let start = Instant::now();
+            let (mut number, mut wire_bytes) = (0, 0_u64);
+            let mut datagram = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let due = self.bps as f64 / 8.0 * start.elapsed().as_secs_f64();
+                while (wire_bytes as f64) < due {
+                    datagram.clear();
+                    let from = (self.next)(number, &mut datagram);
+                    number += 1;
+                    wire_bytes += (datagram.len() + HEADER_BYTES) as u64;
+                    // A full send buffer only makes the flood slower.
+                    if self.sockets[from].send_to(&datagram, self.target).is_ok() {
+                        counted.fetch_add(datagram.len() as u64, Ordering::Relaxed);
+                    }
+                }
+                std::thread::sleep(BURST_EVERY);
+            }
+        });
+        Flooding {
+            stop,
+            bytes,
+            thread,
+        }
+    }
+}
+
+impl Flooding {
+    fn stop(self) -> anyhow::Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.join();
+        ended.map_err(|_| anyhow::anyhow!("the flood panicked"))?;
+        Ok(self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// A connectivity check as a client of these [credentials](Weapon::credentials) makes it, with `more` attributes.
+pub fn check(credentials: &(String, String, String), more: &[(u16, &[u8])]) -> Vec<u8> {
+    let (ufrag, password, remote) = credentials;
+    let transaction = stun::TransactionId(std::array::from_fn(|_| fastrand::u8(..)));
+    let mut out = Vec::new();
+    let mut writer = stun::Writer::new(&mut out, stun::BINDING_REQUEST, transaction);
+    writer
+        .attribute(kinds::USERNAME, format!("{ufrag}:{remote}").as_bytes())
+        .attribute(kinds::ICE_CONTROLLING, &[7; 8])
+        .number(kinds::PRIORITY, 1);
+    for (kind, value) in more {
+        writer.attribute(*kind, value);
+    }
+    writer.integrity_sha1(password.as_bytes()).fingerprint();
+    out
+}
+
+/// The server's ufrag and password, and the client's ufrag, from their SDPs.
+fn credentials(server: &str, client: &str) -> anyhow::Result<(String, String, String)> {
+    let value = |sdp: &str, name: &str| {
+        let found = sdp.lines().find_map(|line| line.strip_prefix(name));
+        found
+            .map(str::to_owned)
+            .with_context(|| format!("no {name}"))
+    };
+    Ok((
+        value(server, "a=ice-ufrag:")?,
+        value(server, "a=ice-pwd:")?,
+        value(client, "a=ice-ufrag:")?,
+    ))
+}
+
+fn video_counter(publisher: &Publisher) -> u32 {
+    publisher
+        .sent(str0m::media::MediaKind::Video)
+        .saturating_sub(1)
+}
+
+fn counters(subscriber: &Subscriber) -> Vec<u32> {
+    let arrivals = subscriber.received.values().flatten();
+    let mut counters: Vec<u32> = arrivals.map(|arrival| arrival.counter).collect();
+    counters.sort_unstable();
+    counters.dedup();
+    counters
+}
+
+fn last_counter(subscriber: &Subscriber) -> Option<u32> {
+    counters(subscriber).last().copied()
+}
+
+/// How many packets did not come of how many.
+fn lost_of(subscriber: &Subscriber) -> (u32, u32) {
+    let counters = counters(subscriber);
+    let (Some(first), Some(last)) = (counters.first(), counters.last()) else {
+        return (0, 0);
+    };
+    let expected = last - first + 1;
+    (expected - counters.len() as u32, expected)
+}

@@ -10,4 +10,4 @@ mod secret; // what two planes share
 pub use channel::{ChannelData, ChannelError, ChannelNumber};
 pub use fields::{EvenPort, Fields, Unknown};
 pub use framing::{Extent, Framing, FramingError, MAX_FRAME_BYTES, Prefixed, Splitter, TurnStream};
-pub use secret::secret_id;
+pub use secret::{secret_id, user_id};

@@ -25,6 +25,7 @@ pub(super) fn desk(media: SocketAddr, port: u16) -> Desk {
     let config = Config {
         realm: REALM.into(),
         secrets: vec![SECRET.into()],
+        secret_grace: Duration::from_secs(3_600),
         nonce_secret: [3; 32],
         relay: RelayAddresses {
             v4: Some([127, 0, 0, 1].into()),
@@ -40,6 +41,7 @@ pub(super) fn desk(media: SocketAddr, port: u16) -> Desk {
         },
         peers: Peers::Cluster(vec![media]),
         denied: Vec::new(),
+        nat64: Vec::new(),
         limits: Limits::default(),
     };
     let server = Server::new(config, Instant::now(), fastrand::Rng::new()).unwrap();

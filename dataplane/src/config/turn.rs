@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use spillway_certificate::CertificateFiles;
 use spillway_settings::{Mistakes, Values};
+use spillway_wire::turn::Nat64Prefix;
 
 use crate::limits::{
     MAX_DENIED_RANGES, MAX_NAT64_PREFIXES, MAX_REALM_BYTES, MAX_TURN_SECRET_GRACE_S,
     MAX_TURN_SECRETS, MIN_TURN_SECRET_BYTES,
 };
-use crate::turn::{Cidr, Nat64Prefix};
+use crate::turn::Cidr;
 
 /// A checked configuration of the relay.
 #[derive(Clone, PartialEq, Eq)]

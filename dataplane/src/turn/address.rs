@@ -6,9 +6,10 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
+use spillway_wire::turn::{Nat64Prefix, embedded};
+
 use super::client::plain;
 use super::deny::DenyReason;
-use super::embedded::{Nat64Prefix, embedded};
 use super::ranges::{Cidr, is_special};
 use super::relayed::RelayAddresses;
 

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use spillway_wire::stun::{Key, Message};
-use spillway_wire::turn::Fields;
+use spillway_wire::turn::{Fields, Username};
 
 use super::Now;
 use super::deny::DenyReason;
@@ -260,32 +260,18 @@ impl Algorithm {
 
 /// The user in `expiry:user`.
 pub(super) fn user(username: &[u8]) -> &[u8] {
-    match username.iter().position(|&byte| byte == b':') {
-        Some(colon) => &username[colon + 1..],
-        None => username,
-    }
+    Username::read(username).user
 }
 
 /// Until when the credentials of `expiry:user` are good; `None` when they are no longer.
 pub(super) fn time_left(username: &[u8], unix_s: u64) -> Option<Duration> {
-    let left = expiry(username)?.checked_sub(unix_s)?;
+    let left = Username::read(username).expiry_s?.checked_sub(unix_s)?;
     (left > 0).then(|| Duration::from_secs(left))
 }
 
 /// True when the expiry in `expiry:user` is ahead, but not too far.
 fn is_current(username: &[u8], unix_s: u64) -> bool {
     time_left(username, unix_s).is_some_and(|left| left <= MAX_CREDENTIAL_LIFETIME)
-}
-
-/// The expiry in `expiry:user`, in seconds since 1970.
-fn expiry(username: &[u8]) -> Option<u64> {
-    let colon = username.iter().position(|&byte| byte == b':')?;
-    let expiry = &username[..colon];
-    // "+5" would be a number to the standard library.
-    if !expiry.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(expiry).ok()?.parse().ok()
 }
 
 #[cfg(test)]

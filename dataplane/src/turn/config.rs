@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use spillway_wire::turn::Nat64Prefix;
+
 use super::address::{Ourselves, Peers};
-use super::embedded::Nat64Prefix;
 use super::quota::Limits;
 use super::ranges::Cidr;
 use super::relayed::RelayAddresses;

@@ -19,7 +19,6 @@ mod bind; // permissions and channels
 mod relay; // data, both ways
 mod address; // who may be relayed to
 mod ranges; // whose addresses are nobody's
-mod embedded; // IPv4 addresses inside IPv6 addresses
 mod relayed; // our ports
 mod allocation; // what a client has
 mod permission; // whom it lets in
@@ -47,7 +46,6 @@ pub use config::{Config, ConfigError};
 pub use counts::{Counts, TransportCounts};
 pub use deny::DenyReason;
 pub use describe::Description;
-pub use embedded::{Nat64Error, Nat64Prefix};
 pub use quota::Limits;
 pub use ranges::{Cidr, CidrError};
 pub use relayed::RelayAddresses;

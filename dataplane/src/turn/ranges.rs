@@ -6,6 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use spillway_wire::turn::{NAT64, TEREDO, in_v6};
+
 /// A range of addresses, `address/prefix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
@@ -63,8 +65,6 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
     (v6(0x3ffe, 0), 16), // 6bone, returned
 ];
 const GLOBAL_V6: (Ipv6Addr, u8) = (v6(0x2000, 0), 3);
-pub(super) const TEREDO: (Ipv6Addr, u8) = (v6(0x2001, 0), 32);
-pub(super) const NAT64: (Ipv6Addr, u8) = (v6(0x0064, 0xff9b), 96);
 
 impl Cidr {
     /// The addresses that share their first `prefix` bits with `ip`.
@@ -113,7 +113,7 @@ impl fmt::Display for Cidr {
 }
 
 /// True when `ip` is not one host's on the open internet. What is written in it is the caller's to ask for
-/// ([`super::embedded`]).
+/// ([`spillway_wire::turn::embedded`]).
 pub(super) fn is_special(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => SPECIAL_V4.iter().any(|&range| in_v4(ip, range)),
@@ -122,17 +122,12 @@ pub(super) fn is_special(ip: IpAddr) -> bool {
     }
 }
 
-pub(super) const fn v6(first: u16, second: u16) -> Ipv6Addr {
+const fn v6(first: u16, second: u16) -> Ipv6Addr {
     Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0)
 }
 
 fn in_v4(ip: Ipv4Addr, (net, prefix): (Ipv4Addr, u8)) -> bool {
     let different = u32::from(ip) ^ u32::from(net);
-    different.leading_zeros() >= u32::from(prefix)
-}
-
-pub(super) fn in_v6(ip: Ipv6Addr, (net, prefix): (Ipv6Addr, u8)) -> bool {
-    let different = u128::from(ip) ^ u128::from(net);
     different.leading_zeros() >= u32::from(prefix)
 }
 

@@ -4,16 +4,18 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::ranges::{NAT64, TEREDO, in_v6, v6};
-
-const SIX_TO_FOUR: (Ipv6Addr, u8) = (v6(0x2002, 0), 16);
+/// The well-known prefix of NAT64 (RFC 6052 section 2.1), and its length.
+pub const NAT64: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+/// Teredo's (RFC 4380 section 2.6).
+pub const TEREDO: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32);
+const SIX_TO_FOUR: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16);
 const NAT64_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
 /// ::ffff:0:0:0/96 (RFC 2765 section 2.1).
 const TRANSLATED: (Ipv6Addr, u8) = (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96);
 /// Prefix lengths of RFC 6052 section 2.2.
-const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
-/// Most that one address carries: two as by a prefix, and one in its interface identifier.
-const MAX_EMBEDDED: usize = 8;
+pub(crate) const NAT64_LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
+/// Most that one address carries: two by its prefix, four by lengths of a local one, and one as its interface's name.
+pub const MAX_EMBEDDED: usize = 7;
 
 /// A prefix by which a translator makes IPv6 addresses of IPv4 ones (RFC 6052).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,7 @@ pub enum Nat64Error {
 
 impl Nat64Prefix {
     /// The address that a translator takes `ip` for.
-    pub(super) fn embedded(&self, ip: IpAddr) -> Option<Ipv4Addr> {
+    pub fn embedded(&self, ip: IpAddr) -> Option<Ipv4Addr> {
         match ip {
             IpAddr::V6(ip) if in_v6(ip, (self.ip, self.length)) => Some(behind(ip, self.length)),
             IpAddr::V6(_) | IpAddr::V4(_) => None,
@@ -92,7 +94,7 @@ impl fmt::Display for Nat64Prefix {
 
 /// IPv4 addresses that `ip` carries in ways that are the same everywhere. One way does not exclude another: a 6to4
 /// network may have ISATAP inside.
-pub(super) fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; MAX_EMBEDDED] {
+pub fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; MAX_EMBEDDED] {
     let mut found = [None; MAX_EMBEDDED];
     let IpAddr::V6(ip) = ip else {
         return found;
@@ -122,6 +124,12 @@ pub(super) fn embedded(ip: IpAddr) -> [Option<Ipv4Addr>; MAX_EMBEDDED] {
         found[MAX_EMBEDDED - 1] = Some(last());
     }
     found
+}
+
+/// True when `ip` starts with the first `length` bits of `net`.
+pub fn in_v6(ip: Ipv6Addr, (net, length): (Ipv6Addr, u8)) -> bool {
+    let different = u128::from(ip) ^ u128::from(net);
+    different.leading_zeros() >= u32::from(length)
 }
 
 /// The four bytes behind a prefix of `length` bits, without bits 64 to 71, which are no part of the address

@@ -75,6 +75,12 @@ impl Desk {
         &self.server
     }
 
+    /// The server, to be asked things that take time otherwise.
+    #[cfg(test)]
+    pub(super) fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// Becomes readable when a peer outside this process has sent something.
     pub fn reach(&self) -> &Reach {
         &self.reach

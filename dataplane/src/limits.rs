@@ -46,6 +46,9 @@ pub const SEND_ARENA_BYTES: usize = 4 << 20;
 pub const MAX_DESTINATIONS_WITHOUT_RUNS: usize = 4_096;
 /// Routes of the host that a shard looks through for where a frame goes; with more, the kernel does.
 pub const MAX_ROUTES: usize = 512;
+/// Routes of the host that are looked through for prefixes it keeps for itself; with more, those that are behind them and
+/// belong to no interface are not known to the relay.
+pub const MAX_OWN_ROUTES: usize = 65_536;
 /// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what a shard with little
 /// to do spends, enough for the packets of one video frame. A link that is full gets no more either.
 pub const IDLE_PADDING_BYTES: usize = 8;
@@ -192,6 +195,10 @@ pub const MAX_REALM_BYTES: usize = 763;
 pub const MAX_TURN_SECRETS: usize = 2;
 /// Bytes of such a secret, at least: what nobody guesses.
 pub const MIN_TURN_SECRET_BYTES: usize = 16;
+/// How long a replaced secret of TURN credentials may be good, in seconds: a week.
+pub const MAX_TURN_SECRET_GRACE_S: u64 = 7 * 24 * 3_600;
+/// NAT64 prefixes of an operator's network.
+pub const MAX_NAT64_PREFIXES: usize = 16;
 /// CIDRs an operator may forbid as peers.
 pub const MAX_DENIED_RANGES: usize = 256;
 /// Sources whose share of unasked-for bytes is counted: table slots of 8 bytes, shared by those whose hash
@@ -225,6 +232,9 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const ALLOCATION_LIFETIME: Duration = Duration::from_secs(600);
 /// How long it can be asked to last.
 pub const MAX_ALLOCATION_LIFETIME: Duration = Duration::from_secs(3_600);
+/// How long after a media node sent to a relayed address it counts as a live session's: nodes answer the checks of
+/// their participants (RFC 7675 has one every five seconds), and nobody else's. Backup paths are checked less often.
+pub const SESSION_ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a permission lasts (RFC 8656 section 9).
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 /// How long a channel lasts (RFC 8656 section 12).

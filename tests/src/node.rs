@@ -29,6 +29,10 @@ impl Node {
         let control = format!("127.0.0.1:{}", free_tcp_port()?);
         let metrics = format!("127.0.0.1:{}", free_tcp_port()?);
         let cores = std::thread::available_parallelism()?.get();
+        let advertise = ["--advertise", "127.0.0.1"];
+        let advertise = advertise
+            .into_iter()
+            .filter(|_| !flags.contains(&advertise[0]));
         let child = Command::new(binary("spillway-dataplane"))
             .args([
                 "--control",
@@ -38,7 +42,8 @@ impl Node {
                 "--udp-port",
                 "0",
             ])
-            .args(["--advertise", "127.0.0.1", "--log", "warn"])
+            .args(advertise)
+            .args(["--log", "warn"])
             .args(["--shards", &shards.min(cores).to_string()])
             .args(flags)
             .stderr(Stdio::null())

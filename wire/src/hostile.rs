@@ -3,6 +3,8 @@
 //!
 //! Each function panics when its property does not hold.
 
+use std::net::Ipv6Addr;
+
 use crate::{demux, keyframe, red, rtcp, rtp, stun, turn};
 
 /// A message that parses has attributes that lie inside it, in order, and an integrity that covers
@@ -76,6 +78,60 @@ pub fn turn_channel(bytes: &[u8]) {
     let mut out = turn::ChannelData::header(channel.number, length).to_vec();
     out.extend_from_slice(channel.data);
     assert_eq!(out, bytes[..out.len()]);
+}
+
+/// What a username says is in it, and all of it: digits, a colon and a user, or a user alone.
+pub fn turn_username(bytes: &[u8]) {
+    let username = turn::Username::read(bytes);
+    assert!(bytes.ends_with(username.user));
+    let before = &bytes[..bytes.len() - username.user.len()];
+    let Some((colon, digits)) = before.split_last() else {
+        assert!(!bytes.contains(&b':') && username.expiry_s.is_none());
+        return;
+    };
+    assert_eq!(*colon, b':');
+    assert!(!digits.contains(&b':'), "the first colon ends the expiry");
+    if let Some(expiry_s) = username.expiry_s {
+        assert!(digits.iter().all(u8::is_ascii_digit));
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+        let number = &digits[zeros..];
+        assert!(number == expiry_s.to_string().as_bytes() || number.is_empty() && expiry_s == 0);
+    }
+}
+
+/// What a translator takes an address for is behind its prefix, whatever else the address has; and what is the same
+/// everywhere is found beside that. The first byte says which length, 16 more the address.
+pub fn nat64(bytes: &[u8]) {
+    let Some((selector, rest)) = bytes.split_first() else {
+        return;
+    };
+    let Some(octets) = rest.first_chunk::<16>() else {
+        return;
+    };
+    let ip = Ipv6Addr::from(*octets);
+    let lengths = turn::NAT64_LENGTHS;
+    let length = lengths[usize::from(*selector) % lengths.len()];
+    let net = Ipv6Addr::from(u128::from(ip) & (u128::MAX << (128 - length)));
+    let prefix: turn::Nat64Prefix = format!("{net}/{length}").parse().expect("a prefix");
+    let found = prefix.embedded(ip.into()).expect("it has the prefix");
+    // Back again, as RFC 6052 section 2.2 has it.
+    let (mut made, mut at) = (net.octets(), usize::from(length / 8));
+    for octet in found.octets() {
+        at += usize::from(at == 8);
+        made[at] = octet;
+        at += 1;
+    }
+    let kept = (0..at).filter(|at| *at != 8 || length == 96);
+    kept.for_each(|at| assert_eq!(made[at], octets[at], "{ip} behind {prefix}"));
+    assert_eq!(prefix.embedded(Ipv6Addr::from(made).into()), Some(found));
+    let carried = turn::embedded(ip.into());
+    if let Some(mapped) = ip.to_ipv4() {
+        assert!(carried.contains(&Some(mapped)), "{ip}: {carried:?}");
+    }
+    if turn::in_v6(ip, turn::NAT64) {
+        let last = [octets[12], octets[13], octets[14], octets[15]];
+        assert!(carried.contains(&Some(last.into())), "{ip}: {carried:?}");
+    }
 }
 
 /// A stream comes apart into the same messages however it is cut, until the same end; and no more is
@@ -237,6 +293,8 @@ mod tests {
         replay("turn_fields", super::turn_fields);
         replay("turn_channel", super::turn_channel);
         replay("turn_stream", super::turn_stream);
+        replay("turn_username", super::turn_username);
+        replay("nat64", super::nat64);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::client::Target;
 use super::show::{print_json, print_table, table};
 use super::token::seconds;
 use crate::http::AllocationView;
-use crate::turn::Credential;
+use crate::ids::{Identity, RoomName};
+use crate::turn::{self, Credential};
 use crate::up::StateDir;
 use crate::{clock, limits};
 
@@ -17,8 +18,14 @@ use crate::{clock, limits};
 #[derive(Debug, clap::Args)]
 pub(super) struct Mint {
     /// Who it is for: what the relay shows and counts it as
-    #[arg(long, default_value = "cli")]
+    #[arg(long, default_value = "cli", conflicts_with = "identity")]
     user: String,
+    /// The room of an identity that it is for, whom the relay counts as one user however often it joins
+    #[arg(long, requires = "identity")]
+    room: Option<RoomName>,
+    /// That identity
+    #[arg(long, requires = "room")]
+    identity: Option<Identity>,
     /// How long it may make allocations: a number and s, m, h or d
     #[arg(long, default_value = "5m", value_parser = seconds)]
     ttl: u64,
@@ -60,8 +67,11 @@ impl Mint {
         }
         let secret = self.secret()?;
         let expiry = clock::unix_seconds() + self.ttl;
-        let Credential { username, password } =
-            Credential::mint(secret.as_bytes(), &self.user, expiry);
+        let user = match (&self.room, &self.identity) {
+            (Some(room), Some(identity)) => turn::user(secret.as_bytes(), room, identity),
+            (None, _) | (_, None) => self.user,
+        };
+        let Credential { username, password } = Credential::mint(secret.as_bytes(), &user, expiry);
         if self.json {
             let minted = json!({"username": username, "password": password, "expires": expiry});
             println!("{minted}");

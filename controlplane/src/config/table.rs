@@ -117,6 +117,16 @@ pub const SETTINGS: &[Setting] = &[
         "whom TURN's clients reach: see the data plane's help (default: cluster)",
     ),
     setting(
+        "turn-nat64-prefixes",
+        "",
+        "prefixes of NAT64 translators in the data plane's network, comma-separated: see its help",
+    ),
+    setting(
+        "turn-secret-grace-seconds",
+        "",
+        "how long the data plane takes the second turn-secret (default: 86400)",
+    ),
+    setting(
         "turn-relay-ports",
         "",
         "ports of relayed addresses, FIRST-LAST (default: 32768-65535)",

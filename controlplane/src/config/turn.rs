@@ -21,11 +21,13 @@ pub struct TurnConfig {
 }
 
 /// Those that say nothing about us.
-const PASSED_ON: [&str; 6] = [
+const PASSED_ON: [&str; 8] = [
     "turn-port",
     "turn-tls-port",
     "turn-host",
     "turn-peers",
+    "turn-nat64-prefixes",
+    "turn-secret-grace-seconds",
     "turn-relay-ports",
     "ice-tcp",
 ];

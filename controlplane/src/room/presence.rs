@@ -189,7 +189,9 @@ impl Room {
     /// What the participant reaches this node's media with.
     pub(super) fn relays(&self, participant: &ParticipantId, unix_s: u64) -> Relays {
         let turn = self.config.turn.as_ref();
-        let relays = turn.map(|turn| turn.relays(participant.as_str(), unix_s));
+        let member = self.member_by_id.get(participant);
+        let relays = turn.zip(member);
+        let relays = relays.map(|(turn, member)| turn.relays(&self.name, &member.identity, unix_s));
         relays.unwrap_or_default()
     }
 

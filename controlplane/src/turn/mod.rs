@@ -1,6 +1,9 @@
 //! TURN credentials that end by themselves: a username that says until when, and a password that only those who
 //! share a secret with the relay can make. Back ends that mint them for coturn's REST scheme mint these, too.
 //!
+//! The relay counts by user. Ours is an identity in its room, whatever participant it joins as: who leaves and joins
+//! again is the same. Clients, and who reads their packets, see a keyed hash of it and not the names.
+//!
 //! Relaying is the data plane's business.
 
 use std::sync::Arc;
@@ -9,8 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
+use spillway_wire::turn::user_id;
 use tokio::sync::watch;
 
+use crate::ids::{Identity, RoomName};
 use crate::signaling::{IceServer, Relays};
 
 /// What opens a relay for a while.
@@ -51,15 +56,15 @@ impl Issuer {
         }
     }
 
-    /// What opens the relays for the next `ttl_s`; nothing where nobody relays. `user` has to be a name of ours,
-    /// because what people call themselves may hold anything.
-    pub fn relays(&self, user: &str, unix_s: u64) -> Relays {
+    /// What opens the relays for `identity` for the next `ttl_s`; nothing where nobody relays.
+    pub fn relays(&self, room: &RoomName, identity: &Identity, unix_s: u64) -> Relays {
         let urls = self.urls.borrow().to_vec();
         if urls.is_empty() {
             return Relays::default();
         }
+        let user = user(&self.secret, room, identity);
         let Credential { username, password } =
-            Credential::mint(&self.secret, user, unix_s + self.ttl_s);
+            Credential::mint(&self.secret, &user, unix_s + self.ttl_s);
         Relays {
             ice_servers: vec![IceServer {
                 urls,
@@ -69,6 +74,11 @@ impl Issuer {
             ice_ttl_s: Some(self.ttl_s),
         }
     }
+}
+
+/// Whom the relay counts `identity` of `room` as.
+pub fn user(secret: &[u8], room: &RoomName, identity: &Identity) -> String {
+    user_id(secret, room.as_str(), identity.as_str())
 }
 
 /// The secret stays out of logs.
@@ -97,14 +107,16 @@ mod tests {
     fn servers_are_handed_out_while_somebody_relays() {
         let (told, urls) = watch::channel(Arc::from([]));
         let issuer = Issuer::new("north", 300, urls);
-        assert_eq!(issuer.relays("PA_1", 1_000), Relays::default());
+        let (room, ann) = ("standup".parse().unwrap(), "ann".parse().unwrap());
+        assert_eq!(issuer.relays(&room, &ann, 1_000), Relays::default());
         let url = "turn:192.0.2.1:3478?transport=udp".to_owned();
         told.send_replace(Arc::from([url.clone()]));
-        let relays = issuer.relays("PA_1", 1_000);
+        let relays = issuer.relays(&room, &ann, 1_000);
         let servers = relays.ice_servers;
         assert_eq!((servers.len(), relays.ice_ttl_s), (1, Some(300)));
         assert_eq!(servers[0].urls, [url]);
-        assert_eq!(servers[0].username.as_deref(), Some("1300:PA_1"));
+        let user = user(b"north", &room, &ann);
+        assert_eq!(servers[0].username, Some(format!("1300:{user}")));
         assert!(!format!("{issuer:?}").contains("north"));
     }
 }

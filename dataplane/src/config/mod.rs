@@ -98,6 +98,11 @@ pub const SETTINGS: &[Setting] = &[
         help: "shared secret of TURN credentials; two, comma-separated, while the first replaces the second; empty for no TURN",
     },
     Setting {
+        name: "turn-secret-grace-seconds",
+        default: "86400",
+        help: "how long the second turn-secret is good after the start; what was relayed with it ends then",
+    },
+    Setting {
         name: "turn-realm",
         default: "spillway",
         help: "domain of TURN credentials",
@@ -141,6 +146,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "turn-denied",
         default: "",
         help: "whom they do not reach in any case: CIDRs, comma-separated",
+    },
+    Setting {
+        name: "turn-nat64-prefixes",
+        default: "",
+        help: "prefixes of NAT64 translators in this network (RFC 6052), beside the well-known ones: IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits, comma-separated",
     },
     Setting {
         name: "turn-relay-ports",

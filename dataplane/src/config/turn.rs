@@ -4,11 +4,16 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use spillway_certificate::CertificateFiles;
 use spillway_settings::{Mistakes, Values};
+use spillway_wire::turn::Nat64Prefix;
 
-use crate::limits::{MAX_DENIED_RANGES, MAX_REALM_BYTES, MAX_TURN_SECRETS, MIN_TURN_SECRET_BYTES};
+use crate::limits::{
+    MAX_DENIED_RANGES, MAX_NAT64_PREFIXES, MAX_REALM_BYTES, MAX_TURN_SECRET_GRACE_S,
+    MAX_TURN_SECRETS, MIN_TURN_SECRET_BYTES,
+};
 use crate::turn::Cidr;
 
 /// A checked configuration of the relay.
@@ -16,6 +21,8 @@ use crate::turn::Cidr;
 pub struct Turn {
     /// What credentials are minted with.
     pub secrets: Vec<Box<[u8]>>,
+    /// How long the second one is good.
+    pub secret_grace: Duration,
     /// What clients see as the domain of their credentials.
     pub realm: String,
     /// In URLs; `None` for the first advertised address.
@@ -28,6 +35,8 @@ pub struct Turn {
     pub peers: TurnPeers,
     /// Whom they do not reach.
     pub denied: Vec<Cidr>,
+    /// Prefixes of translators in the network.
+    pub nat64: Vec<Nat64Prefix>,
     /// Of relayed addresses.
     pub relay_ports: RangeInclusive<u16>,
 }
@@ -71,6 +80,9 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
     let tls = tls(values, m);
     let peers = peers(values, m);
     let denied: Option<Vec<Cidr>> = values.list("turn-denied", m);
+    let nat64: Option<Vec<Nat64Prefix>> = values.list("turn-nat64-prefixes", m);
+    let secret_grace =
+        values.parse_within("turn-secret-grace-seconds", 0..=MAX_TURN_SECRET_GRACE_S, m);
     let relay_ports = relay_ports(values, m);
     let realm = values.text("turn-realm");
     if !(1..=MAX_REALM_BYTES).contains(&realm.len()) {
@@ -101,6 +113,13 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
             "turn-denied has {count} ranges, the limit is {MAX_DENIED_RANGES}"
         ));
     }
+    if let Some(count) = nat64.as_ref().map(Vec::len)
+        && count > MAX_NAT64_PREFIXES
+    {
+        m.push(format!(
+            "turn-nat64-prefixes has {count} prefixes, the limit is {MAX_NAT64_PREFIXES}"
+        ));
+    }
     let host = values.text("turn-host");
     if !host.is_empty() && !is_host(host) {
         let source = values.source("turn-host");
@@ -110,12 +129,14 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
     }
     let turn = Turn {
         secrets: secrets.iter().map(|s| s.as_bytes().into()).collect(),
+        secret_grace: Duration::from_secs(secret_grace?),
         realm: realm.to_owned(),
         host: (!host.is_empty()).then(|| host.to_owned()),
         port: port?,
         tls: tls?,
         peers: peers?,
         denied: denied?,
+        nat64: nat64?,
         relay_ports: relay_ports?,
     };
     Some((!turn.secrets.is_empty()).then_some(turn))

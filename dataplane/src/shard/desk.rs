@@ -13,6 +13,7 @@ use crate::drop_reason::DropReason;
 use crate::io::clock;
 use crate::io::engine::Engine;
 use crate::io::reach::Reach;
+use crate::io::route::OwnWatched;
 use crate::io::udp::{Door, Places};
 use crate::letter::ToControl;
 use crate::limits::MAX_DATAGRAM_BYTES;
@@ -21,7 +22,7 @@ use crate::path::arrive::Arrived;
 use crate::path::transmit::{Departures, Run};
 use crate::report::ShardReport;
 use crate::stream::Streams;
-use crate::turn::{Client, Deliver, DenyReason, Event, Now, Outcome, Relay, Server};
+use crate::turn::{Client, Deliver, DenyReason, Event, HostAddresses, Now, Outcome, Relay, Server};
 
 /// See the module's documentation.
 pub struct Desk {
@@ -30,6 +31,8 @@ pub struct Desk {
     port: u16,
     reach: Reach,
     out: Outlets,
+    /// The host's own addresses, where the server needs them.
+    own: Option<OwnWatched>,
 }
 
 /// The ways to clients.
@@ -49,12 +52,33 @@ impl Desk {
                 departures_v4: Departures::new(),
                 departures_v6: Departures::new(),
             },
+            own: None,
         })
+    }
+
+    /// Keeps clients from the host's own addresses, of which there may be others later.
+    pub fn watch_host(&mut self, own: OwnWatched) {
+        self.own = Some(own);
+        self.refresh_host();
+    }
+
+    /// Tells the server of the host's newest addresses: one comparison while there are none.
+    fn refresh_host(&mut self) {
+        if let Some(own) = self.own.as_mut().and_then(OwnWatched::refresh) {
+            let own = HostAddresses::new(own.iter().copied());
+            self.server.set_host(own);
+        }
     }
 
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// The server, to be asked things that take time otherwise.
+    #[cfg(test)]
+    pub(super) fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     /// Becomes readable when a peer outside this process has sent something.
@@ -178,6 +202,7 @@ impl Shard {
             instant: now,
             unix_s: clock::unix_s(),
         };
+        desk.refresh_host();
         match desk.server.handle_client(at, client, bytes) {
             Outcome::Reply(reply) => {
                 let parts = [reply, &[], &[]];
@@ -267,6 +292,7 @@ impl Shard {
         let Some(desk) = desk else {
             return false;
         };
+        desk.refresh_host();
         let Desk {
             server, reach, out, ..
         } = &mut **desk;

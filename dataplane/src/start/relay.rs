@@ -9,6 +9,7 @@ use super::bind;
 use super::streams::TlsDoor;
 use crate::candidates::Candidates;
 use crate::config::{self, Config, TurnPeers};
+use crate::io::route::OwnWatch;
 use crate::io::{clock, entropy, udp};
 use crate::shard::desk::Desk;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
@@ -63,13 +64,24 @@ impl<'a> RelayStart<'a> {
     pub(super) fn desks(self) -> anyhow::Result<impl Iterator<Item = (Desk, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
         let nonce_secret = entropy::bytes();
+        // Others reach nobody but who is named.
+        let own = match self.turn.peers {
+            TurnPeers::Public => Some(OwnWatch::start().context(
+                "cannot read the host's addresses, which turn-peers public keeps clients from",
+            )?),
+            TurnPeers::Cluster(_) => None,
+        };
         let desks: anyhow::Result<Vec<Desk>> = (0..count)
             .map(|offset| {
                 let config = self.config(offset, count, nonce_secret);
                 let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(entropy::bytes()));
                 let server = Server::new(config, clock::now(), rng);
                 let server = server.context("turn cannot be set up")?;
-                Ok(Desk::new(server, self.port)?)
+                let mut desk = Desk::new(server, self.port)?;
+                if let Some(own) = &own {
+                    desk.watch_host(own.watched());
+                }
+                Ok(desk)
             })
             .collect();
         Ok(desks?.into_iter().zip(self.sockets))
@@ -94,6 +106,7 @@ impl<'a> RelayStart<'a> {
         turn::Config {
             realm: turn.realm.clone(),
             secrets: turn.secrets.clone(),
+            secret_grace: turn.secret_grace,
             nonce_secret,
             relay: RelayAddresses {
                 v4: ips().find_map(|ip| match ip {
@@ -121,6 +134,7 @@ impl<'a> RelayStart<'a> {
             },
             peers,
             denied: turn.denied.clone(),
+            nat64: turn.nat64.clone(),
             limits: Limits::default(),
         }
     }

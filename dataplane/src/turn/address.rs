@@ -3,11 +3,14 @@
 //! By default only media nodes, by their exact address and port. A permission names an address without a
 //! port (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+
+use spillway_wire::turn::{Nat64Prefix, embedded};
 
 use super::client::plain;
 use super::deny::DenyReason;
-use super::ranges::{Cidr, embedded, is_special};
+use super::ranges::{Cidr, is_special};
 use super::relayed::RelayAddresses;
 
 /// Whom clients may reach through the relay.
@@ -29,11 +32,20 @@ pub struct Ourselves {
     pub inside: Vec<SocketAddr>,
 }
 
+/// Addresses that the kernel keeps for this host, advertised or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostAddresses {
+    single: HashSet<IpAddr>,
+    ranges: Vec<Cidr>,
+}
+
 /// Judges peers.
 #[derive(Debug)]
 pub(super) struct Policy {
     scope: Scope,
     denied: Vec<Cidr>,
+    nat64: Vec<Nat64Prefix>,
+    host: HostAddresses,
     ourselves: Ourselves,
     relay: RelayAddresses,
     generation: u32,
@@ -53,13 +65,15 @@ enum Scope {
 impl Policy {
     pub(super) fn new(
         peers: Peers,
-        denied: Vec<Cidr>,
+        (denied, nat64): (Vec<Cidr>, Vec<Nat64Prefix>),
         ourselves: Ourselves,
         relay: RelayAddresses,
     ) -> Self {
         Self {
             scope: Scope::new(peers),
             denied,
+            nat64,
+            host: HostAddresses::default(),
             ourselves: Ourselves {
                 listening: ourselves.listening.into_iter().map(plain).collect(),
                 inside: ourselves.inside.into_iter().map(plain).collect(),
@@ -72,6 +86,19 @@ impl Policy {
     pub(super) fn set_peers(&mut self, peers: Peers) {
         self.scope = Scope::new(peers);
         self.generation = self.generation.wrapping_add(1);
+    }
+
+    pub(super) fn set_host(&mut self, host: HostAddresses) {
+        self.host = host;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// True when `peer`, which may be relayed to, is a media node.
+    pub(super) fn is_node(&self, peer: SocketAddr) -> bool {
+        match self.scope {
+            Scope::Cluster { .. } => true,
+            Scope::Public => self.ourselves.inside.contains(&peer),
+        }
     }
 
     /// Changes when earlier judgements no longer hold.
@@ -118,12 +145,13 @@ impl Policy {
     }
 
     fn check_denied(&self, ip: IpAddr) -> Result<(), DenyReason> {
-        let is_denied = forms(ip).any(|form| self.denied.iter().any(|range| range.contains(form)));
+        let mut forms = self.forms(ip);
+        let is_denied = forms.any(|form| self.denied.iter().any(|range| range.contains(form)));
         (!is_denied).then_some(()).ok_or(DenyReason::PeerDenied)
     }
 
     fn check_public(&self, ip: IpAddr) -> Result<(), DenyReason> {
-        for form in forms(ip) {
+        for form in self.forms(ip) {
             if self.is_own(form) {
                 return Err(DenyReason::PeerOurselves);
             }
@@ -143,6 +171,37 @@ impl Policy {
         self.relay.has_ip(ip)
             || self.is_inside(ip)
             || self.ourselves.listening.iter().any(|own| own.ip() == ip)
+            || self.host.contains(ip)
+    }
+
+    /// `ip`, and the IPv4 addresses it may be taken for.
+    fn forms(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> {
+        let of_network = self
+            .nat64
+            .iter()
+            .filter_map(move |prefix| prefix.embedded(ip));
+        let of_all = embedded(ip).into_iter().flatten();
+        std::iter::once(ip).chain(of_all.chain(of_network).map(IpAddr::V4))
+    }
+}
+
+impl HostAddresses {
+    /// Of prefixes as the kernel has them: an address and how many of its bits count.
+    pub fn new(prefixes: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {
+        let mut host = Self::default();
+        for (ip, length) in prefixes {
+            let bits = if ip.is_ipv4() { 32 } else { 128 };
+            if length >= bits {
+                host.single.insert(ip);
+            } else {
+                host.ranges.push(Cidr::new(ip, length));
+            }
+        }
+        host
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        self.single.contains(&ip) || self.ranges.iter().any(|range| range.contains(ip))
     }
 }
 
@@ -159,11 +218,6 @@ impl Scope {
             }
         }
     }
-}
-
-/// `ip`, and the IPv4 addresses it may be taken for.
-fn forms(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
-    std::iter::once(ip).chain(embedded(ip).into_iter().flatten())
 }
 
 /// Whether who listens at `own` hears what is sent to `peer`.

@@ -47,25 +47,32 @@ impl Server {
         let account = self.quotas.account(user(username), request.client.source());
         self.quotas.check(account, &self.limits)?;
         let id = id_of(self.allocations.vacant_key());
-        let ports = self.take_ports(&wish, id)?;
-        let lifetime = lifetime(request.fields.lifetime_s);
-        let expires = now + lifetime;
-        self.allocations.insert(Allocation {
+        let mut allocation = Allocation {
             client: request.client,
             username: username.into(),
             key: seal.key,
+            secret: seal.secret,
+            secret_ends: self.authority.end_of(seal.secret, now),
+            served: None,
             account,
             made_by: request.message.transaction(),
-            granted_s: seconds(lifetime),
-            expires,
-            ports,
+            granted_s: 0,
+            expires: now,
+            ports: Ports::default(),
             reaching: Families::default(),
             permissions: Default::default(),
             channels: Default::default(),
             share: Bucket::full(now, self.limits.allocation_bytes_per_second),
             to_peer_bytes: 0,
             to_client_bytes: 0,
-        });
+        };
+        let lifetime = allocation.lifetime(wished(request.fields.lifetime_s), request.now)?;
+        let ports = self.take_ports(&wish, id)?;
+        let expires = now + lifetime;
+        allocation.granted_s = seconds(lifetime);
+        allocation.expires = expires;
+        allocation.ports = ports;
+        self.allocations.insert(allocation);
         self.allocation_by_client.insert(request.client, id);
         self.quotas.take(account);
         self.timers.set(id.index(), expires);
@@ -100,7 +107,8 @@ impl Server {
             self.end(id, family);
             0
         } else {
-            let lifetime = lifetime(request.fields.lifetime_s);
+            let wished = wished(request.fields.lifetime_s);
+            let lifetime = self.allocations[id.index()].lifetime(wished, request.now)?;
             self.allocations[id.index()].expires = now + lifetime;
             self.timers.set(id.index(), now + lifetime);
             seconds(lifetime)
@@ -215,8 +223,8 @@ impl Wish {
     }
 }
 
-/// What is granted (RFC 8656 section 7.2).
-fn lifetime(wished_s: Option<u32>) -> Duration {
+/// What is asked for, within bounds (RFC 8656 section 7.2).
+fn wished(wished_s: Option<u32>) -> Duration {
     let wished = Duration::from_secs(wished_s.unwrap_or_default().into());
     wished.clamp(ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME)
 }

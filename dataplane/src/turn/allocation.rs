@@ -1,16 +1,19 @@
 //! What one client has at the relay.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use spillway_wire::stun::{Family, Key, TransactionId};
 
-use super::auth::Known;
+use super::Now;
+use super::auth::{Known, SecretId, time_left};
 use super::bucket::Bucket;
 use super::channel::Channels;
 use super::client::Client;
+use super::deny::DenyReason;
 use super::permission::Permissions;
 use super::quota::Account;
+use crate::limits::{ALLOCATION_LIFETIME, SESSION_ANSWER_TIME};
 
 /// An allocation's place; used again after it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,11 @@ pub(super) struct Allocation {
     pub(super) client: Client,
     pub(super) username: Box<[u8]>,
     pub(super) key: Key,
+    pub(super) secret: SecretId,
+    /// When it ends whatever its client asks for: its secret was replaced.
+    pub(super) secret_ends: Option<Instant>,
+    /// When a media node last sent to it, which nodes do to authenticated addresses of live sessions only.
+    pub(super) served: Option<Instant>,
     pub(super) account: Account,
     /// The request that made it: when it comes again, so does its answer.
     pub(super) made_by: TransactionId,
@@ -62,6 +70,27 @@ impl Allocation {
         Known {
             username: &self.username,
             key: self.key,
+            secret: self.secret,
+        }
+    }
+
+    /// The lifetime that an Allocate or a Refresh gets, of which `wished` is asked for. Credentials that have expired
+    /// prolong nothing, but for the participant of a live session: a browser cannot change those of an allocation.
+    pub(super) fn lifetime(&self, wished: Duration, now: Now) -> Result<Duration, DenyReason> {
+        let is_served = self
+            .served
+            .is_some_and(|at| now.instant.saturating_duration_since(at) < SESSION_ANSWER_TIME);
+        let limit = match time_left(&self.username, now.unix_s) {
+            Some(left) => left + ALLOCATION_LIFETIME,
+            None if is_served => ALLOCATION_LIFETIME,
+            None => return Err(DenyReason::Expired),
+        };
+        let left = |ends: Instant| ends.saturating_duration_since(now.instant);
+        let granted = wished.min(limit);
+        match self.secret_ends.map(left) {
+            Some(left) if left < Duration::from_secs(1) => Err(DenyReason::Unauthorized),
+            Some(left) => Ok(granted.min(left)),
+            None => Ok(granted),
         }
     }
 

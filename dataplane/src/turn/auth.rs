@@ -4,13 +4,16 @@
 //! mints them, and nothing is looked up. Nothing here is remembered either; what a live allocation was made
 //! with is passed in.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use spillway_wire::stun::{Key, Message};
-use spillway_wire::turn::Fields;
+use spillway_wire::turn::{Fields, Username};
 
+use super::Now;
 use super::deny::DenyReason;
 use crate::limits::{MAX_CREDENTIAL_LIFETIME, MAX_REALM_BYTES, MAX_USERNAME_BYTES};
 
@@ -26,21 +29,38 @@ pub(super) const PASSWORD_ALGORITHMS: [u8; 8] = [0, SHA256 as u8, 0, 0, 0, MD5 a
 pub(super) struct Authority {
     realm: Box<[u8]>,
     /// What credentials may be minted with: two while one replaces the other.
-    secrets: Vec<Hmac<Sha1>>,
+    secrets: Vec<Secret>,
+    /// How long the second one is good, and what was made with one that is gone.
+    grace: Duration,
+    next_id: u32,
 }
+
+/// Which secret credentials were minted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SecretId(u32);
 
 /// What a live allocation was made with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) username: &'a [u8],
     pub(super) key: Key,
+    pub(super) secret: SecretId,
 }
 
 /// What the answer to a request is sealed with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seal {
     pub(super) key: Key,
+    pub(super) secret: SecretId,
     pub(super) integrity: IntegrityKind,
+}
+
+struct Secret {
+    id: SecretId,
+    bytes: Box<[u8]>,
+    keyed: Hmac<Sha1>,
+    /// When it is no longer good, because another one has replaced it.
+    ends: Option<Instant>,
 }
 
 /// Which of the two attributes a request carries; its answer carries the same (RFC 8489 section 9.2.4).
@@ -67,35 +87,66 @@ enum Algorithm {
 }
 
 impl Authority {
-    /// `secrets` has one or two; the first is the one in use.
-    pub(super) fn new(realm: &str, secrets: &[Box<[u8]>]) -> Self {
+    /// `secrets` has one or two; the first is the one in use, the other one is good for `grace` from `now` on.
+    pub(super) fn new(realm: &str, secrets: &[Box<[u8]>], grace: Duration, now: Instant) -> Self {
         let mut authority = Self {
             realm: realm.as_bytes().into(),
             secrets: Vec::new(),
+            grace,
+            next_id: 0,
         };
-        authority.set_secrets(secrets);
+        authority.set_secrets(secrets, now);
         authority
     }
 
-    /// Credentials of other secrets are refused from now on; allocations made with them stay.
-    pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>]) {
-        let keyed =
-            |secret: &[u8]| Hmac::new_from_slice(secret).expect("an HMAC takes keys of any size");
-        self.secrets = secrets.iter().map(|secret| keyed(secret)).collect();
+    /// Credentials of other secrets are refused from now on, those of the second one when its grace is over.
+    pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) {
+        let mut before = std::mem::take(&mut self.secrets);
+        for (place, bytes) in secrets.iter().enumerate() {
+            let known = before.iter().position(|secret| secret.bytes == *bytes);
+            let mut secret = match known {
+                Some(known) => before.swap_remove(known),
+                None => self.secret(bytes),
+            };
+            secret.ends = match place {
+                0 => None,
+                _ => Some(secret.ends.unwrap_or(now + self.grace)),
+            };
+            self.secrets.push(secret);
+        }
+    }
+
+    /// When what was made with `secret` ends at the latest, if it is to be replaced.
+    pub(super) fn end_of(&self, secret: SecretId, now: Instant) -> Option<Instant> {
+        match self.secrets.iter().find(|known| known.id == secret) {
+            Some(known) => known.ends,
+            None => Some(now + self.grace),
+        }
+    }
+
+    fn secret(&mut self, bytes: &[u8]) -> Secret {
+        let id = SecretId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        Secret {
+            id,
+            bytes: bytes.into(),
+            keyed: Hmac::new_from_slice(bytes).expect("an HMAC takes keys of any size"),
+            ends: None,
+        }
     }
 
     pub(super) fn realm(&self) -> &[u8] {
         &self.realm
     }
 
-    /// Whether the sender of `message` is who it claims to be. `known` is what its allocation was made with:
-    /// then neither the secrets nor the expiry matter any more.
+    /// Whether the sender of `message` is who it claims to be. `known` is what its allocation was made with: then
+    /// neither the secrets nor the expiry matter here. They limit how long the allocation lives.
     pub(super) fn verify(
         &self,
         claim: &Claim<'_>,
         message: &Message<'_>,
         known: Option<Known<'_>>,
-        unix_s: u64,
+        now: Now,
     ) -> Result<Seal, DenyReason> {
         if claim.realm != &*self.realm {
             return Err(DenyReason::Unauthorized);
@@ -105,16 +156,18 @@ impl Authority {
             && claim.algorithm == Algorithm::of(&known.key)
         {
             return claim
-                .fits(message, known.key)
+                .fits(message, known.key, known.secret)
                 .ok_or(DenyReason::Unauthorized);
         }
-        if !is_current(claim.username, unix_s) {
+        if !is_current(claim.username, now.unix_s) {
             return Err(DenyReason::Expired);
         }
+        let is_good = |secret: &&Secret| secret.ends.is_none_or(|ends| ends > now.instant);
         let seal = self
             .secrets
             .iter()
-            .find_map(|secret| claim.fits(message, self.key(secret, claim)))
+            .filter(is_good)
+            .find_map(|secret| claim.fits(message, self.key(&secret.keyed, claim), secret.id))
             .ok_or(DenyReason::Unauthorized)?;
         match known {
             // RFC 8656 section 5: an allocation stays with the credentials it was made with.
@@ -167,13 +220,14 @@ impl<'a> Claim<'a> {
     }
 
     /// The seal of the answer, if `message` was made with `key`.
-    fn fits(&self, message: &Message<'_>, key: Key) -> Option<Seal> {
+    fn fits(&self, message: &Message<'_>, key: Key, secret: SecretId) -> Option<Seal> {
         let fits = match self.integrity {
             IntegrityKind::Sha1 => message.integrity()?.fits(key.bytes()),
             IntegrityKind::Sha256 => message.integrity_sha256()?.fits(key.bytes()),
         };
         fits.then_some(Seal {
             key,
+            secret,
             integrity: self.integrity,
         })
     }
@@ -206,28 +260,18 @@ impl Algorithm {
 
 /// The user in `expiry:user`.
 pub(super) fn user(username: &[u8]) -> &[u8] {
-    match username.iter().position(|&byte| byte == b':') {
-        Some(colon) => &username[colon + 1..],
-        None => username,
-    }
+    Username::read(username).user
+}
+
+/// Until when the credentials of `expiry:user` are good; `None` when they are no longer.
+pub(super) fn time_left(username: &[u8], unix_s: u64) -> Option<Duration> {
+    let left = Username::read(username).expiry_s?.checked_sub(unix_s)?;
+    (left > 0).then(|| Duration::from_secs(left))
 }
 
 /// True when the expiry in `expiry:user` is ahead, but not too far.
 fn is_current(username: &[u8], unix_s: u64) -> bool {
-    let Some(colon) = username.iter().position(|&byte| byte == b':') else {
-        return false;
-    };
-    let expiry = &username[..colon];
-    // "+5" would be a number to the standard library.
-    if !expiry.iter().all(u8::is_ascii_digit) {
-        return false;
-    }
-    let expiry: Option<u64> = std::str::from_utf8(expiry)
-        .ok()
-        .and_then(|digits| digits.parse().ok());
-    expiry.is_some_and(|expiry| {
-        expiry > unix_s && expiry - unix_s <= MAX_CREDENTIAL_LIFETIME.as_secs()
-    })
+    time_left(username, unix_s).is_some_and(|left| left <= MAX_CREDENTIAL_LIFETIME)
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
 //! What a server is made of, and what it cannot be made of.
 
+use std::time::Duration;
+
+use spillway_wire::turn::Nat64Prefix;
+
 use super::address::{Ourselves, Peers};
 use super::quota::Limits;
 use super::ranges::Cidr;
 use super::relayed::RelayAddresses;
-use crate::limits::{MAX_ALLOCATIONS, MAX_DENIED_RANGES, MAX_REALM_BYTES, MAX_TURN_SECRETS};
+use crate::limits::{
+    MAX_ALLOCATIONS, MAX_DENIED_RANGES, MAX_NAT64_PREFIXES, MAX_REALM_BYTES, MAX_TURN_SECRETS,
+};
 
 /// What a server is made of.
 #[derive(Debug, Clone)]
@@ -13,6 +19,8 @@ pub struct Config {
     pub realm: String,
     /// What credentials are minted with: one, or two while the first replaces the second.
     pub secrets: Vec<Box<[u8]>>,
+    /// How long the second one is good, and what was made with one that is gone.
+    pub secret_grace: Duration,
     /// From a secure generator; the same for all shards that clients may end up on.
     pub nonce_secret: [u8; 32],
     /// Where peers see clients.
@@ -23,6 +31,8 @@ pub struct Config {
     pub peers: Peers,
     /// Who may not, in any case.
     pub denied: Vec<Cidr>,
+    /// Prefixes by which translators of the network make IPv6 addresses of IPv4 ones.
+    pub nat64: Vec<Nat64Prefix>,
     /// How much there may be.
     pub limits: Limits,
 }
@@ -72,6 +82,14 @@ pub enum ConfigError {
         /// Most.
         limit: usize,
     },
+    /// More prefixes than can be looked through for each peer.
+    #[error("{count} NAT64 prefixes are more than {limit}")]
+    Nat64 {
+        /// As given.
+        count: usize,
+        /// Most.
+        limit: usize,
+    },
     /// More allocations than a shard can have.
     #[error("{count} allocations are more than {limit}")]
     Allocations {
@@ -110,6 +128,12 @@ impl Config {
             return Err(ConfigError::Denied {
                 count: self.denied.len(),
                 limit: MAX_DENIED_RANGES,
+            });
+        }
+        if self.nat64.len() > MAX_NAT64_PREFIXES {
+            return Err(ConfigError::Nat64 {
+                count: self.nat64.len(),
+                limit: MAX_NAT64_PREFIXES,
             });
         }
         if self.limits.allocations > MAX_ALLOCATIONS {

@@ -40,7 +40,7 @@ use std::time::Instant;
 use ahash::RandomState;
 use slab::Slab;
 
-pub use address::{Ourselves, Peers};
+pub use address::{HostAddresses, Ourselves, Peers};
 pub use client::{Client, StreamId, Transport};
 pub use config::{Config, ConfigError};
 pub use counts::{Counts, TransportCounts};
@@ -166,11 +166,16 @@ impl Server {
             || RandomState::with_seeds(rng.u64(..), rng.u64(..), rng.u64(..), rng.u64(..));
         let (clients, accounts, sources) = (hasher(), hasher(), hasher());
         Ok(Self {
-            authority: Authority::new(&config.realm, &config.secrets),
+            authority: Authority::new(&config.realm, &config.secrets, config.secret_grace, now),
             nonces: Nonces::new(&config.nonce_secret),
             reflection: Reflection::new(now, sources),
             relayed: Relayed::new(&config.relay),
-            policy: Policy::new(config.peers, config.denied, config.ourselves, config.relay),
+            policy: Policy::new(
+                config.peers,
+                (config.denied, config.nat64),
+                config.ourselves,
+                config.relay,
+            ),
             allocations: Slab::new(),
             allocation_by_client: HashMap::with_hasher(clients),
             timers: Timers::default(),
@@ -228,10 +233,28 @@ impl Server {
         self.policy.set_peers(peers);
     }
 
-    /// What credentials have to be minted with from now on: see [`Config::secrets`].
-    pub fn set_secrets(&mut self, secrets: &[Box<[u8]>]) -> Result<(), ConfigError> {
+    /// What the kernel keeps for this host from now on: peers of the open internet are elsewhere.
+    pub fn set_host(&mut self, host: HostAddresses) {
+        self.policy.set_host(host);
+    }
+
+    /// What credentials have to be minted with from now on: see [`Config::secrets`]. Allocations made with another one
+    /// than the first end when its grace is over.
+    pub fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) -> Result<(), ConfigError> {
         config::check_secrets(secrets)?;
-        self.authority.set_secrets(secrets);
+        self.authority.set_secrets(secrets, now);
+        for (index, allocation) in &mut self.allocations {
+            let ends = self.authority.end_of(allocation.secret, now);
+            // Once it is to end it ends, though its secret come back.
+            allocation.secret_ends = allocation.secret_ends.into_iter().chain(ends).min();
+            if let Some(ends) = allocation
+                .secret_ends
+                .filter(|ends| *ends < allocation.expires)
+            {
+                allocation.expires = ends;
+                self.timers.set(index, ends);
+            }
+        }
         Ok(())
     }
 

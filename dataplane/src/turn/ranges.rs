@@ -1,10 +1,12 @@
-//! Addresses that are nobody's on the open internet, and the many ways to write an IPv4 address as IPv6.
+//! Addresses that are nobody's on the open internet.
 //!
 //! After IANA's registries of special-purpose addresses (RFC 6890), with multicast and what is not assigned.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+use spillway_wire::turn::{NAT64, TEREDO, in_v6};
 
 /// A range of addresses, `address/prefix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +65,13 @@ const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
     (v6(0x3ffe, 0), 16), // 6bone, returned
 ];
 const GLOBAL_V6: (Ipv6Addr, u8) = (v6(0x2000, 0), 3);
-const TEREDO: (Ipv6Addr, u8) = (v6(0x2001, 0), 32);
-const SIX_TO_FOUR: (Ipv6Addr, u8) = (v6(0x2002, 0), 16);
-const NAT64: (Ipv6Addr, u8) = (v6(0x0064, 0xff9b), 96);
-const NAT64_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
 
 impl Cidr {
+    /// The addresses that share their first `prefix` bits with `ip`.
+    pub(super) fn new(ip: IpAddr, prefix: u8) -> Self {
+        Self { ip, prefix }
+    }
+
     /// True when `ip` is in it.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.ip, ip) {
@@ -110,7 +113,7 @@ impl fmt::Display for Cidr {
 }
 
 /// True when `ip` is not one host's on the open internet. What is written in it is the caller's to ask for
-/// ([`embedded`]).
+/// ([`spillway_wire::turn::embedded`]).
 pub(super) fn is_special(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => SPECIAL_V4.iter().any(|&range| in_v4(ip, range)),
@@ -119,49 +122,12 @@ pub(super) fn is_special(ip: IpAddr) -> bool {
     }
 }
 
-/// IPv4 addresses that `ip` carries, and that something on the way may take it for.
-pub(super) fn embedded(ip: IpAddr) -> [Option<IpAddr>; 2] {
-    let IpAddr::V6(ip) = ip else {
-        return [None; 2];
-    };
-    let bits = u128::from(ip);
-    let at = |shift: u32| Some(Ipv4Addr::from((bits >> shift) as u32).into());
-    if bits >> 32 == 0 || bits >> 32 == 0xffff {
-        return [at(0), None]; // compatible, mapped
-    }
-    if in_v6(ip, SIX_TO_FOUR) {
-        return [at(80), None];
-    }
-    if in_v6(ip, NAT64) {
-        return [at(0), None];
-    }
-    if in_v6(ip, NAT64_LOCAL) {
-        // RFC 6052 section 2.2: with a /48 the address stands around the zero byte at bit 64.
-        let around = ((bits >> 64) as u32 & 0xffff) << 16 | (bits >> 40) as u32 & 0xffff;
-        return [at(0), Some(Ipv4Addr::from(around).into())];
-    }
-    if in_v6(ip, TEREDO) {
-        // RFC 4380 section 4: the server, and the client with its bits turned over.
-        return [at(64), Some(Ipv4Addr::from(!(bits as u32)).into())];
-    }
-    // RFC 5214 section 6.1: an interface named 0:5efe, with or without the bit that says it is unique.
-    if (bits >> 32) as u32 & !0x0200_0000 == 0x5efe {
-        return [at(0), None];
-    }
-    [None; 2]
-}
-
 const fn v6(first: u16, second: u16) -> Ipv6Addr {
     Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0)
 }
 
 fn in_v4(ip: Ipv4Addr, (net, prefix): (Ipv4Addr, u8)) -> bool {
     let different = u32::from(ip) ^ u32::from(net);
-    different.leading_zeros() >= u32::from(prefix)
-}
-
-fn in_v6(ip: Ipv6Addr, (net, prefix): (Ipv6Addr, u8)) -> bool {
-    let different = u128::from(ip) ^ u128::from(net);
     different.leading_zeros() >= u32::from(prefix)
 }
 
@@ -195,27 +161,5 @@ mod tests {
         ] {
             assert!(wrong.parse::<Cidr>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn carried_addresses_are_found() {
-        for (outer, inner) in [
-            ("::127.0.0.1", "127.0.0.1"),
-            ("::ffff:127.0.0.1", "127.0.0.1"),
-            ("2002:7f00:1::9", "127.0.0.1"),
-            ("64:ff9b::10.1.2.3", "10.1.2.3"),
-            ("64:ff9b:1::10.1.2.3", "10.1.2.3"),
-            ("64:ff9b:1:0a01:0002:0300::", "10.1.2.3"),
-            ("2001:0:a01:203::1", "10.1.2.3"),
-            ("2001:0:808:808:0:0:f5fe:fdfc", "10.1.2.3"),
-            ("2a00::5efe:10.1.2.3", "10.1.2.3"),
-            ("2a00::200:5efe:10.1.2.3", "10.1.2.3"),
-        ] {
-            let inner: IpAddr = inner.parse().unwrap();
-            let found = embedded(outer.parse().unwrap());
-            assert!(found.contains(&Some(inner)), "{outer}: {found:?}");
-        }
-        assert_eq!(embedded("2a00::1".parse().unwrap()), [None; 2]);
-        assert_eq!(embedded("10.0.0.1".parse().unwrap()), [None; 2]);
     }
 }

@@ -156,8 +156,13 @@ impl Server {
                 writer.data_header(length)
             }
         };
+        let is_node = self.policy.is_node(peer);
         self.take_share(now, id, length)?;
-        self.allocations[id.index()].to_client_bytes += length as u64;
+        let allocation = &mut self.allocations[id.index()];
+        allocation.to_client_bytes += length as u64;
+        if is_node {
+            allocation.served = Some(now);
+        }
         let counts = self.counts.of_mut(client.transport);
         counts.to_client_packets += 1;
         counts.to_client_bytes += length as u64;

@@ -129,8 +129,7 @@ impl Server {
         let known = self
             .allocation_of(&request.client, now.instant)
             .map(|id| self.allocations[id.index()].known());
-        self.authority
-            .verify(&claim, &request.message, known, now.unix_s)
+        self.authority.verify(&claim, &request.message, known, now)
     }
 
     /// An error for somebody who may not be where it says.

@@ -2,6 +2,8 @@
 //! JSON line at the end. SPILLWAY_TEST_FLOOD is the number of forged requests (default 10,000,000).
 
 mod streams; // over TCP and TLS
+mod lifetimes; // for longer than it may be
+mod peers; // to this host by its other addresses
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -42,14 +44,20 @@ struct Target {
 
 impl Target {
     /// One that relays to the cluster and `peer`, or to everybody on the internet.
-    async fn start(is_public: bool) -> anyhow::Result<Self> {
+    async fn start(is_public: bool, more: &[&str]) -> anyhow::Result<Self> {
         let peer = UdpSocket::bind("127.0.0.3:0")?;
         peer.set_read_timeout(Some(SILENCE))?;
         let peers = match is_public {
             true => "public".to_owned(),
             false => peer.local_addr()?.to_string(),
         };
-        let flags = ["--turn-secret", SECRET, "--turn-port", "0"];
+        let secret = ["--turn-secret", SECRET];
+        let secret = if more.contains(&secret[0]) {
+            &[]
+        } else {
+            &secret[..]
+        };
+        let flags = [secret, &["--turn-port", "0"]].concat();
         // Below the ports of those who do not ask for one.
         let ports = ["--turn-relay-ports", "20000-29999", "--turn-peers", &peers];
         let authority = Authority::new("an authority")?;
@@ -57,7 +65,7 @@ impl Target {
         let (certificate, key) = authority.issue(&["127.0.0.1"])?.write(dir.path())?;
         let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
         let tls = ["--turn-tls-port", "0", "--tls-certificate", &certificate];
-        let flags = [&flags[..], &ports, &tls, &["--tls-key", &key]].concat();
+        let flags = [&flags[..], &ports, &tls, &["--tls-key", &key], more].concat();
         let mut node = Node::start(1, &flags).await?;
         let media = node.media_addr().await?;
         let urls = node.node().await?.turn_urls;
@@ -120,11 +128,14 @@ async fn every_known_way_to_misuse_a_relay_fails() -> anyhow::Result<()> {
         println!("{name}: {outcome}");
         outcomes.insert(name, outcome);
     };
-    let public = Target::start(true).await?;
+    let public = Target::start(true, &[]).await?;
     note("loopback_and_mapped_public", loopback(&public));
     note("private_ranges", private_ranges(&public));
     drop(public);
-    let mut cluster = Target::start(false).await?;
+    note("own_unadvertised_addresses", peers::own_addresses());
+    note("network_specific_nat64", peers::translated().await);
+    note("replaced_secret", lifetimes::rotated().await);
+    let mut cluster = Target::start(false, &[]).await?;
     note("loopback_and_mapped_cluster", loopback(&cluster));
     note("predictable_nonce", nonces(&cluster));
     note("reflection", reflection(&cluster));
@@ -132,6 +143,7 @@ async fn every_known_way_to_misuse_a_relay_fails() -> anyhow::Result<()> {
     note("channel_data_lying_lengths", lying_lengths(&cluster));
     note("format_characters", format_characters(&mut cluster).await);
     note("expired_credentials", expired(&cluster));
+    note("refreshed_after_expiry", lifetimes::expired(&cluster));
     note("replayed_requests", replayed(&cluster));
     note("streams_that_drip", streams::drip(&cluster).await);
     note("streams_of_garbage", streams::garbage(&cluster).await);

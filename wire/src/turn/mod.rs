@@ -6,8 +6,14 @@ mod fields; // the attributes of a request
 mod channel; // data under a number
 mod framing; // messages in a stream
 mod secret; // what two planes share
+mod username; // who somebody is, and until when
+mod embedded; // IPv4 addresses inside IPv6 addresses
+
+pub(crate) use embedded::NAT64_LENGTHS;
 
 pub use channel::{ChannelData, ChannelError, ChannelNumber};
+pub use embedded::{MAX_EMBEDDED, NAT64, Nat64Error, Nat64Prefix, TEREDO, embedded, in_v6};
 pub use fields::{EvenPort, Fields, Unknown};
 pub use framing::{Extent, Framing, FramingError, MAX_FRAME_BYTES, Prefixed, Splitter, TurnStream};
-pub use secret::secret_id;
+pub use secret::{secret_id, user_id};
+pub use username::Username;

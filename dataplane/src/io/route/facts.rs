@@ -271,6 +271,19 @@ fn read(message: &RouteMessage) -> Option<(IpAddr, Found)> {
     Some((found.to.or(everybody)?, found))
 }
 
+/// What the host keeps for itself, of all `routes`.
+pub(super) fn local_prefixes(
+    routes: &[RouteNetlinkMessage],
+) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
+    let local = routes.iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewRoute(route) if route.header.table == TABLE_LOCAL => {
+            read_local(route)
+        }
+        _ => None,
+    });
+    local.map(|local| (local.to, local.length))
+}
+
 fn read_local(message: &RouteMessage) -> Option<Local> {
     let (to, _) = read(message)?;
     Some(Local {

@@ -4,6 +4,7 @@
 mod facts; // what the kernel says of links, routes and neighbours
 mod netlink; // how it is asked
 mod watch; // asks again when something changes
+mod own; // what the host keeps for itself
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use std::ops::BitAnd;
 
 pub use facts::{Facts, Link, Local, Neighbour, Reach, Route, Way};
+pub use own::{OwnPrefix, OwnWatch, OwnWatched};
 pub use watch::{RouteWatch, Watched};
 
 /// A neighbour, and the interface it is reached through.

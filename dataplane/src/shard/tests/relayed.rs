@@ -15,16 +15,20 @@ use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::shard::desk::Desk;
 use crate::turn::tests::rig::{Answer, REALM, SECRET, TestClient, udp};
 use crate::turn::{
-    Client as TurnClient, Config, Limits, Ourselves, Peers, RelayAddresses, Server, Transport,
+    Client as TurnClient, Config, Limits, Now, Ourselves, Outcome, Peers, RelayAddresses, Server,
+    Transport,
 };
 
 const CHANNEL: u16 = 0x4001;
+/// How long credentials of clients are good.
+const CREDENTIALS_S: u64 = 60;
 
 /// The relay of a shard that has its sessions at `media`.
 pub(super) fn desk(media: SocketAddr, port: u16) -> Desk {
     let config = Config {
         realm: REALM.into(),
         secrets: vec![SECRET.into()],
+        secret_grace: Duration::from_secs(3_600),
         nonce_secret: [3; 32],
         relay: RelayAddresses {
             v4: Some([127, 0, 0, 1].into()),
@@ -40,6 +44,7 @@ pub(super) fn desk(media: SocketAddr, port: u16) -> Desk {
         },
         peers: Peers::Cluster(vec![media]),
         denied: Vec::new(),
+        nat64: Vec::new(),
         limits: Limits::default(),
     };
     let server = Server::new(config, Instant::now(), fastrand::Rng::new()).unwrap();
@@ -51,6 +56,8 @@ pub(super) struct Leg {
     turn: SocketAddr,
     media: SocketAddr,
     relayed: SocketAddr,
+    /// A Refresh for ten minutes, with its credentials.
+    pub(super) refresh: Vec<u8>,
     /// Of the channel's data, first and last.
     pub(super) lengths: Vec<usize>,
 }
@@ -61,7 +68,7 @@ impl Leg {
         let (turn, media) = (rig.turn_addr(), rig.media());
         let own = socket.local_addr().unwrap();
         let mut client = TestClient::new(&own.to_string());
-        let username = format!("{}:carol", clock::unix_s() + 60);
+        let username = format!("{}:carol", clock::unix_s() + CREDENTIALS_S);
         client.mint(username.as_bytes(), SECRET);
         let mut ask = |request: Vec<u8>| {
             socket.send_to(&request, turn).unwrap();
@@ -87,7 +94,11 @@ impl Leg {
                 .xor_address(kinds::XOR_PEER_ADDRESS, media);
         }));
         bound.expect(Class::Success);
+        let refresh = client.request(Method::Refresh, |writer| {
+            writer.number(kinds::LIFETIME, 600);
+        });
         Self {
+            refresh,
             turn,
             media,
             relayed: allocated.address(kinds::XOR_RELAYED_ADDRESS).unwrap(),
@@ -155,6 +166,34 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
     assert_eq!((described[0].channels, described[0].permissions), (1, 1));
     assert_eq!(described[0].to_client_bytes, udp.to_client_bytes);
     assert_eq!(rig.shard.report.drops.of(DropReason::NotRelayed), 0);
+}
+
+#[test]
+fn without_credentials_an_allocation_goes_on_while_a_session_uses_it() {
+    let mut rig = Rig::start(1);
+    let client = rig.relayed();
+    let own = client.socket.local_addr().unwrap();
+    let refresh = client.leg().unwrap().refresh.clone();
+    assert_eq!(refreshed(&mut rig, own, &refresh), Some(401), "nobody's");
+    rig.subscribe(SessionKey(900), client);
+    rig.until("the relayed one to connect", |rig| {
+        rig.subscribers[1].connected
+    });
+    assert_eq!(refreshed(&mut rig, own, &refresh), None, "a session's");
+}
+
+/// The code that a Refresh of the client at `own` is refused by when its credentials have expired.
+fn refreshed(rig: &mut Rig, own: SocketAddr, refresh: &[u8]) -> Option<u16> {
+    let client = TurnClient::udp(own, rig.turn_addr());
+    let now = Now {
+        instant: Instant::now(),
+        unix_s: clock::unix_s() + CREDENTIALS_S,
+    };
+    let desk = rig.shard.desk.as_mut().unwrap();
+    match desk.server_mut().handle_client(now, &client, refresh) {
+        Outcome::Reply(reply) => Answer(reply.to_vec()).code(),
+        other => panic!("no answer: {other:?}"),
+    }
 }
 
 #[test]

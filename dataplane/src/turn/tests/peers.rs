@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use spillway_wire::stun::{Class, Method, kinds};
 
 use super::rig::*;
-use crate::turn::{DenyReason, Event, Peers};
+use crate::turn::{DenyReason, Event, HostAddresses, Peers};
 
 const CLIENT: &str = "192.0.2.7:40000";
 const SOMEBODY: &str = "8.8.8.8:53";
@@ -88,6 +88,9 @@ fn nothing_special_can_be_reached_however_it_is_written() {
             format!("2001:0:808:808::{:x}:{:x}", !high, !low),
             format!("2a00::5efe:{ip}"),
             format!("2a00::200:5efe:{ip}"),
+            format!("::ffff:0:{ip}"),
+            format!("2002:808:808::5efe:{ip}"),
+            format!("2002:808:808::200:5efe:{ip}"),
         ] {
             assert_unreachable(&mut rig, &mut client, &format!("[{disguised}]:80"));
         }
@@ -124,6 +127,121 @@ fn no_special_ipv6_can_be_reached() {
         "::8.8.8.8",
     ] {
         assert_unreachable(&mut rig, &mut client, &format!("[{ip}]:80"));
+    }
+}
+
+/// `ip` behind a prefix of `length` bits, which starts with `prefix` (RFC 6052 section 2.2).
+fn translated(prefix: &str, length: usize, ip: &str) -> String {
+    let mut octets = prefix.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let places = (length / 8..16).filter(|at| *at != 8);
+    for (octet, at) in ip
+        .parse::<std::net::Ipv4Addr>()
+        .unwrap()
+        .octets()
+        .iter()
+        .zip(places)
+    {
+        octets[at] = *octet;
+    }
+    std::net::Ipv6Addr::from(octets).to_string()
+}
+
+#[test]
+fn translators_of_the_network_are_no_way_around() {
+    let prefixes = [
+        ("2a00:32::", 32),
+        ("2a00:40:4000::", 40),
+        ("2a00:48:4848::", 48),
+        ("2a00:56:5656:5600::", 56),
+        ("2a00:64:6464:6464::", 64),
+        ("2a00:96:9696:9696:0:9696::", 96),
+    ];
+    let mut config = config();
+    config.peers = Peers::Public;
+    config.denied = vec!["9.9.9.0/24".parse().unwrap()];
+    let text = prefixes.map(|(prefix, length)| format!("{prefix}/{length}"));
+    config.nat64 = text.map(|text| text.parse().unwrap()).to_vec();
+    config.relay.v4 = Some("8.8.4.4".parse().unwrap());
+    config.ourselves.inside = vec![addr("8.8.4.4:5000")];
+    let mut rig = Rig::with(config);
+    rig.server
+        .set_host(HostAddresses::new([("8.8.4.5".parse().unwrap(), 32)]));
+    let mut client = dual(&mut rig);
+    for (prefix, length) in prefixes {
+        for ip in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "9.9.9.9",
+            "8.8.4.4",
+            "8.8.4.5",
+        ] {
+            let peer = format!("[{}]:5000", translated(prefix, length, ip));
+            assert_unreachable(&mut rig, &mut client, &peer);
+        }
+        let peer = format!("[{}]:53", translated(prefix, length, "8.8.8.8"));
+        rig.bind(&mut client, 0x4000 + u16::try_from(length).unwrap(), &peer)
+            .expect(Class::Success);
+    }
+}
+
+#[test]
+fn addresses_of_the_host_that_are_not_advertised_are_denied_whenever_they_appear() {
+    let mut rig = public();
+    let mut client = dual(&mut rig);
+    let (late, late_v6) = ("8.8.4.4:5000", "[2a00:1450::4]:5000");
+    rig.bind(&mut client, 0x4000, late).expect(Class::Success);
+    rig.bind(&mut client, 0x4001, late_v6)
+        .expect(Class::Success);
+    rig.permit(&mut client, SOMEBODY).expect(Class::Success);
+    let channel = |number: u8| [&[0x40, number, 0, 2][..], b"hi"].concat();
+    assert!(rig.relay(&client.client, &channel(0)).is_ok());
+    rig.server.set_host(HostAddresses::new([
+        ("8.8.4.4".parse().unwrap(), 32),
+        ("2a00:1450::4".parse().unwrap(), 128),
+        ("1.2.3.0".parse().unwrap(), 24),
+    ]));
+    for number in [0, 1] {
+        let sent = rig.relay(&client.client, &channel(number));
+        assert_eq!(sent, Err(DenyReason::PeerOurselves), "channel {number}");
+    }
+    for peer in [
+        late,
+        late_v6,
+        "8.8.4.4:22",
+        "1.2.3.77:80",
+        "[::ffff:8.8.4.4]:80",
+        "[64:ff9b::8.8.4.4]:80",
+        "[2002:808:404::1]:80",
+        "[2001:0:808:404::f7f7:f7f7]:80",
+        "[2a00::5efe:8.8.4.4]:80",
+        "[64:ff9b::1.2.3.4]:80",
+    ] {
+        assert_unreachable(&mut rig, &mut client, peer);
+    }
+    assert!(
+        rig.send(&mut client, SOMEBODY).is_ok(),
+        "others are reached"
+    );
+    rig.server.set_host(HostAddresses::default());
+    assert!(
+        rig.relay(&client.client, &channel(0)).is_ok(),
+        "no longer ours"
+    );
+}
+
+#[test]
+fn a_cluster_reaches_an_address_of_the_host_that_is_named_and_no_other() {
+    let mut rig = Rig::new();
+    let mut client = dual(&mut rig);
+    rig.server.set_host(HostAddresses::new([
+        (addr(NODE).ip(), 32),
+        ("198.51.100.9".parse().unwrap(), 32),
+    ]));
+    rig.permit(&mut client, NODE).expect(Class::Success);
+    assert!(rig.send(&mut client, NODE).is_ok(), "it is in turn-peers");
+    for peer in ["198.51.100.9:5000", "[::ffff:198.51.100.9]:5000"] {
+        assert_unreachable(&mut rig, &mut client, peer);
     }
 }
 

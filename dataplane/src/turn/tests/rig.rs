@@ -32,6 +32,7 @@ pub(crate) fn config() -> Config {
     Config {
         realm: REALM.into(),
         secrets: vec![SECRET.into()],
+        secret_grace: Duration::from_secs(3_600),
         nonce_secret: [7; 32],
         relay: RelayAddresses {
             v4: Some(RELAY_V4.parse().unwrap()),
@@ -47,6 +48,7 @@ pub(crate) fn config() -> Config {
         },
         peers: Peers::Cluster(vec![addr(MEDIA), addr(NODE), addr(NODE_V6)]),
         denied: Vec::new(),
+        nat64: Vec::new(),
         limits: Limits::default(),
     }
 }

@@ -29,6 +29,12 @@ pub const TRACK_LAYERS: usize = 3;
 pub const MID_CHARS: usize = 32;
 /// Bytes of a token.
 pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Bytes of a message before `join`: a token and a resume key fit.
+pub const FIRST_MESSAGE_BYTES: usize = 16 * 1024;
+/// Bytes a socket may send in all before its `join`.
+pub const UNJOINED_BYTES: usize = 64 * 1024;
+/// A message counts as one more for each of so many bytes, for the work of reading it.
+pub const BYTES_PER_MESSAGE: usize = 64 * 1024;
 /// A frame this many times the message limit ends the socket without being read to its end.
 pub const FRAME_FACTOR: usize = 2;
 /// Pixels of the tallest layer.
@@ -166,5 +172,7 @@ pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3_600;
 pub const GRACE_SECONDS: RangeInclusive<u64> = 1..=600;
 
 const _: () = assert!(PAYLOAD_BYTES < *MESSAGE_BYTES.start());
-const _: () = assert!(TOKEN_BYTES < *MESSAGE_BYTES.start());
+const _: () = assert!(2 * TOKEN_BYTES <= FIRST_MESSAGE_BYTES);
+const _: () = assert!(FIRST_MESSAGE_BYTES <= *MESSAGE_BYTES.start());
+const _: () = assert!(FIRST_MESSAGE_BYTES < UNJOINED_BYTES);
 const _: () = assert!(PING_INTERVAL.as_secs() * 2 < IDLE_TIME.as_secs());

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::TokenBucket;
 use super::frame::Frame;
-use super::message::{self, ClientMessage, Join, Request, Undecodable};
+use super::message::{self, ClientMessage, Join, Request, Stage, Undecodable};
 use super::reply::{CloseCode, ErrorCode, Refusal, ServerMessage};
 use crate::auth::{Grants, Keys, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
-use crate::limits::{BURST_SECONDS, IDLE_TIME, JOIN_TIME, STRIKES};
+use crate::limits::{
+    BURST_SECONDS, BYTES_PER_MESSAGE, FIRST_MESSAGE_BYTES, IDLE_TIME, JOIN_TIME, STRIKES,
+};
 
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +99,8 @@ impl Session {
     /// A socket that was opened `now`.
     pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
         let rate = limits.messages_per_second;
-        let burst = rate.saturating_mul(BURST_SECONDS).max(Request::MOST);
+        let most = Request::MOST + units_of_length(limits.message_bytes);
+        let burst = rate.saturating_mul(BURST_SECONDS).max(most);
         Self {
             keys,
             limits,
@@ -117,14 +120,19 @@ impl Session {
         if matches!(self.state, State::Closed) {
             return;
         }
-        if text.len() > self.limits.message_bytes {
+        if text.len() > self.message_bytes() {
             return self.handle_oversized(text.len());
         }
-        // What is to be read at all counts as one.
-        if !self.messages.take(now) {
-            return self.refuse_too_fast(None, 1, now);
+        // What is to be read at all counts as one, and its length counts.
+        let read = 1 + units_of_length(text.len());
+        if !self.messages.take_all(read, now) {
+            return self.refuse_too_fast(None, read, now);
         }
-        match message::decode(text) {
+        let stage = match self.state {
+            State::AwaitingJoin { .. } => Stage::BeforeJoin,
+            State::Joined { .. } | State::Closed => Stage::Joined,
+        };
+        match message::decode_at(text, stage) {
             Err(Undecodable { id, refusal }) => self.refuse(id, &refusal, now),
             Ok(message) => {
                 let cost = message.request.cost();
@@ -134,6 +142,14 @@ impl Session {
                     self.refuse_too_fast(message.id, cost, now);
                 }
             }
+        }
+    }
+
+    /// The longest message that is read now.
+    pub fn message_bytes(&self) -> usize {
+        match self.state {
+            State::AwaitingJoin { .. } => FIRST_MESSAGE_BYTES,
+            State::Joined { .. } | State::Closed => self.limits.message_bytes,
         }
     }
 
@@ -156,8 +172,12 @@ impl Session {
 
     /// A frame that was too large to be kept; `bytes` is what is known of its size.
     pub fn handle_oversized(&mut self, bytes: usize) {
-        let limit = self.limits.message_bytes;
-        let message = format!("message has {bytes} bytes or more, the limit is {limit}");
+        let limit = self.message_bytes();
+        let when = match self.state {
+            State::AwaitingJoin { .. } => " before join",
+            State::Joined { .. } | State::Closed => "",
+        };
+        let message = format!("message has {bytes} bytes or more, the limit{when} is {limit}");
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
         self.send(Frame::refusal(None, &refusal));
         self.close(CloseCode::TooLarge, &refusal.message);
@@ -219,10 +239,8 @@ impl Session {
             | (State::Joined { .. }, Request::Ping {}) => {
                 self.send(Frame::of(&ServerMessage::Pong { id }));
             }
-            (State::AwaitingJoin { .. }, other) => {
-                let said = format!("the first message must be join, not {}", other.name());
-                self.refuse(id, &Refusal::new(ErrorCode::NotJoined, said), now);
-            }
+            // They are not decoded before.
+            (State::AwaitingJoin { .. }, _) => {}
             (State::Joined { .. }, Request::Join(_)) => {
                 let refusal = Refusal::new(ErrorCode::AlreadyJoined, "this socket has joined");
                 self.refuse(id, &refusal, now);
@@ -346,6 +364,11 @@ impl Session {
         });
         self.state = State::Closed;
     }
+}
+
+/// Messages that one of `bytes` counts as beyond the first.
+fn units_of_length(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_MESSAGE).unwrap_or(u32::MAX)
 }
 
 /// A refused token in the words of the protocol.

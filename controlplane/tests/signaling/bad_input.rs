@@ -54,6 +54,50 @@ async fn what_comes_before_join_is_refused_and_closed() {
 }
 
 #[tokio::test]
+async fn before_join_a_message_is_short_and_little_is_read() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut bob = door.join("r", "bob").await;
+    let track = r#"{"mid":"0","kind":"audio","source":"other"},"#;
+    // A message that fits into what is read of a stranger, and one that does not.
+    for tracks in [500, 12_000] {
+        let mut client = door.connect().await;
+        let tracks = track.repeat(tracks);
+        let text = format!(r#"{{"type":"offer","sdp":"","tracks":[{tracks}0]}}"#);
+        let _ = client.socket.send(Message::text(text)).await;
+        let mut named = false;
+        let code = loop {
+            match client.next_or_close().await {
+                Ok(message) if message["code"] == "too_large" => {
+                    let said = message["message"].as_str().unwrap();
+                    named = said.contains("the limit before join is 16384");
+                }
+                Ok(_) => {}
+                Err(code) => break code,
+            }
+        };
+        // Bytes that nobody reads reset the connection: the frame may be lost on the way.
+        assert!(
+            (named && code == Some(4413)) || tracks.len() > 65_536,
+            "{named} {code:?}"
+        );
+    }
+    // Pings are answered, but not for ever.
+    let mut client = door.connect().await;
+    assert_eq!(client.ask(json!({"type": "ping"})).await["type"], "pong");
+    // Who joins may send long messages, and at once.
+    let mut quick = door.connect().await;
+    let join = json!({"type": "join", "token": token("r", "quick", |_| ())});
+    quick.send(&join).await;
+    let sdp = "x".repeat(200_000);
+    quick
+        .send(&json!({"type": "offer", "id": 7, "sdp": sdp, "tracks": []}))
+        .await;
+    assert_eq!(quick.until("answer").await["id"], 7);
+    assert_eq!(bob.ask(json!({"type": "ping"})).await["type"], "pong");
+}
+
+#[tokio::test]
 async fn wrong_messages_get_an_error_each_and_the_call_goes_on() {
     let door = Door::open(&[]).await;
     let node = FakeNode::start(&door.socket());

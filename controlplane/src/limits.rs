@@ -108,14 +108,22 @@ pub const SECRET_BYTES: usize = 16;
 
 /// Connections at once, WebSockets included.
 pub const CONNECTIONS: usize = 65_536;
+/// Descriptors that connections leave for everything else.
+pub const RESERVED_FILES: u64 = 256;
+/// Connections at once from an IPv4 address or an IPv6 /64, unless the setting says otherwise.
+pub const CONNECTIONS_PER_SOURCE: usize = 4_096;
 /// For a TLS handshake, from the connection's first packet on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// For a request's head to arrive.
+/// For a request's head to arrive, its first byte and the pause since the last answer included.
 pub const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Lines in a request's head.
 pub const HEADERS: usize = 64;
 /// For a request other than a WebSocket to be answered.
 pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// For a client to take what it is answered, from when it does not take all of it at once.
+pub const RESPONSE_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a request's head, and of answers that wait for their reader.
+pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes of a request's body; none of the routes wants one.
 pub const BODY_BYTES: usize = 16 * 1024;
 /// For a room to report itself to the admin API.

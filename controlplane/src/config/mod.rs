@@ -1,6 +1,7 @@
 //! What an operator can tell the control plane; every setting is a flag, an environment variable
 //! and a TOML key. All mistakes are reported together.
 
+mod source; // connections of one network
 mod table; // their names, defaults and words of help
 mod turn; // of the relay
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use spillway_settings::{Mistakes, Values};
 
+pub use source::SourceLimit;
 pub use table::SETTINGS;
 pub use turn::TurnConfig;
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What one participant and one room may have.
     pub limits: SignalingLimits,
+    /// Connections at once from one network.
+    pub per_source: SourceLimit,
     /// How long a node that was told to stop takes to send its clients away.
     pub drain: Duration,
     /// What is logged.
@@ -160,6 +164,7 @@ impl Config {
         let store = store(values, mistakes);
         let drain = values.parse_within("drain-seconds", limits::DRAIN_SECONDS, mistakes);
         let limits = signaling_limits(values, mistakes);
+        let per_source = optional(values, "max-connections-per-source", mistakes);
         let admin_token = match values.text("admin-token") {
             "" => None,
             token if token.len() < limits::SECRET_BYTES => {
@@ -200,6 +205,7 @@ impl Config {
             store: store?,
             drain: Duration::from_secs(drain?),
             limits: limits?,
+            per_source: per_source?.unwrap_or_default(),
             log: values.text("log").to_owned(),
             effective: settled.print_effective(),
         })

@@ -147,6 +147,11 @@ pub const SETTINGS: &[Setting] = &[
         "signaling messages a client may send per second, twice that at once",
     ),
     setting(
+        "max-connections-per-source",
+        "",
+        "connections at once from an IPv4 address or an IPv6 /64, 0 for no limit (default: 4096, none from loopback)",
+    ),
+    setting(
         "grace-seconds",
         "15",
         "seconds a participant stays without its socket",

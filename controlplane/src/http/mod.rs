@@ -2,7 +2,9 @@
 
 mod admin; // rooms and nodes, for those with the token
 mod demo; // tokens for anybody, when that is wanted
+mod guarded; // a connection whose reader is watched
 mod listener; // connections, and how many at once
+mod sources; // how many of them a network has
 mod page; // the embedded page
 
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 pub use admin::{AllocationView, NodeView, RoomView};
+pub(crate) use guarded::Guarded;
 use listener::Place;
-pub use listener::serve;
+pub use listener::{Capacity, serve};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;

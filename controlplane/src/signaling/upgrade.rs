@@ -20,6 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use crate::http::Guarded;
 use crate::hub::Outbox;
 use crate::limits::{READ_BUFFER_BYTES, UNJOINED_BYTES};
 
@@ -121,9 +122,10 @@ pub(super) enum Output {
 impl Connection {
     /// What the request's connection has become.
     pub fn new(upgraded: Upgraded) -> Self {
-        match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
             Ok(parts) => {
-                let (input, output) = parts.io.into_inner().into_split();
+                let stream = parts.io.into_inner().into_inner();
+                let (input, output) = stream.into_split();
                 Self {
                     input: Input::Tcp(input),
                     output: Output::Tcp(output),

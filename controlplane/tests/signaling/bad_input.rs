@@ -6,7 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Door, PATIENCE, signed_with, token};
+use crate::client::{Door, PATIENCE, metrics, signed_with, token};
 use crate::fake::FakeNode;
 
 #[tokio::test]
@@ -292,17 +292,4 @@ async fn a_socket_without_join_and_a_head_without_end_do_not_stay() {
     );
     assert_eq!(code, Some(4408));
     assert!(ended.is_ok(), "the slow head is cut off");
-}
-
-async fn metrics(door: &Door) -> String {
-    let url = format!("{}/metrics", door.running.url);
-    let get = move || {
-        ureq::get(&url)
-            .call()
-            .unwrap()
-            .body_mut()
-            .read_to_string()
-            .unwrap()
-    };
-    tokio::task::spawn_blocking(get).await.unwrap()
 }

@@ -283,3 +283,29 @@ impl Client {
         self.joined["participant"].as_str().unwrap()
     }
 }
+
+pub(crate) async fn metrics(door: &Door) -> String {
+    let url = format!("{}/metrics", door.running.url);
+    let get = move || {
+        // A server that is short of places may hang up.
+        let answer = ureq::get(&url).call();
+        answer.map_or_else(
+            |error| error.to_string(),
+            |mut answer| answer.body_mut().read_to_string().unwrap(),
+        )
+    };
+    tokio::task::spawn_blocking(get).await.unwrap()
+}
+
+/// Waits until the metrics have this.
+pub(crate) async fn until_metric(door: &Door, wanted: &str) {
+    let start = std::time::Instant::now();
+    loop {
+        let shown = metrics(door).await;
+        if shown.contains(wanted) {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{wanted} is not in {shown}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

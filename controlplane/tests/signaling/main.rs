@@ -6,6 +6,7 @@ mod admin; // what operators see
 mod bad_input; // named errors, and nobody else notices
 mod call; // join, publish, subscribe, talk, leave
 mod client; // a client that checks everything it is told
+mod connections; // deadlines and numbers of TCP connections
 mod corpus; // what strangers send as a message
 mod fake; // a data plane that forwards nothing
 mod protocol; // the documents and the code say the same

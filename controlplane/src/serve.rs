@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::auth::Keys;
 use crate::config::{Config, ControlAddress, StoreConfig};
 use crate::descriptors;
-use crate::http::{self, Capacity, Site};
+use crate::http::{self, Capacity, Hosts, Policy, Site};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, TlsMetrics};
 use crate::node::{Link, NodeHandle, NodeState};
@@ -98,7 +98,14 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
         metrics: hub.metrics().connections.clone(),
     };
     let (shutdown, going) = watch::channel(None);
-    let policy = (config.admin_token.clone(), config.demo_tokens);
+    let names = certificate
+        .iter()
+        .flat_map(|certificate| &certificate.names);
+    let policy = Policy {
+        admin_token: config.admin_token.clone(),
+        demo_tokens: config.demo_tokens,
+        hosts: Hosts::new(config.allowed_hosts.iter().chain(names).cloned()),
+    };
     let site = Site::new(hub, keys, config.limits, policy, going);
     tokio::spawn(http::serve(listener, door, site.router(), capacity));
     Ok(Running {

@@ -263,7 +263,7 @@ mod tests {
 
     fn refusal(text: &str) -> (Option<u32>, ErrorCode, String) {
         let undecodable = decode(text).unwrap_err();
-        let Refusal { code, message } = undecodable.refusal;
+        let Refusal { code, message, .. } = undecodable.refusal;
         (undecodable.id, code, message)
     }
 

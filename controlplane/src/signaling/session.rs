@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::TokenBucket;
 use super::frame::Frame;
-use super::message::{self, ClientMessage, Join, Request, Stage, Undecodable};
+use super::message::{self, ClientMessage, Join, Request, Resume, Stage, Undecodable};
 use super::reply::{CloseCode, ErrorCode, Refusal, ServerMessage};
-use crate::auth::{Grants, Keys, ResumeRefused, TokenRefused};
+use crate::auth::{Entry, Grants, Keys, ResumeClaims, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
 use crate::limits::{
@@ -59,6 +59,8 @@ pub struct JoinRequest {
     pub auto_subscribe: bool,
     /// Whom the client claims, and proves, to have been.
     pub resume: Option<ResumePoint>,
+    /// When the latest valid token ends, seconds since 1970.
+    pub token_ends_s: u64,
     /// Seconds since the token expired: such a client may come back, but not join anew.
     pub expired: Option<u64>,
     /// When this was, seconds since 1970.
@@ -70,10 +72,16 @@ pub struct JoinRequest {
 pub struct ResumePoint {
     /// Who.
     pub participant: ParticipantId,
-    /// In which history.
-    pub epoch: Epoch,
-    /// The last event seen.
-    pub offset: u64,
+    /// In which history, and the last event seen; absent when what followed is not to be told.
+    pub seen: Option<(Epoch, u64)>,
+    /// Where the history that it may see begins.
+    pub since: (Epoch, u64),
+    /// What it might do so far.
+    pub grants: Grants,
+    /// When it joined, seconds since 1970.
+    pub joined_s: u64,
+    /// It has no valid token any more, and stays until then, seconds since 1970.
+    pub ends_s: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -274,40 +282,71 @@ impl Session {
 
     fn check(&self, join: &Join, unix_s: u64) -> Result<JoinRequest, Refusal> {
         let entry = self.keys.check(&join.token, unix_s).map_err(refusal)?;
-        let resume = match &join.resume {
-            None => None,
-            Some(resume) => {
-                let owner = (&entry.room, &resume.participant, &entry.identity);
-                match self.keys.check_resume(&resume.key, owner, unix_s) {
-                    Ok(()) => Some(ResumePoint {
-                        participant: resume.participant.clone(),
-                        epoch: resume.epoch.clone(),
-                        offset: resume.offset,
-                    }),
-                    // Proves nothing any more; the token may still open the room anew.
-                    Err(ResumeRefused::Expired) => None,
-                    Err(error @ ResumeRefused::OtherRoom) => {
-                        return Err(Refusal::new(ErrorCode::TokenWrongRoom, error.to_string()));
-                    }
-                    Err(error @ (ResumeRefused::Invalid | ResumeRefused::OtherParticipant)) => {
-                        return Err(Refusal::new(ErrorCode::TokenInvalid, error.to_string()));
-                    }
-                }
-            }
+        let proven = self.check_resume(join, &entry, unix_s)?;
+        // A token that is valid says what holds; of one that is not, only whose it is counts.
+        let (grants, token_ends_s) = match (entry.expired, &proven) {
+            (None, _) => (entry.grants, entry.ends_s),
+            (Some(_), Some(proven)) => (proven.grants.clone(), proven.token_ends_s),
+            (Some(age_s), None) => return Err(refusal(TokenRefused::Expired(age_s))),
         };
-        match entry.expired {
-            Some(age_s) if resume.is_none() => Err(refusal(TokenRefused::Expired(age_s))),
-            Some(_) | None => Ok(JoinRequest {
-                id: None,
-                room: entry.room,
-                identity: entry.identity,
-                name: entry.name,
-                grants: entry.grants,
-                auto_subscribe: join.auto_subscribe,
-                resume,
-                expired: entry.expired,
-                unix_s,
-            }),
+        let resume = match (proven, &join.resume) {
+            (Some(proven), Some(resume)) => {
+                let ends_s = entry.expired.map(|age_s| {
+                    let ends_s = proven.stays_until(self.limits.resume_allowance_s);
+                    (age_s, ends_s)
+                });
+                if let Some((age_s, ends_s)) = ends_s
+                    && ends_s <= unix_s
+                {
+                    let said = format!(
+                        "token expired {age_s} s ago, and the time to come back without another ended {} s ago",
+                        unix_s - ends_s
+                    );
+                    return Err(Refusal::new(ErrorCode::TokenExpired, said));
+                }
+                Some(resume_point(
+                    resume,
+                    proven,
+                    ends_s.map(|(_, ends_s)| ends_s),
+                ))
+            }
+            _ => None,
+        };
+        Ok(JoinRequest {
+            id: None,
+            room: entry.room,
+            identity: entry.identity,
+            name: entry.name,
+            grants,
+            auto_subscribe: join.auto_subscribe,
+            resume,
+            token_ends_s,
+            expired: entry.expired,
+            unix_s,
+        })
+    }
+
+    /// What the resume key proves; nothing when there is none, or it is too old.
+    fn check_resume(
+        &self,
+        join: &Join,
+        entry: &Entry,
+        unix_s: u64,
+    ) -> Result<Option<ResumeClaims>, Refusal> {
+        let Some(resume) = &join.resume else {
+            return Ok(None);
+        };
+        let owner = (&entry.room, &resume.participant, &entry.identity);
+        match self.keys.check_resume(&resume.key, owner, unix_s) {
+            Ok(claims) => Ok(Some(claims)),
+            // Proves nothing any more; the token may still open the room anew.
+            Err(ResumeRefused::Expired) => Ok(None),
+            Err(error @ ResumeRefused::OtherRoom) => {
+                Err(Refusal::new(ErrorCode::TokenWrongRoom, error.to_string()))
+            }
+            Err(error @ (ResumeRefused::Invalid | ResumeRefused::OtherParticipant)) => {
+                Err(Refusal::new(ErrorCode::TokenInvalid, error.to_string()))
+            }
         }
     }
 
@@ -363,6 +402,19 @@ impl Session {
             reason: reason.to_owned(),
         });
         self.state = State::Closed;
+    }
+}
+
+/// Where a client says that it was, as far as its key allows: nothing from before its join is told again.
+fn resume_point(said: &Resume, proven: ResumeClaims, ends_s: Option<u64>) -> ResumePoint {
+    let is_same = said.epoch == proven.epoch;
+    ResumePoint {
+        participant: proven.participant,
+        seen: is_same.then(|| (said.epoch.clone(), said.offset.max(proven.since))),
+        since: (proven.epoch, proven.since),
+        grants: proven.grants,
+        joined_s: proven.joined_s,
+        ends_s,
     }
 }
 

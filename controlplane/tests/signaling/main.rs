@@ -4,6 +4,7 @@
 
 mod admin; // what operators see
 mod bad_input; // named errors, and nobody else notices
+mod budget; // what one may cause for others
 mod call; // join, publish, subscribe, talk, leave
 mod client; // a client that checks everything it is told
 mod connections; // deadlines and numbers of TCP connections

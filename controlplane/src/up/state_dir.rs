@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn the_word_of_a_dead_up_is_no_obstacle_and_ours_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(dir.path()).unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         let credentials = state.credentials(&config(&[])).unwrap();
         let mut up = UpFile::new("http://127.0.0.1:1", &credentials);
         state.write_up(&up).unwrap();
@@ -407,7 +407,7 @@ mod tests {
             "it has --shards 2, it lacks --shards 4, it lacks --tls-key k, another turn-secret"
         );
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(dir.path()).unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         assert!(state.child_started().unwrap().is_none());
         state.write_child_started(&was).unwrap();
         assert_eq!(state.child_started().unwrap(), Some(was));

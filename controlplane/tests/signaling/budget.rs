@@ -7,13 +7,11 @@ use serde_json::{Value, json};
 use crate::client::{Client, Door, token};
 use crate::fake::FakeNode;
 
-/// Publishes or unpublishes a microphone.
+/// Publishes eight tracks, or takes all back: a few such offers are too much long before they are too fast.
 fn offer(published: bool) -> Value {
-    let tracks: &[Value] = if published {
-        &[json!({"mid": "0", "kind": "audio", "source": "microphone"})]
-    } else {
-        &[]
-    };
+    let count = if published { 8 } else { 0 };
+    let track = |mid: usize| json!({"mid": mid.to_string(), "kind": "audio", "source": "other"});
+    let tracks: Vec<_> = (0..count).map(track).collect();
     json!({"type": "offer", "sdp": "v=0", "tracks": tracks})
 }
 
@@ -21,10 +19,8 @@ fn offer(published: bool) -> Value {
 async fn until_too_much(client: &mut Client, messages: &[Value], most: usize) -> Value {
     for number in 0..most {
         let reply = client.ask(messages[number % messages.len()].clone()).await;
-        match reply["code"].as_str() {
-            None => {}
-            Some("too_fast") => tokio::time::sleep(Duration::from_millis(100)).await,
-            Some(_) => return reply,
+        if reply["type"] == "error" {
+            return reply;
         }
     }
     panic!("{most} requests were not too much");
@@ -45,7 +41,7 @@ async fn tracks_that_come_and_go_are_too_much_and_coming_back_does_not_help() {
     let mut bob = door.join("r", "bob").await;
     let mut ann = door.join("r", "ann").await;
     let flap = [offer(true), offer(false)];
-    check(&until_too_much(&mut ann, &flap, 200).await);
+    check(&until_too_much(&mut ann, &flap, 20).await);
     let resume = ann.resume();
     drop(ann);
     // What it costs to come back is what it has not: it is told when it has.
@@ -99,7 +95,7 @@ async fn large_messages_to_many_are_too_much_and_small_ones_are_not() {
     }
     let mut ann = door.join("r", "ann").await;
     let large = json!({"type": "message", "topic": "t", "payload": "x".repeat(8_000)});
-    let refused = until_too_much(&mut ann, &[large], 2_000).await;
+    let refused = until_too_much(&mut ann, &[large], 100).await;
     check(&refused);
     let said = refused["message"].as_str().unwrap();
     assert!(said.contains("bytes"), "{said}");
@@ -159,7 +155,7 @@ async fn a_hidden_identity_is_answered_for_as_an_absent_one() {
     assert_eq!(ghost.joined["mode"], "new", "{}", ghost.joined);
     let to = |name: &str| json!({"type": "message", "topic": "t", "payload": 1, "to": [name]});
     let mut said = Vec::new();
-    for name in ["ghost", "nobody"] {
+    for name in ["ghost", "absentee"] {
         let refused = ann.ask(to(name)).await;
         assert_eq!(refused["code"], "unknown_participant");
         said.push(refused["message"].as_str().unwrap().replace(name, "X"));

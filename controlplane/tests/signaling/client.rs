@@ -44,7 +44,16 @@ impl Door {
         Self::open_in(dir, args).await
     }
 
+    pub(crate) async fn open_without_demo_tokens() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::open_with(dir, &[], "false").await
+    }
+
     pub(crate) async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        Self::open_with(dir, args, "true").await
+    }
+
+    async fn open_with(dir: tempfile::TempDir, args: &[&str], demo_tokens: &str) -> Self {
         let keys = format!("K:{SECRET}");
         let socket = dir.path().join("node.sock");
         let fixed = [
@@ -56,7 +65,7 @@ impl Door {
             "--admin-token",
             "admin-admin-admin",
             "--demo-tokens",
-            "true",
+            demo_tokens,
         ];
         let command = spillway_settings::command(clap::Command::new("x"), SETTINGS);
         let matches = command.get_matches_from([&fixed[..], args].concat());

@@ -43,6 +43,8 @@ pub struct Certificate {
     pub ends_at: u64,
     /// The first name that is one host's.
     pub name: Option<String>,
+    /// All names, `*.example.com` among them.
+    pub names: Vec<String>,
 }
 
 /// Those who vouch for others.
@@ -67,6 +69,11 @@ impl CertificateFiles {
         Ok((content.certificate, content.key))
     }
 
+    /// The names in the certificate, whoever serves it.
+    pub fn names(&self) -> Result<Vec<String>, TlsError> {
+        Ok(self.load(&aws_lc_rs::default_provider())?.names)
+    }
+
     pub(super) fn read(&self) -> Result<Content, TlsError> {
         Ok(Content {
             certificate: read(&self.certificate)?,
@@ -80,7 +87,7 @@ impl CertificateFiles {
         provider: &CryptoProvider,
     ) -> Result<Certificate, TlsError> {
         let chain = certificates(&self.certificate, &content.certificate)?;
-        let (ends_at, name) = self.describe(&chain[0])?;
+        let (ends_at, names) = self.describe(&chain[0])?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|error| match error {
             pem::Error::NoItemsFound => TlsError::NoKey(self.key.clone()),
             error => not_pem(&self.key, &error),
@@ -100,29 +107,23 @@ impl CertificateFiles {
         Ok(Certificate {
             certified: Arc::new(certified),
             ends_at,
-            name,
+            name: names.iter().find(|name| !name.starts_with('*')).cloned(),
+            names,
         })
     }
 
     /// Its end in seconds since 1970, and whose it is.
-    fn describe(&self, der: &CertificateDer<'_>) -> Result<(u64, Option<String>), TlsError> {
+    fn describe(&self, der: &CertificateDer<'_>) -> Result<(u64, Vec<String>), TlsError> {
         let (_, parsed) =
             X509Certificate::from_der(der).map_err(|error| self.bad_certificate(&error))?;
         let ends_at = parsed.validity().not_after.timestamp();
         let names = parsed.subject_alternative_name().ok().flatten();
-        let name = names.and_then(|names| {
-            names
-                .value
-                .general_names
-                .iter()
-                .find_map(|name| match name {
-                    GeneralName::DNSName(name) if !name.starts_with('*') => {
-                        Some((*name).to_owned())
-                    }
-                    _ => None,
-                })
+        let names = names.iter().flat_map(|names| &names.value.general_names);
+        let names = names.filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
         });
-        Ok((u64::try_from(ends_at).unwrap_or(0), name))
+        Ok((u64::try_from(ends_at).unwrap_or(0), names.collect()))
     }
 
     fn bad_certificate(&self, why: &dyn std::fmt::Display) -> TlsError {

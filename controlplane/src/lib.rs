@@ -8,6 +8,7 @@ pub mod auth; // tokens, grants, resume keys
 pub mod cli; // commands
 pub mod clock; // the only clock
 pub mod config; // settings
+pub mod descriptors; // how many files may be open
 pub mod entropy; // the only random source
 pub mod http; // routes, the page, the admin API
 pub mod hub; // runs the rooms

@@ -29,6 +29,12 @@ pub const TRACK_LAYERS: usize = 3;
 pub const MID_CHARS: usize = 32;
 /// Bytes of a token.
 pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Bytes of a message before `join`: a token and a resume key fit.
+pub const FIRST_MESSAGE_BYTES: usize = 16 * 1024;
+/// Bytes a socket may send in all before its `join`.
+pub const UNJOINED_BYTES: usize = 64 * 1024;
+/// A message counts as one more for each of so many bytes, for the work of reading it.
+pub const BYTES_PER_MESSAGE: usize = 64 * 1024;
 /// A frame this many times the message limit ends the socket without being read to its end.
 pub const FRAME_FACTOR: usize = 2;
 /// Pixels of the tallest layer.
@@ -70,6 +76,12 @@ pub const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 pub const NEWS_STREAM: Duration = Duration::from_millis(100);
 /// Bytes of news that do not wait for more.
 pub const NEWS_BYTES: usize = 64 * 1024;
+/// Between two changes of what one session subscribes to: what comes and goes meanwhile is one command.
+pub const SUBSCRIBE_INTERVAL: Duration = Duration::from_millis(200);
+/// What only stands for messages to others waits so long for something to go with.
+pub const PRIVATE_INTERVAL: Duration = Duration::from_secs(2);
+/// Bytes of it that do not wait.
+pub const PRIVATE_BYTES: usize = 16 * 1024;
 /// Inputs waiting for a room's task.
 pub const ROOM_INPUTS: usize = 4_096;
 /// Calls of one session waiting for the data plane.
@@ -89,10 +101,56 @@ pub const ISLAND_EVENTS: usize = 2_048;
 /// Speakers in one `speakers` message.
 pub const SPEAKERS: usize = 16;
 
+/// What identities of a room may cause, for each message a second that a participant may send.
+pub mod budget {
+    /// What an account gains in a second.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Rate {
+        /// Events times those who get them.
+        pub deliveries: f64,
+        /// Bytes of these.
+        pub bytes: f64,
+    }
+
+    /// Of each identity, whatever the others do: 2,000 deliveries and 800 KiB a second by default.
+    pub const SHARE: Rate = Rate {
+        deliveries: 40.0,
+        bytes: 16.0 * 1024.0,
+    };
+    /// Of each identity while the pool has it, too: 20,000 deliveries and 3.1 MiB a second by default.
+    pub const EXTRA: Rate = Rate {
+        deliveries: 400.0,
+        bytes: 64.0 * 1024.0,
+    };
+    /// Of all of a room together, beyond their shares: 100,000 deliveries and 15.6 MiB a second by default.
+    pub const POOL: Rate = Rate {
+        deliveries: 2_000.0,
+        bytes: 320.0 * 1024.0,
+    };
+    /// Changes of an identity: 10 a second by default.
+    pub const CHANGES_PER_MESSAGE: f64 = 0.2;
+    /// Changes of an identity at once, at least.
+    pub const CHANGES_AT_ONCE: f64 = 100.0;
+    /// Accounts hold what so many seconds fill into them.
+    pub const SECONDS: f64 = 8.0;
+    /// Where participants may send fewer messages a second, accounts are as for so many.
+    pub const LEAST_MESSAGES: u32 = 10;
+    /// Bytes of an event, its payload aside.
+    pub const EVENT_BYTES: u64 = 300;
+    /// Deliveries of an event that makes others subscribe: each is offered the track and answers.
+    pub const PUBLISH_DELIVERIES: u64 = 4;
+    /// Changes that a join counts as.
+    pub const JOIN_CHANGES: u64 = 8;
+    /// Changes that coming back counts as.
+    pub const RESUME_CHANGES: u64 = 4;
+}
+
 // Credentials.
 
 /// A resume key's life.
 pub const RESUME_KEY_SECONDS: u64 = 24 * 60 * 60;
+/// How long a participant stays without another valid token, from its first join on.
+pub const STAY_SECONDS: u64 = 24 * 60 * 60;
 /// Clocks of token issuers may differ by this much.
 pub const TOKEN_LEEWAY_SECONDS: u64 = 10;
 /// Bytes of the shortest API secret that is not guessed.
@@ -102,14 +160,22 @@ pub const SECRET_BYTES: usize = 16;
 
 /// Connections at once, WebSockets included.
 pub const CONNECTIONS: usize = 65_536;
+/// Descriptors that connections leave for everything else.
+pub const RESERVED_FILES: u64 = 256;
+/// Connections at once from an IPv4 address or an IPv6 /64, unless the setting says otherwise.
+pub const CONNECTIONS_PER_SOURCE: usize = 4_096;
 /// For a TLS handshake, from the connection's first packet on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// For a request's head to arrive.
+/// For a request's head to arrive, its first byte and the pause since the last answer included.
 pub const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Lines in a request's head.
 pub const HEADERS: usize = 64;
 /// For a request other than a WebSocket to be answered.
 pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// For a client to take what it is answered, from when it does not take all of it at once.
+pub const RESPONSE_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a request's head, and of answers that wait for their reader.
+pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes of a request's body; none of the routes wants one.
 pub const BODY_BYTES: usize = 16 * 1024;
 /// For a room to report itself to the admin API.
@@ -162,9 +228,13 @@ pub const TURN_SECRET_BYTES: usize = 16;
 pub const TURN_SECRETS: usize = 2;
 /// `drain-seconds`.
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3_600;
+/// `resume-allowance-seconds`.
+pub const RESUME_ALLOWANCE_SECONDS: RangeInclusive<u64> = 0..=STAY_SECONDS;
 /// `grace-seconds`.
 pub const GRACE_SECONDS: RangeInclusive<u64> = 1..=600;
 
 const _: () = assert!(PAYLOAD_BYTES < *MESSAGE_BYTES.start());
-const _: () = assert!(TOKEN_BYTES < *MESSAGE_BYTES.start());
+const _: () = assert!(2 * TOKEN_BYTES <= FIRST_MESSAGE_BYTES);
+const _: () = assert!(FIRST_MESSAGE_BYTES <= *MESSAGE_BYTES.start());
+const _: () = assert!(FIRST_MESSAGE_BYTES < UNJOINED_BYTES);
 const _: () = assert!(PING_INTERVAL.as_secs() * 2 < IDLE_TIME.as_secs());

@@ -65,10 +65,66 @@ pub struct TlsMetrics {
     handshake_failures: Family<ReasonLabel, Count>,
 }
 
+/// Why we ended a connection, or did not take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// It said nothing.
+    Silent,
+    /// A request's head did not come to its end.
+    SlowHead,
+    /// No request followed the last answer.
+    Idle,
+    /// Its answers were not taken.
+    SlowReader,
+    /// Its network has as many as it may.
+    TooManyOfSource,
+    /// The system did not hand it over.
+    NotAccepted,
+}
+
+impl ConnectionEnd {
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::SlowHead => "slow_head",
+            Self::Idle => "idle",
+            Self::SlowReader => "slow_reader",
+            Self::TooManyOfSource => "too_many_of_source",
+            Self::NotAccepted => "not_accepted",
+        }
+    }
+}
+
+/// What is counted of connections to the port; clones count the same.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionMetrics {
+    /// There are now, WebSockets included.
+    pub open: Level,
+    ended: Family<ReasonLabel, Count>,
+}
+
+impl ConnectionMetrics {
+    /// We ended one.
+    pub fn count_end(&self, end: ConnectionEnd) {
+        let reason = end.as_str();
+        self.ended.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let open = "Open connections, WebSockets included";
+        registry.register("connections", open, self.open.clone());
+        let ended = "Connections that the server ended or did not take, by reason";
+        registry.register("connections_ended", ended, self.ended.clone());
+    }
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Connections to the port.
+    pub connections: ConnectionMetrics,
     /// Open WebSockets.
     pub sockets: Level,
     /// Rooms with something to do on this node.
@@ -188,6 +244,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("spillway"),
+            connections: ConnectionMetrics::default(),
             sockets: Gauge::default(),
             rooms: Gauge::default(),
             participants: Gauge::default(),
@@ -264,6 +321,7 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
+        self.connections.register(registry);
         registry.register("sockets", "Open WebSockets", self.sockets.clone());
         registry.register("rooms", "Rooms this node serves", self.rooms.clone());
         let participants = self.participants.clone();
@@ -318,6 +376,7 @@ mod tests {
         metrics.count_frame(Label::Error(ErrorCode::TooFast));
         metrics.count_frame(Label::Joined(Mode::Resync));
         metrics.count_close(4408);
+        metrics.connections.count_end(ConnectionEnd::SlowHead);
         spillway_certificate::Observer::ends_at(&tls, 1_900_000_000);
         tls.count_refusal("not_tls");
         let text = metrics.encode();
@@ -325,6 +384,8 @@ mod tests {
             "spillway_tls_certificate_expires_seconds 1900000000",
             "spillway_tls_reloads_total 0",
             "spillway_tls_handshake_failures_total{reason=\"not_tls\"} 1",
+            "spillway_connections 0",
+            "spillway_connections_ended_total{reason=\"slow_head\"} 1",
             "spillway_sockets 1",
             "spillway_messages_total{type=\"join\"} 1",
             "spillway_errors_total{code=\"too_fast\"} 1",

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::auth::Keys;
 use crate::config::{Config, ControlAddress, StoreConfig};
-use crate::http::{self, Site};
+use crate::descriptors;
+use crate::http::{self, Capacity, Hosts, Policy, Site};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, TlsMetrics};
 use crate::node::{Link, NodeHandle, NodeState};
@@ -56,6 +57,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Binds, connects in the background, and serves.
 pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result<Running> {
+    let files = descriptors::raise();
     let keys = Keys::new(config.keys.clone()).context("keys is missing")?;
     let keys = Arc::new(keys);
     let Entrance {
@@ -90,10 +92,22 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let hub = Hub::new(store, node.clone(), Arc::new(room_config), metrics);
     let link = tokio::spawn(link.run());
     tokio::spawn(Arc::clone(&hub).follow(updates_reader));
+    let capacity = Capacity {
+        connections: descriptors::connections(files),
+        per_source: config.per_source,
+        metrics: hub.metrics().connections.clone(),
+    };
     let (shutdown, going) = watch::channel(None);
-    let policy = (config.admin_token.clone(), config.demo_tokens);
+    let names = certificate
+        .iter()
+        .flat_map(|certificate| &certificate.names);
+    let policy = Policy {
+        admin_token: config.admin_token.clone(),
+        demo_tokens: config.demo_tokens,
+        hosts: Hosts::new(config.allowed_hosts.iter().chain(names).cloned()),
+    };
     let site = Site::new(hub, keys, config.limits, policy, going);
-    tokio::spawn(http::serve(listener, door, site.router()));
+    tokio::spawn(http::serve(listener, door, site.router(), capacity));
     Ok(Running {
         url,
         address,

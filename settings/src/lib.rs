@@ -11,7 +11,7 @@ mod values; // the gathered values and their typed views
 
 pub use mistakes::Mistakes;
 pub use source::Source;
-pub use values::Values;
+pub use values::{Given, Values};
 
 use clap::{Arg, Command};
 
@@ -31,6 +31,11 @@ impl Setting {
     pub fn env(&self) -> String {
         let upper = self.name.to_ascii_uppercase().replace('-', "_");
         format!("SPILLWAY_{upper}")
+    }
+
+    /// Whether the value is shown to nobody. Such a value may be in a file: `@/path` names it.
+    pub fn is_secret(&self) -> bool {
+        values::is_secret(self.name)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,6 +11,17 @@ use std::str::FromStr;
 use clap::ArgMatches;
 
 use crate::{Mistakes, Setting, Source};
+
+/// Values that the caller read itself, by name, with who gave them.
+#[derive(Debug, Clone, Default)]
+pub struct Given(BTreeMap<&'static str, (String, Source)>);
+
+impl Given {
+    /// One more.
+    pub fn add(&mut self, name: &'static str, value: (String, Source)) {
+        self.0.insert(name, value);
+    }
+}
 
 /// Values of every setting of a table, each with its source.
 #[derive(Debug, Clone)]
@@ -25,6 +38,15 @@ impl Values {
     /// Fails when the file is not TOML. Unknown keys and unusable shapes are kept for
     /// [`mistakes`](Self::mistakes), to be reported together with wrong values.
     pub fn gather(matches: &ArgMatches, table: &'static [Setting]) -> Result<Self, Mistakes> {
+        Self::gather_with(matches, table, &Given::default())
+    }
+
+    /// The same, with values that are no longer where they were given.
+    pub fn gather_with(
+        matches: &ArgMatches,
+        table: &'static [Setting],
+        given: &Given,
+    ) -> Result<Self, Mistakes> {
         let config: Option<&String> = matches.get_one("config");
         let file = match config {
             Some(path) => read_file(Path::new(path))?,
@@ -36,6 +58,7 @@ impl Values {
             (file, path),
             &|name| std::env::var(name).ok(),
             &|name| matches.get_one::<String>(name).cloned(),
+            given,
         )
     }
 
@@ -44,6 +67,7 @@ impl Values {
         (mut file, path): (toml::Table, PathBuf),
         environment: &dyn Fn(&str) -> Option<String>,
         flag: &dyn Fn(&str) -> Option<String>,
+        given: &Given,
     ) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
         let mut by_name = BTreeMap::new();
@@ -62,10 +86,22 @@ impl Values {
             let from_environment =
                 environment(&setting.env()).map(|v| (v, Source::Environment(setting.env())));
             let from_flag = flag(setting.name).map(|v| (v, Source::Flag(setting.name)));
-            let value = from_flag
+            let from_elsewhere = given.0.get(setting.name).cloned();
+            let (text, source) = from_flag
+                .or(from_elsewhere)
                 .or(from_environment)
                 .or(from_file)
                 .unwrap_or_else(|| (setting.default.to_owned(), Source::Default));
+            let value = match text.strip_prefix('@').filter(|_| setting.is_secret()) {
+                None => (text, source),
+                Some(path) => match read_secret(Path::new(path)) {
+                    Ok(secret) => (secret, source),
+                    Err(why) => {
+                        mistakes.push(format!("{}: {why} (from {source})", setting.name));
+                        (String::new(), source)
+                    }
+                },
+            };
             by_name.insert(setting.name, value);
         }
         for (key, _) in &file {
@@ -193,7 +229,28 @@ impl Values {
     }
 }
 
-fn is_secret(name: &str) -> bool {
+/// Bytes of a file with a secret.
+const SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+/// What is in the file, each line an item of a list.
+fn read_secret(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let read = file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("cannot read {shown}: {error}"))?;
+    if text.len() as u64 > SECRET_FILE_BYTES {
+        return Err(format!("{shown} has more than {SECRET_FILE_BYTES} bytes"));
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let secret = lines.collect::<Vec<_>>().join(",");
+    if secret.is_empty() {
+        return Err(format!("{shown} is empty"));
+    }
+    Ok(secret)
+}
+
+pub(crate) fn is_secret(name: &str) -> bool {
     // The URL of a store has its password in it.
     let is_url = name == "store";
     is_url
@@ -301,7 +358,41 @@ mod tests {
             (file.parse().unwrap(), PathBuf::from("a.toml")),
             &|name| find(env, name),
             &|name| find(flags, name),
+            &Given::default(),
         )
+    }
+
+    #[test]
+    fn secrets_may_be_in_files_and_other_settings_are_what_they_say() {
+        let path = std::env::temp_dir().join(format!("spillway-secret-{}", std::process::id()));
+        std::fs::write(&path, "first\n\n  second \n").unwrap();
+        let named = format!("@{}", path.display());
+        let flags = [("api-secret", &*named), ("advertise", &*named)];
+        let read = values("", &[], &flags);
+        std::fs::remove_file(&path).unwrap();
+        let read = read.unwrap();
+        assert_eq!(read.text("api-secret"), "first,second");
+        assert_eq!(read.text("advertise"), named, "no secret");
+        assert!(!read.print_effective().contains("second"));
+        let gone = values("", &[], &flags).unwrap().mistakes().to_string();
+        assert!(gone.contains("api-secret: cannot read"), "{gone}");
+        assert!(gone.contains("from flag --api-secret"), "{gone}");
+    }
+
+    #[test]
+    fn what_was_given_otherwise_wins_over_the_file_and_the_flag_over_it() {
+        let mut given = Given::default();
+        let source = Source::Environment("SPILLWAY_API_SECRET".to_owned());
+        given.add("api-secret", ("kept".to_owned(), source.clone()));
+        let file: toml::Table = "api-secret = 'filed'".parse().unwrap();
+        let merge = |flag: Option<&str>| {
+            let from = (file.clone(), PathBuf::from("a.toml"));
+            let flag = |name: &str| flag.filter(|_| name == "api-secret").map(str::to_owned);
+            Values::merge(TABLE, from, &|_| None, &flag, &given).unwrap()
+        };
+        assert_eq!(merge(None).text("api-secret"), "kept");
+        assert_eq!(merge(None).source("api-secret"), &source);
+        assert_eq!(merge(Some("flagged")).text("api-secret"), "flagged");
     }
 
     #[test]

@@ -52,6 +52,19 @@ impl Grants {
         })
     }
 
+    /// Whether sessions that were made under `earlier` grants may go on as they are.
+    pub fn covers(&self, earlier: &Self) -> bool {
+        let sources = match (&self.sources, &earlier.sources) {
+            (None, _) => true,
+            (Some(_), None) => !earlier.publish,
+            (Some(now), Some(then)) => then.iter().all(|source| now.contains(source)),
+        };
+        sources
+            && (self.publish || !earlier.publish)
+            && (self.subscribe || !earlier.subscribe)
+            && self.hidden == earlier.hidden
+    }
+
     /// Whether the participant may ask this.
     pub fn permit(&self, request: &Request) -> Result<(), NotPermitted> {
         match request {
@@ -134,6 +147,23 @@ mod tests {
         assert_eq!(data, Err("canPublishData".to_owned()));
         let hidden = refuse(|v| v.hidden = true, OFFER);
         assert_eq!(hidden, Err("canPublish".to_owned()));
+    }
+
+    #[test]
+    fn grants_that_take_something_away_do_not_cover_those_before() {
+        let all = grants(|_| ());
+        let deaf = grants(|v| v.can_subscribe = Some(false));
+        let mute = grants(|v| v.can_publish = Some(false));
+        let hidden = grants(|v| v.hidden = true);
+        let microphone = grants(|v| v.can_publish_sources = Some(vec!["microphone".to_owned()]));
+        for less in [&deaf, &mute, &hidden, &microphone] {
+            assert!(!less.covers(&all), "{less:?}");
+            assert!(less.covers(less));
+        }
+        assert!(all.covers(&deaf) && all.covers(&mute) && all.covers(&microphone));
+        assert!(!all.covers(&hidden), "it becomes visible");
+        let silent = grants(|v| v.can_publish_data = Some(false));
+        assert!(silent.covers(&all), "messages belong to no session");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod token; // LiveKit's claim layout, HS256
 pub use grants::{Grants, NotPermitted};
 pub use keys::{ApiKey, ApiKeyError, Keys};
 pub use resume::{ResumeClaims, ResumeRefused};
+pub(crate) use token::Entry;
 pub use token::{Claims, TokenRefused, VideoGrant};
 
 /// Compares without telling by its duration where the difference is.

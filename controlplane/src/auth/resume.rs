@@ -1,23 +1,54 @@
-//! Resume keys: proof that a socket's owner was a certain participant of a certain room.
+//! Resume keys: proof that a socket's owner was a certain participant of a certain room, and of what it may see
+//! and do there. They are signed as tokens are (HS256), and are none.
 
 use serde::{Deserialize, Serialize};
 
-use super::Keys;
-use crate::ids::{Identity, ParticipantId, RoomName};
-use crate::limits::RESUME_KEY_SECONDS;
+use super::{Grants, Keys};
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
+use crate::limits::{RESUME_KEY_SECONDS, STAY_SECONDS};
 
 const USE: &str = "spillway-resume";
+/// Of the claims: keys of another form prove nothing.
+const VERSION: u32 = 2;
 
 /// What a resume key binds together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // they say it themselves
 pub struct ResumeClaims {
+    pub participant: ParticipantId,
+    pub identity: Identity,
+    pub room: RoomName,
+    /// The history that the participant may see begins after `since` of this epoch.
+    pub epoch: Epoch,
+    pub since: u64,
+    /// What its latest valid token permits, and when that ends, seconds since 1970.
+    pub grants: Grants,
+    pub token_ends_s: u64,
+    /// When it joined first, seconds since 1970.
+    pub joined_s: u64,
+}
+
+/// The claims as they are signed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Signed {
     iss: String,
     #[serde(rename = "use")]
     purpose: String,
-    participant: ParticipantId,
-    identity: Identity,
-    room: RoomName,
+    #[serde(rename = "v")]
+    version: u32,
     exp: u64,
+    #[serde(flatten)]
+    claims: ResumeClaims,
+}
+
+/// Read first, as the rest depends on it.
+#[derive(Debug, Deserialize)]
+struct Form {
+    #[serde(rename = "use")]
+    purpose: String,
+    /// Absent in the first form.
+    #[serde(rename = "v", default)]
+    version: u32,
 }
 
 /// Why a resume key proves nothing.
@@ -26,7 +57,7 @@ pub enum ResumeRefused {
     /// Not made by us, or a token used as one.
     #[error("resume key is not one of ours")]
     Invalid,
-    /// Too late.
+    /// Too late, or of another version of us.
     #[error("resume key expired")]
     Expired,
     /// Given in another room.
@@ -37,22 +68,23 @@ pub enum ResumeRefused {
     OtherParticipant,
 }
 
+impl ResumeClaims {
+    /// Until when the participant may stay without another valid token, seconds since 1970.
+    pub fn stays_until(&self, allowance_s: u64) -> u64 {
+        let by_token = self.token_ends_s.saturating_add(allowance_s);
+        by_token.min(self.joined_s.saturating_add(STAY_SECONDS))
+    }
+}
+
 impl Keys {
-    /// The key that lets `participant` of `room` come back.
-    pub fn resume_key(
-        &self,
-        room: &RoomName,
-        participant: &ParticipantId,
-        identity: &Identity,
-        unix_s: u64,
-    ) -> String {
-        self.sign_any(&ResumeClaims {
+    /// The key that lets a participant come back.
+    pub fn resume_key(&self, claims: ResumeClaims, unix_s: u64) -> String {
+        self.sign_any(&Signed {
             iss: self.first().key.clone(),
             purpose: USE.to_owned(),
-            participant: participant.clone(),
-            identity: identity.clone(),
-            room: room.clone(),
+            version: VERSION,
             exp: unix_s + RESUME_KEY_SECONDS,
+            claims,
         })
     }
 
@@ -62,12 +94,16 @@ impl Keys {
         key: &str,
         (room, participant, identity): (&RoomName, &ParticipantId, &Identity),
         unix_s: u64,
-    ) -> Result<(), ResumeRefused> {
-        let claims: ResumeClaims = self.open(key).map_err(|_| ResumeRefused::Invalid)?;
-        if claims.purpose != USE {
+    ) -> Result<ResumeClaims, ResumeRefused> {
+        let form: Form = self.open(key).map_err(|_| ResumeRefused::Invalid)?;
+        if form.purpose != USE {
             return Err(ResumeRefused::Invalid);
         }
-        if claims.exp < unix_s {
+        if form.version != VERSION {
+            return Err(ResumeRefused::Expired);
+        }
+        let Signed { exp, claims, .. } = self.open(key).map_err(|_| ResumeRefused::Invalid)?;
+        if exp < unix_s {
             return Err(ResumeRefused::Expired);
         }
         if claims.room != *room {
@@ -76,34 +112,83 @@ impl Keys {
         if (&claims.participant, &claims.identity) != (participant, identity) {
             return Err(ResumeRefused::OtherParticipant);
         }
-        Ok(())
+        Ok(claims)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::VideoGrant;
+
+    fn claims() -> ResumeClaims {
+        let video = VideoGrant {
+            room_join: true,
+            ..VideoGrant::default()
+        };
+        ResumeClaims {
+            participant: ParticipantId::random(),
+            identity: "ann".parse().unwrap(),
+            room: "r".parse().unwrap(),
+            epoch: Epoch::random(),
+            since: 7,
+            grants: Grants::from_claims(&video).unwrap(),
+            token_ends_s: 2_000,
+            joined_s: 1_000,
+        }
+    }
 
     #[test]
     fn a_key_opens_its_own_door_for_a_day() {
         let keys = Keys::new(vec!["A:0123456789abcdef".parse().unwrap()]).unwrap();
         let other_keys = Keys::new(vec!["A:another-secret-here".parse().unwrap()]).unwrap();
-        let (room, other): (RoomName, RoomName) = ("r".parse().unwrap(), "s".parse().unwrap());
-        let identity: Identity = "ann".parse().unwrap();
-        let participant = ParticipantId::random();
-        let key = keys.resume_key(&room, &participant, &identity, 1000);
-        let owner = (&room, &participant, &identity);
-        assert_eq!(keys.check_resume(&key, owner, 1000 + 86_400), Ok(()));
+        let other: RoomName = "s".parse().unwrap();
+        let claims = claims();
+        let key = keys.resume_key(claims.clone(), 1000);
+        let owner = (&claims.room, &claims.participant, &claims.identity);
+        let same = keys.check_resume(&key, owner, 1000 + 86_400);
+        assert_eq!(same, Ok(claims.clone()));
         let late = keys.check_resume(&key, owner, 1001 + 86_400);
         assert_eq!(late, Err(ResumeRefused::Expired));
-        let elsewhere = keys.check_resume(&key, (&other, &participant, &identity), 1000);
+        let elsewhere = (&other, &claims.participant, &claims.identity);
+        let elsewhere = keys.check_resume(&key, elsewhere, 1000);
         assert_eq!(elsewhere, Err(ResumeRefused::OtherRoom));
         let somebody = ParticipantId::random();
-        let stolen = keys.check_resume(&key, (&room, &somebody, &identity), 1000);
+        let stolen = keys.check_resume(&key, (&claims.room, &somebody, &claims.identity), 1000);
         assert_eq!(stolen, Err(ResumeRefused::OtherParticipant));
         let forged = other_keys.check_resume(&key, owner, 1000);
         assert_eq!(forged, Err(ResumeRefused::Invalid));
         // A resume key is no token either.
         assert!(keys.check(&key, 1000).is_err());
+    }
+
+    #[test]
+    fn a_key_of_another_form_proves_nothing() {
+        let keys = Keys::new(vec!["A:0123456789abcdef".parse().unwrap()]).unwrap();
+        let claims = claims();
+        let owner = (&claims.room, &claims.participant, &claims.identity);
+        for version in [None, Some(1), Some(3)] {
+            let key = keys.sign_any(&serde_json::json!({
+                "iss": "A", "use": USE, "v": version.unwrap_or(0), "exp": 5_000,
+                "participant": claims.participant, "identity": "ann", "room": "r",
+            }));
+            let refused = keys.check_resume(&key, owner, 1000);
+            assert_eq!(refused, Err(ResumeRefused::Expired), "{version:?}");
+        }
+        let first = keys.sign_any(&serde_json::json!({
+            "iss": "A", "use": USE, "exp": 5_000,
+            "participant": claims.participant, "identity": "ann", "room": "r",
+        }));
+        let refused = keys.check_resume(&first, owner, 1000);
+        assert_eq!(refused, Err(ResumeRefused::Expired));
+    }
+
+    #[test]
+    fn a_stay_without_another_token_ends_with_the_token_or_the_day() {
+        let mut claims = claims();
+        assert_eq!(claims.stays_until(600), 2_600);
+        assert_eq!(claims.stays_until(0), 2_000);
+        claims.token_ends_s = u64::MAX;
+        assert_eq!(claims.stays_until(600), 1_000 + 86_400);
     }
 }

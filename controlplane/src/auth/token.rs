@@ -71,6 +71,8 @@ pub(crate) struct Entry {
     pub(crate) identity: Identity,
     pub(crate) name: String,
     pub(crate) grants: Grants,
+    /// When it ends, seconds since 1970.
+    pub(crate) ends_s: u64,
     /// Seconds since it expired; a resume key may make up for that.
     pub(crate) expired: Option<u64>,
 }
@@ -117,6 +119,7 @@ impl Keys {
             },
             identity,
             grants,
+            ends_s: claims.exp,
             expired: (age_s > TOKEN_LEEWAY_SECONDS).then_some(age_s),
         })
     }

@@ -3,6 +3,7 @@
 mod cost; // traffic and money
 mod turn; // credentials and allocations
 mod client; // finds and asks the admin API
+mod secrets; // out of the command line and the environment
 mod show; // tables
 mod token; // mints
 
@@ -90,7 +91,7 @@ fn subcommand(matches: &ArgMatches) -> (&str, &ArgMatches) {
 }
 
 fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Config> {
-    let config = Config::gather(matches, role)?;
+    let config = Config::gather_with(matches, role, &secrets::hide(SETTINGS)?)?;
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
     tracing_subscriber::fmt()

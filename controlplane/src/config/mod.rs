@@ -1,6 +1,7 @@
 //! What an operator can tell the control plane; every setting is a flag, an environment variable
 //! and a TOML key. All mistakes are reported together.
 
+mod source; // connections of one network
 mod table; // their names, defaults and words of help
 mod turn; // of the relay
 
@@ -10,8 +11,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use spillway_settings::{Mistakes, Values};
+use spillway_settings::{Given, Mistakes, Values};
 
+pub use source::SourceLimit;
 pub use table::SETTINGS;
 pub use turn::TurnConfig;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Whether anybody may have a token.
     pub demo_tokens: bool,
+    /// Names of this server, while anybody may.
+    pub allowed_hosts: Vec<String>,
     /// Where the data plane is controlled; `up` chooses when absent.
     pub dataplane_control: Option<ControlAddress>,
     /// How to run the data plane.
@@ -54,6 +58,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What one participant and one room may have.
     pub limits: SignalingLimits,
+    /// Connections at once from one network.
+    pub per_source: SourceLimit,
     /// How long a node that was told to stop takes to send its clients away.
     pub drain: Duration,
     /// What is logged.
@@ -99,6 +105,8 @@ pub struct SignalingLimits {
     pub messages_per_second: u32,
     /// A participant's life without its socket.
     pub grace: Duration,
+    /// How long after its token's end a participant may come back without another.
+    pub resume_allowance_s: u64,
 }
 
 /// Where a data plane is controlled.
@@ -132,7 +140,12 @@ impl FromStr for ControlAddress {
 impl Config {
     /// Gathers flags, environment and file, and checks everything.
     pub fn gather(matches: &ArgMatches, role: Role) -> Result<Self, Mistakes> {
-        Self::check(&Values::gather(matches, SETTINGS)?, role)
+        Self::gather_with(matches, role, &Given::default())
+    }
+
+    /// The same, where some settings were `given` otherwise.
+    pub fn gather_with(matches: &ArgMatches, role: Role, given: &Given) -> Result<Self, Mistakes> {
+        Self::check(&Values::gather_with(matches, SETTINGS, given)?, role)
     }
 
     fn check(values: &Values, role: Role) -> Result<Self, Mistakes> {
@@ -154,12 +167,14 @@ impl Config {
         let tls = certificate_files(values, ("tls-certificate", "tls-key"), mistakes);
         let keys = values.list("keys", mistakes);
         let demo_tokens = optional(values, "demo-tokens", mistakes);
+        let allowed_hosts = allowed_hosts(values, mistakes);
         let dataplane_control = optional(values, "dataplane-control", mistakes);
         let dataplane = dataplane(values, mistakes);
         let turn = turn::check(values, role, mistakes);
         let store = store(values, mistakes);
         let drain = values.parse_within("drain-seconds", limits::DRAIN_SECONDS, mistakes);
         let limits = signaling_limits(values, mistakes);
+        let per_source = optional(values, "max-connections-per-source", mistakes);
         let admin_token = match values.text("admin-token") {
             "" => None,
             token if token.len() < limits::SECRET_BYTES => {
@@ -194,16 +209,34 @@ impl Config {
             admin_token,
             state_dir: PathBuf::from(values.text("state-dir")),
             demo_tokens,
+            allowed_hosts: allowed_hosts?,
             dataplane_control: dataplane_control?,
             dataplane: dataplane?,
             turn: turn?,
             store: store?,
             drain: Duration::from_secs(drain?),
             limits: limits?,
+            per_source: per_source?.unwrap_or_default(),
             log: values.text("log").to_owned(),
             effective: settled.print_effective(),
         })
     }
+}
+
+/// Those of the setting, and the name in TURN URLs, which is this server's as well.
+fn allowed_hosts(values: &Values, mistakes: &mut Mistakes) -> Option<Vec<String>> {
+    let mut names: Vec<String> = values.list("allowed-hosts", mistakes)?;
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+    for name in &names {
+        if !name.chars().all(is_host) {
+            let source = values.source("allowed-hosts");
+            mistakes.push(format!(
+                "allowed-hosts '{name}' is no name of a host without scheme and port (from {source})"
+            ));
+        }
+    }
+    names.extend(Some(values.text("turn-host").to_owned()).filter(|name| !name.is_empty()));
+    Some(names)
 }
 
 fn dataplane(values: &Values, mistakes: &mut Mistakes) -> Option<DataplaneConfig> {
@@ -301,12 +334,18 @@ fn signaling_limits(values: &Values, mistakes: &mut Mistakes) -> Option<Signalin
     let messages_per_second =
         values.parse_within("messages-per-second", limits::MESSAGES_PER_SECOND, mistakes);
     let grace = values.parse_within("grace-seconds", limits::GRACE_SECONDS, mistakes);
+    let resume_allowance_s = values.parse_within(
+        "resume-allowance-seconds",
+        limits::RESUME_ALLOWANCE_SECONDS,
+        mistakes,
+    );
     Some(SignalingLimits {
         participants: participants?,
         tracks: tracks?,
         message_bytes: message_bytes?,
         messages_per_second: messages_per_second?,
         grace: Duration::from_secs(grace?),
+        resume_allowance_s: resume_allowance_s?,
     })
 }
 

@@ -61,6 +61,11 @@ pub const SETTINGS: &[Setting] = &[
         "serve tokens to anybody at /v1/demo/token (true or false; default true for up, else false)",
     ),
     setting(
+        "allowed-hosts",
+        "",
+        "names of this server, comma-separated, for which it answers while it gives demo tokens; *.example.com for one label",
+    ),
+    setting(
         "dataplane-control",
         "",
         "the data plane's control address, unix:/path or http://host:port; up runs its own",
@@ -155,6 +160,16 @@ pub const SETTINGS: &[Setting] = &[
         "messages-per-second",
         "50",
         "signaling messages a client may send per second, twice that at once",
+    ),
+    setting(
+        "max-connections-per-source",
+        "",
+        "connections at once from an IPv4 address or an IPv6 /64, 0 for no limit (default: 4096, none from loopback)",
+    ),
+    setting(
+        "resume-allowance-seconds",
+        "21600",
+        "seconds after its token's end in which a participant may come back without another; 24 h after its join at most",
     ),
     setting(
         "grace-seconds",

@@ -2,7 +2,7 @@
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -27,11 +27,15 @@ pub(super) struct Asked {
 /// `GET /v1/demo/token?room=&identity=&name=`
 pub(super) async fn token(
     State(site): State<Site>,
+    headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
     if !site.demo_tokens {
         let said = "this server gives no demo tokens (setting demo-tokens)";
         return error(StatusCode::NOT_FOUND, "not_found", said);
+    }
+    if let Some(said) = site.hosts.refuse_origin(&headers) {
+        return error(StatusCode::FORBIDDEN, "not_permitted", &said);
     }
     let Query(asked) = match asked {
         Ok(asked) => asked,

@@ -1,5 +1,8 @@
 //! Takes connections, as many at once as there may be, and has their requests answered. What a connection
 //! is, `tls` finds out; what a request gets, the routes say.
+//!
+//! Each step of a connection has a time: the TLS handshake, a request's head (first byte and idle time
+//! included), the answer, and the reading of it. A request's body is not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,86 +11,161 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
-use crate::limits::{CONNECTIONS, HEADER_TIME, HEADERS};
+use super::guarded::{Guarded, Phase, Watch};
+use super::sources::{Counted, Sources};
+use crate::config::SourceLimit;
+use crate::limits::{HEAD_BYTES, HEADER_TIME, HEADERS};
+use crate::metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::tls::{Door, Opening};
 
 /// Before another connection is tried when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many connections there may be, and what counts them.
+#[derive(Debug)]
+pub struct Capacity {
+    /// At once.
+    pub connections: usize,
+    /// At once from one network.
+    pub per_source: SourceLimit,
+    /// What is counted.
+    pub metrics: ConnectionMetrics,
+}
+
 /// Among the connections at once: kept by a WebSocket, which outlives the connection it came by.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    _held: Arc<OwnedSemaphorePermit>,
+    _held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
+    metrics: ConnectionMetrics,
 }
 
 /// Serves until the future is dropped; open connections live on.
-pub async fn serve(listener: TcpListener, door: Door, router: Router) {
-    serve_within(
-        Arc::new(Semaphore::new(CONNECTIONS)),
-        listener,
-        door,
-        router,
-    )
-    .await;
-}
-
-async fn serve_within(permits: Arc<Semaphore>, listener: TcpListener, door: Door, router: Router) {
+pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: Capacity) {
+    let Capacity {
+        connections,
+        per_source,
+        metrics,
+    } = capacity;
+    let permits = Arc::new(Semaphore::new(connections));
+    let sources = Sources::new(per_source);
+    let mut is_short = false;
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
         let permit = permit.expect("this semaphore is never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors: those who hang up give some back.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                metrics.count_end(ConnectionEnd::NotAccepted);
+                // Any other error is of that one connection.
+                if is_shortage(&error) {
+                    if !std::mem::replace(&mut is_short, true) {
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
+                    // Those who hang up give some back.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
                 continue;
             }
         };
+        is_short = false;
+        let Some(counted) = sources.enter(address.ip()) else {
+            metrics.count_end(ConnectionEnd::TooManyOfSource);
+            continue;
+        };
         // Signaling is small messages that somebody waits for.
         let _ = stream.set_nodelay(true);
+        metrics.open.inc();
         let place = Place {
-            _held: Arc::new(permit),
+            _held: Arc::new(Held {
+                _permit: permit,
+                _counted: counted,
+                metrics: metrics.clone(),
+            }),
         };
-        tokio::spawn(welcome(stream, door.clone(), router.clone(), place));
+        let metrics = metrics.clone();
+        tokio::spawn(welcome(
+            stream,
+            (door.clone(), router.clone()),
+            place,
+            metrics,
+        ));
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.open.dec();
+    }
+}
+
+/// Whether the process or the host lacks something that connections need.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
+}
+
 /// A connection that is still to be let in has its place already.
-async fn welcome(stream: TcpStream, door: Door, router: Router, place: Place) {
+async fn welcome(
+    stream: TcpStream,
+    (door, router): (Door, Router),
+    place: Place,
+    metrics: ConnectionMetrics,
+) {
     match door.open(stream).await {
-        Ok(Opening::Http(stream)) => answer(stream, router, place).await,
-        Ok(Opening::Https(stream)) => answer(stream, router, place).await,
+        Ok(Opening::Http(stream)) => answer(stream, router, place, metrics).await,
+        Ok(Opening::Https(stream)) => answer(stream, router, place, metrics).await,
         // It is counted.
         Err(refusal) => tracing::debug!(%refusal, "a connection came to nothing"),
     }
 }
 
-async fn answer<S>(stream: S, router: Router, place: Place)
+async fn answer<S>(stream: S, router: Router, place: Place, metrics: ConnectionMetrics)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let taken = place.clone();
     let with_place = move |request| with_body(request, taken.clone());
     let service = TowerToHyperService::new(router.map_request(with_place));
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    // Whatever ended it, the peer is gone.
-    let _ = connection.await;
+    let (stream, watch) = Guarded::new(stream);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.with_upgrades().await
+        && let Some(end) = end_of(&error, &watch)
+    {
+        metrics.count_end(end);
+    }
     drop(place);
+}
+
+/// Why we ended the connection; `None` where it was the peer.
+fn end_of(error: &hyper::Error, watch: &Watch) -> Option<ConnectionEnd> {
+    match (watch.phase(), error.is_timeout()) {
+        (Phase::Stuck, _) => Some(ConnectionEnd::SlowReader),
+        (Phase::Silent, true) => Some(ConnectionEnd::Silent),
+        (Phase::Asked, true) => Some(ConnectionEnd::SlowHead),
+        (Phase::Answered, true) => Some(ConnectionEnd::Idle),
+        (Phase::Silent | Phase::Asked | Phase::Answered, false) => None,
+    }
 }
 
 fn with_body(request: axum::http::Request<Incoming>, place: Place) -> Request {
@@ -180,8 +258,12 @@ mod tests {
         let router = Router::new().route("/socket", get(be_silent));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(listener.local_addr().unwrap(), cert.der().clone());
-        let permits = Arc::new(Semaphore::new(1));
-        tokio::spawn(serve_within(permits, listener, door, router));
+        let capacity = Capacity {
+            connections: 1,
+            per_source: SourceLimit::default(),
+            metrics: ConnectionMetrics::default(),
+        };
+        tokio::spawn(serve(listener, door, router, capacity));
         (client, metrics)
     }
 

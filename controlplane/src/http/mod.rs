@@ -2,7 +2,10 @@
 
 mod admin; // rooms and nodes, for those with the token
 mod demo; // tokens for anybody, when that is wanted
+mod hosts; // whom it answers for
+mod guarded; // a connection whose reader is watched
 mod listener; // connections, and how many at once
+mod sources; // how many of them a network has
 mod page; // the embedded page
 
 use std::sync::Arc;
@@ -18,8 +21,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 pub use admin::{AllocationView, NodeView, RoomView};
+pub(crate) use guarded::Guarded;
+pub use hosts::Hosts;
 use listener::Place;
-pub use listener::serve;
+pub use listener::{Capacity, serve};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
@@ -37,16 +42,33 @@ pub struct Site {
     sockets: Arc<Sockets>,
     admin_token: Option<Arc<str>>,
     demo_tokens: bool,
+    /// Whom it answers for while it gives demo tokens.
+    hosts: Arc<Hosts>,
     shutdown: watch::Receiver<Option<Duration>>,
 }
 
+/// Who gets in.
+#[derive(Debug)]
+pub struct Policy {
+    /// Of the admin API; without one there is none.
+    pub admin_token: Option<String>,
+    /// Whether anybody gets a token.
+    pub demo_tokens: bool,
+    /// For which hosts, while that is so.
+    pub hosts: Hosts,
+}
+
 impl Site {
-    /// A site; without an admin token there is no admin API.
+    /// A site.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,
         limits: SignalingLimits,
-        (admin_token, demo_tokens): (Option<String>, bool),
+        Policy {
+            admin_token,
+            demo_tokens,
+            hosts,
+        }: Policy,
         shutdown: watch::Receiver<Option<Duration>>,
     ) -> Self {
         let (hub_of, keys_of) = (Arc::clone(&hub), Arc::clone(&keys));
@@ -57,6 +79,7 @@ impl Site {
             sockets,
             admin_token: admin_token.map(Into::into),
             demo_tokens,
+            hosts: Arc::new(hosts),
             shutdown,
         }
     }
@@ -75,6 +98,7 @@ impl Site {
             .route("/v1/signal", get(signal))
             .fallback(nothing_here)
             .layer(DefaultBodyLimit::max(BODY_BYTES))
+            .layer(middleware::from_fn_with_state(self.clone(), hosts::check))
             .with_state(self)
     }
 }

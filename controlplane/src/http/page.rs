@@ -3,19 +3,19 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
 use super::Site;
+use super::hosts::{self, Host};
 
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
-/// Scripts and styles from here alone; WebSockets anywhere, because a browser's 'self' does not
-/// everywhere cover ws:.
+/// Scripts and styles from here alone; to where it may connect follows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
-     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+     base-uri 'none'; form-action 'self'; frame-ancestors 'none'; connect-src 'self'";
 
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), \
      speaker-selection=(self), autoplay=(self)";
@@ -28,12 +28,24 @@ pub(super) fn routes() -> Router<Site> {
             name => format!("/{name}"),
         };
         let etag = etag(bytes);
-        let handler = move |headers: HeaderMap| {
-            let response = file(name, bytes, &etag, &headers);
+        let handler = move |uri: Uri, headers: HeaderMap| {
+            let mut response = file(name, bytes, &etag, &headers);
+            let policy = policy(hosts::of_request(&uri, &headers).as_ref());
+            let set = response.headers_mut();
+            set.insert(header::CONTENT_SECURITY_POLICY, policy);
             async move { response }
         };
         router.route(&path, get(handler))
     })
+}
+
+/// A browser's 'self' does not everywhere cover WebSockets of the same host.
+fn policy(host: Option<&Host>) -> HeaderValue {
+    let text = match host {
+        Some(host) => format!("{POLICY} ws://{host} wss://{host}"),
+        None => POLICY.to_owned(),
+    };
+    HeaderValue::from_str(&text).expect("hosts are letters, digits and punctuation")
 }
 
 fn file(name: &'static str, bytes: &'static [u8], etag: &str, headers: &HeaderMap) -> Response {
@@ -48,7 +60,6 @@ fn file(name: &'static str, bytes: &'static [u8], etag: &str, headers: &HeaderMa
     set.insert(header::CONTENT_TYPE, value(content_type(name)));
     set.insert(header::ETAG, value(etag));
     set.insert(header::CACHE_CONTROL, value("no-cache"));
-    set.insert(header::CONTENT_SECURITY_POLICY, value(POLICY));
     set.insert(header::REFERRER_POLICY, value("no-referrer"));
     set.insert("permissions-policy", value(PERMISSIONS));
     if name.starts_with("spillway") && name.ends_with(".js") {

@@ -42,7 +42,7 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
     actor.settle().await;
     let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
     loop {
-        let deadline = actor.room.poll_timeout();
+        let deadline = actor.room.poll_timeout(clock::now());
         let news_deadline = actor.audience.poll_timeout(clock::now());
         tokio::select! {
             input = inputs.recv() => match input {
@@ -55,7 +55,7 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
             _ = presence.tick() => actor.presence().await,
         }
         actor.settle().await;
-        if actor.room.is_idle() && inputs.is_empty() {
+        if actor.room.is_idle(clock::now()) && inputs.is_empty() {
             break;
         }
     }
@@ -73,7 +73,8 @@ async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<N
     let history = (epoch, Roster::new(offset, participants));
     let config = Arc::clone(&hub.room_config);
     let media = *hub.media.borrow();
-    Ok((Room::new(name.clone(), config, history, media), news))
+    let room = Room::new(name.clone(), config, history, media, clock::now());
+    Ok((room, news))
 }
 
 /// A room the store does not give: who wants in is told to come again.
@@ -141,6 +142,9 @@ impl Actor {
     }
 
     async fn join(&mut self, socket: SocketId, request: JoinRequest) {
+        if !self.room.admit(socket, &request, clock::now()) {
+            return;
+        }
         let missed = self.missed(&request).await;
         let Some(participant) = self.room.comes_from_elsewhere(&request) else {
             return self.room.handle_join(socket, request, missed, clock::now());
@@ -162,6 +166,13 @@ impl Actor {
             match output {
                 Output::Send { socket, frame } => self.audience.send(socket, frame),
                 Output::Tell { frame } => self.audience.tell(&frame),
+                Output::Whisper {
+                    sockets,
+                    frame,
+                    private,
+                } => self
+                    .audience
+                    .whisper(&sockets, (&frame, &private), clock::now()),
                 Output::Close {
                     socket,
                     code,
@@ -274,11 +285,12 @@ impl Actor {
     }
 
     async fn missed(&self, join: &JoinRequest) -> Missed {
-        let Some(resume) = &join.resume else {
+        let seen = join.resume.as_ref().and_then(|resume| resume.seen.as_ref());
+        let Some((epoch, offset)) = seen else {
             return Missed::TooOld;
         };
         let store = &self.hub.store;
-        let missed = store.since(&self.name, &resume.epoch, resume.offset).await;
+        let missed = store.since(&self.name, epoch, *offset).await;
         missed.unwrap_or_else(|error| {
             tracing::warn!(room = %self.name, %error, "history unreadable, resync");
             Missed::TooOld

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::Outbox;
-use crate::limits::{NEWS_BYTES, NEWS_INTERVAL, NEWS_INTERVAL_PER_SOCKET, NEWS_STREAM};
+use crate::limits::{
+    NEWS_BYTES, NEWS_INTERVAL, NEWS_INTERVAL_PER_SOCKET, NEWS_STREAM, PRIVATE_BYTES,
+    PRIVATE_INTERVAL,
+};
 use crate::room::SocketId;
 use crate::signaling::{Frame, Label};
 
@@ -21,6 +24,8 @@ pub(super) struct Audience {
     listener_by_socket: HashMap<SocketId, Listener>,
     /// Not yet with everybody.
     gathered: BytesMut,
+    /// Since when all that is gathered only stands for messages to others.
+    quiet_since: Option<Instant>,
     told_at: Option<Instant>,
 }
 
@@ -61,12 +66,43 @@ impl Audience {
     /// Tells all, now or in a moment.
     pub(super) fn tell(&mut self, frame: &Frame) {
         self.gathered.extend_from_slice(&frame.wire);
+        self.quiet_since = None;
+    }
+
+    /// Tells these; all others are told what stands for it with whatever comes next, or after a while, so that
+    /// they are not woken for what is not for them.
+    pub(super) fn whisper(
+        &mut self,
+        sockets: &[SocketId],
+        (frame, private): (&Frame, &Frame),
+        now: Instant,
+    ) {
+        if self.gathered.is_empty() {
+            self.quiet_since = Some(now);
+        }
+        let before = self.gathered.len();
+        self.gathered.extend_from_slice(&private.wire);
+        for socket in sockets {
+            let Some(listener) = self.listener_by_socket.get_mut(socket) else {
+                continue;
+            };
+            listener.catch_up(&self.gathered[..before]);
+            if listener.has.is_some() {
+                listener.has = Some(self.gathered.len());
+                listener.outbox.send(frame.clone());
+            }
+        }
     }
 
     /// When [`Audience::handle_timeout`] wants to be called.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.gathered.is_empty() {
             return None;
+        }
+        if let Some(since) = self.quiet_since
+            && self.gathered.len() < PRIVATE_BYTES
+        {
+            return Some(since + PRIVATE_INTERVAL);
         }
         let is_stream = |at: &Instant| now.saturating_duration_since(*at) < NEWS_STREAM;
         let rested = self
@@ -84,6 +120,7 @@ impl Audience {
             return;
         }
         self.told_at = Some(now);
+        self.quiet_since = None;
         let gathered = std::mem::take(&mut self.gathered).freeze();
         for listener in self.listener_by_socket.values_mut() {
             if let Some(has) = &mut listener.has {
@@ -162,6 +199,62 @@ mod tests {
         let (outbox, reader, _) = outbox();
         audience.enter(SocketId(number), outbox);
         (SocketId(number), reader)
+    }
+
+    #[test]
+    fn a_private_message_wakes_only_those_it_is_for() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        let mut all: Vec<_> = (0..1_000).map(|n| entered(&mut audience, n)).collect();
+        for (socket, reader) in &mut all {
+            audience.send(*socket, joined());
+            heard(reader);
+        }
+        let (bob, _) = all[7];
+        // Work is what is queued: for one socket each time, however many there are.
+        for n in 0..100 {
+            let now = start + n * PRIVATE_INTERVAL / 200;
+            audience.whisper(&[bob], (&news("secret "), &news("private ")), now);
+            audience.handle_timeout(now);
+            let woken = all.iter_mut().map(|(_, reader)| heard(reader));
+            let woken: Vec<_> = woken
+                .enumerate()
+                .filter(|(_, said)| !said.is_empty())
+                .collect();
+            assert_eq!(woken, [(7, "secret ".to_owned())]);
+        }
+        let due = audience.poll_timeout(start).unwrap();
+        assert_eq!(due, start + PRIVATE_INTERVAL);
+        audience.handle_timeout(due);
+        assert_eq!(heard(&mut all[6].1), "private ".repeat(100), "no gaps");
+        assert_eq!(heard(&mut all[7].1), "");
+    }
+
+    #[test]
+    fn what_stands_for_private_messages_goes_with_what_comes_next() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        let (bob, mut bob_hears) = entered(&mut audience, 1);
+        let (eve, mut eve_hears) = entered(&mut audience, 2);
+        for socket in [bob, eve] {
+            audience.send(socket, joined());
+        }
+        heard(&mut bob_hears);
+        heard(&mut eve_hears);
+        let secret = (&news("secret "), &news("private "));
+        audience.whisper(&[bob], secret, start);
+        audience.tell(&news("all "));
+        audience.whisper(&[bob], secret, start);
+        audience.handle_timeout(start);
+        assert_eq!(heard(&mut bob_hears), "secret all secret ");
+        assert_eq!(heard(&mut eve_hears), "private all private ");
+        audience.whisper(&[bob], secret, start);
+        audience.send(eve, news("reply "));
+        assert_eq!(heard(&mut eve_hears), "private reply ");
+        // So much of it that it is news by itself.
+        let many = PRIVATE_BYTES / "private ".len();
+        for _ in 0..=many {
+            audience.whisper(&[bob], secret, start);
+        }
+        assert!(audience.poll_timeout(start).unwrap() <= start + NEWS_INTERVAL);
     }
 
     #[test]

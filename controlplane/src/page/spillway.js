@@ -238,7 +238,7 @@ export class Room extends EventTarget {
 
   async #hello(last) {
     const refused = last?.code.startsWith('token_');
-    if (this.#refreshToken && (!this.#token || refused)) this.#token = await freshToken(this.#refreshToken);
+    if (this.#refreshToken && (refused || isOver(this.#token))) this.#token = await freshToken(this.#refreshToken);
     const resume = this.#resume ? { resume: { ...this.#resume } } : {};
     return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
   }
@@ -427,6 +427,17 @@ export class Room extends EventTarget {
 
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+/** Whether there is no token, or it has ended: with another one a return is for longer. What cannot be read is not over. */
+function isOver(token) {
+  if (!token) return true;
+  try {
+    const claims = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
+    return claims.exp * 1000 <= Date.now();
+  } catch {
+    return false;
   }
 }
 

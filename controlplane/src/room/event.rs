@@ -135,3 +135,42 @@ pub enum RoomEvent {
     /// Stands for a message to others, so that offsets have no gaps.
     Private,
 }
+
+impl RoomEvent {
+    /// Whose state it changes; `None` for what changes nobody's.
+    pub(super) fn participant(&self) -> Option<&ParticipantId> {
+        match self {
+            Self::ParticipantJoined { participant } => Some(&participant.participant),
+            Self::ParticipantLeft { participant, .. }
+            | Self::TrackPublished { participant, .. }
+            | Self::TrackUnpublished { participant, .. }
+            | Self::TrackMuted { participant, .. } => Some(participant),
+            Self::Message { .. } | Self::Private => None,
+        }
+    }
+
+    /// What it makes of its participant, who was `before`; `None` when it makes nothing of it.
+    pub(super) fn applied_to(&self, before: Option<&Participant>) -> Option<Participant> {
+        match self {
+            Self::ParticipantJoined { participant } => Some(participant.clone()),
+            Self::TrackPublished { track, .. } => {
+                let mut changed = before?.clone();
+                changed.tracks.retain(|t| t.track != track.track);
+                changed.tracks.push(track.clone());
+                Some(changed)
+            }
+            Self::TrackUnpublished { track, .. } => {
+                let mut changed = before?.clone();
+                changed.tracks.retain(|t| t.track != *track);
+                Some(changed)
+            }
+            Self::TrackMuted { track, muted, .. } => {
+                let mut changed = before?.clone();
+                let found = changed.tracks.iter_mut().find(|t| t.track == *track)?;
+                found.muted = *muted;
+                Some(changed)
+            }
+            Self::ParticipantLeft { .. } | Self::Message { .. } | Self::Private => None,
+        }
+    }
+}

@@ -133,10 +133,4 @@ impl Lane {
     pub(super) fn is_done(&self) -> bool {
         self.closing && self.waiting.is_empty() && self.in_flight.is_none()
     }
-
-    /// When a paused lane may go on.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.paused_until
-            .filter(|_| self.in_flight.is_none() && !self.waiting.is_empty())
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::annotation::{SessionAnnotation, TrackAnnotation};
 use super::lane::Job;
-use super::member::{Attachment, Member, Outstanding, Publish, Published, Subscribe};
+use super::member::{Attachment, Member, Outstanding, Publish, Published, Stay, Subscribe};
 use super::{
     Kind, Layer, Media, Output, Participant, Room, RoomEvent, Source, Then, Track, media_frame,
 };
@@ -113,17 +113,15 @@ impl Room {
     }
 
     /// Tracks whose publisher did not offer again in time.
-    pub(super) fn unpublish_silent(&mut self, now: Instant) {
+    pub(super) fn unpublish_silent(&mut self, participant: &ParticipantId, now: Instant) {
         let late = |m: &&mut Member| m.publish.reoffer_until.is_some_and(|until| until <= now);
-        let mut events = Vec::new();
-        for member in self.member_by_id.values_mut().filter(late) {
-            member.publish.reoffer_until = None;
-            for track in std::mem::take(&mut member.publish.track_by_id).into_keys() {
-                let participant = member.participant.clone();
-                events.push(RoomEvent::TrackUnpublished { participant, track });
-            }
-        }
-        for event in events {
+        let Some(member) = self.member_by_id.get_mut(participant).filter(late) else {
+            return;
+        };
+        member.publish.reoffer_until = None;
+        for track in std::mem::take(&mut member.publish.track_by_id).into_keys() {
+            let participant = participant.clone();
+            let event = RoomEvent::TrackUnpublished { participant, track };
             self.append(event, None, Then::Nothing);
         }
     }
@@ -214,7 +212,8 @@ impl Room {
         };
         member.publish.established = false;
         member.publish.connected_shard = None;
-        if !member.publish.track_by_id.is_empty() {
+        let reoffers = !member.publish.track_by_id.is_empty();
+        if reoffers {
             member.publish.reoffer_until = Some(now + REOFFER_TIME);
         }
         member.subscribe.lose();
@@ -224,6 +223,9 @@ impl Room {
                 self.outputs.push_back(Output::Send { socket, frame });
             }
             Attachment::Entering(_) | Attachment::Away { .. } => member.owes_lost = true,
+        }
+        if reoffers {
+            self.wake(participant, now + REOFFER_TIME);
         }
         let refusal = Refusal::new(ErrorCode::MediaUnavailable, "the media session was lost");
         for half in [Half::Publish, Half::Subscribe] {
@@ -250,12 +252,16 @@ impl Room {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
-        if member.publish.reoffer_until.is_some() {
+        let reoffers = member.publish.reoffer_until.is_some();
+        if reoffers {
             member.publish.reoffer_until = Some(now + REOFFER_TIME);
         }
         if let Some(socket) = member.socket() {
             let frame = media_frame(MediaState::Ready);
             self.outputs.push_back(Output::Send { socket, frame });
+        }
+        if reoffers {
+            self.wake(participant, now + REOFFER_TIME);
         }
     }
 
@@ -297,7 +303,10 @@ impl Room {
                 .subscriptions
                 .iter()
                 .filter_map(|s| s.track.parse().ok());
-            member.subscribe.dirty.extend(known);
+            for track in known {
+                member.subscribe.known.insert(TrackId::clone(&track));
+                member.subscribe.dirty.insert(track);
+            }
             let wanted = member.subscribe.wish_by_track.keys().cloned();
             member.subscribe.dirty.extend(wanted);
             match &session.outstanding_offer {
@@ -333,8 +342,8 @@ impl Room {
         }
         let rejoined = annotation.as_ref().is_some_and(|annotation| {
             let identity = &annotation.identity;
-            let member = self.member_by_id.values().any(|m| m.identity == *identity);
-            member || self.roster.by_identity(identity).is_some()
+            self.member_by_identity.contains_key(identity)
+                || self.roster.by_identity(identity).is_some()
         });
         let annotation = match annotation {
             Some(annotation) if !rejoined && annotation.room == self.name => annotation,
@@ -353,7 +362,14 @@ impl Room {
         let halves = (publish, subscribe);
         let who = (annotation.identity.clone(), annotation.name.clone());
         let may = (annotation.grants, annotation.auto_subscribe);
-        let member = member_of((participant.clone(), who, may), &halves, attachment);
+        // It does not come back without a key, which says the rest.
+        let stay = Stay {
+            since: (self.epoch.clone(), self.roster.offset()),
+            joined_s: 0,
+            token_ends_s: 0,
+        };
+        let about = (attachment, stay);
+        let member = member_of((participant.clone(), who, may), &halves, about);
         let tracks = member.publish.track_by_id.values();
         let tracks = tracks.map(|published| published.track.clone()).collect();
         let hidden = member.grants.hidden;
@@ -390,7 +406,7 @@ pub(super) fn member_of(
         (Grants, bool),
     ),
     (publish, subscribe): &(Option<wire::Session>, Option<wire::Session>),
-    attachment: Attachment,
+    (attachment, stay): (Attachment, Stay),
 ) -> Member {
     let shard = |s: &Option<wire::Session>| s.as_ref().filter(|s| s.connected)?.shard;
     let tracks = publish.iter().flat_map(|session| &session.tracks);
@@ -402,6 +418,8 @@ pub(super) fn member_of(
         grants,
         auto_subscribe,
         attachment,
+        stay,
+        ends_at: None,
         owes_lost: false,
         publish: Publish {
             established: publish.is_some(),
@@ -422,6 +440,7 @@ fn adopted_subscribe(session: Option<&wire::Session>, shard: Option<u32>) -> Sub
     for subscription in session.into_iter().flat_map(|s| &s.subscriptions) {
         if let Ok(track) = subscription.track.parse() {
             let wish = subscription.wish.unwrap_or_default();
+            subscribe.known.insert(TrackId::clone(&track));
             subscribe.wish_by_track.insert(track, wish);
         }
     }

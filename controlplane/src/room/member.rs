@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::annotation::SessionAnnotation;
 use super::{SocketId, Track};
 use crate::auth::Grants;
-use crate::ids::{Identity, ParticipantId, RoomName, TrackId};
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
 use crate::signaling::Frame;
 use spillway_wire::dataplane as wire;
 
@@ -19,10 +19,24 @@ pub(super) struct Member {
     pub(super) grants: Grants,
     pub(super) auto_subscribe: bool,
     pub(super) attachment: Attachment,
+    pub(super) stay: Stay,
+    /// It came back without a valid token, and is there no longer than this.
+    pub(super) ends_at: Option<Instant>,
     /// The media was lost while nobody could be told.
     pub(super) owes_lost: bool,
     pub(super) publish: Publish,
     pub(super) subscribe: Subscribe,
+}
+
+/// What a resume key says of the participant, beside who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stay {
+    /// Where the history that it may see begins.
+    pub(super) since: (Epoch, u64),
+    /// When it joined, seconds since 1970.
+    pub(super) joined_s: u64,
+    /// When its latest valid token ends, seconds since 1970.
+    pub(super) token_ends_s: u64,
 }
 
 /// Whether there is a socket.
@@ -65,6 +79,10 @@ pub(super) struct Subscribe {
     pub(super) wish_by_track: BTreeMap<TrackId, wire::Wish>,
     /// Where the data plane may not know the wish yet.
     pub(super) dirty: BTreeSet<TrackId>,
+    /// Which the data plane may have, wanted or not.
+    pub(super) known: BTreeSet<TrackId>,
+    /// It was told just now: what changes until then is told together.
+    pub(super) rests_until: Option<Instant>,
     /// Taken out by the client's own wish: not subscribed again by itself.
     pub(super) declined: BTreeSet<TrackId>,
     pub(super) outstanding: Option<Outstanding>,
@@ -123,6 +141,8 @@ impl Subscribe {
         self.established = false;
         self.connected_shard = None;
         self.outstanding = None;
+        self.known.clear();
+        self.rests_until = None;
         self.dirty = self.wish_by_track.keys().cloned().collect();
     }
 }

@@ -7,6 +7,8 @@
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
 mod annotation; // what the data plane keeps for us
+mod budget; // what an identity may cause
+mod charge; // what each request costs
 mod event; // participants, tracks, events
 mod lane; // one session's commands in order
 mod media; // data plane lost, back, or rediscovered
@@ -21,7 +23,7 @@ mod speakers; // who is heard
 mod subscribe; // who is subscribed to what
 mod takeover; // who moves between nodes, and histories that start over
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,12 +36,13 @@ pub use roster::Roster;
 pub use speakers::Speakers;
 pub use takeover::sessions_of;
 
+use budget::Budget;
 use lane::{Lane, ReplyTo};
 use member::{Attachment, Member};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
-use crate::ids::{Epoch, ParticipantId, RoomName, SessionId, TrackId};
+use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, SessionId, TrackId};
 use crate::signaling::{CloseCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage};
 use crate::store::{Append, Change, Entry, Missed, StoreError};
 use crate::turn::Issuer;
@@ -74,11 +77,27 @@ pub struct Room {
     epoch: Epoch,
     roster: Roster,
     member_by_id: BTreeMap<ParticipantId, Member>,
+    /// Those of this node, hidden ones too.
+    member_by_identity: HashMap<Identity, ParticipantId>,
+    /// How many of them are hidden.
+    hidden: usize,
     participant_by_socket: HashMap<SocketId, ParticipantId>,
     lane_by_session: BTreeMap<SessionId, Lane>,
     speakers: Speakers,
     media: Media,
+    budget: Budget,
+    /// When to look at a participant again; looking too often does no harm.
+    timers: BTreeSet<(Instant, ParticipantId)>,
+    /// What participants are once the events that wait in `outputs` are appended.
+    queued_by_id: HashMap<ParticipantId, Queued>,
     outputs: VecDeque<Output>,
+}
+
+/// A participant with events in the queue.
+#[derive(Debug)]
+struct Queued {
+    events: usize,
+    becomes: Option<Participant>,
 }
 
 impl Room {
@@ -88,17 +107,24 @@ impl Room {
         config: Arc<RoomConfig>,
         (epoch, roster): (Epoch, Roster),
         media: Media,
+        now: Instant,
     ) -> Self {
+        let budget = Budget::new(config.limits.messages_per_second, now);
         let mut room = Self {
             name,
             config,
             epoch,
             roster,
             member_by_id: BTreeMap::new(),
+            member_by_identity: HashMap::new(),
+            hidden: 0,
             participant_by_socket: HashMap::new(),
             lane_by_session: BTreeMap::new(),
             speakers: Speakers::default(),
             media,
+            budget,
+            timers: BTreeSet::new(),
+            queued_by_id: HashMap::new(),
             outputs: VecDeque::new(),
         };
         let tracks = room.roster.participants().flat_map(|p| &p.tracks);
@@ -129,14 +155,28 @@ impl Room {
         self.member_by_id.len()
     }
 
-    /// Whether this node has nothing to do for the room.
-    pub fn is_idle(&self) -> bool {
+    /// Whether this node has nothing to do for the room, and nobody would gain by its starting over.
+    pub fn is_idle(&mut self, now: Instant) -> bool {
+        self.is_empty() && self.budget.lingers_until(now).is_none()
+    }
+
+    fn is_empty(&self) -> bool {
         self.member_by_id.is_empty() && self.lane_by_session.is_empty()
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if let Some(Output::Append { append, .. }) = &output
+            && let Some(id) = append.event.participant()
+            && let Some(queued) = self.queued_by_id.get_mut(id)
+        {
+            queued.events -= 1;
+            if queued.events == 0 {
+                self.queued_by_id.remove(id);
+            }
+        }
+        output
     }
 
     /// A participant whose token was found good; `missed` is the history since its resume point.
@@ -163,9 +203,9 @@ impl Room {
             return;
         };
         if let Some(member) = self.member_by_id.get_mut(&participant) {
-            member.attachment = Attachment::Away {
-                until: now + self.config.limits.grace,
-            };
+            let until = now + self.config.limits.grace;
+            member.attachment = Attachment::Away { until };
+            self.wake(&participant, until);
         }
     }
 
@@ -174,10 +214,13 @@ impl Room {
         let before = self.tracks_of(&entry.event);
         self.roster.apply(entry.offset, &entry.event);
         let after = self.tracks_of(&entry.event);
-        let gone = before.iter().filter(|track| !after.contains(track));
-        let come = after.iter().filter(|track| !before.contains(track));
-        for (track, here) in gone.map(|t| (t, false)).chain(come.map(|t| (t, true))) {
-            let track = track.clone();
+        for track in after.difference(&before) {
+            let (track, here) = (track.clone(), true);
+            self.outputs.push_back(Output::Hear { track, here });
+        }
+        let gone: Vec<_> = before.difference(&after).cloned().collect();
+        for track in &gone {
+            let (track, here) = (track.clone(), false);
             self.outputs.push_back(Output::Hear { track, here });
         }
         self.fan_out(entry);
@@ -189,7 +232,7 @@ impl Room {
         {
             self.forget(participant, *reason, now);
         }
-        self.subscribe_members(&entry.event, now);
+        self.subscribe_members(&entry.event, &gone, now);
     }
 
     /// The outcome of [`Output::Append`].
@@ -232,41 +275,55 @@ impl Room {
     }
 
     /// When [`Room::handle_timeout`] wants to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let away = self
-            .member_by_id
-            .values()
-            .filter_map(|m| match m.attachment {
-                Attachment::Entering(_) | Attachment::Attached(_) => None,
-                Attachment::Away { until } => Some(until),
-            });
-        let reoffer = self
-            .member_by_id
-            .values()
-            .filter_map(|m| m.publish.reoffer_until);
-        let lanes = self.lane_by_session.values().filter_map(Lane::poll_timeout);
-        away.chain(reoffer).chain(lanes).min()
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let first = self.timers.first().map(|(at, _)| *at);
+        if self.is_empty() {
+            return self
+                .budget
+                .lingers_until(now)
+                .into_iter()
+                .chain(first)
+                .min();
+        }
+        first
     }
 
     /// Time passed until `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let late = |m: &&Member| matches!(m.attachment, Attachment::Away { until } if until <= now);
-        let gone = self.member_by_id.values().filter(late);
-        let gone: Vec<_> = gone.map(|m| m.participant.clone()).collect();
-        for participant in gone {
-            self.time_out(&participant, now);
+        let mut due = BTreeSet::new();
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            due.extend(self.timers.pop_first().map(|(_, participant)| participant));
         }
-        self.unpublish_silent(now);
-        let sessions: Vec<_> = self.lane_by_session.keys().cloned().collect();
-        for session in sessions {
-            self.advance(&session, now);
+        for participant in due {
+            self.look_at(&participant, now);
         }
+    }
+
+    /// [`Room::handle_timeout`] looks at `participant` then.
+    fn wake(&mut self, participant: &ParticipantId, at: Instant) {
+        self.timers.insert((at, participant.clone()));
+    }
+
+    fn look_at(&mut self, participant: &ParticipantId, now: Instant) {
+        let is_late =
+            |m: &Member| matches!(m.attachment, Attachment::Away { until } if until <= now);
+        let member = self.member_by_id.get(participant);
+        if member.is_some_and(is_late) {
+            self.time_out(participant, now);
+        }
+        self.end_unauthorized(participant, now);
+        self.unpublish_silent(participant, now);
+        for half in [Half::Publish, Half::Subscribe] {
+            self.advance(&participant.session(half), now);
+        }
+        self.push_subscriptions(participant, now);
     }
 
     /// Somebody's node died with them: they leave, on behalf of that node.
     pub fn handle_absent(&mut self, participant: &Participant) {
         let here = self.member_by_id.contains_key(&participant.participant);
         if !here && self.roster.participant(&participant.participant).is_some() {
+            self.queue(&timed_out(participant));
             let append = Append {
                 event: timed_out(participant),
                 to: None,
@@ -282,8 +339,10 @@ impl Room {
         let Some(known) = self.roster.participant(participant) else {
             return self.forget(participant, LeaveReason::Timeout, now);
         };
+        let event = timed_out(known);
+        self.queue(&event);
         let append = Append {
-            event: timed_out(known),
+            event,
             to: None,
             change: Change::RemoveOurs(participant.clone()),
         };
@@ -292,6 +351,7 @@ impl Room {
         if let Some(member) = self.member_by_id.get_mut(participant) {
             let until = now + self.config.limits.grace;
             member.attachment = Attachment::Away { until };
+            self.wake(participant, until);
         }
     }
 
@@ -302,20 +362,36 @@ impl Room {
                 .changed_after_queued(event)
                 .map_or(Change::None, Change::Put),
         };
+        self.queue(&event);
         let append = Append { event, to, change };
         self.outputs.push_back(Output::Append { append, then });
     }
 
     /// What `event` makes of its participant once everything before it in the queue is done.
     fn changed_after_queued(&self, event: &RoomEvent) -> Option<Participant> {
-        let mut roster = None;
-        for output in &self.outputs {
-            if let Output::Append { append, .. } = output {
-                let roster = roster.get_or_insert_with(|| self.roster.clone());
-                roster.apply(0, &append.event);
-            }
-        }
-        roster.as_ref().unwrap_or(&self.roster).changed(event)
+        let id = event.participant()?;
+        let before = match self.queued_by_id.get(id) {
+            Some(queued) => queued.becomes.as_ref(),
+            None => self.roster.participant(id),
+        };
+        event.applied_to(before)
+    }
+
+    fn queue(&mut self, event: &RoomEvent) {
+        let Some(id) = event.participant() else {
+            return;
+        };
+        let becomes = match event {
+            RoomEvent::ParticipantLeft { .. } => None,
+            event => self.changed_after_queued(event),
+        };
+        let queued = self.queued_by_id.entry(id.clone());
+        let queued = queued.or_insert(Queued {
+            events: 0,
+            becomes: None,
+        });
+        queued.events += 1;
+        queued.becomes = becomes;
     }
 
     fn fan_out(&mut self, entry: &Entry) {
@@ -327,14 +403,18 @@ impl Room {
             offset: entry.offset,
             event: &RoomEvent::Private,
         });
-        for member in self.member_by_id.values() {
-            let Some(socket) = member.socket() else {
-                continue;
-            };
-            let is_meant = to.contains(&member.identity);
-            let frame = if is_meant { &frame } else { &private }.clone();
-            self.outputs.push_back(Output::Send { socket, frame });
-        }
+        let sockets = to.iter().filter_map(|identity| {
+            let member = self
+                .member_by_id
+                .get(self.member_by_identity.get(identity)?)?;
+            member.socket()
+        });
+        let sockets: BTreeSet<_> = sockets.collect();
+        self.outputs.push_back(Output::Whisper {
+            sockets: sockets.into_iter().collect(),
+            frame,
+            private,
+        });
     }
 
     fn reply(&mut self, socket: SocketId, frame: Option<Frame>) {
@@ -347,21 +427,11 @@ impl Room {
         self.reply(to.socket, Some(Frame::refusal(to.id, refusal)));
     }
 
-    fn tracks_of(&self, event: &RoomEvent) -> Vec<TrackId> {
-        let id = match event {
-            RoomEvent::ParticipantJoined { participant } => &participant.participant,
-            RoomEvent::ParticipantLeft { participant, .. }
-            | RoomEvent::TrackPublished { participant, .. }
-            | RoomEvent::TrackUnpublished { participant, .. } => participant,
-            RoomEvent::TrackMuted { .. } | RoomEvent::Message { .. } | RoomEvent::Private => {
-                return Vec::new();
-            }
-        };
-        let tracks = self
-            .roster
-            .participant(id)
-            .into_iter()
-            .flat_map(|p| &p.tracks);
+    fn tracks_of(&self, event: &RoomEvent) -> BTreeSet<TrackId> {
+        let of_tracks = !matches!(event, RoomEvent::TrackMuted { .. });
+        let id = event.participant().filter(|_| of_tracks);
+        let participant = id.and_then(|id| self.roster.participant(id));
+        let tracks = participant.into_iter().flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
     }
 }

@@ -73,7 +73,7 @@ impl Room {
             let Some(job) = lane.take(now) else {
                 return;
             };
-            match self.prepare(session, (&participant, half), job) {
+            match self.prepare(session, (&participant, half), job, now) {
                 Ok(None) => {}
                 Ok(Some((call, in_flight))) => {
                     if let Some(lane) = self.lane_by_session.get_mut(session) {
@@ -109,6 +109,7 @@ impl Room {
         session: &SessionId,
         (participant, half): (&ParticipantId, Half),
         job: Job,
+        now: Instant,
     ) -> Prepared {
         let id = session.as_str().to_owned();
         if let Job::Close { reason } = job {
@@ -125,7 +126,7 @@ impl Room {
             return Ok(None);
         };
         match job {
-            Job::Offer { to, offer } => self.prepare_offer(to, participant, offer),
+            Job::Offer { to, offer } => self.prepare_offer(to, participant, offer, now),
             Job::Answer { to, revision, sdp } => {
                 let outstanding = member.subscribe.outstanding.as_ref().map(|o| o.revision);
                 if outstanding != Some(revision) {
@@ -169,7 +170,7 @@ impl Room {
                 };
                 Ok(Some((Call::PutSubscribe(request), InFlight::Create)))
             }
-            Job::Subscribe => Ok(self.prepare_subscriptions(id, participant)),
+            Job::Subscribe => Ok(self.prepare_subscriptions(id, participant, now)),
             Job::Close { .. } => Ok(None),
         }
     }
@@ -179,6 +180,7 @@ impl Room {
         to: ReplyTo,
         participant: &ParticipantId,
         offer: Offer,
+        now: Instant,
     ) -> Prepared {
         let refuse = |code, said: String| Err((to, Refusal::new(code, said)));
         if self.media == Media::Lost {
@@ -209,11 +211,16 @@ impl Room {
                 return refuse(ErrorCode::BadMessage, said);
             }
         }
+        let changes = changes(&member.publish.track_by_id, &tracks, participant);
+        let (identity, annotation) = (member.identity.clone(), member.annotation(&self.name));
+        let cost = self.cost_of_offer(&changes);
+        let charged = self.budget.charge(&identity, cost, now);
+        charged.map_err(|refusal| (to, refusal))?;
         let request = wire::PutPublishRequest {
             session: participant.session(Half::Publish).as_str().to_owned(),
             offer_sdp: offer.sdp,
             tracks: tracks.values().map(wire_track).collect(),
-            annotation: member.annotation(&self.name),
+            annotation,
         };
         Ok(Some((
             Call::PutPublish(request),
@@ -236,36 +243,7 @@ impl Room {
         publish.established = true;
         publish.reoffer_until = None;
         let old = std::mem::replace(&mut publish.track_by_id, tracks.clone());
-        let participant = || member.participant.clone();
-        let mut events = Vec::new();
-        for track in old.keys().filter(|track| !tracks.contains_key(track)) {
-            events.push(RoomEvent::TrackUnpublished {
-                participant: participant(),
-                track: track.clone(),
-            });
-        }
-        for (id, published) in &tracks {
-            let track = &published.track;
-            match old.get(id).map(|old| &old.track) {
-                Some(old) if old == track => {}
-                Some(old)
-                    if Track {
-                        muted: track.muted,
-                        ..old.clone()
-                    } == *track =>
-                {
-                    events.push(RoomEvent::TrackMuted {
-                        participant: participant(),
-                        track: id.clone(),
-                        muted: track.muted,
-                    });
-                }
-                Some(_) | None => events.push(RoomEvent::TrackPublished {
-                    participant: participant(),
-                    track: track.clone(),
-                }),
-            }
-        }
+        let mut events = changes(&old, &tracks, participant);
         let mid_track = |published: &Published| MidTrack {
             mid: published.mid.clone(),
             track: published.track.track.clone(),
@@ -318,6 +296,7 @@ impl Room {
             (InFlight::Subscribe { tracks }, Err(error)) => {
                 let member = self.member_by_id.get_mut(participant);
                 if let Some(subscribe) = member.map(|member| &mut member.subscribe) {
+                    subscribe.known.extend(tracks.iter().cloned());
                     subscribe.dirty.extend(tracks);
                     again = Some(Job::Subscribe);
                     if matches!(error, NodeError::NoSession(_)) {
@@ -340,8 +319,47 @@ impl Room {
             && (!lane.closing || matches!(job, Job::Close { .. }))
         {
             lane.again(job, RETRY_PAUSE, now);
+            self.wake(participant, now + RETRY_PAUSE);
         }
     }
+}
+
+/// What becomes different for the room when `participant` publishes `new` instead of `old`.
+fn changes(
+    old: &BTreeMap<TrackId, Published>,
+    new: &BTreeMap<TrackId, Published>,
+    participant: &ParticipantId,
+) -> Vec<RoomEvent> {
+    let mut events = Vec::new();
+    for track in old.keys().filter(|track| !new.contains_key(track)) {
+        events.push(RoomEvent::TrackUnpublished {
+            participant: participant.clone(),
+            track: track.clone(),
+        });
+    }
+    for (id, published) in new {
+        let track = &published.track;
+        match old.get(id).map(|old| &old.track) {
+            Some(old) if old == track => {}
+            Some(old)
+                if Track {
+                    muted: track.muted,
+                    ..old.clone()
+                } == *track =>
+            {
+                events.push(RoomEvent::TrackMuted {
+                    participant: participant.clone(),
+                    track: id.clone(),
+                    muted: track.muted,
+                });
+            }
+            Some(_) | None => events.push(RoomEvent::TrackPublished {
+                participant: participant.clone(),
+                track: track.clone(),
+            }),
+        }
+    }
+    events
 }
 
 /// The m-line as a track: one the participant has already, or a new one.

@@ -24,6 +24,15 @@ pub enum Output {
         /// What.
         frame: Frame,
     },
+    /// Write to these sockets, and `private` to every other that was told it is in: that has no hurry.
+    Whisper {
+        /// Where to.
+        sockets: Vec<SocketId>,
+        /// What.
+        frame: Frame,
+        /// What stands for it, so that offsets have no gaps.
+        private: Frame,
+    },
     /// End a socket's conversation.
     Close {
         /// Which.

@@ -1,11 +1,12 @@
 //! Coming, coming back and leaving.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::member::{Attachment, Member, Publish, Subscribe};
+use super::member::{Attachment, Member, Publish, Stay, Subscribe};
 use super::{LeaveReason, Media, Output, Participant, Room, RoomEvent, SocketId, Then};
 use super::{event_frame, media_frame};
+use crate::auth::ResumeClaims;
 use crate::ids::{Half, ParticipantId};
 use crate::signaling::{
     CloseCode, ErrorCode, Frame, JoinRequest, Joined, JoinedLimits, MediaState, Mode, Refusal,
@@ -22,13 +23,11 @@ impl Room {
             );
             return self.turn_away(socket, join.id, &refusal, CloseCode::TokenRefused);
         }
-        let same = |m: &&Member| m.identity == join.identity;
-        let old_member = self.member_by_id.values().find(same);
+        let old_member = self.member_by_identity.get(&join.identity).cloned();
         let old = old_member
-            .map(|m| m.participant.clone())
             .or_else(|| Some(self.roster.by_identity(&join.identity)?.participant.clone()));
         let limit = self.config.limits.participants;
-        let present = self.roster.len().max(self.member_by_id.len()) - usize::from(old.is_some());
+        let present = self.present(join.grants.hidden, old.as_ref());
         if present >= limit {
             let said = format!(
                 "room '{}' has {present} participants, the limit is {limit}",
@@ -48,6 +47,12 @@ impl Room {
             grants: join.grants,
             auto_subscribe: join.auto_subscribe,
             attachment: Attachment::Entering(socket),
+            stay: Stay {
+                since: (self.epoch.clone(), self.roster.offset()),
+                joined_s: join.unix_s,
+                token_ends_s: join.token_ends_s,
+            },
+            ends_at: None,
             owes_lost: self.media == Media::Lost,
             publish: Publish::default(),
             subscribe: Subscribe::default(),
@@ -85,6 +90,13 @@ impl Room {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
+        if !join.grants.covers(&member.grants) {
+            // Sessions that do more than the new token permits do not go on.
+            return self.join(socket, join, now);
+        }
+        let Some(point) = &join.resume else {
+            return;
+        };
         if let Some(old) = member.any_socket() {
             self.participant_by_socket.remove(&old);
             let (code, reason) = (
@@ -98,11 +110,24 @@ impl Room {
             });
         }
         member.attachment = Attachment::Entering(socket);
-        member.grants = join.grants;
+        member.grants = join.grants.clone();
         member.auto_subscribe = join.auto_subscribe;
+        member.stay = Stay {
+            since: point.since.clone(),
+            joined_s: point.joined_s,
+            token_ends_s: join.token_ends_s,
+        };
+        member.ends_at = point
+            .ends_s
+            .map(|ends_s| now + Duration::from_secs(ends_s.saturating_sub(join.unix_s)));
+        let ends_at = member.ends_at;
         self.participant_by_socket
             .insert(socket, participant.clone());
-        let same_epoch = join.resume.is_some_and(|resume| resume.epoch == self.epoch);
+        if let Some(ends_at) = ends_at {
+            self.wake(participant, ends_at);
+        }
+        let seen = point.seen.as_ref();
+        let same_epoch = seen.is_some_and(|(epoch, _)| *epoch == self.epoch);
         let about = (join.id, join.unix_s);
         match missed {
             Missed::Entries(entries) if same_epoch => {
@@ -131,6 +156,10 @@ impl Room {
             return;
         };
         member.attachment = Attachment::Attached(socket);
+        // Of a history that started over it may see what follows.
+        if mode == Mode::New || member.stay.since.0 != self.epoch {
+            member.stay.since = (self.epoch.clone(), self.roster.offset());
+        }
         let (identity, owes_lost) = (&member.identity, std::mem::take(&mut member.owes_lost));
         let limits = self.config.limits;
         let others = self
@@ -145,6 +174,16 @@ impl Room {
             (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
         };
         let keys = &self.config.keys;
+        let claims = ResumeClaims {
+            participant: participant.clone(),
+            identity: identity.clone(),
+            room: self.name.clone(),
+            epoch: member.stay.since.0.clone(),
+            since: member.stay.since.1,
+            grants: member.grants.clone(),
+            token_ends_s: member.stay.token_ends_s,
+            joined_s: member.stay.joined_s,
+        };
         let mut frames = vec![Frame::of(&ServerMessage::Joined(Joined {
             id,
             mode,
@@ -153,7 +192,7 @@ impl Room {
             identity,
             epoch: &self.epoch,
             offset,
-            resume_key: &keys.resume_key(&self.name, participant, identity, unix_s),
+            resume_key: &keys.resume_key(claims, unix_s),
             participants: (mode != Mode::Recovered).then(|| others.collect()),
             relays: &relays,
             limits: JoinedLimits {
@@ -195,8 +234,49 @@ impl Room {
         relays.unwrap_or_default()
     }
 
+    /// Participants that a newcomer would be added to, `old` aside, which it replaces. Those who are hidden do not
+    /// count among those who are not: nobody learns of them by being refused.
+    fn present(&self, hidden: bool, old: Option<&ParticipantId>) -> usize {
+        let is_hidden =
+            |id: &ParticipantId| self.member_by_id.get(id).is_some_and(|m| m.grants.hidden);
+        let replaces = old.is_some_and(|old| is_hidden(old) == hidden);
+        let count = if hidden {
+            self.hidden
+        } else {
+            self.roster.len().max(self.member_by_id.len() - self.hidden)
+        };
+        count - usize::from(replaces)
+    }
+
+    /// Who came back without a valid token, and did not get another in time, leaves.
+    pub(super) fn end_unauthorized(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        if member.ends_at.is_none_or(|at| at > now) {
+            return;
+        }
+        if let Some(socket) = member.any_socket() {
+            member.attachment = Attachment::Away { until: now };
+            self.participant_by_socket.remove(&socket);
+            let (code, reason) = (CloseCode::TokenRefused, "the token has expired");
+            self.outputs.push_back(Output::Close {
+                socket,
+                code,
+                reason,
+            });
+        }
+        self.leave(participant, LeaveReason::Removed, now);
+    }
+
     pub(super) fn add_member(&mut self, member: Member) {
         let participant = member.participant.clone();
+        self.hidden += usize::from(member.grants.hidden);
+        self.member_by_identity
+            .insert(member.identity.clone(), participant.clone());
+        if let Attachment::Away { until } = member.attachment {
+            self.wake(&participant, until);
+        }
         for half in [Half::Publish, Half::Subscribe] {
             self.lane_by_session
                 .entry(participant.session(half))
@@ -207,6 +287,15 @@ impl Room {
             here: true,
         });
         self.member_by_id.insert(participant, member);
+    }
+
+    pub(super) fn take_member(&mut self, participant: &ParticipantId) -> Option<Member> {
+        let member = self.member_by_id.remove(participant)?;
+        self.hidden -= usize::from(member.grants.hidden);
+        if self.member_by_identity.get(&member.identity) == Some(participant) {
+            self.member_by_identity.remove(&member.identity);
+        }
+        Some(member)
     }
 
     pub(super) fn turn_away(
@@ -246,7 +335,7 @@ impl Room {
         reason: LeaveReason,
         now: Instant,
     ) {
-        let Some(member) = self.member_by_id.remove(participant) else {
+        let Some(member) = self.take_member(participant) else {
             return;
         };
         let (code, reason) = match reason {

@@ -40,7 +40,7 @@ impl Room {
                 topic,
                 payload,
                 to: list,
-            } => self.message(to, &participant, (topic, payload), list),
+            } => self.message(to, &participant, (topic, payload, list), now),
             Request::IceServers {} => {
                 let relays = &self.relays(&participant, unix_s);
                 let frame = Frame::of(&ServerMessage::IceServers { id, relays });
@@ -141,8 +141,8 @@ impl Room {
         (track, muted): (&TrackId, bool),
         now: Instant,
     ) -> Result<(), Refusal> {
-        let member = self.member_by_id.get_mut(participant);
-        let published = member.and_then(|m| m.publish.track_by_id.get_mut(track));
+        let member = self.member_by_id.get(participant);
+        let published = member.and_then(|m| m.publish.track_by_id.get(track));
         let published = published.ok_or_else(|| {
             let said = format!("track '{track}' is not published by you");
             Refusal::new(ErrorCode::UnknownTrack, said)
@@ -151,10 +151,14 @@ impl Room {
             self.reply(to.socket, Frame::ok(to.id));
             return Ok(());
         }
+        self.charge_mute(participant, now)?;
+        let member = self.member_by_id.get_mut(participant);
+        if let Some(published) = member.and_then(|m| m.publish.track_by_id.get_mut(track)) {
+            published.track.muted = muted;
+        }
         let job = Job::Annotate {
             track: track.clone(),
         };
-        published.track.muted = muted;
         let event = RoomEvent::TrackMuted {
             participant: participant.clone(),
             track: track.clone(),
@@ -175,17 +179,17 @@ impl Room {
         &mut self,
         to: ReplyTo,
         participant: &ParticipantId,
-        (topic, payload): (String, serde_json::Value),
-        recipients: Option<Vec<Identity>>,
+        (topic, payload, recipients): (String, serde_json::Value, Option<Vec<Identity>>),
+        now: Instant,
     ) -> Result<(), Refusal> {
-        let here = |identity: &&Identity| {
-            let hidden = self.member_by_id.values().any(|m| m.identity == **identity);
-            !hidden && self.roster.by_identity(identity).is_none()
-        };
-        if let Some(unknown) = recipients.iter().flatten().find(here) {
+        // Hidden ones are not in the roster: they are answered for like those who are not there.
+        let absent = |identity: &&Identity| self.roster.by_identity(identity).is_none();
+        if let Some(unknown) = recipients.iter().flatten().find(absent) {
             let said = format!("nobody here is '{unknown}'");
             return Err(Refusal::new(ErrorCode::UnknownParticipant, said));
         }
+        let bytes = topic.len() + payload.to_string().len();
+        self.charge_message(participant, (bytes, recipients.as_deref()), now)?;
         let Some(member) = self.member_by_id.get(participant) else {
             return Ok(());
         };

@@ -2,7 +2,7 @@
 //!
 //! Every signaling node that serves the room folds the same events and has the same roster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Participant, RoomEvent, Track};
 use crate::ids::{Identity, ParticipantId, TrackId};
@@ -13,6 +13,8 @@ pub struct Roster {
     offset: u64,
     participant_by_id: BTreeMap<ParticipantId, Participant>,
     owner_by_track: BTreeMap<TrackId, ParticipantId>,
+    /// At most one each, but for a moment when two nodes let one in at once.
+    ids_by_identity: BTreeMap<Identity, BTreeSet<ParticipantId>>,
 }
 
 impl Roster {
@@ -55,7 +57,8 @@ impl Roster {
 
     /// By identity; there is at most one.
     pub fn by_identity(&self, identity: &Identity) -> Option<&Participant> {
-        self.participants().find(|p| p.identity == *identity)
+        let ids = self.ids_by_identity.get(identity)?;
+        self.participant(ids.first()?)
     }
 
     /// A published track and its owner.
@@ -65,45 +68,14 @@ impl Roster {
         Some((&owner.participant, track))
     }
 
-    /// What `event` makes of the participant it is about; `None` when it changes nobody.
-    pub fn changed(&self, event: &RoomEvent) -> Option<Participant> {
-        let of = |id: &ParticipantId| self.participant(id).cloned();
-        match event {
-            RoomEvent::ParticipantJoined { participant } => Some(participant.clone()),
-            RoomEvent::TrackPublished { participant, track } => {
-                let mut changed = of(participant)?;
-                changed.tracks.retain(|t| t.track != track.track);
-                changed.tracks.push(track.clone());
-                Some(changed)
-            }
-            RoomEvent::TrackUnpublished { participant, track } => {
-                let mut changed = of(participant)?;
-                changed.tracks.retain(|t| t.track != *track);
-                Some(changed)
-            }
-            RoomEvent::TrackMuted {
-                participant,
-                track,
-                muted,
-            } => {
-                let mut changed = of(participant)?;
-                let found = changed.tracks.iter_mut().find(|t| t.track == *track)?;
-                found.muted = *muted;
-                Some(changed)
-            }
-            RoomEvent::ParticipantLeft { .. } | RoomEvent::Message { .. } | RoomEvent::Private => {
-                None
-            }
-        }
-    }
-
     /// Folds one more event.
     pub fn apply(&mut self, offset: u64, event: &RoomEvent) {
         self.offset = offset;
         if let RoomEvent::ParticipantLeft { participant, .. } = event {
             self.remove(participant);
         }
-        if let Some(changed) = self.changed(event) {
+        let before = event.participant().and_then(|id| self.participant(id));
+        if let Some(changed) = event.applied_to(before) {
             self.put(changed);
         }
     }
@@ -114,17 +86,26 @@ impl Roster {
         for track in &participant.tracks {
             self.owner_by_track.insert(track.track.clone(), id.clone());
         }
+        let ids = self
+            .ids_by_identity
+            .entry(participant.identity.clone())
+            .or_default();
+        ids.insert(id.clone());
         self.participant_by_id.insert(id, participant);
     }
 
     fn remove(&mut self, id: &ParticipantId) {
-        for track in self
-            .participant_by_id
-            .remove(id)
-            .iter()
-            .flat_map(|p| &p.tracks)
-        {
+        let Some(participant) = self.participant_by_id.remove(id) else {
+            return;
+        };
+        for track in &participant.tracks {
             self.owner_by_track.remove(&track.track);
+        }
+        if let Some(ids) = self.ids_by_identity.get_mut(&participant.identity) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.ids_by_identity.remove(&participant.identity);
+            }
         }
     }
 }

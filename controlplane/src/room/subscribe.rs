@@ -6,7 +6,7 @@ use super::lane::{InFlight, Job};
 use super::negotiate::wire_kind;
 use super::{Media, Room, RoomEvent};
 use crate::ids::{Half, ParticipantId, TrackId};
-use crate::limits::SUBSCRIPTION_BATCH;
+use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
 use crate::node::Call;
 use spillway_wire::dataplane as wire;
 
@@ -37,40 +37,43 @@ impl Room {
         self.push_subscriptions(participant, now);
     }
 
-    /// Tells the data plane about changed wishes.
+    /// Tells the data plane about changed wishes: at once, and again after a while.
     pub(super) fn push_subscriptions(&mut self, participant: &ParticipantId, now: Instant) {
-        let member = self.member_by_id.get(participant);
-        let wanted =
-            member.is_some_and(|m| m.subscribe.established && !m.subscribe.dirty.is_empty());
-        if wanted {
-            self.push_own(participant, Half::Subscribe, Job::Subscribe, now);
+        let Some(member) = self.member_by_id.get(participant) else {
+            return;
+        };
+        let subscribe = &member.subscribe;
+        if !subscribe.established || subscribe.dirty.is_empty() {
+            return;
+        }
+        match subscribe.rests_until.filter(|until| *until > now) {
+            Some(until) => self.wake(participant, until),
+            None => self.push_own(participant, Half::Subscribe, Job::Subscribe, now),
         }
     }
 
     /// Follows what appears and disappears in the room.
-    pub(super) fn subscribe_members(&mut self, event: &RoomEvent, now: Instant) {
-        let (owner, come, gone): (_, Vec<&TrackId>, Vec<&TrackId>) = match event {
-            RoomEvent::ParticipantJoined { participant } => {
-                let tracks = participant.tracks.iter().map(|track| &track.track);
-                (&participant.participant, tracks.collect(), Vec::new())
-            }
-            RoomEvent::TrackPublished { participant, track } => {
-                (participant, vec![&track.track], Vec::new())
-            }
-            RoomEvent::TrackUnpublished { participant, track } => {
-                (participant, Vec::new(), vec![track])
-            }
-            RoomEvent::ParticipantLeft { participant, .. } => (participant, Vec::new(), Vec::new()),
-            RoomEvent::TrackMuted { .. } | RoomEvent::Message { .. } | RoomEvent::Private => return,
+    pub(super) fn subscribe_members(&mut self, event: &RoomEvent, gone: &[TrackId], now: Instant) {
+        let Some(owner) = event.participant() else {
+            return;
         };
-        let left = matches!(event, RoomEvent::ParticipantLeft { .. });
-        let roster = &self.roster;
+        let come: Vec<&TrackId> = match event {
+            RoomEvent::ParticipantJoined { participant } => {
+                participant.tracks.iter().map(|t| &t.track).collect()
+            }
+            RoomEvent::TrackPublished { track, .. } => vec![&track.track],
+            RoomEvent::TrackUnpublished { .. }
+            | RoomEvent::ParticipantLeft { .. }
+            | RoomEvent::TrackMuted { .. }
+            | RoomEvent::Message { .. }
+            | RoomEvent::Private => Vec::new(),
+        };
+        if come.is_empty() && gone.is_empty() {
+            return;
+        }
         let mut changed = Vec::new();
-        for member in self
-            .member_by_id
-            .values_mut()
-            .filter(|m| m.participant != *owner)
-        {
+        let others = self.member_by_id.values_mut();
+        for member in others.filter(|m| m.participant != *owner) {
             let subscribe = &mut member.subscribe;
             let mut dirty = false;
             if member.auto_subscribe && member.grants.subscribe {
@@ -80,22 +83,9 @@ impl Room {
                     }
                 }
             }
-            for track in &gone {
+            for track in gone {
                 dirty |= subscribe.unwant(track);
-                subscribe.declined.remove(*track);
-            }
-            if left {
-                let wished = subscribe.wish_by_track.keys();
-                let dead: Vec<_> = wished
-                    .filter(|t| roster.track(t).is_none())
-                    .cloned()
-                    .collect();
-                for track in &dead {
-                    dirty |= subscribe.unwant(track);
-                }
-                subscribe
-                    .declined
-                    .retain(|track| roster.track(track).is_some());
+                subscribe.declined.remove(track);
             }
             if dirty {
                 changed.push(member.participant.clone());
@@ -110,37 +100,46 @@ impl Room {
         &mut self,
         session: String,
         participant: &ParticipantId,
+        now: Instant,
     ) -> Option<(Call, InFlight)> {
         let subscribe = &mut self.member_by_id.get_mut(participant)?.subscribe;
         if !subscribe.established {
             return None;
         }
-        let tracks: Vec<_> = subscribe
-            .dirty
-            .iter()
-            .take(SUBSCRIPTION_BATCH)
-            .cloned()
-            .collect();
-        let (mut put, mut remove) = (Vec::new(), Vec::new());
-        for track in &tracks {
-            subscribe.dirty.remove(track);
-            let published = self.roster.track(track);
-            match (subscribe.wish_by_track.get(track), published) {
-                (Some(wish), Some((_, published))) => put.push(wire::TrackWish {
-                    track: track.to_string(),
-                    kind: wire_kind(published.kind).into(),
-                    wish: Some(*wish),
-                }),
-                (None, _) | (_, None) => remove.push(track.to_string()),
+        let (mut put, mut remove, mut tracks) = (Vec::new(), Vec::new(), Vec::new());
+        while tracks.len() < SUBSCRIPTION_BATCH {
+            let Some(track) = subscribe.dirty.pop_first() else {
+                break;
+            };
+            let published = self.roster.track(&track);
+            match (subscribe.wish_by_track.get(&track), published) {
+                (Some(wish), Some((_, published))) => {
+                    subscribe.known.insert(track.clone());
+                    put.push(wire::TrackWish {
+                        track: track.to_string(),
+                        kind: wire_kind(published.kind).into(),
+                        wish: Some(*wish),
+                    });
+                    tracks.push(track);
+                }
+                (None, _) | (_, None) if subscribe.known.remove(&track) => {
+                    remove.push(track.to_string());
+                    tracks.push(track);
+                }
+                // It came and went meanwhile: the data plane never heard of it.
+                (None, _) | (_, None) => {}
             }
         }
+        if tracks.is_empty() {
+            return None;
+        }
+        subscribe.rests_until = Some(now + SUBSCRIBE_INTERVAL);
         let request = wire::PutSubscriptionsRequest {
             session,
             put,
             remove,
         };
-        let nothing = tracks.is_empty();
-        (!nothing).then_some((
+        Some((
             Call::PutSubscriptions(request),
             InFlight::Subscribe { tracks },
         ))

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::media::member_of;
-use super::member::Attachment;
+use super::member::{Attachment, Stay};
 use super::{Epoch, Output, Participant, Room, RoomEvent, Roster, SocketId, Then};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::signaling::{CloseCode, JoinRequest, Mode};
@@ -40,8 +40,18 @@ impl Room {
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        let may = (join.grants.clone(), join.auto_subscribe);
-        let mut member = member_of((participant.clone(), who, may), &halves, attachment);
+        let Some(point) = &join.resume else {
+            return;
+        };
+        // As it was there; what the token of today says is found out when it resumes.
+        let may = (point.grants.clone(), join.auto_subscribe);
+        let stay = Stay {
+            since: point.since.clone(),
+            joined_s: point.joined_s,
+            token_ends_s: join.token_ends_s,
+        };
+        let about = (attachment, stay);
+        let mut member = member_of((participant.clone(), who, may), &halves, about);
         let listed = self
             .roster
             .participant(participant)
@@ -59,7 +69,7 @@ impl Room {
 
     /// Another node serves the participant from now on: its sessions are that node's.
     pub fn handle_taken(&mut self, participant: &ParticipantId) {
-        let Some(member) = self.member_by_id.remove(participant) else {
+        let Some(member) = self.take_member(participant) else {
             return;
         };
         if let Some(socket) = member.any_socket() {

@@ -62,6 +62,7 @@ impl Frame {
             code: refusal.code,
             message: &refusal.message,
             retry: refusal.code.retry(),
+            after_ms: refusal.after_ms,
         })
     }
 

@@ -5,9 +5,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::check;
 use super::reply::{ErrorCode, Refusal};
+use super::strict::Tagged;
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
-use crate::limits;
 use crate::room::{Kind, Layer, Source};
 
 /// A message and the number its reply must carry.
@@ -21,7 +22,7 @@ pub struct ClientMessage {
 
 /// What a client asks; the fields are described in docs/protocol.md.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
 pub enum Request {
     Join(Join),
@@ -135,11 +136,11 @@ impl Request {
         }
     }
 
-    /// The most that one message counts as.
+    /// The most that one message counts as, its length aside.
     pub const MOST: u32 = 5;
 
-    /// How many messages of the client's rate it counts as: what makes work for the data plane or for
-    /// the whole room counts more than what is for one.
+    /// How many messages of the client's rate it counts as, its length aside: what makes work for the data plane
+    /// or for the whole room counts more than what is for one.
     pub fn cost(&self) -> u32 {
         match self {
             Self::Offer(_) => Self::MOST,
@@ -176,13 +177,40 @@ pub struct Undecodable {
     pub refusal: Refusal,
 }
 
-/// Reads one text frame.
+/// How far a conversation is, which decides what is read at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Whoever has shown no token: `join` and `ping`.
+    BeforeJoin,
+    /// A participant: everything.
+    Joined,
+}
+
+/// Types of messages that are read before `join`.
+const FIRST: [&str; 2] = ["join", "ping"];
+/// The other types.
+const LATER: [&str; 9] = [
+    "offer",
+    "answer",
+    "candidate",
+    "subscribe",
+    "unsubscribe",
+    "mute",
+    "message",
+    "ice_servers",
+    "leave",
+];
+
+/// Reads one text frame of a participant.
 pub fn decode(text: &str) -> Result<ClientMessage, Undecodable> {
-    let refuse = |id, code, message: String| Undecodable {
-        id,
-        refusal: Refusal::new(code, message),
-    };
-    let bad = |id, message: String| refuse(id, ErrorCode::BadMessage, message);
+    decode_at(text, Stage::Joined)
+}
+
+/// Reads one text frame. The work is linear in its bytes: lists are counted before their items are looked at,
+/// and nothing is compared in pairs.
+pub fn decode_at(text: &str, stage: Stage) -> Result<ClientMessage, Undecodable> {
+    let refuse = |id, refusal| Undecodable { id, refusal };
+    let bad = |id, message: String| refuse(id, Refusal::new(ErrorCode::BadMessage, message));
     let value: Value =
         serde_json::from_str(text).map_err(|error| bad(None, format!("not JSON: {error}")))?;
     let Value::Object(mut fields) = value else {
@@ -192,113 +220,28 @@ pub fn decode(text: &str) -> Result<ClientMessage, Undecodable> {
         None => None,
         Some(id) => match id.as_u64().and_then(|id| u32::try_from(id).ok()) {
             Some(id) => Some(id),
-            None => return Err(bad(None, format!("id {id} is outside 0..={}", u32::MAX))),
+            None => {
+                let said = format!("id {id} is outside 0..={}", u32::MAX);
+                return Err(bad(None, shortened(said)));
+            }
         },
     };
-    let request = Request::deserialize(Value::Object(fields))
+    let name = match fields.remove("type") {
+        Some(Value::String(name)) => name,
+        Some(_) => return Err(bad(id, "invalid type: `type` is not a string".to_owned())),
+        None => return Err(bad(id, "missing field `type`".to_owned())),
+    };
+    if stage == Stage::BeforeJoin && !FIRST.contains(&&*name) && LATER.contains(&&*name) {
+        let said = format!("the first message must be join, not {name}");
+        return Err(refuse(id, Refusal::new(ErrorCode::NotJoined, said)));
+    }
+    check::counts(&name, &fields).map_err(|refusal| refuse(id, refusal))?;
+    let request = Request::deserialize(Tagged { name, fields })
         .map_err(|error| bad(id, shortened(error.to_string())))?;
-    match check(&request) {
+    match check::contents(&request) {
         Ok(()) => Ok(ClientMessage { id, request }),
-        Err(refusal) => Err(Undecodable { id, refusal }),
+        Err(refusal) => Err(refuse(id, refusal)),
     }
-}
-
-fn check(request: &Request) -> Result<(), Refusal> {
-    match request {
-        Request::Offer(offer) => check_offer(offer),
-        Request::Answer { sdp, .. } => check_m_lines(sdp, "answer", limits::ANSWER_M_LINES),
-        Request::Candidate { candidate, .. } => within(
-            (candidate.len(), limits::CANDIDATE_BYTES),
-            ErrorCode::BadCandidate,
-            "candidate has {} bytes",
-        ),
-        Request::Subscribe { tracks } => check_count(tracks.len()),
-        Request::Unsubscribe { tracks } => check_count(tracks.len()),
-        Request::Message { topic, payload, to } => {
-            let topic_chars = topic.chars().count();
-            within(
-                (topic_chars, limits::TOPIC_CHARS),
-                ErrorCode::TooLarge,
-                "topic has {} characters",
-            )?;
-            within(
-                (payload.to_string().len(), limits::PAYLOAD_BYTES),
-                ErrorCode::TooLarge,
-                "payload has {} bytes",
-            )?;
-            within(
-                (to.as_ref().map_or(0, Vec::len), limits::MESSAGE_RECIPIENTS),
-                ErrorCode::TooLarge,
-                "message names {} recipients",
-            )
-        }
-        Request::Join(_)
-        | Request::Mute { .. }
-        | Request::IceServers {}
-        | Request::Ping {}
-        | Request::Leave {} => Ok(()),
-    }
-}
-
-fn check_count(tracks: usize) -> Result<(), Refusal> {
-    within(
-        (tracks, limits::SUBSCRIBE_TRACKS),
-        ErrorCode::TooManyTracks,
-        "message names {} tracks",
-    )
-}
-
-fn check_offer(offer: &Offer) -> Result<(), Refusal> {
-    check_m_lines(&offer.sdp, "offer", limits::OFFER_M_LINES)?;
-    for (index, track) in offer.tracks.iter().enumerate() {
-        check_label("mid", &track.mid)?;
-        if offer.tracks[..index].iter().any(|t| t.mid == track.mid) {
-            let message = format!("mid '{}' is named twice", track.mid);
-            return Err(Refusal::new(ErrorCode::BadMessage, message));
-        }
-        within(
-            (track.layers.len(), limits::TRACK_LAYERS),
-            ErrorCode::BadMessage,
-            "track has {} layers",
-        )?;
-        for layer in &track.layers {
-            check_label("rid", &layer.rid)?;
-            within(
-                (layer.height as usize, limits::LAYER_HEIGHT as usize),
-                ErrorCode::BadMessage,
-                "layer has a height of {}",
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn check_label(what: &str, text: &str) -> Result<(), Refusal> {
-    let length = text.len();
-    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if printable && (1..=limits::MID_CHARS).contains(&length) {
-        return Ok(());
-    }
-    let limit = limits::MID_CHARS;
-    let message = format!("{what} of {length} bytes is not 1..={limit} printable ASCII characters");
-    Err(Refusal::new(ErrorCode::BadMessage, message))
-}
-
-fn check_m_lines(sdp: &str, what: &str, limit: usize) -> Result<(), Refusal> {
-    let m_lines = sdp.lines().filter(|line| line.starts_with("m=")).count();
-    if m_lines <= limit {
-        return Ok(());
-    }
-    let message = format!("{what} has {m_lines} m-lines, the limit is {limit}");
-    Err(Refusal::new(ErrorCode::BadSdp, message))
-}
-
-fn within((value, limit): (usize, usize), code: ErrorCode, template: &str) -> Result<(), Refusal> {
-    if value <= limit {
-        return Ok(());
-    }
-    let said = template.replace("{}", &value.to_string());
-    Err(Refusal::new(code, format!("{said}, the limit is {limit}")))
 }
 
 /// Serde quotes the client's text; an error must not be as long as what caused it.
@@ -320,7 +263,7 @@ mod tests {
 
     fn refusal(text: &str) -> (Option<u32>, ErrorCode, String) {
         let undecodable = decode(text).unwrap_err();
-        let Refusal { code, message } = undecodable.refusal;
+        let Refusal { code, message, .. } = undecodable.refusal;
         (undecodable.id, code, message)
     }
 
@@ -403,6 +346,104 @@ mod tests {
         );
         let unknown = format!(r#"{{"type":"{}"}}"#, "ü".repeat(10_000));
         assert!(refusal(&unknown).2.len() < 1000);
+    }
+
+    fn offer(tracks: &str) -> String {
+        format!(r#"{{"type":"offer","sdp":"","tracks":[{tracks}]}}"#)
+    }
+
+    #[test]
+    fn arrays_are_no_structs_and_objects_no_names_at_any_depth() {
+        let good =
+            r#"{"mid":"0","kind":"video","source":"camera","layers":[{"rid":"q","height":1}]}"#;
+        assert!(decode(&offer(good)).is_ok());
+        let participant = "PA_0123456789abcdef";
+        let track = "TR_0123456789abcdef";
+        for text in [
+            offer(r#"["0","video","camera"]"#),
+            offer(r#"{"mid":"0","kind":"video","source":"camera","layers":[["q",1]]}"#),
+            offer(r#"{"mid":"0","kind":{"video":null},"source":"camera"}"#),
+            offer(r#"{"mid":"0","kind":"video","source":{"camera":null}}"#),
+            r#"["ping"]"#.to_owned(),
+            r#"{"type":{"ping":{}}}"#.to_owned(),
+            format!(r#"{{"type":"subscribe","tracks":[["{track}"]]}}"#),
+            format!(r#"{{"type":"unsubscribe","tracks":{{"0":"{track}"}}}}"#),
+            r#"{"type":"candidate","pc":{"publish":null},"candidate":"candidate:1"}"#.to_owned(),
+            format!(r#"{{"type":"join","token":"t","resume":["{participant}","e",1,"k"]}}"#),
+            r#"{"type":"message","topic":["t"],"payload":1}"#.to_owned(),
+        ] {
+            let (_, code, message) = refusal(&text);
+            assert_eq!(code, ErrorCode::BadMessage, "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn lists_are_counted_before_their_items_are_read() {
+        // None of the items is anything: were they read first, the error would be about them.
+        let many = |count: usize| vec!["0"; count].join(",");
+        for (text, code, said) in [
+            (
+                offer(&many(65)),
+                ErrorCode::TooManyTracks,
+                "offer names 65 tracks, the limit is 64",
+            ),
+            (
+                format!(r#"{{"type":"subscribe","tracks":[{}]}}"#, many(1_001)),
+                ErrorCode::TooManyTracks,
+                "message names 1001 tracks, the limit is 1000",
+            ),
+            (
+                format!(r#"{{"type":"unsubscribe","tracks":[{}]}}"#, many(1_001)),
+                ErrorCode::TooManyTracks,
+                "message names 1001 tracks, the limit is 1000",
+            ),
+            (
+                format!(
+                    r#"{{"type":"message","topic":"t","payload":1,"to":[{}]}}"#,
+                    many(101)
+                ),
+                ErrorCode::TooLarge,
+                "message names 101 recipients, the limit is 100",
+            ),
+            (
+                offer(&format!(r#"{{"mid":0,"layers":[{}]}}"#, many(4))),
+                ErrorCode::BadMessage,
+                "track has 4 layers, the limit is 3",
+            ),
+        ] {
+            let (_, found, message) = refusal(&text);
+            assert_eq!((found, &*message), (code, said), "{text}");
+        }
+    }
+
+    #[test]
+    fn before_join_nothing_else_is_read() {
+        let first = |text: &str| decode_at(text, Stage::BeforeJoin);
+        assert!(first(r#"{"type":"ping","id":1}"#).is_ok());
+        assert!(first(r#"{"type":"join","token":"t"}"#).is_ok());
+        // Their fields are wrong, which nobody finds out.
+        for name in LATER {
+            let refused = first(&format!(r#"{{"type":"{name}","id":3,"tracks":7}}"#)).unwrap_err();
+            assert_eq!(
+                (refused.id, refused.refusal.code),
+                (Some(3), ErrorCode::NotJoined)
+            );
+            assert!(refused.refusal.message.contains(name));
+        }
+        let unknown = first(r#"{"type":"dance"}"#).unwrap_err();
+        assert_eq!(unknown.refusal.code, ErrorCode::BadMessage);
+    }
+
+    #[test]
+    fn every_type_is_read_before_or_after_join() {
+        let refused = refusal(r#"{"type":"dance"}"#).2;
+        let names = refused.split("expected one of ").nth(1).unwrap();
+        let known = FIRST.iter().chain(&LATER).map(|name| format!("`{name}`"));
+        let mut known: Vec<_> = known.collect();
+        let mut names: Vec<_> = names.split(", ").map(str::to_owned).collect();
+        known.sort();
+        names.sort();
+        assert_eq!(names, known);
     }
 
     #[test]

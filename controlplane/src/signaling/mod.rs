@@ -3,6 +3,8 @@
 //! What the room does with a request is not here.
 
 mod limit; // token bucket
+mod strict; // JSON as the schema has it
+mod check; // the limits of a message
 mod message; // client to server
 mod reply; // server to client
 mod frame; // the same on the wire
@@ -14,7 +16,8 @@ mod writer; // what leaves by it
 pub use frame::{Frame, Label};
 pub use limit::TokenBucket;
 pub use message::{
-    ClientMessage, Join, Offer, OfferedTrack, Request, Resume, Undecodable, Wish, decode,
+    ClientMessage, Join, Offer, OfferedTrack, Request, Resume, Stage, Undecodable, Wish, decode,
+    decode_at,
 };
 pub use reply::{
     CloseCode, ErrorCode, IceServer, Joined, JoinedLimits, MediaState, MidTrack, Mode, Refusal,

@@ -13,6 +13,7 @@ pub enum ErrorCode {
     BadMessage,
     TooLarge,
     TooFast,
+    TooMuch,
     NotJoined,
     AlreadyJoined,
     TokenInvalid,
@@ -38,6 +39,7 @@ impl ErrorCode {
             Self::BadMessage => "bad_message",
             Self::TooLarge => "too_large",
             Self::TooFast => "too_fast",
+            Self::TooMuch => "too_much",
             Self::NotJoined => "not_joined",
             Self::AlreadyJoined => "already_joined",
             Self::TokenInvalid => "token_invalid",
@@ -62,6 +64,7 @@ impl ErrorCode {
         matches!(
             self,
             Self::TooFast
+                | Self::TooMuch
                 | Self::TooManyParticipants
                 | Self::MediaUnavailable
                 | Self::StoreUnavailable
@@ -78,13 +81,19 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// For people; names the value and the limit.
     pub message: String,
+    /// When the same request may succeed, if that is known.
+    pub after_ms: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, message }
+        Self {
+            code,
+            message,
+            after_ms: None,
+        }
     }
 }
 
@@ -213,6 +222,8 @@ pub enum ServerMessage<'a> {
         code: ErrorCode,
         message: &'a str,
         retry: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
     },
 }
 

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::TokenBucket;
 use super::frame::Frame;
-use super::message::{self, ClientMessage, Join, Request, Undecodable};
+use super::message::{self, ClientMessage, Join, Request, Resume, Stage, Undecodable};
 use super::reply::{CloseCode, ErrorCode, Refusal, ServerMessage};
-use crate::auth::{Grants, Keys, ResumeRefused, TokenRefused};
+use crate::auth::{Entry, Grants, Keys, ResumeClaims, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
-use crate::limits::{BURST_SECONDS, IDLE_TIME, JOIN_TIME, STRIKES};
+use crate::limits::{
+    BURST_SECONDS, BYTES_PER_MESSAGE, FIRST_MESSAGE_BYTES, IDLE_TIME, JOIN_TIME, STRIKES,
+};
 
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +59,8 @@ pub struct JoinRequest {
     pub auto_subscribe: bool,
     /// Whom the client claims, and proves, to have been.
     pub resume: Option<ResumePoint>,
+    /// When the latest valid token ends, seconds since 1970.
+    pub token_ends_s: u64,
     /// Seconds since the token expired: such a client may come back, but not join anew.
     pub expired: Option<u64>,
     /// When this was, seconds since 1970.
@@ -68,10 +72,16 @@ pub struct JoinRequest {
 pub struct ResumePoint {
     /// Who.
     pub participant: ParticipantId,
-    /// In which history.
-    pub epoch: Epoch,
-    /// The last event seen.
-    pub offset: u64,
+    /// In which history, and the last event seen; absent when what followed is not to be told.
+    pub seen: Option<(Epoch, u64)>,
+    /// Where the history that it may see begins.
+    pub since: (Epoch, u64),
+    /// What it might do so far.
+    pub grants: Grants,
+    /// When it joined, seconds since 1970.
+    pub joined_s: u64,
+    /// It has no valid token any more, and stays until then, seconds since 1970.
+    pub ends_s: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -97,7 +107,8 @@ impl Session {
     /// A socket that was opened `now`.
     pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
         let rate = limits.messages_per_second;
-        let burst = rate.saturating_mul(BURST_SECONDS).max(Request::MOST);
+        let most = Request::MOST + units_of_length(limits.message_bytes);
+        let burst = rate.saturating_mul(BURST_SECONDS).max(most);
         Self {
             keys,
             limits,
@@ -117,14 +128,19 @@ impl Session {
         if matches!(self.state, State::Closed) {
             return;
         }
-        if text.len() > self.limits.message_bytes {
+        if text.len() > self.message_bytes() {
             return self.handle_oversized(text.len());
         }
-        // What is to be read at all counts as one.
-        if !self.messages.take(now) {
-            return self.refuse_too_fast(None, 1, now);
+        // What is to be read at all counts as one, and its length counts.
+        let read = 1 + units_of_length(text.len());
+        if !self.messages.take_all(read, now) {
+            return self.refuse_too_fast(None, read, now);
         }
-        match message::decode(text) {
+        let stage = match self.state {
+            State::AwaitingJoin { .. } => Stage::BeforeJoin,
+            State::Joined { .. } | State::Closed => Stage::Joined,
+        };
+        match message::decode_at(text, stage) {
             Err(Undecodable { id, refusal }) => self.refuse(id, &refusal, now),
             Ok(message) => {
                 let cost = message.request.cost();
@@ -134,6 +150,14 @@ impl Session {
                     self.refuse_too_fast(message.id, cost, now);
                 }
             }
+        }
+    }
+
+    /// The longest message that is read now.
+    pub fn message_bytes(&self) -> usize {
+        match self.state {
+            State::AwaitingJoin { .. } => FIRST_MESSAGE_BYTES,
+            State::Joined { .. } | State::Closed => self.limits.message_bytes,
         }
     }
 
@@ -156,8 +180,12 @@ impl Session {
 
     /// A frame that was too large to be kept; `bytes` is what is known of its size.
     pub fn handle_oversized(&mut self, bytes: usize) {
-        let limit = self.limits.message_bytes;
-        let message = format!("message has {bytes} bytes or more, the limit is {limit}");
+        let limit = self.message_bytes();
+        let when = match self.state {
+            State::AwaitingJoin { .. } => " before join",
+            State::Joined { .. } | State::Closed => "",
+        };
+        let message = format!("message has {bytes} bytes or more, the limit{when} is {limit}");
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
         self.send(Frame::refusal(None, &refusal));
         self.close(CloseCode::TooLarge, &refusal.message);
@@ -219,10 +247,8 @@ impl Session {
             | (State::Joined { .. }, Request::Ping {}) => {
                 self.send(Frame::of(&ServerMessage::Pong { id }));
             }
-            (State::AwaitingJoin { .. }, other) => {
-                let said = format!("the first message must be join, not {}", other.name());
-                self.refuse(id, &Refusal::new(ErrorCode::NotJoined, said), now);
-            }
+            // They are not decoded before.
+            (State::AwaitingJoin { .. }, _) => {}
             (State::Joined { .. }, Request::Join(_)) => {
                 let refusal = Refusal::new(ErrorCode::AlreadyJoined, "this socket has joined");
                 self.refuse(id, &refusal, now);
@@ -256,40 +282,71 @@ impl Session {
 
     fn check(&self, join: &Join, unix_s: u64) -> Result<JoinRequest, Refusal> {
         let entry = self.keys.check(&join.token, unix_s).map_err(refusal)?;
-        let resume = match &join.resume {
-            None => None,
-            Some(resume) => {
-                let owner = (&entry.room, &resume.participant, &entry.identity);
-                match self.keys.check_resume(&resume.key, owner, unix_s) {
-                    Ok(()) => Some(ResumePoint {
-                        participant: resume.participant.clone(),
-                        epoch: resume.epoch.clone(),
-                        offset: resume.offset,
-                    }),
-                    // Proves nothing any more; the token may still open the room anew.
-                    Err(ResumeRefused::Expired) => None,
-                    Err(error @ ResumeRefused::OtherRoom) => {
-                        return Err(Refusal::new(ErrorCode::TokenWrongRoom, error.to_string()));
-                    }
-                    Err(error @ (ResumeRefused::Invalid | ResumeRefused::OtherParticipant)) => {
-                        return Err(Refusal::new(ErrorCode::TokenInvalid, error.to_string()));
-                    }
-                }
-            }
+        let proven = self.check_resume(join, &entry, unix_s)?;
+        // A token that is valid says what holds; of one that is not, only whose it is counts.
+        let (grants, token_ends_s) = match (entry.expired, &proven) {
+            (None, _) => (entry.grants, entry.ends_s),
+            (Some(_), Some(proven)) => (proven.grants.clone(), proven.token_ends_s),
+            (Some(age_s), None) => return Err(refusal(TokenRefused::Expired(age_s))),
         };
-        match entry.expired {
-            Some(age_s) if resume.is_none() => Err(refusal(TokenRefused::Expired(age_s))),
-            Some(_) | None => Ok(JoinRequest {
-                id: None,
-                room: entry.room,
-                identity: entry.identity,
-                name: entry.name,
-                grants: entry.grants,
-                auto_subscribe: join.auto_subscribe,
-                resume,
-                expired: entry.expired,
-                unix_s,
-            }),
+        let resume = match (proven, &join.resume) {
+            (Some(proven), Some(resume)) => {
+                let ends_s = entry.expired.map(|age_s| {
+                    let ends_s = proven.stays_until(self.limits.resume_allowance_s);
+                    (age_s, ends_s)
+                });
+                if let Some((age_s, ends_s)) = ends_s
+                    && ends_s <= unix_s
+                {
+                    let said = format!(
+                        "token expired {age_s} s ago, and the time to come back without another ended {} s ago",
+                        unix_s - ends_s
+                    );
+                    return Err(Refusal::new(ErrorCode::TokenExpired, said));
+                }
+                Some(resume_point(
+                    resume,
+                    proven,
+                    ends_s.map(|(_, ends_s)| ends_s),
+                ))
+            }
+            _ => None,
+        };
+        Ok(JoinRequest {
+            id: None,
+            room: entry.room,
+            identity: entry.identity,
+            name: entry.name,
+            grants,
+            auto_subscribe: join.auto_subscribe,
+            resume,
+            token_ends_s,
+            expired: entry.expired,
+            unix_s,
+        })
+    }
+
+    /// What the resume key proves; nothing when there is none, or it is too old.
+    fn check_resume(
+        &self,
+        join: &Join,
+        entry: &Entry,
+        unix_s: u64,
+    ) -> Result<Option<ResumeClaims>, Refusal> {
+        let Some(resume) = &join.resume else {
+            return Ok(None);
+        };
+        let owner = (&entry.room, &resume.participant, &entry.identity);
+        match self.keys.check_resume(&resume.key, owner, unix_s) {
+            Ok(claims) => Ok(Some(claims)),
+            // Proves nothing any more; the token may still open the room anew.
+            Err(ResumeRefused::Expired) => Ok(None),
+            Err(error @ ResumeRefused::OtherRoom) => {
+                Err(Refusal::new(ErrorCode::TokenWrongRoom, error.to_string()))
+            }
+            Err(error @ (ResumeRefused::Invalid | ResumeRefused::OtherParticipant)) => {
+                Err(Refusal::new(ErrorCode::TokenInvalid, error.to_string()))
+            }
         }
     }
 
@@ -346,6 +403,24 @@ impl Session {
         });
         self.state = State::Closed;
     }
+}
+
+/// Where a client says that it was, as far as its key allows: nothing from before its join is told again.
+fn resume_point(said: &Resume, proven: ResumeClaims, ends_s: Option<u64>) -> ResumePoint {
+    let is_same = said.epoch == proven.epoch;
+    ResumePoint {
+        participant: proven.participant,
+        seen: is_same.then(|| (said.epoch.clone(), said.offset.max(proven.since))),
+        since: (proven.epoch, proven.since),
+        grants: proven.grants,
+        joined_s: proven.joined_s,
+        ends_s,
+    }
+}
+
+/// Messages that one of `bytes` counts as beyond the first.
+fn units_of_length(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_MESSAGE).unwrap_or(u32::MAX)
 }
 
 /// A refused token in the words of the protocol.

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::upgrade::{Connection, Reader};
+use super::upgrade::{Connection, OverQuota, Quota, Reader};
 use super::writer::Writer;
 use super::{CloseCode, Output, Session};
 use crate::auth::Keys;
@@ -60,7 +60,9 @@ impl Sockets {
         metrics.sockets.inc();
         let (outbox, reader, endings) = outbox();
         let bytes = self.limits.message_bytes * FRAME_FACTOR;
-        let (stream, output) = connection.split(outbox.clone(), bytes).await;
+        let quota = Quota::unjoined();
+        let reading = (bytes, quota.clone());
+        let (stream, output) = connection.split(outbox.clone(), reading).await;
         let (last_words, last) = oneshot::channel();
         let writer = Writer {
             output,
@@ -75,6 +77,7 @@ impl Sockets {
             endings,
             last_words: Some(last_words),
             sockets: Arc::clone(&self),
+            quota,
             oversized: false,
         };
         let mut writing = tokio::spawn(writer.run(last));
@@ -115,6 +118,7 @@ struct Conversation {
     endings: EndingReader,
     last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
     sockets: Arc<Sockets>,
+    quota: Quota,
     /// A frame was too large to be read to its end.
     oversized: bool,
 }
@@ -139,9 +143,9 @@ impl Conversation {
             tokio::select! {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
-                    Some(Err(tungstenite::Error::Capacity(_))) => {
+                    Some(Err(error)) if is_too_much(&error) => {
                         self.oversized = true;
-                        self.session.handle_oversized(self.sockets.limits.message_bytes);
+                        self.session.handle_oversized(self.session.message_bytes());
                     }
                     Some(Err(_)) | None => return stream,
                 },
@@ -188,6 +192,7 @@ impl Conversation {
                 Output::Send(frame) if cut_off => last_words.push(ToSocket::Frame(frame)),
                 Output::Send(frame) => self.outbox.send(frame),
                 Output::Join(request) => {
+                    self.quota.lift();
                     self.metrics().count_message("join");
                     self.sockets.hub.settle().await;
                     let room = request.room.clone();
@@ -232,6 +237,17 @@ impl Conversation {
 
     fn metrics(&self) -> &Metrics {
         self.sockets.hub.metrics()
+    }
+}
+
+/// Whether the client sent more than is read.
+fn is_too_much(error: &tungstenite::Error) -> bool {
+    match error {
+        tungstenite::Error::Capacity(_) => true,
+        tungstenite::Error::Io(error) => {
+            error.get_ref().is_some_and(|inner| inner.is::<OverQuota>())
+        }
+        _ => false,
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use bytes::Bytes;
@@ -18,8 +20,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use crate::http::Guarded;
 use crate::hub::Outbox;
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{READ_BUFFER_BYTES, UNJOINED_BYTES};
 
 /// The protocol's name, should a client ask for it.
 const PROTOCOL: &str = "spillway.v1";
@@ -119,9 +122,10 @@ pub(super) enum Output {
 impl Connection {
     /// What the request's connection has become.
     pub fn new(upgraded: Upgraded) -> Self {
-        match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
             Ok(parts) => {
-                let (input, output) = parts.io.into_inner().into_split();
+                let stream = parts.io.into_inner().into_inner();
+                let (input, output) = stream.into_split();
                 Self {
                     input: Input::Tcp(input),
                     output: Output::Tcp(output),
@@ -139,8 +143,12 @@ impl Connection {
         }
     }
 
-    /// Its halves; messages are at most `message_bytes` long.
-    pub(super) async fn split(self, outbox: Outbox, message_bytes: usize) -> (Reader, Output) {
+    /// Its halves; messages are at most `message_bytes` long, and no more is read than `quota` has.
+    pub(super) async fn split(
+        self,
+        outbox: Outbox,
+        (message_bytes, quota): (usize, Quota),
+    ) -> (Reader, Output) {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(message_bytes))
@@ -148,6 +156,7 @@ impl Connection {
         let answering = Answering {
             input: self.input,
             outbox,
+            quota,
         };
         let early = self.early.to_vec();
         let reader =
@@ -163,6 +172,40 @@ pub(super) type Reader = WebSocketStream<Answering>;
 pub(super) struct Answering {
     input: Input,
     outbox: Outbox,
+    quota: Quota,
+}
+
+/// Bytes that may be read from somebody who has shown no token; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Quota(Arc<AtomicUsize>);
+
+/// More than a socket may send before its `join`.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {UNJOINED_BYTES} bytes before join")]
+pub(super) struct OverQuota;
+
+impl Quota {
+    /// Of a socket that has not joined.
+    pub(super) fn unjoined() -> Self {
+        Self(Arc::new(AtomicUsize::new(UNJOINED_BYTES)))
+    }
+
+    /// It has joined: its rate of messages limits it from now on.
+    pub(super) fn lift(&self) {
+        self.0.store(usize::MAX, Ordering::Relaxed);
+    }
+
+    /// Only the socket's own task reads and lifts.
+    fn spend(&self, bytes: usize) -> Result<(), OverQuota> {
+        match self.0.load(Ordering::Relaxed) {
+            usize::MAX => Ok(()),
+            left => {
+                let left = left.checked_sub(bytes).ok_or(OverQuota)?;
+                self.0.store(left, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl AsyncRead for Answering {
@@ -171,10 +214,13 @@ impl AsyncRead for Answering {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.input {
+        let before = buffer.filled().len();
+        ready!(match &mut self.input {
             Input::Tcp(input) => Pin::new(input).poll_read(context, buffer),
             Input::Other(input) => Pin::new(input).poll_read(context, buffer),
-        }
+        })?;
+        let read = buffer.filled().len() - before;
+        Poll::Ready(self.quota.spend(read).map_err(io::Error::other))
     }
 }
 

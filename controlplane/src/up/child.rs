@@ -1,5 +1,6 @@
 //! The data plane's process: started, watched, restarted; taken over when it is alive already.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -207,10 +208,10 @@ impl Supervisor {
         let mut command = Command::new(&self.bin);
         command
             .args(&self.arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_for_child(name)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(metrics_elsewhere())
-            // The file has keys of ours the data plane does not know.
-            .env_remove("SPILLWAY_CONFIG")
             .stdin(Stdio::null())
             // A file, not a pipe: the data plane outlives us and must be able to write.
             .stdout(log.try_clone().context("cannot share the log")?)
@@ -276,6 +277,47 @@ fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
     taken.then_some(("SPILLWAY_METRICS", "127.0.0.1:0"))
 }
 
+/// Settings of the data plane (docs/operating.md).
+const DATAPLANE_SETTINGS: [&str; 26] = [
+    "NODE",
+    "CONTROL",
+    "METRICS",
+    "UDP_PORT",
+    "ICE_TCP",
+    "TURN_SECRET",
+    "TURN_REALM",
+    "TURN_HOST",
+    "TURN_PORT",
+    "TURN_TLS_PORT",
+    "TLS_CERTIFICATE",
+    "TLS_KEY",
+    "HTTP_UPSTREAM",
+    "TURN_PEERS",
+    "TURN_DENIED",
+    "TURN_RELAY_PORTS",
+    "SHARDS",
+    "CORES",
+    "ADVERTISE",
+    "STEER",
+    "IO",
+    "EGRESS",
+    "AEAD",
+    "SOCKET_BUFFER_BYTES",
+    "MAX_SESSIONS",
+    "MAX_TRACKS_PER_SESSION",
+];
+
+/// Whether the data plane is told this variable: our keys and whatever else is in our environment are not its.
+fn is_for_child(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    match name.strip_prefix("SPILLWAY_") {
+        Some(setting) => DATAPLANE_SETTINGS.contains(&setting),
+        None => ["PATH", "LANG", "LANGUAGE"].contains(&name) || name.starts_with("LC_"),
+    }
+}
+
 /// A pidfd is readable once its process ended (pidfd_open(2)).
 fn has_ended(fd: &OwnedFd) -> bool {
     let now = Timespec {
@@ -330,4 +372,59 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const OPERATING: &str = include_str!("../../../docs/operating.md");
+
+    #[test]
+    fn the_child_is_told_its_own_settings_and_nothing_else() {
+        for name in [
+            "SPILLWAY_STEER",
+            "SPILLWAY_METRICS",
+            "PATH",
+            "LANG",
+            "LC_ALL",
+        ] {
+            assert!(is_for_child(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "SPILLWAY_KEYS",
+            "SPILLWAY_ADMIN_TOKEN",
+            "SPILLWAY_STORE",
+            "SPILLWAY_API_SECRET",
+            "SPILLWAY_CONFIG",
+            "SPILLWAY_SECRETS_ON_STDIN",
+            "AWS_SECRET_ACCESS_KEY",
+            "HOME",
+            "LD_PRELOAD",
+            "",
+        ] {
+            assert!(!is_for_child(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_documented_setting_of_the_data_plane_is_passed_on() {
+        let table = OPERATING.split("### spillway-dataplane").nth(1).unwrap();
+        let table = table.split("### ").next().unwrap();
+        let first_cells = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let names = first_cells.flat_map(|cell| cell.split(", "));
+        let upper = |name: &str| {
+            name.trim_matches(['`', ' '])
+                .to_ascii_uppercase()
+                .replace('-', "_")
+        };
+        // What is logged is told by itself.
+        let documented: BTreeSet<_> = names.map(upper).filter(|name| name != "LOG").collect();
+        let known: BTreeSet<_> = DATAPLANE_SETTINGS.map(str::to_owned).into();
+        assert_eq!(documented, known);
+    }
 }

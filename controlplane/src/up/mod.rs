@@ -26,6 +26,9 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     config.turn.secrets = secrets.map(str::to_owned).collect();
     // TLS ends where TURN and HTTP are told apart.
     let shared = config.turn.tls_port.and_then(|_| config.tls.take());
+    if let Some(files) = &shared {
+        config.allowed_hosts.extend(files.names()?);
+    }
     let socket = state.control_socket()?;
     let address = match &config.dataplane_control {
         Some(address) => address.clone(),

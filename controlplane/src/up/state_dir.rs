@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -123,6 +123,7 @@ impl StateDir {
         let absolute = path
             .canonicalize()
             .with_context(|| format!("cannot find state-dir {}", path.display()))?;
+        refuse_others(path, &absolute)?;
         Ok(Self(absolute))
     }
 
@@ -258,6 +259,36 @@ impl StateDir {
     }
 }
 
+/// What is in the directory makes its reader us: it must be ours alone, and so must a link to it.
+fn refuse_others(path: &Path, absolute: &Path) -> anyhow::Result<()> {
+    let us = rustix::process::geteuid().as_raw();
+    let link = fs::symlink_metadata(path);
+    let link = link.with_context(|| format!("cannot look at state-dir {}", path.display()))?;
+    if link.is_symlink() && link.uid() != us {
+        let (shown, owner) = (path.display(), link.uid());
+        bail!(
+            "state-dir {shown} is a symbolic link of user {owner}, and this is user {us}: name a directory of your own"
+        );
+    }
+    let there = fs::metadata(absolute);
+    let there =
+        there.with_context(|| format!("cannot look at state-dir {}", absolute.display()))?;
+    let shown = absolute.display();
+    if there.uid() != us {
+        let owner = there.uid();
+        bail!(
+            "state-dir {shown} belongs to user {owner}, and this is user {us}: name a directory of your own"
+        );
+    }
+    let mode = there.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!(
+            "state-dir {shown} has mode {mode:o}, with which others get at its keys, 700 is wanted: chmod 700 {shown}"
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,7 +326,7 @@ mod tests {
     #[test]
     fn the_word_of_a_dead_up_is_no_obstacle_and_ours_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(dir.path()).unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         let credentials = state.credentials(&config(&[])).unwrap();
         let mut up = UpFile::new("http://127.0.0.1:1", &credentials);
         state.write_up(&up).unwrap();
@@ -307,6 +338,48 @@ mod tests {
         state.refuse_a_second().unwrap();
         state.remove_up();
         assert!(state.up().unwrap().is_some(), "not ours");
+    }
+
+    #[test]
+    fn a_state_dir_that_others_can_enter_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        StateDir::create(&path).unwrap();
+        for mode in [0o755, 0o750, 0o701, 0o770, 0o707] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let said = StateDir::create(&path).unwrap_err().to_string();
+            assert!(said.contains(&format!("mode {mode:o}")), "{said}");
+            assert!(said.contains("chmod 700"), "{said}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        StateDir::create(&path).unwrap();
+        // A link of our own to a directory of our own is as good.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        StateDir::create(&link).unwrap();
+    }
+
+    #[test]
+    fn a_state_dir_of_somebody_else_is_refused() {
+        let us = rustix::process::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        StateDir::create(&path).unwrap();
+        if us != 0 {
+            // Without root nothing can be given away: what is there already has to do.
+            let said = refuse_others(Path::new("/"), Path::new("/")).unwrap_err();
+            assert!(said.to_string().contains("belongs to user 0"), "{said}");
+            return;
+        }
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        let said = StateDir::create(&path).unwrap_err().to_string();
+        assert!(said.contains("belongs to user 65534"), "{said}");
+        let (ours, link) = (dir.path().join("ours"), dir.path().join("link"));
+        StateDir::create(&ours).unwrap();
+        std::os::unix::fs::symlink(&ours, &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
+        let said = StateDir::create(&link).unwrap_err().to_string();
+        assert!(said.contains("symbolic link of user 65534"), "{said}");
     }
 
     #[test]
@@ -334,7 +407,7 @@ mod tests {
             "it has --shards 2, it lacks --shards 4, it lacks --tls-key k, another turn-secret"
         );
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(dir.path()).unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         assert!(state.child_started().unwrap().is_none());
         state.write_child_started(&was).unwrap();
         assert_eq!(state.child_started().unwrap(), Some(was));

@@ -131,3 +131,98 @@ async fn demo_tokens_open_rooms_and_wrong_names_are_explained() {
         "{body}"
     );
 }
+
+/// A request as it is, and the status it gets; 0 where the connection is closed without one.
+async fn status(door: &Door, request: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(door.running.address)
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(15), reading).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (code.unwrap_or(0), answer)
+}
+
+#[tokio::test]
+async fn while_there_are_demo_tokens_other_hosts_get_nothing() {
+    let door = Door::open(&["--allowed-hosts", "lan.example"]).await;
+    let token = "/v1/demo/token?room=r&identity=ann";
+    let close = "Connection: close\r\n\r\n";
+    for (request, wanted) in [
+        (
+            format!("GET {token} HTTP/1.1\r\nHost: LAN.example.:7880\r\n{close}"),
+            200,
+        ),
+        (
+            format!("GET {token} HTTP/1.1\r\nHost: evil.example\r\n{close}"),
+            403,
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nHost: evil.example\r\n{close}"),
+            403,
+        ),
+        (
+            format!("GET /nothing HTTP/1.1\r\nHost: evil.example\r\n{close}"),
+            403,
+        ),
+        (format!("GET {token} HTTP/1.0\r\n\r\n"), 403),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), 200),
+        (
+            format!("GET http://evil.example{token} HTTP/1.1\r\nHost: localhost\r\n{close}"),
+            403,
+        ),
+        (
+            format!("GET {token} HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n{close}"),
+            403,
+        ),
+        (
+            format!(
+                "GET {token} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n{close}"
+            ),
+            403,
+        ),
+        (
+            format!(
+                "GET {token} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://lan.example\r\n{close}"
+            ),
+            200,
+        ),
+    ] {
+        let (code, answer) = status(&door, &request).await;
+        assert_eq!(code, wanted, "{request}\n{answer}");
+        assert!(
+            wanted != 403
+                || answer.contains("allowed-hosts")
+                || answer.contains("more than one Host"),
+            "{answer}"
+        );
+    }
+    let upgrade = |host: &str| {
+        format!(
+            "GET /v1/signal HTTP/1.1\r\nHost: {host}\r\nOrigin: http://evil.example\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+    };
+    assert_eq!(status(&door, &upgrade("evil.example")).await.0, 403);
+    // An application of another origin has a token of its own.
+    assert_eq!(status(&door, &upgrade("localhost")).await.0, 101);
+}
+
+#[tokio::test]
+async fn without_demo_tokens_every_host_is_answered_and_the_page_connects_to_its_own() {
+    let door = Door::open_without_demo_tokens().await;
+    let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let (code, answer) = status(&door, &get("rtc.example.com:8443")).await;
+    assert_eq!(code, 200);
+    let wanted = "connect-src 'self' ws://rtc.example.com:8443 wss://rtc.example.com:8443\r\n";
+    assert!(answer.contains(wanted), "{answer}");
+    let (code, answer) = status(&door, &get("a;script-src *")).await;
+    assert!(
+        code == 400 || answer.contains("connect-src 'self'\r\n"),
+        "{answer}"
+    );
+}

@@ -6,7 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Door, PATIENCE, signed_with, token};
+use crate::client::{Door, PATIENCE, metrics, signed_with, token};
 use crate::fake::FakeNode;
 
 #[tokio::test]
@@ -51,6 +51,50 @@ async fn what_comes_before_join_is_refused_and_closed() {
         assert_eq!(client.next().await["code"], code);
         assert_eq!(client.closed().await, Some(4400));
     }
+}
+
+#[tokio::test]
+async fn before_join_a_message_is_short_and_little_is_read() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut bob = door.join("r", "bob").await;
+    let track = r#"{"mid":"0","kind":"audio","source":"other"},"#;
+    // A message that fits into what is read of a stranger, and one that does not.
+    for tracks in [500, 12_000] {
+        let mut client = door.connect().await;
+        let tracks = track.repeat(tracks);
+        let text = format!(r#"{{"type":"offer","sdp":"","tracks":[{tracks}0]}}"#);
+        let _ = client.socket.send(Message::text(text)).await;
+        let mut named = false;
+        let code = loop {
+            match client.next_or_close().await {
+                Ok(message) if message["code"] == "too_large" => {
+                    let said = message["message"].as_str().unwrap();
+                    named = said.contains("the limit before join is 16384");
+                }
+                Ok(_) => {}
+                Err(code) => break code,
+            }
+        };
+        // Bytes that nobody reads reset the connection: the frame may be lost on the way.
+        assert!(
+            (named && code == Some(4413)) || tracks.len() > 65_536,
+            "{named} {code:?}"
+        );
+    }
+    // Pings are answered, but not for ever.
+    let mut client = door.connect().await;
+    assert_eq!(client.ask(json!({"type": "ping"})).await["type"], "pong");
+    // Who joins may send long messages, and at once.
+    let mut quick = door.connect().await;
+    let join = json!({"type": "join", "token": token("r", "quick", |_| ())});
+    quick.send(&join).await;
+    let sdp = "x".repeat(200_000);
+    quick
+        .send(&json!({"type": "offer", "id": 7, "sdp": sdp, "tracks": []}))
+        .await;
+    assert_eq!(quick.until("answer").await["id"], 7);
+    assert_eq!(bob.ask(json!({"type": "ping"})).await["type"], "pong");
 }
 
 #[tokio::test]
@@ -248,17 +292,4 @@ async fn a_socket_without_join_and_a_head_without_end_do_not_stay() {
     );
     assert_eq!(code, Some(4408));
     assert!(ended.is_ok(), "the slow head is cut off");
-}
-
-async fn metrics(door: &Door) -> String {
-    let url = format!("{}/metrics", door.running.url);
-    let get = move || {
-        ureq::get(&url)
-            .call()
-            .unwrap()
-            .body_mut()
-            .read_to_string()
-            .unwrap()
-    };
-    tokio::task::spawn_blocking(get).await.unwrap()
 }

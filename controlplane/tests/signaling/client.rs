@@ -44,7 +44,16 @@ impl Door {
         Self::open_in(dir, args).await
     }
 
+    pub(crate) async fn open_without_demo_tokens() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::open_with(dir, &[], "false").await
+    }
+
     pub(crate) async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        Self::open_with(dir, args, "true").await
+    }
+
+    async fn open_with(dir: tempfile::TempDir, args: &[&str], demo_tokens: &str) -> Self {
         let keys = format!("K:{SECRET}");
         let socket = dir.path().join("node.sock");
         let fixed = [
@@ -56,7 +65,7 @@ impl Door {
             "--admin-token",
             "admin-admin-admin",
             "--demo-tokens",
-            "true",
+            demo_tokens,
         ];
         let command = spillway_settings::command(clap::Command::new("x"), SETTINGS);
         let matches = command.get_matches_from([&fixed[..], args].concat());
@@ -281,5 +290,31 @@ impl Client {
 
     pub(crate) fn participant(&self) -> &str {
         self.joined["participant"].as_str().unwrap()
+    }
+}
+
+pub(crate) async fn metrics(door: &Door) -> String {
+    let url = format!("{}/metrics", door.running.url);
+    let get = move || {
+        // A server that is short of places may hang up.
+        let answer = ureq::get(&url).call();
+        answer.map_or_else(
+            |error| error.to_string(),
+            |mut answer| answer.body_mut().read_to_string().unwrap(),
+        )
+    };
+    tokio::task::spawn_blocking(get).await.unwrap()
+}
+
+/// Waits until the metrics have this.
+pub(crate) async fn until_metric(door: &Door, wanted: &str) {
+    let start = std::time::Instant::now();
+    loop {
+        let shown = metrics(door).await;
+        if shown.contains(wanted) {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{wanted} is not in {shown}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

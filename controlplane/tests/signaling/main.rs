@@ -4,8 +4,10 @@
 
 mod admin; // what operators see
 mod bad_input; // named errors, and nobody else notices
+mod budget; // what one may cause for others
 mod call; // join, publish, subscribe, talk, leave
 mod client; // a client that checks everything it is told
+mod connections; // deadlines and numbers of TCP connections
 mod corpus; // what strangers send as a message
 mod fake; // a data plane that forwards nothing
 mod protocol; // the documents and the code say the same

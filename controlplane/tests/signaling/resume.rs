@@ -132,6 +132,112 @@ async fn an_expired_token_comes_back_with_a_key_but_does_not_join_anew() {
 }
 
 #[tokio::test]
+async fn nothing_from_before_the_join_is_told_whatever_offset_is_named() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    for payload in 0..5 {
+        say(&mut ann, payload).await;
+    }
+    let mut bob = door.join("r", "bob").await;
+    let since = bob.joined["offset"].as_u64().unwrap();
+    for named in [0, 1, since - 1] {
+        say(&mut ann, 100 + named).await;
+        let mut resume = bob.resume();
+        resume["offset"] = json!(named);
+        bob = back(&door, bob, resume).await;
+        assert_eq!(bob.joined["mode"], "recovered");
+        assert_eq!(bob.joined["offset"], since, "not the {named} it named");
+        let first = bob.event("message").await;
+        assert_eq!(
+            first["payload"], 100,
+            "what came after its join comes again"
+        );
+        // Its new key says the same.
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expired_gives_what_the_latest_valid_one_gave() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let bob = door.join("r", "bob").await;
+    let silent = token("r", "bob", |claims| {
+        claims.video.can_publish_data = Some(false)
+    });
+    let mut second = door.connect().await;
+    let join = json!({"token": silent, "resume": bob.resume()});
+    assert_eq!(second.join(join).await["mode"], "recovered");
+    let message = json!({"type": "message", "topic": "t", "payload": 1});
+    assert_eq!(second.ask(message.clone()).await["code"], "not_permitted");
+    let expired = token("r", "bob", |claims| claims.exp = 1_000);
+    let mut third = door.connect().await;
+    let join = json!({"token": expired, "resume": second.resume()});
+    assert_eq!(third.join(join).await["mode"], "recovered");
+    assert_eq!(third.ask(message.clone()).await["code"], "not_permitted");
+    let mut fourth = door.connect().await;
+    let join = json!({"token": token("r", "bob", |_| ()), "resume": third.resume()});
+    assert_eq!(fourth.join(join).await["mode"], "recovered");
+    assert_eq!(fourth.ask(message).await["type"], "ok");
+}
+
+#[tokio::test]
+async fn a_token_that_permits_less_starts_anew() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    let [camera, _] = bob.publish().await;
+    let watcher = token("r", "bob", |claims| claims.video.can_publish = Some(false));
+    let mut again = door.connect().await;
+    let join = json!({"token": watcher, "resume": bob.resume()});
+    assert_eq!(again.join(join).await["mode"], "new");
+    assert_eq!(bob.closed().await, Some(4409));
+    let left = ann.event("participant_left").await;
+    assert_eq!(left["participant"], bob.joined["participant"]);
+    let session = format!("{}:p", bob.participant());
+    node.until(|held| {
+        let mut subscriptions = held.session_by_name.values().flat_map(|s| &s.subscriptions);
+        held.closed.contains(&session) && subscriptions.all(|s| s.track != camera)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_another_token_a_stay_ends() {
+    // A token counts for 10 s after its end, as clocks differ.
+    let ending = || token("r", "bob", |claims| claims.exp = claims.exp - 600 - 9);
+    let door = Door::open(&["--resume-allowance-seconds", "0"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let longer = Door::open(&["--resume-allowance-seconds", "14"]).await;
+    let _other = FakeNode::start(&longer.socket());
+    let mut here = door.connect().await;
+    let mut there = longer.connect().await;
+    let old = ending();
+    for client in [&mut here, &mut there] {
+        assert_eq!(client.join(json!({"token": old})).await["mode"], "new");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut late = door.connect().await;
+    let refused = late.join(json!({"token": old, "resume": here.resume()}));
+    let refused = refused.await;
+    assert_eq!(refused["code"], "token_expired");
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("without another ended"), "{said}");
+    // Its socket goes on: nobody ends what did not break.
+    assert_eq!(here.ask(json!({"type": "ping"})).await["type"], "pong");
+    // Where there is time left, it ends with it.
+    let mut back = longer.connect().await;
+    let join = json!({"token": old, "resume": there.resume()});
+    assert_eq!(back.join(join).await["mode"], "recovered");
+    assert_eq!(back.closed().await, Some(4401));
+    // With a valid token the key opens the same place again.
+    let mut fresh = door.connect().await;
+    let join = json!({"token": token("r", "bob", |_| ()), "resume": here.resume()});
+    assert_eq!(fresh.join(join).await["mode"], "recovered");
+}
+
+#[tokio::test]
 async fn a_node_that_goes_away_sends_its_clients_elsewhere_one_by_one() {
     let door = Door::open(&["--drain-seconds", "2"]).await;
     let _node = FakeNode::start(&door.socket());

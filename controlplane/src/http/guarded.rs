@@ -1,0 +1,212 @@
+//! A connection whose reader is watched: what is written must be taken within a time, and it is known how far
+//! the conversation was when it ends.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::limits::RESPONSE_TIME;
+
+/// A stream with a deadline for what it is to send. It starts when the kernel does not take everything and ends
+/// when the kernel does: a reader that takes a few bytes now and then does not move it.
+pub(crate) struct Guarded<S> {
+    inner: S,
+    watch: Watch,
+    blocked: Option<Pin<Box<Sleep>>>,
+}
+
+/// How far a conversation is; clones look at the same one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<AtomicU8>);
+
+/// What was the last to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing came.
+    Silent,
+    /// The client said something.
+    Asked,
+    /// It was answered.
+    Answered,
+    /// It does not take its answers.
+    Stuck,
+}
+
+impl Watch {
+    /// What was the last to happen.
+    pub(super) fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Phase::Silent,
+            1 => Phase::Asked,
+            2 => Phase::Answered,
+            _ => Phase::Stuck,
+        }
+    }
+
+    fn set(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Silent => 0,
+            Phase::Asked => 1,
+            Phase::Answered => 2,
+            Phase::Stuck => 3,
+        };
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
+impl<S> Guarded<S> {
+    /// Watches `inner`.
+    pub(super) fn new(inner: S) -> (Self, Watch) {
+        let watch = Watch::default();
+        let guarded = Self {
+            inner,
+            watch: watch.clone(),
+            blocked: None,
+        };
+        (guarded, watch)
+    }
+
+    /// The stream by itself, for whoever sets deadlines of its own.
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
+
+    fn moved(&mut self, written: usize, offered: usize) {
+        if written > 0 {
+            self.watch.set(Phase::Answered);
+        }
+        if written == offered {
+            self.blocked = None;
+        }
+    }
+
+    /// The peer does not take what there is: how long already?
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let blocked = self
+            .blocked
+            .get_or_insert_with(|| Box::pin(sleep(RESPONSE_TIME)));
+        ready!(blocked.as_mut().poll(context));
+        self.watch.set(Phase::Stuck);
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.watch.set(Phase::Asked);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write(context, bytes) {
+            Poll::Ready(Ok(written)) => {
+                self.moved(written, bytes.len());
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.wait(context).map(Err),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write_vectored(context, slices) {
+            Poll::Ready(Ok(written)) => {
+                let offered = slices.iter().map(|slice| slice.len()).sum();
+                self.moved(written, offered);
+                Poll::Ready(Ok(written))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.wait(context).map(Err),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.inner).poll_flush(context) {
+            Poll::Pending => self.wait(context).map(Err),
+            done => done,
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.inner).poll_shutdown(context) {
+            Poll::Pending => self.wait(context).map(Err),
+            done => done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_a_byte_now_and_then_is_given_up() {
+        let (ours, mut theirs) = duplex(16);
+        let (mut ours, watch) = Guarded::new(ours);
+        assert_eq!(watch.phase(), Phase::Silent);
+        let dripping = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if theirs.read_u8().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let start = tokio::time::Instant::now();
+        let error = ours.write_all(&[0; 1_000]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(watch.phase(), Phase::Stuck);
+        assert!(start.elapsed() < RESPONSE_TIME * 2, "{:?}", start.elapsed());
+        drop(ours);
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_everything_in_time_has_all_time_again() {
+        let (ours, mut theirs) = duplex(16);
+        let (mut ours, watch) = Guarded::new(ours);
+        let reading = tokio::spawn(async move {
+            let mut bytes = [0; 32];
+            for _ in 0..4 {
+                tokio::time::sleep(RESPONSE_TIME * 3 / 4).await;
+                theirs.read_exact(&mut bytes).await.unwrap();
+            }
+        });
+        for _ in 0..4 {
+            ours.write_all(&[0; 32]).await.unwrap();
+        }
+        assert_eq!(watch.phase(), Phase::Answered);
+        reading.await.unwrap();
+    }
+}

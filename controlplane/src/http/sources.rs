@@ -1,0 +1,121 @@
+//! How many connections each network has: an IPv4 address, or the /64 of an IPv6 address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::SourceLimit;
+
+/// Open connections by the network they come from; clones count together.
+#[derive(Debug, Clone)]
+pub(super) struct Sources {
+    limit: SourceLimit,
+    count_by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One connection among those of its source, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Counted {
+    sources: Sources,
+    source: IpAddr,
+}
+
+impl Sources {
+    /// No connection yet.
+    pub(super) fn new(limit: SourceLimit) -> Self {
+        Self {
+            limit,
+            count_by_source: Arc::default(),
+        }
+    }
+
+    /// Counts a connection from `address`; `None` when its network has as many as it may.
+    pub(super) fn enter(&self, address: IpAddr) -> Option<Counted> {
+        let address = address.to_canonical();
+        let limit = self.limit.of(address);
+        let source = network(address);
+        let mut counts = self.counts();
+        let count = counts.entry(source).or_insert(0);
+        if limit.is_some_and(|limit| *count >= limit) {
+            return None;
+        }
+        *count += 1;
+        Some(Counted {
+            sources: self.clone(),
+            source,
+        })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.count_by_source
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.sources.counts();
+        if let Some(count) = counts.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// What one party has of the address space: a host's /64 gives it any address inside.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_network_has_its_connections_and_no_more() {
+        let sources = Sources::new(SourceLimit::every(2));
+        for (one, same, other) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
+            ("2001:db8::1", "2001:db8::ffff:0:1", "2001:db8:0:1::1"),
+            ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+        ] {
+            let first = sources.enter(address(one)).unwrap();
+            let _second = sources.enter(address(same)).unwrap();
+            assert!(sources.enter(address(one)).is_none(), "{one}");
+            let _other = sources.enter(address(other)).unwrap();
+            drop(first);
+            assert!(sources.enter(address(same)).is_some(), "{same}");
+        }
+        assert!(sources.counts().is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn by_default_loopback_is_not_limited() {
+        let sources = Sources::new(SourceLimit::default());
+        let enter = |text| sources.enter(address(text));
+        let limit = crate::limits::CONNECTIONS_PER_SOURCE;
+        let proxied: Vec<_> = (0..=limit).map(|_| enter("::1").unwrap()).collect();
+        assert_eq!(proxied.len(), limit + 1);
+        let strangers: Vec<_> = (0..limit).map(|_| enter("192.0.2.1").unwrap()).collect();
+        assert!(enter("192.0.2.1").is_none());
+        drop(strangers);
+        let none = Sources::new(SourceLimit::none());
+        let all: Vec<_> = (0..=limit)
+            .map(|_| none.enter(address("192.0.2.1")))
+            .collect();
+        assert!(all.iter().all(Option::is_some));
+    }
+}

@@ -1,0 +1,172 @@
+//! What one participant may cause for others: it is refused by name, and nobody else notices.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Door, token};
+use crate::fake::FakeNode;
+
+/// Publishes eight tracks, or takes all back: a few such offers are too much long before they are too fast.
+fn offer(published: bool) -> Value {
+    let count = if published { 8 } else { 0 };
+    let track = |mid: usize| json!({"mid": mid.to_string(), "kind": "audio", "source": "other"});
+    let tracks: Vec<_> = (0..count).map(track).collect();
+    json!({"type": "offer", "sdp": "v=0", "tracks": tracks})
+}
+
+/// Asks for `messages` in turn until one is refused with `too_much`, which it returns.
+async fn until_too_much(client: &mut Client, messages: &[Value], most: usize) -> Value {
+    for number in 0..most {
+        let reply = client.ask(messages[number % messages.len()].clone()).await;
+        if reply["type"] == "error" {
+            return reply;
+        }
+    }
+    panic!("{most} requests were not too much");
+}
+
+fn check(refused: &Value) {
+    assert_eq!(refused["code"], "too_much", "{refused}");
+    assert_eq!(refused["retry"], true);
+    assert!(refused["after_ms"].as_u64().unwrap() > 0);
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("a second: again in"), "{said}");
+}
+
+#[tokio::test]
+async fn tracks_that_come_and_go_are_too_much_and_coming_back_does_not_help() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut bob = door.join("r", "bob").await;
+    let mut ann = door.join("r", "ann").await;
+    let flap = [offer(true), offer(false)];
+    check(&until_too_much(&mut ann, &flap, 20).await);
+    let resume = ann.resume();
+    drop(ann);
+    // What it costs to come back is what it has not: it is told when it has.
+    let mut again = door.connect().await;
+    let join = json!({"token": token("r", "ann", |_| ()), "resume": resume});
+    let refused = again.join(join).await;
+    if refused["type"] == "joined" {
+        check(&until_too_much(&mut again, &flap, 20).await);
+    } else {
+        check(&refused);
+        assert_eq!(again.closed().await, Some(4429));
+    }
+    // Nobody else pays for it.
+    bob.publish().await;
+}
+
+#[tokio::test]
+async fn an_identity_that_joins_over_and_over_is_turned_away_for_a_while() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut bob = door.join("r", "bob").await;
+    let mut joined = 0;
+    let refused = loop {
+        let mut ann = door.connect().await;
+        let reply = ann.join(json!({"token": token("r", "ann", |_| ())})).await;
+        if reply["type"] != "joined" {
+            break reply;
+        }
+        joined += 1;
+        assert!(joined < 100, "never too much");
+    };
+    check(&refused);
+    assert!(joined >= 10, "{joined}");
+    // The room is theirs alone in another one, and bob is not refused here.
+    let mut events = 0;
+    while events < 2 * joined - 1 {
+        bob.until("event").await;
+        events += 1;
+    }
+    door.join("r", "eve").await;
+    door.join("s", "ann").await;
+}
+
+#[tokio::test]
+async fn large_messages_to_many_are_too_much_and_small_ones_are_not() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut crowd = Vec::new();
+    for number in 0..60 {
+        crowd.push(door.join("r", &format!("p{number}")).await);
+    }
+    let mut ann = door.join("r", "ann").await;
+    let large = json!({"type": "message", "topic": "t", "payload": "x".repeat(8_000)});
+    let refused = until_too_much(&mut ann, &[large], 100).await;
+    check(&refused);
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("bytes"), "{said}");
+    let small = json!({"type": "message", "topic": "chat", "payload": "hello"});
+    for other in &mut crowd[..5] {
+        assert_eq!(other.ask(small.clone()).await["type"], "ok");
+    }
+    let after = Duration::from_millis(refused["after_ms"].as_u64().unwrap());
+    tokio::time::sleep(after).await;
+    assert_eq!(ann.ask(small).await["type"], "ok");
+}
+
+#[tokio::test]
+async fn wishes_that_change_quickly_are_few_commands() {
+    let door = Door::open(&["--messages-per-second", "1000"]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, microphone] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    bob.until("offer").await;
+    let puts = |node: &FakeNode| {
+        node.held(|held| {
+            held.calls
+                .iter()
+                .filter(|c| **c == "put_subscriptions")
+                .count()
+        })
+    };
+    let (before, start) = (puts(&node), std::time::Instant::now());
+    for _ in 0..100 {
+        let off = json!({"type": "unsubscribe", "tracks": [camera]});
+        assert_eq!(bob.ask(off).await["type"], "ok");
+        let on = json!({"type": "subscribe", "tracks": [{"track": camera}]});
+        assert_eq!(bob.ask(on).await["type"], "ok");
+    }
+    let off = json!({"type": "unsubscribe", "tracks": [microphone]});
+    assert_eq!(bob.ask(off).await["type"], "ok");
+    let session = format!("{}:s", bob.participant());
+    node.until(|held| {
+        let subscriptions = &held.session_by_name[&session].subscriptions;
+        subscriptions.len() == 1 && subscriptions[0].track == camera
+    })
+    .await;
+    let most = 2 + usize::try_from(start.elapsed().as_millis() / 200).unwrap();
+    let commands = puts(&node) - before;
+    assert!(commands <= most, "{commands} commands for 201 wishes");
+}
+
+#[tokio::test]
+async fn a_hidden_identity_is_answered_for_as_an_absent_one() {
+    let door = Door::open(&["--max-participants-per-room", "2"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut ghost = door.connect().await;
+    let hidden = token("r", "ghost", |claims| claims.video.hidden = true);
+    ghost.join(json!({"token": hidden})).await;
+    assert_eq!(ghost.joined["mode"], "new", "{}", ghost.joined);
+    let to = |name: &str| json!({"type": "message", "topic": "t", "payload": 1, "to": [name]});
+    let mut said = Vec::new();
+    for name in ["ghost", "absentee"] {
+        let refused = ann.ask(to(name)).await;
+        assert_eq!(refused["code"], "unknown_participant");
+        said.push(refused["message"].as_str().unwrap().replace(name, "X"));
+    }
+    assert_eq!(said[0], said[1]);
+    // The room is as full as those say who can be seen.
+    let mut bob = door.join("r", "bob").await;
+    ann.event("participant_joined").await;
+    assert_eq!(bob.joined["participants"].as_array().unwrap().len(), 1);
+    // It hears what is for everybody.
+    let all = json!({"type": "message", "topic": "t", "payload": 7});
+    assert_eq!(bob.ask(all).await["type"], "ok");
+    assert_eq!(ghost.event("message").await["payload"], 7);
+}

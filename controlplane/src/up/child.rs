@@ -278,13 +278,14 @@ fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
 }
 
 /// Settings of the data plane (docs/operating.md).
-const DATAPLANE_SETTINGS: [&str; 26] = [
+const DATAPLANE_SETTINGS: [&str; 28] = [
     "NODE",
     "CONTROL",
     "METRICS",
     "UDP_PORT",
     "ICE_TCP",
     "TURN_SECRET",
+    "TURN_SECRET_GRACE_SECONDS",
     "TURN_REALM",
     "TURN_HOST",
     "TURN_PORT",
@@ -293,6 +294,7 @@ const DATAPLANE_SETTINGS: [&str; 26] = [
     "TLS_KEY",
     "HTTP_UPSTREAM",
     "TURN_PEERS",
+    "TURN_NAT64_PREFIXES",
     "TURN_DENIED",
     "TURN_RELAY_PORTS",
     "SHARDS",

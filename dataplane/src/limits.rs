@@ -102,6 +102,12 @@ pub const MAX_OFFER_BYTES: usize = 128 * 1_024;
 pub const OFFER_BYTES_PER_SECOND: u32 = 64 * 1_024;
 /// See [`OFFER_BYTES_PER_SECOND`]: four of the longest offers at once.
 pub const OFFER_SAVED_TIME: Duration = Duration::from_secs(8);
+/// Bytes of an answer: for each m-line that was offered, and besides.
+pub const ANSWER_BYTES_PER_M_LINE: usize = 4 * 1_024;
+/// See [`ANSWER_BYTES_PER_M_LINE`].
+pub const ANSWER_BYTES_BESIDES: usize = 8 * 1_024;
+/// Answers to one offer that cannot be used; one more ends the session.
+pub const MAX_BAD_ANSWERS: usize = 4;
 /// Bytes of an SDP.
 pub const MAX_SDP_BYTES: usize = 256 * 1_024;
 /// m-lines of a client's offer; subscribe sessions may have more, as offered by us.

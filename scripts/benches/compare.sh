@@ -130,6 +130,7 @@ compare_run() {
 # The load on a new data plane of side $1; its figures are in line.
 compare_load() {
     programs=$compare_directory/$1
+    compare_port_is_free
     start_dataplane
     start_host
     line=$(load_fanout --seconds "$compare_seconds" --ceiling-seconds 0 \
@@ -139,6 +140,16 @@ compare_load() {
         die "the load on the data plane of $1 failed"
     }
     end_background
+}
+
+# Waits until the port of the data plane before is free: the kernel closes sockets of a ring some time after its process
+# has ended.
+compare_port_is_free() {
+    for _ in $(seq 100); do
+        [ -n "$(scripts/lab exec sfu ss -Huln 'sport = :7882')" ] || return 0
+        sleep 0.1
+    done
+    die "udp port 7882 is still in use 10 s after the data plane before has ended"
 }
 
 # Why a run says nothing of what a packet costs at this load; empty if it does.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::client::Door;
+use crate::client::{Door, metrics};
 use crate::fake::FakeNode;
 
 fn get(url: String, token: Option<&'static str>) -> impl Future<Output = (u16, String, Value)> {
@@ -30,6 +30,19 @@ fn get(url: String, token: Option<&'static str>) -> impl Future<Output = (u16, S
         )
     };
     async { tokio::task::spawn_blocking(ask).await.unwrap() }
+}
+
+#[tokio::test]
+async fn metrics_name_no_rooms_and_no_people() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("board-meeting", "ann@example.com").await;
+    ann.publish().await;
+    let text = metrics(&door).await;
+    assert!(text.contains("spillway_participants"), "{text}");
+    for name in ["board-meeting", "ann"] {
+        assert!(!text.contains(name), "{name} is in the metrics");
+    }
 }
 
 #[tokio::test]

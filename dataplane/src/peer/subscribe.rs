@@ -16,7 +16,9 @@ use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::key::TrackKey;
 use crate::layer::Wish;
-use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
+use crate::limits::{
+    ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_SUBSCRIPTIONS_PER_SESSION,
+};
 use crate::send::Sender;
 use crate::send::stream::{Planned, Stream};
 use crate::srtp::RtcpOpener;
@@ -71,6 +73,8 @@ struct Negotiation {
     /// Of the latest offer whose answer was accepted.
     accepted: u64,
     outstanding: Option<(SdpPendingOffer, OfferOut)>,
+    /// Answers to it that could not be read.
+    bad_answers: usize,
     /// Something changed since the latest offer.
     dirty: bool,
 }
@@ -153,24 +157,33 @@ impl Subscriber {
         text: &str,
         out: &mut Output,
     ) -> CommandResult {
-        let answer = SdpAnswer::from_sdp_string(&sdp::without_candidates(text))
-            .map_err(|error| CommandError::BadSdp(error.to_string()))?;
-        let taken = self
-            .negotiation
-            .outstanding
-            .take_if(|(_, offer)| offer.revision == revision);
-        let Some((pending, _)) = taken else {
+        // Reading an answer costs time: only the one that is waited for is read.
+        let outstanding = self.negotiation.outstanding.as_ref();
+        let outstanding = outstanding.map(|(_, offer)| offer.revision);
+        if outstanding != Some(revision) {
             if revision == self.negotiation.accepted {
                 return Ok(CommandReply::Done); // repeated
             }
-            let outstanding = self.negotiation.outstanding.as_ref();
-            let outstanding =
-                outstanding.map_or("none".into(), |(_, offer)| offer.revision.to_string());
+            let outstanding = outstanding.map_or("none".into(), |revision| revision.to_string());
             return Err(CommandError::StaleAnswer {
                 got: revision,
                 outstanding,
             });
+        }
+        let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE * self.slots.len();
+        let read = match text.len() <= limit {
+            true => SdpAnswer::from_sdp_string(&sdp::without_candidates(text))
+                .map_err(|error| CommandError::BadSdp(error.to_string())),
+            false => Err(CommandError::TooMany {
+                what: "bytes of an answer",
+                got: text.len(),
+                limit,
+            }),
         };
+        let answer = read.inspect_err(|error| self.bad_answer(error, out))?;
+        let pending = self.negotiation.outstanding.take();
+        let (pending, _) = pending.expect("it is the outstanding one");
+        self.negotiation.bad_answers = 0;
         if let Err(error) = rtc.sdp_api().accept_answer(pending, answer) {
             // Both sides now disagree on the m-lines, and no later offer can mend that.
             out.events
@@ -183,6 +196,15 @@ impl Subscriber {
             self.negotiate(rtc, out);
         }
         Ok(CommandReply::Done)
+    }
+
+    /// An answer could not be read. The client may send another one, and not for ever.
+    fn bad_answer(&mut self, error: &CommandError, out: &mut Output) {
+        self.negotiation.bad_answers += 1;
+        if self.negotiation.bad_answers > MAX_BAD_ANSWERS {
+            let reason = format!("more than {MAX_BAD_ANSWERS} bad answers: {error}");
+            out.events.push(PeerEvent::Closed(reason));
+        }
     }
 
     /// Asks for the memory that sealing for it goes on with.
@@ -368,5 +390,56 @@ impl Subscriber {
             Some((slot.mid.to_string(), subscription.track))
         });
         playing.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::command::Command;
+    use crate::ice::IceKey;
+    use crate::key::SessionKey;
+    use crate::peer::{Peer, PeerFactory};
+    use crate::srtp::AeadChoice;
+
+    fn with_an_offer() -> (Peer, Instant) {
+        let now = Instant::now();
+        let candidates = vec!["127.0.0.1:7".parse().unwrap()];
+        let factory =
+            PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
+        let mut peer = factory.subscriber(SessionKey(1), now);
+        let put = vec![(TrackKey(1), MediaKind::Video, Wish::default())];
+        let remove = Vec::new();
+        let mut out = Output::default();
+        peer.apply(Command::Subscribe { put, remove }, now, &mut out)
+            .unwrap();
+        (peer, now)
+    }
+
+    #[test]
+    fn only_the_answer_that_is_waited_for_is_read() {
+        let (mut peer, now) = with_an_offer();
+        let mut out = Output::default();
+        let mut answer = |revision, sdp: &str| {
+            let sdp = sdp.to_owned();
+            peer.apply(Command::Answer { revision, sdp }, now, &mut out)
+        };
+        for _ in 0..1_000 {
+            let stale = answer(7, "not an sdp");
+            assert!(matches!(stale, Err(CommandError::StaleAnswer { got: 7, .. })));
+        }
+        let long = "a=x\r\n".repeat(3_000);
+        let too_long = answer(1, &long);
+        let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE;
+        let what = "bytes of an answer";
+        let got = long.len();
+        assert_eq!(too_long, Err(CommandError::TooMany { what, got, limit }));
+        for _ in 1..=MAX_BAD_ANSWERS {
+            assert!(matches!(answer(1, "v=1"), Err(CommandError::BadSdp(_))));
+        }
+        let ended = |event: &PeerEvent| matches!(event, PeerEvent::Closed(reason) if reason.contains("bad answers"));
+        assert!(out.events.iter().any(ended));
     }
 }

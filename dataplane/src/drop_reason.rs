@@ -13,6 +13,9 @@ pub enum DropReason {
     /// STUN that names no session: no connectivity check, one without a username, or one with the right
     /// password for a session that has just ended.
     UnknownUfrag,
+    /// A check that is not from the agent of the client's SDP or lacks what checks have to have, or a STUN response to no
+    /// request of ours.
+    CheckRefused,
     /// A connectivity check whose sender does not know the session's password.
     BadIntegrity,
     /// DTLS, RTP or RTCP from an address no session receives from.
@@ -62,11 +65,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 26] = [
+    pub const ALL: [DropReason; 27] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
         DropReason::UnknownUfrag,
+        DropReason::CheckRefused,
         DropReason::BadIntegrity,
         DropReason::UnknownSource,
         DropReason::TooManyAddresses,
@@ -98,6 +102,7 @@ impl DropReason {
             DropReason::Unclassified => "unclassified",
             DropReason::MalformedStun => "malformed_stun",
             DropReason::UnknownUfrag => "unknown_ufrag",
+            DropReason::CheckRefused => "check_refused",
             DropReason::BadIntegrity => "bad_integrity",
             DropReason::UnknownSource => "unknown_source",
             DropReason::TooManyAddresses => "too_many_addresses",

@@ -62,15 +62,20 @@ pub enum ToShard {
         /// Where it lives.
         home: ShardId,
     },
-    /// The home of a session heard something authenticated from an address that this shard receives from.
+    /// The home of a session heard something authenticated from an address that this shard receives from, and that is
+    /// proven to be the client's.
     Heard {
         /// The address.
         source: SocketAddr,
         /// Its session.
         session: SessionKey,
+        /// Where the session lives.
+        home: ShardId,
         /// When.
         at: Instant,
     },
+    /// A session that this shard sends datagrams to the sender for does not live there: it has ended or moved.
+    NotHere(SessionKey),
     /// The session of a check that this shard claimed has just ended.
     Unclaimed,
     /// A command of the control plane.

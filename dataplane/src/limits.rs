@@ -83,6 +83,10 @@ pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
 /// An address from which authenticated datagrams came this short a while ago stays with its session, whatever check comes
 /// from there.
 pub const OWNER_STAYS: Duration = Duration::from_secs(2);
+/// A session moves to another shard at most once in this time: its subscribers or its publishers have to be told.
+pub const MOVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Sessions that ask for an address which another session has, and were not proven yet; more are refused.
+pub const MAX_CLAIMS: usize = 4_096;
 /// Bytes sent to an address that was not proven to be the client's, for each byte that came from there.
 pub const AMPLIFICATION_LIMIT: usize = 3;
 /// ICE generations that a session answers: the latest, and the one before it, until the client has learnt of a restart.
@@ -95,12 +99,12 @@ pub const MAX_SDP_LINE_BYTES: usize = 16 * 1_024;
 pub const MAX_SDP_LINES_PER_SECTION: usize = 512;
 /// Lines of one m-line about SSRCs, groups of them too. Three layers with RTX have up to 27.
 pub const MAX_SSRC_LINES_PER_M_LINE: usize = 64;
-/// Bytes of an offer: 16 tracks of a browser.
-pub const MAX_OFFER_BYTES: usize = 128 * 1_024;
+/// Bytes of an offer: 32 tracks of a browser.
+pub const MAX_OFFER_BYTES: usize = 256 * 1_024;
 /// Bytes of offers that a session reads a second, and how long a quiet session saves them up: reading an offer costs up to
 /// 0.13 µs a byte.
 pub const OFFER_BYTES_PER_SECOND: u32 = 64 * 1_024;
-/// See [`OFFER_BYTES_PER_SECOND`]: four of the longest offers at once.
+/// See [`OFFER_BYTES_PER_SECOND`]: two of the longest offers at once.
 pub const OFFER_SAVED_TIME: Duration = Duration::from_secs(8);
 /// Bytes of an answer: for each m-line that was offered, and besides.
 pub const ANSWER_BYTES_PER_M_LINE: usize = 4 * 1_024;

@@ -1,14 +1,16 @@
 //! What a shard knows by name: sessions by address, ufrag and key; tracks by key.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use slab::Slab;
 
+mod claims; // sessions that ask for another's address
 mod foreign; // addresses whose sessions live on other shards
 
+use claims::Claims;
 use foreign::{ForeignRoute, ForeignRoutes};
 
 use spillway_wire::stun::TransactionId;
@@ -20,6 +22,7 @@ use crate::io::entropy;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
 use crate::level::AudioLevel;
 use crate::limits::MAX_LAYERS;
+use crate::peer::paths::Checked;
 use crate::peer::{Peer, Role};
 use crate::send::history::History;
 use crate::subscription::Subscription;
@@ -34,6 +37,7 @@ pub struct PeerTable {
     by_ufrag: HashMap<Ufrag, usize>,
     by_session: HashMap<SessionKey, usize>,
     foreign: ForeignRoutes,
+    claims: Claims,
 }
 
 /// Where datagrams from an address go.
@@ -51,19 +55,22 @@ pub enum Route {
 }
 
 impl PeerTable {
-    /// Takes a session in with all its names.
-    pub fn insert(&mut self, peer: Peer) -> usize {
-        let index = self.peers.insert(Box::new(peer));
-        let peer = &self.peers[index];
+    /// Takes a session in with all its names. Addresses that other sessions are using stay with them.
+    pub fn insert(&mut self, mut peer: Peer, now: Instant) -> usize {
+        let index = self.peers.vacant_key();
+        let addrs: Vec<SocketAddr> = peer.paths.addresses().collect();
+        for addr in addrs {
+            let may_take = peer.paths.is_proven(addr) && !self.is_taken(addr, peer.session, now);
+            match may_take || self.by_addr(addr).is_none() {
+                true => self.take_over(addr, index),
+                false => peer.paths.remove(addr),
+            }
+        }
         self.by_session.insert(peer.session, index);
         for ufrag in peer.ufrags() {
             self.by_ufrag.insert(ufrag.clone(), index);
         }
-        for addr in peer.paths.addresses() {
-            self.by_addr.insert(addr, index);
-            self.foreign.remove(addr);
-        }
-        index
+        self.peers.insert(Box::new(peer))
     }
 
     /// Takes a session out with all its names.
@@ -118,72 +125,121 @@ impl PeerTable {
         }
     }
 
-    /// Lets session `index` receive from `addr`, which sends to `local`. The caller has verified that a check from there
-    /// knows the session's password; `is_proven` as in [`Paths::add`](crate::peer::paths::Paths::add). Returns the address
-    /// that it no longer receives from, for want of room. An address that another session is using stays with it.
+    /// Lets session `index` receive from where a check came. The caller has verified that the check knows the session's
+    /// password. Returns the address that the session no longer receives from, for want of room.
+    ///
+    /// An address that another session is using stays with it, and the check is refused. One that another session has, and
+    /// did not use lately, stays with it until the address is [proven](Self::proven) to be this session's.
     pub fn add_addr(
         &mut self,
         index: usize,
-        (addr, local): (SocketAddr, Option<IpAddr>),
-        is_proven: bool,
+        check: Checked,
         now: Instant,
     ) -> Result<Option<SocketAddr>, DropReason> {
-        let session = self.peers[index].session;
-        if self.foreign.is_taken(addr, session, now) {
+        let (session, addr) = (self.peers[index].session, check.remote);
+        if self.is_taken(addr, session, now) {
             return Err(DropReason::AddressInUse);
         }
-        if let Some(&owner) = self.by_addr.get(&addr)
-            && owner != index
-            && let Some(owner) = self.peers.get_mut(owner)
-        {
-            if owner.paths.is_in_use(addr, now) {
-                return Err(DropReason::AddressInUse);
-            }
-            owner.paths.remove(addr);
+        let owner = self.by_addr(addr);
+        let is_anothers = owner.is_some_and(|owner| !self.is_of(owner, session));
+        if is_anothers && !check.is_proven && !self.peers[index].paths.is_proven(addr) {
+            self.claims.insert(addr, Route::Local(index), now)?;
+        } else {
+            self.take_over(addr, index);
         }
         let transaction = TransactionId(entropy::bytes());
-        let paths = &mut self.peers[index].paths;
-        let given_up = paths.add((addr, local), is_proven, transaction, now);
+        let given_up = self.peers[index].paths.add(check, transaction, now);
         if let Some(given_up) = given_up {
             self.unroute(given_up, index);
         }
-        self.foreign.remove(addr);
-        self.by_addr.insert(addr, index);
         Ok(given_up)
     }
 
-    /// Sends datagrams from `addr` to a session on another shard, which heard from there at `heard`.
+    /// The session whose request a response from `addr` to `transaction` answers: its owner's, or a claimant's.
+    pub fn asked(&self, addr: SocketAddr, transaction: TransactionId) -> Option<Route> {
+        let is_asked = |route: &Route| match route {
+            Route::Local(index) => self
+                .get(*index)
+                .is_some_and(|peer| peer.paths.expects(addr, transaction)),
+            Route::Foreign { .. } => false,
+        };
+        let routes = [self.by_addr(addr), self.claims.get(addr)];
+        let here = routes
+            .iter()
+            .flatten()
+            .find(|route| is_asked(route))
+            .copied();
+        // Only their homes know what they have asked.
+        here.or_else(|| {
+            let is_foreign = |route: &&Route| matches!(route, Route::Foreign { .. });
+            routes.iter().rev().flatten().find(is_foreign).copied()
+        })
+        .or(routes[0])
+    }
+
+    /// `addr` was proven to be where the client of session `index` is: what comes from there is the session's.
+    pub fn proven(&mut self, addr: SocketAddr, index: usize) {
+        if self.claims.take(addr, Route::Local(index)) {
+            self.take_over(addr, index);
+        }
+    }
+
+    /// Sends datagrams from `addr` to a session on another shard. An address that a session here has stays with it until
+    /// that other shard says that it is proven, by [`heard_foreign`](Self::heard_foreign).
     pub fn add_foreign(
         &mut self,
         addr: SocketAddr,
         (home, session): (ShardId, SessionKey),
-        heard: Instant,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let owner = self.by_addr.get(&addr).copied();
-        let owner = owner.and_then(|index| self.peers.get_mut(index));
-        let is_taken = owner
-            .as_ref()
-            .is_some_and(|owner| owner.paths.is_in_use(addr, now));
-        if is_taken || self.foreign.is_taken(addr, session, now) {
+        if self.is_taken(addr, session, now) {
             return Err(DropReason::AddressInUse);
         }
-        let route = ForeignRoute {
-            home,
-            session,
-            heard,
-        };
-        self.foreign.insert(addr, route)?;
-        if let Some(owner) = owner {
-            owner.paths.remove(addr);
+        let route = Route::Foreign { home, session };
+        match self.by_addr(addr) {
+            Some(owner) if !self.is_of(owner, session) => self.claims.insert(addr, route, now),
+            Some(_) | None => self.set_foreign(addr, (home, session), None),
         }
-        self.by_addr.remove(&addr);
-        Ok(())
     }
 
-    /// The home of `session`, on another shard, heard something authenticated from `addr`.
-    pub fn heard_foreign(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
+    /// Sends datagrams from the addresses of a session that has moved to `home` there.
+    pub fn follow(
+        &mut self,
+        addr: SocketAddr,
+        (home, session): (ShardId, SessionKey),
+        now: Instant,
+    ) {
+        // Who has taken the address meanwhile keeps it.
+        if self.by_addr(addr).is_none() {
+            let _ = self.set_foreign(addr, (home, session), Some(now));
+        }
+    }
+
+    /// The home of `session`, on another shard, heard something authenticated from `addr`, which is proven to be where the
+    /// client is.
+    pub fn heard_foreign(
+        &mut self,
+        addr: SocketAddr,
+        (home, session): (ShardId, SessionKey),
+        at: Instant,
+    ) {
+        let route = Route::Foreign { home, session };
+        if self.claims.take(addr, route) && !self.is_taken(addr, session, at) {
+            if let Some(&owner) = self.by_addr.get(&addr)
+                && let Some(owner) = self.peers.get_mut(owner)
+            {
+                owner.paths.remove(addr);
+            }
+            self.by_addr.remove(&addr);
+            // Without room for it, its next check asks again.
+            let _ = self.set_foreign(addr, (home, session), Some(at));
+        }
         self.foreign.heard(addr, session, at);
+    }
+
+    /// `session`, which does not live here, has ended or moved: nothing is sent on for it.
+    pub fn forget_session(&mut self, session: SessionKey) {
+        self.foreign.remove_session(session);
     }
 
     /// Forgets an address whose session is no longer where it was said to be.
@@ -214,8 +270,48 @@ impl PeerTable {
         }
     }
 
+    /// True when another session than `session` is using `addr`.
+    fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
+        let owner = self.by_addr.get(&addr).and_then(|index| self.get(*index));
+        owner.is_some_and(|owner| owner.session != session && owner.paths.is_in_use(addr, now))
+            || self.foreign.is_taken(addr, session, now)
+    }
+
+    fn is_of(&self, route: Route, session: SessionKey) -> bool {
+        match route {
+            Route::Local(index) => self.get(index).is_some_and(|peer| peer.session == session),
+            Route::Foreign { session: other, .. } => other == session,
+        }
+    }
+
+    /// What comes from `addr` is for session `index` from now on.
+    fn take_over(&mut self, addr: SocketAddr, index: usize) {
+        self.foreign.remove(addr);
+        let before = self.by_addr.insert(addr, index);
+        if let Some(before) = before.filter(|before| *before != index)
+            && let Some(owner) = self.peers.get_mut(before)
+        {
+            owner.paths.remove(addr);
+        }
+    }
+
+    fn set_foreign(
+        &mut self,
+        addr: SocketAddr,
+        (home, session): (ShardId, SessionKey),
+        heard: Option<Instant>,
+    ) -> Result<(), DropReason> {
+        let route = ForeignRoute {
+            home,
+            session,
+            heard,
+        };
+        self.foreign.insert(addr, route)
+    }
+
     /// Datagrams from `addr` are no longer for session `index`; what another session receives from stays.
     fn unroute(&mut self, addr: SocketAddr, index: usize) {
+        self.claims.take(addr, Route::Local(index));
         if self.by_addr.get(&addr) == Some(&index) {
             self.by_addr.remove(&addr);
         }
@@ -348,5 +444,133 @@ impl TrackEntry {
         for index in 0..MAX_LAYERS {
             self.needed[index] -= u32::from(layers.contains(LayerIndex(index as u8)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ice::IceKey;
+    use crate::limits::OWNER_STAYS;
+    use crate::peer::PeerFactory;
+    use crate::srtp::AeadChoice;
+
+    struct Scene {
+        table: PeerTable,
+        factory: PeerFactory,
+        now: Instant,
+    }
+
+    const HERE: SocketAddr = SocketAddr::new(
+        std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        9,
+    );
+    const ELSEWHERE: (ShardId, SessionKey) = (ShardId(1), SessionKey(9));
+
+    fn checked(is_proven: bool) -> Checked {
+        Checked {
+            remote: HERE,
+            local: None,
+            nominates: false,
+            is_proven,
+        }
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let candidates = vec!["127.0.0.1:7".parse().unwrap()];
+            let factory =
+                PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
+            Self {
+                table: PeerTable::default(),
+                factory,
+                now: Instant::now(),
+            }
+        }
+
+        fn session(&mut self, key: u64) -> usize {
+            let peer = self.factory.subscriber(SessionKey(key), self.now);
+            self.table.insert(peer, self.now)
+        }
+
+        fn add(&mut self, index: usize, is_proven: bool) -> Result<(), DropReason> {
+            self.table
+                .add_addr(index, checked(is_proven), self.now)
+                .map(drop)
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+        }
+    }
+
+    #[test]
+    fn a_quiet_owner_keeps_its_address_until_another_has_proven_it() {
+        let mut scene = Scene::new();
+        let (owner, other) = (scene.session(1), scene.session(2));
+        scene.add(owner, true).unwrap();
+        assert_eq!(scene.add(other, false), Err(DropReason::AddressInUse));
+        scene.pass(OWNER_STAYS);
+        scene.add(other, false).unwrap();
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
+        assert_eq!(scene.add(owner, true), Ok(()), "it blocks nobody");
+        scene.pass(OWNER_STAYS);
+        scene.table.proven(HERE, other);
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(other)));
+        assert!(!scene.table.get(owner).unwrap().paths.knows(HERE));
+        scene.table.proven(HERE, owner);
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(other)), "once");
+    }
+
+    #[test]
+    fn a_session_that_moves_here_takes_nothing_that_is_in_use() {
+        let mut scene = Scene::new();
+        let owner = scene.session(1);
+        scene.add(owner, true).unwrap();
+        for is_proven in [false, true] {
+            let mut elsewhere = Scene::new();
+            let mover = elsewhere.session(2);
+            elsewhere.add(mover, is_proven).unwrap();
+            let peer = elsewhere.table.remove(mover).unwrap();
+            let moved = scene.table.insert(peer, scene.now);
+            assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
+            assert!(!scene.table.get(moved).unwrap().paths.knows(HERE));
+            scene.table.remove(moved);
+        }
+        scene.pass(OWNER_STAYS);
+        let mut elsewhere = Scene::new();
+        let mover = elsewhere.session(3);
+        elsewhere.add(mover, true).unwrap();
+        let moved = scene
+            .table
+            .insert(elsewhere.table.remove(mover).unwrap(), scene.now);
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(moved)));
+    }
+
+    #[test]
+    fn a_session_of_another_shard_gets_an_address_when_its_home_has_proof() {
+        let mut scene = Scene::new();
+        let owner = scene.session(1);
+        scene.add(owner, true).unwrap();
+        let refused = scene.table.add_foreign(HERE, ELSEWHERE, scene.now);
+        assert_eq!(refused, Err(DropReason::AddressInUse));
+        scene.pass(OWNER_STAYS);
+        scene.table.add_foreign(HERE, ELSEWHERE, scene.now).unwrap();
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
+        let (home, session) = ELSEWHERE;
+        let foreign = Some(Route::Foreign { home, session });
+        let transaction = TransactionId([0; 12]);
+        assert_eq!(
+            scene.table.asked(HERE, transaction),
+            foreign,
+            "its home knows"
+        );
+        scene.table.heard_foreign(HERE, ELSEWHERE, scene.now);
+        assert_eq!(scene.table.by_addr(HERE), foreign);
+        assert_eq!(scene.add(owner, false), Err(DropReason::AddressInUse));
+        scene.table.forget_session(session);
+        assert_eq!(scene.table.by_addr(HERE), None);
     }
 }

@@ -73,6 +73,8 @@ impl Header {
 /// What the header of a received packet says, and where it ends. Anybody may have written it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
+    /// Payload type, 7 bits.
+    pub payload_type: u8,
     /// Sequence number.
     pub seq: u16,
     /// Synchronization source.
@@ -95,6 +97,7 @@ impl Received {
             length += 4 + usize::from(u16::from_be_bytes([words[0], words[1]])) * 4;
         }
         (length <= packet.len()).then_some(Self {
+            payload_type: fixed[1] & 0x7f,
             seq: u16::from_be_bytes([fixed[2], fixed[3]]),
             ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
             length,
@@ -162,8 +165,14 @@ mod tests {
     fn a_received_header_ends_inside_its_packet() {
         let mut out = [0; 64];
         let end = HEADER.write(&mut out, [(3, &[1_u8, 2][..])].into_iter());
-        let (seq, ssrc) = (HEADER.seq, HEADER.ssrc);
-        let read = |length| Some(Received { seq, ssrc, length });
+        let read = |length| {
+            Some(Received {
+                payload_type: HEADER.payload_type,
+                seq: HEADER.seq,
+                ssrc: HEADER.ssrc,
+                length,
+            })
+        };
         assert_eq!(Received::read(&out), read(end));
         assert_eq!(Received::read(&out[..end]), read(end));
         for short in 0..end {

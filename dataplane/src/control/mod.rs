@@ -250,6 +250,11 @@ impl Control {
     /// Forgets a session and tells who watches.
     fn closed(&mut self, key: SessionKey, reason: String) {
         if let Some(record) = self.directory.remove(key) {
+            // Whoever sends datagrams on for it has nothing to send on any more.
+            let shards = u16::try_from(self.post.mesh().shards()).expect("MAX_SHARDS fits");
+            for shard in (0..shards).map(crate::key::ShardId) {
+                self.send(shard, ToShard::NotHere(key));
+            }
             tracing::info!(session = record.id, reason, "session closed");
             let closed = proto::SessionClosed {
                 session: record.id,

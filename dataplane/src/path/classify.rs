@@ -68,14 +68,11 @@ fn classify_stun(
 ) -> Result<Class, DropReason> {
     let message =
         stun::Message::parse(datagram.bytes).map_err(|_framing| DropReason::MalformedStun)?;
-    let route = shard.peers.by_addr(datagram.source);
     if !message.is_binding_request() {
         // A response to a request of ours goes to the session of its address, which knows the transaction.
-        let is_response = matches!(
-            stun::Class::of(message.kind()),
-            stun::Class::Success | stun::Class::Error
-        );
-        return match route.filter(|_| is_response) {
+        let is_response = stun::Class::of(message.kind()) == stun::Class::Success;
+        let asked = shard.peers.asked(datagram.source, message.transaction());
+        return match asked.filter(|_| is_response) {
             Some(Route::Local(peer)) => Ok(Class::Local {
                 peer,
                 protocol: Protocol::Stun,
@@ -84,13 +81,17 @@ fn classify_stun(
             None => Err(DropReason::UnknownUfrag),
         };
     }
+    // Nobody else sends from there.
+    if shard.candidates.as_slice().contains(&datagram.source) {
+        return Err(DropReason::UnknownSource);
+    }
     let ufrag = message.receiver_ufrag().ok_or(DropReason::UnknownUfrag)?;
     if !shard.ice_key.verifies(ufrag, &message) {
         return Err(DropReason::BadIntegrity);
     }
     match shard.peers.by_ufrag(ufrag) {
         Some(peer) => {
-            shard.receive_from(peer, datagram, now)?;
+            shard.receive_from(peer, datagram, message.has_use_candidate(), now)?;
             Ok(Class::Local {
                 peer,
                 protocol: Protocol::Stun,

@@ -61,6 +61,9 @@ pub fn receive(
         datagram.bytes,
         &mut shard.out,
     );
+    if protocol == Protocol::Stun && session.paths.is_proven(datagram.source) {
+        shard.peers.proven(datagram.source, peer);
+    }
     let nothing = shard.out.packets.len() == packets && shard.out.drops.total() == drops;
     if protocol == Protocol::Rtp && nothing {
         shard.report.drops.count(DropReason::NothingToForward);

@@ -8,6 +8,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use spillway_wire::demux::{Protocol, protocol};
+
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, PACKETS_PER_TURN, SESSIONS_PER_TURN};
@@ -402,7 +404,11 @@ fn described(
 }
 
 /// Where `peer` is, for its datagrams that the session layer made.
-pub fn described_for(peer: &Peer, destination: SocketAddr, bytes: usize) -> Run {
-    let source = peer.paths.local_for(destination);
+pub fn described_for(peer: &Peer, destination: SocketAddr, contents: &[u8]) -> Run {
+    let source = match protocol(contents) {
+        Some(Protocol::Stun) => peer.paths.local_for_response(destination),
+        Some(_) | None => peer.paths.local_for(destination),
+    };
+    let bytes = contents.len();
     described(bytes, bytes, (destination, source), None)
 }

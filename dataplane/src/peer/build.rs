@@ -95,7 +95,7 @@ impl PeerFactory {
             session,
             role,
             paths: Paths::default(),
-            checks: Checks::new(self.ice_key.clone(), ufrag),
+            checks: Box::new(Checks::new(self.ice_key.clone(), ufrag)),
             rtc: Box::new(rtc),
             tcp_candidates: Arc::clone(&self.tcp_candidates),
             connected: false,

@@ -159,6 +159,23 @@ impl Checks {
         }
     }
 
+    /// True when `message` is a response of the client: success, under the client's password. Any STUN server repeats a
+    /// transaction ID, and an error says no more than that something is there.
+    pub(super) fn is_response(&self, message: &Message<'_>) -> bool {
+        let is_success = message.kind() == Method::Binding.kind(Class::Success);
+        let remote = self.remote.as_ref();
+        let integrity = message.integrity();
+        is_success
+            && remote
+                .zip(integrity)
+                .is_some_and(|(remote, integrity)| integrity.fits(remote.pass.as_bytes()))
+    }
+
+    /// True once the client said its credentials.
+    pub(super) fn can_request(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// A request to the client, whose response proves that it is where it is sent; `None` before its SDP came.
     pub(super) fn request(&self, transaction: TransactionId) -> Option<Vec<u8>> {
         let remote = self.remote.as_ref()?;
@@ -333,6 +350,36 @@ mod tests {
         assert_eq!(retired, Some(Ufrag(first.ufrag.into())));
         (0..100).for_each(|_| _ = checks.restart());
         assert_eq!(checks.ufrags().len(), MAX_UFRAGS_PER_SESSION);
+    }
+
+    #[test]
+    fn only_a_success_under_the_clients_password_is_a_response() {
+        let (mut checks, _) = session();
+        let response = |class: Class, password: Option<&str>| {
+            let mut out = Vec::new();
+            let transaction = TransactionId([3; 12]);
+            let mut writer = Writer::new(&mut out, Method::Binding.kind(class), transaction);
+            writer.xor_address(kinds::XOR_MAPPED_ADDRESS, addr(9));
+            if let Some(password) = password {
+                writer.integrity_sha1(password.as_bytes());
+            }
+            writer.fingerprint();
+            out
+        };
+        let pass = theirs().pass;
+        let good = response(Class::Success, Some(&pass));
+        let is_response =
+            |checks: &Checks, bytes: &[u8]| checks.is_response(&Message::parse(bytes).unwrap());
+        assert!(!is_response(&checks, &good), "the client is not known yet");
+        checks.set_remote(theirs());
+        assert!(is_response(&checks, &good));
+        // Any STUN server, another agent, and one that refuses.
+        assert!(!is_response(&checks, &response(Class::Success, None)));
+        assert!(!is_response(
+            &checks,
+            &response(Class::Success, Some("other"))
+        ));
+        assert!(!is_response(&checks, &response(Class::Error, Some(&pass))));
     }
 
     #[test]

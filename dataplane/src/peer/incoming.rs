@@ -3,7 +3,8 @@
 //! The session layer maps an SSRC that it does not know to the m-line and layer that the packet's header extensions
 //! name, and drops the SSRC that was mapped there, before it authenticates the packet. So one forged packet could
 //! silence a track. Packets with an SSRC that the session layer receives media from go straight to it: it
-//! authenticates them before they change anything.
+//! authenticates them before they change anything. The exception is a payload type of retransmissions, which begins the
+//! numbering of the stream's RTX: no client sends it with that SSRC, so such packets are authenticated here, too.
 
 use std::collections::HashMap;
 
@@ -21,6 +22,8 @@ use crate::srtp::{Keys, RtcpOpener, Verifier, packet_index};
 pub(super) struct Incoming {
     keys: Option<(RtcpOpener, Verifier)>,
     source_by_ssrc: HashMap<u32, Source>,
+    /// Payload types of retransmissions, a bit each.
+    resend_types: u128,
 }
 
 /// An SSRC that an authenticated packet came with.
@@ -50,7 +53,8 @@ impl Incoming {
     /// Whether an SRTP packet may reach the session layer; true inside when it was authenticated.
     pub(super) fn admit_rtp(&mut self, rtc: &mut Rtc, packet: &[u8]) -> Result<bool, Refusal> {
         let header = rtp::Received::read(packet).ok_or(Refusal::Drop(DropReason::Rejected))?;
-        if header.ssrc != PROBE_SSRC && receives_from(rtc, header.ssrc) {
+        let is_resend = self.resend_types & 1 << header.payload_type != 0;
+        if header.ssrc != PROBE_SSRC && !is_resend && receives_from(rtc, header.ssrc) {
             return Ok(false);
         }
         let keys = self.keys.as_ref();
@@ -102,8 +106,14 @@ impl Incoming {
         Ok(*source.route.get_or_insert_with(find))
     }
 
-    /// Tracks were declared anew.
-    pub(super) fn forget_routes(&mut self) {
+    /// The client's offer was accepted: tracks and payload types are declared anew.
+    pub(super) fn negotiated(&mut self, rtc: &Rtc) {
+        let resend = rtc
+            .codec_config()
+            .params()
+            .iter()
+            .filter_map(|params| params.resend());
+        self.resend_types = resend.fold(0, |types, pt| types | 1 << *pt);
         self.source_by_ssrc
             .values_mut()
             .for_each(|source| source.route = None);

@@ -54,7 +54,7 @@ pub struct Peer {
     /// The addresses of its client.
     pub paths: Paths,
     /// What it knows of ICE.
-    checks: Checks,
+    checks: Box<Checks>,
     /// Large, and of no matter to what is sent: kept apart.
     rtc: Box<Rtc>,
     /// Lines for our SDP; see [`sdp::tcp_candidates`].
@@ -222,9 +222,11 @@ impl Peer {
             return out.drops.count(DropReason::MalformedStun);
         };
         if !message.is_binding_request() {
-            // The transaction ID alone proves what we want to know: it was sent to this address only.
-            if !self.paths.answered(source, message.transaction()) {
-                out.drops.count(DropReason::UnknownUfrag);
+            let is_answer = self.checks.is_response(&message)
+                && self.paths.answered(source, message.transaction());
+            match is_answer {
+                true => self.paths.heard(source, now),
+                false => out.drops.count(DropReason::CheckRefused),
             }
             return;
         }
@@ -247,12 +249,15 @@ impl Peer {
             }
             checks::Verdict::RoleConflict(response) => out.transmits.push(to(source, response)),
             checks::Verdict::Wait => {}
-            checks::Verdict::Refuse => out.drops.count(DropReason::UnknownUfrag),
+            checks::Verdict::Refuse => out.drops.count(DropReason::CheckRefused),
         }
     }
 
     /// Requests to addresses that are not proven yet.
     fn send_requests(&mut self, now: Instant, out: &mut Output) {
+        if !self.checks.can_request() {
+            return;
+        }
         while let Some((remote, transaction)) = self.paths.poll_request(now) {
             let request = self.checks.request(transaction);
             out.transmits.extend(request.map(|bytes| to(remote, bytes)));
@@ -297,7 +302,8 @@ impl Peer {
             }
             Role::Subscribe(_) | Role::Publish(_) => None,
         };
-        let due = sending.into_iter().chain(self.paths.deadline());
+        let requests = self.paths.deadline().filter(|_| self.checks.can_request());
+        let due = sending.into_iter().chain(requests);
         due.fold(self.deadline, Instant::min)
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A connectivity check proves that its sender knows the session's password. It does not prove that the sender is at
 //! the source address of the datagram, which can be forged. Until an address is proven, it gets at most
-//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address: a response to a
-//! request of ours whose transaction ID nobody can guess ([`Paths::answered`]), and the end of a DTLS handshake whose
+//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address: a response under the
+//! client's password to a request of ours whose transaction ID nobody can guess ([`Paths::answered`]), and the end of a DTLS handshake whose
 //! datagrams went nowhere else ([`Paths::handshake_done`]).
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,25 +11,52 @@ use std::time::{Duration, Instant};
 
 use spillway_wire::stun::TransactionId;
 
-use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, OWNER_STAYS};
+use crate::key::ShardId;
+use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, OWNER_STAYS};
 
-/// Addresses of one client, oldest first.
+/// Addresses of one client.
 #[derive(Default)]
 pub struct Paths {
+    /// Where media goes: a proven address. Sending to a session touches this and nothing else of its paths.
+    media: Option<(SocketAddr, Option<IpAddr>)>,
+    /// How many are not proven.
+    unproven: usize,
+    rest: Box<Rest>,
+}
+
+/// What is of no matter to what is sent: kept apart.
+#[derive(Default)]
+struct Rest {
+    /// Oldest first.
     paths: Vec<Path>,
     /// The address that the client nominated last.
     nominated: Option<SocketAddr>,
-    /// Where media goes: a proven address.
-    media: Option<(SocketAddr, Option<IpAddr>)>,
     handshake: HandshakeTo,
-    /// How many are not proven.
-    unproven: usize,
+    /// Where the client's nomination came in, if that is another shard: the session moves there once the address is proven.
+    destination: Option<(SocketAddr, ShardId)>,
+    /// When it moved last.
+    moved: Option<Instant>,
+}
+
+/// A verified check.
+#[derive(Debug, Clone, Copy)]
+pub struct Checked {
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// Our address that it came to.
+    pub local: Option<IpAddr>,
+    /// It nominates its path.
+    pub nominates: bool,
+    /// Something else has proven the address: the TCP handshake of a stream, or the authentication of a relayed client.
+    pub is_proven: bool,
 }
 
 struct Path {
     remote: SocketAddr,
-    /// Our address that the client sends to.
+    /// Our address that the client nominated, or sent to first: media and the handshake leave from it.
     local: Option<IpAddr>,
+    /// Our address that the latest check came to: its response leaves from it.
+    checked_local: Option<IpAddr>,
     /// When something authenticated came from there.
     heard: Option<Instant>,
     /// When the shard that receives from there was told of it.
@@ -70,22 +97,29 @@ const LAST_PAUSE: Duration = Duration::from_millis(1_600);
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Paths {
-    /// A verified check came from `remote` to our `local` address; `transaction` is for our own request, should one be
-    /// needed. `is_proven` says that something else has proven the address: the TCP handshake of a stream, or the
-    /// authentication of a relayed client. Returns the address that had to make room.
+    /// A verified check came from `remote` to our `local` address, perhaps with a nomination; `transaction` is for our own request, should one be
+    /// needed. Returns the address that had to make room.
     pub fn add(
         &mut self,
-        (remote, local): (SocketAddr, Option<IpAddr>),
-        is_proven: bool,
+        Checked {
+            remote,
+            local,
+            nominates,
+            is_proven,
+        }: Checked,
         transaction: TransactionId,
         now: Instant,
     ) -> Option<SocketAddr> {
+        let is_nominated = self.rest.nominated == Some(remote);
         if let Some(known) = self.get_mut(remote) {
-            known.local = local;
-            self.select();
+            known.checked_local = local;
+            if nominates || !is_nominated {
+                known.local = local;
+                self.select();
+            }
             return None;
         }
-        let is_full = self.paths.len() >= MAX_ADDRESSES_PER_SESSION;
+        let is_full = self.rest.paths.len() >= MAX_ADDRESSES_PER_SESSION;
         let evicted = is_full.then(|| self.least_useful());
         if let Some(evicted) = evicted {
             self.remove(evicted);
@@ -98,9 +132,10 @@ impl Paths {
             pause: FIRST_PAUSE,
         });
         self.unproven += usize::from(!is_proven);
-        self.paths.push(Path {
+        self.rest.paths.push(Path {
             remote,
             local,
+            checked_local: local,
             heard: Some(now),
             told: None,
             proof: if is_proven { Proof::Proven } else { missing },
@@ -111,9 +146,9 @@ impl Paths {
 
     /// The client does not use `remote` any more, or somebody else does.
     pub fn remove(&mut self, remote: SocketAddr) {
-        self.paths.retain(|path| path.remote != remote);
-        if self.nominated == Some(remote) {
-            self.nominated = None;
+        self.rest.paths.retain(|path| path.remote != remote);
+        if self.rest.nominated == Some(remote) {
+            self.rest.nominated = None;
         }
         self.count();
         self.select();
@@ -121,7 +156,7 @@ impl Paths {
 
     /// The known addresses.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.paths.iter().map(|path| path.remote)
+        self.rest.paths.iter().map(|path| path.remote)
     }
 
     /// True when the session receives from `remote`.
@@ -148,15 +183,30 @@ impl Paths {
         }
     }
 
-    /// True when something authenticated came from `remote` a short while ago: nobody else may take the address.
+    /// True when `remote` is proven and something authenticated came from there a short while ago: nobody else may take
+    /// the address.
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
-        let heard = self.get(remote).and_then(|path| path.heard);
+        let proven = self.get(remote).filter(|path| path.is_proven());
+        let heard = proven.and_then(|path| path.heard);
         heard.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
     }
 
-    /// When something authenticated came from `remote` last, if the shard that receives from there should be told.
+    /// True when `remote` was proven to be the client's.
+    pub fn is_proven(&self, remote: SocketAddr) -> bool {
+        self.get(remote).is_some_and(Path::is_proven)
+    }
+
+    /// True when a response from `remote` to `transaction` would prove it.
+    pub fn expects(&self, remote: SocketAddr, transaction: TransactionId) -> bool {
+        matches!(
+            self.get(remote),
+            Some(Path { proof: Proof::Missing(challenge), .. }) if challenge.transaction == transaction
+        )
+    }
+
+    /// When something authenticated came from `remote`, which is proven, if the shard that receives from there should be told.
     pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
-        let path = self.get_mut(remote)?;
+        let path = self.get_mut(remote).filter(|path| path.is_proven())?;
         let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
         if path.heard != Some(now) || !path.told.is_none_or(is_due) {
             return None;
@@ -168,14 +218,35 @@ impl Paths {
     /// The client nominated `remote`, from where media is received.
     pub fn nominate(&mut self, remote: SocketAddr) {
         if self.knows(remote) {
-            self.nominated = Some(remote);
+            self.rest.nominated = Some(remote);
+            self.rest.destination = None;
             self.select();
         }
     }
 
+    /// The nomination of `remote` came in on shard `to`, where the session does not live.
+    pub fn nominated_on(&mut self, remote: SocketAddr, to: ShardId) {
+        if self.rest.nominated == Some(remote) {
+            self.rest.destination = Some((remote, to));
+        }
+    }
+
+    /// Where the session has to move, if anywhere: once the address that was nominated there is proven, and not too often.
+    pub fn take_destination(&mut self, now: Instant) -> Option<ShardId> {
+        let rests = |at: Instant| now.saturating_duration_since(at) < MOVE_INTERVAL;
+        if self.rest.moved.is_some_and(rests) {
+            return None;
+        }
+        let media = self.media.map(|(remote, _)| remote);
+        let is_proven = |(remote, _): &mut (SocketAddr, ShardId)| media == Some(*remote);
+        let (_, to) = self.rest.destination.take_if(is_proven)?;
+        self.rest.moved = Some(now);
+        Some(to)
+    }
+
     /// The address that the client nominated last.
     pub fn nominated(&self) -> Option<SocketAddr> {
-        self.nominated
+        self.rest.nominated
     }
 
     /// Where media goes, and from which local address: the client's latest nomination once it is proven, until then
@@ -186,13 +257,18 @@ impl Paths {
 
     /// Where the handshake goes: the client's latest nomination, or the latest address.
     pub fn handshake(&self) -> Option<SocketAddr> {
-        let latest = || self.paths.last().map(|path| path.remote);
-        self.nominated.or_else(latest)
+        let latest = || self.rest.paths.last().map(|path| path.remote);
+        self.rest.nominated.or_else(latest)
     }
 
     /// The local address that `remote` sends to: replies have to come from there.
     pub fn local_for(&self, remote: SocketAddr) -> Option<IpAddr> {
         self.get(remote).and_then(|path| path.local)
+    }
+
+    /// The local address that the latest check from `remote` came to: its response has to come from there.
+    pub fn local_for_response(&self, remote: SocketAddr) -> Option<IpAddr> {
+        self.get(remote).and_then(|path| path.checked_local)
     }
 
     /// Whether `bytes` may be sent to `remote` now. They are counted when they may.
@@ -214,7 +290,7 @@ impl Paths {
 
     /// A DTLS datagram was sent to `remote`.
     pub fn handshake_sent(&mut self, remote: SocketAddr) {
-        self.handshake = match self.handshake {
+        self.rest.handshake = match self.rest.handshake {
             HandshakeTo::Nowhere => HandshakeTo::Only(remote),
             HandshakeTo::Only(only) if only == remote => HandshakeTo::Only(only),
             HandshakeTo::Only(_) | HandshakeTo::Several => HandshakeTo::Several,
@@ -224,7 +300,7 @@ impl Paths {
     /// A datagram from `remote` ended the DTLS handshake: its sender has seen ours. Where they went to one address only,
     /// the sender is there.
     pub fn handshake_done(&mut self, remote: SocketAddr) {
-        if self.handshake == HandshakeTo::Only(remote) {
+        if self.rest.handshake == HandshakeTo::Only(remote) {
             self.prove(remote);
         }
     }
@@ -232,10 +308,7 @@ impl Paths {
     /// A response to the request `transaction` came from `remote`. True when it was ours: only a receiver there can know
     /// the transaction.
     pub fn answered(&mut self, remote: SocketAddr, transaction: TransactionId) -> bool {
-        let is_ours = matches!(
-            self.get(remote),
-            Some(Path { proof: Proof::Missing(challenge), .. }) if challenge.transaction == transaction
-        );
+        let is_ours = self.expects(remote, transaction);
         if is_ours {
             self.prove(remote);
         }
@@ -260,7 +333,7 @@ impl Paths {
         if self.unproven == 0 {
             return None;
         }
-        self.paths.iter_mut().find_map(|path| {
+        self.rest.paths.iter_mut().find_map(|path| {
             let Proof::Missing(challenge) = &mut path.proof else {
                 return None;
             };
@@ -281,7 +354,7 @@ impl Paths {
             Proof::Missing(challenge) => challenge.next,
             Proof::Proven => None,
         };
-        self.paths.iter().filter_map(next).min()
+        self.rest.paths.iter().filter_map(next).min()
     }
 
     fn prove(&mut self, remote: SocketAddr) {
@@ -293,16 +366,16 @@ impl Paths {
     }
 
     fn count(&mut self) {
-        let unproven = self.paths.iter().filter(|path| !path.is_proven());
+        let unproven = self.rest.paths.iter().filter(|path| !path.is_proven());
         self.unproven = unproven.count();
     }
 
     fn select(&mut self) {
         let proven = |remote: SocketAddr| self.get(remote).filter(|path| path.is_proven());
-        let nominated = self.nominated.and_then(proven);
+        let nominated = self.rest.nominated.and_then(proven);
         let current = || self.media.and_then(|(remote, _)| proven(remote));
-        let latest = || self.paths.iter().rev().find(|path| path.is_proven());
-        let current = match self.nominated {
+        let latest = || self.rest.paths.iter().rev().find(|path| path.is_proven());
+        let current = match self.rest.nominated {
             Some(_) => nominated.or_else(current).or_else(latest),
             None => latest(),
         };
@@ -313,10 +386,10 @@ impl Paths {
     /// sent to.
     fn least_useful(&self) -> SocketAddr {
         let in_use = |path: &&Path| {
-            Some(path.remote) == self.nominated
+            Some(path.remote) == self.rest.nominated
                 || self.media.is_some_and(|(media, _)| media == path.remote)
         };
-        let idle = || self.paths.iter().filter(|path| !in_use(path));
+        let idle = || self.rest.paths.iter().filter(|path| !in_use(path));
         let unproven = idle().find(|path| !path.is_proven());
         let path = unproven.or_else(|| idle().next());
         path.expect("at most two of many addresses are in use")
@@ -324,11 +397,14 @@ impl Paths {
     }
 
     fn get(&self, remote: SocketAddr) -> Option<&Path> {
-        self.paths.iter().find(|path| path.remote == remote)
+        self.rest.paths.iter().find(|path| path.remote == remote)
     }
 
     fn get_mut(&mut self, remote: SocketAddr) -> Option<&mut Path> {
-        self.paths.iter_mut().find(|path| path.remote == remote)
+        self.rest
+            .paths
+            .iter_mut()
+            .find(|path| path.remote == remote)
     }
 }
 
@@ -352,10 +428,19 @@ mod tests {
         SocketAddr::from(([192, 0, 2, 1], 1_000 + u16::try_from(number).unwrap()))
     }
 
+    fn checked(remote: SocketAddr) -> Checked {
+        Checked {
+            remote,
+            local: None,
+            nominates: false,
+            is_proven: false,
+        }
+    }
+
     fn with(count: usize, now: Instant) -> Paths {
         let mut paths = Paths::default();
         for number in 0..count {
-            paths.add((addr(number), None), false, OURS, now);
+            paths.add(checked(addr(number)), OURS, now);
         }
         paths
     }
@@ -448,7 +533,7 @@ mod tests {
         paths.nominate(addr(2));
         for number in 0..MAX_ADDRESSES_PER_SESSION * 3 {
             let new = addr(500 + number);
-            let evicted = paths.add((new, None), false, OURS, now);
+            let evicted = paths.add(checked(new), OURS, now);
             assert!(evicted.is_some_and(|evicted| evicted != addr(0)));
         }
         for kept in [0, 1, 2] {
@@ -461,6 +546,9 @@ mod tests {
     fn what_came_from_an_address_keeps_it_for_a_while() {
         let start = Instant::now();
         let mut paths = with(1, start);
+        assert!(!paths.is_in_use(addr(0), start), "it is not proven");
+        assert_eq!(paths.take_news(addr(0), start), None);
+        assert!(paths.answered(addr(0), OURS));
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(paths.take_news(addr(0), start), Some(start));
         assert!(paths.is_in_use(addr(0), at(1_999)) && !paths.is_in_use(addr(0), at(2_000)));
@@ -479,5 +567,53 @@ mod tests {
         );
         assert_eq!(paths.take_news(addr(0), at(700)), Some(at(700)));
         assert!(paths.is_in_use(addr(0), at(2_699)));
+    }
+
+    #[test]
+    fn media_leaves_from_where_the_nomination_came_to_and_answers_from_where_the_check_did() {
+        let now = Instant::now();
+        let mut paths = with(1, now);
+        let [first, second] = ["198.51.100.1", "198.51.100.2"].map(|ip| ip.parse().unwrap());
+        let check = |local, nominates| Checked {
+            local: Some(local),
+            nominates,
+            ..checked(addr(0))
+        };
+        paths.add(check(first, true), OURS, now);
+        paths.nominate(addr(0));
+        assert!(paths.answered(addr(0), OURS));
+        paths.add(check(second, false), OURS, now);
+        assert_eq!(paths.media(), Some((addr(0), Some(first))));
+        assert_eq!(paths.local_for_response(addr(0)), Some(second));
+        paths.add(check(second, true), OURS, now);
+        assert_eq!(paths.media(), Some((addr(0), Some(second))));
+    }
+
+    #[test]
+    fn a_session_moves_once_its_nominated_address_is_proven_and_not_too_often() {
+        let start = Instant::now();
+        let mut paths = with(2, start);
+        paths.nominate(addr(0));
+        paths.nominated_on(addr(0), ShardId(1));
+        assert_eq!(paths.take_destination(start), None, "it is not proven");
+        assert!(paths.answered(addr(0), OURS));
+        assert_eq!(paths.take_destination(start), Some(ShardId(1)));
+        assert_eq!(paths.take_destination(start), None, "once");
+        assert!(paths.answered(addr(1), OURS));
+        paths.nominate(addr(1));
+        paths.nominated_on(addr(1), ShardId(2));
+        assert_eq!(paths.take_destination(start + MOVE_INTERVAL / 2), None);
+        assert_eq!(
+            paths.take_destination(start + MOVE_INTERVAL),
+            Some(ShardId(2))
+        );
+        paths.nominated_on(addr(1), ShardId(3));
+        paths.nominate(addr(0));
+        let later = start + MOVE_INTERVAL * 3;
+        assert_eq!(
+            paths.take_destination(later),
+            None,
+            "the nomination came in here"
+        );
     }
 }

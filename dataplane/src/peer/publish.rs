@@ -157,7 +157,7 @@ impl Publisher {
             .map(|info| info.spec.key)
             .filter(|key| !stays(*key))
             .collect();
-        self.incoming.forget_routes();
+        self.incoming.negotiated(rtc);
         out.events.push(PeerEvent::TracksChanged { gone });
         Ok(())
     }
@@ -182,13 +182,13 @@ mod tests {
         let start = Instant::now();
         let mut publisher = Publisher::default();
         let mut charge = |bytes, ms| publisher.charge(bytes, start + Duration::from_millis(ms));
-        (0..4).for_each(|_| assert_eq!(charge(MAX_OFFER_BYTES, 0), Ok(())));
+        (0..2).for_each(|_| assert_eq!(charge(MAX_OFFER_BYTES, 0), Ok(())));
         let refused = charge(MAX_OFFER_BYTES, 0);
-        assert_eq!(refused, Err(CommandError::TooSoon { retry_ms: 2_001 }));
+        assert_eq!(refused, Err(CommandError::TooSoon { retry_ms: 4_001 }));
         assert_eq!(charge(OFFER_BYTES_PER_SECOND as usize, 1_000), Ok(()));
-        assert!(charge(MAX_OFFER_BYTES, 2_999).is_err());
+        assert!(charge(MAX_OFFER_BYTES, 4_999).is_err());
         assert_eq!(
-            charge(MAX_OFFER_BYTES, 3_000),
+            charge(MAX_OFFER_BYTES, 5_000),
             Ok(()),
             "what was refused cost nothing"
         );

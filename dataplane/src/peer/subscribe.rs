@@ -428,9 +428,12 @@ mod tests {
         };
         for _ in 0..1_000 {
             let stale = answer(7, "not an sdp");
-            assert!(matches!(stale, Err(CommandError::StaleAnswer { got: 7, .. })));
+            assert!(matches!(
+                stale,
+                Err(CommandError::StaleAnswer { got: 7, .. })
+            ));
         }
-        let long = "a=x\r\n".repeat(3_000);
+        let long = "x".repeat(13_000);
         let too_long = answer(1, &long);
         let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE;
         let what = "bytes of an answer";

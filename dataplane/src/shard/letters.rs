@@ -13,6 +13,7 @@ use crate::limits::MESH_PER_TURN;
 use crate::path::arrive::Arrived;
 use crate::path::decrypt;
 use crate::peer::PeerState;
+use crate::peer::paths::Checked;
 
 impl Shard {
     /// Handles what waits in the mailbox, within bounds. True when more may wait.
@@ -62,15 +63,17 @@ impl Shard {
                 session,
                 home,
             } => {
-                if let Err(reason) = self.peers.add_foreign(source, (home, session), now, now) {
+                if let Err(reason) = self.peers.add_foreign(source, (home, session), now) {
                     self.report.drops.count(reason);
                 }
             }
             ToShard::Heard {
                 source,
                 session,
+                home,
                 at,
-            } => self.peers.heard_foreign(source, session, at),
+            } => self.peers.heard_foreign(source, (home, session), at),
+            ToShard::NotHere(session) => self.peers.forget_session(session),
             ToShard::Unclaimed => self.report.drops.count(DropReason::UnknownUfrag),
             ToShard::Command {
                 request,
@@ -104,8 +107,8 @@ impl Shard {
         }
     }
 
-    /// A datagram of a session that should live here. `via` received it; when its sender nominates
-    /// that path, the session goes where its packets land.
+    /// A datagram of a session that should live here, received by shard `via`. When the client has nominated a path whose
+    /// packets land on another shard, and the address is proven, the session goes there.
     fn on_datagram(
         &mut self,
         session: SessionKey,
@@ -114,11 +117,13 @@ impl Shard {
         now: Instant,
     ) {
         let Some(index) = self.peers.index_of(session) else {
-            // It ended or moved: the sender will ask the control thread at the next check.
-            if via != self.id {
-                self.report.drops.count(DropReason::UnknownSource);
+            // It ended or moved. Where it is now, the control thread says at the client's next check.
+            self.report.drops.count(DropReason::UnknownSource);
+            if via == self.id {
+                self.peers.forget_foreign(datagram.source);
+            } else {
+                self.write_to(via, ToShard::NotHere(session));
             }
-            self.peers.forget_foreign(datagram.source);
             return;
         };
         let Some(protocol) = demux::protocol(&datagram.bytes) else {
@@ -130,11 +135,12 @@ impl Shard {
             local: datagram.local,
             inside: datagram.inside,
         };
-        let is_check =
-            stun::Message::parse(&datagram.bytes).is_ok_and(|message| message.is_binding_request());
-        if is_check {
+        let message = stun::Message::parse(&datagram.bytes).ok();
+        let check = message.filter(stun::Message::is_binding_request);
+        let nominates = check.is_some_and(|check| check.has_use_candidate());
+        if check.is_some() {
             // The shard that received it has verified it.
-            if let Err(reason) = self.receive_from(index, &arrived, now) {
+            if let Err(reason) = self.receive_from(index, &arrived, nominates, now) {
                 return self.report.drops.count(reason);
             }
         } else if !self.knows(index, datagram.source) {
@@ -145,33 +151,42 @@ impl Shard {
         }
         decrypt::receive(self, index, &arrived, protocol, now);
         self.settle(now);
+        if via != self.id {
+            self.after_datagram(index, (via, datagram.source), nominates, now);
+        }
+    }
+
+    /// Shard `via` received a datagram for session `index`: it learns of the address being in use, and gets the session
+    /// when that is where the client wants to be reached.
+    fn after_datagram(
+        &mut self,
+        index: usize,
+        (via, source): (ShardId, SocketAddr),
+        nominates: bool,
+        now: Instant,
+    ) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
-        if via == self.id {
-            return;
+        if nominates {
+            peer.paths.nominated_on(source, via);
         }
-        let source = datagram.source;
-        if let Some(at) = peer.paths.take_news(source, now) {
-            let session = peer.session;
+        let (session, news) = (peer.session, peer.paths.take_news(source, now));
+        let destination = peer.paths.take_destination(now);
+        if let Some(at) = news {
+            let home = self.id;
             self.write_to(
                 via,
                 ToShard::Heard {
                     source,
                     session,
+                    home,
                     at,
                 },
             );
         }
-        // What was nominated there lives there.
-        let has_moved = is_check
-            && self
-                .peers
-                .get(index)
-                .and_then(|peer| peer.paths.nominated())
-                == Some(source);
-        if has_moved {
-            self.hand_over(index, via, now);
+        if let Some(to) = destination.filter(|to| *to != self.id) {
+            self.hand_over(index, to, now);
         }
     }
 
@@ -180,12 +195,18 @@ impl Shard {
         &mut self,
         index: usize,
         datagram: &Arrived<'_>,
+        nominates: bool,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let path = (datagram.source, datagram.local);
-        // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
-        // that they are where they say.
-        let given_up = self.peers.add_addr(index, path, datagram.inside, now)?;
+        let check = Checked {
+            remote: datagram.source,
+            local: datagram.local,
+            nominates,
+            // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
+            // that they are where they say.
+            is_proven: datagram.inside,
+        };
+        let given_up = self.peers.add_addr(index, check, now)?;
         if let Some(given_up) = given_up {
             self.ways.forget(given_up);
         }

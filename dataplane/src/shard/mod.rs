@@ -174,7 +174,7 @@ impl Shard {
             if protocol(&transmit.contents) == Some(Protocol::Dtls) {
                 peer.paths.handshake_sent(destination);
             }
-            let run = seal::described_for(peer, transmit.destination, transmit.contents.len());
+            let run = seal::described_for(peer, destination, &transmit.contents);
             let departures = match transmit.destination {
                 SocketAddr::V4(_) => &mut self.departures_v4,
                 SocketAddr::V6(_) => &mut self.departures_v6,

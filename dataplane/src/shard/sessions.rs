@@ -15,7 +15,7 @@ use crate::track::{TrackInfo, TrackStatus};
 impl Shard {
     /// A session lives here from now on.
     pub(super) fn adopt(&mut self, peer: Peer, now: Instant) -> usize {
-        let index = self.peers.insert(peer);
+        let index = self.peers.insert(peer, now);
         self.publish(index, &[], now);
         self.refresh_subscriptions(index, now);
         let deadline = self
@@ -52,9 +52,7 @@ impl Shard {
             },
         );
         for addr in addrs {
-            if let Err(reason) = self.peers.add_foreign(addr, (to, session), now, now) {
-                self.report.drops.count(reason);
-            }
+            self.peers.follow(addr, (to, session), now);
         }
     }
 

@@ -21,8 +21,8 @@ pub(super) struct ForeignRoutes {
 pub(super) struct ForeignRoute {
     pub(super) home: ShardId,
     pub(super) session: SessionKey,
-    /// When its home heard something authenticated from there, as far as we were told.
-    pub(super) heard: Instant,
+    /// When its home, for which the address is proven, heard something authenticated from there, as far as we were told.
+    pub(super) heard: Option<Instant>,
 }
 
 impl ForeignRoutes {
@@ -33,7 +33,8 @@ impl ForeignRoutes {
     /// True when `addr` is in use by another session than `session`.
     pub(super) fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
         self.by_addr.get(&addr).is_some_and(|route| {
-            route.session != session && now.saturating_duration_since(route.heard) < OWNER_STAYS
+            let is_fresh = |at: Instant| now.saturating_duration_since(at) < OWNER_STAYS;
+            route.session != session && route.heard.is_some_and(is_fresh)
         })
     }
 
@@ -60,7 +61,11 @@ impl ForeignRoutes {
             }
             self.addrs_by_session.entry(session).or_default().push(addr);
         }
-        self.by_addr.insert(addr, route);
+        let before = self.by_addr.insert(addr, route);
+        let heard = before.filter(|before| before.session == session);
+        if let (Some(before), Some(route)) = (heard, self.by_addr.get_mut(&addr)) {
+            route.heard = route.heard.max(before.heard);
+        }
         Ok(())
     }
 
@@ -69,7 +74,14 @@ impl ForeignRoutes {
         if let Some(route) = self.by_addr.get_mut(&addr)
             && route.session == session
         {
-            route.heard = route.heard.max(at);
+            route.heard = route.heard.max(Some(at));
+        }
+    }
+
+    /// `session` has no addresses any more.
+    pub(super) fn remove_session(&mut self, session: SessionKey) {
+        for addr in self.addrs_by_session.remove(&session).into_iter().flatten() {
+            self.by_addr.remove(&addr);
         }
     }
 
@@ -101,7 +113,7 @@ mod tests {
         ForeignRoute {
             home: ShardId(1),
             session: SessionKey(session),
-            heard,
+            heard: Some(heard),
         }
     }
 
@@ -133,7 +145,7 @@ mod tests {
             Err(DropReason::TooManyAddresses)
         );
         assert_eq!(routes.insert(addr(5), route(5, now)), Ok(()), "it is known");
-        routes.remove(addr(7));
+        routes.remove_session(SessionKey(7));
         assert_eq!(routes.insert(more, route(u64::MAX, now)), Ok(()));
         for number in 0..=MAX_FOREIGN_ADDRESSES {
             routes.remove(addr(number));

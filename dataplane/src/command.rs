@@ -1,14 +1,13 @@
 //! What the control plane can ask of a session, and what it gets.
 
 use crate::key::TrackKey;
-use crate::layer::Wish;
 use crate::limits::{
     MAX_CANDIDATE_BYTES, MAX_OFFER_BYTES, MAX_OFFER_MEDIA_LINES, MAX_SDP_BYTES,
     MAX_SUBSCRIPTIONS_PER_SESSION, OFFER_BYTES_PER_SECOND,
 };
 use crate::peer::check_sizes;
+use crate::subscription::Wanted;
 use crate::track::TrackSpec;
-use str0m::media::MediaKind;
 
 /// A command for one session.
 #[derive(Debug, Clone)]
@@ -23,7 +22,7 @@ pub enum Command {
     /// Changes of a subscribe session.
     Subscribe {
         /// Added or changed.
-        put: Vec<(TrackKey, MediaKind, Wish)>,
+        put: Vec<Wanted>,
         /// Ended.
         remove: Vec<TrackKey>,
     },

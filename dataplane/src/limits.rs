@@ -106,6 +106,8 @@ pub const MAX_OFFER_BYTES: usize = 256 * 1_024;
 pub const OFFER_BYTES_PER_SECOND: u32 = 64 * 1_024;
 /// See [`OFFER_BYTES_PER_SECOND`]: two of the longest offers at once.
 pub const OFFER_SAVED_TIME: Duration = Duration::from_secs(8);
+/// Characters of a media stream id and of a CNAME (RFC 8830 section 2).
+pub const MAX_SYNC_NAME_BYTES: usize = 64;
 /// Bytes of an answer: for each m-line that was offered, and besides.
 pub const ANSWER_BYTES_PER_M_LINE: usize = 4 * 1_024;
 /// See [`ANSWER_BYTES_PER_M_LINE`].

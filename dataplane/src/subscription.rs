@@ -18,6 +18,8 @@ pub struct Subscription {
     pub kind: MediaKind,
     /// What the subscriber asked for.
     pub wish: Wish,
+    /// What it is played in sync with.
+    pub group: Option<SyncGroup>,
     /// The m-line it plays on, as an index into the session's slots, once offered.
     pub slot: Option<usize>,
     /// Its place among the track's subscribers on this shard.
@@ -32,6 +34,28 @@ pub struct Subscription {
     current: Option<LayerIndex>,
     /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
     refresh: bool,
+}
+
+/// What a track is played in sync with, as its publisher's other tracks say the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncGroup {
+    /// Media stream id of `a=msid` (RFC 8830): browsers play tracks of one stream in sync.
+    pub stream: Box<str>,
+    /// CNAME (RFC 3550 section 6.5.1): tracks of one CNAME share a clock.
+    pub cname: Box<str>,
+}
+
+/// A subscription as the control plane asks for it.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which track.
+    pub track: TrackKey,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// How.
+    pub wish: Wish,
+    /// In sync with what; `None`: by itself.
+    pub group: Option<SyncGroup>,
 }
 
 /// Payload types a subscriber negotiated for a codec.
@@ -69,12 +93,19 @@ pub enum Verdict {
 
 impl Subscription {
     /// A subscription that flows as soon as it is negotiated and its layer allows.
-    pub fn new(track: TrackKey, kind: MediaKind, wish: Wish) -> Self {
+    pub fn new(wanted: Wanted) -> Self {
+        let Wanted {
+            track,
+            kind,
+            wish,
+            group,
+        } = wanted;
         let target = (!wish.paused && kind.is_audio()).then_some(LayerIndex(0));
         Self {
             track,
             kind,
             wish,
+            group,
             slot: None,
             place: None,
             counted: LayerSet::NONE,
@@ -194,9 +225,18 @@ pub(crate) mod tests {
     }
 
     fn video() -> Subscription {
-        let mut subscription = Subscription::new(TrackKey(1), MediaKind::Video, Wish::default());
+        let mut subscription = of(MediaKind::Video);
         subscription.codecs = Some(Vec::new());
         subscription
+    }
+
+    fn of(kind: MediaKind) -> Subscription {
+        Subscription::new(Wanted {
+            track: TrackKey(1),
+            kind,
+            wish: Wish::default(),
+            group: None,
+        })
     }
 
     #[test]
@@ -246,7 +286,7 @@ pub(crate) mod tests {
 
     #[test]
     fn audio_starts_with_any_packet_once_negotiated() {
-        let mut audio = Subscription::new(TrackKey(1), MediaKind::Audio, Wish::default());
+        let mut audio = of(MediaKind::Audio);
         assert_eq!(
             audio.judge(&packet(0, 1, false)),
             Verdict::Skip,
@@ -265,7 +305,7 @@ pub(crate) mod tests {
             red: red.map(Into::into),
             resend: None,
         };
-        let mut audio = Subscription::new(TrackKey(1), MediaKind::Audio, Wish::default());
+        let mut audio = of(MediaKind::Audio);
         let plain = packet(0, 1, false);
         let redundant = MediaPacket {
             primary: Some(Arc::from([1_u8])),

@@ -251,6 +251,7 @@ impl Subscriber {
             track: (*track).into(),
             kind: (*kind).into(),
             wish: Some(wish),
+            group: None,
         });
         let request = proto::PutSubscriptionsRequest {
             session: self.name.clone(),

@@ -148,6 +148,7 @@ async fn request(
                 track: track_name(run, publisher),
                 kind: kind(audio).into(),
                 wish: Some(proto::Wish::default()),
+                group: None,
             });
             let request = proto::PutSubscriptionsRequest {
                 session,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::event::Source;
 use super::lane::{InFlight, Job};
 use super::negotiate::wire_kind;
 use super::{Media, Room, RoomEvent};
@@ -113,12 +114,13 @@ impl Room {
             };
             let published = self.roster.track(&track);
             match (subscribe.wish_by_track.get(&track), published) {
-                (Some(wish), Some((_, published))) => {
+                (Some(wish), Some((owner, published))) => {
                     subscribe.known.insert(track.clone());
                     put.push(wire::TrackWish {
                         track: track.to_string(),
                         kind: wire_kind(published.kind).into(),
                         wish: Some(*wish),
+                        group: Some(sync_group(owner, published.source)),
                     });
                     tracks.push(track);
                 }
@@ -143,5 +145,18 @@ impl Room {
             Call::PutSubscriptions(request),
             InFlight::Subscribe { tracks },
         ))
+    }
+}
+
+/// What a participant sends with one device is played in sync with the rest of it: camera with microphone, a screen with
+/// its sound. All of it is by the participant's one clock.
+fn sync_group(owner: &ParticipantId, source: Source) -> wire::SyncGroup {
+    let stream = match source {
+        Source::Camera | Source::Microphone | Source::Other => owner.to_string(),
+        Source::Screen | Source::ScreenAudio => format!("{owner}-screen"),
+    };
+    wire::SyncGroup {
+        stream,
+        cname: owner.to_string(),
     }
 }

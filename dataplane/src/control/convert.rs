@@ -7,8 +7,9 @@ use super::directory::Directory;
 use crate::command::CommandError;
 use crate::key::TrackKey;
 use crate::layer::Wish;
-use crate::limits::{MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS};
+use crate::limits::{MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS, MAX_SYNC_NAME_BYTES};
 use crate::peer::OfferOut;
+use crate::subscription::SyncGroup;
 use crate::track::{LayerSpec, TrackSpec};
 
 /// Longest rid (RFC 8851 leaves it open; the session layer keeps 8 bytes).
@@ -23,6 +24,30 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
         return Err(CommandError::Invalid(message));
     }
     Ok(())
+}
+
+/// Names of a group end up in SDP and RTCP: they are token characters (RFC 8830 section 2).
+pub(super) fn group(group: Option<&proto::SyncGroup>) -> Result<Option<SyncGroup>, CommandError> {
+    let Some(proto::SyncGroup { stream, cname }) = group else {
+        return Ok(None);
+    };
+    for (what, name) in [("stream", stream), ("cname", cname)] {
+        let length = name.len();
+        if !(1..=MAX_SYNC_NAME_BYTES).contains(&length) {
+            let limit = MAX_SYNC_NAME_BYTES;
+            let message = format!("{what} of {length} bytes is outside 1..={limit}");
+            return Err(CommandError::Invalid(message));
+        }
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`{|}~".contains(c);
+        if let Some(other) = name.chars().find(|c| !is_token(*c)) {
+            let message = format!("{what} '{name}' has {other:?}, which is no token character");
+            return Err(CommandError::Invalid(message));
+        }
+    }
+    Ok(Some(SyncGroup {
+        stream: stream.as_str().into(),
+        cname: cname.as_str().into(),
+    }))
 }
 
 pub(super) fn check_annotation(annotation: &[u8]) -> Result<(), CommandError> {

@@ -14,6 +14,7 @@ use crate::letter::ToShard;
 use crate::limits::SHARD_REPLY;
 use crate::peer::{PeerState, SubscriptionState};
 use crate::report;
+use crate::subscription::Wanted;
 
 type Reply = oneshot::Sender<CommandResult>;
 
@@ -170,12 +171,17 @@ impl Control {
         for track in &request.put {
             convert::check_id("track", &track.track)?;
             convert::kind(track.kind, &track.track)?;
+            convert::group(track.group.as_ref())?;
         }
         let mut put = Vec::with_capacity(request.put.len());
         for track in request.put {
             let kind = convert::kind(track.kind, &track.track)?;
-            let named = self.directory.name_track(key, &track.track);
-            put.push((named, kind, convert::wish(track.wish)));
+            put.push(Wanted {
+                track: self.directory.name_track(key, &track.track),
+                kind,
+                wish: convert::wish(track.wish),
+                group: convert::group(track.group.as_ref())?,
+            });
         }
         let known = request
             .remove

@@ -15,14 +15,13 @@ use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::key::TrackKey;
-use crate::layer::Wish;
 use crate::limits::{
     ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_SUBSCRIPTIONS_PER_SESSION,
 };
 use crate::send::Sender;
 use crate::send::stream::{Planned, Stream};
 use crate::srtp::RtcpOpener;
-use crate::subscription::{Subscription, Verdict};
+use crate::subscription::{Subscription, SyncGroup, Verdict, Wanted};
 use crate::track::MediaPacket;
 
 /// What a subscribe session knows.
@@ -118,13 +117,13 @@ impl Subscriber {
     pub(super) fn change(
         &mut self,
         rtc: &mut Rtc,
-        put: Vec<(TrackKey, MediaKind, Wish)>,
+        put: Vec<Wanted>,
         remove: &[TrackKey],
         out: &mut Output,
     ) -> CommandResult {
         let fresh = put
             .iter()
-            .filter(|(track, ..)| !self.by_track.contains_key(track))
+            .filter(|wanted| !self.by_track.contains_key(&wanted.track))
             .count();
         let (got, limit) = (
             self.subscriptions.len() + fresh,
@@ -141,8 +140,8 @@ impl Subscriber {
         for track in remove {
             ended.extend(self.remove(*track));
         }
-        for (track, kind, wish) in put {
-            self.put(track, kind, wish);
+        for wanted in put {
+            self.put(wanted);
         }
         out.events.push(PeerEvent::Unsubscribed(ended));
         self.negotiate(rtc, out);
@@ -272,8 +271,10 @@ impl Subscriber {
         let names = api.stream_tx_by_mid(mid, None);
         let names = names.map(|stream| (*stream.ssrc(), stream.rtx().map(|rtx| *rtx)));
         if let (Some((ssrc, rtx)), Some(media)) = (names, rtc.media(mid)) {
+            let group = self.subscriptions[index].group.as_ref();
+            let cname = group.map_or(media.cname(), |group| &*group.cname);
             let stream = &mut self.slots[slot].stream;
-            stream.negotiated(media, ssrc, rtx);
+            stream.negotiated(media, cname, (ssrc, rtx));
             self.slot_by_ssrc.insert(ssrc, slot);
             self.send.negotiated(stream.can_be_measured());
         }
@@ -305,7 +306,8 @@ impl Subscriber {
         }
     }
 
-    fn put(&mut self, track: TrackKey, kind: MediaKind, wish: Wish) {
+    fn put(&mut self, wanted: Wanted) {
+        let (track, wish) = (wanted.track, wanted.wish);
         if let Some(index) = self.by_track.get(&track) {
             let subscription = &mut self.subscriptions[*index];
             subscription.wish = wish;
@@ -314,9 +316,7 @@ impl Subscriber {
             }
             return;
         }
-        let index = self
-            .subscriptions
-            .insert(Subscription::new(track, kind, wish));
+        let index = self.subscriptions.insert(Subscription::new(wanted));
         self.by_track.insert(track, index);
         self.negotiation.dirty = true;
     }
@@ -375,13 +375,20 @@ impl Subscriber {
             return;
         };
         self.negotiation.revision += 1;
+        let sdp = sdp::with_candidates(&offer.to_sdp_string(), &self.tcp_candidates);
         let offer = OfferOut {
             revision: self.negotiation.revision,
-            sdp: sdp::with_candidates(&offer.to_sdp_string(), &self.tcp_candidates),
+            sdp: sdp::with_groups(&sdp, |mid| self.group_on(mid)),
             mids: self.mids(),
         };
         self.negotiation.outstanding = Some((pending, offer.clone()));
         out.events.push(PeerEvent::Offer(offer));
+    }
+
+    /// What the track that plays on m-line `mid` is played in sync with.
+    fn group_on(&self, mid: &str) -> Option<&SyncGroup> {
+        let slot = self.slots.iter().find(|slot| *slot.mid == *mid)?;
+        self.subscriptions[slot.playing()?].group.as_ref()
     }
 
     fn mids(&self) -> Vec<(String, TrackKey)> {
@@ -401,21 +408,114 @@ mod tests {
     use crate::command::Command;
     use crate::ice::IceKey;
     use crate::key::SessionKey;
+    use crate::layer::Wish;
     use crate::peer::{Peer, PeerFactory};
     use crate::srtp::AeadChoice;
 
-    fn with_an_offer() -> (Peer, Instant) {
-        let now = Instant::now();
+    fn subscriber(now: Instant) -> Peer {
         let candidates = vec!["127.0.0.1:7".parse().unwrap()];
         let factory =
             PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
-        let mut peer = factory.subscriber(SessionKey(1), now);
-        let put = vec![(TrackKey(1), MediaKind::Video, Wish::default())];
-        let remove = Vec::new();
+        factory.subscriber(SessionKey(1), now)
+    }
+
+    fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
+        Wanted {
+            track: TrackKey(track),
+            kind,
+            wish: Wish::default(),
+            group: group.map(|(stream, cname)| SyncGroup {
+                stream: stream.into(),
+                cname: cname.into(),
+            }),
+        }
+    }
+
+    /// The offer that comes of it.
+    fn offered(peer: &mut Peer, put: Vec<Wanted>, remove: &[u64], now: Instant) -> OfferOut {
+        let remove = remove.iter().map(|track| TrackKey(*track)).collect();
         let mut out = Output::default();
         peer.apply(Command::Subscribe { put, remove }, now, &mut out)
             .unwrap();
+        let offer = out.events.into_iter().find_map(|event| match event {
+            PeerEvent::Offer(offer) => Some(offer),
+            _ => None,
+        });
+        offer.unwrap()
+    }
+
+    fn with_an_offer() -> (Peer, Instant) {
+        let now = Instant::now();
+        let mut peer = subscriber(now);
+        offered(&mut peer, vec![wanted(1, MediaKind::Video, None)], &[], now);
         (peer, now)
+    }
+
+    /// For each m-line of `sdp`: its direction, media stream id and CNAMEs.
+    fn groups(sdp: &str) -> Vec<(&str, &str, Vec<&str>)> {
+        let media = sdp.split("\r\nm=").skip(1);
+        media
+            .map(|section| {
+                let direction = ["a=sendonly", "a=inactive"]
+                    .into_iter()
+                    .find(|name| section.contains(name));
+                let msid = section
+                    .lines()
+                    .find_map(|line| line.strip_prefix("a=msid:"));
+                let stream = msid.and_then(|msid| msid.split(' ').next());
+                let cnames = section
+                    .lines()
+                    .filter_map(|line| line.split(" cname:").nth(1));
+                (
+                    direction.unwrap_or_default(),
+                    stream.unwrap_or_default(),
+                    cnames.collect(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn tracks_of_one_person_are_offered_as_one_stream_also_on_an_m_line_that_is_used_again() {
+        let now = Instant::now();
+        let mut peer = subscriber(now);
+        let mut client = str0m::RtcConfig::new()
+            .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
+            .build(now);
+        let mut answer = |peer: &mut Peer, offer: &OfferOut| {
+            let sdp = str0m::change::SdpOffer::from_sdp_string(&offer.sdp).unwrap();
+            let sdp = client.sdp_api().accept_offer(sdp).unwrap().to_sdp_string();
+            let revision = offer.revision;
+            peer.apply(
+                Command::Answer { revision, sdp },
+                now,
+                &mut Output::default(),
+            )
+            .unwrap();
+        };
+        let ann = Some(("ann", "ann"));
+        let put = vec![
+            wanted(1, MediaKind::Audio, ann),
+            wanted(2, MediaKind::Video, ann),
+            wanted(3, MediaKind::Video, Some(("ann-screen", "ann"))),
+        ];
+        let offer = offered(&mut peer, put, &[], now);
+        let all = groups(&offer.sdp);
+        let streams: Vec<_> = all.iter().map(|(_, stream, _)| *stream).collect();
+        assert_eq!(streams, ["ann", "ann", "ann-screen"]);
+        for (_, _, cnames) in &all {
+            assert!(!cnames.is_empty() && cnames.iter().all(|cname| *cname == "ann"));
+        }
+        answer(&mut peer, &offer);
+        let offer = offered(&mut peer, Vec::new(), &[2], now);
+        answer(&mut peer, &offer);
+        let put = vec![wanted(4, MediaKind::Video, Some(("bob", "bob")))];
+        let offer = offered(&mut peer, put, &[], now);
+        let all = groups(&offer.sdp);
+        assert_eq!(all.len(), 3, "the m-line is used again");
+        assert_eq!((all[1].0, all[1].1), ("a=sendonly", "bob"));
+        assert!(all[1].2.iter().all(|cname| *cname == "bob"));
+        assert_eq!(all[0].1, "ann");
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl Stream {
     }
 
     /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
-    pub fn negotiated(&mut self, media: &Media, ssrc: u32, rtx: Option<u32>) {
+    /// `cname` is what reports call its source.
+    pub fn negotiated(&mut self, media: &Media, cname: &str, (ssrc, rtx): (u32, Option<u32>)) {
         let known = self.wire.take();
         let is_same = known.as_ref().is_none_or(|wire| wire.ssrc == ssrc);
         assert!(
@@ -133,7 +134,7 @@ impl Stream {
             resend,
             resend_pt: None,
             mid: MidBytes::of(media.mid()),
-            cname: media.cname().into(),
+            cname: cname.into(),
             ids: ExtensionIds::of(media.remote_extmap(), self.kind),
         });
     }

@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::media::MediaKind;
-
-use super::rig::{Client, Rig, TRACK};
+use super::rig::{Client, Rig, TRACK, wanted};
 use crate::command::Command;
 use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, TrackKey};
-use crate::layer::Wish;
 use crate::limits::{BACKLOG_PACKETS, FEW_SUBSCRIBERS, SEND_BATCH, SESSIONS_PER_TURN};
 use crate::subscription::tests::packet;
 
@@ -106,7 +103,7 @@ fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_me
         subscriptions.map(|(sub, _)| sub).collect::<Vec<_>>()
     };
     let before = change(Vec::new(), Vec::new());
-    let put = vec![(TrackKey(99), MediaKind::Video, Wish::default())];
+    let put = vec![wanted(TrackKey(99))];
     assert_eq!(change(put, vec![TRACK]), before, "places are used again");
     while rig.pass() {}
     let dropped = rig.shard.report.drops.of(DropReason::NoCodec);

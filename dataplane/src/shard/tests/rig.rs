@@ -24,6 +24,7 @@ use crate::shard::run::{self, Io};
 use crate::shard::tick::BusyMeter;
 use crate::srtp::AeadChoice;
 use crate::stream::{Streams, TlsOptions};
+use crate::subscription::Wanted;
 use crate::track::TrackSpec;
 
 use super::relayed::{self, Leg};
@@ -312,7 +313,7 @@ impl Client {
     ) -> Self {
         let now = Instant::now();
         let mut peer = factory.subscriber(session, now);
-        let put = vec![(track, MediaKind::Video, Wish::default())];
+        let put = vec![wanted(track)];
         let (revision, offer) = offer_of(
             &mut peer,
             Command::Subscribe {
@@ -428,6 +429,16 @@ impl Client {
         let stream = api.stream_tx_by_mid(mid, None).unwrap();
         let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
         stream.write_rtp(packet.marker(marker));
+    }
+}
+
+/// A subscription to the video of `track`.
+pub(super) fn wanted(track: TrackKey) -> Wanted {
+    Wanted {
+        track,
+        kind: MediaKind::Video,
+        wish: Wish::default(),
+        group: None,
     }
 }
 

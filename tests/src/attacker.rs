@@ -241,14 +241,17 @@ impl Damage {
     }
 }
 
+/// Writes the datagram of a number into the buffer, and says which of a flood's sockets sends it.
+pub type NextDatagram = Box<dyn FnMut(u64, &mut Vec<u8>) -> usize + Send>;
+
 /// Datagrams at a rate.
 pub struct Flood {
     /// Where they go.
     pub target: SocketAddr,
     /// Bits a second on the wire.
     pub bps: u64,
-    /// Writes the datagram of a number into the buffer; which of `sockets` sends it.
-    pub next: Box<dyn FnMut(u64, &mut Vec<u8>) -> usize + Send>,
+    /// What is sent.
+    pub next: NextDatagram,
     /// Where they come from.
     pub sockets: Vec<UdpSocket>,
 }

@@ -133,10 +133,18 @@ pub mod budget {
     pub const CHANGES_AT_ONCE: f64 = 100.0;
     /// Accounts hold what so many seconds fill into them.
     pub const SECONDS: f64 = 8.0;
+    /// A share holds at least a join and an offer of so many tracks, however many hear of them: who empties the pool
+    /// keeps nobody out of a room.
+    pub const SHARE_TRACKS: u64 = 2;
     /// Where participants may send fewer messages a second, accounts are as for so many.
     pub const LEAST_MESSAGES: u32 = 10;
     /// Bytes of an event, its payload aside.
     pub const EVENT_BYTES: u64 = 300;
+    /// Bytes of what stands for a message to others.
+    pub const STAND_IN_BYTES: u64 = 64;
+    /// Deliveries of a join, for each who hears of it: everybody does, the joiner hears of everybody, and the end is
+    /// not charged by itself.
+    pub const JOIN_DELIVERIES: u64 = 3;
     /// Deliveries of an event that makes others subscribe: each is offered the track and answers.
     pub const PUBLISH_DELIVERIES: u64 = 4;
     /// Changes that a join counts as.

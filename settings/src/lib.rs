@@ -11,7 +11,7 @@ mod values; // the gathered values and their typed views
 
 pub use mistakes::Mistakes;
 pub use source::Source;
-pub use values::{Given, Values};
+pub use values::{Given, Values, secret};
 
 use clap::{Arg, Command};
 

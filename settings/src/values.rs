@@ -92,15 +92,13 @@ impl Values {
                 .or(from_environment)
                 .or(from_file)
                 .unwrap_or_else(|| (setting.default.to_owned(), Source::Default));
-            let value = match text.strip_prefix('@').filter(|_| setting.is_secret()) {
+            let value = match setting.is_secret().then(|| secret(&text)) {
                 None => (text, source),
-                Some(path) => match read_secret(Path::new(path)) {
-                    Ok(secret) => (secret, source),
-                    Err(why) => {
-                        mistakes.push(format!("{}: {why} (from {source})", setting.name));
-                        (String::new(), source)
-                    }
-                },
+                Some(Ok(secret)) => (secret, source),
+                Some(Err(why)) => {
+                    mistakes.push(format!("{}: {why} (from {source})", setting.name));
+                    (String::new(), source)
+                }
             };
             by_name.insert(setting.name, value);
         }
@@ -231,6 +229,14 @@ impl Values {
 
 /// Bytes of a file with a secret.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
+
+/// What a secret's `text` stands for: what is in the file that `@/path` names, or itself.
+pub fn secret(text: &str) -> Result<String, String> {
+    match text.strip_prefix('@') {
+        Some(path) => read_secret(Path::new(path)),
+        None => Ok(text.to_owned()),
+    }
+}
 
 /// What is in the file, each line an item of a list.
 fn read_secret(path: &Path) -> Result<String, String> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
+use spillway_settings::secret;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::tls;
@@ -20,8 +21,8 @@ pub(super) struct Target {
     /// The control plane, http://host:port or https://host:port [default: the local `up`]
     #[arg(long, env = "SPILLWAY_URL")]
     url: Option<String>,
-    /// Its admin token [default: of the local `up`]
-    #[arg(long, env = "SPILLWAY_ADMIN_TOKEN", hide_env_values = true)]
+    /// Its admin token, or @/path of a file with it [default: of the local `up`]
+    #[arg(long, env = "SPILLWAY_ADMIN_TOKEN", value_parser = secret, hide_env_values = true)]
     admin_token: Option<String>,
     /// PEM file of those who vouch for an https:// control plane [default: those the system trusts]
     #[arg(long, env = "SPILLWAY_CA")]
@@ -118,4 +119,23 @@ fn is_distrust(error: &ureq::Error) -> bool {
     };
     let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn the_admin_token_may_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "a-token-of-some-length\n").unwrap();
+        let named = format!("@{}", file.path().display());
+        let command = Target::augment_args(Command::new("ls"));
+        let args = ["ls", "--url", "http://localhost:1", "--admin-token", &named];
+        let matches = command.get_matches_from(args);
+        let (_, token) = Target::from_arg_matches(&matches).unwrap().find().unwrap();
+        assert_eq!(token, "a-token-of-some-length");
+    }
 }

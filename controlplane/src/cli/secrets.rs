@@ -57,9 +57,16 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
         .args(arguments)
         .env(MARK, "1")
         .stdin(Stdio::from(reader));
+    // It does not go on: signals and the standard input are not as they were.
     let error = command.exec();
-    eprintln!("spillway: secrets stay visible, as this program cannot be executed anew: {error}");
-    Ok(Given::default())
+    let names: Vec<_> = found.into_keys().collect();
+    Err(error).with_context(|| {
+        format!(
+            "cannot execute this program anew without the secrets it was given ({}): put each into a file and give \
+             @/path of it",
+            names.join(", ")
+        )
+    })
 }
 
 fn handed_over(table: &'static [Setting]) -> anyhow::Result<Given> {

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::json;
+use spillway_settings::secret;
 
 use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
@@ -34,14 +35,9 @@ pub(super) struct Create {
     /// Print JSON instead of the bare token
     #[arg(long)]
     json: bool,
-    /// KEY:SECRET to sign with [default: the pair of the local `up`]
-    #[arg(
-        long,
-        env = "SPILLWAY_KEYS",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
-    keys: Vec<ApiKey>,
+    /// KEY:SECRET to sign with, or @/path of a file with it [default: the pair of the local `up`]
+    #[arg(long, env = "SPILLWAY_KEYS", value_parser = secret, hide_env_values = true)]
+    keys: Option<String>,
     /// State directory of the local `up`
     #[arg(long, env = "SPILLWAY_STATE_DIR", default_value = ".spillway")]
     state_dir: PathBuf,
@@ -78,7 +74,11 @@ impl Create {
     }
 
     fn keys(&self) -> anyhow::Result<Keys> {
-        if let Some(keys) = Keys::new(self.keys.clone()) {
+        let given = self.keys.iter().flat_map(|keys| keys.split(','));
+        let given = given.map(str::trim).filter(|pair| !pair.is_empty());
+        let given: Result<Vec<ApiKey>, _> = given.map(str::parse).collect();
+        // What was given is not quoted: it may be a secret.
+        if let Some(keys) = Keys::new(given.map_err(|error| anyhow!("--keys: {error}"))?) {
             return Ok(keys);
         }
         let dir = StateDir::at(&self.state_dir);
@@ -119,7 +119,9 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
 
     #[test]
     fn a_life_has_a_unit_and_a_limit() {
@@ -135,5 +137,35 @@ mod tests {
         assert!(seconds("366d").unwrap_err().contains("365d"));
         assert!(seconds("0s").is_err());
         assert!(seconds("99999999999999999d").is_err());
+    }
+
+    #[test]
+    fn keys_may_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "A:0123456789abcdef\nB:fedcba9876543210\n").unwrap();
+        let keys = |given: &str| {
+            let command = Create::augment_args(Command::new("create"));
+            let args = [
+                "create",
+                "--room",
+                "r",
+                "--identity",
+                "ann",
+                "--keys",
+                given,
+            ];
+            let matches = command.try_get_matches_from(args);
+            let matches = matches.map_err(|error| anyhow!("{error}"))?;
+            Create::from_arg_matches(&matches)?.keys()
+        };
+        let given = keys(&format!("@{}", file.path().display())).unwrap();
+        assert_eq!(given.first().secret, "0123456789abcdef");
+        let given = keys("A:0123456789abcdef,B:fedcba9876543210").unwrap();
+        assert_eq!(given.first().key, "A");
+        let gone = keys("@/nowhere/keys").unwrap_err().to_string();
+        assert!(gone.contains("cannot read /nowhere/keys"), "{gone}");
+        let short = keys("A:hush").unwrap_err().to_string();
+        assert!(short.contains("--keys: has a secret of 4"), "{short}");
+        assert!(!short.contains("hush"), "{short}");
     }
 }

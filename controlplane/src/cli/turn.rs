@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
+use spillway_settings::secret;
 
 use super::client::Target;
 use super::show::{print_json, print_table, table};
@@ -29,14 +30,9 @@ pub(super) struct Mint {
     /// How long it may make allocations: a number and s, m, h or d
     #[arg(long, default_value = "5m", value_parser = seconds)]
     ttl: u64,
-    /// The secret it is minted with [default: of the local `up`]
-    #[arg(
-        long,
-        env = "SPILLWAY_TURN_SECRET",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
-    secret: Vec<String>,
+    /// The secret it is minted with, or @/path of a file with it [default: of the local `up`]
+    #[arg(long, env = "SPILLWAY_TURN_SECRET", value_parser = secret, hide_env_values = true)]
+    secret: Option<String>,
     /// State directory of the local `up`
     #[arg(long, env = "SPILLWAY_STATE_DIR", default_value = ".spillway")]
     state_dir: PathBuf,
@@ -83,12 +79,13 @@ impl Mint {
 
     /// The first, if there are two.
     fn secret(&self) -> anyhow::Result<String> {
-        if let Some(secret) = self.secret.first() {
+        let given = self.secret.as_deref().unwrap_or_default();
+        if let Some(secret) = given.split(',').map(str::trim).find(|one| !one.is_empty()) {
             let (bytes, least) = (secret.len(), limits::TURN_SECRET_BYTES);
             if bytes < least {
                 bail!("--secret has {bytes} bytes, relays have at least {least}");
             }
-            return Ok(secret.clone());
+            return Ok(secret.to_owned());
         }
         let state = StateDir::at(&self.state_dir);
         // A running one may have been given another than it keeps.
@@ -151,5 +148,30 @@ fn bytes(count: u64) -> String {
         0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
         _ => format!("{:.2} GB", count as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn the_secret_may_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "0123456789abcdef\nfedcba9876543210\n").unwrap();
+        let secret = |given: &str| {
+            let command = Mint::augment_args(Command::new("credential"));
+            let matches = command.get_matches_from(["credential", "--secret", given]);
+            Mint::from_arg_matches(&matches).unwrap().secret()
+        };
+        for given in [
+            format!("@{}", file.path().display()),
+            "0123456789abcdef,fedcba9876543210".to_owned(),
+        ] {
+            assert_eq!(secret(&given).unwrap(), "0123456789abcdef");
+        }
+        assert!(secret("short").is_err());
     }
 }

@@ -226,10 +226,15 @@ impl Config {
 /// Those of the setting, and the name in TURN URLs, which is this server's as well.
 fn allowed_hosts(values: &Values, mistakes: &mut Mistakes) -> Option<Vec<String>> {
     let mut names: Vec<String> = values.list("allowed-hosts", mistakes)?;
-    let is_host = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let source = values.source("allowed-hosts");
     for name in &names {
-        if !name.chars().all(is_host) {
-            let source = values.source("allowed-hosts");
+        let rest = name.strip_prefix("*.").unwrap_or(name);
+        if rest.contains('*') {
+            mistakes.push(format!(
+                "allowed-hosts '{name}': '*' stands for the first label alone, as in *.example.com (from {source})"
+            ));
+        } else if rest.is_empty() || !rest.chars().all(is_host) {
             mistakes.push(format!(
                 "allowed-hosts '{name}' is no name of a host without scheme and port (from {source})"
             ));
@@ -368,6 +373,17 @@ mod tests {
         let command = spillway_settings::command(clap::Command::new("x"), SETTINGS);
         let matches = command.get_matches_from([&["x"], args].concat());
         Config::gather(&matches, role)
+    }
+
+    #[test]
+    fn a_star_among_the_hosts_is_a_first_label_and_no_more() {
+        for wrong in ["*", "*.", "a.*.example", "*example.com", "*.*.example"] {
+            let said = config(Role::Up, &["--allowed-hosts", wrong]).unwrap_err();
+            let said = said.to_string();
+            assert!(said.contains(&format!("allowed-hosts '{wrong}'")), "{said}");
+        }
+        let right = ["--allowed-hosts", "*.example.com,2ndbox,a_b.example."];
+        assert_eq!(config(Role::Up, &right).unwrap().allowed_hosts.len(), 3);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::limits::CONNECTIONS_PER_SOURCE;
 /// Connections at once from an IPv4 address or an IPv6 /64; absent where there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceLimit {
-    loopback: Option<usize>,
+    own_host: Option<usize>,
     elsewhere: Option<usize>,
 }
 
@@ -17,7 +17,7 @@ impl SourceLimit {
     /// The same for every address.
     pub fn every(limit: usize) -> Self {
         Self {
-            loopback: Some(limit),
+            own_host: Some(limit),
             elsewhere: Some(limit),
         }
     }
@@ -25,15 +25,16 @@ impl SourceLimit {
     /// None at all.
     pub fn none() -> Self {
         Self {
-            loopback: None,
+            own_host: None,
             elsewhere: None,
         }
     }
 
-    /// That of `address`.
-    pub fn of(self, address: IpAddr) -> Option<usize> {
-        if address.is_loopback() {
-            self.loopback
+    /// That of a connection from `peer` to `local`, which come from this host if they are the same.
+    pub fn of(self, peer: IpAddr, local: Option<IpAddr>) -> Option<usize> {
+        let (peer, local) = (peer.to_canonical(), local.map(|ip| ip.to_canonical()));
+        if peer.is_loopback() || local == Some(peer) {
+            self.own_host
         } else {
             self.elsewhere
         }
@@ -44,7 +45,7 @@ impl SourceLimit {
 impl Default for SourceLimit {
     fn default() -> Self {
         Self {
-            loopback: None,
+            own_host: None,
             elsewhere: Some(CONNECTIONS_PER_SOURCE),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Guarded<S> {
     inner: S,
     watch: Watch,
     blocked: Option<Pin<Box<Sleep>>>,
+    /// It takes more than the kernel does, and only a flush says that the kernel has it.
+    is_buffered: bool,
 }
 
 /// How far a conversation is; clones look at the same one.
@@ -60,13 +62,14 @@ impl Watch {
 }
 
 impl<S> Guarded<S> {
-    /// Watches `inner`.
-    pub(super) fn new(inner: S) -> (Self, Watch) {
+    /// Watches `inner`, which may keep what is written to itself for a while, as TLS does.
+    pub(super) fn new(inner: S, is_buffered: bool) -> (Self, Watch) {
         let watch = Watch::default();
         let guarded = Self {
             inner,
             watch: watch.clone(),
             blocked: None,
+            is_buffered,
         };
         (guarded, watch)
     }
@@ -80,7 +83,7 @@ impl<S> Guarded<S> {
         if written > 0 {
             self.watch.set(Phase::Answered);
         }
-        if written == offered {
+        if written == offered && !self.is_buffered {
             self.blocked = None;
         }
     }
@@ -150,7 +153,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.inner).poll_flush(context) {
             Poll::Pending => self.wait(context).map(Err),
-            done => done,
+            Poll::Ready(Ok(())) => {
+                self.blocked = None;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
 
@@ -166,14 +173,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter, duplex};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_a_byte_now_and_then_is_given_up() {
         let (ours, mut theirs) = duplex(16);
-        let (mut ours, watch) = Guarded::new(ours);
+        let (mut ours, watch) = Guarded::new(ours, false);
         assert_eq!(watch.phase(), Phase::Silent);
         let dripping = tokio::spawn(async move {
             loop {
@@ -195,7 +202,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_everything_in_time_has_all_time_again() {
         let (ours, mut theirs) = duplex(16);
-        let (mut ours, watch) = Guarded::new(ours);
+        let (mut ours, watch) = Guarded::new(ours, false);
         let reading = tokio::spawn(async move {
             let mut bytes = [0; 32];
             for _ in 0..4 {
@@ -205,6 +212,51 @@ mod tests {
         });
         for _ in 0..4 {
             ours.write_all(&[0; 32]).await.unwrap();
+        }
+        assert_eq!(watch.phase(), Phase::Answered);
+        reading.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_in_a_buffer_is_not_taken() {
+        let (ours, mut theirs) = duplex(16);
+        let (mut ours, watch) = Guarded::new(BufWriter::with_capacity(64, ours), true);
+        let dripping = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if theirs.read_u8().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let start = tokio::time::Instant::now();
+        // Each of them fits into the buffer as soon as something left it.
+        let error = loop {
+            if let Err(error) = ours.write_all(&[0; 8]).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(watch.phase(), Phase::Stuck);
+        assert!(start.elapsed() < RESPONSE_TIME * 5, "{:?}", start.elapsed());
+        drop(ours);
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_buffer_that_was_emptied_in_time_has_all_time_again() {
+        let (ours, mut theirs) = duplex(16);
+        let (mut ours, watch) = Guarded::new(BufWriter::with_capacity(64, ours), true);
+        let reading = tokio::spawn(async move {
+            let mut bytes = [0; 32];
+            for _ in 0..4 {
+                tokio::time::sleep(RESPONSE_TIME * 3 / 4).await;
+                theirs.read_exact(&mut bytes).await.unwrap();
+            }
+        });
+        for _ in 0..4 {
+            ours.write_all(&[0; 32]).await.unwrap();
+            ours.flush().await.unwrap();
         }
         assert_eq!(watch.phase(), Phase::Answered);
         reading.await.unwrap();

@@ -168,8 +168,11 @@ fn dns(text: &str) -> Result<Name, NoHost> {
         let mut bytes = label.bytes();
         !label.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    // Other notations of an IPv4 address end with a number, names do not.
-    let is_number = |label: &str| label.starts_with(|first: char| first.is_ascii_digit());
+    // Other notations of an IPv4 address end with a number, names do not ("ends in a number" of the URL standard).
+    let is_number = |label: &str| match label.strip_prefix("0x") {
+        Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => label.bytes().all(|byte| byte.is_ascii_digit()),
+    };
     let last = name.rsplit('.').next().unwrap_or_default();
     if !name.split('.').all(is_label) || is_number(last) {
         return Err(NoHost);
@@ -198,7 +201,7 @@ mod tests {
     use super::*;
 
     fn hosts() -> Hosts {
-        Hosts::new(["Rtc.Example.com.", "*.example.net"].map(str::to_owned))
+        Hosts::new(["Rtc.Example.com.", "*.example.net", "2ndbox", "rtc.0xyz"].map(str::to_owned))
     }
 
     fn refused(target: &str, named: &[&str]) -> Option<String> {
@@ -227,6 +230,9 @@ mod tests {
             "rtc.example.com:",
             "a.example.net",
             "b.example.net.:80",
+            "2ndbox:7880",
+            "rtc.0xyz",
+            "0x7f.localhost",
         ] {
             assert_eq!(refused("/v1/demo/token", &[host]), None, "{host}");
         }
@@ -251,6 +257,11 @@ mod tests {
             "127.1",
             "0x7f.0.0.1",
             "2130706433",
+            "0x7f000001",
+            "0X7F000001",
+            "127.0.0.0x1",
+            "127.0.0.0x",
+            "3rdbox",
             "[::1",
             "[evil]",
             "[::1]x",

@@ -83,7 +83,8 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             }
         };
         is_short = false;
-        let Some(counted) = sources.enter(address.ip()) else {
+        let local = stream.local_addr().ok().map(|local| local.ip());
+        let Some(counted) = sources.enter(address.ip(), local) else {
             metrics.count_end(ConnectionEnd::TooManyOfSource);
             continue;
         };
@@ -127,15 +128,19 @@ async fn welcome(
     metrics: ConnectionMetrics,
 ) {
     match door.open(stream).await {
-        Ok(Opening::Http(stream)) => answer(stream, router, place, metrics).await,
-        Ok(Opening::Https(stream)) => answer(stream, router, place, metrics).await,
+        Ok(Opening::Http(stream)) => answer((stream, false), router, place, metrics).await,
+        Ok(Opening::Https(stream)) => answer((stream, true), router, place, metrics).await,
         // It is counted.
         Err(refusal) => tracing::debug!(%refusal, "a connection came to nothing"),
     }
 }
 
-async fn answer<S>(stream: S, router: Router, place: Place, metrics: ConnectionMetrics)
-where
+async fn answer<S>(
+    (stream, is_buffered): (S, bool),
+    router: Router,
+    place: Place,
+    metrics: ConnectionMetrics,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let taken = place.clone();
@@ -147,7 +152,7 @@ where
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
-    let (stream, watch) = Guarded::new(stream);
+    let (stream, watch) = Guarded::new(stream, is_buffered);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.with_upgrades().await
         && let Some(end) = end_of(&error, &watch)

@@ -29,11 +29,10 @@ impl Sources {
         }
     }
 
-    /// Counts a connection from `address`; `None` when its network has as many as it may.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Counted> {
-        let address = address.to_canonical();
-        let limit = self.limit.of(address);
-        let source = network(address);
+    /// Counts a connection from `peer` to `local`; `None` when its network has as many as it may.
+    pub(super) fn enter(&self, peer: IpAddr, local: Option<IpAddr>) -> Option<Counted> {
+        let limit = self.limit.of(peer, local);
+        let source = network(peer.to_canonical());
         let mut counts = self.counts();
         let count = counts.entry(source).or_insert(0);
         if limit.is_some_and(|limit| *count >= limit) {
@@ -92,29 +91,34 @@ mod tests {
             ("2001:db8::1", "2001:db8::ffff:0:1", "2001:db8:0:1::1"),
             ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
         ] {
-            let first = sources.enter(address(one)).unwrap();
-            let _second = sources.enter(address(same)).unwrap();
-            assert!(sources.enter(address(one)).is_none(), "{one}");
-            let _other = sources.enter(address(other)).unwrap();
+            let first = sources.enter(address(one), None).unwrap();
+            let _second = sources.enter(address(same), None).unwrap();
+            assert!(sources.enter(address(one), None).is_none(), "{one}");
+            let _other = sources.enter(address(other), None).unwrap();
             drop(first);
-            assert!(sources.enter(address(same)).is_some(), "{same}");
+            assert!(sources.enter(address(same), None).is_some(), "{same}");
         }
         assert!(sources.counts().is_empty(), "nothing is left behind");
     }
 
     #[test]
-    fn by_default_loopback_is_not_limited() {
+    fn by_default_this_host_is_not_limited() {
         let sources = Sources::new(SourceLimit::default());
-        let enter = |text| sources.enter(address(text));
+        let enter = |text| sources.enter(address(text), Some(address("198.51.100.7")));
         let limit = crate::limits::CONNECTIONS_PER_SOURCE;
         let proxied: Vec<_> = (0..=limit).map(|_| enter("::1").unwrap()).collect();
         assert_eq!(proxied.len(), limit + 1);
         let strangers: Vec<_> = (0..limit).map(|_| enter("192.0.2.1").unwrap()).collect();
         assert!(enter("192.0.2.1").is_none());
         drop(strangers);
+        // What this host passes on to its own address comes from there.
+        let own = "::ffff:198.51.100.7";
+        let passed_on: Vec<_> = (0..=limit).map(|_| enter(own).unwrap()).collect();
+        assert_eq!(passed_on.len(), limit + 1);
+        drop(passed_on);
         let none = Sources::new(SourceLimit::none());
         let all: Vec<_> = (0..=limit)
-            .map(|_| none.enter(address("192.0.2.1")))
+            .map(|_| none.enter(address("192.0.2.1"), None))
             .collect();
         assert!(all.iter().all(Option::is_some));
     }

@@ -91,7 +91,7 @@ export class Connection {
         if (this.#over || (!error.retry && !tokenIsOld) || Date.now() > deadlineMs) throw error;
         last = error;
       }
-      await this.#sleep(backoffMs(attempt));
+      await this.#sleep(Math.max(backoffMs(attempt), last.afterMs ?? 0));
     }
   }
 

@@ -9,6 +9,8 @@ import { reconfigure } from './spillway-relays.js';
 
 /** Between two attempts of an offer that the server may serve later. */
 const RETRY_MS = 1_000;
+/** Between two attempts of a mute, at least. */
+const MUTE_RETRY_MS = 250;
 /** After so many refusals in a row "later" is taken for "never". */
 const MAX_RETRIES = 20;
 
@@ -235,7 +237,7 @@ export class Publisher {
       // After a broken socket `open` tries again; here the server said "later".
       if (error.code === 'disconnected') return this.hold();
       this.#retries++;
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      await sleep(Math.max(RETRY_MS, error.afterMs));
       return;
     }
     const pc = this.#pc;
@@ -257,9 +259,17 @@ export class Publisher {
       await this.#owner.request('mute', { track: local.id, muted });
     } catch (error) {
       local.mutedAtServer = !muted;
-      if (!error.retry) this.#owner.error(error);
+      if (!error.retry) return this.#owner.error(error);
+      // After a broken socket `open` tells it.
+      if (error.code === 'disconnected') return;
+      await sleep(Math.max(MUTE_RETRY_MS, error.afterMs));
+      if (this.#locals.has(local)) this.#tellMuted(local);
     }
   }
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function describe(local) {

@@ -31,13 +31,20 @@ export class SpillwayError extends Error {
    * @param {string} code
    * @param {string} message
    * @param {boolean} [retry] whether the same request may succeed later
+   * @param {number} [afterMs] not before; 0 where the server names no time
    */
-  constructor(code, message, retry = false) {
+  constructor(code, message, retry = false, afterMs = 0) {
     super(message);
     this.name = 'SpillwayError';
     this.code = code;
     this.retry = retry;
+    this.afterMs = afterMs;
   }
+}
+
+/** What an `error` message says. */
+export function errorOf({ code, message, retry, after_ms: afterMs }) {
+  return new SpillwayError(code, message, Boolean(retry), afterMs ?? 0);
 }
 
 export class Socket {
@@ -119,8 +126,7 @@ export class Socket {
     if (message.type === 'closing') this.#closing = message;
     if (message.id !== undefined && message.id !== null && this.#pending.has(message.id)) {
       if (message.type !== 'error') return this.#settle(message.id, 'resolve', message);
-      const error = new SpillwayError(message.code, message.message, Boolean(message.retry));
-      return this.#settle(message.id, 'reject', error);
+      return this.#settle(message.id, 'reject', errorOf(message));
     }
     this.#onMessage(message);
   }

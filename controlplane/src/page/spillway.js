@@ -31,7 +31,7 @@ import { Connection } from './spillway-connection.js';
 import { Publisher } from './spillway-publisher.js';
 import { Relays } from './spillway-relays.js';
 import { Roster } from './spillway-roster.js';
-import { SpillwayError } from './spillway-socket.js';
+import { SpillwayError, errorOf } from './spillway-socket.js';
 import { StatsReader } from './spillway-stats.js';
 import { Subscriber } from './spillway-subscriber.js';
 import { VIDEO_CODECS, cameraConstraints, microphoneConstraints } from './spillway-encodings.js';
@@ -41,6 +41,8 @@ export { LocalTrack } from './spillway-local-track.js';
 
 /** How long a subscribe connection may stay failed after a resume, before the room is joined anew. */
 const REPAIR_WITHIN_MS = 5_000;
+/** How long a return waits for another token while the server may accept the one there is. */
+const TOKEN_WITHIN_MS = 3_000;
 /** How long `leave` waits for the server's word. */
 const LEAVE_WITHIN_MS = 1_000;
 
@@ -237,10 +239,20 @@ export class Room extends EventTarget {
   // ---- signaling
 
   async #hello(last) {
-    const refused = last?.code.startsWith('token_');
-    if (this.#refreshToken && (refused || isOver(this.#token))) this.#token = await freshToken(this.#refreshToken);
+    const refused = Boolean(last?.code.startsWith('token_'));
+    if (this.#refreshToken && (refused || isOver(this.#token))) await this.#renewToken(refused);
     const resume = this.#resume ? { resume: { ...this.#resume } } : {};
     return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
+  }
+
+  /** The key opens the room for a while without a valid token: a source that fails does not end a return. */
+  async #renewToken(refused) {
+    const asked = freshToken(this.#refreshToken).then((token) => {
+      this.#token = token;
+    });
+    if (refused || !this.#resume || !this.#token) return asked;
+    // What comes late is for the next return.
+    return within(asked, TOKEN_WITHIN_MS).catch(() => {});
   }
 
   #joined(message) {
@@ -284,7 +296,7 @@ export class Room extends EventTarget {
       case 'media':
         return message.state === 'lost' ? this.#loseMedia() : this.#renewMedia();
       case 'error':
-        return this.#emit('error', { error: new SpillwayError(message.code, message.message, message.retry) });
+        return this.#emit('error', { error: errorOf(message) });
       default:
         // Types of a later protocol, and `closing`, which the socket has read.
         return undefined;
@@ -449,6 +461,15 @@ async function freshToken(ask) {
     if (error instanceof SpillwayError) throw error;
     throw new SpillwayError('unreachable', `no token: ${error.message}`, true);
   }
+}
+
+/** Rejects when `promise` takes longer. */
+async function within(promise, ms) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new SpillwayError('timeout', `no answer within ${ms} ms`, true)), ms);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 async function capture(what, options) {

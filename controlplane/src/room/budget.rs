@@ -3,15 +3,17 @@
 //! A request is charged by what follows from it: an event to 500 participants is 500 deliveries. Accounts belong
 //! to identities and not to sockets or participants, so nothing is to be gained by coming back or joining anew.
 //!
-//! An identity pays from its own share first, which nobody else can use up. Beyond it, it pays from its own
-//! extra and from the room's pool: ten guests can empty the pool, and the others still have their shares.
+//! An identity pays from its own share first, which nobody else can use up. The rest it pays from its own
+//! extra and from the room's pool: ten guests can empty the pool, and the others still have their shares, which
+//! hold a join and an offer however large the room is.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::ids::Identity;
 use crate::limits::budget::{
-    CHANGES_AT_ONCE, CHANGES_PER_MESSAGE, EXTRA, LEAST_MESSAGES, POOL, Rate, SECONDS, SHARE,
+    CHANGES_AT_ONCE, CHANGES_PER_MESSAGE, EVENT_BYTES, EXTRA, JOIN_DELIVERIES, LEAST_MESSAGES,
+    POOL, PUBLISH_DELIVERIES, Rate, SECONDS, SHARE, SHARE_TRACKS,
 };
 use crate::signaling::{ErrorCode, Refusal};
 
@@ -53,9 +55,9 @@ struct Purse {
 
 /// Where a purse's amount comes from.
 #[derive(Debug, Clone, Copy)]
-enum Payer {
-    Share,
-    ExtraAndPool,
+struct Split {
+    share: f64,
+    extra_and_pool: f64,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,14 @@ struct Short {
     owner: Owner,
     per_second: f64,
     wait: Duration,
+}
+
+/// When a bucket has what is asked of it.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    owner: Owner,
+    per_second: f64,
+    time: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,11 +107,12 @@ impl Budget {
         }
     }
 
-    /// Takes `cost`, all of it or nothing. What is more than an account holds passes when the account is full.
+    /// Takes `cost` in a room where `audience` hear of everything, all of it or nothing. What is more than an account
+    /// holds passes when the account is full.
     pub(super) fn charge(
         &mut self,
         identity: &Identity,
-        cost: Cost,
+        (cost, audience): (Cost, u64),
         now: Instant,
     ) -> Result<(), Refusal> {
         if cost == Cost::default() {
@@ -112,7 +123,8 @@ impl Budget {
         let account = self
             .account_by_identity
             .entry(identity.clone())
-            .or_insert_with(|| Account::new(messages, now));
+            .or_insert_with(|| Account::new((messages, audience), now));
+        account.hold(messages, audience);
         account
             .pay(cost, (&mut self.deliveries, &mut self.bytes), now)
             .map_err(|short| short.refusal(identity))
@@ -136,7 +148,7 @@ impl Budget {
 }
 
 impl Account {
-    fn new(messages: f64, now: Instant) -> Self {
+    fn new((messages, audience): (f64, u64), now: Instant) -> Self {
         let purse = |share, extra| Purse {
             share: Bucket::of(messages * share, now),
             extra: Bucket::of(messages * extra, now),
@@ -145,11 +157,25 @@ impl Account {
         changes.capacity = changes.capacity.max(CHANGES_AT_ONCE);
         changes.level = changes.capacity;
         let (share, extra): (Rate, Rate) = (SHARE, EXTRA);
-        Self {
+        let mut account = Self {
             changes,
             deliveries: purse(share.deliveries, extra.deliveries),
             bytes: purse(share.bytes, extra.bytes),
+        };
+        account.hold(messages, audience);
+        for share in [&mut account.deliveries.share, &mut account.bytes.share] {
+            share.level = share.capacity;
         }
+        account
+    }
+
+    /// Shares hold what a newcomer needs where `audience` hear of it.
+    fn hold(&mut self, messages: f64, audience: u64) {
+        let deliveries = audience * (JOIN_DELIVERIES + SHARE_TRACKS * PUBLISH_DELIVERIES);
+        let bytes = audience * EVENT_BYTES * (JOIN_DELIVERIES + SHARE_TRACKS);
+        let capacity = |rate: f64, least: u64| (messages * rate * SECONDS).max(least as f64);
+        self.deliveries.share.capacity = capacity(SHARE.deliveries, deliveries);
+        self.bytes.share.capacity = capacity(SHARE.bytes, bytes);
     }
 
     fn pay(
@@ -158,25 +184,37 @@ impl Account {
         (deliveries, bytes): (&mut Bucket, &mut Bucket),
         now: Instant,
     ) -> Result<(), Short> {
-        let short = |unit, owner| {
-            move |short| Short {
+        let short = |(amount, unit)| {
+            move |wait: Wait| Short {
+                amount,
                 unit,
-                owner,
-                ..short
+                owner: wait.owner,
+                per_second: wait.per_second,
+                wait: wait.time,
             }
         };
-        self.changes
-            .check(cost.changes, now)
-            .map_err(short("changes", Owner::Identity))?;
-        let of_deliveries = self.deliveries.payer(cost.deliveries, deliveries, now);
-        let of_deliveries = of_deliveries.map_err(|(s, owner)| short("deliveries", owner)(s))?;
-        let of_bytes = self.bytes.payer(cost.bytes, bytes, now);
-        let of_bytes = of_bytes.map_err(|(s, owner)| short("bytes", owner)(s))?;
-        self.changes.take(cost.changes);
-        self.deliveries
-            .take(cost.deliveries, (of_deliveries, deliveries));
-        self.bytes.take(cost.bytes, (of_bytes, bytes));
-        Ok(())
+        let of_changes = self
+            .changes
+            .check(cost.changes as f64, Owner::Identity, now);
+        let of_changes = of_changes.map_err(short((cost.changes, "changes")));
+        let of_deliveries = self.deliveries.split(cost.deliveries, deliveries, now);
+        let of_deliveries = of_deliveries.map_err(short((cost.deliveries, "deliveries")));
+        let of_bytes = self.bytes.split(cost.bytes, bytes, now);
+        let of_bytes = of_bytes.map_err(short((cost.bytes, "bytes")));
+        match (of_changes, of_deliveries, of_bytes) {
+            (Ok(()), Ok(of_deliveries), Ok(of_bytes)) => {
+                self.changes.take(cost.changes as f64);
+                self.deliveries.take(of_deliveries, deliveries);
+                self.bytes.take(of_bytes, bytes);
+                Ok(())
+            }
+            // It passes when the last of them has it.
+            (of_changes, of_deliveries, of_bytes) => {
+                let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
+                let longest = shorts.into_iter().flatten().max_by_key(|short| short.wait);
+                Err(longest.expect("one of the three is short"))
+            }
+        }
     }
 
     /// Shares are not looked at: who talks a little uses them.
@@ -210,31 +248,33 @@ impl Account {
 }
 
 impl Purse {
-    fn payer(
-        &mut self,
-        amount: u64,
-        pool: &mut Bucket,
-        now: Instant,
-    ) -> Result<Payer, (Short, Owner)> {
+    /// What the share has, and the rest from the others; or when that is, or the share by itself has it all.
+    fn split(&mut self, amount: u64, pool: &mut Bucket, now: Instant) -> Result<Split, Wait> {
+        let amount = amount as f64;
         self.share.fill(now);
-        if self.share.level >= amount as f64 {
-            return Ok(Payer::Share);
+        let share = self.share.level.min(amount);
+        let extra_and_pool = amount - share;
+        let own = self.extra.check(extra_and_pool, Owner::Identity, now);
+        let common = pool.check(extra_and_pool, Owner::Room, now);
+        let waits = [own.err(), common.err()].into_iter().flatten();
+        let Some(rest) = waits.max_by_key(|wait| wait.time) else {
+            return Ok(Split {
+                share,
+                extra_and_pool,
+            });
+        };
+        if amount > self.share.capacity {
+            return Err(rest);
         }
-        let own = self.extra.check(amount, now);
-        own.map_err(|short| (short, Owner::Identity))?;
-        let common = pool.check(amount, now);
-        common.map_err(|short| (short, Owner::Room))?;
-        Ok(Payer::ExtraAndPool)
+        let alone = self.share.check(amount, Owner::Identity, now);
+        let alone = alone.err().filter(|alone| alone.time < rest.time);
+        Err(alone.unwrap_or(rest))
     }
 
-    fn take(&mut self, amount: u64, (payer, pool): (Payer, &mut Bucket)) {
-        match payer {
-            Payer::Share => self.share.take(amount),
-            Payer::ExtraAndPool => {
-                self.extra.take(amount);
-                pool.take(amount);
-            }
-        }
+    fn take(&mut self, split: Split, pool: &mut Bucket) {
+        self.share.take(split.share);
+        self.extra.take(split.extra_and_pool);
+        pool.take(split.extra_and_pool);
     }
 }
 
@@ -256,23 +296,21 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    fn check(&mut self, amount: u64, now: Instant) -> Result<(), Short> {
+    fn check(&mut self, amount: f64, owner: Owner, now: Instant) -> Result<(), Wait> {
         self.fill(now);
-        let lacking = (amount as f64).min(self.capacity) - self.level;
+        let lacking = amount.min(self.capacity) - self.level;
         if lacking <= 0.0 {
             return Ok(());
         }
-        Err(Short {
-            amount,
-            unit: "",
-            owner: Owner::Identity,
+        Err(Wait {
+            owner,
             per_second: self.per_second,
-            wait: Duration::from_secs_f64(lacking / self.per_second),
+            time: Duration::from_secs_f64(lacking / self.per_second),
         })
     }
 
-    fn take(&mut self, amount: u64) {
-        self.level = (self.level - amount as f64).max(0.0);
+    fn take(&mut self, amount: f64) {
+        self.level = (self.level - amount).max(0.0);
     }
 }
 
@@ -318,6 +356,15 @@ mod tests {
         }
     }
 
+    fn charge(
+        budget: &mut Budget,
+        name: &Identity,
+        cost: Cost,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        budget.charge(name, (cost, 1_000), now)
+    }
+
     /// Requests of `cost` that pass within `time`, tried a hundred times a second each by all of `names`.
     fn passed(
         budget: &mut Budget,
@@ -328,7 +375,7 @@ mod tests {
         let mut now = start;
         while now < start + time {
             for name in names {
-                passed += u64::from(budget.charge(name, cost, now).is_ok());
+                passed += u64::from(charge(budget, name, cost, now).is_ok());
             }
             now += Duration::from_millis(10);
         }
@@ -355,12 +402,12 @@ mod tests {
         assert!((bytes as f64) < allowed, "{bytes} bytes in a minute");
         assert!(sent > 10, "{sent}");
         let now = start + 60 * SECOND;
-        let refused = (0..100).find_map(|_| budget.charge(&ann, large, now).err());
+        let refused = (0..100).find_map(|_| charge(&mut budget, &ann, large, now).err());
         let refused = refused.unwrap();
         assert_eq!(refused.code, ErrorCode::TooMuch);
         let wait = Duration::from_millis(refused.after_ms.unwrap());
         assert!(refused.message.contains("4096000 bytes"), "{refused}");
-        assert!(budget.charge(&ann, large, now + wait).is_ok());
+        assert!(charge(&mut budget, &ann, large, now + wait).is_ok());
     }
 
     #[test]
@@ -375,12 +422,82 @@ mod tests {
         assert!((sent * large.deliveries) as f64 <= pool + shares, "{sent}");
         let now = start + 30 * SECOND;
         let ann = identity("ann");
-        let refused = (0..3).find_map(|_| budget.charge(&ann, large, now).err());
+        let refused = (0..3).find_map(|_| charge(&mut budget, &ann, large, now).err());
         let refused = refused.unwrap();
         assert!(refused.message.contains("the room has"), "{refused}");
+        let bob = identity("bob");
         for _ in 0..8 {
-            budget.charge(&ann, to(1_000), now).unwrap();
+            charge(&mut budget, &bob, to(1_000), now).unwrap();
         }
+    }
+
+    #[test]
+    fn who_empties_the_pool_keeps_nobody_out_of_a_room_of_ten_thousand() {
+        let audience = 10_000;
+        let start = Instant::now();
+        let mut budget = Budget::new(50, start);
+        let guests: Vec<_> = (0..10).map(|n| identity(&format!("guest{n}"))).collect();
+        let message = Cost {
+            deliveries: audience,
+            bytes: audience * 8_192,
+            changes: 0,
+        };
+        let join = Cost {
+            deliveries: JOIN_DELIVERIES * audience,
+            bytes: JOIN_DELIVERIES * audience * EVENT_BYTES,
+            changes: 8,
+        };
+        let publish = Cost {
+            deliveries: SHARE_TRACKS * PUBLISH_DELIVERIES * audience,
+            bytes: SHARE_TRACKS * EVENT_BYTES * audience,
+            changes: 3,
+        };
+        for second in 0..60 {
+            let now = start + SECOND * second;
+            for cost in [message, to(audience)] {
+                for guest in &guests {
+                    while budget.charge(guest, (cost, audience), now).is_ok() {}
+                }
+            }
+            let newcomer = identity(&format!("p{second}"));
+            budget.charge(&newcomer, (join, audience), now).unwrap();
+            budget.charge(&newcomer, (publish, audience), now).unwrap();
+            let refused = budget.charge(&newcomer, (publish, audience), now);
+            refused.unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_a_share_has_not_comes_from_the_others() {
+        let start = Instant::now();
+        let mut budget = Budget::new(50, start);
+        let ann = identity("ann");
+        let all = 50.0 * SECONDS * (SHARE.deliveries + EXTRA.deliveries);
+        let cost = |deliveries| Cost {
+            deliveries,
+            ..Cost::default()
+        };
+        // 176,000: neither of them has it.
+        charge(&mut budget, &ann, cost(all as u64), start).unwrap();
+        let refused = charge(&mut budget, &ann, cost(1), start).unwrap_err();
+        assert!(refused.message.contains("'ann' has"), "{refused}");
+    }
+
+    #[test]
+    fn the_wait_is_that_of_the_account_that_takes_longest() {
+        let start = Instant::now();
+        let mut budget = Budget::new(50, start);
+        let ann = identity("ann");
+        let cost = Cost {
+            deliveries: 170_000,
+            bytes: 1_000,
+            changes: 99,
+        };
+        charge(&mut budget, &ann, cost, start).unwrap();
+        let refused = charge(&mut budget, &ann, cost, start).unwrap_err();
+        let wait = Duration::from_millis(refused.after_ms.unwrap());
+        assert!(refused.message.contains("99 changes"), "{refused}");
+        charge(&mut budget, &ann, cost, start + wait).unwrap();
     }
 
     #[test]
@@ -393,20 +510,18 @@ mod tests {
                 changes: 8,
                 ..to(3_000)
             };
-            budget.charge(name, join, start).unwrap();
+            charge(&mut budget, name, join, start).unwrap();
             // A camera and a microphone.
             let publish = Cost {
                 changes: 3,
                 ..to(8_000)
             };
-            budget.charge(name, publish, start).unwrap();
+            charge(&mut budget, name, publish, start).unwrap();
         }
         // A message a second of each: 1,000,000 deliveries.
         for second in 1..=20 {
             for name in &crowd {
-                budget
-                    .charge(name, to(1_000), start + second * SECOND)
-                    .unwrap();
+                charge(&mut budget, name, to(1_000), start + second * SECOND).unwrap();
             }
         }
         // Somebody plays with the mute button.
@@ -416,7 +531,7 @@ mod tests {
                 ..to(10)
             };
             let at = start + 21 * SECOND + tenth * SECOND / 5;
-            budget.charge(&crowd[0], mute, at).unwrap();
+            charge(&mut budget, &crowd[0], mute, at).unwrap();
         }
     }
 
@@ -426,11 +541,11 @@ mod tests {
         let mut budget = Budget::new(50, start);
         let ann = identity("ann");
         let huge = to(1_000_000);
-        budget.charge(&ann, huge, start).unwrap();
-        let refused = budget.charge(&ann, huge, start).unwrap_err();
+        charge(&mut budget, &ann, huge, start).unwrap();
+        let refused = charge(&mut budget, &ann, huge, start).unwrap_err();
         let wait = Duration::from_millis(refused.after_ms.unwrap());
         assert!(wait <= SECOND * 9, "{wait:?}");
-        budget.charge(&ann, huge, start + wait).unwrap();
+        charge(&mut budget, &ann, huge, start + wait).unwrap();
     }
 
     #[test]
@@ -442,15 +557,13 @@ mod tests {
             ..to(10)
         };
         let ann = identity("ann");
-        while budget.charge(&ann, flap, start).is_ok() {}
+        while charge(&mut budget, &ann, flap, start).is_ok() {}
         let until = budget.lingers_until(start).unwrap();
         assert!(until > start + SECOND && until < start + 10 * SECOND);
         assert_eq!(budget.lingers_until(until + SECOND / 100), None);
         for n in 0..10_000 {
             let later = start + 20 * SECOND + SECOND * n;
-            budget
-                .charge(&identity(&format!("n{n}")), to(10), later)
-                .unwrap();
+            charge(&mut budget, &identity(&format!("n{n}")), to(10), later).unwrap();
         }
         assert!(budget.account_by_identity.len() <= 2 * FEWEST_TO_SWEEP);
     }

@@ -6,31 +6,72 @@ use std::time::Instant;
 use super::budget::Cost;
 use super::{Room, RoomEvent, SocketId};
 use crate::ids::{Identity, ParticipantId};
-use crate::limits::budget::{EVENT_BYTES, JOIN_CHANGES, PUBLISH_DELIVERIES, RESUME_CHANGES};
-use crate::signaling::{CloseCode, JoinRequest, Refusal};
+use crate::limits::HISTORY_EVENTS;
+use crate::limits::budget::{
+    EVENT_BYTES, JOIN_CHANGES, JOIN_DELIVERIES, PUBLISH_DELIVERIES, RESUME_CHANGES, STAND_IN_BYTES,
+};
+use crate::signaling::{CloseCode, JoinRequest, Refusal, ResumePoint};
+
+/// Events that the mean of their bytes follows.
+const MEAN_OF_EVENTS: f64 = 64.0;
 
 impl Room {
     /// Whether somebody may join or come back now; who may not is turned away. To be asked before anything is
     /// read for it.
     pub fn admit(&mut self, socket: SocketId, join: &JoinRequest, now: Instant) -> bool {
         let audience = self.audience();
-        // Everybody hears of it and the joiner of everybody; and of its end, which is not charged by itself.
-        let (deliveries, changes) = match &join.resume {
-            Some(_) => (audience, RESUME_CHANGES),
-            None => (3 * audience, JOIN_CHANGES),
+        let cost = match self.comes_back(join) {
+            Some(point) => {
+                let missed = self.missed_by(point);
+                Cost {
+                    deliveries: audience + missed,
+                    bytes: audience * EVENT_BYTES + missed * self.event_bytes as u64,
+                    changes: RESUME_CHANGES,
+                }
+            }
+            None => Cost {
+                deliveries: JOIN_DELIVERIES * audience,
+                bytes: JOIN_DELIVERIES * audience * EVENT_BYTES,
+                changes: JOIN_CHANGES,
+            },
         };
-        let cost = Cost {
-            deliveries,
-            bytes: deliveries * EVENT_BYTES,
-            changes,
-        };
-        match self.budget.charge(&join.identity, cost, now) {
+        match self.charge_identity(&join.identity, cost, now) {
             Ok(()) => true,
             Err(refusal) => {
                 self.turn_away(socket, join.id, &refusal, CloseCode::TooFast);
                 false
             }
         }
+    }
+
+    /// Where it goes on, if it does: who is gone, or may less than before, joins anew.
+    fn comes_back<'a>(&self, join: &'a JoinRequest) -> Option<&'a ResumePoint> {
+        let point = join.resume.as_ref()?;
+        let earlier = match self.member_by_id.get(&point.participant) {
+            Some(member) if member.identity == join.identity => &member.grants,
+            Some(_) => return None,
+            None => {
+                let known = self.roster.participant(&point.participant)?;
+                (known.identity == join.identity).then_some(&point.grants)?
+            }
+        };
+        join.grants.covers(earlier).then_some(point)
+    }
+
+    /// Events that are told again.
+    fn missed_by(&self, point: &ResumePoint) -> u64 {
+        match &point.seen {
+            Some((epoch, offset)) if *epoch == self.epoch => {
+                let missed = self.roster.offset().saturating_sub(*offset);
+                missed.min(HISTORY_EVENTS as u64)
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    /// An event of `bytes` is part of the history, which is told again.
+    pub(super) fn weigh(&mut self, bytes: usize) {
+        self.event_bytes += (bytes as f64 - self.event_bytes) / MEAN_OF_EVENTS;
     }
 
     /// Charges a change of mute state, which everybody hears of.
@@ -55,13 +96,18 @@ impl Room {
         (bytes, recipients): (usize, Option<&[Identity]>),
         now: Instant,
     ) -> Result<(), Refusal> {
-        let deliveries = match recipients {
-            None => self.audience(),
-            Some(list) => list.iter().collect::<BTreeSet<_>>().len() as u64 + 1,
+        let audience = self.audience();
+        // The others are told that there was something.
+        let (deliveries, stand_ins) = match recipients {
+            None => (audience, 0),
+            Some(list) => {
+                let named = list.iter().collect::<BTreeSet<_>>().len() as u64;
+                (named + 1, audience)
+            }
         };
         let cost = Cost {
             deliveries,
-            bytes: deliveries * (EVENT_BYTES + bytes as u64),
+            bytes: deliveries * (EVENT_BYTES + bytes as u64) + stand_ins * STAND_IN_BYTES,
             changes: 0,
         };
         self.charge(participant, cost, now)
@@ -93,10 +139,22 @@ impl Room {
         cost: Cost,
         now: Instant,
     ) -> Result<(), Refusal> {
-        match self.member_by_id.get(participant) {
-            Some(member) => self.budget.charge(&member.identity, cost, now),
-            None => Ok(()),
-        }
+        let member = self.member_by_id.get(participant);
+        let Some(identity) = member.map(|member| member.identity.clone()) else {
+            return Ok(());
+        };
+        self.charge_identity(&identity, cost, now)
+    }
+
+    /// Takes `cost` from the accounts of `identity` and of the room.
+    pub(super) fn charge_identity(
+        &mut self,
+        identity: &Identity,
+        cost: Cost,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let audience = self.audience();
+        self.budget.charge(identity, (cost, audience), now)
     }
 
     /// Those who hear of an event, whichever node they are on.

@@ -43,6 +43,7 @@ use member::{Attachment, Member};
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, SessionId, TrackId};
+use crate::limits::budget::EVENT_BYTES;
 use crate::signaling::{CloseCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage};
 use crate::store::{Append, Change, Entry, Missed, StoreError};
 use crate::turn::Issuer;
@@ -86,6 +87,8 @@ pub struct Room {
     speakers: Speakers,
     media: Media,
     budget: Budget,
+    /// Bytes of the latest events, on average.
+    event_bytes: f64,
     /// When to look at a participant again; looking too often does no harm.
     timers: BTreeSet<(Instant, ParticipantId)>,
     /// What participants are once the events that wait in `outputs` are appended.
@@ -123,6 +126,7 @@ impl Room {
             speakers: Speakers::default(),
             media,
             budget,
+            event_bytes: EVENT_BYTES as f64,
             timers: BTreeSet::new(),
             queued_by_id: HashMap::new(),
             outputs: VecDeque::new(),
@@ -396,6 +400,7 @@ impl Room {
 
     fn fan_out(&mut self, entry: &Entry) {
         let frame = event_frame(entry, None);
+        self.weigh(frame.wire.len());
         let Some(to) = &entry.to else {
             return self.outputs.push_back(Output::Tell { frame });
         };

@@ -214,7 +214,7 @@ impl Room {
         let changes = changes(&member.publish.track_by_id, &tracks, participant);
         let (identity, annotation) = (member.identity.clone(), member.annotation(&self.name));
         let cost = self.cost_of_offer(&changes);
-        let charged = self.budget.charge(&identity, cost, now);
+        let charged = self.charge_identity(&identity, cost, now);
         charged.map_err(|refusal| (to, refusal))?;
         let request = wire::PutPublishRequest {
             session: participant.session(Half::Publish).as_str().to_owned(),

@@ -90,6 +90,11 @@ impl Room {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
+        if join.expired.is_some() && !is_latest(&join, member) {
+            let said = "token expired, and another one was used after the resume key was given";
+            let refusal = Refusal::new(ErrorCode::TokenExpired, said);
+            return self.turn_away(socket, join.id, &refusal, CloseCode::TokenRefused);
+        }
         if !join.grants.covers(&member.grants) {
             // Sessions that do more than the new token permits do not go on.
             return self.join(socket, join, now);
@@ -364,4 +369,10 @@ impl Room {
             here: false,
         });
     }
+}
+
+/// Whether the key says of the latest valid token what is known of it here; after a restart that is nothing.
+fn is_latest(join: &JoinRequest, member: &Member) -> bool {
+    let ends_s = member.stay.token_ends_s;
+    ends_s == 0 || (ends_s, &member.grants) == (join.token_ends_s, &join.grants)
 }

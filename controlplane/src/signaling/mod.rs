@@ -23,4 +23,4 @@ pub use reply::{
     CloseCode, ErrorCode, IceServer, Joined, JoinedLimits, MediaState, MidTrack, Mode, Refusal,
     Relays, ServerMessage, Speaker,
 };
-pub use session::{JoinRequest, Output, Session};
+pub use session::{JoinRequest, Output, ResumePoint, Session};

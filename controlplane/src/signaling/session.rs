@@ -12,6 +12,7 @@ use super::TokenBucket;
 use super::frame::Frame;
 use super::message::{self, ClientMessage, Join, Request, Resume, Stage, Undecodable};
 use super::reply::{CloseCode, ErrorCode, Refusal, ServerMessage};
+use super::upgrade::OverQuota;
 use crate::auth::{Entry, Grants, Keys, ResumeClaims, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
@@ -186,6 +187,15 @@ impl Session {
             State::Joined { .. } | State::Closed => "",
         };
         let message = format!("message has {bytes} bytes or more, the limit{when} is {limit}");
+        self.end_too_large(message);
+    }
+
+    /// More than is read from a socket that has not joined, in however many messages.
+    pub(super) fn handle_over_quota(&mut self, said: &OverQuota) {
+        self.end_too_large(said.to_string());
+    }
+
+    fn end_too_large(&mut self, message: String) {
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
         self.send(Frame::refusal(None, &refusal));
         self.close(CloseCode::TooLarge, &refusal.message);

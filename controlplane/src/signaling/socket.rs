@@ -143,11 +143,19 @@ impl Conversation {
             tokio::select! {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
-                    Some(Err(error)) if is_too_much(&error) => {
-                        self.oversized = true;
-                        self.session.handle_oversized(self.session.message_bytes());
-                    }
-                    Some(Err(_)) | None => return stream,
+                    Some(Err(error)) => match too_much(&error) {
+                        Some(why) => {
+                            self.oversized = true;
+                            match why {
+                                TooMuch::Message => {
+                                    self.session.handle_oversized(self.session.message_bytes());
+                                }
+                                TooMuch::Unjoined => self.session.handle_over_quota(&OverQuota),
+                            }
+                        }
+                        None => return stream,
+                    },
+                    None => return stream,
                 },
                 (code, reason) = self.endings.recv() => {
                     self.session.handle_close(code, reason);
@@ -240,14 +248,21 @@ impl Conversation {
     }
 }
 
-/// Whether the client sent more than is read.
-fn is_too_much(error: &tungstenite::Error) -> bool {
+/// Of what the client sent more than is read.
+enum TooMuch {
+    Message,
+    /// All together, before it joined.
+    Unjoined,
+}
+
+fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
     match error {
-        tungstenite::Error::Capacity(_) => true,
+        tungstenite::Error::Capacity(_) => Some(TooMuch::Message),
         tungstenite::Error::Io(error) => {
-            error.get_ref().is_some_and(|inner| inner.is::<OverQuota>())
+            let is_quota = error.get_ref().is_some_and(|inner| inner.is::<OverQuota>());
+            is_quota.then_some(TooMuch::Unjoined)
         }
-        _ => false,
+        _ => None,
     }
 }
 

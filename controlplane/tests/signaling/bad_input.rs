@@ -98,6 +98,25 @@ async fn before_join_a_message_is_short_and_little_is_read() {
 }
 
 #[tokio::test]
+async fn who_says_much_without_joining_is_told_how_much_is_read() {
+    let door = Door::open(&[]).await;
+    let mut client = door.connect().await;
+    for bytes in [16_000, 16_000, 16_000, 16_000] {
+        client
+            .send_text(&format!("{:bytes$}", r#"{"type":"ping"}"#))
+            .await;
+        assert_eq!(client.next().await["type"], "pong");
+    }
+    client
+        .send_text(&format!("{:2000}", r#"{"type":"ping"}"#))
+        .await;
+    let refused = client.next().await;
+    assert_eq!(refused["code"], "too_large");
+    assert_eq!(refused["message"], "more than 65536 bytes before join");
+    assert_eq!(client.closed().await, Some(4413));
+}
+
+#[tokio::test]
 async fn wrong_messages_get_an_error_each_and_the_call_goes_on() {
     let door = Door::open(&[]).await;
     let node = FakeNode::start(&door.socket());

@@ -86,6 +86,68 @@ async fn an_identity_that_joins_over_and_over_is_turned_away_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_key_of_somebody_who_left_or_may_less_does_not_make_joins_cheaper() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let _bob = door.join("r", "bob").await;
+    let mut joined = 0;
+    let mut key = None;
+    let refused = loop {
+        let mut ann = door.connect().await;
+        // It may publish less than before, or has left.
+        let token = token("r", "ann", |claims| {
+            claims.video.can_publish = Some(joined % 2 == 0);
+        });
+        let reply = ann.join(json!({"token": token, "resume": key})).await;
+        if reply["type"] != "joined" {
+            break reply;
+        }
+        assert_eq!(reply["mode"], "new");
+        joined += 1;
+        key = Some(ann.resume());
+        if joined % 2 == 0 {
+            ann.ask(json!({"type": "leave"})).await;
+        }
+        assert!(joined < 25, "{joined}");
+    };
+    check(&refused);
+    // 100 changes at once, 8 for each join and 10 more a second.
+}
+
+#[tokio::test]
+async fn what_is_told_again_is_charged() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let bob = door.join("r", "bob").await;
+    let large = json!({"type": "message", "topic": "t", "payload": "x".repeat(8_000)});
+    for number in 0..5 {
+        let mut sender = door.join("r", &format!("p{number}")).await;
+        for _ in 0..90 {
+            assert_eq!(sender.ask(large.clone()).await["type"], "ok");
+        }
+        sender.ask(json!({"type": "leave"})).await;
+    }
+    // 3.6 MB each time, and 33 MB at once: long before 25 returns, which are 100 changes.
+    let resume = bob.resume();
+    let mut returns = 0;
+    let refused = loop {
+        let mut back = door.connect().await;
+        let join = json!({"token": token("r", "bob", |_| ()), "resume": resume});
+        let reply = back.join(join).await;
+        if reply["type"] != "joined" {
+            break reply;
+        }
+        assert_eq!(reply["mode"], "recovered");
+        returns += 1;
+        assert!(returns < 100, "never too much");
+    };
+    check(&refused);
+    let said = refused["message"].as_str().unwrap();
+    assert!(said.contains("bytes"), "{said}");
+    assert!(returns >= 5, "{returns}");
+}
+
+#[tokio::test]
 async fn large_messages_to_many_are_too_much_and_small_ones_are_not() {
     let door = Door::open(&[]).await;
     let _node = FakeNode::start(&door.socket());

@@ -182,6 +182,35 @@ async fn a_token_that_expired_gives_what_the_latest_valid_one_gave() {
 }
 
 #[tokio::test]
+async fn an_older_key_does_not_bring_back_what_the_latest_token_took() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let bob = door.join("r", "bob").await;
+    let silent = token("r", "bob", |claims| {
+        claims.video.can_publish_data = Some(false)
+    });
+    let mut second = door.connect().await;
+    let join = json!({"token": silent, "resume": bob.resume()});
+    assert_eq!(second.join(join).await["mode"], "recovered");
+    let expired = token("r", "bob", |claims| claims.exp = 1_000);
+    let mut older = door.connect().await;
+    let join = json!({"token": expired, "resume": bob.resume()});
+    let refused = older.join(join).await;
+    assert_eq!(refused["code"], "token_expired");
+    assert_eq!(older.closed().await, Some(4401));
+    // Who is there stays there, with what it may.
+    let message = json!({"type": "message", "topic": "t", "payload": 1});
+    assert_eq!(second.ask(message).await["code"], "not_permitted");
+    let mut latest = door.connect().await;
+    let join = json!({"token": expired, "resume": second.resume()});
+    assert_eq!(latest.join(join).await["mode"], "recovered");
+    // With a valid token an older key is as good.
+    let mut valid = door.connect().await;
+    let join = json!({"token": token("r", "bob", |_| ()), "resume": bob.resume()});
+    assert_eq!(valid.join(join).await["mode"], "recovered");
+}
+
+#[tokio::test]
 async fn a_token_that_permits_less_starts_anew() {
     let door = Door::open(&[]).await;
     let node = FakeNode::start(&door.socket());

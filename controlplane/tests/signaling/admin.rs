@@ -36,11 +36,11 @@ fn get(url: String, token: Option<&'static str>) -> impl Future<Output = (u16, S
 async fn metrics_name_no_rooms_and_no_people() {
     let door = Door::open(&[]).await;
     let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("board-meeting", "ann@example.com").await;
-    ann.publish().await;
+    let mut speaker = door.join("board-meeting", "zoe@example.com").await;
+    speaker.publish().await;
     let text = metrics(&door).await;
     assert!(text.contains("spillway_participants"), "{text}");
-    for name in ["board-meeting", "ann"] {
+    for name in ["board-meeting", "zoe"] {
         assert!(!text.contains(name), "{name} is in the metrics");
     }
 }

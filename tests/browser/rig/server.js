@@ -35,7 +35,7 @@ export class Spillway {
     spillway.#inside = inside;
     spillway.#args = [
       'up', '--listen', `${address}:${port}`, '--udp-port', String(await freeUdpPort()), '--advertise', advertise.join(','),
-      '--shards', String(shards), '--state-dir', join(spillway.#dir, 'state'), ...args,
+      '--shards', String(shards), '--allowed-hosts', 'plain.test', '--state-dir', join(spillway.#dir, 'state'), ...args,
     ];
     await spillway.launch();
     return spillway;

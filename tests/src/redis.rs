@@ -27,6 +27,8 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// A cluster's bus listens this much higher.
 const BUS_OFFSET: u16 = 10_000;
 const FORM_LIMIT: Duration = Duration::from_secs(30);
+/// Several elections.
+const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Starts one that keeps nothing on disk.
@@ -88,11 +90,13 @@ impl Drop for Server {
 }
 
 impl Cluster {
-    /// Starts one and waits until it is formed.
+    /// Starts one and waits until it is formed and its replicas are in step.
     pub async fn start() -> anyhow::Result<Self> {
         let mut servers = Vec::new();
         for _ in 0..6 {
-            let flags = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
+            let mut flags = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
+            // A master need not wait for more replicas before it copies: there is one.
+            flags.extend(["--repl-diskless-sync-delay", "0"]);
             servers.push(Server::start(&flags).await?);
         }
         let addresses = servers
@@ -107,7 +111,28 @@ impl Cluster {
         anyhow::ensure!(status.success(), "the cluster was not created: {status}");
         let cluster = Self { servers };
         cluster.formed().await?;
+        cluster.in_step().await?;
         Ok(cluster)
+    }
+
+    /// Waits until every replica has a copy of its master: one that never had may not take its place.
+    async fn in_step(&self) -> anyhow::Result<()> {
+        let patience = Patience::of(FORM_LIMIT);
+        loop {
+            let views = self.servers.iter();
+            let views =
+                views.map(|server| server.cli(&["info", "replication"]).unwrap_or_default());
+            let replicas: Vec<String> = views.filter(|view| view.contains("role:slave")).collect();
+            let is_up = |view: &String| view.contains("master_link_status:up");
+            if replicas.len() * 2 == self.servers.len() && replicas.iter().all(is_up) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                !patience.is_over(),
+                "a replica is not in step with its master"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Seeds for a client.
@@ -129,6 +154,45 @@ impl Cluster {
             }
             anyhow::ensure!(!patience.is_over(), "the cluster does not form");
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until a replica has taken the place of master `dead`. The others call the cluster well until they have
+    /// noticed the death, and an election that nobody wins is held again after seconds.
+    pub async fn failed_over(&self, dead: usize) -> anyhow::Result<()> {
+        let port = self.servers[dead].port.to_string();
+        let patience = Patience::of(FAILOVER_LIMIT);
+        loop {
+            let running = self.servers.iter().filter(|server| server.child.is_some());
+            let mut views = running.map(|server| server.cli(&["cluster", "slots"]));
+            let is_owner = |view: anyhow::Result<String>| {
+                view.map_or(true, |view| view.lines().any(|line| line.trim() == port))
+            };
+            if !views.any(is_owner) {
+                return self.formed().await;
+            }
+            anyhow::ensure!(!patience.is_over(), "nobody takes the place of {port}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until every server, also the replicas, says that the server at `port` has `slot`.
+    pub async fn agreed(&self, slot: u16, port: u16) -> anyhow::Result<()> {
+        let patience = Patience::of(FORM_LIMIT);
+        loop {
+            let running = self.servers.iter().filter(|server| server.child.is_some());
+            let mut views = running.map(|server| server.cli(&["cluster", "slots"]));
+            let agrees = |view: anyhow::Result<String>| {
+                view.is_ok_and(|view| owner_port(&view, slot) == Some(port))
+            };
+            if views.all(agrees) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                !patience.is_over(),
+                "slot {slot} is not everywhere at {port}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -168,8 +232,8 @@ impl Cluster {
         Ok(masters)
     }
 
-    /// Moves `slot` with all its keys to another master, as `redis-cli --cluster reshard` does it.
-    pub fn migrate(&self, slot: u16) -> anyhow::Result<()> {
+    /// Moves `slot` with all its keys to another master, as `redis-cli --cluster reshard` does it; the port of that one.
+    pub fn migrate(&self, slot: u16) -> anyhow::Result<u16> {
         let masters = self.masters()?;
         let slot_text = slot.to_string();
         let owner = self.servers[masters[0].0].cli(&["cluster", "slots"])?;
@@ -207,7 +271,7 @@ impl Cluster {
         {
             self.servers[*index].cli(&["cluster", "setslot", &slot_text, "node", to_id])?;
         }
-        Ok(())
+        Ok(target.port)
     }
 }
 

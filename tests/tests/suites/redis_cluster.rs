@@ -277,15 +277,17 @@ async fn slots_move_and_a_master_dies_and_nobody_misses_anything_unknowingly() -
     tokio::time::sleep(LOAD_BEFORE).await;
     let mut moved = 0;
     for room in &load.rooms[..4] {
-        cluster.migrate(slot_of(&cluster.servers, room)?)?;
+        let slot = slot_of(&cluster.servers, room)?;
+        let port = cluster.migrate(slot)?;
+        cluster.agreed(slot, port).await?;
         moved += 1;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let after_moves = load.reach(ROOMS * 100).await?;
     let (master, _, _) = cluster.masters()?.into_iter().next().context("no master")?;
     cluster.servers[master].kill();
-    cluster.formed().await?;
     let appended = load.reach(after_moves + ROOMS * 50).await?;
+    cluster.failed_over(master).await?;
     let metrics = load.metrics.clone();
     let (undetected, resyncs) = load.finish().await?;
     println!(

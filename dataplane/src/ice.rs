@@ -60,11 +60,16 @@ impl IceKey {
 
     /// 128 bits in 32 characters of the ice-char alphabet (RFC 8839 section 5.4 asks for 22 or more).
     pub(crate) fn password(&self, ufrag: &str) -> String {
+        const DIGITS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
         let tag = hmac::sign(&self.0, ufrag.as_bytes());
-        tag.as_ref()[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut password = String::with_capacity(32);
+        for byte in &tag.as_ref()[..16] {
+            password.push(DIGITS[usize::from(byte >> 4)]);
+            password.push(DIGITS[usize::from(byte & 15)]);
+        }
+        password
     }
 }
 

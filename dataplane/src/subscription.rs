@@ -18,8 +18,8 @@ pub struct Subscription {
     pub kind: MediaKind,
     /// What the subscriber asked for.
     pub wish: Wish,
-    /// What it is played in sync with.
-    pub group: Option<SyncGroup>,
+    /// What it is played in sync with; of no matter to what is sent, and so apart.
+    pub group: Option<Box<SyncGroup>>,
     /// The m-line it plays on, as an index into the session's slots, once offered.
     pub slot: Option<usize>,
     /// Its place among the track's subscribers on this shard.
@@ -105,7 +105,7 @@ impl Subscription {
             track,
             kind,
             wish,
-            group,
+            group: group.map(Box::new),
             slot: None,
             place: None,
             counted: LayerSet::NONE,

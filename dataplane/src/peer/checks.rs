@@ -171,11 +171,6 @@ impl Checks {
                 .is_some_and(|(remote, integrity)| integrity.fits(remote.pass.as_bytes()))
     }
 
-    /// True once the client said its credentials.
-    pub(super) fn can_request(&self) -> bool {
-        self.remote.is_some()
-    }
-
     /// A request to the client, whose response proves that it is where it is sent; `None` before its SDP came.
     pub(super) fn request(&self, transaction: TransactionId) -> Option<Vec<u8>> {
         let remote = self.remote.as_ref()?;

@@ -255,9 +255,6 @@ impl Peer {
 
     /// Requests to addresses that are not proven yet.
     fn send_requests(&mut self, now: Instant, out: &mut Output) {
-        if !self.checks.can_request() {
-            return;
-        }
         while let Some((remote, transaction)) = self.paths.poll_request(now) {
             let request = self.checks.request(transaction);
             out.transmits.extend(request.map(|bytes| to(remote, bytes)));
@@ -302,8 +299,7 @@ impl Peer {
             }
             Role::Subscribe(_) | Role::Publish(_) => None,
         };
-        let requests = self.paths.deadline().filter(|_| self.checks.can_request());
-        let due = sending.into_iter().chain(requests);
+        let due = sending.into_iter().chain(self.paths.deadline());
         due.fold(self.deadline, Instant::min)
     }
 
@@ -348,6 +344,7 @@ impl Peer {
         });
         if let (Ok(_), Some(credentials)) = (&result, credentials) {
             self.checks.set_remote(credentials);
+            self.paths.can_request();
         }
         let result = result.map(|reply| match self.with_our_credentials(reply, out) {
             CommandReply::Answer(answer) => {
@@ -465,7 +462,7 @@ impl Peer {
             match &mut self.role {
                 Role::Publish(publisher) => publisher.incoming.keyed(keys),
                 Role::Subscribe(subscriber) => {
-                    subscriber.rtcp_opener = Some(Box::new(keys.rtcp_opener));
+                    subscriber.rtcp_opener = Some(keys.rtcp_opener);
                     subscriber.send.keyed(keys.sealer, now);
                 }
             }

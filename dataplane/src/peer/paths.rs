@@ -19,8 +19,12 @@ use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVA
 pub struct Paths {
     /// Where media goes: a proven address. Sending to a session touches this and nothing else of its paths.
     media: Option<(SocketAddr, Option<IpAddr>)>,
+    /// When something authenticated came from there; of other addresses their paths know.
+    media_heard: Option<Instant>,
     /// How many are not proven.
     unproven: usize,
+    /// Requests can be made: the client said its credentials.
+    can_request: bool,
     rest: Box<Rest>,
 }
 
@@ -178,7 +182,9 @@ impl Paths {
 
     /// What came from `remote` was authenticated as the client's.
     pub fn heard(&mut self, remote: SocketAddr, now: Instant) {
-        if let Some(path) = self.get_mut(remote) {
+        if self.is_media(remote) {
+            self.media_heard = Some(now);
+        } else if let Some(path) = self.get_mut(remote) {
             path.heard = Some(now);
         }
     }
@@ -187,7 +193,7 @@ impl Paths {
     /// the address.
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
-        let heard = proven.and_then(|path| path.heard);
+        let heard = proven.and_then(|path| self.last_heard(path));
         heard.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
     }
 
@@ -206,13 +212,16 @@ impl Paths {
 
     /// When something authenticated came from `remote`, which is proven, if the shard that receives from there should be told.
     pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
-        let path = self.get_mut(remote).filter(|path| path.is_proven())?;
+        let path = self.get(remote).filter(|path| path.is_proven())?;
         let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
-        if path.heard != Some(now) || !path.told.is_none_or(is_due) {
+        let heard = self.last_heard(path);
+        if heard != Some(now) || !path.told.is_none_or(is_due) {
             return None;
         }
-        path.told = Some(now);
-        path.heard
+        if let Some(path) = self.get_mut(remote) {
+            path.told = heard;
+        }
+        heard
     }
 
     /// The client nominated `remote`, from where media is received.
@@ -328,9 +337,14 @@ impl Paths {
         }
     }
 
+    /// The client said its credentials: requests can be made.
+    pub fn can_request(&mut self) {
+        self.can_request = true;
+    }
+
     /// The next request that is due: to which address, and its transaction ID. To be called until it is `None`.
     pub fn poll_request(&mut self, now: Instant) -> Option<(SocketAddr, TransactionId)> {
-        if self.unproven == 0 {
+        if self.unproven == 0 || !self.can_request {
             return None;
         }
         self.rest.paths.iter_mut().find_map(|path| {
@@ -347,7 +361,7 @@ impl Paths {
 
     /// When [`poll_request`](Self::poll_request) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.unproven == 0 {
+        if self.unproven == 0 || !self.can_request {
             return None;
         }
         let next = |path: &Path| match path.proof {
@@ -379,16 +393,31 @@ impl Paths {
             Some(_) => nominated.or_else(current).or_else(latest),
             None => latest(),
         };
-        self.media = current.map(|path| (path.remote, path.local));
+        let media = current.map(|path| (path.remote, path.local));
+        let (remote, heard) = (media.map(|(remote, _)| remote), self.media_heard);
+        if let Some((before, _)) = self.media.filter(|(before, _)| Some(*before) != remote) {
+            self.media_heard = None;
+            if let Some(path) = self.get_mut(before) {
+                path.heard = path.heard.max(heard);
+            }
+        }
+        self.media = media;
+    }
+
+    fn is_media(&self, remote: SocketAddr) -> bool {
+        self.media.is_some_and(|(media, _)| media == remote)
+    }
+
+    fn last_heard(&self, path: &Path) -> Option<Instant> {
+        let media_heard = self.media_heard.filter(|_| self.is_media(path.remote));
+        path.heard.max(media_heard)
     }
 
     /// The address to forget when there are too many: the oldest that is not proven, else the oldest that nothing is
     /// sent to.
     fn least_useful(&self) -> SocketAddr {
-        let in_use = |path: &&Path| {
-            Some(path.remote) == self.rest.nominated
-                || self.media.is_some_and(|(media, _)| media == path.remote)
-        };
+        let in_use =
+            |path: &&Path| Some(path.remote) == self.rest.nominated || self.is_media(path.remote);
         let idle = || self.rest.paths.iter().filter(|path| !in_use(path));
         let unproven = idle().find(|path| !path.is_proven());
         let path = unproven.or_else(|| idle().next());
@@ -439,6 +468,7 @@ mod tests {
 
     fn with(count: usize, now: Instant) -> Paths {
         let mut paths = Paths::default();
+        paths.can_request();
         for number in 0..count {
             paths.add(checked(addr(number)), OURS, now);
         }
@@ -615,5 +645,34 @@ mod tests {
             None,
             "the nomination came in here"
         );
+    }
+
+    #[test]
+    fn when_an_address_was_heard_is_known_also_after_media_has_gone_elsewhere() {
+        let start = Instant::now();
+        let mut paths = with(2, start);
+        assert!(paths.answered(addr(0), OURS));
+        let later = start + OWNER_STAYS;
+        paths.heard(addr(0), later);
+        paths.nominate(addr(1));
+        assert!(paths.answered(addr(1), OURS));
+        assert_eq!(paths.media(), Some((addr(1), None)));
+        assert!(paths.is_in_use(addr(0), later) && !paths.is_in_use(addr(1), later));
+        paths.heard(addr(1), later);
+        assert!(paths.is_in_use(addr(1), later));
+        paths.remove(addr(1));
+        assert!(paths.is_in_use(addr(0), later));
+        assert!(!paths.is_in_use(addr(0), later + OWNER_STAYS));
+    }
+
+    #[test]
+    fn nothing_is_due_before_requests_can_be_made() {
+        let now = Instant::now();
+        let mut paths = Paths::default();
+        paths.add(checked(addr(0)), OURS, now);
+        assert_eq!((paths.deadline(), paths.poll_request(now)), (None, None));
+        paths.can_request();
+        assert_eq!(paths.deadline(), Some(now));
+        assert_eq!(paths.poll_request(now), Some((addr(0), OURS)));
     }
 }

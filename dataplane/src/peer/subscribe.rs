@@ -34,7 +34,7 @@ pub struct Subscriber {
     pub send: Sender,
     by_track: HashMap<TrackKey, usize>,
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
-    pub(super) rtcp_opener: Option<Box<RtcpOpener>>,
+    pub(super) rtcp_opener: Option<RtcpOpener>,
     negotiation: Negotiation,
     /// Lines for its offers; see [`sdp::tcp_candidates`].
     tcp_candidates: Arc<str>,
@@ -271,7 +271,7 @@ impl Subscriber {
         let names = api.stream_tx_by_mid(mid, None);
         let names = names.map(|stream| (*stream.ssrc(), stream.rtx().map(|rtx| *rtx)));
         if let (Some((ssrc, rtx)), Some(media)) = (names, rtc.media(mid)) {
-            let group = self.subscriptions[index].group.as_ref();
+            let group = self.subscriptions[index].group.as_deref();
             let cname = group.map_or(media.cname(), |group| &*group.cname);
             let stream = &mut self.slots[slot].stream;
             stream.negotiated(media, cname, (ssrc, rtx));
@@ -388,7 +388,7 @@ impl Subscriber {
     /// What the track that plays on m-line `mid` is played in sync with.
     fn group_on(&self, mid: &str) -> Option<&SyncGroup> {
         let slot = self.slots.iter().find(|slot| *slot.mid == *mid)?;
-        self.subscriptions[slot.playing()?].group.as_ref()
+        self.subscriptions[slot.playing()?].group.as_deref()
     }
 
     fn mids(&self) -> Vec<(String, TrackKey)> {

@@ -1,0 +1,156 @@
+//! Input to the session layer, and what comes out of it. A panic inside is caught here: it ends this session, not its
+//! shard.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use spillway_wire::demux;
+use str0m::net::Transmit;
+use str0m::rtp::RtpPacket;
+use str0m::{Event, IceConnectionState, Input, Rtc};
+
+use super::incoming::Refusal;
+use super::{Output, Peer, PeerEvent, Role};
+use crate::drop_reason::DropReason;
+use crate::limits::MAX_SSRCS_PER_SESSION;
+use crate::srtp::tap;
+
+/// Timeouts that are due at once and handled at once; what is left is due in the next turn.
+const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
+/// How soon a timeout has to be to be handled at once.
+const IMMEDIATE: Duration = Duration::from_micros(300);
+
+impl Peer {
+    /// Runs `input` and drains, with one peer's bug kept from ending everybody's shard.
+    pub(super) fn guarded(
+        &mut self,
+        out: &mut Output,
+        now: Instant,
+        input: impl FnOnce(&mut Rtc) -> Result<(), str0m::RtcError>,
+    ) {
+        if self.ended {
+            return;
+        }
+        let run = catch_unwind(AssertUnwindSafe(|| -> Result<(), str0m::RtcError> {
+            input(&mut self.rtc)?;
+            self.drain(out, now)?;
+            for _ in 0..MAX_IMMEDIATE_TIMEOUTS {
+                if self.deadline > now + IMMEDIATE {
+                    break;
+                }
+                let due = self.deadline.max(now);
+                self.rtc.handle_input(Input::Timeout(due))?;
+                self.drain(out, now)?;
+            }
+            Ok(())
+        }));
+        if let Some(keys) = tap::take() {
+            self.keyed = true;
+            match &mut self.role {
+                Role::Publish(publisher) => publisher.incoming.keyed(keys),
+                Role::Subscribe(subscriber) => {
+                    subscriber.rtcp_opener = Some(keys.rtcp_opener);
+                    subscriber.send.keyed(keys.sealer, now);
+                }
+            }
+        }
+        match run {
+            Ok(Ok(())) if self.rtc.is_alive() => {}
+            Ok(Ok(())) => self.end("closed", out),
+            Ok(Err(error)) => {
+                // A datagram anybody can forge must not end a call: only what the session layer gives
+                // up on is over.
+                out.drops.count(DropReason::Rejected);
+                tracing::debug!(session = self.session.0, %error, "session input refused");
+                if !self.rtc.is_alive() {
+                    self.end(&error.to_string(), out);
+                }
+            }
+            Err(_panic) => self.panicked(out),
+        }
+    }
+
+    /// A bug of ours or of the session layer ends this session alone.
+    pub fn panicked(&mut self, out: &mut Output) {
+        out.drops.count(DropReason::SessionPanicked);
+        self.end("internal error in the session", out);
+    }
+
+    fn drain(&mut self, out: &mut Output, now: Instant) -> Result<(), str0m::RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                str0m::Output::Timeout(deadline) => {
+                    self.deadline = deadline;
+                    return Ok(());
+                }
+                str0m::Output::Transmit(transmit) => self.transmit(transmit, out),
+                str0m::Output::Event(Event::RtpPacket(packet)) => self.media(packet, now, out),
+                str0m::Output::Event(event) => self.event(event, out),
+            }
+        }
+    }
+
+    /// Where a datagram of the session layer goes, if anywhere. Checks are answered by us. Under a subscriber's keys we
+    /// number and seal ourselves: nothing else may be sent with them.
+    fn transmit(&self, mut transmit: Transmit, out: &mut Output) {
+        let destination = match demux::protocol(&transmit.contents) {
+            Some(demux::Protocol::Stun) => None,
+            Some(demux::Protocol::Rtp | demux::Protocol::Rtcp) => match self.role {
+                Role::Publish(_) => self.paths.media().map(|(remote, _)| remote),
+                Role::Subscribe(_) => None,
+            },
+            Some(demux::Protocol::Dtls | demux::Protocol::TurnChannel) | None => {
+                self.paths.handshake()
+            }
+        };
+        if let Some(destination) = destination {
+            transmit.destination = destination;
+            out.transmits.push(transmit);
+        }
+    }
+
+    fn media(&mut self, packet: RtpPacket, now: Instant, out: &mut Output) {
+        let media = match &mut self.role {
+            Role::Publish(publisher) => publisher.packet(&mut self.rtc, packet, now),
+            Role::Subscribe(_) => Ok(None), // we offered sendonly
+        };
+        match media {
+            Ok(Some(packet)) => out.packets.push(packet),
+            Ok(None) => out.drops.count(DropReason::NoTrack),
+            Err(refusal) => self.refuse(refusal, out),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Refusal, out: &mut Output) {
+        match refusal {
+            Refusal::Drop(reason) => out.drops.count(reason),
+            Refusal::TooManySsrcs => {
+                out.drops.count(DropReason::NoTrack);
+                let limit = MAX_SSRCS_PER_SESSION;
+                self.end(&format!("the client used more than {limit} ssrcs"), out);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event, out: &mut Output) {
+        match event {
+            Event::Connected => {
+                self.connected = true;
+                out.events.push(PeerEvent::Connected);
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.end("ice timeout", out);
+            }
+            Event::Closed => self.end("peer left", out),
+            // The rest is either ours to begin with (media added) or of no use to forwarding.
+            _ => {}
+        }
+    }
+
+    pub(super) fn end(&mut self, reason: &str, out: &mut Output) {
+        if !self.ended {
+            self.ended = true;
+            out.events.push(PeerEvent::Closed(reason.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a session gives out: datagrams, media, and what its surroundings have to know.
+
+use str0m::net::Transmit;
+
+use super::OfferOut;
+use crate::drop_reason::Drops;
+use crate::ice::Ufrag;
+use crate::key::{LayerIndex, TrackKey};
+use crate::subscription::Subscription;
+use crate::track::MediaPacket;
+
+/// What a session gives out; owned by the caller and emptied by it.
+#[derive(Default)]
+pub struct Output {
+    /// Datagrams to send.
+    pub transmits: Vec<Transmit>,
+    /// Decrypted media.
+    pub packets: Vec<MediaPacket>,
+    /// What the surroundings have to know.
+    pub events: Vec<PeerEvent>,
+    /// What a subscriber asks for again: m-line, sequence number.
+    pub lost: Vec<(usize, u16)>,
+    /// What was lost.
+    pub drops: Drops,
+}
+
+/// What the surroundings of a session have to know.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// ICE and DTLS are up.
+    Connected,
+    /// It is over; why, for people.
+    Closed(String),
+    /// A publisher's tracks changed: these are gone, the rest is to be announced.
+    TracksChanged {
+        /// No longer published.
+        gone: Vec<TrackKey>,
+    },
+    /// A subscriber wants to negotiate.
+    Offer(OfferOut),
+    /// A subscriber's m-lines were negotiated.
+    Settled,
+    /// A subscriber lost a frame of this subscription.
+    KeyframeWanted(usize),
+    /// A subscriber's bandwidth was estimated anew.
+    EstimateChanged,
+    /// These subscriptions ended.
+    Unsubscribed(Vec<Subscription>),
+    /// The client restarted ICE.
+    NewUfrag {
+        /// The session answers to this ufrag now,
+        ufrag: Ufrag,
+        /// and no longer to this one.
+        retired: Option<Ufrag>,
+    },
+}
+
+/// What the control plane can see of a session.
+#[derive(Debug, Clone, Default)]
+pub struct PeerState {
+    /// ICE and DTLS are up.
+    pub connected: bool,
+    /// Subscriptions: track, m-line, layer that flows.
+    pub subscriptions: Vec<SubscriptionState>,
+    /// The offer that waits for an answer.
+    pub outstanding: Option<OfferOut>,
+    /// Of the latest offer.
+    pub revision: u64,
+}
+
+/// What the control plane can see of a subscription.
+#[derive(Debug, Clone)]
+pub struct SubscriptionState {
+    /// Which track.
+    pub track: TrackKey,
+    /// What was asked for.
+    pub wish: crate::layer::Wish,
+    /// The m-line; empty until offered.
+    pub mid: String,
+    /// What flows.
+    pub layer: Option<LayerIndex>,
+    /// Its rid, where the shard knows the track; empty without simulcast.
+    pub rid: String,
+}

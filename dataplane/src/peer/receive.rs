@@ -1,0 +1,142 @@
+//! Datagrams of the client: what each must prove before it changes anything.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use spillway_wire::{demux, stun};
+use str0m::Input;
+use str0m::net::{Protocol, Receive, Transmit};
+
+use super::{Output, Peer, Role, checks};
+use crate::drop_reason::DropReason;
+
+impl Peer {
+    /// A datagram from the client: `source`, one of its known addresses, sent it to our `candidate`. The password of a
+    /// connectivity check was verified.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        candidate: SocketAddr,
+        bytes: &[u8],
+        out: &mut Output,
+    ) {
+        self.paths.received(source, bytes.len());
+        let protocol = demux::protocol(bytes);
+        if protocol == Some(demux::Protocol::Stun) {
+            return self.on_stun(now, (source, candidate), bytes, out);
+        }
+        if let Role::Subscribe(subscriber) = &mut self.role {
+            match protocol {
+                Some(demux::Protocol::Rtcp) => {
+                    let heard = AssertUnwindSafe(|| subscriber.listen(bytes, now, out));
+                    match catch_unwind(heard) {
+                        Ok(true) => self.paths.heard(source, now),
+                        Ok(false) => {}
+                        Err(_panic) => self.panicked(out),
+                    }
+                    return;
+                }
+                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // sendonly
+                Some(_) | None => {}
+            }
+        }
+        if let Role::Publish(publisher) = &mut self.role {
+            let incoming = &mut publisher.incoming;
+            let admitted = match protocol {
+                Some(demux::Protocol::Rtp) => incoming.admit_rtp(&mut self.rtc, bytes),
+                Some(demux::Protocol::Rtcp) => incoming.admit_rtcp(bytes),
+                Some(_) | None => Ok(false),
+            };
+            match admitted {
+                Ok(true) => self.paths.heard(source, now),
+                Ok(false) => {}
+                Err(refusal) => return self.refuse(refusal, out),
+            }
+        }
+        let packets = out.packets.len();
+        let was_keyed = self.keyed;
+        self.feed(now, bytes, out);
+        if out.packets.len() > packets {
+            self.paths.heard(source, now);
+        }
+        if self.keyed && !was_keyed {
+            self.paths.handshake_done(source);
+        }
+    }
+
+    /// A verified check, or a response to one of ours.
+    pub(super) fn on_stun(
+        &mut self,
+        now: Instant,
+        (source, candidate): (SocketAddr, SocketAddr),
+        bytes: &[u8],
+        out: &mut Output,
+    ) {
+        let Ok(message) = stun::Message::parse(bytes) else {
+            return out.drops.count(DropReason::MalformedStun);
+        };
+        if !message.is_binding_request() {
+            let is_answer = self.checks.is_response(&message)
+                && self.paths.answered(source, message.transaction());
+            match is_answer {
+                true => self.paths.heard(source, now),
+                false => out.drops.count(DropReason::CheckRefused),
+            }
+            return;
+        }
+        match self.checks.check((source, candidate), &message) {
+            checks::Verdict::Answer {
+                response,
+                is_current,
+                nominates,
+            } => {
+                self.paths.heard(source, now);
+                self.paths.checked(source, now);
+                out.transmits.push(to(source, response));
+                self.send_requests(now, out);
+                if nominates {
+                    self.paths.nominate(source);
+                }
+                if is_current {
+                    self.feed(now, bytes, out);
+                }
+            }
+            checks::Verdict::RoleConflict(response) => out.transmits.push(to(source, response)),
+            checks::Verdict::Wait => {}
+            checks::Verdict::Refuse => out.drops.count(DropReason::CheckRefused),
+        }
+    }
+
+    /// Requests to addresses that are not proven yet.
+    pub(super) fn send_requests(&mut self, now: Instant, out: &mut Output) {
+        while let Some((remote, transaction)) = self.paths.poll_request(now) {
+            let request = self.checks.request(transaction);
+            out.transmits.extend(request.map(|bytes| to(remote, bytes)));
+        }
+    }
+
+    /// The session layer takes a datagram of the client.
+    fn feed(&mut self, now: Instant, bytes: &[u8], out: &mut Output) {
+        let Some((client, candidate)) = self.checks.pair() else {
+            return out.drops.count(DropReason::NotConnected);
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, client, candidate, bytes) else {
+            return out.drops.count(DropReason::Rejected);
+        };
+        self.guarded(out, now, |rtc| {
+            rtc.handle_input(Input::Receive(now, receive))
+        });
+    }
+}
+
+/// A datagram for `destination`; from where is found when it is sent.
+fn to(destination: SocketAddr, bytes: Vec<u8>) -> Transmit {
+    Transmit {
+        proto: Protocol::Udp,
+        source: destination,
+        destination,
+        contents: bytes.into(),
+    }
+}

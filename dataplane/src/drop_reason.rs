@@ -43,6 +43,8 @@ pub enum DropReason {
     /// A late packet from before the layer switch or the start of the subscription, or one whose number
     /// was used.
     BeforeSwitch,
+    /// A late packet from before the publisher's numbers began anew.
+    LateNumbers,
     /// The subscriber has no keys or no path yet.
     NotConnected,
     /// RTCP that does not authenticate, was received before, cannot be parsed, or makes no sense from its sender.
@@ -65,7 +67,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 27] = [
+    pub const ALL: [DropReason; 28] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
@@ -84,6 +86,7 @@ impl DropReason {
         DropReason::MeshFull,
         DropReason::BacklogFull,
         DropReason::BeforeSwitch,
+        DropReason::LateNumbers,
         DropReason::NotConnected,
         DropReason::BadRtcp,
         DropReason::BadFeedback,
@@ -116,6 +119,7 @@ impl DropReason {
             DropReason::MeshFull => "mesh_full",
             DropReason::BacklogFull => "backlog_full",
             DropReason::BeforeSwitch => "before_switch",
+            DropReason::LateNumbers => "late_numbers",
             DropReason::NotConnected => "not_connected",
             DropReason::BadRtcp => "bad_rtcp",
             DropReason::BadFeedback => "bad_feedback",

@@ -59,6 +59,8 @@ pub const BUSY_PADDING_BYTES: usize = 160;
 pub const BUSY_STRETCH: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
+/// Sealed datagrams kept for each m-line of video of a subscriber that takes no RTX.
+pub const KEPT_DATAGRAMS: usize = 128;
 /// Senders (SSRC) of RTCP in one subscribe session; browsers have one or two.
 pub const MAX_RTCP_SENDERS: usize = 32;
 /// SSRCs that a publish session uses in its life, media and RTX: a client that takes a new pair for each of three layers
@@ -137,6 +139,8 @@ pub const LOBBY_WAIT: Duration = Duration::from_secs(60);
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Time after which an unanswered keyframe request is repeated.
 pub const KEYFRAME_RETRY: Duration = Duration::from_millis(1_000);
+/// A keyframe so young is what a subscription starts with, instead of a new one that everybody would pay for.
+pub const YOUNG_KEYFRAME: Duration = Duration::from_millis(300);
 /// How often levels, bitrates and allocations are looked at.
 pub const TICK: Duration = Duration::from_millis(100);
 /// The same on a shard where nothing happens.

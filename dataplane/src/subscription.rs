@@ -32,6 +32,8 @@ pub struct Subscription {
     target: Option<LayerIndex>,
     /// What flows; `None` before the first keyframe and while paused.
     current: Option<LayerIndex>,
+    /// The epoch of its numbers.
+    epoch: u32,
     /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
     refresh: bool,
 }
@@ -76,6 +78,8 @@ pub struct Encoding {
     pub pt: str0m::media::Pt,
     /// Only the primary block of its redundancy.
     pub unwrap_red: bool,
+    /// The payload type of the blocks of its redundancy, where that is sent.
+    pub inner: Option<str0m::media::Pt>,
     /// And sent again with that one.
     pub resend: Option<str0m::media::Pt>,
 }
@@ -85,9 +89,9 @@ pub struct Encoding {
 pub enum Verdict {
     /// It continues what flows.
     Forward,
-    /// It is the first of what flows from now on.
+    /// It is the first of what flows from now on: of another layer, or of new numbers.
     Switch,
-    /// It is of a layer that does not flow.
+    /// It is of what does not flow.
     Skip,
 }
 
@@ -112,6 +116,7 @@ impl Subscription {
             codecs: None,
             target,
             current: None,
+            epoch: 0,
             refresh: false,
         }
     }
@@ -170,11 +175,13 @@ impl Subscription {
         match (&packet.primary, codec.red) {
             (Some(_), Some(red)) => Some(Encoding {
                 pt: red,
+                inner: Some(codec.pt),
                 unwrap_red: false,
                 resend: None, // what is sent again would be taken for the codec itself
             }),
             (primary, _) => Some(Encoding {
                 pt: codec.pt,
+                inner: None,
                 unwrap_red: primary.is_some(),
                 resend: codec.resend,
             }),
@@ -185,15 +192,26 @@ impl Subscription {
     pub fn judge(&mut self, packet: &MediaPacket) -> Verdict {
         let starts = self.kind.is_audio() || packet.keyframe;
         if self.current == Some(packet.layer) {
-            self.refresh &= !packet.keyframe;
-            return Verdict::Forward;
+            if self.epoch == packet.epoch {
+                self.refresh &= !packet.keyframe;
+                return Verdict::Forward;
+            }
+            let is_later = packet.epoch.wrapping_sub(self.epoch) as i32 > 0;
+            return match is_later && starts {
+                true => self.switch(packet),
+                false => Verdict::Skip,
+            };
         }
         if self.target == Some(packet.layer) && starts && self.codecs.is_some() {
-            self.current = Some(packet.layer);
-            self.refresh = false;
-            return Verdict::Switch;
+            return self.switch(packet);
         }
         Verdict::Skip
+    }
+
+    fn switch(&mut self, packet: &MediaPacket) -> Verdict {
+        (self.current, self.epoch) = (Some(packet.layer), packet.epoch);
+        self.refresh = false;
+        Verdict::Switch
     }
 }
 
@@ -211,6 +229,7 @@ pub(crate) mod tests {
             layer: LayerIndex(layer),
             codec: 0,
             primary: None,
+            epoch: 0,
             seq,
             time: seq as u32 * 3_000,
             marker: true,
@@ -322,6 +341,7 @@ pub(crate) mod tests {
             audio.codecs = Some(vec![Some(codec(red))]);
             let expected = expected.map(|(pt, unwrap_red)| Encoding {
                 pt: u8::into(pt),
+                inner: (pt == 63).then(|| 111.into()),
                 unwrap_red,
                 resend: None,
             });
@@ -329,6 +349,37 @@ pub(crate) mod tests {
         }
         audio.codecs = Some(vec![None]);
         assert_eq!(audio.encoding(&plain), None, "the codec was refused");
+    }
+
+    #[test]
+    fn new_numbers_of_the_publisher_flow_from_a_keyframe_on_and_old_ones_no_more() {
+        let of_epoch = |epoch, seq, keyframe| MediaPacket {
+            epoch,
+            ..packet(0, seq, keyframe)
+        };
+        let mut subscription = video();
+        subscription.aim(Some(LayerIndex(0)));
+        // (packet, verdict)
+        let story = [
+            (of_epoch(u32::MAX, 30_000, true), Verdict::Switch),
+            (of_epoch(u32::MAX, 30_001, false), Verdict::Forward),
+            (of_epoch(0, 17_000, false), Verdict::Skip),
+            (of_epoch(u32::MAX, 30_002, false), Verdict::Forward),
+            (of_epoch(0, 17_001, true), Verdict::Switch),
+            (of_epoch(u32::MAX, 30_003, true), Verdict::Skip),
+            (of_epoch(0, 17_002, false), Verdict::Forward),
+        ];
+        for (packet, verdict) in &story {
+            assert_eq!(subscription.judge(packet), *verdict, "{}", packet.seq);
+        }
+        let mut audio = of(MediaKind::Audio);
+        audio.codecs = Some(Vec::new());
+        assert_eq!(audio.judge(&of_epoch(0, 5, false)), Verdict::Switch);
+        assert_eq!(
+            audio.judge(&of_epoch(1, 2, false)),
+            Verdict::Switch,
+            "at once"
+        );
     }
 
     #[test]

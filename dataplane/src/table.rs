@@ -26,7 +26,7 @@ use crate::peer::paths::Checked;
 use crate::peer::{Peer, Role};
 use crate::send::history::History;
 use crate::subscription::Subscription;
-use crate::track::{LayerMeter, TrackInfo, TrackStatus};
+use crate::track::{LayerMeter, MediaPacket, TrackInfo, TrackStatus};
 
 /// The sessions of a shard.
 #[derive(Default)]
@@ -363,6 +363,8 @@ pub struct Published {
     pub copies: Vec<(ShardId, LayerSet)>,
     /// True while it is on the list of tracks with packets.
     pub active: bool,
+    /// Of each layer, the epoch of its numbers, once known.
+    epochs: [Option<u32>; MAX_LAYERS],
 }
 
 impl Published {
@@ -376,7 +378,15 @@ impl Published {
             level: AudioLevel::default(),
             copies: Vec::new(),
             active: false,
+            epochs: [None; MAX_LAYERS],
         }
+    }
+
+    /// A packet came. True when its numbers began anew and it is no keyframe.
+    pub fn begins_anew(&mut self, packet: &MediaPacket) -> bool {
+        let epoch = &mut self.epochs[packet.layer.index()];
+        let before = epoch.replace(packet.epoch);
+        !packet.keyframe && before.is_some_and(|before| before != packet.epoch)
     }
 
     /// Sets which layers `shard` gets copies of.
@@ -423,6 +433,15 @@ impl TrackEntry {
     pub fn needed(&self) -> LayerSet {
         let needed = (0..).zip(self.needed).filter(|(_, count)| *count > 0);
         needed.map(|(layer, _)| LayerIndex(layer)).collect()
+    }
+
+    /// True when a subscriber needs `layer`, on whichever shard.
+    pub fn is_needed(&self, layer: LayerIndex) -> bool {
+        let mut copies = self
+            .published
+            .iter()
+            .flat_map(|published| &published.copies);
+        self.needed[layer.index()] > 0 || copies.any(|(_, layers)| layers.contains(layer))
     }
 
     /// Counts what `subscription` needs now instead of what it needed when last counted.

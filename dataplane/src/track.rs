@@ -67,6 +67,8 @@ pub struct MediaPacket {
     /// When the payload is RFC 2198 redundancy around the codec: the newest block in it, for
     /// subscribers that did not negotiate redundancy.
     pub primary: Option<Arc<[u8]>>,
+    /// Epoch of the layer's numbers: they go on from each other within one, and a higher one is later.
+    pub epoch: u32,
     /// Extended sequence number.
     pub seq: u64,
     /// RTP timestamp.
@@ -122,12 +124,12 @@ impl TrackInfo {
             .map_or("", |layer| &layer.rid)
     }
 
-    /// Makes a media packet of what the session layer decrypted; `None` for a payload type that was not
+    /// Makes a media packet, of that layer and epoch, of what the session layer decrypted; `None` for a payload type that was not
     /// negotiated.
     pub fn packet(
         &self,
         packet: RtpPacket,
-        layer: LayerIndex,
+        (layer, epoch): (LayerIndex, u32),
         arrived: Instant,
     ) -> Option<MediaPacket> {
         let pt = packet.header.payload_type;
@@ -150,6 +152,7 @@ impl TrackInfo {
             layer,
             codec: u8::try_from(codec).ok()?,
             primary,
+            epoch,
             seq: *packet.seq_no,
             time: packet.header.timestamp,
             marker: packet.header.marker,

@@ -29,56 +29,137 @@ pub fn vp8(payload: &[u8]) -> bool {
 }
 
 /// VP9 (RFC 9628 section 4.2): begins a frame, is not predicted from another one and, where layers are
-/// signalled, is of the lowest spatial layer.
+/// signalled, is of the lowest spatial layer. Where the frame's own header is in the packet, it says keyframe too: an
+/// intra-only frame leaves references of before it in use.
 pub fn vp9(payload: &[u8]) -> bool {
-    let Some(&required) = payload.first() else {
+    const HAS_PICTURE_ID: u8 = 0x80;
+    const PREDICTED: u8 = 0x40;
+    const HAS_LAYERS: u8 = 0x20;
+    const FLEXIBLE: u8 = 0x10;
+    const BEGINS: u8 = 0x08;
+    const HAS_STRUCTURE: u8 = 0x02;
+    let Some((&required, mut rest)) = payload.split_first() else {
         return false;
     };
-    let has_picture_id = required & 0x80 != 0;
-    let predicted = required & 0x40 != 0;
-    let has_layers = required & 0x20 != 0;
-    let begins = required & 0x08 != 0;
-    if predicted || !begins {
+    if required & PREDICTED != 0 || required & BEGINS == 0 {
         return false;
     }
-    if !has_layers {
-        return true;
+    if required & HAS_PICTURE_ID != 0 {
+        let Some(first) = rest.first() else {
+            return false;
+        };
+        let Some(after) = rest.get(1 + usize::from(first & 0x80 != 0)..) else {
+            return false;
+        };
+        rest = after;
     }
-    let picture_id = match (has_picture_id, payload.get(1)) {
-        (true, Some(first)) => 1 + usize::from(first & 0x80 != 0),
-        (true, None) => return false,
-        (false, _) => 0,
-    };
-    payload
-        .get(1 + picture_id)
-        .is_some_and(|layers| (layers >> 1) & 0x07 == 0)
+    if required & HAS_LAYERS != 0 {
+        let is_lowest = |layers: &u8| (layers >> 1) & 0x07 == 0;
+        if !rest.first().is_some_and(is_lowest) {
+            return false;
+        }
+        let tl0_pic_idx = usize::from(required & FLEXIBLE == 0);
+        rest = rest.get(1 + tl0_pic_idx..).unwrap_or_default();
+    }
+    if required & HAS_STRUCTURE != 0 {
+        rest = after_vp9_structure(rest).unwrap_or_default();
+    }
+    vp9_frame_is_key(rest)
 }
 
-/// H.264 (RFC 6184 section 5): a sequence parameter set or an IDR slice, alone, in a STAP-A, or at the
-/// start of an FU-A.
+/// What follows a scalability structure (RFC 9628 section 4.2.1).
+fn after_vp9_structure(payload: &[u8]) -> Option<&[u8]> {
+    let (&flags, mut rest) = payload.split_first()?;
+    let spatial_layers = usize::from(flags >> 5) + 1;
+    if flags & 0x10 != 0 {
+        rest = rest.get(4 * spatial_layers..)?; // width and height of each
+    }
+    if flags & 0x08 != 0 {
+        let (&pictures, mut after) = rest.split_first()?;
+        for _ in 0..pictures {
+            let (&picture, references) = after.split_first()?;
+            after = references.get(usize::from((picture >> 2) & 0x03)..)?;
+        }
+        rest = after;
+    }
+    Some(rest)
+}
+
+/// The uncompressed header of a VP9 frame (VP9 bitstream specification section 6.2); true where it was cut off.
+fn vp9_frame_is_key(frame: &[u8]) -> bool {
+    let Some(&first) = frame.first() else {
+        return true;
+    };
+    let is_frame = first >> 6 == 0b10;
+    // Profile 3 has a reserved bit before what follows.
+    let after_profile = match first & 0x30 == 0x30 {
+        true => 3,
+        false => 4,
+    };
+    let shows_existing = first & (1 << (after_profile - 1)) != 0;
+    let is_inter = first & (1 << (after_profile - 2)) != 0;
+    is_frame && !shows_existing && !is_inter
+}
+
+/// H.264 (RFC 6184 section 5): a sequence parameter set, alone, in a STAP-A, or at the start of an FU-A. An IDR slice
+/// without it is no place to start: the parameter sets came in a packet before it, or it is not the first of its picture.
 pub fn h264(payload: &[u8]) -> bool {
-    const IDR: u8 = 5;
+    const SLICE: u8 = 1;
     const SPS: u8 = 7;
     const STAP_A: u8 = 24;
     const FU_A: u8 = 28;
-    let starts = |kind: u8| kind == IDR || kind == SPS;
     let Some((&first, rest)) = payload.split_first() else {
         return false;
     };
     match first & 0x1f {
-        STAP_A => stap_units(rest).any(|unit| unit.first().is_some_and(|nal| starts(nal & 0x1f))),
+        STAP_A => {
+            let kinds = || stap_units(rest).filter_map(|unit| Some(unit.first()? & 0x1f));
+            // A picture that is predicted may have its parameter sets repeated.
+            kinds().any(|kind| kind == SPS) && !kinds().any(|kind| kind == SLICE)
+        }
         FU_A => rest
             .first()
-            .is_some_and(|header| header & 0x80 != 0 && starts(header & 0x1f)),
-        kind => starts(kind),
+            .is_some_and(|header| header & 0x80 != 0 && header & 0x1f == SPS),
+        kind => kind == SPS,
     }
 }
 
-/// AV1 (RTP payload format section 4.4): the N bit says that this packet begins a coded video sequence.
+/// AV1 (RTP payload format section 4.4): the N bit says that this packet begins a coded video sequence, which begins with
+/// a sequence header.
 pub fn av1(payload: &[u8]) -> bool {
     const CONTINUES: u8 = 0x80;
     const NEW_SEQUENCE: u8 = 0x08;
-    payload.len() > 1 && payload[0] & NEW_SEQUENCE != 0 && payload[0] & CONTINUES == 0
+    let Some((&aggregation, rest)) = payload.split_first() else {
+        return false;
+    };
+    if aggregation & NEW_SEQUENCE == 0 || aggregation & CONTINUES != 0 || rest.is_empty() {
+        return false;
+    }
+    // With a count of one, the only element has no length before it.
+    let first = match aggregation & 0x30 {
+        0x10 => Some(rest),
+        _ => after_leb128(rest),
+    };
+    match first.and_then(<[u8]>::first) {
+        Some(header) => matches!(
+            (header >> 3) & 0x0f,
+            OBU_SEQUENCE_HEADER | OBU_TEMPORAL_DELIMITER
+        ),
+        None => true, // cut off
+    }
+}
+
+const OBU_SEQUENCE_HEADER: u8 = 1;
+const OBU_TEMPORAL_DELIMITER: u8 = 2;
+
+/// What follows a number of variable length (AV1 specification section 4.10.5).
+fn after_leb128(bytes: &[u8]) -> Option<&[u8]> {
+    const MAX_BYTES: usize = 8;
+    let last = bytes
+        .iter()
+        .take(MAX_BYTES)
+        .position(|byte| byte & 0x80 == 0)?;
+    bytes.get(last + 1..)
 }
 
 fn stap_units(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -114,7 +195,7 @@ mod tests {
 
     #[test]
     fn vp9_frames() {
-        let table: [(&[u8], bool); 7] = [
+        let table: [(&[u8], bool); 14] = [
             (&[0x08], true),
             (&[0x48], false),                   // predicted
             (&[0x80, 0x01], false),             // not the beginning
@@ -122,6 +203,14 @@ mod tests {
             (&[0xa8, 0x81, 0x01, 0x02], false), // spatial layer 1
             (&[0xa8], false),
             (&[], false),
+            (&[0x88, 0x01, 0x82], true),  // keyframe of profile 0
+            (&[0x88, 0x01, 0x86], false), // intra-only frame
+            (&[0x88, 0x01, 0x8a], false), // shows a frame of before
+            (&[0x88, 0x01, 0xb0], true),  // keyframe of profile 3
+            (&[0x88, 0x01, 0xb2], false), // intra-only frame of profile 3
+            // One layer of 320x240 and a picture with one reference; then a keyframe, an intra-only frame.
+            (&[0x8a, 0x01, 0x18, 1, 64, 0, 240, 1, 0x04, 1, 0x82], true),
+            (&[0x8a, 0x01, 0x18, 1, 64, 0, 240, 1, 0x04, 1, 0x86], false),
         ];
         for (payload, expected) in table {
             assert_eq!(vp9(payload), expected, "{payload:02x?}");
@@ -129,14 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn h264_frames() {
-        let table: [(&[u8], bool); 8] = [
+    fn h264_starts_with_parameter_sets() {
+        let table: [(&[u8], bool); 12] = [
             (&[0x67, 1], true),
-            (&[0x65, 1], true),
+            (&[0x68, 1], false), // the picture's set alone
+            (&[0x65, 1], false), // IDR: first, or second slice
             (&[0x41, 1], false),
-            (&[0x7c, 0x85, 1], true),  // FU-A start of IDR
+            (&[0x7c, 0x85, 1], false), // FU-A start of IDR
             (&[0x7c, 0x05, 1], false), // FU-A middle of IDR
+            (&[0x7c, 0x87, 1], true),  // FU-A start of SPS
             (&[0x78, 0, 1, 0x09, 0, 2, 0x67, 0x42], true), // STAP-A: AUD, SPS
+            (&[0x78, 0, 1, 0x65, 0, 1, 0x65], false), // STAP-A: IDR slices
+            (&[0x78, 0, 2, 0x67, 0x42, 0, 1, 0x41], false), // STAP-A: SPS, predicted slice
             (&[0x78, 0, 9, 0x67], false), // STAP-A that lies
             (&[], false),
         ];
@@ -147,11 +240,15 @@ mod tests {
 
     #[test]
     fn av1_frames() {
-        let table: [(&[u8], bool); 4] = [
-            (&[0x08, 0x0a], true),
+        let table: [(&[u8], bool); 8] = [
+            (&[0x08, 0x0a], true), // cut off
             (&[0x10, 0x0a], false),
             (&[0x88, 0x0a], false),
             (&[0x08], false),
+            (&[0x18, 0x0a, 1], true),  // one element: sequence header
+            (&[0x18, 0x32, 1], false), // one element: frame
+            (&[0x28, 0x81, 0x00, 0x0a], true), // length of two bytes
+            (&[0x28, 0x01, 0x32, 0x0a], false),
         ];
         for (payload, expected) in table {
             assert_eq!(av1(payload), expected, "{payload:02x?}");

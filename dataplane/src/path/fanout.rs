@@ -18,12 +18,30 @@ use crate::track::MediaPacket;
 /// keeps what somebody here subscribes to.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.inbox);
+    let mut began_anew = Vec::new();
     for packet in inbox.drain(..) {
+        if needs_keyframe(shard, &packet) {
+            began_anew.push((packet.track, packet.layer));
+        }
         if measure_and_copy(shard, &packet, now) {
             shard.forward_later(packet, now);
         }
     }
     shard.inbox = inbox; // keeps its allocation
+    for (track, layer) in began_anew {
+        shard.request_keyframe(track, layer, now);
+    }
+}
+
+/// True when subscribers cannot go on with `packet`, because its numbers began anew and it is no keyframe.
+fn needs_keyframe(shard: &mut Shard, packet: &MediaPacket) -> bool {
+    let Some(entry) = shard.tracks.get_mut(packet.track) else {
+        return false;
+    };
+    let Some(published) = entry.published.as_mut() else {
+        return false;
+    };
+    published.begins_anew(packet) && entry.is_video() && entry.is_needed(packet.layer)
 }
 
 /// Tells the subscribers of this shard of all packets they were not told of.

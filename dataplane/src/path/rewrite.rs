@@ -45,6 +45,8 @@ pub struct Sent {
     pub track: TrackKey,
     /// Of this layer of it.
     pub layer: LayerIndex,
+    /// In this epoch of its numbers.
+    pub epoch: u32,
     /// With this extended sequence number at the publisher's side.
     pub seq: u64,
     source: Source,
@@ -62,6 +64,7 @@ struct Last {
 struct Source {
     track: TrackKey,
     layer: LayerIndex,
+    epoch: u32,
     first_seq: u64,
     seq_base: u64,
     time_offset: u32,
@@ -75,6 +78,10 @@ const IMPLAUSIBLE: Duration = Duration::from_millis(500);
 /// Least distance of two frames, in parts of a second: what a timestamp moves when clocks say less.
 const MIN_STEP_HZ: u32 = 1_000;
 const PICTURE_ID_MASK: u16 = 0x7fff;
+/// After it nothing is said of the clock until something is sent again.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
+/// The longest step of timestamps: one of half their range looks like a step back.
+const MAX_STEP: u32 = 1 << 30;
 /// Switches a receiver can look back over when it asks for a packet again.
 const PAST_SOURCES: usize = 4;
 
@@ -90,7 +97,7 @@ impl Rewriter {
         }
     }
 
-    /// `packet` is the first of another layer or track; `clock_rate` is of its RTP timestamps, in Hz.
+    /// `packet` is the first of another layer, track or epoch; `clock_rate` is of its RTP timestamps, in Hz.
     pub fn switch(&mut self, packet: &MediaPacket, clock_rate: u32) {
         let vp8 = packet.vp8.as_ref();
         let picture_id = vp8.and_then(|vp8| vp8.picture_id()).unwrap_or(0);
@@ -111,6 +118,7 @@ impl Rewriter {
         self.source = Some(Source {
             track: packet.track,
             layer: packet.layer,
+            epoch: packet.epoch,
             first_seq: packet.seq,
             seq_base: self.next_seq,
             time_offset: time.wrapping_sub(packet.time),
@@ -150,6 +158,7 @@ impl Rewriter {
         Some(Sent {
             track: source.track,
             layer: source.layer,
+            epoch: source.epoch,
             seq: seq - source.seq_base + source.first_seq,
             source: *source,
         })
@@ -161,6 +170,9 @@ impl Rewriter {
         let (source, last) = (self.source?, self.last?);
         let (wall, report_time) = source.sender_report?;
         let since_last = now.saturating_duration_since(last.at);
+        if since_last > MAX_SILENCE {
+            return None; // timestamps may go on from elsewhere
+        }
         let ticks = (since_last.as_secs_f64() * f64::from(clock_rate)) as u32;
         let time = last.time.wrapping_add(ticks);
         let in_time = time.wrapping_sub(source.time_offset);
@@ -198,7 +210,8 @@ impl Rewriter {
     fn step_since(&self, last: Last, packet: &MediaPacket, clock_rate: u32) -> u32 {
         let elapsed = packet.arrived.saturating_duration_since(last.at);
         let min_step = clock_rate / MIN_STEP_HZ;
-        let by_arrival = ((elapsed.as_secs_f64() * f64::from(clock_rate)) as u32).max(min_step);
+        let ticks = (elapsed.as_secs_f64() * f64::from(clock_rate)) as u32; // saturates
+        let by_arrival = ticks.clamp(min_step, MAX_STEP);
         let Some(by_report) = self.step_by_reports(last, packet, clock_rate) else {
             return by_arrival;
         };

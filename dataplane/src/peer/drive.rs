@@ -111,13 +111,13 @@ impl Peer {
 
     fn media(&mut self, packet: RtpPacket, now: Instant, out: &mut Output) {
         let media = match &mut self.role {
-            Role::Publish(publisher) => publisher.packet(&mut self.rtc, packet, now),
-            Role::Subscribe(_) => Ok(None), // we offered sendonly
+            Role::Publish(publisher) => {
+                publisher.packet(&mut self.rtc, packet, now, &mut out.packets)
+            }
+            Role::Subscribe(_) => Err(Refusal::Drop(DropReason::NoTrack)), // we offered sendonly
         };
-        match media {
-            Ok(Some(packet)) => out.packets.push(packet),
-            Ok(None) => out.drops.count(DropReason::NoTrack),
-            Err(refusal) => self.refuse(refusal, out),
+        if let Err(refusal) = media {
+            self.refuse(refusal, out);
         }
     }
 

@@ -38,8 +38,11 @@ impl Subscriber {
         match packet {
             Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
                 for block in blocks.clone() {
-                    if let Some(slot) = self.slot_by_ssrc.get(&block.ssrc) {
-                        self.slots[*slot].stream.bound();
+                    let Some(slot) = self.slot_by_ssrc.get(&block.ssrc) else {
+                        continue;
+                    };
+                    if let Some(rtt) = self.slots[*slot].stream.reported(&block, now) {
+                        self.send.measured_rtt(rtt);
                     }
                 }
             }

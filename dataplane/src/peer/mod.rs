@@ -9,11 +9,13 @@ mod codecs; // which payload type of the subscriber carries which codec of the p
 mod drive; // input to the session layer, and what comes out of it
 mod incoming; // what a publisher sends, before the session layer sees it
 mod listen; // what a subscriber says of what it received
+mod numbering; // epochs of a publisher's numbers
 mod offer; // a client's offer, before the session layer sees it
 mod output; // what a session gives out
 pub mod paths; // the addresses of the client
 mod publish; // the half that sends to us
 mod receive; // datagrams of the client
+mod redundancy; // lost frames of audio, out of later packets
 mod sdp; // what has to be changed in an SDP
 mod subscribe; // the half we send to
 
@@ -183,6 +185,11 @@ impl Peer {
             let (sustain, desired) = (target.sustain_bps, target.desired_bps);
             estimator.aim(with_reserve(sustain), with_reserve(desired));
         }
+    }
+
+    /// True when media can be sent to it.
+    pub fn is_reachable(&self) -> bool {
+        self.connected && self.keyed && self.paths.media().is_some()
     }
 
     /// The subscribing half.

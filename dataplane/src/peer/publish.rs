@@ -9,11 +9,14 @@ use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::incoming::{Incoming, Refusal};
+use super::numbering::Numbering;
 use super::offer::Offer;
+use super::redundancy::Redundancy;
 use super::{Output, PeerEvent, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
+use crate::drop_reason::DropReason;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
-use crate::limits::{OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
+use crate::limits::{MAX_LAYERS, OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
 use crate::track::{MediaPacket, TrackInfo, TrackSpec};
 
 /// What a publish session knows.
@@ -21,12 +24,21 @@ use crate::track::{MediaPacket, TrackInfo, TrackSpec};
 pub struct Publisher {
     /// What it publishes.
     pub tracks: Vec<Arc<TrackInfo>>,
+    /// Of each of them.
+    received: Vec<Received>,
     /// What stands between the network and the session layer.
     pub(super) incoming: Incoming,
     /// Until when what it may use for offers is used up, were it used evenly.
     offers_used_until: Option<Instant>,
     /// The last negotiation, to answer a repeated command.
     last: Option<Negotiated>,
+}
+
+/// What is known of the packets of a track.
+#[derive(Default)]
+struct Received {
+    by_layer: [Numbering; MAX_LAYERS],
+    redundancy: Redundancy,
 }
 
 struct Negotiated {
@@ -91,27 +103,45 @@ impl Publisher {
         }
     }
 
-    /// Makes a media packet of a decrypted one; `None` when it belongs to no declared track.
+    /// Makes media packets of a decrypted one, and of frames before it that it makes up for.
     pub(super) fn packet(
         &mut self,
         rtc: &mut Rtc,
         packet: RtpPacket,
         arrived: Instant,
-    ) -> Result<Option<MediaPacket>, Refusal> {
+        packets: &mut Vec<MediaPacket>,
+    ) -> Result<(), Refusal> {
         let (ssrc, index) = (packet.header.ssrc, *packet.seq_no);
         let tracks = &self.tracks;
         let find = || find_route(tracks, rtc, ssrc);
         let Some((track, layer)) = self.incoming.route(ssrc, index, find)? else {
-            return Ok(None);
+            return Err(Refusal::Drop(DropReason::NoTrack));
         };
-        Ok(self.tracks[track].packet(packet, layer, arrived))
+        let received = &mut self.received[track];
+        let epoch = received.by_layer[layer.index()].epoch(*ssrc, index, arrived);
+        let epoch = epoch.ok_or(Refusal::Drop(DropReason::LateNumbers))?;
+        let track = &self.tracks[track];
+        let packet = track.packet(packet, (layer, epoch), arrived);
+        let packet = packet.ok_or(Refusal::Drop(DropReason::NoTrack))?;
+        if track.spec.kind.is_audio() {
+            packets.extend(received.redundancy.recover(&packet));
+        }
+        packets.push(packet);
+        Ok(())
     }
 
     /// Asks the client for a keyframe.
     pub fn request_keyframe(&self, rtc: &mut Rtc, track: TrackKey, layer: LayerIndex) {
-        let Some(info) = self.tracks.iter().find(|info| info.spec.key == track) else {
+        let Some(place) = self.tracks.iter().position(|info| info.spec.key == track) else {
             return;
         };
+        let (info, received) = (&self.tracks[place], &self.received[place]);
+        // The client may have used other SSRCs before: the one that flows is asked.
+        if let Some(ssrc) = received.by_layer[layer.index()].ssrc()
+            && let Some(stream) = rtc.direct_api().stream_rx(&ssrc.into())
+        {
+            return stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
         let rid = Some(info.rid_of(layer))
             .filter(|rid| !rid.is_empty())
             .map(Rid::from);
@@ -152,6 +182,15 @@ impl Publisher {
         }
         let stays = |key| specs.iter().any(|spec| spec.key == key);
         let before = std::mem::replace(&mut self.tracks, tracks);
+        let mut received_before = std::mem::take(&mut self.received);
+        self.received = specs
+            .iter()
+            .map(|spec| {
+                let place = before.iter().position(|info| info.spec.key == spec.key);
+                let place = place.map(|place| &mut received_before[place]);
+                place.map(std::mem::take).unwrap_or_default()
+            })
+            .collect();
         let gone = before
             .iter()
             .map(|info| info.spec.key)

@@ -33,6 +33,7 @@ pub struct Subscriber {
     /// What it sends with.
     pub send: Sender,
     by_track: HashMap<TrackKey, usize>,
+    /// By the SSRC of media, and that of its retransmissions.
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
     pub(super) rtcp_opener: Option<RtcpOpener>,
     negotiation: Negotiation,
@@ -276,6 +277,7 @@ impl Subscriber {
             let stream = &mut self.slots[slot].stream;
             stream.negotiated(media, cname, (ssrc, rtx));
             self.slot_by_ssrc.insert(ssrc, slot);
+            self.slot_by_ssrc.extend(rtx.map(|rtx| (rtx, slot)));
             self.send.negotiated(stream.can_be_measured());
         }
     }

@@ -4,6 +4,7 @@
 //! and accounted for here, straight into the send arena.
 
 pub mod history; // the latest packets of a track, to send again
+pub mod kept; // sealed datagrams, for subscribers without RTX
 pub mod report; // sender reports
 pub mod resend; // what one stream may send again
 pub mod run; // which packets of a session leave as one run
@@ -24,12 +25,18 @@ pub struct Sender {
     /// They are: what its path takes decides something.
     is_measuring: bool,
     next_report: Option<Instant>,
+    /// To the subscriber and back, smoothed; zero until it is known.
+    rtt: Duration,
 }
 
 /// What a subscriber is assumed to be able to receive before anything was measured, bits per second.
 pub const INITIAL_ESTIMATE_BPS: u64 = 1_500_000;
 /// How often a subscriber is told what was sent: libwebrtc's interval for video.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A longer way there and back is not believed.
+const MAX_RTT: Duration = Duration::from_secs(2);
+/// One part of so many of the RTT is the newest sample (RFC 6298 section 2).
+const RTT_SMOOTHING: u32 = 8;
 
 impl Sender {
     /// Without keys: sends nothing yet.
@@ -40,6 +47,7 @@ impl Sender {
             can_measure: false,
             is_measuring: false,
             next_report: None,
+            rtt: Duration::ZERO,
         }
     }
 
@@ -97,6 +105,20 @@ impl Sender {
             self.next_report = Some(now + REPORT_INTERVAL);
         }
         due
+    }
+
+    /// The way to the subscriber and back took so long.
+    pub fn measured_rtt(&mut self, sample: Duration) {
+        let sample = sample.min(MAX_RTT);
+        self.rtt = match self.rtt {
+            Duration::ZERO => sample,
+            known => (known * (RTT_SMOOTHING - 1) + sample) / RTT_SMOOTHING,
+        };
+    }
+
+    /// To the subscriber and back; zero until it is known.
+    pub fn rtt(&self) -> Duration {
+        self.rtt
     }
 
     /// When something is due: reports, padding, a look at the estimate.

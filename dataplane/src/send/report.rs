@@ -16,11 +16,11 @@ const SEALING_BYTES: usize = 32;
 const NTP_OFFSET_S: u64 = 2_208_988_800;
 
 /// Writes the report of `stream` at `now`; `None` when there is nothing to say.
-pub fn write(stream: &Stream, now: Instant, out: &mut [u8; MAX_BYTES]) -> Option<usize> {
+pub fn write(stream: &mut Stream, now: Instant, out: &mut [u8; MAX_BYTES]) -> Option<usize> {
     let report = stream.report(now)?;
     let info = SenderInfo {
         ssrc: report.ssrc,
-        ntp: ntp(report.wall)?,
+        ntp: report.ntp,
         rtp_time: report.rtp_time,
         packets: report.packets,
         octets: report.octets,
@@ -29,10 +29,15 @@ pub fn write(stream: &Stream, now: Instant, out: &mut [u8; MAX_BYTES]) -> Option
 }
 
 /// Seconds since 1900 in the upper half, parts of a second in the lower.
-fn ntp(wall: SystemTime) -> Option<u64> {
+pub(super) fn ntp(wall: SystemTime) -> Option<u64> {
     let since_unix = wall.duration_since(UNIX_EPOCH).ok()?;
     let fraction = (u64::from(since_unix.subsec_nanos()) << 32) / 1_000_000_000;
     Some((since_unix.as_secs() + NTP_OFFSET_S) << 32 | fraction)
+}
+
+/// The middle 32 bits of an NTP time, as receivers refer to a report.
+pub(super) fn compact_ntp(ntp: u64) -> u32 {
+    (ntp >> 16) as u32
 }
 
 #[cfg(test)]

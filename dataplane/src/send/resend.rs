@@ -10,49 +10,50 @@ use std::time::{Duration, Instant};
 pub struct Resend {
     /// Its SSRC.
     pub ssrc: u32,
+    /// The receiver reported on that SSRC: it knows to which m-line it belongs.
+    pub is_bound: bool,
     next_seq: u64,
-    allowance_bytes: usize,
-    latest: Box<[(u16, Option<Instant>); LATEST]>,
+}
+
+/// How much and how often a stream sends again.
+#[derive(Debug)]
+pub struct Allowance {
+    bytes: usize,
+    /// When the first request came; times are counted from it.
+    start: Option<Instant>,
+    /// By sequence number; made with the first request.
+    latest: Vec<Repeat>,
+}
+
+/// A packet that was sent again.
+#[derive(Debug, Default, Clone, Copy)]
+struct Repeat {
+    seq: u16,
+    /// How often; 0: never.
+    count: u8,
+    /// When last, in milliseconds.
+    at_ms: u32,
 }
 
 /// Of what is sent, this part may be sent again.
 const PART: usize = 4;
 /// What may be sent again at once, beyond that.
 const BURST_BYTES: usize = 128 << 10;
-/// Retransmissions remembered so that a repeated request is not answered twice.
-const LATEST: usize = 64;
-/// A request repeated within this time crossed its answer.
+/// Packets remembered so that a repeated request is not answered twice.
+const LATEST: usize = 256;
+/// A request repeated within this time crossed its answer, even where the RTT is less.
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
+/// Times that one packet is sent again.
+const MAX_REPEATS: u8 = 8;
 
 impl Resend {
     /// Starts at `first_seq`, which has to be below 2^16: receivers assume a rollover count of 0.
     pub fn new(ssrc: u32, first_seq: u16) -> Self {
         Self {
             ssrc,
+            is_bound: false,
             next_seq: u64::from(first_seq),
-            allowance_bytes: BURST_BYTES,
-            latest: Box::new([(0, None); LATEST]),
         }
-    }
-
-    /// `bytes` of media were sent.
-    pub fn earn(&mut self, bytes: usize) {
-        self.allowance_bytes = (self.allowance_bytes + bytes / PART).min(BURST_BYTES);
-    }
-
-    /// Whether the `bytes` of packet `seq` may be sent again at `now`, and counts them if so.
-    pub fn allow(&mut self, seq: u16, bytes: usize, now: Instant) -> bool {
-        let latest = &mut self.latest[usize::from(seq) % LATEST];
-        let is_repeat = latest.0 == seq
-            && latest
-                .1
-                .is_some_and(|at| now.saturating_duration_since(at) < REPEAT_AFTER);
-        if is_repeat || self.allowance_bytes < bytes {
-            return false;
-        }
-        self.allowance_bytes -= bytes;
-        *latest = (seq, Some(now));
-        true
     }
 
     /// The next sequence number, used once.
@@ -62,26 +63,90 @@ impl Resend {
     }
 }
 
+impl Allowance {
+    /// `bytes` of media were sent.
+    pub fn earn(&mut self, bytes: usize) {
+        self.bytes = (self.bytes + bytes / PART).min(BURST_BYTES);
+    }
+
+    /// Whether the `bytes` of packet `seq` may be sent again at `now`, and counts them if so. A packet is sent again at
+    /// most once in `rtt`, and then in twice the time each: a client that does not take what it gets asks on and on.
+    pub fn allow(&mut self, seq: u16, bytes: usize, (now, rtt): (Instant, Duration)) -> bool {
+        let start = *self.start.get_or_insert(now);
+        let now_ms = now.saturating_duration_since(start).as_millis() as u32;
+        if self.latest.is_empty() {
+            self.latest.resize(LATEST, Repeat::default());
+        }
+        let repeat = &mut self.latest[usize::from(seq) % LATEST];
+        if repeat.seq != seq {
+            *repeat = Repeat::default();
+        }
+        let wait = rtt.max(REPEAT_AFTER) * (1 << repeat.count.saturating_sub(1));
+        let is_early = u128::from(now_ms.wrapping_sub(repeat.at_ms)) < wait.as_millis();
+        if repeat.count > 0 && (is_early || repeat.count >= MAX_REPEATS) || self.bytes < bytes {
+            return false;
+        }
+        self.bytes -= bytes;
+        *repeat = Repeat {
+            seq,
+            count: repeat.count + 1,
+            at_ms: now_ms,
+        };
+        true
+    }
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self {
+            bytes: BURST_BYTES,
+            start: None,
+            latest: Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SHORT: Duration = Duration::from_millis(1);
+
     #[test]
     fn a_request_is_answered_once_in_a_while_and_within_the_allowance() {
         let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut resend = Resend::new(7, 100);
-        assert!(resend.allow(1, 1_000, at(0)));
-        assert!(!resend.allow(1, 1_000, at(19)), "crossed its answer");
-        assert!(resend.allow(2, 1_000, at(19)));
-        assert!(resend.allow(1, 1_000, at(20)));
+        let at = |ms| (start + Duration::from_millis(ms), SHORT);
+        let mut allowance = Allowance::default();
+        assert!(allowance.allow(1, 1_000, at(0)));
+        assert!(!allowance.allow(1, 1_000, at(19)), "crossed its answer");
+        assert!(allowance.allow(2, 1_000, at(19)));
+        assert!(allowance.allow(1, 1_000, at(20)));
         let allowed = (3..1_000)
-            .filter(|seq| resend.allow(*seq, 1_000, at(21)))
+            .filter(|seq| allowance.allow(*seq, 1_000, at(21)))
             .count();
         assert_eq!(allowed, (BURST_BYTES - 3_000) / 1_000);
-        resend.earn(4_000);
-        assert!(resend.allow(5_000, 1_000, at(22)));
-        assert!(!resend.allow(5_001, 1_000, at(22)));
+        allowance.earn(4_000);
+        assert!(allowance.allow(5_000, 1_000, at(22)));
+        assert!(!allowance.allow(5_001, 1_000, at(22)));
+        let mut resend = Resend::new(7, 100);
         assert_eq!((resend.next_seq(), resend.next_seq()), (100, 101));
+    }
+
+    #[test]
+    fn who_asks_on_and_on_gets_a_packet_once_an_rtt_and_ever_less_often() {
+        let start = Instant::now();
+        let rtt = Duration::from_millis(100);
+        let mut allowance = Allowance::default();
+        let mut sent = Vec::new();
+        for ms in 0..100_000 {
+            if allowance.allow(9, 1, (start + Duration::from_millis(ms), rtt)) {
+                sent.push(ms);
+            }
+        }
+        assert_eq!(sent, [0, 100, 300, 700, 1_500, 3_100, 6_300, 12_700]);
+        assert_eq!(sent.len(), usize::from(MAX_REPEATS));
+        // 65,536 packets later the number is another packet's, and others had its place.
+        let later = (start + Duration::from_secs(200), rtt);
+        assert!(allowance.allow(9 + LATEST as u16, 1, later) && allowance.allow(9, 1, later));
     }
 }

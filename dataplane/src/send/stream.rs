@@ -1,12 +1,16 @@
 //! One outgoing SSRC: its numbers, its header extensions, and how its packets are written.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use spillway_wire::red;
+use spillway_wire::rtcp::ReportBlock;
 use spillway_wire::rtp::{self, EXTENSION_IDS, Header};
 use str0m::media::{Media, MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
-use super::resend::Resend;
+use super::kept::Kept;
+use super::report::{compact_ntp, ntp};
+use super::resend::{Allowance, Resend};
 use crate::drop_reason::DropReason;
 use crate::estimate::Estimator;
 use crate::path::rewrite::{Rewriter, Rewritten, Sent};
@@ -36,7 +40,16 @@ pub struct Stream {
     frame: Option<u32>,
     /// That frame is dropped.
     is_shedding: bool,
+    /// What may be sent again.
+    allowance: Allowance,
+    /// What was sealed for a subscriber without RTX.
+    kept: Kept,
+    /// The latest sender reports: the middle of their NTP time, and when they were sent.
+    reports: [Option<(u32, Instant)>; REPORTS],
 }
+
+/// Sender reports that a receiver may still refer to.
+const REPORTS: usize = 3;
 
 /// What was negotiated.
 struct Wire {
@@ -63,8 +76,8 @@ pub struct Report<'a> {
     pub ssrc: u32,
     /// Whose.
     pub cname: &'a str,
-    /// The publisher's wall clock, and
-    pub wall: SystemTime,
+    /// The publisher's wall clock as NTP has it, and
+    pub ntp: u64,
     /// the outgoing timestamp that belongs to it.
     pub rtp_time: u32,
     /// Packets sent so far; wraps.
@@ -115,6 +128,9 @@ impl Stream {
             is_bound: false,
             frame: None,
             is_shedding: false,
+            allowance: Allowance::default(),
+            kept: Kept::default(),
+            reports: [None; REPORTS],
         }
     }
 
@@ -146,9 +162,25 @@ impl Stream {
             .is_some_and(|wire| wire.ids.transport_cc.is_some())
     }
 
-    /// The receiver reported on it.
-    pub fn bound(&mut self) {
+    /// The receiver reported on it, or on its retransmissions. How long the way there and back took, where it says when it
+    /// got which sender report (RFC 3550 section 6.4.1).
+    pub fn reported(&mut self, block: &ReportBlock, now: Instant) -> Option<Duration> {
+        let wire = self.wire.as_mut()?;
+        if let Some(resend) = wire
+            .resend
+            .as_mut()
+            .filter(|resend| resend.ssrc == block.ssrc)
+        {
+            resend.is_bound = true;
+        }
+        if wire.ssrc != block.ssrc {
+            return None;
+        }
         self.is_bound = true;
+        let mut reports = self.reports.iter().flatten();
+        let (_, sent) = reports.find(|(ntp, _)| *ntp == block.last_sr)?;
+        let held = Duration::from_secs_f64(f64::from(block.delay_since_last_sr) / 65_536.0);
+        now.saturating_duration_since(*sent).checked_sub(held)
     }
 
     /// Whether `packet` is dropped because the socket is full. Frames are dropped whole: what their first
@@ -190,17 +222,18 @@ impl Stream {
     pub fn plan_again<'p>(
         &mut self,
         seq: u16,
-        (now, sealer, is_measured): (Instant, &Sealer, bool),
+        (now, rtt): (Instant, Duration),
+        (sealer, is_measured): (&Sealer, bool),
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
         let sent = self.rewriter.sent(seq).ok_or(DropReason::NotResent)?;
         let (packet, encoding) = kept(&sent).ok_or(DropReason::NotResent)?;
-        let wire = self.wire.as_mut().ok_or(DropReason::NotResent)?;
-        let header = wire.header_bytes(Some(packet), (self.is_bound, is_measured));
+        let wire = self.wire.as_ref().ok_or(DropReason::NotResent)?;
+        let resend = wire.resend.as_ref().ok_or(DropReason::NotResent)?;
+        let header = wire.header_bytes(Some(packet), (resend.is_bound, is_measured));
         let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
         let bytes = header + payload + sealer.rtp_overhead();
-        let resend = wire.resend.as_mut().ok_or(DropReason::NotResent)?;
-        if encoding.resend.is_none() || !resend.allow(seq, bytes, now) {
+        if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, (now, rtt)) {
             return Err(DropReason::NotResent);
         }
         let planned = Planned {
@@ -210,6 +243,13 @@ impl Stream {
             resent: true,
         };
         Ok((planned, packet))
+    }
+
+    /// The datagram that went out as `seq`, byte for byte, for a subscriber without RTX.
+    pub fn again_as_sent(&mut self, seq: u16, about: (Instant, Duration)) -> Option<&[u8]> {
+        let datagram = self.kept.get(seq)?;
+        let is_allowed = self.allowance.allow(seq, datagram.len(), about);
+        is_allowed.then_some(datagram)
     }
 
     /// Writes and seals `planned` to `room`, which it fills: what is longer than the packet is padding.
@@ -227,15 +267,15 @@ impl Stream {
         let Planned {
             numbers, encoding, ..
         } = planned;
-        let (ssrc, index, pt) = if planned.resent {
+        let (ssrc, index, pt, is_bound) = if planned.resent {
             let (Some(resend), Some(pt)) = (&mut wire.resend, encoding.resend) else {
                 unreachable!(
                     "a number of media is sealed once: what is sent again has another SSRC"
                 );
             };
-            (resend.ssrc, resend.next_seq(), *pt)
+            (resend.ssrc, resend.next_seq(), *pt, resend.is_bound)
         } else {
-            (wire.ssrc, numbers.seq, *encoding.pt)
+            (wire.ssrc, numbers.seq, *encoding.pt, self.is_bound)
         };
         let header = Header {
             marker: packet.marker,
@@ -246,7 +286,7 @@ impl Stream {
             ssrc,
         };
         let transport_seq = wire.transport_seq(room.len(), keys, false);
-        let mut at = wire.write_header(room, header, (Some(packet), self.is_bound, transport_seq));
+        let mut at = wire.write_header(room, header, (Some(packet), is_bound, transport_seq));
         let header_bytes = at;
         if planned.resent {
             room[at..at + ORIGINAL_SEQ_BYTES].copy_from_slice(&(numbers.seq as u16).to_be_bytes());
@@ -258,14 +298,18 @@ impl Stream {
         if let Some(vp8) = &packet.vp8 {
             vp8.rewrite(body, numbers.picture_id, numbers.tl0_pic_idx);
         }
+        if let Some(inner) = encoding.inner {
+            red::set_payload_type(body, *inner);
+        }
         at += payload.len();
         rtp::fill_padding(&mut room[at..at + padding]);
         keys.sealer.seal_rtp(room, header_bytes, ssrc, index);
         if !planned.resent {
             self.packets = self.packets.wrapping_add(1);
             self.octets = self.octets.wrapping_add(payload.len() as u32);
-            if let Some(resend) = &mut wire.resend {
-                resend.earn(payload.len());
+            self.allowance.earn(payload.len());
+            if encoding.resend.is_none() && self.kind.is_video() {
+                self.kept.keep(index as u16, room);
             }
         }
     }
@@ -273,12 +317,9 @@ impl Stream {
     /// Bytes of a packet of padding alone, the longest there is; `None` when this stream can carry none.
     pub fn padding_bytes(&self, sealer: &Sealer) -> Option<usize> {
         let wire = self.wire.as_ref()?;
-        let (_, _, _) = (
-            wire.resend.as_ref()?,
-            wire.resend_pt?,
-            wire.ids.transport_cc?,
-        );
-        let header = wire.header_bytes(None, (self.is_bound, true));
+        let resend = wire.resend.as_ref()?;
+        let (_, _) = (wire.resend_pt?, wire.ids.transport_cc?);
+        let header = wire.header_bytes(None, (resend.is_bound, true));
         Some(header + rtp::MAX_PADDING_BYTES + sealer.rtp_overhead())
     }
 
@@ -291,7 +332,7 @@ impl Stream {
         let (Some(resend), Some(pt)) = (&mut wire.resend, wire.resend_pt) else {
             unreachable!("the caller asked for its size");
         };
-        let (ssrc, index) = (resend.ssrc, resend.next_seq());
+        let (ssrc, index, is_bound) = (resend.ssrc, resend.next_seq(), resend.is_bound);
         let header = Header {
             marker: false,
             padded: true,
@@ -300,21 +341,23 @@ impl Stream {
             time: 0,
             ssrc,
         };
-        let at = wire.write_header(room, header, (None, self.is_bound, transport_seq));
+        let at = wire.write_header(room, header, (None, is_bound, transport_seq));
         let end = room.len() - keys.sealer.rtp_overhead();
         rtp::fill_padding(&mut room[at..end]);
         keys.sealer.seal_rtp(room, at, ssrc, index);
     }
 
-    /// What a sender report at `now` says; `None` when nothing was sent, or the publisher's clock is not
-    /// known yet.
-    pub fn report(&self, now: Instant) -> Option<Report<'_>> {
+    /// What a sender report at `now` says; `None` when nothing was sent lately, or the publisher's clock is not known yet.
+    pub fn report(&mut self, now: Instant) -> Option<Report<'_>> {
         let wire = self.wire.as_ref().filter(|_| self.packets > 0)?;
         let (wall, rtp_time) = self.rewriter.clock(now, self.clock_hz())?;
+        let ntp = ntp(wall)?;
+        self.reports.rotate_right(1);
+        self.reports[0] = Some((compact_ntp(ntp), now));
         Some(Report {
             ssrc: wire.ssrc,
             cname: &wire.cname,
-            wall,
+            ntp,
             rtp_time,
             packets: self.packets,
             octets: self.octets,

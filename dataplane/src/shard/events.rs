@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::Shard;
 use crate::key::TrackKey;
 use crate::letter::{ShardEvent, ToControl};
-use crate::peer::{PeerEvent, Role};
+use crate::path::seal;
+use crate::peer::{Peer, PeerEvent, Role};
 
 impl Shard {
     /// Acts upon everything sessions reported, until nothing is left.
@@ -65,7 +66,8 @@ impl Shard {
         }
     }
 
-    /// Asks the home of a subscription's track for the keyframe it waits for, if it waits for one.
+    /// Gives a subscription the keyframe it waits for, if it waits for one: a young one that is kept, or the home of the
+    /// track is asked. Not before the session can receive: it would be lost, and the next one later.
     pub(super) fn want_keyframe(&mut self, peer: usize, sub: usize, now: Instant) {
         let Some(subscription) = self.peers.subscription(peer, sub) else {
             return;
@@ -73,11 +75,17 @@ impl Shard {
         let (track, Some(layer)) = (subscription.track, subscription.waits_for()) else {
             return;
         };
-        self.request_keyframe(track, layer, now);
+        let is_start = subscription.current().is_none();
+        if !self.peers.get(peer).is_some_and(Peer::is_reachable) {
+            return;
+        }
+        if !(is_start && seal::start_from_history(self, (peer, sub), (track, layer), now)) {
+            self.request_keyframe(track, layer, now);
+        }
     }
 
     /// Asks the publisher of `track`, here or elsewhere.
-    pub(super) fn request_keyframe(
+    pub(crate) fn request_keyframe(
         &mut self,
         track: TrackKey,
         layer: crate::key::LayerIndex,

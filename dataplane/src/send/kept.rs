@@ -1,0 +1,46 @@
+//! Datagrams as they were sealed, for subscribers without RTX: RFC 4588 is optional, and then the packet itself is sent
+//! again. Nothing is ever sealed anew under a number that was used: under GCM that gives the key away.
+
+use crate::limits::KEPT_DATAGRAMS;
+
+/// The latest datagrams of one stream, by sequence number.
+#[derive(Debug, Default)]
+pub struct Kept {
+    ring: Vec<Option<(u16, Box<[u8]>)>>,
+}
+
+impl Kept {
+    /// Keeps `datagram`, instead of the one [`KEPT_DATAGRAMS`] before it.
+    pub fn keep(&mut self, seq: u16, datagram: &[u8]) {
+        if self.ring.is_empty() {
+            self.ring.resize(KEPT_DATAGRAMS, None);
+        }
+        self.ring[usize::from(seq) % KEPT_DATAGRAMS] = Some((seq, datagram.into()));
+    }
+
+    /// The datagram with that sequence number, if it is still kept.
+    pub fn get(&self, seq: u16) -> Option<&[u8]> {
+        let slot = self.ring.get(usize::from(seq) % KEPT_DATAGRAMS)?;
+        let (kept, datagram) = slot.as_ref()?;
+        (*kept == seq).then_some(datagram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_are_kept_until_as_many_followed() {
+        let mut kept = Kept::default();
+        assert_eq!(kept.get(65_535), None);
+        kept.keep(65_535, &[1]);
+        kept.keep(0, &[2]);
+        assert_eq!(
+            (kept.get(65_535), kept.get(0)),
+            (Some(&[1][..]), Some(&[2][..]))
+        );
+        kept.keep(65_535_u16.wrapping_add(KEPT_DATAGRAMS as u16), &[3]);
+        assert_eq!(kept.get(65_535), None);
+    }
+}

@@ -6,5 +6,6 @@ mod faults; // subscribers that misbehave and publishers that overdo it
 mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
 mod quiet; // nobody there, or no longer
+mod numbers; // a publisher's numbers that begin anew
 mod order; // who is served when
 mod hostile; // what others cannot do to them

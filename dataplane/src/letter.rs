@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::dtls::FailureKind;
 use crate::command::{Command, CommandResult};
 use crate::ice::Ufrag;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
@@ -215,6 +216,8 @@ pub enum ShardEvent {
         session: SessionKey,
         /// Why, for people.
         reason: String,
+        /// Its handshake failed in that way.
+        failure: Option<FailureKind>,
     },
     /// A subscribe session wants to negotiate.
     Offer {

@@ -16,6 +16,7 @@ pub mod path; // the hops of a packet, in order
 pub mod table; // what a shard knows by name
 pub mod timer; // when sessions want to be woken
 pub mod peer; // one session
+pub mod dtls; // how keys are agreed on, and why not
 pub mod srtp; // keys and packets of what we send
 pub mod estimate; // what a subscriber's path takes
 pub mod send; // what we send to a subscriber under its keys

@@ -165,7 +165,11 @@ impl Control {
                     shard,
                 }));
             }
-            ShardEvent::Closed { session, reason } => self.closed(session, reason),
+            ShardEvent::Closed {
+                session,
+                reason,
+                failure,
+            } => self.closed(session, reason, failure),
             ShardEvent::Offer {
                 session,
                 revision,

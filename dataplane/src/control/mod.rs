@@ -17,6 +17,7 @@ use std::time::Instant;
 use spillway_wire::dataplane as proto;
 use tokio::sync::{broadcast, oneshot};
 
+use crate::dtls::FailureKind;
 use crate::command::{Command, CommandError, CommandResult};
 use crate::config::Config;
 use crate::io::{clock, entropy};
@@ -165,7 +166,7 @@ impl Control {
     pub fn tick(&mut self, now: Instant) {
         self.post.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
-            self.closed(session, "no connectivity check came".to_owned());
+            self.closed(session, "no connectivity check came".to_owned(), None);
         }
         let late = |deadline: Instant| deadline <= now;
         for (_, sent) in self.commands.extract_if(|_, sent| late(sent.deadline)) {
@@ -235,7 +236,10 @@ impl Control {
                 PeerEvent::NewUfrag { ufrag, retired } => {
                     self.directory.add_ufrag(key, ufrag, retired.as_ref());
                 }
-                PeerEvent::Closed(reason) => self.closed(key, reason),
+                PeerEvent::Closed(reason) => self.closed(key, reason, None),
+                PeerEvent::HandshakeFailed { kind, reason } => {
+                    self.closed(key, reason, Some(kind));
+                }
                 // The rest is of interest to a shard, which looks at the session when it adopts it.
                 PeerEvent::Connected
                 | PeerEvent::TracksChanged { .. }
@@ -248,17 +252,21 @@ impl Control {
     }
 
     /// Forgets a session and tells who watches.
-    fn closed(&mut self, key: SessionKey, reason: String) {
+    fn closed(&mut self, key: SessionKey, reason: String, failure: Option<FailureKind>) {
         if let Some(record) = self.directory.remove(key) {
             // Whoever sends datagrams on for it has nothing to send on any more.
             let shards = u16::try_from(self.post.mesh().shards()).expect("MAX_SHARDS fits");
             for shard in (0..shards).map(crate::key::ShardId) {
                 self.send(shard, ToShard::NotHere(key));
             }
-            tracing::info!(session = record.id, reason, "session closed");
+            match failure {
+                None => tracing::info!(session = record.id, reason, "session closed"),
+                Some(_) => tracing::warn!(session = record.id, reason, "handshake failed"),
+            }
             let closed = proto::SessionClosed {
                 session: record.id,
                 reason,
+                failure: failure.map_or("", FailureKind::label).to_owned(),
             };
             self.tell(proto::event::Event::Closed(closed));
         }

@@ -12,7 +12,8 @@ use super::paths::Paths;
 use super::{Peer, Role, Subscriber, sdp};
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
-use crate::srtp::{AeadChoice, tap};
+use crate::dtls;
+use crate::srtp::AeadChoice;
 
 /// Makes sessions.
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl PeerFactory {
         ice_tcp: bool,
         aead: AeadChoice,
     ) -> anyhow::Result<Self> {
-        let crypto = tap::provider(aead);
+        let crypto = dtls::provider(aead);
         let cert = crypto
             .dtls_provider
             .generate_certificate()
@@ -98,6 +99,7 @@ impl PeerFactory {
             checks: Box::new(Checks::new(self.ice_key.clone(), ufrag)),
             rtc: Box::new(rtc),
             tcp_candidates: Arc::clone(&self.tcp_candidates),
+            handshake: dtls::Handshake::take_created(),
             connected: false,
             keyed: false,
             ended: false,

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use spillway_wire::demux;
 use str0m::net::Transmit;
 use str0m::rtp::RtpPacket;
-use str0m::{Event, IceConnectionState, Input, Rtc};
+use str0m::{Event, IceConnectionState, Input, Rtc, RtcError};
 
 use super::incoming::Refusal;
 use super::{Output, Peer, PeerEvent, Role};
 use crate::drop_reason::DropReason;
+use crate::dtls::FailureKind;
 use crate::limits::MAX_SSRCS_PER_SESSION;
-use crate::srtp::tap;
 
 /// Timeouts that are due at once and handled at once; what is left is due in the next turn.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
@@ -26,12 +26,12 @@ impl Peer {
         &mut self,
         out: &mut Output,
         now: Instant,
-        input: impl FnOnce(&mut Rtc) -> Result<(), str0m::RtcError>,
+        input: impl FnOnce(&mut Rtc) -> Result<(), RtcError>,
     ) {
         if self.ended {
             return;
         }
-        let run = catch_unwind(AssertUnwindSafe(|| -> Result<(), str0m::RtcError> {
+        let run = catch_unwind(AssertUnwindSafe(|| -> Result<(), RtcError> {
             input(&mut self.rtc)?;
             self.drain(out, now)?;
             for _ in 0..MAX_IMMEDIATE_TIMEOUTS {
@@ -44,7 +44,9 @@ impl Peer {
             }
             Ok(())
         }));
-        if let Some(keys) = tap::take() {
+        if !self.keyed
+            && let Some(keys) = self.handshake.take_keys()
+        {
             self.keyed = true;
             match &mut self.role {
                 Role::Publish(publisher) => publisher.incoming.keyed(keys),
@@ -56,27 +58,54 @@ impl Peer {
         }
         match run {
             Ok(Ok(())) if self.rtc.is_alive() => {}
-            Ok(Ok(())) => self.end("closed", out),
+            Ok(Ok(())) => self.end(None, "closed", out),
             Ok(Err(error)) => {
                 // A datagram anybody can forge must not end a call: only what the session layer gives
                 // up on is over.
                 out.drops.count(DropReason::Rejected);
                 tracing::debug!(session = self.session.0, %error, "session input refused");
                 if !self.rtc.is_alive() {
-                    self.end(&error.to_string(), out);
+                    self.refused_by_session_layer(&error, now, out);
                 }
             }
             Err(_panic) => self.panicked(out),
+        }
+        if !self.keyed {
+            self.check_handshake(now, out);
+        }
+    }
+
+    fn refused_by_session_layer(&mut self, error: &RtcError, now: Instant, out: &mut Output) {
+        // It compares the client's certificate with what was signalled, and gives up for no other reason before the end
+        // of a handshake.
+        let is_fingerprint = !self.keyed && matches!(error, RtcError::RemoteSdp(_));
+        if is_fingerprint {
+            let kind = FailureKind::Fingerprint;
+            self.handshake.fail(kind, error.to_string(), now);
+        }
+        let failed = is_fingerprint.then_some(FailureKind::Fingerprint);
+        self.end(failed, &error.to_string(), out);
+    }
+
+    /// Ends the session when its handshake has failed, after a while; see [`FAILURE_GRACE`](crate::dtls::FAILURE_GRACE).
+    fn check_handshake(&mut self, now: Instant, out: &mut Output) {
+        let Some((failure, ends)) = self.handshake.failure() else {
+            return;
+        };
+        if now >= ends {
+            self.end(Some(failure.kind), &failure.to_string(), out);
+        } else {
+            self.deadline = self.deadline.min(ends);
         }
     }
 
     /// A bug of ours or of the session layer ends this session alone.
     pub fn panicked(&mut self, out: &mut Output) {
         out.drops.count(DropReason::SessionPanicked);
-        self.end("internal error in the session", out);
+        self.end(None, "internal error in the session", out);
     }
 
-    fn drain(&mut self, out: &mut Output, now: Instant) -> Result<(), str0m::RtcError> {
+    fn drain(&mut self, out: &mut Output, now: Instant) -> Result<(), RtcError> {
         loop {
             match self.rtc.poll_output()? {
                 str0m::Output::Timeout(deadline) => {
@@ -127,7 +156,8 @@ impl Peer {
             Refusal::TooManySsrcs => {
                 out.drops.count(DropReason::NoTrack);
                 let limit = MAX_SSRCS_PER_SESSION;
-                self.end(&format!("the client used more than {limit} ssrcs"), out);
+                let reason = format!("the client used more than {limit} ssrcs");
+                self.end(None, &reason, out);
             }
         }
     }
@@ -139,18 +169,23 @@ impl Peer {
                 out.events.push(PeerEvent::Connected);
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                self.end("ice timeout", out);
+                self.end(None, "ice timeout", out);
             }
-            Event::Closed => self.end("peer left", out),
+            Event::Closed => self.end(None, "peer left", out),
             // The rest is either ours to begin with (media added) or of no use to forwarding.
             _ => {}
         }
     }
 
-    pub(super) fn end(&mut self, reason: &str, out: &mut Output) {
+    /// The session is over: its handshake failed in that way, or another reason.
+    pub(super) fn end(&mut self, failed: Option<FailureKind>, reason: &str, out: &mut Output) {
         if !self.ended {
             self.ended = true;
-            out.events.push(PeerEvent::Closed(reason.to_owned()));
+            let reason = reason.to_owned();
+            out.events.push(match failed {
+                Some(kind) => PeerEvent::HandshakeFailed { kind, reason },
+                None => PeerEvent::Closed(reason),
+            });
         }
     }
 }

@@ -36,6 +36,7 @@ pub use subscribe::{OfferOut, Slot, Subscriber};
 
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
+use crate::dtls::Handshake;
 use crate::ice::Ufrag;
 use crate::io::sys::prefetch;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
@@ -55,6 +56,8 @@ pub struct Peer {
     rtc: Box<Rtc>,
     /// Lines for our SDP; see [`sdp::tcp_candidates`].
     tcp_candidates: Arc<str>,
+    /// What its DTLS instance says.
+    handshake: Arc<Handshake>,
     connected: bool,
     /// The DTLS handshake is done.
     keyed: bool,
@@ -136,7 +139,7 @@ impl Peer {
             | (Role::Subscribe(_), Command::Publish { .. }) => Err(wrong_role),
         }));
         let result = applied.unwrap_or_else(|_| {
-            self.end("internal error in the session", out);
+            self.end(None, "internal error in the session", out);
             out.drops.count(DropReason::SessionPanicked);
             Err(CommandError::BadSdp(
                 "the session could not handle it and was closed".into(),

@@ -4,6 +4,7 @@ use str0m::net::Transmit;
 
 use super::OfferOut;
 use crate::drop_reason::Drops;
+use crate::dtls::FailureKind;
 use crate::ice::Ufrag;
 use crate::key::{LayerIndex, TrackKey};
 use crate::subscription::Subscription;
@@ -31,6 +32,13 @@ pub enum PeerEvent {
     Connected,
     /// It is over; why, for people.
     Closed(String),
+    /// It is over before it began.
+    HandshakeFailed {
+        /// In which way.
+        kind: FailureKind,
+        /// Why, for people.
+        reason: String,
+    },
     /// A publisher's tracks changed: these are gone, the rest is to be announced.
     TracksChanged {
         /// No longer published.

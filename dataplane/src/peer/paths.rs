@@ -40,6 +40,8 @@ struct Rest {
     destination: Option<(SocketAddr, ShardId)>,
     /// When it moved last.
     moved: Option<Instant>,
+    /// To the client and back, as the latest answered request has measured it.
+    rtt: Option<Duration>,
 }
 
 /// A verified check.
@@ -83,6 +85,8 @@ struct Challenge {
     /// When it is sent next; `None` after the last time.
     next: Option<Instant>,
     pause: Duration,
+    /// When it was sent, if it was once: of a repeated one nobody knows which was answered.
+    sent_once: Option<Instant>,
 }
 
 /// Where our datagrams of the DTLS handshake went.
@@ -134,6 +138,7 @@ impl Paths {
             sent_bytes: 0,
             next: Some(now),
             pause: FIRST_PAUSE,
+            sent_once: None,
         });
         self.unproven += usize::from(!is_proven);
         self.rest.paths.push(Path {
@@ -316,12 +321,25 @@ impl Paths {
 
     /// A response to the request `transaction` came from `remote`. True when it was ours: only a receiver there can know
     /// the transaction.
-    pub fn answered(&mut self, remote: SocketAddr, transaction: TransactionId) -> bool {
+    pub fn answered(
+        &mut self,
+        remote: SocketAddr,
+        transaction: TransactionId,
+        now: Instant,
+    ) -> bool {
         let is_ours = self.expects(remote, transaction);
         if is_ours {
+            let sent = self.get(remote).and_then(Path::request_sent);
+            let rtt = sent.map(|at| now.saturating_duration_since(at));
+            self.rest.rtt = rtt.or(self.rest.rtt);
             self.prove(remote);
         }
         is_ours
+    }
+
+    /// To the client and back, where an answered request has measured it.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rest.rtt
     }
 
     /// A check came from `remote` again: if requests to it have stopped, they begin again.
@@ -354,6 +372,8 @@ impl Paths {
             challenge.next.filter(|at| *at <= now)?;
             let is_last = challenge.pause > LAST_PAUSE;
             challenge.next = (!is_last).then(|| now + challenge.pause);
+            let is_first = challenge.pause == FIRST_PAUSE;
+            challenge.sent_once = is_first.then_some(now);
             challenge.pause = (challenge.pause * 2).min(LAST_PAUSE * 2);
             Some((path.remote, challenge.transaction))
         })
@@ -438,6 +458,14 @@ impl Paths {
 }
 
 impl Path {
+    /// When the request was sent that proves it, if it was once.
+    fn request_sent(&self) -> Option<Instant> {
+        match self.proof {
+            Proof::Missing(challenge) => challenge.sent_once,
+            Proof::Proven => None,
+        }
+    }
+
     fn is_proven(&self) -> bool {
         match self.proof {
             Proof::Proven => true,
@@ -488,13 +516,13 @@ mod tests {
         assert!(paths.may_send(client, 50));
         assert!(!paths.may_send(client, 1));
         assert!(!paths.may_send(addr(1), 0), "nobody is known there");
-        assert!(!paths.answered(client, OTHER));
-        assert!(!paths.answered(addr(1), OURS));
+        assert!(!paths.answered(client, OTHER, Instant::now()));
+        assert!(!paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), None);
-        assert!(paths.answered(client, OURS));
+        assert!(paths.answered(client, OURS, Instant::now()));
         assert_eq!(paths.media(), Some((client, None)));
         assert!(paths.may_send(client, usize::MAX));
-        assert!(!paths.answered(client, OURS), "once");
+        assert!(!paths.answered(client, OURS, Instant::now()), "once");
     }
 
     #[test]
@@ -502,10 +530,10 @@ mod tests {
         let now = Instant::now();
         let mut paths = with(2, now);
         paths.nominate(addr(0));
-        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
         paths.nominate(addr(1));
         assert_eq!(paths.media(), Some((addr(0), None)));
-        assert!(paths.answered(addr(1), OURS));
+        assert!(paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), Some((addr(1), None)));
         paths.nominate(addr(7));
         assert_eq!(paths.nominated(), Some(addr(1)), "nobody is known there");
@@ -533,6 +561,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_was_sent_once_measures_the_rtt() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut paths = with(2, start);
+        while paths.poll_request(at(0)).is_some() {}
+        assert!(paths.answered(addr(0), OURS, at(30)));
+        assert_eq!(paths.rtt(), Some(Duration::from_millis(30)));
+        while paths.poll_request(at(60)).is_some() {}
+        assert!(paths.answered(addr(1), OURS, at(70)));
+        let known = Some(Duration::from_millis(30));
+        assert_eq!(paths.rtt(), known, "nobody knows which of two was answered");
+    }
+
+    #[test]
     fn requests_are_repeated_a_few_times_and_again_after_a_check() {
         let start = Instant::now();
         let mut paths = with(1, start);
@@ -548,7 +590,7 @@ mod tests {
         paths.checked(addr(0), now);
         assert_eq!(paths.poll_request(now), Some((addr(0), OURS)));
         assert_eq!(paths.deadline(), None, "one for each check from now on");
-        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
         paths.checked(addr(0), now);
         assert_eq!(paths.poll_request(now), None);
     }
@@ -557,8 +599,8 @@ mod tests {
     fn many_addresses_push_out_unproven_ones_first_and_never_what_is_in_use() {
         let now = Instant::now();
         let mut paths = with(MAX_ADDRESSES_PER_SESSION, now);
-        assert!(paths.answered(addr(0), OURS));
-        assert!(paths.answered(addr(1), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
+        assert!(paths.answered(addr(1), OURS, Instant::now()));
         paths.nominate(addr(0));
         paths.nominate(addr(2));
         for number in 0..MAX_ADDRESSES_PER_SESSION * 3 {
@@ -578,7 +620,7 @@ mod tests {
         let mut paths = with(1, start);
         assert!(!paths.is_in_use(addr(0), start), "it is not proven");
         assert_eq!(paths.take_news(addr(0), start), None);
-        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(paths.take_news(addr(0), start), Some(start));
         assert!(paths.is_in_use(addr(0), at(1_999)) && !paths.is_in_use(addr(0), at(2_000)));
@@ -611,7 +653,7 @@ mod tests {
         };
         paths.add(check(first, true), OURS, now);
         paths.nominate(addr(0));
-        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
         paths.add(check(second, false), OURS, now);
         assert_eq!(paths.media(), Some((addr(0), Some(first))));
         assert_eq!(paths.local_for_response(addr(0)), Some(second));
@@ -626,10 +668,10 @@ mod tests {
         paths.nominate(addr(0));
         paths.nominated_on(addr(0), ShardId(1));
         assert_eq!(paths.take_destination(start), None, "it is not proven");
-        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
         assert_eq!(paths.take_destination(start), Some(ShardId(1)));
         assert_eq!(paths.take_destination(start), None, "once");
-        assert!(paths.answered(addr(1), OURS));
+        assert!(paths.answered(addr(1), OURS, Instant::now()));
         paths.nominate(addr(1));
         paths.nominated_on(addr(1), ShardId(2));
         assert_eq!(paths.take_destination(start + MOVE_INTERVAL / 2), None);
@@ -651,11 +693,11 @@ mod tests {
     fn when_an_address_was_heard_is_known_also_after_media_has_gone_elsewhere() {
         let start = Instant::now();
         let mut paths = with(2, start);
-        assert!(paths.answered(addr(0), OURS));
+        assert!(paths.answered(addr(0), OURS, Instant::now()));
         let later = start + OWNER_STAYS;
         paths.heard(addr(0), later);
         paths.nominate(addr(1));
-        assert!(paths.answered(addr(1), OURS));
+        assert!(paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), Some((addr(1), None)));
         assert!(paths.is_in_use(addr(0), later) && !paths.is_in_use(addr(1), later));
         paths.heard(addr(1), later);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use spillway_wire::{demux, stun};
 use str0m::Input;
@@ -79,7 +79,10 @@ impl Peer {
         };
         if !message.is_binding_request() {
             let is_answer = self.checks.is_response(&message)
-                && self.paths.answered(source, message.transaction());
+                && self.paths.answered(source, message.transaction(), now);
+            if is_answer && let Some(rtt) = self.paths.rtt() {
+                self.measured_rtt(rtt);
+            }
             match is_answer {
                 true => self.paths.heard(source, now),
                 false => out.drops.count(DropReason::CheckRefused),
@@ -106,6 +109,13 @@ impl Peer {
             checks::Verdict::RoleConflict(response) => out.transmits.push(to(source, response)),
             checks::Verdict::Wait => {}
             checks::Verdict::Refuse => out.drops.count(DropReason::CheckRefused),
+        }
+    }
+
+    fn measured_rtt(&mut self, rtt: Duration) {
+        self.handshake.measured(rtt);
+        if let Role::Subscribe(subscriber) = &mut self.role {
+            subscriber.send.measured_rtt(rtt);
         }
     }
 

@@ -8,6 +8,7 @@ mod streams; // of TCP and TLS
 use std::time::Duration;
 
 use crate::drop_reason::{DropReason, Drops};
+use crate::dtls::FailureKind;
 use crate::key::ShardId;
 use crate::stream;
 use crate::turn::Counts;
@@ -25,6 +26,8 @@ pub struct ShardReport {
     pub kernel_drops: u64,
     /// Media packets copied to other shards.
     pub mesh_packets: u64,
+    /// Handshakes that failed, in the order of [`FailureKind::ALL`].
+    pub handshake_failures: [u64; FailureKind::ALL.len()],
     /// Packets sent again because they were asked for.
     pub resent: u64,
     /// Bytes of padding, to make packets as long as their neighbours and to try a path.
@@ -93,6 +96,7 @@ impl ShardReport {
             drops: Drops::default(),
             kernel_drops: 0,
             mesh_packets: 0,
+            handshake_failures: Default::default(),
             resent: 0,
             padding_bytes: 0,
             refused_runs: 0,
@@ -224,6 +228,20 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
             let (shard, label, count) = (report.shard, reason.label(), report.drops.of(reason));
             out.push_str(&format!(
                 "spillway_dataplane_drops_total{{shard=\"{shard}\",reason=\"{label}\"}} {count}\n"
+            ));
+        }
+    }
+    header(
+        &mut out,
+        "handshake_failures_total",
+        "counter",
+        "DTLS handshakes that failed, by reason",
+    );
+    for report in reports {
+        for (kind, count) in FailureKind::ALL.iter().zip(report.handshake_failures) {
+            let (shard, label) = (report.shard, kind.label());
+            out.push_str(&format!(
+                "spillway_dataplane_handshake_failures_total{{shard=\"{shard}\",reason=\"{label}\"}} {count}\n"
             ));
         }
     }

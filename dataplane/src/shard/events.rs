@@ -34,7 +34,20 @@ impl Shard {
             }
             PeerEvent::Closed(reason) => {
                 self.close(index);
-                self.tell(ShardEvent::Closed { session, reason });
+                self.tell(ShardEvent::Closed {
+                    session,
+                    reason,
+                    failure: None,
+                });
+            }
+            PeerEvent::HandshakeFailed { kind, reason } => {
+                self.close(index);
+                self.report.handshake_failures[kind as usize] += 1;
+                self.tell(ShardEvent::Closed {
+                    session,
+                    reason,
+                    failure: Some(kind),
+                });
             }
             PeerEvent::TracksChanged { gone } => self.publish(index, &gone, now),
             PeerEvent::Offer(offer) => self.tell(ShardEvent::Offer {

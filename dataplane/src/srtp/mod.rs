@@ -1,6 +1,6 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714): what we send to subscribers is sealed in place, what peers send is verified.
 //!
-//! The session layer does the DTLS handshake; its keying material passes [`tap`]. From then on one
+//! The session layer does the DTLS handshake; its keying material passes [`crate::dtls`]. From then on one
 //! [`Sealer`] owns all numbers under the session's write key: with AES-GCM a packet index used twice
 //! would give the key away, so nobody else may send with it.
 
@@ -10,7 +10,6 @@ mod gcm; // AES-GCM of what is sent, where the processor has wide vectors
 mod incoming; // what the peer sends: SRTCP opened, SRTP verified
 mod outgoing; // RTP that is sent, sealed by whoever can
 mod replay; // which packets were seen
-pub mod tap; // where the keying material comes from
 
 use cipher::Cipher;
 use outgoing::Outgoing;

@@ -213,7 +213,10 @@ impl Hub {
                 tracing::debug!(session = %closed.session, reason = %closed.reason, "session closed");
                 (
                     closed.session,
-                    Box::new(|session| NodeEvent::Closed { session }) as _,
+                    Box::new(move |session| NodeEvent::Closed {
+                        session,
+                        failure: Some(closed.failure).filter(|failure| !failure.is_empty()),
+                    }) as _,
                 )
             }
             Event::Offer(offer) => {

@@ -28,6 +28,7 @@
  * RemoteParticipant and RemoteTrack are described in spillway-roster.js, TrackStats in spillway-stats.js.
  */
 import { Connection } from './spillway-connection.js';
+import { Handshakes } from './spillway-handshakes.js';
 import { Publisher } from './spillway-publisher.js';
 import { Relays } from './spillway-relays.js';
 import { Roster } from './spillway-roster.js';
@@ -76,6 +77,7 @@ export class Room extends EventTarget {
   #resume = null;
   #mediaLost = false;
   #repairTimer = 0;
+  #handshakes = new Handshakes();
 
   /**
    * @param {object} [options]
@@ -294,7 +296,7 @@ export class Room extends EventTarget {
       case 'layer':
         return this.#layer(message);
       case 'media':
-        return message.state === 'lost' ? this.#loseMedia() : this.#renewMedia();
+        return message.state === 'lost' ? this.#loseMedia(message.reason) : this.#mediaReady();
       case 'error':
         return this.#emit('error', { error: errorOf(message) });
       default:
@@ -358,12 +360,17 @@ export class Room extends EventTarget {
     this.#roster.setMedia(media);
   }
 
-  #loseMedia() {
+  #loseMedia(reason) {
     this.#mediaLost = true;
+    this.#handshakes.lost(reason);
     this.#publisher.hold();
     this.#publisher.discard();
     this.#subscriber.discard();
     this.#setState('media-lost');
+  }
+
+  #mediaReady() {
+    this.#handshakes.ready(() => this.#renewMedia(), (error) => this.#emit('error', { error }));
   }
 
   #renewMedia() {
@@ -423,6 +430,7 @@ export class Room extends EventTarget {
   #close(error) {
     if (this.state === 'closed') return;
     clearTimeout(this.#repairTimer);
+    this.#handshakes.close();
     this.#connection?.close();
     this.#publisher.close();
     this.#subscriber.discard();

@@ -25,6 +25,7 @@ pub enum NodeEvent {
     },
     Closed {
         session: SessionId,
+        failure: Option<String>,
     },
     Offer {
         session: SessionId,
@@ -42,7 +43,9 @@ impl Room {
     pub fn handle_node_event(&mut self, event: NodeEvent, now: Instant) {
         match event {
             NodeEvent::Connected { session, shard } => self.connected(&session, Some(shard)),
-            NodeEvent::Closed { session } => self.session_closed(&session, now),
+            NodeEvent::Closed { session, failure } => {
+                self.session_closed(&session, failure.as_deref(), now);
+            }
             NodeEvent::Offer { session, offer } => self.offered(&session, &offer),
             NodeEvent::Layer(layer, session) => self.layer_changed(&session, &layer),
             NodeEvent::Levels { shard, levels } => {
@@ -66,7 +69,7 @@ impl Room {
         let frame = frame.map(|speakers| Frame::of(&ServerMessage::Speakers { speakers }));
         self.tell_everybody(frame);
         for participant in self.member_ids() {
-            self.lose(&participant, now);
+            self.lose(&participant, None, now);
         }
         // Sessions to be closed died with the rest.
         self.lane_by_session.retain(|_, lane| !lane.closing);
@@ -190,7 +193,7 @@ impl Room {
     }
 
     /// One session ended by itself; its twin is of no use to the client either.
-    fn session_closed(&mut self, session: &SessionId, now: Instant) {
+    fn session_closed(&mut self, session: &SessionId, failure: Option<&str>, now: Instant) {
         let Some((participant, half)) = SessionId::parse(session.as_str()) else {
             return;
         };
@@ -199,14 +202,15 @@ impl Room {
             Half::Subscribe => m.subscribe.established,
         });
         if established == Some(true) {
-            self.lose(&participant, now);
+            self.lose(&participant, failure, now);
             self.media_ready(&participant, now);
             self.prepare_subscribe(&participant, now);
         }
     }
 
-    /// The participant must start over with new peer connections; its tracks stay listed.
-    fn lose(&mut self, participant: &ParticipantId, now: Instant) {
+    /// The participant must start over with new peer connections, because a handshake failed or for another reason; its
+    /// tracks stay listed.
+    fn lose(&mut self, participant: &ParticipantId, failure: Option<&str>, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
@@ -219,7 +223,7 @@ impl Room {
         member.subscribe.lose();
         match member.attachment {
             Attachment::Attached(socket) => {
-                let frame = media_frame(MediaState::Lost);
+                let frame = media_frame(MediaState::Lost, failure);
                 self.outputs.push_back(Output::Send { socket, frame });
             }
             Attachment::Entering(_) | Attachment::Away { .. } => member.owes_lost = true,
@@ -257,7 +261,7 @@ impl Room {
             member.publish.reoffer_until = Some(now + REOFFER_TIME);
         }
         if let Some(socket) = member.socket() {
-            let frame = media_frame(MediaState::Ready);
+            let frame = media_frame(MediaState::Ready, None);
             self.outputs.push_back(Output::Send { socket, frame });
         }
         if reoffers {
@@ -280,7 +284,7 @@ impl Room {
         let vanished = (member.publish.established && publish.is_none())
             || (member.subscribe.established && subscribe.is_none());
         if vanished {
-            self.lose(participant, now);
+            self.lose(participant, None, now);
             if self.media == Media::Up {
                 self.media_ready(participant, now);
             }

@@ -458,6 +458,6 @@ fn event_frame(entry: &Entry, reader: Option<&crate::ids::Identity>) -> Frame {
     Frame::of(&ServerMessage::Event { offset, event })
 }
 
-fn media_frame(state: MediaState) -> Frame {
-    Frame::of(&ServerMessage::Media { state })
+fn media_frame(state: MediaState, reason: Option<&str>) -> Frame {
+    Frame::of(&ServerMessage::Media { state, reason })
 }

@@ -208,9 +208,9 @@ impl Room {
         }))];
         frames.extend(seen.map(|entry| event_frame(entry, Some(&member.identity))));
         if owes_lost {
-            frames.push(media_frame(MediaState::Lost));
+            frames.push(media_frame(MediaState::Lost, None));
             if self.media == Media::Up {
-                frames.push(media_frame(MediaState::Ready));
+                frames.push(media_frame(MediaState::Ready, None));
             }
         }
         frames.extend(

@@ -196,6 +196,8 @@ pub enum ServerMessage<'a> {
     },
     Media {
         state: MediaState,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
     },
     Closing {
         code: u16,

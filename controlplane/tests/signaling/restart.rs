@@ -53,10 +53,15 @@ async fn a_session_that_ends_alone_starts_over_alone() {
     node.say(spillway_wire::dataplane::event::Event::Closed(
         spillway_wire::dataplane::SessionClosed {
             session,
-            reason: "ice timeout".to_owned(),
+            reason: "the certificate is another one".to_owned(),
+            failure: "dtls_fingerprint".to_owned(),
         },
     ));
-    assert_eq!(ann.until("media").await["state"], "lost");
+    let lost = ann.until("media").await;
+    assert_eq!(
+        (&lost["state"], &lost["reason"]),
+        (&"lost".into(), &"dtls_fingerprint".into())
+    );
     assert_eq!(ann.until("media").await["state"], "ready");
     ann.publish().await;
     let pong = bob.ask(json!({"type": "ping"})).await;

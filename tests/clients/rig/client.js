@@ -1,0 +1,109 @@
+/** A process of one client on one side of the lab, with participants in it. Its commands and events are those of python/participant.py. */
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { ranMs } from '../../browser/rig/clock.js';
+
+const END_WITHIN_MS = 10_000;
+const POLL_MS = 10;
+
+export class Client {
+  /** @type {{as: string, event: string, at: number}[]} oldest first; frames are in `participants` */
+  events = [];
+  #child;
+  #errors = '';
+  #exited;
+
+  /**
+   * @param {string} kind such as "pion"
+   * @param {string[]} command
+   */
+  constructor(kind, [program, ...args]) {
+    this.kind = kind;
+    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#exited = new Promise((resolve) => this.#child.once('close', resolve).once('error', resolve));
+    this.#child.stdin.on('error', () => {});
+    this.#child.stderr.setEncoding('utf8').on('data', (text) => {
+      this.#errors = (this.#errors + text).slice(-4_000);
+      if (process.env.SPILLWAY_TEST_LOG) process.stderr.write(text);
+    });
+    createInterface({ input: this.#child.stdout }).on('line', (line) => this.#hear(line));
+  }
+
+  get isRunning() {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  get stderr() {
+    return this.#errors;
+  }
+
+  #hear(line) {
+    try {
+      this.events.push(JSON.parse(line));
+    } catch {
+      this.#errors = `${this.#errors}${line}\n`.slice(-4_000);
+    }
+    if (process.env.SPILLWAY_TEST_LOG && !/"(frame|sound|playout)"/.test(line)) console.error(`${this.kind}: ${line}`);
+  }
+
+  send(command) {
+    this.#child.stdin.write(`${JSON.stringify(command)}\n`);
+  }
+
+  /** Starts to join; the returned Participant has what it sees. */
+  join(identity, fields) {
+    this.send({ do: 'join', as: identity, ...fields });
+    return new Participant(this, identity);
+  }
+
+  /** Waits for an event that `test` holds of; null, where it does not come within the limit or the process ends. */
+  async event(test, withinMs) {
+    const sinceMs = Date.now();
+    while (ranMs(sinceMs) < withinMs) {
+      const found = this.events.find(test);
+      if (found) return found;
+      if (!this.isRunning) return null;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    return null;
+  }
+
+  async stop() {
+    this.#child.stdin.end();
+    const late = await Promise.race([this.#exited.then(() => false), new Promise((resolve) => setTimeout(resolve, END_WITHIN_MS, true))]);
+    if (late) this.#child.kill('SIGKILL');
+  }
+}
+
+export class Participant {
+  constructor(client, identity) {
+    this.client = client;
+    this.identity = identity;
+  }
+
+  all(event, track) {
+    return this.client.events.filter((each) => each.as === this.identity && each.event === event && (track === undefined || each.track === track));
+  }
+
+  first(event, withinMs) {
+    return this.client.event((each) => each.as === this.identity && each.event === event, withinMs);
+  }
+
+  /** Times of frames of a track. */
+  frames(track) {
+    return this.all('frame', track).map(({ at }) => at);
+  }
+
+  /** Why nothing is seen, as the client says it; one line. */
+  get trouble() {
+    const texts = this.all('error').map(({ text }) => text.trim().split('\n').at(-1));
+    if (!this.client.isRunning) texts.push(`its process ended: ${this.client.stderr.trim().split('\n').at(-1)}`);
+    const reached = ['ice', 'dtls'].flatMap((event) => this.all(event).map(({ pc }) => `${event} of ${pc}`));
+    return [...new Set(texts), `reached: ${[...new Set(reached)].join(', ') || 'neither ICE nor DTLS'}`].join('; ');
+  }
+
+  async leave() {
+    this.client.send({ do: 'leave', as: this.identity });
+    await this.first('left', END_WITHIN_MS);
+  }
+}

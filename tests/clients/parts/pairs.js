@@ -24,7 +24,7 @@ export async function pairs(stage, checks, { publishers, viewers, isWanted, code
     const publisher = await stage.join({ kind, room, publish: codec });
     const published = await publisher.first('published', PUBLISH_WITHIN_MS);
     const tracks = new Map(published?.tracks.map(({ kind: of, track }) => [of, track]) ?? []);
-    const found = await Promise.all(watching.map((viewer) => watch(stage, { kind: viewer, room, tracks })));
+    const found = await Promise.all(watching.map((viewer) => watch(stage, { kind: viewer, room, tracks, publisher })));
     for (const row of found) rows.push({ publisher: kind, codec, ...row });
     for (const row of found) judge(checks, { publisher, kind, codec, row, isPublished: published !== null });
     await publisher.leave();
@@ -33,14 +33,15 @@ export async function pairs(stage, checks, { publishers, viewers, isWanted, code
   return rows.map(({ trouble, ...row }) => row);
 }
 
-async function watch(stage, { kind, room, tracks }) {
+async function watch(stage, { kind, room, tracks, publisher }) {
   const viewer = await stage.join({ kind, room });
   const [audio, video] = [tracks.get('audio'), tracks.get('video')];
   const loud = () => viewer.all('sound', audio).filter((each) => each.loud);
   const plays = () => viewer.frames(video).length >= FRAMES && loud().length >= SOUNDS;
   const joining = await viewer.first('joining', PUBLISH_WITHIN_MS);
   const sinceMs = Date.now();
-  while (tracks.size > 0 && !plays() && ranMs(sinceMs) < PLAY_WITHIN_MS) await sleep(20);
+  const isHopeless = () => tracks.size === 0 || publisher.hasFailed || viewer.hasFailed;
+  while (!plays() && !isHopeless() && ranMs(sinceMs) < PLAY_WITHIN_MS) await sleep(20);
   const fromMs = Date.now();
   if (plays()) await sleep(WATCH_MS);
   const frames = viewer.frames(video);

@@ -5,6 +5,7 @@ RSA one.
 """
 
 import asyncio
+import re
 import subprocess
 import threading
 
@@ -40,6 +41,11 @@ def ec_certificate():
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def fingerprint(pem):
+    command = ["openssl", "x509", "-noout", "-fingerprint", "-sha256"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=pem).stdout.strip().split("=")[1]
+
+
 class GstreamerParticipant(Participant):
     def __init__(self, command):
         super().__init__(command)
@@ -68,6 +74,8 @@ class GstreamerParticipant(Participant):
         factory = element.get_factory()
         if factory and factory.get_name() == "dtlssrtpdec":
             element.set_property("pem", self.pem)
+            # The connection was made with the generated certificate; it is made anew when its name is set.
+            element.set_property("connection-id", element.get_property("connection-id"))
 
     def on_bus(self, _bus, message):
         if message.type == Gst.MessageType.ERROR:
@@ -113,6 +121,13 @@ class GstreamerParticipant(Participant):
         pc.emit(signal, *args, Gst.Promise.new_with_change_func(changed))
         return await asyncio.wait_for(future, PROMISE_WITHIN_S)
 
+    def sent(self, sdp):
+        """The description as the server is given it."""
+        if not self.pem:
+            return sdp
+        # webrtcbin hashes the key of a given PEM with the certificate.
+        return re.sub(r"(?m)^a=fingerprint:\S+ \S+", f"a=fingerprint:sha-256 {fingerprint(self.pem)}", sdp)
+
     @staticmethod
     def description(kind, sdp):
         _result, message = GstSdp.SDPMessage.new_from_text(sdp)
@@ -136,7 +151,7 @@ class GstreamerParticipant(Participant):
                 kind = line[2:].split()[0]
             elif line.startswith("a=mid:"):
                 tracks.append({"mid": line[6:], "kind": kind, "source": sources[kind]})
-        return sdp, tracks
+        return self.sent(sdp), tracks
 
     @staticmethod
     def wait_for_caps(pc):
@@ -170,12 +185,15 @@ class GstreamerParticipant(Participant):
         answer = await self.promise(pc, "create-answer", None)
         await self.promise(pc, "set-local-description", self.description(GstWebRTC.WebRTCSDPType.ANSWER, answer))
         self.loop.call_later(0.1, lambda: self.tasks.append(self._run(self.send_candidates("subscribe"))))
-        return answer
+        return self.sent(answer)
 
     def on_pad(self, pc, pad):
         if pad.direction != Gst.PadDirection.SRC:
             return
         mid = pad.get_property("transceiver").get_property("mid")
+        caps = pad.query_caps(None).get_structure(0)
+        codec = f"{caps.get_string('encoding-name')}/{caps.get_int('payload')[1]}"
+        say(self.identity, "codec", track=self.track_by_mid.get(mid), codec=codec)
         decoder = Gst.ElementFactory.make("decodebin", None)
         decoder.connect("pad-added", self.on_decoded, mid)
         self.subscribing[0].add(decoder)

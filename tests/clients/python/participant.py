@@ -10,6 +10,7 @@ A command is a JSON line:
     joining                          the token is there, `join` is being sent
     published   tracks [{mid, kind, track}]
     subscribed  tracks [{mid, track}]: what m-lines play from now on
+    codec       track, codec: what a watched track is; from GStreamer
     ice, dtls   pc ("publish", "subscribe"): ICE is connected, DTLS is connected
     frame       track: one complete video frame
     sound       track, packets, loud: audio of the last 200 ms; the first at once; loud: it is not silence

@@ -94,11 +94,18 @@ export class Participant {
     return this.all('frame', track).map(({ at }) => at);
   }
 
+  /** Whether a connection of it failed, so that there is nothing to wait for. */
+  get hasFailed() {
+    return !this.client.isRunning || this.all('error').some(({ text }) => text.includes('connection failed'));
+  }
+
   /** Why nothing is seen, as the client says it; one line. */
   get trouble() {
     const texts = this.all('error').map(({ text }) => text.trim().split('\n').at(-1));
     if (!this.client.isRunning) texts.push(`its process ended: ${this.client.stderr.trim().split('\n').at(-1)}`);
     const reached = ['ice', 'dtls'].flatMap((event) => this.all(event).map(({ pc }) => `${event} of ${pc}`));
+    const codecs = this.all('codec').map(({ codec }) => codec);
+    if (codecs.length > 0) texts.push(`codecs: ${codecs.join(', ')}`);
     return [...new Set(texts), `reached: ${[...new Set(reached)].join(', ') || 'neither ICE nor DTLS'}`].join('; ');
   }
 

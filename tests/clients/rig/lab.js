@@ -4,10 +4,14 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { until } from '../../browser/rig/wait.js';
 
 const run = promisify(execFile);
 const LAB = new URL('../../../scripts/lab', import.meta.url).pathname;
 const LINKS = { sfu: 'veth-sfu', world: 'veth-world' };
+/** libnice gathers no candidates of links whose names begin with veth. */
+const LINK = 'lab0';
+const UP_WITHIN_MS = 10_000;
 /** As scripts/lab has it. */
 export const SERVER = '10.63.0.1';
 
@@ -17,7 +21,15 @@ export class Lab {
   async up() {
     await this.#lab('up');
     for (const [side, link] of Object.entries(LINKS)) {
-      await run('ip', ['netns', 'exec', `${this.#name}-${side}`, 'ethtool', '-K', link, 'tso', 'off', 'gso', 'off', 'gro', 'off', 'tx-udp-segmentation', 'off']);
+      const namespace = `${this.#name}-${side}`;
+      for (const change of [['down'], ['name', LINK]]) await run('ip', ['-n', namespace, 'link', 'set', link, ...change]);
+      await run('ip', ['-n', namespace, 'link', 'set', LINK, 'up']);
+    }
+    for (const side of Object.keys(LINKS)) {
+      const namespace = `${this.#name}-${side}`;
+      await run('ip', ['netns', 'exec', namespace, 'ethtool', '-K', LINK, 'tso', 'off', 'gso', 'off', 'gro', 'off', 'tx-udp-segmentation', 'off']);
+      const isUp = async () => /state UP/.test((await run('ip', ['-n', namespace, 'link', 'show', LINK])).stdout);
+      await until(isUp, `${LINK} of ${side} to be up`, UP_WITHIN_MS);
     }
   }
 
@@ -31,7 +43,7 @@ export class Lab {
     const nft = (...args) => run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', ...args]);
     await nft('delete', 'table', 'inet', 'clients').catch(() => {});
     if (percent === 0) return;
-    await nft(`table inet clients { counter lost {}; counter all {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINKS.world}" ip protocol udp counter name all numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
+    await nft(`table inet clients { counter lost {}; counter all {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name all numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
   }
 
   /** Packets that were lost, and all, since `loss` was called. @returns {Promise<{lost: number, all: number}>} */

@@ -4,8 +4,9 @@
  *   {"do": "join", ..., "jitter_target_ms": 900}  the audio's jitterBufferTarget of all tracks that are watched
  *   {"do": "unpublish", "as": "bob"}              everything it publishes
  *
- *   playout   track, kind, playout_ms (estimatedPlayoutTimestamp), jitter_ms (mean of the jitter buffer since
- *             the last such event), mid; where jitter_target_ms was given, five times a second
+ *   playout   track, kind, mid, behind_ms (how far estimatedPlayoutTimestamp is behind the time of reading it, on two clocks:
+ *             differences are worth something), jitter_ms (mean of the jitter buffer since the last such event); where
+ *             jitter_target_ms was given, five times a second
  *
  * Frames are seen in statistics, which are read every 50 ms: events of frames that came between two readings have the same
  * time.
@@ -151,7 +152,8 @@ async function participate({ as: identity, room: name, publish, jitter_target_ms
     if (!(emitted > 0)) return;
     const jitterMs = ((stats.jitterBufferDelay - count.delay) / emitted) * 1_000;
     Object.assign(count, { emitted: stats.jitterBufferEmittedCount, delay: stats.jitterBufferDelay });
-    note('playout', { track, kind, mid, playout_ms: stats.estimatedPlayoutTimestamp ?? null, jitter_ms: jitterMs });
+    const playout = stats.estimatedPlayoutTimestamp;
+    note('playout', { track, kind, mid, behind_ms: playout === undefined ? null : stats.timestamp - playout, jitter_ms: jitterMs });
   };
   let reading = 0;
   const read = async () => {

@@ -1,22 +1,28 @@
 /** Other people's WebRTC stacks against one Spillway: see run.sh. */
+import { handshake, printHandshake } from './parts/handshake.js';
+import { late, printLate } from './parts/late.js';
+import { loss, printLoss } from './parts/loss.js';
 import { pairs, printPairs } from './parts/pairs.js';
 import { Checks } from './rig/checks.js';
 import { KINDS, onStage } from './rig/stage.js';
 
-const ALL_PARTS = ['pairs'];
-const parts = (process.env.CLIENTS_PARTS || ALL_PARTS.join(',')).split(',');
-const only = (process.env.CLIENTS_ONLY || '').split(',').filter(Boolean);
+/** Each with what prints its figures. */
+const PARTS = { pairs: [pairs, printPairs], loss: [loss, printLoss], late: [late, printLate], handshake: [handshake, printHandshake] };
 
-const unknown = [...parts.filter((part) => !ALL_PARTS.includes(part)), ...only.flatMap((one) => one.split('>')).filter((kind) => kind && !KINDS.includes(kind))];
+const list = (text) => (text || '').split(',').filter(Boolean);
+const parts = process.env.CLIENTS_PARTS ? list(process.env.CLIENTS_PARTS) : Object.keys(PARTS);
+const wanted = list(process.env.CLIENTS_ONLY);
+
+const unknown = [...parts.filter((part) => !PARTS[part]), ...wanted.flatMap((one) => one.split('>')).filter((kind) => kind && !KINDS.includes(kind))];
 if (unknown.length > 0) {
-  console.error(`no part or client '${unknown.join("', '")}'; parts: ${ALL_PARTS.join(' ')}; clients here: ${KINDS.join(' ')}`);
+  console.error(`no part or client '${unknown.join("', '")}'; parts: ${Object.keys(PARTS).join(' ')}; clients here: ${KINDS.join(' ')}`);
   process.exit(2);
 }
 
-/** `--only pion`: all pairs with it; `--only pion>firefox`: this one; `--only 'pion>'`: all that watch it. */
-function isWanted(publisher, viewer) {
-  if (only.length === 0) return true;
-  return only.some((one) => {
+/** `pion`: all pairs with it; `pion>firefox`: this one; `pion>`: all that watch it; `>pion`: all it watches. */
+function only(publisher, viewer) {
+  if (wanted.length === 0) return true;
+  return wanted.some((one) => {
     if (!one.includes('>')) return one === publisher || one === viewer;
     const [of, by] = one.split('>');
     return (!of || of === publisher) && (!by || by === viewer);
@@ -27,12 +33,14 @@ const checks = new Checks();
 const figures = {};
 try {
   await onStage(async (stage) => {
-    if (parts.includes('pairs')) {
-      figures.pairs = await pairs(stage, checks, { publishers: KINDS, viewers: KINDS, isWanted, codec: 'vp8' });
+    for (const part of parts) {
+      const startedMs = Date.now();
+      figures[part] = await PARTS[part][0](stage, checks, { kinds: KINDS, only });
+      console.log(`${part}: ${Math.round((Date.now() - startedMs) / 1_000)} s`);
     }
   });
 } catch (error) {
   checks.expect(false, 'the suite', error.message, 'no error');
 }
-if (figures.pairs) printPairs(figures.pairs);
+for (const part of parts.filter((each) => figures[each])) PARTS[part][1](figures[part]);
 process.exit(checks.report('clients', figures));

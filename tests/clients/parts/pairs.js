@@ -1,9 +1,10 @@
 /** Everybody publishes once, and everybody else watches: is it seen, is it heard, how soon, without pause? */
 import { freezes, rounded } from '../rig/figures.js';
+import { printTable } from '../rig/table.js';
 import { ranMs } from '../../browser/rig/clock.js';
 import { sleep } from '../../browser/rig/wait.js';
 
-const PUBLISH_WITHIN_MS = 30_000;
+const JOIN_WITHIN_MS = 30_000;
 const PLAY_WITHIN_MS = 15_000;
 /** A pair plays once so many frames were complete, and so much sound was more than silence. */
 const FRAMES = 15;
@@ -13,17 +14,18 @@ const WATCH_MS = 2_000;
 
 /**
  * @param {import('../rig/stage.js').Stage} stage
- * @param {{publishers: string[], viewers: string[], isWanted: (publisher: string, viewer: string) => boolean, codec: string}} what
+ * @param {{kinds: string[], only: (publisher: string, viewer: string) => boolean}} what the clients that are here, and which pairs
  */
-export async function pairs(stage, checks, { publishers, viewers, isWanted, codec }) {
+export async function pairs(stage, checks, { kinds, only }) {
   const rows = [];
-  for (const kind of publishers) {
-    const watching = viewers.filter((viewer) => isWanted(kind, viewer));
+  const codec = 'vp8';
+  for (const kind of kinds) {
+    const watching = kinds.filter((viewer) => only(kind, viewer));
     if (watching.length === 0) continue;
     const room = `pairs-${kind}-${codec}`;
     const publisher = await stage.join({ kind, room, publish: codec });
-    const published = await publisher.first('published', PUBLISH_WITHIN_MS);
-    const tracks = new Map(published?.tracks.map(({ kind: of, track }) => [of, track]) ?? []);
+    const published = await publisher.tracks();
+    const tracks = published ?? new Map();
     const found = await Promise.all(watching.map((viewer) => watch(stage, { kind: viewer, room, tracks, publisher })));
     for (const row of found) rows.push({ publisher: kind, codec, ...row });
     for (const row of found) judge(checks, { publisher, kind, codec, row, isPublished: published !== null });
@@ -38,7 +40,7 @@ async function watch(stage, { kind, room, tracks, publisher }) {
   const [audio, video] = [tracks.get('audio'), tracks.get('video')];
   const loud = () => viewer.all('sound', audio).filter((each) => each.loud);
   const plays = () => viewer.frames(video).length >= FRAMES && loud().length >= SOUNDS;
-  const joining = await viewer.first('joining', PUBLISH_WITHIN_MS);
+  const joining = await viewer.first('joining', JOIN_WITHIN_MS);
   const sinceMs = Date.now();
   const isHopeless = () => tracks.size === 0 || publisher.hasFailed || viewer.hasFailed;
   while (!plays() && !isHopeless() && ranMs(sinceMs) < PLAY_WITHIN_MS) await sleep(20);
@@ -74,9 +76,4 @@ export function printPairs(rows) {
   const sees = ({ seen, heard }) => (seen && heard ? 'sees and hears' : seen ? 'sees only' : heard ? 'hears only' : 'NOTHING');
   const cells = rows.map((row) => [row.publisher, row.codec, row.viewer, sees(row), row.frames, row.audio_packets, row.first_video_ms ?? '-', row.first_audio_ms ?? '-', row.longest_freeze_ms ?? '-'].map(String));
   printTable(['publisher', 'codec', 'viewer', '', 'frames', 'audio packets', 'first frame ms', 'first sound ms', 'longest freeze ms'], cells);
-}
-
-export function printTable(head, rows) {
-  const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column].length)));
-  for (const row of [head, ...rows]) console.log(row.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd());
 }

@@ -5,10 +5,11 @@ import { ranMs } from '../../browser/rig/clock.js';
 
 const END_WITHIN_MS = 10_000;
 const POLL_MS = 10;
+const PUBLISH_WITHIN_MS = 30_000;
 
 export class Client {
-  /** @type {{as: string, event: string, at: number}[]} oldest first; frames are in `participants` */
-  events = [];
+  /** @type {Map<string, {as: string, event: string, at: number}[]>} by identity, oldest first; the client's own: '' */
+  #events = new Map();
   #child;
   #errors = '';
   #exited;
@@ -39,11 +40,18 @@ export class Client {
 
   #hear(line) {
     try {
-      this.events.push(JSON.parse(line));
+      const event = JSON.parse(line);
+      this.of(event.as).push(event);
     } catch {
       this.#errors = `${this.#errors}${line}\n`.slice(-4_000);
     }
     if (process.env.SPILLWAY_TEST_LOG && !/"(frame|sound|playout)"/.test(line)) console.error(`${this.kind}: ${line}`);
+  }
+
+  /** What was told of a participant. */
+  of(identity) {
+    if (!this.#events.has(identity)) this.#events.set(identity, []);
+    return this.#events.get(identity);
   }
 
   send(command) {
@@ -56,11 +64,11 @@ export class Client {
     return new Participant(this, identity);
   }
 
-  /** Waits for an event that `test` holds of; null, where it does not come within the limit or the process ends. */
-  async event(test, withinMs) {
+  /** Waits for an event of a participant; null, where it does not come within the limit or the process ends. */
+  async event(identity, test, withinMs) {
     const sinceMs = Date.now();
     while (ranMs(sinceMs) < withinMs) {
-      const found = this.events.find(test);
+      const found = this.of(identity).find(test);
       if (found) return found;
       if (!this.isRunning) return null;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -82,11 +90,18 @@ export class Participant {
   }
 
   all(event, track) {
-    return this.client.events.filter((each) => each.as === this.identity && each.event === event && (track === undefined || each.track === track));
+    return this.client.of(this.identity).filter((each) => each.event === event && (track === undefined || each.track === track));
   }
 
-  first(event, withinMs) {
-    return this.client.event((each) => each.as === this.identity && each.event === event, withinMs);
+  /** The first event of a name, and of more where it is said. */
+  first(event, withinMs, isIt = () => true) {
+    return this.client.event(this.identity, (each) => each.event === event && isIt(each), withinMs);
+  }
+
+  /** Publishes. @returns {Promise<Map<string, string> | null>} track ids by kind; null, where it does not succeed */
+  async tracks(withinMs = PUBLISH_WITHIN_MS) {
+    const published = await this.first('published', withinMs);
+    return published && new Map(published.tracks.map(({ kind, track }) => [kind, track]));
   }
 
   /** Times of frames of a track. */

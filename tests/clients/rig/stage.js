@@ -44,7 +44,7 @@ export class Stage {
       client = new Client(kind, [...this.lab.enter(side), ...PROGRAMS[kind].command(this.#server.url)]);
       this.#clients.set(key, client);
     }
-    const isReady = await client.event(({ event }) => event === 'ready', READY_WITHIN_MS);
+    const isReady = await client.event('', ({ event }) => event === 'ready', READY_WITHIN_MS);
     if (!isReady) throw new Error(`${key} did not start: ${client.stderr}`);
     return client;
   }

@@ -2,12 +2,18 @@
 import { handshake, printHandshake } from './parts/handshake.js';
 import { late, printLate } from './parts/late.js';
 import { loss, printLoss } from './parts/loss.js';
-import { pairs, printPairs } from './parts/pairs.js';
+import { h264, pairs, printPairs } from './parts/pairs.js';
 import { Checks } from './rig/checks.js';
 import { KINDS, onStage } from './rig/stage.js';
 
 /** Each with what prints its figures. */
-const PARTS = { pairs: [pairs, printPairs], loss: [loss, printLoss], late: [late, printLate], handshake: [handshake, printHandshake] };
+const PARTS = {
+  pairs: [pairs, printPairs],
+  h264: [h264, printPairs],
+  loss: [loss, printLoss],
+  late: [late, printLate],
+  handshake: [handshake, printHandshake],
+};
 
 const list = (text) => (text || '').split(',').filter(Boolean);
 const parts = process.env.CLIENTS_PARTS ? list(process.env.CLIENTS_PARTS) : Object.keys(PARTS);

@@ -22,26 +22,36 @@ export async function loss(stage, checks, { kinds, only }) {
   for (const viewer of VIEWERS.filter((each) => kinds.includes(each) && only(kind, each))) {
     const watcher = await stage.join({ kind: viewer, room });
     const isThere = video && (await watcher.first('frame', PLAY_WITHIN_MS, ({ track }) => track === video));
-    const row = { publisher: kind, viewer, control: null, loss: null, lost_packets: null };
+    const row = { publisher: kind, viewer, control: null, loss: null, lost_packets: null, resent: null, refused: null };
     if (isThere) {
       row.control = await look(watcher, video);
+      const before = await repairs(stage);
       await stage.lab.loss(LOSS_PERCENT);
       row.loss = await look(watcher, video);
-      const { lost, all } = await stage.lab.counts();
-      row.lost_packets = `${lost} of ${all}`;
+      const { lost, met } = await stage.lab.counts();
+      row.lost_packets = `${lost} of ${met}`;
       await stage.lab.loss(0);
+      const after = await repairs(stage);
+      row.resent = after.resent - before.resent;
+      row.refused = after.refused - before.refused;
     }
     rows.push(row);
     for (const [when, limit] of Object.entries(MAX_FROZEN)) {
       const frozen = row[when]?.frozen ?? 1;
       const what = `${kind} -> ${viewer}: part of the time frozen ${when === 'loss' ? `with ${LOSS_PERCENT} % loss` : 'without loss'}`;
-      checks.expect(frozen < limit, what, rounded(frozen, 4), `under ${limit}`, isThere ? `longest freeze ${row[when].longest_ms} ms, ${row[when].frames} frames` : `no frame: ${watcher.trouble}`);
+      checks.expect(frozen < limit, what, rounded(frozen, 4), `under ${limit}`, isThere ? `longest freeze ${row[when].longest_ms} ms, ${row[when].frames} frames; lost ${row.lost_packets} packets, resent ${row.resent}, refused to resend ${row.refused}` : `no frame: ${watcher.trouble}`);
     }
     await watcher.leave();
     await stage.end(viewer, 'world');
   }
   await publisher.leave();
   return rows;
+}
+
+/** Packets that the data plane sent again, and that it was asked for and did not. */
+async function repairs(stage) {
+  const resent = await stage.counter('spillway_dataplane_resent_packets_total');
+  return { resent, refused: await stage.counter('spillway_dataplane_drops_total', 'reason="not_resent"') };
 }
 
 async function look(watcher, video) {
@@ -57,7 +67,7 @@ async function look(watcher, video) {
 export function printLoss(rows) {
   const cells = ({ frozen, longest_ms: longest, frames } = {}) => [frozen === undefined ? '-' : `${rounded(frozen * 100, 2)} %`, longest ?? '-', frames ?? '-'];
   printTable(
-    ['publisher', 'viewer', 'frozen without loss', 'longest ms', 'frames', `frozen with ${LOSS_PERCENT} %`, 'longest ms', 'frames', 'packets lost'],
-    rows.map((row) => [row.publisher, row.viewer, ...cells(row.control ?? {}), ...cells(row.loss ?? {}), row.lost_packets ?? '-'].map(String)),
+    ['publisher', 'viewer', 'frozen without loss', 'longest ms', 'frames', `frozen with ${LOSS_PERCENT} %`, 'longest ms', 'frames', 'packets lost', 'resent', 'refused'],
+    rows.map((row) => [row.publisher, row.viewer, ...cells(row.control ?? {}), ...cells(row.loss ?? {}), row.lost_packets ?? '-', row.resent ?? '-', row.refused ?? '-'].map(String)),
   );
 }

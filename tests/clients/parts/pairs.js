@@ -16,9 +16,17 @@ const WATCH_MS = 2_000;
  * @param {import('../rig/stage.js').Stage} stage
  * @param {{kinds: string[], only: (publisher: string, viewer: string) => boolean}} what the clients that are here, and which pairs
  */
-export async function pairs(stage, checks, { kinds, only }) {
+export function pairs(stage, checks, { kinds, only }) {
+  return everyPair(stage, checks, { kinds, only, codec: 'vp8' });
+}
+
+/** The same with H.264, between those that have it. */
+export function h264(stage, checks, { kinds, only }) {
+  return everyPair(stage, checks, { kinds: kinds.filter((kind) => kind !== 'firefox'), only, codec: 'h264' });
+}
+
+async function everyPair(stage, checks, { kinds, only, codec }) {
   const rows = [];
-  const codec = 'vp8';
   for (const kind of kinds) {
     const watching = kinds.filter((viewer) => only(kind, viewer));
     if (watching.length === 0) continue;

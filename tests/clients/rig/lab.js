@@ -43,10 +43,10 @@ export class Lab {
     const nft = (...args) => run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', ...args]);
     await nft('delete', 'table', 'inet', 'clients').catch(() => {});
     if (percent === 0) return;
-    await nft(`table inet clients { counter lost {}; counter all {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name all numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
+    await nft(`table inet clients { counter lost {}; counter met {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name met numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
   }
 
-  /** Packets that were lost, and all, since `loss` was called. @returns {Promise<{lost: number, all: number}>} */
+  /** Packets that were lost, and that met the chance of it, since `loss` was called. @returns {Promise<{lost: number, met: number}>} */
   async counts() {
     const { stdout } = await run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', '-j', 'list', 'counters']);
     const counters = JSON.parse(stdout).nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : []));

@@ -1,11 +1,17 @@
 /** One Spillway in one lab, and the processes of clients; all of it goes away, whatever happens. */
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Spillway } from '../../browser/rig/server.js';
 import { Client } from './client.js';
 import { Lab, SERVER } from './lab.js';
 
 const ROOT = new URL('../../..', import.meta.url).pathname;
 const MADE = process.env.CLIENTS_DIR ?? `${ROOT}target/clients`;
+/** Of the data plane, as nobody else is in the namespace. */
+const METRICS = 'http://127.0.0.1:9464/metrics';
 /** A busy host starts browsers slowly. */
 const READY_WITHIN_MS = 120_000;
 
@@ -33,7 +39,9 @@ export class Stage {
 
   async open() {
     await this.lab.up();
-    this.#server = await Spillway.start({ address: SERVER, advertise: [SERVER], inside: this.lab.enter('sfu') });
+    // Nothing is lost over TCP: whoever chose it would not see what is tested.
+    const args = ['--ice-tcp', 'false'];
+    this.#server = await Spillway.start({ address: SERVER, advertise: [SERVER], inside: this.lab.enter('sfu'), args });
   }
 
   /** The process of a kind of client on a side of the lab. */
@@ -59,6 +67,21 @@ export class Stage {
     const client = await this.client(kind, publish ? 'sfu' : 'world');
     const identity = `${publish ? 'publisher' : 'viewer'}-${kind}-${++this.#number}`;
     return client.join(identity, { url: this.#server.url, room, publish, ...PROGRAMS[kind].fields, ...more });
+  }
+
+  /** When the server's end of a subscribe session's DTLS was up, for the first time since then; null: it was not. */
+  async connectedAtMs(sinceMs) {
+    const log = await readFile(join(this.#server.stateDir, 'dataplane.log'), 'utf8');
+    const times = [...log.matchAll(/^(\S+)Z .*session connected session="[^"]*:s"/gm)].map(([, at]) => Date.parse(`${at.slice(0, 23)}Z`));
+    return times.find((at) => at >= sinceMs) ?? null;
+  }
+
+  /** The sum of a counter of the data plane over shards and, where it is given, of those with `label`. */
+  async counter(name, label = '') {
+    const [program, ...args] = [...this.lab.enter('sfu'), 'curl', '-fs', METRICS];
+    const { stdout } = await promisify(execFile)(program, args);
+    const lines = stdout.split('\n').filter((line) => line.startsWith(`${name}{`) && line.includes(label));
+    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
 
   log() {

@@ -3,6 +3,7 @@ import { handshake, printHandshake } from './parts/handshake.js';
 import { late, printLate } from './parts/late.js';
 import { loss, printLoss } from './parts/loss.js';
 import { h264, pairs, printPairs } from './parts/pairs.js';
+import { printStay, stay } from './parts/stay.js';
 import { Checks } from './rig/checks.js';
 import { KINDS, onStage } from './rig/stage.js';
 
@@ -10,6 +11,7 @@ import { KINDS, onStage } from './rig/stage.js';
 const PARTS = {
   pairs: [pairs, printPairs],
   h264: [h264, printPairs],
+  stay: [stay, printStay],
   loss: [loss, printLoss],
   late: [late, printLate],
   handshake: [handshake, printHandshake],

@@ -1,5 +1,7 @@
 // Participants of pion. Commands and events are those of ../python/participant.py.
 //
+// A join command may have "dtls_after_ms", which makes it a slow device: its DTLS handshake starts so long after ICE.
+//
 // What it publishes is in files, as pion has no encoders; what it watches it puts together again, but does not decode.
 package main
 
@@ -13,11 +15,12 @@ import (
 )
 
 type command struct {
-	Do      string `json:"do"`
-	As      string `json:"as"`
-	URL     string `json:"url"`
-	Room    string `json:"room"`
-	Publish string `json:"publish"`
+	Do          string `json:"do"`
+	As          string `json:"as"`
+	URL         string `json:"url"`
+	Room        string `json:"room"`
+	Publish     string `json:"publish"`
+	DTLSAfterMs int    `json:"dtls_after_ms"`
 }
 
 type fields map[string]any

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -18,6 +19,8 @@ const (
 	frameTime  = time.Second / 15
 	soundTime  = 20 * time.Millisecond
 	soundEvery = 200.0
+	// As without a context.
+	handshakeWithin = 30 * time.Second
 	// An Opus packet of silence is shorter than one of a tone.
 	loudFromBytes = 20
 )
@@ -74,7 +77,13 @@ func (p *participant) leave() {
 }
 
 func (p *participant) connection(name string) (*webrtc.PeerConnection, error) {
-	connection, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+	settings := webrtc.SettingEngine{}
+	// Called before the handshake.
+	settings.SetDTLSConnectContextMaker(func() (context.Context, func()) {
+		time.Sleep(time.Duration(p.DTLSAfterMs) * time.Millisecond)
+		return context.WithTimeout(context.Background(), handshakeWithin)
+	})
+	connection, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return nil, err
 	}

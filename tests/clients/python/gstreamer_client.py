@@ -191,9 +191,6 @@ class GstreamerParticipant(Participant):
         if pad.direction != Gst.PadDirection.SRC:
             return
         mid = pad.get_property("transceiver").get_property("mid")
-        caps = pad.query_caps(None).get_structure(0)
-        codec = f"{caps.get_string('encoding-name')}/{caps.get_int('payload')[1]}"
-        say(self.identity, "codec", track=self.track_by_mid.get(mid), codec=codec)
         decoder = Gst.ElementFactory.make("decodebin", None)
         decoder.connect("pad-added", self.on_decoded, mid)
         self.subscribing[0].add(decoder)

@@ -10,7 +10,7 @@ A command is a JSON line:
     joining                          the token is there, `join` is being sent
     published   tracks [{mid, kind, track}]
     subscribed  tracks [{mid, track}]: what m-lines play from now on
-    codec       track, codec: what a watched track is; from GStreamer
+    codec       codec: the first one of an m-line of an answer, with its payload type; from the Python clients
     ice, dtls   pc ("publish", "subscribe"): ICE is connected, DTLS is connected
     frame       track: one complete video frame
     sound       track, packets, loud: audio of the last 200 ms; the first at once; loud: it is not silence
@@ -50,6 +50,15 @@ def say(identity, event, **fields):
     with output:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+def first_codecs(sdp):
+    """The first codec of each m-line that is not rejected."""
+    for section in sdp.split("\nm=")[1:]:
+        _kind, port, _protocol, first = section.split()[:4]
+        rtpmap = next((line for line in section.splitlines() if line.startswith(f"a=rtpmap:{first} ")), "")
+        if port != "0":
+            yield f"{first} {rtpmap.split(' ')[-1].strip()}"
 
 
 class SoundMeter:
@@ -146,6 +155,8 @@ class Participant:
             offer = await self.offers.get()
             self.track_by_mid = {track["mid"]: track["track"] for track in offer["tracks"]}
             sdp = await self.subscribe_answer(offer["sdp"])
+            for codec in first_codecs(sdp):
+                say(self.identity, "codec", codec=codec)
             try:
                 await self.request("answer", revision=offer["revision"], sdp=sdp)
             except RuntimeError as error:

@@ -43,7 +43,7 @@ async function watch(stage, viewer, who) {
   const recent = (kind, field) => median(readings(kind).slice(-READINGS).map((each) => each[field]));
   const hasBoth = () => ['audio', 'video'].every((kind) => readings(kind).length >= READINGS);
   const isThere = await until(hasBoth, 'readings', PLAY_WITHIN_MS).catch(() => false);
-  checks.expect(isThere, `${who}: readings of estimatedPlayoutTimestamp`, `${readings('audio').length} of audio, ${readings('video').length} of video`, `${READINGS} each`, viewer.trouble);
+  checks.expect(isThere, `${who}: readings of estimatedPlayoutTimestamp`, `${readings('audio').length} of audio, ${readings('video').length} of video`, `${READINGS} each`, `Chromium tells it of tracks that it plays in sync only; ${viewer.trouble}`);
   if (!isThere) return { apart_ms: null, buffered_ms: null, settled_s: null, mids: null };
   const startMs = Date.now();
   const isBuffered = () => recent('audio', 'jitter_ms') >= JITTER_TARGET_MS * BUFFERED_FROM;

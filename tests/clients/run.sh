@@ -5,7 +5,8 @@
 #   scripts/test clients                              everything
 #   scripts/test clients --only gstreamer-rsa         all pairs with one client
 #   scripts/test clients --only 'pion>firefox'        one pair: publisher>viewer; several with commas
-#   scripts/test clients --part pairs                 one part of it
+#   scripts/test clients --part pairs                 one part: pairs, h264, stay, loss, late or handshake; several with commas
+#   scripts/test lipsync                              sound and picture of one person, in Chromium
 #   SPILLWAY_TEST_LOG=1 scripts/test ...              with what the clients say
 #
 # tests/clients/run.sh SUITE does the same without installing system packages and building Spillway; CLIENTS_ONLY and

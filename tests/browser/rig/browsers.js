@@ -67,9 +67,10 @@ export function launchChromium({ camera = 'fake', args = [], executable = CHROMI
   });
 }
 
-/** @param {{trusts?: string}} [options] the file of an authority whose certificates are good */
-export async function launchFirefox({ trusts = '' } = {}) {
-  const launch = (more = {}) => puppeteer.launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, timeout: LAUNCH_WITHIN_MS, extraPrefsFirefox: FIREFOX_PREFS, ...more });
+/** @param {{trusts?: string, prefs?: object}} [options] the file of an authority whose certificates are good; more preferences */
+export async function launchFirefox({ trusts = '', prefs = {} } = {}) {
+  const extraPrefsFirefox = { ...FIREFOX_PREFS, ...prefs };
+  const launch = (more = {}) => puppeteer.launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, timeout: LAUNCH_WITHIN_MS, extraPrefsFirefox, ...more });
   if (!trusts) return launch();
   // Firefox has a store of its own in each profile, and no flag that makes it less strict.
   const profile = await mkdtemp(join(tmpdir(), 'spillway-firefox-'));

@@ -1,0 +1,24 @@
+/** Expectations: each that does not hold is one line with its value and its limit. */
+export class Checks {
+  passed = 0;
+  failed = [];
+
+  /** @param {string} what of whom */
+  expect(holds, what, value, limit, why = '') {
+    if (holds) {
+      this.passed++;
+      return;
+    }
+    const line = `FAILED ${what}: ${value}, limit ${limit}${why ? ` (${why})` : ''}`;
+    this.failed.push(line);
+  }
+
+  /** The lines that scripts/test reads; the figures are last. @returns {number} exit code */
+  report(suite, figures) {
+    for (const line of this.failed) console.log(line);
+    console.log(`${this.passed} checks passed`);
+    if (this.failed.length > 0) console.log(`test result: FAILED. 0 passed; ${this.failed.length} failed; see above`);
+    console.log(JSON.stringify({ suite, passed: this.passed, failed: this.failed.length, ...figures }));
+    return this.failed.length > 0 ? 1 : 0;
+  }
+}

@@ -1,0 +1,27 @@
+/** What is computed of events. Times in which the host stood still are nobody's freeze. */
+import { ranMs } from '../../browser/rig/clock.js';
+
+/** Without a complete frame for longer than this, a picture is frozen. */
+export const FROZEN_FROM_MS = 500;
+
+/**
+ * @param {number[]} times of frames
+ * @returns {{longest_ms: number, frozen: number}} the longest pause, and the part of the time that was frozen
+ */
+export function freezes(times, fromMs, toMs) {
+  const within = [fromMs, ...times.filter((at) => at > fromMs && at < toMs), toMs];
+  const pauses = within.slice(1).map((at, index) => ranMs(within[index], at));
+  const frozen = pauses.filter((pause) => pause > FROZEN_FROM_MS).reduce((sum, pause) => sum + pause, 0);
+  return { longest_ms: Math.round(Math.max(...pauses)), frozen: frozen / Math.max(1, ranMs(fromMs, toMs)) };
+}
+
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length === 0) return null;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+export function rounded(value, digits = 0) {
+  return value === null || value === undefined ? null : Number(value.toFixed(digits));
+}

@@ -1,0 +1,64 @@
+/**
+ * Two namespaces (scripts/lab): the server and publishers in `sfu`, viewers in `world`. One datagram is one packet, so one
+ * loss is one packet; packets to viewers are lost while `loss` says so.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { until } from '../../browser/rig/wait.js';
+
+const run = promisify(execFile);
+const LAB = new URL('../../../scripts/lab', import.meta.url).pathname;
+const LINKS = { sfu: 'veth-sfu', world: 'veth-world' };
+/** libnice gathers no candidates of links whose names begin with veth. */
+const LINK = 'lab0';
+const UP_WITHIN_MS = 10_000;
+/** As scripts/lab has it. */
+export const SERVER = '10.63.0.1';
+
+export class Lab {
+  #name = `spillway-clients-${process.pid}`;
+
+  async up() {
+    await this.#lab('up');
+    for (const [side, link] of Object.entries(LINKS)) {
+      const namespace = `${this.#name}-${side}`;
+      for (const change of [['down'], ['name', LINK]]) await run('ip', ['-n', namespace, 'link', 'set', link, ...change]);
+      await run('ip', ['-n', namespace, 'link', 'set', LINK, 'up']);
+    }
+    for (const side of Object.keys(LINKS)) {
+      const namespace = `${this.#name}-${side}`;
+      await run('ip', ['netns', 'exec', namespace, 'ethtool', '-K', LINK, 'tso', 'off', 'gso', 'off', 'gro', 'off', 'tx-udp-segmentation', 'off']);
+      const isUp = async () => /state UP/.test((await run('ip', ['-n', namespace, 'link', 'show', LINK])).stdout);
+      await until(isUp, `${LINK} of ${side} to be up`, UP_WITHIN_MS);
+    }
+  }
+
+  /** What runs a command on that side. */
+  enter(side) {
+    return ['ip', 'netns', 'exec', `${this.#name}-${side}`];
+  }
+
+  /** @param {number} percent of the UDP packets to viewers that are lost; 0: none */
+  async loss(percent) {
+    const nft = (...args) => run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', ...args]);
+    await nft('delete', 'table', 'inet', 'clients').catch(() => {});
+    if (percent === 0) return;
+    await nft(`table inet clients { counter lost {}; counter met {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name met numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
+  }
+
+  /** Packets that were lost, and that met the chance of it, since `loss` was called. @returns {Promise<{lost: number, met: number}>} */
+  async counts() {
+    const { stdout } = await run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', '-j', 'list', 'counters']);
+    const counters = JSON.parse(stdout).nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : []));
+    return Object.fromEntries(counters);
+  }
+
+  /** Ends what runs inside, and removes the namespaces. */
+  async down() {
+    await this.#lab('down');
+  }
+
+  #lab(command) {
+    return run(LAB, [command], { env: { ...process.env, LAB: this.#name } });
+  }
+}

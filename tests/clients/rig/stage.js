@@ -1,0 +1,120 @@
+/** One Spillway in one lab, and the processes of clients; all of it goes away, whatever happens. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Spillway } from '../../browser/rig/server.js';
+import { Client } from './client.js';
+import { Lab, SERVER } from './lab.js';
+
+const ROOT = new URL('../../..', import.meta.url).pathname;
+const MADE = process.env.CLIENTS_DIR ?? `${ROOT}target/clients`;
+/** Of the data plane, as nobody else is in the namespace. */
+const METRICS = 'http://127.0.0.1:9464/metrics';
+/** A busy host starts browsers slowly. */
+const READY_WITHIN_MS = 120_000;
+
+const python = (program) => [`${MADE}/venv/bin/python`, `${ROOT}tests/clients/python/${program}`];
+const browser = (kind) => (url) => ['node', `${ROOT}tests/clients/browser_client.js`, kind, url];
+
+/** How each client is started, and what its participants are told beside the usual. */
+const PROGRAMS = {
+  aiortc: { command: () => python('aiortc_client.py') },
+  'gstreamer-rsa': { command: () => python('gstreamer_client.py') },
+  'gstreamer-ec': { command: () => python('gstreamer_client.py'), fields: { certificate: 'ec' } },
+  pion: { command: () => [`${MADE}/pion`, `${MADE}/media`] },
+  chromium: { command: browser('chromium') },
+  firefox: { command: browser('firefox') },
+};
+
+/** All clients that can be here. */
+export const KINDS = Object.keys(PROGRAMS).filter((kind) => kind !== 'pion' || existsSync(`${MADE}/pion`));
+
+export class Stage {
+  lab = new Lab();
+  #server = null;
+  #clients = new Map();
+  #number = 0;
+
+  async open() {
+    await this.lab.up();
+    // Nothing is lost over TCP: whoever chose it would not see what is tested.
+    const args = ['--ice-tcp', 'false'];
+    this.#server = await Spillway.start({ address: SERVER, advertise: [SERVER], inside: this.lab.enter('sfu'), args });
+  }
+
+  /** The process of a kind of client on a side of the lab. */
+  async client(kind, side) {
+    const key = `${kind} in ${side}`;
+    let client = this.#clients.get(key);
+    if (!client?.isRunning) {
+      client = new Client(kind, [...this.lab.enter(side), ...PROGRAMS[kind].command(this.#server.url)]);
+      this.#clients.set(key, client);
+    }
+    const isReady = await client.event('', ({ event }) => event === 'ready', READY_WITHIN_MS);
+    if (!isReady) throw new Error(`${key} did not start: ${client.stderr}`);
+    return client;
+  }
+
+  /** Ends the process of a kind, so that it takes no time from others. */
+  async end(kind, side) {
+    await this.#clients.get(`${kind} in ${side}`)?.stop();
+  }
+
+  /** @param {{kind: string, room: string, publish?: 'vp8' | 'h264'}} what a publisher sits beside the server, a viewer in the world */
+  async join({ kind, room, publish = null, ...more }) {
+    const client = await this.client(kind, publish ? 'sfu' : 'world');
+    const identity = `${publish ? 'publisher' : 'viewer'}-${kind}-${++this.#number}`;
+    return client.join(identity, { url: this.#server.url, room, publish, ...PROGRAMS[kind].fields, ...more });
+  }
+
+  /** When the server's end of a subscribe session's DTLS was up, for the first time since then; null: it was not. */
+  async connectedAtMs(sinceMs) {
+    const log = await readFile(join(this.#server.stateDir, 'dataplane.log'), 'utf8');
+    const times = [...log.matchAll(/^(\S+)Z .*session connected session="[^"]*:s"/gm)].map(([, at]) => Date.parse(`${at.slice(0, 23)}Z`));
+    return times.find((at) => at >= sinceMs) ?? null;
+  }
+
+  /** The sum of a counter of the data plane over shards and, where it is given, of those with `label`. */
+  async counter(name, label = '') {
+    const [program, ...args] = [...this.lab.enter('sfu'), 'curl', '-fs', METRICS];
+    const { stdout } = await promisify(execFile)(program, args);
+    const lines = stdout.split('\n').filter((line) => line.startsWith(`${name}{`) && line.includes(label));
+    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  }
+
+  log() {
+    return this.#server?.logTail() ?? '';
+  }
+
+  async close() {
+    await Promise.allSettled([...this.#clients.values()].map((client) => client.stop()));
+    await this.#server?.stop().catch((error) => console.error(error.message));
+    await this.lab.down();
+  }
+}
+
+/** Runs `work` on a stage; also ends it when it is interrupted. */
+export async function onStage(work) {
+  const stage = new Stage();
+  let isClosing = false;
+  const close = async () => {
+    if (isClosing) return;
+    isClosing = true;
+    await stage.close();
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.once(signal, () => close().finally(() => process.exit(1)));
+  }
+  try {
+    await stage.open();
+    return await work(stage);
+  } catch (error) {
+    console.error(error.stack);
+    console.error(await stage.log());
+    throw error;
+  } finally {
+    await close();
+  }
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Other people's WebRTC stacks against one Spillway: aiortc, GStreamer's webrtcbin (with its own RSA certificate, and with
+# an EC one), pion, Chromium and Firefox, in two network namespaces.
+#
+#   scripts/test clients                              everything
+#   scripts/test clients --only gstreamer-rsa         all pairs with one client
+#   scripts/test clients --only 'pion>firefox'        one pair: publisher>viewer; several with commas
+#   scripts/test clients --part pairs                 one part: pairs, h264, stay, loss, late or handshake; several with commas
+#   scripts/test lipsync                              sound and picture of one person, in Chromium
+#   SPILLWAY_TEST_LOG=1 scripts/test ...              with what the clients say
+#
+# tests/clients/run.sh SUITE does the same without installing system packages and building Spillway; CLIENTS_ONLY and
+# CLIENTS_PARTS are the options. Wants root for the namespaces.
+set -eu
+cd "$(dirname "$0")"
+root=$(cd ../.. && pwd)
+made=${CLIENTS_DIR:-$root/target/clients}
+
+[ "$(id -u)" -eq 0 ] || {
+    echo "clients need root for their network namespaces: skipped"
+    exit 0
+}
+mkdir -p "$made"
+(cd ../browser && { [ -f node_modules/.package-lock.json ] && [ node_modules/.package-lock.json -nt package-lock.json ] ||
+    npm ci --no-audit --no-fund --loglevel=error; })
+# GStreamer's bindings are the system's, so that its Python is it.
+[ -f "$made/venv/made" ] && [ "$made/venv/made" -nt python/requirements.txt ] || {
+    /usr/bin/python3 -m venv --clear --system-site-packages "$made/venv"
+    "$made/venv/bin/pip" install --quiet --disable-pip-version-check --requirement python/requirements.txt
+    touch "$made/venv/made"
+}
+if command -v go >/dev/null; then
+    (cd pion && go build -o "$made/pion" .)
+    [ "$made/media/opus.frames" -nt python/make_media.py ] || "$made/venv/bin/python" python/make_media.py "$made/media"
+else
+    rm -f "$made/pion"
+    echo "there is no Go here: pion is skipped"
+fi
+exec timeout --kill-after=60 "${SPILLWAY_TEST_SECONDS:-1800}" node "$1.js"

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::dtls::FailureKind;
 use crate::command::{Command, CommandResult};
+use crate::dtls::FailureKind;
 use crate::ice::Ufrag;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
 use crate::path::transmit::Run;

@@ -17,9 +17,9 @@ use std::time::Instant;
 use spillway_wire::dataplane as proto;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::dtls::FailureKind;
 use crate::command::{Command, CommandError, CommandResult};
 use crate::config::Config;
+use crate::dtls::FailureKind;
 use crate::io::{clock, entropy};
 use crate::key::SessionKey;
 use crate::letter::ToShard;

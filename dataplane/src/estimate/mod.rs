@@ -15,6 +15,7 @@ mod rate; // what delays allow
 mod loss; // what losses allow
 mod probe; // whether more would pass
 mod sustain; // padding that keeps the rate up
+mod reported; // the same of receivers that report losses alone
 
 #[cfg(test)]
 mod simulation; // a path in virtual time
@@ -32,6 +33,7 @@ use self::loss::LossBound;
 use self::probe::Prober;
 use self::queue::Queue;
 use self::rate::Rate;
+pub use self::reported::Reported;
 use self::sent::{Packet, Sent};
 use self::sustain::Sustain;
 use self::trendline::{Trendline, Usage};

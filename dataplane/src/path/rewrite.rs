@@ -38,6 +38,17 @@ pub struct Rewritten {
     pub tl0_pic_idx: u8,
 }
 
+/// How what flows from a switch on is tied to what flowed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Splice {
+    /// Nothing flowed.
+    First,
+    /// Its timestamps and its publisher's clock go on as before.
+    SameClock,
+    /// They belong together otherwise from now on.
+    OtherClock,
+}
+
 /// The packet that was sent under some sequence number.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
@@ -98,7 +109,15 @@ impl Rewriter {
     }
 
     /// `packet` is the first of another layer, track or epoch; `clock_rate` is of its RTP timestamps, in Hz.
-    pub fn switch(&mut self, packet: &MediaPacket, clock_rate: u32) {
+    pub fn switch(&mut self, packet: &MediaPacket, clock_rate: u32) -> Splice {
+        let splice = match self.source {
+            None => Splice::First,
+            Some(before) if (before.track, before.layer) == (packet.track, packet.layer) => {
+                Splice::OtherClock // new numbers
+            }
+            Some(before) if before.track == packet.track => Splice::SameClock,
+            Some(_) => Splice::OtherClock,
+        };
         let vp8 = packet.vp8.as_ref();
         let picture_id = vp8.and_then(|vp8| vp8.picture_id()).unwrap_or(0);
         let tl0_pic_idx = vp8.and_then(|vp8| vp8.tl0_pic_idx()).unwrap_or(0);
@@ -126,6 +145,7 @@ impl Rewriter {
             tl0_pic_idx_offset: next_tl0.wrapping_sub(tl0_pic_idx),
             sender_report: packet.sender_report,
         });
+        splice
     }
 
     /// The numbers of `packet`; `None` when it is from before the switch, or its number was given out.

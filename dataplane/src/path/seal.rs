@@ -17,8 +17,9 @@ use crate::limits::{
     BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, PACKETS_PER_TURN, SESSIONS_PER_TURN, YOUNG_KEYFRAME,
 };
 use crate::path::transmit::{Departures, Run};
-use crate::peer::{Peer, Subscriber};
+use crate::peer::{Peer, Slot, Subscriber};
 use crate::report::ShardReport;
+use crate::send::Due;
 use crate::send::run::cut;
 use crate::send::stream::{Keys, Planned};
 use crate::shard::Shard;
@@ -403,14 +404,16 @@ fn report(
     (path, now): (PathTo, Instant),
     report: &mut ShardReport,
 ) {
-    if !subscriber.send.take_report_due(now) {
-        return;
-    }
     let Subscriber { slots, send, .. } = subscriber;
+    let hurries = slots.iter().any(|slot| slot.stream.wants_quick_reports());
+    let Some(due) = send.take_reports_due(hurries, now) else {
+        return;
+    };
     let Some((sealer, _)) = send.keys() else {
         return;
     };
-    for slot in slots {
+    let reporting = |slot: &&mut Slot| due == Due::All || slot.stream.wants_quick_reports();
+    for slot in slots.iter_mut().filter(reporting) {
         let mut packet = [0; crate::send::report::MAX_BYTES];
         let Some(length) = crate::send::report::write(&mut slot.stream, now, &mut packet) else {
             continue;

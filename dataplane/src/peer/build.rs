@@ -10,9 +10,9 @@ use str0m::{Candidate, Rtc, RtcConfig};
 use super::checks::Checks;
 use super::paths::Paths;
 use super::{Peer, Role, Subscriber, sdp};
+use crate::dtls;
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
-use crate::dtls;
 use crate::srtp::AeadChoice;
 
 /// Makes sessions.

@@ -6,6 +6,7 @@
 //! the addresses of the client.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use spillway_wire::stun::{self, Class, Message, Method, TransactionId, Writer, kinds};
 use str0m::IceCreds;
@@ -24,6 +25,8 @@ pub(super) struct Checks {
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that came before the client's SDP: the latest of each address.
     waiting: Vec<WaitingCheck>,
+    /// The check that the session layer was shown last, and when.
+    shown: Option<(Vec<u8>, Instant)>,
 }
 
 /// A check that cannot be answered yet.
@@ -58,6 +61,9 @@ const MAX_WAITING_CHECKS: usize = 8;
 const OUR_PRIORITY: u32 = 110 << 24 | 65_535 << 8 | 255;
 /// We are never in the controlling role: a conflict is the client's to resolve, so any tie-breaker will do.
 const TIE_BREAKER: [u8; 8] = [0xff; 8];
+/// A client that is heard of and does not check is shown as checking so often. The session layer gives a session up after
+/// 15 s without a check, and agents that do not ask for consent (RFC 7675), such as libnice, send none while media flows.
+const SHOW_INTERVAL: Duration = Duration::from_secs(4);
 /// RFC 8445 section 7.3.1.1.
 const ROLE_CONFLICT: u16 = 487;
 
@@ -69,6 +75,7 @@ impl Checks {
             remote: None,
             pair: None,
             waiting: Vec::new(),
+            shown: None,
         }
     }
 
@@ -102,6 +109,25 @@ impl Checks {
             Some(_) => std::mem::take(&mut self.waiting),
             None => Vec::new(),
         }
+    }
+
+    /// The session layer is shown `check`.
+    pub(super) fn showing(&mut self, check: &[u8], now: Instant) {
+        let (kept, at) = self.shown.get_or_insert((Vec::new(), now));
+        kept.clear();
+        kept.extend_from_slice(check);
+        *at = now;
+    }
+
+    /// What the session layer is shown, for want of a check, of a client that was `heard` since the last one.
+    pub(super) fn show_again(&mut self, heard: Option<Instant>, now: Instant) -> Option<Vec<u8>> {
+        let (check, at) = self.shown.as_mut()?;
+        let is_due = now.saturating_duration_since(*at) >= SHOW_INTERVAL;
+        if !is_due || heard.is_none_or(|heard| heard <= *at) {
+            return None;
+        }
+        *at = now;
+        Some(check.clone())
     }
 
     /// How the session layer knows the client and our candidate.

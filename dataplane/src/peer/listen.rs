@@ -37,6 +37,7 @@ impl Subscriber {
     fn heard(&mut self, packet: &Packet<'_>, now: Instant, out: &mut Output) {
         match packet {
             Packet::SenderReport { blocks, .. } | Packet::ReceiverReport { blocks, .. } => {
+                let mut worst = None;
                 for block in blocks.clone() {
                     let Some(slot) = self.slot_by_ssrc.get(&block.ssrc) else {
                         continue;
@@ -44,6 +45,12 @@ impl Subscriber {
                     if let Some(rtt) = self.slots[*slot].stream.reported(&block, now) {
                         self.send.measured_rtt(rtt);
                     }
+                    if self.slots[*slot].stream.video_octets() > 0 {
+                        worst = worst.max(Some(block.fraction_lost));
+                    }
+                }
+                if let Some(worst) = worst {
+                    self.losses(worst, now, out);
                 }
             }
             Packet::Nack { media_ssrc, lost } => {
@@ -73,8 +80,21 @@ impl Subscriber {
                     }
                 }
             }
-            // An estimate of the receiver says less than when each packet arrived; the rest is not ours.
-            Packet::Remb(_) | Packet::Bye | Packet::Other => {}
+            Packet::Remb(remb) => {
+                if self.send.remb(remb.bps, now) {
+                    out.events.push(PeerEvent::EstimateChanged);
+                }
+            }
+            Packet::Bye | Packet::Other => {}
+        }
+    }
+
+    /// The stream that lost most lost so much, in 256ths.
+    fn losses(&mut self, worst: u8, now: Instant, out: &mut Output) {
+        let octets = self.slots.iter().map(|slot| slot.stream.video_octets());
+        let octets = octets.fold(0, u32::wrapping_add);
+        if self.send.reported(f64::from(worst) / 256.0, octets, now) {
+            out.events.push(PeerEvent::EstimateChanged);
         }
     }
 

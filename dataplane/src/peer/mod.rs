@@ -89,6 +89,10 @@ impl Peer {
         }
         self.send_requests(now, out);
         if self.deadline <= now {
+            let heard = self.paths.last_heard_of_media();
+            if let Some(check) = self.checks.show_again(heard, now) {
+                self.feed(now, &check, out);
+            }
             self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         }
     }

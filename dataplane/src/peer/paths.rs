@@ -337,6 +337,11 @@ impl Paths {
         is_ours
     }
 
+    /// When something authenticated came from where media goes.
+    pub fn last_heard_of_media(&self) -> Option<Instant> {
+        self.media_heard
+    }
+
     /// To the client and back, where an answered request has measured it.
     pub fn rtt(&self) -> Option<Duration> {
         self.rest.rtt

@@ -103,6 +103,7 @@ impl Peer {
                     self.paths.nominate(source);
                 }
                 if is_current {
+                    self.checks.showing(bytes, now);
                     self.feed(now, bytes, out);
                 }
             }
@@ -128,7 +129,7 @@ impl Peer {
     }
 
     /// The session layer takes a datagram of the client.
-    fn feed(&mut self, now: Instant, bytes: &[u8], out: &mut Output) {
+    pub(super) fn feed(&mut self, now: Instant, bytes: &[u8], out: &mut Output) {
         let Some((client, candidate)) = self.checks.pair() else {
             return out.drops.count(DropReason::NotConnected);
         };

@@ -44,7 +44,9 @@ const LATEST: usize = 256;
 /// A request repeated within this time crossed its answer, even where the RTT is less.
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
 /// Times that one packet is sent again.
-const MAX_REPEATS: u8 = 8;
+const MAX_REPEATS: u8 = 5;
+/// What requests that are repeated leave for others: a client that does not take what it gets asks for all on and on.
+const RESERVED_BYTES: usize = BURST_BYTES / 2;
 
 impl Resend {
     /// Starts at `first_seq`, which has to be below 2^16: receivers assume a rollover count of 0.
@@ -83,7 +85,10 @@ impl Allowance {
         }
         let wait = rtt.max(REPEAT_AFTER) * (1 << repeat.count.saturating_sub(1));
         let is_early = u128::from(now_ms.wrapping_sub(repeat.at_ms)) < wait.as_millis();
-        if repeat.count > 0 && (is_early || repeat.count >= MAX_REPEATS) || self.bytes < bytes {
+        let is_repeated = repeat.count > 0;
+        let reserved = if is_repeated { RESERVED_BYTES } else { 0 };
+        if is_repeated && (is_early || repeat.count >= MAX_REPEATS) || self.bytes < bytes + reserved
+        {
             return false;
         }
         self.bytes -= bytes;
@@ -143,10 +148,17 @@ mod tests {
                 sent.push(ms);
             }
         }
-        assert_eq!(sent, [0, 100, 300, 700, 1_500, 3_100, 6_300, 12_700]);
+        assert_eq!(sent, [0, 100, 300, 700, 1_500]);
         assert_eq!(sent.len(), usize::from(MAX_REPEATS));
+        (100..300).for_each(|seq| assert!(allowance.allow(seq, 340, (start, rtt))));
+        let late = (start + Duration::from_secs(1), rtt);
+        assert!(
+            !allowance.allow(100, 300, late),
+            "the rest is for what was not asked for yet"
+        );
+        assert!(allowance.allow(300, 300, late));
         // 65,536 packets later the number is another packet's, and others had its place.
         let later = (start + Duration::from_secs(200), rtt);
-        assert!(allowance.allow(9 + LATEST as u16, 1, later) && allowance.allow(9, 1, later));
+        assert!(allowance.allow(9 + 4 * LATEST as u16, 1, later) && allowance.allow(9, 1, later));
     }
 }

@@ -1,5 +1,6 @@
 //! One outgoing SSRC: its numbers, its header extensions, and how its packets are written.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use spillway_wire::red;
@@ -13,7 +14,7 @@ use super::report::{compact_ntp, ntp};
 use super::resend::{Allowance, Resend};
 use crate::drop_reason::DropReason;
 use crate::estimate::Estimator;
-use crate::path::rewrite::{Rewriter, Rewritten, Sent};
+use crate::path::rewrite::{Rewriter, Rewritten, Sent, Splice};
 use crate::srtp::Sealer;
 use crate::subscription::{Encoding, Verdict};
 use crate::track::MediaPacket;
@@ -45,11 +46,18 @@ pub struct Stream {
     /// What was sealed for a subscriber without RTX.
     kept: Kept,
     /// The latest sender reports: the middle of their NTP time, and when they were sent.
-    reports: [Option<(u32, Instant)>; REPORTS],
+    reports: VecDeque<(u32, Instant)>,
+    /// Reports that follow each other quickly, to come.
+    quick_reports: u8,
 }
 
 /// Sender reports that a receiver may still refer to.
-const REPORTS: usize = 3;
+const REPORTS: usize = 32;
+/// Reports that follow each other quickly when something else plays from then on: receivers tie sound and picture together by
+/// the latest ones, libwebrtc by twenty, and its clock may be another publisher's.
+const QUICK_REPORTS: u8 = 20;
+/// At the start, when there are none of before: libwebrtc needs two.
+const FIRST_QUICK_REPORTS: u8 = 2;
 
 /// What was negotiated.
 struct Wire {
@@ -130,7 +138,8 @@ impl Stream {
             is_shedding: false,
             allowance: Allowance::default(),
             kept: Kept::default(),
-            reports: [None; REPORTS],
+            reports: VecDeque::new(),
+            quick_reports: 0,
         }
     }
 
@@ -155,6 +164,11 @@ impl Stream {
         });
     }
 
+    /// Payload bytes of video sent so far; wraps.
+    pub fn video_octets(&self) -> u32 {
+        if self.kind.is_video() { self.octets } else { 0 }
+    }
+
     /// True when its packets may carry transport-wide sequence numbers.
     pub fn can_be_measured(&self) -> bool {
         self.wire
@@ -177,8 +191,7 @@ impl Stream {
             return None;
         }
         self.is_bound = true;
-        let mut reports = self.reports.iter().flatten();
-        let (_, sent) = reports.find(|(ntp, _)| *ntp == block.last_sr)?;
+        let (_, sent) = self.reports.iter().find(|(ntp, _)| *ntp == block.last_sr)?;
         let held = Duration::from_secs_f64(f64::from(block.delay_since_last_sr) / 65_536.0);
         now.saturating_duration_since(*sent).checked_sub(held)
     }
@@ -202,7 +215,11 @@ impl Stream {
         is_measured: bool,
     ) -> Result<Planned, DropReason> {
         if verdict == Verdict::Switch {
-            self.rewriter.switch(packet, self.clock_hz());
+            match self.rewriter.switch(packet, self.clock_hz()) {
+                Splice::First => self.quick_reports = FIRST_QUICK_REPORTS,
+                Splice::OtherClock => self.quick_reports = QUICK_REPORTS,
+                Splice::SameClock => {}
+            }
         }
         let numbers = self.rewriter.rewrite(packet);
         let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
@@ -349,11 +366,14 @@ impl Stream {
 
     /// What a sender report at `now` says; `None` when nothing was sent lately, or the publisher's clock is not known yet.
     pub fn report(&mut self, now: Instant) -> Option<Report<'_>> {
+        self.quick_reports = self.quick_reports.saturating_sub(1);
         let wire = self.wire.as_ref().filter(|_| self.packets > 0)?;
         let (wall, rtp_time) = self.rewriter.clock(now, self.clock_hz())?;
         let ntp = ntp(wall)?;
-        self.reports.rotate_right(1);
-        self.reports[0] = Some((compact_ntp(ntp), now));
+        if self.reports.len() == REPORTS {
+            self.reports.pop_back();
+        }
+        self.reports.push_front((compact_ntp(ntp), now));
         Some(Report {
             ssrc: wire.ssrc,
             cname: &wire.cname,
@@ -362,6 +382,11 @@ impl Stream {
             packets: self.packets,
             octets: self.octets,
         })
+    }
+
+    /// True while reports are to follow each other quickly.
+    pub fn wants_quick_reports(&self) -> bool {
+        self.quick_reports > 0
     }
 
     fn clock_hz(&self) -> u32 {

@@ -40,10 +40,7 @@ impl Shard {
             .filter(|(_, sub)| sub.kind.is_audio())
             .count();
         let reserved = audio as u64 * AUDIO_BPS;
-        let budget = subscriber
-            .send
-            .estimate_bps()
-            .map_or(u64::MAX, |bps| bps.saturating_sub(reserved));
+        let budget = subscriber.send.estimate_bps(now).saturating_sub(reserved);
         let competitors = self.competitors(index);
         let candidates: Vec<Candidate> = competitors.iter().map(|c| c.candidate).collect();
         let given = allocate(&candidates, budget);

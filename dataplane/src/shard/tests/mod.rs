@@ -7,5 +7,6 @@ mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
 mod quiet; // nobody there, or no longer
 mod numbers; // a publisher's numbers that begin anew
+mod repair; // what subscribers get again, and how they start
 mod order; // who is served when
 mod hostile; // what others cannot do to them

@@ -73,6 +73,10 @@ pub(super) struct Client {
     pub(super) seq: u64,
     /// What its timestamps are above those of its sequence numbers.
     pub(super) time_offset: u32,
+    /// Nothing that it sends leaves it.
+    pub(super) is_mute: bool,
+    /// Nor its connectivity checks.
+    pub(super) sends_no_checks: bool,
     /// Keyframes it was asked for.
     pub(super) keyframe_requests: usize,
 }
@@ -292,6 +296,8 @@ impl Client {
             sends_on: None,
             seq: 0,
             time_offset: 0,
+            is_mute: false,
+            sends_no_checks: false,
             keyframe_requests: 0,
         }
     }
@@ -423,6 +429,11 @@ impl Client {
             match self.rtc.poll_output().unwrap() {
                 ClientOutput::Timeout(_) => return,
                 ClientOutput::Transmit(transmit) => {
+                    // RFC 7983: what begins with less than 4 is STUN; of that, a request.
+                    let is_check = transmit.contents[..2] == [0, 1];
+                    if self.is_mute || self.sends_no_checks && is_check {
+                        continue;
+                    }
                     let (bytes, to) = match &mut self.leg {
                         None => (transmit.contents.to_vec(), transmit.destination),
                         Some(leg) => leg.wrap(&transmit.contents, transmit.destination),

@@ -239,6 +239,7 @@ async fn speakers_and_layers_come_from_the_data_plane() {
         ann.joined["participant"]
     );
     node.say(wire::event::Event::Layer(wire::LayerChanged {
+        reason: String::new(),
         session: format!("{}:s", bob.participant()),
         track: camera.clone(),
         rid: "f".to_owned(),

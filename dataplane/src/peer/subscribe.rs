@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
-use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::format::PayloadParams;
 use str0m::media::{Direction, MediaKind, Mid};
+use str0m::{IceCreds, Rtc};
 
+use super::codecs::{Accepted, Menu};
+use super::sdp::ours::{self, OfferedLine};
+use super::sdp::theirs::{Answer, Asked};
 use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs, sdp};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
@@ -22,7 +24,7 @@ use crate::send::Sender;
 use crate::send::stream::{Planned, Stream};
 use crate::srtp::RtcpOpener;
 use crate::subscription::{Subscription, SyncGroup, Verdict, Wanted};
-use crate::track::MediaPacket;
+use crate::track::{MediaPacket, TrackFormats, TrackInfo};
 
 /// What a subscribe session knows.
 pub struct Subscriber {
@@ -33,9 +35,17 @@ pub struct Subscriber {
     /// What it sends with.
     pub send: Sender,
     by_track: HashMap<TrackKey, usize>,
+    /// What the publisher of a subscription's track may send, where that is known.
+    formats_by_sub: HashMap<usize, TrackFormats>,
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
     pub(super) rtcp_opener: Option<RtcpOpener>,
     negotiation: Negotiation,
+    /// The client's ICE credentials in the last answer that was accepted.
+    pub(super) credentials: Option<IceCreds>,
+    /// Lines about its transport in that answer.
+    transport: Option<String>,
+    /// m-lines that the client rejected before there was a transport: they keep their places.
+    forgotten: Vec<String>,
     /// Lines for its offers; see [`sdp::tcp_candidates`].
     tcp_candidates: Arc<str>,
 }
@@ -48,6 +58,18 @@ pub struct Slot {
     pub stream: Stream,
     kind: MediaKind,
     state: SlotState,
+    formats: Box<SlotFormats>,
+}
+
+/// What an m-line can carry; of no matter to a packet.
+#[derive(Default)]
+struct SlotFormats {
+    /// What was offered last.
+    menu: Menu,
+    /// What the client took of it; `None` until it has answered for what plays.
+    accepted: Option<Vec<Accepted>>,
+    /// More is to be offered.
+    is_outdated: bool,
 }
 
 /// Cache lines of an m-line that sealing touches, at most.
@@ -63,6 +85,8 @@ enum SlotState {
     Ending,
     /// This subscription plays on it.
     Playing(usize),
+    /// The client does not take it (RFC 8829 section 5.2.2): it is never used again.
+    Refused,
 }
 
 #[derive(Default)]
@@ -71,11 +95,18 @@ struct Negotiation {
     revision: u64,
     /// Of the latest offer whose answer was accepted.
     accepted: u64,
-    outstanding: Option<(SdpPendingOffer, OfferOut)>,
+    outstanding: Option<Outstanding>,
     /// Answers to it that could not be read.
     bad_answers: usize,
     /// Something changed since the latest offer.
     dirty: bool,
+}
+
+struct Outstanding {
+    pending: SdpPendingOffer,
+    /// The session layer's offer.
+    written: String,
+    offer: OfferOut,
 }
 
 /// An offer for the client.
@@ -94,7 +125,7 @@ impl Slot {
     pub fn playing(&self) -> Option<usize> {
         match self.state {
             SlotState::Playing(subscription) => Some(subscription),
-            SlotState::Free | SlotState::Ending => None,
+            SlotState::Free | SlotState::Ending | SlotState::Refused => None,
         }
     }
 }
@@ -106,9 +137,13 @@ impl Subscriber {
             slots: Vec::new(),
             send: Sender::new(),
             by_track: HashMap::new(),
+            formats_by_sub: HashMap::new(),
             slot_by_ssrc: HashMap::new(),
             rtcp_opener: None,
             negotiation: Negotiation::default(),
+            credentials: None,
+            transport: None,
+            forgotten: Vec::new(),
             tcp_candidates,
         }
     }
@@ -125,13 +160,16 @@ impl Subscriber {
             .iter()
             .filter(|wanted| !self.by_track.contains_key(&wanted.track))
             .count();
+        // What a client refuses stays in its offers.
+        let refused = |slot: &&Slot| slot.state == SlotState::Refused;
+        let refused = self.slots.iter().filter(refused).count();
         let (got, limit) = (
-            self.subscriptions.len() + fresh,
+            self.subscriptions.len() + refused + fresh,
             MAX_SUBSCRIPTIONS_PER_SESSION,
         );
         if got > limit {
             return Err(CommandError::TooMany {
-                what: "subscriptions of the session",
+                what: "subscriptions of the session, and those that its client refused",
                 got,
                 limit,
             });
@@ -158,7 +196,7 @@ impl Subscriber {
     ) -> CommandResult {
         // Reading an answer costs time: only the one that is waited for is read.
         let outstanding = self.negotiation.outstanding.as_ref();
-        let outstanding = outstanding.map(|(_, offer)| offer.revision);
+        let outstanding = outstanding.map(|outstanding| outstanding.offer.revision);
         if outstanding != Some(revision) {
             if revision == self.negotiation.accepted {
                 return Ok(CommandReply::Done); // repeated
@@ -171,30 +209,89 @@ impl Subscriber {
         }
         let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE * self.slots.len();
         let read = match text.len() <= limit {
-            true => SdpAnswer::from_sdp_string(&sdp::without_candidates(text))
-                .map_err(|error| CommandError::BadSdp(error.to_string())),
+            true => self.read_answer(text),
             false => Err(CommandError::TooMany {
                 what: "bytes of an answer",
                 got: text.len(),
                 limit,
             }),
         };
-        let answer = read.inspect_err(|error| self.bad_answer(error, out))?;
-        let pending = self.negotiation.outstanding.take();
-        let (pending, _) = pending.expect("it is the outstanding one");
+        let (answer, parsed) = read.inspect_err(|error| self.bad_answer(error, out))?;
+        let outstanding = self.negotiation.outstanding.take();
+        let Outstanding { pending, .. } = outstanding.expect("it is the outstanding one");
         self.negotiation.bad_answers = 0;
-        if let Err(error) = rtc.sdp_api().accept_answer(pending, answer) {
+        let accepted = parsed.map(|parsed| rtc.sdp_api().accept_answer(pending, parsed));
+        if let Some(Err(error)) = accepted {
             // Both sides now disagree on the m-lines, and no later offer can mend that.
             out.events
                 .push(PeerEvent::Closed(format!("bad answer: {error}")));
             return Err(CommandError::BadSdp(error.to_string()));
         }
         self.negotiation.accepted = revision;
+        self.answered(answer, out);
         out.events.push(PeerEvent::Settled);
         if self.negotiation.dirty {
             self.negotiate(rtc, out);
         }
         Ok(CommandReply::Done)
+    }
+
+    /// The client's answer, and what the session layer reads of it.
+    fn read_answer(&self, text: &str) -> Result<(Answer, Option<SdpAnswer>), CommandError> {
+        let outstanding = self.negotiation.outstanding.as_ref();
+        let asked = Asked {
+            written: outstanding.map_or("", |outstanding| &outstanding.written),
+            menus: self.slots.iter().map(|slot| &slot.formats.menu).collect(),
+            forgotten: self.forgotten.len(),
+            transport: self.transport.as_deref(),
+        };
+        let answer = Answer::read(text, &asked)?;
+        let parsed = answer.normalised.as_deref().map(SdpAnswer::from_sdp_string);
+        let parsed = parsed.transpose();
+        let parsed = parsed.map_err(|error| CommandError::BadSdp(error.to_string()))?;
+        Ok((answer, parsed))
+    }
+
+    /// What the client said to each m-line: subscriptions on those that it does not take end.
+    fn answered(&mut self, answer: Answer, out: &mut Output) {
+        if let Some((credentials, lines)) = answer.transport {
+            self.credentials = Some(credentials);
+            self.transport = Some(lines);
+        }
+        let mut rejected = Vec::new();
+        for (slot, line) in self.slots.iter_mut().zip(answer.lines) {
+            slot.formats.accepted = Some(line.accepted);
+            match slot.state {
+                SlotState::Playing(sub) if !line.is_taken => {
+                    rejected.push(self.subscriptions[sub].track);
+                    slot.state = SlotState::Refused;
+                }
+                SlotState::Free | SlotState::Ending if line.is_rejected => {
+                    slot.state = SlotState::Refused;
+                }
+                SlotState::Playing(_)
+                | SlotState::Free
+                | SlotState::Ending
+                | SlotState::Refused => {}
+            }
+        }
+        if answer.normalised.is_none() {
+            // The session layer knows nothing of these m-lines: the next ones have their places (RFC 8829 section 5.2.2).
+            for (index, slot) in self.slots.drain(..).enumerate() {
+                let line = ours::forgotten(&slot.mid, &slot.formats.menu);
+                match self.forgotten.get_mut(index) {
+                    Some(known) => *known = line,
+                    None => self.forgotten.push(line),
+                }
+            }
+        }
+        let ended = rejected
+            .iter()
+            .filter_map(|track| self.end(*track))
+            .collect();
+        out.events
+            .extend(rejected.into_iter().map(PeerEvent::Rejected));
+        out.events.push(PeerEvent::Unsubscribed(ended));
     }
 
     /// An answer could not be read. The client may send another one, and not for ever.
@@ -257,14 +354,26 @@ impl Subscriber {
         Ok(Some((slot, planned, verdict)))
     }
 
-    /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
-    pub fn connect(&mut self, rtc: &mut Rtc, index: usize, published: &[PayloadParams]) {
+    /// Maps the codecs of the published track for subscription `index`, if its m-line is negotiated. What that was not
+    /// offered yet is offered.
+    pub fn connect(
+        &mut self,
+        rtc: &mut Rtc,
+        index: usize,
+        published: &TrackInfo,
+        out: &mut Output,
+    ) {
+        self.learn(index, published);
+        self.negotiate(rtc, out);
         let subscription = &mut self.subscriptions[index];
         let Some(slot) = subscription.slot else {
             return;
         };
+        let Some(accepted) = &self.slots[slot].formats.accepted else {
+            return;
+        };
         let mid = self.slots[slot].mid;
-        let map = codecs::map(rtc, mid, published);
+        let map = codecs::map(accepted, &published.codecs);
         let usable = map.iter().any(Option::is_some);
         subscription.codecs = usable.then_some(map);
         let mut api = rtc.direct_api();
@@ -277,6 +386,25 @@ impl Subscriber {
             stream.negotiated(media, cname, (ssrc, rtx));
             self.slot_by_ssrc.insert(ssrc, slot);
             self.send.negotiated(stream.can_be_measured());
+        }
+    }
+
+    /// What the publisher of subscription `index` may send: its m-line has to offer all of that.
+    fn learn(&mut self, index: usize, published: &TrackInfo) {
+        let formats = TrackFormats {
+            codecs: published.codecs.clone(),
+            is_stereo: published.is_stereo,
+        };
+        if self.formats_by_sub.get(&index) == Some(&formats) {
+            return;
+        }
+        let subscription = &self.subscriptions[index];
+        let menu = codecs::menu(subscription.kind, Some(&formats));
+        self.formats_by_sub.insert(index, formats);
+        let slot = subscription.slot.map(|slot| &mut self.slots[slot]);
+        if let Some(slot) = slot.filter(|slot| !slot.formats.menu.covers(&menu)) {
+            slot.formats.is_outdated = true;
+            self.negotiation.dirty = true;
         }
     }
 
@@ -301,7 +429,7 @@ impl Subscriber {
                 .negotiation
                 .outstanding
                 .as_ref()
-                .map(|(_, offer)| offer.clone()),
+                .map(|outstanding| outstanding.offer.clone()),
             revision: self.negotiation.revision,
         }
     }
@@ -316,19 +444,28 @@ impl Subscriber {
             }
             return;
         }
+        let formats = wanted.formats.clone();
         let index = self.subscriptions.insert(Subscription::new(wanted));
         self.by_track.insert(track, index);
+        let formats = formats.map(Arc::unwrap_or_clone);
+        self.formats_by_sub
+            .extend(formats.map(|formats| (index, formats)));
         self.negotiation.dirty = true;
     }
 
     fn remove(&mut self, track: TrackKey) -> Option<Subscription> {
-        let index = self.by_track.remove(&track)?;
-        let subscription = self.subscriptions.remove(index);
+        let subscription = self.end(track)?;
         if let Some(slot) = subscription.slot {
             self.slots[slot].state = SlotState::Ending;
         }
         self.negotiation.dirty = true;
         Some(subscription)
+    }
+
+    fn end(&mut self, track: TrackKey) -> Option<Subscription> {
+        let index = self.by_track.remove(&track)?;
+        self.formats_by_sub.remove(&index);
+        Some(self.subscriptions.remove(index))
     }
 
     /// Makes the next offer, unless one is outstanding or nothing changed.
@@ -345,6 +482,14 @@ impl Subscriber {
             if slot.state == SlotState::Ending {
                 api.set_direction(slot.mid, Direction::Inactive);
                 slot.state = SlotState::Free;
+            }
+            if let SlotState::Playing(index) = slot.state
+                && std::mem::take(&mut slot.formats.is_outdated)
+            {
+                slot.formats.menu = codecs::menu(slot.kind, self.formats_by_sub.get(&index));
+                // The session layer makes no offer without a change that it knows of.
+                api.set_direction(slot.mid, Direction::Inactive);
+                api.set_direction(slot.mid, Direction::SendOnly);
             }
         }
         for (index, subscription) in &mut self.subscriptions {
@@ -365,8 +510,14 @@ impl Subscriber {
                     stream: Stream::new(subscription.kind),
                     kind: subscription.kind,
                     state: SlotState::Free,
+                    formats: Box::default(),
                 });
                 self.slots.len() - 1
+            };
+            let formats = self.formats_by_sub.get(&index);
+            *self.slots[slot].formats = SlotFormats {
+                menu: codecs::menu(subscription.kind, formats),
+                ..SlotFormats::default()
             };
             self.slots[slot].state = SlotState::Playing(index);
             subscription.slot = Some(slot);
@@ -375,13 +526,25 @@ impl Subscriber {
             return;
         };
         self.negotiation.revision += 1;
-        let sdp = sdp::with_candidates(&offer.to_sdp_string(), &self.tcp_candidates);
+        let written = offer.to_sdp_string();
+        let slots = self.slots.iter();
+        let lines = slots.map(|slot| OfferedLine {
+            menu: &slot.formats.menu,
+            is_refused: slot.state == SlotState::Refused,
+        });
+        let lines: Vec<OfferedLine<'_>> = lines.collect();
+        let sdp = ours::with_formats(&written, &lines, &self.forgotten);
+        let sdp = sdp::with_candidates(&sdp, &self.tcp_candidates);
         let offer = OfferOut {
             revision: self.negotiation.revision,
             sdp: sdp::with_groups(&sdp, |mid| self.group_on(mid)),
             mids: self.mids(),
         };
-        self.negotiation.outstanding = Some((pending, offer.clone()));
+        self.negotiation.outstanding = Some(Outstanding {
+            pending,
+            written,
+            offer: offer.clone(),
+        });
         out.events.push(PeerEvent::Offer(offer));
     }
 
@@ -428,6 +591,7 @@ mod tests {
                 stream: stream.into(),
                 cname: cname.into(),
             }),
+            formats: None,
         }
     }
 

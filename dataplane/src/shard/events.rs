@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::key::TrackKey;
 use crate::letter::{ShardEvent, ToControl};
-use crate::peer::{PeerEvent, Role};
+use crate::peer::{PeerEvent, REJECTED, Role};
 
 impl Shard {
     /// Acts upon everything sessions reported, until nothing is left.
@@ -50,6 +50,13 @@ impl Shard {
                 }
             }
             PeerEvent::EstimateChanged => self.dirty.mark(index),
+            PeerEvent::Rejected(track) => self.tell(ShardEvent::Layer {
+                session,
+                track,
+                rid: String::new(),
+                active: false,
+                reason: REJECTED,
+            }),
             PeerEvent::Unsubscribed(ended) => self.unsubscribed(index, ended, now),
             PeerEvent::NewUfrag { ufrag, retired } => {
                 self.peers.add_ufrag(index, ufrag.clone(), retired.as_ref());

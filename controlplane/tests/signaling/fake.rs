@@ -184,7 +184,12 @@ impl DataPlane for Service {
         }
         let published = |track: &wire::Track| wire::PublishedTrack {
             track: track.track.clone(),
-            rids: track.layers.iter().map(|layer| layer.rid.clone()).collect(),
+            rids: track
+                .layers
+                .iter()
+                .map(|layer| layer.rid.clone())
+                .filter(|rid| !rid.starts_with("lost"))
+                .collect(),
         };
         let playing = request
             .tracks

@@ -85,10 +85,11 @@ impl Publisher {
             .iter()
             .map(|spec| read.negotiated(rtc, &spec.mid, &spec.layers));
         let negotiated = negotiated.collect();
+        let routes = read.payload_routes(rtc);
         self.credentials = Some(read.credentials());
         self.lines = read.into_lines();
         let tracks = self.replace_tracks(session, &specs, negotiated, out);
-        self.incoming.negotiated(rtc);
+        self.incoming.negotiated(rtc, routes);
         let answered = Answered { sdp, tracks };
         self.last = Some(Negotiation {
             offer,

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 
 use str0m::Rtc;
 use str0m::format::PayloadParams;
+use str0m::media::Mid;
 
-use super::extensions::Extension;
-use super::formats::{Format, Meaning};
+use super::extensions::{Extension, MID};
+use super::formats::{Format, Meaning, PAYLOAD_TYPES};
 use super::normalise::FEEDBACK;
 use super::offer::{Line, Offer, Taken, Verdict};
 use super::read::{Description, Section};
@@ -24,6 +25,9 @@ pub(in crate::peer) struct Negotiated {
     /// It may have two channels.
     pub(in crate::peer) is_stereo: bool,
 }
+
+/// For each payload type the m-line that it names, in the session library's words.
+pub(in crate::peer) type PayloadRoutes = [Option<Mid>; PAYLOAD_TYPES];
 
 /// An m-line as the answer has it.
 struct Accepted<'o, 'a> {
@@ -74,6 +78,31 @@ impl<'a> Offer<'a> {
             codecs: accepted.codecs,
             is_stereo,
         })
+    }
+
+    /// For each payload type the m-line whose packets it tells from all others, where nothing else does (RFC 8843 section
+    /// 9.2): the offer has neither SSRCs nor the header extension for mids.
+    pub(in crate::peer) fn payload_routes(&self, rtc: &Rtc) -> PayloadRoutes {
+        let mut uses = [0_usize; PAYLOAD_TYPES];
+        let mut routes: PayloadRoutes = [None; PAYLOAD_TYPES];
+        for (line, section) in self.lines.iter().zip(&self.description.media) {
+            let Some(Accepted { taken, codecs, .. }) = accepted(line, rtc) else {
+                continue;
+            };
+            let has_mids = taken
+                .extensions
+                .iter()
+                .any(|extension| extension.uri == MID);
+            for params in &codecs {
+                let pt = usize::from(*params.pt());
+                uses[pt] += 1;
+                routes[pt] = (!has_mids && !section.has("ssrc")).then_some(taken.name);
+            }
+        }
+        for (route, uses) in routes.iter_mut().zip(uses) {
+            *route = route.filter(|_| uses == 1);
+        }
+        routes
     }
 
     fn session_lines(

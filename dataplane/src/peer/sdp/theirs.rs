@@ -152,17 +152,19 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
         });
     }
     for format in &formats {
-        let (place, role) = match role_of(format, menu) {
-            Some((_, Role::Codec)) => continue,
-            Some((params, role)) => {
+        // What it says that it belongs to, or what its number says.
+        let (said, role) = match format.meaning {
+            Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Resend)),
+            Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),
+            Meaning::Codec(_) | Meaning::Unknown => (None, None),
+        };
+        let (place, role) = match (said, role, role_of(format, menu)) {
+            (Some(_), Some(role), _) => (said, role),
+            (_, _, Some((params, role))) => {
                 let is_it = |accepted: &Accepted| accepted.params.pt() == params.pt();
                 (accepted.iter().position(is_it), role)
             }
-            None => match format.meaning {
-                Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Role::Resend),
-                Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Role::Redundancy),
-                Meaning::Codec(_) | Meaning::Unknown => continue,
-            },
+            (_, _, None) => continue,
         };
         let Some(accepted) = place.map(|place| &mut accepted[place]) else {
             continue;
@@ -213,7 +215,8 @@ fn normalised<'s>(
         let mid = offered.value("mid").unwrap_or_default();
         let mut fields = offered.lines[0].split_ascii_whitespace();
         let kind = fields.next().unwrap_or_default();
-        let is_zero = line.is_rejected || fields.next() == Some("0");
+        let port = fields.next();
+        let is_zero = line.is_rejected || port == Some("0");
         let rest: Vec<&str> = fields.collect();
         let port = if is_zero { 0 } else { 9 };
         let direction = if line.is_taken {

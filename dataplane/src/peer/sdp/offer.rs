@@ -102,7 +102,7 @@ impl<'a> Offer<'a> {
         // The first m-line that is taken has the transport of all.
         let mut first: Option<usize> = None;
         for (index, media) in media_lines.into_iter().enumerate() {
-            let apart = || Some(apart(first?, &mids[index], &mids, &bundle_by_mid)?);
+            let apart = || apart(first?, &mids[index], &mids, &bundle_by_mid);
             let refusal = refusal(&media, &description.media[index]).or_else(apart);
             let verdict = match refusal {
                 Some(why) => Verdict::Rejected(why),

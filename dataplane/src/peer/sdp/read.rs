@@ -60,10 +60,10 @@ impl<'a> Description<'a> {
             let mut fields = group.split_ascii_whitespace();
             (fields.next()? == "BUNDLE").then_some(fields)
         });
-        let mut new = |mids: SplitAsciiWhitespace<'a>| -> Vec<&'a str> {
+        let new = |mids: SplitAsciiWhitespace<'a>| -> Vec<&'a str> {
             mids.filter(|mid| known.insert(*mid)).collect()
         };
-        groups.map(|mids| new(mids)).collect()
+        groups.map(new).collect()
     }
 }
 

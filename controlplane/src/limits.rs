@@ -25,8 +25,10 @@ pub const CANDIDATE_BYTES: usize = 1_024;
 pub const SUBSCRIBE_TRACKS: usize = 1_000;
 /// Simulcast layers of a track.
 pub const TRACK_LAYERS: usize = 3;
-/// Characters of a mid or a rid.
+/// Characters of a mid.
 pub const MID_CHARS: usize = 32;
+/// Characters of a rid (RFC 8852 section 3).
+pub const RID_CHARS: usize = 255;
 /// Bytes of a token.
 pub const TOKEN_BYTES: usize = 8 * 1024;
 /// Bytes of a message before `join`: a token and a resume key fit.

@@ -1,5 +1,7 @@
 //! What the control plane can ask of a session, and what it gets.
 
+use std::sync::Arc;
+
 use crate::key::TrackKey;
 use crate::limits::{
     MAX_CANDIDATE_BYTES, MAX_OFFER_BYTES, MAX_OFFER_MEDIA_LINES, MAX_SDP_BYTES,
@@ -7,7 +9,7 @@ use crate::limits::{
 };
 use crate::peer::check_sizes;
 use crate::subscription::Wanted;
-use crate::track::TrackSpec;
+use crate::track::{TrackFormats, TrackSpec};
 
 /// A command for one session.
 #[derive(Debug, Clone)]
@@ -51,7 +53,29 @@ pub enum CommandReply {
     /// Nothing to say.
     Done,
     /// The answer to an offer.
-    Answer(String),
+    Answer(Answered),
+}
+
+/// What came of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The answer.
+    pub sdp: String,
+    /// The tracks that are published: others of the offer cannot play.
+    pub tracks: Vec<AnsweredTrack>,
+}
+
+/// A published track as it was negotiated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredTrack {
+    /// Our name.
+    pub key: TrackKey,
+    /// The control plane's name.
+    pub id: Arc<str>,
+    /// Its layers, of those that were declared.
+    pub rids: Vec<String>,
+    /// What it may be sent as.
+    pub formats: Arc<TrackFormats>,
 }
 
 /// Why a command was refused.

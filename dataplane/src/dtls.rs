@@ -76,9 +76,9 @@ pub enum FailureKind {
 }
 
 impl Handshake {
-    /// The instance that was made last on this thread.
-    pub fn take_created() -> Arc<Self> {
-        CREATED.take().unwrap_or_default()
+    /// That of the instance that was made last on this thread; once.
+    pub fn take_created() -> Option<Arc<Self>> {
+        CREATED.take()
     }
 
     /// ICE has measured the way to the client and back.
@@ -343,7 +343,7 @@ mod tests {
             .new_dtls(&certificate, now, DtlsVersion::Dtls12, None)
             .unwrap();
         server.set_active(false);
-        (server, Handshake::take_created())
+        (server, Handshake::take_created().unwrap())
     }
 
     fn client(now: Instant) -> Box<dyn DtlsInstance> {

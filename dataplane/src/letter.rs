@@ -240,6 +240,8 @@ pub enum ShardEvent {
         rid: String,
         /// False when nothing flows.
         active: bool,
+        /// Why nothing flows where that is for good, by its name in the protocol; empty otherwise.
+        reason: &'static str,
     },
     /// Who can be heard.
     Levels {

@@ -101,6 +101,10 @@ pub const MAX_SDP_LINE_BYTES: usize = 16 * 1_024;
 pub const MAX_SDP_LINES_PER_SECTION: usize = 512;
 /// Lines of one m-line about SSRCs, groups of them too. Three layers with RTX have up to 27.
 pub const MAX_SSRC_LINES_PER_M_LINE: usize = 64;
+/// Bytes of a mid that a track can have. The MID header extension carries 16 in its one-byte form (RFC 8285 section 4.2).
+pub const MAX_MID_BYTES: usize = 32;
+/// Bytes of a rid (RFC 8852 section 3).
+pub const MAX_RID_BYTES: usize = 255;
 /// Bytes of an offer: 32 tracks of a browser.
 pub const MAX_OFFER_BYTES: usize = 256 * 1_024;
 /// Bytes of offers that a session reads a second, and how long a quiet session saves them up: reading an offer costs up to

@@ -3,11 +3,13 @@
 //! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
 //! by [`crate::layer`], the outgoing numbers are made by [`crate::path::rewrite`].
 
+use std::sync::Arc;
+
 use str0m::media::MediaKind;
 
 use crate::key::{LayerIndex, LayerSet, TrackKey};
 use crate::layer::Wish;
-use crate::track::MediaPacket;
+use crate::track::{MediaPacket, TrackFormats};
 
 /// A subscription and what flows through it.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct Wanted {
     pub wish: Wish,
     /// In sync with what; `None`: by itself.
     pub group: Option<SyncGroup>,
+    /// What its publisher may send, where that is known already.
+    pub formats: Option<Arc<TrackFormats>>,
 }
 
 /// Payload types a subscriber negotiated for a codec.
@@ -103,6 +107,7 @@ impl Subscription {
             kind,
             wish,
             group,
+            formats: _,
         } = wanted;
         let target = (!wish.paused && kind.is_audio()).then_some(LayerIndex(0));
         Self {
@@ -255,6 +260,7 @@ pub(crate) mod tests {
             kind,
             wish: Wish::default(),
             group: None,
+            formats: None,
         })
     }
 

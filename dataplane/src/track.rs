@@ -35,6 +35,15 @@ pub struct LayerSpec {
     pub height: u32,
 }
 
+/// What a publisher may send as a track, as negotiated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackFormats {
+    /// Codecs, the publisher's preference first.
+    pub codecs: Vec<PayloadParams>,
+    /// It may have two channels (RFC 7587).
+    pub is_stereo: bool,
+}
+
 /// What every shard knows of a track.
 #[derive(Debug)]
 pub struct TrackInfo {
@@ -44,6 +53,8 @@ pub struct TrackInfo {
     pub session: SessionKey,
     /// Codecs the publisher may send, as negotiated; packets name one by index.
     pub codecs: Vec<PayloadParams>,
+    /// It may have two channels (RFC 7587).
+    pub is_stereo: bool,
 }
 
 /// What is measured of a track where it is published.

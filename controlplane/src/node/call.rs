@@ -18,8 +18,13 @@ pub enum Call {
 /// What a command that succeeded returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// `PutPublish`'s answer.
-    Answer(String),
+    /// `PutPublish`'s answer, and the tracks that can play.
+    Answer {
+        /// The answer.
+        sdp: String,
+        /// Others of the request are not published.
+        tracks: Vec<wire::PublishedTrack>,
+    },
     /// The others return nothing.
     Nothing,
 }

@@ -88,7 +88,10 @@ impl NodeHandle {
         let nothing = |_| Done::Nothing;
         match call {
             Call::PutPublish(request) => {
-                let answer = |reply: wire::PutPublishReply| Done::Answer(reply.answer_sdp);
+                let answer = |reply: wire::PutPublishReply| Done::Answer {
+                    sdp: reply.answer_sdp,
+                    tracks: reply.tracks,
+                };
                 bounded(client.put_publish(timed(request)))
                     .await
                     .map(answer)

@@ -110,23 +110,55 @@ function setPreferences(transceiver, codecs) {
  * @param {Set<string>} mids m-lines to change
  */
 export function withOpusDtx(sdp, mids) {
-  return sdp
-    .split(/(?=^m=)/m)
-    .map((section) => {
-      const mid = /^a=mid:(\S+)/m.exec(section)?.[1];
-      const opus = /^a=rtpmap:(\d+) opus\//im.exec(section)?.[1];
-      if (!opus || !mids.has(mid) || /usedtx=1/.test(section)) return section;
-      const format = new RegExp(`^a=fmtp:${opus} .*$`, 'm');
-      if (format.test(section)) return section.replace(format, (line) => `${line};usedtx=1`);
-      return section.replace(/^(a=rtpmap:\d+ opus\/.*)$/im, (line) => `${line}\r\na=fmtp:${opus} usedtx=1`);
-    })
-    .join('');
+  return withOpusParameter(sdp, mids, 'usedtx=1');
+}
+
+/**
+ * Two channels (RFC 7587 section 6.1): an offer says so of what it sends, an answer asks for it.
+ * @param {string} sdp an offer or an answer
+ * @param {Set<string>} mids m-lines to change
+ */
+export function withStereo(sdp, mids) {
+  return withOpusParameter(withOpusParameter(sdp, mids, 'stereo=1'), mids, 'sprop-stereo=1');
+}
+
+/**
+ * An answer that asks for two channels where the offer has them: browsers decode as many as their own answer says.
+ * @param {string} answer
+ * @param {string} offer
+ */
+export function withOfferedStereo(answer, offer) {
+  const stereo = sections(offer).filter((section) => /^a=fmtp:.*\bsprop-stereo=1\b/m.test(section));
+  return withOpusParameter(answer, new Set(stereo.map(midOf)), 'stereo=1');
+}
+
+const sections = (sdp) => sdp.split(/(?=^m=)/m);
+const midOf = (section) => /^a=mid:(\S+)/m.exec(section)?.[1];
+
+function withOpusParameter(sdp, mids, parameter) {
+  const change = (section) => {
+    const opus = /^a=rtpmap:(\d+) opus\//im.exec(section)?.[1];
+    if (!opus || !mids.has(midOf(section))) return section;
+    const format = new RegExp(`^a=fmtp:${opus} .*$`, 'm');
+    const has = (line) => line.split(/[ ;]+/).includes(parameter);
+    const name = parameter.split('=')[0];
+    const others = (line) => line.replace(new RegExp(`([ ;])${name}=[^;]*(;|$)`), '$1').replace(/;$/, '');
+    if (!format.test(section)) return section.replace(/^(a=rtpmap:\d+ opus\/.*)$/im, (line) => `${line}\r\na=fmtp:${opus} ${parameter}`);
+    return section.replace(format, (line) => (has(line) ? line : `${others(line)};${parameter}`));
+  };
+  return sections(sdp).map(change).join('');
 }
 
 /** Constraints of the capture shortcuts. */
 export function cameraConstraints({ deviceId, height = 720 } = {}) {
   const size = { width: { ideal: Math.round((height * 16) / 9) }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
   return { video: { ...size, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) } };
+}
+
+/** What is heard of a screen is no voice: it keeps its channels, and is not cleaned. */
+export function screenConstraints({ audio = false } = {}) {
+  const sound = { channelCount: { ideal: 2 }, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  return { video: true, audio: audio ? sound : false };
 }
 
 export function microphoneConstraints({ deviceId } = {}) {

@@ -20,6 +20,7 @@ export class LocalTrack {
   /** @internal */ encodings;
   /** @internal */ mutedAtServer = false;
   /** @internal */ dtx;
+  /** @internal two channels are offered */ stereo;
   /** @internal */ height;
   #codec;
   #red;
@@ -47,6 +48,7 @@ export class LocalTrack {
     this.muted = Boolean(options.muted);
     this.height = height;
     this.dtx = source === 'microphone' && options.dtx !== false;
+    this.stereo = source === 'screen_audio' && mediaStreamTrack.getSettings?.().channelCount !== 1;
     this.#codec = options.codec ?? 'vp8';
     this.#red = Boolean(options.red);
     this.#recapture = recapture;

@@ -3,9 +3,10 @@
  * itself with the same tracks when the media server was replaced.
  */
 import { sendCandidates } from './spillway-subscriber.js';
-import { layersOf, withOpusDtx } from './spillway-encodings.js';
+import { layersOf, withOpusDtx, withStereo } from './spillway-encodings.js';
 import { LocalTrack } from './spillway-local-track.js';
 import { reconfigure } from './spillway-relays.js';
+import { SpillwayError } from './spillway-socket.js';
 
 /** Between two attempts of an offer that the server may serve later. */
 const RETRY_MS = 1_000;
@@ -207,12 +208,14 @@ export class Publisher {
       if (pc !== this.#pc) return;
       const offered = [...this.#locals].filter((local) => local.transceiver?.mid != null);
       const tracks = offered.map(describe);
-      const replied = this.#owner.request('offer', { sdp: pc.localDescription.sdp, tracks });
+      const midsOf = (locals) => new Set(locals.map((local) => local.transceiver.mid));
+      const sdp = withStereo(pc.localDescription.sdp, midsOf(offered.filter((local) => local.stereo)));
+      const replied = this.#owner.request('offer', { sdp, tracks });
       pc.releaseCandidates();
       const answer = await replied;
       if (pc !== this.#pc) return;
-      const silent = offered.filter((local) => local.dtx).map((local) => local.transceiver.mid);
-      await pc.setRemoteDescription({ type: 'answer', sdp: withOpusDtx(answer.sdp, new Set(silent)) });
+      const silent = midsOf(offered.filter((local) => local.dtx));
+      await pc.setRemoteDescription({ type: 'answer', sdp: withOpusDtx(answer.sdp, silent) });
       this.#retries = 0;
       if (pc === this.#pc) this.#confirm(answer.tracks, tracks);
     } catch (error) {
@@ -223,8 +226,14 @@ export class Publisher {
   #confirm(answered, offered) {
     const idByMid = new Map(answered.map(({ mid, track }) => [mid, track]));
     const mutedByMid = new Map(offered.map(({ mid, muted }) => [mid, muted]));
-    for (const local of this.#locals) {
+    for (const local of [...this.#locals]) {
       const mid = local.transceiver?.mid;
+      if (mutedByMid.has(mid) && !idByMid.has(mid)) {
+        this.#locals.delete(local);
+        this.#release(local.transceiver, local.shape);
+        local.finish(new SpillwayError('bad_sdp', `the server can use none of the codecs of the ${local.source}`));
+        continue;
+      }
       if (idByMid.has(mid)) local.confirm(idByMid.get(mid), Boolean(mutedByMid.get(mid)));
       this.#tellMuted(local);
     }

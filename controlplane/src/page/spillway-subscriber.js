@@ -2,6 +2,7 @@
  * The subscribe peer connection: answers the server's offers, one at a time, and knows which track
  * plays on which m-line.
  */
+import { withOfferedStereo } from './spillway-encodings.js';
 import { reconfigure } from './spillway-relays.js';
 
 export class Subscriber {
@@ -79,7 +80,8 @@ export class Subscriber {
     if (generation !== this.#generation) return;
     const pc = (this.#pc ??= this.#connect(iceServers, generation));
     await pc.setRemoteDescription({ type: 'offer', sdp: offer.sdp });
-    await pc.setLocalDescription(await pc.createAnswer());
+    const { sdp: written } = await pc.createAnswer();
+    await pc.setLocalDescription({ type: 'answer', sdp: withOfferedStereo(written, offer.sdp) });
     if (generation !== this.#generation) return;
     const { sdp } = pc.localDescription;
     this.#answered = { revision: offer.revision, offer: offer.sdp, sdp };

@@ -35,7 +35,7 @@ import { Roster } from './spillway-roster.js';
 import { SpillwayError, errorOf } from './spillway-socket.js';
 import { StatsReader } from './spillway-stats.js';
 import { Subscriber } from './spillway-subscriber.js';
-import { VIDEO_CODECS, cameraConstraints, microphoneConstraints } from './spillway-encodings.js';
+import { VIDEO_CODECS, cameraConstraints, microphoneConstraints, screenConstraints } from './spillway-encodings.js';
 
 export { SpillwayError } from './spillway-socket.js';
 export { LocalTrack } from './spillway-local-track.js';
@@ -411,7 +411,7 @@ export class Room extends EventTarget {
   }
 
   async #publishScreen(options) {
-    const stream = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: Boolean(options.audio) });
+    const stream = await navigator.mediaDevices.getDisplayMedia(screenConstraints(options));
     const publish = (mediaStreamTrack, source) =>
       this.#publisher.publish({ mediaStreamTrack, source, options, recapture: null, owned: true });
     const [video] = stream.getVideoTracks();

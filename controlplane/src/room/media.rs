@@ -15,6 +15,9 @@ use crate::limits::REOFFER_TIME;
 use crate::signaling::{ErrorCode, Frame, MediaState, MidTrack, Refusal, ServerMessage};
 use spillway_wire::dataplane as wire;
 
+/// The reason of a `layer` with which a subscription ended: the client's answer does not take its m-line.
+const REJECTED: &str = "rejected";
+
 /// What the data plane says of one session, or of tracks.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)] // dataplane.proto is their documentation
@@ -47,7 +50,7 @@ impl Room {
                 self.session_closed(&session, failure.as_deref(), now);
             }
             NodeEvent::Offer { session, offer } => self.offered(&session, &offer),
-            NodeEvent::Layer(layer, session) => self.layer_changed(&session, &layer),
+            NodeEvent::Layer(layer, session) => self.layer_changed(&session, &layer, now),
             NodeEvent::Levels { shard, levels } => {
                 let roster = &self.roster;
                 let owner = |track: &TrackId| roster.track(track).map(|(owner, _)| owner.clone());
@@ -177,18 +180,33 @@ impl Room {
         }
     }
 
-    fn layer_changed(&mut self, session: &SessionId, layer: &wire::LayerChanged) {
+    fn layer_changed(&mut self, session: &SessionId, layer: &wire::LayerChanged, now: Instant) {
         let Some((participant, _)) = SessionId::parse(session.as_str()) else {
             return;
         };
-        let socket = self.member_by_id.get(&participant).and_then(Member::socket);
-        if let (Some(socket), Ok(track)) = (socket, layer.track.parse()) {
+        let Some(member) = self.member_by_id.get_mut(&participant) else {
+            return;
+        };
+        let Ok(track) = layer.track.parse::<TrackId>() else {
+            return;
+        };
+        let reason = Some(&*layer.reason).filter(|reason| !reason.is_empty());
+        let ended = reason == Some(REJECTED) && member.subscribe.unwant(&track);
+        if ended {
+            // Not until the client asks for it again.
+            member.subscribe.declined.insert(track.clone());
+        }
+        if let Some(socket) = member.socket() {
             let frame = Frame::of(&ServerMessage::Layer {
                 track: &track,
                 rid: &layer.rid,
                 active: layer.active,
+                reason,
             });
             self.outputs.push_back(Output::Send { socket, frame });
+        }
+        if ended {
+            self.push_subscriptions(&participant, now);
         }
     }
 

@@ -36,7 +36,10 @@ impl Room {
         };
         match in_flight {
             InFlight::Offer { to, tracks } => match result {
-                Ok(Done::Answer(sdp)) => self.published(to, &participant, tracks, &sdp),
+                Ok(Done::Answer { sdp, tracks: can }) => {
+                    let tracks = playable(tracks, &can);
+                    self.published(to, &participant, tracks, &sdp);
+                }
                 Ok(Done::Nothing) => {
                     let refusal =
                         Refusal::new(ErrorCode::Internal, "the data plane gave no answer");
@@ -322,6 +325,23 @@ impl Room {
             self.wake(participant, now + RETRY_PAUSE);
         }
     }
+}
+
+/// Of `tracks` those that the data plane negotiated, with the layers that the answer has: what cannot play is not announced.
+fn playable(
+    mut tracks: BTreeMap<TrackId, Published>,
+    negotiated: &[wire::PublishedTrack],
+) -> BTreeMap<TrackId, Published> {
+    let rids = |track: &wire::PublishedTrack| Some((track.track.parse().ok()?, track.rids.clone()));
+    let rids_by_track: BTreeMap<TrackId, Vec<String>> =
+        negotiated.iter().filter_map(rids).collect();
+    tracks.retain(|id, published| {
+        let rids = rids_by_track.get(id);
+        let layers = &mut published.track.layers;
+        layers.retain(|layer| rids.is_some_and(|rids| rids.contains(&layer.rid)));
+        rids.is_some()
+    });
+    tracks
 }
 
 /// What becomes different for the room when `participant` publishes `new` instead of `old`.

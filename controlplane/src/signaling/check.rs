@@ -86,13 +86,13 @@ fn check_offer(offer: &Offer) -> Result<(), Refusal> {
     check_sdp(&offer.sdp, "offer", limits::OFFER_M_LINES)?;
     let mut mids = HashSet::with_capacity(offer.tracks.len());
     for track in &offer.tracks {
-        check_label("mid", &track.mid)?;
+        check_label("mid", &track.mid, limits::MID_CHARS)?;
         if !mids.insert(&*track.mid) {
             let message = format!("mid '{}' is named twice", track.mid);
             return Err(Refusal::new(ErrorCode::BadMessage, message));
         }
         for layer in &track.layers {
-            check_label("rid", &layer.rid)?;
+            check_label("rid", &layer.rid, limits::RID_CHARS)?;
             within(
                 (layer.height as usize, limits::LAYER_HEIGHT as usize),
                 ErrorCode::BadMessage,
@@ -103,13 +103,12 @@ fn check_offer(offer: &Offer) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_label(what: &str, text: &str) -> Result<(), Refusal> {
+fn check_label(what: &str, text: &str, limit: usize) -> Result<(), Refusal> {
     let length = text.len();
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if printable && (1..=limits::MID_CHARS).contains(&length) {
+    if printable && (1..=limit).contains(&length) {
         return Ok(());
     }
-    let limit = limits::MID_CHARS;
     let message = format!("{what} of {length} bytes is not 1..={limit} printable ASCII characters");
     Err(Refusal::new(ErrorCode::BadMessage, message))
 }

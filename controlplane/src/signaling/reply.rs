@@ -193,6 +193,8 @@ pub enum ServerMessage<'a> {
         track: &'a TrackId,
         rid: &'a str,
         active: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
     },
     Media {
         state: MediaState,

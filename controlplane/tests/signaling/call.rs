@@ -84,6 +84,65 @@ async fn a_later_offer_keeps_tracks_it_names_and_unpublishes_the_others() {
 }
 
 #[tokio::test]
+async fn what_was_not_negotiated_is_announced_to_nobody() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    let layers = json!([{"rid": "lost-q", "height": 180}, {"rid": "f_1", "height": 720}]);
+    let offer = json!({"type": "offer", "sdp": "v=0", "tracks": [
+        {"mid": "ghost", "kind": "video", "source": "screen"},
+        {"mid": "1", "kind": "video", "source": "camera", "layers": layers},
+    ]});
+    let answer = ann.ask(offer).await;
+    let tracks = answer["tracks"].as_array().unwrap();
+    assert_eq!((tracks.len(), &tracks[0]["mid"]), (1, &json!("1")));
+    let published = bob.event("track_published").await;
+    assert_eq!(published["track"]["source"], "camera");
+    assert_eq!(
+        published["track"]["layers"],
+        json!([{"rid": "f_1", "height": 720}])
+    );
+    // What comes next is not the other track.
+    let again = json!({"type": "offer", "sdp": "v=0", "tracks": [
+        {"mid": "ghost-1", "kind": "video", "source": "camera", "track": tracks[0]["track"]},
+    ]});
+    assert_eq!(ann.ask(again).await["tracks"], json!([]));
+    let gone = bob.event("track_unpublished").await;
+    assert_eq!(gone["track"], tracks[0]["track"]);
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_client_rejected_ends_until_it_is_asked_for() {
+    let door = Door::open(&[]).await;
+    let node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let [camera, _] = ann.publish().await;
+    let mut bob = door.join("r", "bob").await;
+    bob.until("offer").await;
+    let session = format!("{}:s", bob.participant());
+    node.say(wire::event::Event::Layer(wire::LayerChanged {
+        session: session.clone(),
+        track: camera.clone(),
+        rid: String::new(),
+        active: false,
+        reason: "rejected".to_owned(),
+    }));
+    assert_eq!(
+        bob.until("layer").await,
+        json!({"type": "layer", "track": camera, "rid": "", "active": false, "reason": "rejected"})
+    );
+    let has = |held: &crate::fake::Held| {
+        let subscriptions = &held.session_by_name[&session].subscriptions;
+        subscriptions.iter().any(|sub| sub.track == camera)
+    };
+    node.until(|held| !has(held)).await;
+    let again = json!({"type": "subscribe", "tracks": [{"track": camera}]});
+    assert_eq!(bob.ask(again).await["type"], "ok");
+    node.until(has).await;
+}
+
+#[tokio::test]
 async fn wishes_reach_the_data_plane_and_an_unsubscribed_track_stays_out() {
     let door = Door::open(&[]).await;
     let node = FakeNode::start(&door.socket());
@@ -239,6 +298,7 @@ async fn speakers_and_layers_come_from_the_data_plane() {
         ann.joined["participant"]
     );
     node.say(wire::event::Event::Layer(wire::LayerChanged {
+        reason: String::new(),
         session: format!("{}:s", bob.participant()),
         track: camera.clone(),
         rid: "f".to_owned(),

@@ -182,6 +182,20 @@ impl DataPlane for Service {
         if request.offer_sdp == "refuse me" {
             return Err(Status::invalid_argument("this is no SDP"));
         }
+        let published = |track: &wire::Track| wire::PublishedTrack {
+            track: track.track.clone(),
+            rids: track
+                .layers
+                .iter()
+                .map(|layer| layer.rid.clone())
+                .filter(|rid| !rid.starts_with("lost"))
+                .collect(),
+        };
+        let playing = request
+            .tracks
+            .iter()
+            .filter(|track| !track.mid.starts_with("ghost"));
+        let tracks = playing.map(published).collect();
         let session = wire::Session {
             session: request.session.clone(),
             role: wire::Role::Publish.into(),
@@ -195,7 +209,7 @@ impl DataPlane for Service {
             .session_by_name
             .insert(request.session, session);
         let answer_sdp = format!("answer to {}", request.offer_sdp);
-        Ok(Response::new(wire::PutPublishReply { answer_sdp }))
+        Ok(Response::new(wire::PutPublishReply { answer_sdp, tracks }))
     }
 
     async fn put_subscribe(

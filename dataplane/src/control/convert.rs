@@ -7,15 +7,13 @@ use super::directory::Directory;
 use crate::command::CommandError;
 use crate::key::TrackKey;
 use crate::layer::Wish;
-use crate::limits::{MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS, MAX_SYNC_NAME_BYTES};
-use crate::peer::OfferOut;
+use crate::limits::{
+    MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS, MAX_MID_BYTES, MAX_RID_BYTES,
+    MAX_SYNC_NAME_BYTES,
+};
+use crate::peer::{OfferOut, is_rid};
 use crate::subscription::SyncGroup;
 use crate::track::{LayerSpec, TrackSpec};
-
-/// Longest rid (RFC 8851 leaves it open; the session layer keeps 8 bytes).
-const MAX_RID_BYTES: usize = 8;
-/// Longest mid that the session layer keeps.
-const MAX_MID_BYTES: usize = 16;
 
 pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
     if id.is_empty() || id.len() > MAX_ID_BYTES {
@@ -100,10 +98,10 @@ pub(super) fn track_spec(key: TrackKey, track: &proto::Track) -> Result<TrackSpe
     if let Some(bad) = track
         .layers
         .iter()
-        .find(|l| l.rid.is_empty() || l.rid.len() > MAX_RID_BYTES)
+        .find(|l| l.rid.len() > MAX_RID_BYTES || !is_rid(&l.rid))
     {
         return invalid(format!(
-            "track '{id}': rid '{}' is not 1..={MAX_RID_BYTES} bytes",
+            "track '{id}': rid '{}' is not 1..={MAX_RID_BYTES} letters, digits, '-' or '_'",
             bad.rid
         ));
     }

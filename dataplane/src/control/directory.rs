@@ -5,10 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::command::AnsweredTrack;
 use crate::ice::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::peer::Peer;
-use crate::track::TrackSpec;
+use crate::track::{TrackFormats, TrackSpec};
 
 /// All names of the node.
 #[derive(Default)]
@@ -48,6 +49,8 @@ pub(super) struct TrackRecord {
     pub(super) spec: TrackSpec,
     pub(super) annotation: Vec<u8>,
     pub(super) muted: bool,
+    /// False when the answer has nothing of it: it cannot play.
+    pub(super) is_published: bool,
 }
 
 /// Where a session is.
@@ -65,6 +68,8 @@ pub(super) enum Place {
 struct TrackName {
     id: Arc<str>,
     users: usize,
+    /// What its publisher may send, as negotiated last.
+    formats: Option<Arc<TrackFormats>>,
 }
 
 impl Directory {
@@ -197,7 +202,14 @@ impl Directory {
                 let track = TrackKey(self.next_key);
                 let id: Arc<str> = id.into();
                 self.track_by_id.insert(Arc::clone(&id), track);
-                self.tracks.insert(track, TrackName { id, users: 0 });
+                self.tracks.insert(
+                    track,
+                    TrackName {
+                        id,
+                        users: 0,
+                        formats: None,
+                    },
+                );
                 track
             }
         };
@@ -209,6 +221,34 @@ impl Directory {
             }
         }
         track
+    }
+
+    /// What the publisher of `track` may send, where that is known.
+    pub(super) fn formats_of(&self, track: TrackKey) -> Option<Arc<TrackFormats>> {
+        self.tracks.get(&track)?.formats.clone()
+    }
+
+    /// An offer of publish session `key` was answered: of its tracks these can play.
+    pub(super) fn answered(&mut self, key: SessionKey, answered: &[AnsweredTrack]) {
+        let Some(record) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let SessionRole::Publish(tracks) = &mut record.role else {
+            return;
+        };
+        for track in tracks {
+            let answered = answered
+                .iter()
+                .find(|answered| answered.key == track.spec.key);
+            track.is_published = answered.is_some();
+            let Some(AnsweredTrack { rids, formats, .. }) = answered else {
+                continue;
+            };
+            track.spec.layers.retain(|layer| rids.contains(&layer.rid));
+            if let Some(name) = self.tracks.get_mut(&track.spec.key) {
+                name.formats = Some(Arc::clone(formats));
+            }
+        }
     }
 
     /// Session `key` no longer names `track`.

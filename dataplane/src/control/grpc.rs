@@ -12,7 +12,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request as Call, Response, Status};
 
 use super::Request;
-use crate::command::{CommandError, CommandReply, CommandResult};
+use crate::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 
 /// Hands calls to the control thread.
 pub(super) struct Service {
@@ -83,8 +83,15 @@ impl DataPlane for Service {
             .command(|reply| Request::PutPublish(request, reply))
             .await?
         {
-            CommandReply::Answer(answer_sdp) => {
-                Ok(Response::new(proto::PutPublishReply { answer_sdp }))
+            CommandReply::Answer(Answered { sdp, tracks }) => {
+                let published = |track: AnsweredTrack| proto::PublishedTrack {
+                    track: track.id.to_string(),
+                    rids: track.rids,
+                };
+                Ok(Response::new(proto::PutPublishReply {
+                    answer_sdp: sdp,
+                    tracks: tracks.into_iter().map(published).collect(),
+                }))
             }
             CommandReply::Done => Err(Status::internal("an offer was not answered")),
         }

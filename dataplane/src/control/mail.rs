@@ -6,6 +6,7 @@ use spillway_wire::dataplane as proto;
 
 use super::directory::Place;
 use super::{Control, convert};
+use crate::command::CommandReply;
 use crate::ice::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::letter::{Datagram, ShardEvent, ToControl, ToShard};
@@ -40,6 +41,9 @@ impl Control {
             } => self.directory.add_ufrag(session, ufrag, retired.as_ref()),
             ToControl::Reply { request, result } => {
                 if let Some(sent) = self.commands.remove(&request) {
+                    if let Ok(CommandReply::Answer(answered)) = &result {
+                        self.directory.answered(sent.session, &answered.tracks);
+                    }
                     let _ = sent.reply.send(result);
                 }
             }
@@ -151,6 +155,26 @@ impl Control {
         }
     }
 
+    pub(super) fn tell_layer(
+        &self,
+        (session, track): (SessionKey, TrackKey),
+        rid: String,
+        active: bool,
+        reason: &str,
+    ) {
+        let record = self.directory.get(session);
+        let names = record.zip(self.directory.track_id(track));
+        if let Some((record, track)) = names {
+            self.tell(proto::event::Event::Layer(proto::LayerChanged {
+                session: record.id.clone(),
+                track: track.to_string(),
+                rid,
+                active,
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+
     fn on_event(&mut self, event: ShardEvent) {
         match event {
             ShardEvent::Connected { session, shard } => {
@@ -190,21 +214,9 @@ impl Control {
                 track,
                 rid,
                 active,
+                reason,
             } => {
-                let Some(record) = self.directory.get(session) else {
-                    return;
-                };
-                let Some(track) = self.directory.track_id(track) else {
-                    return;
-                };
-                let (session, track) = (record.id.clone(), track.to_string());
-                let changed = proto::LayerChanged {
-                    session,
-                    track,
-                    rid,
-                    active,
-                };
-                self.tell(proto::event::Event::Layer(changed));
+                self.tell_layer((session, track), rid, active, reason);
             }
             ShardEvent::Levels { shard, levels } => {
                 let named = |(track, dbov): (TrackKey, u8)| {

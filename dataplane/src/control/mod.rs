@@ -17,7 +17,7 @@ use std::time::Instant;
 use spillway_wire::dataplane as proto;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::command::{Command, CommandError, CommandResult};
+use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::config::Config;
 use crate::dtls::FailureKind;
 use crate::io::{clock, entropy};
@@ -25,7 +25,7 @@ use crate::key::SessionKey;
 use crate::letter::ToShard;
 use crate::limits::{EVENT_BUFFER, LOBBY_WAIT, SHARD_REPLY};
 use crate::mesh::{Mesh, Post};
-use crate::peer::{Output, Peer, PeerEvent, PeerFactory, PeerState};
+use crate::peer::{Output, Peer, PeerEvent, PeerFactory, PeerState, REJECTED};
 use crate::report::ShardReport;
 use directory::{Directory, Place, SessionRole};
 
@@ -91,6 +91,7 @@ pub struct Control {
 }
 
 struct Sent {
+    session: SessionKey,
     reply: oneshot::Sender<CommandResult>,
     deadline: Instant,
 }
@@ -201,6 +202,9 @@ impl Control {
                 if settles && result.0.is_ok() {
                     self.directory.expect(key, now);
                 }
+                if let Ok(CommandReply::Answer(answered)) = &result.0 {
+                    self.directory.answered(key, &answered.tracks);
+                }
                 let _ = reply.send(result.0);
                 self.on_lobby_events(key, result.1);
                 if stillborn {
@@ -213,6 +217,7 @@ impl Control {
                 self.commands.insert(
                     request,
                     Sent {
+                        session: key,
                         reply,
                         deadline: now + SHARD_REPLY,
                     },
@@ -239,6 +244,9 @@ impl Control {
                 PeerEvent::Closed(reason) => self.closed(key, reason, None),
                 PeerEvent::HandshakeFailed { kind, reason } => {
                     self.closed(key, reason, Some(kind));
+                }
+                PeerEvent::Rejected(track) => {
+                    self.tell_layer((key, track), String::new(), false, REJECTED);
                 }
                 // The rest is of interest to a shard, which looks at the session when it adopts it.
                 PeerEvent::Connected

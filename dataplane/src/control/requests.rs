@@ -106,6 +106,7 @@ impl Control {
                 spec,
                 annotation: track.annotation,
                 muted: track.muted,
+                is_published: true,
             });
         }
         let specs = records.iter().map(|record| record.spec.clone()).collect();
@@ -176,11 +177,13 @@ impl Control {
         let mut put = Vec::with_capacity(request.put.len());
         for track in request.put {
             let kind = convert::kind(track.kind, &track.track)?;
+            let named = self.directory.name_track(key, &track.track);
             put.push(Wanted {
-                track: self.directory.name_track(key, &track.track),
+                track: named,
                 kind,
                 wish: convert::wish(track.wish),
                 group: convert::group(track.group.as_ref())?,
+                formats: self.directory.formats_of(named),
             });
         }
         let known = request
@@ -313,7 +316,10 @@ impl Control {
 
     fn session(&self, record: &SessionRecord, state: PeerState) -> proto::Session {
         let tracks = match &record.role {
-            SessionRole::Publish(tracks) => tracks.iter().map(track).collect(),
+            SessionRole::Publish(tracks) => {
+                let published = tracks.iter().filter(|track| track.is_published);
+                published.map(track).collect()
+            }
             SessionRole::Subscribe => Vec::new(),
         };
         let subscriptions = state

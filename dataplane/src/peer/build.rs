@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::config::{CryptoProvider, DtlsCert};
+use str0m::format::PayloadParams;
 use str0m::{Candidate, Rtc, RtcConfig};
 
 use super::checks::Checks;
 use super::paths::Paths;
-use super::{Peer, Role, Subscriber, sdp};
+use super::{Peer, Publisher, Role, Subscriber, codecs, sdp};
 use crate::dtls;
 use crate::ice::{IceKey, Ufrag};
 use crate::key::SessionKey;
@@ -58,7 +59,27 @@ impl PeerFactory {
     /// A session that will publish.
     pub fn publisher(&self, session: SessionKey, now: Instant) -> Peer {
         let rtc = self.config().build(now);
-        self.peer(session, rtc, Role::Publish(Box::default()), now)
+        let publisher = Publisher::new(self.clone());
+        self.peer(session, rtc, Role::Publish(Box::new(publisher)), now)
+    }
+
+    /// `rtc` anew, with `codecs` besides those of our list, before its client has heard of it.
+    pub(super) fn with_codecs(&self, rtc: &mut Rtc, codecs: &[PayloadParams], now: Instant) {
+        let mut config = self.config();
+        for params in codecs {
+            let (pt, resend, spec) = (params.pt(), params.resend(), params.spec());
+            config.codec_config().add_config(
+                pt,
+                resend,
+                spec.codec,
+                spec.clock_rate,
+                spec.channels,
+                spec.format,
+            );
+        }
+        let credentials = rtc.direct_api().local_ice_credentials();
+        *rtc = config.set_local_ice_credentials(credentials).build(now);
+        self.add_candidates(rtc);
     }
 
     /// A session that will subscribe.
@@ -72,25 +93,18 @@ impl PeerFactory {
     }
 
     fn config(&self) -> RtcConfig {
-        RtcConfig::new()
+        let mut config = RtcConfig::new()
             .set_crypto_provider(Arc::clone(&self.crypto))
             .set_dtls_cert(self.cert.clone())
             .set_local_ice_credentials(self.ice_key.credentials())
             .set_ice_lite(true)
-            .set_rtp_mode(true)
-            .clear_codecs()
-            .enable_opus(true, true)
-            .enable_vp8(true)
-            .enable_vp9(true)
-            .enable_h264(true)
-            .enable_av1(true)
+            .set_rtp_mode(true);
+        *config.codec_config() = codecs::SPOKEN.clone();
+        config
     }
 
     fn peer(&self, session: SessionKey, mut rtc: Rtc, role: Role, now: Instant) -> Peer {
-        for addr in &self.candidates {
-            let candidate = Candidate::host(*addr, "udp").expect("a bound address is a candidate");
-            rtc.add_local_candidate(candidate);
-        }
+        self.add_candidates(&mut rtc);
         let ufrag = Ufrag(rtc.direct_api().local_ice_credentials().ufrag.into());
         Peer {
             session,
@@ -99,11 +113,18 @@ impl PeerFactory {
             checks: Box::new(Checks::new(self.ice_key.clone(), ufrag)),
             rtc: Box::new(rtc),
             tcp_candidates: Arc::clone(&self.tcp_candidates),
-            handshake: dtls::Handshake::take_created(),
+            handshake: dtls::Handshake::take_created().unwrap_or_default(),
             connected: false,
             keyed: false,
             ended: false,
             deadline: now,
+        }
+    }
+
+    fn add_candidates(&self, rtc: &mut Rtc) {
+        for addr in &self.candidates {
+            let candidate = Candidate::host(*addr, "udp").expect("a bound address is a candidate");
+            rtc.add_local_candidate(candidate);
         }
     }
 }

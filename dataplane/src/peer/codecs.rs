@@ -1,32 +1,217 @@
-//! Which payload type of the subscriber carries which codec of the publisher.
+//! The codecs that we speak, and which payload type of a subscriber carries which codec of a publisher.
 
-use str0m::Rtc;
-use str0m::format::PayloadParams;
-use str0m::media::Mid;
+use std::sync::LazyLock;
+
+use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
+use str0m::media::{MediaKind, Pt};
 
 use crate::subscription::SubscriberCodec;
+use crate::track::TrackFormats;
 
-/// For each of the publisher's `codecs`, what the subscriber negotiated on `mid`; empty when the m-line
-/// was rejected.
-pub(super) fn map(rtc: &Rtc, mid: Mid, codecs: &[PayloadParams]) -> Vec<Option<SubscriberCodec>> {
-    let Some(media) = rtc.media(mid) else {
-        return Vec::new();
+/// Our own list, with the payload types that subscribers are offered.
+pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {
+    let mut config = CodecConfig::empty();
+    config.enable_opus(true, true);
+    config.enable_vp8(true);
+    config.enable_vp9(true);
+    config.enable_h264(true);
+    config.enable_av1(true);
+    config
+});
+
+/// What an m-line offers a subscriber.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Menu {
+    /// Codecs of our list, the first to be preferred.
+    pub(super) codecs: Vec<PayloadParams>,
+    pub(super) is_stereo: bool,
+}
+
+/// A codec of our list as a subscriber takes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Accepted {
+    /// As our list has it.
+    pub(super) params: PayloadParams,
+    /// The subscriber's payload types, which need not be ours (RFC 3264 section 6.1).
+    pub(super) pt: Pt,
+    pub(super) red: Option<Pt>,
+    pub(super) resend: Option<Pt>,
+}
+
+/// The codec of our list that `spec` is, by its payload type there; `None` for one that we do not speak.
+pub(super) fn spoken(spec: CodecSpec) -> Option<u8> {
+    of_our_list(spec).map(|params| *params.pt())
+}
+
+fn of_our_list(spec: CodecSpec) -> Option<PayloadParams> {
+    let found = SPOKEN.match_params(PayloadParams::new(0.into(), None, spec));
+    found.copied()
+}
+
+/// What `config`, the list of a session, has for `pt` as `spec`.
+pub(super) fn negotiated(config: &CodecConfig, pt: u8, spec: CodecSpec) -> Option<PayloadParams> {
+    let mut known = config.params().iter().filter(|params| *params.pt() == pt);
+    known.find(|params| is_same(params, spec)).copied()
+}
+
+/// Whether `params` are those of `spec`, whatever the payload types.
+fn is_same(params: &PayloadParams, spec: CodecSpec) -> bool {
+    let alone = CodecConfig::new_from_payload_params(vec![*params]);
+    let offered = PayloadParams::new(0.into(), None, spec);
+    alone.match_params(offered).is_some()
+}
+
+/// What a subscriber is offered of a track of `kind` that its publisher may send as `formats` say: the publisher's codecs
+/// in its order, each in the form that it has and then in others that can decode it. `None`: not known, so all that there
+/// is.
+pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
+    let ours = || {
+        SPOKEN
+            .params()
+            .iter()
+            .filter(|params| params.spec().codec.kind() == kind)
     };
-    let accepted = media.remote_pts();
-    codecs
-        .iter()
-        .map(|codec| {
-            let ours = rtc.codec_config().match_params(*codec)?;
-            if !accepted.contains(&ours.pt()) {
-                return None;
+    let Some(TrackFormats { codecs, is_stereo }) = formats else {
+        return Menu {
+            codecs: ours().copied().collect(),
+            is_stereo: false,
+        };
+    };
+    let mut menu: Vec<PayloadParams> = Vec::new();
+    for codec in codecs {
+        let mut fitting: Vec<(Fit, PayloadParams)> = ours()
+            .filter_map(|params| Some((fit(params.spec(), codec.spec())?, *params)))
+            .collect();
+        fitting.sort_by_key(|(fit, _)| *fit);
+        for (_, params) in fitting {
+            if !menu.iter().any(|known| known.pt() == params.pt()) {
+                menu.push(params);
             }
-            // Redundancy is part of the codec's parameters: gone when the subscriber did not take it.
-            let red = ours.red();
-            Some(SubscriberCodec {
-                pt: ours.pt(),
-                red,
-                resend: ours.resend(),
-            })
+        }
+    }
+    Menu {
+        codecs: menu,
+        is_stereo: *is_stereo,
+    }
+}
+
+impl Menu {
+    /// Whether it has all of `other`.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let has = |params: &PayloadParams| self.codecs.iter().any(|had| had.pt() == params.pt());
+        self.is_stereo == other.is_stereo && other.codecs.iter().all(has)
+    }
+}
+
+/// For each of the publisher's `codecs`, what of `accepted` decodes it best.
+pub(super) fn map(accepted: &[Accepted], codecs: &[PayloadParams]) -> Vec<Option<SubscriberCodec>> {
+    let best = |codec: &PayloadParams| {
+        let fitting = accepted
+            .iter()
+            .filter_map(|accepted| Some((fit(accepted.params.spec(), codec.spec())?, accepted)));
+        let (_, best) = fitting.min_by_key(|(fit, _)| *fit)?;
+        Some(SubscriberCodec {
+            pt: best.pt,
+            red: best.red,
+            resend: best.resend,
         })
-        .collect()
+    };
+    codecs.iter().map(best).collect()
+}
+
+/// How well a decoder suits a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It is for such streams.
+    Same,
+    /// It decodes them, too.
+    Decodes,
+}
+
+/// Whether who decodes `decoder` decodes streams of `stream`.
+fn fit(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
+    if decoder.codec != stream.codec {
+        return None;
+    }
+    match decoder.codec {
+        Codec::H264 => fit_h264(decoder, stream),
+        Codec::Vp9 => {
+            let profile = |spec: CodecSpec| spec.format.profile_id.unwrap_or(0);
+            (profile(decoder) == profile(stream)).then_some(Fit::Same)
+        }
+        _ => Some(Fit::Same),
+    }
+}
+
+/// RFC 6184 sections 6.2 and 8.1: who takes fragments takes single units, too; and the tools of the constrained baseline
+/// profile are part of every other, those of main part of high. What browsers call baseline has no tools beside those.
+fn fit_h264(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
+    let mode = |spec: CodecSpec| spec.format.packetization_mode.unwrap_or(0);
+    let rank = |spec: CodecSpec| {
+        let id = spec.format.profile_level_id.unwrap_or(0x42_001f);
+        match id >> 16 {
+            0x42 => Some(0),
+            0x4d => Some(1),
+            0x64 => Some(2),
+            _ => None,
+        }
+    };
+    let is_same = |spec: CodecSpec| of_our_list(spec).map(|params| *params.pt());
+    if is_same(decoder) == is_same(stream) {
+        return Some(Fit::Same);
+    }
+    let decodes = mode(decoder) >= mode(stream) && rank(decoder)? >= rank(stream)?;
+    decodes.then_some(Fit::Decodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(pt: u8) -> PayloadParams {
+        let found = SPOKEN.params().iter().find(|params| *params.pt() == pt);
+        *found.unwrap()
+    }
+
+    fn pts(menu: &Menu) -> Vec<u8> {
+        menu.codecs.iter().map(|params| *params.pt()).collect()
+    }
+
+    #[test]
+    fn a_menu_begins_with_the_publishers_codec_and_has_nothing_that_it_cannot_send() {
+        let of = |codecs: &[u8]| {
+            let formats = TrackFormats {
+                codecs: codecs.iter().map(|pt| ours(*pt)).collect(),
+                is_stereo: false,
+            };
+            pts(&menu(MediaKind::Video, Some(&formats)))
+        };
+        assert_eq!(of(&[45, 96]), [45, 96]);
+        assert_eq!(of(&[98]), [98], "vp9 of profile 0 alone");
+        // Constrained baseline in mode 1, then what decodes it.
+        assert_eq!(of(&[108]), [108, 127, 123, 114]);
+        assert_eq!(of(&[114, 96]), [114, 96], "nothing decodes high but high");
+        assert_eq!(pts(&menu(MediaKind::Audio, None)), [111]);
+    }
+
+    #[test]
+    fn a_publishers_codec_goes_to_the_decoder_that_fits_best() {
+        let accepted = |pt: u8| Accepted {
+            params: ours(pt),
+            pt: (pt + 1).into(),
+            red: None,
+            resend: None,
+        };
+        let to = |accepted: &[Accepted], codec: u8| {
+            let mapped = map(accepted, &[ours(codec)]);
+            mapped[0].map(|mapped| *mapped.pt)
+        };
+        let baseline = [accepted(127), accepted(114)];
+        assert_eq!(to(&baseline, 108), Some(128), "42e01f to 42001f");
+        assert_eq!(to(&[accepted(108)], 127), Some(109), "and the other way");
+        assert_eq!(to(&[accepted(108)], 114), None, "high needs high");
+        assert_eq!(to(&[accepted(125)], 127), None, "fragments need mode 1");
+        assert_eq!(to(&[accepted(127)], 125), Some(128), "single units do not");
+        assert_eq!(to(&[accepted(98)], 100), None, "vp9 of another profile");
+    }
 }

@@ -12,6 +12,7 @@ use spillway_wire::{rtcp, rtp};
 use str0m::Rtc;
 use str0m::rtp::Ssrc;
 
+use super::sdp::answer::PayloadRoutes;
 use crate::drop_reason::DropReason;
 use crate::key::LayerIndex;
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_SSRCS_PER_SESSION};
@@ -24,6 +25,8 @@ pub(super) struct Incoming {
     source_by_ssrc: HashMap<u32, Source>,
     /// Payload types of retransmissions, a bit each.
     resend_types: u128,
+    /// m-lines whose packets are known by nothing but their payload type.
+    routes: Option<Box<PayloadRoutes>>,
 }
 
 /// An SSRC that an authenticated packet came with.
@@ -65,6 +68,14 @@ impl Incoming {
             return Err(Refusal::Drop(DropReason::BadSrtp));
         }
         self.source(header.ssrc)?.received(index);
+        let routes = self.routes.as_ref();
+        let route = routes.and_then(|routes| routes[usize::from(header.payload_type & 0x7f)]);
+        if let Some(mid) =
+            route.filter(|_| header.ssrc != PROBE_SSRC && !receives_from(rtc, header.ssrc))
+        {
+            let mut api = rtc.direct_api();
+            api.expect_stream_rx(header.ssrc.into(), None, mid, None);
+        }
         Ok(true)
     }
 
@@ -107,7 +118,9 @@ impl Incoming {
     }
 
     /// The client's offer was accepted: tracks and payload types are declared anew.
-    pub(super) fn negotiated(&mut self, rtc: &Rtc) {
+    pub(super) fn negotiated(&mut self, rtc: &Rtc, routes: PayloadRoutes) {
+        let has_routes = routes.iter().any(Option::is_some);
+        self.routes = has_routes.then(|| Box::new(routes));
         let resend = rtc
             .codec_config()
             .params()

@@ -7,31 +7,32 @@ mod build; // how sessions are made: one factory per node
 mod checks; // connectivity checks, both ways
 mod codecs; // which payload type of the subscriber carries which codec of the publisher
 mod drive; // input to the session layer, and what comes out of it
+#[doc(hidden)]
+pub mod hostile; // what holds for every offer
 mod incoming; // what a publisher sends, before the session layer sees it
 mod listen; // what a subscriber says of what it received
 mod numbering; // epochs of a publisher's numbers
-mod offer; // a client's offer, before the session layer sees it
 mod output; // what a session gives out
 pub mod paths; // the addresses of the client
 mod publish; // the half that sends to us
 mod receive; // datagrams of the client
 mod redundancy; // lost frames of audio, out of later packets
-mod sdp; // what has to be changed in an SDP
+mod sdp; // what other stacks write, and what we write
 mod subscribe; // the half we send to
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::format::PayloadParams;
-use str0m::{Input, Rtc};
+use str0m::{IceCreds, Input, Rtc};
 
 pub use build::PeerFactory;
 use checks::Checks;
-pub(crate) use offer::check_sizes;
-pub use output::{Output, PeerEvent, PeerState, SubscriptionState};
+pub use output::{Output, PeerEvent, PeerState, REJECTED, SubscriptionState};
 use paths::Paths;
 pub use publish::Publisher;
+pub(crate) use sdp::check_sizes;
+pub(crate) use sdp::simulcast::is_rid;
 pub use subscribe::{OfferOut, Slot, Subscriber};
 
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
@@ -41,6 +42,7 @@ use crate::ice::Ufrag;
 use crate::io::sys::prefetch;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::layer::Target;
+use crate::track::TrackInfo;
 
 /// A session.
 pub struct Peer {
@@ -113,12 +115,7 @@ impl Peer {
     /// Carries out a command.
     pub fn apply(&mut self, command: Command, now: Instant, out: &mut Output) -> CommandResult {
         command.validate()?;
-        let credentials = match &command {
-            Command::Publish { offer: sdp, .. } | Command::Answer { sdp, .. } => {
-                sdp::ice_credentials(sdp)
-            }
-            Command::Subscribe { .. } | Command::Candidate(_) | Command::Close { .. } => None,
-        };
+        let negotiates = matches!(&command, Command::Publish { .. } | Command::Answer { .. });
         let wrong_role = CommandError::WrongRole {
             actual: self.role.name(),
             command: command.name(),
@@ -142,6 +139,9 @@ impl Peer {
             (Role::Publish(_), Command::Subscribe { .. } | Command::Answer { .. })
             | (Role::Subscribe(_), Command::Publish { .. }) => Err(wrong_role),
         }));
+        if let Some(handshake) = Handshake::take_created() {
+            self.handshake = handshake; // the session layer was made anew
+        }
         let result = applied.unwrap_or_else(|_| {
             self.end(None, "internal error in the session", out);
             out.drops.count(DropReason::SessionPanicked);
@@ -149,13 +149,18 @@ impl Peer {
                 "the session could not handle it and was closed".into(),
             ))
         });
-        if let (Ok(_), Some(credentials)) = (&result, credentials) {
+        let credentials = self
+            .role
+            .credentials()
+            .filter(|_| negotiates && result.is_ok());
+        if let Some(credentials) = credentials.cloned() {
             self.checks.set_remote(credentials);
             self.paths.can_request();
         }
         let result = result.map(|reply| match self.with_our_credentials(reply, out) {
-            CommandReply::Answer(answer) => {
-                CommandReply::Answer(sdp::with_candidates(&answer, &self.tcp_candidates))
+            CommandReply::Answer(mut answered) => {
+                answered.sdp = sdp::with_candidates(&answered.sdp, &self.tcp_candidates);
+                CommandReply::Answer(answered)
             }
             CommandReply::Done => CommandReply::Done,
         });
@@ -207,11 +212,11 @@ impl Peer {
         }
     }
 
-    /// Maps the publisher's codecs for subscription `sub`, if its m-line is negotiated.
-    pub fn connect(&mut self, sub: usize, published: &[PayloadParams], out: &mut Output) {
+    /// Maps the codecs of the published track for subscription `sub`, if its m-line is negotiated.
+    pub fn connect(&mut self, sub: usize, published: &TrackInfo, out: &mut Output) {
         if let Role::Subscribe(subscriber) = &mut self.role {
             let rtc = &mut self.rtc;
-            let connected = AssertUnwindSafe(|| subscriber.connect(rtc, sub, published));
+            let connected = AssertUnwindSafe(|| subscriber.connect(rtc, sub, published, out));
             if catch_unwind(connected).is_err() {
                 self.panicked(out);
             }
@@ -249,16 +254,17 @@ impl Peer {
     /// A client that restarts ICE makes the session layer choose new credentials; they have to be ones
     /// that every shard can check.
     fn with_our_credentials(&mut self, reply: CommandReply, out: &mut Output) -> CommandReply {
-        let CommandReply::Answer(sdp) = reply else {
+        let CommandReply::Answer(mut answered) = reply else {
             return reply;
         };
         let chosen = self.rtc.direct_api().local_ice_credentials();
         let known = self.ufrags().iter().any(|ufrag| *ufrag.0 == *chosen.ufrag);
         if known {
-            return CommandReply::Answer(sdp);
+            return CommandReply::Answer(answered);
         }
         let (ours, retired) = self.checks.restart();
-        let sdp = sdp
+        answered.sdp = answered
+            .sdp
             .replace(
                 &format!("a=ice-ufrag:{}", chosen.ufrag),
                 &format!("a=ice-ufrag:{}", ours.ufrag),
@@ -271,9 +277,9 @@ impl Peer {
         self.rtc.direct_api().set_local_ice_credentials(ours);
         out.events.push(PeerEvent::NewUfrag { ufrag, retired });
         if let Role::Publish(publisher) = &mut self.role {
-            publisher.answered(sdp.clone());
+            publisher.answered(answered.sdp.clone());
         }
-        CommandReply::Answer(sdp)
+        CommandReply::Answer(answered)
     }
 }
 
@@ -282,6 +288,14 @@ impl Role {
         match self {
             Role::Publish(_) => "publish",
             Role::Subscribe(_) => "subscribe",
+        }
+    }
+
+    /// The client's ICE credentials, as negotiated last.
+    fn credentials(&self) -> Option<&IceCreds> {
+        match self {
+            Role::Publish(publisher) => publisher.credentials.as_ref(),
+            Role::Subscribe(subscriber) => subscriber.credentials.as_ref(),
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Output {
     pub drops: Drops,
 }
 
+/// Why a subscription ended that its client did not take, in the protocol's words.
+pub const REJECTED: &str = "rejected";
+
 /// What the surroundings of a session have to know.
 #[derive(Debug)]
 pub enum PeerEvent {
@@ -52,6 +55,8 @@ pub enum PeerEvent {
     KeyframeWanted(usize),
     /// A subscriber's bandwidth was estimated anew.
     EstimateChanged,
+    /// The client does not take the m-line of this track: its subscription ended.
+    Rejected(TrackKey),
     /// These subscriptions ended.
     Unsubscribed(Vec<Subscription>),
     /// The client restarted ICE.

@@ -3,35 +3,45 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::Rtc;
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
+use str0m::{IceCreds, Rtc};
 
 use super::incoming::{Incoming, Refusal};
 use super::numbering::Numbering;
-use super::offer::Offer;
 use super::redundancy::Redundancy;
-use super::{Output, PeerEvent, sdp};
-use crate::command::{CommandError, CommandReply, CommandResult};
+use super::sdp::answer::Negotiated;
+use super::sdp::lines::Lines;
+use super::sdp::offer::Offer;
+use super::{Output, PeerEvent, PeerFactory};
+use crate::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
-use crate::track::{MediaPacket, TrackInfo, TrackSpec};
+use crate::track::{MediaPacket, TrackFormats, TrackInfo, TrackSpec};
 
 /// What a publish session knows.
 #[derive(Default)]
 pub struct Publisher {
     /// What it publishes.
     pub tracks: Vec<Arc<TrackInfo>>,
-    /// Of each of them.
+    /// The session layer's name of the m-line of each.
+    names: Vec<Mid>,
+    /// What was received of each.
     received: Vec<Received>,
+    /// The client's ICE credentials in the last offer that was accepted.
+    pub(super) credentials: Option<IceCreds>,
     /// What stands between the network and the session layer.
     pub(super) incoming: Incoming,
+    /// What offers have settled.
+    lines: Lines,
+    /// Makes the session layer anew for the codecs of the first offer; gone with it.
+    factory: Option<Box<PeerFactory>>,
     /// Until when what it may use for offers is used up, were it used evenly.
     offers_used_until: Option<Instant>,
     /// The last negotiation, to answer a repeated command.
-    last: Option<Negotiated>,
+    last: Option<Negotiation>,
 }
 
 /// What is known of the packets of a track.
@@ -41,13 +51,21 @@ struct Received {
     redundancy: Redundancy,
 }
 
-struct Negotiated {
+struct Negotiation {
     offer: String,
     tracks: Vec<TrackSpec>,
-    answer: String,
+    answered: Answered,
 }
 
 impl Publisher {
+    /// Nothing is published yet.
+    pub(super) fn new(factory: PeerFactory) -> Self {
+        Self {
+            factory: Some(Box::new(factory)),
+            ..Self::default()
+        }
+    }
+
     /// Negotiates; the same offer again gets the same answer.
     pub(super) fn accept_offer(
         &mut self,
@@ -61,26 +79,36 @@ impl Publisher {
             && last.offer == offer
             && last.tracks == specs
         {
-            return Ok(CommandReply::Answer(last.answer.clone()));
+            return Ok(CommandReply::Answer(last.answered.clone()));
         }
         self.charge(offer.len(), now)?;
-        let read = Offer::read(&offer);
-        let parsed = SdpOffer::from_sdp_string(&read.supported)
-            .map_err(|error| CommandError::BadSdp(error.to_string()))?;
-        let answer = rtc
-            .sdp_api()
-            .accept_offer(parsed)
-            .map_err(|error| CommandError::BadSdp(error.to_string()))?
-            .to_sdp_string();
-        let answer = sdp::in_the_order_of_the_offer(&read.supported, &answer);
-        let answer = read.complete(&answer);
-        self.replace_tracks(session, rtc, &specs, out)?;
-        self.last = Some(Negotiated {
+        let read = Offer::read(&offer, &self.lines, &specs)?;
+        if let Some(factory) = self.factory.as_ref().filter(|_| !read.twins.is_empty()) {
+            factory.with_codecs(rtc, &read.twins, now);
+        }
+        let bad_sdp = |error: &dyn std::fmt::Display| CommandError::BadSdp(error.to_string());
+        let parsed =
+            SdpOffer::from_sdp_string(&read.normalised).map_err(|error| bad_sdp(&error))?;
+        let written = rtc.sdp_api().accept_offer(parsed);
+        let written = written.map_err(|error| bad_sdp(&error))?.to_sdp_string();
+        self.factory = None;
+        let sdp = read.answer(rtc, &written);
+        let negotiated = specs
+            .iter()
+            .map(|spec| read.negotiated(rtc, &spec.mid, &spec.layers));
+        let negotiated = negotiated.collect();
+        let routes = read.payload_routes(rtc);
+        self.credentials = Some(read.credentials());
+        self.lines = read.into_lines();
+        let tracks = self.replace_tracks(session, &specs, negotiated, out);
+        self.incoming.negotiated(rtc, routes);
+        let answered = Answered { sdp, tracks };
+        self.last = Some(Negotiation {
             offer,
             tracks: specs,
-            answer: answer.clone(),
+            answered: answered.clone(),
         });
-        Ok(CommandReply::Answer(answer))
+        Ok(CommandReply::Answer(answered))
     }
 
     /// Takes the time of an offer from what the session may use.
@@ -99,7 +127,7 @@ impl Publisher {
     /// The answer that was really given.
     pub(super) fn answered(&mut self, answer: String) {
         if let Some(last) = &mut self.last {
-            last.answer = answer;
+            last.answered.sdp = answer;
         }
     }
 
@@ -112,7 +140,7 @@ impl Publisher {
         packets: &mut Vec<MediaPacket>,
     ) -> Result<(), Refusal> {
         let (ssrc, index) = (packet.header.ssrc, *packet.seq_no);
-        let tracks = &self.tracks;
+        let tracks = (&self.tracks[..], &self.names[..]);
         let find = || find_route(tracks, rtc, ssrc);
         let Some((track, layer)) = self.incoming.route(ssrc, index, find)? else {
             return Err(Refusal::Drop(DropReason::NoTrack));
@@ -135,7 +163,11 @@ impl Publisher {
         let Some(place) = self.tracks.iter().position(|info| info.spec.key == track) else {
             return;
         };
-        let (info, received) = (&self.tracks[place], &self.received[place]);
+        let (info, mid, received) = (
+            &self.tracks[place],
+            self.names[place],
+            &self.received[place],
+        );
         // The client may have used other SSRCs before: the one that flows is asked.
         if let Some(ssrc) = received.by_layer[layer.index()].ssrc()
             && let Some(stream) = rtc.direct_api().stream_rx(&ssrc.into())
@@ -145,70 +177,91 @@ impl Publisher {
         let rid = Some(info.rid_of(layer))
             .filter(|rid| !rid.is_empty())
             .map(Rid::from);
-        let mid = Mid::from(&*info.spec.mid);
         if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, rid) {
             stream.request_keyframe(KeyframeRequestKind::Pli);
         }
     }
 
+    /// Publishes what was negotiated of `specs`: a track that cannot play is not announced.
     fn replace_tracks(
         &mut self,
         session: SessionKey,
-        rtc: &Rtc,
         specs: &[TrackSpec],
+        negotiated: Vec<Option<Negotiated>>,
         out: &mut Output,
-    ) -> Result<(), CommandError> {
-        let codecs = rtc.codec_config().params().to_vec();
-        let mut tracks = Vec::with_capacity(specs.len());
-        for spec in specs {
-            let media = rtc.media(Mid::from(&*spec.mid)).ok_or_else(|| {
-                CommandError::BadSdp(format!(
-                    "track '{}' names mid '{}', which the offer lacks",
-                    spec.id, spec.mid
-                ))
-            })?;
-            if media.kind() != spec.kind {
-                let (id, mid, kind) = (&spec.id, &spec.mid, media.kind());
-                return Err(CommandError::BadSdp(format!(
-                    "track '{id}' on mid '{mid}' is {kind}"
-                )));
-            }
-            let codecs = codecs.clone();
-            tracks.push(Arc::new(TrackInfo {
-                spec: spec.clone(),
+    ) -> Vec<AnsweredTrack> {
+        let before = std::mem::take(&mut self.tracks);
+        self.names.clear();
+        let mut answered = Vec::new();
+        for (spec, negotiated) in specs.iter().zip(negotiated) {
+            let (Some(negotiated), Some(name)) = (negotiated, self.lines.name_of(&spec.mid)) else {
+                continue;
+            };
+            let Negotiated {
+                codecs,
+                layers,
+                is_stereo,
+            } = negotiated;
+            answered.push(AnsweredTrack {
+                key: spec.key,
+                id: Arc::clone(&spec.id),
+                rids: layers.iter().map(|layer| layer.rid.clone()).collect(),
+                formats: Arc::new(TrackFormats {
+                    codecs: codecs.clone(),
+                    is_stereo,
+                }),
+            });
+            let spec = TrackSpec {
+                layers,
+                ..spec.clone()
+            };
+            self.names.push(name);
+            self.tracks.push(Arc::new(TrackInfo {
+                spec,
                 session,
                 codecs,
+                is_stereo,
             }));
         }
-        let stays = |key| specs.iter().any(|spec| spec.key == key);
-        let before = std::mem::replace(&mut self.tracks, tracks);
         let mut received_before = std::mem::take(&mut self.received);
-        self.received = specs
-            .iter()
-            .map(|spec| {
-                let place = before.iter().position(|info| info.spec.key == spec.key);
-                let place = place.map(|place| &mut received_before[place]);
-                place.map(std::mem::take).unwrap_or_default()
-            })
-            .collect();
-        let gone = before
-            .iter()
-            .map(|info| info.spec.key)
-            .filter(|key| !stays(*key))
-            .collect();
-        self.incoming.negotiated(rtc);
+        let received = self.tracks.iter().map(|info| {
+            let place = before
+                .iter()
+                .position(|known| known.spec.key == info.spec.key);
+            let place = place.map(|place| &mut received_before[place]);
+            place.map(std::mem::take).unwrap_or_default()
+        });
+        self.received = received.collect();
+        let stays = |key| self.tracks.iter().any(|info| info.spec.key == key);
+        let gone = before.iter().map(|info| info.spec.key);
+        let gone = gone.filter(|key| !stays(*key)).collect();
         out.events.push(PeerEvent::TracksChanged { gone });
-        Ok(())
+        answered
     }
 }
 
-fn find_route(tracks: &[Arc<TrackInfo>], rtc: &mut Rtc, ssrc: Ssrc) -> Option<(usize, LayerIndex)> {
+fn find_route(
+    (tracks, names): (&[Arc<TrackInfo>], &[Mid]),
+    rtc: &mut Rtc,
+    ssrc: Ssrc,
+) -> Option<(usize, LayerIndex)> {
     let mut api = rtc.direct_api();
     let stream = api.stream_rx(&ssrc)?;
     let (mid, rid) = (stream.mid(), stream.rid());
-    let track = tracks.iter().position(|info| *info.spec.mid == *mid)?;
-    let layer = tracks[track].layer_of(rid.as_deref())?;
-    Some((track, layer))
+    let track = names.iter().position(|name| *name == mid)?;
+    let layers = &tracks[track].spec.layers;
+    let index = match rid {
+        // The session layer keeps 8 bytes of a rid.
+        Some(rid) if !layers.is_empty() => layers
+            .iter()
+            .position(|layer| Rid::from(&*layer.rid) == rid)?,
+        None if layers.len() > 1 => return None,
+        // The answer took no layers: what names one is the track all the same.
+        Some(_) | None => 0,
+    };
+    u8::try_from(index)
+        .ok()
+        .map(|layer| (track, LayerIndex(layer)))
 }
 
 #[cfg(test)]

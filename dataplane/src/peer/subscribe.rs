@@ -5,24 +5,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
-use str0m::Rtc;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::format::PayloadParams;
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::change::SdpPendingOffer;
+use str0m::media::{MediaKind, Mid};
+use str0m::{IceCreds, Rtc};
 
-use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs, sdp};
+use super::codecs::{Accepted, Menu};
+use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::key::TrackKey;
-use crate::limits::{
-    ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_SUBSCRIPTIONS_PER_SESSION,
-};
+use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
 use crate::send::Sender;
 use crate::send::stream::{Planned, Stream};
 use crate::srtp::RtcpOpener;
-use crate::subscription::{Subscription, SyncGroup, Verdict, Wanted};
-use crate::track::MediaPacket;
+use crate::subscription::{Subscription, Verdict, Wanted};
+use crate::track::{MediaPacket, TrackFormats, TrackInfo};
 
 /// What a subscribe session knows.
 pub struct Subscriber {
@@ -33,10 +31,18 @@ pub struct Subscriber {
     /// What it sends with.
     pub send: Sender,
     by_track: HashMap<TrackKey, usize>,
+    /// What the publisher of a subscription's track may send, where that is known.
+    formats_by_sub: HashMap<usize, TrackFormats>,
     /// By the SSRC of media, and that of its retransmissions.
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
     pub(super) rtcp_opener: Option<RtcpOpener>,
     negotiation: Negotiation,
+    /// The client's ICE credentials in the last answer that was accepted.
+    pub(super) credentials: Option<IceCreds>,
+    /// Lines about its transport in that answer.
+    transport: Option<String>,
+    /// m-lines that the client rejected before there was a transport: they keep their places.
+    forgotten: Vec<String>,
     /// Lines for its offers; see [`sdp::tcp_candidates`].
     tcp_candidates: Arc<str>,
 }
@@ -49,6 +55,18 @@ pub struct Slot {
     pub stream: Stream,
     kind: MediaKind,
     state: SlotState,
+    formats: Box<SlotFormats>,
+}
+
+/// What an m-line can carry; of no matter to a packet.
+#[derive(Default)]
+struct SlotFormats {
+    /// What was offered last.
+    menu: Menu,
+    /// What the client took of it; `None` until it has answered for what plays.
+    accepted: Option<Vec<Accepted>>,
+    /// More is to be offered.
+    is_outdated: bool,
 }
 
 /// Cache lines of an m-line that sealing touches, at most.
@@ -64,6 +82,8 @@ enum SlotState {
     Ending,
     /// This subscription plays on it.
     Playing(usize),
+    /// The client does not take it (RFC 8829 section 5.2.2): it is never used again.
+    Refused,
 }
 
 #[derive(Default)]
@@ -72,11 +92,18 @@ struct Negotiation {
     revision: u64,
     /// Of the latest offer whose answer was accepted.
     accepted: u64,
-    outstanding: Option<(SdpPendingOffer, OfferOut)>,
+    outstanding: Option<Outstanding>,
     /// Answers to it that could not be read.
     bad_answers: usize,
     /// Something changed since the latest offer.
     dirty: bool,
+}
+
+struct Outstanding {
+    pending: SdpPendingOffer,
+    /// The session layer's offer.
+    written: String,
+    offer: OfferOut,
 }
 
 /// An offer for the client.
@@ -95,7 +122,7 @@ impl Slot {
     pub fn playing(&self) -> Option<usize> {
         match self.state {
             SlotState::Playing(subscription) => Some(subscription),
-            SlotState::Free | SlotState::Ending => None,
+            SlotState::Free | SlotState::Ending | SlotState::Refused => None,
         }
     }
 }
@@ -107,9 +134,13 @@ impl Subscriber {
             slots: Vec::new(),
             send: Sender::new(),
             by_track: HashMap::new(),
+            formats_by_sub: HashMap::new(),
             slot_by_ssrc: HashMap::new(),
             rtcp_opener: None,
             negotiation: Negotiation::default(),
+            credentials: None,
+            transport: None,
+            forgotten: Vec::new(),
             tcp_candidates,
         }
     }
@@ -126,13 +157,16 @@ impl Subscriber {
             .iter()
             .filter(|wanted| !self.by_track.contains_key(&wanted.track))
             .count();
+        // What a client refuses stays in its offers.
+        let refused = |slot: &&Slot| slot.state == SlotState::Refused;
+        let refused = self.slots.iter().filter(refused).count();
         let (got, limit) = (
-            self.subscriptions.len() + fresh,
+            self.subscriptions.len() + refused + fresh,
             MAX_SUBSCRIPTIONS_PER_SESSION,
         );
         if got > limit {
             return Err(CommandError::TooMany {
-                what: "subscriptions of the session",
+                what: "subscriptions of the session, and those that its client refused",
                 got,
                 limit,
             });
@@ -147,64 +181,6 @@ impl Subscriber {
         out.events.push(PeerEvent::Unsubscribed(ended));
         self.negotiate(rtc, out);
         Ok(CommandReply::Done)
-    }
-
-    /// The client's answer to the outstanding offer.
-    pub(super) fn accept_answer(
-        &mut self,
-        rtc: &mut Rtc,
-        revision: u64,
-        text: &str,
-        out: &mut Output,
-    ) -> CommandResult {
-        // Reading an answer costs time: only the one that is waited for is read.
-        let outstanding = self.negotiation.outstanding.as_ref();
-        let outstanding = outstanding.map(|(_, offer)| offer.revision);
-        if outstanding != Some(revision) {
-            if revision == self.negotiation.accepted {
-                return Ok(CommandReply::Done); // repeated
-            }
-            let outstanding = outstanding.map_or("none".into(), |revision| revision.to_string());
-            return Err(CommandError::StaleAnswer {
-                got: revision,
-                outstanding,
-            });
-        }
-        let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE * self.slots.len();
-        let read = match text.len() <= limit {
-            true => SdpAnswer::from_sdp_string(&sdp::without_candidates(text))
-                .map_err(|error| CommandError::BadSdp(error.to_string())),
-            false => Err(CommandError::TooMany {
-                what: "bytes of an answer",
-                got: text.len(),
-                limit,
-            }),
-        };
-        let answer = read.inspect_err(|error| self.bad_answer(error, out))?;
-        let pending = self.negotiation.outstanding.take();
-        let (pending, _) = pending.expect("it is the outstanding one");
-        self.negotiation.bad_answers = 0;
-        if let Err(error) = rtc.sdp_api().accept_answer(pending, answer) {
-            // Both sides now disagree on the m-lines, and no later offer can mend that.
-            out.events
-                .push(PeerEvent::Closed(format!("bad answer: {error}")));
-            return Err(CommandError::BadSdp(error.to_string()));
-        }
-        self.negotiation.accepted = revision;
-        out.events.push(PeerEvent::Settled);
-        if self.negotiation.dirty {
-            self.negotiate(rtc, out);
-        }
-        Ok(CommandReply::Done)
-    }
-
-    /// An answer could not be read. The client may send another one, and not for ever.
-    fn bad_answer(&mut self, error: &CommandError, out: &mut Output) {
-        self.negotiation.bad_answers += 1;
-        if self.negotiation.bad_answers > MAX_BAD_ANSWERS {
-            let reason = format!("more than {MAX_BAD_ANSWERS} bad answers: {error}");
-            out.events.push(PeerEvent::Closed(reason));
-        }
     }
 
     /// Asks for the memory that sealing for it goes on with.
@@ -258,14 +234,26 @@ impl Subscriber {
         Ok(Some((slot, planned, verdict)))
     }
 
-    /// Maps the publisher's codecs for subscription `index`, if its m-line is negotiated.
-    pub fn connect(&mut self, rtc: &mut Rtc, index: usize, published: &[PayloadParams]) {
+    /// Maps the codecs of the published track for subscription `index`, if its m-line is negotiated. What that was not
+    /// offered yet is offered.
+    pub fn connect(
+        &mut self,
+        rtc: &mut Rtc,
+        index: usize,
+        published: &TrackInfo,
+        out: &mut Output,
+    ) {
+        self.learn(index, published);
+        self.negotiate(rtc, out);
         let subscription = &mut self.subscriptions[index];
         let Some(slot) = subscription.slot else {
             return;
         };
+        let Some(accepted) = &self.slots[slot].formats.accepted else {
+            return;
+        };
         let mid = self.slots[slot].mid;
-        let map = codecs::map(rtc, mid, published);
+        let map = codecs::map(accepted, &published.codecs);
         let usable = map.iter().any(Option::is_some);
         subscription.codecs = usable.then_some(map);
         let mut api = rtc.direct_api();
@@ -303,7 +291,7 @@ impl Subscriber {
                 .negotiation
                 .outstanding
                 .as_ref()
-                .map(|(_, offer)| offer.clone()),
+                .map(|outstanding| outstanding.offer.clone()),
             revision: self.negotiation.revision,
         }
     }
@@ -318,14 +306,17 @@ impl Subscriber {
             }
             return;
         }
+        let formats = wanted.formats.clone();
         let index = self.subscriptions.insert(Subscription::new(wanted));
         self.by_track.insert(track, index);
+        let formats = formats.map(Arc::unwrap_or_clone);
+        self.formats_by_sub
+            .extend(formats.map(|formats| (index, formats)));
         self.negotiation.dirty = true;
     }
 
     fn remove(&mut self, track: TrackKey) -> Option<Subscription> {
-        let index = self.by_track.remove(&track)?;
-        let subscription = self.subscriptions.remove(index);
+        let subscription = self.end(track)?;
         if let Some(slot) = subscription.slot {
             self.slots[slot].state = SlotState::Ending;
         }
@@ -333,218 +324,14 @@ impl Subscriber {
         Some(subscription)
     }
 
-    /// Makes the next offer, unless one is outstanding or nothing changed.
-    fn negotiate(&mut self, rtc: &mut Rtc, out: &mut Output) {
-        if !self.negotiation.dirty || self.negotiation.outstanding.is_some() {
-            return;
-        }
-        self.negotiation.dirty = false;
-        let mut api = rtc.sdp_api();
-        let mut free: Vec<usize> = (0..self.slots.len())
-            .filter(|slot| self.slots[*slot].state == SlotState::Free)
-            .collect();
-        for slot in &mut self.slots {
-            if slot.state == SlotState::Ending {
-                api.set_direction(slot.mid, Direction::Inactive);
-                slot.state = SlotState::Free;
-            }
-        }
-        for (index, subscription) in &mut self.subscriptions {
-            if subscription.slot.is_some() {
-                continue;
-            }
-            let again = free
-                .iter()
-                .position(|slot| self.slots[*slot].kind == subscription.kind);
-            let slot = if let Some(position) = again {
-                let slot = free.swap_remove(position);
-                api.set_direction(self.slots[slot].mid, Direction::SendOnly);
-                slot
-            } else {
-                let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
-                self.slots.push(Slot {
-                    mid,
-                    stream: Stream::new(subscription.kind),
-                    kind: subscription.kind,
-                    state: SlotState::Free,
-                });
-                self.slots.len() - 1
-            };
-            self.slots[slot].state = SlotState::Playing(index);
-            subscription.slot = Some(slot);
-        }
-        let Some((offer, pending)) = api.apply() else {
-            return;
-        };
-        self.negotiation.revision += 1;
-        let sdp = sdp::with_candidates(&offer.to_sdp_string(), &self.tcp_candidates);
-        let offer = OfferOut {
-            revision: self.negotiation.revision,
-            sdp: sdp::with_groups(&sdp, |mid| self.group_on(mid)),
-            mids: self.mids(),
-        };
-        self.negotiation.outstanding = Some((pending, offer.clone()));
-        out.events.push(PeerEvent::Offer(offer));
-    }
-
-    /// What the track that plays on m-line `mid` is played in sync with.
-    fn group_on(&self, mid: &str) -> Option<&SyncGroup> {
-        let slot = self.slots.iter().find(|slot| *slot.mid == *mid)?;
-        self.subscriptions[slot.playing()?].group.as_deref()
-    }
-
-    fn mids(&self) -> Vec<(String, TrackKey)> {
-        let playing = self.slots.iter().filter_map(|slot| {
-            let subscription = &self.subscriptions[slot.playing()?];
-            Some((slot.mid.to_string(), subscription.track))
-        });
-        playing.collect()
+    fn end(&mut self, track: TrackKey) -> Option<Subscription> {
+        let index = self.by_track.remove(&track)?;
+        self.formats_by_sub.remove(&index);
+        Some(self.subscriptions.remove(index))
     }
 }
+
+mod negotiate; // offers to the client, and its answers
 
 #[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use crate::command::Command;
-    use crate::ice::IceKey;
-    use crate::key::SessionKey;
-    use crate::layer::Wish;
-    use crate::peer::{Peer, PeerFactory};
-    use crate::srtp::AeadChoice;
-
-    fn subscriber(now: Instant) -> Peer {
-        let candidates = vec!["127.0.0.1:7".parse().unwrap()];
-        let factory =
-            PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
-        factory.subscriber(SessionKey(1), now)
-    }
-
-    fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
-        Wanted {
-            track: TrackKey(track),
-            kind,
-            wish: Wish::default(),
-            group: group.map(|(stream, cname)| SyncGroup {
-                stream: stream.into(),
-                cname: cname.into(),
-            }),
-        }
-    }
-
-    /// The offer that comes of it.
-    fn offered(peer: &mut Peer, put: Vec<Wanted>, remove: &[u64], now: Instant) -> OfferOut {
-        let remove = remove.iter().map(|track| TrackKey(*track)).collect();
-        let mut out = Output::default();
-        peer.apply(Command::Subscribe { put, remove }, now, &mut out)
-            .unwrap();
-        let offer = out.events.into_iter().find_map(|event| match event {
-            PeerEvent::Offer(offer) => Some(offer),
-            _ => None,
-        });
-        offer.unwrap()
-    }
-
-    fn with_an_offer() -> (Peer, Instant) {
-        let now = Instant::now();
-        let mut peer = subscriber(now);
-        offered(&mut peer, vec![wanted(1, MediaKind::Video, None)], &[], now);
-        (peer, now)
-    }
-
-    /// For each m-line of `sdp`: its direction, media stream id and CNAMEs.
-    fn groups(sdp: &str) -> Vec<(&str, &str, Vec<&str>)> {
-        let media = sdp.split("\r\nm=").skip(1);
-        media
-            .map(|section| {
-                let direction = ["a=sendonly", "a=inactive"]
-                    .into_iter()
-                    .find(|name| section.contains(name));
-                let msid = section
-                    .lines()
-                    .find_map(|line| line.strip_prefix("a=msid:"));
-                let stream = msid.and_then(|msid| msid.split(' ').next());
-                let cnames = section
-                    .lines()
-                    .filter_map(|line| line.split(" cname:").nth(1));
-                (
-                    direction.unwrap_or_default(),
-                    stream.unwrap_or_default(),
-                    cnames.collect(),
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn tracks_of_one_person_are_offered_as_one_stream_also_on_an_m_line_that_is_used_again() {
-        let now = Instant::now();
-        let mut peer = subscriber(now);
-        let mut client = str0m::RtcConfig::new()
-            .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
-            .build(now);
-        let mut answer = |peer: &mut Peer, offer: &OfferOut| {
-            let sdp = str0m::change::SdpOffer::from_sdp_string(&offer.sdp).unwrap();
-            let sdp = client.sdp_api().accept_offer(sdp).unwrap().to_sdp_string();
-            let revision = offer.revision;
-            peer.apply(
-                Command::Answer { revision, sdp },
-                now,
-                &mut Output::default(),
-            )
-            .unwrap();
-        };
-        let ann = Some(("ann", "ann"));
-        let put = vec![
-            wanted(1, MediaKind::Audio, ann),
-            wanted(2, MediaKind::Video, ann),
-            wanted(3, MediaKind::Video, Some(("ann-screen", "ann"))),
-        ];
-        let offer = offered(&mut peer, put, &[], now);
-        let all = groups(&offer.sdp);
-        let streams: Vec<_> = all.iter().map(|(_, stream, _)| *stream).collect();
-        assert_eq!(streams, ["ann", "ann", "ann-screen"]);
-        for (_, _, cnames) in &all {
-            assert!(!cnames.is_empty() && cnames.iter().all(|cname| *cname == "ann"));
-        }
-        answer(&mut peer, &offer);
-        let offer = offered(&mut peer, Vec::new(), &[2], now);
-        answer(&mut peer, &offer);
-        let put = vec![wanted(4, MediaKind::Video, Some(("bob", "bob")))];
-        let offer = offered(&mut peer, put, &[], now);
-        let all = groups(&offer.sdp);
-        assert_eq!(all.len(), 3, "the m-line is used again");
-        assert_eq!((all[1].0, all[1].1), ("a=sendonly", "bob"));
-        assert!(all[1].2.iter().all(|cname| *cname == "bob"));
-        assert_eq!(all[0].1, "ann");
-    }
-
-    #[test]
-    fn only_the_answer_that_is_waited_for_is_read() {
-        let (mut peer, now) = with_an_offer();
-        let mut out = Output::default();
-        let mut answer = |revision, sdp: &str| {
-            let sdp = sdp.to_owned();
-            peer.apply(Command::Answer { revision, sdp }, now, &mut out)
-        };
-        for _ in 0..1_000 {
-            let stale = answer(7, "not an sdp");
-            assert!(matches!(
-                stale,
-                Err(CommandError::StaleAnswer { got: 7, .. })
-            ));
-        }
-        let long = "x".repeat(13_000);
-        let too_long = answer(1, &long);
-        let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE;
-        let what = "bytes of an answer";
-        let got = long.len();
-        assert_eq!(too_long, Err(CommandError::TooMany { what, got, limit }));
-        for _ in 1..=MAX_BAD_ANSWERS {
-            assert!(matches!(answer(1, "v=1"), Err(CommandError::BadSdp(_))));
-        }
-        let ended = |event: &PeerEvent| matches!(event, PeerEvent::Closed(reason) if reason.contains("bad answers"));
-        assert!(out.events.iter().any(ended));
-    }
-}
+mod tests; // offers and answers, as clients make them

@@ -7,7 +7,7 @@ use super::Shard;
 use crate::key::TrackKey;
 use crate::letter::{ShardEvent, ToControl};
 use crate::path::seal;
-use crate::peer::{Peer, PeerEvent, Role};
+use crate::peer::{Peer, PeerEvent, REJECTED, Role};
 
 impl Shard {
     /// Acts upon everything sessions reported, until nothing is left.
@@ -64,6 +64,13 @@ impl Shard {
                 }
             }
             PeerEvent::EstimateChanged => self.dirty.mark(index),
+            PeerEvent::Rejected(track) => self.tell(ShardEvent::Layer {
+                session,
+                track,
+                rid: String::new(),
+                active: false,
+                reason: REJECTED,
+            }),
             PeerEvent::Unsubscribed(ended) => self.unsubscribed(index, ended, now),
             PeerEvent::NewUfrag { ufrag, retired } => {
                 self.peers.add_ufrag(index, ufrag.clone(), retired.as_ref());

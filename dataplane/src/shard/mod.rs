@@ -240,6 +240,7 @@ impl Shard {
             track,
             rid: rid.unwrap_or_default(),
             active,
+            reason: "",
         });
     }
 

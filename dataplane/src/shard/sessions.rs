@@ -201,7 +201,7 @@ impl Shard {
         let Some(session) = self.peers.get_mut(peer) else {
             return;
         };
-        session.connect(sub, &info.codecs, &mut self.out);
+        session.connect(sub, &info, &mut self.out);
         self.absorb(peer);
         self.recount(peer, sub);
         self.tell_interest(track);

@@ -326,7 +326,7 @@ impl Client {
         let CommandReply::Answer(answer) = reply.unwrap() else {
             panic!("an offer is answered");
         };
-        let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
+        let answer = SdpAnswer::from_sdp_string(&answer.sdp).unwrap();
         client.rtc.sdp_api().accept_answer(pending, answer).unwrap();
         client.index = shard.adopt(peer, now);
         client.sends_on = Some(mid);
@@ -484,6 +484,7 @@ pub(super) fn wanted(track: TrackKey) -> Wanted {
         kind: MediaKind::Video,
         wish: Wish::default(),
         group: None,
+        formats: None,
     }
 }
 

@@ -1,0 +1,411 @@
+//! A client's offer: what each of its m-lines comes to, and the offer that the session library reads in its place.
+//!
+//! The library's parser refuses much that is legal, and an m-line that it refuses would be lost: the offer that it gets is
+//! written anew, with nothing in it but what it needs (see [`normalise`](super::normalise)).
+
+use std::collections::HashMap;
+
+use str0m::IceCreds;
+use str0m::format::PayloadParams;
+use str0m::media::{MediaKind, Mid};
+
+use super::extensions::{self, Extension};
+use super::formats::{self, Format, Meaning};
+use super::lines::{Lines, SlotState, Use};
+use super::normalise;
+use super::read::{Description, Direction, MediaLine, Section, named, shortened};
+use super::simulcast::{self, Layer};
+use super::transport::Transport;
+use crate::command::CommandError;
+use crate::peer::codecs;
+use crate::track::{LayerSpec, TrackSpec};
+
+/// A client's offer, taken apart.
+pub(in crate::peer) struct Offer<'a> {
+    pub(super) description: Description<'a>,
+    /// For each m-line what comes of it.
+    pub(super) lines: Vec<Line<'a>>,
+    pub(super) transport: Transport<'a>,
+    /// The offer for the session library.
+    pub(in crate::peer) normalised: String,
+    /// Codecs that the offer has under a second payload type, in another m-line than the first.
+    pub(in crate::peer) twins: Vec<PayloadParams>,
+    /// What is settled when the offer is accepted.
+    settled: Lines,
+}
+
+/// An m-line of the offer.
+pub(super) struct Line<'a> {
+    pub(super) media: MediaLine<'a>,
+    pub(super) mid: Option<&'a str>,
+    pub(super) verdict: Verdict<'a>,
+}
+
+/// What comes of an m-line.
+pub(super) enum Verdict<'a> {
+    /// It is answered with port 0, because of this.
+    Rejected(String),
+    /// It is negotiated.
+    Taken(Box<Taken<'a>>),
+}
+
+/// An m-line that is negotiated.
+pub(super) struct Taken<'a> {
+    /// The session library's name of it.
+    pub(super) name: Mid,
+    /// As the client says it.
+    pub(super) direction: Direction,
+    pub(super) formats: Vec<Format<'a>>,
+    pub(super) extensions: Vec<Extension>,
+    pub(super) layers: Vec<Layer<'a>>,
+}
+
+/// Codecs that an error names.
+const NAMES_SHOWN: usize = 8;
+
+/// What an offer is read with.
+struct Reader<'o, 'a> {
+    description: &'o Description<'a>,
+    lines: Lines,
+    tracks: &'o [TrackSpec],
+    twins: Vec<PayloadParams>,
+    /// The library has not read an offer yet: its list of codecs can still have twins.
+    is_first: bool,
+}
+
+impl<'a> Offer<'a> {
+    /// Reads `sdp` as an offer of the session that has `lines`, with which `tracks` are to be published.
+    pub(in crate::peer) fn read(
+        sdp: &'a str,
+        lines: &Lines,
+        tracks: &[TrackSpec],
+    ) -> Result<Self, CommandError> {
+        let description = Description::read(sdp);
+        let media_lines = (0..).zip(&description.media);
+        let media_lines = media_lines.map(|(index, section)| section.media_line(index));
+        let media_lines = media_lines.collect::<Result<Vec<_>, _>>()?;
+        let mids = mids(&description)?;
+        check_tracks(tracks, &mids, &media_lines)?;
+        let bundles = (0..).zip(description.bundles());
+        let in_bundle =
+            |(bundle, mids): (usize, Vec<&'a str>)| mids.into_iter().map(move |mid| (mid, bundle));
+        let bundle_by_mid: HashMap<&str, usize> = bundles.flat_map(in_bundle).collect();
+        let mut reader = Reader {
+            description: &description,
+            is_first: lines.is_empty(),
+            lines: lines.clone(),
+            tracks,
+            twins: Vec::new(),
+        };
+        reader.let_go(&mids);
+        let mut lines = Vec::with_capacity(media_lines.len());
+        // The first m-line that is taken has the transport of all.
+        let mut first: Option<usize> = None;
+        for (index, media) in media_lines.into_iter().enumerate() {
+            let apart = || apart(first?, &mids[index], &mids, &bundle_by_mid);
+            let refusal = refusal(&media, &description.media[index]).or_else(apart);
+            let verdict = match refusal {
+                Some(why) => Verdict::Rejected(why),
+                None => reader.take(index, &media, &mids[index]),
+            };
+            if matches!(verdict, Verdict::Taken(_)) {
+                first.get_or_insert(index);
+            }
+            let mid = mid_of(&description.media[index]);
+            lines.push(Line {
+                media,
+                mid,
+                verdict,
+            });
+        }
+        let Reader {
+            lines: mut settled,
+            twins,
+            ..
+        } = reader;
+        if settled.slots.is_empty() {
+            return Err(nothing_to_use(&lines, &mids));
+        }
+        let transport = Transport::read(&transport_sections(&description, &lines))?;
+        let normalised = normalise::offer((&description, &lines), &transport, &mut settled);
+        Ok(Self {
+            description,
+            lines,
+            transport,
+            normalised,
+            twins,
+            settled,
+        })
+    }
+
+    /// The client's ICE credentials.
+    pub(in crate::peer) fn credentials(&self) -> IceCreds {
+        self.transport.credentials()
+    }
+
+    /// What the session has when the offer was accepted; what ended in it is free.
+    pub(in crate::peer) fn into_lines(mut self) -> Lines {
+        for slot in &mut self.settled.slots {
+            if slot.state == SlotState::Ending {
+                slot.state = SlotState::Free;
+            }
+        }
+        self.settled
+    }
+}
+
+impl<'a> Reader<'_, 'a> {
+    /// Slots whose m-lines are no longer in the offer.
+    fn let_go(&mut self, mids: &[String]) {
+        for slot in &mut self.lines.slots {
+            if slot.state == SlotState::Live && !mids.contains(&slot.mid) {
+                slot.state = SlotState::Ending;
+            }
+        }
+    }
+
+    /// An m-line that nothing speaks against but perhaps its codecs.
+    fn take(&mut self, index: usize, line: &MediaLine<'a>, mid: &str) -> Verdict<'a> {
+        let section = &self.description.media[index];
+        let Some(kind) = kind_of(line) else {
+            return Verdict::Rejected("it is neither audio nor video".into());
+        };
+        let known = self.lines.place_of(mid);
+        if known.is_some_and(|place| self.lines.slots[place].kind != kind) {
+            return Verdict::Rejected(format!("it becomes {kind} under the same mid"));
+        }
+        let formats = formats::read(line, section);
+        let names = formats.iter().map(|format| shortened(format.name()));
+        let names = names.filter(|name| !name.is_empty()).take(NAMES_SHOWN);
+        let names = names.collect::<Vec<_>>().join(", ");
+        let formats = self.usable(formats, kind);
+        if formats.is_empty() {
+            let why = format!("none of its codecs ({names}) can be used");
+            return Verdict::Rejected(why);
+        }
+        let session = &self.description.session;
+        let settled = &mut self.lines.extensions;
+        let extensions = extensions::read(kind, (session, section), settled);
+        let place = known.unwrap_or_else(|| self.lines.take(mid, kind));
+        let has = |uri| extensions.iter().any(|extension| extension.uri == uri);
+        let pts: Vec<u8> = formats.iter().map(|format| format.pt).collect();
+        let layers = match has(extensions::MID) && has(extensions::RID) {
+            true => simulcast::read(section, declared(self.tracks, mid)),
+            false => Vec::new(),
+        };
+        let layers = layers.into_iter().filter(|layer| layer.is_possible(&pts));
+        Verdict::Taken(Box::new(Taken {
+            name: self.lines.slots[place].name,
+            direction: direction(session, section),
+            layers: layers.collect(),
+            formats,
+            extensions,
+        }))
+    }
+
+    /// The formats that the session can have: codecs of ours, and what belongs to them; each codec once, and under the
+    /// payload type that the BUNDLE group has for it.
+    fn usable(&mut self, formats: Vec<Format<'a>>, kind: MediaKind) -> Vec<Format<'a>> {
+        let mut codec_by_pt: HashMap<u8, u8> = HashMap::new();
+        for format in &formats {
+            let Meaning::Codec(spec) = format.meaning else {
+                continue;
+            };
+            let codec = codecs::spoken(spec).filter(|_| spec.codec.kind() == kind);
+            let Some(codec) = codec.filter(|codec| !codec_by_pt.values().any(|had| had == codec))
+            else {
+                continue;
+            };
+            let types = &mut self.lines.payload_types;
+            let is_known = types.of(codec).any(|pt| pt == format.pt);
+            let is_twin = !is_known && types.of(codec).next().is_some();
+            if !types.allow(format.pt, Use::Codec(codec)) || (is_twin && !self.is_first) {
+                continue;
+            }
+            types.settle(format.pt, Use::Codec(codec));
+            codec_by_pt.insert(format.pt, codec);
+            if is_twin {
+                let resends = |other: &&Format<'_>| other.meaning == Meaning::Resend(format.pt);
+                let resend = formats.iter().find(resends).map(|resend| resend.pt.into());
+                self.twins
+                    .push(PayloadParams::new(format.pt.into(), resend, spec));
+            }
+        }
+        let mut is_usable = |format: &Format<'a>| {
+            let (primary, used): (u8, fn(u8) -> Use) = match format.meaning {
+                Meaning::Codec(_) => return codec_by_pt.contains_key(&format.pt),
+                Meaning::Resend(primary) => (primary, Use::Resend),
+                Meaning::Redundancy(primary) => (primary, Use::Redundancy),
+                Meaning::Unknown => return false,
+            };
+            let used = used(primary);
+            let types = &mut self.lines.payload_types;
+            let is_usable = codec_by_pt.contains_key(&primary) && types.allow(format.pt, used);
+            if is_usable {
+                types.settle(format.pt, used);
+            }
+            is_usable
+        };
+        formats
+            .into_iter()
+            .filter(|format| is_usable(format))
+            .collect()
+    }
+}
+
+/// The name of each m-line: its mid, or its number where it has none.
+fn mids(description: &Description<'_>) -> Result<Vec<String>, CommandError> {
+    let mut index_by_mid: HashMap<String, usize> = HashMap::new();
+    let mut mids = Vec::with_capacity(description.media.len());
+    for (index, section) in description.media.iter().enumerate() {
+        let mid = match mid_of(section) {
+            Some(mid) => mid.to_owned(),
+            None => index.to_string(),
+        };
+        if let Some(other) = index_by_mid.insert(mid.clone(), index) {
+            let line = named(index, &mid);
+            return Err(CommandError::BadSdp(format!(
+                "{line} has the mid of m-line {other}"
+            )));
+        }
+        mids.push(mid);
+    }
+    Ok(mids)
+}
+
+fn mid_of<'a>(section: &Section<'a>) -> Option<&'a str> {
+    section.value("mid").filter(|mid| !mid.is_empty())
+}
+
+fn check_tracks(
+    tracks: &[TrackSpec],
+    mids: &[String],
+    lines: &[MediaLine<'_>],
+) -> Result<(), CommandError> {
+    let mut track_by_mid: HashMap<&str, &str> = HashMap::new();
+    for TrackSpec { id, mid, kind, .. } in tracks {
+        let bad = |said: String| Err(CommandError::BadSdp(format!("track '{id}' {said}")));
+        if let Some(other) = track_by_mid.insert(mid, id) {
+            return bad(format!(
+                "names mid '{mid}', which is that of track '{other}'"
+            ));
+        }
+        let Some(index) = mids.iter().position(|known| known == mid) else {
+            return bad(format!("names mid '{mid}', which the offer lacks"));
+        };
+        let media = shortened(lines[index].media);
+        if kind_of(&lines[index]) != Some(*kind) {
+            return bad(format!("is {kind}, and {} is {media}", named(index, mid)));
+        }
+    }
+    Ok(())
+}
+
+/// Why m-line `mid` cannot share the transport of m-line `first`, if it cannot.
+fn apart(
+    first: usize,
+    mid: &str,
+    mids: &[String],
+    bundle_by_mid: &HashMap<&str, usize>,
+) -> Option<String> {
+    let of = |mid: &str| bundle_by_mid.get(mid);
+    let shares = of(mid).is_some() && of(mid) == of(&mids[first]);
+    let why = || {
+        format!(
+            "it is in no BUNDLE group with {}",
+            named(first, &mids[first])
+        )
+    };
+    (!shares).then(why)
+}
+
+/// What speaks against an m-line before its codecs are looked at.
+fn refusal(line: &MediaLine<'_>, section: &Section<'_>) -> Option<String> {
+    if kind_of(line).is_none() {
+        return Some(format!(
+            "{} is neither audio nor video",
+            shortened(line.media)
+        ));
+    }
+    if !is_rtp(line.protocol) {
+        return Some(format!("{} is no profile of RTP", shortened(line.protocol)));
+    }
+    // RFC 8843 section 6: without it, port 0 means that the m-line is not used.
+    if line.is_port_zero() && !section.has("bundle-only") {
+        return Some("it has port 0".to_owned());
+    }
+    None
+}
+
+/// RFC 8829 section 5.1.2: these all mean DTLS-SRTP where there is a fingerprint, and the answer repeats what was offered.
+fn is_rtp(protocol: &str) -> bool {
+    const PROFILES: [&str; 8] = [
+        "UDP/TLS/RTP/SAVPF",
+        "UDP/TLS/RTP/SAVP",
+        "TCP/DTLS/RTP/SAVPF",
+        "TCP/DTLS/RTP/SAVP",
+        "RTP/SAVPF",
+        "RTP/SAVP",
+        "RTP/AVPF",
+        "RTP/AVP",
+    ];
+    PROFILES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(protocol))
+}
+
+fn kind_of(line: &MediaLine<'_>) -> Option<MediaKind> {
+    match line.media.to_ascii_lowercase().as_str() {
+        "audio" => Some(MediaKind::Audio),
+        "video" => Some(MediaKind::Video),
+        _ => None,
+    }
+}
+
+/// Both ways unless the m-line or the session says otherwise (RFC 8866 section 6.7).
+fn direction(session: &Section<'_>, section: &Section<'_>) -> Direction {
+    let direction = section.direction().or_else(|| session.direction());
+    direction.unwrap_or(Direction::SendRecv)
+}
+
+fn declared<'t>(tracks: &'t [TrackSpec], mid: &str) -> &'t [LayerSpec] {
+    let track = tracks.iter().find(|track| track.mid == mid);
+    track.map_or(&[], |track| &track.layers)
+}
+
+/// Where to look for the transport: m-lines that are taken, the session, and the others, of which one may be tagged
+/// (RFC 8843 section 7.1.3).
+fn transport_sections<'o, 'a>(
+    description: &'o Description<'a>,
+    lines: &[Line<'a>],
+) -> Vec<&'o Section<'a>> {
+    let is_taken = |line: &Line<'_>| matches!(line.verdict, Verdict::Taken(_));
+    let of = |taken: bool| {
+        let sections = description.media.iter().zip(lines);
+        sections
+            .filter(move |(_, line)| is_taken(line) == taken)
+            .map(|(section, _)| section)
+    };
+    of(true)
+        .chain([&description.session])
+        .chain(of(false))
+        .collect()
+}
+
+fn nothing_to_use(lines: &[Line<'_>], mids: &[String]) -> CommandError {
+    let said = lines
+        .iter()
+        .zip(mids)
+        .enumerate()
+        .map(|(index, (line, mid))| match &line.verdict {
+            Verdict::Rejected(why) => format!("{}: {why}", named(index, mid)),
+            Verdict::Taken(_) => named(index, mid),
+        });
+    let said: Vec<String> = said.collect();
+    let said = if said.is_empty() {
+        "there is none".into()
+    } else {
+        said.join("; ")
+    };
+    CommandError::BadSdp(format!("no m-line can be used: {said}"))
+}

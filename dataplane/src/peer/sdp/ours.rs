@@ -1,0 +1,136 @@
+//! The offers that subscribers get: the session library's, with the formats of each m-line as its track needs them.
+
+use std::fmt::Write;
+
+use str0m::format::{Codec, PayloadParams};
+
+use super::read::Description;
+use crate::peer::codecs::Menu;
+
+/// An m-line of our offer.
+pub(in crate::peer) struct OfferedLine<'m> {
+    pub(in crate::peer) menu: &'m Menu,
+    /// The client does not take it: its port is 0 from now on, or it is inactive.
+    pub(in crate::peer) is_refused: bool,
+}
+
+/// `written`, an offer of the session library, with the formats of `lines`, and m-lines with port 0 after them for mids that
+/// the library has forgotten: a client's m-lines never become fewer (RFC 3264 section 8).
+pub(in crate::peer) fn with_formats(
+    written: &str,
+    lines: &[OfferedLine<'_>],
+    forgotten: &[String],
+) -> String {
+    let read = Description::read(written);
+    let mut out = String::with_capacity(written.len());
+    for line in &read.session.lines {
+        // RFC 8843 section 6 has no group without a member.
+        if *line != "a=group:BUNDLE" {
+            put(&mut out, line);
+        }
+    }
+    for (index, section) in read.media.iter().enumerate() {
+        let Some(OfferedLine { menu, is_refused }) = lines.get(index) else {
+            section.lines.iter().for_each(|line| put(&mut out, line));
+            continue;
+        };
+        let first = section.lines.first().copied().unwrap_or_default();
+        let fields = first.split_ascii_whitespace().take(FIELDS_BEFORE_FORMATS);
+        let fields: Vec<&str> = fields.collect();
+        let (pts, formats) = formats(menu);
+        put(&mut out, &format!("{}{pts}", fields.join(" ")));
+        for line in section.lines.iter().skip(1) {
+            let is_direction = matches!(*line, "a=sendonly" | "a=sendrecv" | "a=recvonly");
+            match *line {
+                _ if is_of_formats(line) => {}
+                _ if is_direction && *is_refused => put(&mut out, "a=inactive"),
+                line => put(&mut out, line),
+            }
+        }
+        out += &formats;
+    }
+    for section in forgotten.iter().skip(read.media.len()) {
+        out += section;
+    }
+    out
+}
+
+/// The m-line `mid` when nothing of it is left but its place.
+pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
+    let is_audio = menu
+        .codecs
+        .iter()
+        .any(|params| params.spec().codec.is_audio());
+    let kind = if is_audio { "audio" } else { "video" };
+    let (pts, formats) = formats(menu);
+    format!(
+        "m={kind} 0 UDP/TLS/RTP/SAVPF{pts}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=inactive\r\n{formats}"
+    )
+}
+
+/// Fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).
+const FIELDS_BEFORE_FORMATS: usize = 3;
+
+pub(super) fn is_of_formats(line: &str) -> bool {
+    ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
+        .iter()
+        .any(|name| line.starts_with(name))
+}
+
+/// The payload types of a menu, and the lines about them. The codec comes before its redundancy: some clients answer with
+/// the first payload type alone.
+fn formats(menu: &Menu) -> (String, String) {
+    let (mut pts, mut lines) = (String::new(), String::new());
+    for params in &menu.codecs {
+        put_codec(&mut lines, params, menu.is_stereo).expect("a string takes all");
+        for pt in [Some(params.pt()), params.resend(), params.red()]
+            .into_iter()
+            .flatten()
+        {
+            pts += &format!(" {pt}");
+        }
+    }
+    (pts, lines)
+}
+
+fn put_codec(out: &mut String, params: &PayloadParams, is_stereo: bool) -> std::fmt::Result {
+    let (pt, spec) = (params.pt(), params.spec());
+    let clock = match spec.channels {
+        Some(channels) => format!("{}/{channels}", spec.clock_rate),
+        None => spec.clock_rate.to_string(),
+    };
+    write!(out, "a=rtpmap:{pt} {}/{clock}\r\n", spec.codec)?;
+    let feedback: &[&str] = match spec.codec.is_video() {
+        true => &["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"],
+        false => &["transport-cc"],
+    };
+    for feedback in feedback {
+        write!(out, "a=rtcp-fb:{pt} {feedback}\r\n")?;
+    }
+    let mut parameters = spec.format.to_string();
+    // RFC 7587 section 6.1: what is sent, and what the client may send, which is nothing.
+    if spec.codec == Codec::Opus && is_stereo {
+        parameters += ";stereo=1;sprop-stereo=1";
+    }
+    if !parameters.is_empty() {
+        write!(out, "a=fmtp:{pt} {parameters}\r\n")?;
+    }
+    if let Some(resend) = params.resend() {
+        write!(
+            out,
+            "a=rtpmap:{resend} rtx/{clock}\r\na=fmtp:{resend} apt={pt}\r\n"
+        )?;
+    }
+    if let Some(red) = params.red() {
+        write!(
+            out,
+            "a=rtpmap:{red} red/{clock}\r\na=fmtp:{red} {pt}/{pt}\r\n"
+        )?;
+    }
+    Ok(())
+}
+
+fn put(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push_str("\r\n");
+}

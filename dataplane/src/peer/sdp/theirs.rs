@@ -1,0 +1,260 @@
+//! A client's answer to our offer: what it takes of each m-line, and the answer that the session library reads in its place.
+//!
+//! The library is told nothing of the codecs that the client took, because it keeps those of an m-line's first answer for
+//! ever: it gets all of its own back, and [`AnsweredLine::accepted`] is what counts.
+
+use std::collections::HashMap;
+
+use str0m::IceCreds;
+use str0m::format::PayloadParams;
+
+use super::formats::{self, Format, Meaning};
+use super::ours::is_of_formats;
+use super::read::{Description, Direction, MediaLine, Section, named};
+use super::transport::Transport;
+use crate::command::CommandError;
+use crate::peer::codecs::{self, Accepted, Menu};
+
+/// A client's answer.
+pub(in crate::peer) struct Answer {
+    /// For the session library; `None` when the client rejects every m-line and never said a word of its transport.
+    pub(in crate::peer) normalised: Option<String>,
+    /// What it says of its transport, if anything.
+    pub(in crate::peer) transport: Option<(IceCreds, String)>,
+    /// Of each m-line of the session library.
+    pub(in crate::peer) lines: Vec<AnsweredLine>,
+}
+
+/// What a client says to an m-line.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::peer) struct AnsweredLine {
+    /// Its port is 0: the m-line is gone.
+    pub(in crate::peer) is_rejected: bool,
+    /// Media may be sent on it.
+    pub(in crate::peer) is_taken: bool,
+    pub(in crate::peer) accepted: Vec<Accepted>,
+}
+
+/// What was asked.
+pub(in crate::peer) struct Asked<'o> {
+    /// The session library's offer.
+    pub(in crate::peer) written: &'o str,
+    /// What each of its m-lines offered.
+    pub(in crate::peer) menus: Vec<&'o Menu>,
+    /// m-lines with port 0, which those have the places of, or come before.
+    pub(in crate::peer) forgotten: usize,
+    /// What an earlier answer said of the client's transport.
+    pub(in crate::peer) transport: Option<&'o str>,
+}
+
+impl Answer {
+    /// Reads `sdp` as the answer to what was `asked`.
+    pub(in crate::peer) fn read(sdp: &str, asked: &Asked<'_>) -> Result<Self, CommandError> {
+        let answer = Description::read(sdp);
+        let offer = Description::read(asked.written);
+        let offered = offer.media.len() + asked.forgotten.saturating_sub(offer.media.len());
+        if answer.media.len() != offered {
+            let got = answer.media.len();
+            let said = format!("the answer has {got} m-lines, and the offer has {offered}");
+            return Err(CommandError::BadSdp(said));
+        }
+        let mut lines = Vec::with_capacity(offer.media.len());
+        for (index, section) in answer.media.iter().enumerate().take(offer.media.len()) {
+            let media = section.media_line(index)?;
+            check_mid(index, section, &offer.media[index])?;
+            let direction = section.direction().or_else(|| answer.session.direction());
+            let receives = direction.unwrap_or(Direction::SendRecv).receives();
+            let empty = Menu::default();
+            let menu = asked.menus.get(index).copied().unwrap_or(&empty);
+            let is_rejected = media.is_port_zero();
+            lines.push(AnsweredLine {
+                is_rejected,
+                is_taken: receives && !is_rejected,
+                accepted: accepted(&media, section, menu),
+            });
+        }
+        let zero: Vec<bool> = answer
+            .media
+            .iter()
+            .map(|section| section.media_line(0).is_ok_and(|line| line.is_port_zero()))
+            .collect();
+        let of = |is_zero: bool| {
+            let sections = answer.media.iter().zip(&zero);
+            sections
+                .filter(move |(_, zero)| **zero == is_zero)
+                .map(|(section, _)| section)
+        };
+        let sections: Vec<&Section<'_>> =
+            of(false).chain([&answer.session]).chain(of(true)).collect();
+        let transport = match Transport::read(&sections) {
+            Ok(transport) => Some(transport),
+            Err(_) if zero.iter().all(|zero| *zero) => None,
+            Err(error) => return Err(error),
+        };
+        let transport = transport.map(|transport| (transport.credentials(), transport.lines()));
+        let said = transport.as_ref().map(|(_, lines)| &**lines);
+        let normalised = said.or(asked.transport).map(|transport| {
+            let answered = answer.media.iter().zip(&lines);
+            normalised(&offer, answered, transport)
+        });
+        Ok(Self {
+            normalised,
+            transport,
+            lines,
+        })
+    }
+}
+
+/// A client that knows no mids leaves them out (RFC 8829 section 5.3.1).
+fn check_mid(
+    index: usize,
+    section: &Section<'_>,
+    offered: &Section<'_>,
+) -> Result<(), CommandError> {
+    let ours = offered.value("mid").unwrap_or_default();
+    match section.value("mid") {
+        Some(mid) if mid != ours => {
+            let said = format!("{} was offered as '{ours}'", named(index, mid));
+            Err(CommandError::BadSdp(said))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What a payload type of ours is.
+enum Role {
+    Codec,
+    Resend,
+    Redundancy,
+}
+
+/// The codecs that the client takes. The number of a payload type decides which codec of ours is meant, whatever the
+/// answer says of its parameters; only a number that we did not offer, or not under that name, is the client's own.
+fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Accepted> {
+    let formats = formats::read(line, section);
+    let mut accepted: Vec<Accepted> = Vec::new();
+    let mut place_by_pt: HashMap<u8, usize> = HashMap::new();
+    for format in &formats {
+        let ours = match role_of(format, menu) {
+            Some((params, Role::Codec)) => Some(*params),
+            Some((_, Role::Resend | Role::Redundancy)) => None,
+            None => of_its_own(format, menu),
+        };
+        let Some(params) = ours else {
+            continue;
+        };
+        place_by_pt.insert(format.pt, accepted.len());
+        accepted.push(Accepted {
+            params,
+            pt: format.pt.into(),
+            red: None,
+            resend: None,
+        });
+    }
+    for format in &formats {
+        // What it says that it belongs to, or what its number says.
+        let (said, role) = match format.meaning {
+            Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Resend)),
+            Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),
+            Meaning::Codec(_) | Meaning::Unknown => (None, None),
+        };
+        let (place, role) = match (said, role, role_of(format, menu)) {
+            (Some(_), Some(role), _) => (said, role),
+            (_, _, Some((params, role))) => {
+                let is_it = |accepted: &Accepted| accepted.params.pt() == params.pt();
+                (accepted.iter().position(is_it), role)
+            }
+            (_, _, None) => continue,
+        };
+        let Some(accepted) = place.map(|place| &mut accepted[place]) else {
+            continue;
+        };
+        match role {
+            Role::Codec => {}
+            Role::Resend => accepted.resend = Some(format.pt.into()),
+            Role::Redundancy => accepted.red = Some(format.pt.into()),
+        }
+    }
+    accepted
+}
+
+/// What `format` is by its number.
+fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams, Role)> {
+    let pt = format.pt.into();
+    let (params, role, name) = menu.codecs.iter().find_map(|params| {
+        if params.pt() == pt {
+            return Some((params, Role::Codec, params.spec().codec.to_string()));
+        }
+        if params.resend() == Some(pt) {
+            return Some((params, Role::Resend, "rtx".into()));
+        }
+        let is_red = params.red() == Some(pt);
+        is_red.then(|| (params, Role::Redundancy, "red".into()))
+    })?;
+    let said = format.name();
+    (said.is_empty() || said.eq_ignore_ascii_case(&name)).then_some((params, role))
+}
+
+/// A codec of the menu under a number that is the client's own.
+fn of_its_own(format: &Format<'_>, menu: &Menu) -> Option<PayloadParams> {
+    let Meaning::Codec(spec) = format.meaning else {
+        return None;
+    };
+    let codec = codecs::spoken(spec)?;
+    let mut offered = menu.codecs.iter();
+    offered.find(|params| *params.pt() == codec).copied()
+}
+
+fn normalised<'s>(
+    offer: &Description<'_>,
+    answered: impl Iterator<Item = (&'s Section<'s>, &'s AnsweredLine)>,
+    transport: &str,
+) -> String {
+    let (mut bundle, mut media) = (String::new(), String::new());
+    for (offered, (section, line)) in offer.media.iter().zip(answered) {
+        let mid = offered.value("mid").unwrap_or_default();
+        let mut fields = offered.lines[0].split_ascii_whitespace();
+        let kind = fields.next().unwrap_or_default();
+        let port = fields.next();
+        let is_zero = line.is_rejected || port == Some("0");
+        let rest: Vec<&str> = fields.collect();
+        let port = if is_zero { 0 } else { 9 };
+        let direction = if line.is_taken {
+            "recvonly"
+        } else {
+            "inactive"
+        };
+        if !is_zero {
+            bundle += &format!(" {mid}");
+        }
+        media += &format!(
+            "{kind} {port} {}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\n",
+            rest.join(" ")
+        );
+        for extension in extensions(section, offered) {
+            media += &format!("a=extmap:{extension}\r\n");
+        }
+        for line in offered.lines.iter().filter(|line| is_of_formats(line)) {
+            media += &format!("{line}\r\n");
+        }
+    }
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE{bundle}\r\n{transport}{media}"
+    )
+}
+
+/// The header extensions that were offered and are taken: id and URI.
+fn extensions<'a>(section: &Section<'a>, offered: &Section<'_>) -> Vec<String> {
+    let parse = |value: &str| {
+        let mut fields = value.split_ascii_whitespace();
+        let (id, uri) = (fields.next()?, fields.next()?);
+        let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
+        let receives = matches!(direction, "sendrecv" | "recvonly");
+        receives.then(|| format!("{id} {uri}"))
+    };
+    let offered: Vec<String> = offered.values("extmap").filter_map(parse).collect();
+    let taken = section.values("extmap").filter_map(parse);
+    taken
+        .filter(|extension| offered.contains(extension))
+        .collect()
+}

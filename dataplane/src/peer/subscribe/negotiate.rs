@@ -1,0 +1,253 @@
+//! Offers to a subscriber, one at a time, and its answers: what its m-lines carry and what it takes of that.
+
+use str0m::Rtc;
+use str0m::change::{SdpAnswer, SdpApi};
+use str0m::media::Direction;
+
+use super::{OfferOut, Outstanding, Slot, SlotFormats, SlotState, Subscriber};
+use crate::command::{CommandError, CommandReply, CommandResult};
+use crate::key::TrackKey;
+use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
+use crate::peer::sdp::ours::{self, OfferedLine};
+use crate::peer::sdp::theirs::{Answer, Asked};
+use crate::peer::{Output, PeerEvent, codecs, sdp};
+use crate::send::stream::Stream;
+use crate::subscription::SyncGroup;
+use crate::track::{TrackFormats, TrackInfo};
+
+impl Subscriber {
+    /// The client's answer to the outstanding offer.
+    pub(in crate::peer) fn accept_answer(
+        &mut self,
+        rtc: &mut Rtc,
+        revision: u64,
+        text: &str,
+        out: &mut Output,
+    ) -> CommandResult {
+        // Reading an answer costs time: only the one that is waited for is read.
+        let outstanding = self.negotiation.outstanding.as_ref();
+        let outstanding = outstanding.map(|outstanding| outstanding.offer.revision);
+        if outstanding != Some(revision) {
+            if revision == self.negotiation.accepted {
+                return Ok(CommandReply::Done); // repeated
+            }
+            let outstanding = outstanding.map_or("none".into(), |revision| revision.to_string());
+            return Err(CommandError::StaleAnswer {
+                got: revision,
+                outstanding,
+            });
+        }
+        let limit = ANSWER_BYTES_BESIDES + ANSWER_BYTES_PER_M_LINE * self.slots.len();
+        let read = match text.len() <= limit {
+            true => self.read_answer(text),
+            false => Err(CommandError::TooMany {
+                what: "bytes of an answer",
+                got: text.len(),
+                limit,
+            }),
+        };
+        let (answer, parsed) = read.inspect_err(|error| self.bad_answer(error, out))?;
+        let outstanding = self.negotiation.outstanding.take();
+        let Outstanding { pending, .. } = outstanding.expect("it is the outstanding one");
+        self.negotiation.bad_answers = 0;
+        let accepted = parsed.map(|parsed| rtc.sdp_api().accept_answer(pending, parsed));
+        if let Some(Err(error)) = accepted {
+            // Both sides now disagree on the m-lines, and no later offer can mend that.
+            out.events
+                .push(PeerEvent::Closed(format!("bad answer: {error}")));
+            return Err(CommandError::BadSdp(error.to_string()));
+        }
+        self.negotiation.accepted = revision;
+        self.answered(answer, out);
+        out.events.push(PeerEvent::Settled);
+        if self.negotiation.dirty {
+            self.negotiate(rtc, out);
+        }
+        Ok(CommandReply::Done)
+    }
+
+    /// The client's answer, and what the session layer reads of it.
+    fn read_answer(&self, text: &str) -> Result<(Answer, Option<SdpAnswer>), CommandError> {
+        let outstanding = self.negotiation.outstanding.as_ref();
+        let asked = Asked {
+            written: outstanding.map_or("", |outstanding| &outstanding.written),
+            menus: self.slots.iter().map(|slot| &slot.formats.menu).collect(),
+            forgotten: self.forgotten.len(),
+            transport: self.transport.as_deref(),
+        };
+        let answer = Answer::read(text, &asked)?;
+        let parsed = answer.normalised.as_deref().map(SdpAnswer::from_sdp_string);
+        let parsed = parsed.transpose();
+        let parsed = parsed.map_err(|error| CommandError::BadSdp(error.to_string()))?;
+        Ok((answer, parsed))
+    }
+
+    /// What the client said to each m-line: subscriptions on those that it does not take end.
+    fn answered(&mut self, answer: Answer, out: &mut Output) {
+        if let Some((credentials, lines)) = answer.transport {
+            self.credentials = Some(credentials);
+            self.transport = Some(lines);
+        }
+        let mut rejected = Vec::new();
+        for (slot, line) in self.slots.iter_mut().zip(answer.lines) {
+            slot.formats.accepted = Some(line.accepted);
+            match slot.state {
+                SlotState::Playing(sub) if !line.is_taken => {
+                    rejected.push(self.subscriptions[sub].track);
+                    slot.state = SlotState::Refused;
+                }
+                SlotState::Free | SlotState::Ending if line.is_rejected => {
+                    slot.state = SlotState::Refused;
+                }
+                SlotState::Playing(_)
+                | SlotState::Free
+                | SlotState::Ending
+                | SlotState::Refused => {}
+            }
+        }
+        if answer.normalised.is_none() {
+            // The session layer knows nothing of these m-lines: the next ones have their places (RFC 8829 section 5.2.2).
+            for (index, slot) in self.slots.drain(..).enumerate() {
+                let line = ours::forgotten(&slot.mid, &slot.formats.menu);
+                match self.forgotten.get_mut(index) {
+                    Some(known) => *known = line,
+                    None => self.forgotten.push(line),
+                }
+            }
+        }
+        let ended = rejected
+            .iter()
+            .filter_map(|track| self.end(*track))
+            .collect();
+        out.events
+            .extend(rejected.into_iter().map(PeerEvent::Rejected));
+        out.events.push(PeerEvent::Unsubscribed(ended));
+    }
+
+    /// An answer could not be read. The client may send another one, and not for ever.
+    fn bad_answer(&mut self, error: &CommandError, out: &mut Output) {
+        self.negotiation.bad_answers += 1;
+        if self.negotiation.bad_answers > MAX_BAD_ANSWERS {
+            let reason = format!("more than {MAX_BAD_ANSWERS} bad answers: {error}");
+            out.events.push(PeerEvent::Closed(reason));
+        }
+    }
+
+    /// What the publisher of subscription `index` may send: its m-line has to offer all of that.
+    pub(super) fn learn(&mut self, index: usize, published: &TrackInfo) {
+        let formats = TrackFormats {
+            codecs: published.codecs.clone(),
+            is_stereo: published.is_stereo,
+        };
+        if self.formats_by_sub.get(&index) == Some(&formats) {
+            return;
+        }
+        let subscription = &self.subscriptions[index];
+        let menu = codecs::menu(subscription.kind, Some(&formats));
+        self.formats_by_sub.insert(index, formats);
+        let slot = subscription.slot.map(|slot| &mut self.slots[slot]);
+        if let Some(slot) = slot.filter(|slot| !slot.formats.menu.covers(&menu)) {
+            slot.formats.is_outdated = true;
+            self.negotiation.dirty = true;
+        }
+    }
+
+    /// Makes the next offer, unless one is outstanding or nothing changed.
+    pub(super) fn negotiate(&mut self, rtc: &mut Rtc, out: &mut Output) {
+        if !self.negotiation.dirty || self.negotiation.outstanding.is_some() {
+            return;
+        }
+        self.negotiation.dirty = false;
+        let mut api = rtc.sdp_api();
+        self.change_lines(&mut api);
+        let Some((offer, pending)) = api.apply() else {
+            return;
+        };
+        self.negotiation.revision += 1;
+        let written = offer.to_sdp_string();
+        let slots = self.slots.iter();
+        let lines = slots.map(|slot| OfferedLine {
+            menu: &slot.formats.menu,
+            is_refused: slot.state == SlotState::Refused,
+        });
+        let lines: Vec<OfferedLine<'_>> = lines.collect();
+        let sdp = ours::with_formats(&written, &lines, &self.forgotten);
+        let sdp = sdp::with_candidates(&sdp, &self.tcp_candidates);
+        let offer = OfferOut {
+            revision: self.negotiation.revision,
+            sdp: sdp::with_groups(&sdp, |mid| self.group_on(mid)),
+            mids: self.mids(),
+        };
+        self.negotiation.outstanding = Some(Outstanding {
+            pending,
+            written,
+            offer: offer.clone(),
+        });
+        out.events.push(PeerEvent::Offer(offer));
+    }
+
+    /// Ends m-lines of what has ended, and finds m-lines for what has none.
+    fn change_lines(&mut self, api: &mut SdpApi<'_>) {
+        let mut free: Vec<usize> = (0..self.slots.len())
+            .filter(|slot| self.slots[*slot].state == SlotState::Free)
+            .collect();
+        for slot in &mut self.slots {
+            if slot.state == SlotState::Ending {
+                api.set_direction(slot.mid, Direction::Inactive);
+                slot.state = SlotState::Free;
+            }
+            if let SlotState::Playing(index) = slot.state
+                && std::mem::take(&mut slot.formats.is_outdated)
+            {
+                slot.formats.menu = codecs::menu(slot.kind, self.formats_by_sub.get(&index));
+                // The session layer makes no offer without a change that it knows of.
+                api.set_direction(slot.mid, Direction::Inactive);
+                api.set_direction(slot.mid, Direction::SendOnly);
+            }
+        }
+        for (index, subscription) in &mut self.subscriptions {
+            if subscription.slot.is_some() {
+                continue;
+            }
+            let again = free
+                .iter()
+                .position(|slot| self.slots[*slot].kind == subscription.kind);
+            let slot = if let Some(position) = again {
+                let slot = free.swap_remove(position);
+                api.set_direction(self.slots[slot].mid, Direction::SendOnly);
+                slot
+            } else {
+                let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
+                self.slots.push(Slot {
+                    mid,
+                    stream: Stream::new(subscription.kind),
+                    kind: subscription.kind,
+                    state: SlotState::Free,
+                    formats: Box::default(),
+                });
+                self.slots.len() - 1
+            };
+            let formats = self.formats_by_sub.get(&index);
+            *self.slots[slot].formats = SlotFormats {
+                menu: codecs::menu(subscription.kind, formats),
+                ..SlotFormats::default()
+            };
+            self.slots[slot].state = SlotState::Playing(index);
+            subscription.slot = Some(slot);
+        }
+    }
+
+    /// What the track that plays on m-line `mid` is played in sync with.
+    fn group_on(&self, mid: &str) -> Option<&SyncGroup> {
+        let slot = self.slots.iter().find(|slot| *slot.mid == *mid)?;
+        self.subscriptions[slot.playing()?].group.as_deref()
+    }
+
+    pub(super) fn mids(&self) -> Vec<(String, TrackKey)> {
+        let playing = self.slots.iter().filter_map(|slot| {
+            let subscription = &self.subscriptions[slot.playing()?];
+            Some((slot.mid.to_string(), subscription.track))
+        });
+        playing.collect()
+    }
+}

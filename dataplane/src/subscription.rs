@@ -36,6 +36,8 @@ pub struct Subscription {
     current: Option<LayerIndex>,
     /// The epoch of its numbers.
     epoch: u32,
+    /// The subscriber was told that it negotiated no codec for what is published.
+    is_undecodable: bool,
     /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
     refresh: bool,
 }
@@ -122,6 +124,7 @@ impl Subscription {
             target,
             current: None,
             epoch: 0,
+            is_undecodable: false,
             refresh: false,
         }
     }
@@ -161,6 +164,11 @@ impl Subscription {
             self.current = None;
         }
         changed
+    }
+
+    /// The subscriber negotiated no codec for what is published. True when it has to be told.
+    pub fn cannot_be_decoded(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_undecodable, true)
     }
 
     /// The track went away and may come back under the same name; what flowed has ended.
@@ -215,6 +223,7 @@ impl Subscription {
 
     fn switch(&mut self, packet: &MediaPacket) -> Verdict {
         (self.current, self.epoch) = (Some(packet.layer), packet.epoch);
+        self.is_undecodable = false;
         self.refresh = false;
         Verdict::Switch
     }

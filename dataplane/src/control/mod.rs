@@ -252,6 +252,7 @@ impl Control {
                 PeerEvent::Connected
                 | PeerEvent::TracksChanged { .. }
                 | PeerEvent::Settled
+                | PeerEvent::Undecodable(_)
                 | PeerEvent::KeyframeWanted(_)
                 | PeerEvent::EstimateChanged
                 | PeerEvent::Unsubscribed(_) => {}

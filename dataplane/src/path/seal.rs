@@ -165,7 +165,13 @@ fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
                     });
                 }
                 Ok(None) => {}
-                Err(reason) => report.drops.count(reason),
+                Err(reason) => {
+                    report.drops.count(reason);
+                    if reason == DropReason::NoCodec {
+                        let track = subscriber.take_undecodable(sub, packet);
+                        shard.undecodable.extend(track.map(|track| (index, track)));
+                    }
+                }
             }
         }
     }

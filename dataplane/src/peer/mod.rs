@@ -28,7 +28,7 @@ use str0m::{IceCreds, Input, Rtc};
 
 pub use build::PeerFactory;
 use checks::Checks;
-pub use output::{Output, PeerEvent, PeerState, REJECTED, SubscriptionState};
+pub use output::{NO_CODEC, Output, PeerEvent, PeerState, REJECTED, SubscriptionState};
 use paths::Paths;
 pub use publish::Publisher;
 pub(crate) use sdp::check_sizes;

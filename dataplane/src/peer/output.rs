@@ -28,6 +28,9 @@ pub struct Output {
 /// Why a subscription ended that its client did not take, in the protocol's words.
 pub const REJECTED: &str = "rejected";
 
+/// Why a subscription does not flow whose subscriber negotiated no codec for what is published, in the protocol's words.
+pub const NO_CODEC: &str = "no_codec";
+
 /// What the surroundings of a session have to know.
 #[derive(Debug)]
 pub enum PeerEvent {
@@ -51,6 +54,8 @@ pub enum PeerEvent {
     Offer(OfferOut),
     /// A subscriber's m-lines were negotiated.
     Settled,
+    /// A subscriber negotiated no codec for what is published.
+    Undecodable(TrackKey),
     /// A subscriber lost a frame of this subscription.
     KeyframeWanted(usize),
     /// A subscriber's bandwidth was estimated anew.

@@ -234,6 +234,13 @@ impl Subscriber {
         Ok(Some((slot, planned, verdict)))
     }
 
+    /// The track of subscription `sub`, once, if its publisher sends what the subscriber negotiated no codec for.
+    pub fn take_undecodable(&mut self, sub: usize, packet: &MediaPacket) -> Option<TrackKey> {
+        let subscription = self.subscriptions.get_mut(sub)?;
+        let is_wanted = subscription.layers().contains(packet.layer);
+        (is_wanted && subscription.cannot_be_decoded()).then_some(subscription.track)
+    }
+
     /// Maps the codecs of the published track for subscription `index`, if its m-line is negotiated. What that was not
     /// offered yet is offered.
     pub fn connect(
@@ -256,6 +263,12 @@ impl Subscriber {
         let map = codecs::map(accepted, &published.codecs);
         let usable = map.iter().any(Option::is_some);
         subscription.codecs = usable.then_some(map);
+        // What an offer that is under way adds may be what is needed.
+        let is_settled = self.negotiation.outstanding.is_none();
+        if !usable && is_settled && subscription.cannot_be_decoded() {
+            out.drops.count(DropReason::NoCodec);
+            out.events.push(PeerEvent::Undecodable(subscription.track));
+        }
         let mut api = rtc.direct_api();
         let names = api.stream_tx_by_mid(mid, None);
         let names = names.map(|stream| (*stream.ssrc(), stream.rtx().map(|rtx| *rtx)));

@@ -64,6 +64,7 @@ impl Shard {
                 }
             }
             PeerEvent::EstimateChanged => self.dirty.mark(index),
+            PeerEvent::Undecodable(track) => self.tell_undecodable(index, track),
             PeerEvent::Rejected(track) => self.tell(ShardEvent::Layer {
                 session,
                 track,

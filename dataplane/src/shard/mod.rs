@@ -33,7 +33,7 @@ use crate::letter::{ShardEvent, ToControl, ToShard};
 use crate::mesh::{Mesh, Post};
 use crate::path::seal::{self, Waiting};
 use crate::path::transmit::Departures;
-use crate::peer::{Output, PeerEvent};
+use crate::peer::{NO_CODEC, Output, PeerEvent};
 use crate::report::ShardReport;
 use crate::stream::{Arrivals, Streams};
 use crate::table::{PeerTable, TrackTable};
@@ -79,6 +79,8 @@ pub struct Shard {
     pub active: Vec<TrackKey>,
     /// Subscriptions that began or changed layers while a packet was spread.
     pub switched: Vec<(usize, usize)>,
+    /// Sessions that negotiated no codec for what is published as a track, found out while packets were sealed.
+    pub undecodable: Vec<(usize, TrackKey)>,
     /// Events of sessions, not yet acted upon.
     events: Vec<(usize, PeerEvent)>,
     /// Subscribers whose layers have to be chosen again.
@@ -138,6 +140,7 @@ impl Shard {
             waiting_packets: Vec::new(),
             active: Vec::new(),
             switched: Vec::new(),
+            undecodable: Vec::new(),
             events: Vec::new(),
             dirty: Touched::default(),
             waiting: Vec::new(),
@@ -220,6 +223,24 @@ impl Shard {
             self.tell_layer(peer, track, layer, info.as_deref());
             self.tell_interest(track);
         }
+        for (peer, track) in std::mem::take(&mut self.undecodable) {
+            self.tell_undecodable(peer, track);
+        }
+    }
+
+    /// The subscriber `peer` negotiated no codec for what is published as `track`.
+    fn tell_undecodable(&mut self, peer: usize, track: TrackKey) {
+        let Some(peer) = self.peers.get(peer) else {
+            return;
+        };
+        let session = peer.session;
+        self.tell(ShardEvent::Layer {
+            session,
+            track,
+            rid: String::new(),
+            active: false,
+            reason: NO_CODEC,
+        });
     }
 
     fn tell_layer(

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::rig::{Client, Rig, now};
-use crate::key::SessionKey;
+use str0m::format::Codec;
+
+use super::rig::{Client, Rig, TRACK, now};
+use crate::dtls::FailureKind;
+use crate::key::{SessionKey, TrackKey};
+use crate::letter::ShardEvent;
+use crate::peer::NO_CODEC;
 
 #[test]
 fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
@@ -69,4 +74,92 @@ fn a_client_that_sends_media_and_no_checks_is_kept() {
     rig.publisher.is_mute = true;
     rig.skip(Duration::from_secs(40));
     assert_eq!(rig.shard.peers.len(), 1, "one is silent");
+}
+
+#[test]
+fn who_negotiated_no_codec_for_a_track_is_told_once() {
+    let mut rig = Rig::start(1);
+    rig.subscribe(SessionKey(200), Client::speaking(Codec::Vp9));
+    let client = rig.subscribers.len() - 1;
+    rig.until("it to connect", |rig| rig.subscribers[client].connected);
+    for _ in 0..20 {
+        rig.send(1, true, 500);
+        rig.settle(Duration::from_millis(5));
+    }
+    assert!(rig.subscribers[client].received.is_empty());
+    let told = rig.told.iter().filter(|event| {
+        matches!(event, ShardEvent::Layer { session: SessionKey(200), track: TRACK, active: false, reason, .. } if *reason == NO_CODEC)
+    });
+    assert_eq!(told.count(), 1, "{:?}", rig.told);
+}
+
+#[test]
+fn a_subscriber_without_rtx_gets_the_same_datagram_again() {
+    let mut rig = Rig::start(1);
+    let mut client = Client::new();
+    client.takes_rtx = false;
+    rig.subscribe(SessionKey(200), client);
+    let client = rig.subscribers.len() - 1;
+    rig.until("its media", |rig| {
+        rig.send(1, true, 500);
+        !rig.subscribers[client].received.is_empty()
+    });
+    rig.settle(Duration::from_millis(50));
+    let resent = rig.shard.report.resent;
+    let nacks = |rig: &mut Rig, seqs: &[u16]| {
+        let index = rig.subscribers[client].index;
+        let lost = seqs.iter().map(|seq| (0, *seq));
+        rig.shard.out.lost.extend(lost);
+        crate::path::seal::resend(&mut rig.shard, index, now());
+        rig.turn();
+    };
+    rig.subscribers[client].datagrams.clear();
+    rig.send(3, false, 700);
+    rig.settle(Duration::from_millis(50));
+    let sent = std::mem::take(&mut rig.subscribers[client].datagrams);
+    assert_eq!(sent.len(), 3);
+    let seqs: Vec<u16> = sent
+        .iter()
+        .map(|rtp| u16::from_be_bytes([rtp[2], rtp[3]]))
+        .collect();
+    nacks(&mut rig, &seqs[1..]);
+    rig.step();
+    let again = std::mem::take(&mut rig.subscribers[client].datagrams);
+    assert!(again == sent[1..], "byte for byte");
+    nacks(&mut rig, &seqs[1..]);
+    rig.step();
+    assert!(
+        rig.subscribers[client].datagrams.is_empty(),
+        "not at once again"
+    );
+    assert_eq!(rig.shard.report.resent, resent + 2);
+}
+
+#[test]
+fn a_wrong_fingerprint_ends_the_handshake_by_name() {
+    let mut rig = Rig::start(1);
+    let mut client = rig.publish((SessionKey(300), TrackKey(30)), |offer| {
+        let at = offer.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len();
+        let (before, after) = offer.split_at(at);
+        let wrong = if after.starts_with("00") { "11" } else { "00" };
+        format!("{before}{wrong}{}", &after[2..])
+    });
+    let failure = |rig: &Rig| {
+        rig.told.iter().find_map(|event| match event {
+            ShardEvent::Closed {
+                session: SessionKey(300),
+                failure,
+                ..
+            } => *failure,
+            _ => None,
+        })
+    };
+    rig.until("the failure", |rig| {
+        client.drive(now());
+        failure(rig).is_some()
+    });
+    assert_eq!(failure(&rig), Some(FailureKind::Fingerprint));
+    let counted = rig.shard.report.handshake_failures[FailureKind::Fingerprint as usize];
+    assert_eq!(counted, 1);
+    assert_eq!(rig.shard.peers.len(), 2, "the others stay");
 }

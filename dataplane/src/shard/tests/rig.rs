@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpOffer};
-use str0m::media::{Direction, MediaKind, Mid, Pt};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
@@ -17,6 +18,7 @@ use crate::io::engine::{Engine, EngineKind};
 use crate::io::udp;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::layer::Wish;
+use crate::letter::{ShardEvent, ToControl};
 use crate::mesh::Mesh;
 use crate::path::arrive::Overflows;
 use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
@@ -53,6 +55,8 @@ pub(super) struct Rig {
     pub(super) publisher: Client,
     pub(super) subscribers: Vec<Client>,
     turn: SocketAddr,
+    /// What the control plane is told.
+    pub(super) told: Vec<ShardEvent>,
 }
 
 /// The other end of a session.
@@ -65,6 +69,8 @@ pub(super) struct Client {
     pub(super) index: usize,
     pub(super) connected: bool,
     pub(super) received: Vec<RtpPacket>,
+    /// Datagrams of RTP as they came.
+    pub(super) datagrams: Vec<Vec<u8>>,
     /// Loses every n-th datagram of media on purpose; 0: none.
     pub(super) loses_every: usize,
     media: usize,
@@ -73,6 +79,8 @@ pub(super) struct Client {
     pub(super) seq: u64,
     /// What its timestamps are above those of its sequence numbers.
     pub(super) time_offset: u32,
+    /// It answers with RTX.
+    pub(super) takes_rtx: bool,
     /// Nothing that it sends leaves it.
     pub(super) is_mute: bool,
     /// Nor its connectivity checks.
@@ -106,7 +114,8 @@ impl Rig {
         let mut shard = Shard::new(ShardId(0), mesh, ice_key, reached, now());
         let media = candidates_of(&shard);
         shard.desk = Some(Box::new(relayed::desk(media, turn_port)));
-        let publisher = Client::publish(&mut shard, &factory, (SessionKey(1), TRACK));
+        let names = (SessionKey(1), TRACK);
+        let publisher = Client::publish(&mut shard, &factory, names, |offer| offer);
         let mut rig = Self {
             shard,
             io: Io {
@@ -119,6 +128,7 @@ impl Rig {
             publisher,
             subscribers: Vec::new(),
             turn: SocketAddr::new(loopback, turn_port),
+            told: Vec::new(),
         };
         rig.until("the publisher to connect", |rig| rig.publisher.connected);
         for number in 0..subscribers as u64 {
@@ -151,7 +161,7 @@ impl Rig {
     pub(super) fn call(&mut self) -> (Client, Client) {
         let track = TrackKey(8);
         let names = (SessionKey(2), track);
-        let mut sender = Client::publish(&mut self.shard, &self.factory, names);
+        let mut sender = Client::publish(&mut self.shard, &self.factory, names, |offer| offer);
         self.until("the call's sender to connect", |_| {
             sender.drive(now());
             sender.connected
@@ -171,6 +181,15 @@ impl Rig {
         receiver.drive(now());
         receiver.received.clear();
         (sender, receiver)
+    }
+
+    /// One more publisher, whose offer is `edited`.
+    pub(super) fn publish(
+        &mut self,
+        names: (SessionKey, TrackKey),
+        edited: impl FnOnce(String) -> String,
+    ) -> Client {
+        Client::publish(&mut self.shard, &self.factory, names, edited)
     }
 
     /// A client whose datagrams all go through the relay.
@@ -237,7 +256,11 @@ impl Rig {
         let now = now();
         let shard = &mut self.shard;
         while run::turn(shard, &mut self.io, &mut self.busy, now) {}
-        while shard.post.mesh().take_control().is_some() {}
+        while let Some(letter) = shard.post.mesh().take_control() {
+            if let ToControl::Event(event) = letter {
+                self.told.push(event);
+            }
+        }
     }
 
     /// Everybody takes a step.
@@ -265,6 +288,19 @@ impl Client {
         Self::with(Self::socket(), None)
     }
 
+    /// One that speaks `codec` alone.
+    pub(super) fn speaking(codec: Codec) -> Self {
+        let mut client = Self::new();
+        let mut config = config();
+        let (clock, format) = (Frequency::NINETY_KHZ, FormatParams::default());
+        let codecs = config.codec_config();
+        codecs.add_config(96.into(), Some(97.into()), codec, clock, None, format);
+        client.rtc = config.build(now());
+        let candidate = Candidate::host(client.addr, "udp").unwrap();
+        client.rtc.add_local_candidate(candidate);
+        client
+    }
+
     fn socket() -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -274,11 +310,7 @@ impl Client {
     fn with(socket: UdpSocket, leg: Option<Leg>) -> Self {
         let own = socket.local_addr().unwrap();
         let addr = leg.as_ref().map_or(own, Leg::relayed);
-        let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
-        let mut rtc = RtcConfig::new()
-            .set_crypto_provider(crypto)
-            .set_rtp_mode(true)
-            .clear_codecs()
+        let mut rtc = config()
             .enable_opus(true, false)
             .enable_vp8(true)
             .build(now());
@@ -291,11 +323,13 @@ impl Client {
             index: usize::MAX,
             connected: false,
             received: Vec::new(),
+            datagrams: Vec::new(),
             loses_every: 0,
             media: 0,
             sends_on: None,
             seq: 0,
             time_offset: 0,
+            takes_rtx: true,
             is_mute: false,
             sends_no_checks: false,
             keyframe_requests: 0,
@@ -306,6 +340,7 @@ impl Client {
         shard: &mut Shard,
         factory: &PeerFactory,
         (session, track): (SessionKey, TrackKey),
+        edited: impl FnOnce(String) -> String,
     ) -> Self {
         let (now, mut client) = (now(), Self::new());
         let mut api = client.rtc.sdp_api();
@@ -319,7 +354,7 @@ impl Client {
             kind: MediaKind::Video,
             layers: Vec::new(),
         };
-        let offer = offer.to_sdp_string();
+        let offer = edited(offer.to_sdp_string());
         let tracks = vec![spec];
         let mut out = Output::default();
         let reply = peer.apply(Command::Publish { offer, tracks }, now, &mut out);
@@ -351,7 +386,10 @@ impl Client {
         );
         let offer = SdpOffer::from_sdp_string(&offer).unwrap();
         let answer = client.rtc.sdp_api().accept_offer(offer).unwrap();
-        let sdp = answer.to_sdp_string();
+        let mut sdp = answer.to_sdp_string();
+        if !client.takes_rtx {
+            sdp = without_rtx(&sdp);
+        }
         let mut out = Output::default();
         peer.apply(Command::Answer { revision, sdp }, now, &mut out)
             .unwrap();
@@ -412,6 +450,10 @@ impl Client {
             };
             if (128..192).contains(&bytes[0]) && self.is_lost() {
                 continue;
+            }
+            let is_rtp = (128..192).contains(&bytes[0]) && !(64..96).contains(&(bytes[1] & 0x7f));
+            if is_rtp {
+                self.datagrams.push(bytes.to_vec());
             }
             let receive = Receive::new(Protocol::Udp, source, self.addr, bytes).unwrap();
             self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
@@ -475,6 +517,40 @@ impl Client {
         let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
         stream.write_rtp(packet.marker(marker));
     }
+}
+
+/// `sdp` with no payload types of RTX.
+fn without_rtx(sdp: &str) -> String {
+    let rtx = |line: &str| {
+        let (pt, codec) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+        codec.starts_with("rtx/").then(|| pt.to_owned())
+    };
+    let gone: Vec<String> = sdp.lines().filter_map(rtx).collect();
+    let names = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+    let is_about = |line: &str, pt: &str| {
+        let mut values = names.iter().filter_map(|name| line.strip_prefix(name));
+        values.any(|value| value.split(' ').next() == Some(pt))
+    };
+    let mut out = String::new();
+    for line in sdp.lines() {
+        if gone.iter().any(|pt| is_about(line, pt)) {
+            continue;
+        }
+        let is_gone = |field: &&str| line.starts_with("m=") && gone.iter().any(|pt| pt == field);
+        let kept: Vec<&str> = line.split(' ').filter(|field| !is_gone(field)).collect();
+        out.push_str(&kept.join(" "));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// Of a client that speaks no codec yet.
+fn config() -> RtcConfig {
+    let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
+    RtcConfig::new()
+        .set_crypto_provider(crypto)
+        .set_rtp_mode(true)
+        .clear_codecs()
 }
 
 /// A subscription to the video of `track`.

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use str0m::format::PayloadParams;
+
 use crate::command::{Command, CommandResult};
 use crate::dtls::FailureKind;
 use crate::ice::Ufrag;
@@ -159,6 +161,13 @@ pub enum ToControl {
         ufrag: Ufrag,
         /// The ufrag that it no longer answers to.
         retired: Option<Ufrag>,
+    },
+    /// The publisher of a track sends that codec of those it negotiated.
+    Sends {
+        /// Which track.
+        track: TrackKey,
+        /// Which codec.
+        codec: Box<PayloadParams>,
     },
     /// A command was carried out or refused.
     Reply {

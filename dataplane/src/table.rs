@@ -363,6 +363,8 @@ pub struct Published {
     pub copies: Vec<(ShardId, LayerSet)>,
     /// True while it is on the list of tracks with packets.
     pub active: bool,
+    /// The codec of the latest packet, by its place among those that were negotiated.
+    codec: u8,
     /// Of each layer, the epoch of its numbers, once known.
     epochs: [Option<u32>; MAX_LAYERS],
 }
@@ -378,6 +380,7 @@ impl Published {
             level: AudioLevel::default(),
             copies: Vec::new(),
             active: false,
+            codec: 0, // the publisher's preference
             epochs: [None; MAX_LAYERS],
         }
     }
@@ -387,6 +390,11 @@ impl Published {
         let epoch = &mut self.epochs[packet.layer.index()];
         let before = epoch.replace(packet.epoch);
         !packet.keyframe && before.is_some_and(|before| before != packet.epoch)
+    }
+
+    /// A packet came. True when it has another codec than those before it.
+    pub fn changes_codec(&mut self, packet: &MediaPacket) -> bool {
+        std::mem::replace(&mut self.codec, packet.codec) != packet.codec
     }
 
     /// Sets which layers `shard` gets copies of.

@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::format::PayloadParams;
+
 use crate::command::AnsweredTrack;
 use crate::ice::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
@@ -226,6 +228,19 @@ impl Directory {
     /// What the publisher of `track` may send, where that is known.
     pub(super) fn formats_of(&self, track: TrackKey) -> Option<Arc<TrackFormats>> {
         self.tracks.get(&track)?.formats.clone()
+    }
+
+    /// The publisher of `track` sends `codec`: who subscribes from now on is offered that first.
+    pub(super) fn sends(&mut self, track: TrackKey, codec: &PayloadParams) {
+        let name = self.tracks.get_mut(&track);
+        let Some(formats) = name.and_then(|name| name.formats.as_mut()) else {
+            return;
+        };
+        let place = formats.codecs.iter().position(|known| known == codec);
+        if let Some(place) = place.filter(|place| *place > 0) {
+            let formats = Arc::make_mut(formats);
+            formats.codecs[..=place].rotate_right(1);
+        }
     }
 
     /// An offer of publish session `key` was answered: of its tracks these can play.

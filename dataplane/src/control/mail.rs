@@ -34,6 +34,7 @@ impl Control {
                     record.place = Place::Shard(to);
                 }
             }
+            ToControl::Sends { track, codec } => self.directory.sends(track, &codec),
             ToControl::NewUfrag {
                 session,
                 ufrag,

@@ -18,9 +18,13 @@ use crate::track::MediaPacket;
 /// keeps what somebody here subscribes to.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.inbox);
-    let mut began_anew = Vec::new();
+    let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
     for packet in inbox.drain(..) {
-        if needs_keyframe(shard, &packet) {
+        let (changes_codec, needs_keyframe) = news_of(shard, &packet);
+        if changes_codec {
+            changed.push((packet.track, packet.codec));
+        }
+        if needs_keyframe {
             began_anew.push((packet.track, packet.layer));
         }
         if measure_and_copy(shard, &packet, now) {
@@ -28,20 +32,27 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
         }
     }
     shard.inbox = inbox; // keeps its allocation
+    for (track, codec) in changed {
+        shard.tell_codec(track, codec);
+    }
     for (track, layer) in began_anew {
         shard.request_keyframe(track, layer, now);
     }
 }
 
-/// True when subscribers cannot go on with `packet`, because its numbers began anew and it is no keyframe.
-fn needs_keyframe(shard: &mut Shard, packet: &MediaPacket) -> bool {
+/// Whether `packet` has another codec than those before it, and whether subscribers cannot go on with it, because its
+/// numbers began anew and it is no keyframe.
+fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
-        return false;
+        return (false, false);
     };
     let Some(published) = entry.published.as_mut() else {
-        return false;
+        return (false, false);
     };
-    published.begins_anew(packet) && entry.is_video() && entry.is_needed(packet.layer)
+    let changes_codec = published.changes_codec(packet);
+    let begins_anew = published.begins_anew(packet);
+    let needs_keyframe = begins_anew && entry.is_video() && entry.is_needed(packet.layer);
+    (changes_codec, needs_keyframe)
 }
 
 /// Tells the subscribers of this shard of all packets they were not told of.

@@ -228,6 +228,20 @@ impl Shard {
         }
     }
 
+    /// The publisher of `track` sends its codec number `codec`.
+    pub fn tell_codec(&mut self, track: TrackKey, codec: u8) {
+        let info = self
+            .tracks
+            .get_mut(track)
+            .and_then(|entry| entry.info.as_ref());
+        let Some(codec) = info.and_then(|info| info.codecs.get(usize::from(codec))) else {
+            return;
+        };
+        let codec = Box::new(*codec);
+        // Lost, it is told again with the next change; offers have all codecs in any case.
+        let _ = self.post.send_control(ToControl::Sends { track, codec });
+    }
+
     /// The subscriber `peer` negotiated no codec for what is published as `track`.
     fn tell_undecodable(&mut self, peer: usize, track: TrackKey) {
         let Some(peer) = self.peers.get(peer) else {

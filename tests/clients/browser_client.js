@@ -2,7 +2,6 @@
  * Participants in pages of one browser, through spillway.js. Commands and events are those of python/participant.py, and:
  *
  *   {"do": "join", ..., "jitter_target_ms": 900}  the audio's jitterBufferTarget of all tracks that are watched
- *   {"do": "unpublish", "as": "bob"}              everything it publishes
  *
  *   playout   track, kind, mid, behind_ms (how far estimatedPlayoutTimestamp is behind the time of reading it, on two clocks:
  *             differences are worth something), jitter_ms (mean of the jitter buffer since the last such event); where
@@ -40,7 +39,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { do: what, as: identity } = command;
   try {
     if (what === 'join') await enter(command);
-    else if (what === 'unpublish') await pages.get(identity)?.evaluate(() => Promise.all(globalThis.room.localTracks.map((track) => track.unpublish())));
     else await leave(identity);
   } catch (error) {
     say(identity, 'error', { text: error.message });

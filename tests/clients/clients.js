@@ -4,10 +4,11 @@ import { late, printLate } from './parts/late.js';
 import { loss, printLoss } from './parts/loss.js';
 import { h264, pairs, printPairs } from './parts/pairs.js';
 import { printStay, stay } from './parts/stay.js';
+import { printUdp, udp } from './parts/udp.js';
 import { Checks } from './rig/checks.js';
 import { KINDS, onStage } from './rig/stage.js';
 
-/** Each with what prints its figures. */
+/** Each with what prints its figures; `udp` has a Spillway that takes media over TCP, too, as it does by default. */
 const PARTS = {
   pairs: [pairs, printPairs],
   h264: [h264, printPairs],
@@ -15,6 +16,7 @@ const PARTS = {
   loss: [loss, printLoss],
   late: [late, printLate],
   handshake: [handshake, printHandshake],
+  udp: [udp, printUdp],
 };
 
 const list = (text) => (text || '').split(',').filter(Boolean);
@@ -37,16 +39,23 @@ function only(publisher, viewer) {
   });
 }
 
-const checks = new Checks();
-const figures = {};
-try {
+async function run(some, options) {
+  if (some.length === 0) return;
   await onStage(async (stage) => {
-    for (const part of parts) {
+    for (const part of some) {
       const startedMs = Date.now();
       figures[part] = await PARTS[part][0](stage, checks, { kinds: KINDS, only });
       console.log(`${part}: ${Math.round((Date.now() - startedMs) / 1_000)} s`);
     }
-  });
+  }, options);
+}
+
+const checks = new Checks();
+const figures = {};
+try {
+  const isOverTcp = (part) => part === 'udp';
+  await run(parts.filter((part) => !isOverTcp(part)), { iceTcp: false });
+  await run(parts.filter(isOverTcp), { iceTcp: true });
 } catch (error) {
   checks.expect(false, 'the suite', error.message, 'no error');
 }

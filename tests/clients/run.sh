@@ -5,7 +5,8 @@
 #   scripts/test clients                              everything
 #   scripts/test clients --only gstreamer-rsa         all pairs with one client
 #   scripts/test clients --only 'pion>firefox'        one pair: publisher>viewer; several with commas
-#   scripts/test clients --part pairs                 one part: pairs, h264, stay, loss, late or handshake; several with commas
+#   scripts/test clients --part pairs                 one part: pairs, h264, stay, loss, late, handshake
+#                                                     or udp; several with commas
 #   scripts/test lipsync                              sound and picture of one person, in Chromium
 #   SPILLWAY_TEST_LOG=1 scripts/test ...              with what the clients say
 #
@@ -15,6 +16,7 @@ set -eu
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 made=${CLIENTS_DIR:-$root/target/clients}
+export PYTHONDONTWRITEBYTECODE=1
 
 [ "$(id -u)" -eq 0 ] || {
     echo "clients need root for their network namespaces: skipped"

@@ -57,6 +57,7 @@ async function watch(stage, { kind, room, tracks, publisher }) {
   const frames = viewer.frames(video);
   const sounds = viewer.all('sound', audio);
   const after = (times) => (joining && times.length > 0 ? rounded(ranMs(joining.at, times[0])) : null);
+  const frozen = frames.length > 0 ? freezes(frames, frames[0], Math.max(fromMs, frames.at(-1))) : null;
   const row = {
     viewer: kind,
     frames: tracks.has('video') ? frames.length : 0,
@@ -65,7 +66,8 @@ async function watch(stage, { kind, room, tracks, publisher }) {
     seen: tracks.has('video') && frames.length >= FRAMES,
     first_video_ms: after(frames),
     first_audio_ms: after(sounds.map(({ at }) => at)),
-    longest_freeze_ms: frames.length > 0 ? freezes(frames, frames[0], Math.max(fromMs, frames.at(-1))).longest_ms : null,
+    longest_freeze_ms: frozen?.longest_ms ?? null,
+    frozen: rounded(frozen?.frozen, 4),
     trouble: viewer.trouble,
   };
   await viewer.leave();
@@ -82,6 +84,6 @@ function judge(checks, { publisher, kind, codec, row, isPublished }) {
 /** Who sees and hears whom, with the longest freeze and the time from join to the first frame. */
 export function printPairs(rows) {
   const sees = ({ seen, heard }) => (seen && heard ? 'sees and hears' : seen ? 'sees only' : heard ? 'hears only' : 'NOTHING');
-  const cells = rows.map((row) => [row.publisher, row.codec, row.viewer, sees(row), row.frames, row.audio_packets, row.first_video_ms ?? '-', row.first_audio_ms ?? '-', row.longest_freeze_ms ?? '-'].map(String));
-  printTable(['publisher', 'codec', 'viewer', '', 'frames', 'audio packets', 'first frame ms', 'first sound ms', 'longest freeze ms'], cells);
+  const cells = rows.map((row) => [row.publisher, row.codec, row.viewer, sees(row), row.frames, row.audio_packets, row.first_video_ms ?? '-', row.first_audio_ms ?? '-', row.longest_freeze_ms ?? '-', row.frozen === null ? '-' : `${rounded(row.frozen * 100, 1)} %`].map(String));
+  printTable(['publisher', 'codec', 'viewer', '', 'frames', 'audio packets', 'first frame ms', 'first sound ms', 'longest freeze ms', 'frozen'], cells);
 }

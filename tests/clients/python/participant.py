@@ -89,7 +89,6 @@ class Participant:
         self.url = command["url"]
         self.room = command["room"]
         self.publish = command.get("publish")
-        self.options = command
         self.socket = None
         self.next_id = 0
         self.replies = {}

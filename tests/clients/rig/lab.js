@@ -40,22 +40,35 @@ export class Lab {
 
   /** @param {number} percent of the UDP packets to viewers that are lost; 0: none */
   async loss(percent) {
-    const nft = (...args) => run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', ...args]);
-    await nft('delete', 'table', 'inet', 'clients').catch(() => {});
+    await this.#nft('delete', 'table', 'inet', 'clients').catch(() => {});
     if (percent === 0) return;
-    await nft(`table inet clients { counter lost {}; counter met {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name met numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
+    await this.#nft(`table inet clients { counter lost {}; counter met {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name met numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
   }
 
-  /** Packets that were lost, and that met the chance of it, since `loss` was called. @returns {Promise<{lost: number, met: number}>} */
+  /** Counts the bytes that reach viewers over UDP and TCP from now on; `counts` has them. */
+  async count() {
+    await this.loss(0);
+    const rules = ['udp', 'tcp'].map((protocol) => `ip protocol ${protocol} counter name ${protocol}_bytes;`).join(' ');
+    await this.#nft(`table inet clients { counter udp_bytes {}; counter tcp_bytes {}; chain each { ${rules} }; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" jump each; }; }`);
+  }
+
+  /**
+   * Since `loss` was called: packets that were lost, and that met the chance of it. Since `count` was called: bytes.
+   * @returns {Promise<{lost: number, met: number} | {udp_bytes: number, tcp_bytes: number}>}
+   */
   async counts() {
-    const { stdout } = await run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', '-j', 'list', 'counters']);
-    const counters = JSON.parse(stdout).nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : []));
-    return Object.fromEntries(counters);
+    const { stdout } = await this.#nft('-j', 'list', 'counters');
+    const value = ({ name, packets, bytes }) => [name, name.endsWith('_bytes') ? bytes : packets];
+    return Object.fromEntries(JSON.parse(stdout).nftables.flatMap(({ counter }) => (counter ? [value(counter)] : [])));
   }
 
   /** Ends what runs inside, and removes the namespaces. */
   async down() {
     await this.#lab('down');
+  }
+
+  #nft(...args) {
+    return run('ip', ['netns', 'exec', `${this.#name}-world`, 'nft', ...args]);
   }
 
   #lab(command) {

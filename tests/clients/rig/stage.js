@@ -37,10 +37,10 @@ export class Stage {
   #clients = new Map();
   #number = 0;
 
-  async open() {
+  /** @param {boolean} iceTcp whether media may go over TCP; nothing is lost there */
+  async open(iceTcp) {
     await this.lab.up();
-    // Nothing is lost over TCP: whoever chose it would not see what is tested.
-    const args = ['--ice-tcp', 'false'];
+    const args = ['--ice-tcp', String(iceTcp)];
     this.#server = await Spillway.start({ address: SERVER, advertise: [SERVER], inside: this.lab.enter('sfu'), args });
   }
 
@@ -96,7 +96,7 @@ export class Stage {
 }
 
 /** Runs `work` on a stage; also ends it when it is interrupted. */
-export async function onStage(work) {
+export async function onStage(work, { iceTcp = false } = {}) {
   const stage = new Stage();
   let isClosing = false;
   const close = async () => {
@@ -104,11 +104,11 @@ export async function onStage(work) {
     isClosing = true;
     await stage.close();
   };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    process.once(signal, () => close().finally(() => process.exit(1)));
-  }
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  const interrupted = () => close().finally(() => process.exit(1));
+  for (const signal of signals) process.once(signal, interrupted);
   try {
-    await stage.open();
+    await stage.open(iceTcp);
     return await work(stage);
   } catch (error) {
     console.error(error.stack);
@@ -116,5 +116,6 @@ export async function onStage(work) {
     throw error;
   } finally {
     await close();
+    for (const signal of signals) process.off(signal, interrupted);
   }
 }

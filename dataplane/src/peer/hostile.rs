@@ -130,6 +130,12 @@ fn sections(sdp: &str) -> Vec<Lines<'_>> {
     sections
 }
 
+/// The names of the m-lines of `sdp`.
+#[cfg(test)]
+pub(super) fn mids_of(sdp: &str) -> Vec<String> {
+    mids(&sections(sdp)[1..])
+}
+
 fn mids(lines: &[Lines<'_>]) -> Vec<String> {
     let mid = |(index, line): (usize, &Lines<'_>)| {
         let mid = values(line, "mid").first().copied().unwrap_or_default();

@@ -265,6 +265,9 @@ fn find_route(
 }
 
 #[cfg(test)]
+mod media; // what is announced plays
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::MAX_OFFER_BYTES;

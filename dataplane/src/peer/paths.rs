@@ -13,6 +13,7 @@ use spillway_wire::stun::TransactionId;
 
 use crate::key::ShardId;
 use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, OWNER_STAYS};
+use crate::stream::Alias;
 
 /// Addresses of one client.
 #[derive(Default)]
@@ -101,6 +102,9 @@ enum HandshakeTo {
 /// Pauses between requests double from the first to the last, then no more are sent until the client's next check.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(1_600);
+/// A path from which nothing came for so long may be dead: agents check at least every five seconds (RFC 7675 section 5.1),
+/// but a client that has another one left says so sooner.
+const ALIVE: Duration = Duration::from_secs(3);
 /// How often another shard is told that its route is alive.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -202,6 +206,12 @@ impl Paths {
         heard.is_some_and(|at| now.saturating_duration_since(at) < OWNER_STAYS)
     }
 
+    /// True when something authenticated came from `remote` not long ago.
+    fn is_alive(&self, remote: SocketAddr, now: Instant) -> bool {
+        let heard = self.get(remote).and_then(|path| self.last_heard(path));
+        heard.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
+    }
+
     /// True when `remote` was proven to be the client's.
     pub fn is_proven(&self, remote: SocketAddr) -> bool {
         self.get(remote).is_some_and(Path::is_proven)
@@ -229,9 +239,16 @@ impl Paths {
         heard
     }
 
-    /// The client nominated `remote`, from where media is received.
-    pub fn nominate(&mut self, remote: SocketAddr) {
-        if self.knows(remote) {
+    /// The client nominated `remote`, from where media is received. Agents with aggressive nomination (RFC 5245 section
+    /// 8.1.1.2) nominate all pairs that work, and the one of highest priority counts: a stream does not take the place of
+    /// a datagram path that works.
+    pub fn nominate(&mut self, remote: SocketAddr, now: Instant) {
+        let is_stream = |addr: SocketAddr| Alias::of(addr).is_some();
+        let before = self.rest.nominated.filter(|before| *before != remote);
+        let has_better = before.is_some_and(|before| {
+            is_stream(remote) && !is_stream(before) && self.is_alive(before, now)
+        });
+        if self.knows(remote) && !has_better {
             self.rest.nominated = Some(remote);
             self.rest.destination = None;
             self.select();
@@ -514,7 +531,7 @@ mod tests {
         let client = addr(0);
         assert!(!paths.may_send(client, 1), "nothing came from there");
         paths.received(client, 100);
-        paths.nominate(client);
+        paths.nominate(client, Instant::now());
         assert_eq!(paths.media(), None);
         assert!(paths.may_send(client, 250));
         assert!(!paths.may_send(client, 51));
@@ -534,13 +551,13 @@ mod tests {
     fn media_stays_until_the_nominated_address_is_proven() {
         let now = Instant::now();
         let mut paths = with(2, now);
-        paths.nominate(addr(0));
+        paths.nominate(addr(0), Instant::now());
         assert!(paths.answered(addr(0), OURS, Instant::now()));
-        paths.nominate(addr(1));
+        paths.nominate(addr(1), Instant::now());
         assert_eq!(paths.media(), Some((addr(0), None)));
         assert!(paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), Some((addr(1), None)));
-        paths.nominate(addr(7));
+        paths.nominate(addr(7), Instant::now());
         assert_eq!(paths.nominated(), Some(addr(1)), "nobody is known there");
         paths.remove(addr(1));
         assert_eq!(paths.media(), Some((addr(0), None)));
@@ -563,6 +580,39 @@ mod tests {
         paths.handshake_sent(addr(1));
         paths.handshake_done(addr(1));
         assert_eq!(paths.media(), None, "it was seen at the other address");
+    }
+
+    #[test]
+    fn a_stream_takes_the_place_of_a_datagram_path_when_that_is_dead() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut paths = with(1, start);
+        let stream = crate::turn::StreamId(3);
+        let stream = Alias::new(ShardId(0), stream).address(addr(0));
+        let checked = Checked {
+            remote: stream,
+            local: None,
+            nominates: true,
+            is_proven: true,
+        };
+        paths.add(checked, OURS, start);
+        paths.nominate(stream, at(0));
+        assert_eq!(paths.nominated(), Some(stream));
+        paths.nominate(addr(0), at(10));
+        paths.nominate(stream, at(20));
+        assert_eq!(paths.nominated(), Some(addr(0)), "both were nominated");
+        assert_eq!(
+            paths.media().unwrap().0,
+            stream,
+            "until the other is proven"
+        );
+        assert!(paths.answered(addr(0), OURS, at(30)));
+        assert_eq!(paths.media().unwrap().0, addr(0));
+        paths.heard(addr(0), at(5_000));
+        paths.nominate(stream, at(7_999));
+        assert_eq!(paths.nominated(), Some(addr(0)));
+        paths.nominate(stream, at(8_000));
+        assert_eq!(paths.media().unwrap().0, stream);
     }
 
     #[test]
@@ -606,8 +656,8 @@ mod tests {
         let mut paths = with(MAX_ADDRESSES_PER_SESSION, now);
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         assert!(paths.answered(addr(1), OURS, Instant::now()));
-        paths.nominate(addr(0));
-        paths.nominate(addr(2));
+        paths.nominate(addr(0), Instant::now());
+        paths.nominate(addr(2), Instant::now());
         for number in 0..MAX_ADDRESSES_PER_SESSION * 3 {
             let new = addr(500 + number);
             let evicted = paths.add(checked(new), OURS, now);
@@ -657,7 +707,7 @@ mod tests {
             ..checked(addr(0))
         };
         paths.add(check(first, true), OURS, now);
-        paths.nominate(addr(0));
+        paths.nominate(addr(0), Instant::now());
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         paths.add(check(second, false), OURS, now);
         assert_eq!(paths.media(), Some((addr(0), Some(first))));
@@ -670,14 +720,14 @@ mod tests {
     fn a_session_moves_once_its_nominated_address_is_proven_and_not_too_often() {
         let start = Instant::now();
         let mut paths = with(2, start);
-        paths.nominate(addr(0));
+        paths.nominate(addr(0), Instant::now());
         paths.nominated_on(addr(0), ShardId(1));
         assert_eq!(paths.take_destination(start), None, "it is not proven");
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         assert_eq!(paths.take_destination(start), Some(ShardId(1)));
         assert_eq!(paths.take_destination(start), None, "once");
         assert!(paths.answered(addr(1), OURS, Instant::now()));
-        paths.nominate(addr(1));
+        paths.nominate(addr(1), Instant::now());
         paths.nominated_on(addr(1), ShardId(2));
         assert_eq!(paths.take_destination(start + MOVE_INTERVAL / 2), None);
         assert_eq!(
@@ -685,7 +735,7 @@ mod tests {
             Some(ShardId(2))
         );
         paths.nominated_on(addr(1), ShardId(3));
-        paths.nominate(addr(0));
+        paths.nominate(addr(0), Instant::now());
         let later = start + MOVE_INTERVAL * 3;
         assert_eq!(
             paths.take_destination(later),
@@ -701,7 +751,7 @@ mod tests {
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         let later = start + OWNER_STAYS;
         paths.heard(addr(0), later);
-        paths.nominate(addr(1));
+        paths.nominate(addr(1), Instant::now());
         assert!(paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), Some((addr(1), None)));
         assert!(paths.is_in_use(addr(0), later) && !paths.is_in_use(addr(1), later));

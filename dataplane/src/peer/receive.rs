@@ -100,7 +100,7 @@ impl Peer {
                 out.transmits.push(to(source, response));
                 self.send_requests(now, out);
                 if nominates {
-                    self.paths.nominate(source);
+                    self.paths.nominate(source, now);
                 }
                 if is_current {
                     self.checks.showing(bytes, now);

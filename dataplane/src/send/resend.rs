@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::HISTORY_PACKETS;
+
 /// The retransmission stream beside a media stream.
 #[derive(Debug)]
 pub struct Resend {
@@ -39,8 +41,8 @@ struct Repeat {
 const PART: usize = 4;
 /// What may be sent again at once, beyond that.
 const BURST_BYTES: usize = 128 << 10;
-/// Packets remembered so that a repeated request is not answered twice.
-const LATEST: usize = 256;
+/// Packets remembered so that a repeated request is not answered twice: all that can be sent again.
+const LATEST: usize = HISTORY_PACKETS;
 /// A request repeated within this time crossed its answer, even where the RTT is less.
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
 /// Times that one packet is sent again.

@@ -7,6 +7,8 @@ mod build; // how sessions are made: one factory per node
 mod checks; // connectivity checks, both ways
 mod codecs; // which payload type of the subscriber carries which codec of the publisher
 mod drive; // input to the session layer, and what comes out of it
+#[cfg(test)]
+mod early; // checks that come before the client's answer
 #[doc(hidden)]
 pub mod hostile; // what holds for every offer
 mod incoming; // what a publisher sends, before the session layer sees it

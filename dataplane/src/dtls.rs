@@ -143,16 +143,15 @@ impl FailureKind {
 
     fn of(error: &DtlsImplError) -> Self {
         match error {
-            DtlsImplError::CertificateError(_) => FailureKind::Certificate,
-            DtlsImplError::CryptoError(error) => match error {
+            DtlsImplError::CertificateError(_)
+            | DtlsImplError::CryptoError(
                 DimplCryptoError::SignatureVerificationFailed { .. }
                 | DimplCryptoError::RsaVerificationFailed { .. }
                 | DimplCryptoError::UnsupportedSignatureAlgorithm(_)
                 | DimplCryptoError::UnsupportedPublicKeyAlgorithm
                 | DimplCryptoError::UnsupportedEcCurve
-                | DimplCryptoError::CertificateParseFailed => FailureKind::Certificate,
-                _ => FailureKind::Protocol,
-            },
+                | DimplCryptoError::CertificateParseFailed,
+            ) => FailureKind::Certificate,
             DtlsImplError::SecurityError(SecurityError::FatalAlert { .. }) => FailureKind::Alert,
             DtlsImplError::Timeout(_) => FailureKind::Timeout,
             _ => FailureKind::Protocol,

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_bench::link::Link;
-use spillway_dataplane::srtp::{AeadChoice, Sealer, tap};
+use spillway_dataplane::dtls::{self, Handshake};
+use spillway_dataplane::srtp::{AeadChoice, Sealer};
 use spillway_wire::dataplane as proto;
 use spillway_wire::stun::{self, kinds};
 
@@ -99,7 +100,8 @@ impl Scene {
         let mut weapons = Vec::new();
         for number in 0..count {
             let name = format!("hostile-listener-{number}");
-            let link = Link::with_crypto(Instant::now(), tap::provider(AeadChoice::Library));
+            let link = Link::with_crypto(Instant::now(), dtls::provider(AeadChoice::Library));
+            let handshake = Handshake::take_created().context("no handshake")?;
             let track = format!("{LAYERED}-video");
             let tracks = [(&*track, proto::Kind::Video)];
             let mut hostile = Subscriber::start_on(&mut self.node, &name, &tracks, link).await?;
@@ -107,7 +109,7 @@ impl Scene {
             let sealer = loop {
                 anyhow::ensure!(!patience.is_over(), "an attacker does not come in");
                 hostile.step(&mut self.node, Instant::now()).await?;
-                if let Some(keys) = tap::take() {
+                if let Some(keys) = handshake.take_keys() {
                     break keys.sealer;
                 }
                 self.step(Duration::from_millis(1)).await?;
@@ -138,13 +140,14 @@ impl Scene {
         let mut weapons = Vec::new();
         for number in 0..count {
             let name = format!("hostile-speaker-{number}");
-            let link = Link::with_crypto(Instant::now(), tap::provider(AeadChoice::Library));
+            let link = Link::with_crypto(Instant::now(), dtls::provider(AeadChoice::Library));
+            let handshake = Handshake::take_created().context("no handshake")?;
             let mut hostile = Publisher::start_on(&mut self.node, &name, false, link).await?;
             let patience = Patience::of(JOIN_LIMIT);
             let sealer = loop {
                 anyhow::ensure!(!patience.is_over(), "an attacker does not come in");
                 hostile.step(Instant::now()).await?;
-                if let Some(keys) = tap::take() {
+                if let Some(keys) = handshake.take_keys() {
                     break keys.sealer;
                 }
                 self.step(Duration::from_millis(1)).await?;

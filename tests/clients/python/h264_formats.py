@@ -36,8 +36,8 @@ class Viewer:
     """Takes one format of each video m-line, or what it names in `taken`: {codec, profile, mode, otherwise}.
 
     profile null: the answer has the first H.264 that is offered, and does not say which. Where the format is not offered:
-    otherwise "reject": the m-line is rejected; "name": the answer has the format all the same, under a payload type that
-    was not offered.
+    otherwise "reject", or not said: the m-line is rejected; "name": the answer has the format all the same, under a payload
+    type that was not offered.
     """
 
     def __init__(self, taken):
@@ -82,7 +82,7 @@ class Viewer:
                 if self.taken["codec"] == "h264":
                     mode = self.mode_by_place[index]
                     sections[index] = with_fmtp(section, pt, fmtp({"mode": mode, "profile": self.taken["profile"]}))
-            elif self.taken["otherwise"] == "reject":
+            elif self.taken.get("otherwise", "reject") == "reject":
                 mid = re.search(r"^a=mid:(\S+)", section, re.M)[1]
                 sections[index] = re.sub(r"^m=video \d+", "m=video 0", section)
                 sections[0] = re.sub(rf"^(a=group:BUNDLE.*?) {re.escape(mid)}(?=[ \r])", r"\1", sections[0], flags=re.M)

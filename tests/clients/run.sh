@@ -8,6 +8,7 @@
 #   scripts/test clients --part pairs                 one part: pairs, h264, stay, loss, late, handshake
 #                                                     or udp; several with commas
 #   scripts/test lipsync                              sound and picture of one person, in Chromium
+#   scripts/test h264                                 profiles of H.264: publishers that offer one, viewers that take one
 #   SPILLWAY_TEST_LOG=1 scripts/test ...              with what the clients say
 #
 # tests/clients/run.sh SUITE does the same without installing system packages and building Spillway; CLIENTS_ONLY and
@@ -31,7 +32,9 @@ mkdir -p "$made"
     "$made/venv/bin/pip" install --quiet --disable-pip-version-check --requirement python/requirements.txt
     touch "$made/venv/made"
 }
-if command -v go >/dev/null; then
+if [ "$1" = h264 ]; then
+    : # aiortc alone
+elif command -v go >/dev/null; then
     (cd pion && go build -o "$made/pion" .)
     [ "$made/media/opus.frames" -nt python/make_media.py ] || "$made/venv/bin/python" python/make_media.py "$made/media"
 else

@@ -1,4 +1,8 @@
-"""A participant of aiortc. Commands and events are those of participant.py."""
+"""A participant of aiortc. Commands and events are those of participant.py; a join may also have what h264_formats.py reads:
+
+    "offers": {"profile": "42e01f", "mode": 1, "vp8": false}    publishes H.264 in this format alone, or with VP8 after it
+    "takes": {"codec": "h264", "profile": "42e01f" | null, "mode": 1, "otherwise": "reject" | "name"}
+"""
 
 import asyncio
 import fractions
@@ -8,6 +12,7 @@ from aiortc import AudioStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtp
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, VideoFrame
 
+import h264_formats
 from participant import Participant, SoundMeter, now_ms, say, serve
 
 WIDTH, HEIGHT, FRAME_RATE = 320, 240, 15
@@ -67,6 +72,8 @@ class AiortcParticipant(Participant):
         super().__init__(command)
         self.publishing = self.subscribing = None
         self.readers = []
+        self.offers_h264 = command.get("offers")
+        self.takes = h264_formats.Viewer(command["takes"]) if "takes" in command else None
 
     def connection(self, name):
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -91,7 +98,10 @@ class AiortcParticipant(Participant):
         video = connection.addTransceiver(Bars(), direction="sendonly")
         wanted = f"video/{codec}".lower()
         codecs = RTCRtpSender.getCapabilities("video").codecs
-        video.setCodecPreferences([each for each in codecs if each.mimeType.lower() in (wanted, "video/rtx")])
+        # The codec that is sent is the first.
+        wanted = [wanted, "video/rtx"] + (["video/vp8"] if self.offers_h264 and self.offers_h264["vp8"] else [])
+        preferred = [each for name in wanted for each in codecs if each.mimeType.lower() == name]
+        video.setCodecPreferences(preferred)
         send_keyframe = video.sender._send_keyframe
 
         def asked():
@@ -102,9 +112,12 @@ class AiortcParticipant(Participant):
         await connection.setLocalDescription(await connection.createOffer())
         sources = {"audio": "microphone", "video": "camera"}
         tracks = [{"mid": each.mid, "kind": each.kind, "source": sources[each.kind]} for each in connection.getTransceivers()]
-        return connection.localDescription.sdp, tracks
+        sdp = connection.localDescription.sdp
+        return h264_formats.published(sdp, self.offers_h264) if self.offers_h264 else sdp, tracks
 
     async def publish_answer(self, sdp):
+        if self.offers_h264:
+            sdp = h264_formats.publish_answer(sdp)
         await self.publishing.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
 
     async def subscribe_answer(self, sdp):
@@ -112,9 +125,11 @@ class AiortcParticipant(Participant):
             self.subscribing = self.connection("subscribe")
             self.subscribing.on("track", self.on_track)
         connection = self.subscribing
-        await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        shown = self.takes.offer(sdp) if self.takes else sdp
+        await connection.setRemoteDescription(RTCSessionDescription(shown, "offer"))
         await connection.setLocalDescription(await connection.createAnswer())
-        return connection.localDescription.sdp
+        answer = connection.localDescription.sdp
+        return self.takes.answer(answer) if self.takes else answer
 
     def on_track(self, track):
         mid = next(each.mid for each in self.subscribing.getTransceivers() if each.receiver.track is track)

@@ -11,6 +11,7 @@ A command is a JSON line:
     published   tracks [{mid, kind, track}]
     subscribed  tracks [{mid, track}]: what m-lines play from now on
     codec       codec: the first one of an m-line of an answer, with its payload type; from the Python clients
+    layer       track, active, reason: what is sent of a track, or why nothing is; from the Python clients
     ice, dtls   pc ("publish", "subscribe"): ICE is connected, DTLS is connected
     frame       track: one complete video frame
     sound       track, packets, loud: audio of the last 200 ms; the first at once; loud: it is not silence
@@ -146,6 +147,8 @@ class Participant:
                 reply.set_result(message)
             elif message["type"] == "offer":
                 self.offers.put_nowait(message)
+            elif message["type"] == "layer":
+                say(self.identity, "layer", track=message["track"], active=message["active"], reason=message.get("reason"))
             elif message["type"] in ("error", "closing", "media"):
                 say(self.identity, "error", text=json.dumps(message))
 

@@ -390,8 +390,8 @@ mod tests {
             let (lost, due) = flight(&mut *server);
             assert!(!lost.is_empty());
             let waits = due - now;
-            let (least, most) = (pause * 3 / 4, pause * 5 / 4);
-            let range = Duration::from_millis(least)..=Duration::from_millis(most);
+            let (least, most) = (pause * 750, pause * 1_250);
+            let range = Duration::from_micros(least)..=Duration::from_micros(most);
             assert!(
                 range.contains(&waits),
                 "{waits:?} with an RTT of {rtt:?} ms"

@@ -138,7 +138,7 @@ impl Stream {
             is_shedding: false,
             allowance: Allowance::default(),
             kept: Kept::default(),
-            reports: VecDeque::new(),
+            reports: VecDeque::with_capacity(REPORTS),
             quick_reports: 0,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Client, Rig, now};
+use crate::letter::ShardEvent;
 
 /// How a publisher goes on.
 struct Restart {
@@ -102,6 +103,11 @@ fn play(row: &Restart) -> Seen {
         .iter_mut()
         .for_each(|client| client.received.clear());
     rig.skip(row.pause);
+    let ended = rig.told.iter().find_map(|event| match event {
+        ShardEvent::Closed { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(ended, None, "{}", row.name);
     let ticks = (row.pause.as_secs() * 90_000) as u32; // wraps
     let offset = row.time_offset.wrapping_add(ticks);
     match row.seq {

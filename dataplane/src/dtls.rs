@@ -17,6 +17,7 @@ use str0m::crypto::dtls::{
     SrtpProfile,
 };
 
+use crate::limits::DTLS_HANDSHAKE_TIME;
 use crate::srtp::{AeadChoice, Keys, MasterKey, Profile};
 
 thread_local! {
@@ -29,8 +30,6 @@ const UNKNOWN_RTO: Duration = Duration::from_millis(100);
 const MIN_RTO: Duration = Duration::from_millis(50);
 /// Times that a flight is sent again: the pauses double, so the handshake's own limit comes first.
 const FLIGHT_RETRIES: usize = 10;
-/// For the whole handshake, from the first datagram.
-pub const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// A handshake that failed ends its session after so long: errors before its end can be forged by others, and then it
 /// comes to its end all the same.
 pub const FAILURE_GRACE: Duration = Duration::from_secs(2);
@@ -210,7 +209,7 @@ impl DtlsProvider for Provider {
             .use_server_cookie(false)
             .flight_start_rto(UNKNOWN_RTO)
             .flight_retries(FLIGHT_RETRIES)
-            .handshake_timeout(HANDSHAKE_TIME);
+            .handshake_timeout(DTLS_HANDSHAKE_TIME);
         if let Some(mtu) = mtu {
             config = config.mtu(mtu);
         }
@@ -422,10 +421,14 @@ mod tests {
         let (handshake, now) = (Handshake::default(), Instant::now());
         handshake.fail(FailureKind::Protocol, "no cipher suite".into(), now);
         assert_eq!(handshake.failure(), None, "it may be forged");
-        handshake.fail(FailureKind::Timeout, "timeout".into(), now + HANDSHAKE_TIME);
+        handshake.fail(
+            FailureKind::Timeout,
+            "timeout".into(),
+            now + DTLS_HANDSHAKE_TIME,
+        );
         let (failure, ends) = handshake.failure().unwrap();
         assert_eq!(failure.to_string(), "dtls_protocol: no cipher suite");
-        assert_eq!(ends, now + HANDSHAKE_TIME + FAILURE_GRACE);
+        assert_eq!(ends, now + DTLS_HANDSHAKE_TIME + FAILURE_GRACE);
     }
 
     #[test]

@@ -230,6 +230,8 @@ pub const REFLECTION_BURST_BYTES: u32 = 32 << 10;
 /// By which they may exceed them in the long run, per second: 32 kbit/s towards a victim.
 pub const REFLECTION_BYTES_PER_SECOND: u32 = 4 << 10;
 
+/// For a session's DTLS handshake, from its first datagram on.
+pub const DTLS_HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// For a TLS handshake, from the connection on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// For a stream to become somebody's: an allocation's or a session's.

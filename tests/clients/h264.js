@@ -1,8 +1,8 @@
 /**
  * Profiles of H.264: a publisher offers one format, each viewer takes one format. Either frames are decoded at the viewer, or
  * its application is told why not. aiortc publishes and views; its signaling names the formats (python/h264_formats.py). The
- * stream itself is constrained baseline and fragmented, whatever is named: what is tested is who is sent what, and who is
- * told what, not whether a decoder of baseline decodes high. See run.sh.
+ * stream itself is constrained baseline and fragmented, whatever is named: the suite tests which viewers are sent the stream, and what the
+ * others are told, not whether a decoder of baseline decodes high. See run.sh.
  */
 import { sleep, until } from '../browser/rig/wait.js';
 import { Checks } from './rig/checks.js';
@@ -13,7 +13,7 @@ const PUBLISH_WITHIN_MS = 30_000;
 const SETTLE_WITHIN_MS = 20_000;
 /** A viewer plays once so many frames were decoded. */
 const FRAMES = 15;
-/** Who is told that nothing comes is looked at for so long: nothing comes. */
+/** A viewer that was given a reason gets no frame for so long. */
 const NOTHING_FOR_MS = 1_000;
 
 const FORMATS = [

@@ -173,23 +173,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter, DuplexStream, duplex};
 
     use super::*;
 
+    /// Takes a byte a second, of virtual time.
+    async fn drip(mut stream: DuplexStream) {
+        while stream.read_u8().await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_a_byte_now_and_then_is_given_up() {
-        let (ours, mut theirs) = duplex(16);
+        let (ours, theirs) = duplex(16);
         let (mut ours, watch) = Guarded::new(ours, false);
         assert_eq!(watch.phase(), Phase::Silent);
-        let dripping = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                if theirs.read_u8().await.is_err() {
-                    return;
-                }
-            }
-        });
+        let dripping = tokio::spawn(drip(theirs));
         let start = tokio::time::Instant::now();
         let error = ours.write_all(&[0; 1_000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -219,16 +219,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_in_a_buffer_is_not_taken() {
-        let (ours, mut theirs) = duplex(16);
+        let (ours, theirs) = duplex(16);
         let (mut ours, watch) = Guarded::new(BufWriter::with_capacity(64, ours), true);
-        let dripping = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                if theirs.read_u8().await.is_err() {
-                    return;
-                }
-            }
-        });
+        let dripping = tokio::spawn(drip(theirs));
         let start = tokio::time::Instant::now();
         // Each of them fits into the buffer as soon as something left it.
         let error = loop {

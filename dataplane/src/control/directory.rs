@@ -230,7 +230,7 @@ impl Directory {
         self.tracks.get(&track)?.formats.clone()
     }
 
-    /// The publisher of `track` sends `codec`: who subscribes from now on is offered that first.
+    /// The publisher of `track` sends `codec`: later subscribers are offered that codec first.
     pub(super) fn sends(&mut self, track: TrackKey, codec: &PayloadParams) {
         let name = self.tracks.get_mut(&track);
         let Some(formats) = name.and_then(|name| name.formats.as_mut()) else {

@@ -128,7 +128,7 @@ enum Fit {
     Decodes,
 }
 
-/// Whether who decodes `decoder` decodes streams of `stream`.
+/// How well a decoder for `decoder` suits a stream of `stream`; `None`: it cannot decode it.
 fn fit(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
     if decoder.codec != stream.codec {
         return None;
@@ -143,7 +143,7 @@ fn fit(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
     }
 }
 
-/// RFC 6184 sections 6.2 and 8.1: who takes fragments takes single units, too; and the tools of the constrained baseline
+/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 takes mode 0, too; and the tools of the constrained baseline
 /// profile are part of every other, those of main part of high. What browsers call baseline has no tools beside those.
 fn fit_h264(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
     let mode = |spec: CodecSpec| spec.format.packetization_mode.unwrap_or(0);

@@ -1,5 +1,5 @@
 //! The latest packets of a track, by layer and the publisher's sequence number: what all its
-//! subscribers on a shard are answered from when they ask for a packet again, and what one that has just come starts with.
+//! subscribers on a shard are answered from when they ask for a packet again, and what a new subscriber starts with.
 
 use std::time::{Duration, Instant};
 

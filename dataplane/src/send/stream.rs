@@ -56,7 +56,7 @@ const REPORTS: usize = 32;
 /// Reports that follow each other quickly when something else plays from then on: receivers tie sound and picture together by
 /// the latest ones, libwebrtc by twenty, and its clock may be another publisher's.
 const QUICK_REPORTS: u8 = 20;
-/// At the start, when there are none of before: libwebrtc needs two.
+/// The same when the first packet was sent: libwebrtc ties sound and picture together from the second report on.
 const FIRST_QUICK_REPORTS: u8 = 2;
 
 /// What was negotiated.

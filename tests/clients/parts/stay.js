@@ -1,5 +1,5 @@
 /**
- * Who is seen is still seen later: each client publishes to pion, and each watches pion, all at the same time, for longer than a
+ * A picture that came goes on coming: each client publishes to pion, and each watches pion, all at the same time, for longer than a
  * server keeps a session that it hears nothing of.
  */
 import { ranMs } from '../../browser/rig/clock.js';

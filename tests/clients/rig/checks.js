@@ -3,7 +3,7 @@ export class Checks {
   passed = 0;
   failed = [];
 
-  /** @param {string} what of whom */
+  /** @param {string} what the pair and the figure */
   expect(holds, what, value, limit, why = '') {
     if (holds) {
       this.passed++;

@@ -231,7 +231,7 @@ impl<'a> Accepted<'_, 'a> {
                 "a=inactive"
             },
         );
-        // RFC 8858 section 4: who offers only multiplexing gets multiplexing.
+        // RFC 8858 section 4: an offer of nothing but multiplexing is answered with multiplexing.
         if section.has("rtcp-mux") || section.has("rtcp-mux-only") {
             put(&mut out, "a=rtcp-mux");
         }
@@ -306,7 +306,7 @@ fn parameters(format: &Format<'_>) -> String {
     let mut written: Vec<String> = offered
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    // RFC 7587 section 6.1: who would send two channels does so only when they are asked for.
+    // RFC 7587 section 6.1: a sender sends two channels only to a receiver that asks for them.
     let is_opus = matches!(format.meaning, Meaning::Codec(spec) if spec.codec.is_audio());
     if is_opus && format.is_stereo() {
         written.push("stereo=1".into());

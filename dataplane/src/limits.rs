@@ -120,6 +120,8 @@ pub const ANSWER_BYTES_PER_M_LINE: usize = 4 * 1_024;
 pub const ANSWER_BYTES_BESIDES: usize = 8 * 1_024;
 /// Answers to one offer that cannot be used; one more ends the session.
 pub const MAX_BAD_ANSWERS: usize = 4;
+/// Offers of one subscription that put first another codec than those before, because its publisher sends that one.
+pub const MAX_REOFFERS: u8 = 4;
 /// Bytes of an SDP.
 pub const MAX_SDP_BYTES: usize = 256 * 1_024;
 /// m-lines of a client's offer; subscribe sessions may have more, as offered by us.

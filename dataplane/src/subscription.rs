@@ -36,6 +36,11 @@ pub struct Subscription {
     current: Option<LayerIndex>,
     /// The epoch of its numbers.
     epoch: u32,
+    /// The codec that its m-line offers first, as an index into the publisher's, since it was seen that the subscriber
+    /// negotiated none for it.
+    pub sent: Option<u8>,
+    /// How often it was offered with another codec first.
+    pub reoffers: u8,
     /// The subscriber was told that it negotiated no codec for what is published.
     is_undecodable: bool,
     /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
@@ -124,6 +129,8 @@ impl Subscription {
             target,
             current: None,
             epoch: 0,
+            sent: None,
+            reoffers: 0,
             is_undecodable: false,
             refresh: false,
         }
@@ -169,6 +176,11 @@ impl Subscription {
     /// The subscriber negotiated no codec for what is published. True when it has to be told.
     pub fn cannot_be_decoded(&mut self) -> bool {
         !std::mem::replace(&mut self.is_undecodable, true)
+    }
+
+    /// It is not told yet: a new offer may mend it.
+    pub fn may_be_decoded(&mut self) {
+        self.is_undecodable = false;
     }
 
     /// The track went away and may come back under the same name; what flowed has ended.

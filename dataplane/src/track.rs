@@ -44,6 +44,15 @@ pub struct TrackFormats {
     pub is_stereo: bool,
 }
 
+impl TrackFormats {
+    /// The publisher sends `codec`: subscribers are offered that codec first.
+    pub fn put_first(&mut self, codec: &PayloadParams) {
+        if let Some(place) = self.codecs.iter().position(|known| known == codec) {
+            self.codecs[..=place].rotate_right(1);
+        }
+    }
+}
+
 /// What every shard knows of a track.
 #[derive(Debug)]
 pub struct TrackInfo {

@@ -236,10 +236,8 @@ impl Directory {
         let Some(formats) = name.and_then(|name| name.formats.as_mut()) else {
             return;
         };
-        let place = formats.codecs.iter().position(|known| known == codec);
-        if let Some(place) = place.filter(|place| *place > 0) {
-            let formats = Arc::make_mut(formats);
-            formats.codecs[..=place].rotate_right(1);
+        if formats.codecs.first() != Some(codec) {
+            Arc::make_mut(formats).put_first(codec);
         }
     }
 

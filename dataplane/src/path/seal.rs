@@ -169,7 +169,8 @@ fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
                     report.drops.count(reason);
                     if reason == DropReason::NoCodec {
                         let track = subscriber.take_undecodable(sub, packet);
-                        shard.undecodable.extend(track.map(|track| (index, track)));
+                        let found = track.map(|track| (index, sub, track, packet.codec));
+                        shard.undecodable.extend(found);
                     }
                 }
             }

@@ -15,9 +15,20 @@ pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {
     config.enable_vp8(true);
     config.enable_vp9(true);
     config.enable_h264(true);
+    for (pt, resend, fragments, profile) in MORE_H264 {
+        config.add_h264(pt.into(), Some(resend.into()), fragments, profile);
+    }
     config.enable_av1(true);
     config
 });
+
+/// H.264 that hardware encoders and native clients offer and the session library's own list lacks, with payload types
+/// that are free there: high without fragments, and constrained high. A session's list must have what its client may send.
+const MORE_H264: [(u8, u8, bool, u32); 3] = [
+    (37, 38, false, 0x64_001f),
+    (39, 40, true, 0x64_0c1f),
+    (41, 42, false, 0x64_0c1f),
+];
 
 /// What an m-line offers a subscriber.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -119,6 +130,11 @@ pub(super) fn map(accepted: &[Accepted], codecs: &[PayloadParams]) -> Vec<Option
     codecs.iter().map(best).collect()
 }
 
+/// Whether a decoder for `decoder` can decode a stream of `stream`.
+pub(super) fn decodes(decoder: &PayloadParams, stream: &PayloadParams) -> bool {
+    fit(decoder.spec(), stream.spec()).is_some()
+}
+
 /// How well a decoder suits a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
@@ -143,25 +159,44 @@ fn fit(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
     }
 }
 
-/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 takes mode 0, too; and the tools of the constrained baseline
-/// profile are part of every other, those of main part of high. What browsers call baseline has no tools beside those.
+/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 takes mode 0, too; and profiles whose tools another
+/// has as well.
 fn fit_h264(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
-    let mode = |spec: CodecSpec| spec.format.packetization_mode.unwrap_or(0);
-    let rank = |spec: CodecSpec| {
-        let id = spec.format.profile_level_id.unwrap_or(0x42_001f);
-        match id >> 16 {
-            0x42 => Some(0),
-            0x4d => Some(1),
-            0x64 => Some(2),
-            _ => None,
-        }
-    };
     let is_same = |spec: CodecSpec| of_our_list(spec).map(|params| *params.pt());
     if is_same(decoder) == is_same(stream) {
         return Some(Fit::Same);
     }
-    let decodes = mode(decoder) >= mode(stream) && rank(decoder)? >= rank(stream)?;
-    decodes.then_some(Fit::Decodes)
+    let mode = |spec: CodecSpec| spec.format.packetization_mode.unwrap_or(0);
+    let takes = profile(decoder)?.decodes(profile(stream)?);
+    (takes && mode(decoder) >= mode(stream)).then_some(Fit::Decodes)
+}
+
+/// A profile of H.264, by the tools that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum H264Profile {
+    /// What browsers call baseline has no tools beside those of this one.
+    ConstrainedBaseline,
+    Main,
+    /// High without interlace and B slices: main is no part of it.
+    ConstrainedHigh,
+    High,
+}
+
+impl H264Profile {
+    fn decodes(self, stream: Self) -> bool {
+        stream == Self::ConstrainedBaseline || self == Self::High || self == stream
+    }
+}
+
+fn profile(spec: CodecSpec) -> Option<H264Profile> {
+    let id = spec.format.profile_level_id.unwrap_or(0x42_001f);
+    match (id >> 16, (id >> 8) & 0xff) {
+        (0x42, _) => Some(H264Profile::ConstrainedBaseline),
+        (0x4d, _) => Some(H264Profile::Main),
+        (0x64, 0x0c) => Some(H264Profile::ConstrainedHigh),
+        (0x64, _) => Some(H264Profile::High),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +224,7 @@ mod tests {
         assert_eq!(of(&[45, 96]), [45, 96]);
         assert_eq!(of(&[98]), [98], "vp9 of profile 0 alone");
         // Constrained baseline in mode 1, then what decodes it.
-        assert_eq!(of(&[108]), [108, 127, 123, 114]);
+        assert_eq!(of(&[108]), [108, 127, 123, 114, 39]);
         assert_eq!(of(&[114, 96]), [114, 96], "nothing decodes high but high");
         assert_eq!(pts(&menu(MediaKind::Audio, None)), [111]);
     }
@@ -212,6 +247,14 @@ mod tests {
         assert_eq!(to(&[accepted(108)], 114), None, "high needs high");
         assert_eq!(to(&[accepted(125)], 127), None, "fragments need mode 1");
         assert_eq!(to(&[accepted(127)], 125), Some(128), "single units do not");
+        assert_eq!(
+            to(&[accepted(114)], 39),
+            Some(115),
+            "high has constrained high"
+        );
+        assert_eq!(to(&[accepted(39)], 114), None, "and not the other way");
+        assert_eq!(to(&[accepted(39)], 123), None, "main may have B slices");
+        assert_eq!(to(&[accepted(39)], 41), Some(40), "single units do not");
         assert_eq!(to(&[accepted(98)], 100), None, "vp9 of another profile");
     }
 }

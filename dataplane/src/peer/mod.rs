@@ -225,6 +225,24 @@ impl Peer {
         }
     }
 
+    /// See [`Subscriber::offer_first`].
+    pub fn offer_first(
+        &mut self,
+        wanted: (usize, u8),
+        published: &TrackInfo,
+        out: &mut Output,
+    ) -> bool {
+        let Role::Subscribe(subscriber) = &mut self.role else {
+            return true;
+        };
+        let rtc = &mut self.rtc;
+        let offered = AssertUnwindSafe(|| subscriber.offer_first(rtc, wanted, published, out));
+        catch_unwind(offered).unwrap_or_else(|_| {
+            self.panicked(out);
+            true
+        })
+    }
+
     /// Asks for the memory that sending to it begins with.
     pub fn prefetch(&self) {
         if let Role::Subscribe(subscriber) = &self.role {

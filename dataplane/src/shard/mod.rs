@@ -79,8 +79,9 @@ pub struct Shard {
     pub active: Vec<TrackKey>,
     /// Subscriptions that began or changed layers while a packet was spread.
     pub switched: Vec<(usize, usize)>,
-    /// Sessions that negotiated no codec for what is published as a track, found out while packets were sealed.
-    pub undecodable: Vec<(usize, TrackKey)>,
+    /// Sessions, with one of their subscriptions, that negotiated no codec for what is published as its track, and the
+    /// codec; found out while packets were sealed.
+    pub undecodable: Vec<(usize, usize, TrackKey, u8)>,
     /// Events of sessions, not yet acted upon.
     events: Vec<(usize, PeerEvent)>,
     /// Subscribers whose layers have to be chosen again.
@@ -223,8 +224,10 @@ impl Shard {
             self.tell_layer(peer, track, layer, info.as_deref());
             self.tell_interest(track);
         }
-        for (peer, track) in std::mem::take(&mut self.undecodable) {
-            self.tell_undecodable(peer, track);
+        for (peer, sub, track, codec) in std::mem::take(&mut self.undecodable) {
+            if !self.offer_first(peer, (sub, codec), track) {
+                self.tell_undecodable(peer, track);
+            }
         }
     }
 
@@ -240,6 +243,18 @@ impl Shard {
         let codec = Box::new(*codec);
         // Lost, it is told again with the next change; offers have all codecs in any case.
         let _ = self.post.send_control(ToControl::Sends { track, codec });
+    }
+
+    /// Offers the subscriber `peer` the codec that is published as `track` before all others. False when that is no help.
+    fn offer_first(&mut self, peer: usize, wanted: (usize, u8), track: TrackKey) -> bool {
+        let entry = self.tracks.get_mut(track);
+        let info = entry.and_then(|entry| entry.info.clone());
+        let (Some(info), Some(session)) = (info, self.peers.get_mut(peer)) else {
+            return true;
+        };
+        let is_offered = session.offer_first(wanted, &info, &mut self.out);
+        self.absorb(peer);
+        is_offered
     }
 
     /// The subscriber `peer` negotiated no codec for what is published as `track`.

@@ -2,12 +2,13 @@
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi};
+use str0m::format::PayloadParams;
 use str0m::media::Direction;
 
 use super::{OfferOut, Outstanding, Slot, SlotFormats, SlotState, Subscriber};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::key::TrackKey;
-use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
+use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_REOFFERS};
 use crate::peer::sdp::ours::{self, OfferedLine};
 use crate::peer::sdp::theirs::{Answer, Asked};
 use crate::peer::{Output, PeerEvent, codecs, sdp};
@@ -135,14 +136,18 @@ impl Subscriber {
 
     /// What the publisher of subscription `index` may send: its m-line has to offer all of that.
     pub(super) fn learn(&mut self, index: usize, published: &TrackInfo) {
-        let formats = TrackFormats {
+        let mut formats = TrackFormats {
             codecs: published.codecs.clone(),
             is_stereo: published.is_stereo,
         };
+        let subscription = &self.subscriptions[index];
+        let sent = subscription.sent.map(usize::from);
+        if let Some(sent) = sent.and_then(|sent| published.codecs.get(sent)) {
+            formats.put_first(sent);
+        }
         if self.formats_by_sub.get(&index) == Some(&formats) {
             return;
         }
-        let subscription = &self.subscriptions[index];
         let menu = codecs::menu(subscription.kind, Some(&formats));
         self.formats_by_sub.insert(index, formats);
         let slot = subscription.slot.map(|slot| &mut self.slots[slot]);
@@ -150,6 +155,44 @@ impl Subscriber {
             slot.formats.is_outdated = true;
             self.negotiation.dirty = true;
         }
+    }
+
+    /// The publisher of subscription `index` sends its codec number `codec`, and the subscriber negotiated none for it.
+    /// Some clients answer with the first codec of an offer alone, so this one is offered first. False when that was
+    /// done, and the subscriber has to be told.
+    pub fn offer_first(
+        &mut self,
+        rtc: &mut Rtc,
+        (index, codec): (usize, u8),
+        published: &TrackInfo,
+        out: &mut Output,
+    ) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(index) else {
+            return true;
+        };
+        if self.negotiation.outstanding.is_some() {
+            subscription.may_be_decoded(); // by what is offered
+            return true;
+        }
+        let Some(slot) = subscription.slot else {
+            return false;
+        };
+        let was_offered = |sent: &PayloadParams| {
+            let first = self.slots[slot].formats.menu.codecs.first();
+            first.is_some_and(|first| codecs::decodes(first, sent))
+        };
+        let sent = published.codecs.get(usize::from(codec));
+        if sent.is_none_or(was_offered) || subscription.reoffers >= MAX_REOFFERS {
+            return false;
+        }
+        subscription.reoffers += 1;
+        subscription.sent = Some(codec);
+        subscription.may_be_decoded();
+        self.learn(index, published);
+        self.slots[slot].formats.is_outdated = true;
+        self.negotiation.dirty = true;
+        self.negotiate(rtc, out);
+        true
     }
 
     /// Makes the next offer, unless one is outstanding or nothing changed.

@@ -226,13 +226,8 @@ fn known(track: u64, kind: MediaKind, formats: TrackFormats) -> Wanted {
     }
 }
 
-/// What the subscriber gets the codecs of a published track as; and what that makes it offer.
-fn connected(
-    peer: &mut Peer,
-    track: u64,
-    formats: &TrackFormats,
-) -> (Option<Vec<Option<u8>>>, Option<OfferOut>) {
-    let info = TrackInfo {
+fn published(track: u64, formats: &TrackFormats) -> TrackInfo {
+    TrackInfo {
         spec: crate::track::TrackSpec {
             key: TrackKey(track),
             id: "track".into(),
@@ -243,15 +238,24 @@ fn connected(
         session: SessionKey(2),
         codecs: formats.codecs.clone(),
         is_stereo: formats.is_stereo,
-    };
+    }
+}
+
+fn subscription_to(peer: &mut Peer, track: u64) -> usize {
+    let mut subs = peer.subscriber().unwrap().subscriptions.iter();
+    let found = subs.find(|(_, sub)| sub.track.0 == track);
+    found.unwrap().0
+}
+
+/// What the subscriber gets the codecs of a published track as; and what that makes it offer.
+fn connected(
+    peer: &mut Peer,
+    track: u64,
+    formats: &TrackFormats,
+) -> (Option<Vec<Option<u8>>>, Option<OfferOut>) {
+    let info = published(track, formats);
     let mut out = Output::default();
-    let subscriber = peer.subscriber().unwrap();
-    let subs = subscriber.subscriptions.iter();
-    let sub = subs
-        .filter(|(_, sub)| sub.track.0 == track)
-        .map(|(index, _)| index)
-        .next()
-        .unwrap();
+    let sub = subscription_to(peer, track);
     peer.connect(sub, &info, &mut out);
     let codecs = &peer.subscriber().unwrap().subscriptions[sub].codecs;
     let pts = codecs.as_ref().map(|codecs| {
@@ -269,6 +273,86 @@ fn connected(
 
 const OPUS: Said<'static> = ("111", "a=rtpmap:111 opus/48000/2\r\n");
 const VP8: Said<'static> = ("96", "a=rtpmap:96 VP8/90000\r\n");
+
+const H264: Said<'static> = (
+    "108",
+    "a=rtpmap:108 H264/90000\r\na=fmtp:108 packetization-mode=1;profile-level-id=42e01f\r\n",
+);
+
+#[test]
+fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told_only_if_it_refuses()
+ {
+    let now = Instant::now();
+    let of = formats(&[96, 108], false); // and it sends its number 1
+    for (answer, map, is_told) in [
+        (H264, [None, Some(108)], false),
+        (VP8, [Some(96), None], true),
+    ] {
+        let mut peer = subscriber(now);
+        let put = vec![known(1, MediaKind::Video, of.clone())];
+        let offer = offered(&mut peer, put, &[], now);
+        say(&mut peer, &offer, &[VP8], now);
+        let first = connected(&mut peer, 1, &of);
+        assert_eq!(first.0, Some(vec![Some(96), None]));
+        let sub = subscription_to(&mut peer, 1);
+        let mut out = Output::default();
+        assert!(peer.offer_first((sub, 1), &published(1, &of), &mut out));
+        let again = out.events.into_iter().find_map(|event| match event {
+            PeerEvent::Offer(offer) => Some(offer),
+            _ => None,
+        });
+        let again = again.expect("an offer");
+        let line = m_lines(&again.sdp)[0];
+        assert!(
+            line.starts_with("m=video 9 UDP/TLS/RTP/SAVPF 108 "),
+            "{line}"
+        );
+        assert!(line.contains(" 96 "), "and the others after it: {line}");
+        let mut out = Output::default();
+        assert!(peer.offer_first((sub, 1), &published(1, &of), &mut out));
+        assert!(out.events.is_empty(), "the answer is waited for");
+        say(&mut peer, &again, &[answer], now);
+        let (mapped, offer) = connected(&mut peer, 1, &of);
+        assert_eq!(mapped, Some(map.to_vec()));
+        assert!(offer.is_none());
+        if is_told {
+            assert!(!peer.offer_first((sub, 1), &published(1, &of), &mut out));
+            assert!(out.events.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_publisher_that_changes_its_codec_again_and_again_does_not_make_offers_for_ever() {
+    let now = Instant::now();
+    let of = formats(&[96, 108], false);
+    let mut peer = subscriber(now);
+    let put = vec![known(1, MediaKind::Video, of.clone())];
+    let mut offer = offered(&mut peer, put, &[], now);
+    let mut offers = 0;
+    for turn in 0..20 {
+        say(
+            &mut peer,
+            &offer,
+            &[if turn % 2 == 0 { VP8 } else { H264 }],
+            now,
+        );
+        connected(&mut peer, 1, &of);
+        let sub = subscription_to(&mut peer, 1);
+        let mut out = Output::default();
+        let codec = if turn % 2 == 0 { 1 } else { 0 };
+        if !peer.offer_first((sub, codec), &published(1, &of), &mut out) {
+            break;
+        }
+        offers += 1;
+        let again = out.events.into_iter().find_map(|event| match event {
+            PeerEvent::Offer(offer) => Some(offer),
+            _ => None,
+        });
+        offer = again.expect("an offer");
+    }
+    assert_eq!(offers, usize::from(crate::limits::MAX_REOFFERS));
+}
 
 #[test]
 fn a_rejected_m_line_ends_its_subscription_and_is_never_used_again() {
@@ -363,7 +447,7 @@ fn a_client_that_answers_with_one_codec_plays_each_track_on_an_m_line_that_is_us
     let offer = offered(&mut peer, put, &[], now);
     let lines = m_lines(&offer.sdp);
     assert!(
-        lines[0].ends_with(" 108 109 127 121 123 119 114 115"),
+        lines[0].ends_with(" 108 109 127 121 123 119 114 115 39 40"),
         "{lines:?}"
     );
     assert!(

@@ -61,6 +61,26 @@ fn nothing_is_asked_for_a_session_that_can_not_receive_and_once_when_it_can() {
 }
 
 #[test]
+fn a_publisher_is_asked_again_for_a_packet_that_hundreds_have_followed() {
+    let mut rig = Rig::start(1);
+    rig.publisher.loses_next = 1;
+    rig.send(1, false, 500);
+    // It hears nothing of what it is asked for meanwhile: a long way.
+    rig.publisher.loses_every = 1;
+    for _ in 0..10 {
+        for _ in 0..30 {
+            rig.send(1, false, 500);
+        }
+        rig.step();
+    }
+    assert!(rig.subscribers[0].received.len() <= 300, "one is missing");
+    rig.publisher.loses_every = 0;
+    rig.until("the packet that was lost", |rig| {
+        rig.subscribers[0].received.len() == 301
+    });
+}
+
+#[test]
 fn a_client_that_sends_media_and_no_checks_is_kept() {
     let mut rig = Rig::start(1);
     rig.publisher.sends_no_checks = true;

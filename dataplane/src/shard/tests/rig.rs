@@ -85,6 +85,8 @@ pub(super) struct Client {
     pub(super) is_mute: bool,
     /// Nor its connectivity checks.
     pub(super) sends_no_checks: bool,
+    /// Datagrams of RTP that are lost on their way from it.
+    pub(super) loses_next: usize,
     /// Keyframes it was asked for.
     pub(super) keyframe_requests: usize,
 }
@@ -332,6 +334,7 @@ impl Client {
             takes_rtx: true,
             is_mute: false,
             sends_no_checks: false,
+            loses_next: 0,
             keyframe_requests: 0,
         }
     }
@@ -451,8 +454,7 @@ impl Client {
             if (128..192).contains(&bytes[0]) && self.is_lost() {
                 continue;
             }
-            let is_rtp = (128..192).contains(&bytes[0]) && !(64..96).contains(&(bytes[1] & 0x7f));
-            if is_rtp {
+            if is_rtp(bytes) {
                 self.datagrams.push(bytes.to_vec());
             }
             let receive = Receive::new(Protocol::Udp, source, self.addr, bytes).unwrap();
@@ -474,6 +476,10 @@ impl Client {
                     // RFC 7983: what begins with less than 4 is STUN; of that, a request.
                     let is_check = transmit.contents[..2] == [0, 1];
                     if self.is_mute || self.sends_no_checks && is_check {
+                        continue;
+                    }
+                    if self.loses_next > 0 && is_rtp(&transmit.contents) {
+                        self.loses_next -= 1;
                         continue;
                     }
                     let (bytes, to) = match &mut self.leg {
@@ -515,8 +521,13 @@ impl Client {
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None).unwrap();
         let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
-        stream.write_rtp(packet.marker(marker));
+        stream.write_rtp(packet.marker(marker).nackable(true));
     }
+}
+
+/// RTP and not RTCP (RFC 5761 section 4).
+fn is_rtp(datagram: &[u8]) -> bool {
+    (128..192).contains(&datagram[0]) && !(64..96).contains(&(datagram[1] & 0x7f))
 }
 
 /// `sdp` with no payload types of RTX.

@@ -195,6 +195,11 @@ pub const REPORT_TIME: Duration = Duration::from_secs(2);
 
 /// For one gRPC call to be answered.
 pub const CALL_TIME: Duration = Duration::from_secs(5);
+/// Between renewals of the lease that keeps our participants' sessions.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(2);
+/// Of the lease, beyond the grace time: it is as old as a renewal at our death, and the data plane takes 6 s without
+/// any for a time without a control plane.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(8);
 /// Bytes of one gRPC reply; `GetState` of a full node is the largest.
 pub const REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// Pause before reconnecting to the data plane, doubled up to the second.

@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, watch};
 use crate::auth::Keys;
 use crate::config::{Config, ControlAddress, StoreConfig};
 use crate::descriptors;
+use crate::entropy;
 use crate::http::{self, Capacity, Hosts, Policy, Site};
 use crate::hub::Hub;
+use crate::limits::LEASE_MARGIN;
 use crate::metrics::{Metrics, TlsMetrics};
-use crate::node::{Link, NodeHandle, NodeState};
+use crate::node::{Lease, Link, NodeHandle, NodeState};
 use crate::room::RoomConfig;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -24,6 +26,8 @@ use crate::store::redis::RedisStore;
 use crate::tls::{Certificate, Door};
 use crate::turn::Issuer;
 
+/// What a server is called at the data plane: long enough to be no other's.
+const SERVER_CHARS: usize = 16;
 /// For sockets to hear that the node is going away.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -75,12 +79,18 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
     let (updates, updates_reader) = mpsc::channel(1_024);
     let turn = config.turn.secrets.first();
     let secret_id = turn.map(|secret| secret_id(secret.as_bytes()));
-    let (link, node) = Link::new(dataplane, secret_id, updates)?;
+    let lease = Lease {
+        owner: entropy::alphanumeric(SERVER_CHARS),
+        time: config.limits.grace + LEASE_MARGIN,
+    };
+    let owner = lease.owner.clone();
+    let (link, node) = Link::new(dataplane, (lease, secret_id), updates)?;
     let room_config = RoomConfig {
         turn: turn.map(|secret| Issuer::new(secret, config.turn.ttl_s, node.turn_urls())),
         keys: Arc::clone(&keys),
         limits: config.limits,
         is_shared: matches!(config.store, StoreConfig::Redis(_)),
+        owner,
     };
     let store: Arc<dyn Store> = match &config.store {
         StoreConfig::Memory => Arc::new(MemoryStore::new()),

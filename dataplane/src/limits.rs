@@ -1,5 +1,6 @@
 //! Every maximum of the data plane, with its unit.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Shards a node can have: the mesh keeps a bitmap of them in a word.
@@ -134,6 +135,13 @@ pub const MAX_ANNOTATION_BYTES: usize = 16 * 1_024;
 pub const MAX_ID_BYTES: usize = 128;
 /// Subscriptions of one session.
 pub const MAX_SUBSCRIPTIONS_PER_SESSION: usize = 2_048;
+/// Owners with a lease at once.
+pub const MAX_LEASES: usize = 1_024;
+/// What a lease may be renewed for.
+pub const LEASE_TIME: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+/// A pause of all renewals that is so long is time without a control plane. Servers renew every 2 s.
+pub const LEASE_SILENCE: Duration = Duration::from_secs(6);
 /// Events that wait for a slow reader before it is cut off.
 pub const EVENT_BUFFER: usize = 8_192;
 /// Commands that wait for the control thread.

@@ -223,6 +223,7 @@ impl Subscriber {
         let request = proto::PutSubscribeRequest {
             session: name.into(),
             annotation: vec![],
+            owner: String::new(),
         };
         node.client.put_subscribe(request).await?;
         let mut subscriber = Self {
@@ -403,6 +404,7 @@ pub fn put_publish(name: &str, offer: &str, tracks: Vec<proto::Track>) -> proto:
         offer_sdp: offer.into(),
         tracks,
         annotation: b"opaque".to_vec(),
+        owner: String::new(),
     }
 }
 

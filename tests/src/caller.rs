@@ -58,7 +58,8 @@ pub struct Caller {
 }
 
 const START_LIMIT: Duration = Duration::from_secs(10);
-const RETURN_LIMIT: Duration = Duration::from_secs(60);
+/// A server may be down for a minute.
+const RETURN_LIMIT: Duration = Duration::from_secs(90);
 /// Between the things it says.
 const SAY_EVERY: Duration = Duration::from_millis(500);
 

@@ -37,8 +37,18 @@ impl SignalingNode {
     /// The same with more `flags`.
     pub async fn start_with(media: &Node, store: &str, flags: &[&str]) -> anyhow::Result<Self> {
         let listen = format!("127.0.0.1:{}", free_tcp_port()?);
+        Self::start_at(&listen, media, store, flags).await
+    }
+
+    /// The same, listening on `listen`.
+    pub async fn start_at(
+        listen: &str,
+        media: &Node,
+        store: &str,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         let child = Command::new(binary("spillway"))
-            .args(["serve", "--listen", &listen, "--store", store])
+            .args(["serve", "--listen", listen, "--store", store])
             .args(["--keys", &format!("{}:{}", KEY.0, KEY.1), "--log", "warn"])
             .args(["--dataplane-control", &media.control_url()])
             .args(flags)

@@ -134,6 +134,7 @@ async fn request(
                 offer_sdp: offer,
                 tracks: vec![track_of(run, index, track)],
                 annotation: vec![],
+                owner: String::new(),
             };
             let sdp = client.put_publish(request).await?.into_inner().answer_sdp;
             Ok(Some(Told::Answered { index, sdp }))
@@ -142,6 +143,7 @@ async fn request(
             let request = proto::PutSubscribeRequest {
                 session: session.clone(),
                 annotation: vec![],
+                owner: String::new(),
             };
             client.put_subscribe(request).await?;
             let put = watches.into_iter().map(|publisher| proto::TrackWish {

@@ -1,5 +1,6 @@
 //! The task of one room: inputs in, outputs done, until the room has nothing to do.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use tokio::sync::mpsc;
 use super::audience::Audience;
 use super::{Hub, RoomInput};
 use crate::clock;
-use crate::ids::RoomName;
+use crate::ids::{ParticipantId, RoomName, SessionId};
 use crate::limits::PRESENCE_TIME;
-use crate::room::{Output, Room, Roster, SocketId, sessions_of};
+use crate::room::{Media, Output, Participant, Room, Roster, SocketId, sessions_of};
 use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal};
 use crate::store::{Append, Missed, News, Opened, StoreError};
 
@@ -193,6 +194,16 @@ impl Actor {
                         hub.tell(&name, RoomInput::Replied(session, result)).await;
                     });
                 }
+                Output::Take { sessions } => {
+                    let hub = Arc::clone(&self.hub);
+                    tokio::spawn(async move {
+                        let owner = &hub.room_config.owner;
+                        if let Err(error) = hub.node.take(owner, sessions).await {
+                            // It is seen when the data plane is connected again.
+                            tracing::warn!(%error, "sessions not taken over");
+                        }
+                    });
+                }
                 Output::Serve { participant, here } => {
                     let rooms = &mut self.hub.routes().room_by_participant;
                     if here {
@@ -307,7 +318,7 @@ impl Actor {
         let absent = self.hub.store.absent(&self.name).await;
         match (touched, absent) {
             (Ok(()), Ok(absent)) => {
-                for participant in absent {
+                for participant in self.without_lease(absent).await {
                     self.room.handle_absent(&participant);
                 }
             }
@@ -315,6 +326,30 @@ impl Actor {
                 tracing::warn!(room = %self.name, %error, "presence not kept");
             }
         }
+    }
+
+    /// Those of `absent` whose sessions nobody's lease keeps. A server that is cut off from the store alone goes on
+    /// serving its participants, and renews.
+    async fn without_lease(&self, mut absent: Vec<Participant>) -> Vec<Participant> {
+        if absent.is_empty() || *self.hub.media.borrow() == Media::Lost {
+            return absent;
+        }
+        let sessions = absent.iter().flat_map(|p| sessions_of(&p.participant));
+        let held = match self.hub.node.sessions(sessions.collect()).await {
+            Ok(state) => state.sessions,
+            Err(error) => {
+                tracing::warn!(room = %self.name, %error, "nobody is taken for absent");
+                return Vec::new();
+            }
+        };
+        let owner = &self.hub.room_config.owner;
+        let leased = held
+            .iter()
+            .filter(|session| session.lease_ms > 0 && session.owner != *owner)
+            .filter_map(|session| SessionId::parse(&session.session));
+        let leased: HashSet<ParticipantId> = leased.map(|(participant, _)| participant).collect();
+        absent.retain(|participant| !leased.contains(&participant.participant));
+        absent
     }
 
     async fn finish(mut self, mut inputs: mpsc::Receiver<RoomInput>) {

@@ -185,8 +185,8 @@ impl Hub {
             };
             match by_room.get_mut(&room) {
                 Some(sessions) => sessions.push(session),
-                // Another node's, where there are others.
-                None if self.room_config.is_shared => {}
+                // Another server's, where there are others.
+                None if self.room_config.is_shared && session.owner != self.room_config.owner => {}
                 None => drop(by_room.insert(room, vec![session])),
             }
         }

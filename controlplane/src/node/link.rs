@@ -17,7 +17,7 @@ use super::{Call, Done, NodeError};
 use crate::clock;
 use crate::config::ControlAddress;
 use crate::ids::SessionId;
-use crate::limits::{CALL_TIME, RECONNECT_PAUSE, REPLY_BYTES};
+use crate::limits::{CALL_TIME, LEASE_RENEWAL, RECONNECT_PAUSE, REPLY_BYTES};
 
 /// Sends commands; clones share one connection.
 #[derive(Debug, Clone)]
@@ -47,6 +47,15 @@ pub enum NodeUpdate {
     Event(wire::event::Event),
 }
 
+/// What keeps our participants' sessions at the data plane.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Whose it is: this process's.
+    pub owner: String,
+    /// How long they stay without us.
+    pub time: Duration,
+}
+
 /// For a data plane to come up together with us.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -59,6 +68,7 @@ pub struct Link {
     turn_urls: watch::Sender<Arc<[String]>>,
     /// Of what our TURN credentials are minted with.
     secret_id: Option<String>,
+    lease: Lease,
     incarnation: Option<String>,
     updates: mpsc::Sender<NodeUpdate>,
 }
@@ -117,6 +127,28 @@ impl NodeHandle {
         }
     }
 
+    /// These sessions are kept by the lease of `owner`.
+    pub async fn take(&self, owner: &str, sessions: Vec<SessionId>) -> Result<(), NodeError> {
+        let mut client = self.client.clone();
+        let sessions = sessions.iter().map(|session| session.as_str().to_owned());
+        let request = wire::TakeSessionsRequest {
+            owner: owner.to_owned(),
+            sessions: sessions.collect(),
+        };
+        bounded(client.take_sessions(timed(request))).await?;
+        Ok(())
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<(), NodeError> {
+        let mut client = self.client.clone();
+        let request = wire::RenewLeaseRequest {
+            owner: lease.owner.clone(),
+            time_ms: lease.time.as_millis() as u64,
+        };
+        bounded(client.renew_lease(timed(request))).await?;
+        Ok(())
+    }
+
     /// Who the data plane is and how busy its shards are.
     pub async fn node(&self) -> Result<wire::Node, NodeError> {
         let mut client = self.client.clone();
@@ -135,11 +167,11 @@ impl NodeHandle {
 }
 
 impl Link {
-    /// A link to `address`, not connected yet, for who mints TURN credentials with the secret of `secret_id`. Fails
-    /// for an address that is no URI.
+    /// A link to `address`, not connected yet, that renews `lease`, for who mints TURN credentials with the secret of
+    /// `secret_id`. Fails for an address that is no URI.
     pub fn new(
         address: ControlAddress,
-        secret_id: Option<String>,
+        (lease, secret_id): (Lease, Option<String>),
         updates: mpsc::Sender<NodeUpdate>,
     ) -> Result<(Self, NodeHandle), tonic::transport::Error> {
         let uri = match &address {
@@ -165,6 +197,7 @@ impl Link {
             state,
             turn_urls,
             secret_id,
+            lease,
             incarnation: None,
             updates,
         };
@@ -214,6 +247,10 @@ impl Link {
             Ok(_) => return NodeError::Internal("its first event is not Hello".to_owned()),
             Err(error) => return error,
         };
+        // Before anybody asks what is left of the leases of those who were here before.
+        if let Err(error) = self.handle.renew(&self.lease).await {
+            return error;
+        }
         let state = match self.handle.sessions(Vec::new()).await {
             Ok(state) if state.incarnation == hello.incarnation => state,
             Ok(_) => return NodeError::Unavailable("it restarted meanwhile".to_owned()),
@@ -235,8 +272,26 @@ impl Link {
         tracing::info!(incarnation = %hello.incarnation, sessions, "data plane: connected");
         let _ = self.updates.send(NodeUpdate::Synced(state.sessions)).await;
         self.state.send_replace(NodeState::Connected);
+        tokio::select! {
+            error = self.renew_on() => error,
+            error = self.pass_on(&mut events) => error,
+        }
+    }
+
+    /// Renews the lease until that fails.
+    async fn renew_on(&self) -> NodeError {
         loop {
-            match next_event(&mut events, Duration::MAX).await {
+            tokio::time::sleep(LEASE_RENEWAL).await;
+            if let Err(error) = self.handle.renew(&self.lease).await {
+                return error;
+            }
+        }
+    }
+
+    /// Passes events on until the stream ends.
+    async fn pass_on(&self, events: &mut tonic::Streaming<wire::Event>) -> NodeError {
+        loop {
+            match next_event(events, Duration::MAX).await {
                 Ok(event) => {
                     if self.updates.send(NodeUpdate::Event(event)).await.is_err() {
                         return NodeError::Unavailable("we are ending".to_owned());

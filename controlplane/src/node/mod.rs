@@ -6,4 +6,4 @@ mod call; // commands as values
 mod link; // the connection and its supervision
 
 pub use call::{Call, Done, NodeError};
-pub use link::{Link, NodeHandle, NodeState, NodeUpdate};
+pub use link::{Lease, Link, NodeHandle, NodeState, NodeUpdate};

@@ -33,6 +33,7 @@ const ROOM_ERRORS = {
   replaced: 'You joined this room from another tab or device, so this one was disconnected.',
   too_many_participants: 'This room is full.',
   store_unavailable: 'The room cannot be reached right now. Try again in a moment.',
+  node_full: 'The media server is full. Try again in a while.',
   media_unavailable: 'The media server is not ready yet. Try again in a moment.',
 };
 

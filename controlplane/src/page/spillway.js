@@ -362,7 +362,8 @@ export class Room extends EventTarget {
 
   #loseMedia(reason) {
     this.#mediaLost = true;
-    this.#handshakes.lost(reason);
+    // A full media server is tried again by the signaling server.
+    this.#handshakes.lost(reason === 'node_full' ? undefined : reason);
     this.#publisher.hold();
     this.#publisher.discard();
     this.#subscriber.discard();

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::annotation::{SessionAnnotation, TrackAnnotation};
 use super::lane::Job;
 use super::member::{Attachment, Member, Outstanding, Publish, Published, Stay, Subscribe};
+use super::takeover::sessions_of;
 use super::{
     Kind, Layer, Media, Output, Participant, Room, RoomEvent, Source, Then, Track, media_frame,
 };
@@ -17,6 +18,9 @@ use spillway_wire::dataplane as wire;
 
 /// The reason of a `layer` with which a subscription ended: the client's answer does not take its m-line.
 const REJECTED: &str = "rejected";
+
+/// Why a session ends that no participant here has.
+const LEFT_BEHIND: &str = "nobody knows this session";
 
 /// What the data plane says of one session, or of tracks.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,17 +95,22 @@ impl Room {
         }
         let was_lost = std::mem::replace(&mut self.media, Media::Up) == Media::Lost;
         let unknown = held
-            .keys()
-            .filter(|(p, _)| !self.member_by_id.contains_key(p));
-        // Where others serve the same rooms, what is unknown here is theirs.
+            .iter()
+            .filter(|((participant, _), _)| !self.member_by_id.contains_key(participant));
+        // Where others serve the same rooms, what is unknown here is theirs, unless it is ours and was left behind.
         let unknown: BTreeSet<_> = unknown
-            .filter(|_| !self.config.is_shared)
-            .map(|(participant, _)| participant.clone())
+            .filter(|(_, session)| !self.config.is_shared || session.owner == self.config.owner)
+            .map(|((participant, _), _)| participant.clone())
             .collect();
         for participant in unknown {
             let mut take = |half| held.remove(&(participant.clone(), half));
             let halves = (take(Half::Publish), take(Half::Subscribe));
-            self.adopt(participant, halves, now);
+            match self.config.is_shared {
+                false => self.adopt(participant, halves, now),
+                // One that is listed moves to another server just now.
+                true if self.roster.participant(&participant).is_some() => {}
+                true => self.close_sessions(&participant, LEFT_BEHIND, now),
+            }
         }
         for participant in self.member_ids() {
             if was_lost {
@@ -270,7 +279,7 @@ impl Room {
         }
     }
 
-    fn media_ready(&mut self, participant: &ParticipantId, now: Instant) {
+    pub(super) fn media_ready(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
@@ -307,6 +316,11 @@ impl Room {
                 self.media_ready(participant, now);
             }
             return;
+        }
+        let mut sessions = [publish, subscribe].into_iter().flatten();
+        if sessions.any(|session| session.owner != self.config.owner) {
+            let sessions = sessions_of(participant);
+            self.outputs.push_back(Output::Take { sessions });
         }
         // A reply that was lost on its way left us behind what the data plane did.
         let mut muted_wrong = Vec::new();
@@ -370,12 +384,7 @@ impl Room {
         let annotation = match annotation {
             Some(annotation) if !rejoined && annotation.room == self.name => annotation,
             Some(_) | None => {
-                for session in lanes {
-                    let lane = self.lane_by_session.entry(session.clone()).or_default();
-                    lane.close("nobody knows this session");
-                    self.advance(&session, now);
-                }
-                return;
+                return self.close_sessions(&participant, LEFT_BEHIND, now);
             }
         };
         let attachment = Attachment::Away {
@@ -395,6 +404,9 @@ impl Room {
         let tracks = member.publish.track_by_id.values();
         let tracks = tracks.map(|published| published.track.clone()).collect();
         let hidden = member.grants.hidden;
+        self.outputs.push_back(Output::Take {
+            sessions: sessions_of(&member.participant),
+        });
         self.add_member(member);
         if let Some(offer) = halves.1.and_then(|session| session.outstanding_offer) {
             self.offered(&participant.session(Half::Subscribe), &offer);

@@ -75,6 +75,8 @@ pub(super) struct Subscribe {
     /// The data plane has it.
     pub(super) established: bool,
     pub(super) connected_shard: Option<u32>,
+    /// The data plane was full, and the client was told.
+    pub(super) is_refused: bool,
     /// What the client wants, by track.
     pub(super) wish_by_track: BTreeMap<TrackId, wire::Wish>,
     /// Where the data plane may not know the wish yet.
@@ -139,6 +141,7 @@ impl Subscribe {
     /// The data plane forgot everything.
     pub(super) fn lose(&mut self) {
         self.established = false;
+        self.is_refused = false;
         self.connected_shard = None;
         self.outstanding = None;
         self.known.clear();

@@ -59,6 +59,8 @@ pub struct RoomConfig {
     pub turn: Option<Issuer>,
     /// Other nodes serve the same rooms: what this one does not know may be theirs.
     pub is_shared: bool,
+    /// Whose lease keeps the sessions of this server's participants.
+    pub owner: String,
 }
 
 /// Whether there is a data plane, as far as is known.
@@ -248,6 +250,10 @@ impl Room {
             }
             // Without the store it is tried again after another grace time.
             (Then::Left(_), _) => {}
+            (Then::Absent(participant), Ok(_)) => {
+                self.close_sessions(&participant, "its server is gone", now);
+            }
+            (Then::Absent(_), Err(_)) => {} // it is looked for again
             (Then::Reply { socket, frame, .. }, Ok(_)) => self.reply(socket, frame),
             (Then::Reply { socket, id, .. }, Err(error)) => {
                 let refusal =
@@ -333,7 +339,7 @@ impl Room {
                 to: None,
                 change: Change::RemoveAbsent(participant.participant.clone()),
             };
-            let then = Then::Nothing;
+            let then = Then::Absent(participant.participant.clone());
             self.outputs.push_back(Output::Append { append, then });
         }
     }

@@ -7,10 +7,12 @@ use super::annotation::TrackAnnotation;
 use super::lane::{InFlight, Job, ReplyTo};
 use super::member::{Member, Published};
 use super::request::unknown_track;
-use super::{Kind, Media, Output, Room, RoomEvent, Then, Track};
+use super::{Kind, Media, Output, Room, RoomEvent, Then, Track, media_frame};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::node::{Call, Done, NodeError};
-use crate::signaling::{ErrorCode, Frame, MidTrack, Offer, OfferedTrack, Refusal, ServerMessage};
+use crate::signaling::{
+    ErrorCode, Frame, MediaState, MidTrack, Offer, OfferedTrack, Refusal, ServerMessage,
+};
 use spillway_wire::dataplane as wire;
 
 /// Before a command of our own that failed is sent again.
@@ -170,6 +172,7 @@ impl Room {
                 let request = wire::PutSubscribeRequest {
                     session: id,
                     annotation: member.annotation(&self.name),
+                    owner: self.config.owner.clone(),
                 };
                 Ok(Some((Call::PutSubscribe(request), InFlight::Create)))
             }
@@ -224,6 +227,7 @@ impl Room {
             offer_sdp: offer.sdp,
             tracks: tracks.values().map(wire_track).collect(),
             annotation,
+            owner: self.config.owner.clone(),
         };
         Ok(Some((
             Call::PutPublish(request),
@@ -278,6 +282,19 @@ impl Room {
         self.reply(to.socket, Frame::ok(to.id));
     }
 
+    /// There is no session for the participant: it is told once, and it is tried on.
+    fn node_is_full(&mut self, participant: &ParticipantId) {
+        let member = self.member_by_id.get_mut(participant);
+        let Some((member, socket)) = member.and_then(|m| m.socket().map(|socket| (m, socket)))
+        else {
+            return;
+        };
+        if !std::mem::replace(&mut member.subscribe.is_refused, true) {
+            let frame = media_frame(MediaState::Lost, Some(NODE_FULL));
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
     /// The result of a command no client waits for.
     fn own_replied(
         &mut self,
@@ -291,10 +308,18 @@ impl Room {
             (InFlight::Create, Ok(_)) => {
                 if let Some(member) = self.member_by_id.get_mut(participant) {
                     member.subscribe.established = true;
+                    if std::mem::take(&mut member.subscribe.is_refused) {
+                        self.media_ready(participant, now);
+                    }
                 }
                 self.push_subscriptions(participant, now);
             }
-            (InFlight::Create, Err(_)) => again = Some(Job::Create),
+            (InFlight::Create, Err(error)) => {
+                again = Some(Job::Create);
+                if let NodeError::Full(_) = error {
+                    self.node_is_full(participant);
+                }
+            }
             (InFlight::Subscribe { .. }, Ok(_)) => self.push_subscriptions(participant, now),
             (InFlight::Subscribe { tracks }, Err(error)) => {
                 let member = self.member_by_id.get_mut(participant);
@@ -326,6 +351,9 @@ impl Room {
         }
     }
 }
+
+/// Why a participant of a full node has no media.
+const NODE_FULL: &str = "node_full";
 
 /// Of `tracks` those that the data plane negotiated, with the layers that the answer has: what cannot play is not announced.
 fn playable(
@@ -449,9 +477,8 @@ fn wire_track(published: &Published) -> wire::Track {
 /// The data plane's error in the words of the protocol; `invalid` names a refused argument.
 fn refusal(error: NodeError, invalid: ErrorCode) -> Refusal {
     let code = match &error {
-        NodeError::Unavailable(_) | NodeError::NoSession(_) | NodeError::Full(_) => {
-            ErrorCode::MediaUnavailable
-        }
+        NodeError::Unavailable(_) | NodeError::NoSession(_) => ErrorCode::MediaUnavailable,
+        NodeError::Full(_) => ErrorCode::NodeFull,
         NodeError::Invalid(_) => invalid,
         NodeError::Stale(_) => ErrorCode::StaleAnswer,
         NodeError::Internal(_) => ErrorCode::Internal,

@@ -56,6 +56,11 @@ pub enum Output {
         /// The command.
         call: Call,
     },
+    /// These sessions are kept by this server's lease from now on.
+    Take {
+        /// Which; those that are no more do not matter.
+        sessions: Vec<SessionId>,
+    },
     /// From now on events of this participant's sessions belong here, or no more.
     Serve {
         /// Whose sessions.
@@ -88,6 +93,8 @@ pub enum Then {
     },
     /// The participant's time is up.
     Left(ParticipantId),
+    /// The participant of another server is out: its sessions, should there be any, are nobody's.
+    Absent(ParticipantId),
     /// The participant is in.
     Joined {
         /// Who.

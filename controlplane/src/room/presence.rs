@@ -330,7 +330,27 @@ impl Room {
             };
             self.append(event, None, Then::Nothing);
         }
+        let is_here = self.member_by_id.contains_key(participant);
         self.forget(participant, reason, now);
+        if !is_here {
+            // Its server closes them as well, unless it is dead.
+            self.close_sessions(participant, "replaced", now);
+        }
+    }
+
+    /// Who left receives nothing, whoever's participant it was.
+    pub(super) fn close_sessions(
+        &mut self,
+        participant: &ParticipantId,
+        reason: &'static str,
+        now: Instant,
+    ) {
+        for half in [Half::Publish, Half::Subscribe] {
+            let session = participant.session(half);
+            let lane = self.lane_by_session.entry(session.clone()).or_default();
+            lane.close(reason);
+            self.advance(&session, now);
+        }
     }
 
     /// Ends what this node does for the participant.
@@ -357,13 +377,7 @@ impl Room {
                 reason,
             });
         }
-        for half in [Half::Publish, Half::Subscribe] {
-            let session = participant.session(half);
-            if let Some(lane) = self.lane_by_session.get_mut(&session) {
-                lane.close(reason);
-            }
-            self.advance(&session, now);
-        }
+        self.close_sessions(participant, reason, now);
         self.outputs.push_back(Output::Serve {
             participant: participant.clone(),
             here: false,

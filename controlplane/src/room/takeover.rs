@@ -36,6 +36,9 @@ impl Room {
                 .cloned()
         };
         let halves = (take(Half::Publish), take(Half::Subscribe));
+        self.outputs.push_back(Output::Take {
+            sessions: sessions_of(participant),
+        });
         let who = (join.identity.clone(), join.name.clone());
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,

@@ -28,6 +28,7 @@ pub enum ErrorCode {
     TooManyTracks,
     TooManyParticipants,
     MediaUnavailable,
+    NodeFull,
     StoreUnavailable,
     Internal,
 }
@@ -54,6 +55,7 @@ impl ErrorCode {
             Self::TooManyTracks => "too_many_tracks",
             Self::TooManyParticipants => "too_many_participants",
             Self::MediaUnavailable => "media_unavailable",
+            Self::NodeFull => "node_full",
             Self::StoreUnavailable => "store_unavailable",
             Self::Internal => "internal",
         }
@@ -67,6 +69,7 @@ impl ErrorCode {
                 | Self::TooMuch
                 | Self::TooManyParticipants
                 | Self::MediaUnavailable
+                | Self::NodeFull
                 | Self::StoreUnavailable
                 | Self::Internal
         )

@@ -22,6 +22,10 @@ pub(crate) struct Held {
     pub(crate) calls: Vec<&'static str>,
     pub(crate) candidates: Vec<String>,
     pub(crate) closed: Vec<String>,
+    /// Who renewed its lease last.
+    pub(crate) owner: String,
+    /// It has room for so many sessions.
+    pub(crate) limit: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -126,6 +130,17 @@ impl Service {
         let _ = self.events.send(wire::Event { event });
     }
 
+    fn room_for_one_more(&self, session: &str) -> Result<(), Status> {
+        let held = self.held.lock().unwrap();
+        let is_new = !held.session_by_name.contains_key(session);
+        match held.limit {
+            Some(limit) if is_new && held.session_by_name.len() >= limit => {
+                Err(Status::resource_exhausted("sessions of the node: too many"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn note(&self, call: &'static str) -> std::sync::MutexGuard<'_, Held> {
         let mut held = self.held.lock().unwrap();
         held.calls.push(call);
@@ -152,6 +167,29 @@ impl DataPlane for Service {
             turn_urls: vec!["turn:127.0.0.1:3478?transport=udp".to_owned()],
             turn_secret_ids: Vec::new(),
         }))
+    }
+
+    async fn renew_lease(
+        &self,
+        call: Request<wire::RenewLeaseRequest>,
+    ) -> Reply<wire::RenewLeaseReply> {
+        let request = call.into_inner();
+        self.held.lock().unwrap().owner = request.owner;
+        Ok(Response::new(wire::RenewLeaseReply {}))
+    }
+
+    async fn take_sessions(
+        &self,
+        call: Request<wire::TakeSessionsRequest>,
+    ) -> Reply<wire::TakeSessionsReply> {
+        let request = call.into_inner();
+        let mut held = self.note("take_sessions");
+        for session in &request.sessions {
+            if let Some(session) = held.session_by_name.get_mut(session) {
+                session.owner = request.owner.clone();
+            }
+        }
+        Ok(Response::new(wire::TakeSessionsReply {}))
     }
 
     async fn list_allocations(
@@ -182,6 +220,7 @@ impl DataPlane for Service {
         if request.offer_sdp == "refuse me" {
             return Err(Status::invalid_argument("this is no SDP"));
         }
+        self.room_for_one_more(&request.session)?;
         let published = |track: &wire::Track| wire::PublishedTrack {
             track: track.track.clone(),
             rids: track
@@ -203,6 +242,7 @@ impl DataPlane for Service {
             connected: true,
             shard: Some(0),
             tracks: request.tracks,
+            owner: request.owner,
             ..wire::Session::default()
         };
         self.note("put_publish")
@@ -217,10 +257,12 @@ impl DataPlane for Service {
         request: Request<wire::PutSubscribeRequest>,
     ) -> Reply<wire::PutSubscribeReply> {
         let request = request.into_inner();
+        self.room_for_one_more(&request.session)?;
         let session = wire::Session {
             session: request.session.clone(),
             role: wire::Role::Subscribe.into(),
             annotation: request.annotation,
+            owner: request.owner,
             ..wire::Session::default()
         };
         self.note("put_subscribe")

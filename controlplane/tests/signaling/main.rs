@@ -10,6 +10,7 @@ mod client; // a client that checks everything it is told
 mod connections; // deadlines and numbers of TCP connections
 mod corpus; // what strangers send as a message
 mod fake; // a data plane that forwards nothing
+mod ownership; // whose sessions are whose, and a data plane that is full
 mod protocol; // the documents and the code say the same
 mod relays; // what opens the relay, and for how long
 mod restart; // the data plane dies; the control plane dies

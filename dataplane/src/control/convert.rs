@@ -24,6 +24,14 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// A session need not have an owner.
+pub(super) fn check_owner(owner: &str) -> Result<(), CommandError> {
+    match owner.is_empty() {
+        true => Ok(()),
+        false => check_id("owner", owner),
+    }
+}
+
 /// Names of a group end up in SDP and RTCP: they are token characters (RFC 8830 section 2).
 pub(super) fn group(group: Option<&proto::SyncGroup>) -> Result<Option<SyncGroup>, CommandError> {
     let Some(proto::SyncGroup { stream, cname }) = group else {

@@ -31,6 +31,8 @@ pub(super) struct SessionRecord {
     pub(super) id: String,
     pub(super) role: SessionRole,
     pub(super) annotation: Vec<u8>,
+    /// Whose lease keeps it; empty: none.
+    pub(super) owner: Arc<str>,
     pub(super) place: Place,
     pub(super) connected: bool,
     ufrags: Vec<Ufrag>,
@@ -88,7 +90,7 @@ impl Directory {
         &mut self,
         id: String,
         role: SessionRole,
-        annotation: Vec<u8>,
+        (annotation, owner): (Vec<u8>, Arc<str>),
         peer: Peer,
     ) {
         let key = peer.session;
@@ -106,6 +108,7 @@ impl Directory {
             id,
             role,
             annotation,
+            owner,
             place,
             connected: false,
             ufrags,
@@ -144,6 +147,12 @@ impl Directory {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &SessionRecord)> {
         self.sessions.iter().map(|(key, record)| (*key, record))
+    }
+
+    /// The sessions of `owner`.
+    pub(super) fn owned_by(&self, owner: &str) -> Vec<SessionKey> {
+        let owned = self.iter().filter(|(_, record)| *record.owner == *owner);
+        owned.map(|(key, _)| key).collect()
     }
 
     pub(super) fn add_ufrag(&mut self, key: SessionKey, ufrag: Ufrag, retired: Option<&Ufrag>) {
@@ -311,7 +320,8 @@ mod tests {
         let mut directory = Directory::default();
         for number in 0..count {
             let peer = factory.subscriber(SessionKey(number), now);
-            directory.insert(number.to_string(), SessionRole::Subscribe, Vec::new(), peer);
+            let about = (Vec::new(), Arc::default());
+            directory.insert(number.to_string(), SessionRole::Subscribe, about, peer);
         }
         directory
     }

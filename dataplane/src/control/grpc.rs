@@ -153,6 +153,26 @@ impl DataPlane for Service {
         Ok(Response::new(proto::CloseSessionReply {}))
     }
 
+    async fn renew_lease(
+        &self,
+        call: Call<proto::RenewLeaseRequest>,
+    ) -> Reply<proto::RenewLeaseReply> {
+        let request = call.into_inner();
+        self.command(|reply| Request::RenewLease(request, reply))
+            .await?;
+        Ok(Response::new(proto::RenewLeaseReply {}))
+    }
+
+    async fn take_sessions(
+        &self,
+        call: Call<proto::TakeSessionsRequest>,
+    ) -> Reply<proto::TakeSessionsReply> {
+        let request = call.into_inner();
+        self.command(|reply| Request::TakeSessions(request, reply))
+            .await?;
+        Ok(Response::new(proto::TakeSessionsReply {}))
+    }
+
     async fn list_allocations(
         &self,
         _: Call<proto::ListAllocationsRequest>,

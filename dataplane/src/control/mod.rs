@@ -4,6 +4,7 @@
 mod convert; // gRPC messages <-> our types
 mod directory; // sessions and tracks by name
 mod grpc; // the service in front
+mod lease; // which sessions nobody looks after any more
 mod http; // metrics and health
 mod mail; // what shards say
 mod requests; // what the control plane asks
@@ -28,6 +29,7 @@ use crate::mesh::{Mesh, Post};
 use crate::peer::{Output, Peer, PeerEvent, PeerFactory, PeerState, REJECTED};
 use crate::report::ShardReport;
 use directory::{Directory, Place, SessionRole};
+use lease::Leases;
 
 /// A question of the control plane and the way to answer it.
 pub enum Request {
@@ -53,6 +55,10 @@ pub enum Request {
     /// See the schema.
     Close(proto::CloseSessionRequest, oneshot::Sender<CommandResult>),
     /// See the schema.
+    RenewLease(proto::RenewLeaseRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
+    TakeSessions(proto::TakeSessionsRequest, oneshot::Sender<CommandResult>),
+    /// See the schema.
     Allocations(oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>),
     /// Counters in the Prometheus text format.
     Metrics(oneshot::Sender<String>),
@@ -77,6 +83,7 @@ pub struct Control {
     started: Instant,
     factory: PeerFactory,
     directory: Directory,
+    leases: Leases,
     post: Post,
     reports: Vec<ShardReport>,
     events: broadcast::Sender<proto::Event>,
@@ -121,6 +128,7 @@ impl Control {
             started: clock::now(),
             factory,
             directory: Directory::default(),
+            leases: Leases::default(),
             post: Post::new(mesh),
             reports: (0..shards)
                 .map(|id| ShardReport::new(crate::key::ShardId(id)))
@@ -167,7 +175,11 @@ impl Control {
     pub fn tick(&mut self, now: Instant) {
         self.post.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
-            self.closed(session, "no connectivity check came".to_owned(), None);
+            self.closed(
+                session,
+                "no connectivity check came in time".to_owned(),
+                None,
+            );
         }
         let late = |deadline: Instant| deadline <= now;
         for (_, sent) in self.commands.extract_if(|_, sent| late(sent.deadline)) {

@@ -1,6 +1,8 @@
 //! What the control plane asks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
@@ -43,6 +45,8 @@ impl Control {
             ),
             Request::Annotate(request, reply) => (self.annotate(request), reply),
             Request::Close(request, reply) => (Ok(self.close(request)), reply),
+            Request::RenewLease(request, reply) => (self.renew_lease(&request), reply),
+            Request::TakeSessions(request, reply) => (self.take_sessions(&request), reply),
         };
         self.carry_out(prepared, reply);
     }
@@ -63,6 +67,7 @@ impl Control {
 
     fn put_publish(&mut self, request: proto::PutPublishRequest) -> Result<Prepared, CommandError> {
         convert::check_id("session", &request.session)?;
+        convert::check_owner(&request.owner)?;
         convert::check_annotation(&request.annotation)?;
         let (got, limit) = (request.tracks.len(), self.config.max_tracks_per_session);
         if got > limit {
@@ -93,11 +98,12 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.publisher(key, clock::now());
                 let role = SessionRole::Publish(Vec::new());
-                self.directory
-                    .insert(request.session, role, Vec::new(), peer);
+                let about = (Vec::new(), Arc::default());
+                self.directory.insert(request.session, role, about, peer);
                 key
             }
         };
+        self.own(key, &request.owner);
         let mut records = Vec::with_capacity(request.tracks.len());
         for track in request.tracks {
             let named = self.directory.name_track(key, &track.track);
@@ -144,20 +150,26 @@ impl Control {
         request: proto::PutSubscribeRequest,
     ) -> Result<Prepared, CommandError> {
         convert::check_id("session", &request.session)?;
+        convert::check_owner(&request.owner)?;
         convert::check_annotation(&request.annotation)?;
         match self.directory.key_of(&request.session) {
             Some(key) => {
                 if let Some(record) = self.directory.get_mut(key) {
                     record.annotation = request.annotation;
                 }
+                self.own(key, &request.owner);
             }
             None => {
                 self.check_room_for_one_more()?;
                 let key = self.directory.next_session_key();
                 let peer = self.factory.subscriber(key, clock::now());
                 let role = SessionRole::Subscribe;
-                self.directory
-                    .insert(request.session, role, request.annotation, peer);
+                let about = (request.annotation, request.owner.as_str().into());
+                self.directory.insert(request.session, role, about, peer);
+                if request.owner.is_empty() {
+                    // No lease keeps it: it is negotiated in time, or it ends.
+                    self.directory.expect(key, clock::now());
+                }
             }
         }
         Ok(Prepared::Done)
@@ -235,6 +247,47 @@ impl Control {
             ),
             None => Prepared::Done,
         }
+    }
+
+    /// Session `key` is `owner`'s, if it is anybody's.
+    fn own(&mut self, key: SessionKey, owner: &str) {
+        let record = self.directory.get_mut(key);
+        if let Some(record) = record.filter(|record| !owner.is_empty() && *record.owner != *owner) {
+            record.owner = owner.into();
+        }
+    }
+
+    fn take_sessions(
+        &mut self,
+        request: &proto::TakeSessionsRequest,
+    ) -> Result<Prepared, CommandError> {
+        convert::check_id("owner", &request.owner)?;
+        let keys = request.sessions.iter();
+        let keys: Vec<_> = keys.filter_map(|id| self.directory.key_of(id)).collect();
+        for key in keys {
+            self.own(key, &request.owner);
+        }
+        Ok(Prepared::Done)
+    }
+
+    /// Sessions whose owner is gone end, as if their owner had said so.
+    fn renew_lease(
+        &mut self,
+        request: &proto::RenewLeaseRequest,
+    ) -> Result<Prepared, CommandError> {
+        convert::check_id("owner", &request.owner)?;
+        let time = Duration::from_millis(request.time_ms);
+        for owner in self.leases.renew(&request.owner, time, clock::now())? {
+            let keys = self.directory.owned_by(&owner);
+            let sessions = keys.len();
+            tracing::warn!(owner, sessions, "lease ran out: its sessions end");
+            for key in keys {
+                let reason = "its server is gone".to_owned();
+                let (nobody, _) = oneshot::channel();
+                self.run(key, Command::Close { reason }, nobody);
+            }
+        }
+        Ok(Prepared::Done)
     }
 
     fn check_room_for_one_more(&self) -> Result<(), CommandError> {
@@ -344,6 +397,8 @@ impl Control {
             outstanding_offer: outstanding
                 .map(|offer| convert::offer(&self.directory, record.id.clone(), offer)),
             revision: state.revision,
+            owner: record.owner.to_string(),
+            lease_ms: self.leases.left(&record.owner, clock::now()).as_millis() as u64,
         }
     }
 

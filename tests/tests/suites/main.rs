@@ -2,7 +2,7 @@
 //! program, because building it is what takes long.
 
 mod hostile;
-mod node_kill;
+mod server_kill;
 mod redis;
 mod redis_cluster;
 mod redis_outage;

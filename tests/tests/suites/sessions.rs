@@ -276,6 +276,7 @@ async fn commands_are_idempotent_and_bad_ones_say_what_is_wrong() -> anyhow::Res
     let request = proto::PutSubscribeRequest {
         session: "s".into(),
         annotation: vec![],
+        owner: String::new(),
     };
     node.client.put_subscribe(request).await?;
     let unknown = proto::CloseSessionRequest {
@@ -366,11 +367,13 @@ async fn commands_are_idempotent_and_bad_ones_say_what_is_wrong() -> anyhow::Res
     let third = proto::PutSubscribeRequest {
         session: "third".into(),
         annotation: vec![],
+        owner: String::new(),
     };
     node.client.put_subscribe(third).await?;
     let fourth = proto::PutSubscribeRequest {
         session: "fourth".into(),
         annotation: vec![],
+        owner: String::new(),
     };
     let error = node
         .client

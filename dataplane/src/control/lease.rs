@@ -1,0 +1,175 @@
+//! Leases: sessions end when the server that has their clients' sockets is gone for long enough.
+//!
+//! The clock of the leases stands still while nobody renews any: a server that is restarted finds all sessions where it
+//! left them. So leases run out only at the renewal of another.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::command::CommandError;
+use crate::limits::{LEASE_SILENCE, LEASE_TIME, MAX_LEASES};
+
+/// The leases of all owners.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    by_owner: HashMap<String, Lease>,
+    /// Time in which somebody renewed, up to the latest renewal.
+    clock: Duration,
+    renewed: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    /// What a renewal is good for.
+    time: Duration,
+    /// By our clock.
+    ends: Duration,
+}
+
+impl Leases {
+    /// The lease of `owner` lasts for `time` from `now`. Returns the owners whose leases ran out.
+    pub(super) fn renew(
+        &mut self,
+        owner: &str,
+        time: Duration,
+        now: Instant,
+    ) -> Result<Vec<String>, CommandError> {
+        check(time)?;
+        let (got, limit) = (self.by_owner.len() + 1, MAX_LEASES);
+        if got > limit && !self.by_owner.contains_key(owner) {
+            return Err(CommandError::TooMany {
+                what: "leases",
+                got,
+                limit,
+            });
+        }
+        self.pass(now);
+        let ends = self.clock + time;
+        self.by_owner.insert(owner.to_owned(), Lease { time, ends });
+        let clock = self.clock;
+        let ended = self.by_owner.extract_if(|_, lease| lease.ends <= clock);
+        Ok(ended.map(|(owner, _)| owner).collect())
+    }
+
+    /// Lets the time since the latest renewal pass.
+    fn pass(&mut self, now: Instant) {
+        let since = self.renewed.replace(now).map(|at| now.duration_since(at));
+        match since.filter(|since| *since < LEASE_SILENCE) {
+            Some(since) => self.clock += since,
+            None => {
+                for lease in self.by_owner.values_mut() {
+                    lease.ends = self.clock + lease.time;
+                }
+            }
+        }
+    }
+
+    /// What is left of the lease of `owner`; zero when there is none.
+    pub(super) fn left(&self, owner: &str, now: Instant) -> Duration {
+        let since = self.renewed.map(|at| now.duration_since(at));
+        let clock = self.clock
+            + since
+                .filter(|since| *since < LEASE_SILENCE)
+                .unwrap_or_default();
+        let lease = self.by_owner.get(owner);
+        lease.map_or(Duration::ZERO, |lease| lease.ends.saturating_sub(clock))
+    }
+}
+
+fn check(time: Duration) -> Result<(), CommandError> {
+    if LEASE_TIME.contains(&time) {
+        return Ok(());
+    }
+    let (least, most) = (LEASE_TIME.start().as_millis(), LEASE_TIME.end().as_millis());
+    let got = time.as_millis();
+    let message = format!("lease of {got} ms is outside {least}..={most}");
+    Err(CommandError::Invalid(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(23);
+    const INTERVAL: Duration = Duration::from_secs(2);
+
+    /// Renews for `owner` as servers do, from `from` to `to`; whose leases ended, and when.
+    fn renewed(
+        leases: &mut Leases,
+        owner: &str,
+        (start, from, to): (Instant, u64, u64),
+    ) -> Vec<(String, u64)> {
+        let mut ended = Vec::new();
+        let mut at = Duration::from_secs(from);
+        while at <= Duration::from_secs(to) {
+            let gone = leases.renew(owner, TIME, start + at).unwrap();
+            ended.extend(gone.into_iter().map(|owner| (owner, at.as_secs())));
+            at += INTERVAL;
+        }
+        ended
+    }
+
+    #[test]
+    fn a_lease_runs_out_while_another_is_renewed() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        leases.renew("gone", TIME, start).unwrap();
+        assert_eq!(leases.left("gone", start + INTERVAL), TIME - INTERVAL);
+        let ended = renewed(&mut leases, "here", (start, 0, 100));
+        assert_eq!(ended, [("gone".to_owned(), 24)]);
+        assert_eq!(leases.left("gone", start), Duration::ZERO);
+    }
+
+    #[test]
+    fn time_in_which_nobody_renews_does_not_count() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        assert!(renewed(&mut leases, "first", (start, 0, 20)).is_empty());
+        // It is down for an hour, and another comes back in its place.
+        let ended = renewed(&mut leases, "second", (start, 3_620, 3_700));
+        assert_eq!(
+            ended,
+            [("first".to_owned(), 3_644)],
+            "its whole time, from then on"
+        );
+    }
+
+    #[test]
+    fn a_short_restart_leaves_more_than_the_silence_takes() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        assert!(renewed(&mut leases, "first", (start, 0, 20)).is_empty());
+        let at = start + Duration::from_secs(20) + LEASE_SILENCE - Duration::from_millis(1);
+        leases.renew("second", TIME, at).unwrap();
+        assert!(leases.left("first", at) >= TIME - LEASE_SILENCE);
+    }
+
+    #[test]
+    fn all_that_were_away_together_have_their_whole_time() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        for owner in ["a", "b", "c"] {
+            leases.renew(owner, TIME, start).unwrap();
+        }
+        let back = start + Duration::from_secs(60);
+        assert!(leases.renew("a", TIME, back).unwrap().is_empty());
+        assert_eq!(leases.left("b", back), TIME);
+        let later = start + Duration::from_secs(80);
+        let ended = renewed(&mut leases, "a", (start, 62, 80));
+        assert!(ended.is_empty(), "{ended:?}");
+        assert!(leases.renew("b", TIME, later).unwrap().is_empty());
+        let ended = renewed(&mut leases, "a", (start, 82, 90));
+        assert_eq!(ended, [("c".to_owned(), 84)]);
+    }
+
+    #[test]
+    fn what_is_asked_for_has_limits() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        for time in [Duration::ZERO, Duration::from_secs(7_200)] {
+            let refused = leases.renew("a", time, now).unwrap_err().to_string();
+            assert!(refused.contains("outside 1000..=3600000"), "{refused}");
+        }
+        for number in 0..MAX_LEASES {
+            leases.renew(&number.to_string(), TIME, now).unwrap();
+        }
+        let refused = leases.renew("more", TIME, now).unwrap_err().to_string();
+        assert!(refused.contains("1024"), "{refused}");
+        leases.renew("0", TIME, now).unwrap();
+    }
+}

@@ -1,0 +1,328 @@
+//! Servers die, or lose sight of the store, under load: participants come back, those who stay away leave nothing behind,
+//! and nobody is removed while talking.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use spillway_tests::caller::{Caller, apart};
+use spillway_tests::clock::{self, wait};
+use spillway_tests::node::Node;
+use spillway_tests::nodes::{Balancer, SignalingNode};
+use spillway_tests::redis::Server;
+use spillway_wire::dataplane as proto;
+
+/// Everybody talks for as long before the node dies.
+const LOAD_BEFORE: Duration = Duration::from_secs(2);
+const ROOMS: usize = 6;
+const EACH: usize = 3;
+const RETURN_LIMIT: Duration = Duration::from_secs(5);
+/// Speech is 20 ms a packet; this host has two cores for everything.
+const MEDIA_GAP: Duration = Duration::from_millis(500);
+
+/// `grace-seconds` of the servers.
+const GRACE: Duration = Duration::from_secs(5);
+/// What a lease lasts beyond the grace time, until the next renewal of another, and for a busy host.
+const LEASE_MARGIN: Duration = Duration::from_secs(8 + 2 + 5);
+/// Presence in the store is looked at every 10 s and lasts for 30.
+const LEFT_WITHIN: Duration = Duration::from_secs(60);
+const OUTAGE: Duration = Duration::from_secs(60);
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_die_and_nobody_who_talks_is_removed_nor_anything_left_behind() -> anyhow::Result<()>
+{
+    let (away, cut, alone) = tokio::try_join!(stay_away(), cut_off(), only_server())?;
+    let returned = come_back().await?;
+    println!(
+        "{}",
+        json!({"suite": "server-kill", "come_back": returned, "stay_away": away, "cut_off_from_redis": cut, "only_server_down": alone})
+    );
+    Ok(())
+}
+
+/// People of a server that is killed do not come back: their sessions end after the grace time, the others' do not.
+async fn stay_away() -> anyhow::Result<Value> {
+    let redis = Server::start(&[]).await?;
+    let mut media = Node::start(1, &[]).await?;
+    let flags = ["--grace-seconds", &GRACE.as_secs().to_string()];
+    let mut dies = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let lives = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let gone = callers(&dies, "away", &["a", "b", "c", "d"]).await?;
+    let stay = callers(&lives, "away", &["e", "f"]).await?;
+    heard_by_all(gone.iter().chain(&stay), 5).await?;
+    let theirs = |caller: &Caller| caller.diary().participant;
+    let ids: Vec<String> = gone.iter().map(theirs).collect();
+    let before = sessions(&mut media).await?.len();
+    dies.kill();
+    drop(gone);
+    let killed = Instant::now();
+    let is_left = |name: &&String| ids.iter().any(|id| name.starts_with(id.as_str()));
+    let mut left;
+    loop {
+        left = sessions(&mut media).await?.iter().filter(is_left).count();
+        if left == 0 || clock::ran_since(killed) > GRACE + LEASE_MARGIN {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let took = clock::ran_since(killed);
+    let others_left = || {
+        let leavers = stay.iter().map(|caller| leavers(caller));
+        leavers.min().filter(|count| *count == ids.len())
+    };
+    let told = wait(LEFT_WITHIN, others_left).await.is_some();
+    let told_after = clock::ran_since(killed);
+    let after = sessions(&mut media).await?.len();
+    let figures = json!({
+        "sessions_before": before, "sessions_left": left, "sessions_gone_after_ms": took.as_millis(),
+        "sessions_of_others": after, "told_that_they_left": told, "told_after_ms": told_after.as_millis(),
+    });
+    anyhow::ensure!(left == 0 && told && after == 2 * stay.len(), "{figures}");
+    Ok(figures)
+}
+
+/// A server sees the data plane and no store: its people talk on, and those of others do not remove them.
+async fn cut_off() -> anyhow::Result<Value> {
+    let redis = Server::start(&["--bind", "127.0.0.1", CUT_ADDRESS]).await?;
+    let mut media = Node::start(1, &[]).await?;
+    let flags = ["--grace-seconds", &GRACE.as_secs().to_string()];
+    let path = format!("redis://{CUT_ADDRESS}:{}", redis.port);
+    let cut = SignalingNode::start_with(&media, &path, &flags).await?;
+    let sees = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let mut people = callers(&cut, "cut", &["a", "b"]).await?;
+    people.extend(callers(&sees, "cut", &["c", "d"]).await?);
+    heard_by_all(people.iter(), 3).await?;
+    let before = sessions(&mut media).await?;
+    {
+        let _wall = Wall::between(redis.port)?;
+        clock::sleep(OUTAGE).await;
+    }
+    let figures = undisturbed(&mut people, before, &mut media).await?;
+    anyhow::ensure!(
+        figures["removed_while_talking"] == 0 && figures["sessions_ended"] == 0,
+        "{figures}"
+    );
+    Ok(figures)
+}
+
+/// The only server is down for a minute.
+async fn only_server() -> anyhow::Result<Value> {
+    let redis = Server::start(&[]).await?;
+    let mut media = Node::start(1, &[]).await?;
+    let flags = ["--grace-seconds", &GRACE.as_secs().to_string()];
+    let mut server = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let mut people = callers(&server, "alone", &["a", "b", "c"]).await?;
+    heard_by_all(people.iter(), 2).await?;
+    let before = sessions(&mut media).await?;
+    server.kill();
+    clock::sleep(OUTAGE).await;
+    let listen = server.url.trim_start_matches("http://");
+    let _server = SignalingNode::start_at(listen, &media, &redis.url(), &flags).await?;
+    let back = || {
+        people
+            .iter()
+            .all(|caller| !caller.diary().returns.is_empty())
+            .then_some(())
+    };
+    wait(CALL_LIMIT, back)
+        .await
+        .context("not everybody came back")?;
+    // As long as what is left of any lease that was not taken over.
+    clock::sleep(GRACE + LEASE_MARGIN).await;
+    let figures = undisturbed(&mut people, before, &mut media).await?;
+    anyhow::ensure!(
+        figures["removed_while_talking"] == 0 && figures["sessions_ended"] == 0,
+        "{figures}"
+    );
+    Ok(figures)
+}
+
+async fn callers(
+    server: &SignalingNode,
+    room: &str,
+    identities: &[&str],
+) -> anyhow::Result<Vec<Caller>> {
+    let mut callers = Vec::new();
+    for identity in identities {
+        callers.push(Caller::start(&server.url, room, identity, true).await?);
+    }
+    Ok(callers)
+}
+
+async fn heard_by_all(
+    callers: impl Iterator<Item = &Caller> + Clone,
+    others: usize,
+) -> anyhow::Result<()> {
+    let hears = |caller: &Caller| caller.diary().heard.len() == others;
+    let all = || callers.clone().all(hears).then_some(());
+    wait(CALL_LIMIT, all)
+        .await
+        .context("not everybody is heard")
+}
+
+/// Names of the sessions that the data plane has.
+async fn sessions(media: &mut Node) -> anyhow::Result<BTreeSet<String>> {
+    let state = media.client.get_state(proto::GetStateRequest::default());
+    let sessions = state.await?.into_inner().sessions;
+    Ok(sessions
+        .into_iter()
+        .map(|session| session.session)
+        .collect())
+}
+
+/// How many others left, as `caller` was told.
+fn leavers(caller: &Caller) -> usize {
+    let events = caller.diary().events;
+    let left = events
+        .iter()
+        .filter(|event| event["kind"] == "participant_left");
+    left.count()
+}
+
+/// What an outage did to people who talk on, and to their sessions.
+async fn undisturbed(
+    people: &mut [Caller],
+    before: BTreeSet<String>,
+    media: &mut Node,
+) -> anyhow::Result<Value> {
+    for caller in people.iter_mut() {
+        if let Some(why) = caller.failed().await {
+            anyhow::bail!("{} gave up: {why}", caller.identity);
+        }
+    }
+    let after = sessions(media).await?;
+    let rejoined: usize = people.iter().map(|caller| caller.diary().rejoined).sum();
+    let removed: usize = people
+        .iter()
+        .map(|caller| leavers(caller))
+        .max()
+        .unwrap_or(0);
+    let heard = people.iter().flat_map(|caller| caller.diary().heard);
+    let gap = heard.map(|(_, (_, longest))| longest).max();
+    Ok(json!({
+        "people": people.len(), "removed_while_talking": removed + rejoined,
+        "sessions_ended": before.difference(&after).count(),
+        "longest_media_gap_ms": gap.unwrap_or_default().as_millis(),
+    }))
+}
+
+/// Where the server that is cut off sees Redis.
+const CUT_ADDRESS: &str = "127.0.0.2";
+
+/// Nothing gets from or to Redis by [`CUT_ADDRESS`] while it stands.
+struct Wall {
+    table: String,
+}
+
+impl Wall {
+    fn between(port: u16) -> anyhow::Result<Self> {
+        let table = format!("spillway_wall_{}", std::process::id());
+        let wall = Self { table };
+        let rules = format!(
+            "table ip {} {{ chain cut {{ type filter hook output priority 0;
+               ip daddr {CUT_ADDRESS} tcp dport {port} drop
+               ip saddr {CUT_ADDRESS} tcp sport {port} drop }} }}",
+            wall.table
+        );
+        let status = Command::new("nft").arg(rules).status();
+        let status = status.context("cannot run nft: is nftables installed?")?;
+        anyhow::ensure!(status.success(), "nft refuses the rules: is this root?");
+        Ok(wall)
+    }
+}
+
+impl Drop for Wall {
+    fn drop(&mut self) {
+        let table = ["delete", "table", "ip", &self.table];
+        // It fails only for a table that is gone.
+        let _ = Command::new("nft").args(table).status();
+    }
+}
+
+/// Participants of a killed server come back on the others, and nobody hears a thing.
+async fn come_back() -> anyhow::Result<Value> {
+    let redis = Server::start(&[]).await?;
+    let media = Node::start(1, &[]).await?;
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(SignalingNode::start(&media, &redis.url()).await?);
+    }
+    let balancer = Balancer::start(&nodes).await?;
+    let mut rooms = Vec::new();
+    for room in 0..ROOMS {
+        let mut callers = Vec::new();
+        for number in 0..EACH {
+            let (room, identity) = (format!("room-{room}"), format!("c{number}"));
+            callers.push(Caller::start(&balancer.url, &room, &identity, true).await?);
+        }
+        rooms.push(callers);
+    }
+    let all_heard = |rooms: &[Vec<Caller>]| {
+        rooms
+            .iter()
+            .flatten()
+            .all(|caller| caller.diary().heard.len() == EACH - 1)
+    };
+    wait(Duration::from_secs(15), || all_heard(&rooms).then_some(()))
+        .await
+        .context("not everybody is heard")?;
+    // What is said and sent before is part of what nobody may miss.
+    tokio::time::sleep(LOAD_BEFORE).await;
+
+    nodes[1].kill();
+    let killed = Instant::now();
+    clock::sleep(RETURN_LIMIT + Duration::from_secs(3)).await;
+
+    let diaries: Vec<_> = rooms.iter().flatten().map(Caller::diary).collect();
+    let returns: Vec<Duration> = diaries
+        .iter()
+        .flat_map(|diary| &diary.returns)
+        .map(|(_, time)| *time)
+        .collect();
+    let slowest = returns.iter().max().copied().unwrap_or_default();
+    let (gaps, rejoined) = diaries.iter().fold((0, 0), |(gaps, rejoined), diary| {
+        (gaps + diary.gaps, rejoined + diary.rejoined)
+    });
+    let media_gap = diaries
+        .iter()
+        .flat_map(|diary| diary.heard.values())
+        .map(|(_, longest)| *longest)
+        .max();
+    let media_gap = media_gap.context("nobody heard anybody")?;
+    for caller in rooms.iter_mut().flatten() {
+        assert_eq!(caller.failed().await, None, "{}", caller.identity);
+    }
+    let together = wait(RETURN_LIMIT, || {
+        let differ: Vec<_> = rooms
+            .iter()
+            .flat_map(|room| apart(&room.iter().collect::<Vec<_>>()))
+            .collect();
+        differ.is_empty().then_some(())
+    });
+    let together = together.await.is_some();
+    let left = diaries
+        .iter()
+        .flat_map(|diary| &diary.events)
+        .filter(|event| event["kind"] == "participant_left")
+        .count();
+    let figures = json!({
+        "participants": diaries.len(), "returned": returns.len(), "slowest_return_ms": slowest.as_millis(),
+        "events_missed": gaps, "rejoined_as_new": rejoined, "left": left,
+        "longest_media_gap_ms": media_gap.as_millis(),
+        "host_stood_still_ms": clock::stood_still(killed, Instant::now()).as_millis(),
+        "logs_agree": together,
+    });
+    assert!(
+        returns.len() >= ROOMS * EACH / 6,
+        "only {} were on the dead node",
+        returns.len()
+    );
+    assert!(slowest <= RETURN_LIMIT, "{slowest:?}");
+    assert_eq!((gaps, rejoined, left), (0, 0, 0));
+    assert!(media_gap <= MEDIA_GAP, "{media_gap:?}");
+    assert!(together, "the logs of a room differ");
+    Ok(figures)
+}

@@ -9,6 +9,7 @@ use spillway_settings::secret;
 use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
 use crate::ids::{Identity, RoomName};
+use crate::room::Source;
 use crate::up::StateDir;
 
 /// Mint a token that opens a room
@@ -29,6 +30,9 @@ pub(super) struct Create {
     /// Its owner may not publish
     #[arg(long)]
     no_publish: bool,
+    /// Its owner may publish these alone: camera, microphone, screen, screen_audio, other [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "SOURCES", value_parser = source, conflicts_with = "no_publish")]
+    publish_sources: Vec<String>,
     /// Its owner may not subscribe
     #[arg(long)]
     no_subscribe: bool,
@@ -57,6 +61,7 @@ impl Create {
                 room: self.room.to_string(),
                 room_join: true,
                 can_publish: self.no_publish.then_some(false),
+                can_publish_sources: Some(self.publish_sources).filter(|named| !named.is_empty()),
                 can_subscribe: self.no_subscribe.then_some(false),
                 ..VideoGrant::default()
             },
@@ -97,6 +102,12 @@ impl Create {
         };
         Keys::new(vec![ApiKey { key, secret }]).context("no key to sign with")
     }
+}
+
+fn source(text: &str) -> Result<String, String> {
+    let known = Source::from_claim(text).map(|source| source.as_str().to_owned());
+    let wanted = "camera, microphone, screen, screen_audio or other";
+    known.ok_or_else(|| format!("'{text}' is none of {wanted}"))
 }
 
 /// `90s`, `15m`, `6h`, `7d`.

@@ -47,6 +47,9 @@ pub enum NodeError {
     /// One of its limits is reached.
     #[error("{0}")]
     Full(String),
+    /// It is of a version before this command.
+    #[error("data plane: {0}")]
+    Unsupported(String),
     /// Anything else.
     #[error("data plane: {0}")]
     Internal(String),
@@ -64,6 +67,7 @@ impl From<tonic::Status> for NodeError {
             | tonic::Code::DeadlineExceeded
             | tonic::Code::Cancelled
             | tonic::Code::Unknown => Self::Unavailable(message),
+            tonic::Code::Unimplemented => Self::Unsupported(message),
             code => Self::Internal(format!("{code}: {message}")),
         }
     }

@@ -481,7 +481,7 @@ fn refusal(error: NodeError, invalid: ErrorCode) -> Refusal {
         NodeError::Full(_) => ErrorCode::NodeFull,
         NodeError::Invalid(_) => invalid,
         NodeError::Stale(_) => ErrorCode::StaleAnswer,
-        NodeError::Internal(_) => ErrorCode::Internal,
+        NodeError::Unsupported(_) | NodeError::Internal(_) => ErrorCode::Internal,
     };
     Refusal::new(code, error.to_string())
 }

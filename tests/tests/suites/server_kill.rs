@@ -222,9 +222,9 @@ impl Wall {
         let table = format!("spillway_wall_{}", std::process::id());
         let wall = Self { table };
         let rules = format!(
-            "table ip {} {{ chain cut {{ type filter hook output priority 0;
-               ip daddr {CUT_ADDRESS} tcp dport {port} drop
-               ip saddr {CUT_ADDRESS} tcp sport {port} drop }} }}",
+            "table ip {} {{ chain cut {{ type filter hook output priority 0; \
+               ip daddr {CUT_ADDRESS} tcp dport {port} drop; \
+               ip saddr {CUT_ADDRESS} tcp sport {port} drop; }} }}",
             wall.table
         );
         let status = Command::new("nft").arg(rules).status();

@@ -224,7 +224,7 @@ impl Wall {
         let rules = format!(
             "table ip {} {{ chain cut {{ type filter hook output priority 0; \
                ip daddr {CUT_ADDRESS} tcp dport {port} drop; \
-               ip saddr {CUT_ADDRESS} tcp sport {port} drop; }} }}",
+               ip saddr {CUT_ADDRESS} tcp sport {port} drop; }}; }}",
             wall.table
         );
         let status = Command::new("nft").arg(rules).status();

@@ -2,8 +2,11 @@
 //!
 //! Shards count in plain integers and send a copy now and then; nothing here is touched by a packet.
 
+mod quality; // how calls are for those who watch
 mod turn; // of the relay
 mod streams; // of TCP and TLS
+
+pub use quality::{Quality, Sample};
 
 use std::time::Duration;
 
@@ -48,6 +51,8 @@ pub struct ShardReport {
     pub busy_fraction: f64,
     /// Time from arrival to transmission of media.
     pub latency: LatencyHistogram,
+    /// How calls are for those who watch.
+    pub quality: Quality,
     /// Of the relay, where there is one.
     pub turn: Option<Box<Counts>>,
     /// Of streams.
@@ -107,6 +112,7 @@ impl ShardReport {
             subscriptions: 0,
             busy_fraction: 0.0,
             latency: LatencyHistogram::default(),
+            quality: Quality::default(),
             turn: None,
             streams: stream::Counts::default(),
         }
@@ -203,9 +209,19 @@ const GAUGES: [Metric; 4] = [
     ),
 ];
 
-/// All reports in the Prometheus text format.
-pub fn prometheus(reports: &[ShardReport]) -> String {
+/// All reports in OpenMetrics.
+pub fn open_metrics(reports: &[ShardReport]) -> String {
     let mut out = String::new();
+    header(
+        &mut out,
+        "build_info",
+        "gauge",
+        "What was built, and of what",
+    );
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("SPILLWAY_BUILD_COMMIT"));
+    out.push_str(&format!(
+        "spillway_dataplane_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1\n"
+    ));
     let counters = COUNTERS.iter().map(|metric| ("counter", metric));
     let gauges = GAUGES.iter().map(|metric| ("gauge", metric));
     for (kind, (name, help, value)) in counters.chain(gauges) {
@@ -282,13 +298,18 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
             (rest, sum),
         );
     }
+    quality::write(&mut out, reports);
     turn::write(&mut out, reports);
     streams::write(&mut out, reports);
     out
 }
 
-/// What goes before the values of a metric.
+/// What goes before the values of a metric. The family of a counter is named without the `_total` of its values.
 fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    let name = match kind {
+        "counter" => name.strip_suffix("_total").unwrap_or(name),
+        _ => name,
+    };
     out.push_str(&format!(
         "# HELP spillway_dataplane_{name} {help}\n# TYPE spillway_dataplane_{name} {kind}\n"
     ));
@@ -326,7 +347,7 @@ mod tests {
         report.drops.count_many(DropReason::MeshFull, 5);
         report.latency.record(Duration::from_micros(70), 2);
         report.latency.record(Duration::from_secs(1), 1);
-        let text = prometheus(&[report]);
+        let text = open_metrics(&[report]);
         for line in [
             "spillway_dataplane_packets_received_total{shard=\"3\"} 7",
             "spillway_dataplane_drops_total{shard=\"3\",reason=\"mesh_full\"} 5",

@@ -212,20 +212,29 @@ const GAUGES: [Metric; 4] = [
 /// All reports in OpenMetrics.
 pub fn open_metrics(reports: &[ShardReport]) -> String {
     let mut out = String::new();
-    header(
-        &mut out,
-        "build_info",
-        "gauge",
-        "What was built, and of what",
-    );
+    build_info(&mut out);
+    numbers(&mut out, reports);
+    histograms(&mut out, reports);
+    quality::write(&mut out, reports);
+    turn::write(&mut out, reports);
+    streams::write(&mut out, reports);
+    out
+}
+
+fn build_info(out: &mut String) {
+    header(out, "build_info", "gauge", "What was built, and of what");
     let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("SPILLWAY_BUILD_COMMIT"));
     out.push_str(&format!(
         "spillway_dataplane_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1\n"
     ));
+}
+
+/// Counters and gauges.
+fn numbers(out: &mut String, reports: &[ShardReport]) {
     let counters = COUNTERS.iter().map(|metric| ("counter", metric));
     let gauges = GAUGES.iter().map(|metric| ("gauge", metric));
     for (kind, (name, help, value)) in counters.chain(gauges) {
-        header(&mut out, name, kind, help);
+        header(out, name, kind, help);
         for report in reports {
             let (shard, value) = (report.shard, value(report));
             out.push_str(&format!(
@@ -234,7 +243,7 @@ pub fn open_metrics(reports: &[ShardReport]) -> String {
         }
     }
     header(
-        &mut out,
+        out,
         "drops_total",
         "counter",
         "Packets not forwarded, by reason",
@@ -248,7 +257,7 @@ pub fn open_metrics(reports: &[ShardReport]) -> String {
         }
     }
     header(
-        &mut out,
+        out,
         "handshake_failures_total",
         "counter",
         "DTLS handshakes that failed, by reason",
@@ -261,8 +270,12 @@ pub fn open_metrics(reports: &[ShardReport]) -> String {
             ));
         }
     }
+}
+
+/// Times and lengths of what is forwarded.
+fn histograms(out: &mut String, reports: &[ShardReport]) {
     header(
-        &mut out,
+        out,
         "forward_seconds",
         "histogram",
         "Time of media packets from arrival to the kernel's acceptance",
@@ -273,15 +286,10 @@ pub fn open_metrics(reports: &[ShardReport]) -> String {
         let buckets = bounds.zip(latency.counts).collect();
         let rest = latency.counts[BOUNDS_US.len()];
         let sum = latency.sum.as_secs_f64();
-        histogram(
-            &mut out,
-            ("forward_seconds", report.shard),
-            buckets,
-            (rest, sum),
-        );
+        histogram(out, ("forward_seconds", report.shard), buckets, (rest, sum));
     }
     header(
-        &mut out,
+        out,
         "run_packets",
         "histogram",
         "Datagrams sealed as one message for the kernel",
@@ -291,17 +299,8 @@ pub fn open_metrics(reports: &[ShardReport]) -> String {
         let buckets = bounds.zip(report.runs.counts).collect();
         let rest = report.runs.counts[BOUNDS_DATAGRAMS.len()];
         let sum = report.runs.datagrams as f64;
-        histogram(
-            &mut out,
-            ("run_packets", report.shard),
-            buckets,
-            (rest, sum),
-        );
+        histogram(out, ("run_packets", report.shard), buckets, (rest, sum));
     }
-    quality::write(&mut out, reports);
-    turn::write(&mut out, reports);
-    streams::write(&mut out, reports);
-    out
 }
 
 /// What goes before the values of a metric. The family of a counter is named without the `_total` of its values.

@@ -145,7 +145,7 @@ mod tests {
             "spillway_dataplane_tls_certificate_expires_timestamp_seconds 4136832000",
             "# TYPE spillway_dataplane_tls_certificate_expires_timestamp_seconds gauge",
             "spillway_dataplane_tls_reloads_total 1",
-            "# TYPE spillway_dataplane_tls_reloads_total counter",
+            "# TYPE spillway_dataplane_tls_reloads counter",
             "spillway_dataplane_tls_reload_failures_total 2",
         ] {
             let shown = text.lines().filter(|got| *got == line).count();

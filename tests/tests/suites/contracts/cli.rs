@@ -153,146 +153,51 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `@` stands for a node and its token, `$` for a key.
+const JSON: [&str; 7] = [
+    "room ls --json @",
+    "room show lobby --json @",
+    "node ls --json @",
+    "turn ls --json @",
+    "token create --json --room r --identity a --keys $",
+    "turn credential --json --secret a-secret-of-two-planes",
+    "cost --json --viewers 9 --mbps 1 --hours 1 --price-per-gb 1",
+];
+
+/// And the code of the error.
+const ERRORS: [(&str, &str); 6] = [
+    ("room ls --json @ --admin-token wrong", "usage"),
+    ("room show nobody --json @", "not_found"),
+    ("room ls --json --url x", "failed"),
+    ("room ls --json --wrong", "usage"),
+    ("room show --json a\u{7}", "usage"),
+    (
+        "token create --json --room r --identity a --keys K:short",
+        "failed",
+    ),
+];
+
 fn json(url: &str, key: &str, rows: &mut Rows) -> anyhow::Result<()> {
-    for args in [
-        &[
-            "room",
-            "ls",
-            "--json",
-            "--url",
-            url,
-            "--admin-token",
-            ADMIN_TOKEN,
-        ][..],
-        &[
-            "room",
-            "show",
-            "lobby",
-            "--json",
-            "--url",
-            url,
-            "--admin-token",
-            ADMIN_TOKEN,
-        ],
-        &[
-            "node",
-            "ls",
-            "--json",
-            "--url",
-            url,
-            "--admin-token",
-            ADMIN_TOKEN,
-        ],
-        &[
-            "turn",
-            "ls",
-            "--json",
-            "--url",
-            url,
-            "--admin-token",
-            ADMIN_TOKEN,
-        ],
-        &[
-            "token",
-            "create",
-            "--json",
-            "--room",
-            "r",
-            "--identity",
-            "a",
-            "--keys",
-            key,
-        ],
-        &[
-            "turn",
-            "credential",
-            "--json",
-            "--secret",
-            "a-secret-of-two-planes",
-        ],
-        &[
-            "cost",
-            "--json",
-            "--viewers",
-            "9",
-            "--mbps",
-            "1",
-            "--hours",
-            "1",
-            "--price-per-gb",
-            "1",
-        ],
-    ] {
-        let said = run(args, &[])?;
+    let target = format!("--url {url} --admin-token {ADMIN_TOKEN}");
+    let typed = |line: &str| line.replace('@', &target).replace('$', key);
+    let said = |line: &str| run(&typed(line).split(' ').collect::<Vec<_>>(), &[]);
+    for line in JSON {
+        let said = said(line)?;
         let is_json = serde_json::from_str::<Value>(&said.out).is_ok();
         let lines = said.out.lines().count();
-        rows.same(
-            "one form of JSON",
-            &args[..2].join(" "),
-            ((is_json, lines), (true, 1)),
-        );
+        rows.same("one form of JSON", line, ((is_json, lines), (true, 1)));
     }
-    for (args, code) in [
-        (
-            &[
-                "room",
-                "ls",
-                "--json",
-                "--url",
-                url,
-                "--admin-token",
-                "wrong",
-            ][..],
-            "token_invalid",
-        ),
-        (
-            &[
-                "room",
-                "show",
-                "nobody",
-                "--json",
-                "--url",
-                url,
-                "--admin-token",
-                ADMIN_TOKEN,
-            ],
-            "not_found",
-        ),
-        (&["room", "ls", "--json", "--url", "x"], "failed"),
-        (&["room", "ls", "--json", "--wrong"], "usage"),
-        (&["room", "show", "--json", "a\u{7}"], "usage"),
-        (
-            &[
-                "token",
-                "create",
-                "--json",
-                "--room",
-                "r",
-                "--identity",
-                "a",
-                "--keys",
-                "K:short",
-            ],
-            "failed",
-        ),
-    ] {
-        let said = run(args, &[])?;
+    let wrong = format!("room ls --json --url {url} --admin-token wrong");
+    for (line, code) in ERRORS.into_iter().chain([(&*wrong, "token_invalid")]) {
+        let said = said(line)?;
+        let kind = "errors are JSON, too";
         let error: Value = serde_json::from_str(&said.error).unwrap_or_default();
-        let row = args.join(" ");
-        rows.same(
-            "errors are JSON, too",
-            &row,
-            (error["code"].as_str(), Some(code)),
-        );
+        rows.same(kind, line, (error["code"].as_str(), Some(code)));
         let is_told = error["message"]
             .as_str()
             .is_some_and(|said| !said.is_empty());
-        rows.same(
-            "errors are JSON, too",
-            &row,
-            ((is_told, &*said.out), (true, "")),
-        );
-        rows.same("errors are JSON, too", &row, (said.code == Some(0), false));
+        rows.same(kind, line, ((is_told, &*said.out), (true, "")));
+        rows.same(kind, line, (said.code == Some(0), false));
     }
     Ok(())
 }

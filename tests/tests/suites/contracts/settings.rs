@@ -15,6 +15,59 @@ const SERVE: [&str; 5] = [
     "--keys",
 ];
 
+/// A kind, what is in the file, its mode, and what is said; nothing where it is good.
+const FILES: &[(&str, &str, u32, &str)] = &[
+    (
+        "a mistake of TOML has a line",
+        "listen = '127.0.0.1:0'\nkeys =\n",
+        0o600,
+        "line 2, is not TOML",
+    ),
+    (
+        "a mistake of TOML has a line",
+        "a = 1\n\n[x\n",
+        0o600,
+        "line 3, is not TOML",
+    ),
+    (
+        "an unknown key has a line",
+        "\nlisten = '127.0.0.1:0'\nlitsen = 1\n",
+        0o600,
+        "line 3, did you mean 'listen'?",
+    ),
+    (
+        "a wrong value has a line",
+        "\n\ngrace-seconds = 0\n",
+        0o600,
+        "line 3)",
+    ),
+    (
+        "a wrong shape has a line",
+        "\n[listen]\na = 1\n",
+        0o600,
+        "line 2)",
+    ),
+    (
+        "secrets that others can read",
+        "keys = 'K:0123456789abcdef'\n",
+        0o644,
+        "chmod o-r",
+    ),
+    (
+        "secrets that others can read",
+        "turn-secret = '0123456789abcdef'\n",
+        0o604,
+        "chmod o-r",
+    ),
+    ("files without secrets", "grace-seconds = 5\n", 0o644, ""),
+    (
+        "secrets that others cannot read",
+        "keys = 'K:0123456789abcdef'\n",
+        0o640,
+        "",
+    ),
+];
+
 pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let serve = |more: &[&str], variables: &[(&str, &str)]| {
@@ -79,6 +132,12 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
         "SHARDS, ADVERTISE",
         (shared.code, Some(0)),
     );
+    levels(rows)?;
+    files(dir.path(), rows)?;
+    variables(rows)
+}
+
+fn levels(rows: &mut Rows) -> anyhow::Result<()> {
     for (level, said_wanted) in [
         ("inof", "'inof' is none of the levels"),
         ("spillway=loud", "'loud' is none"),
@@ -96,8 +155,7 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
             );
         }
     }
-    files(dir.path(), rows)?;
-    variables(rows)
+    Ok(())
 }
 
 fn files(dir: &Path, rows: &mut Rows) -> anyhow::Result<()> {
@@ -105,57 +163,7 @@ fn files(dir: &Path, rows: &mut Rows) -> anyhow::Result<()> {
     let path = file.display().to_string();
     let keys = dir.join("keys");
     std::fs::write(&keys, KEYS)?;
-    for (kind, text, mode, wanted) in [
-        (
-            "a mistake of TOML has a line",
-            "listen = '127.0.0.1:0'\nkeys =\n",
-            0o600,
-            "line 2, is not TOML",
-        ),
-        (
-            "a mistake of TOML has a line",
-            "a = 1\n\n[x\n",
-            0o600,
-            "line 3, is not TOML",
-        ),
-        (
-            "an unknown key has a line",
-            "\nlisten = '127.0.0.1:0'\nlitsen = 1\n",
-            0o600,
-            "line 3, did you mean 'listen'?",
-        ),
-        (
-            "a wrong value has a line",
-            "\n\ngrace-seconds = 0\n",
-            0o600,
-            "line 3)",
-        ),
-        (
-            "a wrong shape has a line",
-            "\n[listen]\na = 1\n",
-            0o600,
-            "line 2)",
-        ),
-        (
-            "secrets that others can read",
-            "keys = 'K:0123456789abcdef'\n",
-            0o644,
-            "chmod o-r",
-        ),
-        (
-            "secrets that others can read",
-            "turn-secret = '0123456789abcdef'\n",
-            0o604,
-            "chmod o-r",
-        ),
-        ("files without secrets", "grace-seconds = 5\n", 0o644, ""),
-        (
-            "secrets that others cannot read",
-            "keys = 'K:0123456789abcdef'\n",
-            0o640,
-            "",
-        ),
-    ] {
+    for (kind, text, mode, wanted) in FILES.iter().copied() {
         std::fs::write(&file, text)?;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(mode))?;
         let said = run(&["up", "--check", "--config", &path], &[])?;

@@ -9,23 +9,7 @@ use super::{Rows, Stage};
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     let url = &stage.node.url;
     let now = unix_s() as f64;
-    for (kind, claim, value) in [
-        ("date with a fraction", "exp", json!(now + 650.25)),
-        ("date with a fraction", "nbf", json!(now - 0.5)),
-        ("date with a fraction", "iat", json!(now - 0.25)),
-        ("date with an exponent", "exp", json!(4.1e9)),
-        ("null is absence", "nbf", Value::Null),
-        ("null is absence", "iat", Value::Null),
-        ("null is absence", "aud", Value::Null),
-        ("null is absence", "name", Value::Null),
-        ("clocks may differ", "exp", json!(now - 50.0)),
-        ("clocks may differ", "nbf", json!(now + 50.0)),
-        ("clocks may differ", "iat", json!(now + 50.0)),
-        ("audience of any form", "aud", json!("x")),
-        ("audience of any form", "aud", json!(["x", "y"])),
-        ("unknown claims", "jti", json!(7)),
-        ("unknown claims", "metadata", json!({"exp": "x"})),
-    ] {
+    for (kind, claim, value) in good(now) {
         // A room of its own for each: joins of an identity have a rate.
         let mut claims = claims(&format!("tokens {claim} {value}"), "ann");
         claims[claim] = value.clone();
@@ -61,7 +45,64 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         let (_talk, joined) = Talk::join(url, &token).await?;
         rows.same(kind, to, (joined["type"].as_str(), Some("joined")));
     }
-    for (pointer, value, code, said) in [
+    for (pointer, value, code, said) in bad(now) {
+        let mut claims = claims("tokens", "ann");
+        *claims.pointer_mut(pointer).expect("it is a claim") = value;
+        refused(url, rows, (&claims, code, said)).await?;
+    }
+    for (claim, value, said) in [
+        ("nbf", json!(now + 90.0), "it is not valid yet"),
+        ("nbf", json!("x"), "nbf is a string"),
+        ("iat", json!({}), "iat is an object"),
+        ("aud", json!(7), "aud is a number"),
+    ] {
+        let mut claims = claims("tokens", "ann");
+        claims[claim] = value;
+        refused(url, rows, (&claims, "token_invalid", said)).await?;
+    }
+    Ok(())
+}
+
+async fn refused(
+    url: &str,
+    rows: &mut Rows,
+    (claims, code, said): (&Value, &str, &str),
+) -> anyhow::Result<()> {
+    let (_talk, refused) = Talk::join(url, &sign(claims)?).await?;
+    let kind = "the claim that is wrong is named";
+    rows.same(kind, said, (refused["code"].as_str(), Some(code)));
+    rows.says(
+        kind,
+        said,
+        (refused["message"].as_str().unwrap_or_default(), said),
+    );
+    Ok(())
+}
+
+/// A kind, a claim, and its value.
+fn good(now: f64) -> Vec<(&'static str, &'static str, Value)> {
+    vec![
+        ("date with a fraction", "exp", json!(now + 650.25)),
+        ("date with a fraction", "nbf", json!(now - 0.5)),
+        ("date with a fraction", "iat", json!(now - 0.25)),
+        ("date with an exponent", "exp", json!(4.1e9)),
+        ("null is absence", "nbf", Value::Null),
+        ("null is absence", "iat", Value::Null),
+        ("null is absence", "aud", Value::Null),
+        ("null is absence", "name", Value::Null),
+        ("clocks may differ", "exp", json!(now - 50.0)),
+        ("clocks may differ", "nbf", json!(now + 50.0)),
+        ("clocks may differ", "iat", json!(now + 50.0)),
+        ("audience of any form", "aud", json!("x")),
+        ("audience of any form", "aud", json!(["x", "y"])),
+        ("unknown claims", "jti", json!(7)),
+        ("unknown claims", "metadata", json!({"exp": "x"})),
+    ]
+}
+
+/// A claim, its value, the code that refuses it, and the words.
+fn bad(now: f64) -> Vec<(&'static str, Value, &'static str, &'static str)> {
+    vec![
         (
             "/exp",
             json!("soon"),
@@ -99,36 +140,5 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
             "token_invalid",
             "iss is not one of our",
         ),
-    ] {
-        let mut claims = claims("tokens", "ann");
-        *claims.pointer_mut(pointer).expect("it is a claim") = value;
-        refused(url, rows, (&claims, code, said)).await?;
-    }
-    for (claim, value, said) in [
-        ("nbf", json!(now + 90.0), "it is not valid yet"),
-        ("nbf", json!("x"), "nbf is a string"),
-        ("iat", json!({}), "iat is an object"),
-        ("aud", json!(7), "aud is a number"),
-    ] {
-        let mut claims = claims("tokens", "ann");
-        claims[claim] = value;
-        refused(url, rows, (&claims, "token_invalid", said)).await?;
-    }
-    Ok(())
-}
-
-async fn refused(
-    url: &str,
-    rows: &mut Rows,
-    (claims, code, said): (&Value, &str, &str),
-) -> anyhow::Result<()> {
-    let (_talk, refused) = Talk::join(url, &sign(claims)?).await?;
-    let kind = "the claim that is wrong is named";
-    rows.same(kind, said, (refused["code"].as_str(), Some(code)));
-    rows.says(
-        kind,
-        said,
-        (refused["message"].as_str().unwrap_or_default(), said),
-    );
-    Ok(())
+    ]
 }

@@ -14,3 +14,12 @@ pub mod net; // datagrams of thousands of addresses
 pub mod http; // questions to a server that may not answer
 pub mod link; // one peer connection over a UDP socket of its own
 pub mod media; // synthetic packets that can be counted and timed
+
+/// Writes a line to the standard output; false where it cannot be written. A reader that has gone is no error.
+pub fn say(line: &str) -> bool {
+    use std::io::{ErrorKind, Write as _};
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => true,
+        Err(error) => error.kind() == ErrorKind::BrokenPipe,
+    }
+}

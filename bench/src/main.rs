@@ -50,8 +50,11 @@ fn main() -> ExitCode {
 fn conclude(result: anyhow::Result<Option<String>>) -> ExitCode {
     match result {
         Ok(line) => {
-            line.iter().for_each(|line| println!("{line}"));
-            ExitCode::SUCCESS
+            if line.iter().all(|line| spillway_bench::say(line)) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            }
         }
         Err(error) => {
             eprintln!("spillway-bench: {error:#}");

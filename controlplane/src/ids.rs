@@ -1,5 +1,7 @@
-//! Names and identifiers, each a type of its own; all are checked text that is cheap to clone.
+//! Names and identifiers, each a type of its own; all are checked text that is cheap to clone. What a room's name and
+//! an identity may be made of is in `name`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -7,26 +9,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::entropy;
-use crate::limits::NAME_CHARS;
+use crate::name::{self, NameError};
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Length outside the limits.
-    #[error("{what} has {chars} characters, the limits are 1..={NAME_CHARS}")]
-    Length {
+    /// Not a name.
+    #[error("{what} {why}")]
+    Name {
         /// Which identifier.
         what: &'static str,
-        /// Its length.
-        chars: usize,
-    },
-    /// A character that may not occur.
-    #[error("{what} contains {found:?}, allowed are A-Z a-z 0-9 _ - . : @")]
-    Character {
-        /// Which identifier.
-        what: &'static str,
-        /// The first such character.
-        found: char,
+        /// What is wrong with it.
+        why: NameError,
     },
     /// Not a prefix and 16 letters and digits.
     #[error("{what} '{text}' is not {prefix} and 16 letters or digits")]
@@ -56,8 +50,8 @@ macro_rules! text_id {
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let check: fn(&str) -> Result<(), IdError> = $check;
-                check(text).map(|()| Self(text.into()))
+                let check: fn(&str) -> Result<Cow<'_, str>, IdError> = $check;
+                check(text).map(|text| Self(text.into()))
             }
         }
 
@@ -89,12 +83,12 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A room's name.
+    /// A room's name, normalized.
     RoomName,
     |text| check_name("room", text)
 );
 text_id!(
-    /// Who a participant is, from the token's `sub`.
+    /// Who a participant is, from the token's `sub`, normalized.
     Identity,
     |text| check_name("identity", text)
 );
@@ -113,6 +107,13 @@ text_id!(
     Epoch,
     |text| check_name("epoch", text)
 );
+
+impl RoomName {
+    /// The name in a key of the store or a path of a URL.
+    pub fn percent_encoded(&self) -> Cow<'_, str> {
+        name::percent_encoded(&self.0)
+    }
+}
 
 impl ParticipantId {
     /// A new one, never seen before.
@@ -182,22 +183,18 @@ impl fmt::Display for SessionId {
     }
 }
 
-fn check_name(what: &'static str, text: &str) -> Result<(), IdError> {
-    let chars = text.chars().count();
-    if !(1..=NAME_CHARS).contains(&chars) {
-        return Err(IdError::Length { what, chars });
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.:@".contains(c);
-    match text.chars().find(|c| !allowed(*c)) {
-        None => Ok(()),
-        Some(found) => Err(IdError::Character { what, found }),
-    }
+fn check_name<'a>(what: &'static str, text: &'a str) -> Result<Cow<'a, str>, IdError> {
+    name::normalized(text).map_err(|why| IdError::Name { what, why })
 }
 
-fn check_form(what: &'static str, prefix: &'static str, text: &str) -> Result<(), IdError> {
+fn check_form<'a>(
+    what: &'static str,
+    prefix: &'static str,
+    text: &'a str,
+) -> Result<Cow<'a, str>, IdError> {
     let rest = text.strip_prefix(prefix).unwrap_or("");
     if rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return Ok(());
+        return Ok(text.into());
     }
     let text = text.chars().take(40).collect();
     Err(IdError::Form { what, prefix, text })
@@ -210,12 +207,12 @@ mod tests {
     #[test]
     fn names_have_limits_that_are_named() {
         assert!("team@9.30:a_b-c".parse::<RoomName>().is_ok());
-        let long = "x".repeat(129).parse::<RoomName>().unwrap_err();
+        let long = "x".repeat(513).parse::<RoomName>().unwrap_err();
         let said = long.to_string();
-        assert_eq!(said, "room has 129 characters, the limits are 1..=128");
+        assert_eq!(said, "room has 513 bytes in UTF-8, the limit is 512");
         assert!("".parse::<Identity>().is_err());
-        let space = "a b".parse::<Identity>().unwrap_err().to_string();
-        assert!(space.contains("' '"), "{space}");
+        let bell = "a\u{7}b".parse::<Identity>().unwrap_err().to_string();
+        assert!(bell.starts_with("identity has U+0007"), "{bell}");
     }
 
     #[test]

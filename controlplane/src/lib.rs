@@ -13,8 +13,10 @@ pub mod entropy; // the only random source
 pub mod http; // routes, the page, the admin API
 pub mod hub; // runs the rooms
 pub mod ids; // names and identifiers
+pub mod json; // texts of others
 pub mod limits; // every maximum
 pub mod metrics; // what is counted
+pub mod name; // what names are made of
 pub mod node; // the data plane
 pub mod room; // the logic of one room
 pub mod serve; // puts the parts together

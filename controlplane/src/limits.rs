@@ -7,8 +7,13 @@ use std::time::Duration;
 
 // What a client may send.
 
-/// Characters of a room's name, an identity or a display name.
-pub const NAME_CHARS: usize = 128;
+/// Bytes of a room's name or an identity in UTF-8: 128 characters of any script, and the 255 that a `sub` of OpenID
+/// Connect may have.
+pub const NAME_BYTES: usize = 512;
+/// Characters of a display name.
+pub const DISPLAY_NAME_CHARS: usize = 128;
+/// Arrays and objects inside each other in a JSON text: what serde_json reads.
+pub const JSON_DEPTH: usize = 127;
 /// Characters of a message's topic.
 pub const TOPIC_CHARS: usize = 64;
 /// Bytes of a message's payload, encoded.
@@ -62,7 +67,7 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Messages a client may send at once, as a multiple of its rate per second.
 pub const BURST_SECONDS: u32 = 2;
-/// Refused messages at once before the socket is closed; one is forgiven a second.
+/// Messages over the rate, at once, before the socket is closed with 4429; one is forgiven a second.
 pub const STRIKES: u32 = 20;
 
 // One room.
@@ -161,8 +166,8 @@ pub mod budget {
 pub const RESUME_KEY_SECONDS: u64 = 24 * 60 * 60;
 /// How long a participant stays without another valid token, from its first join on.
 pub const STAY_SECONDS: u64 = 24 * 60 * 60;
-/// Clocks of token issuers may differ by this much.
-pub const TOKEN_LEEWAY_SECONDS: u64 = 10;
+/// `token-leeway-seconds`: clocks of token issuers may differ by this much.
+pub const TOKEN_LEEWAY_SECONDS: RangeInclusive<u64> = 0..=300;
 /// Bytes of the shortest API secret that is not guessed.
 pub const SECRET_BYTES: usize = 16;
 

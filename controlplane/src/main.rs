@@ -4,13 +4,27 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
-    let matches = spillway_controlplane::cli::command().get_matches();
-    match spillway_controlplane::cli::run(&matches) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spillway: {error:#}");
-            std::process::ExitCode::FAILURE
+use std::process::ExitCode;
+
+use spillway_controlplane::cli;
+
+/// Of a command line that is wrong, as clap has it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    let matches = match cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) if is_json && error.use_stderr() => {
+            let message = error.to_string();
+            let message = message.trim_start_matches("error: ").trim_end();
+            cli::complain(&serde_json::json!({"code": "usage", "message": message}).to_string());
+            return ExitCode::from(USAGE);
         }
+        Err(error) => error.exit(),
+    };
+    match cli::run(&matches) {
+        Err(error) if cli::report(&error, is_json) => ExitCode::FAILURE,
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }

@@ -1,11 +1,13 @@
 //! What the control plane counts, in Prometheus' words. `docs/operating.md` documents each.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::signaling::{ErrorCode, Label, Mode};
@@ -30,8 +32,17 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    commit: &'static str,
+}
+
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
+
+/// Upper bounds of the buckets of joins: what nobody notices, what people wait for without complaint, what they do not.
+const JOIN_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// What a shared store counts; clones count the same.
 #[derive(Debug, Clone, Default)]
@@ -141,6 +152,7 @@ pub struct Metrics {
     pub store_failures: Count,
     /// What a shared store counts.
     pub store: StoreMetrics,
+    join_seconds: Histogram,
     messages: Family<TypeLabel, Count>,
     errors: Family<CodeLabel, Count>,
     joins: Family<ModeLabel, Count>,
@@ -208,7 +220,11 @@ impl TlsMetrics {
 
     fn register(&self, registry: &mut Registry) {
         let ends = "Unix time at which the certificate that is served ends";
-        registry.register("tls_certificate_expires_seconds", ends, self.ends.clone());
+        registry.register(
+            "tls_certificate_expires_timestamp_seconds",
+            ends,
+            self.ends.clone(),
+        );
         let counters = [
             (
                 "tls_reloads",
@@ -253,6 +269,7 @@ impl Metrics {
             events: Counter::default(),
             store_failures: Counter::default(),
             store: StoreMetrics::default(),
+            join_seconds: Histogram::new(JOIN_SECONDS),
             messages: Family::default(),
             errors: Family::default(),
             joins: Family::default(),
@@ -286,6 +303,11 @@ impl Metrics {
         }
     }
 
+    /// A participant was let in so long after it asked.
+    pub fn count_join_time(&self, took: Duration) {
+        self.join_seconds.observe(took.as_secs_f64());
+    }
+
     /// A socket was closed by us with this code.
     pub fn count_close(&self, code: u16) {
         let code = match code {
@@ -302,7 +324,7 @@ impl Metrics {
         self.closes.get_or_create(&CodeLabel { code }).inc();
     }
 
-    /// The exposition format.
+    /// All of them in OpenMetrics.
     pub fn encode(&self) -> String {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string cannot fail");
@@ -321,6 +343,19 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
+        let build = Family::<BuildLabels, Level>::default();
+        let labels = BuildLabels {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("SPILLWAY_BUILD_COMMIT"),
+        };
+        build.get_or_create(&labels).set(1);
+        registry.register("build_info", "What was built, and of what", build);
+        let join = self.join_seconds.clone();
+        registry.register(
+            "join_seconds",
+            "Time from a join to its joined being written",
+            join,
+        );
         self.connections.register(registry);
         registry.register("sockets", "Open WebSockets", self.sockets.clone());
         registry.register("rooms", "Rooms this node serves", self.rooms.clone());
@@ -376,12 +411,13 @@ mod tests {
         metrics.count_frame(Label::Error(ErrorCode::TooFast));
         metrics.count_frame(Label::Joined(Mode::Resync));
         metrics.count_close(4408);
+        metrics.count_join_time(Duration::from_millis(70));
         metrics.connections.count_end(ConnectionEnd::SlowHead);
         spillway_certificate::Observer::ends_at(&tls, 1_900_000_000);
         tls.count_refusal("not_tls");
         let text = metrics.encode();
         for line in [
-            "spillway_tls_certificate_expires_seconds 1900000000",
+            "spillway_tls_certificate_expires_timestamp_seconds 1900000000",
             "spillway_tls_reloads_total 0",
             "spillway_tls_handshake_failures_total{reason=\"not_tls\"} 1",
             "spillway_connections 0",
@@ -392,6 +428,8 @@ mod tests {
             "spillway_joins_total{mode=\"resync\"} 1",
             "spillway_closes_total{code=\"4408\"} 1",
             "spillway_data_plane_connected 0",
+            "spillway_join_seconds_bucket{le=\"0.1\"} 1",
+            "spillway_join_seconds_count 1",
         ] {
             assert!(text.contains(line), "{line} not in {text}");
         }

@@ -115,6 +115,7 @@ pub async fn start(config: &Config, dataplane: ControlAddress) -> anyhow::Result
         admin_token: config.admin_token.clone(),
         demo_tokens: config.demo_tokens,
         hosts: Hosts::new(config.allowed_hosts.iter().chain(names).cloned()),
+        public_path: config.public_path.clone(),
     };
     let site = Site::new(hub, keys, config.limits, policy, going);
     tokio::spawn(http::serve(listener, door, site.router(), capacity));

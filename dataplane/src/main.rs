@@ -1,6 +1,6 @@
 //! `spillway-dataplane`: one media node.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::Command;
 use spillway_dataplane::config::{Config, SETTINGS};
@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() {
     if let Err(error) = run() {
-        eprintln!("spillway-dataplane: {error:#}");
+        complain(&format!("spillway-dataplane: {error:#}\n"));
         std::process::exit(1);
     }
 }
@@ -23,10 +23,24 @@ fn run() -> anyhow::Result<()> {
     let matches = spillway_settings::command(command, SETTINGS).get_matches();
     let mut values = Values::gather(&matches, SETTINGS)?;
     let config = Config::check(&values, &start::host()?)?;
+    for warning in values.warnings() {
+        complain(&format!("warning: {warning}\n"));
+    }
+    if spillway_settings::is_check(&matches) {
+        config.check_files()?;
+        let mut out = std::io::stdout().lock();
+        let said = format!("{}the configuration is good\n", values.print_effective());
+        return match out.write_all(said.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&config.log)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // It would panic where the standard error is closed.
+        .log_internal_errors(false)
         .init();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
     values.settle("node", &config.node);
@@ -39,6 +53,12 @@ fn run() -> anyhow::Result<()> {
         "advertise",
         list(&mut config.advertise.iter().map(ToString::to_string)),
     );
-    eprint!("{}", values.print_effective());
+    complain(&values.print_effective());
     start::run(&config)
+}
+
+/// Writes to the standard error, which may be closed.
+fn complain(text: &str) {
+    // There is nowhere else to say that it cannot be said.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

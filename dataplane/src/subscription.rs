@@ -4,11 +4,13 @@
 //! by [`crate::layer`], the outgoing numbers are made by [`crate::path::rewrite`].
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
 
 use crate::key::{LayerIndex, LayerSet, TrackKey};
 use crate::layer::Wish;
+use crate::report::Sample;
 use crate::track::{MediaPacket, TrackFormats};
 
 /// A subscription and what flows through it.
@@ -45,6 +47,18 @@ pub struct Subscription {
     is_undecodable: bool,
     /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
     refresh: bool,
+    waits: Waits,
+}
+
+/// Since when its subscriber waits for what, to be measured.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waits {
+    /// For the first frame.
+    flow: Option<Instant>,
+    /// For a keyframe of what flows.
+    picture: Option<Instant>,
+    /// It flows for the first time since it was asked after.
+    has_begun: bool,
 }
 
 /// What a track is played in sync with, as its publisher's other tracks say the same.
@@ -133,7 +147,28 @@ impl Subscription {
             reoffers: 0,
             is_undecodable: false,
             refresh: false,
+            waits: Waits::default(),
         }
+    }
+
+    /// It could flow from `now` on, for its publisher sends.
+    pub fn may_flow(&mut self, now: Instant) {
+        if self.codecs.is_some() && self.current.is_none() {
+            self.waits.flow.get_or_insert(now);
+        }
+    }
+
+    /// What the subscriber waited for until `now`, when `packet` was sent to it: the first frame, a keyframe.
+    pub fn waited(&mut self, packet: &MediaPacket, now: Instant) -> [Option<Sample>; 2] {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let has_begun = std::mem::take(&mut self.waits.has_begun);
+        // Where the first packet that was seen can be shown, nobody waited.
+        let flow = has_begun.then(|| self.waits.flow.take().map_or(Duration::ZERO, since));
+        let picture = match packet.keyframe {
+            true => self.waits.picture.take().map(since),
+            false => None,
+        };
+        [flow.map(Sample::FirstFrame), picture.map(Sample::Freeze)]
     }
 
     /// The layer that flows.
@@ -159,8 +194,11 @@ impl Subscription {
     }
 
     /// The subscriber lost something it can not do without.
-    pub fn needs_keyframe(&mut self) {
+    pub fn needs_keyframe(&mut self, now: Instant) {
         self.refresh = true;
+        if self.current.is_some() {
+            self.waits.picture.get_or_insert(now);
+        }
     }
 
     /// Sets what the allocator gave. True when that changed.
@@ -169,6 +207,7 @@ impl Subscription {
         self.target = target;
         if target.is_none() {
             self.current = None;
+            self.waits = Waits::default();
         }
         changed
     }
@@ -187,6 +226,7 @@ impl Subscription {
     pub fn unpublished(&mut self) {
         self.current = None;
         self.codecs = None;
+        self.waits = Waits::default();
     }
 
     /// How the subscriber takes `packet`; `None` when it negotiated no codec for it.
@@ -230,10 +270,14 @@ impl Subscription {
         if self.target == Some(packet.layer) && starts && self.codecs.is_some() {
             return self.switch(packet);
         }
+        if self.current.is_none() && self.target == Some(packet.layer) {
+            self.waits.flow.get_or_insert(packet.arrived);
+        }
         Verdict::Skip
     }
 
     fn switch(&mut self, packet: &MediaPacket) -> Verdict {
+        self.waits.has_begun = self.current.is_none();
         (self.current, self.epoch) = (Some(packet.layer), packet.epoch);
         self.is_undecodable = false;
         self.refresh = false;
@@ -414,7 +458,7 @@ pub(crate) mod tests {
         let mut subscription = video();
         subscription.aim(Some(LayerIndex(0)));
         subscription.judge(&packet(0, 1, true));
-        subscription.needs_keyframe();
+        subscription.needs_keyframe(Instant::now());
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));
         subscription.judge(&packet(0, 2, false));
         assert_eq!(subscription.waits_for(), Some(LayerIndex(0)));

@@ -5,15 +5,22 @@
 //! Parsing never stops at the first mistake: all are collected in [`Mistakes`] and shown together.
 //! What the values mean is the program's business, not this crate's.
 
+mod environment; // variables that begin as ours do
+mod file; // the configuration file
+mod log; // what may be logged
 mod mistakes; // everything that is wrong, reported at once
+mod secret; // values that nobody is shown
 mod source; // who gave a value
 mod values; // the gathered values and their typed views
 
+pub use environment::NAMES;
+pub use log::check_log;
 pub use mistakes::Mistakes;
+pub use secret::secret;
 pub use source::Source;
-pub use values::{Given, Values, secret};
+pub use values::{Given, Values};
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// One thing a program can be told.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +42,11 @@ impl Setting {
 
     /// Whether the value is shown to nobody. Such a value may be in a file: `@/path` names it.
     pub fn is_secret(&self) -> bool {
-        values::is_secret(self.name)
+        secret::is_secret(self.name)
     }
 }
 
-/// Adds `--config FILE` and a flag for each setting of `table` to `command`.
+/// Adds `--config FILE`, `--check` and a flag for each setting of `table` to `command`.
 ///
 /// Values stay text here: a wrong one is reported by [`Values`] together with all others.
 pub fn command(command: Command, table: &[Setting]) -> Command {
@@ -48,18 +55,53 @@ pub fn command(command: Command, table: &[Setting]) -> Command {
         .value_name("FILE")
         .env("SPILLWAY_CONFIG")
         .help("TOML file with any of the settings below as keys");
-    table.iter().fold(command.arg(config), |command, setting| {
-        let help = if setting.default.is_empty() {
-            format!("{} [env: {}]", setting.help, setting.env())
-        } else {
-            let (default, env) = (setting.default, setting.env());
-            format!("{} [default: {default}] [env: {env}]", setting.help)
-        };
-        let flag = Arg::new(setting.name)
-            .long(setting.name)
-            .value_name("VALUE")
-            .allow_hyphen_values(true)
-            .help(help);
-        command.arg(flag)
-    })
+    let check = Arg::new("check")
+        .long("check")
+        .action(ArgAction::SetTrue)
+        .help("Check the settings, show them, and exit");
+    table
+        .iter()
+        .fold(command.arg(config).arg(check), |command, setting| {
+            let help = if setting.default.is_empty() {
+                format!("{} [env: {}]", setting.help, setting.env())
+            } else {
+                let (default, env) = (setting.default, setting.env());
+                format!("{} [default: {default}] [env: {env}]", setting.help)
+            };
+            let flag = Arg::new(setting.name)
+                .long(setting.name)
+                .value_name("VALUE")
+                .allow_hyphen_values(true)
+                .help(help);
+            command.arg(flag)
+        })
+}
+
+/// Whether the settings are only to be checked.
+pub fn is_check(matches: &ArgMatches) -> bool {
+    matches.get_flag("check")
+}
+
+/// The one of `names` that differs in a few letters at most.
+fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const LETTERS: usize = 3;
+    let closest = names.map(|name| (distance(text, name), name)).min();
+    closest
+        .filter(|(distance, _)| *distance <= LETTERS)
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replace = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }

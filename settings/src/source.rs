@@ -8,8 +8,8 @@ use std::path::PathBuf;
 pub enum Source {
     /// Nobody said anything.
     Default,
-    /// A key of the configuration file.
-    File(PathBuf),
+    /// A key of the configuration file, in this line.
+    File(PathBuf, usize),
     /// An environment variable.
     Environment(String),
     /// A command line flag.
@@ -20,7 +20,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Default => write!(f, "default"),
-            Source::File(path) => write!(f, "file {}", path.display()),
+            Source::File(path, line) => write!(f, "file {}, line {line}", path.display()),
             Source::Environment(name) => write!(f, "environment {name}"),
             Source::Flag(name) => write!(f, "flag --{name}"),
         }

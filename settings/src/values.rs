@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
-use std::fs::File;
-use std::io::Read as _;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::ArgMatches;
 
+use crate::environment::{is_link, unread};
+use crate::file::ConfigFile;
+use crate::secret::{is_secret, secret};
 use crate::{Mistakes, Setting, Source};
 
 /// Values that the caller read itself, by name, with who gave them.
@@ -30,6 +31,8 @@ pub struct Values {
     /// What is wrong with the file itself.
     file_mistakes: Mistakes,
     by_name: BTreeMap<&'static str, (String, Source)>,
+    /// About variables of the environment that nobody reads.
+    warnings: Vec<String>,
 }
 
 impl Values {
@@ -49,22 +52,25 @@ impl Values {
     ) -> Result<Self, Mistakes> {
         let config: Option<&String> = matches.get_one("config");
         let file = match config {
-            Some(path) => read_file(Path::new(path))?,
-            None => toml::Table::new(),
+            Some(path) => ConfigFile::read(Path::new(path), table)?,
+            None => ConfigFile::default(),
         };
-        let path = config.map(PathBuf::from).unwrap_or_default();
-        Self::merge(
+        let mut values = Self::merge(
             table,
-            (file, path),
+            &file,
             &|name| std::env::var(name).ok(),
             &|name| matches.get_one::<String>(name).cloned(),
             given,
-        )
+        )?;
+        let text = |variable: std::ffi::OsString| variable.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        values.warnings = unread(variables, table);
+        Ok(values)
     }
 
     fn merge(
         table: &'static [Setting],
-        (mut file, path): (toml::Table, PathBuf),
+        file: &ConfigFile,
         environment: &dyn Fn(&str) -> Option<String>,
         flag: &dyn Fn(&str) -> Option<String>,
         given: &Given,
@@ -72,17 +78,21 @@ impl Values {
         let mut mistakes = Mistakes::new();
         let mut by_name = BTreeMap::new();
         for setting in table {
-            let in_file = file.remove(setting.name);
-            let from_file = in_file.and_then(|value| match flatten(&value) {
-                Some(text) => Some((text, Source::File(path.clone()))),
-                None => {
+            let from_file = file.get(setting.name).and_then(|entry| match &entry.value {
+                Ok(text) => Some((text.clone(), Source::File(file.path.clone(), entry.line))),
+                Err(shape) => {
                     mistakes.push(format!(
-                        "{} is a {}, but a string, number, boolean or array of these is wanted (from file {})",
-                        setting.name, value.type_str(), path.display()
+                        "{} is a {shape}, but a string, number, boolean or array of these is wanted (from {})",
+                        setting.name,
+                        Source::File(file.path.clone(), entry.line)
                     ));
                     None
                 }
             });
+            // An orchestrator's variable of the same name says where a service is.
+            let environment = |name: &str| {
+                environment(name).filter(|text| !(name.ends_with("_PORT") && is_link(text)))
+            };
             let from_environment =
                 environment(&setting.env()).map(|v| (v, Source::Environment(setting.env())));
             let from_flag = flag(setting.name).map(|v| (v, Source::Flag(setting.name)));
@@ -102,14 +112,27 @@ impl Values {
             };
             by_name.insert(setting.name, value);
         }
-        for (key, _) in &file {
-            mistakes.push(unknown_key(key, table, &path));
-        }
+        file.unknown(table, &mut mistakes);
         Ok(Self {
             table,
             file_mistakes: mistakes,
             by_name,
+            warnings: Vec::new(),
         })
+    }
+
+    /// About variables of the environment that look like settings and are none; to be shown once.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Goes on as if nobody had said anything about `name`.
+    pub fn forget(&mut self, name: &'static str) {
+        let defaults = self.table.iter().filter(|setting| setting.name == name);
+        for setting in defaults {
+            let value = (setting.default.to_owned(), Source::Default);
+            self.by_name.insert(name, value);
+        }
     }
 
     /// What is wrong with the file itself: where a check of the values begins.
@@ -227,106 +250,6 @@ impl Values {
     }
 }
 
-/// Bytes of a file with a secret.
-const SECRET_FILE_BYTES: u64 = 64 * 1024;
-
-/// What a secret's `text` stands for: what is in the file that `@/path` names, or itself.
-pub fn secret(text: &str) -> Result<String, String> {
-    match text.strip_prefix('@') {
-        Some(path) => read_secret(Path::new(path)),
-        None => Ok(text.to_owned()),
-    }
-}
-
-/// What is in the file, each line an item of a list.
-fn read_secret(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let read = file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|error| format!("cannot read {shown}: {error}"))?;
-    if text.len() as u64 > SECRET_FILE_BYTES {
-        return Err(format!("{shown} has more than {SECRET_FILE_BYTES} bytes"));
-    }
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let secret = lines.collect::<Vec<_>>().join(",");
-    if secret.is_empty() {
-        return Err(format!("{shown} is empty"));
-    }
-    Ok(secret)
-}
-
-pub(crate) fn is_secret(name: &str) -> bool {
-    // The URL of a store has its password in it.
-    let is_url = name == "store";
-    is_url
-        || ["secret", "keys", "password", "admin-token"]
-            .iter()
-            .any(|word| name.contains(word))
-}
-
-fn read_file(path: &Path) -> Result<toml::Table, Mistakes> {
-    let mut mistakes = Mistakes::new();
-    let table = match std::fs::read_to_string(path) {
-        Ok(text) => text
-            .parse()
-            .map_err(|e: toml::de::Error| {
-                mistakes.push(format!("{} is not TOML: {}", path.display(), e.message()));
-            })
-            .ok(),
-        Err(error) => {
-            mistakes.push(format!("cannot read {}: {error}", path.display()));
-            None
-        }
-    };
-    mistakes.into_result(table)
-}
-
-/// Scalars as text, arrays of scalars comma-separated; `None` for anything deeper.
-fn flatten(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::String(text) => Some(text.clone()),
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Float(number) => Some(number.to_string()),
-        toml::Value::Boolean(flag) => Some(flag.to_string()),
-        toml::Value::Array(items) => {
-            let items: Option<Vec<_>> = items
-                .iter()
-                .map(|item| flatten(item).filter(|_| !item.is_array()))
-                .collect();
-            Some(items?.join(","))
-        }
-        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
-    }
-}
-
-fn unknown_key(key: &str, table: &[Setting], path: &Path) -> String {
-    let closest = table
-        .iter()
-        .map(|setting| (distance(key, setting.name), setting.name))
-        .min();
-    let hint = match closest {
-        Some((distance, name)) if distance <= 3 => format!(", did you mean '{name}'?"),
-        Some(_) | None => String::new(),
-    };
-    format!("unknown key '{key}' in {}{hint}", path.display())
-}
-
-/// Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replace = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,7 +284,7 @@ mod tests {
         };
         Values::merge(
             TABLE,
-            (file.parse().unwrap(), PathBuf::from("a.toml")),
+            &ConfigFile::parse(file, Path::new("a.toml")).unwrap(),
             &|name| find(env, name),
             &|name| find(flags, name),
             &Given::default(),
@@ -372,6 +295,8 @@ mod tests {
     fn secrets_may_be_in_files_and_other_settings_are_what_they_say() {
         let path = std::env::temp_dir().join(format!("spillway-secret-{}", std::process::id()));
         std::fs::write(&path, "first\n\n  second \n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
         let named = format!("@{}", path.display());
         let flags = [("api-secret", &*named), ("advertise", &*named)];
         let read = values("", &[], &flags);
@@ -390,11 +315,10 @@ mod tests {
         let mut given = Given::default();
         let source = Source::Environment("SPILLWAY_API_SECRET".to_owned());
         given.add("api-secret", ("kept".to_owned(), source.clone()));
-        let file: toml::Table = "api-secret = 'filed'".parse().unwrap();
+        let file = ConfigFile::parse("api-secret = 'filed'", Path::new("a.toml")).unwrap();
         let merge = |flag: Option<&str>| {
-            let from = (file.clone(), PathBuf::from("a.toml"));
             let flag = |name: &str| flag.filter(|_| name == "api-secret").map(str::to_owned);
-            Values::merge(TABLE, from, &|_| None, &flag, &given).unwrap()
+            Values::merge(TABLE, &file, &|_| None, &flag, &given).unwrap()
         };
         assert_eq!(merge(None).text("api-secret"), "kept");
         assert_eq!(merge(None).source("api-secret"), &source);
@@ -417,6 +341,16 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_a_service_is_no_port() {
+        let env = [("SPILLWAY_UDP_PORT", "tcp://10.0.0.1:7882")];
+        let values = values("", &env, &[]).unwrap();
+        assert_eq!(
+            (values.text("udp-port"), values.source("udp-port")),
+            ("7882", &Source::Default)
+        );
+    }
+
+    #[test]
     fn all_unknown_keys_and_shapes_are_reported_together() {
         let mistakes = values("udp-prot = 1\nzzzzzzzzzz = 2\n[advertise]\na = 1", &[], &[])
             .unwrap()
@@ -424,11 +358,12 @@ mod tests {
         let text = mistakes.to_string();
         assert!(text.contains("3 mistakes"), "{text}");
         assert!(
-            text.contains("'udp-prot' in a.toml, did you mean 'udp-port'?"),
+            text.contains("'udp-prot' in a.toml, line 1, did you mean 'udp-port'?"),
             "{text}"
         );
         assert!(
-            text.contains("'zzzzzzzzzz' in a.toml\n") || text.ends_with("'zzzzzzzzzz' in a.toml"),
+            text.contains("'zzzzzzzzzz' in a.toml, line 2\n")
+                || text.ends_with("'zzzzzzzzzz' in a.toml, line 2"),
             "{text}"
         );
         assert!(text.contains("advertise is a table"), "{text}");
@@ -482,7 +417,7 @@ mod tests {
         assert!(settled.print_effective().contains("10.0.0.1,::1"));
         assert!(!shown.contains("hush"), "{shown}");
         assert!(
-            shown.contains("api-secret = (secret)  # file a.toml"),
+            shown.contains("api-secret = (secret)  # file a.toml, line 2"),
             "{shown}"
         );
     }

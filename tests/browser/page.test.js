@@ -32,7 +32,7 @@ test('the join form works by keyboard alone and remembers', async () => {
   await page.keyboard.type('Zoë Q.');
   await page.keyboard.press('Enter');
   await until(() => isJoined(page), 'the call', 15_000);
-  assert.equal(await page.$eval('#call-room', (title) => title.textContent), 'Quiet-Corner');
+  assert.equal(await page.$eval('#call-room', (title) => title.textContent), 'Quiet Corner');
   assert.ok(await page.$eval('.tile .name', (name) => name.textContent.includes('Zoë Q.')));
   await until(() => page.evaluate(() => spillway.room.localTracks.filter((track) => track.id).length === 2), 'camera and microphone', 15_000);
 

@@ -114,8 +114,8 @@ test('behind a firewall that passes TCP 443 alone, Chromium joins by itself and 
       return path;
     };
     const args = ['--ignore-certificate-errors'];
-    outside = await launchChromium({ args, executable: await starter('server') });
-    inside = await launchChromium({ args, executable: await starter('client') });
+    outside = await launchChromium({ args, executable: await starter('server'), inside: lab.enter('server') });
+    inside = await launchChromium({ args, executable: await starter('client'), inside: lab.enter('client') });
     const url = `https://${Walls.SERVER}`;
     const olga = await joinPage(outside, { url: `https://${Walls.SERVER}`, room: 'wall', name: 'Olga', height: 180 });
     const ivan = await joinPage(inside, { url, room: 'wall', name: 'Ivan', height: 180 });

@@ -75,6 +75,11 @@ impl Node {
         format!("http://{}", self.control)
     }
 
+    /// Where its metrics are.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.metrics)
+    }
+
     /// Its media port.
     pub async fn media_addr(&mut self) -> anyhow::Result<std::net::SocketAddr> {
         Ok(self

@@ -80,17 +80,22 @@ pub fn turn_channel(bytes: &[u8]) {
     assert_eq!(out, bytes[..out.len()]);
 }
 
-/// What a username says is in it, and all of it: digits, a colon and a user, or a user alone.
+/// What a username says is in it, and all of it: digits, a colon and a user, or a user alone, who may be an expiry.
 pub fn turn_username(bytes: &[u8]) {
     let username = turn::Username::read(bytes);
     assert!(bytes.ends_with(username.user));
     let before = &bytes[..bytes.len() - username.user.len()];
-    let Some((colon, digits)) = before.split_last() else {
-        assert!(!bytes.contains(&b':') && username.expiry_s.is_none());
-        return;
+    let digits = match before.split_last() {
+        None => {
+            assert!(!bytes.contains(&b':'));
+            bytes
+        }
+        Some((colon, digits)) => {
+            assert_eq!(*colon, b':');
+            assert!(!digits.contains(&b':'), "the first colon ends the expiry");
+            digits
+        }
     };
-    assert_eq!(*colon, b':');
-    assert!(!digits.contains(&b':'), "the first colon ends the expiry");
     if let Some(expiry_s) = username.expiry_s {
         assert!(digits.iter().all(u8::is_ascii_digit));
         let zeros = digits.iter().take_while(|digit| **digit == b'0').count();

@@ -90,10 +90,10 @@ pub fn run(options: &Options) -> ExitCode {
         lost: 0,
         forward_us: Percentiles::default(),
     });
-    println!(
-        "{}",
-        serde_json::to_string(&report).expect("a report is plain data")
-    );
+    let line = serde_json::to_string(&report).expect("a report is plain data");
+    if !crate::say(&line) {
+        return ExitCode::FAILURE;
+    }
     if report.ok {
         ExitCode::SUCCESS
     } else {

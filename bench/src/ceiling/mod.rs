@@ -134,6 +134,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         "load_host": host::facts::Facts::gather(None),
         "command": host::facts::command_line(),
     });
-    println!("{line}");
+    anyhow::ensure!(
+        crate::say(&line.to_string()),
+        "cannot write to the standard output"
+    );
     Ok(())
 }

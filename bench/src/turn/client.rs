@@ -91,7 +91,11 @@ pub enum Refused {
 impl Credentials {
     /// Mints them with the `secret` that the server knows.
     pub fn mint(secret: &[u8], user: &str, expiry_s: u64) -> Self {
-        let username = format!("{expiry_s}:{user}");
+        Self::of(secret, format!("{expiry_s}:{user}"))
+    }
+
+    /// Mints those of any `username`.
+    pub fn of(secret: &[u8], username: String) -> Self {
         // The scheme is a decade old and every server speaks it: SHA-1 is not ours to choose.
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
         let password = STANDARD.encode(hmac::sign(&key, username.as_bytes()));

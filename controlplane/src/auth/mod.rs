@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock or the network.
 
+mod claims; // what a token says, claim by claim
 mod grants; // the one place where grants are enforced
 mod keys; // API keys and their secrets
 mod resume; // proof of having been a participant

@@ -1,15 +1,18 @@
-//! Tokens: JWT, HS256, in LiveKit's claim layout.
+//! Tokens: JWT (RFC 7519), HS256, in LiveKit's claim layout.
 
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, Header, Validation};
-use serde::de::DeserializeOwned;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::claims::{self, ClaimError, SignedClaims};
 use super::{Grants, Keys};
-use crate::ids::{Identity, RoomName};
-use crate::limits::{NAME_CHARS, TOKEN_BYTES, TOKEN_LEEWAY_SECONDS};
+use crate::ids::{IdError, Identity, RoomName};
+use crate::json;
+use crate::limits::{DISPLAY_NAME_CHARS, TOKEN_BYTES};
 
-/// What a token says. Claims we do not know are ignored, as JWT wants it (RFC 7519, section 4).
+/// What our own tokens say; those of others are read by [`SignedClaims`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// API key that signed it.
@@ -56,9 +59,6 @@ pub enum TokenRefused {
     /// Too late.
     #[error("token expired {0} s ago")]
     Expired(u64),
-    /// Names no room, or not the one that is asked for.
-    #[error("token is for room '{0}'")]
-    WrongRoom(String),
     /// Lets nobody join.
     #[error("token lacks the grant roomJoin")]
     NoJoin,
@@ -73,6 +73,8 @@ pub(crate) struct Entry {
     pub(crate) grants: Grants,
     /// When it ends, seconds since 1970.
     pub(crate) ends_s: u64,
+    /// Anybody could have it.
+    pub(crate) is_demo: bool,
     /// Seconds since it expired; a resume key may make up for that.
     pub(crate) expired: Option<u64>,
 }
@@ -84,34 +86,54 @@ impl Keys {
         self.sign_any(&claims)
     }
 
+    /// The same, for whoever asks: what is signed is of use to programs, and to pages of this server alone.
+    pub(crate) fn sign_demo(&self, mut claims: Claims) -> String {
+        #[derive(Serialize)]
+        struct Demo {
+            #[serde(flatten)]
+            claims: Claims,
+            #[serde(rename = "spillwayDemo")]
+            demo: bool,
+        }
+        claims.iss.clone_from(&self.first().key);
+        self.sign_any(&Demo { claims, demo: true })
+    }
+
     pub(super) fn sign_any<T: Serialize>(&self, claims: &T) -> String {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding())
             .expect("claims are plain data and an HMAC takes any key")
     }
 
-    /// Checks everything but the expiry, which is reported.
-    pub(crate) fn check(&self, token: &str, unix_s: u64) -> Result<Entry, TokenRefused> {
-        let claims: Claims = self.open(token)?;
-        if claims
-            .nbf
-            .is_some_and(|nbf| nbf > unix_s + TOKEN_LEEWAY_SECONDS)
-        {
-            return Err(invalid("it is not valid yet"));
+    /// Checks everything but the expiry, which is reported. Clocks may differ by `leeway_s`.
+    pub(crate) fn check(
+        &self,
+        token: &str,
+        unix_s: u64,
+        leeway_s: u64,
+    ) -> Result<Entry, TokenRefused> {
+        let claims = SignedClaims::read(&self.open(token)?)?;
+        let (now, leeway) = (unix_s as f64, leeway_s as f64);
+        if let Some(nbf) = claims.nbf.filter(|nbf| *nbf > now + leeway) {
+            let said = format!("nbf is {:.0} s ahead: it is not valid yet", nbf - now);
+            return Err(TokenRefused::Invalid(said));
         }
         let name_chars = claims.name.chars().count();
-        if name_chars > NAME_CHARS {
-            let said = format!("name has {name_chars} characters, the limit is {NAME_CHARS}");
+        if name_chars > DISPLAY_NAME_CHARS {
+            let said =
+                format!("name has {name_chars} characters, the limit is {DISPLAY_NAME_CHARS}");
             return Err(TokenRefused::Invalid(said));
         }
         let grants = Grants::from_claims(&claims.video).ok_or(TokenRefused::NoJoin)?;
-        let room = claims.video.room;
-        let identity: Identity = claims
-            .sub
-            .parse()
-            .map_err(|error: crate::ids::IdError| TokenRefused::Invalid(format!("sub: {error}")))?;
-        let age_s = unix_s.saturating_sub(claims.exp);
+        let named = |claim: &'static str| {
+            move |error: IdError| TokenRefused::Invalid(format!("{claim}: {error}"))
+        };
+        let room: RoomName = claims.video.room.parse().map_err(named("video.room"))?;
+        let identity: Identity = claims.sub.parse().map_err(named("sub"))?;
+        // On its expiry a token has expired (RFC 7519 section 4.1.4).
+        let is_expired = now >= claims.exp + leeway;
+        let ends_s = claims.exp as u64;
         Ok(Entry {
-            room: room.parse().map_err(|_| TokenRefused::WrongRoom(room))?,
+            room,
             name: if claims.name.is_empty() {
                 identity.to_string()
             } else {
@@ -119,52 +141,64 @@ impl Keys {
             },
             identity,
             grants,
-            ends_s: claims.exp,
-            expired: (age_s > TOKEN_LEEWAY_SECONDS).then_some(age_s),
+            ends_s,
+            is_demo: claims.is_demo,
+            expired: is_expired.then(|| unix_s.saturating_sub(ends_s)),
         })
     }
 
-    /// Checks signature and issuer, and nothing else.
-    pub(super) fn open<T: DeserializeOwned>(&self, token: &str) -> Result<T, TokenRefused> {
-        #[derive(Deserialize)]
-        struct Issuer {
-            iss: String,
-        }
+    /// The claims, once signature and issuer are found good.
+    pub(super) fn open(&self, token: &str) -> Result<Map<String, Value>, TokenRefused> {
         if token.len() > TOKEN_BYTES {
             let length = token.len();
             let said = format!("it has {length} bytes, the limit is {TOKEN_BYTES}");
             return Err(TokenRefused::Invalid(said));
         }
+        let not_a_token = || invalid("it is not a JWT");
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(not_a_token)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(not_a_token)?;
+        let header = object("header", header)?;
+        if header.get("alg").and_then(Value::as_str) != Some("HS256") {
+            return Err(invalid("its algorithm (alg) is not HS256"));
+        }
+        // Extensions that have to be understood, and are not (RFC 7515 section 4.1.11).
+        if header.contains_key("crit") {
+            return Err(invalid("its header has crit, and no extension is known"));
+        }
         // Read before the signature is checked, only to find the key to check it with.
-        let issuer: Issuer = jsonwebtoken::dangerous::insecure_decode_claims(token)
-            .map_err(|e| refusal(e.kind()))?;
+        let claims = object("claims", payload)?;
         let key = self
-            .decoding(&issuer.iss)
+            .decoding(&claims::issuer(&claims)?)
             .ok_or_else(|| invalid("its iss is not one of our API keys"))?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Times are checked by the caller, who has the clock; audiences are not in this layout.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        jsonwebtoken::decode::<T>(token, &key, &validation)
-            .map(|data| data.claims)
-            .map_err(|error| refusal(error.kind()))
+        match jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key, Algorithm::HS256) {
+            Ok(true) => Ok(claims),
+            Ok(false) | Err(_) => Err(invalid("its signature does not match")),
+        }
+    }
+}
+
+/// A part of a token: an object in JSON in base64url.
+fn object(what: &str, part: &str) -> Result<Map<String, Value>, TokenRefused> {
+    let refused = |said: String| TokenRefused::Invalid(format!("its {what}: {said}"));
+    let bytes = URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| invalid("it is not a JWT"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
+    match json::parse(text) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(refused("not a JSON object".to_owned())),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+impl From<ClaimError> for TokenRefused {
+    fn from(error: ClaimError) -> Self {
+        Self::Invalid(error.to_string())
     }
 }
 
 fn invalid(said: &str) -> TokenRefused {
     TokenRefused::Invalid(said.to_owned())
-}
-
-fn refusal(kind: &ErrorKind) -> TokenRefused {
-    match kind {
-        ErrorKind::InvalidSignature => invalid("its signature does not match"),
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            invalid("its algorithm is not HS256")
-        }
-        ErrorKind::Json(error) => TokenRefused::Invalid(format!("its claims: {error}")),
-        _ => invalid("it is not a JWT"),
-    }
 }
 
 #[cfg(test)]
@@ -173,6 +207,7 @@ mod tests {
     use crate::auth::ApiKey;
 
     const NOW: u64 = 1_800_000_000;
+    const LEEWAY: u64 = 60;
 
     fn keys(pairs: &[&str]) -> Keys {
         let parse = |pair: &&str| pair.parse::<ApiKey>().unwrap();
@@ -199,13 +234,15 @@ mod tests {
     }
 
     fn refused(token: &str) -> String {
-        ours().check(token, NOW).unwrap_err().to_string()
+        ours().check(token, NOW, LEEWAY).unwrap_err().to_string()
     }
 
     #[test]
     fn tokens_of_every_key_open_their_room() {
         for pairs in [&["A:0123456789abcdef"], &["B:fedcba9876543210"]] {
-            let entry = ours().check(&keys(pairs).sign(claims()), NOW).unwrap();
+            let entry = ours()
+                .check(&keys(pairs).sign(claims()), NOW, LEEWAY)
+                .unwrap();
             assert_eq!(entry.room.as_str(), "r");
             assert_eq!(entry.identity.as_str(), "ann");
             assert_eq!(entry.name, "Ann");
@@ -251,14 +288,167 @@ mod tests {
             change(&mut changed);
             ours().sign(changed)
         };
-        let expired = sign(&|c| c.exp = NOW - 100);
-        assert_eq!(ours().check(&expired, NOW).unwrap().expired, Some(100));
-        let within_leeway = sign(&|c| c.exp = NOW - 5);
-        assert_eq!(ours().check(&within_leeway, NOW).unwrap().expired, None);
-        assert!(refused(&sign(&|c| c.nbf = Some(NOW + 60))).contains("not valid yet"));
+        let expired = |token: &str| ours().check(token, NOW, LEEWAY).unwrap().expired;
+        assert_eq!(expired(&sign(&|c| c.exp = NOW - 100)), Some(100));
+        assert_eq!(expired(&sign(&|c| c.exp = NOW - 60)), Some(60));
+        assert_eq!(expired(&sign(&|c| c.exp = NOW - 59)), None);
+        assert!(refused(&sign(&|c| c.nbf = Some(NOW + 61))).contains("nbf is 61 s ahead"));
+        assert_eq!(expired(&sign(&|c| c.nbf = Some(NOW + 60))), None);
         assert!(refused(&sign(&|c| c.video.room_join = false)).contains("roomJoin"));
-        assert!(refused(&sign(&|c| c.video.room.clear())).contains("room ''"));
-        assert!(refused(&sign(&|c| c.sub.clear())).contains("identity has 0 characters"));
+        assert!(refused(&sign(&|c| c.video.room.clear())).contains("video.room: room is empty"));
+        assert!(refused(&sign(&|c| c.sub.clear())).contains("sub: identity is empty"));
         assert!(refused(&sign(&|c| c.name = "n".repeat(129))).contains("limit is 128"));
+    }
+
+    /// Signs what `change` makes of the claims of a good token.
+    fn changed(change: impl FnOnce(&mut Value)) -> String {
+        let mut claims = serde_json::to_value(Claims {
+            iss: "A".to_owned(),
+            ..claims()
+        })
+        .unwrap();
+        change(&mut claims);
+        ours().sign_any(&claims)
+    }
+
+    #[test]
+    fn claims_are_read_as_the_rfc_has_them() {
+        let with = |claim: &str, value: Value| {
+            let token = changed(|claims| *claims.pointer_mut(claim).unwrap() = value);
+            ours().check(&token, NOW, LEEWAY)
+        };
+        let add = |name: &str, value: Value| {
+            let token = changed(|claims| claims[name] = value);
+            ours().check(&token, NOW, LEEWAY)
+        };
+        let exp = with("/exp", serde_json::json!(NOW as f64 + 650.25)).unwrap();
+        assert_eq!((exp.ends_s, exp.expired), (NOW + 650, None));
+        let exp = with("/exp", serde_json::json!(NOW as f64 - 60.25)).unwrap();
+        assert_eq!(exp.expired, Some(61));
+        assert_eq!(
+            with("/exp", serde_json::json!(1.9e9)).unwrap().expired,
+            None
+        );
+        assert_eq!(
+            with("/exp", serde_json::json!(-1)).unwrap().expired,
+            Some(NOW)
+        );
+        for (name, value) in [
+            ("nbf", serde_json::json!(NOW as f64 - 0.5)),
+            ("nbf", Value::Null),
+            ("iat", serde_json::json!(NOW as f64 + 0.5)),
+            ("iat", Value::Null),
+            ("name", Value::Null),
+            ("aud", serde_json::json!("spillway")),
+            ("aud", serde_json::json!(["a", "b"])),
+            ("aud", Value::Null),
+            ("jti", serde_json::json!(7)),
+            ("metadata", serde_json::json!({"exp": "x"})),
+        ] {
+            let entry = add(name, value.clone());
+            assert!(entry.is_ok(), "{name} {value}: {entry:?}");
+        }
+        let grants = changed(|claims| {
+            claims["video"] = serde_json::json!({"room": "r", "roomJoin": true, "canPublish": null,
+                "canPublishSources": null, "hidden": null, "roomAdmin": false});
+        });
+        assert!(ours().check(&grants, NOW, LEEWAY).unwrap().grants.publish);
+        let half = ours().check(&changed(|claims| claims["name"] = "x".into()), NOW, LEEWAY);
+        assert_eq!(half.unwrap().name, "x");
+    }
+
+    #[test]
+    fn the_claim_that_is_wrong_is_named() {
+        for (claim, value, said) in [
+            (
+                "/exp",
+                serde_json::json!("soon"),
+                "exp is a string, a number of seconds since 1970",
+            ),
+            ("/exp", Value::Null, "exp is missing"),
+            ("/sub", Value::Null, "sub is missing"),
+            (
+                "/sub",
+                serde_json::json!(7),
+                "sub is a number, a string is wanted",
+            ),
+            ("/iss", Value::Null, "iss is missing"),
+            ("/name", serde_json::json!(["x"]), "name is an array"),
+            ("/video", Value::Null, "video is missing"),
+            (
+                "/video",
+                serde_json::json!("r"),
+                "video is a string, an object",
+            ),
+            ("/video/room", Value::Null, "video.room: room is empty"),
+            (
+                "/video/room",
+                serde_json::json!(7),
+                "video.room is a number",
+            ),
+            (
+                "/video/room",
+                serde_json::json!("a\u{7}"),
+                "video.room: room has U+0007",
+            ),
+            (
+                "/video/roomJoin",
+                serde_json::json!("yes"),
+                "video.roomJoin is a string, true or false",
+            ),
+            ("/video/roomJoin", Value::Null, "roomJoin"),
+        ] {
+            let said_now = refused(&changed(|claims| {
+                *claims.pointer_mut(claim).unwrap() = value
+            }));
+            assert!(said_now.contains(said), "{claim}: {said_now}");
+        }
+        for (name, value, said) in [
+            ("nbf", serde_json::json!("x"), "nbf is a string"),
+            ("iat", serde_json::json!([]), "iat is an array"),
+            ("aud", serde_json::json!(7), "aud is a number"),
+            (
+                "aud",
+                serde_json::json!([7]),
+                "aud is an array with something else",
+            ),
+        ] {
+            let said_now = refused(&changed(|claims| claims[name] = value));
+            assert!(said_now.contains(said), "{name}: {said_now}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_the_rfc_has_them() {
+        let signed = |header: &str, claims: &str| {
+            let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+            let message = format!("{}.{}", part(header), part(claims));
+            let key = ours().encoding();
+            let signature =
+                jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+            format!("{message}.{signature}")
+        };
+        let claims = format!(
+            r#"{{"exp":1,"exp":{}.5,"iss":"A","sub":"ann\ud83d","name":"A\ud83d","video":{{"room":"r","roomJoin":true}}}}"#,
+            NOW + 60
+        );
+        let good = claims.replace("ann\\ud83d", "ann");
+        let entry = ours()
+            .check(&signed(r#"{"alg":"HS256"}"#, &good), NOW, LEEWAY)
+            .unwrap();
+        assert_eq!((&*entry.name, entry.expired), ("A\u{fffd}", None));
+        let typed = signed(r#"{"typ":"at+jwt","kid":"A","alg":"HS256","x":[1]}"#, &good);
+        assert!(ours().check(&typed, NOW, LEEWAY).is_ok());
+        let half = refused(&signed(r#"{"alg":"HS256"}"#, &claims));
+        assert!(half.contains("sub: identity has U+FFFD"), "{half}");
+        let critical = refused(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &good));
+        assert!(critical.contains("crit"), "{critical}");
+        for (header, claims) in [
+            (r#"{"alg":7}"#, &*good),
+            ("[]", &good),
+            (r#"{"alg":"HS256"}"#, "[]"),
+        ] {
+            assert!(refused(&signed(header, claims)).contains("token refused"));
+        }
     }
 }

@@ -10,6 +10,8 @@ use serde_json::Value;
 use spillway_settings::secret;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use super::output::Refused;
+use super::url::ServerUrl;
 use crate::tls;
 use crate::up::StateDir;
 
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Where the control plane is; the same for every command that asks one.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
-    /// The control plane, http://host:port or https://host:port [default: the local `up`]
+    /// The control plane, http://host:port or https://host:port, with its public-path if it has one [default: the local `up`]
     #[arg(long, env = "SPILLWAY_URL")]
     url: Option<String>,
     /// Its admin token, or @/path of a file with it [default: of the local `up`]
@@ -39,16 +41,28 @@ impl Target {
     /// `GET` of an admin path.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let (url, token) = self.find()?;
+        let answer = self.ask(&url, &token, path);
+        match url.path.is_empty() {
+            true => answer,
+            // A path is right only where the server is shown under one.
+            false => answer.with_context(|| {
+                let (origin, path) = (&url.origin, &url.path);
+                format!("--url has the path {path}: type --url {origin}, unless the server's public-path is {path}/")
+            }),
+        }
+    }
+
+    fn ask(&self, url: &ServerUrl, token: &str, path: &str) -> anyhow::Result<Value> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
-            .tls_config(self.tls(&url)?)
+            .tls_config(self.tls(url)?)
             .build()
             .into();
-        let target = format!("{}{path}", url.trim_end_matches('/'));
+        let target = url.of(path);
         let bearer = format!("Bearer {token}");
         let answer = agent.get(&target).header("authorization", &bearer).call();
-        let mut answer = answer.map_err(|error| unanswered(&url, error))?;
+        let mut answer = answer.map_err(|error| unanswered(url, error))?;
         let status = answer.status();
         let body: Value = answer.body_mut().read_json().with_context(|| {
             format!("{target} answered {status} and no JSON: is that a spillway?")
@@ -57,20 +71,23 @@ impl Target {
             return Ok(body);
         }
         let said = body["message"].as_str().unwrap_or("no reason given");
-        match status.as_u16() {
-            401 => bail!(
-                "{url} refused the admin token: give --admin-token, or --state-dir of its `up`"
+        let message = match status.as_u16() {
+            401 => format!(
+                "{} refused the admin token: give --admin-token, or --state-dir of its `up`",
+                url.origin
             ),
-            403 | 404 => bail!("{said}"),
-            503 => bail!("{said}; the control plane reconnects by itself, try again"),
-            _ => bail!("{target} answered {status}: {said}"),
-        }
+            400 | 403 | 404 => said.to_owned(),
+            503 => format!("{said}; the control plane reconnects by itself, try again"),
+            _ => format!("{target} answered {status}: {said}"),
+        };
+        let code = body["code"].as_str().unwrap_or("failed").to_owned();
+        Err(Refused { code, message }.into())
     }
 
     /// Whom to trust, where that is asked.
-    fn tls(&self, url: &str) -> anyhow::Result<TlsConfig> {
+    fn tls(&self, url: &ServerUrl) -> anyhow::Result<TlsConfig> {
         let roots = match &self.ca {
-            _ if !url.starts_with("https://") => Vec::new(),
+            _ if !url.is_https() => Vec::new(),
             Some(path) => tls::authorities(path)?.certificates,
             None => rustls_native_certs::load_native_certs().certs,
         };
@@ -84,9 +101,10 @@ impl Target {
             .build())
     }
 
-    fn find(&self) -> anyhow::Result<(String, String)> {
-        if let (Some(url), Some(token)) = (&self.url, &self.admin_token) {
-            return Ok((url.clone(), token.clone()));
+    fn find(&self) -> anyhow::Result<(ServerUrl, String)> {
+        let given = self.url.as_deref().map(str::parse).transpose()?;
+        if let (Some(url), Some(token)) = (&given, &self.admin_token) {
+            return Ok((ServerUrl::clone(url), token.clone()));
         }
         let up = StateDir::at(&self.state_dir).up()?;
         let Some(up) = up else {
@@ -95,30 +113,56 @@ impl Target {
                 "no running `spillway up` in {dir}: start one, give its --state-dir, or give --url and --admin-token"
             );
         };
-        let url = self.url.clone().unwrap_or(up.url);
+        let url = match given {
+            Some(url) => url,
+            None => up.url.parse()?,
+        };
         let token = self.admin_token.clone().unwrap_or(up.admin_token);
         Ok((url, token))
     }
 }
 
-fn unanswered(url: &str, error: ureq::Error) -> anyhow::Error {
-    let said = if is_distrust(&error) {
-        format!("{url} is not trusted: give --ca, and --url with the name its certificate is for")
-    } else {
-        format!(
-            "nobody answers at {url}: is it running? start one with `spillway up`, or give --url"
-        )
+fn unanswered(url: &ServerUrl, error: ureq::Error) -> anyhow::Error {
+    let (origin, other) = (&url.origin, url.other_scheme());
+    let said = match tls_error(&error) {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            format!(
+                "{origin} is not trusted: give --ca, and --url with the name its certificate is for"
+            )
+        }
+        Some(rustls::Error::InvalidMessage(_)) => {
+            format!("{origin} speaks no TLS: type --url {other}")
+        }
+        _ if !url.is_https() && is_no_http(&error) => {
+            format!("{origin} answers, but no HTTP: if it speaks TLS, type --url {other}")
+        }
+        _ => format!(
+            "nobody answers at {origin}: is it running? start one with `spillway up`, or give --url"
+        ),
     };
     anyhow::Error::new(error).context(said)
 }
 
 /// The library keeps what TLS said inside an error of IO.
-fn is_distrust(error: &ureq::Error) -> bool {
-    let ureq::Error::Io(io) = error else {
-        return false;
-    };
-    let inner = io.get_ref().and_then(|inner| inner.downcast_ref());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Io(io) => io.get_ref()?.downcast_ref(),
+        ureq::Error::Rustls(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether it took the connection and then said something else, or nothing.
+fn is_no_http(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::Io(io) => matches!(
+            io.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
+        ureq::Error::Protocol(_) | ureq::Error::Http(_) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
+use super::output::{say, say_json};
+
 /// What a broadcast costs in traffic
 #[derive(Debug, clap::Args)]
 pub(super) struct Cost {
@@ -93,11 +95,10 @@ impl Cost {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let bill = self.bill();
         if self.json {
-            println!("{}", serde_json::to_string(&bill)?);
+            say_json(&bill)
         } else {
-            self.print(&bill);
+            self.print(&bill)
         }
-        Ok(())
     }
 
     fn bill(&self) -> Bill {
@@ -138,7 +139,7 @@ impl Cost {
         }
     }
 
-    fn print(&self, bill: &Bill) {
+    fn print(&self, bill: &Bill) -> anyhow::Result<()> {
         let mut table = Table::new();
         table.load_preset(UTF8_HORIZONTAL_ONLY);
         table.set_header(["traffic", "GB", "price"]);
@@ -159,11 +160,14 @@ impl Cost {
             let column = table.column_mut(column).expect("the header has it");
             column.set_cell_alignment(CellAlignment::Right);
         }
-        println!("{table}\n");
-        println!("{}", bill.formula);
         let flat = &bill.flat;
-        println!(
-            "\nFlat rate: {} of {} Gb/s at {} % {} {} for {:.2} a month,",
+        let cheaper = match flat.cheaper_from_hours {
+            Some(hours) => format!("which is cheaper from {hours:.1} hours a month on."),
+            None => "which is never cheaper at this price of a gigabyte.".to_owned(),
+        };
+        say(&format!(
+            "{table}\n\n{}\n\nFlat rate: {} of {} Gb/s at {} % {} {} for {:.2} a month,\n{cheaper}",
+            bill.formula,
             if flat.hosts == 1 {
                 "1 host".to_owned()
             } else {
@@ -174,11 +178,7 @@ impl Cost {
             if flat.hosts == 1 { "carries" } else { "carry" },
             rate(flat.peak_gbps),
             flat.price_per_month
-        );
-        match flat.cheaper_from_hours {
-            Some(hours) => println!("which is cheaper from {hours:.1} hours a month on."),
-            None => println!("which is never cheaper at this price of a gigabyte."),
-        }
+        ))
     }
 }
 

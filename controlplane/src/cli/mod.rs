@@ -3,9 +3,14 @@
 mod cost; // traffic and money
 mod turn; // credentials and allocations
 mod client; // finds and asks the admin API
+mod output; // what they say, and to whom
+mod url; // of the control plane that is asked
 mod secrets; // out of the command line and the environment
 mod show; // tables
 mod token; // mints
+
+pub(crate) use output::say;
+pub use output::{complain, report};
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
@@ -48,14 +53,14 @@ pub fn command() -> Command {
 /// Does what the command line says.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     match subcommand(matches) {
-        ("up", matches) => {
-            let config = configure(matches, Role::Up)?;
-            runtime()?.block_on(up::run(config))
-        }
-        ("serve", matches) => {
-            let config = configure(matches, Role::Serve)?;
-            runtime()?.block_on(serve::run(config))
-        }
+        ("up", matches) => match configure(matches, Role::Up)? {
+            Some(config) => runtime()?.block_on(up::run(config)),
+            None => Ok(()),
+        },
+        ("serve", matches) => match configure(matches, Role::Serve)? {
+            Some(config) => runtime()?.block_on(serve::run(config)),
+            None => Ok(()),
+        },
         ("token", matches) => match subcommand(matches) {
             ("create", matches) => token::Create::from_arg_matches(matches)?.run(),
             (other, _) => unreachable!("clap knows no token {other}"),
@@ -90,17 +95,28 @@ fn subcommand(matches: &ArgMatches) -> (&str, &ArgMatches) {
     matches.subcommand().expect("clap requires a subcommand")
 }
 
-fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Config> {
+/// The configuration, unless it was only to be checked.
+fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>> {
     let config = Config::gather_with(matches, role, &secrets::hide(SETTINGS)?)?;
+    for warning in &config.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    if spillway_settings::is_check(matches) {
+        config.check_files()?;
+        say(&format!("{}the configuration is good", config.effective))?;
+        return Ok(None);
+    }
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
+        // It would panic where the standard error is closed.
+        .log_internal_errors(false)
         .init();
-    eprintln!("effective configuration:\n{}", config.effective);
-    Ok(config)
+    complain(&format!("effective configuration:\n{}", config.effective));
+    Ok(Some(config))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
 
 use super::client::Target;
+use super::output::{say, say_json};
 use crate::http::{NodeView, RoomView};
 use crate::ids::RoomName;
 
@@ -36,7 +37,7 @@ impl RoomLs {
         let mut answer = self.target.get("/v1/admin/rooms")?;
         let rooms = answer["rooms"].take();
         if self.target.json {
-            return print_json(&rooms);
+            return say_json(&rooms);
         }
         let mut table = table(&["room", "participants", "tracks", "who"]);
         for room in rooms.as_array().into_iter().flatten() {
@@ -55,22 +56,23 @@ impl RoomLs {
                 shortened(&who),
             ]);
         }
-        print_table(&mut table, &[1, 2]);
-        Ok(())
+        print_table(&mut table, &[1, 2])
     }
 }
 
 impl RoomShow {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let answer = self.target.get(&format!("/v1/admin/rooms/{}", self.name))?;
+        let answer = self
+            .target
+            .get(&format!("/v1/admin/rooms/{}", self.name.percent_encoded()))?;
         if self.target.json {
-            return print_json(&answer);
+            return say_json(&answer);
         }
         let room: RoomView = serde_json::from_value(answer)?;
-        println!(
+        say(&format!(
             "room {}, epoch {}, offset {}\n",
             room.room, room.epoch, room.offset
-        );
+        ))?;
         let mut sessions = table(&[
             "identity",
             "participant",
@@ -133,10 +135,9 @@ impl RoomShow {
                 ]);
             }
         }
-        print_table(&mut sessions, &[5]);
-        print_table(&mut tracks, &[]);
-        print_table(&mut subscriptions, &[5]);
-        Ok(())
+        print_table(&mut sessions, &[5])?;
+        print_table(&mut tracks, &[])?;
+        print_table(&mut subscriptions, &[5])
     }
 }
 
@@ -145,16 +146,15 @@ impl NodeLs {
         let mut answer = self.target.get("/v1/admin/nodes")?;
         let nodes = answer["nodes"].take();
         if self.target.json {
-            return print_json(&nodes);
+            return say_json(&nodes);
         }
         let nodes: Vec<NodeView> = serde_json::from_value(nodes)?;
         for node in &nodes {
             let (addresses, uptime) = (node.addresses.join(" "), node.uptime_ms / 1_000);
-            println!(
-                "node {}, version {}, up {uptime} s, incarnation {}",
+            say(&format!(
+                "node {}, version {}, up {uptime} s, incarnation {}\nmedia addresses: {addresses}",
                 node.node, node.version, node.incarnation
-            );
-            println!("media addresses: {addresses}");
+            ))?;
             let heads = [
                 "shard",
                 "core",
@@ -180,15 +180,10 @@ impl NodeLs {
                     format!("{:.1} %", shard.busy * 100.0),
                 ]);
             }
-            print_table(&mut table, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+            print_table(&mut table, &[0, 1, 2, 3, 4, 5, 6, 7, 8])?;
         }
         Ok(())
     }
-}
-
-pub(super) fn print_json(value: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
 }
 
 pub(super) fn table(heads: &[&str]) -> Table {
@@ -197,13 +192,13 @@ pub(super) fn table(heads: &[&str]) -> Table {
     table
 }
 
-pub(super) fn print_table(table: &mut Table, numbers: &[usize]) {
+pub(super) fn print_table(table: &mut Table, numbers: &[usize]) -> anyhow::Result<()> {
     for index in numbers {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("{table}\n");
+    say(&format!("{table}\n"))
 }
 
 fn yes(is: bool) -> &'static str {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::json;
 use spillway_settings::secret;
 
+use super::output::{say, say_json};
 use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
 use crate::ids::{Identity, RoomName};
@@ -68,14 +69,12 @@ impl Create {
         });
         if self.json {
             let (room, identity) = (&self.room, &self.identity);
-            println!(
-                "{}",
-                json!({"token": token, "room": room, "identity": identity, "expires": expires})
-            );
+            say_json(
+                &json!({"token": token, "room": room, "identity": identity, "expires": expires}),
+            )
         } else {
-            println!("{token}");
+            say(&token)
         }
-        Ok(())
     }
 
     fn keys(&self) -> anyhow::Result<Keys> {

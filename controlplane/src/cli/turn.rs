@@ -7,7 +7,8 @@ use serde_json::json;
 use spillway_settings::secret;
 
 use super::client::Target;
-use super::show::{print_json, print_table, table};
+use super::output::{say, say_json};
+use super::show::{print_table, table};
 use super::token::seconds;
 use crate::http::AllocationView;
 use crate::ids::{Identity, RoomName};
@@ -70,11 +71,10 @@ impl Mint {
         let Credential { username, password } = Credential::mint(secret.as_bytes(), &user, expiry);
         if self.json {
             let minted = json!({"username": username, "password": password, "expires": expiry});
-            println!("{minted}");
+            say_json(&minted)
         } else {
-            println!("username  {username}\npassword  {password}");
+            say(&format!("username  {username}\npassword  {password}"))
         }
-        Ok(())
     }
 
     /// The first, if there are two.
@@ -106,7 +106,7 @@ impl Ls {
         let mut answer = self.target.get("/v1/admin/turn/allocations")?;
         let allocations = answer["allocations"].take();
         if self.target.json {
-            return print_json(&allocations);
+            return say_json(&allocations);
         }
         let allocations: Vec<AllocationView> = serde_json::from_value(allocations)?;
         let mut shown = table(&[
@@ -138,8 +138,7 @@ impl Ls {
                 one.shard.to_string(),
             ]);
         }
-        print_table(&mut shown, &[4, 5, 6, 7, 8]);
-        Ok(())
+        print_table(&mut shown, &[4, 5, 6, 7, 8])
     }
 }
 

@@ -10,14 +10,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::ArgMatches;
-use spillway_settings::{Given, Mistakes, Values};
+use spillway_settings::{Given, Mistakes, Source, Values, check_log};
 
 pub use source::SourceLimit;
 pub use table::SETTINGS;
 pub use turn::TurnConfig;
 
 use crate::auth::ApiKey;
+use crate::http::PublicPath;
 use crate::limits;
 use crate::store::redis::RedisServers;
 use crate::tls::CertificateFiles;
@@ -48,6 +50,8 @@ pub struct Config {
     pub demo_tokens: bool,
     /// Names of this server, while anybody may.
     pub allowed_hosts: Vec<String>,
+    /// Where a proxy shows it.
+    pub public_path: PublicPath,
     /// Where the data plane is controlled; `up` chooses when absent.
     pub dataplane_control: Option<ControlAddress>,
     /// How to run the data plane.
@@ -64,6 +68,8 @@ pub struct Config {
     pub drain: Duration,
     /// What is logged.
     pub log: String,
+    /// What is odd and no mistake.
+    pub warnings: Vec<String>,
     /// The table of what holds and who said so, secrets masked.
     pub effective: String,
 }
@@ -107,6 +113,8 @@ pub struct SignalingLimits {
     pub grace: Duration,
     /// How long after its token's end a participant may come back without another.
     pub resume_allowance_s: u64,
+    /// How much the clocks of token issuers may differ from ours.
+    pub token_leeway_s: u64,
 }
 
 /// Where a data plane is controlled.
@@ -145,12 +153,29 @@ impl Config {
 
     /// The same, where some settings were `given` otherwise.
     pub fn gather_with(matches: &ArgMatches, role: Role, given: &Given) -> Result<Self, Mistakes> {
-        Self::check(&Values::gather_with(matches, SETTINGS, given)?, role)
+        Self::check(Values::gather_with(matches, SETTINGS, given)?, role)
     }
 
-    fn check(values: &Values, role: Role) -> Result<Self, Mistakes> {
+    /// Whether the files that it names can be used.
+    pub fn check_files(&self) -> anyhow::Result<()> {
+        if let Some(files) = &self.tls {
+            files
+                .names()
+                .context("tls is impossible (settings tls-certificate and tls-key)")?;
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
+            files
+                .load(&provider)
+                .context("tls is impossible (settings tls-certificate and tls-key)")?;
+        }
+        Ok(())
+    }
+
+    fn check(mut values: Values, role: Role) -> Result<Self, Mistakes> {
         let mut mistakes = values.mistakes();
-        let config = Self::read(values, role, &mut mistakes);
+        if role == Role::Serve {
+            leave_to_up(&mut values, &mut mistakes);
+        }
+        let config = Self::read(&values, role, &mut mistakes);
         if role == Role::Serve {
             for name in ["keys", "dataplane-control"] {
                 if values.text(name).is_empty() {
@@ -168,6 +193,7 @@ impl Config {
         let keys = values.list("keys", mistakes);
         let demo_tokens = optional(values, "demo-tokens", mistakes);
         let allowed_hosts = allowed_hosts(values, mistakes);
+        let public_path = values.parse("public-path", mistakes);
         let dataplane_control = optional(values, "dataplane-control", mistakes);
         let dataplane = dataplane(values, mistakes);
         let turn = turn::check(values, role, mistakes);
@@ -185,6 +211,10 @@ impl Config {
             }
             token => Some(token.to_owned()),
         };
+        if let Err(why) = check_log(values.text("log")) {
+            let (text, source) = (values.text("log"), values.source("log"));
+            mistakes.push(format!("log '{text}': {why} (from {source})"));
+        }
         let demo_tokens = demo_tokens?.unwrap_or(role == Role::Up);
         let mut settled = values.clone();
         settled.settle("demo-tokens", demo_tokens);
@@ -210,6 +240,7 @@ impl Config {
             state_dir: PathBuf::from(values.text("state-dir")),
             demo_tokens,
             allowed_hosts: allowed_hosts?,
+            public_path: public_path?,
             dataplane_control: dataplane_control?,
             dataplane: dataplane?,
             turn: turn?,
@@ -218,8 +249,25 @@ impl Config {
             limits: limits?,
             per_source: per_source?.unwrap_or_default(),
             log: values.text("log").to_owned(),
+            warnings: values.warnings().to_vec(),
             effective: settled.print_effective(),
         })
+    }
+}
+
+/// What only `up` uses is a mistake of `serve`. In the environment it may be another program's: the data plane has settings
+/// of the same names.
+fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
+    for name in table::UP_ALONE {
+        let source = values.source(name).clone();
+        match source {
+            Source::Default => continue,
+            Source::Environment(_) => {}
+            Source::File(..) | Source::Flag(_) => mistakes.push(format!(
+                "{name} is of no use to serve, which runs no data plane: it is a setting of up, or of the data plane (from {source})"
+            )),
+        }
+        values.forget(name);
     }
 }
 
@@ -344,6 +392,11 @@ fn signaling_limits(values: &Values, mistakes: &mut Mistakes) -> Option<Signalin
         limits::RESUME_ALLOWANCE_SECONDS,
         mistakes,
     );
+    let token_leeway_s = values.parse_within(
+        "token-leeway-seconds",
+        limits::TOKEN_LEEWAY_SECONDS,
+        mistakes,
+    );
     Some(SignalingLimits {
         participants: participants?,
         tracks: tracks?,
@@ -351,6 +404,7 @@ fn signaling_limits(values: &Values, mistakes: &mut Mistakes) -> Option<Signalin
         messages_per_second: messages_per_second?,
         grace: Duration::from_secs(grace?),
         resume_allowance_s: resume_allowance_s?,
+        token_leeway_s: token_leeway_s?,
     })
 }
 
@@ -412,7 +466,7 @@ mod tests {
             "--dataplane-control",
             "tcp://x",
         ];
-        let text = config(Role::Serve, &args).unwrap_err().to_string();
+        let text = config(Role::Up, &args).unwrap_err().to_string();
         for part in [
             "6 mistakes",
             "grace-seconds 0 is outside 1..=600 (from flag --grace-seconds)",
@@ -467,6 +521,52 @@ mod tests {
         assert_eq!(servers.authorities, Some(PathBuf::from("ca.pem")));
         assert!(config.effective.contains("ca.pem"), "a path is no secret");
         assert!(!config.effective.contains("10.0.0.5"), "a password is one");
+    }
+
+    #[test]
+    fn serve_refuses_what_only_up_uses() {
+        let args = [
+            "--keys",
+            "K:abcdefghijklmnop",
+            "--dataplane-control",
+            "unix:/x",
+        ];
+        assert!(config(Role::Serve, &args).is_ok());
+        for name in table::UP_ALONE {
+            assert!(
+                SETTINGS.iter().any(|setting| setting.name == name),
+                "{name}"
+            );
+            let flag = format!("--{name}");
+            let said = config(Role::Serve, &[&args[..], &[&flag, "1"]].concat()).unwrap_err();
+            let said = said.to_string();
+            let wanted = format!("{name} is of no use to serve");
+            assert!(
+                said.contains("1 mistake in") && said.contains(&wanted),
+                "{said}"
+            );
+            assert!(said.contains(&format!("(from flag {flag})")), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_level_is_a_mistake_like_the_others() {
+        let args = ["--log", "inof", "--grace-seconds", "0"];
+        let said = config(Role::Up, &args).unwrap_err().to_string();
+        assert!(said.contains("2 mistakes"), "{said}");
+        assert!(
+            said.contains("log 'inof': 'inof' is none of the levels off, error"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn our_variables_are_known_to_every_program() {
+        for setting in SETTINGS {
+            let name = setting.env();
+            let known = name.strip_prefix("SPILLWAY_").unwrap();
+            assert!(spillway_settings::NAMES.contains(&known), "{name}");
+        }
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub const SETTINGS: &[Setting] = &[
         "names of this server, comma-separated, for which it answers while it gives demo tokens; *.example.com for one label",
     ),
     setting(
+        "public-path",
+        "/",
+        "path at which a proxy shows this server, such as /calls/; it answers there and at /",
+    ),
+    setting(
         "dataplane-control",
         "",
         "the data plane's control address, unix:/path or http://host:port; up runs its own",
@@ -167,6 +172,11 @@ pub const SETTINGS: &[Setting] = &[
         "connections at once from an IPv4 address or an IPv6 /64, 0 for no limit (default: 4096, none from loopback)",
     ),
     setting(
+        "token-leeway-seconds",
+        "60",
+        "seconds by which the clocks of those who sign tokens may differ from this host's",
+    ),
+    setting(
         "resume-allowance-seconds",
         "21600",
         "seconds after its token's end in which a participant may come back without another; 24 h after its join at most",
@@ -186,4 +196,22 @@ pub const SETTINGS: &[Setting] = &[
         "info",
         "what is logged: a level, or tracing directives",
     ),
+];
+
+/// Settings of the data plane that `up` runs, and of what `up` keeps: `serve` has neither.
+pub(super) const UP_ALONE: [&str; 14] = [
+    "state-dir",
+    "dataplane-bin",
+    "shards",
+    "udp-port",
+    "advertise",
+    "node",
+    "turn-port",
+    "turn-tls-port",
+    "turn-host",
+    "turn-peers",
+    "turn-nat64-prefixes",
+    "turn-secret-grace-seconds",
+    "turn-relay-ports",
+    "ice-tcp",
 ];

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -14,7 +15,7 @@ use spillway_wire::dataplane as wire;
 
 use super::{Site, error};
 use crate::auth::equal_in_constant_time;
-use crate::ids::{Half, Identity, ParticipantId, RoomName};
+use crate::ids::{Half, IdError, Identity, ParticipantId, RoomName};
 use crate::room::{MemberReport, RoomReport, Track};
 
 /// One room, as `room ls` shows it.
@@ -160,10 +161,15 @@ async fn rooms(State(site): State<Site>) -> Response {
     axum::Json(json!({ "rooms": rooms })).into_response()
 }
 
-async fn room(State(site): State<Site>, Path(name): Path<String>) -> Response {
+async fn room(State(site): State<Site>, name: Result<Path<String>, PathRejection>) -> Response {
+    let bad = |said: &str| error(StatusCode::BAD_REQUEST, "bad_message", said);
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(rejection) => return bad(&rejection.body_text()),
+    };
     let report = match name.parse() {
         Ok(name) => site.hub.report(&name).await,
-        Err(_) => None,
+        Err(refused) => return bad(&IdError::to_string(&refused)),
     };
     let Some(report) = report else {
         let said = format!("no room '{name}' here; `spillway room ls` lists those there are");

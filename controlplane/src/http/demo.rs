@@ -1,34 +1,58 @@
 //! Tokens for anybody who asks: for the page and for probes, and only where that is wanted.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
 use serde_json::json;
 
+use super::query::{QueryError, fields};
 use super::{Site, error};
 use crate::auth::{Claims, VideoGrant};
 use crate::clock;
-use crate::ids::{Identity, RoomName};
-use crate::limits::NAME_CHARS;
+use crate::ids::{IdError, Identity, RoomName};
+use crate::limits::DISPLAY_NAME_CHARS;
 
 const LIFE_SECONDS: u64 = 6 * 60 * 60;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+#[derive(Debug)]
+struct Asked {
     room: RoomName,
     identity: Identity,
-    #[serde(default)]
     name: String,
+}
+
+/// Why a query asks for no token.
+#[derive(Debug, thiserror::Error)]
+enum AskedWrong {
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Name(#[from] IdError),
+    #[error("name has {0} characters, the limit is {DISPLAY_NAME_CHARS}")]
+    Long(usize),
+}
+
+impl Asked {
+    fn read(query: &str) -> Result<Self, AskedWrong> {
+        let [room, identity, name] = fields(query, ["room", "identity", "name"])?;
+        let name = name.unwrap_or_default();
+        let chars = name.chars().count();
+        if chars > DISPLAY_NAME_CHARS {
+            return Err(AskedWrong::Long(chars));
+        }
+        Ok(Self {
+            room: room.ok_or(QueryError::Missing("room"))?.parse()?,
+            identity: identity.ok_or(QueryError::Missing("identity"))?.parse()?,
+            name,
+        })
+    }
 }
 
 /// `GET /v1/demo/token?room=&identity=&name=`
 pub(super) async fn token(
     State(site): State<Site>,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Response {
     if !site.demo_tokens {
         let said = "this server gives no demo tokens (setting demo-tokens)";
@@ -37,20 +61,14 @@ pub(super) async fn token(
     if let Some(said) = site.hosts.refuse_origin(&headers) {
         return error(StatusCode::FORBIDDEN, "not_permitted", &said);
     }
-    let Query(asked) = match asked {
+    let asked = match Asked::read(&query.unwrap_or_default()) {
         Ok(asked) => asked,
-        Err(rejection) => {
-            let said = rejection.body_text();
-            return error(StatusCode::BAD_REQUEST, "bad_message", &said);
+        Err(wrong) => {
+            return error(StatusCode::BAD_REQUEST, "bad_message", &wrong.to_string());
         }
     };
-    let chars = asked.name.chars().count();
-    if chars > NAME_CHARS {
-        let said = format!("name has {chars} characters, the limit is {NAME_CHARS}");
-        return error(StatusCode::BAD_REQUEST, "bad_message", &said);
-    }
     let now = clock::unix_seconds();
-    let token = site.keys.sign(Claims {
+    let token = site.keys.sign_demo(Claims {
         iss: String::new(),
         sub: asked.identity.to_string(),
         name: asked.name,

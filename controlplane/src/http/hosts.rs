@@ -74,7 +74,7 @@ impl Hosts {
         Some(refusal("Host", &foreign))
     }
 
-    /// Why a page of the origin that these headers name gets no token.
+    /// Why a page of the origin that these headers name gets no token, and gets in with none that anybody gets.
     pub(super) fn refuse_origin(&self, headers: &HeaderMap) -> Option<String> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let foreign = origins.find(|origin| {

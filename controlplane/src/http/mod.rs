@@ -7,17 +7,20 @@ mod guarded; // a connection whose reader is watched
 mod listener; // connections, and how many at once
 mod sources; // how many of them a network has
 mod page; // the embedded page
+mod public_path; // where a proxy shows all of it
+mod query; // what comes after the question mark
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use spillway_exposition::{Format, expose};
 use tokio::sync::watch;
 
 pub use admin::{AllocationView, NodeView, RoomView};
@@ -25,6 +28,7 @@ pub(crate) use guarded::Guarded;
 pub use hosts::Hosts;
 use listener::Place;
 pub use listener::{Capacity, serve};
+pub use public_path::{NoPublicPath, PublicPath};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
@@ -44,10 +48,11 @@ pub struct Site {
     demo_tokens: bool,
     /// Whom it answers for while it gives demo tokens.
     hosts: Arc<Hosts>,
+    public_path: PublicPath,
     shutdown: watch::Receiver<Option<Duration>>,
 }
 
-/// Who gets in.
+/// Who gets in, and where.
 #[derive(Debug)]
 pub struct Policy {
     /// Of the admin API; without one there is none.
@@ -56,6 +61,8 @@ pub struct Policy {
     pub demo_tokens: bool,
     /// For which hosts, while that is so.
     pub hosts: Hosts,
+    /// Where a proxy shows it.
+    pub public_path: PublicPath,
 }
 
 impl Site {
@@ -68,6 +75,7 @@ impl Site {
             admin_token,
             demo_tokens,
             hosts,
+            public_path,
         }: Policy,
         shutdown: watch::Receiver<Option<Duration>>,
     ) -> Self {
@@ -80,6 +88,7 @@ impl Site {
             admin_token: admin_token.map(Into::into),
             demo_tokens,
             hosts: Arc::new(hosts),
+            public_path,
             shutdown,
         }
     }
@@ -94,12 +103,15 @@ impl Site {
             .merge(admin::routes(&self))
             .merge(page::routes())
             .layer(middleware::from_fn(in_time));
-        short
+        let public_path = self.public_path.clone();
+        let routes = short
             .route("/v1/signal", get(signal))
             .fallback(nothing_here)
+            .method_not_allowed_fallback(only_get)
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .layer(middleware::from_fn_with_state(self.clone(), hosts::check))
-            .with_state(self)
+            .with_state(self);
+        public_path.before(routes)
     }
 }
 
@@ -133,11 +145,12 @@ async fn signal(
         Ok(headers) => headers,
         Err(refused) => return error(refused.status(), "not_websocket", &refused.to_string()),
     };
+    let foreign = site.hosts.refuse_origin(request.headers());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         // Whoever hung up before the answer is not missed.
         if let Ok(upgraded) = upgrading.await {
-            site.sockets.serve(Connection::new(upgraded)).await;
+            site.sockets.serve(Connection::new(upgraded), foreign).await;
         }
         drop(place);
     });
@@ -172,14 +185,24 @@ async fn readyz(State(site): State<Site>) -> Response {
     }
 }
 
-async fn metrics(State(site): State<Site>) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
     let metrics = site.hub.metrics();
     let connected = *site.hub.node().state().borrow() == NodeState::Connected;
     metrics.data_plane_connected.set(connected.into());
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.encode()).into_response()
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let format = Format::of_accept(accept.filter_map(|value| value.to_str().ok()));
+    let headers = [
+        (header::CONTENT_TYPE, format.content_type()),
+        (header::VARY, "accept"),
+    ];
+    (headers, expose(&metrics.encode(), format)).into_response()
 }
 
 async fn nothing_here() -> Response {
     error(StatusCode::NOT_FOUND, "not_found", "nothing is here")
+}
+
+async fn only_get() -> Response {
+    let said = "only GET and HEAD are answered here";
+    error(StatusCode::METHOD_NOT_ALLOWED, "not_found", said)
 }

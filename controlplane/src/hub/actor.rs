@@ -85,7 +85,7 @@ async fn turn_away(
     mut inputs: mpsc::Receiver<RoomInput>,
     error: &StoreError,
 ) {
-    tracing::error!(room = %name, %error, "cannot open the room");
+    tracing::error!(room = ?name, %error, "cannot open the room");
     inputs.close();
     while let Some(input) = inputs.recv().await {
         if let RoomInput::Join {
@@ -152,7 +152,7 @@ impl Actor {
         };
         if let Err(error) = self.hub.store.claim(&self.name, &participant).await {
             // Whoever served it finds out when the store is back.
-            tracing::warn!(room = %self.name, %error, "participant taken over unheard");
+            tracing::warn!(room = ?self.name, %error, "participant taken over unheard");
         }
         let sessions = self.hub.node.sessions(sessions_of(&participant)).await;
         let sessions = sessions.map_or_else(|_| Vec::new(), |state| state.sessions);
@@ -245,7 +245,7 @@ impl Actor {
             Err(StoreError::NotOurs(_)) => {}
             Err(error) => {
                 self.hub.metrics.store_failures.inc();
-                tracing::error!(room = %self.name, %error, "event lost");
+                tracing::error!(room = ?self.name, %error, "event lost");
             }
         }
         appended
@@ -267,7 +267,7 @@ impl Actor {
         let opened = loop {
             match self.hub.store.open(&self.name).await {
                 Ok(opened) => break opened,
-                Err(error) => tracing::error!(room = %self.name, %error, "cannot read the history"),
+                Err(error) => tracing::error!(room = ?self.name, %error, "cannot read the history"),
             }
             tokio::time::sleep(STORE_PAUSE).await;
         };
@@ -286,7 +286,7 @@ impl Actor {
             }
             // The history started over behind our back: everybody is told the whole truth.
             Ok(Missed::TooOld) | Err(_) => {
-                tracing::warn!(room = %self.name, "the history started over, participants resync");
+                tracing::warn!(room = ?self.name, "the history started over, participants resync");
                 let roster = Roster::new(opened.offset, opened.participants);
                 let (now, unix_s) = (clock::now(), clock::unix_seconds());
                 self.room
@@ -303,7 +303,7 @@ impl Actor {
         let store = &self.hub.store;
         let missed = store.since(&self.name, epoch, *offset).await;
         missed.unwrap_or_else(|error| {
-            tracing::warn!(room = %self.name, %error, "history unreadable, resync");
+            tracing::warn!(room = ?self.name, %error, "history unreadable, resync");
             Missed::TooOld
         })
     }
@@ -323,7 +323,7 @@ impl Actor {
                 }
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(room = %self.name, %error, "presence not kept");
+                tracing::warn!(room = ?self.name, %error, "presence not kept");
             }
         }
     }
@@ -368,7 +368,7 @@ impl Actor {
         let (_, nothing) = mpsc::channel(1);
         self.news = nothing;
         if let Err(error) = self.hub.store.close(&self.name).await {
-            tracing::warn!(room = %self.name, %error, "room not closed in the store");
+            tracing::warn!(room = ?self.name, %error, "room not closed in the store");
         }
         self.hub.retire(&self.name);
         while let Some(input) = inputs.recv().await {

@@ -212,7 +212,7 @@ export class Call {
   }
 
   async #copyLink() {
-    const link = `${location.origin}/?${new URLSearchParams({ room: this.room.name })}`;
+    const link = String(new URL(`?${new URLSearchParams({ room: this.room.name })}`, location.href));
     const text = element('copy-link').querySelector('.text');
     try {
       await navigator.clipboard.writeText(link);

@@ -39,6 +39,7 @@ const ROOM_ERRORS = {
 
 /** @param {Error & {code?: string}} error */
 export function roomMessage(error) {
+  if (error.code === 'bad_message') return `The server cannot use that: ${error.message}.`;
   return ROOM_ERRORS[error.code] ?? `You were disconnected: ${error.message}.`;
 }
 

@@ -25,7 +25,8 @@ const join = new JoinView({
 /** The call that goes on, for the console and for tests. */
 globalThis.spillway = { call: null, room: null };
 
-if (params.get('autojoin') === '1') await enter(join.wish({ camera: true, microphone: true }));
+// A name that is only white space is no room, and not the lobby either.
+if (params.get('autojoin') === '1' && params.get('room')?.trim() !== '') await enter(join.wish({ camera: true, microphone: true }));
 else await show();
 
 async function show(message = '') {
@@ -46,7 +47,7 @@ async function enter(wish) {
   globalThis.spillway = { call, room: call.room };
   join.close();
   const query = new URLSearchParams({ room: call.room.name, ...(params.has('height') ? { height: chosen.height } : {}) });
-  history.replaceState(null, '', `/?${query}`);
+  history.replaceState(null, '', `?${query}`);
   document.title = `${call.room.name} · Spillway`;
   await call.publishDevices();
 }

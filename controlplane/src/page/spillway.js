@@ -81,7 +81,7 @@ export class Room extends EventTarget {
 
   /**
    * @param {object} [options]
-   * @param {string} [options.url] signaling address, `wss://host/v1/signal`; default: the page's own host
+   * @param {string} [options.url] signaling address, `wss://host/v1/signal`; default: beside this module, or at the page's own host
    * @param {boolean} [options.autoSubscribe] receive every track as it appears; default true
    */
   constructor({ url, autoSubscribe = true } = {}) {
@@ -487,7 +487,11 @@ async function capture(what, options) {
   return stream.getTracks()[0];
 }
 
+/** Beside this module where a Spillway serves it, which may be under a path; at the page's own host otherwise. */
 function defaultUrl() {
-  const { protocol, host } = globalThis.location ?? { protocol: 'http:', host: 'localhost' };
-  return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/signal`;
+  const beside = new URL('v1/signal', import.meta.url);
+  const page = new URL('/v1/signal', globalThis.location?.href.startsWith('http') ? globalThis.location.href : 'http://localhost');
+  const url = /^https?:.*\/spillway\.js$/.test(import.meta.url) ? beside : page;
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  return String(url);
 }

@@ -9,6 +9,7 @@ use super::check;
 use super::reply::{ErrorCode, Refusal};
 use super::strict::Tagged;
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
+use crate::json;
 use crate::room::{Kind, Layer, Source};
 
 /// A message and the number its reply must carry.
@@ -211,14 +212,17 @@ pub fn decode(text: &str) -> Result<ClientMessage, Undecodable> {
 pub fn decode_at(text: &str, stage: Stage) -> Result<ClientMessage, Undecodable> {
     let refuse = |id, refusal| Undecodable { id, refusal };
     let bad = |id, message: String| refuse(id, Refusal::new(ErrorCode::BadMessage, message));
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| bad(None, format!("not JSON: {error}")))?;
+    let value = json::parse(text).map_err(|error| bad(json::id_of(text), error.to_string()))?;
     let Value::Object(mut fields) = value else {
         return Err(bad(None, "not a JSON object".to_owned()));
     };
     let id = match fields.remove("id") {
         None => None,
-        Some(id) => match id.as_u64().and_then(|id| u32::try_from(id).ok()) {
+        Some(id) => match id
+            .as_number()
+            .and_then(json::whole)
+            .and_then(|id| u32::try_from(id).ok())
+        {
             Some(id) => Some(id),
             None => {
                 let said = format!("id {id} is outside 0..={}", u32::MAX);
@@ -316,7 +320,43 @@ mod tests {
 
     #[test]
     fn the_error_carries_the_id_of_the_message() {
-        assert_eq!(refusal(r#"{"type":"dance","id":9}"#).0, Some(9));
+        let deep = format!(
+            r#"{{"id":9,"type":"message","payload":{}}}"#,
+            "[".repeat(500)
+        );
+        for text in [
+            r#"{"type":"dance","id":9}"#,
+            r#"{"type":"ping","id":9,}"#,
+            r#"{"type":"ping","id":9"x"}"#,
+            r#"{"type":"answer","id":9,"revision":1e400}"#,
+            &deep,
+        ] {
+            let (id, code, said) = refusal(text);
+            assert_eq!(
+                (id, code),
+                (Some(9), ErrorCode::BadMessage),
+                "{text}: {said}"
+            );
+        }
+        assert!(refusal(&deep).2.contains("nested deeper than 127"));
+    }
+
+    #[test]
+    fn texts_and_numbers_are_those_of_json() {
+        let half =
+            decode(r#"{"type":"message","topic":"t","payload":{"text":"hi \ud83d"}}"#).unwrap();
+        let Request::Message { payload, .. } = half.request else {
+            panic!("not a message");
+        };
+        assert_eq!(payload, serde_json::json!({"text": "hi \u{fffd}"}));
+        let answer = decode(r#"{"type":"answer","id":7.0,"revision":1e1,"sdp":""}"#).unwrap();
+        assert_eq!(answer.id, Some(7));
+        assert!(matches!(
+            answer.request,
+            Request::Answer { revision: 10, .. }
+        ));
+        assert!(decode(r#"{"type":"answer","revision":1.5,"sdp":""}"#).is_err());
+        assert!(decode("\u{feff}{\"type\":\"ping\"}").is_ok());
     }
 
     #[test]

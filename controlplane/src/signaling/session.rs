@@ -16,6 +16,7 @@ use super::upgrade::OverQuota;
 use crate::auth::{Entry, Grants, Keys, ResumeClaims, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
+use crate::json;
 use crate::limits::{
     BURST_SECONDS, BYTES_PER_MESSAGE, FIRST_MESSAGE_BYTES, IDLE_TIME, JOIN_TIME, STRIKES,
 };
@@ -101,6 +102,7 @@ pub struct Session {
     messages: TokenBucket,
     strikes: TokenBucket,
     heard_at: Instant,
+    foreign: Option<String>,
     outputs: VecDeque<Output>,
 }
 
@@ -119,8 +121,14 @@ impl Session {
             messages: TokenBucket::new(burst, rate, now),
             strikes: TokenBucket::new(STRIKES, 1, now),
             heard_at: now,
+            foreign: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The same for the page of another site, which demo tokens are not for; `foreign` says why.
+    pub fn of_origin(self, foreign: Option<String>) -> Self {
+        Self { foreign, ..self }
     }
 
     /// A text frame.
@@ -130,12 +138,12 @@ impl Session {
             return;
         }
         if text.len() > self.message_bytes() {
-            return self.handle_oversized(text.len());
+            return self.end_oversized(json::id_of(text), text.len());
         }
         // What is to be read at all counts as one, and its length counts.
         let read = 1 + units_of_length(text.len());
         if !self.messages.take_all(read, now) {
-            return self.refuse_too_fast(None, read, now);
+            return self.refuse_too_fast(json::id_of(text), read, now);
         }
         let stage = match self.state {
             State::AwaitingJoin { .. } => Stage::BeforeJoin,
@@ -173,31 +181,40 @@ impl Session {
     }
 
     /// A binary frame; the protocol has none.
-    pub fn handle_binary(&mut self, now: Instant) {
+    pub fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
         self.heard_at = now;
+        let id = std::str::from_utf8(bytes).ok().and_then(json::id_of);
+        let read = 1 + units_of_length(bytes.len());
+        if !self.messages.take_all(read, now) {
+            return self.refuse_too_fast(id, read, now);
+        }
         let refusal = Refusal::new(ErrorCode::BadMessage, "messages are text frames");
-        self.refuse(None, &refusal, now);
+        self.refuse(id, &refusal, now);
     }
 
     /// A frame that was too large to be kept; `bytes` is what is known of its size.
     pub fn handle_oversized(&mut self, bytes: usize) {
+        self.end_oversized(None, bytes);
+    }
+
+    fn end_oversized(&mut self, id: Option<u32>, bytes: usize) {
         let limit = self.message_bytes();
         let when = match self.state {
             State::AwaitingJoin { .. } => " before join",
             State::Joined { .. } | State::Closed => "",
         };
         let message = format!("message has {bytes} bytes or more, the limit{when} is {limit}");
-        self.end_too_large(message);
+        self.end_too_large(id, message);
     }
 
     /// More than is read from a socket that has not joined, in however many messages.
     pub(super) fn handle_over_quota(&mut self, said: &OverQuota) {
-        self.end_too_large(said.to_string());
+        self.end_too_large(None, said.to_string());
     }
 
-    fn end_too_large(&mut self, message: String) {
+    fn end_too_large(&mut self, id: Option<u32>, message: String) {
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
-        self.send(Frame::refusal(None, &refusal));
+        self.send(Frame::refusal(id, &refusal));
         self.close(CloseCode::TooLarge, &refusal.message);
     }
 
@@ -291,7 +308,13 @@ impl Session {
     }
 
     fn check(&self, join: &Join, unix_s: u64) -> Result<JoinRequest, Refusal> {
-        let entry = self.keys.check(&join.token, unix_s).map_err(refusal)?;
+        let entry = self
+            .keys
+            .check(&join.token, unix_s, self.limits.token_leeway_s)
+            .map_err(refusal)?;
+        if let Some(foreign) = self.foreign.as_ref().filter(|_| entry.is_demo) {
+            return Err(Refusal::new(ErrorCode::NotPermitted, foreign.clone()));
+        }
         let proven = self.check_resume(join, &entry, unix_s)?;
         // A token that is valid says what holds; of one that is not, only whose it is counts.
         let (grants, token_ends_s) = match (entry.expired, &proven) {
@@ -360,20 +383,19 @@ impl Session {
         }
     }
 
-    /// Says no; before `joined`, and to those who do not stop, also goodbye.
+    /// Says no; before `joined` also goodbye. Mistakes of a participant count as messages, which have a rate, and end
+    /// nothing; what comes faster than that for long ends the socket, which may come back.
     fn refuse(&mut self, id: Option<u32>, refusal: &Refusal, now: Instant) {
         self.send(Frame::refusal(id, refusal));
-        let patient = self.strikes.take(now);
-        let code = if refusal.code == ErrorCode::TooFast {
-            CloseCode::TooFast
-        } else {
-            CloseCode::ProtocolError
-        };
+        let is_flood = refusal.code == ErrorCode::TooFast;
         match self.state {
-            State::AwaitingJoin { .. } => self.close(code, &refusal.message),
-            State::Joined { .. } if !patient => {
-                let reason = format!("too many refused messages, the last: {}", refusal.message);
-                self.close(code, &reason);
+            State::AwaitingJoin { .. } if is_flood => {
+                self.close(CloseCode::TooFast, &refusal.message);
+            }
+            State::AwaitingJoin { .. } => self.close(CloseCode::ProtocolError, &refusal.message),
+            State::Joined { .. } if is_flood && !self.strikes.take(now) => {
+                let reason = format!("too many messages, the last: {}", refusal.message);
+                self.close(CloseCode::TooFast, &reason);
             }
             State::Joined { .. } | State::Closed => {}
         }
@@ -438,7 +460,6 @@ fn refusal(refused: TokenRefused) -> Refusal {
     let code = match &refused {
         TokenRefused::Invalid(_) => ErrorCode::TokenInvalid,
         TokenRefused::Expired(_) => ErrorCode::TokenExpired,
-        TokenRefused::WrongRoom(_) => ErrorCode::TokenWrongRoom,
         TokenRefused::NoJoin => ErrorCode::NotPermitted,
     };
     Refusal::new(code, refused.to_string())

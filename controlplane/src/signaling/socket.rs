@@ -1,7 +1,7 @@
 //! Drives a [`Session`] with a connection: one task reads, one writes, neither waits for the other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -54,8 +54,8 @@ impl Sockets {
         }
     }
 
-    /// Talks with one client until the socket is closed.
-    pub async fn serve(self: Arc<Self>, connection: Connection) {
+    /// Talks with one client until the socket is closed; `foreign` says why its page gets in with no demo token.
+    pub async fn serve(self: Arc<Self>, connection: Connection, foreign: Option<String>) {
         let metrics = self.hub.metrics();
         metrics.sockets.inc();
         let (outbox, reader, endings) = outbox();
@@ -64,20 +64,24 @@ impl Sockets {
         let reading = (bytes, quota.clone());
         let (stream, output) = connection.split(outbox.clone(), reading).await;
         let (last_words, last) = oneshot::channel();
+        let asked_at = Arc::new(OnceLock::new());
         let writer = Writer {
             output,
             reader,
             hub: Arc::clone(&self.hub),
+            asked_at: Arc::clone(&asked_at),
         };
         let mut conversation = Conversation {
             id: SocketId(self.next.fetch_add(1, Ordering::Relaxed)),
-            session: Session::new(Arc::clone(&self.keys), self.limits, clock::now()),
+            session: Session::new(Arc::clone(&self.keys), self.limits, clock::now())
+                .of_origin(foreign),
             room: None,
             outbox,
             endings,
             last_words: Some(last_words),
             sockets: Arc::clone(&self),
             quota,
+            asked_at,
             oversized: false,
         };
         let mut writing = tokio::spawn(writer.run(last));
@@ -119,6 +123,7 @@ struct Conversation {
     last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
     sockets: Arc<Sockets>,
     quota: Quota,
+    asked_at: Arc<OnceLock<Instant>>,
     /// A frame was too large to be read to its end.
     oversized: bool,
 }
@@ -184,7 +189,7 @@ impl Conversation {
                 self.session
                     .handle_text(text.as_str(), now, clock::unix_seconds());
             }
-            Message::Binary(_) => self.session.handle_binary(now),
+            Message::Binary(bytes) => self.session.handle_binary(&bytes, now),
             Message::Ping(_) | Message::Pong(_) => self.session.handle_alive(now),
             // The stream ends next; raw frames are not read.
             Message::Close(_) | Message::Frame(_) => {}
@@ -201,6 +206,8 @@ impl Conversation {
                 Output::Send(frame) => self.outbox.send(frame),
                 Output::Join(request) => {
                     self.quota.lift();
+                    // A socket joins once.
+                    let _ = self.asked_at.set(clock::now());
                     self.metrics().count_message("join");
                     self.sockets.hub.settle().await;
                     let room = request.room.clone();

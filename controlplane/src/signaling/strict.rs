@@ -11,6 +11,8 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Map, Value};
 
+use crate::json;
+
 /// A value of a message, for [`serde::Deserialize`].
 pub(super) struct Strict(pub(super) Value);
 
@@ -32,6 +34,13 @@ impl Strict {
         };
         Error::invalid_type(found, visitor)
     }
+
+    fn whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0.as_number().and_then(json::whole) {
+            Some(number) => visitor.visit_u64(number),
+            None => self.deserialize_any(visitor),
+        }
+    }
 }
 
 impl<'de> Deserializer<'de> for Strict {
@@ -46,6 +55,19 @@ impl<'de> Deserializer<'de> for Strict {
             Value::Array(items) => list(items, visitor),
             Value::Object(fields) => object(fields, visitor),
         }
+    }
+
+    // A whole number may be written with a point or an exponent (RFC 8259 section 6).
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.whole(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.whole(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.whole(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -88,7 +110,7 @@ impl<'de> Deserializer<'de> for Strict {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        bool i8 i16 i32 i64 i128 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         seq tuple tuple_struct map identifier ignored_any
     }
 }

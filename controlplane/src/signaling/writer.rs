@@ -2,16 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::frame;
+use super::frame::{self, Label};
 use super::reply::CloseCode;
 use super::upgrade::Output;
+use crate::clock;
 use crate::hub::{Hub, OutboxReader, ToSocket};
 use crate::limits::{PING_INTERVAL, WRITE_TIME};
 
@@ -23,6 +25,8 @@ pub(super) struct Writer {
     pub(super) output: Output,
     pub(super) reader: OutboxReader,
     pub(super) hub: Arc<Hub>,
+    /// When the client asked to join.
+    pub(super) asked_at: Arc<OnceLock<Instant>>,
 }
 
 /// There is nothing to write to, or nothing to be written any more.
@@ -71,6 +75,11 @@ impl Writer {
             match item {
                 ToSocket::Frame(frame) => {
                     self.hub.metrics().count_frame(frame.label);
+                    if let (Label::Joined(_), Some(asked)) = (frame.label, self.asked_at.get()) {
+                        self.hub
+                            .metrics()
+                            .count_join_time(clock::now().duration_since(*asked));
+                    }
                     wires.push_back(frame.wire);
                 }
                 ToSocket::Bytes(wire) => wires.push_back(wire),

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 pub use state_dir::{Credentials, StateDir, UpFile};
 
+use crate::cli::say;
 use crate::config::{Config, ControlAddress};
 use crate::serve;
 use child::Supervisor;
@@ -54,7 +55,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
         () = running.connected() => {
             let up = UpFile::new(&running.url, &credentials);
             state.write_up(&up)?;
-            announce(&up, &running.node.turn_urls().borrow(), &state);
+            announce(&up, &config, &running.node.turn_urls().borrow(), &state);
             tokio::select! {
                 result = &mut child => {
                     state.remove_up();
@@ -75,7 +76,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
 }
 
 /// One block, for people; programs read `up.json`.
-fn announce(up: &UpFile, turn_urls: &[String], state: &StateDir) {
+fn announce(up: &UpFile, config: &Config, turn_urls: &[String], state: &StateDir) {
     let (url, key, secret) = (&up.url, &up.api_key, &up.api_secret);
     let relays: String = turn_urls
         .iter()
@@ -90,8 +91,12 @@ fn announce(up: &UpFile, turn_urls: &[String], state: &StateDir) {
     });
     let log = state.child_log();
     let log = log.display();
-    println!(
+    let path = &config.public_path;
+    let said = say(&format!(
         "\nSpillway is up.\n\n  URL         {url}\n{tls}  API key     {key}\n  API secret  {secret}\n{relays}\n  \
-         data plane log: {log}\n  try: open {url}/?room=demo in two windows, or `spillway room ls`\n"
-    );
+         data plane log: {log}\n  try: open {url}{path}?room=demo in two windows, or `spillway room ls`\n"
+    ));
+    if let Err(error) = said {
+        tracing::debug!(%error, "not announced");
+    }
 }

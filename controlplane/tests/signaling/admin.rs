@@ -134,15 +134,152 @@ async fn demo_tokens_open_rooms_and_wrong_names_are_explained() {
     let mut ann = door.connect().await;
     ann.join(serde_json::json!({"token": body["token"]})).await;
     assert_eq!(ann.joined["identity"], "ann");
-    let (status, _, body) = get(url("room=r&identity=a%20b"), None).await;
-    assert_eq!(status, 400);
+    for (query, said) in [
+        (
+            "room=r&identity=a%07b",
+            "identity has U+0007 at character 2",
+        ),
+        (
+            "room=r&identity=%20a",
+            "identity begins or ends with white space",
+        ),
+        ("room=%E2%80%8B&identity=a", "room has U+200B"),
+        ("room=%FF&identity=a", "'%FF' in the query is not UTF-8"),
+        ("room=&identity=a", "room is empty"),
+        ("identity=a", "the query lacks room"),
+    ] {
+        let (status, _, body) = get(url(query), None).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (400, &"bad_message".into()),
+            "{query}"
+        );
+        assert!(body["message"].as_str().unwrap().contains(said), "{body}");
+    }
+}
+
+/// Six scripts, a name with what paths and keys are made of, and one that needs composing.
+const NAMES: [(&str, &str); 8] = [
+    ("Συμβούλιο", "Συμβούλιο"),
+    ("Совет", "Совет"),
+    ("会議", "会議"),
+    ("اجتماع", "اجتماع"),
+    ("ประชุม", "ประชุม"),
+    ("परिषद", "परिषद"),
+    ("a/b {c}?%2F#..|\\", "a/b {c}?%2F#..|\\"),
+    ("Zoe\u{308}", "Zoë"),
+];
+
+#[tokio::test]
+async fn rooms_of_every_script_are_rooms_of_their_own() {
+    use spillway_controlplane::ids::RoomName;
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut clients = Vec::new();
+    for (typed, name) in NAMES {
+        let client = door.join(typed, "a+b@example.com").await;
+        assert_eq!(client.joined["room"], name);
+        assert_eq!(
+            client.joined["participants"],
+            serde_json::json!([]),
+            "{name}: strangers meet"
+        );
+        clients.push(client);
+    }
+    for (typed, name) in NAMES {
+        let room: RoomName = typed.parse().unwrap();
+        let url = format!(
+            "{}/v1/admin/rooms/{}",
+            door.running.url,
+            room.percent_encoded()
+        );
+        let (status, _, body) = get(url, Some("admin-admin-admin")).await;
+        assert_eq!((status, &body["room"]), (200, &name.into()), "{body}");
+    }
+    // Not as a router has it, but as everything else is said.
+    for (path, status) in [("%FF", 400), ("%07", 400), ("nobody", 404)] {
+        let url = format!("{}/v1/admin/rooms/{path}", door.running.url);
+        let (got, _, body) = get(url, Some("admin-admin-admin")).await;
+        assert_eq!(got, status, "{body}");
+        assert!(body["message"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn under_its_public_path_everything_is_as_at_the_root() {
+    let door = Door::open(&["--public-path", "/calls"]).await;
+    let _node = FakeNode::start(&door.socket());
+    let close = "Host: localhost\r\nConnection: close\r\n\r\n";
+    for (path, wanted) in [
+        ("/calls/", 200),
+        ("/calls/?room=x", 200),
+        ("/calls/spillway.js", 200),
+        ("/calls/healthz", 200),
+        ("/calls/v1/demo/token?room=r&identity=ann", 200),
+        ("/calls/v1/admin/rooms", 401),
+        ("/calls", 308),
+        ("/calls/nothing", 404),
+        ("/callsx/", 404),
+        ("/", 200),
+        ("/spillway.js", 200),
+    ] {
+        let (code, answer) = status(&door, &format!("GET {path} HTTP/1.1\r\n{close}")).await;
+        assert_eq!(code, wanted, "{path}: {answer}");
+    }
+    let (_, page) = status(&door, &format!("GET /calls/ HTTP/1.1\r\n{close}")).await;
+    for absolute in ["href=\"/", "src=\"/"] {
+        assert!(!page.contains(absolute), "{absolute} leads out of the path");
+    }
+    let (_, moved) = status(&door, &format!("GET /calls?room=a HTTP/1.1\r\n{close}")).await;
     assert!(
-        body["message"]
-            .as_str()
-            .unwrap()
-            .contains("identity contains ' '"),
-        "{body}"
+        moved.to_lowercase().contains("location: /calls/?room=a"),
+        "{moved}"
     );
+    let url = format!("{}/calls/v1/signal", door.running.url.replace("http", "ws"));
+    tokio_tungstenite::connect_async(url).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_demo_token_is_of_no_use_to_the_page_of_another_site() {
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let url = format!("{}/v1/demo/token?room=r&identity=ann", door.running.url);
+    let (_, _, body) = get(url, None).await;
+    let demo = body["token"].as_str().unwrap().to_owned();
+    let signed = crate::client::token("r", "bob", |_| ());
+    for (origin, token, answer) in [
+        ("https://evil.example", &demo, "error"),
+        ("null", &demo, "error"),
+        ("http://localhost:3000", &demo, "joined"),
+        ("https://app.example", &signed, "joined"),
+    ] {
+        let url = format!("{}/v1/signal", door.running.url.replace("http", "ws"));
+        let mut request = url.into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let join = serde_json::json!({"type": "join", "id": 1, "token": token}).to_string();
+        futures_util::SinkExt::send(&mut socket, join.into())
+            .await
+            .unwrap();
+        let said = loop {
+            let next = futures_util::StreamExt::next(&mut socket).await;
+            if let Message::Text(text) = next.unwrap().unwrap() {
+                break serde_json::from_str::<Value>(&text).unwrap();
+            }
+        };
+        assert_eq!(said["type"], answer, "{origin}: {said}");
+        if answer == "error" {
+            assert_eq!(said["code"], "not_permitted");
+            assert!(
+                said["message"].as_str().unwrap().contains("allowed-hosts"),
+                "{said}"
+            );
+        }
+    }
 }
 
 /// A request as it is, and the status it gets; 0 where the connection is closed without one.

@@ -23,7 +23,7 @@ async fn tokens_that_are_not_good_are_refused_by_name() {
             token("r", "ann", |claims| claims.exp = 1_000),
             "token_expired",
         ),
-        (token("", "ann", |_| ()), "token_wrong_room"),
+        (token("", "ann", |_| ()), "token_invalid"),
         (
             token("r", "ann", |claims| claims.video.room_join = false),
             "not_permitted",
@@ -178,26 +178,47 @@ async fn wrong_messages_get_an_error_each_and_the_call_goes_on() {
 }
 
 #[tokio::test]
-async fn who_does_not_stop_is_closed() {
+async fn mistakes_are_refused_and_a_flood_is_closed() {
     let door = Door::open(&[]).await;
     let _node = FakeNode::start(&door.socket());
     let mut ann = door.join("r", "ann").await;
     let mut bob = door.join("r", "bob").await;
-    for _ in 0..40 {
-        // The socket may be closed by then.
-        let _ = ann.socket.send(Message::text("nonsense")).await;
+    let deep = "[".repeat(1_000);
+    for id in 5..90_u32 {
+        let text = match id % 3 {
+            0 => format!(r#"{{"type":"message","id":{id},"topic":"t","payload":{deep}"#),
+            1 => format!(r#"{{"type":"dance","id":{id}}}"#),
+            _ => format!(r#"{{"type":"ping","id":{id},}}"#),
+        };
+        ann.send_text(&text).await;
     }
-    assert_eq!(ann.closed().await, Some(4400));
+    for id in 5..90 {
+        let refused = ann.until("error").await;
+        assert_eq!(
+            (&refused["code"], &refused["id"]),
+            (&json!("bad_message"), &json!(id))
+        );
+    }
+    // A binary frame is a mistake, too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let binary = Message::binary(br#"{"type":"ping","id":90}"#.to_vec());
+    ann.socket.send(binary).await.unwrap();
+    assert_eq!(ann.until("error").await["id"], 90);
+    assert_eq!(ann.ask(json!({"type": "ping"})).await["type"], "pong");
     let door = Door::open(&["--messages-per-second", "5"]).await;
     let _node = FakeNode::start(&door.socket());
     let mut fast = door.join("r", "ann").await;
     for _ in 0..60 {
-        let _ = fast.socket.send(Message::text(r#"{"type":"ping"}"#)).await;
+        let _ = fast
+            .socket
+            .send(Message::text(r#"{"type":"ping","id":5}"#))
+            .await;
     }
     let mut slowed = false;
     let code = loop {
         match fast.next_or_close().await {
-            Ok(message) => slowed |= message["code"] == "too_fast",
+            Ok(message) if message["code"] == "too_fast" => slowed |= message["id"] == 5,
+            Ok(_) => {}
             Err(code) => break code,
         }
     };

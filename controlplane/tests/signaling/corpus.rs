@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use spillway_controlplane::json;
 use spillway_controlplane::signaling::{self, TokenBucket};
 
 const VARIATIONS: usize = 300;
@@ -30,7 +31,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
 fn schema() -> jsonschema::Validator {
     let text = include_str!("../../../docs/protocol.schema.json");
     let mut schema: Value = serde_json::from_str(text).unwrap();
-    schema["$ref"] = json!("#/$defs/ClientMessage");
+    schema["$ref"] = Value::from("#/$defs/ClientMessage");
     jsonschema::validator_for(&schema).unwrap()
 }
 
@@ -41,7 +42,7 @@ fn feed(bytes: &[u8], schema: &jsonschema::Validator) -> bool {
     };
     match signaling::decode(text) {
         Ok(_) => {
-            let value: Value = serde_json::from_str(text).unwrap();
+            let value = json::parse(text).unwrap();
             schema
                 .validate(&value)
                 .unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use spillway_settings::{Mistakes, Setting, Values};
+use anyhow::Context as _;
+use spillway_settings::{Mistakes, Setting, Values, check_log};
 
 use crate::io::egress::EgressKind;
 use crate::io::engine::EngineChoice;
@@ -247,6 +248,10 @@ impl Config {
             let max_tracks_per_session =
                 values.parse_within("max-tracks-per-session", 1..=1_000, m);
             let turn = turn::check(values, m);
+            if let Err(why) = check_log(values.text("log")) {
+                let (text, source) = (values.text("log"), values.source("log"));
+                m.push(format!("log '{text}': {why} (from {source})"));
+            }
             Some(Self {
                 node: Some(values.text("node"))
                     .filter(|n| !n.is_empty())
@@ -270,6 +275,18 @@ impl Config {
             })
         })();
         mistakes.into_result(config)
+    }
+
+    /// Whether the files that it names can be used.
+    pub fn check_files(&self) -> anyhow::Result<()> {
+        let tls = self.turn.as_ref().and_then(|turn| turn.tls.as_ref());
+        if let Some(tls) = tls {
+            let provider = rustls::crypto::aws_lc_rs::default_provider();
+            tls.files
+                .load(&provider)
+                .context("tls is impossible (settings tls-certificate and tls-key)")?;
+        }
+        Ok(())
     }
 }
 
@@ -354,6 +371,25 @@ fn advertise(values: &Values, host: &Host, mistakes: &mut Mistakes) -> Option<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_variables_are_known_to_every_program() {
+        for setting in SETTINGS {
+            let name = setting.env();
+            let known = name.strip_prefix("SPILLWAY_").unwrap();
+            assert!(spillway_settings::NAMES.contains(&known), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_level_is_a_mistake_like_the_others() {
+        let said = check(&["--log", "spillway=inof", "--max-sessions", "0"]).unwrap_err();
+        let said = said.to_string();
+        assert!(
+            said.contains("2 mistakes") && said.contains("log 'spillway=inof': 'inof' is none"),
+            "{said}"
+        );
+    }
 
     fn check(args: &[&str]) -> Result<Config, Mistakes> {
         let command = spillway_settings::command(clap::Command::new("test"), SETTINGS);

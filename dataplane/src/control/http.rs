@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use spillway_exposition::{Format, expose};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,12 +49,18 @@ async fn answer(
     request: HttpRequest<Incoming>,
     requests: mpsc::Sender<Request>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let accept = request.headers().get_all(ACCEPT).iter();
+    let format = Format::of_accept(accept.filter_map(|value| value.to_str().ok()));
+    let mut content_type = Format::Text.content_type();
     let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => match metrics(&requests).await {
-            Some(text) => (StatusCode::OK, text),
+        (&Method::GET | &Method::HEAD, "/metrics") => match metrics(&requests).await {
+            Some(text) => {
+                content_type = format.content_type();
+                (StatusCode::OK, expose(&text, format))
+            }
             None => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
         },
-        (&Method::GET, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
         (_, path) => (
             StatusCode::NOT_FOUND,
             format!("no {path} here; try /metrics or /healthz\n"),
@@ -60,10 +68,9 @@ async fn answer(
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        hyper::header::CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VARY, HeaderValue::from_static("accept"));
     Ok(response)
 }
 

@@ -267,6 +267,7 @@ impl Control {
                 | PeerEvent::Undecodable(_)
                 | PeerEvent::KeyframeWanted(_)
                 | PeerEvent::EstimateChanged
+                | PeerEvent::Measured(_)
                 | PeerEvent::Unsubscribed(_) => {}
             }
         }

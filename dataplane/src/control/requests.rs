@@ -26,7 +26,9 @@ impl Control {
         let (prepared, reply) = match request {
             // Whoever asked and went away is not answered: send errors are of no matter below.
             Request::Node(reply) => return drop(reply.send(self.node())),
-            Request::Metrics(reply) => return drop(reply.send(report::prometheus(&self.reports))),
+            Request::Metrics(reply) => {
+                return drop(reply.send(report::open_metrics(&self.reports)));
+            }
             Request::State(reply) => return self.ask_state(reply),
             Request::Allocations(reply) => return self.ask_allocations(reply),
             Request::PutPublish(request, reply) => (self.put_publish(request), reply),

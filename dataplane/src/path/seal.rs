@@ -98,7 +98,7 @@ fn seal_for(shard: &mut Shard, index: usize, now: Instant) {
         IDLE_PADDING_BYTES
     };
     shard.guard(index, |shard| {
-        if let Some(path) = plan(shard, index) {
+        if let Some(path) = plan(shard, index, now) {
             write(shard, index, path, (max_padding, now));
         }
     });
@@ -126,7 +126,7 @@ fn prefetch_next(shard: &mut Shard) {
 }
 
 /// Decides what session `index` gets of its portions, and gives it its numbers. Where that goes.
-fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
+fn plan(shard: &mut Shard, index: usize, now: Instant) -> Option<PathTo> {
     let Shard {
         peers,
         portions,
@@ -158,6 +158,9 @@ fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
                     if verdict == Verdict::Switch {
                         shard.switched.push((index, sub));
                     }
+                    if verdict == Verdict::Switch || packet.keyframe {
+                        measure(subscriber, report, (sub, packet), now);
+                    }
                     waiting_packets.push(Waiting {
                         packet: place,
                         slot,
@@ -177,6 +180,19 @@ fn plan(shard: &mut Shard, index: usize) -> Option<PathTo> {
         }
     }
     (!waiting_packets.is_empty()).then_some(path)
+}
+
+/// Counts how long subscription `sub` waited for `packet`.
+fn measure(
+    subscriber: &mut Subscriber,
+    report: &mut ShardReport,
+    (sub, packet): (usize, &MediaPacket),
+    now: Instant,
+) {
+    if let Some(subscription) = subscriber.subscriptions.get_mut(sub) {
+        let samples = subscription.waited(packet, now).into_iter().flatten();
+        samples.for_each(|sample| report.quality.record(sample));
+    }
 }
 
 /// Writes what session `index` gets, run by run.
@@ -365,6 +381,7 @@ fn send_alone(
     let Some((slot, planned, _)) = subscriber.plan(sub, packet, false)? else {
         return Ok(false);
     };
+    measure(subscriber, &mut shard.report, (sub, packet), now);
     let departures = match path.0 {
         SocketAddr::V4(_) => &mut shard.departures_v4,
         SocketAddr::V6(_) => &mut shard.departures_v6,

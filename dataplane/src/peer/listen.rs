@@ -7,6 +7,7 @@ use spillway_wire::rtcp::{self, Packet};
 use super::{Output, PeerEvent, Subscriber};
 use crate::drop_reason::DropReason;
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_NACKED, MAX_RTCP_SENDERS};
+use crate::report::Sample;
 
 impl Subscriber {
     /// Takes an SRTCP datagram. True when it was authenticated.
@@ -42,8 +43,11 @@ impl Subscriber {
                     let Some(slot) = self.slot_by_ssrc.get(&block.ssrc) else {
                         continue;
                     };
+                    let loss = Sample::Loss(f64::from(block.fraction_lost) / 256.0);
+                    out.events.push(PeerEvent::Measured(loss));
                     if let Some(rtt) = self.slots[*slot].stream.reported(&block, now) {
                         self.send.measured_rtt(rtt);
+                        out.events.push(PeerEvent::Measured(Sample::Rtt(rtt)));
                     }
                     if self.slots[*slot].stream.video_octets() > 0 {
                         worst = worst.max(Some(block.fraction_lost));
@@ -51,6 +55,11 @@ impl Subscriber {
                 }
                 if let Some(worst) = worst {
                     self.losses(worst, now, out);
+                    let estimate = self.send.estimate_bps(now);
+                    if estimate > 0 {
+                        let estimate = Sample::Estimate(estimate as f64 / 8.0);
+                        out.events.push(PeerEvent::Measured(estimate));
+                    }
                 }
             }
             Packet::Nack { media_ssrc, lost } => {

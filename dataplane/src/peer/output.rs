@@ -7,6 +7,7 @@ use crate::drop_reason::Drops;
 use crate::dtls::FailureKind;
 use crate::ice::Ufrag;
 use crate::key::{LayerIndex, TrackKey};
+use crate::report::Sample;
 use crate::subscription::Subscription;
 use crate::track::MediaPacket;
 
@@ -60,6 +61,8 @@ pub enum PeerEvent {
     KeyframeWanted(usize),
     /// A subscriber's bandwidth was estimated anew.
     EstimateChanged,
+    /// A subscriber reported what it received.
+    Measured(Sample),
     /// The client does not take the m-line of this track: its subscription ended.
     Rejected(TrackKey),
     /// These subscriptions ended.

@@ -2,8 +2,11 @@
 //!
 //! Shards count in plain integers and send a copy now and then; nothing here is touched by a packet.
 
+mod quality; // how calls are for those who watch
 mod turn; // of the relay
 mod streams; // of TCP and TLS
+
+pub use quality::{Quality, Sample};
 
 use std::time::Duration;
 
@@ -48,6 +51,8 @@ pub struct ShardReport {
     pub busy_fraction: f64,
     /// Time from arrival to transmission of media.
     pub latency: LatencyHistogram,
+    /// How calls are for those who watch.
+    pub quality: Quality,
     /// Of the relay, where there is one.
     pub turn: Option<Box<Counts>>,
     /// Of streams.
@@ -107,6 +112,7 @@ impl ShardReport {
             subscriptions: 0,
             busy_fraction: 0.0,
             latency: LatencyHistogram::default(),
+            quality: Quality::default(),
             turn: None,
             streams: stream::Counts::default(),
         }
@@ -203,13 +209,32 @@ const GAUGES: [Metric; 4] = [
     ),
 ];
 
-/// All reports in the Prometheus text format.
-pub fn prometheus(reports: &[ShardReport]) -> String {
+/// All reports in OpenMetrics.
+pub fn open_metrics(reports: &[ShardReport]) -> String {
     let mut out = String::new();
+    build_info(&mut out);
+    numbers(&mut out, reports);
+    histograms(&mut out, reports);
+    quality::write(&mut out, reports);
+    turn::write(&mut out, reports);
+    streams::write(&mut out, reports);
+    out
+}
+
+fn build_info(out: &mut String) {
+    header(out, "build_info", "gauge", "What was built, and of what");
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("SPILLWAY_BUILD_COMMIT"));
+    out.push_str(&format!(
+        "spillway_dataplane_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1\n"
+    ));
+}
+
+/// Counters and gauges.
+fn numbers(out: &mut String, reports: &[ShardReport]) {
     let counters = COUNTERS.iter().map(|metric| ("counter", metric));
     let gauges = GAUGES.iter().map(|metric| ("gauge", metric));
     for (kind, (name, help, value)) in counters.chain(gauges) {
-        header(&mut out, name, kind, help);
+        header(out, name, kind, help);
         for report in reports {
             let (shard, value) = (report.shard, value(report));
             out.push_str(&format!(
@@ -218,7 +243,7 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
         }
     }
     header(
-        &mut out,
+        out,
         "drops_total",
         "counter",
         "Packets not forwarded, by reason",
@@ -232,7 +257,7 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
         }
     }
     header(
-        &mut out,
+        out,
         "handshake_failures_total",
         "counter",
         "DTLS handshakes that failed, by reason",
@@ -245,8 +270,12 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
             ));
         }
     }
+}
+
+/// Times and lengths of what is forwarded.
+fn histograms(out: &mut String, reports: &[ShardReport]) {
     header(
-        &mut out,
+        out,
         "forward_seconds",
         "histogram",
         "Time of media packets from arrival to the kernel's acceptance",
@@ -257,15 +286,10 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
         let buckets = bounds.zip(latency.counts).collect();
         let rest = latency.counts[BOUNDS_US.len()];
         let sum = latency.sum.as_secs_f64();
-        histogram(
-            &mut out,
-            ("forward_seconds", report.shard),
-            buckets,
-            (rest, sum),
-        );
+        histogram(out, ("forward_seconds", report.shard), buckets, (rest, sum));
     }
     header(
-        &mut out,
+        out,
         "run_packets",
         "histogram",
         "Datagrams sealed as one message for the kernel",
@@ -275,20 +299,16 @@ pub fn prometheus(reports: &[ShardReport]) -> String {
         let buckets = bounds.zip(report.runs.counts).collect();
         let rest = report.runs.counts[BOUNDS_DATAGRAMS.len()];
         let sum = report.runs.datagrams as f64;
-        histogram(
-            &mut out,
-            ("run_packets", report.shard),
-            buckets,
-            (rest, sum),
-        );
+        histogram(out, ("run_packets", report.shard), buckets, (rest, sum));
     }
-    turn::write(&mut out, reports);
-    streams::write(&mut out, reports);
-    out
 }
 
-/// What goes before the values of a metric.
+/// What goes before the values of a metric. The family of a counter is named without the `_total` of its values.
 fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    let name = match kind {
+        "counter" => name.strip_suffix("_total").unwrap_or(name),
+        _ => name,
+    };
     out.push_str(&format!(
         "# HELP spillway_dataplane_{name} {help}\n# TYPE spillway_dataplane_{name} {kind}\n"
     ));
@@ -326,7 +346,7 @@ mod tests {
         report.drops.count_many(DropReason::MeshFull, 5);
         report.latency.record(Duration::from_micros(70), 2);
         report.latency.record(Duration::from_secs(1), 1);
-        let text = prometheus(&[report]);
+        let text = open_metrics(&[report]);
         for line in [
             "spillway_dataplane_packets_received_total{shard=\"3\"} 7",
             "spillway_dataplane_drops_total{shard=\"3\",reason=\"mesh_full\"} 5",

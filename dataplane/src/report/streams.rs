@@ -49,7 +49,7 @@ type OfCertificate = (
 
 const OF_CERTIFICATE: [OfCertificate; 3] = [
     (
-        "tls_certificate_expires_seconds",
+        "tls_certificate_expires_timestamp_seconds",
         "gauge",
         "Unix time at which the certificate that is served ends",
         Renewals::ends_at_s,
@@ -125,12 +125,12 @@ mod tests {
 
     use super::*;
     use crate::key::ShardId;
-    use crate::report::prometheus;
+    use crate::report::open_metrics;
 
     #[test]
     fn the_certificate_is_shown_once_and_only_where_there_is_one() {
         let mut reports = [0, 1].map(|shard| ShardReport::new(ShardId(shard)));
-        let without = prometheus(&reports);
+        let without = open_metrics(&reports);
         assert!(!without.contains("_tls_"), "{without}");
         let renewals = Arc::new(Renewals::default());
         renewals.ends_at(4_136_832_000);
@@ -140,12 +140,12 @@ mod tests {
         for report in &mut reports {
             report.streams.renewals = Some(Arc::clone(&renewals));
         }
-        let text = prometheus(&reports);
+        let text = open_metrics(&reports);
         for line in [
-            "spillway_dataplane_tls_certificate_expires_seconds 4136832000",
-            "# TYPE spillway_dataplane_tls_certificate_expires_seconds gauge",
+            "spillway_dataplane_tls_certificate_expires_timestamp_seconds 4136832000",
+            "# TYPE spillway_dataplane_tls_certificate_expires_timestamp_seconds gauge",
             "spillway_dataplane_tls_reloads_total 1",
-            "# TYPE spillway_dataplane_tls_reloads_total counter",
+            "# TYPE spillway_dataplane_tls_reloads counter",
             "spillway_dataplane_tls_reload_failures_total 2",
         ] {
             let shown = text.lines().filter(|got| *got == line).count();

@@ -14,7 +14,7 @@ type Metric = (
 
 const METRICS: [Metric; 6] = [
     (
-        "turn_allocations",
+        "turn_open_allocations",
         "gauge",
         "TURN allocations there are",
         |c| c.allocations_made - c.allocations_ended,

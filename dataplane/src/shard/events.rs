@@ -59,10 +59,11 @@ impl Shard {
             PeerEvent::Settled => self.refresh_subscriptions(index, now),
             PeerEvent::KeyframeWanted(sub) => {
                 if let Some(subscription) = self.peers.subscription(index, sub) {
-                    subscription.needs_keyframe();
+                    subscription.needs_keyframe(now);
                     self.want_keyframe(index, sub, now);
                 }
             }
+            PeerEvent::Measured(sample) => self.report.quality.record(sample),
             PeerEvent::EstimateChanged => self.dirty.mark(index),
             PeerEvent::Undecodable(track) => self.tell_undecodable(index, track),
             PeerEvent::Rejected(track) => self.tell(ShardEvent::Layer {

@@ -201,7 +201,11 @@ impl Shard {
         let Some(session) = self.peers.get_mut(peer) else {
             return;
         };
+        let flows = !entry.status.live.is_empty();
         session.connect(sub, &info, &mut self.out);
+        if flows && let Some(subscription) = self.peers.subscription(peer, sub) {
+            subscription.may_flow(now);
+        }
         self.absorb(peer);
         self.recount(peer, sub);
         self.tell_interest(track);

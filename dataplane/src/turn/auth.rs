@@ -1,6 +1,6 @@
 //! Whether a request was made by somebody who was given credentials (RFC 8489 section 9.2).
 //!
-//! A username is `expiry:user`, its password base64(HMAC-SHA1(secret, username)): whoever holds the secret
+//! A username is `expiry:user`, or an expiry alone, its password base64(HMAC-SHA1(secret, username)): whoever holds the secret
 //! mints them, and nothing is looked up. Nothing here is remembered either; what a live allocation was made
 //! with is passed in.
 
@@ -289,7 +289,9 @@ mod tests {
             (format!("{}:", now + 1), true),
             (format!("{now}:me"), false),
             (format!("{}:me", now + day + 1), false),
-            (format!("{}", now + 1), false),
+            (format!("{}", now + 1), true),
+            (format!("{}", now + day + 1), false),
+            (format!("{now}"), false),
             (format!("+{}:me", now + 1), false),
             (format!(" {}:me", now + 1), false),
             (format!("{}:me", u128::MAX), false),
@@ -300,5 +302,6 @@ mod tests {
             assert_eq!(is_current(username.as_bytes(), now), current, "{username}");
         }
         assert_eq!(user(b"123:a:b"), b"a:b");
+        assert_eq!(user(b"123"), b"123");
     }
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import puppeteer from 'puppeteer-core';
+import { networkHoldsStill } from './still.js';
 
 const run = promisify(execFile);
 
@@ -54,10 +55,11 @@ const FIREFOX_PREFS = {
 };
 
 /**
- * @param {{camera?: 'fake' | 'none', args?: string[], executable?: string}} [options] none: no device at all; an
- *   executable that starts it, perhaps elsewhere
+ * @param {{camera?: 'fake' | 'none', args?: string[], executable?: string, inside?: string[]}} [options] none: no device
+ *   at all; an executable that starts it, perhaps inside a namespace, and the command that enters that
  */
-export function launchChromium({ camera = 'fake', args = [], executable = CHROMIUM } = {}) {
+export async function launchChromium({ camera = 'fake', args = [], executable = CHROMIUM, inside = [] } = {}) {
+  await networkHoldsStill(inside);
   return puppeteer.launch({
     executablePath: executable,
     headless: true,
@@ -69,6 +71,7 @@ export function launchChromium({ camera = 'fake', args = [], executable = CHROMI
 
 /** @param {{trusts?: string, prefs?: object}} [options] the file of an authority whose certificates are good; more preferences */
 export async function launchFirefox({ trusts = '', prefs = {} } = {}) {
+  await networkHoldsStill();
   const extraPrefsFirefox = { ...FIREFOX_PREFS, ...prefs };
   const launch = (more = {}) => puppeteer.launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, timeout: LAUNCH_WITHIN_MS, extraPrefsFirefox, ...more });
   if (!trusts) return launch();

@@ -1,6 +1,7 @@
 //! The suites of `scripts/test` that are neither of one crate nor of a browser: a module is a suite. They are one
 //! program, because building it is what takes long.
 
+mod contracts;
 mod hostile;
 mod server_kill;
 mod redis;

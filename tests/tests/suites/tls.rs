@@ -36,7 +36,7 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     let client = Client::new(&node.address, &authority)?;
     assert!(node.log()?.contains("url=https://rtc.example.com:"));
     assert_eq!(client.shown().await?, first.shown()?);
-    let ends = client.metric("spillway_tls_certificate_expires_seconds");
+    let ends = client.metric("spillway_tls_certificate_expires_timestamp_seconds");
     assert!(ends.await?.is_some_and(|ends| ends > 1e9));
     let alpn = client.connect().await?;
     assert_eq!(alpn.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));

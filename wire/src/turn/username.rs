@@ -1,11 +1,13 @@
-//! Usernames of credentials that end by themselves: `expiry:user`, as other servers have them too.
+//! Usernames of credentials that end by themselves: `expiry:user`, or the expiry alone, as back ends of other servers make
+//! them too.
 
 /// A username, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Username<'a> {
     /// When its credentials end, in seconds since 1970; `None` where it does not say so.
     pub expiry_s: Option<u64>,
-    /// Whose they are: all that is not the expiry.
+    /// Whose they are: all that is not the expiry, or all where there is nothing else, so that what was handed out at
+    /// different times is told apart.
     pub user: &'a [u8],
 }
 
@@ -14,7 +16,7 @@ impl<'a> Username<'a> {
     pub fn read(bytes: &'a [u8]) -> Self {
         let Some(colon) = bytes.iter().position(|&byte| byte == b':') else {
             return Self {
-                expiry_s: None,
+                expiry_s: number(bytes),
                 user: bytes,
             };
         };
@@ -50,7 +52,11 @@ mod tests {
             (" 123:me", None, "me"),
             ("12 3:me", None, "me"),
             (":me", None, "me"),
-            ("123", None, "123"),
+            ("123", Some(123), "123"),
+            ("0123", Some(123), "0123"),
+            ("123a", None, "123a"),
+            ("+123", None, "+123"),
+            ("18446744073709551616", None, "18446744073709551616"),
             ("", None, ""),
         ] {
             let user = user.as_bytes();

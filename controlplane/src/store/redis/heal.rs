@@ -136,7 +136,7 @@ impl Shared {
             let writing = known.writing.lock().await;
             let result = self.reconcile(&known).await;
             if let Err(error) = &result {
-                tracing::debug!(room = %known.name, %error, "store: not reconciled yet");
+                tracing::debug!(room = ?known.name, %error, "store: not reconciled yet");
             }
             drop(writing);
             let is_over = known.mirror().is_over();

@@ -186,7 +186,7 @@ impl Shared {
             match self.try_append(&known, (seq, &append)).await {
                 Ok(offset) => return Ok(offset),
                 Err(StoreError::Unavailable(why)) => {
-                    tracing::warn!(%room, %why, "store: unavailable, the room goes on by itself");
+                    tracing::warn!(?room, %why, "store: unavailable, the room goes on by itself");
                     self.alarm.notify_one();
                 }
                 Err(error) => return Err(error),
@@ -240,7 +240,7 @@ impl Shared {
 
     /// The store's history is not the one this node has told its readers of.
     fn fork(&self, known: &Known) {
-        tracing::warn!(room = %known.name, "store: the history started over, readers resync");
+        tracing::warn!(room = ?known.name, "store: the history started over, readers resync");
         self.metrics.forks.inc();
         known.mirror().fork();
     }
@@ -291,7 +291,7 @@ impl Shared {
     /// An event that cannot be read is skipped, and counted.
     fn poisoned(&self, known: &Known, offset: u64) -> Entry {
         self.metrics.poisoned.inc();
-        tracing::warn!(room = %known.name, offset, "store: an event cannot be read, skipped");
+        tracing::warn!(room = ?known.name, offset, "store: an event cannot be read, skipped");
         message::unreadable(offset)
     }
 

@@ -96,7 +96,8 @@ pub(super) struct RoomKeys {
 impl RoomKeys {
     pub(super) fn of(room: &RoomName) -> Self {
         let partition = Partition::of(room);
-        let key = |what: &str| format!("{}:{room}:{what}", partition.channel());
+        let name = room.percent_encoded();
+        let key = |what: &str| format!("{}:{name}:{what}", partition.channel());
         Self {
             partition,
             slot: partition.slot(),
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn all_of_a_room_is_in_one_slot_whatever_its_name() {
-        for name in ["a", "room-1.x", "team@home:2"] {
+        for name in ["a", "room-1.x", "team@home:2", "}{a}", "{", "会議 室"] {
             let room: RoomName = name.parse().unwrap();
             let keys = RoomKeys::of(&room);
             for key in [
@@ -147,6 +148,7 @@ mod tests {
                 &keys.owners,
                 &keys.nodes,
             ] {
+                assert!(key.is_ascii() && !key.contains(' '), "{key}");
                 // Cluster specification: what is between the first brace and the next closing one.
                 let from = key.find('{').unwrap() + 1;
                 let to = from + key[from..].find('}').unwrap();

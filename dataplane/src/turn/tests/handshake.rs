@@ -147,11 +147,24 @@ fn wrong_expired_and_distant_credentials_are_refused() {
         (format!("{}:a", START_S - 1), SECRET, Some(401)),
         (format!("{}:a", START_S + day + 1), SECRET, Some(401)),
         ("alice".into(), SECRET, Some(401)),
+        (format!("{}", START_S - 1), SECRET, Some(401)),
+        (format!("{}", START_S + day + 1), SECRET, Some(401)),
+        (format!("{}x", START_S + 60), SECRET, Some(401)),
+        (format!("{}", START_S + 60), &b"guess"[..], Some(401)),
         (format!("{}:a", START_S + day), SECRET, None),
     ] {
         client.mint(username.as_bytes(), secret);
         assert_eq!(code(&mut rig, &mut client), expected, "{username}");
     }
+}
+
+#[test]
+fn an_expiry_without_a_user_is_taken() {
+    let mut rig = Rig::new();
+    let mut client = TestClient::new(CLIENT);
+    rig.greet(&mut client);
+    client.mint(format!("{}", START_S + 60).as_bytes(), SECRET);
+    assert_eq!(code(&mut rig, &mut client), None);
 }
 
 #[test]

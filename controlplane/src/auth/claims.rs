@@ -1,0 +1,168 @@
+//! The claims of a token as they were signed (RFC 7519 section 4), read one by one, so that a refusal names the claim.
+//! `null` is absence; claims that are not known here are ignored.
+
+use serde_json::{Map, Value};
+
+use super::VideoGrant;
+
+/// Claims of a token, and nothing checked but their forms.
+#[derive(Debug)]
+pub(super) struct SignedClaims {
+    pub(super) sub: String,
+    pub(super) name: String,
+    /// Seconds since 1970, as are the others: a NumericDate may have a fraction (section 2).
+    pub(super) exp: f64,
+    pub(super) nbf: Option<f64>,
+    pub(super) video: VideoGrant,
+    /// It is a demo token of ours.
+    pub(super) is_demo: bool,
+}
+
+/// What is wrong with a claim.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ClaimError {
+    #[error("{0} is missing")]
+    Missing(String),
+    #[error("{claim} is {found}, {wanted} is wanted")]
+    Form {
+        claim: String,
+        found: &'static str,
+        wanted: &'static str,
+    },
+}
+
+const DATE: &str = "a number of seconds since 1970";
+const TEXT: &str = "a string";
+
+impl SignedClaims {
+    /// Reads the claims of a room's token.
+    pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
+        let claims = Members {
+            members: claims,
+            within: "",
+        };
+        // Forms of the claims that RFC 7519 registers. Of issue dates and audiences nothing more is asked: a key is
+        // this server's alone, so that whoever signs with it means this server.
+        claims.date("iat")?;
+        claims.audience("aud")?;
+        let video = claims.object("video")?;
+        Ok(Self {
+            sub: claims.required("sub", claims.text("sub")?)?,
+            name: claims.text("name")?.unwrap_or_default(),
+            exp: claims.required("exp", claims.date("exp")?)?,
+            nbf: claims.date("nbf")?,
+            is_demo: claims.flag("spillwayDemo")?.unwrap_or_default(),
+            video: VideoGrant {
+                room: video.text("room")?.unwrap_or_default(),
+                room_join: video.flag("roomJoin")?.unwrap_or_default(),
+                can_publish: video.flag("canPublish")?,
+                can_publish_sources: video.texts("canPublishSources")?,
+                can_subscribe: video.flag("canSubscribe")?,
+                can_publish_data: video.flag("canPublishData")?,
+                hidden: video.flag("hidden")?.unwrap_or_default(),
+            },
+        })
+    }
+}
+
+/// The API key that signed them, which is needed first.
+pub(super) fn issuer(claims: &Map<String, Value>) -> Result<String, ClaimError> {
+    let claims = Members {
+        members: claims,
+        within: "",
+    };
+    claims.required("iss", claims.text("iss")?)
+}
+
+/// Members of an object, and the claim that it is.
+struct Members<'a> {
+    members: &'a Map<String, Value>,
+    within: &'static str,
+}
+
+impl<'a> Members<'a> {
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, ClaimError> {
+        value.ok_or_else(|| ClaimError::Missing(self.full(name)))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, ClaimError> {
+        self.read(name, TEXT, |value| value.as_str().map(str::to_owned))
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, ClaimError> {
+        self.read(name, "true or false", Value::as_bool)
+    }
+
+    fn date(&self, name: &str) -> Result<Option<f64>, ClaimError> {
+        self.read(name, DATE, Value::as_f64)
+    }
+
+    fn texts(&self, name: &str) -> Result<Option<Vec<String>>, ClaimError> {
+        self.read(name, "an array of strings", |value| {
+            let items = value.as_array()?.iter();
+            items.map(|item| item.as_str().map(str::to_owned)).collect()
+        })
+    }
+
+    /// A string, or an array of strings (section 4.1.3).
+    fn audience(&self, name: &str) -> Result<(), ClaimError> {
+        let is_audience = |value: &Value| match value {
+            Value::Array(items) => items.iter().all(Value::is_string),
+            _ => value.is_string(),
+        };
+        let wanted = "a string or an array of strings";
+        self.read(name, wanted, |value| is_audience(value).then_some(()))?;
+        Ok(())
+    }
+
+    fn object(&self, name: &'static str) -> Result<Members<'a>, ClaimError> {
+        let members = self.get(name);
+        let members = self.required(name, members)?.as_object();
+        Ok(Members {
+            members: members.ok_or_else(|| self.form(name, "an object"))?,
+            within: name,
+        })
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        wanted: &'static str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ClaimError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => match read(value) {
+                Some(read) => Ok(Some(read)),
+                None => Err(self.form(name, wanted)),
+            },
+        }
+    }
+
+    fn form(&self, name: &str, wanted: &'static str) -> ClaimError {
+        let found = match self.get(name) {
+            None | Some(Value::Null) => "null",
+            Some(Value::Bool(_)) => "a boolean",
+            Some(Value::Number(_)) => "a number",
+            Some(Value::String(_)) => "a string",
+            Some(Value::Array(_)) => "an array with something else",
+            Some(Value::Object(_)) => "an object",
+        };
+        ClaimError::Form {
+            claim: self.full(name),
+            found,
+            wanted,
+        }
+    }
+
+    fn full(&self, name: &str) -> String {
+        match self.within {
+            "" => name.to_owned(),
+            within => format!("{within}.{name}"),
+        }
+    }
+}

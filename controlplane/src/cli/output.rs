@@ -1,0 +1,73 @@
+//! What commands say: answers at the standard output, errors at the standard error, as text or as one line of JSON each. A
+//! reader that has gone is no error of ours.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+use serde_json::json;
+
+/// The standard output took less than was said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// Its reader has gone, as `head` does.
+    #[error("nobody reads the standard output any more")]
+    Closed,
+    /// Such as a full disk.
+    #[error("cannot write to the standard output: {0}")]
+    Failed(io::Error),
+}
+
+/// An error in the words of the server, where it has some.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Refused {
+    /// For programs: a code of the server.
+    pub(super) code: String,
+    /// For people.
+    pub(super) message: String,
+}
+
+/// Writes `text` and a line's end.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+    written.map_err(|error| {
+        anyhow::Error::new(match error.kind() {
+            io::ErrorKind::BrokenPipe => OutputError::Closed,
+            _ => OutputError::Failed(error),
+        })
+    })
+}
+
+/// Writes `value` as one line.
+pub(super) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string(value)?)
+}
+
+/// Says why a command failed, and whether it did: one whose reader has gone did not.
+pub fn report(error: &anyhow::Error, is_json: bool) -> bool {
+    if matches!(error.downcast_ref(), Some(OutputError::Closed)) {
+        return false;
+    }
+    let said = format!("{error:#}");
+    match is_json {
+        true => {
+            let refused = error
+                .chain()
+                .find_map(|cause| cause.downcast_ref::<Refused>());
+            let code = refused.map_or("failed", |refused| &refused.code);
+            complain(&json!({"code": code, "message": said}).to_string());
+        }
+        false => complain(&format!("spillway: {said}")),
+    }
+    true
+}
+
+/// Writes to the standard error, which may be closed.
+pub fn complain(text: &str) {
+    // There is nowhere else to say that it cannot be said.
+    let _ = writeln!(io::stderr(), "{text}");
+}

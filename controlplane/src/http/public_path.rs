@@ -1,0 +1,162 @@
+//! Where a proxy shows this server to the world: under `/calls/`, say. What is asked for under that path is answered as
+//! without it, so that a proxy may leave the path as it is or take it off.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::uri::PathAndQuery;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use tower::ServiceExt as _;
+
+/// The path, `/` or `/` around segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicPath(String);
+
+/// Why a text is no such path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no path such as / or /calls/: segments are letters, digits and - . _ ~")]
+pub struct NoPublicPath;
+
+/// What the target of a request is to it.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// Not under it.
+    Elsewhere,
+    /// It without its last slash: relative URLs would lead elsewhere.
+    Bare(String),
+    /// Under it, and without it.
+    Under(Uri),
+}
+
+impl PublicPath {
+    /// `routes`, at the root and under this path.
+    pub(super) fn before(&self, routes: Router) -> Router {
+        if self.0 == "/" {
+            return routes;
+        }
+        let path = self.clone();
+        Router::new().fallback(move |request: Request| async move {
+            match path.answer(request, routes).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request,
+        routes: Router,
+    ) -> Result<Response, std::convert::Infallible> {
+        match self.target(request.uri()) {
+            Target::Elsewhere => {}
+            Target::Under(uri) => *request.uri_mut() = uri,
+            Target::Bare(location) => {
+                let to = [(header::LOCATION, location)];
+                return Ok((StatusCode::PERMANENT_REDIRECT, to).into_response());
+            }
+        }
+        routes.oneshot(request).await
+    }
+
+    fn target(&self, uri: &Uri) -> Target {
+        let query = uri
+            .query()
+            .map_or_else(String::new, |query| format!("?{query}"));
+        let bare = &self.0[..self.0.len() - 1];
+        let Some(rest) = uri.path().strip_prefix(bare) else {
+            return Target::Elsewhere;
+        };
+        if rest.is_empty() {
+            return Target::Bare(format!("{self}{query}"));
+        }
+        let rest: Option<PathAndQuery> = match rest.starts_with('/') {
+            true => format!("{rest}{query}").parse().ok(),
+            false => None,
+        };
+        let mut parts = uri.clone().into_parts();
+        match rest {
+            None => Target::Elsewhere,
+            Some(rest) => {
+                parts.path_and_query = Some(rest);
+                Uri::from_parts(parts).map_or(Target::Elsewhere, Target::Under)
+            }
+        }
+    }
+}
+
+impl FromStr for PublicPath {
+    type Err = NoPublicPath;
+
+    /// The last slash may be missing.
+    fn from_str(text: &str) -> Result<Self, NoPublicPath> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let inner = text.strip_prefix('/').ok_or(NoPublicPath)?;
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        if inner.is_empty() && text != "//" {
+            return Ok(Self("/".to_owned()));
+        }
+        let is_segment =
+            |segment: &str| !["", ".", ".."].contains(&segment) && segment.bytes().all(is_plain);
+        match inner.split('/').all(is_segment) {
+            true => Ok(Self(format!("/{inner}/"))),
+            false => Err(NoPublicPath),
+        }
+    }
+}
+
+impl fmt::Display for PublicPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_plain_segments() {
+        for (text, path) in [
+            ("/", "/"),
+            ("/calls/", "/calls/"),
+            ("/calls", "/calls/"),
+            ("/a/b.c/~d_e-1", "/a/b.c/~d_e-1/"),
+        ] {
+            assert_eq!(text.parse::<PublicPath>().unwrap().to_string(), path);
+        }
+        for text in [
+            "", "calls", "calls/", "//", "//calls", "/a//b", "/../", "/a b/", "/a?b", "/a#", "/ü/",
+            "/%61/",
+        ] {
+            assert_eq!(text.parse::<PublicPath>(), Err(NoPublicPath), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_under_it_is_answered_as_without_it() {
+        let path: PublicPath = "/calls/".parse().unwrap();
+        let under = |text: &str| Target::Under(text.parse().unwrap());
+        for (asked, target) in [
+            ("/calls/", under("/")),
+            ("/calls/?room=a%2Fb", under("/?room=a%2Fb")),
+            ("/calls/v1/signal", under("/v1/signal")),
+            ("/calls/calls/", under("/calls/")),
+            ("/calls//x", under("//x")),
+            (
+                "http://h:1/calls/v1/signal?x",
+                under("http://h:1/v1/signal?x"),
+            ),
+            ("/calls", Target::Bare("/calls/".to_owned())),
+            ("/calls?room=x", Target::Bare("/calls/?room=x".to_owned())),
+            ("/", Target::Elsewhere),
+            ("/callsx/", Target::Elsewhere),
+            ("/v1/signal", Target::Elsewhere),
+        ] {
+            assert_eq!(path.target(&asked.parse().unwrap()), target, "{asked}");
+        }
+    }
+}

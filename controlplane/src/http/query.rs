@@ -1,0 +1,83 @@
+//! The query of a URL as a form's fields (URL standard, application/x-www-form-urlencoded), strictly: what is no UTF-8 is
+//! refused, because a replacement character in its place would make one of two names.
+
+use percent_encoding::percent_decode_str;
+
+/// Why a query was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum QueryError {
+    /// A value, or a name, that is no text.
+    #[error("'{0}' in the query is not UTF-8, percent-encoded")]
+    NotText(String),
+    /// A field that is not asked for.
+    #[error("the query has an unknown field '{0}', there are {1}")]
+    Unknown(String, String),
+    /// A field that would have two values.
+    #[error("the query has {0} twice")]
+    Twice(&'static str),
+    /// A field that has to be there.
+    #[error("the query lacks {0}")]
+    Missing(&'static str),
+}
+
+/// Characters of a query that an error quotes.
+const QUOTED_CHARS: usize = 60;
+
+/// The values of the fields with these names.
+pub(super) fn fields<const N: usize>(
+    query: &str,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], QueryError> {
+    let mut values = [const { None }; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (text(name)?, text(value)?);
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            return Err(QueryError::Unknown(quoted(&name), names.join(", ")));
+        };
+        if values[place].replace(value).is_some() {
+            return Err(QueryError::Twice(names[place]));
+        }
+    }
+    Ok(values)
+}
+
+fn text(part: &str) -> Result<String, QueryError> {
+    let spaced = part.replace('+', " ");
+    match percent_decode_str(&spaced).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(QueryError::NotText(quoted(part))),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().take(QUOTED_CHARS).collect();
+    text.escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<[Option<String>; 2], String> {
+        fields(query, ["room", "name"]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn fields_are_decoded_and_nothing_is_replaced() {
+        let [room, name] = read("name=A+b%2Bc&room=%CE%A3%2F%26%3D%25").unwrap();
+        assert_eq!(room.as_deref(), Some("Σ/&=%"));
+        assert_eq!(name.as_deref(), Some("A b+c"));
+        assert_eq!(read("room"), Ok([Some(String::new()), None]));
+        assert_eq!(read("&&"), Ok([None, None]));
+        for (query, said) in [
+            ("room=%FF", "'%FF' in the query is not UTF-8"),
+            ("room=%ED%A0%BD", "is not UTF-8"),
+            ("room=a&room=b", "has room twice"),
+            ("rum=a", "unknown field 'rum', there are room, name"),
+        ] {
+            let refused = read(query).unwrap_err();
+            assert!(refused.contains(said), "{query}: {refused}");
+        }
+    }
+}

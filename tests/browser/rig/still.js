@@ -1,0 +1,49 @@
+/**
+ * Waits until a network holds still. An address that is still being tried (RFC 4862, duplicate address detection), a link
+ * that comes up: a browser that sees it fails what it loads with ERR_NETWORK_CHANGED.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { ranMs } from './clock.js';
+import { sleep } from './wait.js';
+
+const run = promisify(execFile);
+
+/** Addresses are tried for a second or two; nothing else happens by itself. */
+const STILL_MS = 1_000;
+const POLL_MS = 100;
+const WITHIN_MS = 30_000;
+/** IFA_F_TENTATIVE (if_addr.h). */
+const TENTATIVE = 0x40;
+
+const LOOK = `cat /proc/net/if_inet6 2>/dev/null; echo; cat /proc/net/fib_trie /proc/net/route 2>/dev/null
+  for link in /sys/class/net/*; do echo "\${link##*/} $(cat "$link/operstate" 2>/dev/null)"; done`;
+
+/**
+ * @param {string[]} [inside] a command that runs another in a namespace
+ * @param {(inside: string[]) => Promise<string>} [look] what there is: if_inet6, an empty line, and the rest
+ */
+export async function networkHoldsStill(inside = [], look = lookInside) {
+  const startedMs = Date.now();
+  let last = await look(inside);
+  let sinceMs = Date.now();
+  while (Date.now() - sinceMs < STILL_MS || isTrying(last)) {
+    if (ranMs(startedMs) > WITHIN_MS) throw new Error(`the network did not hold still for ${STILL_MS} ms within ${WITHIN_MS} ms:\n${last}`);
+    await sleep(POLL_MS);
+    const now = await look(inside);
+    if (now !== last) sinceMs = Date.now();
+    last = now;
+  }
+}
+
+async function lookInside(inside) {
+  const [program, ...args] = [...inside, 'sh', '-c', LOOK];
+  const { stdout } = await run(program, args);
+  return stdout;
+}
+
+/** Lines of if_inet6: address, index, prefix length, scope, flags, name. */
+function isTrying(seen) {
+  const addresses = seen.split('\n\n')[0].split('\n');
+  return addresses.some((line) => parseInt(line.trim().split(/\s+/)[4] ?? '0', 16) & TENTATIVE);
+}

@@ -1,0 +1,110 @@
+//! A client of signaling that says what it likes, and asks over HTTP as it likes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::{SinkExt, StreamExt};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use spillway_tests::clock;
+use spillway_tests::nodes::KEY;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A socket.
+pub(super) struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Talk {
+    /// Opens `path` of the node at `url`, as a page of `origin` if there is one.
+    pub(super) async fn open(url: &str, path: &str, origin: Option<&str>) -> anyhow::Result<Self> {
+        let url = format!("{}{path}", url.replacen("http", "ws", 1));
+        let mut request = url.into_client_request()?;
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse()?);
+        }
+        Ok(Self(tokio_tungstenite::connect_async(request).await?.0))
+    }
+
+    /// Joined with `token`, or what was said instead.
+    pub(super) async fn join(url: &str, token: &str) -> anyhow::Result<(Self, Value)> {
+        let mut talk = Self::open(url, "/v1/signal", None).await?;
+        let said = talk
+            .say(&json!({"type": "join", "id": 1, "token": token}).to_string())
+            .await?;
+        Ok((talk, said))
+    }
+
+    /// Sends `text`; what is answered, events aside.
+    pub(super) async fn say(&mut self, text: &str) -> anyhow::Result<Value> {
+        self.0.send(Message::text(text)).await?;
+        loop {
+            let next = clock::timeout(PATIENCE, self.0.next()).await?;
+            let message = next.context("the socket ended")??;
+            if let Message::Text(text) = message {
+                let value: Value = serde_json::from_str(&text)?;
+                if !["event", "speakers"].contains(&value["type"].as_str().unwrap_or_default()) {
+                    return Ok(value);
+                }
+            }
+        }
+    }
+}
+
+/// Signs whatever claims.
+pub(super) fn sign(claims: &Value) -> anyhow::Result<String> {
+    let key = EncodingKey::from_secret(KEY.1.as_bytes());
+    Ok(jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        claims,
+        &key,
+    )?)
+}
+
+/// Signs claims that no writer of JSON makes.
+pub(super) fn sign_text(claims: String) -> anyhow::Result<String> {
+    let claims = RawValue::from_string(claims)?;
+    let key = EncodingKey::from_secret(KEY.1.as_bytes());
+    let header = Header::new(Algorithm::HS256);
+    Ok(jsonwebtoken::encode(&header, &claims, &key)?)
+}
+
+/// Claims that let `identity` into `room`.
+pub(super) fn claims(room: &str, identity: &str) -> Value {
+    let exp = spillway_tests::turn::unix_s() + 600;
+    json!({"iss": KEY.0, "sub": identity, "exp": exp, "video": {"room": room, "roomJoin": true}})
+}
+
+/// `GET`, with more headers: status, type of the content, text.
+pub(super) fn get(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<(u16, String, String)> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into();
+    let mut request = agent.get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut answer = request.call()?;
+    let kind = answer
+        .headers()
+        .get("content-type")
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_owned();
+    Ok((
+        answer.status().as_u16(),
+        kind,
+        answer.body_mut().read_to_string()?,
+    ))
+}
+
+/// Bytes of a query or a path, percent-encoded all of them.
+pub(super) fn encoded(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
+}

@@ -5,6 +5,7 @@ mod hostile;
 mod node_kill;
 mod redis;
 mod redis_cluster;
+mod redis_failover;
 mod redis_outage;
 mod redis_tls;
 mod security;

@@ -13,6 +13,8 @@ if not meta[1] then
         redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
         redis.call('ZADD', KEYS[4], now + ARGV[6], ARGV[i])
     end
+    -- The next event makes the history, which needs an end of life then.
+    if first > #ARGV then redis.call('HSET', KEYS[1], 'bare', 1) end
     for i = first, #ARGV, 2 do redis.call('XADD', KEYS[2], ARGV[i] .. '-0', 'e', ARGV[i + 1]) end
     meta = { ARGV[2], ARGV[3] }
 end

@@ -110,6 +110,8 @@ pub const UNANSWERED_COMMANDS: usize = 4_096;
 pub const APPEND_EVENTS: usize = 64;
 /// What has to be written waits so long for a store that hands over, before a room goes on by itself.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(3);
+/// The same for one that cannot be reached.
+pub const SILENT_STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Speakers in one `speakers` message.
 pub const SPEAKERS: usize = 16;
 

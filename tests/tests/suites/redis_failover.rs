@@ -14,6 +14,7 @@ use spillway_tests::node::Node;
 use spillway_tests::nodes::{KEY, SignalingNode};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::{Address, Watched};
+use tokio::sync::watch;
 
 /// From the moment a master accepts writes.
 const WRITES_WITHIN: Duration = Duration::from_secs(5);
@@ -44,10 +45,11 @@ struct Talker {
 }
 
 impl Talker {
+    /// Joins, and talks once `all_are_in`.
     async fn start(
         node: &SignalingNode,
-        room: &str,
-        identity: &'static str,
+        (room, identity): (&str, &'static str),
+        all_are_in: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
         let source = TokenSource::Key {
             key: KEY.0.into(),
@@ -59,7 +61,7 @@ impl Talker {
         let joined = clock::timeout(FAILOVER_LIMIT, signal.receive()).await??;
         anyhow::ensure!(joined["type"] == "joined", "{joined}");
         let heard = Arc::<Mutex<Heard>>::default();
-        let task = tokio::spawn(talk(signal, Arc::clone(&heard)));
+        let task = tokio::spawn(talk(signal, Arc::clone(&heard), all_are_in));
         Ok(Self {
             identity,
             heard,
@@ -78,7 +80,12 @@ impl Drop for Talker {
     }
 }
 
-async fn talk(mut signal: Signal, heard: Arc<Mutex<Heard>>) -> anyhow::Result<()> {
+async fn talk(
+    mut signal: Signal,
+    heard: Arc<Mutex<Heard>>,
+    mut all_are_in: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    all_are_in.wait_for(|all| *all).await?;
     let mut tick = tokio::time::interval(SAY_EVERY);
     let mut number_by_id = BTreeMap::new();
     let mut number = 0;
@@ -139,16 +146,18 @@ impl Stage {
             SignalingNode::start(&media, store).await?,
             SignalingNode::start(&media, store).await?,
         ]);
+        let (all, are_in) = watch::channel(false);
         let mut talkers = Vec::new();
         for number in 0..ROOMS {
             let room = format!("room-{number}");
             talkers.push([
-                Talker::start(&nodes[0], &room, "ann").await?,
-                Talker::start(&nodes[1], &room, "bob").await?,
+                Talker::start(&nodes[0], (&room, "ann"), are_in.clone()).await?,
+                Talker::start(&nodes[1], (&room, "bob"), are_in.clone()).await?,
             ]);
         }
+        all.send_replace(true);
         let changes = Arc::<Mutex<[Vec<String>; 2]>>::default();
-        let watch = tokio::spawn(watch(Arc::clone(&nodes), Arc::clone(&changes)));
+        let watch = tokio::spawn(follow_readiness(Arc::clone(&nodes), Arc::clone(&changes)));
         tokio::time::sleep(LOAD_AROUND).await;
         Ok(Self {
             nodes,
@@ -172,12 +181,13 @@ impl Stage {
             .await
             .context("nothing is confirmed any more")?;
         tokio::time::sleep(LOAD_AROUND).await;
-        let unheard = || {
-            let unheard = self
-                .talkers
-                .iter()
-                .map(|[ann, bob]| unheard(ann, bob) + unheard(bob, ann));
-            unheard.sum::<usize>()
+        // They talk on: what is answered from now on is not judged.
+        let until = Instant::now();
+        let unheard = || -> usize {
+            let rooms = self.talkers.iter();
+            rooms
+                .map(|[ann, bob]| unheard(ann, bob, until) + unheard(bob, ann, until))
+                .sum()
         };
         // What is on its way arrives; everything else does not.
         wait(CONVERGE_LIMIT, || (unheard() == 0).then_some(())).await;
@@ -209,9 +219,16 @@ impl Drop for Stage {
     }
 }
 
-/// Messages of `speaker` that were answered and `hearer`, on the other node, has not heard.
-fn unheard(speaker: &Talker, hearer: &Talker) -> usize {
-    let confirmed: Vec<u64> = speaker.heard().confirmed.keys().copied().collect();
+/// Messages of `speaker` that were answered by then and `hearer`, on the other node, has not heard.
+fn unheard(speaker: &Talker, hearer: &Talker, until: Instant) -> usize {
+    let confirmed: Vec<u64> = {
+        let heard = speaker.heard();
+        let confirmed = heard.confirmed.iter();
+        confirmed
+            .filter(|(_, at)| **at <= until)
+            .map(|(number, _)| *number)
+            .collect()
+    };
     let heard = hearer.heard();
     let is_missing = |number: &&u64| {
         !heard
@@ -221,7 +238,7 @@ fn unheard(speaker: &Talker, hearer: &Talker) -> usize {
     confirmed.iter().filter(is_missing).count()
 }
 
-async fn watch(nodes: Arc<[SignalingNode; 2]>, changes: Arc<Mutex<[Vec<String>; 2]>>) {
+async fn follow_readiness(nodes: Arc<[SignalingNode; 2]>, changes: Arc<Mutex<[Vec<String>; 2]>>) {
     let mut last = [String::from("ok"), String::from("ok")];
     loop {
         for (index, node) in nodes.iter().enumerate() {

@@ -29,7 +29,7 @@ impl Shared {
         };
         if epoch != mirror_epoch {
             let (was, common) = before;
-            let common = (was == mirror_epoch.as_str()).then_some(common);
+            let common = (was == mirror_epoch.as_str()).then_some(common.min(base.offset));
             return self.rewrite(known, common, Vec::new()).await;
         }
         if is_island {
@@ -94,13 +94,15 @@ impl Shared {
                     known.mirror().told(count);
                 }
                 Some((_, first, count)) => {
+                    let common = offset.min(batch.expected - 1);
                     let told = (first..).take(count).collect();
                     known.mirror().told(count);
-                    return self.start_over(known, (epoch, offset), told).await;
+                    return self.start_over(known, (epoch, common), told).await;
                 }
                 None => {
+                    let common = offset.min(batch.expected - 1);
                     known.mirror().told(1);
-                    return self.start_over(known, (epoch, offset), Vec::new()).await;
+                    return self.start_over(known, (epoch, common), Vec::new()).await;
                 }
             }
         }
@@ -128,18 +130,18 @@ impl Shared {
         }
     }
 
-    /// The store, which is at `offset`, has another history than the one this node's readers know: it is given a
-    /// new epoch. `told` are numbers that it gave to events which readers here know already.
+    /// After `common` the store has another history than the one this node's readers know: it is given a new epoch.
+    /// `told` are numbers that it gave to events which readers here know already.
     async fn start_over(
         &self,
         known: &Known,
-        (old, offset): (&Epoch, u64),
+        (old, common): (&Epoch, u64),
         told: Vec<u64>,
     ) -> Result<(), StoreError> {
         let new = Epoch::random();
         let script = script::restart(&known.name, &known.keys, (old, &new));
         self.link.run(known.keys.slot, &script).await?;
-        self.rewrite(known, Some(offset), told).await
+        self.rewrite(known, Some(common), told).await
     }
 
     /// The store's history has another epoch: it is told what it lacks, and every reader learns the whole truth

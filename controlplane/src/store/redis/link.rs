@@ -22,7 +22,7 @@ use super::servers::{Kind, Servers};
 use super::stranger;
 use super::topology::{Address, Topology};
 use super::trouble::{LinkError, Reply, fit, refusal, reply};
-use crate::limits::STORE_PATIENCE;
+use crate::limits::{SILENT_STORE_PATIENCE, STORE_PATIENCE};
 
 /// For a connection to stand.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
@@ -34,6 +34,9 @@ const REDIRECTS: usize = 6;
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
 /// Between attempts of what can wait a little, doubled up to the second.
 const PATIENT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+
+/// Rights are tried this often while a connection stands.
+const RIGHTS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -84,14 +87,15 @@ impl Link {
 
     /// Whether `error`, of what was begun at `start`, may be over in a moment.
     pub(super) fn may_pass(&self, error: &LinkError, start: Instant) -> bool {
-        match error {
-            LinkError::Broken(_) => false,
-            LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_) => {
-                let trouble = lock(&self.trouble);
-                let since = trouble.as_ref().map_or(start, |(since, _)| *since);
-                since.min(start).elapsed() < STORE_PATIENCE
-            }
-        }
+        let patience = match error {
+            LinkError::Broken(_) => return false,
+            LinkError::Unavailable(_) | LinkError::Insecure(_) => SILENT_STORE_PATIENCE,
+            // It has been demoted, say, and another one takes its place.
+            LinkError::Refused(_) => STORE_PATIENCE,
+        };
+        let trouble = lock(&self.trouble);
+        let since = trouble.as_ref().map_or(start, |(since, _)| *since);
+        since.min(start).elapsed() < patience
     }
 
     /// Runs `script` where `slot` is.
@@ -228,6 +232,7 @@ impl Link {
                 self.pipeline(address).await?;
                 continue;
             };
+            self.try_rights(address).await?;
             let script = script::probe(&partition.trial(&self.node));
             match self.run_at(address, &script, false).await {
                 // Slots that move meanwhile are found by those who want them.
@@ -241,6 +246,21 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Rights can be lost while a connection stands, and not every one is used twice a second.
+    async fn try_rights(&self, address: &Address) -> Result<(), LinkError> {
+        let (generation, pipeline) = self.pipeline(address).await?;
+        let server = self.server(address);
+        if !server.try_rights(RIGHTS_INTERVAL) {
+            return Ok(());
+        }
+        let tried = rights::try_all(address, &mut pipeline.connection(), self.user()).await;
+        tried.inspect_err(|error| server.left(generation, error))
+    }
+
+    fn user(&self) -> (&str, &str) {
+        (&self.node, self.servers.user())
     }
 
     /// Why not everything can be written, if so.
@@ -351,10 +371,9 @@ impl Link {
         if let Some(current) = server.current() {
             return current;
         }
-        let user = (self.node.as_str(), self.servers.user());
         let connected = async {
             let mut connection = self.connect(address, None).await?;
-            rights::try_all(address, &mut connection, user).await?;
+            rights::try_all(address, &mut connection, self.user()).await?;
             Ok(Pipeline::new(connection))
         };
         match connected.await {

@@ -319,21 +319,14 @@ impl Mirror {
 
     /// The history is another one, and goes on like that: readers open the room again.
     pub(super) fn fork(&mut self, restart: Option<Restart>) {
-        // What happened here without the store comes after what both have.
+        // What never reached this node comes after what both have.
         self.restart = restart.map(|restart| Restart {
-            common: restart.common.min(self.base_offset()),
+            common: restart.common.min(self.record.offset()),
             ..restart
         });
         self.state = State::Stale;
         self.early.clear();
         self.record.cut_off();
-    }
-
-    fn base_offset(&self) -> u64 {
-        match &self.state {
-            State::Island(island) => island.base.offset,
-            State::Opening | State::Current | State::Stale => self.record.offset(),
-        }
     }
 
     fn take_early(&mut self) {
@@ -502,9 +495,8 @@ mod tests {
     }
 
     #[test]
-    fn readers_of_an_island_go_on_from_what_the_store_has() {
+    fn readers_go_on_from_what_both_histories_have() {
         let (mut mirror, _, _news) = opened_at(7);
-        mirror.append(untold(None, 1).0).unwrap();
         let restart = Restart {
             common: 9,
             told: vec![10],

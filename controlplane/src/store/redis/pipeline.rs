@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::limits::{PIPELINE_COMMANDS, PIPELINES, UNANSWERED_COMMANDS};
 
 /// Feeds the connection; clones feed the same one. It closes with the last of them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Pipeline {
+    connection: MultiplexedConnection,
     queue: mpsc::UnboundedSender<Job>,
     /// Commands without an answer that may still be queued.
     room: Arc<Semaphore>,
@@ -38,9 +39,18 @@ impl Pipeline {
     /// Over `connection`.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
-        tokio::spawn(work(connection, jobs));
+        tokio::spawn(work(connection.clone(), jobs));
         let room = Arc::new(Semaphore::new(UNANSWERED_COMMANDS));
-        Self { queue, room }
+        Self {
+            connection,
+            queue,
+            room,
+        }
+    }
+
+    /// The connection itself, for what has no hurry.
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
     }
 
     /// The answer to `command`, after an ASKING where `asking`.
@@ -125,6 +135,12 @@ impl Answer {
             // Whoever asked may have given up.
             let _ = sender.send(result);
         }
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
     }
 }
 

@@ -28,6 +28,8 @@ struct State {
     pipeline: Option<Pipeline>,
     /// Since the last command that was carried out as it should be.
     failures: u32,
+    /// When its user's rights were tried last.
+    tried: Option<Instant>,
     /// Until when it is left alone, and what it is to be blamed for meanwhile.
     pause: Option<(Instant, LinkError)>,
 }
@@ -54,6 +56,7 @@ impl Server {
     pub(super) fn connected(&self, pipeline: Pipeline) -> Generation {
         let mut state = self.state();
         (state.pipeline, state.pause) = (Some(pipeline), None);
+        state.tried = Some(Instant::now());
         state.generation
     }
 
@@ -76,6 +79,16 @@ impl Server {
         state.failures = state.failures.saturating_add(1);
         let pause = pause_after(state.failures - 1);
         state.pause = Some((Instant::now() + pause, error.clone()));
+    }
+
+    /// Whether rights were not tried for `time`; from now on they were.
+    pub(super) fn try_rights(&self, time: Duration) -> bool {
+        let mut state = self.state();
+        let is_due = state.tried.is_none_or(|tried| tried.elapsed() >= time);
+        if is_due {
+            state.tried = Some(Instant::now());
+        }
+        is_due
     }
 
     /// It did what it was asked.

@@ -105,6 +105,18 @@ pub const ROOM_LIFE: Duration = Duration::from_secs(10 * 60);
 pub const NODE_LEASE: Duration = Duration::from_secs(60);
 /// Events of one room that wait for a store that cannot be reached.
 pub const ISLAND_EVENTS: usize = 2_048;
+/// Commands that share one pipeline to a server of the store.
+pub const PIPELINE_COMMANDS: usize = 256;
+/// Pipelines to one server that are on their way at once.
+pub const PIPELINES: usize = 2;
+/// Messages of no history that wait for one server; what is beyond that reaches nobody on other nodes.
+pub const UNANSWERED_COMMANDS: usize = 4_096;
+/// Events of one room that the store is told of with one call; it does nothing else meanwhile.
+pub const APPEND_EVENTS: usize = 64;
+/// What has to be written waits so long for a store that hands over, before a room goes on by itself.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(3);
+/// The same for one that cannot be reached.
+pub const SILENT_STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Speakers in one `speakers` message.
 pub const SPEAKERS: usize = 16;
 

@@ -61,6 +61,8 @@ pub struct StoreMetrics {
     pub resubscribed: Count,
     /// Records that could not be read, and were skipped.
     pub poisoned: Count,
+    /// Messages of no history that other nodes were not told of.
+    pub unpublished: Count,
 }
 
 /// What the TLS of our own port counts; clones count the same.
@@ -189,6 +191,11 @@ impl StoreMetrics {
                 "store_poisoned",
                 "Records of the store that could not be read",
                 &self.poisoned,
+            ),
+            (
+                "store_unpublished",
+                "Messages of no history that could not be passed on",
+                &self.unpublished,
             ),
         ];
         for (name, help, counter) in counters {

@@ -7,5 +7,6 @@ pub mod clock; // time in which the host ran
 pub mod node; // a data plane process
 pub mod nodes; // signaling nodes and a load balancer
 pub mod redis; // Redis servers, alone or as a cluster
+pub mod sentinel; // Redis servers that sentinels watch, and an address that moves
 pub mod tls; // certificates, and who looks at them
 pub mod turn; // a TURN client that does as it is told

@@ -21,7 +21,7 @@ pub use turn::TurnConfig;
 use crate::auth::ApiKey;
 use crate::http::PublicPath;
 use crate::limits;
-use crate::store::redis::RedisServers;
+use crate::store::redis::{self, RedisServers};
 use crate::tls::CertificateFiles;
 
 /// Which command is being configured; some defaults depend on it.
@@ -315,24 +315,30 @@ fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
     let names = ("store-certificate", "store-key");
     let identity = certificate_files(values, names, mistakes)?;
     let text = values.text("store");
-    let urls: Vec<String> = text.split(',').map(|url| url.trim().to_owned()).collect();
+    // Commas of such a URL part hosts.
+    let are_sentinels = redis::are_sentinels(text);
+    let urls: Vec<String> = if are_sentinels {
+        vec![text.to_owned()]
+    } else {
+        text.split(',').map(|url| url.trim().to_owned()).collect()
+    };
     let all_are = |scheme: &str| urls.iter().all(|url| url.starts_with(scheme));
-    let is_encrypted = all_are("rediss://");
+    let is_encrypted = all_are("rediss://") || redis::are_encrypted_sentinels(text);
     for name in ["store-ca", names.0] {
         if !is_encrypted && !values.text(name).is_empty() {
             let source = values.source(name);
             mistakes.push(format!(
-                "{name} is of no use unless store is rediss:// (from {source})"
+                "{name} is of no use unless store is rediss:// or rediss+sentinel:// (from {source})"
             ));
         }
     }
     if text == "memory" {
         return Some(StoreConfig::Memory);
     }
-    if !is_encrypted && !all_are("redis://") {
+    if !is_encrypted && !are_sentinels && !all_are("redis://") {
         let source = values.source("store");
         mistakes.push(format!(
-            "store is neither memory nor a list of redis://[user:password@]host[:port], or of rediss:// (from {source})"
+            "store is neither memory nor a list of redis://[user:password@]host[:port], or of rediss://, nor redis+sentinel://host[:port],host[:port]/master (from {source})"
         ));
         return None;
     }

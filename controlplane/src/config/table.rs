@@ -42,7 +42,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "store",
         "memory",
-        "where rooms are kept: memory (of this node), or redis://[user:password@]host[:port], rediss:// with TLS, comma-separated for a cluster",
+        "where rooms are kept: memory (of this node), or redis://[user:password@]host[:port], rediss:// with TLS, comma-separated for a cluster; redis+sentinel://host[:port],host[:port]/master, rediss+sentinel:// with TLS",
     ),
     setting(
         "store-ca",

@@ -1,22 +1,35 @@
 //! The task of one room: inputs in, outputs done, until the room has nothing to do.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::audience::Audience;
 use super::{Hub, RoomInput};
 use crate::clock;
-use crate::ids::{ParticipantId, RoomName, SessionId};
-use crate::limits::PRESENCE_TIME;
-use crate::room::{Media, Output, Participant, Room, Roster, SocketId, sessions_of};
-use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal};
-use crate::store::{Append, Missed, News, Opened, StoreError};
+use crate::ids::{Epoch, ParticipantId, RoomName, SessionId};
+use crate::limits::{APPEND_EVENTS, PRESENCE_TIME};
+use crate::room::{
+    Media, Output, Participant, Room, RoomEvent, Roster, SocketId, Then, sessions_of,
+};
+use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal, Request};
+use crate::store::{
+    Append, Change, Entry, Missed, News, Opened, Placed, Restart, StoreError, Stored,
+};
 
 /// Before the store is asked again after it failed.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Inputs handled before anything is done that follows from them.
+const INPUTS_AT_ONCE: usize = 64;
+
+/// What follows once the store has an event.
+type Confirmation = Pin<Box<dyn Future<Output = (Then, Result<u64, StoreError>)> + Send + Sync>>;
 
 struct Actor {
     hub: Arc<Hub>,
@@ -24,6 +37,8 @@ struct Actor {
     room: Room,
     news: mpsc::Receiver<News>,
     audience: Audience,
+    /// Messages that are numbered, and wait for the store to have them.
+    unconfirmed: FuturesUnordered<Confirmation>,
     participants: i64,
 }
 
@@ -38,25 +53,36 @@ pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receive
         room,
         news,
         audience: Audience::default(),
+        unconfirmed: FuturesUnordered::new(),
         participants: 0,
     };
     actor.settle().await;
     let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
+    let mut next = None;
     loop {
+        if let Some(input) = next.take() {
+            actor.handle(input).await;
+            next = actor.handle_messages(&mut inputs);
+            actor.settle().await;
+            continue;
+        }
         let deadline = actor.room.poll_timeout(clock::now());
         let news_deadline = actor.audience.poll_timeout(clock::now());
         tokio::select! {
             input = inputs.recv() => match input {
-                Some(input) => actor.handle(input).await,
+                Some(input) => next = Some(input),
                 None => break,
             },
+            Some((then, result)) = actor.unconfirmed.next() => {
+                actor.room.handle_appended(then, result, clock::now());
+            }
             news = actor.news.recv() => actor.told(news).await,
             () = sleep_until(deadline) => actor.room.handle_timeout(clock::now()),
             () = sleep_until(news_deadline) => {} // they are told when all else is done
             _ = presence.tick() => actor.presence().await,
         }
         actor.settle().await;
-        if actor.room.is_idle(clock::now()) && inputs.is_empty() {
+        if next.is_none() && actor.room.is_idle(clock::now()) && inputs.is_empty() {
             break;
         }
     }
@@ -70,6 +96,7 @@ async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<N
         offset,
         participants,
         news,
+        restart: _,
     } = opened;
     let history = (epoch, Roster::new(offset, participants));
     let config = Arc::clone(&hub.room_config);
@@ -108,6 +135,25 @@ async fn sleep_until(deadline: Option<std::time::Instant>) {
 }
 
 impl Actor {
+    /// Handles messages of participants that wait, so that the store is told of all of them at once; the first
+    /// input that is none.
+    fn handle_messages(&mut self, inputs: &mut mpsc::Receiver<RoomInput>) -> Option<RoomInput> {
+        for _ in 0..INPUTS_AT_ONCE {
+            match inputs.try_recv().ok()? {
+                RoomInput::Request {
+                    socket,
+                    id,
+                    request: request @ Request::Message { .. },
+                } => {
+                    let time = (clock::now(), clock::unix_seconds());
+                    self.room.handle_request(socket, id, request, time);
+                }
+                other => return Some(other),
+            }
+        }
+        None
+    }
+
     async fn handle(&mut self, input: RoomInput) {
         let now = clock::now();
         match input {
@@ -163,7 +209,8 @@ impl Actor {
 
     /// Does everything the room wants done, and what follows from that.
     async fn settle(&mut self) {
-        while let Some(output) = self.room.poll_output() {
+        let mut next = self.room.poll_output();
+        while let Some(output) = next {
             match output {
                 Output::Send { socket, frame } => self.audience.send(socket, frame),
                 Output::Tell { frame } => self.audience.tell(&frame),
@@ -184,8 +231,13 @@ impl Actor {
                     }
                 }
                 Output::Append { append, then } => {
-                    let appended = self.append(append).await;
-                    self.room.handle_appended(then, appended, clock::now());
+                    next = self.append((append, then)).await;
+                    continue;
+                }
+                Output::Publish { message } => {
+                    if let Err(error) = self.hub.store.publish(&self.name, message) {
+                        tracing::warn!(room = ?self.name, %error, "a message is not passed on");
+                    }
                 }
                 Output::Call { session, call } => {
                     let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
@@ -221,6 +273,7 @@ impl Actor {
                     }
                 }
             }
+            next = self.room.poll_output();
         }
         self.audience.handle_timeout(clock::now());
         let participants = self.room.members().try_into().unwrap_or(i64::MAX);
@@ -231,24 +284,65 @@ impl Actor {
         self.participants = participants;
     }
 
-    async fn append(&mut self, append: Append) -> Result<u64, StoreError> {
-        let appended = self.hub.store.append(&self.name, append).await;
-        match &appended {
-            Ok(offset) => {
+    /// Appends this event, and those after it that change nobody, at once. The first output that is none of these.
+    async fn append(&mut self, first: (Append, Then)) -> Option<Output> {
+        let mut next = None;
+        let mut batch = vec![first];
+        while batch[0].0.change == Change::None && batch.len() < APPEND_EVENTS {
+            match self.room.poll_output() {
+                Some(Output::Append { append, then }) if append.change == Change::None => {
+                    batch.push((append, then));
+                }
+                other => {
+                    next = other;
+                    break;
+                }
+            }
+        }
+        let (appends, thens): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let store = Arc::clone(&self.hub.store);
+        let placing = appends
+            .into_iter()
+            .map(|append| store.place(&self.name, append));
+        let placed = futures_util::future::join_all(placing).await;
+        for (placed, then) in placed.into_iter().zip(thens) {
+            self.placed(placed, then).await;
+        }
+        // What follows from these events comes after what was queued before.
+        match next {
+            Some(next) => Some(next),
+            None => self.room.poll_output(),
+        }
+    }
+
+    async fn placed(&mut self, placed: Result<Placed, StoreError>, then: Then) {
+        let offset = match placed {
+            Ok(Placed { offset, stored }) => {
                 self.hub.metrics.events.inc();
                 let epoch = self.room.epoch().clone();
-                while self.room.offset() < *offset && *self.room.epoch() == epoch {
+                while self.room.offset() < offset && *self.room.epoch() == epoch {
                     let news = self.news.recv().await;
                     self.told(news).await;
                 }
+                if let (Then::Confirm { .. }, Stored::Later(is_stored)) = (&then, stored) {
+                    let waiting = async move {
+                        let lost = |_| StoreError::Unavailable("the event is lost".into());
+                        (then, is_stored.await.map(|()| offset).map_err(lost))
+                    };
+                    self.unconfirmed.push(Box::pin(waiting));
+                    return;
+                }
+                Ok(offset)
             }
-            Err(StoreError::NotOurs(_)) => {}
             Err(error) => {
-                self.hub.metrics.store_failures.inc();
-                tracing::error!(room = ?self.name, %error, "event lost");
+                if !matches!(error, StoreError::NotOurs(_)) {
+                    self.hub.metrics.store_failures.inc();
+                    tracing::error!(room = ?self.name, %error, "event lost");
+                }
+                Err(error)
             }
-        }
-        appended
+        };
+        self.room.handle_appended(then, offset, clock::now());
     }
 
     /// The next event, or the end of the reader: then the history is read.
@@ -258,6 +352,7 @@ impl Actor {
                 self.room.handle_entry(&entry, clock::now());
             }
             Some(News::Entry(entry)) if entry.offset <= self.room.offset() => {}
+            Some(News::Message(message)) => self.room.handle_ephemeral(&message),
             Some(News::Taken(participant)) => self.room.handle_taken(&participant),
             Some(News::Entry(_)) | None => self.catch_up().await,
         }
@@ -287,10 +382,39 @@ impl Actor {
             // The history started over behind our back: everybody is told the whole truth.
             Ok(Missed::TooOld) | Err(_) => {
                 tracing::warn!(room = ?self.name, "the history started over, participants resync");
+                let missed = match &opened.restart {
+                    Some(restart) if opened.epoch != *self.room.epoch() => {
+                        self.missed_by_restart(&opened.epoch, restart).await
+                    }
+                    Some(_) | None => Vec::new(),
+                };
                 let roster = Roster::new(opened.offset, opened.participants);
-                let (now, unix_s) = (clock::now(), clock::unix_seconds());
+                let time = (clock::now(), clock::unix_seconds());
                 self.room
-                    .handle_restarted((opened.epoch, roster), now, unix_s);
+                    .handle_restarted((opened.epoch, roster), &missed, time);
+            }
+        }
+    }
+
+    /// Messages of the new history that nobody here was told; stand-ins for all else, which the snapshot has.
+    async fn missed_by_restart(&self, epoch: &Epoch, restart: &Restart) -> Vec<Arc<Entry>> {
+        let store = &self.hub.store;
+        match store.since(&self.name, epoch, restart.common).await {
+            Ok(Missed::Entries(entries)) => {
+                let told = |entry: Arc<Entry>| match entry.event {
+                    RoomEvent::Message { .. } if !restart.told.contains(&entry.offset) => entry,
+                    _ => Arc::new(Entry {
+                        offset: entry.offset,
+                        event: RoomEvent::Private,
+                        to: None,
+                    }),
+                };
+                entries.into_iter().map(told).collect()
+            }
+            Ok(Missed::TooOld) => Vec::new(),
+            Err(error) => {
+                tracing::warn!(room = ?self.name, %error, "history unreadable, a snapshot alone");
+                Vec::new()
             }
         }
     }
@@ -338,7 +462,7 @@ impl Actor {
         let held = match self.hub.node.sessions(sessions.collect()).await {
             Ok(state) => state.sessions,
             Err(error) => {
-                tracing::warn!(room = %self.name, %error, "nobody is taken for absent");
+                tracing::warn!(room = ?self.name, %error, "nobody is taken for absent");
                 return Vec::new();
             }
         };

@@ -211,9 +211,12 @@ export class Room extends EventTarget {
    * @param {string} topic up to 64 characters
    * @param {any} payload JSON, up to 8 KiB
    * @param {string[]} [to] identities; default everybody else
+   * @param {object} [options]
+   * @param {boolean} [options.ephemeral] no part of the history: for whoever can be reached now
    */
-  async sendMessage(topic, payload, to) {
-    await this.#request('message', { topic, payload, ...(to ? { to } : {}) });
+  async sendMessage(topic, payload, to, { ephemeral = false } = {}) {
+    const fields = { topic, payload, ...(to ? { to } : {}), ...(ephemeral ? { ephemeral } : {}) };
+    await this.#request('message', fields);
   }
 
   /**
@@ -291,6 +294,8 @@ export class Room extends EventTarget {
         return this.#joined(message);
       case 'offer':
         return this.#subscriber.handleOffer(message);
+      case 'message':
+        return this.#message(message);
       case 'speakers':
         return this.#emit('speakers', { speakers: message.speakers });
       case 'layer':
@@ -311,9 +316,11 @@ export class Room extends EventTarget {
     if (offset > expected) return this.#connection.restart(`event ${offset} came where ${expected} was due`);
     this.#resume.offset = offset;
     if (this.#roster.apply(event)) return this.#matchMedia();
-    if (event.kind !== 'message' || event.participant === this.participant) return;
-    const { participant, identity, topic, payload } = event;
-    this.#emit('message', { participant, identity, topic, payload });
+    if (event.kind === 'message') this.#message(event);
+  }
+
+  #message({ participant, identity, topic, payload }) {
+    if (participant !== this.participant) this.#emit('message', { participant, identity, topic, payload });
   }
 
   #layer({ track: id, rid, active }) {

@@ -100,6 +100,19 @@ pub enum LeaveReason {
     Removed,
 }
 
+/// A message that is no part of the history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields are described in docs/protocol.md
+pub struct Ephemeral {
+    pub participant: ParticipantId,
+    pub identity: Identity,
+    pub topic: String,
+    pub payload: Value,
+    /// Who alone may see it; absent means everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<Identity>>,
+}
+
 /// One change of a room; each takes one offset of its history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

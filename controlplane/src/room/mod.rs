@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use annotation::{SessionAnnotation, TrackAnnotation};
-pub use event::{Kind, Layer, LeaveReason, Participant, RoomEvent, Source, Track};
+pub use event::{Ephemeral, Kind, Layer, LeaveReason, Participant, RoomEvent, Source, Track};
 pub use media::NodeEvent;
 pub use output::{Output, SocketId, Then};
 pub use report::{MemberReport, RoomReport};
@@ -44,7 +44,9 @@ use crate::auth::Keys;
 use crate::config::SignalingLimits;
 use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, SessionId, TrackId};
 use crate::limits::budget::EVENT_BYTES;
-use crate::signaling::{CloseCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage};
+use crate::signaling::{
+    CloseCode, ErrorCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage,
+};
 use crate::store::{Append, Change, Entry, Missed, StoreError};
 use crate::turn::Issuer;
 
@@ -241,6 +243,23 @@ impl Room {
         self.subscribe_members(&entry.event, &gone, now);
     }
 
+    /// A message that is no part of the history.
+    pub fn handle_ephemeral(&mut self, message: &Ephemeral) {
+        let frame = Frame::of(&ServerMessage::Message {
+            participant: &message.participant,
+            identity: &message.identity,
+            topic: &message.topic,
+            payload: &message.payload,
+        });
+        let Some(to) = &message.to else {
+            return self.outputs.push_back(Output::Tell { frame });
+        };
+        for socket in self.sockets_of(to) {
+            let frame = frame.clone();
+            self.outputs.push_back(Output::Send { socket, frame });
+        }
+    }
+
     /// The outcome of [`Output::Append`].
     pub fn handle_appended(&mut self, then: Then, result: Result<u64, StoreError>, now: Instant) {
         match (then, result) {
@@ -255,9 +274,15 @@ impl Room {
             }
             (Then::Absent(_), Err(_)) => {} // it is looked for again
             (Then::Reply { socket, frame, .. }, Ok(_)) => self.reply(socket, frame),
-            (Then::Reply { socket, id, .. }, Err(error)) => {
-                let refusal =
-                    Refusal::new(crate::signaling::ErrorCode::Internal, error.to_string());
+            (Then::Confirm { socket, id }, Ok(_)) => self.reply(socket, Frame::ok(id)),
+            (Then::Reply { socket, id, .. } | Then::Confirm { socket, id }, Err(error)) => {
+                let code = match error {
+                    StoreError::Unavailable(_) => ErrorCode::StoreUnavailable,
+                    StoreError::NoRoom(_) | StoreError::Broken(_) | StoreError::NotOurs(_) => {
+                        ErrorCode::Internal
+                    }
+                };
+                let refusal = Refusal::new(code, error.to_string());
                 self.reply(socket, Some(Frame::refusal(id, &refusal)));
             }
             (
@@ -404,6 +429,15 @@ impl Room {
         queued.becomes = becomes;
     }
 
+    /// Sockets of those of this node who are told that they are in, each once.
+    fn sockets_of(&self, identities: &[Identity]) -> BTreeSet<SocketId> {
+        let socket = |identity| {
+            let id = self.member_by_identity.get(identity)?;
+            self.member_by_id.get(id)?.socket()
+        };
+        identities.iter().filter_map(socket).collect()
+    }
+
     fn fan_out(&mut self, entry: &Entry) {
         let frame = event_frame(entry, None);
         self.weigh(frame.wire.len());
@@ -414,13 +448,7 @@ impl Room {
             offset: entry.offset,
             event: &RoomEvent::Private,
         });
-        let sockets = to.iter().filter_map(|identity| {
-            let member = self
-                .member_by_id
-                .get(self.member_by_identity.get(identity)?)?;
-            member.socket()
-        });
-        let sockets: BTreeSet<_> = sockets.collect();
+        let sockets = self.sockets_of(to);
         self.outputs.push_back(Output::Whisper {
             sockets: sockets.into_iter().collect(),
             frame,

@@ -1,5 +1,6 @@
 //! What a room wants done; its driver does it.
 
+use super::Ephemeral;
 use crate::ids::{ParticipantId, SessionId, TrackId};
 use crate::node::Call;
 use crate::signaling::{CloseCode, Frame};
@@ -49,6 +50,11 @@ pub enum Output {
         /// To hand back.
         then: Then,
     },
+    /// Tell whoever is in the room, on other nodes too; it is no part of the history.
+    Publish {
+        /// What.
+        message: Ephemeral,
+    },
     /// Send a command; its result goes to [`Room::handle_replied`].
     Call {
         /// To hand back.
@@ -90,6 +96,13 @@ pub enum Then {
         id: Option<u32>,
         /// The answer; absent when none was asked for.
         frame: Option<Frame>,
+    },
+    /// The request that caused it is answered with `ok` once the store has it: it may be numbered before.
+    Confirm {
+        /// Where to.
+        socket: SocketId,
+        /// Echoed.
+        id: Option<u32>,
     },
     /// The participant's time is up.
     Left(ParticipantId),

@@ -175,7 +175,7 @@ impl Room {
             .iter()
             .filter(|entry| entry.offset <= self.roster.offset());
         let offset = match (mode, seen.clone().next()) {
-            (Mode::Recovered, Some(first)) => first.offset - 1,
+            (Mode::Recovered | Mode::Resync, Some(first)) => first.offset - 1,
             (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
         };
         let keys = &self.config.keys;

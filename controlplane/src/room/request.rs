@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::lane::{Job, ReplyTo};
-use super::{LeaveReason, Room, RoomEvent, SocketId, Then};
+use super::{Ephemeral, LeaveReason, Output, Room, RoomEvent, SocketId, Then};
 use crate::ids::{Half, Identity, ParticipantId, TrackId};
 use crate::signaling::{ErrorCode, Frame, Refusal, Request, ServerMessage, Wish};
 use spillway_wire::dataplane as wire;
@@ -40,7 +40,11 @@ impl Room {
                 topic,
                 payload,
                 to: list,
-            } => self.message(to, &participant, (topic, payload, list), now),
+                ephemeral,
+            } => {
+                let lasts = if ephemeral { Lasts::No } else { Lasts::Yes };
+                self.message(to, &participant, (topic, payload, list, lasts), now)
+            }
             Request::IceServers {} => {
                 let relays = &self.relays(&participant, unix_s);
                 let frame = Frame::of(&ServerMessage::IceServers { id, relays });
@@ -179,7 +183,12 @@ impl Room {
         &mut self,
         to: ReplyTo,
         participant: &ParticipantId,
-        (topic, payload, recipients): (String, serde_json::Value, Option<Vec<Identity>>),
+        (topic, payload, recipients, lasts): (
+            String,
+            serde_json::Value,
+            Option<Vec<Identity>>,
+            Lasts,
+        ),
         now: Instant,
     ) -> Result<(), Refusal> {
         // Hidden ones are not in the roster: they are answered for like those who are not there.
@@ -193,20 +202,39 @@ impl Room {
         let Some(member) = self.member_by_id.get(participant) else {
             return Ok(());
         };
+        let (participant, identity) = (participant.clone(), member.identity.clone());
+        if lasts == Lasts::No {
+            let message = Ephemeral {
+                participant,
+                identity,
+                topic,
+                payload,
+                to: recipients,
+            };
+            self.outputs.push_back(Output::Publish { message });
+            self.reply(to.socket, Frame::ok(to.id));
+            return Ok(());
+        }
         let event = RoomEvent::Message {
-            participant: participant.clone(),
-            identity: member.identity.clone(),
+            participant,
+            identity,
             topic,
             payload,
         };
-        let then = Then::Reply {
+        let then = Then::Confirm {
             socket: to.socket,
             id: to.id,
-            frame: Frame::ok(to.id),
         };
         self.append(event, recipients, then);
         Ok(())
     }
+}
+
+/// Whether a message becomes part of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    Yes,
+    No,
 }
 
 pub(super) fn unknown_track(track: &TrackId) -> Refusal {

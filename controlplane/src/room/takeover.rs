@@ -1,6 +1,7 @@
 //! Participants that move between signaling nodes, and histories that start over: what the others who serve
 //! the room have to say about this node's part of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::media::member_of;
@@ -8,7 +9,7 @@ use super::member::{Attachment, Stay};
 use super::{Epoch, Output, Participant, Room, RoomEvent, Roster, SocketId, Then};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::signaling::{CloseCode, JoinRequest, Mode};
-use crate::store::Missed;
+use crate::store::{Entry, Missed};
 use spillway_wire::dataplane as wire;
 
 impl Room {
@@ -95,15 +96,16 @@ impl Room {
     }
 
     /// The history started over: everybody here is told the whole truth, and who is missing in it is
-    /// entered again.
+    /// entered again. `missed` is what it has that was not told here; whoever was in the room by then is told.
     pub fn handle_restarted(
         &mut self,
         (epoch, roster): (Epoch, Roster),
-        now: Instant,
-        unix_s: u64,
+        missed: &[Arc<Entry>],
+        (now, unix_s): (Instant, u64),
     ) {
         let before = self.all_tracks();
-        self.epoch = epoch;
+        let common = missed.first().map_or(0, |first| first.offset - 1);
+        let old_epoch = std::mem::replace(&mut self.epoch, epoch);
         self.roster = roster;
         let after = self.all_tracks();
         let gone = before
@@ -124,12 +126,12 @@ impl Room {
         }
         for id in &members {
             self.unwant_dead(id);
-            let is_attached = self
-                .member_by_id
-                .get(id)
-                .is_some_and(|member| member.socket().is_some());
-            if is_attached {
-                self.welcome(id, Mode::Resync, (None, unix_s), &[], now);
+            let member = self.member_by_id.get(id);
+            if let Some(member) = member.filter(|member| member.socket().is_some()) {
+                let (epoch, since) = &member.stay.since;
+                let came_later = *epoch == old_epoch && *since > common;
+                let missed = if came_later { &[] } else { missed };
+                self.welcome(id, Mode::Resync, (None, unix_s), missed, now);
             } else {
                 self.prepare_subscribe(id, now);
             }

@@ -40,6 +40,7 @@ impl Frame {
             ServerMessage::Answer { .. }
             | ServerMessage::Offer { .. }
             | ServerMessage::Event { .. }
+            | ServerMessage::Message { .. }
             | ServerMessage::Speakers { .. }
             | ServerMessage::Layer { .. }
             | ServerMessage::Media { .. }

@@ -51,6 +51,9 @@ pub enum Request {
         payload: Value,
         #[serde(default)]
         to: Option<Vec<Identity>>,
+        /// No part of the history: whom it does not reach now it does not reach.
+        #[serde(default)]
+        ephemeral: bool,
     },
     IceServers {},
     Ping {},

@@ -189,6 +189,12 @@ pub enum ServerMessage<'a> {
         offset: u64,
         event: &'a RoomEvent,
     },
+    Message {
+        participant: &'a ParticipantId,
+        identity: &'a Identity,
+        topic: &'a str,
+        payload: &'a serde_json::Value,
+    },
     Speakers {
         speakers: &'a [Speaker],
     },

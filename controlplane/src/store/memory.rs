@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::record::Record;
-use super::{Append, Change, Entry, Missed, Opened, Store, StoreError, StoreFuture};
+use super::{
+    Append, Change, Entry, Missed, Opened, Placed, Store, StoreError, StoreFuture, Stored,
+};
 use crate::clock;
 use crate::ids::{Epoch, ParticipantId, RoomName};
-use crate::room::Participant;
+use crate::room::{Ephemeral, Participant};
 
 /// Rooms by name.
 #[derive(Debug, Default)]
@@ -85,13 +87,22 @@ impl Store for MemoryStore {
             epoch: record.record.epoch().clone(),
             offset: record.record.offset(),
             participants: record.participant_by_id.values().cloned().collect(),
+            restart: None,
             news,
         };
         Box::pin(async move { Ok(opened) })
     }
 
-    fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
-        Box::pin(async move { self.with(room, |record| record.append(append)) })
+    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
+        Box::pin(async move {
+            let offset = self.with(room, |record| record.append(append))?;
+            let stored = Stored::Yes;
+            Ok(Placed { offset, stored })
+        })
+    }
+
+    fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
+        self.with(room, |kept| kept.record.say(Arc::new(message)))
     }
 
     fn since<'a>(

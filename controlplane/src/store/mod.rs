@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
-use crate::room::{Participant, RoomEvent};
+use crate::room::{Ephemeral, Participant, RoomEvent};
 
 /// One event of a room's history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,16 @@ pub enum Change {
     RemoveAbsent(ParticipantId),
 }
 
+impl Change {
+    /// Whether the store may find that it is not this node's to make.
+    pub fn may_be_refused(&self) -> bool {
+        match self {
+            Self::RemoveOurs(_) | Self::RemoveAbsent(_) => true,
+            Self::None | Self::Put(_) | Self::Remove(_) => false,
+        }
+    }
+}
+
 /// An event that has no number yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
@@ -65,9 +75,38 @@ pub struct Opened {
     pub offset: u64,
     /// Who was there after that event.
     pub participants: Vec<Participant>,
+    /// Where the history started over while others of this node read it.
+    pub restart: Option<Restart>,
     /// Every later event in order. Ends when the reader is too slow, or when the history started over:
     /// open the room again and read [`Store::since`].
     pub news: mpsc::Receiver<News>,
+}
+
+/// How a history that started over goes on from the one that readers of this node were told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Up to this event both are the same.
+    pub common: u64,
+    /// Later events that readers of this node were told under other numbers.
+    pub told: Vec<u64>,
+}
+
+/// An event that has its number.
+#[derive(Debug)]
+pub struct Placed {
+    /// Its number.
+    pub offset: u64,
+    /// Whether the store has it.
+    pub stored: Stored,
+}
+
+/// Whether the store has an event.
+#[derive(Debug)]
+pub enum Stored {
+    /// It is part of the history.
+    Yes,
+    /// The store cannot be told now. Resolves when it was; fails when it never will be.
+    Later(oneshot::Receiver<()>),
 }
 
 /// What a reader of a room is told.
@@ -75,6 +114,8 @@ pub struct Opened {
 pub enum News {
     /// The next event.
     Entry(Arc<Entry>),
+    /// What is no event: it has no number, and whoever is not there does not hear of it.
+    Message(Arc<Ephemeral>),
     /// Another node serves this participant from now on.
     Taken(ParticipantId),
 }
@@ -114,8 +155,16 @@ pub trait Store: Send + Sync + 'static {
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened>;
 
     /// Gives the event the next offset, keeps it, changes the participants and tells every reader,
-    /// in one step. Returns the offset.
-    fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64>;
+    /// in one step. Events that are placed at once get their offsets in the order in which the futures were first polled.
+    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed>;
+
+    /// The same; returns the offset alone.
+    fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
+        Box::pin(async move { Ok(self.place(room, append).await?.offset) })
+    }
+
+    /// Tells every reader there is, without a history. Whom it does not reach now it does not reach.
+    fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError>;
 
     /// The events after `offset` of `epoch`.
     fn since<'a>(

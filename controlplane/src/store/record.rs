@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Entry, Missed, News};
 use crate::ids::Epoch;
 use crate::limits::HISTORY_EVENTS;
+use crate::room::Ephemeral;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -61,6 +62,14 @@ impl Record {
         }
         self.history.push_back(Arc::clone(&entry));
         self.tell(&News::Entry(entry));
+    }
+
+    /// Tells every reader a message of no history; one whose queue is full misses it.
+    pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
+        for reader in &self.readers {
+            // Who is gone is found out with the next event.
+            let _ = reader.try_send(News::Message(Arc::clone(&message)));
+        }
     }
 
     /// Tells every reader what is no event.

@@ -7,7 +7,7 @@ use super::{Append, Change, Entry, Missed, News, Opened, Store, StoreError};
 use crate::entropy;
 use crate::ids::{Epoch, ParticipantId, RoomName, TrackId};
 use crate::limits::HISTORY_EVENTS;
-use crate::room::{Kind, LeaveReason, Participant, RoomEvent, Source, Track};
+use crate::room::{Ephemeral, Kind, LeaveReason, Participant, RoomEvent, Source, Track};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const PRESENCE: Duration = Duration::from_millis(100);
@@ -21,6 +21,8 @@ pub async fn run<S: Store>(store: &S) {
     presence_runs_out(store).await;
     an_epoch_ends_with_its_room(store).await;
     appends_from_everywhere_are_ordered(store).await;
+    appends_at_once_keep_the_order_they_were_asked_in(store).await;
+    what_is_published_is_told_and_not_kept(store).await;
 }
 
 fn room() -> RoomName {
@@ -103,7 +105,7 @@ async fn next(opened: &mut Opened) -> Option<Arc<Entry>> {
         let received = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
         match received.expect("an event that was appended arrives")? {
             News::Entry(entry) => return Some(entry),
-            News::Taken(_) => {}
+            News::Message(_) | News::Taken(_) => {}
         }
     }
 }
@@ -268,4 +270,58 @@ async fn appends_from_everywhere_are_ordered<S: Store>(store: &S) {
     for offset in 1..=80 {
         assert_eq!(next(&mut opened).await.map(|e| e.offset), Some(offset));
     }
+}
+
+async fn appends_at_once_keep_the_order_they_were_asked_in<S: Store>(store: &S) {
+    const EVENTS: usize = 500;
+    let room = room();
+    let mut opened = open(store, &room).await;
+    let ann = participant("ann");
+    append(store, &room, joined(&ann)).await;
+    next(&mut opened).await;
+    let at_once = (0..EVENTS).map(|number| match number {
+        // One that may be refused among those that are not.
+        250 => store.append(&room, left_if_ours(&ann)),
+        _ => store.append(&room, note(number)),
+    });
+    let offsets = futures_util::future::try_join_all(at_once).await;
+    let offsets = offsets.expect("an open room takes events");
+    assert!(offsets.into_iter().eq(2..EVENTS as u64 + 2));
+    for number in 0..EVENTS {
+        let entry = next(&mut opened).await.expect("the reader is not cut off");
+        let expected = match number {
+            250 => left_if_ours(&ann).event,
+            _ => note(number).event,
+        };
+        assert_eq!((entry.offset, &entry.event), (number as u64 + 2, &expected));
+    }
+    let missed = since(store, &room, &opened.epoch, 1).await;
+    assert!(matches!(missed, Missed::Entries(entries) if entries.len() == EVENTS));
+    assert_eq!(open(store, &room).await.participants, []);
+}
+
+async fn what_is_published_is_told_and_not_kept<S: Store>(store: &S) {
+    let room = room();
+    let message = Ephemeral {
+        participant: ParticipantId::random(),
+        identity: "ann".parse().expect("a name"),
+        topic: "typing".into(),
+        payload: serde_json::json!({"is": true}),
+        to: Some(vec!["bob".parse().expect("a name")]),
+    };
+    let unopened = store.publish(&room, message.clone());
+    assert_eq!(unopened, Err(StoreError::NoRoom(room.clone())));
+    let mut opened = open(store, &room).await;
+    append(store, &room, note(1)).await;
+    next(&mut opened).await;
+    store.publish(&room, message.clone()).expect("it is open");
+    let told = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
+    let told = told
+        .expect("it arrives")
+        .expect("the reader is not cut off");
+    assert_eq!(told, News::Message(Arc::new(message)));
+    append(store, &room, note(2)).await;
+    assert_eq!(next(&mut opened).await.map(|entry| entry.offset), Some(2));
+    let missed = since(store, &room, &opened.epoch, 1).await;
+    assert!(matches!(missed, Missed::Entries(entries) if entries.len() == 1));
 }

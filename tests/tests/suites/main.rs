@@ -6,6 +6,7 @@ mod hostile;
 mod server_kill;
 mod redis;
 mod redis_cluster;
+mod redis_failover;
 mod redis_outage;
 mod redis_tls;
 mod security;

@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
+use spillway_controlplane::room::Ephemeral;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreError, suite};
+use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreError, Stored, suite};
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
+use spillway_tests::sentinel::Address;
 
+/// Rights are tried every 3 s.
+const RIGHTS_LIMIT: Duration = Duration::from_secs(10);
 /// Long enough for more than one attempt to fail: it stays degraded between them.
 const STAYS_AWAY: Duration = Duration::from_secs(1);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
@@ -31,7 +35,7 @@ async fn next(opened: &mut Opened) -> anyhow::Result<Arc<Entry>> {
             .context("the reader was cut off")?
         {
             News::Entry(entry) => return Ok(entry),
-            News::Taken(_) => {}
+            News::Message(_) | News::Taken(_) => {}
         }
     }
 }
@@ -266,6 +270,265 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
     )
     .await;
     assert!(refused.is_err());
+    Ok(())
+}
+
+/// The user that the documentation makes, without some of its rights.
+async fn set_user(server: &Server, without: &[&str]) -> anyhow::Result<String> {
+    let docs =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"))?;
+    let line = docs
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER spillway "));
+    let line = line.context("no such line")?;
+    let words: Vec<&str> = line
+        .split(' ')
+        .filter(|word| !without.contains(word))
+        .collect();
+    server.cli(&words)?;
+    Ok(format!(
+        "redis://spillway:PASSWORD@127.0.0.1:{}",
+        server.port
+    ))
+}
+
+#[tokio::test]
+async fn the_documented_user_may_do_what_is_needed_and_each_right_that_is_missing_is_named()
+-> anyhow::Result<()> {
+    let server = Server::start(&["--acl-pubsub-default", "resetchannels"]).await?;
+    let servers = RedisServers::at(&[set_user(&server, &[]).await?]);
+    suite::run(&RedisStore::connect(&servers, StoreMetrics::default()).await?).await;
+    for missing in [
+        &["&spillway:1:*"][..],
+        &["~spillway:1:*"],
+        &["+xadd"],
+        &["+spublish"],
+        &["+ssubscribe"],
+        &["+evalsha"],
+        &["+cluster|slots"],
+        &["+hvals", "+zrem", "&spillway:1:*"],
+    ] {
+        set_user(&server, missing).await?;
+        let refused = RedisStore::connect(&servers, StoreMetrics::default()).await;
+        let said = refused.err().context("it is refused")?.to_string();
+        assert!(said.contains("ACL SETUSER spillway "), "{said}");
+        for rule in missing {
+            assert!(said.contains(rule), "{rule}: {said}");
+        }
+        assert!(!said.contains("PASSWORD"), "{said}");
+        // Those rules are enough.
+        let words: Vec<&str> = said
+            .rsplit("ACL SETUSER ")
+            .next()
+            .context("no rule")?
+            .split(' ')
+            .collect();
+        server.cli(&[&["acl", "setuser"], &words[..]].concat())?;
+        RedisStore::connect(&servers, StoreMetrics::default()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rights_that_are_lost_later_are_told_of_and_come_back() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let servers = RedisServers::at(&[set_user(&server, &[]).await?]);
+    let metrics = StoreMetrics::default();
+    let (one, two) = (
+        RedisStore::connect(&servers, metrics.clone()).await?,
+        RedisStore::connect(&servers, StoreMetrics::default()).await?,
+    );
+    let room = room();
+    let mut opened = one.open(&room).await?;
+    let mut other = two.open(&room).await?;
+    for missing in ["+xadd", "+spublish", "&spillway:1:*", "~spillway:1:*"] {
+        set_user(&server, &[missing]).await?;
+        let said = || one.degraded().filter(|said| said.contains(missing));
+        let said = clock::wait(RIGHTS_LIMIT, said).await;
+        said.with_context(|| format!("{missing} is not told of: {:?}", one.degraded()))?;
+        let meanwhile = one.place(&room, suite::note(1)).await?;
+        let Stored::Later(stored) = meanwhile.stored else {
+            anyhow::bail!("{missing}: it is said to be stored");
+        };
+        // It does not say that it is well in between.
+        for _ in 0..20 {
+            assert!(one.degraded().is_some(), "{missing}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        set_user(&server, &[]).await?;
+        until_up(&one).await?;
+        until_up(&two).await?;
+        clock::timeout(CONVERGE_LIMIT, stored).await??;
+        let (here, there) = (next(&mut opened).await?, next(&mut other).await?);
+        assert_eq!(here.event, there.event, "{missing}");
+    }
+    Ok(())
+}
+
+/// A server that was demoted keeps its connections, and answers READONLY on them.
+#[tokio::test]
+async fn a_demoted_master_is_left_for_whatever_is_at_its_address() -> anyhow::Result<()> {
+    let (old, new) = (Server::start(&[]).await?, Server::start(&[]).await?);
+    let address = Address::of(old.port).await?;
+    let servers = RedisServers::at(&[address.url()]);
+    let metrics = StoreMetrics::default();
+    let (one, two) = (
+        RedisStore::connect(&servers, metrics.clone()).await?,
+        RedisStore::connect(&servers, StoreMetrics::default()).await?,
+    );
+    let room = room();
+    let mut first = one.open(&room).await?;
+    let mut second = two.open(&room).await?;
+    one.append(&room, suite::note(1)).await?;
+    assert_eq!(next(&mut second).await?.offset, 1);
+    next(&mut first).await?;
+    // The new one knows nothing: it is told.
+    old.cli(&["replicaof", "127.0.0.1", &new.port.to_string()])?;
+    let appended = one.place(&room, suite::note(2));
+    let moved = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        address.point_at(new.port);
+    };
+    let (placed, ()) = tokio::join!(appended, moved);
+    let placed = placed?;
+    assert!(
+        matches!(placed.stored, Stored::Yes),
+        "it waited for the master"
+    );
+    assert_eq!(
+        (
+            next(&mut first).await?.offset,
+            next(&mut second).await?.offset
+        ),
+        (2, 2)
+    );
+    assert_eq!(metrics.island_events.get(), 0);
+    let held = new.cli(&["keys", "*:history"])?;
+    assert!(held.contains(room.as_str()), "{held}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn servers_that_refuse_writes_are_told_of_without_flapping() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let store = store(&server).await?;
+    let room = room();
+    let _opened = store.open(&room).await?;
+    for (refuses, takes) in [
+        (
+            ["min-replicas-to-write", "1"],
+            ["min-replicas-to-write", "0"],
+        ),
+        (["maxmemory", "1"], ["maxmemory", "0"]),
+    ] {
+        server.cli(&[&["config", "set"], &refuses[..]].concat())?;
+        let away = clock::wait(CONVERGE_LIMIT, || store.degraded()).await;
+        away.with_context(|| format!("{refuses:?} is not noticed"))?;
+        let placed = store.place(&room, suite::note(1)).await?;
+        let Stored::Later(stored) = placed.stored else {
+            anyhow::bail!("{refuses:?}: it is said to be stored");
+        };
+        for _ in 0..40 {
+            assert!(store.degraded().is_some(), "{refuses:?}");
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        server.cli(&[&["config", "set"], &takes[..]].concat())?;
+        until_up(&store).await?;
+        clock::timeout(CONVERGE_LIMIT, stored).await??;
+    }
+    Ok(())
+}
+
+/// Two nodes went on with one room: readers of either learn the messages of the other.
+#[tokio::test]
+async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::Result<()> {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await?;
+    let (one, two) = (store(&server).await?, store(&server).await?);
+    let room = room();
+    let mut first = one.open(&room).await?;
+    let mut second = two.open(&room).await?;
+    one.append(&room, suite::note(1)).await?;
+    next(&mut first).await?;
+    next(&mut second).await?;
+    server.kill();
+    let (left, right) = tokio::join!(
+        async {
+            one.place(&room, suite::note(10)).await?;
+            one.place(&room, suite::note(11)).await
+        },
+        two.place(&room, suite::note(20)),
+    );
+    let (left, right) = (left?, right?);
+    assert_eq!((left.offset, right.offset), (3, 2));
+    server.restart().await?;
+    for placed in [left, right] {
+        let Stored::Later(stored) = placed.stored else {
+            anyhow::bail!("it is said to be stored");
+        };
+        clock::timeout(CONVERGE_LIMIT, stored).await??;
+    }
+    let mut known = Vec::new();
+    for (store, reader) in [(&one, &mut first), (&two, &mut second)] {
+        let mut events = Vec::new();
+        while let Some(news) = clock::timeout(CONVERGE_LIMIT, reader.news.recv()).await? {
+            if let News::Entry(entry) = news {
+                events.push(entry.event.clone());
+            }
+        }
+        let mut attempts = 0;
+        let (opened, restart) = loop {
+            let opened = store.open(&room).await?;
+            if let Some(restart) = opened.restart.clone() {
+                break (opened, restart);
+            }
+            attempts += 1;
+            anyhow::ensure!(attempts < 100, "the history goes on");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let missed = store.since(&room, &opened.epoch, restart.common).await?;
+        let Missed::Entries(entries) = missed else {
+            anyhow::bail!("the new history does not reach back");
+        };
+        let entries = entries.into_iter();
+        let untold = entries.filter(|entry| !restart.told.contains(&entry.offset));
+        events.extend(untold.map(|entry| entry.event.clone()));
+        known.push(events);
+    }
+    for events in &known {
+        for number in [10, 11, 20] {
+            let event = suite::note(number).event;
+            let times = events.iter().filter(|other| **other == event).count();
+            assert_eq!(times, 1, "{number}: {known:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ephemeral_messages_reach_other_nodes_once() -> anyhow::Result<()> {
+    let server = Server::start(&[]).await?;
+    let (one, two) = (store(&server).await?, store(&server).await?);
+    let room = room();
+    let mut first = one.open(&room).await?;
+    let mut second = two.open(&room).await?;
+    let message = |number: usize| Ephemeral {
+        participant: "PA_0000000000000000".parse().expect("a form of ours"),
+        identity: "ann".parse().expect("a name"),
+        topic: "typing".into(),
+        payload: number.into(),
+        to: None,
+    };
+    for number in 0..100 {
+        one.publish(&room, message(number))?;
+    }
+    for opened in [&mut first, &mut second] {
+        for number in 0..100 {
+            let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
+            assert_eq!(news, Some(News::Message(Arc::new(message(number)))));
+        }
+    }
+    assert_eq!(one.append(&room, suite::note(1)).await?, 1);
+    assert_eq!(first.news.recv().await, second.news.recv().await);
     Ok(())
 }
 

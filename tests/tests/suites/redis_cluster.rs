@@ -63,7 +63,7 @@ impl Reader {
         while !stop.load(Ordering::Relaxed) {
             let news = tokio::time::timeout(Duration::from_millis(100), opened.news.recv()).await;
             match news {
-                Err(_) | Ok(Some(News::Taken(_))) => {}
+                Err(_) | Ok(Some(News::Message(_) | News::Taken(_))) => {}
                 Ok(Some(News::Entry(entry))) => {
                     let mut log = lock(&self.log);
                     if entry.offset == log.offset() + 1 {

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::mirror::{Base, Batch};
 use super::{Known, Shared, message, parsed, script};
 use crate::ids::Epoch;
-use crate::store::{Missed, StoreError};
+use crate::store::{Missed, Restart, StoreError};
 
 impl Shared {
     /// Tells the store what it does not know and learns what this node does not. The caller is the room's
@@ -16,44 +17,47 @@ impl Shared {
         }
         // What others append while this is asked reaches the mirror before the answer does.
         let seen = known.mirror().offset();
-        let (epoch, offset) = self.restore(known).await?;
-        let mirror_epoch = known.mirror().epoch().clone();
-        let island = known.mirror().island();
+        let base = known.mirror().base();
+        let Restored {
+            epoch,
+            offset,
+            before,
+        } = self.restore(known, &base).await?;
+        let (mirror_epoch, is_island) = {
+            let mirror = known.mirror();
+            (mirror.epoch().clone(), mirror.is_island())
+        };
         if epoch != mirror_epoch {
-            return self.rewrite(known, None).await;
+            let (was, common) = before;
+            let common = (was == mirror_epoch.as_str()).then_some(common.min(base.offset));
+            return self.rewrite(known, common, Vec::new()).await;
         }
-        if island.appends.is_empty() {
-            if offset < seen {
-                // A failover lost what had been published.
-                return self.rewrite(known, Some(&epoch)).await;
-            }
-            if offset > island.offset {
-                return self.catch_up(known, (&epoch, island.offset)).await;
-            }
-            known.mirror().is_current_again();
-            return Ok(());
+        if is_island {
+            return self.replay(known, (&epoch, offset)).await;
         }
-        self.replay(known, &epoch).await
+        if offset < seen {
+            // A failover lost what had been published.
+            return self.start_over(known, (&epoch, offset), Vec::new()).await;
+        }
+        if offset > base.offset {
+            return self.catch_up(known, (&epoch, base.offset)).await;
+        }
+        Ok(())
     }
 
     /// Makes the room in the store as it was before the outage, unless it is there.
-    async fn restore(&self, known: &Known) -> Result<(Epoch, u64), StoreError> {
+    async fn restore(&self, known: &Known, base: &Base) -> Result<Restored, StoreError> {
         let script = {
             let mirror = known.mirror();
-            let island = mirror.island();
-            let place = (mirror.epoch(), island.offset);
-            let history = island.history.iter().map(|entry| &**entry);
-            script::restore(
-                &known.keys,
-                &self.node,
-                place,
-                &island.participants,
-                history,
-            )
+            script::restore(&known.keys, &self.node, mirror.epoch(), base)
         };
         let reply = self.link.run(known.keys.slot, &script).await?;
-        let (epoch, offset) = parsed::<(String, u64)>(reply)?;
-        Ok((message::epoch(&epoch)?, offset))
+        let (epoch, offset, was, common) = parsed::<(String, u64, String, u64)>(reply)?;
+        Ok(Restored {
+            epoch: message::epoch(&epoch)?,
+            offset,
+            before: (was, common),
+        })
     }
 
     /// What others appended and did not reach us.
@@ -65,61 +69,102 @@ impl Shared {
         match self.fetch(known, epoch, offset).await? {
             Missed::Entries(entries) => {
                 self.metrics.repaired.inc_by(entries.len() as u64);
-                for entry in entries {
-                    self.receive(known, epoch, entry);
-                }
-                known.mirror().is_current_again();
+                self.receive(known, epoch, entries.into_iter());
             }
-            Missed::TooOld => self.fork(known),
+            Missed::TooOld => self.fork(known, None),
         }
         Ok(())
     }
 
-    /// Appends what waits. It gets the numbers it was given here, or the history starts over.
-    async fn replay(&self, known: &Known, epoch: &Epoch) -> Result<(), StoreError> {
+    /// Appends what waits. It gets the numbers it was given here, or the history starts over. The store is at
+    /// `offset`.
+    async fn replay(
+        &self,
+        known: &Known,
+        (epoch, offset): (&Epoch, u64),
+    ) -> Result<(), StoreError> {
         loop {
-            let (expected, next) = {
-                let island = known.mirror().island();
-                (island.offset + 1, island.appends.front().cloned())
-            };
-            let Some((seq, append)) = next else {
+            let batch = known.mirror().batch(|count| self.numbers(count));
+            let Some(batch) = batch else {
                 known.mirror().is_current_again();
                 return Ok(());
             };
-            let script = script::append(&known.name, &known.keys, &self.node, (seq, &append));
-            let reply = self.link.run(known.keys.slot, &script).await?;
-            match parsed::<message::Appended>(reply)? {
-                message::Appended::At(at, offset) if at == *epoch && offset == expected => {
-                    known.mirror().told_one();
+            match self.tell_again(known, &batch).await? {
+                Some((at, first, count)) if at == *epoch && first == batch.expected => {
+                    known.mirror().told(count);
                 }
-                message::Appended::At(..) | message::Appended::NotOurs => {
-                    known.mirror().told_one();
-                    return self.rewrite(known, Some(epoch)).await;
+                Some((_, first, count)) => {
+                    let common = offset.min(batch.expected - 1);
+                    let told = (first..).take(count).collect();
+                    known.mirror().told(count);
+                    return self.start_over(known, (epoch, common), told).await;
                 }
-                message::Appended::NoRoom => {
-                    return Err(StoreError::Unavailable(
-                        "the room went away while it was told of it".into(),
-                    ));
+                None => {
+                    let common = offset.min(batch.expected - 1);
+                    known.mirror().told(1);
+                    return self.start_over(known, (epoch, common), Vec::new()).await;
                 }
             }
         }
     }
 
-    /// The store has another history than the one this node's readers know: it is given a new epoch, if
-    /// it is not a new one anyway, is told what it lacks, and every reader learns the whole truth anew.
-    async fn rewrite(&self, known: &Known, old: Option<&Epoch>) -> Result<(), StoreError> {
-        if let Some(old) = old {
-            let new = Epoch::random();
-            let script = script::restart(&known.name, &known.keys, (old, &new));
-            self.link.run(known.keys.slot, &script).await?;
+    /// Where the store put the first events of `batch`, and how many; `None` for one that was not ours.
+    async fn tell_again(
+        &self,
+        known: &Known,
+        batch: &Batch,
+    ) -> Result<Option<(Epoch, u64, usize)>, StoreError> {
+        let events = (batch.seq, &batch.appends[..]);
+        let script = script::append(&known.name, &known.keys, &self.node, events);
+        let reply = self.link.run(known.keys.slot, &script).await?;
+        match parsed::<message::Appended>(reply)? {
+            message::Appended::At {
+                epoch,
+                first,
+                count,
+            } => Ok(Some((epoch, first, count.clamp(1, batch.appends.len())))),
+            message::Appended::NotOurs => Ok(None),
+            message::Appended::NoRoom => Err(StoreError::Unavailable(
+                "the room went away while it was told of it".into(),
+            )),
         }
-        let waiting = known.mirror().island().appends;
-        for (seq, append) in waiting {
-            let script = script::append(&known.name, &known.keys, &self.node, (seq, &append));
-            self.link.run(known.keys.slot, &script).await?;
-            known.mirror().told_one();
+    }
+
+    /// After `common` the store has another history than the one this node's readers know: it is given a new epoch.
+    /// `told` are numbers that it gave to events which readers here know already.
+    async fn start_over(
+        &self,
+        known: &Known,
+        (old, common): (&Epoch, u64),
+        told: Vec<u64>,
+    ) -> Result<(), StoreError> {
+        let new = Epoch::random();
+        let script = script::restart(&known.name, &known.keys, (old, &new));
+        self.link.run(known.keys.slot, &script).await?;
+        self.rewrite(known, Some(common), told).await
+    }
+
+    /// The store's history has another epoch: it is told what it lacks, and every reader learns the whole truth
+    /// anew. Up to `common` it is the one that they know.
+    async fn rewrite(
+        &self,
+        known: &Known,
+        common: Option<u64>,
+        mut told: Vec<u64>,
+    ) -> Result<(), StoreError> {
+        loop {
+            let batch = known.mirror().batch(|count| self.numbers(count));
+            let Some(batch) = batch else {
+                break;
+            };
+            let placed = self.tell_again(known, &batch).await?;
+            let count = placed.as_ref().map_or(1, |(_, _, count)| *count);
+            if let Some((_, first, count)) = placed {
+                told.extend((first..).take(count));
+            }
+            known.mirror().told(count);
         }
-        self.fork(known);
+        self.fork(known, common.map(|common| Restart { common, told }));
         Ok(())
     }
 
@@ -133,7 +178,10 @@ impl Shared {
             .cloned()
             .collect();
         let each = rooms.into_iter().map(|known| async move {
-            let writing = known.writing.lock().await;
+            // Whoever appends finds out by itself, and may be waiting for the store to come back.
+            let Ok(writing) = known.writing.try_lock() else {
+                return;
+            };
             let result = self.reconcile(&known).await;
             if let Err(error) = &result {
                 tracing::debug!(room = ?known.name, %error, "store: not reconciled yet");
@@ -150,6 +198,14 @@ impl Shared {
             .collect::<Vec<()>>()
             .await;
     }
+}
+
+/// Where the store's history is.
+struct Restored {
+    epoch: Epoch,
+    offset: u64,
+    /// The epoch that it went on from, if any, and after which event.
+    before: (String, u64),
 }
 
 /// Rooms reconciled at once.

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use super::message::{self, Published};
 use super::partition::Partition;
 use super::subscriptions::Pushed;
+use super::trouble::LinkError;
 use super::{Known, Shared};
+use crate::store::{Entry, Restart};
 
 /// How often servers are asked whether they are there.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -79,17 +81,21 @@ impl Shared {
     /// True when all servers answer.
     async fn look_after(&self, was_up: bool) -> bool {
         let probed = self.link.probe().await;
-        let is_up = probed.is_ok();
+        self.subscriptions.ping().await;
+        let (repaired, outcome) = self.subscriptions.repair().await;
+        // One verdict of both, so that nobody is told that it is well in between.
+        let verdict = probed.and(outcome);
+        let is_up = verdict.is_ok();
         self.metrics.up.set(is_up.into());
-        match (was_up, &probed) {
+        match &verdict {
+            Ok(()) => self.link.is_well(),
+            Err(LinkError::Broken(why)) => self.link.note(&LinkError::Unavailable(why.clone())),
+            Err(error) => self.link.note(error),
+        }
+        match (was_up, &verdict) {
             (true, Err(error)) => tracing::error!(%error, "store: unavailable"),
             (false, Ok(())) => tracing::info!("store: back"),
             (true, Ok(())) | (false, Err(_)) => {}
-        }
-        self.subscriptions.ping().await;
-        let (repaired, outcome) = self.subscriptions.repair().await;
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "store: subscriptions not repaired yet");
         }
         self.metrics.resubscribed.inc_by(repaired.len() as u64);
         let came_back = is_up && !was_up;
@@ -110,14 +116,22 @@ impl Shared {
             return;
         };
         match published {
-            Published::Event { epoch, entry } => {
-                let entry = entry.unwrap_or_else(|offset| self.poisoned(&known, offset));
-                self.receive(&known, &epoch, Arc::new(entry));
+            Published::Events { epoch, entries } => {
+                let read = |entry: Result<Entry, u64>| {
+                    Arc::new(entry.unwrap_or_else(|offset| self.poisoned(&known, offset)))
+                };
+                self.receive(&known, &epoch, entries.into_iter().map(read));
             }
-            Published::Restarted { epoch } => {
+            Published::Restarted { epoch, at } => {
                 let is_other = known.mirror().is_of_another(&epoch);
                 if is_other {
-                    self.fork(&known);
+                    let told = Vec::new();
+                    self.fork(&known, Some(Restart { common: at, told }));
+                }
+            }
+            Published::Message { message, by } => {
+                if by != self.node {
+                    known.mirror().say(Arc::new(message));
                 }
             }
             Published::Taken { participant, by } => {

@@ -1,66 +1,114 @@
 //! Connections to the Redis servers: one to each for commands, found by the slot of what they are about.
 //!
-//! Commands are scripts that may be sent again. What a cluster says of moved slots is followed here; a
-//! server that does not answer is reported at once, and asked again a little later.
+//! Commands are scripts that may be sent again. What a cluster says of moved slots is followed here. A server that
+//! does not serve us any more, by what it says or by its silence, is left: the next connection is made to whatever
+//! answers at that address, or to whatever the sentinels name, then.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, PushInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, PushInfo, RedisError, Value};
 use tokio::sync::mpsc;
 
-use super::partition::Slot;
-use super::script::Script;
-use super::servers::Servers;
+use super::partition::{Partition, Slot};
+use super::pipeline::Pipeline;
+use super::rights;
+use super::script::{self, Script};
+use super::sentinel::{Sentinels, Watched};
+use super::server::{Generation, Server};
+use super::servers::{Kind, Servers};
 use super::stranger;
 use super::topology::{Address, Topology};
-use super::trouble::{LinkError, fit, refusal};
+use super::trouble::{LinkError, Reply, fit, refusal, reply};
+use crate::limits::{SILENT_STORE_PATIENCE, STORE_PATIENCE};
 
 /// For a connection to stand.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
 /// For a command to be answered; a server that is merely busy must not be taken for one that is away.
 const RESPONSE_TIME: Duration = Duration::from_millis(2_000);
-/// A server that could not be reached is not tried again before.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Times a command follows what the cluster says of its slot.
 const REDIRECTS: usize = 6;
 /// While a slot is between two servers.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
+/// Between attempts of what can wait a little, doubled up to the second.
+const PATIENT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+
+/// Rights are tried this often while a connection stands.
+const RIGHTS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// This node among those that share the store.
+    pub(super) node: String,
     servers: Arc<Servers>,
-    server_by_address: Mutex<HashMap<Address, Server>>,
+    sentinels: Sentinels,
+    server_by_address: Mutex<HashMap<Address, Arc<Server>>>,
     topology: Mutex<Option<Arc<Topology>>>,
-    /// Why the last command or probe failed.
-    trouble: Mutex<Option<String>>,
-}
-
-#[derive(Default)]
-struct Server {
-    connection: Option<MultiplexedConnection>,
-    /// When it last did, and why.
-    failed: Option<(Instant, String)>,
+    /// Held while it is asked for: those that wait for it do not ask, too.
+    asking: tokio::sync::Mutex<()>,
+    /// Since when not everything can be written, and why.
+    trouble: Mutex<Option<(Instant, String)>>,
 }
 
 impl Link {
-    /// To these.
-    pub(super) fn new(servers: Servers) -> Self {
+    /// Of `node` to these.
+    pub(super) fn new(servers: Servers, node: String) -> Self {
         Self {
+            node,
             servers: Arc::new(servers),
+            sentinels: Sentinels::default(),
             server_by_address: Mutex::default(),
             topology: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
         }
     }
 
+    /// Runs `script` where `slot` is, and tries on for a moment while nobody can: a master may be handing over.
+    pub(super) async fn run_patiently(
+        &self,
+        slot: Slot,
+        script: &Script,
+    ) -> Result<Value, LinkError> {
+        let (start, mut pause) = (Instant::now(), PATIENT_PAUSE.0);
+        loop {
+            match self.run(slot, script).await {
+                Err(error) if self.may_pass(&error, start) => {
+                    tokio::time::sleep(pause).await;
+                    pause = PATIENT_PAUSE.1.min(2 * pause);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether `error`, of what was begun at `start`, may be over in a moment.
+    pub(super) fn may_pass(&self, error: &LinkError, start: Instant) -> bool {
+        let patience = match error {
+            LinkError::Broken(_) => return false,
+            LinkError::Unavailable(_) | LinkError::Insecure(_) => SILENT_STORE_PATIENCE,
+            // It has been demoted, say, and another one takes its place.
+            LinkError::Refused(_) => STORE_PATIENCE,
+        };
+        let trouble = lock(&self.trouble);
+        let since = trouble.as_ref().map_or(start, |(since, _)| *since);
+        since.min(start).elapsed() < patience
+    }
+
     /// Runs `script` where `slot` is.
     pub(super) async fn run(&self, slot: Slot, script: &Script) -> Result<Value, LinkError> {
-        let mut asked = None;
-        let mut asking = false;
+        let result = self.try_run(slot, script).await;
+        if let Err(error) = &result {
+            self.note(error);
+        }
+        result
+    }
+
+    async fn try_run(&self, slot: Slot, script: &Script) -> Result<Value, LinkError> {
+        let (mut asked, mut asking, mut left) = (None, false, false);
         let mut last = None;
         for _ in 0..REDIRECTS {
             let address = match asked.take() {
@@ -68,38 +116,47 @@ impl Link {
                 None => self.owner(slot).await?,
             };
             match self.run_at(&address, script, asking).await {
-                Ok(value) => {
-                    self.note(None);
-                    return Ok(value);
-                }
+                Ok(value) => return Ok(value),
                 Err(Failure::Moved(to)) => {
                     self.forget_topology();
                     (asked, asking) = (to, false);
                 }
                 Err(Failure::Ask(to)) => (asked, asking) = (Some(to), true),
-                Err(Failure::Moving(why)) => {
-                    last = Some(LinkError::Unavailable(why));
+                Err(Failure::Busy(error)) => {
+                    last = Some(error);
                     self.forget_topology();
                     asking = false;
                     tokio::time::sleep(MOVING_PAUSE).await;
                 }
-                Err(Failure::Final(error)) => {
-                    match error {
-                        LinkError::Unavailable(_) | LinkError::Insecure(_) => {
-                            self.forget_topology();
-                        }
-                        LinkError::Refused(_) => {}
-                    }
-                    self.note(Some(&error));
+                // Whatever is at that address by now is tried at once.
+                Err(Failure::Left(error)) if !left => {
+                    self.forget_topology();
+                    (left, asking, last) = (true, false, Some(error));
+                }
+                Err(Failure::Left(error) | Failure::Final(error)) => {
+                    self.forget_topology();
                     return Err(error);
                 }
             }
         }
-        let error = last.unwrap_or_else(|| {
+        Err(last.unwrap_or_else(|| {
             LinkError::Unavailable(format!("slot {} moved {REDIRECTS} times meanwhile", slot.0))
-        });
-        self.note(Some(&error));
-        Err(error)
+        }))
+    }
+
+    /// Publishes to `partition`, whatever comes of it; false when too much waits already, or there is no connection.
+    pub(super) fn publish(&self, partition: Partition, message: &str) -> bool {
+        let topology = lock(&self.topology).clone();
+        let owner = topology
+            .as_ref()
+            .and_then(|topology| topology.owner(partition.slot()));
+        let Some(Some(Ok((_, pipeline)))) = owner.map(|address| self.server(address).current())
+        else {
+            return false;
+        };
+        let mut command = redis::cmd("SPUBLISH");
+        command.arg(partition.channel()).arg(message);
+        pipeline.tell(command)
     }
 
     /// The server that has `slot`, as far as is known.
@@ -112,11 +169,31 @@ impl Link {
         })
     }
 
-    /// A connection whose pushes go to `pushes`.
+    /// Which connection to the server at `address` for commands is the present one.
+    pub(super) fn generation(&self, address: &Address) -> Generation {
+        self.server(address).generation()
+    }
+
+    /// A connection to a master whose pushes go to `pushes`.
     pub(super) async fn connect(
         &self,
         address: &Address,
         pushes: Option<mpsc::UnboundedSender<PushInfo>>,
+    ) -> Result<MultiplexedConnection, LinkError> {
+        let mut connection = self.reach(address, pushes, Kind::Server).await?;
+        let hello: HashMap<String, Value> = redis::cmd("HELLO")
+            .query_async(&mut connection)
+            .await
+            .map_err(|error| refusal(address, &error))?;
+        fit(address, &hello)?;
+        Ok(connection)
+    }
+
+    async fn reach(
+        &self,
+        address: &Address,
+        pushes: Option<mpsc::UnboundedSender<PushInfo>>,
+        kind: Kind,
     ) -> Result<MultiplexedConnection, LinkError> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME))
@@ -124,29 +201,21 @@ impl Link {
         if let Some(pushes) = pushes {
             config = config.set_push_sender(pushes);
         }
-        let said = |error: RedisError| refusal(address, &error);
-        let client = self.client(address).await?;
+        let client = self.client(address, kind).await?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connecting = tokio::time::timeout(2 * CONNECT_TIME, connecting).await;
-        let mut connection = match connecting {
-            Ok(connection) => connection.map_err(said)?,
+        match tokio::time::timeout(2 * CONNECT_TIME, connecting).await {
+            Ok(connection) => connection.map_err(|error| refusal(address, &error)),
             Err(_) => {
                 let said = format!("Redis at {address} does not answer within {CONNECT_TIME:?}");
-                return Err(LinkError::Unavailable(said));
+                Err(LinkError::Unavailable(said))
             }
-        };
-        let hello: HashMap<String, Value> = redis::cmd("HELLO")
-            .query_async(&mut connection)
-            .await
-            .map_err(said)?;
-        fit(address, &hello)?;
-        Ok(connection)
+        }
     }
 
     /// Whether one of the servers is encrypted where it should not be or the other way round.
     pub(super) async fn mistaken(&self) -> Option<String> {
         let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
-        for address in self.servers.seeds.iter().chain(&known) {
+        for address in self.servers.named().iter().chain(&known) {
             let said = stranger::mistaken(address, self.servers.are_encrypted()).await;
             if said.is_some() {
                 return said;
@@ -155,37 +224,68 @@ impl Link {
         None
     }
 
-    /// Asks every server whether it is there; finds out what moved.
+    /// Writes something to every master; finds out what moved.
     pub(super) async fn probe(&self) -> Result<(), LinkError> {
-        self.forget_topology();
-        let topology = self
-            .topology()
-            .await
-            .inspect_err(|error| self.note(Some(error)))?;
-        for address in topology.masters() {
-            let mut connection = self
-                .connection(address)
-                .await
-                .inspect_err(|error| self.note(Some(error)))?;
-            let answer = redis::cmd("PING").exec_async(&mut connection).await;
-            if let Err(error) = answer {
-                let error = refusal(address, &error);
-                self.failed(address, &error);
-                self.note(Some(&error));
-                return Err(error);
+        let topology = self.find_topology(Answer::New).await?;
+        for (address, partition) in topology.masters() {
+            let Some(partition) = partition else {
+                self.pipeline(address).await?;
+                continue;
+            };
+            self.try_rights(address).await?;
+            let script = script::probe(&partition.trial(&self.node));
+            match self.run_at(address, &script, false).await {
+                // Slots that move meanwhile are found by those who want them.
+                Ok(_) | Err(Failure::Moved(_) | Failure::Ask(_) | Failure::Busy(_)) => {
+                    self.server(address).works();
+                }
+                Err(Failure::Left(error) | Failure::Final(error)) => {
+                    self.forget_topology();
+                    return Err(error);
+                }
             }
         }
-        self.note(None);
         Ok(())
     }
 
-    /// Why the last command or probe failed, if it did.
-    pub(super) fn trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
+    /// Rights can be lost while a connection stands, and not every one is used twice a second.
+    async fn try_rights(&self, address: &Address) -> Result<(), LinkError> {
+        let (generation, pipeline) = self.pipeline(address).await?;
+        let server = self.server(address);
+        if !server.try_rights(RIGHTS_INTERVAL) {
+            return Ok(());
+        }
+        let tried = rights::try_all(address, &mut pipeline.connection(), self.user()).await;
+        tried.inspect_err(|error| server.left(generation, error))
     }
 
-    fn note(&self, error: Option<&LinkError>) {
-        *lock(&self.trouble) = error.map(ToString::to_string);
+    fn user(&self) -> (&str, &str) {
+        (&self.node, self.servers.user())
+    }
+
+    /// Why not everything can be written, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).as_ref().map(|(_, why)| why.clone())
+    }
+
+    /// Something could not be done. Only [`Link::is_well`] takes it back: other commands may work meanwhile.
+    pub(super) fn note(&self, error: &LinkError) {
+        let mut trouble = lock(&self.trouble);
+        let since = trouble
+            .as_ref()
+            .map_or_else(Instant::now, |(since, _)| *since);
+        match error {
+            // One key's trouble is nobody else's.
+            LinkError::Broken(_) => {}
+            LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_) => {
+                *trouble = Some((since, error.to_string()));
+            }
+        }
+    }
+
+    /// Every server takes writes, and everything is subscribed to.
+    pub(super) fn is_well(&self) {
+        *lock(&self.trouble) = None;
     }
 
     pub(super) fn forget_topology(&self) {
@@ -196,30 +296,52 @@ impl Link {
         if let Some(topology) = lock(&self.topology).clone() {
             return Ok(topology);
         }
+        self.find_topology(Answer::Any).await
+    }
+
+    async fn find_topology(&self, answer: Answer) -> Result<Arc<Topology>, LinkError> {
+        let _asking = self.asking.lock().await;
+        let known = lock(&self.topology).clone();
+        if let (Some(topology), Answer::Any) = (known, answer) {
+            return Ok(topology);
+        }
+        let asked = match self.servers.watched() {
+            Some(watched) => self.ask_sentinels(watched).await,
+            None => self.ask_servers().await,
+        };
+        let topology = asked.map(Arc::new);
+        *lock(&self.topology) = topology.as_ref().ok().cloned();
+        topology
+    }
+
+    async fn ask_sentinels(&self, watched: &Watched) -> Result<Topology, LinkError> {
+        let connect =
+            |address: Address| async move { self.reach(&address, None, Kind::Sentinel).await };
+        let master = self.sentinels.master(watched, connect).await?;
+        // An old answer names a server that is a replica by now.
+        self.pipeline(&master).await?;
+        Ok(Topology::single(master))
+    }
+
+    async fn ask_servers(&self) -> Result<Topology, LinkError> {
         let known: Vec<_> = lock(&self.server_by_address).keys().cloned().collect();
         let mut last = LinkError::Unavailable("no Redis server is named".into());
-        for address in self.servers.seeds.iter().chain(&known) {
+        for address in self.servers.named().iter().chain(&known) {
             match self.ask_topology(address).await {
-                Ok(topology) => {
-                    let topology = Arc::new(topology);
-                    *lock(&self.topology) = Some(Arc::clone(&topology));
-                    return Ok(topology);
-                }
-                // One wrong password is as good as another.
-                Err(error @ LinkError::Refused(_)) => return Err(error),
-                Err(error @ (LinkError::Unavailable(_) | LinkError::Insecure(_))) => last = error,
+                Ok(topology) => return Ok(topology),
+                // What a server said weighs more than that another one said nothing.
+                Err(_) if matches!(last, LinkError::Refused(_)) => {}
+                Err(error) => last = error,
             }
         }
         Err(last)
     }
 
     async fn ask_topology(&self, address: &Address) -> Result<Topology, LinkError> {
-        let mut connection = self.connection(address).await?;
-        let reply: Result<Value, RedisError> = redis::cmd("CLUSTER")
-            .arg("SLOTS")
-            .query_async(&mut connection)
-            .await;
-        match reply {
+        let (generation, pipeline) = self.pipeline(address).await?;
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("SLOTS");
+        match pipeline.ask(command, false).await {
             Ok(reply) => Topology::parse(reply, address).ok_or_else(|| {
                 LinkError::Unavailable(format!("the cluster of {address} has no slots yet"))
             }),
@@ -228,45 +350,39 @@ impl Link {
             }
             Err(error) => {
                 let error = refusal(address, &error);
-                self.failed(address, &error);
+                self.server(address).left(generation, &error);
                 Err(error)
             }
         }
     }
 
-    async fn connection(&self, address: &Address) -> Result<MultiplexedConnection, LinkError> {
-        if let Some(server) = lock(&self.server_by_address).get(address) {
-            if let Some(connection) = &server.connection {
-                return Ok(connection.clone());
-            }
-            if let Some((at, why)) = &server.failed
-                && at.elapsed() < RETRY_PAUSE
-            {
-                return Err(LinkError::Unavailable(why.clone()));
-            }
-        }
-        match self.connect(address, None).await {
-            Ok(connection) => {
-                let server = Server {
-                    connection: Some(connection.clone()),
-                    failed: None,
-                };
-                lock(&self.server_by_address).insert(address.clone(), server);
-                Ok(connection)
-            }
-            Err(error) => {
-                self.failed(address, &error);
-                Err(error)
-            }
-        }
+    fn server(&self, address: &Address) -> Arc<Server> {
+        let mut servers = lock(&self.server_by_address);
+        Arc::clone(servers.entry(address.clone()).or_default())
     }
 
-    fn failed(&self, address: &Address, error: &LinkError) {
-        let server = Server {
-            connection: None,
-            failed: Some((Instant::now(), error.to_string())),
+    /// The connection for commands; its server takes writes, and its user may do all that is needed.
+    async fn pipeline(&self, address: &Address) -> Result<(Generation, Pipeline), LinkError> {
+        let server = self.server(address);
+        if let Some(current) = server.current() {
+            return current;
+        }
+        let _connecting = server.connecting.lock().await;
+        if let Some(current) = server.current() {
+            return current;
+        }
+        let connected = async {
+            let mut connection = self.connect(address, None).await?;
+            rights::try_all(address, &mut connection, self.user()).await?;
+            Ok(Pipeline::new(connection))
         };
-        lock(&self.server_by_address).insert(address.clone(), server);
+        match connected.await {
+            Ok(pipeline) => Ok((server.connected(pipeline.clone()), pipeline)),
+            Err(error) => {
+                server.failed(&error);
+                Err(error)
+            }
+        }
     }
 
     async fn run_at(
@@ -275,53 +391,58 @@ impl Link {
         script: &Script,
         asking: bool,
     ) -> Result<Value, Failure> {
-        let mut connection = self.connection(address).await.map_err(Failure::Final)?;
-        let mut answer = send(&mut connection, &script.by_hash(), asking).await;
+        let (generation, pipeline) = self.pipeline(address).await.map_err(Failure::Final)?;
+        let mut answer = pipeline.ask(script.by_hash(), asking).await;
         if answer
             .as_ref()
             .is_err_and(|error| error.code() == Some("NOSCRIPT"))
         {
-            answer = send(&mut connection, &script.by_source(), asking).await;
+            answer = pipeline.ask(script.by_source(), asking).await;
         }
-        answer.map_err(|error| self.failure(address, &error))
+        answer.map_err(|error| self.failure((address, generation), &error))
     }
 
-    fn failure(&self, address: &Address, error: &RedisError) -> Failure {
-        let redirect = || {
-            let (host, port) = error
-                .redirect_node()
-                .map(|(node, _)| node.rsplit_once(':'))??;
-            let host = if host.is_empty() { &address.host } else { host };
-            Some(Address {
-                host: host.to_owned(),
-                port: port.parse().ok()?,
-            })
-        };
-        match error.code() {
-            Some("MOVED") => Failure::Moved(redirect()),
-            Some("ASK") => {
-                redirect().map_or_else(|| Failure::Moving(error.to_string()), Failure::Ask)
-            }
-            Some(
-                "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "READONLY" | "MASTERDOWN" | "UNBLOCKED",
-            ) => Failure::Moving(format!("Redis at {address}: {error}")),
-            _ => {
-                let refusal = refusal(address, error);
-                if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
-                    self.failed(address, &refusal);
+    fn failure(
+        &self,
+        (address, generation): (&Address, Generation),
+        error: &RedisError,
+    ) -> Failure {
+        let means = refusal(address, error);
+        match reply(error) {
+            Reply::Redirect => match (error.code(), redirected(address, error)) {
+                (Some("ASK"), Some(to)) => Failure::Ask(to),
+                (Some("ASK"), None) => Failure::Busy(means),
+                (_, to) => Failure::Moved(to),
+            },
+            Reply::Busy => Failure::Busy(means),
+            Reply::Leave => {
+                self.server(address).left(generation, &means);
+                // Who did not answer in time would hardly do so now.
+                if error.is_timeout() {
+                    Failure::Final(means)
+                } else {
+                    Failure::Left(means)
                 }
-                Failure::Final(refusal)
             }
+            Reply::Final => Failure::Final(means),
         }
     }
 
     /// Away from those that drive other tasks, as it reads files.
-    async fn client(&self, address: &Address) -> Result<redis::Client, LinkError> {
+    async fn client(&self, address: &Address, kind: Kind) -> Result<redis::Client, LinkError> {
         let (servers, address) = (Arc::clone(&self.servers), address.clone());
-        let made = tokio::task::spawn_blocking(move || servers.client(&address));
+        let made = tokio::task::spawn_blocking(move || servers.client(&address, kind));
         made.await
             .unwrap_or_else(|_| Err(LinkError::Unavailable("the node is ending".into())))
     }
+}
+
+/// Which topology will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// What is known already, too.
+    Any,
+    New,
 }
 
 enum Failure {
@@ -330,33 +451,24 @@ enum Failure {
     /// Another server has it already, for those who ask.
     Ask(Address),
     /// Nobody can say now.
-    Moving(String),
+    Busy(LinkError),
+    /// The connection is given up.
+    Left(LinkError),
     Final(LinkError),
 }
 
-async fn send(
-    connection: &mut MultiplexedConnection,
-    command: &Cmd,
-    asking: bool,
-) -> Result<Value, RedisError> {
-    if asking {
-        let mut both = redis::pipe();
-        both.cmd("ASKING").ignore().add_command(command.clone());
-        let (value,): (Value,) = both.query_async(connection).await?;
-        return Ok(value);
-    }
-    command.query_async(connection).await
+/// Where a cluster sends us; a server that does not know its own name says none.
+fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
+    let (node, _) = error.redirect_node()?;
+    let (host, port) = node.rsplit_once(':')?;
+    let host = if host.is_empty() { &from.host } else { host };
+    Some(Address {
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+    })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is one step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server")
-            .field("connected", &self.connection.is_some())
-            .finish()
-    }
 }

@@ -5,13 +5,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
-use crate::room::RoomEvent;
+use crate::room::{Ephemeral, RoomEvent};
 use crate::store::{Entry, StoreError};
 
 /// The reply to an append.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Appended {
-    At(Epoch, u64),
+    /// As many of the events as `count`, from this number on.
+    At {
+        epoch: Epoch,
+        first: u64,
+        count: usize,
+    },
     NoRoom,
     NotOurs,
 }
@@ -35,13 +40,15 @@ pub(super) enum Place {
 /// What is published to a partition.
 #[derive(Debug)]
 pub(super) enum Published {
-    /// The next event.
-    Event {
+    /// The next events; of one that cannot be read its number.
+    Events {
         epoch: Epoch,
-        entry: Result<Entry, u64>,
+        entries: Vec<Result<Entry, u64>>,
     },
-    /// The history started over.
-    Restarted { epoch: Epoch },
+    /// The history started over, after this event.
+    Restarted { epoch: Epoch, at: u64 },
+    /// A message of no history.
+    Message { message: Ephemeral, by: String },
     /// A node serves a participant from now on.
     Taken {
         participant: ParticipantId,
@@ -57,9 +64,9 @@ struct Wire<'a> {
     #[serde(default)]
     offset: Option<u64>,
     #[serde(default, borrow)]
-    event: Option<&'a RawValue>,
+    events: Option<Vec<&'a RawValue>>,
     #[serde(default)]
-    to: Option<Vec<Identity>>,
+    message: Option<Ephemeral>,
     #[serde(default)]
     taken: Option<ParticipantId>,
     #[serde(default)]
@@ -84,20 +91,24 @@ pub(super) fn published(bytes: &[u8]) -> Option<(RoomName, Published)> {
         } => Published::Taken { participant, by },
         Wire {
             epoch: Some(epoch),
-            offset: Some(offset),
-            event: Some(event),
-            to,
+            offset: Some(first),
+            events: Some(events),
             ..
         } => {
-            let event = serde_json::from_str(event.get());
-            let entry = event
-                .map(|event| Entry { offset, event, to })
-                .map_err(|_| offset);
-            Published::Event { epoch, entry }
+            let read = |(offset, text): (u64, &RawValue)| entry(offset, text.get()).ok_or(offset);
+            let entries = (first..).zip(events).map(read).collect();
+            Published::Events { epoch, entries }
         }
         Wire {
-            epoch: Some(epoch), ..
-        } => Published::Restarted { epoch },
+            epoch: Some(epoch),
+            offset: Some(at),
+            ..
+        } => Published::Restarted { epoch, at },
+        Wire {
+            message: Some(message),
+            by: Some(by),
+            ..
+        } => Published::Message { message, by },
         _ => return None,
     };
     Some((wire.room, published))
@@ -151,7 +162,16 @@ impl FromRedisValue for Appended {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, values) = words(value)?;
         match word.as_str() {
-            "ok" => place(values).map(|(epoch, offset)| Self::At(epoch, offset)),
+            "ok" => {
+                let mut values: Vec<Value> = values.collect();
+                let count = usize::from_redis_value(values.pop().unwrap_or(Value::Nil))?;
+                let (epoch, first) = place(values.into_iter())?;
+                Ok(Self::At {
+                    epoch,
+                    first,
+                    count,
+                })
+            }
             "noroom" => Ok(Self::NoRoom),
             "notours" => Ok(Self::NotOurs),
             other => Err(unknown(other)),
@@ -191,22 +211,27 @@ mod tests {
     #[test]
     fn what_is_published_is_read_and_rubbish_is_not() {
         let epoch = Epoch::random();
-        let text = format!(r#"{{"room":"r","epoch":"{epoch}","offset":7,"event":{EVENT}}}"#);
+        let text = format!(
+            r#"{{"room":"r","by":"n","epoch":"{epoch}","offset":7,"events":[{{"event":{EVENT}}},{{"event":{EVENT},"to":["bob"]}}]}}"#
+        );
         let (room, published) = published(text.as_bytes()).unwrap();
         assert_eq!(room.as_str(), "r");
+        let Published::Events { entries, .. } = published else {
+            panic!("{published:?}");
+        };
+        let offsets = entries.iter().map(|entry| entry.as_ref().unwrap().offset);
+        assert!(offsets.eq([7, 8]));
+        let message = r#"{"room":"r","by":"n","message":{"participant":"PA_0000000000000000","identity":"ann","topic":"t","payload":null}}"#;
         assert!(matches!(
-            published,
-            Published::Event {
-                entry: Ok(Entry { offset: 7, .. }),
-                ..
-            }
+            super::published(message.as_bytes()),
+            Some((_, Published::Message { by, .. })) if by == "n"
         ));
         let taken = r#"{"room":"r","taken":"PA_0000000000000000","by":"n"}"#;
         assert!(matches!(
             super::published(taken.as_bytes()),
             Some((_, Published::Taken { .. }))
         ));
-        let restarted = format!(r#"{{"room":"r","epoch":"{epoch}"}}"#);
+        let restarted = format!(r#"{{"room":"r","epoch":"{epoch}","offset":7}}"#);
         assert!(matches!(
             super::published(restarted.as_bytes()),
             Some((_, Published::Restarted { .. }))
@@ -227,11 +252,17 @@ mod tests {
     #[test]
     fn an_event_that_cannot_be_read_keeps_its_number() {
         let text = format!(
-            r#"{{"room":"r","epoch":"{}","offset":7,"event":{{"kind":"later"}}}}"#,
+            r#"{{"room":"r","epoch":"{}","offset":7,"events":[{{"event":{{"kind":"later"}}}},{{"event":{EVENT}}}]}}"#,
             Epoch::random()
         );
         let (_, published) = published(text.as_bytes()).unwrap();
-        assert!(matches!(published, Published::Event { entry: Err(7), .. }));
+        let Published::Events { entries, .. } = published else {
+            panic!("{published:?}");
+        };
+        assert!(matches!(
+            &entries[..],
+            [Err(7), Ok(Entry { offset: 8, .. })]
+        ));
         assert_eq!(entry(7, "{}"), None);
         assert_eq!(offset("7-0"), Some(7));
         assert_eq!(offset("7-1"), None);

@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::ids::{Epoch, ParticipantId};
-use crate::limits::ISLAND_EVENTS;
-use crate::room::{Participant, Roster};
+use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
+use crate::room::{Ephemeral, Participant, Roster};
 use crate::store::record::Record;
-use crate::store::{Append, Entry, Missed, News, Opened};
+use crate::store::{Append, Entry, Missed, News, Opened, Restart};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) struct Mirror {
     /// Arrived before those that precede them, with their epochs.
     early: BTreeMap<u64, (Epoch, Arc<Entry>)>,
     state: State,
+    /// How the history goes on from the one before it, if it started over.
+    restart: Option<Restart>,
     /// Nobody wants it any more.
     is_closing: bool,
 }
@@ -36,16 +40,42 @@ enum State {
 }
 
 /// What the store does not know yet.
-#[derive(Debug, Clone)]
-pub(super) struct Island {
+#[derive(Debug)]
+struct Island {
     /// Where the store was.
+    base: Base,
+    /// What happened since.
+    untold: VecDeque<Untold>,
+}
+
+/// A room as the store has it, or had it.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
     pub(super) offset: u64,
     /// Who was there.
     pub(super) participants: Vec<Participant>,
     /// What had happened.
-    pub(super) history: Vec<Arc<Entry>>,
-    /// What happened since, under the numbers they were tried with.
-    pub(super) appends: VecDeque<(u64, Append)>,
+    pub(super) history: VecDeque<Arc<Entry>>,
+}
+
+/// An event that waits for the store.
+#[derive(Debug)]
+pub(super) struct Untold {
+    /// The number under which it was tried: it may have come to pass.
+    pub(super) seq: Option<u64>,
+    pub(super) append: Append,
+    /// Hears when the store has it.
+    pub(super) stored: oneshot::Sender<()>,
+}
+
+/// Events to tell the store with one call.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Under these numbers of this node.
+    pub(super) seq: u64,
+    pub(super) appends: Vec<Append>,
+    /// What readers here were told to be the number of the first.
+    pub(super) expected: u64,
 }
 
 /// What an entry did.
@@ -67,8 +97,16 @@ impl Mirror {
             roster: Roster::default(),
             early: BTreeMap::new(),
             state: State::Opening,
+            restart: None,
             is_closing: false,
         }
+    }
+
+    /// The same once more, where readers have to be told how it goes on.
+    pub(super) fn open_again(&mut self) {
+        let restart = self.restart.take();
+        *self = Self::opening();
+        self.restart = restart;
     }
 
     /// The store's answer.
@@ -131,6 +169,7 @@ impl Mirror {
             epoch: self.record.epoch().clone(),
             offset: self.record.offset(),
             participants: self.roster.participants().cloned().collect(),
+            restart: self.restart.clone(),
             news,
         }
     }
@@ -172,52 +211,91 @@ impl Mirror {
     }
 
     /// An event that the store cannot be told of now; its number, or `None` when too many wait.
-    pub(super) fn append(&mut self, seq: u64, append: Append) -> Option<u64> {
+    pub(super) fn append(&mut self, untold: Untold) -> Option<u64> {
         if !self.is_island() {
             self.early.clear();
             self.state = State::Island(Island {
-                offset: self.record.offset(),
-                participants: self.roster.participants().cloned().collect(),
-                history: self.record.history().cloned().collect(),
-                appends: VecDeque::new(),
+                base: self.base(),
+                untold: VecDeque::new(),
             });
         }
         let State::Island(island) = &mut self.state else {
             unreachable!("it is one now");
         };
-        if island.appends.len() >= ISLAND_EVENTS {
+        if island.untold.len() >= ISLAND_EVENTS {
             return None;
         }
         let offset = self.record.offset() + 1;
-        let (event, to) = (append.event.clone(), append.to.clone());
-        island.appends.push_back((seq, append));
+        let (event, to) = (untold.append.event.clone(), untold.append.to.clone());
+        island.untold.push_back(untold);
         self.push(Arc::new(Entry { offset, event, to }));
         Some(offset)
     }
 
-    /// What the store has to be told; what it should have, if it has nothing to be told.
-    pub(super) fn island(&self) -> Island {
+    /// The room as the store should have it.
+    pub(super) fn base(&self) -> Base {
         match &self.state {
-            State::Island(island) => island.clone(),
-            State::Opening | State::Current | State::Stale => Island {
+            State::Island(island) => island.base.clone(),
+            State::Opening | State::Current | State::Stale => Base {
                 offset: self.record.offset(),
                 participants: self.roster.participants().cloned().collect(),
                 history: self.record.history().cloned().collect(),
-                appends: VecDeque::new(),
             },
         }
     }
 
-    /// The store knows the oldest of the waiting events now.
-    pub(super) fn told_one(&mut self) {
-        let next = self.island_base();
-        if let State::Island(island) = &mut self.state {
-            island.appends.pop_front();
-            if let Some((offset, participants, history)) = next {
-                (island.offset, island.participants, island.history) =
-                    (offset, participants, history);
+    /// The oldest events that wait for the store, as many as fit into one call. `next` gives out numbers of this
+    /// node, the first of so many; what was tried before is tried under the same ones.
+    pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
+        let State::Island(island) = &mut self.state else {
+            return None;
+        };
+        let (first, expected) = (island.untold.front()?.seq, island.base.offset + 1);
+        let goes_on = |(index, untold): &(usize, &Untold)| {
+            let seq = first.map(|first| first + *index as u64);
+            untold.seq == seq && (*index == 0 || !untold.append.change.may_be_refused())
+        };
+        let count = match &island.untold[0].append.change {
+            change if change.may_be_refused() => 1,
+            _ => {
+                let all = island.untold.iter().enumerate().take(APPEND_EVENTS);
+                all.take_while(goes_on).count()
             }
+        };
+        let seq = first.unwrap_or_else(|| next(count));
+        let mut appends = Vec::with_capacity(count);
+        for (seq, untold) in (seq..).zip(island.untold.iter_mut().take(count)) {
+            untold.seq = Some(seq);
+            appends.push(untold.append.clone());
         }
+        Some(Batch {
+            seq,
+            appends,
+            expected,
+        })
+    }
+
+    /// The store knows the `count` oldest of the waiting events now.
+    pub(super) fn told(&mut self, count: usize) {
+        let State::Island(island) = &mut self.state else {
+            return;
+        };
+        let Island { base, untold } = island;
+        let mut roster = Roster::new(base.offset, std::mem::take(&mut base.participants));
+        for untold in untold.drain(..count.min(untold.len())) {
+            // Whoever said it may be gone.
+            let _ = untold.stored.send(());
+            let Some(entry) = self.record.at(base.offset + 1) else {
+                continue;
+            };
+            roster.apply(entry.offset, &entry.event);
+            base.offset = entry.offset;
+            if base.history.len() == HISTORY_EVENTS {
+                base.history.pop_front();
+            }
+            base.history.push_back(Arc::clone(entry));
+        }
+        base.participants = roster.participants().cloned().collect();
     }
 
     /// The store knows everything.
@@ -232,28 +310,23 @@ impl Mirror {
         self.record.tell(&News::Taken(participant));
     }
 
-    /// The history is another one: readers open the room again.
-    pub(super) fn fork(&mut self) {
+    /// A message of no history.
+    pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
+        if self.is_open() {
+            self.record.say(message);
+        }
+    }
+
+    /// The history is another one, and goes on like that: readers open the room again.
+    pub(super) fn fork(&mut self, restart: Option<Restart>) {
+        // What never reached this node comes after what both have.
+        self.restart = restart.map(|restart| Restart {
+            common: restart.common.min(self.record.offset()),
+            ..restart
+        });
         self.state = State::Stale;
         self.early.clear();
         self.record.cut_off();
-    }
-
-    /// Where the store will be once it was told of the oldest waiting event.
-    fn island_base(&self) -> Option<(u64, Vec<Participant>, Vec<Arc<Entry>>)> {
-        let State::Island(island) = &self.state else {
-            return None;
-        };
-        let entry = self.record.at(island.offset + 1)?;
-        let mut roster = Roster::new(island.offset, island.participants.clone());
-        roster.apply(entry.offset, &entry.event);
-        let mut history = island.history.clone();
-        history.push(Arc::clone(entry));
-        Some((
-            entry.offset,
-            roster.participants().cloned().collect(),
-            history,
-        ))
     }
 
     fn take_early(&mut self) {
@@ -280,6 +353,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::store::Change;
     use crate::store::suite::note;
 
     fn entry(offset: u64, number: usize) -> Arc<Entry> {
@@ -297,7 +371,7 @@ mod tests {
     fn offsets(news: &mut mpsc::Receiver<News>) -> Vec<u64> {
         std::iter::from_fn(|| match news.try_recv().ok()? {
             News::Entry(entry) => Some(entry.offset),
-            News::Taken(_) => None,
+            News::Taken(_) | News::Message(_) => None,
         })
         .collect()
     }
@@ -337,35 +411,100 @@ mod tests {
             mirror.receive(&Epoch::random(), entry(2, 1)),
             Received::Fork
         );
-        mirror.fork();
+        mirror.fork(None);
         assert!(!mirror.is_open());
         assert_eq!(offsets(&mut news), [1]);
         assert!(news.is_closed());
+    }
+
+    fn untold(seq: Option<u64>, number: usize) -> (Untold, oneshot::Receiver<()>) {
+        let (stored, is_stored) = oneshot::channel();
+        let append = note(number);
+        let untold = Untold {
+            seq,
+            append,
+            stored,
+        };
+        (untold, is_stored)
     }
 
     #[test]
     fn an_island_goes_on_remembers_and_is_bounded() {
         let (mut mirror, epoch, mut news) = opened_at(0);
         mirror.receive(&epoch, entry(1, 0));
-        assert_eq!(mirror.append(5, note(1)), Some(2));
-        assert_eq!(mirror.append(6, note(2)), Some(3));
+        let (tried, mut first) = untold(Some(5), 1);
+        assert_eq!(mirror.append(tried), Some(2));
+        let (later, mut second) = untold(None, 2);
+        assert_eq!(mirror.append(later), Some(3));
         assert_eq!(offsets(&mut news), [1, 2, 3]);
-        let island = mirror.island();
-        assert_eq!(
-            (island.offset, island.history.len(), island.appends.len()),
-            (1, 1, 2)
-        );
-        mirror.told_one();
-        let island = mirror.island();
-        assert_eq!(
-            (island.offset, island.history.len(), island.appends.len()),
-            (2, 2, 1)
-        );
+        let base = mirror.base();
+        assert_eq!((base.offset, base.history.len()), (1, 1));
+        mirror.told(1);
+        let base = mirror.base();
+        assert_eq!((base.offset, base.history.len()), (2, 2));
+        assert!(first.try_recv().is_ok(), "who said it hears of it");
+        assert!(second.try_recv().is_err());
         for number in 0..ISLAND_EVENTS - 1 {
-            assert!(mirror.append(7, note(number)).is_some());
+            assert!(mirror.append(untold(None, number).0).is_some());
         }
-        assert_eq!(mirror.append(8, note(0)), None);
+        assert_eq!(mirror.append(untold(None, 0).0), None);
         mirror.is_current_again();
         assert!(mirror.is_open() && !mirror.is_island());
+    }
+
+    #[test]
+    fn the_store_is_told_of_many_at_once_and_of_what_was_tried_under_the_same_numbers() {
+        let (mut mirror, _, _news) = opened_at(7);
+        let mut leaving = note(3);
+        leaving.change = Change::RemoveOurs("PA_0000000000000000".parse().unwrap());
+        for (seq, append) in [
+            (Some(20), note(1)),
+            (Some(21), note(2)),
+            (None, note(3)),
+            (None, note(4)),
+            (None, leaving),
+            (None, note(5)),
+        ] {
+            let (stored, _) = oneshot::channel();
+            let untold = Untold {
+                seq,
+                append,
+                stored,
+            };
+            mirror.append(untold).unwrap();
+        }
+        let mut batches = Vec::new();
+        let mut next = 100;
+        loop {
+            let give = |count: usize| {
+                next += count as u64;
+                next - count as u64
+            };
+            let Some(batch) = mirror.batch(give) else {
+                break;
+            };
+            let again = mirror.batch(|_| panic!("it has its numbers")).unwrap();
+            assert_eq!((again.seq, &again.appends), (batch.seq, &batch.appends));
+            batches.push((batch.seq, batch.appends.len(), batch.expected));
+            mirror.told(batch.appends.len());
+        }
+        assert_eq!(
+            batches,
+            [(20, 2, 8), (100, 2, 10), (102, 1, 12), (103, 1, 13)]
+        );
+    }
+
+    #[test]
+    fn readers_go_on_from_what_both_histories_have() {
+        let (mut mirror, _, _news) = opened_at(7);
+        let restart = Restart {
+            common: 9,
+            told: vec![10],
+        };
+        mirror.fork(Some(restart));
+        mirror.open_again();
+        mirror.opened((Epoch::random(), 10), Vec::new());
+        let restart = mirror.read().restart.unwrap();
+        assert_eq!((restart.common, restart.told), (7, vec![10]));
     }
 }

@@ -4,23 +4,29 @@
 //! every node keeps a [`Mirror`] of the rooms it reads: numbers that are missing are asked for, and while
 //! Redis cannot be reached the mirror goes on by itself and is reconciled afterwards ([`heal`]).
 
+mod append; // events to the store, many at once
 mod heal; // after an outage, a failover, or a gap
 mod keeper; // what is looked after all the time
 mod link; // connections and the way to a slot
 mod message; // what is published
 mod mirror; // what a node knows of a room
 mod partition; // where a room is
+mod pipeline; // one connection, commands that wait sent together
+mod rights; // what the user must be permitted
 mod script; // what is done in one step
+mod sentinel; // who says which server is the master
+mod sentinel_url; // how they are named
+mod server; // one server, and when it is tried again
 mod servers; // which there are, and how they are spoken to
 mod stranger; // what a server speaks that is not as named
 mod subscriptions; // channels a node listens to
 mod topology; // which server has which slot
 mod trouble; // what goes wrong, and what it means
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, Value};
 use tokio::sync::{Notify, mpsc};
@@ -28,15 +34,16 @@ use tokio::sync::{Notify, mpsc};
 use self::link::Link;
 use self::mirror::{Mirror, Received};
 use self::partition::RoomKeys;
+pub use self::sentinel_url::{is_encrypted as are_encrypted_sentinels, is_one as are_sentinels};
 pub use self::servers::RedisServers;
 use self::servers::Servers;
 use self::subscriptions::Subscriptions;
 use self::trouble::LinkError;
-use super::{Append, Entry, Missed, Opened, Store, StoreError, StoreFuture};
+use super::{Append, Entry, Missed, Opened, Placed, Restart, Store, StoreError, StoreFuture};
 use crate::entropy;
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::metrics::StoreMetrics;
-use crate::room::Participant;
+use crate::room::{Ephemeral, Participant};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -64,6 +71,8 @@ struct Known {
     keys: RoomKeys,
     /// One writer at a time: while somebody reconciles, nobody appends.
     writing: tokio::sync::Mutex<Writing>,
+    /// Appends, oldest first, that no call was made for.
+    waiting: Mutex<VecDeque<append::Waiting>>,
     mirror: Mutex<Mirror>,
 }
 
@@ -73,6 +82,8 @@ struct Writing {
     is_heard: bool,
 }
 
+/// Before a channel is subscribed to again that could not be.
+const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 /// What a node is called among the others: long enough to be no other's.
 const NODE_CHARS: usize = 16;
 
@@ -83,10 +94,13 @@ impl RedisStore {
         servers: &RedisServers,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let link = Arc::new(Link::new(Servers::read(servers)?));
+        let node = entropy::alphanumeric(NODE_CHARS);
+        let servers =
+            Servers::read(servers).map_err(|error| StoreError::Broken(error.to_string()))?;
+        let link = Arc::new(Link::new(servers, node.clone()));
         let (pushes, pushed) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            node: entropy::alphanumeric(NODE_CHARS),
+            node,
             appends: AtomicU64::new(0),
             subscriptions: Subscriptions::new(Arc::clone(&link), pushes),
             link,
@@ -96,10 +110,12 @@ impl RedisStore {
         });
         match shared.link.probe().await {
             Ok(()) => {}
-            Err(LinkError::Refused(why) | LinkError::Insecure(why)) => {
+            Err(LinkError::Refused(why) | LinkError::Insecure(why) | LinkError::Broken(why)) => {
                 return Err(StoreError::Broken(why));
             }
-            Err(LinkError::Unavailable(why)) => {
+            Err(error @ LinkError::Unavailable(_)) => {
+                shared.link.note(&error);
+                let why = error.to_string();
                 if let Some(why) = shared.link.mistaken().await {
                     return Err(StoreError::Broken(why));
                 }
@@ -163,13 +179,10 @@ impl Shared {
 
     /// Asks the store; what is published meanwhile waits in the mirror.
     async fn open_known(&self, known: &Known, writing: &mut Writing) -> Result<Opened, StoreError> {
-        *known.mirror() = Mirror::opening();
-        if !writing.is_heard {
-            writing.is_heard = true;
-            self.subscriptions.want(known.keys.partition).await?;
-        }
+        known.mirror().open_again();
+        self.hear(known, writing).await?;
         let script = script::open(&known.keys, &self.node, &Epoch::random());
-        let reply = self.link.run(known.keys.slot, &script).await?;
+        let reply = self.link.run_patiently(known.keys.slot, &script).await?;
         let (epoch, offset, participants) = parsed::<(String, u64, Vec<String>)>(reply)?;
         let participants = self.participants(participants);
         let epoch = message::epoch(&epoch)?;
@@ -178,71 +191,57 @@ impl Shared {
         Ok(mirror.read())
     }
 
-    async fn append(&self, room: &RoomName, append: Append) -> Result<u64, StoreError> {
-        let known = self.known(room)?;
-        let _writing = known.writing.lock().await;
-        let seq = self.appends.fetch_add(1, Ordering::Relaxed) + 1;
-        if !known.mirror().is_island() {
-            match self.try_append(&known, (seq, &append)).await {
-                Ok(offset) => return Ok(offset),
-                Err(StoreError::Unavailable(why)) => {
-                    tracing::warn!(?room, %why, "store: unavailable, the room goes on by itself");
+    /// Listens to the room's partition; tries on for a moment where nobody publishes.
+    async fn hear(&self, known: &Known, writing: &mut Writing) -> Result<(), StoreError> {
+        let (start, partition) = (Instant::now(), known.keys.partition);
+        if !std::mem::replace(&mut writing.is_heard, true) {
+            self.subscriptions.want(partition).await;
+        }
+        loop {
+            match self.subscriptions.ensure(partition).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    self.link.note(&error);
+                    if !self.link.may_pass(&error, start) {
+                        return Err(error.into());
+                    }
+                    tokio::time::sleep(SUBSCRIBE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Events as the store numbered them.
+    fn receive(&self, known: &Known, epoch: &Epoch, entries: impl Iterator<Item = Arc<Entry>>) {
+        for entry in entries {
+            let received = known.mirror().receive(epoch, entry);
+            match received {
+                Received::Fine => {}
+                Received::Gap => {
+                    self.metrics.gaps.inc();
                     self.alarm.notify_one();
                 }
-                Err(error) => return Err(error),
+                Received::Fork => return self.fork(known, None),
             }
-        }
-        let offset = known.mirror().append(seq, append);
-        self.metrics.island_events.inc();
-        offset.ok_or_else(|| StoreError::Unavailable("too many events wait for it".into()))
-    }
-
-    /// Tells the store; the mirror, too, if it is the next event.
-    async fn try_append(
-        &self,
-        known: &Known,
-        (seq, append): (u64, &Append),
-    ) -> Result<u64, StoreError> {
-        for _ in 0..2 {
-            let script = script::append(&known.name, &known.keys, &self.node, (seq, append));
-            let reply = self.link.run(known.keys.slot, &script).await?;
-            match parsed::<message::Appended>(reply)? {
-                message::Appended::At(epoch, offset) => {
-                    let (event, to) = (append.event.clone(), append.to.clone());
-                    let entry = Arc::new(Entry { offset, event, to });
-                    self.receive(known, &epoch, entry);
-                    return Ok(offset);
-                }
-                message::Appended::NotOurs => {
-                    return Err(StoreError::NotOurs(participant_of(append)));
-                }
-                // Redis came back empty: it is told what there was.
-                message::Appended::NoRoom => self.reconcile(known).await?,
-            }
-        }
-        Err(StoreError::Unavailable(
-            "the room is gone as soon as it is restored".into(),
-        ))
-    }
-
-    /// An event as the store numbered it.
-    fn receive(&self, known: &Known, epoch: &Epoch, entry: Arc<Entry>) {
-        let received = known.mirror().receive(epoch, entry);
-        match received {
-            Received::Fine => {}
-            Received::Gap => {
-                self.metrics.gaps.inc();
-                self.alarm.notify_one();
-            }
-            Received::Fork => self.fork(known),
         }
     }
 
-    /// The store's history is not the one this node has told its readers of.
-    fn fork(&self, known: &Known) {
+    /// The store's history is not the one this node has told its readers of; `restart` is how it goes on from that.
+    fn fork(&self, known: &Known, restart: Option<Restart>) {
         tracing::warn!(room = ?known.name, "store: the history started over, readers resync");
         self.metrics.forks.inc();
-        known.mirror().fork();
+        known.mirror().fork(restart);
+    }
+
+    /// Tells readers here, and those of other nodes if that is possible at once.
+    fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
+        let known = self.known(room)?;
+        let text = script::ephemeral(room, &self.node, &message);
+        if !self.link.publish(known.keys.partition, &text) {
+            self.metrics.unpublished.inc();
+        }
+        known.mirror().say(Arc::new(message));
+        Ok(())
     }
 
     async fn since(
@@ -265,7 +264,7 @@ impl Shared {
     /// The same from the store.
     async fn fetch(&self, known: &Known, epoch: &Epoch, offset: u64) -> Result<Missed, StoreError> {
         let script = script::since(&known.keys, epoch, offset);
-        let reply = self.link.run(known.keys.slot, &script).await?;
+        let reply = self.link.run_patiently(known.keys.slot, &script).await?;
         match parsed::<message::Since>(reply)? {
             message::Since::NoRoom => Err(StoreError::NoRoom(known.name.clone())),
             message::Since::Old => Ok(Missed::TooOld),
@@ -350,7 +349,7 @@ impl Shared {
     async fn claim(&self, room: &RoomName, participant: &ParticipantId) -> Result<(), StoreError> {
         let known = self.known(room)?;
         let script = script::claim(room, &known.keys, &self.node, participant);
-        self.link.run(known.keys.slot, &script).await?;
+        self.link.run_patiently(known.keys.slot, &script).await?;
         Ok(())
     }
 
@@ -369,8 +368,11 @@ impl Shared {
             .await
         {
             // Its life in the store ends by itself.
-            Ok(_) | Err(LinkError::Unavailable(_) | LinkError::Insecure(_)) => Ok(()),
-            Err(error @ LinkError::Refused(_)) => Err(error.into()),
+            Ok(_)
+            | Err(LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_)) => {
+                Ok(())
+            }
+            Err(error @ LinkError::Broken(_)) => Err(error.into()),
         }
     }
 }
@@ -381,6 +383,7 @@ impl Known {
             keys: RoomKeys::of(&name),
             name,
             writing: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
             mirror: Mutex::new(Mirror::opening()),
         }
     }
@@ -395,8 +398,12 @@ impl Store for RedisStore {
         Box::pin(self.shared.open(room))
     }
 
-    fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
-        Box::pin(self.shared.append(room, append))
+    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
+        Box::pin(self.shared.place(room, append))
+    }
+
+    fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
+        self.shared.publish(room, message)
     }
 
     fn since<'a>(
@@ -441,19 +448,12 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Unavailable(why) | LinkError::Insecure(why) => Self::Unavailable(why),
-            LinkError::Refused(why) => Self::Broken(why),
+            // What is set up otherwise than at start can be put right.
+            LinkError::Unavailable(why) | LinkError::Insecure(why) | LinkError::Refused(why) => {
+                Self::Unavailable(why)
+            }
+            LinkError::Broken(why) => Self::Broken(why),
         }
-    }
-}
-
-fn participant_of(append: &Append) -> ParticipantId {
-    match &append.change {
-        super::Change::Put(participant) => participant.participant.clone(),
-        super::Change::Remove(participant)
-        | super::Change::RemoveOurs(participant)
-        | super::Change::RemoveAbsent(participant) => participant.clone(),
-        super::Change::None => unreachable!("only leaving can be somebody else's business"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which partition a room is in, and where that lies in a cluster: everything of a room in one slot, the
 //! partitions spread evenly over all slots.
 
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use crc16::{State, XMODEM};
@@ -13,8 +14,8 @@ pub(super) const SLOTS: u16 = 16_384;
 pub(super) const PARTITIONS: u16 = 128;
 const SLOTS_EACH: u16 = SLOTS / PARTITIONS;
 
-/// Changes when keys do: what another version wrote is not read.
-const VERSION: u32 = 1;
+/// What all keys and channels begin with. The number changes when keys do: what another version wrote is not read.
+pub(super) const NAMESPACE: &str = "spillway:1:";
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +60,23 @@ impl Partition {
 
     /// Its shard channel.
     pub(super) fn channel(self) -> String {
-        format!("spillway:{VERSION}:{{{}}}", self.tag())
+        format!("{NAMESPACE}{{{}}}", self.tag())
+    }
+
+    /// Any one.
+    pub(super) fn first() -> Self {
+        Self(0)
+    }
+
+    /// One that lies in these slots.
+    pub(super) fn within(slots: &RangeInclusive<u16>) -> Option<Self> {
+        let mut all = (0..PARTITIONS).map(Self);
+        all.find(|partition| slots.contains(&partition.slot().0))
+    }
+
+    /// A key and a channel on which `node` tries what it may.
+    pub(super) fn trial(self, node: &str) -> String {
+        format!("{}:trial:{node}", self.channel())
     }
 
     /// The partition of a channel.

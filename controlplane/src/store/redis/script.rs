@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use super::mirror::Base;
 use super::partition::RoomKeys;
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::limits::{HISTORY_EVENTS, NODE_LEASE, PRESENCE_TIME, ROOM_LIFE};
-use crate::room::Participant;
-use crate::store::{Append, Change, Entry};
+use crate::room::{Ephemeral, Participant};
+use crate::store::{Append, Change};
+
+/// What a probe writes lasts as long.
+const PROBE_LIFE: Duration = Duration::from_secs(60);
 
 /// A script with everything it needs.
 #[derive(Debug, Clone)]
@@ -40,6 +44,16 @@ sources! {
     CLOSE "scripts/close.lua"
     RESTORE "scripts/restore.lua"
     RESTART "scripts/restart.lua"
+    PROBE "scripts/probe.lua"
+}
+
+/// All of them.
+#[cfg(test)]
+pub(super) fn texts() -> [&'static str; 10] {
+    [
+        &OPEN, &APPEND, &SINCE, &TOUCH, &ABSENT, &CLAIM, &CLOSE, &RESTORE, &RESTART, &PROBE,
+    ]
+    .map(|source| source.text)
 }
 
 impl Script {
@@ -116,25 +130,13 @@ pub(super) fn open(keys: &RoomKeys, node: &str, epoch: &Epoch) -> Script {
         .time(NODE_LEASE)
 }
 
+/// Events under the numbers from `seq` on of this node.
 pub(super) fn append(
     room: &RoomName,
     keys: &RoomKeys,
     node: &str,
-    (seq, append): (u64, &Append),
+    (seq, appends): (u64, &[Append]),
 ) -> Script {
-    let (change, participant, value) = match &append.change {
-        Change::None => ("none", String::new(), String::new()),
-        Change::Put(participant) => (
-            "put",
-            participant.participant.to_string(),
-            json(participant),
-        ),
-        Change::Remove(participant) => ("remove", participant.to_string(), String::new()),
-        Change::RemoveOurs(participant) => ("remove-ours", participant.to_string(), String::new()),
-        Change::RemoveAbsent(participant) => {
-            ("remove-absent", participant.to_string(), String::new())
-        }
-    };
     let all = [
         &keys.meta,
         &keys.history,
@@ -142,18 +144,43 @@ pub(super) fn append(
         &keys.presence,
         &keys.owners,
     ];
-    Script::new(&APPEND, &all)
+    let script = Script::new(&APPEND, &all)
         .arg(node)
         .arg(seq)
         .arg(keys.partition.channel())
         .arg(head(room))
-        .arg(body(append))
-        .arg(change)
-        .arg(participant)
-        .arg(value)
         .arg(HISTORY_EVENTS)
         .time(ROOM_LIFE)
-        .time(PRESENCE_TIME)
+        .time(PRESENCE_TIME);
+    appends.iter().fold(script, |script, append| {
+        let (change, participant, value) = change(&append.change);
+        script
+            .arg(body(append))
+            .arg(change)
+            .arg(participant)
+            .arg(value)
+    })
+}
+
+fn change(change: &Change) -> (&'static str, &str, String) {
+    match change {
+        Change::None => ("none", "", String::new()),
+        Change::Put(participant) => ("put", participant.participant.as_str(), json(participant)),
+        Change::Remove(participant) => ("remove", participant.as_str(), String::new()),
+        Change::RemoveOurs(participant) => ("remove-ours", participant.as_str(), String::new()),
+        Change::RemoveAbsent(participant) => ("remove-absent", participant.as_str(), String::new()),
+    }
+}
+
+/// A message of no history, as it is published.
+pub(super) fn ephemeral(room: &RoomName, node: &str, message: &Ephemeral) -> String {
+    let message = serde_json::to_string(message).expect("messages are plain data");
+    format!("{}\"by\":\"{node}\",\"message\":{message}}}", head(room))
+}
+
+/// Writes to `key`, for a while.
+pub(super) fn probe(key: &str) -> Script {
+    Script::new(&PROBE, &[&key.to_owned()]).time(PROBE_LIFE)
 }
 
 pub(super) fn since(keys: &RoomKeys, epoch: &Epoch, offset: u64) -> Script {
@@ -198,26 +225,20 @@ pub(super) fn close(keys: &RoomKeys, node: &str) -> Script {
     Script::new(&CLOSE, &all(keys)).arg(node)
 }
 
-/// The room as it was after `offset` of `epoch`.
-pub(super) fn restore<'a>(
-    keys: &RoomKeys,
-    node: &str,
-    (epoch, offset): (&Epoch, u64),
-    participants: &[Participant],
-    history: impl Iterator<Item = &'a Entry>,
-) -> Script {
+/// The room as it was in `epoch`.
+pub(super) fn restore(keys: &RoomKeys, node: &str, epoch: &Epoch, base: &Base) -> Script {
     let mut script = Script::new(&RESTORE, &all(keys))
         .arg(node)
         .arg(epoch)
-        .arg(offset)
+        .arg(base.offset)
         .time(ROOM_LIFE)
         .time(NODE_LEASE)
         .time(PRESENCE_TIME)
-        .arg(participants.len());
-    for participant in participants {
+        .arg(base.participants.len());
+    for participant in &base.participants {
         script = script.arg(&participant.participant).arg(json(participant));
     }
-    for entry in history {
+    for entry in &base.history {
         let (event, to, change) = (entry.event.clone(), entry.to.clone(), Change::None);
         let body = body(&Append { event, to, change });
         script = script.arg(entry.offset).arg(format!("{{{body}}}"));
@@ -227,7 +248,7 @@ pub(super) fn restore<'a>(
 
 /// Gives the history a new epoch, if it still has the old one.
 pub(super) fn restart(room: &RoomName, keys: &RoomKeys, (old, new): (&Epoch, &Epoch)) -> Script {
-    Script::new(&RESTART, &[&keys.meta, &keys.history])
+    Script::new(&RESTART, &[&keys.meta])
         .arg(old)
         .arg(new)
         .arg(keys.partition.channel())

@@ -8,6 +8,8 @@ use redis::{
     TlsCertificates,
 };
 
+use super::sentinel::Watched;
+use super::sentinel_url;
 use super::topology::Address;
 use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
@@ -15,7 +17,8 @@ use crate::tls::{self, CertificateFiles, TlsError};
 /// Where rooms are kept when nodes share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisServers {
-    /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster.
+    /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one
+    /// redis+sentinel://[user:password@]host[:port][,host[:port]...]/master, which names sentinels.
     pub urls: Vec<String>,
     /// PEM of those who may vouch for the servers; without it, those the system trusts.
     pub authorities: Option<PathBuf>,
@@ -33,41 +36,50 @@ impl RedisServers {
     }
 }
 
+/// What a connection is made to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A server that keeps rooms.
+    Server,
+    /// One that knows where the master is.
+    Sentinel,
+}
+
 /// The same, understood.
 #[derive(Debug)]
 pub(super) struct Servers {
     /// Credentials and encryption, for every server.
     template: ConnectionInfo,
-    pub(super) seeds: Vec<Address>,
+    named: Named,
     authorities: Option<PathBuf>,
     identity: Option<CertificateFiles>,
+}
+
+/// Servers as the settings name them.
+#[derive(Debug)]
+enum Named {
+    Servers(Vec<Address>),
+    /// The sentinels' credentials.
+    Sentinels(Watched, ConnectionInfo),
 }
 
 impl Servers {
     /// A URL that is none, a file that cannot be used and a mix of encrypted and plain are refused.
     pub(super) fn read(named: &RedisServers) -> Result<Self, LinkError> {
-        let mut infos = Vec::new();
-        let mut seeds = Vec::new();
-        for url in &named.urls {
-            let (info, address) = parse(url)?;
-            infos.push(info);
-            seeds.push(address);
-        }
-        let encrypted = infos.iter().filter(|info| is_encrypted(info)).count();
-        if encrypted != 0 && encrypted != infos.len() {
-            let said = "the Redis servers of one store are all named redis:// or all rediss://";
-            return Err(LinkError::Refused(said.into()));
-        }
-        let template = infos.into_iter().next();
-        let template =
-            template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
-        let settings = template
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
+        let (template, at) = match &named.urls[..] {
+            [url] if sentinel_url::is_one(url) => {
+                let sentinel_url::Parsed {
+                    server,
+                    sentinel,
+                    watched,
+                } = sentinel_url::parse(url)?;
+                (server, Named::Sentinels(watched, resp3(sentinel)))
+            }
+            urls => servers_of(urls)?,
+        };
         let servers = Self {
-            template: template.set_redis_settings(settings),
-            seeds,
+            template: resp3(template),
+            named: at,
             authorities: named.authorities.clone(),
             identity: named.identity.clone(),
         };
@@ -82,14 +94,42 @@ impl Servers {
         is_encrypted(&self.template)
     }
 
+    /// What the settings name.
+    pub(super) fn named(&self) -> &[Address] {
+        match &self.named {
+            Named::Servers(addresses) => addresses,
+            Named::Sentinels(watched, _) => &watched.sentinels,
+        }
+    }
+
+    /// The master, if sentinels are to be asked for it.
+    pub(super) fn watched(&self) -> Option<&Watched> {
+        match &self.named {
+            Named::Servers(_) => None,
+            Named::Sentinels(watched, _) => Some(watched),
+        }
+    }
+
+    /// Whose rights count.
+    pub(super) fn user(&self) -> &str {
+        self.template
+            .redis_settings()
+            .username()
+            .unwrap_or("default")
+    }
+
     /// For a connection to `address`; reads files.
-    pub(super) fn client(&self, address: &Address) -> Result<Client, LinkError> {
+    pub(super) fn client(&self, address: &Address, kind: Kind) -> Result<Client, LinkError> {
+        let template = match (kind, &self.named) {
+            (Kind::Sentinel, Named::Sentinels(_, sentinel)) => sentinel,
+            (Kind::Sentinel | Kind::Server, _) => &self.template,
+        };
         let (host, port) = (address.host.clone(), address.port);
         let refused = |error: &dyn std::fmt::Display| {
             LinkError::Insecure(format!("Redis at {address} cannot be asked: {error}"))
         };
         if !self.are_encrypted() {
-            let info = self.template.clone();
+            let info = template.clone();
             let client = Client::open(info.set_addr(ConnectionAddr::Tcp(host, port)));
             return client.map_err(|error| refused(&error));
         }
@@ -99,7 +139,7 @@ impl Servers {
             insecure: false,
             tls_params: None,
         };
-        let info = self.template.clone().set_addr(addr);
+        let info = template.clone().set_addr(addr);
         let certificates = self.certificates().map_err(|error| refused(&error))?;
         Client::build_with_tls(info, certificates).map_err(|error| refused(&error))
     }
@@ -124,7 +164,31 @@ fn is_encrypted(info: &ConnectionInfo) -> bool {
     matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
-fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
+fn resp3(info: ConnectionInfo) -> ConnectionInfo {
+    let settings = info.redis_settings().clone();
+    info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3))
+}
+
+/// Servers of one cluster, or one server by several addresses.
+fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
+    let mut infos = Vec::new();
+    let mut seeds = Vec::new();
+    for url in urls {
+        let (info, address) = parse(url)?;
+        infos.push(info);
+        seeds.push(address);
+    }
+    let encrypted = infos.iter().filter(|info| is_encrypted(info)).count();
+    if encrypted != 0 && encrypted != infos.len() {
+        let said = "the Redis servers of one store are all named redis:// or all rediss://";
+        return Err(LinkError::Refused(said.into()));
+    }
+    let template = infos.into_iter().next();
+    let template = template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
+    Ok((template, Named::Servers(seeds)))
+}
+
+pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
     let refused = |error: &dyn std::fmt::Display| {
         let url = masked(url);
         LinkError::Refused(format!("'{url}' is no address of a Redis server: {error}"))
@@ -154,7 +218,7 @@ fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
 }
 
 /// A URL without its password.
-fn masked(url: &str) -> String {
+pub(super) fn masked(url: &str) -> String {
     match url.rsplit_once('@') {
         Some((secret, host)) => {
             let scheme = secret
@@ -201,7 +265,7 @@ mod tests {
             let urls = [format!("{scheme}://u:secret@10.0.0.5:6379")];
             let servers = Servers::read(&RedisServers::at(&urls)).unwrap();
             assert_eq!(servers.are_encrypted(), encrypted);
-            let client = servers.client(&address).unwrap();
+            let client = servers.client(&address, Kind::Server).unwrap();
             let info = client.get_connection_info();
             assert_eq!(is_encrypted(info), encrypted);
             assert_eq!(info.redis_settings().password(), Some("secret"));

@@ -15,8 +15,9 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::link::Link;
 use super::partition::Partition;
+use super::server::Generation;
 use super::topology::Address;
-use super::trouble::LinkError;
+use super::trouble::{LinkError, refusal};
 
 /// Times a channel is looked for where the cluster says it is.
 const ATTEMPTS: usize = 4;
@@ -41,8 +42,17 @@ struct State {
     rooms: BTreeMap<Partition, usize>,
     /// What a server confirmed.
     place: HashMap<Partition, (Address, ConnectionId)>,
-    connection: HashMap<Address, (ConnectionId, MultiplexedConnection)>,
+    connection: HashMap<Address, Subscriber>,
     connections: u64,
+}
+
+/// A connection that carries subscriptions alone.
+#[derive(Clone)]
+struct Subscriber {
+    id: ConnectionId,
+    connection: MultiplexedConnection,
+    /// That of the connection for commands to the same server: once that is left, so is this one.
+    generation: Generation,
 }
 
 impl Subscriptions {
@@ -54,10 +64,16 @@ impl Subscriptions {
         }
     }
 
-    /// One more room wants the partition; true when nothing published from now on is missed.
-    pub(super) async fn want(&self, partition: Partition) -> Result<(), LinkError> {
+    /// One more room wants the partition.
+    pub(super) async fn want(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         *state.rooms.entry(partition).or_default() += 1;
+    }
+
+    /// Once that is done, nothing is missed that is published to the partition from then on.
+    pub(super) async fn ensure(&self, partition: Partition) -> Result<(), LinkError> {
+        let mut state = self.state.lock().await;
+        state.drop_outdated(&self.link);
         if state.place.contains_key(&partition) {
             return Ok(());
         }
@@ -76,13 +92,13 @@ impl Subscriptions {
         }
         state.rooms.remove(&partition);
         if let Some((address, id)) = state.place.remove(&partition)
-            && let Some((current, mut connection)) = state.connection.get(&address).cloned()
-            && current == id
+            && let Some(mut subscriber) = state.connection.get(&address).cloned()
+            && subscriber.id == id
         {
             // Its confirmation, or that of a dead server, matters to nobody.
             let _ = redis::cmd("SUNSUBSCRIBE")
                 .arg(partition.channel())
-                .exec_async(&mut connection)
+                .exec_async(&mut subscriber.connection)
                 .await;
         }
     }
@@ -91,6 +107,7 @@ impl Subscriptions {
     pub(super) async fn repair(&self) -> (Vec<Partition>, Result<(), LinkError>) {
         let mut state = self.state.lock().await;
         let mut repaired = Vec::new();
+        state.drop_outdated(&self.link);
         let wanted: Vec<_> = state.rooms.keys().copied().collect();
         for partition in wanted {
             let owner = match self.link.owner(partition.slot()).await {
@@ -140,13 +157,13 @@ impl Subscriptions {
             .values()
             .cloned()
             .collect();
-        for (id, mut connection) in all {
+        for mut subscriber in all {
             if redis::cmd("PING")
-                .exec_async(&mut connection)
+                .exec_async(&mut subscriber.connection)
                 .await
                 .is_err()
             {
-                self.disconnected(id).await;
+                self.disconnected(subscriber.id).await;
             }
         }
     }
@@ -155,7 +172,9 @@ impl Subscriptions {
         let mut last = LinkError::Unavailable("not tried".into());
         for _ in 0..ATTEMPTS {
             let address = self.link.owner(partition.slot()).await?;
-            let (id, mut connection) = self.connection(state, &address).await?;
+            let Subscriber {
+                id, mut connection, ..
+            } = self.connection(state, &address).await?;
             let channel = partition.channel();
             let answer = redis::cmd("SSUBSCRIBE")
                 .arg(&channel)
@@ -175,7 +194,7 @@ impl Subscriptions {
                     state.drop_connection(id);
                 }
                 Err(error) => {
-                    last = LinkError::Unavailable(format!("Redis at {address}: {error}"));
+                    last = refusal(&address, &error);
                     if error.code() != Some("MOVED") {
                         state.drop_connection(id);
                     }
@@ -190,10 +209,11 @@ impl Subscriptions {
         &self,
         state: &mut State,
         address: &Address,
-    ) -> Result<(ConnectionId, MultiplexedConnection), LinkError> {
-        if let Some(connection) = state.connection.get(address) {
-            return Ok(connection.clone());
+    ) -> Result<Subscriber, LinkError> {
+        if let Some(subscriber) = state.connection.get(address) {
+            return Ok(subscriber.clone());
         }
+        let generation = self.link.generation(address);
         state.connections += 1;
         let id = ConnectionId(state.connections);
         let (sender, mut receiver) = mpsc::unbounded_channel();
@@ -206,17 +226,31 @@ impl Subscriptions {
                 }
             }
         });
-        state
-            .connection
-            .insert(address.clone(), (id, connection.clone()));
-        Ok((id, connection))
+        let subscriber = Subscriber {
+            id,
+            connection,
+            generation,
+        };
+        state.connection.insert(address.clone(), subscriber.clone());
+        Ok(subscriber)
     }
 }
 
 impl State {
     fn drop_connection(&mut self, id: ConnectionId) {
-        self.connection.retain(|_, (other, _)| *other != id);
+        self.connection.retain(|_, other| other.id != id);
         self.place.retain(|_, (_, other)| *other != id);
+    }
+
+    /// Ends connections to servers that commands have left: what is published is published elsewhere.
+    fn drop_outdated(&mut self, link: &Link) {
+        let outdated = |(address, other): (&Address, &Subscriber)| {
+            (link.generation(address) != other.generation).then_some(other.id)
+        };
+        let outdated: Vec<_> = self.connection.iter().filter_map(outdated).collect();
+        for id in outdated {
+            self.drop_connection(id);
+        }
     }
 }
 

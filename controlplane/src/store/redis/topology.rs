@@ -1,12 +1,12 @@
 //! Which server has which slot: asked of a cluster, simple without one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use redis::{FromRedisValue, Value};
 
-use super::partition::{SLOTS, Slot};
+use super::partition::{Partition, SLOTS, Slot};
 
 /// A Redis server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,9 +63,14 @@ impl Topology {
         range.map(|(_, address)| address)
     }
 
-    /// All masters.
-    pub(super) fn masters(&self) -> BTreeSet<&Address> {
-        self.ranges.iter().map(|(_, address)| address).collect()
+    /// All masters, with a partition that lies on each; a master of few slots may have none.
+    pub(super) fn masters(&self) -> BTreeMap<&Address, Option<Partition>> {
+        let mut masters = BTreeMap::new();
+        for (slots, address) in &self.ranges {
+            let partition = masters.entry(address).or_insert(None);
+            *partition = partition.or_else(|| Partition::within(slots));
+        }
+        masters
     }
 }
 
@@ -120,7 +125,11 @@ mod tests {
         assert_eq!(topology.owner(Slot(99)), Some(&address("a", 7000)));
         assert_eq!(topology.owner(Slot(100)), None);
         assert_eq!(topology.owner(Slot(16_383)), Some(&address("seed", 7001)));
-        assert_eq!(topology.masters().len(), 2);
+        let masters = topology.masters();
+        assert_eq!(masters.len(), 2);
+        let partition = masters[&address("seed", 7001)].unwrap();
+        let owner = topology.owner(partition.slot());
+        assert_eq!(owner, Some(&address("seed", 7001)));
         let single = Topology::single(asked.clone());
         assert_eq!(single.owner(Slot(12_345)), Some(&asked));
     }

@@ -24,9 +24,58 @@ pub(super) enum LinkError {
     /// without a server, until somebody has put the certificates right.
     #[error("{0}")]
     Insecure(String),
-    /// It will not serve us, however often it is asked.
+    /// The server does not serve this node as it is set up: credentials, rights, version, role. A node does not
+    /// start like that; one that runs goes on as without a server, until it is put right.
     #[error("{0}")]
     Refused(String),
+    /// The server answers, but what it holds is not ours.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What the error reply to a command means for the connection it came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The cluster redirects the command.
+    Redirect,
+    /// The slot, or the server, is busy with something that ends by itself.
+    Busy,
+    /// This server does not serve us as it is now: another one may have taken its place at the same address, or
+    /// a new connection gets other rights.
+    Leave,
+    /// About the command or the key alone.
+    Final,
+}
+
+/// Which of these `error` is, if a server said it.
+pub(super) fn reply(error: &RedisError) -> Reply {
+    match error.code() {
+        Some("MOVED" | "ASK") => Reply::Redirect,
+        Some("TRYAGAIN" | "BUSY") => Reply::Busy,
+        Some(
+            // A demoted master answers READONLY for as long as the connection is open; UNBLOCKED is its answer to
+            // what it held back while it handed over.
+            "READONLY" | "UNBLOCKED" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"
+            // A master that lost its replicas, or its disk, may have been replaced.
+            | "NOREPLICAS" | "MISCONF"
+            // Credentials and rights belong to a connection.
+            | "NOPERM" | "NOAUTH" | "WRONGPASS",
+        ) => Reply::Leave,
+        _ if lacks_rights(error) || error.is_io_error() || error.is_unrecoverable_error() => {
+            Reply::Leave
+        }
+        _ => Reply::Final,
+    }
+}
+
+/// Whether the user may not do that. Inside a script Redis says so in words alone.
+pub(super) fn lacks_rights(error: &RedisError) -> bool {
+    if error.code() == Some("NOPERM") {
+        return true;
+    }
+    let said = error.to_string();
+    // Redis 7.0, and later.
+    said.contains("The user executing the script can't") || said.contains("ACL failure in script")
 }
 
 /// Whether the server is one we can work with.
@@ -66,21 +115,18 @@ pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
         ErrorKind::AuthenticationFailed
         | ErrorKind::InvalidClientConfig
         | ErrorKind::RESP3NotSupported => LinkError::Refused(said),
-        _ if matches!(code, Some("WRONGPASS" | "NOAUTH" | "NOPERM" | "WRONGTYPE")) => {
+        _ if lacks_rights(error) || matches!(code, Some("WRONGPASS" | "NOAUTH")) => {
             LinkError::Refused(said)
         }
         _ if error.is_io_error() || error.is_timeout() || code.is_none() => {
             LinkError::Unavailable(said)
         }
-        // A server that is full, still loading or about to stop will be asked again.
-        _ if matches!(
-            code,
-            Some("OOM" | "LOADING" | "MISCONF" | "NOREPLICAS" | "BUSY" | "MASTERDOWN")
-        ) =>
-        {
-            LinkError::Unavailable(said)
-        }
-        _ => LinkError::Refused(said),
+        // A server that is full will be asked again.
+        _ if code == Some("OOM") => LinkError::Unavailable(said),
+        _ => match reply(error) {
+            Reply::Redirect | Reply::Busy | Reply::Leave => LinkError::Unavailable(said),
+            Reply::Final => LinkError::Broken(said),
+        },
     }
 }
 
@@ -163,6 +209,77 @@ mod tests {
                 said.contains(part) && said.contains("10.0.0.5:6379"),
                 "{said}"
             );
+        }
+    }
+
+    /// As the library reads it from the wire.
+    fn said(line: &str) -> RedisError {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn replies_that_a_server_gives_for_as_long_as_the_connection_is_open_end_the_connection() {
+        let script = "script: 6fc2c250, on @user_script:1.";
+        for line in [
+            "READONLY You can't write against a read only replica.",
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "LOADING Redis is loading the dataset in memory",
+            "CLUSTERDOWN The cluster is down",
+            "NOREPLICAS Not enough good replicas to write.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+        ] {
+            let error = said(line);
+            assert_eq!(reply(&error), Reply::Leave, "{line}");
+            let means = refusal(&address(), &error);
+            assert!(matches!(means, LinkError::Unavailable(_)), "{means:?}");
+        }
+        for line in [
+            "NOPERM this user has no permissions to run the 'xadd' command",
+            "NOPERM User u has no permissions to access a channel",
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            &format!(
+                "ERR The user executing the script can't run this command or subcommand {script}"
+            ),
+            &format!(
+                "ERR The user executing the script can't publish to the channel mentioned in the command {script}"
+            ),
+            &format!(
+                "ERR ACL failure in script: User u has no permissions to run the 'xadd' command {script}"
+            ),
+        ] {
+            let error = said(line);
+            assert_eq!(reply(&error), Reply::Leave, "{line}");
+            let means = refusal(&address(), &error);
+            assert!(matches!(means, LinkError::Refused(_)), "{means:?}");
+        }
+        for (line, expected) in [
+            (
+                "TRYAGAIN Multiple keys request during rehashing of slot",
+                Reply::Busy,
+            ),
+            ("BUSY Redis is busy running a script.", Reply::Busy),
+            ("MOVED 7 127.0.0.1:7001", Reply::Redirect),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                Reply::Final,
+            ),
+        ] {
+            let error = said(line);
+            assert_eq!(reply(&error), expected, "{line}");
+            let means = refusal(&address(), &error);
+            assert!(matches!(means, LinkError::Unavailable(_)), "{means:?}");
+        }
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "ERR syntax error",
+        ] {
+            let error = said(line);
+            assert_eq!(reply(&error), Reply::Final, "{line}");
+            let means = refusal(&address(), &error);
+            assert!(matches!(means, LinkError::Broken(_)), "{means:?}");
         }
     }
 

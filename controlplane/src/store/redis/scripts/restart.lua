@@ -1,7 +1,8 @@
--- Starts the history over, because it is not one any more: what two nodes saw differs.
--- KEYS meta history; ARGV old new channel head
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return { 'other' } end
-redis.call('HSET', KEYS[1], 'epoch', ARGV[2])
-redis.call('DEL', KEYS[2])
-redis.call('SPUBLISH', ARGV[3], ARGV[4] .. '"epoch":"' .. ARGV[2] .. '"}')
+-- Starts the history over, because it is not one any more: what two nodes saw differs. What the store has stays, so
+-- that a node can ask for what it lacks; numbers go on.
+-- KEYS meta; ARGV old new channel head
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
+if meta[1] ~= ARGV[1] then return { 'other' } end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'was', meta[1], 'common', meta[2])
+redis.call('SPUBLISH', ARGV[3], ARGV[4] .. '"epoch":"' .. ARGV[2] .. '","offset":' .. meta[2] .. '}')
 return { 'ok' }

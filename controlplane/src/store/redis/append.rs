@@ -1,0 +1,193 @@
+//! Appends: those of one room that wait go to the store with one call, in the order in which they came. While the
+//! store cannot be reached they get their numbers here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::mirror::Untold;
+use super::{Known, Shared, lock, message, parsed, script};
+use crate::ids::{ParticipantId, RoomName};
+use crate::limits::APPEND_EVENTS;
+use crate::store::{Append, Change, Entry, Placed, StoreError, Stored};
+
+/// Before events are tried again that a room which came back empty did not take.
+const AGAIN_PAUSE: Duration = Duration::from_millis(20);
+
+/// An append that no call was made for yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    append: Append,
+    answer: oneshot::Sender<Result<Placed, StoreError>>,
+}
+
+impl Shared {
+    /// Appends, together with what else waits in the room.
+    pub(super) async fn place(
+        &self,
+        room: &RoomName,
+        append: Append,
+    ) -> Result<Placed, StoreError> {
+        let known = self.known(room)?;
+        let (answer, mut answered) = oneshot::channel();
+        lock(&known.waiting).push_back(Waiting { append, answer });
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answered => {
+                    return answer.unwrap_or_else(|_| Err(given_up()));
+                }
+                // Whoever may write takes along what waits.
+                _writing = known.writing.lock() => self.write(&known).await,
+            }
+        }
+    }
+
+    /// Appends the oldest that wait. The caller is the room's only writer.
+    async fn write(&self, known: &Known) {
+        let waiting = batch(&mut lock(&known.waiting));
+        if waiting.is_empty() {
+            return;
+        }
+        let (appends, answers): (Vec<_>, VecDeque<_>) = waiting
+            .into_iter()
+            .map(|waiting| (waiting.append, waiting.answer))
+            .unzip();
+        let seq = self.numbers(appends.len());
+        let mut batch = Writing {
+            seq,
+            appends,
+            answers,
+        };
+        let mut tried = None;
+        if !known.mirror().is_island() {
+            match self.tell(known, &mut batch).await {
+                Ok(()) => return,
+                Err(StoreError::Unavailable(why)) => {
+                    let room = &known.name;
+                    tracing::warn!(%room, %why, "store: unavailable, the room goes on by itself");
+                    self.alarm.notify_one();
+                    tried = Some(batch.seq);
+                }
+                Err(error) => return batch.fail(&error),
+            }
+        }
+        self.go_on_alone(known, batch, tried);
+    }
+
+    /// Tells the store; the mirror, too, if these are the next events. What is left of the batch was not taken.
+    async fn tell(&self, known: &Known, batch: &mut Writing) -> Result<(), StoreError> {
+        let mut missing = 0;
+        while !batch.appends.is_empty() {
+            let events = (batch.seq, &batch.appends[..]);
+            let script = script::append(&known.name, &known.keys, &self.node, events);
+            let reply = self.link.run_patiently(known.keys.slot, &script).await?;
+            match parsed::<message::Appended>(reply)? {
+                message::Appended::At {
+                    epoch,
+                    first,
+                    count,
+                } => {
+                    let count = count.clamp(1, batch.appends.len());
+                    let events = (first..).zip(batch.appends.drain(..count));
+                    let entries = events.map(|(offset, Append { event, to, .. })| {
+                        Arc::new(Entry { offset, event, to })
+                    });
+                    self.receive(known, &epoch, entries);
+                    batch.seq += count as u64;
+                    for (offset, answer) in (first..).zip(batch.answers.drain(..count)) {
+                        let stored = Stored::Yes;
+                        // Whoever asked may have given up.
+                        let _ = answer.send(Ok(Placed { offset, stored }));
+                    }
+                }
+                message::Appended::NotOurs => {
+                    return Err(StoreError::NotOurs(participant_of(&batch.appends[0])));
+                }
+                // Redis came back empty: it is told what there was.
+                message::Appended::NoRoom if missing < 2 => {
+                    missing += 1;
+                    self.reconcile(known).await?;
+                    tokio::time::sleep(AGAIN_PAUSE * (missing - 1)).await;
+                }
+                message::Appended::NoRoom => {
+                    let said = "the room is gone as soon as it is restored";
+                    return Err(StoreError::Unavailable(said.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The events get numbers here; `tried` is that under which the store was asked for the first.
+    fn go_on_alone(&self, known: &Known, batch: Writing, tried: Option<u64>) {
+        let mut mirror = known.mirror();
+        for (index, (append, answer)) in (0..).zip(batch.appends.into_iter().zip(batch.answers)) {
+            let (stored, is_stored) = oneshot::channel();
+            let placed = mirror.append(Untold {
+                seq: tried.map(|first| first + index),
+                append,
+                stored,
+            });
+            self.metrics.island_events.inc();
+            let placed = placed.map(|offset| Placed {
+                offset,
+                stored: Stored::Later(is_stored),
+            });
+            // Whoever asked may have given up.
+            let _ = answer.send(
+                placed.ok_or_else(|| StoreError::Unavailable("too many events wait for it".into())),
+            );
+        }
+    }
+
+    /// The first of `count` numbers under which this node appends.
+    pub(super) fn numbers(&self, count: usize) -> u64 {
+        self.appends.fetch_add(count as u64, Ordering::Relaxed) + 1
+    }
+}
+
+/// A batch on its way.
+struct Writing {
+    seq: u64,
+    appends: Vec<Append>,
+    answers: VecDeque<oneshot::Sender<Result<Placed, StoreError>>>,
+}
+
+impl Writing {
+    fn fail(self, error: &StoreError) {
+        for answer in self.answers {
+            // Whoever asked may have given up.
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+}
+
+/// What goes with one call: a change that may be refused goes alone.
+fn batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let goes_alone = |waiting: &Waiting| waiting.append.change.may_be_refused();
+    let first = waiting.iter().take(APPEND_EVENTS);
+    let count = match first.clone().position(goes_alone) {
+        Some(0) => 1,
+        Some(index) => index,
+        None => first.len(),
+    };
+    waiting.drain(..count).collect()
+}
+
+fn participant_of(append: &Append) -> ParticipantId {
+    match &append.change {
+        Change::Put(participant) => participant.participant.clone(),
+        Change::Remove(participant)
+        | Change::RemoveOurs(participant)
+        | Change::RemoveAbsent(participant) => participant.clone(),
+        Change::None => unreachable!("only leaving can be somebody else's business"),
+    }
+}
+
+fn given_up() -> StoreError {
+    StoreError::Unavailable("the room was given up meanwhile".into())
+}

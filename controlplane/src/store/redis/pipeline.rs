@@ -1,0 +1,149 @@
+//! One connection for commands: those that wait are sent together. A round trip costs both sides more than a
+//! command does, so commands of many rooms share it.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisError, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::limits::{PIPELINE_COMMANDS, PIPELINES, UNANSWERED_COMMANDS};
+
+/// Feeds the connection; clones feed the same one. It closes with the last of them.
+#[derive(Clone)]
+pub(super) struct Pipeline {
+    connection: MultiplexedConnection,
+    queue: mpsc::UnboundedSender<Job>,
+    /// Commands without an answer that may still be queued.
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Job {
+    command: Cmd,
+    /// It follows an ASKING: the slot is between two servers.
+    asking: bool,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Wanted(oneshot::Sender<Result<Value, RedisError>>),
+    /// Nobody waits; holds a place in the queue.
+    Unwanted(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
+}
+
+impl Pipeline {
+    /// Over `connection`.
+    pub(super) fn new(connection: MultiplexedConnection) -> Self {
+        let (queue, jobs) = mpsc::unbounded_channel();
+        tokio::spawn(work(connection.clone(), jobs));
+        let room = Arc::new(Semaphore::new(UNANSWERED_COMMANDS));
+        Self {
+            connection,
+            queue,
+            room,
+        }
+    }
+
+    /// The connection itself, for what has no hurry.
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// The answer to `command`, after an ASKING where `asking`.
+    pub(super) async fn ask(&self, command: Cmd, asking: bool) -> Result<Value, RedisError> {
+        let (sender, answered) = oneshot::channel();
+        let job = Job {
+            command,
+            asking,
+            answer: Answer::Wanted(sender),
+        };
+        // Should the worker be gone, so is the answer.
+        let _ = self.queue.send(job);
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Sends `command`, whatever comes of it; false when too many wait already.
+    pub(super) fn tell(&self, command: Cmd) -> bool {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            return false;
+        };
+        let job = Job {
+            command,
+            asking: false,
+            answer: Answer::Unwanted(permit),
+        };
+        self.queue.send(job).is_ok()
+    }
+}
+
+/// Sends what waits until nobody can ask any more.
+async fn work(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut flying = FuturesUnordered::new();
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            Some(()) = flying.next() => {}
+            count = jobs.recv_many(&mut batch, PIPELINE_COMMANDS), if flying.len() < PIPELINES => {
+                if count == 0 {
+                    break;
+                }
+                flying.push(fly(connection.clone(), std::mem::take(&mut batch)));
+            }
+        }
+    }
+    while flying.next().await.is_some() {}
+}
+
+async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
+    let mut pipeline = redis::Pipeline::with_capacity(jobs.len());
+    pipeline.ignore_errors();
+    let mut answers = Vec::with_capacity(jobs.len());
+    for Job {
+        command,
+        asking,
+        answer,
+    } in jobs
+    {
+        if asking {
+            pipeline.cmd("ASKING").ignore();
+        }
+        pipeline.add_command(command);
+        answers.push(answer);
+    }
+    let values: Result<Vec<Value>, RedisError> = pipeline.query_async(&mut connection).await;
+    match values {
+        Ok(values) => {
+            for (answer, value) in answers.into_iter().zip(values) {
+                answer.give(value.extract_error());
+            }
+        }
+        Err(error) => {
+            for answer in answers {
+                answer.give(Err(error.clone()));
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn give(self, result: Result<Value, RedisError>) {
+        if let Self::Wanted(sender) = self {
+            // Whoever asked may have given up.
+            let _ = sender.send(result);
+        }
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}
+
+fn closed() -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::BrokenPipe, "the connection is closed").into()
+}

@@ -1,0 +1,134 @@
+//! One Redis server: its connection for commands, and when to connect to it again.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::pipeline::Pipeline;
+use super::trouble::LinkError;
+
+/// Pause before a server that failed is connected to again, doubled with each failure in a row up to the second.
+const RETRY_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_millis(1_000));
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    state: Mutex<State>,
+    /// Held while connecting: those that wait for the same connection make no second one.
+    pub(super) connecting: tokio::sync::Mutex<()>,
+}
+
+/// Connections to one server in the order in which they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Generation(u64);
+
+#[derive(Debug, Default)]
+struct State {
+    generation: Generation,
+    pipeline: Option<Pipeline>,
+    /// Since the last command that was carried out as it should be.
+    failures: u32,
+    /// When its user's rights were tried last.
+    tried: Option<Instant>,
+    /// Until when it is left alone, and what it is to be blamed for meanwhile.
+    pause: Option<(Instant, LinkError)>,
+}
+
+impl Server {
+    /// The connection there is; an error while there should be none; `None` when one is to be made.
+    pub(super) fn current(&self) -> Option<Result<(Generation, Pipeline), LinkError>> {
+        let state = self.state();
+        if let Some(pipeline) = &state.pipeline {
+            return Some(Ok((state.generation, pipeline.clone())));
+        }
+        match &state.pause {
+            Some((until, error)) if Instant::now() < *until => Some(Err(error.clone())),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Counts the connections that ended: what else is connected to the server is connected to another one then.
+    pub(super) fn generation(&self) -> Generation {
+        self.state().generation
+    }
+
+    /// There is a connection.
+    pub(super) fn connected(&self, pipeline: Pipeline) -> Generation {
+        let mut state = self.state();
+        (state.pipeline, state.pause) = (Some(pipeline), None);
+        state.tried = Some(Instant::now());
+        state.generation
+    }
+
+    /// No connection could be made.
+    pub(super) fn failed(&self, error: &LinkError) {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        let pause = pause_after(state.failures);
+        state.pause = Some((Instant::now() + pause, error.clone()));
+    }
+
+    /// The connection of `generation` is of no use any more. The first time another one is made at once.
+    pub(super) fn left(&self, generation: Generation, error: &LinkError) {
+        let mut state = self.state();
+        // Others found out before, and there may be a new one.
+        if state.generation != generation || state.pipeline.take().is_none() {
+            return;
+        }
+        state.generation.0 += 1;
+        state.failures = state.failures.saturating_add(1);
+        let pause = pause_after(state.failures - 1);
+        state.pause = Some((Instant::now() + pause, error.clone()));
+    }
+
+    /// Whether rights were not tried for `time`; from now on they were.
+    pub(super) fn try_rights(&self, time: Duration) -> bool {
+        let mut state = self.state();
+        let is_due = state.tried.is_none_or(|tried| tried.elapsed() >= time);
+        if is_due {
+            state.tried = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// It did what it was asked.
+    pub(super) fn works(&self) {
+        self.state().failures = 0;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    let (least, most) = RETRY_PAUSE;
+    match failures {
+        0 => Duration::ZERO,
+        failures => most.min(least.saturating_mul(1 << (failures - 1).min(8))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_doubled_up_to_the_second() {
+        let pauses = (0..7).map(|failures| pause_after(failures).as_millis());
+        assert!(pauses.eq([0, 100, 200, 400, 800, 1_000, 1_000]));
+        assert_eq!(pause_after(u32::MAX), RETRY_PAUSE.1);
+    }
+
+    #[test]
+    fn a_server_that_failed_is_left_alone_for_a_while_and_says_why() {
+        let server = Server::default();
+        assert!(server.current().is_none());
+        let error = LinkError::Unavailable("away".into());
+        server.failed(&error);
+        assert_eq!(server.current().unwrap().unwrap_err(), error);
+        std::thread::sleep(RETRY_PAUSE.0);
+        assert!(server.current().is_none());
+    }
+}

@@ -1,0 +1,337 @@
+//! Another Redis becomes the master under running rooms, which span two nodes: by a hand-over behind one address,
+//! by sentinels, by the master's death. What is answered with `ok` is heard on the other node, and soon again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use spillway_bench::canary::signal::Signal;
+use spillway_bench::canary::token::TokenSource;
+use spillway_tests::clock::{self, wait};
+use spillway_tests::node::Node;
+use spillway_tests::nodes::{KEY, SignalingNode};
+use spillway_tests::redis::Server;
+use spillway_tests::sentinel::{Address, Watched};
+use tokio::sync::watch;
+
+/// From the moment a master accepts writes.
+const WRITES_WITHIN: Duration = Duration::from_secs(5);
+const CONVERGE_LIMIT: Duration = Duration::from_secs(8);
+const FAILOVER_LIMIT: Duration = Duration::from_secs(30);
+/// Between the messages of each.
+const SAY_EVERY: Duration = Duration::from_millis(50);
+/// Everybody talks for as long before and after.
+const LOAD_AROUND: Duration = Duration::from_secs(1);
+/// The address still leads to the demoted master: for so long that nobody notices, and for longer.
+const LATE: [Duration; 2] = [Duration::from_millis(1_500), Duration::from_secs(6)];
+const ROOMS: usize = 5;
+
+/// What somebody was answered, and what they heard of the others.
+#[derive(Default)]
+struct Heard {
+    /// When which of their messages was answered with `ok`.
+    confirmed: BTreeMap<u64, Instant>,
+    refused: usize,
+    /// Whose messages, and which.
+    messages: BTreeSet<(String, u64)>,
+}
+
+struct Talker {
+    identity: &'static str,
+    heard: Arc<Mutex<Heard>>,
+    task: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Talker {
+    /// Joins, and talks once `all_are_in`.
+    async fn start(
+        node: &SignalingNode,
+        (room, identity): (&str, &'static str),
+        all_are_in: watch::Receiver<bool>,
+    ) -> anyhow::Result<Self> {
+        let source = TokenSource::Key {
+            key: KEY.0.into(),
+            secret: KEY.1.into(),
+        };
+        let mut signal = Signal::connect(&node.url).await?;
+        let token = source.token(room, identity)?;
+        signal.send(json!({"type": "join", "token": token})).await?;
+        let joined = clock::timeout(FAILOVER_LIMIT, signal.receive()).await??;
+        anyhow::ensure!(joined["type"] == "joined", "{joined}");
+        let heard = Arc::<Mutex<Heard>>::default();
+        let task = tokio::spawn(talk(signal, Arc::clone(&heard), all_are_in));
+        Ok(Self {
+            identity,
+            heard,
+            task,
+        })
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        lock(&self.heard)
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn talk(
+    mut signal: Signal,
+    heard: Arc<Mutex<Heard>>,
+    mut all_are_in: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    all_are_in.wait_for(|all| *all).await?;
+    let mut tick = tokio::time::interval(SAY_EVERY);
+    let mut number_by_id = BTreeMap::new();
+    let mut number = 0;
+    loop {
+        let message = tokio::select! {
+            _ = tick.tick() => {
+                number += 1;
+                let say = json!({"type": "message", "topic": "talk", "payload": number});
+                number_by_id.insert(u64::from(signal.send(say).await?), number);
+                continue;
+            }
+            message = signal.receive() => message,
+        };
+        let mut heard = lock(&heard);
+        match message {
+            Ok(message) if message["type"] == "ok" => {
+                let id = message["id"].as_u64().context("ok has an id")?;
+                let number = *number_by_id.get(&id).context("ok to what was said")?;
+                heard.confirmed.insert(number, Instant::now());
+            }
+            Ok(message) if message["type"] == "event" => note(&mut heard, &message["event"]),
+            Ok(_) => {}
+            Err(error) if error.to_string().contains("store_unavailable") => heard.refused += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn note(heard: &mut Heard, event: &Value) {
+    if let (Some(who), Some(number)) = (event["identity"].as_str(), event["payload"].as_u64()) {
+        heard.messages.insert((who.to_owned(), number));
+    }
+}
+
+/// Rooms of two on two nodes, and how ready these say to be.
+struct Stage {
+    nodes: Arc<[SignalingNode; 2]>,
+    talkers: Vec<[Talker; 2]>,
+    /// Changes of what each node says of itself.
+    changes: Arc<Mutex<[Vec<String>; 2]>>,
+    watch: tokio::task::JoinHandle<()>,
+    _media: Node,
+}
+
+/// Figures of one failover.
+struct Outcome {
+    answered: usize,
+    lost: usize,
+    refused: usize,
+    resumed: Duration,
+    changes: usize,
+}
+
+impl Stage {
+    async fn set(store: &str) -> anyhow::Result<Self> {
+        let media = Node::start(1, &[]).await?;
+        let nodes = Arc::new([
+            SignalingNode::start(&media, store).await?,
+            SignalingNode::start(&media, store).await?,
+        ]);
+        let (all, are_in) = watch::channel(false);
+        let mut talkers = Vec::new();
+        for number in 0..ROOMS {
+            let room = format!("room-{number}");
+            talkers.push([
+                Talker::start(&nodes[0], (&room, "ann"), are_in.clone()).await?,
+                Talker::start(&nodes[1], (&room, "bob"), are_in.clone()).await?,
+            ]);
+        }
+        all.send_replace(true);
+        let changes = Arc::<Mutex<[Vec<String>; 2]>>::default();
+        let watch = tokio::spawn(follow_readiness(Arc::clone(&nodes), Arc::clone(&changes)));
+        tokio::time::sleep(LOAD_AROUND).await;
+        Ok(Self {
+            nodes,
+            talkers,
+            changes,
+            watch,
+            _media: media,
+        })
+    }
+
+    /// What came of a failover after which a master accepts writes since `accepts`.
+    async fn judge(&self, accepts: Instant) -> anyhow::Result<Outcome> {
+        let resumed = || {
+            let last = self.talkers.iter().flatten().map(|talker| {
+                let heard = talker.heard();
+                heard.confirmed.values().find(|at| **at > accepts).copied()
+            });
+            last.collect::<Option<Vec<_>>>()?.into_iter().max()
+        };
+        let resumed = wait(FAILOVER_LIMIT, resumed)
+            .await
+            .context("nothing is confirmed any more")?;
+        tokio::time::sleep(LOAD_AROUND).await;
+        // They talk on: what is answered from now on is not judged.
+        let until = Instant::now();
+        let unheard = || -> usize {
+            let rooms = self.talkers.iter();
+            rooms
+                .map(|[ann, bob]| unheard(ann, bob, until) + unheard(bob, ann, until))
+                .sum()
+        };
+        // What is on its way arrives; everything else does not.
+        wait(CONVERGE_LIMIT, || (unheard() == 0).then_some(())).await;
+        for node in &*self.nodes {
+            let (_, said) = node.ready().await.context("the node answers")?;
+            assert_eq!(said["status"], "ok", "{said}");
+        }
+        for talker in self.talkers.iter().flatten() {
+            assert!(
+                !talker.task.is_finished(),
+                "{}'s conversation ended",
+                talker.identity
+            );
+        }
+        let all = || self.talkers.iter().flatten();
+        Ok(Outcome {
+            answered: all().map(|talker| talker.heard().confirmed.len()).sum(),
+            lost: unheard(),
+            refused: all().map(|talker| talker.heard().refused).sum(),
+            resumed: resumed - accepts,
+            changes: lock(&self.changes).iter().map(Vec::len).max().unwrap_or(0),
+        })
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+/// Messages of `speaker` that were answered by then and `hearer`, on the other node, has not heard.
+fn unheard(speaker: &Talker, hearer: &Talker, until: Instant) -> usize {
+    let confirmed: Vec<u64> = {
+        let heard = speaker.heard();
+        let confirmed = heard.confirmed.iter();
+        confirmed
+            .filter(|(_, at)| **at <= until)
+            .map(|(number, _)| *number)
+            .collect()
+    };
+    let heard = hearer.heard();
+    let is_missing = |number: &&u64| {
+        !heard
+            .messages
+            .contains(&(speaker.identity.to_owned(), **number))
+    };
+    confirmed.iter().filter(is_missing).count()
+}
+
+async fn follow_readiness(nodes: Arc<[SignalingNode; 2]>, changes: Arc<Mutex<[Vec<String>; 2]>>) {
+    let mut last = [String::from("ok"), String::from("ok")];
+    loop {
+        for (index, node) in nodes.iter().enumerate() {
+            if let Some((_, said)) = node.ready().await {
+                let status = said["status"].as_str().unwrap_or_default().to_owned();
+                if status != last[index] {
+                    lock(&changes)[index].push(status.clone());
+                    last[index] = status;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Outcome {
+    fn line(&self, case: &str) {
+        println!(
+            "{{\"suite\":\"redis-failover\",\"case\":\"{case}\",\"rooms\":{ROOMS},\"answered_ok\":{},\"answered_ok_and_lost\":{},\
+             \"refused\":{},\"writes_after_ms\":{},\"readyz_changes\":{}}}",
+            self.answered,
+            self.lost,
+            self.refused,
+            self.resumed.as_millis(),
+            self.changes,
+        );
+    }
+
+    fn holds(&self) {
+        assert!(self.answered > 0);
+        assert!(self.resumed <= WRITES_WITHIN, "{:?}", self.resumed);
+        assert!(self.changes <= 2, "readyz changed {} times", self.changes);
+    }
+}
+
+/// `FAILOVER` pauses writes, so nothing is lost, however late the address follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_behind_one_address_loses_nothing() -> anyhow::Result<()> {
+    for late in LATE {
+        let master = Server::start(&["--repl-diskless-sync-delay", "0"]).await?;
+        let port = master.port.to_string();
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]).await?;
+        let is_in_step = || {
+            let view = replica.cli(&["info", "replication"]).unwrap_or_default();
+            view.contains("master_link_status:up").then_some(())
+        };
+        wait(FAILOVER_LIMIT, is_in_step)
+            .await
+            .context("no replica")?;
+        let address = Address::of(master.port).await?;
+        let stage = Stage::set(&address.url()).await?;
+        master.cli(&["failover", "to", "127.0.0.1", &replica.port.to_string()])?;
+        let leads = || {
+            let view = replica.cli(&["info", "replication"]).unwrap_or_default();
+            view.contains("role:master").then_some(())
+        };
+        wait(FAILOVER_LIMIT, leads).await.context("no hand-over")?;
+        tokio::time::sleep(late).await;
+        address.point_at(replica.port);
+        let outcome = stage.judge(Instant::now()).await?;
+        outcome.line(&format!(
+            "hand-over, address follows after {} ms",
+            late.as_millis()
+        ));
+        outcome.holds();
+        assert_eq!(outcome.lost, 0);
+    }
+    Ok(())
+}
+
+/// Sentinels make the replica the master, then the old master dies, too. Redis copies after it has answered, so what
+/// is lost is printed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_are_followed() -> anyhow::Result<()> {
+    let mut watched = Watched::start().await?;
+    let stage = Stage::set(&watched.url()).await?;
+    watched.ask(&["sentinel", "failover", "m"])?;
+    watched.leads(1, FAILOVER_LIMIT).await?;
+    let outcome = stage.judge(Instant::now()).await?;
+    outcome.line("sentinel failover");
+    outcome.holds();
+    drop(stage);
+
+    watched.in_step(0).await?;
+    let stage = Stage::set(&watched.url()).await?;
+    watched.servers[1].kill();
+    watched.leads(0, FAILOVER_LIMIT).await?;
+    let outcome = stage.judge(Instant::now()).await?;
+    outcome.line("master killed");
+    outcome.holds();
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -236,14 +236,17 @@ test('credentials that became old are renewed before a connection is made or ICE
 test('tracks published while credentials are renewed share one offer, and those taken back are not in it', async (t) => {
   socket.say(joined({ mode: 'resync', ice_servers: relay(1), ice_ttl_s: 300 }));
   pass(t, 271_000);
-  room.publish(video(), { source: 'camera' });
+  const takenBack = assert.rejects(room.publish(video(), { source: 'camera' }), { name: 'SpillwayError', code: 'unpublished' });
   const { id } = await socket.heard('ice_servers');
-  room.publish(video(), { source: 'other' });
+  const leftAlone = assert.rejects(room.publish(video(), { source: 'other' }), { name: 'SpillwayError', code: 'left' });
   await room.localTracks[0].unpublish();
+  await takenBack;
   socket.say({ type: 'ice_servers', id, ice_servers: relay(2), ice_ttl_s: 300 });
   const { tracks } = await socket.heard('offer');
   assert.deepEqual(tracks.map(({ source }) => source), ['other']);
   assert.equal(asked(), 0);
+  await room.leave();
+  await leftAlone;
 });
 
 test('who is refused new credentials, or waits too long for them, connects with what there is', async (t) => {
@@ -295,6 +298,83 @@ test('a refused offer rejects the publication and leaves the room', async () => 
   await assert.rejects(done, /canPublish is missing/);
   assert.equal(room.state, 'connected');
   assert.equal(room.localTracks.length, 0);
+});
+
+test('tracks that are refused together are offered one by one, and none falls with another', async () => {
+  const camera = assert.rejects(room.publish(video(), { source: 'camera' }), { name: 'SpillwayError', code: 'not_permitted' });
+  const other = room.publish(video(), { source: 'other' });
+  const together = await socket.heard('offer');
+  assert.deepEqual(together.tracks.map(({ source }) => source), ['camera', 'other']);
+  socket.say({ type: 'error', id: together.id, code: 'not_permitted', message: 'no', retry: false });
+  const first = await socket.heard('offer');
+  assert.deepEqual(first.tracks.map(({ source }) => source), ['camera']);
+  socket.say({ type: 'error', id: first.id, code: 'not_permitted', message: 'no', retry: false });
+  await camera;
+  const second = await socket.heard('offer');
+  assert.deepEqual(second.tracks.map(({ source }) => source), ['other']);
+  socket.say({ type: 'answer', id: second.id, sdp: 'v=0\r\n', tracks: [{ mid: second.tracks[0].mid, track: 'TR_other' }] });
+  assert.equal((await other).id, 'TR_other');
+  const again = room.publish(video(), { source: 'camera' });
+  const third = await socket.heard('offer');
+  assert.deepEqual(third.tracks.map(({ source }) => source), ['other', 'camera']);
+  socket.say({ type: 'answer', id: third.id, sdp: 'v=0\r\n', tracks: third.tracks.map(({ mid, source }) => ({ mid, track: `TR_${source}` })) });
+  assert.equal((await again).id, 'TR_camera');
+});
+
+test('a publication that the call ends before is rejected, not left open', async () => {
+  const pending = assert.rejects(room.publish(video(), { source: 'camera' }), { name: 'SpillwayError', code: 'left' });
+  await socket.heard('offer');
+  await room.leave();
+  await pending;
+});
+
+test('wrong options, devices and events are errors that name the right one', async () => {
+  const wrong = [
+    [() => new Room({ uri: 'ws://x' }), /'uri'.*did you mean 'url'/],
+    [() => new Room('ws://x'), /are an object, got string/],
+    [() => room.on('trackSubscribed', () => {}), /did you mean 'tracksubscribed'/],
+    [() => room.on('disconnected', () => {}), /did you mean 'statechange'/],
+    [() => room.on('frobnicate', () => {}), /there are statechange/],
+    [() => room.on('message'), /no function/],
+    [() => room.publish('webcam'), /did you mean 'camera'/],
+    [() => room.publish('camera', { maxbitrate: 1 }), /did you mean 'maxBitrate'/],
+    [() => room.publish(video(), { source: 'cam' }), /did you mean 'camera'/],
+    [() => room.publish(video(), { codec: 'h265' }), /there are vp8, vp9, h264, av1/],
+    [() => room.publish(null), /got null/],
+    [() => room.subscribe('TR_camera', { max_height: 1 }), /did you mean 'maxHeight'/],
+    [() => new Room().join(), /takes a token/],
+  ];
+  for (const [act, message] of wrong) await assert.rejects(async () => act(), { name: 'SpillwayError', code: 'bad_option', message });
+  assert.equal(socket.sent.length, 0);
+});
+
+test('what the token does not let is refused before a device is opened', async () => {
+  const { permissionsOf } = await page.load('spillway-permissions.js');
+  const token = (videoGrant) => `x.${Buffer.from(JSON.stringify({ sub: 'Ζωή', video: videoGrant })).toString('base64url')}.x`;
+  assert.deepEqual(permissionsOf(token({ canPublish: false })), { publish: [], subscribe: true, message: true });
+  assert.deepEqual(permissionsOf(token({ canPublishSources: ['microphone', 'screen_share'] })).publish, ['microphone', 'screen']);
+  assert.deepEqual(permissionsOf(token({ canSubscribe: false, canPublishData: false, hidden: true })), { publish: [], subscribe: false, message: false });
+  assert.equal(permissionsOf('no token').publish.length, 5, 'what cannot be read is for the server to refuse');
+  room.permissions = permissionsOf(token({ canPublishSources: ['microphone'] }));
+  await assert.rejects(room.publish('camera'), { name: 'SpillwayError', code: 'not_permitted' });
+});
+
+test('a capture of another size gets other layers on the same sender', async () => {
+  const { encodingsFor, refitted } = await page.load('spillway-encodings.js');
+  const of = (width, height) => encodingsFor({ kind: 'video', source: 'camera', width, height, codec: 'vp8' });
+  const small = refitted(of(1280, 720), of(320, 180));
+  assert.deepEqual(small.map(({ rid, active, scaleResolutionDownBy }) => [rid, active, scaleResolutionDownBy]), [['q', true, 1], ['h', false, 2], ['f', false, 1]]);
+  assert.deepEqual(refitted(small, of(1280, 720)).map(({ active, scaleResolutionDownBy }) => [active, scaleResolutionDownBy]), [[true, 4], [true, 2], [true, 1]]);
+});
+
+test('what arrives is counted over all m-lines, and said only where it is measured', async () => {
+  const { arrivalMessage, stateMessage } = await page.load('app-words.js');
+  const both = { sound: true, picture: true };
+  assert.equal(arrivalMessage({ packets: 0, frames: 0 }, both), 'No sound and no picture arrive.');
+  assert.equal(arrivalMessage({ packets: 50, frames: 30 }, both), 'Sound and picture of the others still arrive.');
+  assert.equal(arrivalMessage({ packets: 50, frames: 0 }, both), 'Sound of the others still arrives, no picture does.');
+  assert.equal(arrivalMessage({ packets: 0, frames: 0 }, { sound: false, picture: false }), '');
+  assert.doesNotMatch(stateMessage('reconnecting'), /sound|picture/i);
 });
 
 test('wishes made while the socket is away are kept and repeated', async () => {

@@ -4,10 +4,9 @@ import { canChooseSpeaker, choose, chosen, fillSelect, openCamera, openMicrophon
 import { Floor } from './app-floor.js';
 import { icon } from './app-icons.js';
 import { toast } from './app-toast.js';
-import { deviceMessage, stateMessage } from './app-words.js';
+import { Banner } from './app-banner.js';
+import { deviceMessage } from './app-words.js';
 
-/** How long good news stays. */
-const GOOD_NEWS_MS = 2_500;
 const COPIED_MS = 2_000;
 
 const OPEN = { camera: openCamera, microphone: openMicrophone };
@@ -20,13 +19,18 @@ export class Call {
   #local = {};
   #busy = new Set();
   #listening = new AbortController();
-  #newsTimer = 0;
+  #banner;
 
-  /** @param {import('./app-join.js').Wish} wish @param {{ended: (error?: Error) => void}} owner */
+  /**
+   * @param {import('./app-join.js').Wish} wish
+   * @param {{ended: (error: Error | undefined, devices: {camera: boolean, microphone: boolean}) => void}} owner `ended`
+   *   says which devices were on
+   */
   constructor(wish, { ended }) {
     this.#wish = wish;
     this.#ended = ended;
     this.#floor = new Floor(this.room, wish.name);
+    this.#banner = new Banner(this.room, this.#listening.signal);
     this.room.on('statechange', (change) => this.#stateChanged(change));
     this.room.on('localtrackended', ({ track }) => this.#localEnded(track));
     this.room.on('error', ({ error }) => console.warn('spillway:', error.message));
@@ -40,21 +44,24 @@ export class Call {
     this.#floor.open();
     this.#wire();
     for (const what of ['microphone', 'camera', 'screen']) this.#showButton(what);
+    this.#showPermissions();
+    // For who hears the page: where they are now.
+    element('call-room').focus({ preventScroll: true });
   }
 
   /** Publishes what was asked for; a refused device is said and leaves the call going. */
   async publishDevices() {
-    const wanted = ['microphone', 'camera'].filter((what) => this.#wish[what]);
+    const wanted = ['microphone', 'camera'].filter((what) => this.#wish[what] && this.#mayPublish(what));
+    for (const what of Object.keys(this.#wish.tracks)) if (!wanted.includes(what)) this.#wish.tracks[what].stop();
     await Promise.all(wanted.map((what) => this.#publish(what, this.#wish.tracks[what])));
   }
 
   close() {
     this.#listening.abort();
-    clearTimeout(this.#newsTimer);
+    this.#banner.close();
     for (const track of Object.values(this.#wish.tracks)) track.stop();
     this.#floor.close();
     element('call').hidden = true;
-    element('banner').hidden = true;
     if (element('settings').open) element('settings').close();
     this.room.leave();
   }
@@ -64,6 +71,8 @@ export class Call {
   async #publish(what, opened) {
     await this.#exclusively(what, async () => {
       const mediaStreamTrack = opened ?? (await OPEN[what]());
+      // The call may have ended while the browser asked the user.
+      if (this.room.state === 'closed') return mediaStreamTrack.stop();
       try {
         this.#local[what] = await this.room.publish(mediaStreamTrack, { source: what, recapture: OPEN[what] });
       } catch (error) {
@@ -101,19 +110,39 @@ export class Call {
       await act();
     } catch (error) {
       // Closing the browser's "share what?" dialog is an answer, not a problem.
-      const isCancelled = what === 'screen' && error.name === 'NotAllowedError';
+      const isCancelled = what === 'screen' && error.code === 'device_refused';
       if (!isCancelled && this.room.state !== 'closed') toast(deviceMessage(what, error));
     }
     this.#busy.delete(what);
     this.#showButton(what);
   }
 
+  #mayPublish(what) {
+    return this.room.permissions.publish.includes(what);
+  }
+
+  /** Buttons of what the token does not let are not there. */
+  #showPermissions() {
+    const { subscribe } = this.room.permissions;
+    element('open-settings').hidden = !this.#mayPublish('camera') && !this.#mayPublish('microphone') && !subscribe;
+    for (const what of ['camera', 'microphone']) element(`settings-${what}`).closest('.field').classList.toggle('is-barred', !this.#mayPublish(what));
+    element('settings-height').closest('.field').hidden = !this.#mayPublish('camera');
+    // A link without a token is of no use where tokens are given out by somebody else.
+    const canInvite = !this.#wish.token;
+    element('copy-link').hidden = !canInvite;
+    element('alone').textContent = canInvite
+      ? 'You are the only one here. Send the invite link to somebody.'
+      : 'You are the only one here.';
+    element('watch-note').hidden = subscribe;
+  }
+
   #showButton(what) {
     const button = element(`toggle-${what}`);
     const local = this.#local[what];
     button.disabled = this.#busy.has(what);
+    button.hidden = !this.#mayPublish(what);
     if (what === 'screen') {
-      button.hidden = !navigator.mediaDevices?.getDisplayMedia;
+      button.hidden ||= !navigator.mediaDevices?.getDisplayMedia;
       button.setAttribute('aria-pressed', String(Boolean(local)));
     } else {
       const isOn = Boolean(local && !local.muted);
@@ -134,21 +163,13 @@ export class Call {
 
   // ---- the room's state
 
-  #stateChanged({ state, previous, error }) {
-    const banner = element('banner');
-    clearTimeout(this.#newsTimer);
-    const trouble = stateMessage(state);
-    banner.classList.toggle('is-good', !trouble);
-    if (trouble) {
-      banner.textContent = trouble;
-      banner.hidden = false;
-    } else if (state === 'connected' && (previous === 'reconnecting' || previous === 'media-lost')) {
-      banner.textContent = 'Connected again.';
-      this.#newsTimer = setTimeout(() => (banner.hidden = true), GOOD_NEWS_MS);
-    } else if (state === 'closed' && !element('call').hidden) {
-      this.close();
-      this.#ended(error);
-    }
+  #stateChanged(change) {
+    this.#banner.show(change);
+    if (change.state !== 'closed' || element('call').hidden) return;
+    const isOn = (what) => Boolean(this.#local[what] && !this.#local[what].muted);
+    const devices = { camera: isOn('camera'), microphone: isOn('microphone') };
+    this.close();
+    this.#ended(change.error, devices);
   }
 
   // ---- buttons
@@ -179,8 +200,8 @@ export class Call {
   #key(event) {
     const isTyping = event.target.closest('input, select, textarea, dialog');
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (event.key === 'm') this.#toggle('microphone');
-    else if (event.key === 'c') this.#toggle('camera');
+    if (event.key === 'm' && this.#mayPublish('microphone')) this.#toggle('microphone');
+    else if (event.key === 'c' && this.#mayPublish('camera')) this.#toggle('camera');
     else if (event.key === 'i') this.#toggleStats();
   }
 

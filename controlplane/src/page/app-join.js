@@ -24,6 +24,7 @@ export class JoinView {
   #wanted = { camera: true, microphone: true };
   #meter = null;
   #busy = {};
+  #invited = false;
 
   constructor({ room, name, token, onJoin }) {
     this.#onJoin = onJoin;
@@ -31,7 +32,7 @@ export class JoinView {
     element('room').value = claims.room || room || recall(REMEMBERED.room) || '';
     element('name').value = claims.name || name || recall(REMEMBERED.name) || '';
     element('token').value = token ?? '';
-    if (token) this.askForToken();
+    if (token) this.#invite(claims);
     element('join-form').addEventListener('submit', (event) => this.#submit(event));
     element('token').addEventListener('input', () => {
       this.#say('');
@@ -61,16 +62,31 @@ export class JoinView {
     element('preview-video').srcObject = null;
   }
 
+  /** The link brought a token: there is nothing to fill in. */
+  #invite({ room, name, publish }) {
+    if (!room) return this.askForToken();
+    this.#invited = true;
+    element('room-field').hidden = true;
+    element('name-field').hidden = true;
+    element('join-title').textContent = `Join ${room}`;
+    const may = ['camera', 'microphone'].filter((what) => publish.includes(what));
+    const what = may.length > 0 ? `with your ${may.join(' and ')}` : 'to watch and listen';
+    element('join-lead').textContent = `You are invited as ${name}, ${what}.`;
+  }
+
   /** The server gives no tokens: the user has to. */
   askForToken() {
+    if (this.#invited) return;
     element('token-field').hidden = false;
+    element('token-help').hidden = Boolean(readToken(element('token').value).room);
     element('room-field').hidden = true;
     element('name-field').hidden = true;
   }
 
   /** What the form says now. @returns {Wish} */
   wish(devices) {
-    const token = element('token-field').hidden ? '' : element('token').value.trim();
+    const hasToken = this.#invited || !element('token-field').hidden;
+    const token = hasToken ? element('token').value.trim() : '';
     const room = roomName(element('room').value) || 'lobby';
     const name = element('name').value.trim() || 'Guest';
     return { room, name, identity: newIdentity(name), token, tracks: {}, ...devices };
@@ -102,13 +118,26 @@ export class JoinView {
   }
 
   #showClaims() {
-    const { room, name } = readToken(element('token').value);
+    const { room, name, publish } = readToken(element('token').value);
+    element('token-help').hidden = element('token-field').hidden || Boolean(room);
+    for (const what of ['camera', 'microphone']) this.#bar(what, !publish.includes(what));
     element('join-button').textContent = room ? `Join ${room}${name ? ` as ${name}` : ''}` : 'Join';
   }
 
   #say(message) {
     element('join-message').hidden = !message;
     element('join-message').textContent = message;
+  }
+
+  /** A device that the token does not let publish is not opened, nor offered. */
+  #bar(what, isBarred) {
+    if (isBarred && this.#tracks[what]) this.#stop(what);
+    if (isBarred) this.#wanted[what] = false;
+    element(`preview-${what}`).hidden = isBarred;
+    element(`preview-${what}-select`).closest('.field').classList.toggle('is-barred', isBarred);
+    const mayPublish = ['camera', 'microphone'].some((other) => !element(`preview-${other}`).hidden);
+    this.#view.querySelector('.preview').hidden = !mayPublish;
+    this.#view.querySelector('.join-body').classList.toggle('is-alone', !mayPublish);
   }
 
   async #toggle(what) {

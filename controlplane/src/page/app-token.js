@@ -1,5 +1,6 @@
 /** Where the page's token comes from: the demo endpoint, or the user. */
 import { SpillwayError } from './spillway.js';
+import { permissionsOf } from './spillway-permissions.js';
 
 /** Identities: which characters, and how many of them come from the name. */
 const NOT_ALLOWED = /[^A-Za-z0-9_.-]+/g;
@@ -39,6 +40,12 @@ export async function ask({ room, name, identity }) {
   return body.token;
 }
 
+/** Whether the server gives a token to whoever asks; true where it does not say. */
+export async function givesTokens() {
+  const reply = await fetch('v1/demo/token?room=lobby&identity=probe').catch(() => null);
+  return reply?.status !== 404;
+}
+
 /** Accepts a bare token and a link that carries one. */
 export function tokenOf(text) {
   return text.trim().replace(/^.*#token=/, '');
@@ -46,12 +53,13 @@ export function tokenOf(text) {
 
 /** What a token says about room and name, for display only: the server checks it. */
 export function readToken(token) {
+  const { publish } = permissionsOf(tokenOf(token));
   try {
     const payload = tokenOf(token).split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
     const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
     const claims = JSON.parse(new TextDecoder().decode(bytes));
-    return { room: claims.video?.room ?? '', name: claims.name ?? claims.sub ?? '' };
+    return { room: claims.video?.room ?? '', name: claims.name || claims.sub || '', publish };
   } catch {
-    return { room: '', name: '' };
+    return { room: '', name: '', publish };
   }
 }

@@ -16,8 +16,11 @@ const DEVICE_ERRORS = {
 export function deviceMessage(device, error) {
   const name = DEVICE_NAMES[device];
   if (!globalThis.isSecureContext || !navigator.mediaDevices) return insecureMessage();
-  if (error.name === 'SpillwayError') return `Your ${name} could not be published: ${error.message}.`;
-  return DEVICE_ERRORS[error.name]?.(name) ?? `Your ${name} could not be started: ${error.message || error.name}.`;
+  const refusal = error.cause ?? error;
+  if (DEVICE_ERRORS[refusal.name]) return DEVICE_ERRORS[refusal.name](name);
+  if (error.code === 'not_permitted') return `You may not publish your ${name} in this room.`;
+  if (error.code === 'node_full') return `Your ${name} cannot be published now: the media server is full. Try again in a while.`;
+  return `Your ${name} could not be published: ${error.message || error.name}.`;
 }
 
 export function insecureMessage() {
@@ -43,14 +46,37 @@ export function roomMessage(error) {
   return ROOM_ERRORS[error.code] ?? `You were disconnected: ${error.message}.`;
 }
 
-/** The line over a call in trouble; null when all is well. @param {import('./spillway.js').RoomState} state */
-export function stateMessage(state) {
+/**
+ * What is wrong with a call; null when nothing is.
+ * @param {import('./spillway.js').RoomState} state
+ * @param {Error & {code?: string}} [error]
+ */
+export function stateMessage(state, error) {
   switch (state) {
     case 'reconnecting':
-      return 'The connection to the server broke. Reconnecting; sound and picture go on meanwhile.';
+      return 'The connection to the server broke. Connecting again.';
     case 'media-lost':
-      return 'The media server is restarting. Sound and picture will come back by themselves.';
+      if (error?.code === 'node_full') return 'The media server is full. You are in the room, and will see and hear the others as soon as there is space.';
+      return 'The media server is away. Waiting for it to come back.';
     default:
       return null;
   }
+}
+
+/**
+ * What of the others arrived in the last second, where something is to be expected.
+ * @param {import('./app-pulse.js').Beat} beat
+ * @param {{sound: boolean, picture: boolean}} expected
+ */
+export function arrivalMessage({ packets, frames }, { sound, picture }) {
+  const arrives = [sound && packets > 0 && 'sound', picture && frames > 0 && 'picture'].filter(Boolean);
+  const missing = [sound && packets === 0 && 'sound', picture && frames === 0 && 'picture'].filter(Boolean);
+  if (arrives.length === 0 && missing.length === 0) return '';
+  if (missing.length === 0) return `${capital(arrives.join(' and '))} of the others still ${arrives.length > 1 ? 'arrive' : 'arrives'}.`;
+  if (arrives.length === 0) return `No ${missing.join(' and no ')} ${missing.length > 1 ? 'arrive' : 'arrives'}.`;
+  return `${capital(arrives[0])} of the others still arrives, no ${missing[0]} does.`;
+}
+
+function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }

@@ -4,10 +4,11 @@
  */
 import { Call } from './app-call.js';
 import { JoinView } from './app-join.js';
+import { LeftView } from './app-left.js';
 import { chosen } from './app-devices.js';
 import { placeIcons } from './app-icons.js';
 import { insecureMessage, roomMessage } from './app-words.js';
-import { ask, tokenOf } from './app-token.js';
+import { ask, givesTokens, tokenOf } from './app-token.js';
 
 const params = new URLSearchParams(location.search);
 const givenToken = new URLSearchParams(location.hash.slice(1)).get('token');
@@ -21,6 +22,9 @@ const join = new JoinView({
   token: givenToken ?? undefined,
   onJoin: enter,
 });
+const left = new LeftView({ onRejoin: () => enter(again), onOther: () => show() });
+/** What the last call was joined with. @type {import('./app-join.js').Wish} */
+let again = null;
 
 /** The call that goes on, for the console and for tests. */
 globalThis.spillway = { call: null, room: null };
@@ -31,18 +35,19 @@ else await show();
 
 async function show(message = '') {
   document.title = 'Spillway';
+  if (!givenToken) givesTokens().then((given) => given || join.askForToken());
   await join.open(message || (globalThis.isSecureContext ? '' : insecureMessage()));
 }
 
 /** @param {import('./app-join.js').Wish} wish */
 async function enter(wish) {
-  const call = new Call(wish, { ended: (error) => leaveTo(error) });
+  const call = new Call(wish, { ended: (error, devices) => leaveTo(wish, devices, error) });
   try {
     await call.start(await tokenSource(wish));
   } catch (error) {
     call.close();
     if (error.code === 'no_demo_tokens') join.askForToken();
-    return show(error.code === 'no_demo_tokens' ? error.message : roomMessage(error));
+    return show(error.code === 'no_demo_tokens' ? '' : roomMessage(error));
   }
   globalThis.spillway = { call, room: call.room };
   join.close();
@@ -52,9 +57,13 @@ async function enter(wish) {
   await call.publishDevices();
 }
 
-async function leaveTo(error) {
+/** The devices were closed with the call, and stay so until somebody asks for them. */
+function leaveTo(wish, devices, error) {
+  const { name } = globalThis.spillway.room ?? { name: wish.room };
   globalThis.spillway = { call: null, room: null };
-  await show(error ? roomMessage(error) : '');
+  document.title = 'Spillway';
+  again = { ...wish, ...devices, tracks: {} };
+  left.open(name, error ? roomMessage(error) : '');
 }
 
 /** A token to join with, or a function that gets one, and a fresh one when it has expired. */

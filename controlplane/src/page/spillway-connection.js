@@ -2,7 +2,8 @@
  * Keeps a joined socket: opens, joins, and after a break comes back with growing, jittered delays.
  * What `joined` means for the room is decided by its owner (spillway.js).
  */
-import { Socket, SpillwayError } from './spillway-socket.js';
+import { SpillwayError } from './spillway-errors.js';
+import { Socket } from './spillway-socket.js';
 
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 4_000;
@@ -67,6 +68,11 @@ export class Connection {
   /** Drops the socket and comes back by `hello`, as if the network had broken it. */
   restart(reason) {
     this.#socket?.abandon(reason);
+  }
+
+  /** Comes back now, if it is waiting to. */
+  retry() {
+    this.#wake?.();
   }
 
   close() {

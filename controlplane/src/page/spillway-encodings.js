@@ -66,13 +66,29 @@ export function encodingsFor({ kind, source, width, height, codec, simulcast, ma
 }
 
 /**
+ * The layers of a sender that exists, for another size of capture: they can be scaled and switched off, but be neither more
+ * nor fewer. What the new size needs fewer of, is off at the top.
+ * @param {RTCRtpEncodingParameters[]} encodings those it has
+ * @param {RTCRtpEncodingParameters[]} wanted what a new sender would have
+ */
+export function refitted(encodings, wanted) {
+  return encodings.map((encoding, index) => {
+    const fit = wanted[index];
+    if (!fit) return { ...encoding, active: false };
+    const { scaleResolutionDownBy = 1, maxBitrate } = fit;
+    return { ...encoding, active: true, scaleResolutionDownBy, maxBitrate };
+  });
+}
+
+/**
  * The `layers` of an offer: rids with the height they have at full capture size.
  * @param {RTCRtpEncodingParameters[]} encodings
  * @param {number} height of the capture, pixels
  */
 export function layersOf(encodings, height) {
   if (encodings.length < 2) return undefined;
-  return encodings.map(({ rid, scaleResolutionDownBy = 1 }) => ({ rid, height: Math.round(height / scaleResolutionDownBy) }));
+  const heightOf = ({ active = true, scaleResolutionDownBy = 1 }) => (active ? Math.round(height / scaleResolutionDownBy) : 0);
+  return encodings.map((encoding) => ({ rid: encoding.rid, height: heightOf(encoding) }));
 }
 
 /** Puts the wanted codec first and keeps the others as a way out. */
@@ -147,21 +163,4 @@ function withOpusParameter(sdp, mids, parameter) {
     return section.replace(format, (line) => (has(line) ? line : `${others(line)};${parameter}`));
   };
   return sections(sdp).map(change).join('');
-}
-
-/** Constraints of the capture shortcuts. */
-export function cameraConstraints({ deviceId, height = 720 } = {}) {
-  const size = { width: { ideal: Math.round((height * 16) / 9) }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
-  return { video: { ...size, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) } };
-}
-
-/** What is heard of a screen is no voice: it keeps its channels, and is not cleaned. */
-export function screenConstraints({ audio = false } = {}) {
-  const sound = { channelCount: { ideal: 2 }, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  return { video: true, audio: audio ? sound : false };
-}
-
-export function microphoneConstraints({ deviceId } = {}) {
-  const cleaning = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
-  return { audio: { ...cleaning, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) } };
 }

@@ -1,7 +1,8 @@
 /**
  * A track this participant publishes, as the application holds it.
  */
-import { chooseRed, encodingsFor, preferVideoCodec } from './spillway-encodings.js';
+import { chooseRed, encodingsFor, preferVideoCodec, refitted } from './spillway-encodings.js';
+import { SpillwayError, deviceError, mediaError } from './spillway-errors.js';
 
 export class LocalTrack {
   /** @type {'audio'|'video'} */
@@ -23,6 +24,8 @@ export class LocalTrack {
   /** @internal two channels are offered */ stereo;
   /** @internal */ height;
   #codec;
+  /** What encodings are made of, beside the size. */
+  #wanted;
   #red;
   #recapture;
   #owned;
@@ -55,7 +58,9 @@ export class LocalTrack {
     this.#owned = owned;
     this.#owner = owner;
     const { kind } = this;
-    this.encodings = encodingsFor({ ...options, kind, source, width, height, codec: this.#codec });
+    const { simulcast, maxBitrate } = options;
+    this.#wanted = { kind, source, simulcast, maxBitrate, codec: this.#codec };
+    this.encodings = encodingsFor({ ...this.#wanted, width, height });
     this.published = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -90,11 +95,11 @@ export class LocalTrack {
     });
   }
 
-  /** Sends again. Rejects with the device's error when a camera cannot be opened again. */
+  /** Sends again. Rejects with a `device_` error when a camera cannot be opened again. */
   unmute() {
     return this.#inTurn(async () => {
       if (!this.muted || this.#over) return;
-      if (!this.mediaStreamTrack) await this.#adopt(await this.#recapture());
+      if (!this.mediaStreamTrack) await this.#adopt(await this.#captured());
       this.mediaStreamTrack.enabled = true;
       this.muted = false;
       this.#owner.muteChanged();
@@ -107,12 +112,16 @@ export class LocalTrack {
   }
 
   /**
-   * Sends another capture in place, without negotiation: another camera, a canvas.
+   * Sends another capture in place: another camera, a canvas. Where its size is another one, layers and bitrates follow,
+   * and the others are told.
    * @param {MediaStreamTrack} mediaStreamTrack of the same kind
    * @param {{recapture?: () => Promise<MediaStreamTrack>}} [options] how to open it again after a mute
    */
   replaceTrack(mediaStreamTrack, { recapture } = {}) {
     return this.#inTurn(async () => {
+      if (mediaStreamTrack?.kind !== this.kind) {
+        throw new SpillwayError('bad_option', `the ${this.source} is ${this.kind}, got ${mediaStreamTrack?.kind ?? typeof mediaStreamTrack}`);
+      }
       if (recapture) this.#recapture = recapture;
       if (this.muted && !this.mediaStreamTrack) return mediaStreamTrack.stop();
       await this.#adopt(mediaStreamTrack);
@@ -141,18 +150,47 @@ export class LocalTrack {
   }
 
   /** @internal */
-  finish(error = null) {
+  finish(error) {
     this.#over = true;
-    if (error) this.#settle.reject(error);
+    this.#settle.reject(error); // of no matter once it was published
     if (this.mediaStreamTrack) this.#drop();
   }
 
   async #adopt(mediaStreamTrack) {
     if (this.#over) return mediaStreamTrack.stop();
-    if (this.transceiver) await this.transceiver.sender.replaceTrack(mediaStreamTrack);
+    try {
+      if (this.transceiver) await this.transceiver.sender.replaceTrack(mediaStreamTrack);
+    } catch (error) {
+      throw mediaError(error);
+    }
     if (this.mediaStreamTrack && this.mediaStreamTrack !== mediaStreamTrack) this.#drop();
     this.mediaStreamTrack = mediaStreamTrack;
     this.#watch(mediaStreamTrack);
+    await this.#fit();
+  }
+
+  async #captured() {
+    try {
+      return await this.#recapture();
+    } catch (error) {
+      throw deviceError(error, this.source);
+    }
+  }
+
+  /** Layers and bitrates for the size that is captured now. */
+  async #fit() {
+    const { width = 0, height = 0 } = this.mediaStreamTrack.getSettings?.() ?? {};
+    if (this.kind !== 'video' || !height || height === this.height) return;
+    this.height = height;
+    this.encodings = refitted(this.encodings, encodingsFor({ ...this.#wanted, width, height }));
+    const sender = this.transceiver?.sender;
+    const parameters = sender?.getParameters?.();
+    if (parameters?.encodings?.length === this.encodings.length) {
+      this.encodings.forEach((encoding, index) => Object.assign(parameters.encodings[index], encoding));
+      // An encoder that keeps its scale sends a smaller picture, and no wrong one.
+      await sender.setParameters(parameters).catch(() => {});
+    }
+    this.#owner.resized();
   }
 
   #watch(mediaStreamTrack) {

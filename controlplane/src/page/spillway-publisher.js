@@ -6,7 +6,7 @@ import { sendCandidates } from './spillway-subscriber.js';
 import { layersOf, withOpusDtx, withStereo } from './spillway-encodings.js';
 import { LocalTrack } from './spillway-local-track.js';
 import { reconfigure } from './spillway-relays.js';
-import { SpillwayError } from './spillway-socket.js';
+import { SpillwayError, mediaError } from './spillway-errors.js';
 
 /** Between two attempts of an offer that the server may serve later. */
 const RETRY_MS = 1_000;
@@ -28,6 +28,9 @@ export class Publisher {
   #negotiating = null;
   #retries = 0;
   #open = false;
+  #closed = false;
+  /** New tracks that were refused together: each is offered again by itself, so that none falls with another. */
+  #apart = [];
   #owner;
 
   /**
@@ -74,10 +77,16 @@ export class Publisher {
     const local = new LocalTrack(description, {
       unpublish: () => this.#remove(local),
       muteChanged: () => this.#tellMuted(local),
+      resized: () => this.#changed(),
       ended: () => this.#owner.ended(local),
     });
+    if (this.#closed) {
+      local.finish(new SpillwayError('left', `left before the ${local.source} was published`));
+      return local.published;
+    }
     this.#locals.add(local);
-    if (this.#pc) this.#attach(local);
+    if (this.#apart.length > 0) this.#apart.push(local);
+    else if (this.#pc) this.#attach(local);
     this.#changed();
     return local.published;
   }
@@ -96,6 +105,7 @@ export class Publisher {
     this.#pc = null;
     for (const local of this.#locals) local.transceiver = null;
     this.#idle = [];
+    this.#apart = [];
     this.#restartIce = false;
     this.#retries = 0;
   }
@@ -113,7 +123,8 @@ export class Publisher {
 
   close() {
     this.#open = false;
-    for (const local of this.#locals) local.finish();
+    this.#closed = true;
+    for (const local of this.#locals) local.finish(new SpillwayError('left', 'left the room'));
     this.#locals.clear();
     this.discard();
   }
@@ -131,7 +142,7 @@ export class Publisher {
       if (iceServers) reconfigure(this.#pc, iceServers);
     } else {
       this.#pc = this.#connect(iceServers);
-      for (const local of this.#locals) this.#attach(local);
+      for (const local of this.#locals) if (!this.#apart.includes(local)) this.#attach(local);
     }
     return this.#pc;
   }
@@ -151,7 +162,7 @@ export class Publisher {
       this.#addTransceiver(local);
     } catch (error) {
       this.#locals.delete(local);
-      local.finish(error);
+      local.finish(mediaError(error));
     }
   }
 
@@ -161,7 +172,7 @@ export class Publisher {
       const [{ transceiver }] = this.#idle.splice(reused, 1);
       transceiver.direction = 'sendonly';
       local.attach(transceiver);
-      transceiver.sender.replaceTrack(local.sending).catch(this.#owner.error);
+      transceiver.sender.replaceTrack(local.sending).catch((error) => this.#owner.error(mediaError(error)));
       return;
     }
     const options = { direction: 'sendonly', sendEncodings: local.encodings };
@@ -170,15 +181,16 @@ export class Publisher {
 
   #remove(local) {
     if (!this.#locals.delete(local)) return;
+    this.#apart = this.#apart.filter((other) => other !== local);
     const { transceiver, shape } = local;
-    local.finish();
+    local.finish(new SpillwayError('unpublished', `the ${local.source} was unpublished before the server had it`));
     this.#release(transceiver, shape);
+    this.#tryNext();
     this.#changed();
   }
 
   #release(transceiver, shape) {
     if (!transceiver || !this.#pc?.getTransceivers().includes(transceiver)) return;
-    if (transceiver.mid === null) return transceiver.stop();
     transceiver.direction = 'inactive';
     transceiver.sender.replaceTrack(null).catch(() => {});
     this.#idle.push({ transceiver, shape });
@@ -191,7 +203,8 @@ export class Publisher {
     const isDue = () => generation === this.#generation && this.#open && this.#dirty && Boolean(this.#pc || this.#locals.size);
     while (isDue()) {
       const gathers = !this.#pc || this.#restartIce;
-      const iceServers = gathers ? await this.#owner.iceServers() : null;
+      // Without relays it may still get through.
+      const iceServers = gathers ? await this.#owner.iceServers().catch(() => []) : null;
       if (isDue()) await this.#offer(iceServers);
     }
     if (this.#negotiating === generation) this.#negotiating = null;
@@ -237,6 +250,16 @@ export class Publisher {
       if (idByMid.has(mid)) local.confirm(idByMid.get(mid), Boolean(mutedByMid.get(mid)));
       this.#tellMuted(local);
     }
+    this.#tryNext();
+  }
+
+  /** The next of the tracks that are offered one by one, once nothing else waits for its answer. */
+  #tryNext() {
+    const isOnTrial = (local) => local.transceiver && !local.id;
+    if (this.#apart.length === 0 || [...this.#locals].some(isOnTrial)) return;
+    const next = this.#apart.shift();
+    if (this.#pc) this.#attach(next);
+    this.#changed();
   }
 
   async #offerFailed(error, iceRestart) {
@@ -249,15 +272,39 @@ export class Publisher {
       await sleep(Math.max(RETRY_MS, error.afterMs));
       return;
     }
-    const pc = this.#pc;
-    if (pc?.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
-    const refused = [...this.#locals].filter((local) => !local.id);
-    for (const local of refused) {
-      this.#locals.delete(local);
-      this.#release(local.transceiver, local.shape);
-      local.finish(error);
+    const isNew = (local) => local.transceiver && !local.id;
+    const refused = [...this.#locals].filter(isNew);
+    await this.#takeBack(refused);
+    if (refused.length > 1) {
+      this.#apart.push(...refused);
+    } else if (refused.length === 1) {
+      this.#locals.delete(refused[0]);
+      refused[0].finish(mediaError(error));
+    } else if (this.#apart.length === 0) {
+      this.#owner.failed(mediaError(error));
     }
-    if (refused.length === 0) this.#owner.failed(error);
+    this.#tryNext();
+    if (this.#dirty) this.#changed();
+  }
+
+  /**
+   * The peer connection as it was before the offer with `refused`. One that never had an answer is made anew; of another,
+   * m-lines stay, because Chromium cannot offer once a transceiver was stopped after a rollback.
+   */
+  async #takeBack(refused) {
+    const pc = this.#pc;
+    if (!pc) return;
+    if (!pc.currentRemoteDescription) {
+      const apart = this.#apart;
+      this.discard();
+      this.#apart = apart;
+      return;
+    }
+    if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
+    for (const local of refused) {
+      this.#release(local.transceiver, local.shape);
+      local.transceiver = null;
+    }
   }
 
   async #tellMuted(local) {

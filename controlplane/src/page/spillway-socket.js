@@ -2,6 +2,7 @@
  * One WebSocket's life: requests matched to replies, pings, and the moment it counts as dead.
  * Reconnecting is not its business (see spillway-connection.js).
  */
+import { SpillwayError, errorOf } from './spillway-errors.js';
 
 /** How often a silent socket is asked whether it still lives. */
 const PING_EVERY_MS = 10_000;
@@ -21,31 +22,6 @@ const FINAL_CLOSE_CODES = new Map([
   [4401, ['token_invalid', 'the server refused the token']],
   [4409, ['replaced', 'the same identity joined from somewhere else']],
 ]);
-
-/**
- * An error with the server's code, or one of the client's own: `unreachable`, `disconnected`,
- * `timeout`, `replaced`, `left`.
- */
-export class SpillwayError extends Error {
-  /**
-   * @param {string} code
-   * @param {string} message
-   * @param {boolean} [retry] whether the same request may succeed later
-   * @param {number} [afterMs] not before; 0 where the server names no time
-   */
-  constructor(code, message, retry = false, afterMs = 0) {
-    super(message);
-    this.name = 'SpillwayError';
-    this.code = code;
-    this.retry = retry;
-    this.afterMs = afterMs;
-  }
-}
-
-/** What an `error` message says. */
-export function errorOf({ code, message, retry, after_ms: afterMs }) {
-  return new SpillwayError(code, message, Boolean(retry), afterMs ?? 0);
-}
 
 export class Socket {
   #ws;

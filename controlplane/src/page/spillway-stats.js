@@ -68,6 +68,13 @@ export class StatsReader {
     };
   }
 
+  /** What arrived on all m-lines: audio packets and decoded video frames, cumulative. */
+  arrived(report) {
+    const inbound = entries(report).filter((entry) => entry.type === 'inbound-rtp');
+    const of = (kind) => inbound.filter((entry) => entry.kind === kind);
+    return { packets: sum(of('audio'), 'packetsReceived'), frames: sum(of('video'), 'framesDecoded') };
+  }
+
   forget(key) {
     this.#last.delete(key);
   }

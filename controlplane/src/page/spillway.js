@@ -27,23 +27,31 @@
  *
  * RemoteParticipant and RemoteTrack are described in spillway-roster.js, TrackStats in spillway-stats.js.
  */
+import { capture, captureScreen } from './spillway-capture.js';
 import { Connection } from './spillway-connection.js';
 import { Handshakes } from './spillway-handshakes.js';
 import { Publisher } from './spillway-publisher.js';
 import { Relays } from './spillway-relays.js';
 import { Roster } from './spillway-roster.js';
-import { SpillwayError, errorOf } from './spillway-socket.js';
+import { SpillwayError, errorOf } from './spillway-errors.js';
+import { EVENTS, ROOM_OPTIONS, WISHES, checkName, checkOptions, checkPublish } from './spillway-options.js';
+import { permissionsOf } from './spillway-permissions.js';
+import { freshToken, isOver, within } from './spillway-token.js';
+import { defaultUrl } from './spillway-url.js';
 import { StatsReader } from './spillway-stats.js';
 import { Subscriber } from './spillway-subscriber.js';
-import { VIDEO_CODECS, cameraConstraints, microphoneConstraints, screenConstraints } from './spillway-encodings.js';
 
-export { SpillwayError } from './spillway-socket.js';
+export { SpillwayError } from './spillway-errors.js';
 export { LocalTrack } from './spillway-local-track.js';
 
 /** How long a subscribe connection may stay failed after a resume, before the room is joined anew. */
 const REPAIR_WITHIN_MS = 5_000;
 /** How long a return waits for another token while the server may accept the one there is. */
 const TOKEN_WITHIN_MS = 3_000;
+/** Why there is no media, in words. */
+const MEDIA_REASONS = {
+  node_full: 'the media server is full',
+};
 /** How long `leave` waits for the server's word. */
 const LEAVE_WITHIN_MS = 1_000;
 
@@ -63,6 +71,8 @@ export class Room extends EventTarget {
   identity = '';
   /** From the server: `{message_bytes, messages_per_second, tracks}`. */
   limits = null;
+  /** What the token lets do. @type {import('./spillway-permissions.js').Permissions} */
+  permissions = permissionsOf('');
 
   #options;
   #token = '';
@@ -84,8 +94,10 @@ export class Room extends EventTarget {
    * @param {string} [options.url] signaling address, `wss://host/v1/signal`; default: beside this module, or at the page's own host
    * @param {boolean} [options.autoSubscribe] receive every track as it appears; default true
    */
-  constructor({ url, autoSubscribe = true } = {}) {
+  constructor(options = {}) {
     super();
+    checkOptions('the options of Room', options, ROOM_OPTIONS);
+    const { url, autoSubscribe = true } = options;
     this.#options = { url: url ?? defaultUrl(), autoSubscribe };
     const request = (type, fields) => this.#request(type, fields);
     const error = (cause) => this.#emit('error', { error: cause });
@@ -118,10 +130,12 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Listens to one event and is handed its detail.
+   * Listens to one event and is handed its detail. Throws for an event that there is not.
    * @returns {() => void} stops listening
    */
   on(name, listener) {
+    checkName('event', name, EVENTS);
+    if (typeof listener !== 'function') throw new SpillwayError('bad_option', `the listener of '${name}' is no function`);
     const wrapped = (event) => listener(event.detail);
     this.addEventListener(name, wrapped);
     return () => this.removeEventListener(name, wrapped);
@@ -134,7 +148,10 @@ export class Room extends EventTarget {
    * @returns {Promise<Room>} rejects with a SpillwayError
    */
   async join(token) {
-    if (this.#connection) throw new SpillwayError('already_joined', `this room object is ${this.state}`);
+    if (this.#connection) throw new SpillwayError('already_joined', `this room object is ${this.state}: a new one joins again`);
+    if (typeof token !== 'function' && (typeof token !== 'string' || !token)) {
+      throw new SpillwayError('bad_option', `join takes a token or a function that gets one, got ${token === '' ? 'an empty text' : typeof token}`);
+    }
     this.#refreshToken = typeof token === 'function' ? token : null;
     this.#token = this.#refreshToken ? '' : token;
     this.#connection = new Connection(this.#options.url, {
@@ -172,15 +189,14 @@ export class Room extends EventTarget {
    * @param {boolean} [options.muted] publish silent; default false
    * @param {() => Promise<MediaStreamTrack>} [options.recapture] for a given camera track: stop it on mute, and open it
    *   again so
-   * @returns {Promise<import('./spillway-local-track.js').LocalTrack>} rejects with a SpillwayError, or with the
-   *   browser's DOMException when the device is refused
+   * @returns {Promise<import('./spillway-local-track.js').LocalTrack>} rejects with a SpillwayError; other tracks do not
+   *   care, and it may be tried again
    */
   async publish(what, options = {}) {
-    if (options.codec && !VIDEO_CODECS.includes(options.codec)) {
-      throw new SpillwayError('bad_option', `codec ${options.codec} is none of ${VIDEO_CODECS.join(', ')}`);
-    }
-    if (!this.#connection || this.state === 'closed') throw new SpillwayError('not_joined', 'join before publishing');
+    checkPublish(what, options);
+    this.#needJoined();
     if (typeof what !== 'string') return this.#publishTrack(what, options);
+    this.#needPermission(what);
     if (what === 'screen') return this.#publishScreen(options);
     const recapture = () => capture(what, options);
     const mediaStreamTrack = await recapture();
@@ -195,7 +211,9 @@ export class Room extends EventTarget {
    * @param {number} [wish.maxHeight] pixels, 0: no limit
    * @param {number} [wish.priority] 0 to 255, higher gets bandwidth first
    */
-  async subscribe(trackId, { paused = false, maxHeight = 0, priority = 0 } = {}) {
+  async subscribe(trackId, options = {}) {
+    checkOptions('the options of subscribe', options, WISHES);
+    const { paused = false, maxHeight = 0, priority = 0 } = options;
     const wish = { track: trackId, paused, max_height: Math.round(maxHeight), priority };
     this.#wishes.set(trackId, wish);
     await this.#unlessBroken(this.#request('subscribe', { tracks: [wish] }));
@@ -214,9 +232,25 @@ export class Room extends EventTarget {
    * @param {object} [options]
    * @param {boolean} [options.ephemeral] no part of the history: for whoever can be reached now
    */
-  async sendMessage(topic, payload, to, { ephemeral = false } = {}) {
+  async sendMessage(topic, payload, to, options = {}) {
+    checkOptions('the options of sendMessage', options, ['ephemeral']);
+    const { ephemeral = false } = options;
     const fields = { topic, payload, ...(to ? { to } : {}), ...(ephemeral ? { ephemeral } : {}) };
     await this.#request('message', fields);
+  }
+
+  /**
+   * What arrived of all remote tracks so far.
+   * @returns {Promise<{packets: number, frames: number}>} audio packets and decoded video frames, cumulative
+   */
+  async received() {
+    return this.#stats.arrived(await this.#subscriber.getStats());
+  }
+
+  /** Comes back now, while `reconnecting`, instead of after the pause; anything that hangs is begun anew. */
+  reconnect() {
+    if (this.state === 'media-lost') this.#connection?.restart('asked to');
+    this.#connection?.retry();
   }
 
   /**
@@ -246,6 +280,7 @@ export class Room extends EventTarget {
   async #hello(last) {
     const refused = Boolean(last?.code.startsWith('token_'));
     if (this.#refreshToken && (refused || isOver(this.#token))) await this.#renewToken(refused);
+    this.permissions = permissionsOf(this.#token);
     const resume = this.#resume ? { resume: { ...this.#resume } } : {};
     return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
   }
@@ -374,7 +409,7 @@ export class Room extends EventTarget {
     this.#publisher.hold();
     this.#publisher.discard();
     this.#subscriber.discard();
-    this.#setState('media-lost');
+    this.#setState('media-lost', reason ? new SpillwayError(reason, MEDIA_REASONS[reason] ?? `no media: ${reason}`, true) : null);
   }
 
   #mediaReady() {
@@ -412,14 +447,25 @@ export class Room extends EventTarget {
     }, REPAIR_WITHIN_MS);
   }
 
+  #needJoined() {
+    if (!this.#connection || this.state === 'closed') throw new SpillwayError('not_joined', 'join before publishing');
+  }
+
+  /** A device is not asked for, nor a camera's light switched on, for what the server will refuse. */
+  #needPermission(source) {
+    if (this.permissions.publish.includes(source)) return;
+    throw new SpillwayError('not_permitted', `the token does not let publish the ${source}`);
+  }
+
   async #publishTrack(mediaStreamTrack, options) {
     const source = options.source ?? (mediaStreamTrack.kind === 'audio' ? 'microphone' : 'camera');
+    this.#needPermission(source);
     const recapture = options.recapture ?? null;
     return this.#publisher.publish({ mediaStreamTrack, source, options, recapture, owned: recapture !== null });
   }
 
   async #publishScreen(options) {
-    const stream = await navigator.mediaDevices.getDisplayMedia(screenConstraints(options));
+    const stream = await captureScreen(options);
     const publish = (mediaStreamTrack, source) =>
       this.#publisher.publish({ mediaStreamTrack, source, options, recapture: null, owned: true });
     const [video] = stream.getVideoTracks();
@@ -448,7 +494,7 @@ export class Room extends EventTarget {
 
   #setState(state, error = null) {
     const previous = this.state;
-    if (previous === state) return;
+    if (previous === state && !error) return;
     this.state = state;
     this.#emit('statechange', { state, previous, ...(error ? { error } : {}) });
   }
@@ -456,49 +502,4 @@ export class Room extends EventTarget {
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
-}
-
-/** Whether there is no token, or it has ended: with another one a return is for longer. What cannot be read is not over. */
-function isOver(token) {
-  if (!token) return true;
-  try {
-    const claims = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
-    return claims.exp * 1000 <= Date.now();
-  } catch {
-    return false;
-  }
-}
-
-/** Whatever keeps a token away, other than a refusal, may pass: the next attempt asks again. */
-async function freshToken(ask) {
-  try {
-    return await ask();
-  } catch (error) {
-    if (error instanceof SpillwayError) throw error;
-    throw new SpillwayError('unreachable', `no token: ${error.message}`, true);
-  }
-}
-
-/** Rejects when `promise` takes longer. */
-async function within(promise, ms) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new SpillwayError('timeout', `no answer within ${ms} ms`, true)), ms);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-async function capture(what, options) {
-  const constraints = what === 'camera' ? cameraConstraints(options) : microphoneConstraints(options);
-  const stream = await navigator.mediaDevices.getUserMedia(constraints);
-  return stream.getTracks()[0];
-}
-
-/** Beside this module where a Spillway serves it, which may be under a path; at the page's own host otherwise. */
-function defaultUrl() {
-  const beside = new URL('v1/signal', import.meta.url);
-  const page = new URL('/v1/signal', globalThis.location?.href.startsWith('http') ? globalThis.location.href : 'http://localhost');
-  const url = /^https?:.*\/spillway\.js$/.test(import.meta.url) ? beside : page;
-  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-  return String(url);
 }

@@ -90,6 +90,8 @@ export class FakePeer {
     this.configuration = configuration;
   }
 
+  currentRemoteDescription = null;
+
   addTransceiver(track, { direction }) {
     const transceiver = { mid: null, direction, sender: { replaceTrack: async () => {} }, receiver: { track: {} }, stop() {} };
     this.transceivers.push(transceiver);
@@ -117,6 +119,7 @@ export class FakePeer {
 
   async setRemoteDescription(description) {
     this.remoteDescription = description;
+    if (description.type === 'answer') this.currentRemoteDescription = description;
     if (description.type === 'answer') this.signalingState = 'stable';
     if (description.type === 'offer' && this.transceivers.length === 0) {
       this.transceivers.push({ mid: '0', receiver: { track: { kind: 'video' } } }, { mid: '1', receiver: { track: { kind: 'audio' } } });

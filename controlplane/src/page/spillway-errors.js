@@ -1,0 +1,52 @@
+/** Every rejection of the client is a SpillwayError: what the server, the browser and a device say, with a code. */
+
+/**
+ * An error with the server's code, or one of the client's own: `unreachable`, `disconnected`, `timeout`, `replaced`,
+ * `left`, `unpublished`, `bad_option`, `not_joined`, `already_joined`, `media_failed`, and those of devices:
+ * `device_refused`, `device_missing`, `device_busy`, `device_failed`, `insecure_context`.
+ */
+export class SpillwayError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {boolean} [retry] whether the same request may succeed later
+   * @param {number} [afterMs] not before; 0 where the server names no time
+   * @param {unknown} [cause] what the browser said, where it did
+   */
+  constructor(code, message, retry = false, afterMs = 0, cause = undefined) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'SpillwayError';
+    this.code = code;
+    this.retry = retry;
+    this.afterMs = afterMs;
+  }
+}
+
+/** What an `error` message says. */
+export function errorOf({ code, message, retry, after_ms: afterMs }) {
+  return new SpillwayError(code, message, Boolean(retry), afterMs ?? 0);
+}
+
+/** What a peer connection throws. */
+export function mediaError(error) {
+  return error instanceof SpillwayError ? error : new SpillwayError('media_failed', `the browser: ${error?.message ?? error}`, false, 0, error);
+}
+
+const DEVICE_CODES = {
+  NotAllowedError: 'device_refused',
+  SecurityError: 'device_refused',
+  NotFoundError: 'device_missing',
+  OverconstrainedError: 'device_missing',
+  NotReadableError: 'device_busy',
+  AbortError: 'device_failed',
+};
+
+/** What `getUserMedia` and its kin say of the camera, microphone or screen. */
+export function deviceError(error, device) {
+  if (error instanceof SpillwayError) return error;
+  if (!globalThis.navigator?.mediaDevices) {
+    return new SpillwayError('insecure_context', `there is no ${device} outside https:// and localhost`, false, 0, error);
+  }
+  const code = DEVICE_CODES[error?.name] ?? 'device_failed';
+  return new SpillwayError(code, `${device}: ${error?.message || error?.name || error}`, false, 0, error);
+}

@@ -27,6 +27,12 @@ export function errorOf({ code, message, retry, after_ms: afterMs }) {
   return new SpillwayError(code, message, Boolean(retry), afterMs ?? 0);
 }
 
+/** Why the server says that there is no media. */
+export function lostMedia(reason) {
+  const text = reason === 'node_full' ? 'the media server is full' : `no secure connection to the media server (${reason})`;
+  return new SpillwayError(reason, text, true);
+}
+
 /** What a peer connection throws. */
 export function mediaError(error) {
   return error instanceof SpillwayError ? error : new SpillwayError('media_failed', `the browser: ${error?.message ?? error}`, false, 0, error);

@@ -33,7 +33,7 @@ import { Handshakes } from './spillway-handshakes.js';
 import { Publisher } from './spillway-publisher.js';
 import { Relays } from './spillway-relays.js';
 import { Roster } from './spillway-roster.js';
-import { SpillwayError, errorOf } from './spillway-errors.js';
+import { SpillwayError, errorOf, lostMedia } from './spillway-errors.js';
 import { EVENTS, ROOM_OPTIONS, WISHES, checkName, checkOptions, checkPublish } from './spillway-options.js';
 import { permissionsOf } from './spillway-permissions.js';
 import { freshToken, isOver, within } from './spillway-token.js';
@@ -48,10 +48,6 @@ export { LocalTrack } from './spillway-local-track.js';
 const REPAIR_WITHIN_MS = 5_000;
 /** How long a return waits for another token while the server may accept the one there is. */
 const TOKEN_WITHIN_MS = 3_000;
-/** Why there is no media, in words. */
-const MEDIA_REASONS = {
-  node_full: 'the media server is full',
-};
 /** How long `leave` waits for the server's word. */
 const LEAVE_WITHIN_MS = 1_000;
 
@@ -409,7 +405,7 @@ export class Room extends EventTarget {
     this.#publisher.hold();
     this.#publisher.discard();
     this.#subscriber.discard();
-    this.#setState('media-lost', reason ? new SpillwayError(reason, MEDIA_REASONS[reason] ?? `no media: ${reason}`, true) : null);
+    this.#setState('media-lost', reason ? lostMedia(reason) : null);
   }
 
   #mediaReady() {

@@ -120,7 +120,9 @@ export class Participant {
     if (!this.client.isRunning) texts.push(`its process ended: ${this.client.stderr.trim().split('\n').at(-1)}`);
     const reached = ['ice', 'dtls'].flatMap((event) => this.all(event).map(({ pc }) => `${event} of ${pc}`));
     const codecs = this.all('codec').map(({ codec }) => codec);
-    if (codecs.length > 0) texts.push(`first codecs of its answer: ${[...new Set(codecs)].join(', ')}`);
+    if (codecs.length > 0) texts.push(`first codecs of its answers: ${codecs.join(', ')}`);
+    const told = this.all('layer').map(({ reason }) => reason).filter(Boolean);
+    if (told.length > 0) texts.push(`told: ${told.join(', ')}`);
     return [...new Set(texts), `reached: ${[...new Set(reached)].join(', ') || 'neither ICE nor DTLS'}`].join('; ');
   }
 

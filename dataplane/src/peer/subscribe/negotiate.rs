@@ -158,8 +158,8 @@ impl Subscriber {
     }
 
     /// The publisher of subscription `index` sends its codec number `codec`, and the subscriber negotiated none for it.
-    /// Some clients answer with the first codec of an offer alone, so this one is offered first. False when that was
-    /// done, and the subscriber has to be told.
+    /// Some clients answer with the first codec of an offer alone, so this one is offered first; and they keep to the
+    /// codec of an m-line, so it is another one. False when that was done, and the subscriber has to be told.
     pub fn offer_first(
         &mut self,
         rtc: &mut Rtc,
@@ -188,8 +188,10 @@ impl Subscriber {
         subscription.reoffers += 1;
         subscription.sent = Some(codec);
         subscription.may_be_decoded();
+        subscription.unpublished(); // until the new m-line is negotiated
+        subscription.slot = None;
+        self.slots[slot].state = SlotState::Ending;
         self.learn(index, published);
-        self.slots[slot].formats.is_outdated = true;
         self.negotiation.dirty = true;
         self.negotiate(rtc, out);
         true
@@ -252,9 +254,9 @@ impl Subscriber {
             if subscription.slot.is_some() {
                 continue;
             }
-            let again = free
-                .iter()
-                .position(|slot| self.slots[*slot].kind == subscription.kind);
+            let is_like = |slot: &usize| self.slots[*slot].kind == subscription.kind;
+            let is_fresh = subscription.reoffers > 0; // see `offer_first`
+            let again = free.iter().position(is_like).filter(|_| !is_fresh);
             let slot = if let Some(position) = again {
                 let slot = free.swap_remove(position);
                 api.set_direction(self.slots[slot].mid, Direction::SendOnly);

@@ -77,25 +77,3 @@ start_node() {
         --dataplane-control "http://$control" --listen "127.0.0.1:$port" --log warn
     node_flags=(--node "127.0.0.1:$port" --pid "${pids[-1]}")
 }
-
-# Below the kernel's ports for those who do not ask for one.
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 12000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
-}
-
-# Runs "$3..." until it listens on port $2 of loopback; its log is called $1.
-locally() {
-    local log=$1 port=$2
-    shift 2
-    $first "$@" >"$logs/$log.log" 2>&1 </dev/null 9>&- &
-    pids+=($!)
-    for _ in $(seq 100); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
-        kill -0 "${pids[-1]}" 2>/dev/null || break
-        sleep 0.1
-    done
-    tail -20 "$logs/$log.log" >&2
-    die "$log does not listen on port $port"
-}

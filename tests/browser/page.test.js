@@ -34,7 +34,7 @@ function keepTracks() {
 }
 
 /** A token of the local `up`. */
-const token = (...args) => spillway.cli('token', 'create', ...args).then((made) => made.token);
+const token = (...args) => spillway.mint(...args);
 
 const isJoined = (page) => page.evaluate(() => globalThis.spillway?.room?.state === 'connected' && !document.getElementById('call').hidden);
 const toasts = (page) => page.evaluate(() => document.getElementById('toasts').innerText);
@@ -191,7 +191,7 @@ test('a name that is none is refused in words, and is no other room', async () =
   await page.$eval('#room', (input) => (input.value = 'a\u202eb'));
   await page.type('#name', 'Zoë');
   await page.click('#join-button');
-  await until(() => page.$eval('#join-message', (message) => !message.hidden && /name/i.test(message.textContent)), 'the refusal', 10_000);
+  await until(() => page.$eval('#join-message', (message) => !message.hidden && /U\+202E/.test(message.textContent)), 'the refusal', 10_000);
   assert.ok(await page.$eval('#call', (call) => call.hidden));
   await page.close();
 });

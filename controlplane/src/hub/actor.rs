@@ -15,12 +15,10 @@ use crate::clock;
 use crate::ids::{Epoch, ParticipantId, RoomName, SessionId};
 use crate::limits::{APPEND_EVENTS, PRESENCE_TIME};
 use crate::room::{
-    Media, Output, Participant, Room, RoomEvent, Roster, SocketId, Then, sessions_of,
+    Media, MissedByRestart, Output, Participant, Room, Roster, SocketId, Then, sessions_of,
 };
 use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal, Request};
-use crate::store::{
-    Append, Change, Entry, Missed, News, Opened, Placed, Restart, StoreError, Stored,
-};
+use crate::store::{Append, Change, Missed, News, Opened, Placed, Restart, StoreError, Stored};
 
 /// Before the store is asked again after it failed.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -386,7 +384,7 @@ impl Actor {
                     Some(restart) if opened.epoch != *self.room.epoch() => {
                         self.missed_by_restart(&opened.epoch, restart).await
                     }
-                    Some(_) | None => Vec::new(),
+                    Some(_) | None => MissedByRestart::default(),
                 };
                 let roster = Roster::new(opened.offset, opened.participants);
                 let time = (clock::now(), clock::unix_seconds());
@@ -396,25 +394,15 @@ impl Actor {
         }
     }
 
-    /// Messages of the new history that nobody here was told; stand-ins for all else, which the snapshot has.
-    async fn missed_by_restart(&self, epoch: &Epoch, restart: &Restart) -> Vec<Arc<Entry>> {
+    /// What the new history has that was not told here under its numbers.
+    async fn missed_by_restart(&self, epoch: &Epoch, restart: &Restart) -> MissedByRestart {
         let store = &self.hub.store;
         match store.since(&self.name, epoch, restart.common).await {
-            Ok(Missed::Entries(entries)) => {
-                let told = |entry: Arc<Entry>| match entry.event {
-                    RoomEvent::Message { .. } if !restart.told.contains(&entry.offset) => entry,
-                    _ => Arc::new(Entry {
-                        offset: entry.offset,
-                        event: RoomEvent::Private,
-                        to: None,
-                    }),
-                };
-                entries.into_iter().map(told).collect()
-            }
-            Ok(Missed::TooOld) => Vec::new(),
+            Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.told),
+            Ok(Missed::TooOld) => MissedByRestart::default(),
             Err(error) => {
                 tracing::warn!(room = ?self.name, %error, "history unreadable, a snapshot alone");
-                Vec::new()
+                MissedByRestart::default()
             }
         }
     }

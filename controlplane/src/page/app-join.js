@@ -24,6 +24,7 @@ export class JoinView {
   #wanted = { camera: true, microphone: true };
   #meter = null;
   #busy = {};
+  #isSent = false;
   #invited = false;
 
   constructor({ room, name, token, onJoin }) {
@@ -49,6 +50,7 @@ export class JoinView {
     this.#view.hidden = false;
     this.#say(message);
     this.#setBusy(false);
+    this.#isSent = false;
     const empty = ['room', 'name'].map(element).find((input) => !input.value && !input.closest('.field').hidden);
     (empty ?? element('join-button')).focus();
     await Promise.all(['camera', 'microphone'].map((what) => this.#wanted[what] && this.#start(what)));
@@ -105,6 +107,7 @@ export class JoinView {
     remember(REMEMBERED.name, element('name').value.trim());
     this.#say('');
     this.#setBusy(true);
+    this.#isSent = true;
     const wish = this.wish({ ...this.#wanted, tracks: this.#tracks });
     this.#tracks = {};
     this.#stopMeter();
@@ -159,7 +162,8 @@ export class JoinView {
     let problem = '';
     try {
       const track = await (what === 'camera' ? openCamera() : openMicrophone());
-      if (this.#view.hidden) track.stop();
+      // What opens after the form was sent is nobody's.
+      if (this.#view.hidden || this.#isSent) track.stop();
       else this.#tracks[what] = track;
     } catch (error) {
       problem = deviceMessage(what, error);

@@ -18,6 +18,7 @@ mod output; // what a room wants done
 mod presence; // coming, coming back, leaving
 mod report; // what the admin API shows
 mod request; // what clients ask
+mod restart; // what a history that started over has beyond the one before
 mod roster; // the history, folded
 mod speakers; // who is heard
 mod subscribe; // who is subscribed to what
@@ -32,6 +33,7 @@ pub use event::{Ephemeral, Kind, Layer, LeaveReason, Participant, RoomEvent, Sou
 pub use media::NodeEvent;
 pub use output::{Output, SocketId, Then};
 pub use report::{MemberReport, RoomReport};
+pub use restart::MissedByRestart;
 pub use roster::Roster;
 pub use speakers::Speakers;
 pub use takeover::sessions_of;
@@ -245,12 +247,7 @@ impl Room {
 
     /// A message that is no part of the history.
     pub fn handle_ephemeral(&mut self, message: &Ephemeral) {
-        let frame = Frame::of(&ServerMessage::Message {
-            participant: &message.participant,
-            identity: &message.identity,
-            topic: &message.topic,
-            payload: &message.payload,
-        });
+        let frame = ephemeral_frame(message);
         let Some(to) = &message.to else {
             return self.outputs.push_back(Output::Tell { frame });
         };
@@ -490,6 +487,15 @@ fn event_frame(entry: &Entry, reader: Option<&crate::ids::Identity>) -> Frame {
         (Some(_) | None, _) => &entry.event,
     };
     Frame::of(&ServerMessage::Event { offset, event })
+}
+
+fn ephemeral_frame(message: &Ephemeral) -> Frame {
+    Frame::of(&ServerMessage::Message {
+        participant: &message.participant,
+        identity: &message.identity,
+        topic: &message.topic,
+        payload: &message.payload,
+    })
 }
 
 fn media_frame(state: MediaState, reason: Option<&str>) -> Frame {

@@ -1,15 +1,17 @@
 //! Participants that move between signaling nodes, and histories that start over: what the others who serve
 //! the room have to say about this node's part of it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::media::member_of;
 use super::member::{Attachment, Stay};
-use super::{Epoch, Output, Participant, Room, RoomEvent, Roster, SocketId, Then};
+use super::{
+    Ephemeral, Epoch, MissedByRestart, Output, Participant, Room, RoomEvent, Roster, SocketId,
+    Then, ephemeral_frame,
+};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::signaling::{CloseCode, JoinRequest, Mode};
-use crate::store::{Entry, Missed};
+use crate::store::Missed;
 use spillway_wire::dataplane as wire;
 
 impl Room {
@@ -100,11 +102,10 @@ impl Room {
     pub fn handle_restarted(
         &mut self,
         (epoch, roster): (Epoch, Roster),
-        missed: &[Arc<Entry>],
+        missed: &MissedByRestart,
         (now, unix_s): (Instant, u64),
     ) {
         let before = self.all_tracks();
-        let common = missed.first().map_or(0, |first| first.offset - 1);
         let old_epoch = std::mem::replace(&mut self.epoch, epoch);
         self.roster = roster;
         let after = self.all_tracks();
@@ -129,12 +130,36 @@ impl Room {
             let member = self.member_by_id.get(id);
             if let Some(member) = member.filter(|member| member.socket().is_some()) {
                 let (epoch, since) = &member.stay.since;
-                let came_later = *epoch == old_epoch && *since > common;
-                let missed = if came_later { &[] } else { missed };
-                self.welcome(id, Mode::Resync, (None, unix_s), missed, now);
+                // Nobody is told what was before their join.
+                let came_later = *epoch == old_epoch && *since > missed.common;
+                let entries = if came_later { &[] } else { &missed.entries[..] };
+                self.welcome(id, Mode::Resync, (None, unix_s), entries, now);
+                if !came_later {
+                    self.tell_late(id, &missed.messages);
+                }
             } else {
                 self.prepare_subscribe(id, now);
             }
+        }
+    }
+
+    /// Messages whose numbers are before those of the snapshot.
+    fn tell_late(&mut self, id: &ParticipantId, messages: &[Ephemeral]) {
+        let Some(member) = self.member_by_id.get(id) else {
+            return;
+        };
+        let (socket, identity) = (member.socket(), &member.identity);
+        let is_for = |message: &&Ephemeral| {
+            let to = message.to.as_ref();
+            to.is_none_or(|to| to.contains(identity))
+        };
+        let frames: Vec<_> = messages
+            .iter()
+            .filter(is_for)
+            .map(ephemeral_frame)
+            .collect();
+        for (socket, frame) in socket.into_iter().cycle().zip(frames) {
+            self.outputs.push_back(Output::Send { socket, frame });
         }
     }
 

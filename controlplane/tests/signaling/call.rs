@@ -1,6 +1,6 @@
 //! Join, publish, subscribe, talk, leave.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use spillway_wire::dataplane as wire;
 
 use crate::client::{Door, token};
@@ -198,6 +198,48 @@ async fn messages_reach_everybody_or_those_they_are_meant_for() {
     assert_eq!(bob.event("message").await["payload"], 7);
     assert_eq!(eve.event("message").await["identity"], "ann");
     eve.event("private").await;
+}
+
+#[tokio::test]
+async fn ephemeral_messages_reach_those_who_are_there_and_are_no_part_of_the_history() {
+    let door = Door::open(&[]).await;
+    let _node = FakeNode::start(&door.socket());
+    let mut ann = door.join("r", "ann").await;
+    let mut bob = door.join("r", "bob").await;
+    let mut eve = door.join("r", "eve").await;
+    let say = |payload: u32, to: Value| {
+        let mut say =
+            json!({"type": "message", "topic": "t", "payload": payload, "ephemeral": true});
+        if !to.is_null() {
+            say["to"] = to;
+        }
+        say
+    };
+    assert_eq!(ann.ask(say(1, Value::Null)).await["type"], "ok");
+    assert_eq!(ann.ask(say(2, json!(["bob"]))).await["type"], "ok");
+    let refused = ann.ask(say(3, json!(["mallory"]))).await;
+    assert_eq!(refused["code"], "unknown_participant");
+    assert_eq!(ann.ask(say(4, Value::Null)).await["type"], "ok");
+    for (client, expected) in [(&mut bob, &[1, 2, 4][..]), (&mut eve, &[1, 4])] {
+        for payload in expected {
+            let told = client.until("message").await;
+            assert_eq!(
+                (&told["payload"], &told["identity"]),
+                (&json!(payload), &json!("ann"))
+            );
+        }
+    }
+    // Whoever comes back is not told of it, and its place in the history is nobody's.
+    let resume = bob.resume();
+    drop(bob);
+    let last = json!({"type": "message", "topic": "t", "payload": 5});
+    assert_eq!(ann.ask(last).await["type"], "ok");
+    let mut back = door.connect().await;
+    back.join(json!({"token": token("r", "bob", |_| ()), "resume": resume}))
+        .await;
+    assert_eq!(back.joined["mode"], "recovered");
+    let next = back.until("event").await;
+    assert_eq!(next["event"]["payload"], 5);
 }
 
 #[tokio::test]

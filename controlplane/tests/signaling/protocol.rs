@@ -57,7 +57,8 @@ fn every_example_of_the_server_is_in_the_schema() {
             .validate(example)
             .unwrap_or_else(|error| panic!("{example}: {error}"));
     }
-    let all = "answer closing error event ice_servers joined layer media offer ok pong speakers";
+    let all =
+        "answer closing error event ice_servers joined layer media message offer ok pong speakers";
     assert_eq!(types(&examples), all.split(' ').collect());
 }
 

@@ -111,6 +111,13 @@ export class Spillway {
     return JSON.parse(stdout);
   }
 
+  /** @returns {Promise<string>} a token as the command line makes it */
+  async mint(...args) {
+    const command = ['token', 'create', ...args, '--json', '--state-dir', this.stateDir];
+    const { stdout } = await promisify(execFile)(join(BINARIES, 'spillway'), command);
+    return JSON.parse(stdout).token;
+  }
+
   /** @returns {Promise<string>} a token of the demo endpoint */
   async token(room, identity, name = identity) {
     const reply = await fetch(`${this.url}/v1/demo/token?${new URLSearchParams({ room, identity, name })}`);

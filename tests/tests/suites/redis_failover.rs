@@ -107,6 +107,7 @@ async fn talk(
                 heard.confirmed.insert(number, Instant::now());
             }
             Ok(message) if message["type"] == "event" => note(&mut heard, &message["event"]),
+            Ok(message) if message["type"] == "message" => note(&mut heard, &message),
             Ok(_) => {}
             Err(error) if error.to_string().contains("store_unavailable") => heard.refused += 1,
             Err(error) => return Err(error),

@@ -1,0 +1,90 @@
+//! What a history that started over has beyond the one that a room's participants were told.
+
+use std::sync::Arc;
+
+use super::{Ephemeral, RoomEvent};
+use crate::store::Entry;
+
+/// See the module's documentation.
+#[derive(Debug, Default, PartialEq)]
+pub struct MissedByRestart {
+    /// Up to this event both are the same.
+    pub(super) common: u64,
+    /// Messages that nobody here was told. The snapshot of participants is of later, so they come without numbers.
+    pub(super) messages: Vec<Ephemeral>,
+    /// The latest events, all of them messages: the snapshot goes for before and after them.
+    pub(super) entries: Vec<Arc<Entry>>,
+}
+
+impl MissedByRestart {
+    /// Of the events after the common ones; readers here were `told` some under other numbers.
+    pub fn new(mut all: Vec<Arc<Entry>>, told: &[u64]) -> Self {
+        let common = all.first().map_or(u64::MAX, |first| first.offset - 1);
+        let changes = |entry: &Arc<Entry>| entry.event.participant().is_some();
+        let after_changes = all.iter().rposition(changes).map_or(0, |last| last + 1);
+        let entries = all.split_off(after_changes);
+        let untold = all.iter().filter(|entry| !told.contains(&entry.offset));
+        let message = |entry: &Arc<Entry>| match &entry.event {
+            RoomEvent::Message {
+                participant,
+                identity,
+                topic,
+                payload,
+            } => Some(Ephemeral {
+                participant: participant.clone(),
+                identity: identity.clone(),
+                topic: topic.clone(),
+                payload: payload.clone(),
+                to: entry.to.clone(),
+            }),
+            RoomEvent::ParticipantJoined { .. }
+            | RoomEvent::ParticipantLeft { .. }
+            | RoomEvent::TrackPublished { .. }
+            | RoomEvent::TrackUnpublished { .. }
+            | RoomEvent::TrackMuted { .. }
+            | RoomEvent::Private => None,
+        };
+        let messages = untold.filter_map(message).collect();
+        Self {
+            common,
+            messages,
+            entries,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Append, suite};
+
+    fn entries(appends: Vec<Append>) -> Vec<Arc<Entry>> {
+        let entry = |(offset, append): (u64, Append)| {
+            let (event, to) = (append.event, append.to);
+            Arc::new(Entry { offset, event, to })
+        };
+        (8..).zip(appends).map(entry).collect()
+    }
+
+    #[test]
+    fn messages_alone_come_under_their_numbers() {
+        let all = entries(vec![suite::note(1), suite::note(2)]);
+        let missed = MissedByRestart::new(all.clone(), &[9]);
+        assert_eq!((missed.common, &missed.entries), (7, &all));
+        assert!(missed.messages.is_empty());
+        assert!(MissedByRestart::new(Vec::new(), &[]).entries.is_empty());
+    }
+
+    #[test]
+    fn what_the_snapshot_has_is_not_told_again_and_messages_from_before_it_are() {
+        let joined = suite::joined(&suite::participant("ann"));
+        let all = entries(vec![suite::note(1), suite::note(2), joined, suite::note(3)]);
+        let missed = MissedByRestart::new(all.clone(), &[9]);
+        assert_eq!(missed.entries, all[3..]);
+        let payloads = missed
+            .messages
+            .iter()
+            .map(|message| message.payload.clone());
+        assert!(payloads.eq([serde_json::json!(1)]), "9 was told");
+    }
+}

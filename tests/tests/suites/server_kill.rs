@@ -70,7 +70,7 @@ async fn stay_away() -> anyhow::Result<Value> {
     }
     let took = clock::ran_since(killed);
     let others_left = || {
-        let leavers = stay.iter().map(|caller| leavers(caller));
+        let leavers = stay.iter().map(leavers);
         leavers.min().filter(|count| *count == ids.len())
     };
     let told = wait(LEFT_WITHIN, others_left).await.is_some();
@@ -195,11 +195,7 @@ async fn undisturbed(
     }
     let after = sessions(media).await?;
     let rejoined: usize = people.iter().map(|caller| caller.diary().rejoined).sum();
-    let removed: usize = people
-        .iter()
-        .map(|caller| leavers(caller))
-        .max()
-        .unwrap_or(0);
+    let removed: usize = people.iter().map(leavers).max().unwrap_or(0);
     let heard = people.iter().flat_map(|caller| caller.diary().heard);
     let gap = heard.map(|(_, (_, longest))| longest).max();
     Ok(json!({

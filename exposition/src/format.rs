@@ -38,9 +38,9 @@ impl Format {
                 _ => {}
             }
         }
-        match open.quality > text.quality
-            || (open.precision > text.precision && open.quality == text.quality)
-        {
+        let is_preferred = open.quality > text.quality
+            || (open.precision > text.precision && open.quality == text.quality);
+        match is_preferred && open.quality > 0.0 {
             true => Self::OpenMetrics,
             false => Self::Text,
         }

@@ -166,5 +166,5 @@ test('who leaves is gone at once', async () => {
   await ada.click('#leave');
   await until(async () => (await received(grace)).length === 0, 'no tracks of Ada', 5_000);
   assert.equal(await grace.$eval('#call-count', (count) => count.textContent), '1');
-  assert.ok(await ada.$eval('#join', (join) => !join.hidden));
+  assert.ok(await ada.$eval('#left', (left) => !left.hidden));
 });

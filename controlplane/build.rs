@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 use std::{env, fs};
+
+#[path = "../exposition/commit.rs"]
+mod commit;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=src");
-    println!("cargo:rustc-env=SPILLWAY_BUILD_COMMIT={}", commit());
+    println!("cargo:rerun-if-changed=../exposition/commit.rs");
+    println!("cargo:rustc-env=SPILLWAY_BUILD_COMMIT={}", commit::commit());
     let page = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("src/page");
     let mut files: Vec<_> = fs::read_dir(&page)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -28,23 +31,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = Path::new(&env::var("OUT_DIR")?).join("page_files.rs");
     fs::write(out, table)?;
     Ok(())
-}
-
-/// The commit that is built, where it is known: `SPILLWAY_COMMIT`, or the checkout's, marked where it was changed.
-fn commit() -> String {
-    println!("cargo:rerun-if-env-changed=SPILLWAY_COMMIT");
-    if let Ok(commit) = env::var("SPILLWAY_COMMIT") {
-        return commit;
-    }
-    let describe = [
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ];
-    let told = Command::new("git").args(describe).output().ok();
-    let told = told.filter(|told| told.status.success());
-    let told = told.and_then(|told| String::from_utf8(told.stdout).ok());
-    told.map_or_else(|| "unknown".to_owned(), |told| told.trim().to_owned())
 }

@@ -1,28 +1,10 @@
 //! Finds out the commit.
 
-use std::env;
-use std::process::Command;
+#[path = "../exposition/commit.rs"]
+mod commit;
 
 fn main() {
     println!("cargo:rerun-if-changed=src");
-    println!("cargo:rustc-env=SPILLWAY_BUILD_COMMIT={}", commit());
-}
-
-/// The commit that is built, where it is known: `SPILLWAY_COMMIT`, or the checkout's, marked where it was changed.
-fn commit() -> String {
-    println!("cargo:rerun-if-env-changed=SPILLWAY_COMMIT");
-    if let Ok(commit) = env::var("SPILLWAY_COMMIT") {
-        return commit;
-    }
-    let describe = [
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ];
-    let told = Command::new("git").args(describe).output().ok();
-    let told = told.filter(|told| told.status.success());
-    let told = told.and_then(|told| String::from_utf8(told.stdout).ok());
-    told.map_or_else(|| "unknown".to_owned(), |told| told.trim().to_owned())
+    println!("cargo:rerun-if-changed=../exposition/commit.rs");
+    println!("cargo:rustc-env=SPILLWAY_BUILD_COMMIT={}", commit::commit());
 }

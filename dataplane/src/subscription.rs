@@ -38,10 +38,10 @@ pub struct Subscription {
     current: Option<LayerIndex>,
     /// The epoch of its numbers.
     epoch: u32,
-    /// The codec that its m-line offers first, as an index into the publisher's, since it was seen that the subscriber
-    /// negotiated none for it.
-    pub sent: Option<u8>,
-    /// How often it was offered with another codec first.
+    /// Index of the publisher's codec that its m-line offers first; set when the publisher sent a codec that the subscriber
+    /// had not negotiated.
+    pub offered_first: Option<u8>,
+    /// Times that happened.
     pub reoffers: u8,
     /// The subscriber was told that it negotiated no codec for what is published.
     is_undecodable: bool,
@@ -143,7 +143,7 @@ impl Subscription {
             target,
             current: None,
             epoch: 0,
-            sent: None,
+            offered_first: None,
             reoffers: 0,
             is_undecodable: false,
             refresh: false,
@@ -217,8 +217,8 @@ impl Subscription {
         !std::mem::replace(&mut self.is_undecodable, true)
     }
 
-    /// It is not told yet: a new offer may mend it.
-    pub fn may_be_decoded(&mut self) {
+    /// The subscriber is told again when the next offer does not help either.
+    pub fn reset_undecodable(&mut self) {
         self.is_undecodable = false;
     }
 

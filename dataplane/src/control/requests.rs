@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
@@ -47,7 +47,9 @@ impl Control {
             ),
             Request::Annotate(request, reply) => (self.annotate(request), reply),
             Request::Close(request, reply) => (Ok(self.close(request)), reply),
-            Request::RenewLease(request, reply) => (self.renew_lease(&request), reply),
+            Request::RenewLease(request, reply) => {
+                (self.renew_lease(&request, clock::now()), reply)
+            }
             Request::TakeSessions(request, reply) => (self.take_sessions(&request), reply),
         };
         self.carry_out(prepared, reply);
@@ -276,10 +278,11 @@ impl Control {
     fn renew_lease(
         &mut self,
         request: &proto::RenewLeaseRequest,
+        now: Instant,
     ) -> Result<Prepared, CommandError> {
         convert::check_id("owner", &request.owner)?;
         let time = Duration::from_millis(request.time_ms);
-        for owner in self.leases.renew(&request.owner, time, clock::now())? {
+        for owner in self.leases.renew(&request.owner, time, now)? {
             let keys = self.directory.owned_by(&owner);
             let sessions = keys.len();
             tracing::warn!(owner, sessions, "lease ran out: its sessions end");
@@ -438,3 +441,6 @@ fn track(record: &TrackRecord) -> proto::Track {
         muted: record.muted,
     }
 }
+
+#[cfg(test)]
+mod tests; // sessions that nobody looks after

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use spillway_wire::demux::Protocol;
 
+use super::again;
 use super::arrive::Arrived;
 use super::classify::Class;
-use super::seal;
 use crate::drop_reason::DropReason;
 use crate::letter::{Datagram, ToControl, ToShard};
 use crate::shard::Shard;
@@ -70,7 +70,7 @@ pub fn receive(
     }
     shard.absorb(peer);
     if !shard.out.lost.is_empty() {
-        shard.guard(peer, |shard| seal::resend(shard, peer, now));
+        shard.guard(peer, |shard| again::resend(shard, peer, now));
     }
 }
 

@@ -13,6 +13,7 @@ pub mod decrypt; // 3: through the session layer
 pub mod fanout; // 4: who gets them
 pub mod rewrite; // 5: with which numbers
 pub mod seal; // 6: encrypted for each
+pub mod again; // 6 too: what was lost, and a late start
 pub mod transmit; // 7: to the kernel
 
 use std::time::Instant;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::key::TrackKey;
 use crate::letter::{ShardEvent, ToControl};
-use crate::path::seal;
+use crate::path::again;
 use crate::peer::{Peer, PeerEvent, REJECTED, Role};
 
 impl Shard {
@@ -101,7 +101,7 @@ impl Shard {
         if !self.peers.get(peer).is_some_and(Peer::is_reachable) {
             return;
         }
-        if !(is_start && seal::start_from_history(self, (peer, sub), (track, layer), now)) {
+        if !(is_start && again::start_from_history(self, (peer, sub), (track, layer), now)) {
             self.request_keyframe(track, layer, now);
         }
     }

@@ -141,9 +141,9 @@ impl Subscriber {
             is_stereo: published.is_stereo,
         };
         let subscription = &self.subscriptions[index];
-        let sent = subscription.sent.map(usize::from);
-        if let Some(sent) = sent.and_then(|sent| published.codecs.get(sent)) {
-            formats.put_first(sent);
+        let first = subscription.offered_first.map(usize::from);
+        if let Some(first) = first.and_then(|first| published.codecs.get(first)) {
+            formats.put_first(first);
         }
         if self.formats_by_sub.get(&index) == Some(&formats) {
             return;
@@ -171,7 +171,7 @@ impl Subscriber {
             return true;
         };
         if self.negotiation.outstanding.is_some() {
-            subscription.may_be_decoded(); // by what is offered
+            subscription.reset_undecodable(); // what is offered may help
             return true;
         }
         let Some(slot) = subscription.slot else {
@@ -186,8 +186,8 @@ impl Subscriber {
             return false;
         }
         subscription.reoffers += 1;
-        subscription.sent = Some(codec);
-        subscription.may_be_decoded();
+        subscription.offered_first = Some(codec);
+        subscription.reset_undecodable();
         subscription.unpublished(); // until the new m-line is negotiated
         subscription.slot = None;
         self.slots[slot].state = SlotState::Ending;

@@ -130,7 +130,7 @@ fn a_subscriber_without_rtx_gets_the_same_datagram_again() {
         let index = rig.subscribers[client].index;
         let lost = seqs.iter().map(|seq| (0, *seq));
         rig.shard.out.lost.extend(lost);
-        crate::path::seal::resend(&mut rig.shard, index, now());
+        crate::path::again::resend(&mut rig.shard, index, now());
         rig.turn();
     };
     rig.subscribers[client].datagrams.clear();

@@ -1,0 +1,23 @@
+//! The commit that a binary is built from, for build scripts (`#[path]`): metrics and `--version` say it.
+
+use std::env;
+use std::process::Command;
+
+/// The commit that is built, where it is known: `SPILLWAY_COMMIT`, or the checkout's, marked where it was changed.
+pub(crate) fn commit() -> String {
+    println!("cargo:rerun-if-env-changed=SPILLWAY_COMMIT");
+    if let Ok(commit) = env::var("SPILLWAY_COMMIT") {
+        return commit;
+    }
+    let describe = [
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ];
+    let told = Command::new("git").args(describe).output().ok();
+    let told = told.filter(|told| told.status.success());
+    let told = told.and_then(|told| String::from_utf8(told.stdout).ok());
+    told.map_or_else(|| "unknown".to_owned(), |told| told.trim().to_owned())
+}

@@ -227,7 +227,7 @@ impl Stage {
         }))
     }
 
-    /// Whoever appends does not wait for those before.
+    /// Appends without waiting for earlier appends: the load is open loop.
     fn send(&self, number: u64, refused: &Arc<AtomicU64>) {
         let number = usize::try_from(number).expect("fits");
         let room = self.rooms[number % self.rooms.len()].clone();

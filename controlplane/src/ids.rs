@@ -88,7 +88,7 @@ text_id!(
     |text| check_name("room", text)
 );
 text_id!(
-    /// Who a participant is, from the token's `sub`, normalized.
+    /// Identity of a participant: the token's `sub`, normalized.
     Identity,
     |text| check_name("identity", text)
 );

@@ -41,8 +41,8 @@ impl SignedClaims {
             members: claims,
             within: "",
         };
-        // Forms of the claims that RFC 7519 registers. Of issue dates and audiences nothing more is asked: a key is
-        // this server's alone, so that whoever signs with it means this server.
+        // Forms of the claims that RFC 7519 registers. Issue dates and audiences are not compared: a key belongs
+        // to this server alone, so a token signed with it is meant for this server.
         claims.date("iat")?;
         claims.audience("aud")?;
         let video = claims.object("video")?;

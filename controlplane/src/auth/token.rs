@@ -86,7 +86,7 @@ impl Keys {
         self.sign_any(&claims)
     }
 
-    /// The same, for whoever asks: what is signed is of use to programs, and to pages of this server alone.
+    /// Signs a demo token: anybody gets one. It lets programs in, and pages of this server, but no pages of other origins.
     pub(crate) fn sign_demo(&self, mut claims: Claims) -> String {
         #[derive(Serialize)]
         struct Demo {

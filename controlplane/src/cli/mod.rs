@@ -3,8 +3,8 @@
 mod cost; // traffic and money
 mod turn; // credentials and allocations
 mod client; // finds and asks the admin API
-mod output; // what they say, and to whom
-mod url; // of the control plane that is asked
+mod output; // text and JSON to stdout, errors to stderr, closed outputs
+mod url; // the address of the control plane, from --url
 mod secrets; // out of the command line and the environment
 mod show; // tables
 mod token; // mints

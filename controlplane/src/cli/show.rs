@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::Target;
 use super::output::{say, say_json};
-use crate::http::{NodeView, RoomView};
+use crate::http::{NodeView, ParticipantView, RoomView};
 use crate::ids::RoomName;
 
 /// List the rooms
@@ -91,54 +91,55 @@ impl RoomShow {
             "max height",
         ]);
         for participant in &room.participants {
-            for (half, session) in [
-                ("publish", &participant.publish),
-                ("subscribe", &participant.subscribe),
-            ] {
-                sessions.add_row([
-                    participant.identity.clone(),
-                    participant.participant.clone(),
-                    participant.socket.clone(),
-                    half.to_owned(),
-                    session
-                        .as_ref()
-                        .map_or("-", |s| yes(s.connected))
-                        .to_owned(),
-                    session
-                        .as_ref()
-                        .and_then(|s| s.shard)
-                        .map_or("-".to_owned(), |s| s.to_string()),
-                ]);
-                for subscription in session.iter().flat_map(|session| &session.subscriptions) {
-                    subscriptions.add_row([
-                        participant.identity.clone(),
-                        subscription.track.clone(),
-                        subscription.mid.clone(),
-                        subscription.layer.clone(),
-                        yes(subscription.paused).to_owned(),
-                        subscription.max_height.to_string(),
-                    ]);
-                }
-            }
+            add_sessions(&mut sessions, &mut subscriptions, participant);
             for track in participant.tracks.as_array().into_iter().flatten() {
-                let text = |key: &str| track[key].as_str().unwrap_or("").to_owned();
-                let layers = track["layers"].as_array().into_iter().flatten();
-                let layers =
-                    layers.map(|l| format!("{}:{}", l["rid"].as_str().unwrap_or(""), l["height"]));
-                tracks.add_row([
-                    text("track"),
-                    participant.identity.clone(),
-                    text("kind"),
-                    text("source"),
-                    yes(track["muted"] == Value::Bool(true)).to_owned(),
-                    layers.collect::<Vec<_>>().join(" "),
-                ]);
+                tracks.add_row(track_row(&participant.identity, track));
             }
         }
         print_table(&mut sessions, &[5])?;
         print_table(&mut tracks, &[])?;
         print_table(&mut subscriptions, &[5])
     }
+}
+
+/// A row for each half of the participant's media, and one for each of its subscriptions.
+fn add_sessions(sessions: &mut Table, subscriptions: &mut Table, of: &ParticipantView) {
+    for (half, session) in [("publish", &of.publish), ("subscribe", &of.subscribe)] {
+        let connected = session.as_ref().map_or("-", |s| yes(s.connected));
+        let shard = session.as_ref().and_then(|s| s.shard);
+        sessions.add_row([
+            of.identity.clone(),
+            of.participant.clone(),
+            of.socket.clone(),
+            half.to_owned(),
+            connected.to_owned(),
+            shard.map_or("-".to_owned(), |s| s.to_string()),
+        ]);
+        for subscription in session.iter().flat_map(|session| &session.subscriptions) {
+            subscriptions.add_row([
+                of.identity.clone(),
+                subscription.track.clone(),
+                subscription.mid.clone(),
+                subscription.layer.clone(),
+                yes(subscription.paused).to_owned(),
+                subscription.max_height.to_string(),
+            ]);
+        }
+    }
+}
+
+fn track_row(identity: &str, track: &Value) -> [String; 6] {
+    let text = |key: &str| track[key].as_str().unwrap_or("").to_owned();
+    let layers = track["layers"].as_array().into_iter().flatten();
+    let layers = layers.map(|l| format!("{}:{}", l["rid"].as_str().unwrap_or(""), l["height"]));
+    [
+        text("track"),
+        identity.to_owned(),
+        text("kind"),
+        text("source"),
+        yes(track["muted"] == Value::Bool(true)).to_owned(),
+        layers.collect::<Vec<_>>().join(" "),
+    ]
 }
 
 impl NodeLs {

@@ -258,7 +258,7 @@ impl Config {
 /// What only `up` uses is a mistake of `serve`. In the environment it may be another program's: the data plane has settings
 /// of the same names.
 fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
-    for name in table::UP_ALONE {
+    for name in table::up_alone() {
         let source = values.source(name).clone();
         match source {
             Source::Default => continue,
@@ -538,7 +538,7 @@ mod tests {
             "unix:/x",
         ];
         assert!(config(Role::Serve, &args).is_ok());
-        for name in table::UP_ALONE {
+        for name in table::up_alone() {
             assert!(
                 SETTINGS.iter().any(|setting| setting.name == name),
                 "{name}"

@@ -198,20 +198,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
 ];
 
-/// Settings of the data plane that `up` runs, and of what `up` keeps: `serve` has neither.
-pub(super) const UP_ALONE: [&str; 14] = [
+/// Settings of the data plane that `up` runs, and of what `up` keeps: `serve` has neither. Those of the relay are in
+/// [`super::turn::PASSED_ON`].
+const UP_ALONE: [&str; 6] = [
     "state-dir",
     "dataplane-bin",
     "shards",
     "udp-port",
     "advertise",
     "node",
-    "turn-port",
-    "turn-tls-port",
-    "turn-host",
-    "turn-peers",
-    "turn-nat64-prefixes",
-    "turn-secret-grace-seconds",
-    "turn-relay-ports",
-    "ice-tcp",
 ];
+
+/// All settings that only `up` uses.
+pub(super) fn up_alone() -> impl Iterator<Item = &'static str> {
+    UP_ALONE.into_iter().chain(super::turn::PASSED_ON)
+}

@@ -20,8 +20,8 @@ pub struct TurnConfig {
     pub passed_on: Vec<(&'static str, String)>,
 }
 
-/// Those that say nothing about us.
-const PASSED_ON: [&str; 8] = [
+/// Settings of the data plane's relay, which `up` passes on.
+pub(super) const PASSED_ON: [&str; 8] = [
     "turn-port",
     "turn-tls-port",
     "turn-host",

@@ -23,7 +23,7 @@ use serde_json::json;
 use spillway_exposition::{Format, expose};
 use tokio::sync::watch;
 
-pub use admin::{AllocationView, NodeView, RoomView};
+pub use admin::{AllocationView, NodeView, ParticipantView, RoomView};
 pub(crate) use guarded::Guarded;
 pub use hosts::Hosts;
 use listener::Place;
@@ -52,7 +52,7 @@ pub struct Site {
     shutdown: watch::Receiver<Option<Duration>>,
 }
 
-/// Who gets in, and where.
+/// Which requests are answered: admin token, demo tokens, allowed hosts.
 #[derive(Debug)]
 pub struct Policy {
     /// Of the admin API; without one there is none.

@@ -14,6 +14,7 @@ use super::{Hub, RoomInput};
 use crate::clock;
 use crate::ids::{Epoch, ParticipantId, RoomName, SessionId};
 use crate::limits::{APPEND_EVENTS, PRESENCE_TIME};
+use crate::node::Call;
 use crate::room::{
     Media, MissedByRestart, Output, Participant, Room, Roster, SocketId, Then, sessions_of,
 };
@@ -237,23 +238,8 @@ impl Actor {
                         tracing::warn!(room = ?self.name, %error, "a message is not passed on");
                     }
                 }
-                Output::Call { session, call } => {
-                    let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                    tokio::spawn(async move {
-                        let result = hub.node.call(call).await;
-                        hub.tell(&name, RoomInput::Replied(session, result)).await;
-                    });
-                }
-                Output::Take { sessions } => {
-                    let hub = Arc::clone(&self.hub);
-                    tokio::spawn(async move {
-                        let owner = &hub.room_config.owner;
-                        if let Err(error) = hub.node.take(owner, sessions).await {
-                            // It is seen when the data plane is connected again.
-                            tracing::warn!(%error, "sessions not taken over");
-                        }
-                    });
-                }
+                Output::Call { session, call } => self.call(session, call),
+                Output::Take { sessions } => self.take(sessions),
                 Output::Serve { participant, here } => {
                     let rooms = &mut self.hub.routes().room_by_participant;
                     if here {
@@ -282,7 +268,28 @@ impl Actor {
         self.participants = participants;
     }
 
-    /// Appends this event, and those after it that change nobody, at once. The first output that is none of these.
+    fn call(&self, session: SessionId, call: Call) {
+        let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
+        tokio::spawn(async move {
+            let result = hub.node.call(call).await;
+            hub.tell(&name, RoomInput::Replied(session, result)).await;
+        });
+    }
+
+    /// The lease of this server keeps `sessions` from now on.
+    fn take(&self, sessions: Vec<SessionId>) {
+        let hub = Arc::clone(&self.hub);
+        tokio::spawn(async move {
+            let owner = &hub.room_config.owner;
+            if let Err(error) = hub.node.take(owner, sessions).await {
+                // The next read of the data plane's state shows whose they are.
+                tracing::warn!(%error, "sessions not taken over");
+            }
+        });
+    }
+
+    /// Appends the event, together with events after it that change no participant. Returns the first output that is not
+    /// appended with them.
     async fn append(&mut self, first: (Append, Then)) -> Option<Output> {
         let mut next = None;
         let mut batch = vec![first];

@@ -170,8 +170,8 @@ impl NodeHandle {
 }
 
 impl Link {
-    /// A link to `address`, not connected yet, that renews `lease`, for who mints TURN credentials with the secret of
-    /// `secret_id`. Fails for an address that is no URI.
+    /// A link to `address`, not connected yet. It renews `lease`, and warns when the data plane does not know the TURN secret
+    /// of `secret_id`. Fails for an address that is no URI.
     pub fn new(
         address: ControlAddress,
         (lease, secret_id): (Lease, Option<String>),
@@ -250,7 +250,7 @@ impl Link {
             Ok(_) => return NodeError::Internal("its first event is not Hello".to_owned()),
             Err(error) => return error,
         };
-        // Before anybody asks what is left of the leases of those who were here before.
+        // First: it gives the leases of servers before us their whole time again, if no server was connected.
         if let Err(error) = self.handle.renew(&self.lease).await {
             return error;
         }

@@ -43,6 +43,13 @@ export function checkOptions(what, options, known) {
   for (const name of Object.keys(options)) checkName(`one of ${what},`, name, known);
 }
 
+/** Throws unless `join` can take it. */
+export function checkToken(token) {
+  if (typeof token === 'function' || (typeof token === 'string' && token)) return;
+  const got = token === '' ? 'an empty text' : typeof token;
+  throw new SpillwayError('bad_option', `join takes a token or a function that gets one, got ${got}`);
+}
+
 /** Throws unless `publish` can take these. */
 export function checkPublish(what, options) {
   checkOptions('the options of publish', options, PUBLISH_OPTIONS);

@@ -34,7 +34,7 @@ import { Publisher } from './spillway-publisher.js';
 import { Relays } from './spillway-relays.js';
 import { Roster } from './spillway-roster.js';
 import { SpillwayError, errorOf, lostMedia } from './spillway-errors.js';
-import { EVENTS, ROOM_OPTIONS, WISHES, checkName, checkOptions, checkPublish } from './spillway-options.js';
+import { EVENTS, ROOM_OPTIONS, WISHES, checkName, checkOptions, checkPublish, checkToken } from './spillway-options.js';
 import { permissionsOf } from './spillway-permissions.js';
 import { freshToken, isOver, within } from './spillway-token.js';
 import { defaultUrl } from './spillway-url.js';
@@ -145,9 +145,7 @@ export class Room extends EventTarget {
    */
   async join(token) {
     if (this.#connection) throw new SpillwayError('already_joined', `this room object is ${this.state}: a new one joins again`);
-    if (typeof token !== 'function' && (typeof token !== 'string' || !token)) {
-      throw new SpillwayError('bad_option', `join takes a token or a function that gets one, got ${token === '' ? 'an empty text' : typeof token}`);
-    }
+    checkToken(token);
     this.#refreshToken = typeof token === 'function' ? token : null;
     this.#token = this.#refreshToken ? '' : token;
     this.#connection = new Connection(this.#options.url, {

@@ -6,6 +6,7 @@
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
+mod adopt; // whose sessions are there without a server
 mod annotation; // what the data plane keeps for us
 mod budget; // what an identity may cause
 mod charge; // what each request costs
@@ -15,7 +16,8 @@ mod media; // data plane lost, back, or rediscovered
 mod member; // a participant of this node
 mod negotiate; // jobs to commands, replies to consequences
 mod output; // what a room wants done
-mod presence; // coming, coming back, leaving
+mod leave; // going, and being gone
+mod presence; // coming, and coming back
 mod report; // what the admin API shows
 mod request; // what clients ask
 mod restart; // what a history that started over has beyond the one before
@@ -351,42 +353,6 @@ impl Room {
         self.push_subscriptions(participant, now);
     }
 
-    /// Somebody's node died with them: they leave, on behalf of that node.
-    pub fn handle_absent(&mut self, participant: &Participant) {
-        let here = self.member_by_id.contains_key(&participant.participant);
-        if !here && self.roster.participant(&participant.participant).is_some() {
-            self.queue(&timed_out(participant));
-            let append = Append {
-                event: timed_out(participant),
-                to: None,
-                change: Change::RemoveAbsent(participant.participant.clone()),
-            };
-            let then = Then::Absent(participant.participant.clone());
-            self.outputs.push_back(Output::Append { append, then });
-        }
-    }
-
-    /// The socket stayed away too long; unless another node serves the participant by now.
-    fn time_out(&mut self, participant: &ParticipantId, now: Instant) {
-        let Some(known) = self.roster.participant(participant) else {
-            return self.forget(participant, LeaveReason::Timeout, now);
-        };
-        let event = timed_out(known);
-        self.queue(&event);
-        let append = Append {
-            event,
-            to: None,
-            change: Change::RemoveOurs(participant.clone()),
-        };
-        let then = Then::Left(participant.clone());
-        self.outputs.push_back(Output::Append { append, then });
-        if let Some(member) = self.member_by_id.get_mut(participant) {
-            let until = now + self.config.limits.grace;
-            member.attachment = Attachment::Away { until };
-            self.wake(participant, until);
-        }
-    }
-
     fn append(&mut self, event: RoomEvent, to: Option<Vec<crate::ids::Identity>>, then: Then) {
         let change = match &event {
             RoomEvent::ParticipantLeft { participant, .. } => Change::Remove(participant.clone()),
@@ -469,14 +435,6 @@ impl Room {
         let participant = id.and_then(|id| self.roster.participant(id));
         let tracks = participant.into_iter().flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
-    }
-}
-
-fn timed_out(participant: &Participant) -> RoomEvent {
-    RoomEvent::ParticipantLeft {
-        participant: participant.participant.clone(),
-        identity: participant.identity.clone(),
-        reason: LeaveReason::Timeout,
     }
 }
 

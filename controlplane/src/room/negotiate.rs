@@ -169,12 +169,9 @@ impl Room {
             }
             Job::Annotate { track } => Ok(annotate(member, id, &track)),
             Job::Create => {
-                let request = wire::PutSubscribeRequest {
-                    session: id,
-                    annotation: member.annotation(&self.name),
-                    owner: self.config.owner.clone(),
-                };
-                Ok(Some((Call::PutSubscribe(request), InFlight::Create)))
+                let annotation = member.annotation(&self.name);
+                let owner = self.config.owner.clone();
+                Ok(Some(create(id, annotation, owner)))
             }
             Job::Subscribe => Ok(self.prepare_subscriptions(id, participant, now)),
             Job::Close { .. } => Ok(None),
@@ -437,6 +434,15 @@ fn publication(member: &Member, offered: OfferedTrack) -> Result<Published, Refu
             layers: offered.layers,
         },
     })
+}
+
+fn create(session: String, annotation: Vec<u8>, owner: String) -> (Call, InFlight) {
+    let request = wire::PutSubscribeRequest {
+        session,
+        annotation,
+        owner,
+    };
+    (Call::PutSubscribe(request), InFlight::Create)
 }
 
 fn annotate(member: &Member, session: String, track: &TrackId) -> Option<(Call, InFlight)> {

@@ -153,7 +153,6 @@ impl Room {
         missed: &[Arc<Entry>],
         now: Instant,
     ) {
-        let relays = self.relays(participant, unix_s);
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
@@ -165,47 +164,18 @@ impl Room {
         if mode == Mode::New || member.stay.since.0 != self.epoch {
             member.stay.since = (self.epoch.clone(), self.roster.offset());
         }
-        let (identity, owes_lost) = (&member.identity, std::mem::take(&mut member.owes_lost));
-        let limits = self.config.limits;
-        let others = self
-            .roster
-            .participants()
-            .filter(|p| p.participant != *participant);
-        let seen = missed
+        let owes_lost = std::mem::take(&mut member.owes_lost);
+        let offset = self.roster.offset();
+        let seen: Vec<_> = missed
             .iter()
-            .filter(|entry| entry.offset <= self.roster.offset());
-        let offset = match (mode, seen.clone().next()) {
-            (Mode::Recovered | Mode::Resync, Some(first)) => first.offset - 1,
-            (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
+            .filter(|entry| entry.offset <= offset)
+            .collect();
+        let first = seen.first().map(|entry| entry.offset);
+        let Some(member) = self.member_by_id.get(participant) else {
+            return;
         };
-        let keys = &self.config.keys;
-        let claims = ResumeClaims {
-            participant: participant.clone(),
-            identity: identity.clone(),
-            room: self.name.clone(),
-            epoch: member.stay.since.0.clone(),
-            since: member.stay.since.1,
-            grants: member.grants.clone(),
-            token_ends_s: member.stay.token_ends_s,
-            joined_s: member.stay.joined_s,
-        };
-        let mut frames = vec![Frame::of(&ServerMessage::Joined(Joined {
-            id,
-            mode,
-            room: &self.name,
-            participant,
-            identity,
-            epoch: &self.epoch,
-            offset,
-            resume_key: &keys.resume_key(claims, unix_s),
-            participants: (mode != Mode::Recovered).then(|| others.collect()),
-            relays: &relays,
-            limits: JoinedLimits {
-                message_bytes: limits.message_bytes,
-                messages_per_second: limits.messages_per_second,
-                tracks: limits.tracks,
-            },
-        }))];
+        let mut frames = vec![self.joined(member, (mode, first), (id, unix_s))];
+        let seen = seen.into_iter();
         frames.extend(seen.map(|entry| event_frame(entry, Some(&member.identity))));
         if owes_lost {
             frames.push(media_frame(MediaState::Lost, None));
@@ -228,6 +198,57 @@ impl Room {
             self.outputs.push_back(Output::Send { socket, frame });
         }
         self.prepare_subscribe(participant, now);
+    }
+
+    /// `joined` for a member; `first` is the number of the first event that follows, if any does.
+    fn joined(
+        &self,
+        member: &Member,
+        (mode, first): (Mode, Option<u64>),
+        (id, unix_s): (Option<u32>, u64),
+    ) -> Frame {
+        let Member {
+            participant,
+            identity,
+            stay,
+            ..
+        } = member;
+        let others = self
+            .roster
+            .participants()
+            .filter(|p| p.participant != *participant);
+        let offset = match (mode, first) {
+            (Mode::Recovered | Mode::Resync, Some(first)) => first - 1,
+            (Mode::Recovered | Mode::New | Mode::Resync, _) => self.roster.offset(),
+        };
+        let claims = ResumeClaims {
+            participant: participant.clone(),
+            identity: identity.clone(),
+            room: self.name.clone(),
+            epoch: stay.since.0.clone(),
+            since: stay.since.1,
+            grants: member.grants.clone(),
+            token_ends_s: stay.token_ends_s,
+            joined_s: stay.joined_s,
+        };
+        let limits = self.config.limits;
+        Frame::of(&ServerMessage::Joined(Joined {
+            id,
+            mode,
+            room: &self.name,
+            participant,
+            identity,
+            epoch: &self.epoch,
+            offset,
+            resume_key: &self.config.keys.resume_key(claims, unix_s),
+            participants: (mode != Mode::Recovered).then(|| others.collect()),
+            relays: &self.relays(participant, unix_s),
+            limits: JoinedLimits {
+                message_bytes: limits.message_bytes,
+                messages_per_second: limits.messages_per_second,
+                tracks: limits.tracks,
+            },
+        }))
     }
 
     /// What the participant reaches this node's media with.
@@ -253,27 +274,6 @@ impl Room {
         count - usize::from(replaces)
     }
 
-    /// Who came back without a valid token, and did not get another in time, leaves.
-    pub(super) fn end_unauthorized(&mut self, participant: &ParticipantId, now: Instant) {
-        let Some(member) = self.member_by_id.get_mut(participant) else {
-            return;
-        };
-        if member.ends_at.is_none_or(|at| at > now) {
-            return;
-        }
-        if let Some(socket) = member.any_socket() {
-            member.attachment = Attachment::Away { until: now };
-            self.participant_by_socket.remove(&socket);
-            let (code, reason) = (CloseCode::TokenRefused, "the token has expired");
-            self.outputs.push_back(Output::Close {
-                socket,
-                code,
-                reason,
-            });
-        }
-        self.leave(participant, LeaveReason::Removed, now);
-    }
-
     pub(super) fn add_member(&mut self, member: Member) {
         let participant = member.participant.clone();
         self.hidden += usize::from(member.grants.hidden);
@@ -294,15 +294,6 @@ impl Room {
         self.member_by_id.insert(participant, member);
     }
 
-    pub(super) fn take_member(&mut self, participant: &ParticipantId) -> Option<Member> {
-        let member = self.member_by_id.remove(participant)?;
-        self.hidden -= usize::from(member.grants.hidden);
-        if self.member_by_identity.get(&member.identity) == Some(participant) {
-            self.member_by_identity.remove(&member.identity);
-        }
-        Some(member)
-    }
-
     pub(super) fn turn_away(
         &mut self,
         socket: SocketId,
@@ -317,70 +308,6 @@ impl Room {
             socket,
             code,
             reason,
-        });
-    }
-
-    /// `participant` leaves the room, whoever's node it is on.
-    pub(super) fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
-        if let Some(known) = self.roster.participant(participant) {
-            let event = RoomEvent::ParticipantLeft {
-                participant: participant.clone(),
-                identity: known.identity.clone(),
-                reason,
-            };
-            self.append(event, None, Then::Nothing);
-        }
-        let is_here = self.member_by_id.contains_key(participant);
-        self.forget(participant, reason, now);
-        if !is_here {
-            // Its server closes them as well, unless it is dead.
-            self.close_sessions(participant, "replaced", now);
-        }
-    }
-
-    /// Who left receives nothing, whoever's participant it was.
-    pub(super) fn close_sessions(
-        &mut self,
-        participant: &ParticipantId,
-        reason: &'static str,
-        now: Instant,
-    ) {
-        for half in [Half::Publish, Half::Subscribe] {
-            let session = participant.session(half);
-            let lane = self.lane_by_session.entry(session.clone()).or_default();
-            lane.close(reason);
-            self.advance(&session, now);
-        }
-    }
-
-    /// Ends what this node does for the participant.
-    pub(super) fn forget(
-        &mut self,
-        participant: &ParticipantId,
-        reason: LeaveReason,
-        now: Instant,
-    ) {
-        let Some(member) = self.take_member(participant) else {
-            return;
-        };
-        let (code, reason) = match reason {
-            LeaveReason::Left => (CloseCode::Left, "left"),
-            LeaveReason::Timeout => (CloseCode::Silent, "the socket stayed away too long"),
-            LeaveReason::Replaced => (CloseCode::Replaced, "the same identity joined again"),
-            LeaveReason::Removed => (CloseCode::ProtocolError, "removed"),
-        };
-        if let Some(socket) = member.any_socket() {
-            self.participant_by_socket.remove(&socket);
-            self.outputs.push_back(Output::Close {
-                socket,
-                code,
-                reason,
-            });
-        }
-        self.close_sessions(participant, reason, now);
-        self.outputs.push_back(Output::Serve {
-            participant: participant.clone(),
-            here: false,
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::media::member_of;
+use super::adopt::member_of;
 use super::member::{Attachment, Stay};
 use super::{
     Ephemeral, Epoch, MissedByRestart, Output, Participant, Room, RoomEvent, Roster, SocketId,

@@ -1,0 +1,149 @@
+//! Going, and being gone: by themselves, by their time, or with their server.
+
+use std::time::Instant;
+
+use super::member::{Attachment, Member};
+use super::{LeaveReason, Output, Participant, Room, RoomEvent, Then};
+use crate::ids::{Half, ParticipantId};
+use crate::signaling::CloseCode;
+use crate::store::{Append, Change};
+
+impl Room {
+    /// `participant` leaves the room, whoever's node it is on.
+    pub(super) fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
+        if let Some(known) = self.roster.participant(participant) {
+            let event = RoomEvent::ParticipantLeft {
+                participant: participant.clone(),
+                identity: known.identity.clone(),
+                reason,
+            };
+            self.append(event, None, Then::Nothing);
+        }
+        let is_here = self.member_by_id.contains_key(participant);
+        self.forget(participant, reason, now);
+        if !is_here {
+            // Its server closes them as well, unless it is dead.
+            self.close_sessions(participant, "replaced", now);
+        }
+    }
+
+    /// Ends the sessions of a participant, of this server or another: after leaving it receives nothing.
+    pub(super) fn close_sessions(
+        &mut self,
+        participant: &ParticipantId,
+        reason: &'static str,
+        now: Instant,
+    ) {
+        for half in [Half::Publish, Half::Subscribe] {
+            let session = participant.session(half);
+            let lane = self.lane_by_session.entry(session.clone()).or_default();
+            lane.close(reason);
+            self.advance(&session, now);
+        }
+    }
+
+    /// Ends what this node does for the participant.
+    pub(super) fn forget(
+        &mut self,
+        participant: &ParticipantId,
+        reason: LeaveReason,
+        now: Instant,
+    ) {
+        let Some(member) = self.take_member(participant) else {
+            return;
+        };
+        let (code, reason) = match reason {
+            LeaveReason::Left => (CloseCode::Left, "left"),
+            LeaveReason::Timeout => (CloseCode::Silent, "the socket stayed away too long"),
+            LeaveReason::Replaced => (CloseCode::Replaced, "the same identity joined again"),
+            LeaveReason::Removed => (CloseCode::ProtocolError, "removed"),
+        };
+        if let Some(socket) = member.any_socket() {
+            self.participant_by_socket.remove(&socket);
+            self.outputs.push_back(Output::Close {
+                socket,
+                code,
+                reason,
+            });
+        }
+        self.close_sessions(participant, reason, now);
+        self.outputs.push_back(Output::Serve {
+            participant: participant.clone(),
+            here: false,
+        });
+    }
+
+    pub(super) fn take_member(&mut self, participant: &ParticipantId) -> Option<Member> {
+        let member = self.member_by_id.remove(participant)?;
+        self.hidden -= usize::from(member.grants.hidden);
+        if self.member_by_identity.get(&member.identity) == Some(participant) {
+            self.member_by_identity.remove(&member.identity);
+        }
+        Some(member)
+    }
+
+    /// Who came back without a valid token, and did not get another in time, leaves.
+    pub(super) fn end_unauthorized(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
+            return;
+        };
+        if member.ends_at.is_none_or(|at| at > now) {
+            return;
+        }
+        if let Some(socket) = member.any_socket() {
+            member.attachment = Attachment::Away { until: now };
+            self.participant_by_socket.remove(&socket);
+            let (code, reason) = (CloseCode::TokenRefused, "the token has expired");
+            self.outputs.push_back(Output::Close {
+                socket,
+                code,
+                reason,
+            });
+        }
+        self.leave(participant, LeaveReason::Removed, now);
+    }
+
+    /// A participant of a server that died, without presence and lease: it leaves.
+    pub fn handle_absent(&mut self, participant: &Participant) {
+        let here = self.member_by_id.contains_key(&participant.participant);
+        if !here && self.roster.participant(&participant.participant).is_some() {
+            self.queue(&timed_out(participant));
+            let append = Append {
+                event: timed_out(participant),
+                to: None,
+                change: Change::RemoveAbsent(participant.participant.clone()),
+            };
+            let then = Then::Absent(participant.participant.clone());
+            self.outputs.push_back(Output::Append { append, then });
+        }
+    }
+
+    /// The socket stayed away too long; unless another node serves the participant by now.
+    pub(super) fn time_out(&mut self, participant: &ParticipantId, now: Instant) {
+        let Some(known) = self.roster.participant(participant) else {
+            return self.forget(participant, LeaveReason::Timeout, now);
+        };
+        let event = timed_out(known);
+        self.queue(&event);
+        let append = Append {
+            event,
+            to: None,
+            change: Change::RemoveOurs(participant.clone()),
+        };
+        let then = Then::Left(participant.clone());
+        self.outputs.push_back(Output::Append { append, then });
+        if let Some(member) = self.member_by_id.get_mut(participant) {
+            let until = now + self.config.limits.grace;
+            member.attachment = Attachment::Away { until };
+            self.wake(participant, until);
+        }
+    }
+}
+
+fn timed_out(participant: &Participant) -> RoomEvent {
+    RoomEvent::ParticipantLeft {
+        participant: participant.participant.clone(),
+        identity: participant.identity.clone(),
+        reason: LeaveReason::Timeout,
+    }
+}

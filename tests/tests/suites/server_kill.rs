@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use spillway_tests::caller::{Caller, apart};
+use spillway_tests::caller::{Caller, Diary, apart};
 use spillway_tests::clock::{self, wait};
 use spillway_tests::node::Node;
 use spillway_tests::nodes::{Balancer, SignalingNode};
@@ -173,7 +173,7 @@ async fn sessions(media: &mut Node) -> anyhow::Result<BTreeSet<String>> {
         .collect())
 }
 
-/// How many others left, as `caller` was told.
+/// How many others left, by the events that `caller` got.
 fn leavers(caller: &Caller) -> usize {
     let events = caller.diary().events;
     let left = events
@@ -273,6 +273,22 @@ async fn come_back() -> anyhow::Result<Value> {
     clock::sleep(RETURN_LIMIT + Duration::from_secs(3)).await;
 
     let diaries: Vec<_> = rooms.iter().flatten().map(Caller::diary).collect();
+    for caller in rooms.iter_mut().flatten() {
+        assert_eq!(caller.failed().await, None, "{}", caller.identity);
+    }
+    let together = wait(RETURN_LIMIT, || {
+        let differ: Vec<_> = rooms
+            .iter()
+            .flat_map(|room| apart(&room.iter().collect::<Vec<_>>()))
+            .collect();
+        differ.is_empty().then_some(())
+    });
+    let together = together.await.is_some();
+    judge(&diaries, together, killed)
+}
+
+/// What the death of the server did to those who were there.
+fn judge(diaries: &[Diary], together: bool, killed: Instant) -> anyhow::Result<Value> {
     let returns: Vec<Duration> = diaries
         .iter()
         .flat_map(|diary| &diary.returns)
@@ -288,17 +304,6 @@ async fn come_back() -> anyhow::Result<Value> {
         .map(|(_, longest)| *longest)
         .max();
     let media_gap = media_gap.context("nobody heard anybody")?;
-    for caller in rooms.iter_mut().flatten() {
-        assert_eq!(caller.failed().await, None, "{}", caller.identity);
-    }
-    let together = wait(RETURN_LIMIT, || {
-        let differ: Vec<_> = rooms
-            .iter()
-            .flat_map(|room| apart(&room.iter().collect::<Vec<_>>()))
-            .collect();
-        differ.is_empty().then_some(())
-    });
-    let together = together.await.is_some();
     let left = diaries
         .iter()
         .flat_map(|diary| &diary.events)
@@ -313,7 +318,7 @@ async fn come_back() -> anyhow::Result<Value> {
     });
     assert!(
         returns.len() >= ROOMS * EACH / 6,
-        "only {} were on the dead node",
+        "only {} were on the dead server",
         returns.len()
     );
     assert!(slowest <= RETURN_LIMIT, "{slowest:?}");

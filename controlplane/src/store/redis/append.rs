@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::mirror::Untold;
+use super::island::Untold;
 use super::{Known, Shared, lock, message, parsed, script};
 use crate::ids::{ParticipantId, RoomName};
 use crate::limits::APPEND_EVENTS;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::mirror::{Base, Batch};
+use super::island::{Base, Batch};
 use super::{Known, Shared, message, parsed, script};
 use crate::ids::Epoch;
 use crate::store::{Missed, Restart, StoreError};
@@ -18,29 +18,30 @@ impl Shared {
         // What others append while this is asked reaches the mirror before the answer does.
         let seen = known.mirror().offset();
         let base = known.mirror().base();
-        let Restored {
-            epoch,
-            offset,
-            before,
-        } = self.restore(known, &base).await?;
+        let restored = self.restore(known, &base).await?;
+        let Restored { epoch, offset, .. } = &restored;
         let (mirror_epoch, is_island) = {
-            let mirror = known.mirror();
+            let mut mirror = known.mirror();
+            if restored.is_made {
+                mirror.was_restored();
+            }
             (mirror.epoch().clone(), mirror.is_island())
         };
-        if epoch != mirror_epoch {
-            let (was, common) = before;
-            let common = (was == mirror_epoch.as_str()).then_some(common.min(base.offset));
-            return self.rewrite(known, common, Vec::new()).await;
+        if *epoch != mirror_epoch {
+            let (was, common) = &restored.before;
+            let common = (was == mirror_epoch.as_str()).then_some(*common.min(&base.offset));
+            return self.rewrite(known, common).await;
         }
         if is_island {
-            return self.replay(known, (&epoch, offset)).await;
+            known.mirror().agrees_to(*offset);
+            return self.replay(known, epoch).await;
         }
-        if offset < seen {
+        if *offset < seen {
             // A failover lost what had been published.
-            return self.start_over(known, (&epoch, offset), Vec::new()).await;
+            return self.start_over(known, (epoch, *offset)).await;
         }
-        if offset > base.offset {
-            return self.catch_up(known, (&epoch, base.offset)).await;
+        if *offset > base.offset {
+            return self.catch_up(known, (epoch, base.offset)).await;
         }
         Ok(())
     }
@@ -52,11 +53,13 @@ impl Shared {
             script::restore(&known.keys, &self.node, mirror.epoch(), base)
         };
         let reply = self.link.run(known.keys.slot, &script).await?;
-        let (epoch, offset, was, common) = parsed::<(String, u64, String, u64)>(reply)?;
+        let (epoch, offset, was, common, is_made) =
+            parsed::<(String, u64, String, u64, bool)>(reply)?;
         Ok(Restored {
             epoch: message::epoch(&epoch)?,
             offset,
             before: (was, common),
+            is_made,
         })
     }
 
@@ -76,36 +79,47 @@ impl Shared {
         Ok(())
     }
 
-    /// Appends what waits. It gets the numbers it was given here, or the history starts over. The store is at
-    /// `offset`.
-    async fn replay(
-        &self,
-        known: &Known,
-        (epoch, offset): (&Epoch, u64),
-    ) -> Result<(), StoreError> {
+    /// Appends what waits. It gets the numbers it was given here, or the history starts over. Wherever it is
+    /// interrupted it can be done again.
+    async fn replay(&self, known: &Known, epoch: &Epoch) -> Result<(), StoreError> {
         loop {
-            let batch = known.mirror().batch(|count| self.numbers(count));
-            let Some(batch) = batch else {
-                known.mirror().is_current_again();
-                return Ok(());
-            };
-            match self.tell_again(known, &batch).await? {
-                Some((at, first, count)) if at == *epoch && first == batch.expected => {
-                    known.mirror().told(count);
-                }
-                Some((_, first, count)) => {
-                    let common = offset.min(batch.expected - 1);
-                    let told = (first..).take(count).collect();
-                    known.mirror().told(count);
-                    return self.start_over(known, (epoch, common), told).await;
+            let parted = known.mirror().parted();
+            if let Some(parted) = parted {
+                return self.start_over(known, (epoch, parted.common)).await;
+            }
+            match self.tell_oldest(known).await? {
+                Some(at) if at == *epoch => {}
+                // Another server started it over just now.
+                Some(_) => {
+                    let common = known.mirror().base().offset;
+                    return self.rewrite(known, Some(common)).await;
                 }
                 None => {
-                    let common = offset.min(batch.expected - 1);
-                    known.mirror().told(1);
-                    return self.start_over(known, (epoch, common), Vec::new()).await;
+                    known.mirror().is_current_again();
+                    return Ok(());
                 }
             }
         }
+    }
+
+    /// Tells the store the oldest events that wait. The epoch of the store; `None` when none waits.
+    async fn tell_oldest(&self, known: &Known) -> Result<Option<Epoch>, StoreError> {
+        let batch = known.mirror().batch(|count| self.numbers(count));
+        let Some(batch) = batch else {
+            return Ok(None);
+        };
+        let placed = self.tell_again(known, &batch).await?;
+        let mut mirror = known.mirror();
+        Ok(Some(match placed {
+            Some((at, first, count)) => {
+                mirror.told(count, Some(first));
+                at
+            }
+            None => {
+                mirror.told(1, None);
+                mirror.epoch().clone()
+            }
+        }))
     }
 
     /// Where the store put the first events of `batch`, and how many; `None` for one that was not ours.
@@ -131,40 +145,28 @@ impl Shared {
     }
 
     /// After `common` the store has another history than the one this node's readers know: it is given a new epoch.
-    /// `told` are numbers that it gave to events which readers here know already.
     async fn start_over(
         &self,
         known: &Known,
         (old, common): (&Epoch, u64),
-        told: Vec<u64>,
     ) -> Result<(), StoreError> {
         let new = Epoch::random();
         let script = script::restart(&known.name, &known.keys, (old, &new));
         self.link.run(known.keys.slot, &script).await?;
-        self.rewrite(known, Some(common), told).await
+        self.rewrite(known, Some(common)).await
     }
 
     /// The store's history has another epoch: it is told what it lacks, and every reader learns the whole truth
     /// anew. Up to `common` it is the one that they know.
-    async fn rewrite(
-        &self,
-        known: &Known,
-        common: Option<u64>,
-        mut told: Vec<u64>,
-    ) -> Result<(), StoreError> {
-        loop {
-            let batch = known.mirror().batch(|count| self.numbers(count));
-            let Some(batch) = batch else {
-                break;
-            };
-            let placed = self.tell_again(known, &batch).await?;
-            let count = placed.as_ref().map_or(1, |(_, _, count)| *count);
-            if let Some((_, first, count)) = placed {
-                told.extend((first..).take(count));
-            }
-            known.mirror().told(count);
-        }
-        self.fork(known, common.map(|common| Restart { common, told }));
+    async fn rewrite(&self, known: &Known, common: Option<u64>) -> Result<(), StoreError> {
+        known.mirror().agrees_to(common.unwrap_or(0));
+        while self.tell_oldest(known).await?.is_some() {}
+        let restart = known.mirror().restart();
+        let restart = common.map(|common| {
+            let told = Vec::new();
+            restart.unwrap_or(Restart { common, told })
+        });
+        self.fork(known, restart);
         Ok(())
     }
 
@@ -206,6 +208,8 @@ struct Restored {
     offset: u64,
     /// The epoch that it went on from, if any, and after which event.
     before: (String, u64),
+    /// Whether there was nothing, and it is what this node remembered.
+    is_made: bool,
 }
 
 /// Rooms reconciled at once.

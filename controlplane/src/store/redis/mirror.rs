@@ -1,17 +1,16 @@
 //! What this node knows of a room: its latest history, who is in it, and who reads it here.
 //!
-//! While the store cannot be reached the mirror is an *island*: events get numbers here, and wait for it.
+//! While the store cannot be reached the mirror is an *island* ([`super::island`]): events get numbers here, and wait
+//! for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
+use super::island::{Base, Batch, Island, Untold};
 use crate::ids::{Epoch, ParticipantId};
-use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
 use crate::room::{Ephemeral, Participant, Roster};
 use crate::store::record::Record;
-use crate::store::{Append, Entry, Missed, News, Opened, Restart};
+use crate::store::{Entry, Missed, News, Opened, Restart};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -37,45 +36,6 @@ enum State {
     Island(Island),
     /// The store's history is another one: the room has to be opened again.
     Stale,
-}
-
-/// What the store does not know yet.
-#[derive(Debug)]
-struct Island {
-    /// Where the store was.
-    base: Base,
-    /// What happened since.
-    untold: VecDeque<Untold>,
-}
-
-/// A room as the store has it, or had it.
-#[derive(Debug, Clone)]
-pub(super) struct Base {
-    pub(super) offset: u64,
-    /// Who was there.
-    pub(super) participants: Vec<Participant>,
-    /// What had happened.
-    pub(super) history: VecDeque<Arc<Entry>>,
-}
-
-/// An event that waits for the store.
-#[derive(Debug)]
-pub(super) struct Untold {
-    /// The number under which it was tried: it may have come to pass.
-    pub(super) seq: Option<u64>,
-    pub(super) append: Append,
-    /// Hears when the store has it.
-    pub(super) stored: oneshot::Sender<()>,
-}
-
-/// Events to tell the store with one call.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// Under these numbers of this node.
-    pub(super) seq: u64,
-    pub(super) appends: Vec<Append>,
-    /// What readers here were told to be the number of the first.
-    pub(super) expected: u64,
 }
 
 /// What an entry did.
@@ -214,20 +174,16 @@ impl Mirror {
     pub(super) fn append(&mut self, untold: Untold) -> Option<u64> {
         if !self.is_island() {
             self.early.clear();
-            self.state = State::Island(Island {
-                base: self.base(),
-                untold: VecDeque::new(),
-            });
+            self.state = State::Island(Island::new(self.base()));
         }
         let State::Island(island) = &mut self.state else {
             unreachable!("it is one now");
         };
-        if island.untold.len() >= ISLAND_EVENTS {
-            return None;
-        }
         let offset = self.record.offset() + 1;
         let (event, to) = (untold.append.event.clone(), untold.append.to.clone());
-        island.untold.push_back(untold);
+        if !island.wait(untold) {
+            return None;
+        }
         self.push(Arc::new(Entry { offset, event, to }));
         Some(offset)
     }
@@ -235,7 +191,7 @@ impl Mirror {
     /// The room as the store should have it.
     pub(super) fn base(&self) -> Base {
         match &self.state {
-            State::Island(island) => island.base.clone(),
+            State::Island(island) => island.base().clone(),
             State::Opening | State::Current | State::Stale => Base {
                 offset: self.record.offset(),
                 participants: self.roster.participants().cloned().collect(),
@@ -244,58 +200,48 @@ impl Mirror {
         }
     }
 
-    /// The oldest events that wait for the store, as many as fit into one call. `next` gives out numbers of this
-    /// node, the first of so many; what was tried before is tried under the same ones.
+    /// See [`Island::batch`].
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
-        let State::Island(island) = &mut self.state else {
-            return None;
-        };
-        let (first, expected) = (island.untold.front()?.seq, island.base.offset + 1);
-        let goes_on = |(index, untold): &(usize, &Untold)| {
-            let seq = first.map(|first| first + *index as u64);
-            untold.seq == seq && (*index == 0 || !untold.append.change.may_be_refused())
-        };
-        let count = match &island.untold[0].append.change {
-            change if change.may_be_refused() => 1,
-            _ => {
-                let all = island.untold.iter().enumerate().take(APPEND_EVENTS);
-                all.take_while(goes_on).count()
-            }
-        };
-        let seq = first.unwrap_or_else(|| next(count));
-        let mut appends = Vec::with_capacity(count);
-        for (seq, untold) in (seq..).zip(island.untold.iter_mut().take(count)) {
-            untold.seq = Some(seq);
-            appends.push(untold.append.clone());
-        }
-        Some(Batch {
-            seq,
-            appends,
-            expected,
-        })
+        self.island()?.batch(next)
     }
 
-    /// The store knows the `count` oldest of the waiting events now.
-    pub(super) fn told(&mut self, count: usize) {
-        let State::Island(island) = &mut self.state else {
-            return;
-        };
-        let Island { base, untold } = island;
-        let mut roster = Roster::new(base.offset, std::mem::take(&mut base.participants));
-        for untold in untold.drain(..count.min(untold.len())) {
-            // Whoever said it may be gone.
-            let _ = untold.stored.send(());
-            let Some(entry) = self.record.at(base.offset + 1) else {
-                continue;
-            };
-            roster.apply(entry.offset, &entry.event);
-            base.offset = entry.offset;
-            if base.history.len() == HISTORY_EVENTS {
-                base.history.pop_front();
-            }
-            base.history.push_back(Arc::clone(entry));
+    /// See [`Island::agrees_to`].
+    pub(super) fn agrees_to(&mut self, offset: u64) {
+        if let Some(island) = self.island() {
+            island.agrees_to(offset);
         }
-        base.participants = roster.participants().cloned().collect();
+    }
+
+    /// See [`Island::was_restored`].
+    pub(super) fn was_restored(&mut self) {
+        if let Some(island) = self.island() {
+            island.was_restored();
+        }
+    }
+
+    /// See [`Island::restart`].
+    pub(super) fn restart(&mut self) -> Option<Restart> {
+        self.island().map(|island| island.restart())
+    }
+
+    /// The same, if the store's history does not go on as readers here were told.
+    pub(super) fn parted(&mut self) -> Option<Restart> {
+        let island = self.island()?;
+        island.has_parted().then(|| island.restart())
+    }
+
+    /// See [`Island::told`].
+    pub(super) fn told(&mut self, count: usize, first: Option<u64>) {
+        if let State::Island(island) = &mut self.state {
+            island.told(&self.record, count, first);
+        }
+    }
+
+    fn island(&mut self) -> Option<&mut Island> {
+        match &mut self.state {
+            State::Island(island) => Some(island),
+            State::Opening | State::Current | State::Stale => None,
+        }
     }
 
     /// The store knows everything.
@@ -353,7 +299,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::store::Change;
+    use crate::store::Append;
     use crate::store::suite::note;
 
     fn entry(offset: u64, number: usize) -> Arc<Entry> {
@@ -415,83 +361,6 @@ mod tests {
         assert!(!mirror.is_open());
         assert_eq!(offsets(&mut news), [1]);
         assert!(news.is_closed());
-    }
-
-    fn untold(seq: Option<u64>, number: usize) -> (Untold, oneshot::Receiver<()>) {
-        let (stored, is_stored) = oneshot::channel();
-        let append = note(number);
-        let untold = Untold {
-            seq,
-            append,
-            stored,
-        };
-        (untold, is_stored)
-    }
-
-    #[test]
-    fn an_island_goes_on_remembers_and_is_bounded() {
-        let (mut mirror, epoch, mut news) = opened_at(0);
-        mirror.receive(&epoch, entry(1, 0));
-        let (tried, mut first) = untold(Some(5), 1);
-        assert_eq!(mirror.append(tried), Some(2));
-        let (later, mut second) = untold(None, 2);
-        assert_eq!(mirror.append(later), Some(3));
-        assert_eq!(offsets(&mut news), [1, 2, 3]);
-        let base = mirror.base();
-        assert_eq!((base.offset, base.history.len()), (1, 1));
-        mirror.told(1);
-        let base = mirror.base();
-        assert_eq!((base.offset, base.history.len()), (2, 2));
-        assert!(first.try_recv().is_ok(), "who said it hears of it");
-        assert!(second.try_recv().is_err());
-        for number in 0..ISLAND_EVENTS - 1 {
-            assert!(mirror.append(untold(None, number).0).is_some());
-        }
-        assert_eq!(mirror.append(untold(None, 0).0), None);
-        mirror.is_current_again();
-        assert!(mirror.is_open() && !mirror.is_island());
-    }
-
-    #[test]
-    fn the_store_is_told_of_many_at_once_and_of_what_was_tried_under_the_same_numbers() {
-        let (mut mirror, _, _news) = opened_at(7);
-        let mut leaving = note(3);
-        leaving.change = Change::RemoveOurs("PA_0000000000000000".parse().unwrap());
-        for (seq, append) in [
-            (Some(20), note(1)),
-            (Some(21), note(2)),
-            (None, note(3)),
-            (None, note(4)),
-            (None, leaving),
-            (None, note(5)),
-        ] {
-            let (stored, _) = oneshot::channel();
-            let untold = Untold {
-                seq,
-                append,
-                stored,
-            };
-            mirror.append(untold).unwrap();
-        }
-        let mut batches = Vec::new();
-        let mut next = 100;
-        loop {
-            let give = |count: usize| {
-                next += count as u64;
-                next - count as u64
-            };
-            let Some(batch) = mirror.batch(give) else {
-                break;
-            };
-            let again = mirror.batch(|_| panic!("it has its numbers")).unwrap();
-            assert_eq!((again.seq, &again.appends), (batch.seq, &batch.appends));
-            batches.push((batch.seq, batch.appends.len(), batch.expected));
-            mirror.told(batch.appends.len());
-        }
-        assert_eq!(
-            batches,
-            [(20, 2, 8), (100, 2, 10), (102, 1, 12), (103, 1, 13)]
-        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod append; // events to the store, many at once
 mod heal; // after an outage, a failover, or a gap
+mod island; // what the store could not be told yet
 mod keeper; // what is looked after all the time
 mod link; // connections and the way to a slot
 mod message; // what is published

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::mirror::Base;
+use super::island::Base;
 use super::partition::RoomKeys;
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::limits::{HISTORY_EVENTS, NODE_LEASE, PRESENCE_TIME, ROOM_LIFE};

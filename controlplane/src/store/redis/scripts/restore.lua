@@ -1,10 +1,12 @@
--- Makes a room as a node remembers it, unless it exists. Where its history is, and which it went on from, where.
+-- Makes a room as a node remembers it, unless it exists. Where its history is, which it went on from, where, and
+-- whether it was made.
 -- KEYS meta history participants presence owners nodes
 -- ARGV node epoch offset room_ms node_ms presence_ms n (participant json)*n (offset event)*
 local time = redis.call('TIME')
 local now = time[1] * 1000
 redis.call('ZADD', KEYS[6], now + ARGV[5], ARGV[1])
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'was', 'common')
+local is_made = 0
 if not meta[1] then
     redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
     redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', ARGV[3])
@@ -16,7 +18,7 @@ if not meta[1] then
     -- The next event makes the history, which needs an end of life then.
     if first > #ARGV then redis.call('HSET', KEYS[1], 'bare', 1) end
     for i = first, #ARGV, 2 do redis.call('XADD', KEYS[2], ARGV[i] .. '-0', 'e', ARGV[i + 1]) end
-    meta = { ARGV[2], ARGV[3] }
+    meta, is_made = { ARGV[2], ARGV[3] }, 1
 end
 for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], ARGV[4]) end
-return { meta[1], tonumber(meta[2]), meta[3] or '', tonumber(meta[4] or 0) }
+return { meta[1], tonumber(meta[2]), meta[3] or '', tonumber(meta[4] or 0), is_made }

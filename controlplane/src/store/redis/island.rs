@@ -1,0 +1,292 @@
+//! An island: what a server's mirror of a room has to tell the store, which cannot be reached, and how far the two
+//! agree when it can be again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
+use crate::room::{Participant, Roster};
+use crate::store::record::Record;
+use crate::store::{Append, Entry, Restart};
+
+/// What the store does not know yet.
+#[derive(Debug)]
+pub(super) struct Island {
+    /// Where the store was.
+    base: Base,
+    /// What happened since.
+    untold: VecDeque<Untold>,
+    /// Up to this event the store's history is that of the readers here. Below `base.offset` the two have parted.
+    agreed: u64,
+    /// Numbers that the store gave, after that, to events which readers here know under others.
+    told: Vec<u64>,
+}
+
+/// A room as the store has it, or had it.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    pub(super) offset: u64,
+    /// Who was there.
+    pub(super) participants: Vec<Participant>,
+    /// What had happened.
+    pub(super) history: VecDeque<Arc<Entry>>,
+}
+
+/// An event that waits for the store.
+#[derive(Debug)]
+pub(super) struct Untold {
+    /// The number under which it was tried: it may have come to pass.
+    pub(super) seq: Option<u64>,
+    pub(super) append: Append,
+    /// Hears when the store has it.
+    pub(super) stored: oneshot::Sender<()>,
+}
+
+/// Events to tell the store with one call.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Under these numbers of this node.
+    pub(super) seq: u64,
+    pub(super) appends: Vec<Append>,
+}
+
+impl Island {
+    /// `base` is what the store has.
+    pub(super) fn new(base: Base) -> Self {
+        Self {
+            agreed: base.offset,
+            base,
+            untold: VecDeque::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// The room as the store should have it.
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// False when too many wait.
+    pub(super) fn wait(&mut self, untold: Untold) -> bool {
+        let fits = self.untold.len() < ISLAND_EVENTS;
+        if fits {
+            self.untold.push_back(untold);
+        }
+        fits
+    }
+
+    /// The oldest events that wait for the store, as many as fit into one call. `next` gives out numbers of this
+    /// server, the first of so many; what was tried before is tried under the same ones.
+    pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
+        let first = self.untold.front()?.seq;
+        let goes_on = |(index, untold): &(usize, &Untold)| {
+            let seq = first.map(|first| first + *index as u64);
+            untold.seq == seq && (*index == 0 || !untold.append.change.may_be_refused())
+        };
+        let count = match &self.untold[0].append.change {
+            change if change.may_be_refused() => 1,
+            _ => {
+                let all = self.untold.iter().enumerate().take(APPEND_EVENTS);
+                all.take_while(goes_on).count()
+            }
+        };
+        let seq = first.unwrap_or_else(|| next(count));
+        let mut appends = Vec::with_capacity(count);
+        for (seq, untold) in (seq..).zip(self.untold.iter_mut().take(count)) {
+            untold.seq = Some(seq);
+            appends.push(untold.append.clone());
+        }
+        Some(Batch { seq, appends })
+    }
+
+    /// The store's history is that of readers here no further than to `offset`.
+    pub(super) fn agrees_to(&mut self, offset: u64) {
+        self.agreed = self.agreed.min(offset);
+    }
+
+    /// The store had nothing, and has now what this server remembered.
+    pub(super) fn was_restored(&mut self) {
+        self.agreed = self.base.offset;
+        self.told.clear();
+    }
+
+    /// How the store's history goes on from that of readers here.
+    pub(super) fn restart(&self) -> Restart {
+        Restart {
+            common: self.agreed,
+            told: self.told.clone(),
+        }
+    }
+
+    /// Whether it does not go on as they were told.
+    pub(super) fn has_parted(&self) -> bool {
+        self.agreed < self.base.offset
+    }
+
+    /// The store knows the `count` oldest of the waiting events now, from `first` on; `None`: it refused them.
+    /// `record` has them under the numbers that readers here were told.
+    pub(super) fn told(&mut self, record: &Record, count: usize, first: Option<u64>) {
+        let goes_on = !self.has_parted() && first == Some(self.base.offset + 1);
+        let base = &mut self.base;
+        let mut roster = Roster::new(base.offset, std::mem::take(&mut base.participants));
+        for untold in self.untold.drain(..count.min(self.untold.len())) {
+            // Whoever said it may be gone.
+            let _ = untold.stored.send(());
+            let Some(entry) = record.at(base.offset + 1) else {
+                continue;
+            };
+            roster.apply(entry.offset, &entry.event);
+            base.offset = entry.offset;
+            if base.history.len() == HISTORY_EVENTS {
+                base.history.pop_front();
+            }
+            base.history.push_back(Arc::clone(entry));
+        }
+        base.participants = roster.participants().cloned().collect();
+        if goes_on {
+            self.agreed = base.offset;
+        } else if let Some(first) = first {
+            self.told.extend((first..).take(count));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::ids::Epoch;
+    use crate::store::redis::mirror::Mirror;
+    use crate::store::suite::note;
+    use crate::store::{Change, News};
+
+    fn opened_at(offset: u64) -> (Mirror, mpsc::Receiver<News>) {
+        let mut mirror = Mirror::opening();
+        mirror.opened((Epoch::random(), offset), Vec::new());
+        let news = mirror.read().news;
+        (mirror, news)
+    }
+
+    fn offsets(news: &mut mpsc::Receiver<News>) -> Vec<u64> {
+        std::iter::from_fn(|| match news.try_recv().ok()? {
+            News::Entry(entry) => Some(entry.offset),
+            News::Taken(_) | News::Message(_) => None,
+        })
+        .collect()
+    }
+
+    fn untold(seq: Option<u64>, number: usize) -> (Untold, oneshot::Receiver<()>) {
+        let (stored, is_stored) = oneshot::channel();
+        let append = note(number);
+        let untold = Untold {
+            seq,
+            append,
+            stored,
+        };
+        (untold, is_stored)
+    }
+
+    #[test]
+    fn an_island_goes_on_remembers_and_is_bounded() {
+        let (mut mirror, mut news) = opened_at(1);
+        let (tried, mut first) = untold(Some(5), 1);
+        assert_eq!(mirror.append(tried), Some(2));
+        let (later, mut second) = untold(None, 2);
+        assert_eq!(mirror.append(later), Some(3));
+        assert_eq!(offsets(&mut news), [2, 3]);
+        let base = mirror.base();
+        assert_eq!((base.offset, base.history.len()), (1, 0));
+        mirror.told(1, Some(2));
+        let base = mirror.base();
+        assert_eq!((base.offset, base.history.len()), (2, 1));
+        assert!(first.try_recv().is_ok(), "who said it hears of it");
+        assert!(second.try_recv().is_err());
+        for number in 0..ISLAND_EVENTS - 1 {
+            assert!(mirror.append(untold(None, number).0).is_some());
+        }
+        assert_eq!(mirror.append(untold(None, 0).0), None);
+        mirror.is_current_again();
+        assert!(mirror.is_open() && !mirror.is_island());
+    }
+
+    #[test]
+    fn the_store_is_told_of_many_at_once_and_of_what_was_tried_under_the_same_numbers() {
+        let (mut mirror, _news) = opened_at(7);
+        let mut leaving = note(3);
+        leaving.change = Change::RemoveOurs("PA_0000000000000000".parse().unwrap());
+        for (seq, append) in [
+            (Some(20), note(1)),
+            (Some(21), note(2)),
+            (None, note(3)),
+            (None, note(4)),
+            (None, leaving),
+            (None, note(5)),
+        ] {
+            let (stored, _) = oneshot::channel();
+            let untold = Untold {
+                seq,
+                append,
+                stored,
+            };
+            mirror.append(untold).unwrap();
+        }
+        let mut batches = Vec::new();
+        let mut next = 100;
+        loop {
+            let give = |count: usize| {
+                next += count as u64;
+                next - count as u64
+            };
+            let Some(batch) = mirror.batch(give) else {
+                break;
+            };
+            let again = mirror.batch(|_| panic!("it has its numbers")).unwrap();
+            assert_eq!((again.seq, &again.appends), (batch.seq, &batch.appends));
+            batches.push((batch.seq, batch.appends.len(), mirror.base().offset + 1));
+            mirror.told(batch.appends.len(), Some(mirror.base().offset + 1));
+        }
+        assert_eq!(
+            batches,
+            [(20, 2, 8), (100, 2, 10), (102, 1, 12), (103, 1, 13)]
+        );
+    }
+
+    #[test]
+    fn what_the_store_numbered_otherwise_is_remembered_until_readers_hear_of_it() {
+        let tell = |firsts: &[Option<u64>], offset: u64| {
+            let (mut mirror, _news) = opened_at(7);
+            for number in 0..firsts.len() {
+                mirror.append(untold(None, number).0).unwrap();
+            }
+            mirror.agrees_to(offset);
+            for first in firsts {
+                mirror.told(1, *first);
+            }
+            let before = mirror.parted();
+            mirror.agrees_to(offset + 9); // it was interrupted, and looks again
+            assert_eq!(mirror.parted(), before);
+            before.map(|restart| (restart.common, restart.told))
+        };
+        assert_eq!(tell(&[Some(8), Some(9)], 7), None);
+        assert_eq!(tell(&[Some(9), Some(10)], 8), Some((7, vec![9, 10])));
+        // Another server's event came between two of ours: the first is not told twice.
+        assert_eq!(tell(&[Some(8), Some(10)], 7), Some((8, vec![10])));
+        assert_eq!(tell(&[None, Some(8)], 7), Some((7, vec![8])));
+        // The store lost two of what all knew, and others went on meanwhile.
+        assert_eq!(tell(&[Some(8)], 5), Some((5, vec![8])));
+        assert_eq!(tell(&[], 7), None);
+
+        let (mut mirror, _news) = opened_at(7);
+        mirror.append(untold(None, 0).0).unwrap();
+        mirror.told(1, Some(9));
+        mirror.was_restored();
+        assert_eq!(
+            mirror.parted(),
+            None,
+            "the store has what readers here have"
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! The store alone on one Redis: events that are appended at two nodes, at a rate that waits for nothing, and what
+//! The store alone on one Redis: events that are appended at two servers, at a rate that waits for nothing, and what
 //! readers at both are told. Beside it what the same Redis does by itself, under `redis-benchmark`: the script that
 //! appends, and plain `SPUBLISH` to two subscribers. Run by `scripts/bench store`.
 
@@ -39,7 +39,7 @@ struct Options {
 
 /// Rooms, and participants of each.
 const SHAPES: [(usize, usize); 2] = [(1_000, 2), (10, 500)];
-const NODES: usize = 2;
+const SERVERS: usize = 2;
 /// The next step's rate.
 const STEP: f64 = 1.25;
 const STEPS: usize = 12;
@@ -152,7 +152,7 @@ impl Stage {
     async fn set(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Result<Self> {
         let servers = RedisServers::at(&[format!("redis://127.0.0.1:{}", options.port)]);
         let mut stores = Vec::new();
-        for _ in 0..NODES {
+        for _ in 0..SERVERS {
             stores.push(RedisStore::connect(&servers, StoreMetrics::default()).await?);
         }
         let rooms: Result<Vec<RoomName>, _> = (0..rooms)
@@ -199,16 +199,16 @@ impl Stage {
             }
         }
         let told = || self.tally.told.load(Ordering::Relaxed) - told_before;
-        let in_time = told() as f64 / NODES as f64;
+        let in_time = told() as f64 / SERVERS as f64;
         let drain = Instant::now();
         let all = || sent - refused.load(Ordering::Relaxed);
-        while told() < all() * NODES as u64 && drain.elapsed() < DRAIN_LIMIT {
+        while told() < all() * SERVERS as u64 && drain.elapsed() < DRAIN_LIMIT {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let took = start.elapsed().as_secs_f64();
         let cpu = cpu_seconds(options.pid)? - cpu_before;
-        let events = told() as f64 / NODES as f64;
-        let missing = (all() * NODES as u64).saturating_sub(told());
+        let events = told() as f64 / SERVERS as f64;
+        let missing = (all() * SERVERS as u64).saturating_sub(told());
         self.tally.lost.fetch_add(missing, Ordering::Relaxed);
         let mut latencies = std::mem::take(&mut *self.latencies());
         latencies.sort_unstable();
@@ -231,7 +231,7 @@ impl Stage {
     fn send(&self, number: u64, refused: &Arc<AtomicU64>) {
         let number = usize::try_from(number).expect("fits");
         let room = self.rooms[number % self.rooms.len()].clone();
-        let store = self.stores[number / self.rooms.len() % NODES].clone();
+        let store = self.stores[number / self.rooms.len() % SERVERS].clone();
         let (due_us, refused) = (self.start.elapsed().as_micros(), Arc::clone(refused));
         tokio::spawn(async move {
             if store.append(&room, message(due_us)).await.is_err() {
@@ -346,7 +346,7 @@ fn append_alone(options: &Options) -> anyhow::Result<f64> {
     let mut args: Vec<&str> = vec!["evalsha", &hash, "5"];
     args.extend(keys.iter().map(String::as_str));
     args.extend([
-        "node",
+        "server",
         "__rand_int__",
         "spillway:1:{bench}",
         "{\"room\":\"alone\",",
@@ -363,7 +363,7 @@ fn append_alone(options: &Options) -> anyhow::Result<f64> {
 async fn spublish_alone(options: &Options) -> anyhow::Result<f64> {
     const CHANNEL: &str = "bench:{spublish}";
     let mut subscribers = Vec::new();
-    for _ in 0..NODES {
+    for _ in 0..SERVERS {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", options.port)).await?;
         stream
             .write_all(format!("SSUBSCRIBE {CHANNEL}\r\n").as_bytes())

@@ -21,7 +21,7 @@ pub mod node; // the data plane
 pub mod room; // the logic of one room
 pub mod serve; // puts the parts together
 pub mod signaling; // one client's conversation
-pub mod store; // what outlives a node
+pub mod store; // what outlives a server
 pub mod turn; // credentials of the relay
 pub mod tls; // the port's certificate, and what comes in
 pub mod up; // everything embedded

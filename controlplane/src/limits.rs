@@ -99,17 +99,17 @@ pub const SUBSCRIPTION_BATCH: usize = 1_000;
 pub const REOFFER_TIME: Duration = Duration::from_secs(30);
 /// A participant's presence in the store, without being touched.
 pub const PRESENCE_TIME: Duration = Duration::from_secs(30);
-/// A room's life in a shared store after the last node that served it was heard of.
+/// A room's life in a shared store after the last server that served it was heard of.
 pub const ROOM_LIFE: Duration = Duration::from_secs(10 * 60);
-/// A node's claim to read a room, without being renewed.
-pub const NODE_LEASE: Duration = Duration::from_secs(60);
+/// A server's claim to read a room, without being renewed.
+pub const READER_LEASE: Duration = Duration::from_secs(60);
 /// Events of one room that wait for a store that cannot be reached.
 pub const ISLAND_EVENTS: usize = 2_048;
 /// Commands that share one pipeline to a server of the store.
 pub const PIPELINE_COMMANDS: usize = 256;
 /// Pipelines to one server that are on their way at once.
 pub const PIPELINES: usize = 2;
-/// Messages of no history that wait for one server; what is beyond that reaches nobody on other nodes.
+/// Messages of no history that wait for one server; what is beyond that reaches nobody on other servers.
 pub const UNANSWERED_COMMANDS: usize = 4_096;
 /// Events of one room that the store is told of with one call; it does nothing else meanwhile.
 pub const APPEND_EVENTS: usize = 64;

@@ -61,7 +61,7 @@ pub struct StoreMetrics {
     pub resubscribed: Count,
     /// Records that could not be read, and were skipped.
     pub poisoned: Count,
-    /// Messages of no history that other nodes were not told of.
+    /// Messages of no history that other servers were not told of.
     pub unpublished: Count,
 }
 
@@ -140,9 +140,9 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// Open WebSockets.
     pub sockets: Level,
-    /// Rooms with something to do on this node.
+    /// Rooms with something to do on this server.
     pub rooms: Level,
-    /// Participants this node serves.
+    /// Participants this server serves.
     pub participants: Level,
     /// 1 while the data plane is connected.
     pub data_plane_connected: Level,
@@ -365,11 +365,11 @@ impl Metrics {
         );
         self.connections.register(registry);
         registry.register("sockets", "Open WebSockets", self.sockets.clone());
-        registry.register("rooms", "Rooms this node serves", self.rooms.clone());
+        registry.register("rooms", "Rooms this server serves", self.rooms.clone());
         let participants = self.participants.clone();
         registry.register(
             "participants",
-            "Participants this node serves",
+            "Participants this server serves",
             participants,
         );
         let connected = self.data_plane_connected.clone();

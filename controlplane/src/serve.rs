@@ -28,7 +28,7 @@ use crate::turn::Issuer;
 
 /// What a server is called at the data plane: long enough to be no other's.
 const SERVER_CHARS: usize = 16;
-/// For sockets to hear that the node is going away.
+/// For sockets to hear that the server is going away.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A control plane that listens.

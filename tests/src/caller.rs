@@ -15,7 +15,7 @@ use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use crate::clock;
-use crate::nodes::KEY;
+use crate::servers::KEY;
 
 /// What a participant was told, and what it received.
 #[derive(Debug, Default, Clone)]

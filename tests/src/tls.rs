@@ -1,4 +1,4 @@
-//! Certificates made for a test, clients that look at what they are shown, and a signaling node that has one.
+//! Certificates made for a test, clients that look at what they are shown, and a signaling server that has one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::clock::{self, Patience};
 use crate::node::{Node, binary, free_tcp_port};
-use crate::nodes::KEY;
+use crate::servers::KEY;
 
 /// Signs certificates.
 pub struct Authority {
@@ -185,7 +185,7 @@ impl Socket {
 }
 
 /// `spillway serve` with a certificate, as a process.
-pub struct SecureNode {
+pub struct SecureServer {
     child: Child,
     /// Where it listens.
     pub address: String,
@@ -195,7 +195,7 @@ pub struct SecureNode {
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-impl SecureNode {
+impl SecureServer {
     /// Starts one that shows `pair`, with the data plane of `media`.
     pub async fn start(media: &Node, pair: &Pair, authority: &Authority) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
@@ -212,22 +212,22 @@ impl SecureNode {
             .stderr(std::fs::File::create(dir.path().join("log"))?)
             .spawn()
             .context("cannot start spillway serve: is target/release built?")?;
-        let node = Self {
+        let server = Self {
             child,
             address,
             dir,
         };
-        let client = Client::new(&node.address, authority)?;
+        let client = Client::new(&server.address, authority)?;
         let patience = Patience::of(START_LIMIT);
         while !client
             .get("/readyz")
             .await
             .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
         {
-            anyhow::ensure!(!patience.is_over(), "not ready: {}", node.log()?);
+            anyhow::ensure!(!patience.is_over(), "not ready: {}", server.log()?);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(node)
+        Ok(server)
     }
 
     /// What it wrote.
@@ -244,7 +244,7 @@ impl SecureNode {
     }
 }
 
-impl Drop for SecureNode {
+impl Drop for SecureServer {
     fn drop(&mut self) {
         // Both fail only for a process that is gone.
         let _ = self.child.kill();
@@ -252,7 +252,7 @@ impl Drop for SecureNode {
     }
 }
 
-/// Of every [`SecureNode`].
+/// Of every [`SecureServer`].
 pub const ADMIN_TOKEN: &str = "0123456789abcdef";
 
 /// Runs `spillway` with `args` until it ends by itself; how, and what it said.

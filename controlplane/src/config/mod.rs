@@ -64,7 +64,7 @@ pub struct Config {
     pub limits: SignalingLimits,
     /// Connections at once from one network.
     pub per_source: SourceLimit,
-    /// How long a node that was told to stop takes to send its clients away.
+    /// How long a server that was told to stop takes to send its clients away.
     pub drain: Duration,
     /// What is logged.
     pub log: String,
@@ -94,7 +94,7 @@ pub struct DataplaneConfig {
 pub enum StoreConfig {
     /// In this process.
     Memory,
-    /// On these servers, shared with other nodes.
+    /// On these servers, shared with other servers.
     Redis(RedisServers),
 }
 

@@ -42,7 +42,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "store",
         "memory",
-        "where rooms are kept: memory (of this node), or redis://[user:password@]host[:port], rediss:// with TLS, comma-separated for a cluster; redis+sentinel://host[:port],host[:port]/master, rediss+sentinel:// with TLS",
+        "where rooms are kept: memory (of this server), or redis://[user:password@]host[:port], rediss:// with TLS, comma-separated for a cluster; redis+sentinel://host[:port],host[:port]/master, rediss+sentinel:// with TLS",
     ),
     setting(
         "store-ca",
@@ -189,7 +189,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "drain-seconds",
         "0",
-        "seconds over which a node that was told to stop sends its clients away; told twice, it stops at once",
+        "seconds over which a server that was told to stop sends its clients away; told twice, it stops at once",
     ),
     setting(
         "log",

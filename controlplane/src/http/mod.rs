@@ -165,14 +165,14 @@ async fn healthz() -> Response {
 
 async fn readyz(State(site): State<Site>) -> Response {
     if site.shutdown.borrow().is_some() {
-        let body = json!({"status": "draining", "reason": "the node is going away"});
+        let body = json!({"status": "draining", "reason": "the server is going away"});
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
     }
     let state = *site.hub.node().state().borrow();
     match state {
         NodeState::Connected => match site.hub.store().degraded() {
             None => axum::Json(json!({"status": "ok"})).into_response(),
-            // Still the place to be: rooms go on, and every other node has the same store.
+            // Still the place to be: rooms go on, and every other server has the same store.
             Some(why) => {
                 let reason = format!("the store is unavailable: {why}");
                 axum::Json(json!({"status": "degraded", "reason": reason})).into_response()

@@ -80,7 +80,7 @@ fn content_type(name: &str) -> &'static str {
 }
 
 fn etag(bytes: &[u8]) -> String {
-    // Keys of this hasher are fixed: the same file has the same tag on every node.
+    // Keys of this hasher are fixed: the same file has the same tag on every server.
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())

@@ -1,4 +1,4 @@
-//! All rooms of this node: finds or starts the task of a room, and delivers what belongs to it.
+//! All rooms of this server: finds or starts the task of a room, and delivers what belongs to it.
 //!
 //! The rooms' logic is in [`crate::room`]; this is what runs it on tokio.
 
@@ -79,7 +79,7 @@ struct Routes {
 }
 
 impl Hub {
-    /// A node without rooms.
+    /// A server without rooms.
     pub fn new(
         store: Arc<dyn Store>,
         node: NodeHandle,
@@ -113,14 +113,14 @@ impl Hub {
         &self.metrics
     }
 
-    /// Names of the rooms this node serves, in order.
+    /// Names of the rooms this server serves, in order.
     pub fn room_names(&self) -> Vec<RoomName> {
         let mut names: Vec<_> = self.mailboxes().keys().cloned().collect();
         names.sort();
         names
     }
 
-    /// The room as its task sees it; `None` when this node does not serve it.
+    /// The room as its task sees it; `None` when this server does not serve it.
     pub async fn report(&self, room: &RoomName) -> Option<RoomReport> {
         let mailbox = self.mailboxes().get(room).cloned()?;
         let (sender, report) = oneshot::channel();

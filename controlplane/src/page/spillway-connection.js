@@ -12,7 +12,7 @@ const JOIN_WITHIN_MS = 15_000;
 
 /**
  * Exponential backoff with jitter: half of the step is certain, so that a thousand clients of a
- * dead node spread out and none of them spins.
+ * dead server spread out and none of them spins.
  * @param {number} attempt 0 for the first retry
  */
 export function backoffMs(attempt, random = Math.random) {

@@ -157,7 +157,7 @@ impl Room {
         self.budget.charge(identity, (cost, audience), now)
     }
 
-    /// Those who hear of an event, whichever node they are on.
+    /// Those who hear of an event, whichever server they are on.
     fn audience(&self) -> u64 {
         self.roster.len().max(self.member_by_id.len()).max(1) as u64
     }

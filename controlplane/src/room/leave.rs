@@ -9,7 +9,7 @@ use crate::signaling::CloseCode;
 use crate::store::{Append, Change};
 
 impl Room {
-    /// `participant` leaves the room, whoever's node it is on.
+    /// `participant` leaves the room, whichever server it is on.
     pub(super) fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
         if let Some(known) = self.roster.participant(participant) {
             let event = RoomEvent::ParticipantLeft {
@@ -42,7 +42,7 @@ impl Room {
         }
     }
 
-    /// Ends what this node does for the participant.
+    /// Ends what this server does for the participant.
     pub(super) fn forget(
         &mut self,
         participant: &ParticipantId,
@@ -118,7 +118,7 @@ impl Room {
         }
     }
 
-    /// The socket stayed away too long; unless another node serves the participant by now.
+    /// The socket stayed away too long; unless another server serves the participant by now.
     pub(super) fn time_out(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(known) = self.roster.participant(participant) else {
             return self.forget(participant, LeaveReason::Timeout, now);

@@ -42,7 +42,7 @@ pub enum NodeEvent {
 }
 
 impl Room {
-    /// Something happened to a session of a participant of this node.
+    /// Something happened to a session of a participant of this server.
     pub fn handle_node_event(&mut self, event: NodeEvent, now: Instant) {
         match event {
             NodeEvent::Connected { session, shard } => self.connected(&session, Some(shard)),

@@ -1,4 +1,4 @@
-//! A participant whose sockets this node serves.
+//! A participant whose sockets this server serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
 use crate::signaling::Frame;
 use spillway_wire::dataplane as wire;
 
-/// Everything the node knows beyond the roster.
+/// Everything the server knows beyond the roster.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) participant: ParticipantId,

@@ -1,8 +1,8 @@
-//! One room on one signaling node, without sockets, store, data plane or clock.
+//! One room on one signaling server, without sockets, store, data plane or clock.
 //!
 //! Feed it what happens (`handle_*`), then drain [`Room::poll_output`] before the next; when nothing
 //! happens until [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events become true when they
-//! come back from the store ([`Room::handle_entry`]), so that every node sees the same order.
+//! come back from the store ([`Room::handle_entry`]), so that every server sees the same order.
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
@@ -13,7 +13,7 @@ mod charge; // what each request costs
 mod event; // participants, tracks, events
 mod lane; // one session's commands in order
 mod media; // data plane lost, back, or rediscovered
-mod member; // a participant of this node
+mod member; // a participant of this server
 mod negotiate; // jobs to commands, replies to consequences
 mod output; // what a room wants done
 mod leave; // going, and being gone
@@ -24,7 +24,7 @@ mod restart; // what a history that started over has beyond the one before
 mod roster; // the history, folded
 mod speakers; // who is heard
 mod subscribe; // who is subscribed to what
-mod takeover; // who moves between nodes, and histories that start over
+mod takeover; // who move between servers, and histories that start over
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ use crate::signaling::{
 use crate::store::{Append, Change, Entry, Missed, StoreError};
 use crate::turn::Issuer;
 
-/// What every room of a node has in common.
+/// What every room of a server has in common.
 #[derive(Debug)]
 pub struct RoomConfig {
     /// Signs resume keys.
@@ -63,7 +63,7 @@ pub struct RoomConfig {
     pub limits: SignalingLimits,
     /// Hands out what opens the relay, where there is one.
     pub turn: Option<Issuer>,
-    /// Other nodes serve the same rooms: what this one does not know may be theirs.
+    /// Other servers serve the same rooms: what this one does not know may be theirs.
     pub is_shared: bool,
     /// Whose lease keeps the sessions of this server's participants.
     pub owner: String,
@@ -86,7 +86,7 @@ pub struct Room {
     epoch: Epoch,
     roster: Roster,
     member_by_id: BTreeMap<ParticipantId, Member>,
-    /// Those of this node, hidden ones too.
+    /// Those of this server, hidden ones too.
     member_by_identity: HashMap<Identity, ParticipantId>,
     /// How many of them are hidden.
     hidden: usize,
@@ -112,7 +112,7 @@ struct Queued {
 }
 
 impl Room {
-    /// A room as the store has it, without participants of this node.
+    /// A room as the store has it, without participants of this server.
     pub fn new(
         name: RoomName,
         config: Arc<RoomConfig>,
@@ -157,7 +157,7 @@ impl Room {
         self.roster.offset()
     }
 
-    /// Participants of this node.
+    /// Participants of this server.
     pub fn member_ids(&self) -> Vec<ParticipantId> {
         self.member_by_id.keys().cloned().collect()
     }
@@ -167,7 +167,7 @@ impl Room {
         self.member_by_id.len()
     }
 
-    /// Whether this node has nothing to do for the room, and nobody would gain by its starting over.
+    /// Whether this server has nothing to do for the room, and nobody would gain by its starting over.
     pub fn is_idle(&mut self, now: Instant) -> bool {
         self.is_empty() && self.budget.lingers_until(now).is_none()
     }
@@ -392,7 +392,7 @@ impl Room {
         queued.becomes = becomes;
     }
 
-    /// Sockets of those of this node who are told that they are in, each once.
+    /// Sockets of those of this server who are told that they are in, each once.
     fn sockets_of(&self, identities: &[Identity]) -> BTreeSet<SocketId> {
         let socket = |identity| {
             let id = self.member_by_identity.get(identity)?;

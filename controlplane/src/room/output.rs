@@ -6,7 +6,7 @@ use crate::node::Call;
 use crate::signaling::{CloseCode, Frame};
 use crate::store::Append;
 
-/// A socket of this node; numbers are not used twice.
+/// A socket of this server; numbers are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
@@ -50,7 +50,7 @@ pub enum Output {
         /// To hand back.
         then: Then,
     },
-    /// Tell whoever is in the room, on other nodes too; it is no part of the history.
+    /// Tell whoever is in the room, on other servers too; it is no part of the history.
     Publish {
         /// What.
         message: Ephemeral,

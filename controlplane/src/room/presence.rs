@@ -251,7 +251,7 @@ impl Room {
         }))
     }
 
-    /// What the participant reaches this node's media with.
+    /// What the participant reaches this server's media with.
     pub(super) fn relays(&self, participant: &ParticipantId, unix_s: u64) -> Relays {
         let turn = self.config.turn.as_ref();
         let member = self.member_by_id.get(participant);

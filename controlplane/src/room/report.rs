@@ -7,7 +7,7 @@ use super::member::{Attachment, Member};
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
 use crate::room::Track;
 
-/// A room on this node.
+/// A room on this server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct RoomReport {
@@ -17,7 +17,7 @@ pub struct RoomReport {
     pub participants: Vec<MemberReport>,
 }
 
-/// A participant; what only its own node knows is absent elsewhere.
+/// A participant; what only its own server knows is absent elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct MemberReport {
@@ -25,7 +25,7 @@ pub struct MemberReport {
     pub identity: Identity,
     pub name: String,
     pub tracks: Vec<Track>,
-    /// `attached`, `away` (its socket broke) or `elsewhere` (another node's).
+    /// `attached`, `away` (its socket broke) or `elsewhere` (another server's).
     pub socket: &'static str,
     pub publish_shard: Option<u32>,
     pub subscribe_shard: Option<u32>,

@@ -1,6 +1,6 @@
 //! Who is in the room and what they publish: the room's history, folded.
 //!
-//! Every signaling node that serves the room folds the same events and has the same roster.
+//! Every signaling server that serves the room folds the same events and has the same roster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ pub struct Roster {
     offset: u64,
     participant_by_id: BTreeMap<ParticipantId, Participant>,
     owner_by_track: BTreeMap<TrackId, ParticipantId>,
-    /// At most one each, but for a moment when two nodes let one in at once.
+    /// At most one each, but for a moment when two servers let one in at once.
     ids_by_identity: BTreeMap<Identity, BTreeSet<ParticipantId>>,
 }
 

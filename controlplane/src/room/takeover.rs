@@ -1,5 +1,5 @@
-//! Participants that move between signaling nodes, and histories that start over: what the others who serve
-//! the room have to say about this node's part of it.
+//! Participants that move between signaling servers, and histories that start over: what the others who serve
+//! the room have to say about this server's part of it.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::store::Missed;
 use spillway_wire::dataplane as wire;
 
 impl Room {
-    /// Who comes back to this node from another one, with what it proved to be.
+    /// Who comes back to this server from another one, with what it proved to be.
     pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<ParticipantId> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
@@ -73,7 +73,7 @@ impl Room {
         self.resume((socket, participant), join, missed, now);
     }
 
-    /// Another node serves the participant from now on: its sessions are that node's.
+    /// Another server serves the participant from now on: its sessions are that server's.
     pub fn handle_taken(&mut self, participant: &ParticipantId) {
         let Some(member) = self.take_member(participant) else {
             return;
@@ -82,7 +82,7 @@ impl Room {
             self.participant_by_socket.remove(&socket);
             let (code, reason) = (
                 CloseCode::Replaced,
-                "the participant came back on another node",
+                "the participant came back on another server",
             );
             self.outputs.push_back(Output::Close {
                 socket,

@@ -22,7 +22,7 @@ use crate::limits::{CLOSE_TIME, FRAME_FACTOR};
 use crate::metrics::Metrics;
 use crate::room::SocketId;
 
-/// What every socket of a node shares.
+/// What every socket of a server shares.
 #[derive(Debug)]
 pub struct Sockets {
     /// The rooms.
@@ -31,7 +31,7 @@ pub struct Sockets {
     pub keys: Arc<Keys>,
     /// What a client may send.
     pub limits: SignalingLimits,
-    /// When the node is going away: over how long its clients do.
+    /// When the server is going away: over how long its clients do.
     pub shutdown: watch::Receiver<Option<Duration>>,
     next: AtomicU64,
 }
@@ -169,7 +169,7 @@ impl Conversation {
                 () = tokio::time::sleep_until(deadline.into()) => {
                     let now = clock::now();
                     if leaves_at.is_some_and(|at| at <= now) {
-                        self.session.handle_close(CloseCode::GoingAway, "the node is going away");
+                        self.session.handle_close(CloseCode::GoingAway, "the server is going away");
                     }
                     self.session.handle_timeout(now);
                 }
@@ -273,7 +273,7 @@ fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
     }
 }
 
-/// When a socket of a node that is going away is sent elsewhere: not all at once, or all would come back
+/// When a socket of a server that is going away is sent elsewhere: not all at once, or all would come back
 /// at once.
 fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
     let drain = (*shutdown.borrow())?;

@@ -146,7 +146,7 @@ impl Store for MemoryStore {
         })
     }
 
-    /// There is only one node.
+    /// There is only one server.
     fn claim<'a>(
         &'a self,
         _room: &'a RoomName,

@@ -1,10 +1,10 @@
-//! What must outlive a signaling node: a room's history, its participants, their presence.
+//! What must outlive a signaling server: a room's history, its participants, their presence.
 //!
 //! [`memory`] is the embedded implementation; [`redis`], standalone or a cluster, keeps to the same trait
 //! and runs the same [`suite`].
 
 pub mod memory; // in this process
-pub mod redis; // shared by many nodes
+pub mod redis; // shared by many servers
 mod record; // a room's history and readers, in either
 pub mod suite; // what every implementation must pass
 
@@ -39,14 +39,14 @@ pub enum Change {
     Put(Participant),
     /// The participant is gone.
     Remove(ParticipantId),
-    /// The same, unless another node serves it by now.
+    /// The same, unless another server serves it by now.
     RemoveOurs(ParticipantId),
     /// The same, unless somebody was quicker or it is present again.
     RemoveAbsent(ParticipantId),
 }
 
 impl Change {
-    /// Whether the store may find that it is not this node's to make.
+    /// Whether the store may find that it is not this server's to make.
     pub fn may_be_refused(&self) -> bool {
         match self {
             Self::RemoveOurs(_) | Self::RemoveAbsent(_) => true,
@@ -75,19 +75,19 @@ pub struct Opened {
     pub offset: u64,
     /// Who was there after that event.
     pub participants: Vec<Participant>,
-    /// Where the history started over while others of this node read it.
+    /// Where the history started over while others of this server read it.
     pub restart: Option<Restart>,
     /// Every later event in order. Ends when the reader is too slow, or when the history started over:
     /// open the room again and read [`Store::since`].
     pub news: mpsc::Receiver<News>,
 }
 
-/// How a history that started over goes on from the one that readers of this node were told.
+/// How a history that started over goes on from the one that readers of this server were told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
     /// Up to this event both are the same.
     pub common: u64,
-    /// Later events that readers of this node were told under other numbers.
+    /// Later events that readers of this server were told under other numbers.
     pub told: Vec<u64>,
 }
 
@@ -116,7 +116,7 @@ pub enum News {
     Entry(Arc<Entry>),
     /// What is no event: it has no number, and whoever is not there does not hear of it.
     Message(Arc<Ephemeral>),
-    /// Another node serves this participant from now on.
+    /// Another server_id serves this participant from now on.
     Taken(ParticipantId),
 }
 
@@ -141,15 +141,15 @@ pub enum StoreError {
     /// Trying again does not help: what the store holds or says is not ours.
     #[error("store: {0}")]
     Broken(String),
-    /// Another node serves the participant, or has seen to it.
-    #[error("participant '{0}' is another node's")]
+    /// Another server_id serves the participant, or has seen to it.
+    #[error("participant '{0}' is another server's")]
     NotOurs(ParticipantId),
 }
 
 /// The result of a store's method.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// What a signaling node needs to be stateless.
+/// What a signaling server needs to be stateless.
 pub trait Store: Send + Sync + 'static {
     /// Opens a room, with a new epoch when it does not exist.
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened>;
@@ -182,10 +182,10 @@ pub trait Store: Send + Sync + 'static {
         time: Duration,
     ) -> StoreFuture<'a, ()>;
 
-    /// Participants whose presence ran out: their node died with them.
+    /// Participants whose presence ran out: their server died with them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
 
-    /// From now on this node serves the participant; the one that did is told.
+    /// From now on this server serves the participant; the one that did is told.
     fn claim<'a>(
         &'a self,
         room: &'a RoomName,

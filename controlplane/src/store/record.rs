@@ -1,4 +1,4 @@
-//! A room's history and its readers in this process: what the embedded store is made of, and what a node
+//! A room's history and its readers in this process: what the embedded store is made of, and what a server
 //! keeps of a room in a shared one.
 
 use std::collections::VecDeque;

@@ -66,7 +66,7 @@ pub fn joined(participant: &Participant) -> Append {
     }
 }
 
-/// It leaves, unless another node serves it.
+/// It leaves, unless another server serves it.
 pub fn left_if_ours(participant: &Participant) -> Append {
     Append {
         change: Change::RemoveOurs(participant.participant.clone()),

@@ -1,4 +1,4 @@
-//! What the edges of a node promise: identifiers, tokens, JSON, paths, the command line, settings, metrics, and the suites
+//! What the edges of a server promise: identifiers, tokens, JSON, paths, the command line, settings, metrics, and the suites
 //! themselves. Each row is one input; a kind is what its rows have in common.
 
 mod cli; // outputs that are closed, URLs, JSON
@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use spillway_tests::node::Node;
-use spillway_tests::nodes::SignalingNode;
+use spillway_tests::servers::SignalingServer;
 
-/// Of the nodes of this suite.
+/// Of the servers of this suite.
 const ADMIN_TOKEN: &str = "0123456789abcdef";
 const TURN_SECRET: &str = "a-secret-of-two-planes";
 
@@ -29,10 +29,10 @@ struct Rows {
     broken: Vec<String>,
 }
 
-/// A node and its data plane.
+/// A server and its data plane.
 struct Stage {
     media: Node,
-    node: SignalingNode,
+    server: SignalingServer,
 }
 
 impl Rows {
@@ -70,8 +70,8 @@ impl Stage {
             ["--demo-tokens", "true"],
             ["--public-path", "/calls/"],
         ];
-        let node = SignalingNode::start_with(&media, "memory", flags.as_flattened()).await?;
-        Ok(Self { media, node })
+        let server = SignalingServer::start_with(&media, "memory", flags.as_flattened()).await?;
+        Ok(Self { media, server })
     }
 }
 

@@ -184,7 +184,7 @@ async fn rooms_go_on_without_redis_and_are_told_when_it_comes_back_empty() -> an
     server.restart().await?;
     until_up(&one).await?;
     until_up(&two).await?;
-    // The other node learns what happened on the island, under the same numbers.
+    // The other server learns what happened on the island, under the same numbers.
     for offset in 2..=11 {
         assert_eq!(next(&mut second).await?.offset, offset);
     }
@@ -439,7 +439,7 @@ async fn servers_that_refuse_writes_are_told_of_without_flapping() -> anyhow::Re
     Ok(())
 }
 
-/// Two nodes went on with one room: readers of either learn the messages of the other.
+/// Two servers went on with one room: readers of either learn the messages of the other.
 #[tokio::test]
 async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::Result<()> {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await?;

@@ -56,7 +56,7 @@ impl Log {
 }
 
 impl Reader {
-    /// Follows the room as a signaling node does.
+    /// Follows the room as a signaling server does.
     async fn follow(self, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
         let mut opened = self.store.open(&self.room).await?;
         lock(&self.log).start(&opened);
@@ -110,7 +110,7 @@ impl Reader {
     }
 }
 
-/// Rooms with readers and writers on two nodes.
+/// Rooms with readers and writers on two servers.
 struct Load {
     stop: Arc<AtomicBool>,
     rooms: Vec<RoomName>,

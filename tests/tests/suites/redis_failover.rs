@@ -1,5 +1,5 @@
-//! Another Redis becomes the master under running rooms, which span two nodes: by a hand-over behind one address,
-//! by sentinels, by the master's death. What is answered with `ok` is heard on the other node, and soon again.
+//! Another Redis becomes the master under running rooms, which span two servers: by a hand-over behind one address,
+//! by sentinels, by the master's death. What is answered with `ok` is heard on the other server, and soon again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use spillway_bench::canary::signal::Signal;
 use spillway_bench::canary::token::TokenSource;
 use spillway_tests::clock::{self, wait};
 use spillway_tests::node::Node;
-use spillway_tests::nodes::{KEY, SignalingNode};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::{Address, Watched};
+use spillway_tests::servers::{KEY, SignalingServer};
 use tokio::sync::watch;
 
 /// From the moment a master accepts writes.
@@ -47,7 +47,7 @@ struct Talker {
 impl Talker {
     /// Joins, and talks once `all_are_in`.
     async fn start(
-        node: &SignalingNode,
+        server: &SignalingServer,
         (room, identity): (&str, &'static str),
         all_are_in: watch::Receiver<bool>,
     ) -> anyhow::Result<Self> {
@@ -55,7 +55,7 @@ impl Talker {
             key: KEY.0.into(),
             secret: KEY.1.into(),
         };
-        let mut signal = Signal::connect(&node.url).await?;
+        let mut signal = Signal::connect(&server.url).await?;
         let token = source.token(room, identity)?;
         signal.send(json!({"type": "join", "token": token})).await?;
         let joined = clock::timeout(FAILOVER_LIMIT, signal.receive()).await??;
@@ -121,11 +121,11 @@ fn note(heard: &mut Heard, event: &Value) {
     }
 }
 
-/// Rooms of two on two nodes, and how ready these say to be.
+/// Rooms of two on two servers, and how ready these say to be.
 struct Stage {
-    nodes: Arc<[SignalingNode; 2]>,
+    servers: Arc<[SignalingServer; 2]>,
     talkers: Vec<[Talker; 2]>,
-    /// Changes of what each node says of itself.
+    /// Changes of what each server says of itself.
     changes: Arc<Mutex<[Vec<String>; 2]>>,
     watch: tokio::task::JoinHandle<()>,
     _media: Node,
@@ -143,25 +143,25 @@ struct Outcome {
 impl Stage {
     async fn set(store: &str) -> anyhow::Result<Self> {
         let media = Node::start(1, &[]).await?;
-        let nodes = Arc::new([
-            SignalingNode::start(&media, store).await?,
-            SignalingNode::start(&media, store).await?,
+        let servers = Arc::new([
+            SignalingServer::start(&media, store).await?,
+            SignalingServer::start(&media, store).await?,
         ]);
         let (all, are_in) = watch::channel(false);
         let mut talkers = Vec::new();
         for number in 0..ROOMS {
             let room = format!("room-{number}");
             talkers.push([
-                Talker::start(&nodes[0], (&room, "ann"), are_in.clone()).await?,
-                Talker::start(&nodes[1], (&room, "bob"), are_in.clone()).await?,
+                Talker::start(&servers[0], (&room, "ann"), are_in.clone()).await?,
+                Talker::start(&servers[1], (&room, "bob"), are_in.clone()).await?,
             ]);
         }
         all.send_replace(true);
         let changes = Arc::<Mutex<[Vec<String>; 2]>>::default();
-        let watch = tokio::spawn(follow_readiness(Arc::clone(&nodes), Arc::clone(&changes)));
+        let watch = tokio::spawn(follow_readiness(Arc::clone(&servers), Arc::clone(&changes)));
         tokio::time::sleep(LOAD_AROUND).await;
         Ok(Self {
-            nodes,
+            servers,
             talkers,
             changes,
             watch,
@@ -192,8 +192,8 @@ impl Stage {
         };
         // What is on its way arrives; everything else does not.
         wait(CONVERGE_LIMIT, || (unheard() == 0).then_some(())).await;
-        for node in &*self.nodes {
-            let (_, said) = node.ready().await.context("the node answers")?;
+        for server in &*self.servers {
+            let (_, said) = server.ready().await.context("the server answers")?;
             assert_eq!(said["status"], "ok", "{said}");
         }
         for talker in self.talkers.iter().flatten() {
@@ -220,7 +220,7 @@ impl Drop for Stage {
     }
 }
 
-/// Messages of `speaker` that were answered by then and `hearer`, on the other node, has not heard.
+/// Messages of `speaker` that were answered by then and `hearer`, on the other server, has not heard.
 fn unheard(speaker: &Talker, hearer: &Talker, until: Instant) -> usize {
     let confirmed: Vec<u64> = {
         let heard = speaker.heard();
@@ -239,11 +239,14 @@ fn unheard(speaker: &Talker, hearer: &Talker, until: Instant) -> usize {
     confirmed.iter().filter(is_missing).count()
 }
 
-async fn follow_readiness(nodes: Arc<[SignalingNode; 2]>, changes: Arc<Mutex<[Vec<String>; 2]>>) {
+async fn follow_readiness(
+    servers: Arc<[SignalingServer; 2]>,
+    changes: Arc<Mutex<[Vec<String>; 2]>>,
+) {
     let mut last = [String::from("ok"), String::from("ok")];
     loop {
-        for (index, node) in nodes.iter().enumerate() {
-            if let Some((_, said)) = node.ready().await {
+        for (index, server) in servers.iter().enumerate() {
+            if let Some((_, said)) = server.ready().await {
                 let status = said["status"].as_str().unwrap_or_default().to_owned();
                 if status != last[index] {
                     lock(&changes)[index].push(status.clone());

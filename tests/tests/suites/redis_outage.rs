@@ -7,10 +7,10 @@ use anyhow::Context;
 use spillway_tests::caller::{Caller, apart};
 use spillway_tests::clock::{self, ran_since, wait};
 use spillway_tests::node::Node;
-use spillway_tests::nodes::SignalingNode;
 use spillway_tests::redis::Server;
+use spillway_tests::servers::SignalingServer;
 
-/// Nodes say by then that the store is away.
+/// Servers say by then that the store is away.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
 /// Everybody talks for as long before the outage, and after it is over.
 const LOAD_AROUND: Duration = Duration::from_secs(2);
@@ -25,25 +25,25 @@ const MEDIA_GAP: Duration = Duration::from_millis(500);
 async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyhow::Result<()> {
     let mut redis = Server::start(&[]).await?;
     let media = Node::start(1, &[]).await?;
-    let nodes = [
-        SignalingNode::start(&media, &redis.url()).await?,
-        SignalingNode::start(&media, &redis.url()).await?,
+    let servers = [
+        SignalingServer::start(&media, &redis.url()).await?,
+        SignalingServer::start(&media, &redis.url()).await?,
     ];
-    let mut rooms = calls(&nodes).await?;
+    let mut rooms = calls(&servers).await?;
 
     redis.kill();
     let down = Instant::now();
     tokio::time::sleep(NOTICED_WITHIN).await;
-    for node in &nodes {
-        let (code, said) = node.ready().await.context("the node answers")?;
+    for server in &servers {
+        let (code, said) = server.ready().await.context("the server answers")?;
         assert_eq!(
             (code, said["status"].as_str()),
             (200, Some("degraded")),
             "{said}"
         );
-        assert!(node.healthy().await);
+        assert!(server.healthy().await);
     }
-    let joined = join_meanwhile(&nodes, &mut rooms).await?;
+    let joined = join_meanwhile(&servers, &mut rooms).await?;
     tokio::time::sleep(OUTAGE.saturating_sub(down.elapsed())).await;
 
     redis.restart().await?;
@@ -58,8 +58,8 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
     };
     let converged = wait(CONVERGE_LIMIT, agree).await.is_some();
     let took = ran_since(up);
-    for node in &nodes {
-        let (_, said) = node.ready().await.context("the node answers")?;
+    for server in &servers {
+        let (_, said) = server.ready().await.context("the server answers")?;
         assert_eq!(said["status"], "ok", "{said}");
     }
     // What comes late after it is back would be missed too.
@@ -72,13 +72,13 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
     Ok(())
 }
 
-/// Rooms of two that hear each other; half of the rooms span both nodes.
-async fn calls(nodes: &[SignalingNode; 2]) -> anyhow::Result<Vec<Vec<Caller>>> {
+/// Rooms of two that hear each other; half of the rooms span both servers.
+async fn calls(servers: &[SignalingServer; 2]) -> anyhow::Result<Vec<Vec<Caller>>> {
     let mut rooms: Vec<Vec<Caller>> = Vec::new();
     for number in 0..ROOMS {
         let room = format!("room-{number}");
-        let ann = Caller::start(&nodes[0].url, &room, "ann", true).await?;
-        let bob = Caller::start(&nodes[number % 2].url, &room, "bob", true).await?;
+        let ann = Caller::start(&servers[0].url, &room, "ann", true).await?;
+        let bob = Caller::start(&servers[number % 2].url, &room, "bob", true).await?;
         rooms.push(vec![ann, bob]);
     }
     let all_hear = || {
@@ -92,14 +92,14 @@ async fn calls(nodes: &[SignalingNode; 2]) -> anyhow::Result<Vec<Vec<Caller>>> {
     Ok(rooms)
 }
 
-/// Rooms that the node knows can be joined and seen to be; others are refused, to be tried again.
+/// Rooms that the server knows can be joined and seen to be; others are refused, to be tried again.
 async fn join_meanwhile(
-    nodes: &[SignalingNode; 2],
+    servers: &[SignalingServer; 2],
     rooms: &mut [Vec<Caller>],
 ) -> anyhow::Result<usize> {
     let mut joined = 0;
     for (number, room) in rooms.iter_mut().enumerate().take(JOINED) {
-        let late = Caller::start(&nodes[0].url, &format!("room-{number}"), "late", false).await?;
+        let late = Caller::start(&servers[0].url, &format!("room-{number}"), "late", false).await?;
         assert_eq!(late.diary().others.len(), 2, "both are listed");
         room.push(late);
         joined += 1;
@@ -110,8 +110,8 @@ async fn join_meanwhile(
         all.then_some(())
     };
     let seen = wait(Duration::from_secs(2), seen).await;
-    seen.context("those on the same node see who came")?;
-    let unknown = Caller::start(&nodes[0].url, "a-room-nobody-knows", "eve", false).await;
+    seen.context("those on the same server see who came")?;
+    let unknown = Caller::start(&servers[0].url, "a-room-nobody-knows", "eve", false).await;
     let refusal = unknown
         .err()
         .context("a room nobody knows cannot be opened")?;

@@ -12,8 +12,8 @@ use spillway_controlplane::tls::CertificateFiles;
 use spillway_tests::caller::Caller;
 use spillway_tests::clock::{self, Patience};
 use spillway_tests::node::{Node, free_tcp_port};
-use spillway_tests::nodes::SignalingNode;
 use spillway_tests::redis::Server;
+use spillway_tests::servers::SignalingServer;
 use spillway_tests::tls::{Authority, Pair, run_to_the_end};
 
 const PASSWORD: &str = "right";
@@ -54,7 +54,7 @@ impl SecureServer {
         ca_in(self.dir.path())
     }
 
-    /// As a node would name it.
+    /// As a server would name it.
     fn named(&self) -> RedisServers {
         RedisServers {
             urls: vec![self.url()],
@@ -255,10 +255,10 @@ async fn a_server_that_asks_who_we_are_is_told() -> anyhow::Result<()> {
             ..redis.named()
         })
     };
-    let stranger = Authority::new("another authority")?.issue(&["node-1"])?;
+    let stranger = Authority::new("another authority")?.issue(&["server-1"])?;
     let said = refusal(&identify(&stranger)?).await?;
     assert!(said.contains("store-certificate"), "{said}");
-    let named = identify(&authority.issue(&["node-1"])?)?;
+    let named = identify(&authority.issue(&["server-1"])?)?;
     let store = RedisStore::connect(&named, StoreMetrics::default()).await?;
     suite::run(&store).await;
     Ok(())
@@ -286,7 +286,7 @@ async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> an
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(2)).await, Ok(2));
-    // The operator makes the nodes trust it, and nobody is restarted.
+    // The operator makes the servers trust it, and nobody is restarted.
     pair.write(redis.dir.path())?;
     redis.server.kill();
     redis.server.restart().await?;
@@ -313,8 +313,8 @@ async fn nodes_meet_in_a_redis_behind_tls() -> anyhow::Result<()> {
     let media = Node::start(1, &[]).await?;
     let (url, ca) = (redis.url(), redis.ca().display().to_string());
     let trust = ["--store-ca", &ca];
-    let left = SignalingNode::start_with(&media, &url, &trust).await?;
-    let right = SignalingNode::start_with(&media, &url, &trust).await?;
+    let left = SignalingServer::start_with(&media, &url, &trust).await?;
+    let right = SignalingServer::start_with(&media, &url, &trust).await?;
     let ann = Caller::start(&left.url, "room", "ann", false).await?;
     let bob = Caller::start(&right.url, "room", "bob", false).await?;
     let patience = Patience::of(CONVERGE_LIMIT);
@@ -323,7 +323,7 @@ async fn nodes_meet_in_a_redis_behind_tls() -> anyhow::Result<()> {
         anyhow::ensure!(!patience.is_over(), "they do not see each other");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Without the authority a node says why it ends.
+    // Without the authority a server says why it ends.
     let (status, said) = run_to_the_end(&[
         "serve",
         "--listen",

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use spillway_tests::caller::{Caller, Diary, apart};
 use spillway_tests::clock::{self, wait};
 use spillway_tests::node::Node;
-use spillway_tests::nodes::{Balancer, SignalingNode};
 use spillway_tests::redis::Server;
+use spillway_tests::servers::{Balancer, SignalingServer};
 use spillway_wire::dataplane as proto;
 
-/// Everybody talks for as long before the node dies.
+/// Everybody talks for as long before the server dies.
 const LOAD_BEFORE: Duration = Duration::from_secs(2);
 const ROOMS: usize = 6;
 const EACH: usize = 3;
@@ -50,8 +50,8 @@ async fn stay_away() -> anyhow::Result<Value> {
     let redis = Server::start(&[]).await?;
     let mut media = Node::start(1, &[]).await?;
     let flags = ["--grace-seconds", &GRACE.as_secs().to_string()];
-    let mut dies = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
-    let lives = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let mut dies = SignalingServer::start_with(&media, &redis.url(), &flags).await?;
+    let lives = SignalingServer::start_with(&media, &redis.url(), &flags).await?;
     let gone = callers(&dies, "away", &["a", "b", "c", "d"]).await?;
     let stay = callers(&lives, "away", &["e", "f"]).await?;
     heard_by_all(gone.iter().chain(&stay), 5).await?;
@@ -104,8 +104,8 @@ async fn cut_off() -> anyhow::Result<Value> {
     let mut media = Node::start(1, &[]).await?;
     let flags = ["--grace-seconds", &GRACE.as_secs().to_string()];
     let path = format!("redis://{CUT_ADDRESS}:{}", redis.port);
-    let cut = SignalingNode::start_with(&media, &path, &flags).await?;
-    let sees = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let cut = SignalingServer::start_with(&media, &path, &flags).await?;
+    let sees = SignalingServer::start_with(&media, &redis.url(), &flags).await?;
     let mut people = callers(&cut, "cut", &["a", "b"]).await?;
     people.extend(callers(&sees, "cut", &["c", "d"]).await?);
     heard_by_all(people.iter(), 3).await?;
@@ -127,14 +127,14 @@ async fn only_server() -> anyhow::Result<Value> {
     let redis = Server::start(&[]).await?;
     let mut media = Node::start(1, &[]).await?;
     let flags = ["--grace-seconds", &GRACE.as_secs().to_string()];
-    let mut server = SignalingNode::start_with(&media, &redis.url(), &flags).await?;
+    let mut server = SignalingServer::start_with(&media, &redis.url(), &flags).await?;
     let mut people = callers(&server, "alone", &["a", "b", "c"]).await?;
     heard_by_all(people.iter(), 2).await?;
     let before = sessions(&mut media).await?;
     server.kill();
     clock::sleep(OUTAGE).await;
     let listen = server.url.trim_start_matches("http://");
-    let _server = SignalingNode::start_at(listen, &media, &redis.url(), &flags).await?;
+    let _server = SignalingServer::start_at(listen, &media, &redis.url(), &flags).await?;
     let back = || {
         people
             .iter()
@@ -155,7 +155,7 @@ async fn only_server() -> anyhow::Result<Value> {
 }
 
 async fn callers(
-    server: &SignalingNode,
+    server: &SignalingServer,
     room: &str,
     identities: &[&str],
 ) -> anyhow::Result<Vec<Caller>> {
@@ -256,11 +256,11 @@ impl Drop for Wall {
 async fn come_back() -> anyhow::Result<Value> {
     let redis = Server::start(&[]).await?;
     let media = Node::start(1, &[]).await?;
-    let mut nodes = Vec::new();
+    let mut servers = Vec::new();
     for _ in 0..3 {
-        nodes.push(SignalingNode::start(&media, &redis.url()).await?);
+        servers.push(SignalingServer::start(&media, &redis.url()).await?);
     }
-    let balancer = Balancer::start(&nodes).await?;
+    let balancer = Balancer::start(&servers).await?;
     let mut rooms = Vec::new();
     for room in 0..ROOMS {
         let mut callers = Vec::new();
@@ -282,7 +282,7 @@ async fn come_back() -> anyhow::Result<Value> {
     // What is said and sent before is part of what nobody may miss.
     tokio::time::sleep(LOAD_BEFORE).await;
 
-    nodes[1].kill();
+    servers[1].kill();
     let killed = Instant::now();
     clock::sleep(RETURN_LIMIT + Duration::from_secs(3)).await;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use spillway_tests::clock::{self, Patience, ran_since};
 use spillway_tests::node::Node;
-use spillway_tests::tls::{ADMIN_TOKEN, Authority, Client, SecureNode, run_to_the_end};
+use spillway_tests::tls::{ADMIN_TOKEN, Authority, Client, SecureServer, run_to_the_end};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -32,9 +32,9 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     let [first, second, third] = [0; 3].map(|_| authority.issue(&NAMES));
     let (first, second, third) = (first?, second?, third?);
     let media = Node::start(1, &[]).await?;
-    let node = SecureNode::start(&media, &first, &authority).await?;
-    let client = Client::new(&node.address, &authority)?;
-    assert!(node.log()?.contains("url=https://rtc.example.com:"));
+    let server = SecureServer::start(&media, &first, &authority).await?;
+    let client = Client::new(&server.address, &authority)?;
+    assert!(server.log()?.contains("url=https://rtc.example.com:"));
     assert_eq!(client.shown().await?, first.shown()?);
     let ends = client.metric("spillway_tls_certificate_expires_timestamp_seconds");
     assert!(ends.await?.is_some_and(|ends| ends > 1e9));
@@ -43,10 +43,10 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     let mut socket = client.join("room", "ann").await?;
 
     // Half of a pair: found by itself, named, not used.
-    let key = node.dir.path().join("key.pem");
+    let key = server.dir.path().join("key.pem");
     std::fs::write(&key, &second.key)?;
     until(&client, "spillway_tls_reload_failures_total", 1.0).await?;
-    let log = node.log()?;
+    let log = server.log()?;
     let lines = log
         .lines()
         .filter(|line| line.contains("the old one stays"));
@@ -59,18 +59,18 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     assert_eq!(client.shown().await?, first.shown()?);
 
     // The other half: found by itself, used.
-    second.write(node.dir.path())?;
+    second.write(server.dir.path())?;
     until(&client, "spillway_tls_reloads_total", 1.0).await?;
     assert_eq!(client.shown().await?, second.shown()?);
 
     // Rubbish and nothing at all, as soon as they are asked for.
-    std::fs::write(node.dir.path().join("cert.pem"), "rubbish")?;
-    node.hang_up()?;
+    std::fs::write(server.dir.path().join("cert.pem"), "rubbish")?;
+    server.hang_up()?;
     until(&client, "spillway_tls_reload_failures_total", 2.0).await?;
     std::fs::remove_file(&key)?;
-    node.hang_up()?;
+    server.hang_up()?;
     until(&client, "spillway_tls_reload_failures_total", 3.0).await?;
-    let log = node.log()?;
+    let log = server.log()?;
     assert!(log.contains("cert.pem holds no certificate"), "{log}");
     assert!(
         log.contains("cannot read") && log.contains("key.pem: No such file"),
@@ -78,9 +78,9 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     );
     assert_eq!(client.shown().await?, second.shown()?);
 
-    third.write(node.dir.path())?;
+    third.write(server.dir.path())?;
     let asked = Instant::now();
-    node.hang_up()?;
+    server.hang_up()?;
     until(&client, "spillway_tls_reloads_total", 2.0).await?;
     assert!(
         ran_since(asked) < Duration::from_secs(3),
@@ -99,11 +99,11 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     let authority = Authority::new("an authority")?;
     let media = Node::start(1, &[]).await?;
     let pair = authority.issue(&NAMES)?;
-    let node = SecureNode::start(&media, &pair, &authority).await?;
-    let client = Client::new(&node.address, &authority)?;
+    let server = SecureServer::start(&media, &pair, &authority).await?;
+    let client = Client::new(&server.address, &authority)?;
 
-    let silent = TcpStream::connect(&node.address).await?;
-    let slow = TcpStream::connect(&node.address).await?;
+    let silent = TcpStream::connect(&server.address).await?;
+    let slow = TcpStream::connect(&server.address).await?;
     let (silent, slow) = (
         tokio::spawn(ending(silent, false)),
         tokio::spawn(ending(slow, true)),
@@ -112,7 +112,7 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
         &b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n"[..],
         &[0x7f; 300],
     ] {
-        let mut stream = TcpStream::connect(&node.address).await?;
+        let mut stream = TcpStream::connect(&server.address).await?;
         stream.write_all(rubbish).await?;
         let mut answer = Vec::new();
         let read = clock::timeout(Duration::from_secs(2), stream.read_to_end(&mut answer));
@@ -123,17 +123,17 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     let failures =
         |reason: &str| format!("spillway_tls_handshake_failures_total{{reason=\"{reason}\"}}");
     until(&client, &failures("not_tls"), 2.0).await?;
-    let stranger = Client::new(&node.address, &Authority::new("another authority")?)?;
+    let stranger = Client::new(&server.address, &Authority::new("another authority")?)?;
     let refused = stranger.connect().await;
     assert!(
         refused.is_err(),
-        "it does not know who vouches for the node"
+        "it does not know who vouches for the server"
     );
     until(&client, &failures("refused"), 1.0).await?;
     let refused = client.clone().speaking(b"h2").connect().await;
     assert!(refused.is_err(), "h2 is not spoken");
     until(&client, &failures("incompatible"), 1.0).await?;
-    drop(TcpStream::connect(&node.address).await?);
+    drop(TcpStream::connect(&server.address).await?);
     until(&client, &failures("gone"), 1.0).await?;
 
     // Those that keep the door open are shut out after ten seconds; others come in meanwhile.
@@ -217,14 +217,14 @@ async fn the_cli_asks_a_node_behind_tls() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
     let media = Node::start(1, &[]).await?;
     let pair = authority.issue(&NAMES)?;
-    let node = SecureNode::start(&media, &pair, &authority).await?;
-    let _socket = Client::new(&node.address, &authority)?
+    let server = SecureServer::start(&media, &pair, &authority).await?;
+    let _socket = Client::new(&server.address, &authority)?
         .join("lobby", "ann")
         .await?;
-    let ca = node.dir.path().join("ca.pem");
+    let ca = server.dir.path().join("ca.pem");
     std::fs::write(&ca, authority.pem())?;
     let (url, ca) = (
-        format!("https://{}", node.address),
+        format!("https://{}", server.address),
         ca.display().to_string(),
     );
     let ask = ["room", "ls", "--url", &url, "--admin-token", ADMIN_TOKEN];

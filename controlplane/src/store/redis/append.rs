@@ -83,7 +83,7 @@ impl Shared {
         let mut missing = 0;
         while !batch.appends.is_empty() {
             let events = (batch.seq, &batch.appends[..]);
-            let script = script::append(&known.name, &known.keys, &self.node, events);
+            let script = script::append(&known.name, &known.keys, &self.server_id, events);
             let reply = self.link.run_patiently(known.keys.slot, &script).await?;
             match parsed::<message::Appended>(reply)? {
                 message::Appended::At {
@@ -144,7 +144,7 @@ impl Shared {
         }
     }
 
-    /// The first of `count` numbers under which this node appends.
+    /// The first of `count` numbers under which this server appends.
     pub(super) fn numbers(&self, count: usize) -> u64 {
         self.appends.fetch_add(count as u64, Ordering::Relaxed) + 1
     }

@@ -9,7 +9,7 @@ use crate::ids::Epoch;
 use crate::store::{Missed, Restart, StoreError};
 
 impl Shared {
-    /// Tells the store what it does not know and learns what this node does not. The caller is the room's
+    /// Tells the store what it does not know and learns what this server does not. The caller is the room's
     /// only writer.
     pub(super) async fn reconcile(&self, known: &Known) -> Result<(), StoreError> {
         if !known.mirror().is_open() {
@@ -50,7 +50,7 @@ impl Shared {
     async fn restore(&self, known: &Known, base: &Base) -> Result<Restored, StoreError> {
         let script = {
             let mirror = known.mirror();
-            script::restore(&known.keys, &self.node, mirror.epoch(), base)
+            script::restore(&known.keys, &self.server_id, mirror.epoch(), base)
         };
         let reply = self.link.run(known.keys.slot, &script).await?;
         let (epoch, offset, was, common, is_made) =
@@ -129,7 +129,7 @@ impl Shared {
         batch: &Batch,
     ) -> Result<Option<(Epoch, u64, usize)>, StoreError> {
         let events = (batch.seq, &batch.appends[..]);
-        let script = script::append(&known.name, &known.keys, &self.node, events);
+        let script = script::append(&known.name, &known.keys, &self.server_id, events);
         let reply = self.link.run(known.keys.slot, &script).await?;
         match parsed::<message::Appended>(reply)? {
             message::Appended::At {
@@ -144,7 +144,7 @@ impl Shared {
         }
     }
 
-    /// After `common` the store has another history than the one this node's readers know: it is given a new epoch.
+    /// After `common` the store has another history than the one this server's readers know: it is given a new epoch.
     async fn start_over(
         &self,
         known: &Known,
@@ -208,7 +208,7 @@ struct Restored {
     offset: u64,
     /// The epoch that it went on from, if any, and after which event.
     before: (String, u64),
-    /// Whether there was nothing, and it is what this node remembered.
+    /// Whether there was nothing, and it is what this server remembered.
     is_made: bool,
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Untold {
 /// Events to tell the store with one call.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// Under these numbers of this node.
+    /// Under these numbers of this server.
     pub(super) seq: u64,
     pub(super) appends: Vec<Append>,
 }

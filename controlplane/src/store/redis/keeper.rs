@@ -130,12 +130,12 @@ impl Shared {
                 }
             }
             Published::Message { message, by } => {
-                if by != self.node {
+                if by != self.server_id {
                     known.mirror().say(Arc::new(message));
                 }
             }
             Published::Taken { participant, by } => {
-                if by != self.node {
+                if by != self.server_id {
                     known.mirror().taken(participant);
                 }
             }

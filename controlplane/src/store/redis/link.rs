@@ -41,8 +41,8 @@ const RIGHTS_INTERVAL: Duration = Duration::from_secs(3);
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// This node among those that share the store.
-    pub(super) node: String,
+    /// This server among those that share the store.
+    pub(super) server_id: String,
     servers: Arc<Servers>,
     sentinels: Sentinels,
     server_by_address: Mutex<HashMap<Address, Arc<Server>>>,
@@ -54,10 +54,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Of `node` to these.
-    pub(super) fn new(servers: Servers, node: String) -> Self {
+    /// Of `server_id` to these.
+    pub(super) fn new(servers: Servers, server_id: String) -> Self {
         Self {
-            node,
+            server_id,
             servers: Arc::new(servers),
             sentinels: Sentinels::default(),
             server_by_address: Mutex::default(),
@@ -233,7 +233,7 @@ impl Link {
                 continue;
             };
             self.try_rights(address).await?;
-            let script = script::probe(&partition.trial(&self.node));
+            let script = script::probe(&partition.trial(&self.server_id));
             match self.run_at(address, &script, false).await {
                 // Slots that move meanwhile are found by those who want them.
                 Ok(_) | Err(Failure::Moved(_) | Failure::Ask(_) | Failure::Busy(_)) => {
@@ -260,7 +260,7 @@ impl Link {
     }
 
     fn user(&self) -> (&str, &str) {
-        (&self.node, self.servers.user())
+        (&self.server_id, self.servers.user())
     }
 
     /// Why not everything can be written, if so.
@@ -433,7 +433,7 @@ impl Link {
         let (servers, address) = (Arc::clone(&self.servers), address.clone());
         let made = tokio::task::spawn_blocking(move || servers.client(&address, kind));
         made.await
-            .unwrap_or_else(|_| Err(LinkError::Unavailable("the node is ending".into())))
+            .unwrap_or_else(|_| Err(LinkError::Unavailable("the process is ending".into())))
     }
 }
 
@@ -459,8 +459,8 @@ enum Failure {
 
 /// Where a cluster sends us; a server that does not know its own name says none.
 fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
-    let (node, _) = error.redirect_node()?;
-    let (host, port) = node.rsplit_once(':')?;
+    let (target, _) = error.redirect_node()?;
+    let (host, port) = target.rsplit_once(':')?;
     let host = if host.is_empty() { &from.host } else { host };
     Some(Address {
         host: host.to_owned(),

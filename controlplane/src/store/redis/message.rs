@@ -49,7 +49,7 @@ pub(super) enum Published {
     Restarted { epoch: Epoch, at: u64 },
     /// A message of no history.
     Message { message: Ephemeral, by: String },
-    /// A node serves a participant from now on.
+    /// A server serves a participant from now on.
     Taken {
         participant: ParticipantId,
         by: String,

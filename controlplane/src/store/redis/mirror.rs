@@ -1,4 +1,4 @@
-//! What this node knows of a room: its latest history, who is in it, and who reads it here.
+//! What this server knows of a room: its latest history, who is in it, and who reads it here.
 //!
 //! While the store cannot be reached the mirror is an *island* ([`super::island`]): events get numbers here, and wait
 //! for it.
@@ -45,7 +45,7 @@ pub(super) enum Received {
     Fine,
     /// Some before it are missing.
     Gap,
-    /// It is not what this node was told before.
+    /// It is not what this server was told before.
     Fork,
 }
 
@@ -265,7 +265,7 @@ impl Mirror {
 
     /// The history is another one, and goes on like that: readers open the room again.
     pub(super) fn fork(&mut self, restart: Option<Restart>) {
-        // What never reached this node comes after what both have.
+        // What never reached this server comes after what both have.
         self.restart = restart.map(|restart| Restart {
             common: restart.common.min(self.record.offset()),
             ..restart

@@ -1,7 +1,7 @@
-//! The store on Redis, standalone or a cluster: many nodes serve the same rooms.
+//! The store on Redis, standalone or a cluster: many servers serve the same rooms.
 //!
 //! Each method is one script in the room's slot. What happens is published to the room's partition, and
-//! every node keeps a [`Mirror`] of the rooms it reads: numbers that are missing are asked for, and while
+//! every server keeps a [`Mirror`] of the rooms it reads: numbers that are missing are asked for, and while
 //! Redis cannot be reached the mirror goes on by itself and is reconciled afterwards ([`heal`]).
 
 mod append; // events to the store, many at once
@@ -10,7 +10,7 @@ mod island; // what the store could not be told yet
 mod keeper; // what is looked after all the time
 mod link; // connections and the way to a slot
 mod message; // what is published
-mod mirror; // what a node knows of a room
+mod mirror; // what a server knows of a room
 mod partition; // where a room is
 mod pipeline; // one connection, commands that wait sent together
 mod rights; // what the user must be permitted
@@ -20,7 +20,7 @@ mod sentinel_url; // how they are named
 mod server; // one server, and when it is tried again
 mod servers; // which there are, and how they are spoken to
 mod stranger; // what a server speaks that is not as named
-mod subscriptions; // channels a node listens to
+mod subscriptions; // channels a server listens to
 mod topology; // which server has which slot
 mod trouble; // what goes wrong, and what it means
 
@@ -54,8 +54,8 @@ pub struct RedisStore {
 
 #[derive(Debug)]
 struct Shared {
-    /// This node among those that share the store.
-    node: String,
+    /// This server among those that share the store.
+    server_id: String,
     appends: AtomicU64,
     link: Arc<Link>,
     subscriptions: Subscriptions,
@@ -65,7 +65,7 @@ struct Shared {
     metrics: StoreMetrics,
 }
 
-/// A room that this node reads.
+/// A room that this server reads.
 #[derive(Debug)]
 struct Known {
     name: RoomName,
@@ -85,8 +85,8 @@ struct Writing {
 
 /// Before a channel is subscribed to again that could not be.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
-/// What a node is called among the others: long enough to be no other's.
-const NODE_CHARS: usize = 16;
+/// Characters of a server's id among the servers that share the store.
+const SERVER_ID_CHARS: usize = 16;
 
 impl RedisStore {
     /// Connects to `servers`. One that says no for good, or cannot be trusted, is an error; one that cannot
@@ -95,13 +95,13 @@ impl RedisStore {
         servers: &RedisServers,
         metrics: StoreMetrics,
     ) -> Result<Self, StoreError> {
-        let node = entropy::alphanumeric(NODE_CHARS);
+        let server_id = entropy::alphanumeric(SERVER_ID_CHARS);
         let servers =
             Servers::read(servers).map_err(|error| StoreError::Broken(error.to_string()))?;
-        let link = Arc::new(Link::new(servers, node.clone()));
+        let link = Arc::new(Link::new(servers, server_id.clone()));
         let (pushes, pushed) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            node,
+            server_id,
             appends: AtomicU64::new(0),
             subscriptions: Subscriptions::new(Arc::clone(&link), pushes),
             link,
@@ -182,7 +182,7 @@ impl Shared {
     async fn open_known(&self, known: &Known, writing: &mut Writing) -> Result<Opened, StoreError> {
         known.mirror().open_again();
         self.hear(known, writing).await?;
-        let script = script::open(&known.keys, &self.node, &Epoch::random());
+        let script = script::open(&known.keys, &self.server_id, &Epoch::random());
         let reply = self.link.run_patiently(known.keys.slot, &script).await?;
         let (epoch, offset, participants) = parsed::<(String, u64, Vec<String>)>(reply)?;
         let participants = self.participants(participants);
@@ -227,17 +227,17 @@ impl Shared {
         }
     }
 
-    /// The store's history is not the one this node has told its readers of; `restart` is how it goes on from that.
+    /// The store's history is not the one this server has told its readers of; `restart` is how it goes on from that.
     fn fork(&self, known: &Known, restart: Option<Restart>) {
         tracing::warn!(room = ?known.name, "store: the history started over, readers resync");
         self.metrics.forks.inc();
         known.mirror().fork(restart);
     }
 
-    /// Tells readers here, and those of other nodes if that is possible at once.
+    /// Tells readers here, and those of other servers if that is possible at once.
     fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
         let known = self.known(room)?;
-        let text = script::ephemeral(room, &self.node, &message);
+        let text = script::ephemeral(room, &self.server_id, &message);
         if !self.link.publish(known.keys.partition, &text) {
             self.metrics.unpublished.inc();
         }
@@ -316,7 +316,7 @@ impl Shared {
         time: Duration,
     ) -> Result<(), StoreError> {
         let known = self.known(room)?;
-        let script = script::touch(&known.keys, &self.node, participants, time);
+        let script = script::touch(&known.keys, &self.server_id, participants, time);
         let seen = known.mirror().offset();
         let reply = self.link.run(known.keys.slot, &script).await?;
         let is_behind = match parsed::<message::Place>(reply)? {
@@ -349,7 +349,7 @@ impl Shared {
 
     async fn claim(&self, room: &RoomName, participant: &ParticipantId) -> Result<(), StoreError> {
         let known = self.known(room)?;
-        let script = script::claim(room, &known.keys, &self.node, participant);
+        let script = script::claim(room, &known.keys, &self.server_id, participant);
         self.link.run_patiently(known.keys.slot, &script).await?;
         Ok(())
     }
@@ -365,7 +365,10 @@ impl Shared {
         self.forget(&known, &mut writing).await;
         match self
             .link
-            .run(known.keys.slot, &script::close(&known.keys, &self.node))
+            .run(
+                known.keys.slot,
+                &script::close(&known.keys, &self.server_id),
+            )
             .await
         {
             // Its life in the store ends by itself.

@@ -74,9 +74,9 @@ impl Partition {
         all.find(|partition| slots.contains(&partition.slot().0))
     }
 
-    /// A key and a channel on which `node` tries what it may.
-    pub(super) fn trial(self, node: &str) -> String {
-        format!("{}:trial:{node}", self.channel())
+    /// A key and a channel on which `server_id` tries what it may.
+    pub(super) fn trial(self, server_id: &str) -> String {
+        format!("{}:trial:{server_id}", self.channel())
     }
 
     /// The partition of a channel.
@@ -96,7 +96,7 @@ impl Partition {
 pub(super) struct RoomKeys {
     pub(super) partition: Partition,
     pub(super) slot: Slot,
-    /// Hash: epoch, offset, each node's last append.
+    /// Hash: epoch, offset, each server's last append.
     pub(super) meta: String,
     /// Stream: events, under their offsets.
     pub(super) history: String,
@@ -104,10 +104,10 @@ pub(super) struct RoomKeys {
     pub(super) participants: String,
     /// Sorted set: ids by the end of their presence.
     pub(super) presence: String,
-    /// Hash: the node that serves each participant.
+    /// Hash: the server that serves each participant.
     pub(super) owners: String,
-    /// Sorted set: nodes that read the room, by the end of their lease.
-    pub(super) nodes: String,
+    /// Sorted set: servers that read the room, by the end of their lease.
+    pub(super) readers: String,
 }
 
 impl RoomKeys {
@@ -123,7 +123,7 @@ impl RoomKeys {
             participants: key("participants"),
             presence: key("presence"),
             owners: key("owners"),
-            nodes: key("nodes"),
+            readers: key("readers"),
         }
     }
 }
@@ -163,7 +163,7 @@ mod tests {
                 &keys.participants,
                 &keys.presence,
                 &keys.owners,
-                &keys.nodes,
+                &keys.readers,
             ] {
                 assert!(key.is_ascii() && !key.contains(' '), "{key}");
                 // Cluster specification: what is between the first brace and the next closing one.

@@ -48,9 +48,9 @@ const TRIED: &[&[&str]] = &[
 pub(super) async fn try_all(
     address: &Address,
     connection: &mut MultiplexedConnection,
-    (node, user): (&str, &str),
+    (server_id, user): (&str, &str),
 ) -> Result<(), LinkError> {
-    let name = Partition::first().trial(node);
+    let name = Partition::first().trial(server_id);
     let mut pipeline = redis::Pipeline::with_capacity(TRIED.len());
     pipeline.ignore_errors();
     for words in TRIED {

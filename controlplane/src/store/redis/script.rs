@@ -7,7 +7,7 @@ use redis::Cmd;
 use super::island::Base;
 use super::partition::RoomKeys;
 use crate::ids::{Epoch, ParticipantId, RoomName};
-use crate::limits::{HISTORY_EVENTS, NODE_LEASE, PRESENCE_TIME, ROOM_LIFE};
+use crate::limits::{HISTORY_EVENTS, PRESENCE_TIME, READER_LEASE, ROOM_LIFE};
 use crate::room::{Ephemeral, Participant};
 use crate::store::{Append, Change};
 
@@ -122,19 +122,19 @@ fn json(participant: &Participant) -> String {
     serde_json::to_string(participant).expect("participants are plain data")
 }
 
-pub(super) fn open(keys: &RoomKeys, node: &str, epoch: &Epoch) -> Script {
-    Script::new(&OPEN, &[&keys.meta, &keys.participants, &keys.nodes])
-        .arg(node)
+pub(super) fn open(keys: &RoomKeys, server_id: &str, epoch: &Epoch) -> Script {
+    Script::new(&OPEN, &[&keys.meta, &keys.participants, &keys.readers])
+        .arg(server_id)
         .arg(epoch)
         .time(ROOM_LIFE)
-        .time(NODE_LEASE)
+        .time(READER_LEASE)
 }
 
-/// Events under the numbers from `seq` on of this node.
+/// Events under the numbers from `seq` on of this server.
 pub(super) fn append(
     room: &RoomName,
     keys: &RoomKeys,
-    node: &str,
+    server_id: &str,
     (seq, appends): (u64, &[Append]),
 ) -> Script {
     let all = [
@@ -145,7 +145,7 @@ pub(super) fn append(
         &keys.owners,
     ];
     let script = Script::new(&APPEND, &all)
-        .arg(node)
+        .arg(server_id)
         .arg(seq)
         .arg(keys.partition.channel())
         .arg(head(room))
@@ -173,9 +173,12 @@ fn change(change: &Change) -> (&'static str, &str, String) {
 }
 
 /// A message of no history, as it is published.
-pub(super) fn ephemeral(room: &RoomName, node: &str, message: &Ephemeral) -> String {
+pub(super) fn ephemeral(room: &RoomName, server_id: &str, message: &Ephemeral) -> String {
     let message = serde_json::to_string(message).expect("messages are plain data");
-    format!("{}\"by\":\"{node}\",\"message\":{message}}}", head(room))
+    format!(
+        "{}\"by\":\"{server_id}\",\"message\":{message}}}",
+        head(room)
+    )
 }
 
 /// Writes to `key`, for a while.
@@ -191,14 +194,14 @@ pub(super) fn since(keys: &RoomKeys, epoch: &Epoch, offset: u64) -> Script {
 
 pub(super) fn touch(
     keys: &RoomKeys,
-    node: &str,
+    server_id: &str,
     participants: &[ParticipantId],
     time: Duration,
 ) -> Script {
     let script = Script::new(&TOUCH, &all(keys))
-        .arg(node)
+        .arg(server_id)
         .time(ROOM_LIFE)
-        .time(NODE_LEASE)
+        .time(READER_LEASE)
         .time(time);
     participants.iter().fold(script, Script::arg)
 }
@@ -210,29 +213,29 @@ pub(super) fn absent(keys: &RoomKeys) -> Script {
 pub(super) fn claim(
     room: &RoomName,
     keys: &RoomKeys,
-    node: &str,
+    server_id: &str,
     participant: &ParticipantId,
 ) -> Script {
     Script::new(&CLAIM, &[&keys.meta, &keys.owners])
-        .arg(node)
+        .arg(server_id)
         .arg(keys.partition.channel())
         .arg(head(room))
         .arg(participant)
         .time(ROOM_LIFE)
 }
 
-pub(super) fn close(keys: &RoomKeys, node: &str) -> Script {
-    Script::new(&CLOSE, &all(keys)).arg(node)
+pub(super) fn close(keys: &RoomKeys, server_id: &str) -> Script {
+    Script::new(&CLOSE, &all(keys)).arg(server_id)
 }
 
 /// The room as it was in `epoch`.
-pub(super) fn restore(keys: &RoomKeys, node: &str, epoch: &Epoch, base: &Base) -> Script {
+pub(super) fn restore(keys: &RoomKeys, server_id: &str, epoch: &Epoch, base: &Base) -> Script {
     let mut script = Script::new(&RESTORE, &all(keys))
-        .arg(node)
+        .arg(server_id)
         .arg(epoch)
         .arg(base.offset)
         .time(ROOM_LIFE)
-        .time(NODE_LEASE)
+        .time(READER_LEASE)
         .time(PRESENCE_TIME)
         .arg(base.participants.len());
     for participant in &base.participants {
@@ -262,8 +265,8 @@ fn all(keys: &RoomKeys) -> [&String; 6] {
         participants,
         presence,
         owners,
-        nodes,
+        readers,
         ..
     } = keys;
-    [meta, history, participants, presence, owners, nodes]
+    [meta, history, participants, presence, owners, readers]
 }

@@ -14,7 +14,7 @@ use super::topology::Address;
 use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
 
-/// Where rooms are kept when nodes share them.
+/// Where rooms are kept when servers share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisServers {
     /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one

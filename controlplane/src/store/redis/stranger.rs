@@ -1,6 +1,6 @@
 //! What a server that does not answer as it should speaks instead. A plain server waits for the rest of what
 //! it takes for a command when it is offered TLS, and one with TLS just hangs up on commands; so each is
-//! asked in the other's words. Only at start: a node that runs knows its servers.
+//! asked in the other's words. Only at start: a process that runs knows its Redis servers.
 
 use std::time::Duration;
 

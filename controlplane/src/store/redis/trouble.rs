@@ -20,11 +20,11 @@ pub(super) enum LinkError {
     /// The server cannot be reached or cannot serve the slot now.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no connection as it has to be. A node does not start like that; one that runs goes on as
+    /// There is no connection as it has to be. Spillway does not start like that; a process that runs goes on as
     /// without a server, until somebody has put the certificates right.
     #[error("{0}")]
     Insecure(String),
-    /// The server does not serve this node as it is set up: credentials, rights, version, role. A node does not
+    /// The Redis server does not serve us as it is set up: credentials, rights, version, role. Spillway does not
     /// start like that; one that runs goes on as without a server, until it is put right.
     #[error("{0}")]
     Refused(String),

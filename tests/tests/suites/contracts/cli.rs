@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use spillway_tests::node::{Node, binary, free_tcp_port};
-use spillway_tests::nodes::KEY;
-use spillway_tests::tls::{Authority, SecureNode};
+use spillway_tests::servers::KEY;
+use spillway_tests::tls::{Authority, SecureServer};
 
 use super::{ADMIN_TOKEN, Rows, Stage};
 
@@ -40,7 +40,7 @@ pub(super) fn program(
     })
 }
 
-/// Asks the node at `url`.
+/// Asks the server at `url`.
 pub(super) fn ask(url: &str, args: &[&str]) -> anyhow::Result<Said> {
     let (words, rest) = args.split_at(2);
     let target = ["--url", url, "--admin-token", ADMIN_TOKEN];
@@ -48,7 +48,7 @@ pub(super) fn ask(url: &str, args: &[&str]) -> anyhow::Result<Said> {
 }
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.node.url;
+    let url = &stage.server.url;
     let key = format!("{}:{}", KEY.0, KEY.1);
     let target = ["--url", url, "--admin-token", ADMIN_TOKEN];
     let commands: Vec<Vec<&str>> = vec![
@@ -153,7 +153,7 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `@` stands for a node and its token, `$` for a key.
+/// `@` stands for a server and its token, `$` for a key.
 const JSON: [&str; 7] = [
     "room ls --json @",
     "room show lobby --json @",
@@ -204,10 +204,10 @@ fn json(url: &str, key: &str, rows: &mut Rows) -> anyhow::Result<()> {
 
 async fn over_tls(media: &Node, rows: &mut Rows) -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
-    let node = SecureNode::start(media, &authority.issue(&["127.0.0.1"])?, &authority).await?;
-    let plain = format!("http://{}", node.address);
+    let server = SecureServer::start(media, &authority.issue(&["127.0.0.1"])?, &authority).await?;
+    let plain = format!("http://{}", server.address);
     let said = ask(&plain, &["room", "ls"])?;
-    let wanted = format!("type --url https://{}", node.address);
+    let wanted = format!("type --url https://{}", server.address);
     rows.says(
         "a URL says what to type",
         "http:// at a port with TLS",

@@ -16,7 +16,7 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
         .arg("tests/browser/rig/still.check.js")
         .current_dir(ROOT)
         .output()
-        .context("cannot start node")?;
+        .context("cannot start server")?;
     let said = String::from_utf8_lossy(&check.stderr).into_owned();
     rows.same(
         "browsers wait for the network",

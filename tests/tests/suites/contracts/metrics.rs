@@ -15,7 +15,7 @@ const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
 pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let control = (format!("{}/metrics", stage.node.url), "spillway");
+    let control = (format!("{}/metrics", stage.server.url), "spillway");
     let media = (stage.media.metrics_url(), "spillway_dataplane");
     for (url, prefix) in [control, media] {
         for (accept, kind) in [
@@ -82,7 +82,7 @@ pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         let line = format!("# TYPE spillway_dataplane_{name} histogram");
         rows.says("quality of calls", name, (&text, &line));
     }
-    let (_, _, text) = get(&format!("{}/metrics", stage.node.url), &[])?;
+    let (_, _, text) = get(&format!("{}/metrics", stage.server.url), &[])?;
     let joins = text
         .lines()
         .find_map(|line| line.strip_prefix("spillway_join_seconds_count "));

@@ -53,7 +53,7 @@ const REFUSED: [(&str, &str); 11] = [
 ];
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.node.url;
+    let url = &stage.server.url;
     let mut kept = Vec::new();
     let mut histories = BTreeSet::new();
     for room in ROOMS {

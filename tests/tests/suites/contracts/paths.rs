@@ -7,7 +7,7 @@ use super::talk::{Talk, claims, get, sign};
 use super::{Rows, Stage};
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.node.url;
+    let url = &stage.server.url;
     for prefix in ["", "/calls"] {
         for (path, wanted) in [
             ("/", 200),

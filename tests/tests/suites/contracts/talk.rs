@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use spillway_tests::clock;
-use spillway_tests::nodes::KEY;
+use spillway_tests::servers::KEY;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Talk {
-    /// Opens `path` of the node at `url`, as a page of `origin` if there is one.
+    /// Opens `path` of the server at `url`, as a page of `origin` if there is one.
     pub(super) async fn open(url: &str, path: &str, origin: Option<&str>) -> anyhow::Result<Self> {
         let url = format!("{}{path}", url.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;

@@ -80,7 +80,7 @@ const UNREADABLE: &[&str] = &[
 ];
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.node.url;
+    let url = &stage.server.url;
     let (mut talk, joined) = Talk::join(url, &sign(&claims("texts", "ann"))?).await?;
     rows.same(
         "half an emoji",

@@ -7,7 +7,7 @@ use super::talk::{Talk, claims, sign, sign_text};
 use super::{Rows, Stage};
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.node.url;
+    let url = &stage.server.url;
     let now = unix_s() as f64;
     for (kind, claim, value) in good(now) {
         // A room of its own for each: joins of an identity have a rate.

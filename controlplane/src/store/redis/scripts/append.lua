@@ -1,7 +1,7 @@
 -- Gives events the next numbers, keeps them, changes the participants and publishes them together. Events of the
--- same node, asked for again under the same numbers of that node, keep theirs.
+-- same server, asked for again under the same numbers of that server, keep theirs.
 -- KEYS meta history participants presence owners
--- ARGV node seq channel head history_events room_ms presence_ms (body change participant json)*
+-- ARGV server seq channel head history_events room_ms presence_ms (body change participant json)*
 -- A change that may be refused comes alone. Numbers are below 10^14, up to which Lua writes them out.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'a:' .. ARGV[1], 'bare')
 local epoch = meta[1]

@@ -1,5 +1,5 @@
--- From now on a node serves a participant.
--- KEYS meta owners; ARGV node channel head participant room_ms
+-- From now on a server serves a participant.
+-- KEYS meta owners; ARGV server channel head participant room_ms
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'noroom' } end
 redis.call('HSET', KEYS[2], ARGV[4], ARGV[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])

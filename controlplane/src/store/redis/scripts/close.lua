@@ -1,5 +1,5 @@
--- This node reads the room no more; without participants and readers it ends.
--- KEYS meta history participants presence owners nodes; ARGV node
+-- This server reads the room no more; without participants and readers it ends.
+-- KEYS meta history participants presence owners readers; ARGV server
 redis.call('ZREM', KEYS[6], ARGV[1])
 local time = redis.call('TIME')
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', time[1] * 1000)

@@ -1,5 +1,5 @@
 -- Opens a room, with a new epoch when it does not exist.
--- KEYS meta participants nodes; ARGV node epoch room_ms node_ms
+-- KEYS meta participants readers; ARGV server epoch room_ms reader_ms
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then
     epoch = ARGV[2]

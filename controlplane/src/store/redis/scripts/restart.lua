@@ -1,5 +1,5 @@
--- Starts the history over, because it is not one any more: what two nodes saw differs. What the store has stays, so
--- that a node can ask for what it lacks; numbers go on.
+-- Starts the history over, because it is not one any more: what two servers saw differs. What the store has stays, so
+-- that a server can ask for what it lacks; numbers go on.
 -- KEYS meta; ARGV old new channel head
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if meta[1] ~= ARGV[1] then return { 'other' } end

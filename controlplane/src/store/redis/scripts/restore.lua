@@ -1,7 +1,7 @@
--- Makes a room as a node remembers it, unless it exists. Where its history is, which it went on from, where, and
+-- Makes a room as a server remembers it, unless it exists. Where its history is, which it went on from, where, and
 -- whether it was made.
--- KEYS meta history participants presence owners nodes
--- ARGV node epoch offset room_ms node_ms presence_ms n (participant json)*n (offset event)*
+-- KEYS meta history participants presence owners readers
+-- ARGV server epoch offset room_ms reader_ms presence_ms n (participant json)*n (offset event)*
 local time = redis.call('TIME')
 local now = time[1] * 1000
 redis.call('ZADD', KEYS[6], now + ARGV[5], ARGV[1])

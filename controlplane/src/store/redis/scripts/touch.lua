@@ -1,5 +1,5 @@
 -- Keeps participants present, and the room in being. Where its history is.
--- KEYS meta history participants presence owners nodes; ARGV node room_ms node_ms presence_ms participant...
+-- KEYS meta history participants presence owners readers; ARGV server room_ms reader_ms presence_ms participant...
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if not meta[1] then return { 'noroom' } end
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
-//! Signaling nodes that share a data plane and a Redis, and a load balancer in front.
+//! Signaling servers that share a data plane and a Redis, and a load balancer in front.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::clock::Patience;
 use crate::node::{Node, binary, free_tcp_port};
 
 /// `spillway serve`, as a process.
-pub struct SignalingNode {
+pub struct SignalingServer {
     child: Option<Child>,
     /// Where it serves.
     pub url: String,
@@ -24,11 +24,11 @@ pub struct Balancer {
     _dir: tempfile::TempDir,
 }
 
-/// Signs tokens, on every node.
+/// Signs tokens, on every server.
 pub const KEY: (&str, &str) = ("K", "secret-secret-secret");
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-impl SignalingNode {
+impl SignalingServer {
     /// Starts one on `store`, with the data plane of `media`.
     pub async fn start(media: &Node, store: &str) -> anyhow::Result<Self> {
         Self::start_with(media, store, &[]).await
@@ -56,16 +56,20 @@ impl SignalingNode {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start spillway serve: is target/release built?")?;
-        let node = Self {
+        let server = Self {
             child: Some(child),
             url: format!("http://{listen}"),
         };
         let patience = Patience::of(START_LIMIT);
-        while node.ready().await.is_none_or(|(code, _)| code != 200) {
-            anyhow::ensure!(!patience.is_over(), "the node at {} is not ready", node.url);
+        while server.ready().await.is_none_or(|(code, _)| code != 200) {
+            anyhow::ensure!(
+                !patience.is_over(),
+                "the server at {} is not ready",
+                server.url
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(node)
+        Ok(server)
     }
 
     /// What it says of itself.
@@ -90,7 +94,7 @@ impl SignalingNode {
     }
 }
 
-impl Drop for SignalingNode {
+impl Drop for SignalingServer {
     fn drop(&mut self) {
         self.kill();
     }
@@ -112,21 +116,21 @@ async fn get(url: String) -> Option<(u16, Value)> {
 }
 
 impl Balancer {
-    /// Starts one in front of `nodes`.
-    pub async fn start(nodes: &[SignalingNode]) -> anyhow::Result<Self> {
+    /// Starts one in front of `servers`.
+    pub async fn start(servers: &[SignalingServer]) -> anyhow::Result<Self> {
         let manifest = env!("CARGO_MANIFEST_DIR");
         let example = std::fs::read_to_string(format!("{manifest}/../docs/haproxy.cfg"))?;
         let listen = format!("127.0.0.1:{}", free_tcp_port()?);
         let mut config = String::new();
-        let mut nodes = nodes
+        let mut servers = servers
             .iter()
-            .map(|node| node.url.trim_start_matches("http://"));
+            .map(|server| server.url.trim_start_matches("http://"));
         for line in example.lines() {
             let mut words: Vec<&str> = line.split_ascii_whitespace().collect();
             match &mut words[..] {
                 ["bind", address] => *address = &listen,
-                ["server", _, address] => match nodes.next() {
-                    Some(node) => *address = node,
+                ["server", _, address] => match servers.next() {
+                    Some(server) => *address = server,
                     None => continue,
                 },
                 ["maxconn", limit] => *limit = "2000",

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
+use spillway_controlplane::history::RoomEvent;
+use spillway_controlplane::history::{Append, Change, Missed};
 use spillway_controlplane::ids::RoomName;
 use spillway_controlplane::metrics::StoreMetrics;
-use spillway_controlplane::room::RoomEvent;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{Append, Change, Missed, News, Opened, Store, suite};
+use spillway_controlplane::store::{News, Opened, Store, suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The server, and how long to load it.

@@ -10,6 +10,7 @@ pub mod clock; // the only clock
 pub mod config; // settings
 pub mod descriptors; // how many files may be open
 pub mod entropy; // the only random source
+pub mod history; // a room's events, and what they come to
 pub mod http; // routes, the page, the admin API
 pub mod hub; // runs the rooms
 pub mod ids; // names and identifiers

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::VideoGrant;
-use crate::room::Source;
+use crate::history::Source;
 use crate::signaling::Request;
 
 /// What a participant may do.

@@ -9,8 +9,8 @@ use spillway_settings::secret;
 use super::output::{say, say_json};
 use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
+use crate::history::Source;
 use crate::ids::{Identity, RoomName};
-use crate::room::Source;
 use crate::up::StateDir;
 
 /// Mint a token that opens a room

@@ -15,8 +15,9 @@ use spillway_wire::dataplane as wire;
 
 use super::{Site, error};
 use crate::auth::equal_in_constant_time;
+use crate::history::Track;
 use crate::ids::{Half, IdError, Identity, ParticipantId, RoomName};
-use crate::room::{MemberReport, RoomReport, Track};
+use crate::room::{MemberReport, RoomReport};
 
 /// One room, as `room ls` shows it.
 #[derive(Debug, Serialize)]

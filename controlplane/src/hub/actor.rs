@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 use super::audience::Audience;
 use super::{Hub, RoomInput};
 use crate::clock;
+use crate::history::{Append, Change, Missed, Restart};
+use crate::history::{MissedByRestart, Participant, Roster};
 use crate::ids::{Epoch, ParticipantId, RoomName, SessionId};
 use crate::limits::{APPEND_EVENTS, PRESENCE_TIME};
 use crate::node::Call;
-use crate::room::{
-    Media, MissedByRestart, Output, Participant, Room, Roster, SocketId, Then, sessions_of,
-};
+use crate::room::{Media, Output, Room, SocketId, Then, sessions_of};
 use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal, Request};
-use crate::store::{Append, Change, Missed, News, Opened, Placed, Restart, StoreError, Stored};
+use crate::store::{News, Opened, Placed, StoreError, Stored};
 
 /// Before the store is asked again after it failed.
 const STORE_PAUSE: Duration = Duration::from_millis(500);

@@ -7,8 +7,9 @@ use super::annotation::{SessionAnnotation, TrackAnnotation};
 use super::media::LEFT_BEHIND;
 use super::member::{Attachment, Member, Publish, Published, Stay, Subscribe};
 use super::takeover::sessions_of;
-use super::{Kind, Layer, Output, Participant, Room, RoomEvent, Source, Then, Track};
+use super::{Output, Room, Then};
 use crate::auth::Grants;
+use crate::history::{Kind, Layer, Participant, RoomEvent, Source, Track};
 use crate::ids::{Half, Identity, ParticipantId, TrackId};
 use spillway_wire::dataplane as wire;
 

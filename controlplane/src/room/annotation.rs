@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Source;
 use crate::auth::Grants;
+use crate::history::Source;
 use crate::ids::{Identity, ParticipantId, RoomName};
 
 const VERSION: u32 = 1;

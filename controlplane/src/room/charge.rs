@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::budget::Cost;
-use super::{Room, RoomEvent, SocketId};
+use super::{Room, SocketId};
+use crate::history::RoomEvent;
 use crate::ids::{Identity, ParticipantId};
 use crate::limits::HISTORY_EVENTS;
 use crate::limits::budget::{

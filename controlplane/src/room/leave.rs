@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::member::{Attachment, Member};
-use super::{LeaveReason, Output, Participant, Room, RoomEvent, Then};
+use super::{Output, Room, Then};
+use crate::history::{Append, Change};
+use crate::history::{LeaveReason, Participant, RoomEvent};
 use crate::ids::{Half, ParticipantId};
 use crate::signaling::CloseCode;
-use crate::store::{Append, Change};
 
 impl Room {
     /// `participant` leaves the room, whichever server it is on.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::SocketId;
 use super::annotation::SessionAnnotation;
-use super::{SocketId, Track};
 use crate::auth::Grants;
+use crate::history::Track;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
 use crate::signaling::Frame;
 use spillway_wire::dataplane as wire;

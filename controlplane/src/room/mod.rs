@@ -10,7 +10,6 @@ mod adopt; // whose sessions are there without a server
 mod annotation; // what the data plane keeps for us
 mod budget; // what an identity may cause
 mod charge; // what each request costs
-mod event; // participants, tracks, events
 mod lane; // one session's commands in order
 mod media; // data plane lost, back, or rediscovered
 mod member; // a participant of this server
@@ -20,8 +19,6 @@ mod leave; // going, and being gone
 mod presence; // coming, and coming back
 mod report; // what the admin API shows
 mod request; // what clients ask
-mod restart; // what a history that started over has beyond the one before
-mod roster; // the history, folded
 mod speakers; // who is heard
 mod subscribe; // who is subscribed to what
 mod takeover; // who move between servers, and histories that start over
@@ -31,12 +28,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use annotation::{SessionAnnotation, TrackAnnotation};
-pub use event::{Ephemeral, Kind, Layer, LeaveReason, Participant, RoomEvent, Source, Track};
 pub use media::NodeEvent;
 pub use output::{Output, SocketId, Then};
 pub use report::{MemberReport, RoomReport};
-pub use restart::MissedByRestart;
-pub use roster::Roster;
 pub use speakers::Speakers;
 pub use takeover::sessions_of;
 
@@ -46,12 +40,15 @@ use member::{Attachment, Member};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
+use crate::history::{
+    Append, Change, Entry, Ephemeral, LeaveReason, Missed, Participant, RoomEvent, Roster,
+};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, SessionId, TrackId};
 use crate::limits::budget::EVENT_BYTES;
 use crate::signaling::{
     CloseCode, ErrorCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage,
 };
-use crate::store::{Append, Change, Entry, Missed, StoreError};
+use crate::store::StoreError;
 use crate::turn::Issuer;
 
 /// What every room of a server has in common.

@@ -7,7 +7,8 @@ use super::annotation::TrackAnnotation;
 use super::lane::{InFlight, Job, ReplyTo};
 use super::member::{Member, Published};
 use super::request::unknown_track;
-use super::{Kind, Media, Output, Room, RoomEvent, Then, Track, media_frame};
+use super::{Media, Output, Room, Then, media_frame};
+use crate::history::{Kind, RoomEvent, Track};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::node::{Call, Done, NodeError};
 use crate::signaling::{
@@ -466,7 +467,7 @@ pub(super) fn wire_kind(kind: Kind) -> wire::Kind {
 
 fn wire_track(published: &Published) -> wire::Track {
     let track = &published.track;
-    let layer = |layer: &super::Layer| wire::Layer {
+    let layer = |layer: &crate::history::Layer| wire::Layer {
         rid: layer.rid.clone(),
         height: layer.height,
     };

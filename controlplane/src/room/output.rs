@@ -1,10 +1,10 @@
 //! What a room wants done; its driver does it.
 
-use super::Ephemeral;
+use crate::history::Append;
+use crate::history::Ephemeral;
 use crate::ids::{ParticipantId, SessionId, TrackId};
 use crate::node::Call;
 use crate::signaling::{CloseCode, Frame};
-use crate::store::Append;
 
 /// A socket of this server; numbers are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

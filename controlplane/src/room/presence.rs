@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::member::{Attachment, Member, Publish, Stay, Subscribe};
-use super::{LeaveReason, Media, Output, Participant, Room, RoomEvent, SocketId, Then};
+use super::{Media, Output, Room, SocketId, Then};
 use super::{event_frame, media_frame};
 use crate::auth::ResumeClaims;
+use crate::history::{Entry, Missed};
+use crate::history::{LeaveReason, Participant, RoomEvent};
 use crate::ids::{Half, ParticipantId};
 use crate::signaling::{
     CloseCode, ErrorCode, Frame, JoinRequest, Joined, JoinedLimits, MediaState, Mode, Refusal,
     Relays, ServerMessage,
 };
-use crate::store::{Entry, Missed};
 
 impl Room {
     pub(super) fn join(&mut self, socket: SocketId, join: JoinRequest, now: Instant) {

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Room;
 use super::member::{Attachment, Member};
+use crate::history::Track;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
-use crate::room::Track;
 
 /// A room on this server.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::lane::{Job, ReplyTo};
-use super::{Ephemeral, LeaveReason, Output, Room, RoomEvent, SocketId, Then};
+use super::{Output, Room, SocketId, Then};
+use crate::history::{Ephemeral, LeaveReason, RoomEvent};
 use crate::ids::{Half, Identity, ParticipantId, TrackId};
 use crate::signaling::{ErrorCode, Frame, Refusal, Request, ServerMessage, Wish};
 use spillway_wire::dataplane as wire;

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::event::Source;
 use super::lane::{InFlight, Job};
 use super::negotiate::wire_kind;
-use super::{Media, Room, RoomEvent};
+use super::{Media, Room};
+use crate::history::RoomEvent;
+use crate::history::Source;
 use crate::ids::{Half, ParticipantId, TrackId};
 use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
 use crate::node::Call;

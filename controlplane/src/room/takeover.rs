@@ -5,13 +5,11 @@ use std::time::Instant;
 
 use super::adopt::member_of;
 use super::member::{Attachment, Stay};
-use super::{
-    Ephemeral, Epoch, MissedByRestart, Output, Participant, Room, RoomEvent, Roster, SocketId,
-    Then, ephemeral_frame,
-};
+use super::{Epoch, Output, Room, SocketId, Then, ephemeral_frame};
+use crate::history::Missed;
+use crate::history::{Ephemeral, MissedByRestart, Participant, RoomEvent, Roster};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::signaling::{CloseCode, JoinRequest, Mode};
-use crate::store::Missed;
 use spillway_wire::dataplane as wire;
 
 impl Room {

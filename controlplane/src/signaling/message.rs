@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::check;
 use super::reply::{ErrorCode, Refusal};
 use super::strict::Tagged;
+use crate::history::{Kind, Layer, Source};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
 use crate::json;
-use crate::room::{Kind, Layer, Source};
 
 /// A message and the number its reply must carry.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::history::{Participant, RoomEvent};
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
-use crate::room::{Participant, RoomEvent};
 
 /// Names of errors, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

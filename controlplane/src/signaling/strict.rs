@@ -200,7 +200,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::room::{Kind, Layer};
+    use crate::history::{Kind, Layer};
 
     #[test]
     fn an_array_is_no_struct_and_an_object_is_no_name() {

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::record::Record;
-use super::{
-    Append, Change, Entry, Missed, Opened, Placed, Store, StoreError, StoreFuture, Stored,
-};
+use super::{Opened, Placed, Store, StoreError, StoreFuture, Stored};
 use crate::clock;
+use crate::history::{Append, Change, Entry, Missed};
+use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
-use crate::room::{Ephemeral, Participant};
 
 /// Rooms by name.
 #[derive(Debug, Default)]

@@ -12,59 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
-use crate::room::{Ephemeral, Participant, RoomEvent};
-
-/// One event of a room's history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Its number; the first of an epoch is 1 and there are no gaps.
-    pub offset: u64,
-    /// What happened.
-    pub event: RoomEvent,
-    /// Who alone may see it; absent means everybody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Vec<Identity>>,
-}
-
-/// How an event changes the participants kept beside the history; whoever folds the events comes to the same.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// Not at all.
-    None,
-    /// This is what the participant is now.
-    Put(Participant),
-    /// The participant is gone.
-    Remove(ParticipantId),
-    /// The same, unless another server serves it by now.
-    RemoveOurs(ParticipantId),
-    /// The same, unless somebody was quicker or it is present again.
-    RemoveAbsent(ParticipantId),
-}
-
-impl Change {
-    /// Whether the store may find that it is not this server's to make.
-    pub fn may_be_refused(&self) -> bool {
-        match self {
-            Self::RemoveOurs(_) | Self::RemoveAbsent(_) => true,
-            Self::None | Self::Put(_) | Self::Remove(_) => false,
-        }
-    }
-}
-
-/// An event that has no number yet.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Append {
-    /// What happened.
-    pub event: RoomEvent,
-    /// Who alone may see it.
-    pub to: Option<Vec<Identity>>,
-    /// What it means for the participants; done in the same step.
-    pub change: Change,
-}
+use crate::history::{Append, Entry, Ephemeral, Missed, Participant, Restart};
+use crate::ids::{Epoch, ParticipantId, RoomName};
 
 /// A room, and all that happens in it from then on.
 #[derive(Debug)]
@@ -80,15 +31,6 @@ pub struct Opened {
     /// Every later event in order. Ends when the reader is too slow, or when the history started over:
     /// open the room again and read [`Store::since`].
     pub news: mpsc::Receiver<News>,
-}
-
-/// How a history that started over goes on from the one that readers of this server were told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
-    /// Up to this event both are the same.
-    pub common: u64,
-    /// Later events that readers of this server were told under other numbers.
-    pub told: Vec<u64>,
 }
 
 /// An event that has its number.
@@ -118,15 +60,6 @@ pub enum News {
     Message(Arc<Ephemeral>),
     /// Another server_id serves this participant from now on.
     Taken(ParticipantId),
-}
-
-/// What happened since an offset.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Missed {
-    /// This, in order; nothing is missing.
-    Entries(Vec<Arc<Entry>>),
-    /// The history does not reach back that far, or started over.
-    TooOld,
 }
 
 /// Why the store did not do it.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Entry, Missed, News};
+use super::News;
+use crate::history::Ephemeral;
+use crate::history::{Entry, Missed};
 use crate::ids::Epoch;
 use crate::limits::HISTORY_EVENTS;
-use crate::room::Ephemeral;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Append, Change, Entry, Missed, News, Opened, Store, StoreError};
+use super::{News, Opened, Store, StoreError};
 use crate::entropy;
+use crate::history::{Append, Change, Entry, Missed};
+use crate::history::{Ephemeral, Kind, LeaveReason, Participant, RoomEvent, Source, Track};
 use crate::ids::{Epoch, ParticipantId, RoomName, TrackId};
 use crate::limits::HISTORY_EVENTS;
-use crate::room::{Ephemeral, Kind, LeaveReason, Participant, RoomEvent, Source, Track};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const PRESENCE: Duration = Duration::from_millis(100);

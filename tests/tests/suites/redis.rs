@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
-use spillway_controlplane::room::Ephemeral;
+use spillway_controlplane::history::Ephemeral;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{Entry, Missed, News, Opened, Store, StoreError, Stored, suite};
+use spillway_controlplane::store::{News, Opened, Store, StoreError, Stored, suite};
+use spillway_controlplane::history::{Entry, Missed};
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::Address;

@@ -10,7 +10,8 @@ use anyhow::Context;
 use spillway_controlplane::ids::{Epoch, RoomName};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{Missed, News, Opened, Store, suite};
+use spillway_controlplane::store::{News, Opened, Store, suite};
+use spillway_controlplane::history::Missed;
 use spillway_tests::clock::{Patience, wait};
 use spillway_tests::redis::{Cluster, Server};
 

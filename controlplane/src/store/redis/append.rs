@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::island::Untold;
 use super::{Known, Shared, lock, message, parsed, script};
+use crate::history::{Append, Change, Entry};
 use crate::ids::{ParticipantId, RoomName};
 use crate::limits::APPEND_EVENTS;
-use crate::store::{Append, Change, Entry, Placed, StoreError, Stored};
+use crate::store::{Placed, StoreError, Stored};
 
 /// Before events are tried again that a room which came back empty did not take.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);

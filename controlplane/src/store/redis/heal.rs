@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::island::{Base, Batch};
 use super::{Known, Shared, message, parsed, script};
+use crate::history::{Missed, Restart};
 use crate::ids::Epoch;
-use crate::store::{Missed, Restart, StoreError};
+use crate::store::StoreError;
 
 impl Shared {
     /// Tells the store what it does not know and learns what this server does not. The caller is the room's

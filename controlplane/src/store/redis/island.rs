@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::history::{Append, Entry, Restart};
+use crate::history::{Participant, Roster};
 use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
-use crate::room::{Participant, Roster};
 use crate::store::record::Record;
-use crate::store::{Append, Entry, Restart};
 
 /// What the store does not know yet.
 #[derive(Debug)]
@@ -158,10 +158,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::history::Change;
     use crate::ids::Epoch;
+    use crate::store::News;
     use crate::store::redis::mirror::Mirror;
     use crate::store::suite::note;
-    use crate::store::{Change, News};
 
     fn opened_at(offset: u64) -> (Mirror, mpsc::Receiver<News>) {
         let mut mirror = Mirror::opening();

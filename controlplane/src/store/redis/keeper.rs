@@ -11,7 +11,7 @@ use super::partition::Partition;
 use super::subscriptions::Pushed;
 use super::trouble::LinkError;
 use super::{Known, Shared};
-use crate::store::{Entry, Restart};
+use crate::history::{Entry, Restart};
 
 /// How often servers are asked whether they are there.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);

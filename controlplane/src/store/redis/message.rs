@@ -4,9 +4,10 @@ use redis::{FromRedisValue, ParsingError, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::history::Entry;
+use crate::history::{Ephemeral, RoomEvent};
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
-use crate::room::{Ephemeral, RoomEvent};
-use crate::store::{Entry, StoreError};
+use crate::store::StoreError;
 
 /// The reply to an append.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::island::{Base, Batch, Island, Untold};
+use crate::history::{Entry, Missed, Restart};
+use crate::history::{Ephemeral, Participant, Roster};
 use crate::ids::{Epoch, ParticipantId};
-use crate::room::{Ephemeral, Participant, Roster};
 use crate::store::record::Record;
-use crate::store::{Entry, Missed, News, Opened, Restart};
+use crate::store::{News, Opened};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -299,7 +300,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::store::Append;
+    use crate::history::Append;
     use crate::store::suite::note;
 
     fn entry(offset: u64, number: usize) -> Arc<Entry> {

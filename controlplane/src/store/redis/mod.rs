@@ -40,11 +40,12 @@ pub use self::servers::RedisServers;
 use self::servers::Servers;
 use self::subscriptions::Subscriptions;
 use self::trouble::LinkError;
-use super::{Append, Entry, Missed, Opened, Placed, Restart, Store, StoreError, StoreFuture};
+use super::{Opened, Placed, Store, StoreError, StoreFuture};
 use crate::entropy;
+use crate::history::{Append, Entry, Missed, Restart};
+use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::metrics::StoreMetrics;
-use crate::room::{Ephemeral, Participant};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]

@@ -6,10 +6,10 @@ use redis::Cmd;
 
 use super::island::Base;
 use super::partition::RoomKeys;
+use crate::history::{Append, Change};
+use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::limits::{HISTORY_EVENTS, PRESENCE_TIME, READER_LEASE, ROOM_LIFE};
-use crate::room::{Ephemeral, Participant};
-use crate::store::{Append, Change};
 
 /// What a probe writes lasts as long.
 const PROBE_LIFE: Duration = Duration::from_secs(60);

@@ -1,19 +1,27 @@
-//! What a history that started over has beyond the one that a room's participants were told.
+//! Histories that start over: how the new one goes on from the old, and what it has beyond what readers were told.
 
 use std::sync::Arc;
 
-use super::{Ephemeral, RoomEvent};
-use crate::store::Entry;
+use super::{Entry, Ephemeral, RoomEvent};
 
-/// See the module's documentation.
+/// How a history that started over goes on from the one that readers of this server were told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Up to this event both are the same.
+    pub common: u64,
+    /// Later events that readers of this server were told under other numbers.
+    pub told: Vec<u64>,
+}
+
+/// What the new history has that a room's participants were not told.
 #[derive(Debug, Default, PartialEq)]
 pub struct MissedByRestart {
     /// Up to this event both are the same.
-    pub(super) common: u64,
+    pub common: u64,
     /// Messages that nobody here was told. The snapshot of participants is of later, so they come without numbers.
-    pub(super) messages: Vec<Ephemeral>,
+    pub messages: Vec<Ephemeral>,
     /// The latest events, all of them messages: the snapshot goes for before and after them.
-    pub(super) entries: Vec<Arc<Entry>>,
+    pub entries: Vec<Arc<Entry>>,
 }
 
 impl MissedByRestart {
@@ -56,7 +64,8 @@ impl MissedByRestart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Append, suite};
+    use crate::history::Append;
+    use crate::store::suite;
 
     fn entries(appends: Vec<Append>) -> Vec<Arc<Entry>> {
         let entry = |(offset, append): (u64, Append)| {

@@ -1,0 +1,40 @@
+//! Events that have no numbers yet.
+
+use super::{Participant, RoomEvent};
+use crate::ids::{Identity, ParticipantId};
+
+/// An event that has no number yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// What happened.
+    pub event: RoomEvent,
+    /// Who alone may see it.
+    pub to: Option<Vec<Identity>>,
+    /// What it means for the participants; done in the same step.
+    pub change: Change,
+}
+
+/// How an event changes the participants kept beside the history; whoever folds the events comes to the same.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Not at all.
+    None,
+    /// This is what the participant is now.
+    Put(Participant),
+    /// The participant is gone.
+    Remove(ParticipantId),
+    /// The same, unless another server serves it by now.
+    RemoveOurs(ParticipantId),
+    /// The same, unless somebody was quicker or it is present again.
+    RemoveAbsent(ParticipantId),
+}
+
+impl Change {
+    /// Whether the store may find that it is not this server's to make.
+    pub fn may_be_refused(&self) -> bool {
+        match self {
+            Self::RemoveOurs(_) | Self::RemoveAbsent(_) => true,
+            Self::None | Self::Put(_) | Self::Remove(_) => false,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! A room's history: numbered events, and the participants that they come to. Rooms make it and stores keep it.
+
+mod participant; // who is in a room, with which tracks
+mod event; // what changes that
+mod append; // an event that has no number yet
+mod entry; // an event with its number
+mod roster; // the participants after all events so far
+mod restart; // a history that started over
+
+pub use append::{Append, Change};
+pub use entry::{Entry, Missed};
+pub use event::{Ephemeral, LeaveReason, RoomEvent};
+pub use participant::{Kind, Layer, Participant, Source, Track};
+pub use restart::{MissedByRestart, Restart};
+pub use roster::Roster;

@@ -103,6 +103,11 @@ text_id!(
     |text| check_form("track", "TR_", text)
 );
 text_id!(
+    /// A node's name in the fleet.
+    NodeId,
+    |text| check_name("node", text)
+);
+text_id!(
     /// One history of a room; new when the history starts over.
     Epoch,
     |text| check_name("epoch", text)
@@ -121,13 +126,18 @@ impl ParticipantId {
         Self(format!("PA_{}", entropy::alphanumeric(16)).into())
     }
 
-    /// The session of `half` this participant has on its data plane.
-    pub fn session(&self, half: Half) -> SessionId {
-        let suffix = match half {
-            Half::Publish => 'p',
-            Half::Subscribe => 's',
-        };
-        SessionId(format!("{self}:{suffix}").into())
+    /// The session of `half` that this participant has in `generation`.
+    pub fn session(&self, half: Half, generation: Generation) -> SessionId {
+        SessionId {
+            participant: self.clone(),
+            half,
+            generation,
+        }
+    }
+
+    /// Both sessions of `generation`.
+    pub fn sessions(&self, generation: Generation) -> [SessionId; 2] {
+        [Half::Publish, Half::Subscribe].map(|half| self.session(half, generation))
     }
 }
 
@@ -155,31 +165,75 @@ pub enum Half {
     Subscribe,
 }
 
-/// A session on the data plane: `<participant>:p` or `<participant>:s`.
+/// Which sessions of a participant: they start over with another number when the participant moves to another node.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// The first.
+    pub const MIN: Self = Self(0);
+    /// The last there can be.
+    pub const MAX: Self = Self(u32::MAX);
+}
+
+/// A session on a node. Nodes know it as text: `<participant>:p` or `<participant>:s`, with `:<generation>` behind
+/// it from the second generation on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(Arc<str>);
-
-impl SessionId {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whose it is; `None` when the session was not made by a control plane like this one.
-    pub fn parse(text: &str) -> Option<(ParticipantId, Half)> {
-        let (participant, suffix) = text.rsplit_once(':')?;
-        let half = match suffix {
-            "p" => Half::Publish,
-            "s" => Half::Subscribe,
-            _ => return None,
-        };
-        Some((participant.parse().ok()?, half))
-    }
+pub struct SessionId {
+    /// Whose it is.
+    pub participant: ParticipantId,
+    /// Which of the participant's peer connections.
+    pub half: Half,
+    /// Which of those that the participant had.
+    pub generation: Generation,
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let half = match self.half {
+            Half::Publish => 'p',
+            Half::Subscribe => 's',
+        };
+        write!(f, "{}:{half}", self.participant)?;
+        match self.generation {
+            Generation(0) => Ok(()),
+            Generation(number) => write!(f, ":{number}"),
+        }
+    }
+}
+
+/// The session was not made by a control plane like this one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("session '{0}' is of another control plane")]
+pub struct ForeignSession(String);
+
+impl FromStr for SessionId {
+    type Err = ForeignSession;
+    fn from_str(text: &str) -> Result<Self, ForeignSession> {
+        let parse = || {
+            let mut parts = text.split(':');
+            let participant = parts.next()?.parse().ok()?;
+            let half = match parts.next()? {
+                "p" => Half::Publish,
+                "s" => Half::Subscribe,
+                _ => return None,
+            };
+            let generation = match parts.next() {
+                None => Generation(0),
+                Some(number) => Generation(number.parse().ok().filter(|number| *number > 0)?),
+            };
+            let id = Self {
+                participant,
+                half,
+                generation,
+            };
+            // One text for one session: `+1` and `01` are no numbers here.
+            (parts.next().is_none() && id.to_string() == text).then_some(id)
+        };
+        parse().ok_or_else(|| ForeignSession(text.chars().take(60).collect()))
     }
 }
 
@@ -219,12 +273,37 @@ mod tests {
     fn ids_round_trip_and_foreign_ones_are_refused() {
         let participant = ParticipantId::random();
         assert_eq!(participant.as_str().parse(), Ok(participant.clone()));
-        let session = participant.session(Half::Subscribe);
-        let back = SessionId::parse(session.as_str());
-        assert_eq!(back, Some((participant.clone(), Half::Subscribe)));
         assert!("TR_short".parse::<TrackId>().is_err());
         assert!(participant.as_str().parse::<TrackId>().is_err());
-        assert_eq!(SessionId::parse("PA_x:p"), None);
-        assert_eq!(SessionId::parse(participant.as_str()), None);
+    }
+
+    #[test]
+    fn a_session_has_one_text_and_foreign_ones_are_refused() {
+        let participant = ParticipantId::random();
+        for (half, letter) in [(Half::Publish, "p"), (Half::Subscribe, "s")] {
+            for (number, suffix) in [(0, ""), (1, ":1"), (u32::MAX, ":4294967295")] {
+                let session = participant.session(half, Generation(number));
+                assert_eq!(
+                    session.to_string(),
+                    format!("{participant}:{letter}{suffix}")
+                );
+                assert_eq!(session.to_string().parse(), Ok(session));
+            }
+        }
+        let foreign = [
+            "",
+            ":x",
+            ":p:",
+            ":p:0",
+            ":p:01",
+            ":p:+1",
+            ":p:1:1",
+            ":p:4294967296",
+        ];
+        for suffix in foreign {
+            let text = format!("{participant}{suffix}");
+            assert!(text.parse::<SessionId>().is_err(), "{text}");
+        }
+        assert!("PA_x:p".parse::<SessionId>().is_err());
     }
 }

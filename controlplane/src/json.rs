@@ -155,6 +155,24 @@ fn after_space(bytes: &[u8], at: usize) -> usize {
     at + space.count()
 }
 
+/// Bytes of a value as text, without making the text.
+pub fn bytes(value: &Value) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    serde_json::to_writer(&mut counter, value)
+        .expect("values have text keys, and counting succeeds");
+    counter.0
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

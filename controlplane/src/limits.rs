@@ -217,6 +217,12 @@ pub const LEASE_RENEWAL: Duration = Duration::from_secs(2);
 /// Of the lease, beyond the grace time: it is as old as a renewal at our death, and the data plane takes 6 s without
 /// any for a time without a control plane.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(8);
+/// What nodes said that is not yet with the rooms; more of it waits at the nodes, which cut off who reads too slowly.
+pub const NODE_UPDATES: usize = 1_024;
+/// Requests of a socket that wait while what its join needs is read; more are refused.
+pub const JOINING_REQUESTS: usize = 64;
+/// Appends of a room that the store has not numbered yet; with so many the room takes no more input.
+pub const UNPLACED_APPENDS: usize = 256;
 /// Bytes of one gRPC reply; `GetState` of a full node is the largest.
 pub const REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// Pause before reconnecting to the data plane, doubled up to the second.

@@ -10,8 +10,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::signaling::{ErrorCode, Label, Mode};
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabel {
     r#type: &'static str,
@@ -40,6 +38,17 @@ struct BuildLabels {
 
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
+
+/// What a frame to a client is, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Anything else.
+    Plain,
+    /// An error, by its code.
+    Error(&'static str),
+    /// A participant came or came back, by its mode.
+    Joined(&'static str),
+}
 
 /// Upper bounds of the buckets of joins: what nobody notices, what people wait for without complaint, what they do not.
 const JOIN_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -144,10 +153,12 @@ pub struct Metrics {
     pub rooms: Level,
     /// Participants this server serves.
     pub participants: Level,
-    /// 1 while the data plane is connected.
-    pub data_plane_connected: Level,
-    /// Times the data plane died.
-    pub data_plane_deaths: Count,
+    /// Nodes that are connected.
+    pub nodes_connected: Level,
+    /// Times a node's data plane died.
+    pub node_deaths: Count,
+    /// Times a room had too much to do for what a node said.
+    pub room_overflows: Count,
     /// Events appended to rooms' histories.
     pub events: Count,
     /// Appends the store refused.
@@ -271,8 +282,9 @@ impl Metrics {
             sockets: Gauge::default(),
             rooms: Gauge::default(),
             participants: Gauge::default(),
-            data_plane_connected: Gauge::default(),
-            data_plane_deaths: Counter::default(),
+            nodes_connected: Gauge::default(),
+            node_deaths: Counter::default(),
+            room_overflows: Counter::default(),
             events: Counter::default(),
             store_failures: Counter::default(),
             store: StoreMetrics::default(),
@@ -338,13 +350,11 @@ impl Metrics {
         out
     }
 
-    fn count_error(&self, code: ErrorCode) {
-        let code = code.as_str();
+    fn count_error(&self, code: &'static str) {
         self.errors.get_or_create(&CodeLabel { code }).inc();
     }
 
-    fn count_join(&self, mode: Mode) {
-        let mode = mode.as_str();
+    fn count_join(&self, mode: &'static str) {
         self.joins.get_or_create(&ModeLabel { mode }).inc();
     }
 
@@ -372,14 +382,16 @@ impl Metrics {
             "Participants this server serves",
             participants,
         );
-        let connected = self.data_plane_connected.clone();
+        let connected = self.nodes_connected.clone();
+        registry.register("nodes_connected", "Nodes that are connected", connected);
+        let deaths = self.node_deaths.clone();
+        registry.register("node_deaths", "Times a node's data plane died", deaths);
+        let overflows = self.room_overflows.clone();
         registry.register(
-            "data_plane_connected",
-            "1 while the data plane is connected",
-            connected,
+            "room_overflows",
+            "Times a room had too much to do for what a node said, and its state was read",
+            overflows,
         );
-        let deaths = self.data_plane_deaths.clone();
-        registry.register("data_plane_deaths", "Times the data plane died", deaths);
         let events = self.events.clone();
         registry.register(
             "events",
@@ -415,8 +427,8 @@ mod tests {
         let metrics = Metrics::with_tls(&tls);
         metrics.sockets.inc();
         metrics.count_message("join");
-        metrics.count_frame(Label::Error(ErrorCode::TooFast));
-        metrics.count_frame(Label::Joined(Mode::Resync));
+        metrics.count_frame(Label::Error("too_fast"));
+        metrics.count_frame(Label::Joined("resync"));
         metrics.count_close(4408);
         metrics.count_join_time(Duration::from_millis(70));
         metrics.connections.count_end(ConnectionEnd::SlowHead);
@@ -434,7 +446,7 @@ mod tests {
             "spillway_errors_total{code=\"too_fast\"} 1",
             "spillway_joins_total{mode=\"resync\"} 1",
             "spillway_closes_total{code=\"4408\"} 1",
-            "spillway_data_plane_connected 0",
+            "spillway_nodes_connected 0",
             "spillway_join_seconds_bucket{le=\"0.1\"} 1",
             "spillway_join_seconds_count 1",
         ] {

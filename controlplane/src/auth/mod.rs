@@ -8,7 +8,7 @@ mod keys; // API keys and their secrets
 mod resume; // proof of having been a participant
 mod token; // LiveKit's claim layout, HS256
 
-pub use grants::{Grants, NotPermitted};
+pub use grants::Grants;
 pub use keys::{ApiKey, ApiKeyError, Keys};
 pub use resume::{ResumeClaims, ResumeRefused};
 pub(crate) use token::Entry;

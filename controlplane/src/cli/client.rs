@@ -10,8 +10,8 @@ use serde_json::Value;
 use spillway_settings::secret;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::output::Refused;
 use super::url::ServerUrl;
+use crate::terminal::Refused;
 use crate::tls;
 use crate::up::StateDir;
 

@@ -4,7 +4,7 @@
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use super::output::{say, say_json};
+use crate::terminal::{say, say_json};
 
 /// What a broadcast costs in traffic
 #[derive(Debug, clap::Args)]

@@ -3,14 +3,13 @@
 mod cost; // traffic and money
 mod turn; // credentials and allocations
 mod client; // finds and asks the admin API
-mod output; // text and JSON to stdout, errors to stderr, closed outputs
 mod url; // the address of the control plane, from --url
 mod secrets; // out of the command line and the environment
 mod show; // tables
 mod token; // mints
 
-pub(crate) use output::say;
-pub use output::{complain, report};
+use crate::terminal::say;
+pub use crate::terminal::{complain, report};
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 

@@ -5,9 +5,9 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
 
 use super::client::Target;
-use super::output::{say, say_json};
 use crate::http::{NodeView, ParticipantView, RoomView};
 use crate::ids::RoomName;
+use crate::terminal::{say, say_json};
 
 /// List the rooms
 #[derive(Debug, clap::Args)]

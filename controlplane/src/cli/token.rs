@@ -6,11 +6,11 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::json;
 use spillway_settings::secret;
 
-use super::output::{say, say_json};
 use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
 use crate::history::Source;
 use crate::ids::{Identity, RoomName};
+use crate::terminal::{say, say_json};
 use crate::up::StateDir;
 
 /// Mint a token that opens a room

@@ -7,11 +7,11 @@ use serde_json::json;
 use spillway_settings::secret;
 
 use super::client::Target;
-use super::output::{say, say_json};
 use super::show::{print_table, table};
 use super::token::seconds;
 use crate::http::AllocationView;
 use crate::ids::{Identity, RoomName};
+use crate::terminal::{say, say_json};
 use crate::turn::{self, Credential};
 use crate::up::StateDir;
 use crate::{clock, limits};

@@ -2,6 +2,7 @@
 //! and a TOML key. All mistakes are reported together.
 
 mod source; // connections of one network
+mod public_path; // where a proxy shows the server
 mod table; // their names, defaults and words of help
 mod turn; // of the relay
 
@@ -14,12 +15,12 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use spillway_settings::{Given, Mistakes, Source, Values, check_log};
 
+pub use public_path::{NoPublicPath, PublicPath};
 pub use source::SourceLimit;
 pub use table::SETTINGS;
 pub use turn::TurnConfig;
 
 use crate::auth::ApiKey;
-use crate::http::PublicPath;
 use crate::limits;
 use crate::store::redis::{self, RedisServers};
 use crate::tls::CertificateFiles;

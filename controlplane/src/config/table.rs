@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "node",
         "",
-        "name of the data plane up runs (default: the host's name)",
+        "name of the node (default: the host's name, or the host in dataplane-control)",
     ),
     setting(
         "turn-secret",
@@ -200,13 +200,12 @@ pub const SETTINGS: &[Setting] = &[
 
 /// Settings of the data plane that `up` runs, and of what `up` keeps: `serve` has neither. Those of the relay are in
 /// [`super::turn::PASSED_ON`].
-const UP_ALONE: [&str; 6] = [
+const UP_ALONE: [&str; 5] = [
     "state-dir",
     "dataplane-bin",
     "shards",
     "udp-port",
     "advertise",
-    "node",
 ];
 
 /// All settings that only `up` uses.

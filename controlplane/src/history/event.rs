@@ -1,6 +1,4 @@
-//! What changes a room: each event takes one offset of its history.
-//!
-//! These are also the shapes clients see (docs/protocol.md) and the store keeps.
+//! What changes a room: each event takes one offset of its history. The shapes are those that the store keeps.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,8 +1,8 @@
-//! Participants and their tracks, in the shapes that clients see (docs/protocol.md) and the store keeps.
+//! Participants and their tracks, in the shape that the store keeps.
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Identity, ParticipantId, TrackId};
+use crate::ids::{Generation, Identity, NodeId, ParticipantId, TrackId};
 
 /// Sound or picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub struct Track {
     pub muted: bool,
     /// Lowest first; empty without simulcast.
     pub layers: Vec<Layer>,
+    /// Where it is at home: its publisher's node.
+    pub node: NodeId,
 }
 
 /// Somebody in a room.
@@ -81,4 +83,9 @@ pub struct Participant {
     pub identity: Identity,
     pub name: String,
     pub tracks: Vec<Track>,
+    /// Where both of its sessions are.
+    pub node: NodeId,
+    /// Which sessions these are.
+    #[serde(default)]
+    pub generation: Generation,
 }

@@ -19,7 +19,7 @@ pub struct MissedByRestart {
     /// Up to this event both are the same.
     pub common: u64,
     /// Messages that nobody here was told. The snapshot of participants is of later, so they come without numbers.
-    pub messages: Vec<Ephemeral>,
+    pub messages: Vec<Arc<Ephemeral>>,
     /// The latest events, all of them messages: the snapshot goes for before and after them.
     pub entries: Vec<Arc<Entry>>,
 }
@@ -38,13 +38,13 @@ impl MissedByRestart {
                 identity,
                 topic,
                 payload,
-            } => Some(Ephemeral {
+            } => Some(Arc::new(Ephemeral {
                 participant: participant.clone(),
                 identity: identity.clone(),
                 topic: topic.clone(),
                 payload: payload.clone(),
                 to: entry.to.clone(),
-            }),
+            })),
             RoomEvent::ParticipantJoined { .. }
             | RoomEvent::ParticipantLeft { .. }
             | RoomEvent::TrackPublished { .. }

@@ -3,6 +3,7 @@
 //! Every signaling server that serves the room folds the same events and has the same roster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Participant, RoomEvent, Track};
 use crate::ids::{Identity, ParticipantId, TrackId};
@@ -11,7 +12,7 @@ use crate::ids::{Identity, ParticipantId, TrackId};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Roster {
     offset: u64,
-    participant_by_id: BTreeMap<ParticipantId, Participant>,
+    participant_by_id: BTreeMap<ParticipantId, Arc<Participant>>,
     owner_by_track: BTreeMap<TrackId, ParticipantId>,
     /// At most one each, but for a moment when two servers let one in at once.
     ids_by_identity: BTreeMap<Identity, BTreeSet<ParticipantId>>,
@@ -36,8 +37,16 @@ impl Roster {
     }
 
     /// Everybody, in the order of their ids.
-    pub fn participants(&self) -> impl Iterator<Item = &Participant> {
+    pub fn participants(&self) -> impl Iterator<Item = &Arc<Participant>> {
         self.participant_by_id.values()
+    }
+
+    /// The same, as a store keeps them.
+    pub fn to_vec(&self) -> Vec<Participant> {
+        let participants = self.participants();
+        participants
+            .map(|participant| (**participant).clone())
+            .collect()
     }
 
     /// How many there are.
@@ -52,7 +61,7 @@ impl Roster {
 
     /// By id.
     pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
-        self.participant_by_id.get(id)
+        self.participant_by_id.get(id).map(|known| &**known)
     }
 
     /// By identity; there is at most one.
@@ -91,7 +100,7 @@ impl Roster {
             .entry(participant.identity.clone())
             .or_default();
         ids.insert(id.clone());
-        self.participant_by_id.insert(id, participant);
+        self.participant_by_id.insert(id, Arc::new(participant));
     }
 
     fn remove(&mut self, id: &ParticipantId) {

@@ -1,6 +1,6 @@
 //! The admin API: what is where, for those with the bearer token.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -15,8 +15,9 @@ use spillway_wire::dataplane as wire;
 
 use super::{Site, error};
 use crate::auth::equal_in_constant_time;
+use crate::fleet::{Fleet, NodeError};
 use crate::history::Track;
-use crate::ids::{Half, IdError, Identity, ParticipantId, RoomName};
+use crate::ids::{Half, IdError, Identity, NodeId, ParticipantId, RoomName, SessionId};
 use crate::room::{MemberReport, RoomReport};
 
 /// One room, as `room ls` shows it.
@@ -52,6 +53,7 @@ pub struct ParticipantView {
     pub participant: String,
     pub identity: String,
     pub name: String,
+    pub node: String,
     pub socket: String,
     pub tracks: serde_json::Value,
     pub publish: Option<SessionView>,
@@ -113,6 +115,7 @@ pub struct ShardView {
 #[derive(Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // dataplane.proto, Allocation
 pub struct AllocationView {
+    pub node: String,
     pub shard: u32,
     pub transport: String,
     pub client: String,
@@ -176,31 +179,62 @@ async fn room(State(site): State<Site>, name: Result<Path<String>, PathRejection
         let said = format!("no room '{name}' here; `spillway room ls` lists those there are");
         return error(StatusCode::NOT_FOUND, "not_found", &said);
     };
-    match site.hub.node().sessions(Vec::new()).await {
-        Ok(state) => axum::Json(view(report, state.sessions)).into_response(),
+    match sessions_of(&site, &report).await {
+        Ok(sessions) => axum::Json(view(report, sessions)).into_response(),
         Err(failed) => unavailable(&failed.to_string()),
     }
 }
 
-async fn nodes(State(site): State<Site>) -> Response {
-    match site.hub.node().node().await {
-        Ok(node) => axum::Json(json!({ "nodes": [node_view(node)] })).into_response(),
-        Err(failed) => unavailable(&failed.to_string()),
+/// What nodes hold of the room's participants.
+async fn sessions_of(site: &Site, report: &RoomReport) -> Result<Vec<wire::Session>, NodeError> {
+    let mut ids_by_node: BTreeMap<&NodeId, Vec<SessionId>> = BTreeMap::new();
+    for p in &report.participants {
+        let ids = ids_by_node.entry(&p.node).or_default();
+        ids.extend(p.participant.sessions(p.generation));
     }
+    let mut sessions = Vec::new();
+    for (node, ids) in ids_by_node {
+        let connection = site.hub.fleet().connection(node);
+        let connection = connection.ok_or_else(|| Fleet::unknown(node))?;
+        sessions.extend(connection.state_of(&ids).await?.sessions);
+    }
+    Ok(sessions)
+}
+
+/// Nodes that answer, and why the others do not.
+async fn nodes(State(site): State<Site>) -> Response {
+    let (mut views, mut unreachable) = (Vec::new(), Vec::new());
+    for (node, connection) in site.hub.fleet().connections() {
+        match connection.describe().await {
+            Ok(described) => views.push(node_view(&node, described)),
+            Err(failed) => {
+                unreachable.push(json!({ "node": node, "error": failed.to_string() }));
+            }
+        }
+    }
+    if let (true, Some(first)) = (views.is_empty(), unreachable.first()) {
+        return unavailable(first["error"].as_str().unwrap_or_default());
+    }
+    axum::Json(json!({ "nodes": views, "unreachable": unreachable })).into_response()
 }
 
 async fn allocations(State(site): State<Site>) -> Response {
-    match site.hub.node().allocations().await {
-        Ok(listed) => {
-            let listed: Vec<_> = listed.into_iter().map(allocation_view).collect();
-            axum::Json(json!({ "allocations": listed })).into_response()
+    let mut views = Vec::new();
+    for (node, connection) in site.hub.fleet().connections() {
+        match connection.allocations().await {
+            Ok(listed) => {
+                let of_node = |one| allocation_view(&node, one);
+                views.extend(listed.into_iter().map(of_node));
+            }
+            Err(failed) => return unavailable(&failed.to_string()),
         }
-        Err(failed) => unavailable(&failed.to_string()),
     }
+    axum::Json(json!({ "allocations": views })).into_response()
 }
 
-fn allocation_view(one: wire::Allocation) -> AllocationView {
+fn allocation_view(node: &NodeId, one: wire::Allocation) -> AllocationView {
     AllocationView {
+        node: node.to_string(),
         shard: one.shard,
         transport: one.transport,
         client: one.client,
@@ -239,8 +273,8 @@ fn view(report: RoomReport, sessions: Vec<wire::Session>) -> RoomView {
     let mut session_by_name: HashMap<_, _> = sessions.into_iter().map(by_name).collect();
     let mut participant = |p: MemberReport| {
         let mut session = |half| {
-            let name = p.participant.session(half);
-            session_by_name.remove(name.as_str()).map(session_view)
+            let name = p.participant.session(half, p.generation).to_string();
+            session_by_name.remove(&name).map(session_view)
         };
         ParticipantView {
             publish: session(Half::Publish),
@@ -248,6 +282,7 @@ fn view(report: RoomReport, sessions: Vec<wire::Session>) -> RoomView {
             participant: p.participant.to_string(),
             identity: p.identity.to_string(),
             name: p.name,
+            node: p.node.to_string(),
             socket: p.socket.to_owned(),
             tracks: json!(p.tracks),
         }
@@ -288,7 +323,7 @@ fn session_view(session: wire::Session) -> SessionView {
     }
 }
 
-fn node_view(node: wire::Node) -> NodeView {
+fn node_view(id: &NodeId, node: wire::Node) -> NodeView {
     let shard = |shard: wire::Shard| ShardView {
         shard: shard.shard,
         core: shard.core,
@@ -303,7 +338,7 @@ fn node_view(node: wire::Node) -> NodeView {
         busy: shard.busy_fraction,
     };
     NodeView {
-        node: node.node,
+        node: id.to_string(),
         incarnation: node.incarnation,
         version: node.version,
         addresses: node.addresses,

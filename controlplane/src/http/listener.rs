@@ -20,9 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
-use super::guarded::{Guarded, Phase, Watch};
 use super::sources::{Counted, Sources};
 use crate::config::SourceLimit;
+use crate::connection::{Guarded, Phase, Watch};
 use crate::limits::{HEAD_BYTES, HEADER_TIME, HEADERS};
 use crate::metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::tls::{Door, Opening};

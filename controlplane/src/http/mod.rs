@@ -3,13 +3,13 @@
 mod admin; // rooms and nodes, for those with the token
 mod demo; // tokens for anybody, when that is wanted
 mod hosts; // whom it answers for
-mod guarded; // a connection whose reader is watched
 mod listener; // connections, and how many at once
 mod sources; // how many of them a network has
 mod page; // the embedded page
 mod public_path; // where a proxy shows all of it
 mod query; // what comes after the question mark
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,17 +24,15 @@ use spillway_exposition::{Format, expose};
 use tokio::sync::watch;
 
 pub use admin::{AllocationView, NodeView, ParticipantView, RoomView};
-pub(crate) use guarded::Guarded;
 pub use hosts::Hosts;
 use listener::Place;
 pub use listener::{Capacity, serve};
-pub use public_path::{NoPublicPath, PublicPath};
 
 use crate::auth::Keys;
-use crate::config::SignalingLimits;
+use crate::config::{PublicPath, SignalingLimits};
+use crate::fleet::NodeState;
 use crate::hub::Hub;
 use crate::limits::{BODY_BYTES, REQUEST_TIME};
-use crate::node::NodeState;
 use crate::signaling::socket::Sockets;
 use crate::signaling::upgrade::{self, Connection};
 
@@ -168,27 +166,37 @@ async fn readyz(State(site): State<Site>) -> Response {
         let body = json!({"status": "draining", "reason": "the server is going away"});
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
     }
-    let state = *site.hub.node().state().borrow();
-    match state {
-        NodeState::Connected => match site.hub.store().degraded() {
-            None => axum::Json(json!({"status": "ok"})).into_response(),
-            // Still the place to be: rooms go on, and every other server has the same store.
-            Some(why) => {
-                let reason = format!("the store is unavailable: {why}");
-                axum::Json(json!({"status": "degraded", "reason": reason})).into_response()
-            }
-        },
-        NodeState::Connecting => {
-            let body = json!({"status": "degraded", "reason": "no data plane is connected"});
-            (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+    let states: BTreeMap<_, _> = site.hub.fleet().states().into_iter().collect();
+    let is_any_connected = states.values().any(|state| *state == NodeState::Connected);
+    let degraded = site.hub.store().degraded();
+    let (code, status, reason) = match (is_any_connected, degraded) {
+        (true, None) => (StatusCode::OK, "ok", None),
+        // Still the place to be: rooms go on, and every other server has the same store.
+        (true, Some(why)) => {
+            let reason = format!("the store is unavailable: {why}");
+            (StatusCode::OK, "degraded", Some(reason))
         }
+        (false, _) => {
+            let reason = "no node is connected".to_owned();
+            (StatusCode::SERVICE_UNAVAILABLE, "degraded", Some(reason))
+        }
+    };
+    let mut body = json!({"status": status, "nodes": states});
+    if let Some(reason) = reason {
+        body["reason"] = reason.into();
     }
+    (code, axum::Json(body)).into_response()
 }
 
 async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
     let metrics = site.hub.metrics();
-    let connected = *site.hub.node().state().borrow() == NodeState::Connected;
-    metrics.data_plane_connected.set(connected.into());
+    let states = site.hub.fleet().states();
+    let connected = states
+        .iter()
+        .filter(|(_, state)| *state == NodeState::Connected);
+    metrics
+        .nodes_connected
+        .set(connected.count().try_into().unwrap_or(i64::MAX));
     let accept = headers.get_all(header::ACCEPT).iter();
     let format = Format::of_accept(accept.filter_map(|value| value.to_str().ok()));
     let headers = [

@@ -1,8 +1,4 @@
-//! Where a proxy shows this server to the world: under `/calls/`, say. What is asked for under that path is answered as
-//! without it, so that a proxy may leave the path as it is or take it off.
-
-use std::fmt;
-use std::str::FromStr;
+//! Requests below the public path of a proxy, answered as those at the root.
 
 use axum::Router;
 use axum::extract::Request;
@@ -11,14 +7,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use tower::ServiceExt as _;
 
-/// The path, `/` or `/` around segments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicPath(String);
-
-/// Why a text is no such path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no path such as / or /calls/: segments are letters, digits and - . _ ~")]
-pub struct NoPublicPath;
+use crate::config::PublicPath;
 
 /// What the target of a request is to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +23,7 @@ enum Target {
 impl PublicPath {
     /// `routes`, at the root and under this path.
     pub(super) fn before(&self, routes: Router) -> Router {
-        if self.0 == "/" {
+        if self.as_str() == "/" {
             return routes;
         }
         let path = self.clone();
@@ -66,7 +55,7 @@ impl PublicPath {
         let query = uri
             .query()
             .map_or_else(String::new, |query| format!("?{query}"));
-        let bare = &self.0[..self.0.len() - 1];
+        let bare = &self.as_str()[..self.as_str().len() - 1];
         let Some(rest) = uri.path().strip_prefix(bare) else {
             return Target::Elsewhere;
         };
@@ -88,53 +77,9 @@ impl PublicPath {
     }
 }
 
-impl FromStr for PublicPath {
-    type Err = NoPublicPath;
-
-    /// The last slash may be missing.
-    fn from_str(text: &str) -> Result<Self, NoPublicPath> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        let inner = text.strip_prefix('/').ok_or(NoPublicPath)?;
-        let inner = inner.strip_suffix('/').unwrap_or(inner);
-        if inner.is_empty() && text != "//" {
-            return Ok(Self("/".to_owned()));
-        }
-        let is_segment =
-            |segment: &str| !["", ".", ".."].contains(&segment) && segment.bytes().all(is_plain);
-        match inner.split('/').all(is_segment) {
-            true => Ok(Self(format!("/{inner}/"))),
-            false => Err(NoPublicPath),
-        }
-    }
-}
-
-impl fmt::Display for PublicPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_has_plain_segments() {
-        for (text, path) in [
-            ("/", "/"),
-            ("/calls/", "/calls/"),
-            ("/calls", "/calls/"),
-            ("/a/b.c/~d_e-1", "/a/b.c/~d_e-1/"),
-        ] {
-            assert_eq!(text.parse::<PublicPath>().unwrap().to_string(), path);
-        }
-        for text in [
-            "", "calls", "calls/", "//", "//calls", "/a//b", "/../", "/a b/", "/a?b", "/a#", "/ü/",
-            "/%61/",
-        ] {
-            assert_eq!(text.parse::<PublicPath>(), Err(NoPublicPath), "{text}");
-        }
-    }
 
     #[test]
     fn what_is_under_it_is_answered_as_without_it() {

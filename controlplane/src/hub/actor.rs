@@ -1,185 +1,275 @@
-//! The task of one room: inputs in, outputs done, until the room has nothing to do.
+//! What a room and its sockets want done, without doing it: inputs go in, effects come out.
+//!
+//! Feed it with [`Actor::handle`], then drain [`Actor::poll_effect`]. Effects that have an answer bring it back as
+//! an [`Answer`]; answers of [`Effect::Append`] come in the order of their effects, others in any.
 
-use std::collections::HashSet;
-use std::pin::Pin;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
+use super::RoomInput;
 use super::audience::Audience;
-use super::{Hub, RoomInput};
-use crate::clock;
-use crate::history::{Append, Change, Missed, Restart};
-use crate::history::{MissedByRestart, Participant, Roster};
-use crate::ids::{Epoch, ParticipantId, RoomName, SessionId};
-use crate::limits::{APPEND_EVENTS, PRESENCE_TIME};
-use crate::node::Call;
-use crate::room::{Media, Output, Room, SocketId, Then, sessions_of};
-use crate::signaling::{CloseCode, ErrorCode, Frame, JoinRequest, Refusal, Request};
-use crate::store::{News, Opened, Placed, StoreError, Stored};
+use crate::fleet::{Command, HeldSession};
+use crate::history::{Append, Entry, Ephemeral, Missed, MissedByRestart, Participant, Roster};
+use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
+use crate::limits::JOINING_REQUESTS;
+use crate::room::{
+    ErrorCode, JoinRequest, Notice, Output, ReadForJoin, Refusal, Request, Room, Sessions,
+    SocketId, Then,
+};
+use crate::store::{News, Placed, StoreError, Stored};
 
-/// Before the store is asked again after it failed.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// When something happened, in both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time {
+    pub(super) now: Instant,
+    /// Seconds since 1970.
+    pub(super) unix_s: u64,
+}
 
-/// Inputs handled before anything is done that follows from them.
-const INPUTS_AT_ONCE: usize = 64;
+/// What reaches a room.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// From sockets, nodes and the admin API.
+    Room(RoomInput),
+    /// From the store's reader; `None` when it ended.
+    News(Option<News>),
+    /// Of an effect.
+    Answer(Answer),
+    /// It is time to tell the store who is there.
+    Presence,
+    /// Nothing happened until now.
+    Timeout,
+}
 
-/// What follows once the store has an event.
-type Confirmation = Pin<Box<dyn Future<Output = (Then, Result<u64, StoreError>)> + Send + Sync>>;
+/// What must be done for a room.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Append to the history. Answer: [`Answer::Placed`].
+    Append(Append),
+    /// Hear when the store has the event. Answer: [`Answer::Stored`].
+    Await {
+        stored: oneshot::Receiver<()>,
+        offset: u64,
+        then: Then,
+    },
+    /// Tell other servers, without a history.
+    Publish(Ephemeral),
+    /// Read what a join needs. Answer: [`Answer::ReadForJoin`].
+    ReadForJoin(JoinReads),
+    /// Open the history again and read what came after this. Answer: [`Answer::ReadAgain`].
+    ReadAgain { epoch: Epoch, offset: u64 },
+    /// Tell the store who is there, and ask who is not. Answer: [`Answer::Absent`].
+    Presence(Vec<ParticipantId>),
+    /// Send a command. The answer comes as [`RoomInput::Replied`].
+    Call {
+        node: NodeId,
+        session: SessionId,
+        command: Command,
+    },
+    /// These sessions are kept by this server's lease.
+    Take {
+        node: NodeId,
+        sessions: [SessionId; 2],
+    },
+    /// Events of a participant's sessions belong here, or no more.
+    Serve {
+        participant: ParticipantId,
+        here: bool,
+    },
+    /// Levels of a track belong here, or no more.
+    Hear { track: TrackId, here: bool },
+}
 
-struct Actor {
-    hub: Arc<Hub>,
-    name: RoomName,
+/// What must be read for a join.
+#[derive(Debug)]
+pub(super) struct JoinReads {
+    pub(super) socket: SocketId,
+    /// The history after this.
+    pub(super) seen: Option<(Epoch, u64)>,
+    /// Sessions that go on at this server from now on.
+    pub(super) claimed: Option<Sessions>,
+}
+
+/// What came of an effect.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Placed(Result<Placed, StoreError>),
+    Stored(Then, Result<u64, StoreError>),
+    ReadForJoin {
+        socket: SocketId,
+        missed: Missed,
+        sessions: Vec<HeldSession>,
+    },
+    ReadAgain(ReadAgain),
+    Absent(Vec<Participant>),
+}
+
+/// How the history goes on that was opened again.
+#[derive(Debug)]
+pub(super) enum ReadAgain {
+    /// With these events.
+    Entries(Vec<Arc<Entry>>),
+    /// It is another one.
+    Restarted {
+        epoch: Epoch,
+        roster: Roster,
+        missed: MissedByRestart,
+    },
+}
+
+/// See the module's documentation.
+pub(super) struct Actor {
     room: Room,
-    news: mpsc::Receiver<News>,
     audience: Audience,
-    /// Messages that are numbered, and wait for the store to have them.
-    unconfirmed: FuturesUnordered<Confirmation>,
-    participants: i64,
+    /// What follows from appends that the store has not numbered yet, in their order.
+    unplaced: VecDeque<Expected>,
+    /// The same of those whose events have not come back yet.
+    unheard: VecDeque<Unheard>,
+    joining_by_socket: HashMap<SocketId, Joining>,
+    is_reading_again: bool,
+    effects: VecDeque<Effect>,
 }
 
-pub(super) async fn run(hub: Arc<Hub>, name: RoomName, mut inputs: mpsc::Receiver<RoomInput>) {
-    let (room, news) = match open(&hub, &name).await {
-        Ok(opened) => opened,
-        Err(error) => return turn_away(&hub, &name, inputs, &error).await,
-    };
-    let mut actor = Actor {
-        hub,
-        name,
-        room,
-        news,
-        audience: Audience::default(),
-        unconfirmed: FuturesUnordered::new(),
-        participants: 0,
-    };
-    actor.settle().await;
-    let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
-    let mut next = None;
-    loop {
-        if let Some(input) = next.take() {
-            actor.handle(input).await;
-            next = actor.handle_messages(&mut inputs);
-            actor.settle().await;
-            continue;
-        }
-        let deadline = actor.room.poll_timeout(clock::now());
-        let news_deadline = actor.audience.poll_timeout(clock::now());
-        tokio::select! {
-            input = inputs.recv() => match input {
-                Some(input) => next = Some(input),
-                None => break,
-            },
-            Some((then, result)) = actor.unconfirmed.next() => {
-                actor.room.handle_appended(then, result, clock::now());
-            }
-            news = actor.news.recv() => actor.told(news).await,
-            () = sleep_until(deadline) => actor.room.handle_timeout(clock::now()),
-            () = sleep_until(news_deadline) => {} // they are told when all else is done
-            _ = presence.tick() => actor.presence().await,
-        }
-        actor.settle().await;
-        if next.is_none() && actor.room.is_idle(clock::now()) && inputs.is_empty() {
-            break;
-        }
-    }
-    actor.finish(inputs).await;
+/// What follows from an append.
+#[derive(Debug)]
+struct Expected {
+    /// Whose state it changes.
+    participant: Option<ParticipantId>,
+    then: Then,
 }
 
-async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<News>), StoreError> {
-    let opened = hub.store.open(name).await?;
-    let Opened {
-        epoch,
-        offset,
-        participants,
-        news,
-        restart: _,
-    } = opened;
-    let history = (epoch, Roster::new(offset, participants));
-    let config = Arc::clone(&hub.room_config);
-    let media = *hub.media.borrow();
-    let room = Room::new(name.clone(), config, history, media, clock::now());
-    Ok((room, news))
+#[derive(Debug)]
+struct Unheard {
+    epoch: Epoch,
+    offset: u64,
+    stored: Stored,
+    expected: Expected,
 }
 
-/// A room the store does not give: who wants in is told to come again.
-async fn turn_away(
-    hub: &Arc<Hub>,
-    name: &RoomName,
-    mut inputs: mpsc::Receiver<RoomInput>,
-    error: &StoreError,
-) {
-    tracing::error!(room = ?name, %error, "cannot open the room");
-    inputs.close();
-    while let Some(input) = inputs.recv().await {
-        if let RoomInput::Join {
-            outbox, request, ..
-        } = input
-        {
-            let refusal = Refusal::new(ErrorCode::StoreUnavailable, error.to_string());
-            outbox.send(Frame::refusal(request.id, &refusal));
-            outbox.end((CloseCode::GoingAway, "the store does not answer"));
-        }
-    }
-    hub.retire(name);
-}
-
-async fn sleep_until(deadline: Option<std::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
+/// A join that waits for what is read for it.
+#[derive(Debug)]
+struct Joining {
+    request: JoinRequest,
+    node: Option<NodeId>,
+    /// Events that came meanwhile.
+    later: Vec<Arc<Entry>>,
+    /// Requests that came meanwhile.
+    requests: VecDeque<(Option<u32>, Request)>,
 }
 
 impl Actor {
-    /// Handles messages of participants that wait, so that the store is told of all of them at once; the first
-    /// input that is none.
-    fn handle_messages(&mut self, inputs: &mut mpsc::Receiver<RoomInput>) -> Option<RoomInput> {
-        for _ in 0..INPUTS_AT_ONCE {
-            match inputs.try_recv().ok()? {
-                RoomInput::Request {
-                    socket,
-                    id,
-                    request: request @ Request::Message { .. },
-                } => {
-                    let time = (clock::now(), clock::unix_seconds());
-                    self.room.handle_request(socket, id, request, time);
-                }
-                other => return Some(other),
-            }
-        }
-        None
+    pub(super) fn new(room: Room) -> Self {
+        let mut actor = Self {
+            room,
+            audience: Audience::default(),
+            unplaced: VecDeque::new(),
+            unheard: VecDeque::new(),
+            joining_by_socket: HashMap::new(),
+            is_reading_again: false,
+            effects: VecDeque::new(),
+        };
+        actor.drain_room(None);
+        actor
     }
 
-    async fn handle(&mut self, input: RoomInput) {
-        let now = clock::now();
+    /// Something happened. What is to be told to sockets is told when [`Actor::flush`] is called.
+    pub(super) fn handle(&mut self, input: Input, time: Time) {
+        let now = time.now;
+        match input {
+            Input::Room(input) => self.handle_room_input(input, time),
+            Input::News(news) => self.handle_news(news, now),
+            Input::Answer(answer) => self.handle_answer(answer, time),
+            Input::Presence => {
+                let members = self.room.member_ids();
+                self.effects.push_back(Effect::Presence(members));
+            }
+            Input::Timeout => self.room.handle_timeout(now),
+        }
+        self.drain_room(Some(now));
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to come again without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
+    pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let room = self.room.poll_timeout(now);
+        let audience = self.audience.poll_timeout(now);
+        room.into_iter().chain(audience).min()
+    }
+
+    /// Hands out what sockets are told and has waited long enough.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.audience.handle_timeout(now);
+    }
+
+    /// Whether nothing is to be done for the room, now or later, unless something else happens.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.room.is_idle(now)
+            && self.unplaced.is_empty()
+            && self.unheard.is_empty()
+            && self.joining_by_socket.is_empty()
+            && !self.is_reading_again
+            && self.effects.is_empty()
+    }
+
+    /// Appends that the store has not numbered yet.
+    pub(super) fn unplaced(&self) -> usize {
+        self.unplaced.len()
+    }
+
+    /// Number of the room's participants that this server serves.
+    pub(super) fn members(&self) -> usize {
+        self.room.members()
+    }
+
+    /// Tracks whose levels belong here.
+    pub(super) fn tracks(&self) -> Vec<TrackId> {
+        self.room.tracks()
+    }
+
+    /// Sessions of this server's participants, by node.
+    pub(super) fn sessions_by_node(&self) -> BTreeMap<NodeId, Vec<SessionId>> {
+        self.room.sessions_by_node()
+    }
+
+    fn handle_room_input(&mut self, input: RoomInput, time: Time) {
+        let now = time.now;
         match input {
             RoomInput::Join {
                 socket,
                 outbox,
                 request,
+                node,
             } => {
                 self.audience.enter(socket, outbox);
-                self.join(socket, request).await;
+                self.join(socket, request, node, now);
             }
             RoomInput::Request {
                 socket,
                 id,
                 request,
-            } => {
-                let time = (now, clock::unix_seconds());
-                self.room.handle_request(socket, id, request, time);
-            }
+            } => self.request(socket, id, request, time),
             RoomInput::SocketGone(socket) => {
+                self.joining_by_socket.remove(&socket);
                 self.audience.leave(socket);
                 self.room.handle_socket_gone(socket, now);
             }
             RoomInput::Replied(session, result) => self.room.handle_replied(&session, result, now),
-            RoomInput::Node(event) => self.room.handle_node_event(event, now),
-            RoomInput::MediaLost => self.room.handle_media_lost(now),
-            RoomInput::MediaSynced(sessions) => self.room.handle_media_synced(sessions, now),
+            RoomInput::Node(node, event) => self.room.handle_node_event(&node, event, now),
+            RoomInput::NodeLost(node) => self.room.handle_node_lost(&node, now),
+            RoomInput::NodeSynced {
+                node,
+                sessions,
+                turn_urls,
+            } => self
+                .room
+                .handle_node_synced(&node, (sessions, turn_urls), now),
             RoomInput::Report(sender) => {
                 // Whoever asked may have given up.
                 let _ = sender.send(self.room.report());
@@ -187,39 +277,218 @@ impl Actor {
         }
     }
 
-    async fn join(&mut self, socket: SocketId, request: JoinRequest) {
-        if !self.room.admit(socket, &request, clock::now()) {
+    fn join(&mut self, socket: SocketId, request: JoinRequest, node: Option<NodeId>, now: Instant) {
+        if !self.room.admit(socket, &request, now) {
             return;
         }
-        let missed = self.missed(&request).await;
-        let Some(participant) = self.room.comes_from_elsewhere(&request) else {
-            return self.room.handle_join(socket, request, missed, clock::now());
-        };
-        if let Err(error) = self.hub.store.claim(&self.name, &participant).await {
-            // Whoever served it finds out when the store is back.
-            tracing::warn!(room = ?self.name, %error, "participant taken over unheard");
+        let resume = request.resume.as_ref();
+        let seen = resume.and_then(|resume| resume.seen.clone());
+        let claimed = self.room.comes_from_elsewhere(&request);
+        if seen.is_none() && claimed.is_none() {
+            let read = ReadForJoin {
+                missed: Missed::TooOld,
+                sessions: Vec::new(),
+                node,
+            };
+            return self.room.handle_join(socket, request, read, now);
         }
-        let sessions = self.hub.node.sessions(sessions_of(&participant)).await;
-        let sessions = sessions.map_or_else(|_| Vec::new(), |state| state.sessions);
-        let about = (missed, sessions);
-        self.room
-            .handle_takeover((socket, &participant), request, about, clock::now());
+        self.effects.push_back(Effect::ReadForJoin(JoinReads {
+            socket,
+            seen,
+            claimed,
+        }));
+        let joining = Joining {
+            request,
+            node,
+            later: Vec::new(),
+            requests: VecDeque::new(),
+        };
+        self.joining_by_socket.insert(socket, joining);
     }
 
-    /// Does everything the room wants done, and what follows from that.
-    async fn settle(&mut self) {
-        let mut next = self.room.poll_output();
-        while let Some(output) = next {
+    fn request(&mut self, socket: SocketId, id: Option<u32>, request: Request, time: Time) {
+        let Some(joining) = self.joining_by_socket.get_mut(&socket) else {
+            let time = (time.now, time.unix_s);
+            return self.room.handle_request(socket, id, request, time);
+        };
+        if joining.requests.len() < JOINING_REQUESTS {
+            return joining.requests.push_back((id, request));
+        }
+        let said = format!("{JOINING_REQUESTS} requests wait for the answer to join");
+        let refusal = Refusal::new(ErrorCode::TooFast, said);
+        self.audience.send(socket, &Notice::Refused { id, refusal });
+    }
+
+    /// The next event, or the end of the reader: then the history is read again.
+    fn handle_news(&mut self, news: Option<News>, now: Instant) {
+        match news {
+            Some(News::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
+                self.handle_entry(&entry, now);
+            }
+            Some(News::Entry(entry)) if entry.offset <= self.room.offset() => {}
+            Some(News::Message(message)) => self.room.handle_ephemeral(&message),
+            Some(News::Taken(participant)) => self.room.handle_taken(&participant),
+            Some(News::Entry(_)) | None if self.is_reading_again => {}
+            Some(News::Entry(_)) | None => {
+                self.is_reading_again = true;
+                self.effects.push_back(Effect::ReadAgain {
+                    epoch: self.room.epoch().clone(),
+                    offset: self.room.offset(),
+                });
+            }
+        }
+    }
+
+    fn handle_entry(&mut self, entry: &Arc<Entry>, now: Instant) {
+        self.room.handle_entry(entry, now);
+        for joining in self.joining_by_socket.values_mut() {
+            joining.later.push(Arc::clone(entry));
+        }
+        self.confirm_heard(now);
+    }
+
+    /// What follows from appends whose events came back.
+    fn confirm_heard(&mut self, now: Instant) {
+        while let Some(first) = self.unheard.front() {
+            if first.epoch == *self.room.epoch() && first.offset > self.room.offset() {
+                return;
+            }
+            let Some(Unheard {
+                offset,
+                stored,
+                expected,
+                ..
+            }) = self.unheard.pop_front()
+            else {
+                return;
+            };
+            self.room.handle_applied(expected.participant.as_ref());
+            match (expected.then, stored) {
+                (then @ Then::Confirm { .. }, Stored::Later(stored)) => {
+                    self.effects.push_back(Effect::Await {
+                        stored,
+                        offset,
+                        then,
+                    });
+                }
+                (then, _) => {
+                    // What the room wants told goes out before what follows from the event.
+                    self.drain_room(Some(now));
+                    self.room.handle_appended(then, Ok(offset), now);
+                }
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, answer: Answer, time: Time) {
+        let now = time.now;
+        match answer {
+            Answer::Placed(placed) => {
+                let Some(expected) = self.unplaced.pop_front() else {
+                    return;
+                };
+                match placed {
+                    Ok(Placed { offset, stored }) => {
+                        let epoch = self.room.epoch().clone();
+                        self.unheard.push_back(Unheard {
+                            epoch,
+                            offset,
+                            stored,
+                            expected,
+                        });
+                        self.confirm_heard(now);
+                    }
+                    Err(error) => {
+                        self.room.handle_applied(expected.participant.as_ref());
+                        self.room.handle_appended(expected.then, Err(error), now);
+                    }
+                }
+            }
+            Answer::Stored(then, result) => self.room.handle_appended(then, result, now),
+            Answer::ReadForJoin {
+                socket,
+                missed,
+                sessions,
+            } => self.handle_read_for_join(socket, missed, sessions, time),
+            Answer::ReadAgain(again) => {
+                self.is_reading_again = false;
+                match again {
+                    ReadAgain::Entries(entries) => {
+                        for entry in entries {
+                            if entry.offset == self.room.offset() + 1 {
+                                self.handle_entry(&entry, now);
+                            }
+                        }
+                    }
+                    ReadAgain::Restarted {
+                        epoch,
+                        roster,
+                        missed,
+                    } => {
+                        let time = (now, time.unix_s);
+                        self.room.handle_restarted((epoch, roster), &missed, time);
+                        self.confirm_heard(now);
+                    }
+                }
+            }
+            Answer::Absent(absent) => {
+                for participant in absent {
+                    self.room.handle_absent(&participant);
+                }
+            }
+        }
+    }
+
+    fn handle_read_for_join(
+        &mut self,
+        socket: SocketId,
+        missed: Missed,
+        sessions: Vec<HeldSession>,
+        time: Time,
+    ) {
+        // The socket may be gone.
+        let Some(joining) = self.joining_by_socket.remove(&socket) else {
+            return;
+        };
+        let missed = match missed {
+            Missed::Entries(mut entries) => {
+                let seen = entries.last().map_or(0, |last| last.offset);
+                let later = joining.later.into_iter();
+                entries.extend(later.filter(|entry| entry.offset > seen));
+                Missed::Entries(entries)
+            }
+            Missed::TooOld => Missed::TooOld,
+        };
+        let read = ReadForJoin {
+            missed,
+            sessions,
+            node: joining.node,
+        };
+        self.room
+            .handle_join(socket, joining.request, read, time.now);
+        for (id, request) in joining.requests {
+            self.drain_room(Some(time.now));
+            let time = (time.now, time.unix_s);
+            self.room.handle_request(socket, id, request, time);
+        }
+    }
+
+    /// Turns everything that the room wants done into effects and messages.
+    fn drain_room(&mut self, now: Option<Instant>) {
+        while let Some(output) = self.room.poll_output() {
             match output {
-                Output::Send { socket, frame } => self.audience.send(socket, frame),
-                Output::Tell { frame } => self.audience.tell(&frame),
+                Output::Send { socket, notice } => self.audience.send(socket, &notice),
+                Output::Tell { notice } => self.audience.tell(&notice),
                 Output::Whisper {
                     sockets,
-                    frame,
-                    private,
-                } => self
-                    .audience
-                    .whisper(&sockets, (&frame, &private), clock::now()),
+                    notice,
+                    withheld,
+                } => {
+                    // A room that was just made has no sockets.
+                    if let Some(now) = now {
+                        self.audience.whisper(&sockets, (&notice, &withheld), now);
+                    }
+                }
                 Output::Close {
                     socket,
                     code,
@@ -230,268 +499,30 @@ impl Actor {
                     }
                 }
                 Output::Append { append, then } => {
-                    next = self.append((append, then)).await;
-                    continue;
+                    let participant = append.event.participant().cloned();
+                    self.unplaced.push_back(Expected { participant, then });
+                    self.effects.push_back(Effect::Append(append));
                 }
-                Output::Publish { message } => {
-                    if let Err(error) = self.hub.store.publish(&self.name, message) {
-                        tracing::warn!(room = ?self.name, %error, "a message is not passed on");
-                    }
+                Output::Publish { message } => self.effects.push_back(Effect::Publish(message)),
+                Output::Call {
+                    node,
+                    session,
+                    command,
+                } => self.effects.push_back(Effect::Call {
+                    node,
+                    session,
+                    command,
+                }),
+                Output::Take { node, sessions } => {
+                    self.effects.push_back(Effect::Take { node, sessions });
                 }
-                Output::Call { session, call } => self.call(session, call),
-                Output::Take { sessions } => self.take(sessions),
                 Output::Serve { participant, here } => {
-                    let rooms = &mut self.hub.routes().room_by_participant;
-                    if here {
-                        rooms.insert(participant, self.name.clone());
-                    } else {
-                        rooms.remove(&participant);
-                    }
+                    self.effects.push_back(Effect::Serve { participant, here });
                 }
                 Output::Hear { track, here } => {
-                    let rooms = &mut self.hub.routes().room_by_track;
-                    if here {
-                        rooms.insert(track, self.name.clone());
-                    } else {
-                        rooms.remove(&track);
-                    }
+                    self.effects.push_back(Effect::Hear { track, here });
                 }
             }
-            next = self.room.poll_output();
-        }
-        self.audience.handle_timeout(clock::now());
-        let participants = self.room.members().try_into().unwrap_or(i64::MAX);
-        self.hub
-            .metrics
-            .participants
-            .inc_by(participants - self.participants);
-        self.participants = participants;
-    }
-
-    fn call(&self, session: SessionId, call: Call) {
-        let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-        tokio::spawn(async move {
-            let result = hub.node.call(call).await;
-            hub.tell(&name, RoomInput::Replied(session, result)).await;
-        });
-    }
-
-    /// The lease of this server keeps `sessions` from now on.
-    fn take(&self, sessions: Vec<SessionId>) {
-        let hub = Arc::clone(&self.hub);
-        tokio::spawn(async move {
-            let owner = &hub.room_config.owner;
-            if let Err(error) = hub.node.take(owner, sessions).await {
-                // The next read of the data plane's state shows whose they are.
-                tracing::warn!(%error, "sessions not taken over");
-            }
-        });
-    }
-
-    /// Appends the event, together with events after it that change no participant. Returns the first output that is not
-    /// appended with them.
-    async fn append(&mut self, first: (Append, Then)) -> Option<Output> {
-        let mut next = None;
-        let mut batch = vec![first];
-        while batch[0].0.change == Change::None && batch.len() < APPEND_EVENTS {
-            match self.room.poll_output() {
-                Some(Output::Append { append, then }) if append.change == Change::None => {
-                    batch.push((append, then));
-                }
-                other => {
-                    next = other;
-                    break;
-                }
-            }
-        }
-        let (appends, thens): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let store = Arc::clone(&self.hub.store);
-        let placing = appends
-            .into_iter()
-            .map(|append| store.place(&self.name, append));
-        let placed = futures_util::future::join_all(placing).await;
-        for (placed, then) in placed.into_iter().zip(thens) {
-            self.placed(placed, then).await;
-        }
-        // What follows from these events comes after what was queued before.
-        match next {
-            Some(next) => Some(next),
-            None => self.room.poll_output(),
-        }
-    }
-
-    async fn placed(&mut self, placed: Result<Placed, StoreError>, then: Then) {
-        let offset = match placed {
-            Ok(Placed { offset, stored }) => {
-                self.hub.metrics.events.inc();
-                let epoch = self.room.epoch().clone();
-                while self.room.offset() < offset && *self.room.epoch() == epoch {
-                    let news = self.news.recv().await;
-                    self.told(news).await;
-                }
-                if let (Then::Confirm { .. }, Stored::Later(is_stored)) = (&then, stored) {
-                    let waiting = async move {
-                        let lost = |_| StoreError::Unavailable("the event is lost".into());
-                        (then, is_stored.await.map(|()| offset).map_err(lost))
-                    };
-                    self.unconfirmed.push(Box::pin(waiting));
-                    return;
-                }
-                Ok(offset)
-            }
-            Err(error) => {
-                if !matches!(error, StoreError::NotOurs(_)) {
-                    self.hub.metrics.store_failures.inc();
-                    tracing::error!(room = ?self.name, %error, "event lost");
-                }
-                Err(error)
-            }
-        };
-        self.room.handle_appended(then, offset, clock::now());
-    }
-
-    /// The next event, or the end of the reader: then the history is read.
-    async fn told(&mut self, news: Option<News>) {
-        match news {
-            Some(News::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
-                self.room.handle_entry(&entry, clock::now());
-            }
-            Some(News::Entry(entry)) if entry.offset <= self.room.offset() => {}
-            Some(News::Message(message)) => self.room.handle_ephemeral(&message),
-            Some(News::Taken(participant)) => self.room.handle_taken(&participant),
-            Some(News::Entry(_)) | None => self.catch_up().await,
-        }
-    }
-
-    async fn catch_up(&mut self) {
-        let opened = loop {
-            match self.hub.store.open(&self.name).await {
-                Ok(opened) => break opened,
-                Err(error) => tracing::error!(room = ?self.name, %error, "cannot read the history"),
-            }
-            tokio::time::sleep(STORE_PAUSE).await;
-        };
-        self.news = opened.news;
-        let offset = self.room.offset();
-        let missed = self
-            .hub
-            .store
-            .since(&self.name, self.room.epoch(), offset)
-            .await;
-        match missed {
-            Ok(Missed::Entries(entries)) => {
-                for entry in entries {
-                    self.room.handle_entry(&entry, clock::now());
-                }
-            }
-            // The history started over behind our back: everybody is told the whole truth.
-            Ok(Missed::TooOld) | Err(_) => {
-                tracing::warn!(room = ?self.name, "the history started over, participants resync");
-                let missed = match &opened.restart {
-                    Some(restart) if opened.epoch != *self.room.epoch() => {
-                        self.missed_by_restart(&opened.epoch, restart).await
-                    }
-                    Some(_) | None => MissedByRestart::default(),
-                };
-                let roster = Roster::new(opened.offset, opened.participants);
-                let time = (clock::now(), clock::unix_seconds());
-                self.room
-                    .handle_restarted((opened.epoch, roster), &missed, time);
-            }
-        }
-    }
-
-    /// What the new history has that was not told here under its numbers.
-    async fn missed_by_restart(&self, epoch: &Epoch, restart: &Restart) -> MissedByRestart {
-        let store = &self.hub.store;
-        match store.since(&self.name, epoch, restart.common).await {
-            Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.told),
-            Ok(Missed::TooOld) => MissedByRestart::default(),
-            Err(error) => {
-                tracing::warn!(room = ?self.name, %error, "history unreadable, a snapshot alone");
-                MissedByRestart::default()
-            }
-        }
-    }
-
-    async fn missed(&self, join: &JoinRequest) -> Missed {
-        let seen = join.resume.as_ref().and_then(|resume| resume.seen.as_ref());
-        let Some((epoch, offset)) = seen else {
-            return Missed::TooOld;
-        };
-        let store = &self.hub.store;
-        let missed = store.since(&self.name, epoch, *offset).await;
-        missed.unwrap_or_else(|error| {
-            tracing::warn!(room = ?self.name, %error, "history unreadable, resync");
-            Missed::TooOld
-        })
-    }
-
-    async fn presence(&mut self) {
-        let members = self.room.member_ids();
-        let touched = self
-            .hub
-            .store
-            .touch(&self.name, &members, PRESENCE_TIME)
-            .await;
-        let absent = self.hub.store.absent(&self.name).await;
-        match (touched, absent) {
-            (Ok(()), Ok(absent)) => {
-                for participant in self.without_lease(absent).await {
-                    self.room.handle_absent(&participant);
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(room = ?self.name, %error, "presence not kept");
-            }
-        }
-    }
-
-    /// Those of `absent` whose sessions nobody's lease keeps. A server that is cut off from the store alone goes on
-    /// serving its participants, and renews.
-    async fn without_lease(&self, mut absent: Vec<Participant>) -> Vec<Participant> {
-        if absent.is_empty() || *self.hub.media.borrow() == Media::Lost {
-            return absent;
-        }
-        let sessions = absent.iter().flat_map(|p| sessions_of(&p.participant));
-        let held = match self.hub.node.sessions(sessions.collect()).await {
-            Ok(state) => state.sessions,
-            Err(error) => {
-                tracing::warn!(room = ?self.name, %error, "nobody is taken for absent");
-                return Vec::new();
-            }
-        };
-        let owner = &self.hub.room_config.owner;
-        let leased = held
-            .iter()
-            .filter(|session| session.lease_ms > 0 && session.owner != *owner)
-            .filter_map(|session| SessionId::parse(&session.session));
-        let leased: HashSet<ParticipantId> = leased.map(|(participant, _)| participant).collect();
-        absent.retain(|participant| !leased.contains(&participant.participant));
-        absent
-    }
-
-    async fn finish(mut self, mut inputs: mpsc::Receiver<RoomInput>) {
-        inputs.close();
-        for track in self
-            .room
-            .report()
-            .participants
-            .into_iter()
-            .flat_map(|p| p.tracks)
-        {
-            self.hub.routes().room_by_track.remove(&track.track);
-        }
-        // Dropping the reader lets the store forget the room.
-        self.news.close();
-        let (_, nothing) = mpsc::channel(1);
-        self.news = nothing;
-        if let Err(error) = self.hub.store.close(&self.name).await {
-            tracing::warn!(room = ?self.name, %error, "room not closed in the store");
-        }
-        self.hub.retire(&self.name);
-        while let Some(input) = inputs.recv().await {
-            self.hub.tell(&self.name, input).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! News of a busy room is a stream of small messages to many sockets; written one by one, their system
 //! calls and wake-ups cost more than all else. So a room in which much happens gathers its news for a moment
-//! and hands every socket the same bytes. What is for one socket alone does not wait, and takes along the
+//! and hands every socket of a dialect the same bytes. What is for one socket alone does not wait, and takes along the
 //! news from before it.
 
 use std::collections::HashMap;
@@ -10,28 +10,37 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::Outbox;
+use super::{Dialect, Outbox};
 use crate::limits::{
     NEWS_BYTES, NEWS_INTERVAL, NEWS_INTERVAL_PER_SOCKET, NEWS_STREAM, PRIVATE_BYTES,
     PRIVATE_INTERVAL,
 };
-use crate::room::SocketId;
-use crate::signaling::{Frame, Label};
+use crate::room::{Notice, SocketId};
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
     listener_by_socket: HashMap<SocketId, Listener>,
-    /// Not yet with everybody.
-    gathered: BytesMut,
+    /// One for each dialect that a socket ever spoke.
+    streams: Vec<Stream>,
     /// Since when all that is gathered only stands for messages to others.
     quiet_since: Option<Instant>,
     told_at: Option<Instant>,
 }
 
+/// News in one dialect.
+#[derive(Debug)]
+struct Stream {
+    dialect: &'static dyn Dialect,
+    /// Not yet with everybody.
+    gathered: BytesMut,
+}
+
 #[derive(Debug)]
 struct Listener {
     outbox: Outbox,
+    /// Which of the streams.
+    stream: usize,
     /// Bytes of what is gathered that it has; `None` until it is told that it is in.
     has: Option<usize>,
 }
@@ -39,33 +48,41 @@ struct Listener {
 impl Audience {
     /// A socket that is told nothing until it is told that it is in.
     pub(super) fn enter(&mut self, socket: SocketId, outbox: Outbox) {
-        let listener = Listener { outbox, has: None };
+        let listener = Listener {
+            stream: self.stream(outbox.dialect()),
+            outbox,
+            has: None,
+        };
         self.listener_by_socket.insert(socket, listener);
     }
 
     /// A socket that is told nothing any more.
     pub(super) fn leave(&mut self, socket: SocketId) -> Option<Outbox> {
         let mut listener = self.listener_by_socket.remove(&socket)?;
-        listener.catch_up(&self.gathered);
+        listener.catch_up(&self.streams[listener.stream].gathered);
         Some(listener.outbox)
     }
 
     /// Tells one.
-    pub(super) fn send(&mut self, socket: SocketId, frame: Frame) {
+    pub(super) fn send(&mut self, socket: SocketId, notice: &Notice) {
         let Some(listener) = self.listener_by_socket.get_mut(&socket) else {
             return;
         };
-        listener.catch_up(&self.gathered);
-        if matches!(frame.label, Label::Joined(_)) {
+        let gathered = &self.streams[listener.stream].gathered;
+        listener.catch_up(gathered);
+        if let Notice::Joined(_) = notice {
             // It knows what is gathered already.
-            listener.has = Some(self.gathered.len());
+            listener.has = Some(gathered.len());
         }
-        listener.outbox.send(frame);
+        listener.outbox.tell(notice);
     }
 
     /// Tells all, now or in a moment.
-    pub(super) fn tell(&mut self, frame: &Frame) {
-        self.gathered.extend_from_slice(&frame.wire);
+    pub(super) fn tell(&mut self, notice: &Notice) {
+        for stream in &mut self.streams {
+            let frame = stream.dialect.encode(notice);
+            stream.gathered.extend_from_slice(&frame.wire);
+        }
         self.quiet_since = None;
     }
 
@@ -74,33 +91,42 @@ impl Audience {
     pub(super) fn whisper(
         &mut self,
         sockets: &[SocketId],
-        (frame, private): (&Frame, &Frame),
+        (notice, withheld): (&Notice, &Notice),
         now: Instant,
     ) {
-        if self.gathered.is_empty() {
+        if self.gathered_bytes() == 0 {
             self.quiet_since = Some(now);
         }
-        let before = self.gathered.len();
-        self.gathered.extend_from_slice(&private.wire);
-        for socket in sockets {
-            let Some(listener) = self.listener_by_socket.get_mut(socket) else {
-                continue;
-            };
-            listener.catch_up(&self.gathered[..before]);
-            if listener.has.is_some() {
-                listener.has = Some(self.gathered.len());
-                listener.outbox.send(frame.clone());
+        for index in 0..self.streams.len() {
+            let stream = &mut self.streams[index];
+            let (frame, stands_for_it) = (
+                stream.dialect.encode(notice),
+                stream.dialect.encode(withheld),
+            );
+            let before = stream.gathered.len();
+            stream.gathered.extend_from_slice(&stands_for_it.wire);
+            for socket in sockets {
+                let listener = self.listener_by_socket.get_mut(socket);
+                let Some(listener) = listener.filter(|listener| listener.stream == index) else {
+                    continue;
+                };
+                listener.catch_up(&stream.gathered[..before]);
+                if listener.has.is_some() {
+                    listener.has = Some(stream.gathered.len());
+                    listener.outbox.send(frame.clone());
+                }
             }
         }
     }
 
     /// When [`Audience::handle_timeout`] wants to be called.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.gathered.is_empty() {
+        let gathered = self.gathered_bytes();
+        if gathered == 0 {
             return None;
         }
         if let Some(since) = self.quiet_since
-            && self.gathered.len() < PRIVATE_BYTES
+            && gathered < PRIVATE_BYTES
         {
             return Some(since + PRIVATE_INTERVAL);
         }
@@ -109,9 +135,7 @@ impl Audience {
             .told_at
             .filter(is_stream)
             .map(|at| at + self.interval());
-        rested
-            .filter(|_| self.gathered.len() < NEWS_BYTES)
-            .or(Some(now))
+        rested.filter(|_| gathered < NEWS_BYTES).or(Some(now))
     }
 
     /// Hands out what has waited long enough.
@@ -121,9 +145,11 @@ impl Audience {
         }
         self.told_at = Some(now);
         self.quiet_since = None;
-        let gathered = std::mem::take(&mut self.gathered).freeze();
+        let take = |stream: &mut Stream| std::mem::take(&mut stream.gathered).freeze();
+        let gathered: Vec<Bytes> = self.streams.iter_mut().map(take).collect();
         for listener in self.listener_by_socket.values_mut() {
             if let Some(has) = &mut listener.has {
+                let gathered = &gathered[listener.stream];
                 if *has < gathered.len() {
                     listener.outbox.send_bytes(gathered.slice(*has..));
                 }
@@ -131,9 +157,25 @@ impl Audience {
             }
         }
     }
-}
 
-impl Audience {
+    fn stream(&mut self, dialect: &'static dyn Dialect) -> usize {
+        let known = self
+            .streams
+            .iter()
+            .position(|s| s.dialect.name() == dialect.name());
+        known.unwrap_or_else(|| {
+            let gathered = BytesMut::new();
+            self.streams.push(Stream { dialect, gathered });
+            self.streams.len() - 1
+        })
+    }
+
+    /// Of the dialect that has most.
+    fn gathered_bytes(&self) -> usize {
+        let bytes = self.streams.iter().map(|stream| stream.gathered.len());
+        bytes.max().unwrap_or(0)
+    }
+
     fn interval(&self) -> Duration {
         let sockets = u32::try_from(self.listener_by_socket.len()).unwrap_or(u32::MAX);
         NEWS_INTERVAL_PER_SOCKET
@@ -157,25 +199,79 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
 
     use futures_util::FutureExt as _;
 
     use super::super::{OutboxReader, ToSocket, outbox};
     use super::*;
     use crate::clock;
-    use crate::signaling::Mode;
+    use crate::history::Ephemeral;
+    use crate::hub::Frame;
+    use crate::metrics::Label;
+    use crate::room::{Joined, JoinedLimits, Mode};
+    use crate::turn::Relays;
 
-    fn frame(text: &'static str, label: Label) -> Frame {
-        let wire = Bytes::from_static(text.as_bytes());
-        Frame { wire, label }
+    /// Notices as their topics, in small letters or in large.
+    #[derive(Debug)]
+    struct Topics {
+        is_loud: bool,
     }
 
-    fn news(text: &'static str) -> Frame {
-        frame(text, Label::Plain)
+    impl Dialect for Topics {
+        fn name(&self) -> &'static str {
+            if self.is_loud { "loud" } else { "quiet" }
+        }
+
+        fn encode(&self, notice: &Notice) -> Frame {
+            let text = match notice {
+                Notice::Message(message) => message.topic.clone(),
+                Notice::Joined(_) => "joined ".to_owned(),
+                other => panic!("not of this test: {other:?}"),
+            };
+            let text = if self.is_loud {
+                text.to_uppercase()
+            } else {
+                text
+            };
+            Frame {
+                wire: text.into(),
+                label: Label::Plain,
+            }
+        }
     }
 
-    fn joined() -> Frame {
-        frame("joined ", Label::Joined(Mode::New))
+    static QUIET: Topics = Topics { is_loud: false };
+    static LOUD: Topics = Topics { is_loud: true };
+
+    fn news(text: &'static str) -> Notice {
+        Notice::Message(Arc::new(Ephemeral {
+            participant: "PA_0000000000000000".parse().unwrap(),
+            identity: "ann".parse().unwrap(),
+            topic: text.to_owned(),
+            payload: 0.into(),
+            to: None,
+        }))
+    }
+
+    fn joined() -> Notice {
+        Notice::Joined(Box::new(Joined {
+            id: None,
+            mode: Mode::New,
+            room: "r".parse().unwrap(),
+            participant: "PA_0000000000000000".parse().unwrap(),
+            identity: "ann".parse().unwrap(),
+            epoch: "e".parse().unwrap(),
+            offset: 0,
+            resume_key: String::new(),
+            participants: None,
+            relays: Relays::default(),
+            limits: JoinedLimits {
+                message_bytes: 1,
+                messages_per_second: 1,
+                tracks: 1,
+            },
+        }))
     }
 
     /// What came to the socket since it was last asked.
@@ -196,7 +292,7 @@ mod tests {
     }
 
     fn entered(audience: &mut Audience, number: u64) -> (SocketId, OutboxReader) {
-        let (outbox, reader, _) = outbox();
+        let (outbox, reader, _) = outbox(&QUIET);
         audience.enter(SocketId(number), outbox);
         (SocketId(number), reader)
     }
@@ -206,7 +302,7 @@ mod tests {
         let (mut audience, start) = (Audience::default(), clock::now());
         let mut all: Vec<_> = (0..1_000).map(|n| entered(&mut audience, n)).collect();
         for (socket, reader) in &mut all {
-            audience.send(*socket, joined());
+            audience.send(*socket, &joined());
             heard(reader);
         }
         let (bob, _) = all[7];
@@ -235,7 +331,7 @@ mod tests {
         let (bob, mut bob_hears) = entered(&mut audience, 1);
         let (eve, mut eve_hears) = entered(&mut audience, 2);
         for socket in [bob, eve] {
-            audience.send(socket, joined());
+            audience.send(socket, &joined());
         }
         heard(&mut bob_hears);
         heard(&mut eve_hears);
@@ -247,7 +343,7 @@ mod tests {
         assert_eq!(heard(&mut bob_hears), "secret all secret ");
         assert_eq!(heard(&mut eve_hears), "private all private ");
         audience.whisper(&[bob], secret, start);
-        audience.send(eve, news("reply "));
+        audience.send(eve, &news("reply "));
         assert_eq!(heard(&mut eve_hears), "private reply ");
         // So much of it that it is news by itself.
         let many = PRIVATE_BYTES / "private ".len();
@@ -265,7 +361,7 @@ mod tests {
             .map(|number| entered(&mut audience, number))
             .collect();
         let interval = Duration::from_millis(10);
-        audience.send(socket, joined());
+        audience.send(socket, &joined());
         audience.tell(&news("a "));
         audience.handle_timeout(start);
         assert_eq!(heard(&mut reader), "joined a ");
@@ -304,13 +400,13 @@ mod tests {
         let (mut audience, start) = (Audience::default(), clock::now());
         let (first, mut first_reader) = entered(&mut audience, 1);
         let (second, mut second_reader) = entered(&mut audience, 2);
-        audience.send(first, joined());
+        audience.send(first, &joined());
         audience.tell(&news("a "));
         audience.handle_timeout(start);
         audience.tell(&news("b "));
-        audience.send(second, joined());
+        audience.send(second, &joined());
         audience.tell(&news("c "));
-        audience.send(first, news("reply "));
+        audience.send(first, &news("reply "));
         audience.tell(&news("d "));
         audience.handle_timeout(start + NEWS_INTERVAL);
         assert_eq!(heard(&mut first_reader), "joined a b c reply d ");
@@ -320,6 +416,23 @@ mod tests {
         audience.handle_timeout(start + 2 * NEWS_INTERVAL);
         assert_eq!(heard(&mut first_reader), "e ", "until it left");
         assert_eq!(heard(&mut second_reader), "e ");
+    }
+
+    #[test]
+    fn everybody_is_told_in_the_words_of_their_dialect() {
+        let (mut audience, start) = (Audience::default(), clock::now());
+        let (ann, mut ann_hears) = entered(&mut audience, 1);
+        let (outbox, mut bob_hears, _) = outbox(&LOUD);
+        let bob = SocketId(2);
+        audience.enter(bob, outbox);
+        for socket in [ann, bob] {
+            audience.send(socket, &joined());
+        }
+        audience.tell(&news("all "));
+        audience.whisper(&[bob], (&news("secret "), &news("private ")), start);
+        audience.handle_timeout(start + NEWS_INTERVAL);
+        assert_eq!(heard(&mut ann_hears), "joined all private ");
+        assert_eq!(heard(&mut bob_hears), "JOINED ALL SECRET ");
     }
 
     #[test]
@@ -334,6 +447,7 @@ mod tests {
     #[test]
     fn much_news_does_not_wait() {
         let (mut audience, start) = (Audience::default(), clock::now());
+        let _somebody = entered(&mut audience, 1);
         audience.tell(&news("a"));
         audience.handle_timeout(start);
         for _ in 0..NEWS_BYTES {

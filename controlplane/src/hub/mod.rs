@@ -2,25 +2,29 @@
 //!
 //! The rooms' logic is in [`crate::room`]; this is what runs it on tokio.
 
-mod actor; // the task of one room
-mod audience; // its sockets, and what all of them are told
+mod dialect; // the words in which sockets are told
 mod outbox; // a socket's bounded queue, as rooms see it
+mod audience; // a room's sockets, and what all of them are told
+mod actor; // what a room and its sockets want done
+mod task; // does it
+mod routes; // which room hears of what
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use spillway_wire::dataplane as wire;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use dialect::{Dialect, Frame};
 pub use outbox::{Ending, EndingReader, Outbox, OutboxReader, ToSocket, outbox};
 
-use crate::ids::{ParticipantId, RoomName, SessionId, TrackId};
+use crate::fleet::{Command, Done, Fleet, HeldSession, NodeError, NodeEvent, NodeUpdate, Update};
+use crate::ids::{NodeId, RoomName, SessionId, TrackId};
 use crate::limits::{REPORT_TIME, ROOM_INPUTS, SETTLE_TIME};
 use crate::metrics::Metrics;
-use crate::node::{Done, NodeError, NodeHandle, NodeUpdate};
-use crate::room::{Media, NodeEvent, RoomConfig, RoomReport, SessionAnnotation, SocketId};
-use crate::signaling::{JoinRequest, Request};
+use crate::room::{JoinRequest, Media, NodeFactsById, Request, RoomConfig, RoomReport, SocketId};
 use crate::store::Store;
+use routes::Routes;
 
 /// What a room's task is told.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub enum RoomInput {
         outbox: Outbox,
         /// What was found good.
         request: JoinRequest,
+        /// Where its sessions are to be, should it be new.
+        node: Option<NodeId>,
     },
     /// A participant asks.
     Request {
@@ -45,44 +51,50 @@ pub enum RoomInput {
     },
     /// A socket is gone.
     SocketGone(SocketId),
-    /// The data plane answered.
+    /// A node answered.
     Replied(SessionId, Result<Done, NodeError>),
-    /// Something happened to a session or a track.
-    Node(NodeEvent),
-    /// The data plane died.
-    MediaLost,
-    /// The data plane holds these sessions of the room.
-    MediaSynced(Vec<wire::Session>),
+    /// Something happened to a session or a track of a node.
+    Node(NodeId, NodeEvent),
+    /// A node died.
+    NodeLost(NodeId),
+    /// A node is connected.
+    NodeSynced {
+        /// Which.
+        node: NodeId,
+        /// The sessions of the room that it holds, and no others.
+        sessions: Vec<HeldSession>,
+        /// Where it relays.
+        turn_urls: Arc<[String]>,
+    },
     /// Somebody wants to see the room.
     Report(oneshot::Sender<RoomReport>),
 }
 
 /// Shared by sockets, rooms and the admin API.
 pub struct Hub {
-    mailbox_by_room: Mutex<HashMap<RoomName, mpsc::Sender<RoomInput>>>,
+    mailbox_by_room: Mutex<HashMap<RoomName, Mailbox>>,
     routes: Mutex<Routes>,
     store: Arc<dyn Store>,
-    node: NodeHandle,
+    fleet: Arc<Fleet>,
     room_config: Arc<RoomConfig>,
     metrics: Arc<Metrics>,
-    media: watch::Sender<Media>,
+    node_facts: Mutex<NodeFactsById>,
     settled: watch::Sender<bool>,
 }
 
-/// Which room hears of what.
-#[derive(Debug, Default)]
-struct Routes {
-    room_by_participant: HashMap<ParticipantId, RoomName>,
-    room_by_track: HashMap<TrackId, RoomName>,
-    /// Rooms in each shard's last report of levels: they must hear of the silence too.
-    heard_by_shard: HashMap<u32, Vec<RoomName>>,
+/// Where a room's inputs go.
+#[derive(Debug, Clone)]
+struct Mailbox {
+    sender: mpsc::Sender<RoomInput>,
+    /// What a node said did not fit: its state is read.
+    has_overflowed: Arc<AtomicBool>,
 }
 
 impl Hub {
     /// A server without rooms.
     pub fn new(
         store: Arc<dyn Store>,
-        node: NodeHandle,
+        fleet: Arc<Fleet>,
         room_config: Arc<RoomConfig>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -90,17 +102,17 @@ impl Hub {
             mailbox_by_room: Mutex::default(),
             routes: Mutex::default(),
             store,
-            node,
+            fleet,
             room_config,
             metrics,
-            media: watch::channel(Media::Up).0,
+            node_facts: Mutex::default(),
             settled: watch::channel(false).0,
         })
     }
 
-    /// The data plane.
-    pub fn node(&self) -> &NodeHandle {
-        &self.node
+    /// The nodes.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
     /// Where rooms are kept.
@@ -122,7 +134,7 @@ impl Hub {
 
     /// The room as its task sees it; `None` when this server does not serve it.
     pub async fn report(&self, room: &RoomName) -> Option<RoomReport> {
-        let mailbox = self.mailboxes().get(room).cloned()?;
+        let mailbox = self.mailboxes().get(room)?.sender.clone();
         let (sender, report) = oneshot::channel();
         let asked = async {
             mailbox.send(RoomInput::Report(sender)).await.ok()?;
@@ -131,8 +143,8 @@ impl Hub {
         tokio::time::timeout(REPORT_TIME, asked).await.ok()?
     }
 
-    /// Waits until the data plane's state was read once, so that a participant of an earlier
-    /// process is not taken for a new one; without a data plane, not for long.
+    /// Waits until a node's state was read once, so that a participant of an earlier process is not taken for a new one;
+    /// without a node, not for long.
     pub async fn settle(&self) {
         let mut settled = self.settled.subscribe();
         let _ = tokio::time::timeout(SETTLE_TIME, settled.wait_for(|settled| *settled)).await;
@@ -142,7 +154,7 @@ impl Hub {
     pub async fn tell(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
         loop {
             let mailbox = self.mailbox(room);
-            match mailbox.send(input).await {
+            match mailbox.sender.send(input).await {
                 Ok(()) => return,
                 // The task ended just now; the next one takes it.
                 Err(mpsc::error::SendError(returned)) => input = returned,
@@ -151,120 +163,141 @@ impl Hub {
         }
     }
 
-    /// Delivers what the data plane says until it says nothing more.
-    pub async fn follow(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
-        while let Some(update) = updates.recv().await {
-            match update {
-                NodeUpdate::Lost => {
-                    tracing::error!("data plane: died, participants are told");
-                    self.metrics.data_plane_deaths.inc();
-                    self.media.send_replace(Media::Lost);
-                    for room in self.room_names() {
-                        self.tell(&room, RoomInput::MediaLost).await;
-                    }
+    /// Tells a room what a node says, without waiting for the room: what does not fit is made up for by reading the
+    /// node's state, once the room gets to it.
+    fn tell_of_node(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+        loop {
+            let mailbox = self.mailbox(room);
+            match mailbox.sender.try_send(input) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.metrics.room_overflows.inc();
+                    mailbox.has_overflowed.store(true, Ordering::Release);
+                    return;
                 }
-                NodeUpdate::Synced(sessions) => self.synced(sessions).await,
-                NodeUpdate::Event(event) => self.event(event).await,
+                // The task ended just now; the next one takes it.
+                Err(mpsc::error::TrySendError::Closed(returned)) => input = returned,
             }
         }
     }
 
-    async fn synced(self: &Arc<Self>, sessions: Vec<wire::Session>) {
-        self.media.send_replace(Media::Up);
-        let mut by_room: HashMap<RoomName, Vec<wire::Session>> = HashMap::new();
+    /// Delivers what nodes say until they say nothing more. Waits for no room.
+    pub async fn follow(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
+        while let Some(NodeUpdate { node, update }) = updates.recv().await {
+            match update {
+                Update::Lost => self.lost(&node),
+                Update::Synced {
+                    sessions,
+                    turn_urls,
+                } => self.synced(&node, sessions, &turn_urls),
+                Update::Event(event) => self.event(node, event),
+            }
+        }
+    }
+
+    fn lost(self: &Arc<Self>, node: &NodeId) {
+        tracing::error!(%node, "node: its data plane died, participants are told");
+        self.metrics.node_deaths.inc();
+        self.facts().entry(node.clone()).or_default().media = Media::Lost;
+        for room in self.room_names() {
+            self.tell_of_node(&room, RoomInput::NodeLost(node.clone()));
+        }
+    }
+
+    fn synced(self: &Arc<Self>, node: &NodeId, sessions: Vec<HeldSession>, urls: &Arc<[String]>) {
+        {
+            let mut facts = self.facts();
+            let facts = facts.entry(node.clone()).or_default();
+            facts.media = Media::Up;
+            facts.turn_urls = Arc::clone(urls);
+        }
+        let mut by_room: HashMap<RoomName, Vec<HeldSession>> = HashMap::new();
         for room in self.room_names() {
             by_room.insert(room, Vec::new());
         }
-        for session in sessions {
-            let room = match SessionAnnotation::decode(&session.annotation) {
-                Some(annotation) => annotation.room,
-                None => {
-                    tracing::warn!(session = %session.session, "data plane: session of another control plane, left alone");
-                    continue;
-                }
+        for held in sessions {
+            let Some(annotation) = &held.annotation else {
+                tracing::warn!(%node, session = %held.session, "node: session of another control plane, left alone");
+                continue;
             };
+            let room = annotation.room.clone();
             match by_room.get_mut(&room) {
-                Some(sessions) => sessions.push(session),
+                Some(sessions) => sessions.push(held),
                 // Another server's, where there are others.
-                None if self.room_config.is_shared && session.owner != self.room_config.owner => {}
-                None => drop(by_room.insert(room, vec![session])),
+                None if self.room_config.is_shared && held.owner != self.room_config.owner => {}
+                None => drop(by_room.insert(room, vec![held])),
             }
         }
         for (room, sessions) in by_room {
-            self.tell(&room, RoomInput::MediaSynced(sessions)).await;
+            let input = RoomInput::NodeSynced {
+                node: node.clone(),
+                sessions,
+                turn_urls: Arc::clone(urls),
+            };
+            self.tell_of_node(&room, input);
         }
         self.settled.send_replace(true);
     }
 
-    async fn event(self: &Arc<Self>, event: wire::event::Event) {
-        use wire::event::Event;
-        let (session, event) = match event {
-            Event::Hello(_) => return,
-            Event::Levels(levels) => return self.levels(levels).await,
-            Event::Connected(connected) => {
-                let (text, shard) = (connected.session, connected.shard);
-                let of = move |session| NodeEvent::Connected { session, shard };
-                (
-                    text,
-                    Box::new(of) as Box<dyn FnOnce(SessionId) -> NodeEvent + Send>,
-                )
-            }
-            Event::Closed(closed) => {
-                tracing::debug!(session = %closed.session, reason = %closed.reason, "session closed");
-                (
-                    closed.session,
-                    Box::new(move |session| NodeEvent::Closed {
-                        session,
-                        failure: Some(closed.failure).filter(|failure| !failure.is_empty()),
-                    }) as _,
-                )
-            }
-            Event::Offer(offer) => {
-                let text = offer.session.clone();
-                (
-                    text,
-                    Box::new(move |session| NodeEvent::Offer { session, offer }) as _,
-                )
-            }
-            Event::Layer(layer) => {
-                let text = layer.session.clone();
-                (
-                    text,
-                    Box::new(move |session| NodeEvent::Layer(layer, session)) as _,
-                )
+    fn event(self: &Arc<Self>, node: NodeId, event: NodeEvent) {
+        let participant = match &event {
+            NodeEvent::Connected { session, .. }
+            | NodeEvent::Closed { session, .. }
+            | NodeEvent::Offer { session, .. }
+            | NodeEvent::Layer { session, .. } => &session.participant,
+            NodeEvent::Levels { shard, .. } => {
+                let shard = *shard;
+                let NodeEvent::Levels { levels, .. } = event else {
+                    unreachable!("it is one");
+                };
+                return self.levels(node, shard, levels);
             }
         };
-        let Some((participant, half)) = SessionId::parse(&session) else {
-            return;
-        };
-        let room = self.routes().room_by_participant.get(&participant).cloned();
+        let room = self.routes().room_of(participant);
         if let Some(room) = room {
-            let event = event(participant.session(half));
-            self.tell(&room, RoomInput::Node(event)).await;
+            self.tell_of_node(&room, RoomInput::Node(node, event));
         }
     }
 
-    async fn levels(self: &Arc<Self>, report: wire::Levels) {
-        let shard = report.shard;
-        let by_room = self.routes().levels_by_room(report);
+    fn levels(&self, node: NodeId, shard: u32, levels: Vec<(TrackId, u32)>) {
+        let by_room = self.routes().levels_by_room((node.clone(), shard), levels);
         for (room, levels) in by_room {
             let event = NodeEvent::Levels { shard, levels };
-            self.tell(&room, RoomInput::Node(event)).await;
+            // A room that is gone is not started again to hear of silence, and one that has too much to do hears the
+            // next report.
+            if let Some(mailbox) = self.mailboxes().get(&room) {
+                let _ = mailbox
+                    .sender
+                    .try_send(RoomInput::Node(node.clone(), event));
+            }
+        }
+    }
+
+    /// Sends a command to a node.
+    async fn call(&self, node: &NodeId, command: Command) -> Result<Done, NodeError> {
+        match self.fleet.connection(node) {
+            Some(connection) => connection.call(command).await,
+            None => Err(Fleet::unknown(node)),
         }
     }
 
     /// The room's mailbox; starts its task when there is none.
-    fn mailbox(self: &Arc<Self>, room: &RoomName) -> mpsc::Sender<RoomInput> {
+    fn mailbox(self: &Arc<Self>, room: &RoomName) -> Mailbox {
         let mut mailboxes = self.mailboxes();
-        if let Some(mailbox) = mailboxes.get(room).filter(|mailbox| !mailbox.is_closed()) {
+        let is_open = |mailbox: &&Mailbox| !mailbox.sender.is_closed();
+        if let Some(mailbox) = mailboxes.get(room).filter(is_open) {
             return mailbox.clone();
         }
-        let (mailbox, inputs) = mpsc::channel(ROOM_INPUTS);
+        let (sender, inputs) = mpsc::channel(ROOM_INPUTS);
+        let mailbox = Mailbox {
+            sender,
+            has_overflowed: Arc::default(),
+        };
         mailboxes.insert(room.clone(), mailbox.clone());
-        self.metrics
-            .rooms
-            .set(mailboxes.len().try_into().unwrap_or(i64::MAX));
-        tokio::spawn(actor::run(Arc::clone(self), room.clone(), inputs));
+        self.count_rooms(mailboxes.len());
+        let has_overflowed = Arc::clone(&mailbox.has_overflowed);
+        let (hub, name) = (Arc::clone(self), room.clone());
+        tokio::spawn(task::run(hub, name, has_overflowed, inputs));
         mailbox
     }
 
@@ -272,15 +305,19 @@ impl Hub {
     fn retire(&self, room: &RoomName) {
         let mut mailboxes = self.mailboxes();
         // Another task may have taken over since.
-        if mailboxes.get(room).is_some_and(mpsc::Sender::is_closed) {
+        let is_over = |mailbox: &Mailbox| mailbox.sender.is_closed();
+        if mailboxes.get(room).is_some_and(is_over) {
             mailboxes.remove(room);
         }
-        self.metrics
-            .rooms
-            .set(mailboxes.len().try_into().unwrap_or(i64::MAX));
+        self.count_rooms(mailboxes.len());
     }
 
-    fn mailboxes(&self) -> MutexGuard<'_, HashMap<RoomName, mpsc::Sender<RoomInput>>> {
+    fn count_rooms(&self, rooms: usize) {
+        let rooms = rooms.try_into().unwrap_or(i64::MAX);
+        self.metrics.rooms.set(rooms);
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, HashMap<RoomName, Mailbox>> {
         self.mailbox_by_room
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -289,6 +326,17 @@ impl Hub {
     fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What is known of the nodes now.
+    fn node_facts(&self) -> NodeFactsById {
+        self.facts().clone()
+    }
+
+    fn facts(&self) -> MutexGuard<'_, NodeFactsById> {
+        self.node_facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl std::fmt::Debug for Hub {
@@ -296,35 +344,5 @@ impl std::fmt::Debug for Hub {
         f.debug_struct("Hub")
             .field("rooms", &self.room_names())
             .finish_non_exhaustive()
-    }
-}
-
-impl Routes {
-    fn levels_by_room(&mut self, report: wire::Levels) -> HashMap<RoomName, Vec<(TrackId, u32)>> {
-        let last = self
-            .heard_by_shard
-            .remove(&report.shard)
-            .unwrap_or_default();
-        let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
-        for level in report.levels {
-            if let Ok(track) = level.track.parse()
-                && let Some(room) = self.room_by_track.get(&track)
-            {
-                by_room
-                    .entry(room.clone())
-                    .or_default()
-                    .push((track, level.dbov));
-            }
-        }
-        let heard = by_room.keys().cloned().collect();
-        self.heard_by_shard.insert(report.shard, heard);
-        let silent = |room: &RoomName| self.room_by_track.values().any(|r| r == room);
-        for room in last {
-            // A room that is gone must not be started again to hear of silence.
-            if !by_room.contains_key(&room) && silent(&room) {
-                by_room.insert(room, Vec::new());
-            }
-        }
-        by_room
     }
 }

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::{Dialect, Frame};
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
-use crate::signaling::{CloseCode, Frame};
+use crate::room::{CloseCode, Notice};
 
 /// What the writer of a socket does next.
 #[derive(Debug)]
@@ -33,7 +34,10 @@ const KEPT_MESSAGES: usize = 4;
 
 /// Puts messages into the queue; clones feed the same one.
 #[derive(Debug, Clone)]
-pub struct Outbox(Arc<Feeder>);
+pub struct Outbox {
+    feeder: Arc<Feeder>,
+    dialect: &'static dyn Dialect,
+}
 
 /// Takes messages out of the queue.
 #[derive(Debug)]
@@ -71,15 +75,26 @@ enum Presence {
     Gone,
 }
 
-/// A queue, its reader, and the endings meant for the session.
-pub fn outbox() -> (Outbox, OutboxReader, EndingReader) {
+/// A queue for a socket of `dialect`, its reader, and the endings meant for the session.
+pub fn outbox(dialect: &'static dyn Dialect) -> (Outbox, OutboxReader, EndingReader) {
     let shared = Arc::<Shared>::default();
-    let outbox = Outbox(Arc::new(Feeder(Arc::clone(&shared))));
+    let feeder = Arc::new(Feeder(Arc::clone(&shared)));
+    let outbox = Outbox { feeder, dialect };
     let reader = OutboxReader(Arc::clone(&shared));
     (outbox, reader, EndingReader(shared))
 }
 
 impl Outbox {
+    /// In which words the socket is told.
+    pub fn dialect(&self) -> &'static dyn Dialect {
+        self.dialect
+    }
+
+    /// Queues a notice in these words, or cuts the reader off.
+    pub fn tell(&self, notice: &Notice) {
+        self.send(self.dialect.encode(notice));
+    }
+
     /// Queues a message, or cuts the reader off.
     pub fn send(&self, frame: Frame) {
         self.push(ToSocket::Frame(frame));
@@ -129,7 +144,7 @@ impl Outbox {
     }
 
     fn shared(&self) -> &Shared {
-        let Feeder(shared) = &*self.0;
+        let Feeder(shared) = &*self.feeder;
         shared
     }
 }
@@ -200,15 +215,16 @@ fn size_of_item(item: &ToSocket) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signaling::ServerMessage;
+    use crate::fleet::Offer;
+    use crate::signaling::dialect::spillway::Spillway;
 
     fn pong() -> Frame {
-        Frame::of(&ServerMessage::Pong { id: None })
+        Spillway.encode(&Notice::Ok { id: 1 })
     }
 
     #[tokio::test]
     async fn a_full_queue_cuts_the_reader_off_for_good() {
-        let (outbox, mut reader, mut endings) = outbox();
+        let (outbox, mut reader, mut endings) = outbox(&Spillway);
         for _ in 0..SEND_QUEUE_MESSAGES {
             outbox.send(pong());
         }
@@ -227,13 +243,13 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_bounded_too() {
-        let (outbox, mut reader, _endings) = outbox();
+        let (outbox, mut reader, _endings) = outbox(&Spillway);
         let sdp = "x".repeat(SEND_QUEUE_BYTES / 2);
-        let offer = Frame::of(&ServerMessage::Offer {
+        let offer = Spillway.encode(&Notice::Offer(Offer {
             revision: 1,
-            sdp: &sdp,
-            tracks: &[],
-        });
+            sdp,
+            tracks: Vec::new(),
+        }));
         for _ in 0..10 {
             outbox.send(offer.clone());
             let mut items = VecDeque::new();

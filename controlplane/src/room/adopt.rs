@@ -3,34 +3,63 @@
 
 use std::time::Instant;
 
-use super::annotation::{SessionAnnotation, TrackAnnotation};
-use super::media::LEFT_BEHIND;
-use super::member::{Attachment, Member, Publish, Published, Stay, Subscribe};
-use super::takeover::sessions_of;
-use super::{Output, Room, Then};
+use super::member::{Attachment, Member, Stay, Subscriptions};
+use super::session::{Session, State};
+use super::{LEFT_BEHIND, Output, Room, Sessions, Then};
 use crate::auth::Grants;
-use crate::history::{Kind, Layer, Participant, RoomEvent, Source, Track};
-use crate::ids::{Half, Identity, ParticipantId, TrackId};
-use spillway_wire::dataplane as wire;
+use crate::fleet::HeldSession;
+use crate::history::{Participant, RoomEvent};
+use crate::ids::{Half, Identity};
+
+/// What a node holds of one participant.
+#[derive(Debug, Default)]
+pub(super) struct Halves {
+    pub(super) publish: Option<HeldSession>,
+    pub(super) subscribe: Option<HeldSession>,
+}
+
+/// Who a participant is, and what it may do.
+pub(super) struct Person {
+    pub(super) identity: Identity,
+    pub(super) name: String,
+    pub(super) grants: Grants,
+    pub(super) auto_subscribe: bool,
+}
+
+impl Halves {
+    /// Of these sessions those with the names of `sessions`.
+    pub(super) fn of(sessions: &Sessions, held: Vec<HeldSession>) -> Self {
+        let mut halves = Self::default();
+        for session in held {
+            let id = &session.session;
+            if id.participant == sessions.participant && id.generation == sessions.generation {
+                match id.half {
+                    Half::Publish => halves.publish = Some(session),
+                    Half::Subscribe => halves.subscribe = Some(session),
+                }
+            }
+        }
+        halves
+    }
+
+    fn each(&self) -> [(Half, Option<&HeldSession>); 2] {
+        [
+            (Half::Publish, self.publish.as_ref()),
+            (Half::Subscribe, self.subscribe.as_ref()),
+        ]
+    }
+}
 
 impl Room {
-    /// Takes over a participant another control plane left behind, from what it wrote on its
-    /// sessions; the participant's socket has the grace time to come back.
-    pub(super) fn adopt(
-        &mut self,
-        participant: ParticipantId,
-        (publish, subscribe): (Option<wire::Session>, Option<wire::Session>),
-        now: Instant,
-    ) {
-        let of = |s: &Option<wire::Session>| SessionAnnotation::decode(&s.as_ref()?.annotation);
-        let annotation = of(&publish).or_else(|| of(&subscribe));
-        let lanes = [Half::Publish, Half::Subscribe].map(|half| participant.session(half));
-        if lanes
-            .iter()
-            .any(|session| self.lane_by_session.contains_key(session))
-        {
+    /// Takes over a participant that another process of this server left behind, from what that wrote on its sessions;
+    /// the participant's socket has the grace time to come back.
+    pub(super) fn adopt(&mut self, sessions: Sessions, halves: Halves, now: Instant) {
+        let mut ids = sessions.ids().into_iter();
+        if ids.any(|id| self.session_by_id.contains_key(&id)) {
             return; // it left, and its sessions are being closed
         }
+        let of = |held: &Option<HeldSession>| held.as_ref()?.annotation.clone();
+        let annotation = of(&halves.publish).or_else(|| of(&halves.subscribe));
         let rejoined = annotation.as_ref().is_some_and(|annotation| {
             let identity = &annotation.identity;
             self.member_by_identity.contains_key(identity)
@@ -38,119 +67,99 @@ impl Room {
         });
         let annotation = match annotation {
             Some(annotation) if !rejoined && annotation.room == self.name => annotation,
-            Some(_) | None => {
-                return self.close_sessions(&participant, LEFT_BEHIND, now);
-            }
+            Some(_) | None => return self.close_sessions(&sessions, LEFT_BEHIND, now),
         };
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        let halves = (publish, subscribe);
-        let who = (annotation.identity.clone(), annotation.name.clone());
-        let may = (annotation.grants, annotation.auto_subscribe);
+        let person = Person {
+            identity: annotation.identity,
+            name: annotation.name,
+            grants: annotation.grants,
+            auto_subscribe: annotation.auto_subscribe,
+        };
         // It does not come back without a key, which says the rest.
         let stay = Stay {
             since: (self.epoch.clone(), self.roster.offset()),
             joined_s: 0,
             token_ends_s: 0,
         };
-        let about = (attachment, stay);
-        let member = member_of((participant.clone(), who, may), &halves, about);
-        let tracks = member.publish.track_by_id.values();
-        let tracks = tracks.map(|published| published.track.clone()).collect();
-        let hidden = member.grants.hidden;
+        let hidden = person.grants.hidden;
+        let member = member_of(&sessions, person, &halves, (attachment, stay));
+        let participant = member.listed();
+        self.add_adopted(member, &halves);
+        if !hidden {
+            let event = RoomEvent::ParticipantJoined { participant };
+            self.append(event, None, Then::Nothing);
+        }
+    }
+
+    /// A member whose sessions go on as they are.
+    pub(super) fn add_adopted(&mut self, member: Member, halves: &Halves) {
+        let (participant, node) = (member.participant.clone(), member.node.clone());
+        let (generation, sessions) = (member.generation, member.sessions());
         self.outputs.push_back(Output::Take {
-            sessions: sessions_of(&member.participant),
+            node: node.clone(),
+            sessions,
         });
         self.add_member(member);
-        if let Some(offer) = halves.1.and_then(|session| session.outstanding_offer) {
-            self.offered(&participant.session(Half::Subscribe), &offer);
-        }
-        if !hidden {
-            let participant = Participant {
-                participant,
-                identity: annotation.identity,
-                name: annotation.name,
-                tracks,
+        for (half, held) in halves.each() {
+            let Some(held) = held else {
+                continue;
             };
-            self.append(
-                RoomEvent::ParticipantJoined { participant },
-                None,
-                Then::Nothing,
-            );
+            let state = State::Established {
+                connected_shard: held.connected_shard,
+                outstanding: held.outstanding_offer.clone(),
+            };
+            let session = Session::new(node.clone(), state);
+            self.session_by_id
+                .insert(participant.session(half, generation), session);
         }
     }
 }
 
 /// A participant whose sessions go on as they are.
 pub(super) fn member_of(
-    (participant, (identity, name), (grants, auto_subscribe)): (
-        ParticipantId,
-        (Identity, String),
-        (Grants, bool),
-    ),
-    (publish, subscribe): &(Option<wire::Session>, Option<wire::Session>),
+    sessions: &Sessions,
+    person: Person,
+    halves: &Halves,
     (attachment, stay): (Attachment, Stay),
 ) -> Member {
-    let shard = |s: &Option<wire::Session>| s.as_ref().filter(|s| s.connected)?.shard;
-    let tracks = publish.iter().flat_map(|session| &session.tracks);
-    let published = tracks.filter_map(published);
+    let tracks = halves.publish.iter().flat_map(|held| &held.tracks);
+    let published = tracks.map(|track| (track.track.track.clone(), track.clone()));
+    let mut subscriptions = Subscriptions::default();
+    for (track, wish) in halves.subscribe.iter().flat_map(|held| &held.subscriptions) {
+        subscriptions.known.insert(track.clone());
+        subscriptions.wish_by_track.insert(track.clone(), *wish);
+    }
     Member {
-        participant,
-        identity,
-        name,
-        grants,
-        auto_subscribe,
+        participant: sessions.participant.clone(),
+        identity: person.identity,
+        name: person.name,
+        grants: person.grants,
+        auto_subscribe: person.auto_subscribe,
+        node: sessions.node.clone(),
+        generation: sessions.generation,
         attachment,
         stay,
         ends_at: None,
         owes_lost: false,
-        publish: Publish {
-            established: publish.is_some(),
-            connected_shard: shard(publish),
-            track_by_id: published.map(|p| (p.track.track.clone(), p)).collect(),
-            reoffer_until: None,
-        },
-        subscribe: adopted_subscribe(subscribe.as_ref(), shard(subscribe)),
+        track_by_id: published.collect(),
+        subscriptions,
     }
 }
 
-fn adopted_subscribe(session: Option<&wire::Session>, shard: Option<u32>) -> Subscribe {
-    let mut subscribe = Subscribe {
-        established: session.is_some(),
-        connected_shard: shard,
-        ..Subscribe::default()
-    };
-    for subscription in session.into_iter().flat_map(|s| &s.subscriptions) {
-        if let Ok(track) = subscription.track.parse() {
-            let wish = subscription.wish.unwrap_or_default();
-            subscribe.known.insert(TrackId::clone(&track));
-            subscribe.wish_by_track.insert(track, wish);
+impl Member {
+    /// The member as it is listed in the history.
+    pub(super) fn listed(&self) -> Participant {
+        let tracks = self.track_by_id.values();
+        Participant {
+            participant: self.participant.clone(),
+            identity: self.identity.clone(),
+            name: self.name.clone(),
+            tracks: tracks.map(|published| published.track.clone()).collect(),
+            node: self.node.clone(),
+            generation: self.generation,
         }
     }
-    subscribe
-}
-
-/// `None` for a track that some other control plane made.
-fn published(track: &wire::Track) -> Option<Published> {
-    let annotation = TrackAnnotation::decode(&track.annotation);
-    let kind = match track.kind() {
-        wire::Kind::Audio => Kind::Audio,
-        wire::Kind::Video => Kind::Video,
-        wire::Kind::Unspecified => return None,
-    };
-    let layer = |layer: &wire::Layer| Layer {
-        rid: layer.rid.clone(),
-        height: layer.height,
-    };
-    Some(Published {
-        mid: track.mid.clone(),
-        track: Track {
-            track: track.track.parse().ok()?,
-            kind,
-            source: annotation.map_or(Source::Other, |annotation| annotation.source),
-            muted: track.muted,
-            layers: track.layers.iter().map(layer).collect(),
-        },
-    })
 }

@@ -10,12 +10,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::{ErrorCode, Refusal};
 use crate::ids::Identity;
 use crate::limits::budget::{
     CHANGES_AT_ONCE, CHANGES_PER_MESSAGE, EVENT_BYTES, EXTRA, JOIN_DELIVERIES, LEAST_MESSAGES,
     POOL, PUBLISH_DELIVERIES, Rate, SECONDS, SHARE, SHARE_TRACKS,
 };
-use crate::signaling::{ErrorCode, Refusal};
 
 /// What a request causes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::budget::Cost;
-use super::{Room, SocketId};
+use super::{CloseCode, JoinRequest, Refusal, ResumePoint, Room, SocketId};
 use crate::history::RoomEvent;
 use crate::ids::{Identity, ParticipantId};
 use crate::limits::HISTORY_EVENTS;
 use crate::limits::budget::{
     EVENT_BYTES, JOIN_CHANGES, JOIN_DELIVERIES, PUBLISH_DELIVERIES, RESUME_CHANGES, STAND_IN_BYTES,
 };
-use crate::signaling::{CloseCode, JoinRequest, Refusal, ResumePoint};
 
 /// Events that the mean of their bytes follows.
 const MEAN_OF_EVENTS: f64 = 64.0;
@@ -39,7 +38,7 @@ impl Room {
         match self.charge_identity(&join.identity, cost, now) {
             Ok(()) => true,
             Err(refusal) => {
-                self.turn_away(socket, join.id, &refusal, CloseCode::TooFast);
+                self.turn_away(socket, join.id, refusal, CloseCode::TooFast);
                 false
             }
         }

@@ -3,16 +3,17 @@
 use std::time::Instant;
 
 use super::member::{Attachment, Member};
-use super::{Output, Room, Then};
+use super::session::{Session, State};
+use super::{CloseCode, Output, Room, Sessions, Then};
 use crate::history::{Append, Change};
 use crate::history::{LeaveReason, Participant, RoomEvent};
-use crate::ids::{Half, ParticipantId};
-use crate::signaling::CloseCode;
+use crate::ids::ParticipantId;
 
 impl Room {
     /// `participant` leaves the room, whichever server it is on.
     pub(super) fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
-        if let Some(known) = self.roster.participant(participant) {
+        let listed = self.expected(participant).map(Sessions::of);
+        if let Some(known) = self.expected(participant) {
             let event = RoomEvent::ParticipantLeft {
                 participant: participant.clone(),
                 identity: known.identity.clone(),
@@ -22,24 +23,25 @@ impl Room {
         }
         let is_here = self.member_by_id.contains_key(participant);
         self.forget(participant, reason, now);
-        if !is_here {
+        if let Some(sessions) = listed.filter(|_| !is_here) {
             // Its server closes them as well, unless it is dead.
-            self.close_sessions(participant, "replaced", now);
+            self.close_sessions(&sessions, "replaced", now);
         }
     }
 
     /// Ends the sessions of a participant, of this server or another: after leaving it receives nothing.
     pub(super) fn close_sessions(
         &mut self,
-        participant: &ParticipantId,
+        sessions: &Sessions,
         reason: &'static str,
         now: Instant,
     ) {
-        for half in [Half::Publish, Half::Subscribe] {
-            let session = participant.session(half);
-            let lane = self.lane_by_session.entry(session.clone()).or_default();
-            lane.close(reason);
-            self.advance(&session, now);
+        for id in sessions.ids() {
+            let session = self.session_by_id.entry(id.clone());
+            let session =
+                session.or_insert_with(|| Session::new(sessions.node.clone(), State::Closing));
+            session.close(reason);
+            self.advance(&id, now);
         }
     }
 
@@ -67,7 +69,12 @@ impl Room {
                 reason,
             });
         }
-        self.close_sessions(participant, reason, now);
+        let sessions = Sessions {
+            participant: member.participant,
+            node: member.node,
+            generation: member.generation,
+        };
+        self.close_sessions(&sessions, reason, now);
         self.outputs.push_back(Output::Serve {
             participant: participant.clone(),
             here: false,
@@ -114,14 +121,14 @@ impl Room {
                 to: None,
                 change: Change::RemoveAbsent(participant.participant.clone()),
             };
-            let then = Then::Absent(participant.participant.clone());
+            let then = Then::Absent(Sessions::of(participant));
             self.outputs.push_back(Output::Append { append, then });
         }
     }
 
     /// The socket stayed away too long; unless another server serves the participant by now.
     pub(super) fn time_out(&mut self, participant: &ParticipantId, now: Instant) {
-        let Some(known) = self.roster.participant(participant) else {
+        let Some(known) = self.expected(participant) else {
             return self.forget(participant, LeaveReason::Timeout, now);
         };
         let event = timed_out(known);

@@ -1,234 +1,214 @@
-//! The data plane's side of the room: its events, its death, its return, and what it still knew.
+//! What nodes say of the room's sessions: events, a node's death, its return, and what it still holds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::lane::Job;
-use super::member::{Attachment, Member, Outstanding};
-use super::takeover::sessions_of;
-use super::{Media, Output, Room, Then, media_frame};
+use super::adopt::Halves;
+use super::member::Attachment;
+use super::session::{Job, State};
+use super::{
+    ErrorCode, LEFT_BEHIND, Media, MediaState, Notice, Output, Refusal, Room, Sessions, Then,
+};
+use crate::fleet::{HeldSession, NodeEvent, Offer};
 use crate::history::RoomEvent;
-use crate::ids::{Half, ParticipantId, SessionId, TrackId};
+use crate::ids::{Half, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::REOFFER_TIME;
-use crate::signaling::{ErrorCode, Frame, MediaState, MidTrack, Refusal, ServerMessage};
-use spillway_wire::dataplane as wire;
 
 /// The reason of a `layer` with which a subscription ended: the client's answer does not take its m-line.
 const REJECTED: &str = "rejected";
 
-/// Why a session ends that no participant here has.
-pub(super) const LEFT_BEHIND: &str = "nobody knows this session";
-
-/// What the data plane says of one session, or of tracks.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)] // dataplane.proto is their documentation
-pub enum NodeEvent {
-    Connected {
-        session: SessionId,
-        shard: u32,
-    },
-    Closed {
-        session: SessionId,
-        failure: Option<String>,
-    },
-    Offer {
-        session: SessionId,
-        offer: wire::Offer,
-    },
-    Layer(wire::LayerChanged, SessionId),
-    Levels {
-        shard: u32,
-        levels: Vec<(TrackId, u32)>,
-    },
-}
-
 impl Room {
-    /// Something happened to a session of a participant of this server.
-    pub fn handle_node_event(&mut self, event: NodeEvent, now: Instant) {
+    /// Something happened to a session of a participant of this server, or to tracks of the room.
+    pub fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
         match event {
-            NodeEvent::Connected { session, shard } => self.connected(&session, Some(shard)),
+            NodeEvent::Connected { session, shard } => {
+                if let Some(session) = self.session_by_id.get_mut(&session) {
+                    session.connected(Some(shard));
+                }
+            }
             NodeEvent::Closed { session, failure } => {
                 self.session_closed(&session, failure.as_deref(), now);
             }
             NodeEvent::Offer { session, offer } => self.offered(&session, &offer),
-            NodeEvent::Layer(layer, session) => self.layer_changed(&session, &layer, now),
+            NodeEvent::Layer {
+                session,
+                track,
+                rid,
+                is_active,
+                reason,
+            } => {
+                let notice = Notice::Layer {
+                    track: track.clone(),
+                    rid,
+                    is_active,
+                    reason: reason.clone(),
+                };
+                self.layer_changed(&session, (&track, reason.as_deref()), notice, now);
+            }
             NodeEvent::Levels { shard, levels } => {
                 let roster = &self.roster;
                 let owner = |track: &TrackId| roster.track(track).map(|(owner, _)| owner.clone());
-                let changed = self.speakers.handle_report(shard, levels, owner, now);
-                let frame =
-                    changed.map(|speakers| Frame::of(&ServerMessage::Speakers { speakers }));
-                self.tell_everybody(frame);
+                let reporter = (node.clone(), shard);
+                let changed = self.speakers.handle_report(reporter, levels, owner, now);
+                let speakers = changed.map(<[_]>::to_vec);
+                self.tell_everybody(speakers.map(Notice::Speakers));
             }
         }
     }
 
-    /// The data plane died, and every session with it.
-    pub fn handle_media_lost(&mut self, now: Instant) {
-        if self.media == Media::Lost {
+    /// The node died, and every session with it.
+    pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
+        let facts = self.facts_by_node.entry(node.clone()).or_default();
+        if std::mem::replace(&mut facts.media, Media::Lost) == Media::Lost {
             return;
         }
-        self.media = Media::Lost;
-        let frame = self.speakers.clear();
-        let frame = frame.map(|speakers| Frame::of(&ServerMessage::Speakers { speakers }));
-        self.tell_everybody(frame);
-        for participant in self.member_ids() {
+        let speakers = self.speakers.clear(node).map(<[_]>::to_vec);
+        self.tell_everybody(speakers.map(Notice::Speakers));
+        for participant in self.members_on(node) {
             self.lose(&participant, None, now);
         }
         // Sessions to be closed died with the rest.
-        self.lane_by_session.retain(|_, lane| !lane.closing);
+        self.session_by_id
+            .retain(|_, session| session.node != *node || !session.is_closing());
     }
 
-    /// A data plane is connected and holds these sessions of the room, and no others.
-    pub fn handle_media_synced(&mut self, sessions: Vec<wire::Session>, now: Instant) {
-        let mut held = BTreeMap::new();
-        for session in sessions {
-            if let Some(key) = SessionId::parse(&session.session) {
-                held.insert(key, session);
-            }
+    /// The node is connected and holds these sessions of the room, and no others.
+    pub fn handle_node_synced(
+        &mut self,
+        node: &NodeId,
+        (sessions, turn_urls): (Vec<HeldSession>, Arc<[String]>),
+        now: Instant,
+    ) {
+        let facts = self.facts_by_node.entry(node.clone()).or_default();
+        facts.turn_urls = turn_urls;
+        let was_lost = std::mem::replace(&mut facts.media, Media::Up) == Media::Lost;
+        let by_id = |held: HeldSession| (held.session.clone(), held);
+        let mut held: BTreeMap<SessionId, HeldSession> = sessions.into_iter().map(by_id).collect();
+        for participant in self.members_on(node) {
+            self.reconcile(&participant, &held, was_lost, now);
         }
-        for participant in self.member_ids() {
-            self.reconcile(&participant, &held, now);
-        }
-        let was_lost = std::mem::replace(&mut self.media, Media::Up) == Media::Lost;
-        let unknown = held
-            .iter()
-            .filter(|((participant, _), _)| !self.member_by_id.contains_key(participant));
-        // Where others serve the same rooms, what is unknown here is theirs, unless it is ours and was left behind.
-        let unknown: BTreeSet<_> = unknown
-            .filter(|(_, session)| !self.config.is_shared || session.owner == self.config.owner)
-            .map(|((participant, _), _)| participant.clone())
-            .collect();
-        for participant in unknown {
-            let mut take = |half| held.remove(&(participant.clone(), half));
-            let halves = (take(Half::Publish), take(Half::Subscribe));
+        for sessions in self.left_behind(node, &held) {
+            let ids = sessions.ids();
+            let halves = Halves::of(
+                &sessions,
+                ids.iter().filter_map(|id| held.remove(id)).collect(),
+            );
             match self.config.is_shared {
-                false => self.adopt(participant, halves, now),
-                // One that is listed moves to another server just now.
-                true if self.roster.participant(&participant).is_some() => {}
-                true => self.close_sessions(&participant, LEFT_BEHIND, now),
+                false => self.adopt(sessions, halves, now),
+                true => self.close_sessions(&sessions, LEFT_BEHIND, now),
             }
         }
-        for participant in self.member_ids() {
+        for participant in self.members_on(node) {
             if was_lost {
                 self.media_ready(&participant, now);
             }
             self.prepare_subscribe(&participant, now);
         }
-        let sessions: Vec<_> = self.lane_by_session.keys().cloned().collect();
-        for session in sessions {
-            if let Some(lane) = self.lane_by_session.get_mut(&session) {
-                lane.paused_until = None;
-            }
-            self.advance(&session, now);
+        let on_node =
+            |(_, session): &(&SessionId, &mut super::session::Session)| session.node == *node;
+        let sessions = self.session_by_id.iter_mut().filter(on_node);
+        let ids: Vec<SessionId> = sessions
+            .map(|(id, session)| {
+                session.hurry();
+                id.clone()
+            })
+            .collect();
+        for id in ids {
+            self.advance(&id, now);
         }
+    }
+
+    /// Sessions of the room that nobody here knows, unless they are another server's.
+    fn left_behind(
+        &self,
+        node: &NodeId,
+        held: &BTreeMap<SessionId, HeldSession>,
+    ) -> BTreeSet<Sessions> {
+        let is_unknown = |(id, held): &(&SessionId, &HeldSession)| {
+            let member = self.member_by_id.get(&id.participant);
+            let is_members = member.is_some_and(|member| member.generation == id.generation);
+            // Where others serve the same rooms, what is unknown here is theirs, unless it is ours and was left behind.
+            let is_ours = !self.config.is_shared || held.owner == self.config.owner;
+            // One that is listed moves to another server just now.
+            let listed = self.roster.participant(&id.participant);
+            let moves = self.config.is_shared
+                && listed.is_some_and(|listed| listed.generation == id.generation);
+            !is_members && is_ours && !moves
+        };
+        let sessions = |(id, _): (&SessionId, &HeldSession)| Sessions {
+            participant: id.participant.clone(),
+            node: node.clone(),
+            generation: id.generation,
+        };
+        held.iter().filter(is_unknown).map(sessions).collect()
     }
 
     /// Tracks whose publisher did not offer again in time.
     pub(super) fn unpublish_silent(&mut self, participant: &ParticipantId, now: Instant) {
-        let late = |m: &&mut Member| m.publish.reoffer_until.is_some_and(|until| until <= now);
-        let Some(member) = self.member_by_id.get_mut(participant).filter(late) else {
+        let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
-        member.publish.reoffer_until = None;
-        for track in std::mem::take(&mut member.publish.track_by_id).into_keys() {
+        let session = self.session_by_id.get_mut(&member.session(Half::Publish));
+        let is_late = |session: &&mut super::session::Session| {
+            session.reoffer_until().is_some_and(|until| until <= now)
+        };
+        let Some(session) = session.filter(is_late) else {
+            return;
+        };
+        session.state = State::Absent;
+        for track in std::mem::take(&mut member.track_by_id).into_keys() {
             let participant = participant.clone();
             let event = RoomEvent::TrackUnpublished { participant, track };
             self.append(event, None, Then::Nothing);
         }
     }
 
-    fn connected(&mut self, session: &SessionId, shard: Option<u32>) {
-        let Some((participant, half)) = SessionId::parse(session.as_str()) else {
+    pub(super) fn offered(&mut self, id: &SessionId, offer: &Offer) {
+        let Some(member) = self.member_by_id.get(&id.participant) else {
             return;
         };
-        if let Some(member) = self.member_by_id.get_mut(&participant) {
-            match half {
-                Half::Publish => member.publish.connected_shard = shard,
-                Half::Subscribe => member.subscribe.connected_shard = shard,
-            }
-        }
-    }
-
-    pub(super) fn offered(&mut self, session: &SessionId, offer: &wire::Offer) {
-        let Some((participant, Half::Subscribe)) = SessionId::parse(session.as_str()) else {
-            return;
-        };
-        let Some(member) = self.member_by_id.get_mut(&participant) else {
-            return;
-        };
-        let mid_track = |mid: &wire::MidTrack| {
-            let track = mid.track.parse().ok()?;
-            let mid = mid.mid.clone();
-            Some(MidTrack { mid, track })
-        };
-        let tracks: Vec<_> = offer.mids.iter().filter_map(mid_track).collect();
-        let frame = Frame::of(&ServerMessage::Offer {
-            revision: offer.revision,
-            sdp: &offer.sdp,
-            tracks: &tracks,
-        });
-        let revision = offer.revision;
-        if member
-            .subscribe
-            .outstanding
-            .as_ref()
-            .is_some_and(|o| o.revision == revision)
+        let session = self.session_by_id.get_mut(id);
+        let session = session.filter(|session| id.half == Half::Subscribe && !session.is_closing());
+        if session.is_some_and(|session| session.offered(Some(offer)))
+            && let Some(socket) = member.socket()
         {
-            return;
-        }
-        member.subscribe.outstanding = Some(Outstanding {
-            revision,
-            frame: frame.clone(),
-        });
-        if let Some(socket) = member.socket() {
-            self.outputs.push_back(Output::Send { socket, frame });
+            let notice = Notice::Offer(offer.clone());
+            self.outputs.push_back(Output::Send { socket, notice });
         }
     }
 
-    fn layer_changed(&mut self, session: &SessionId, layer: &wire::LayerChanged, now: Instant) {
-        let Some((participant, _)) = SessionId::parse(session.as_str()) else {
+    fn layer_changed(
+        &mut self,
+        id: &SessionId,
+        (track, reason): (&TrackId, Option<&str>),
+        notice: Notice,
+        now: Instant,
+    ) {
+        let member = self.member_by_id.get_mut(&id.participant);
+        let Some(member) = member.filter(|member| member.generation == id.generation) else {
             return;
         };
-        let Some(member) = self.member_by_id.get_mut(&participant) else {
-            return;
-        };
-        let Ok(track) = layer.track.parse::<TrackId>() else {
-            return;
-        };
-        let reason = Some(&*layer.reason).filter(|reason| !reason.is_empty());
-        let ended = reason == Some(REJECTED) && member.subscribe.unwant(&track);
+        let ended = reason == Some(REJECTED) && member.subscriptions.unwant(track);
         if ended {
             // Not until the client asks for it again.
-            member.subscribe.declined.insert(track.clone());
+            member.subscriptions.declined.insert(track.clone());
         }
         if let Some(socket) = member.socket() {
-            let frame = Frame::of(&ServerMessage::Layer {
-                track: &track,
-                rid: &layer.rid,
-                active: layer.active,
-                reason,
-            });
-            self.outputs.push_back(Output::Send { socket, frame });
+            self.outputs.push_back(Output::Send { socket, notice });
         }
         if ended {
-            self.push_subscriptions(&participant, now);
+            self.push_subscriptions(&id.participant, now);
         }
     }
 
     /// One session ended by itself; its twin is of no use to the client either.
-    fn session_closed(&mut self, session: &SessionId, failure: Option<&str>, now: Instant) {
-        let Some((participant, half)) = SessionId::parse(session.as_str()) else {
-            return;
-        };
-        let established = self.member_by_id.get(&participant).map(|m| match half {
-            Half::Publish => m.publish.established,
-            Half::Subscribe => m.subscribe.established,
-        });
-        if established == Some(true) {
-            self.lose(&participant, failure, now);
-            self.media_ready(&participant, now);
-            self.prepare_subscribe(&participant, now);
+    fn session_closed(&mut self, id: &SessionId, failure: Option<&str>, now: Instant) {
+        let session = self.session_by_id.get(id);
+        if session.is_some_and(|session| session.is_established()) {
+            self.lose(&id.participant, failure, now);
+            self.media_ready(&id.participant, now);
+            self.prepare_subscribe(&id.participant, now);
         }
     }
 
@@ -238,126 +218,137 @@ impl Room {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
-        member.publish.established = false;
-        member.publish.connected_shard = None;
-        let reoffers = !member.publish.track_by_id.is_empty();
-        if reoffers {
-            member.publish.reoffer_until = Some(now + REOFFER_TIME);
-        }
-        member.subscribe.lose();
+        member.subscriptions.lose();
+        let reoffers = !member.track_by_id.is_empty();
         match member.attachment {
             Attachment::Attached(socket) => {
-                let frame = media_frame(MediaState::Lost, failure);
-                self.outputs.push_back(Output::Send { socket, frame });
+                let notice = Notice::media(MediaState::Lost, failure);
+                self.outputs.push_back(Output::Send { socket, notice });
             }
             Attachment::Entering(_) | Attachment::Away { .. } => member.owes_lost = true,
         }
+        let is_up = self.media_of(&self.member_by_id[participant].node) == Media::Up;
+        for id in self.member_by_id[participant].sessions() {
+            let Some(session) = self.session_by_id.get_mut(&id) else {
+                continue;
+            };
+            session.state = match id.half {
+                Half::Publish if reoffers => State::Lost {
+                    until: now + REOFFER_TIME,
+                },
+                Half::Publish | Half::Subscribe => State::Absent,
+            };
+            for to in session.reset() {
+                let said = "the media session was lost";
+                self.refuse(to, Refusal::new(ErrorCode::MediaUnavailable, said));
+            }
+            // When the node died this fails and is not tried again.
+            if is_up {
+                let reason = "media lost";
+                self.push_own(&id, Job::Close { reason }, now);
+            }
+        }
         if reoffers {
             self.wake(participant, now + REOFFER_TIME);
-        }
-        let refusal = Refusal::new(ErrorCode::MediaUnavailable, "the media session was lost");
-        for half in [Half::Publish, Half::Subscribe] {
-            let session = participant.session(half);
-            let lane = self.lane_by_session.get_mut(&session);
-            for to in lane.map_or(Vec::new(), |lane| lane.reset()) {
-                self.refuse(to, &refusal);
-            }
-            // When the data plane died this fails and is not tried again: the lane is reset.
-            if self.media == Media::Up {
-                self.push_own(
-                    participant,
-                    half,
-                    Job::Close {
-                        reason: "media lost",
-                    },
-                    now,
-                );
-            }
         }
     }
 
     pub(super) fn media_ready(&mut self, participant: &ParticipantId, now: Instant) {
-        let Some(member) = self.member_by_id.get_mut(participant) else {
+        let Some(member) = self.member_by_id.get(participant) else {
             return;
         };
-        let reoffers = member.publish.reoffer_until.is_some();
-        if reoffers {
-            member.publish.reoffer_until = Some(now + REOFFER_TIME);
-        }
+        let session = self.session_by_id.get_mut(&member.session(Half::Publish));
+        let reoffers = match session.map(|session| &mut session.state) {
+            Some(State::Lost { until }) => {
+                *until = now + REOFFER_TIME;
+                true
+            }
+            Some(_) | None => false,
+        };
         if let Some(socket) = member.socket() {
-            let frame = media_frame(MediaState::Ready, None);
-            self.outputs.push_back(Output::Send { socket, frame });
+            let notice = Notice::media(MediaState::Ready, None);
+            self.outputs.push_back(Output::Send { socket, notice });
         }
         if reoffers {
             self.wake(participant, now + REOFFER_TIME);
         }
     }
 
-    /// Compares what we believe of a participant with what the data plane holds.
+    /// Compares what is believed of a participant with what its node holds.
     fn reconcile(
         &mut self,
         participant: &ParticipantId,
-        held: &BTreeMap<(ParticipantId, Half), wire::Session>,
+        held: &BTreeMap<SessionId, HeldSession>,
+        was_lost: bool,
         now: Instant,
     ) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
-        let publish = held.get(&(participant.clone(), Half::Publish));
-        let subscribe = held.get(&(participant.clone(), Half::Subscribe));
-        let vanished = (member.publish.established && publish.is_none())
-            || (member.subscribe.established && subscribe.is_none());
-        if vanished {
+        let ids = member.sessions();
+        let has_vanished = |id: &SessionId| {
+            let session = self.session_by_id.get(id);
+            session.is_some_and(|session| session.is_established()) && !held.contains_key(id)
+        };
+        if ids.iter().any(has_vanished) {
             self.lose(participant, None, now);
-            if self.media == Media::Up {
+            if !was_lost {
                 self.media_ready(participant, now);
             }
             return;
         }
-        let mut sessions = [publish, subscribe].into_iter().flatten();
+        let mut sessions = ids.iter().filter_map(|id| held.get(id));
         if sessions.any(|session| session.owner != self.config.owner) {
-            let sessions = sessions_of(participant);
-            self.outputs.push_back(Output::Take { sessions });
+            let (node, sessions) = (member.node.clone(), ids.clone());
+            self.outputs.push_back(Output::Take { node, sessions });
         }
-        // A reply that was lost on its way left us behind what the data plane did.
+        // A reply that was lost on its way left us behind what the node did.
+        let [publish, subscribe] = ids.each_ref().map(|id| held.get(id));
         let mut muted_wrong = Vec::new();
-        if let Some(session) = publish.filter(|_| member.publish.established) {
-            for track in &session.tracks {
-                let ours = track.track.parse().ok();
-                let ours = ours.and_then(|id| member.publish.track_by_id.get(&id));
-                if let Some(ours) = ours.filter(|ours| ours.track.muted != track.muted) {
-                    muted_wrong.push(ours.track.track.clone());
+        let ours = self.session_by_id.get(&ids[0]);
+        if let Some(theirs) = publish.filter(|_| ours.is_some_and(|ours| ours.is_established())) {
+            for track in theirs.tracks.iter().map(|published| &published.track) {
+                let ours = member.track_by_id.get(&track.track);
+                if ours.is_some_and(|ours| ours.track.muted != track.muted) {
+                    muted_wrong.push(track.track.clone());
                 }
             }
         }
-        if let Some(session) = subscribe {
-            member.subscribe.established = true;
-            let known = session
-                .subscriptions
-                .iter()
-                .filter_map(|s| s.track.parse().ok());
-            for track in known {
-                member.subscribe.known.insert(TrackId::clone(&track));
-                member.subscribe.dirty.insert(track);
+        if let Some(theirs) = subscribe {
+            let subscriptions = &mut member.subscriptions;
+            for (track, _) in &theirs.subscriptions {
+                subscriptions.known.insert(track.clone());
+                subscriptions.dirty.insert(track.clone());
             }
-            let wanted = member.subscribe.wish_by_track.keys().cloned();
-            member.subscribe.dirty.extend(wanted);
-            match &session.outstanding_offer {
-                Some(offer) => self.offered(&participant.session(Half::Subscribe), offer),
-                None => member.subscribe.outstanding = None,
+            let wanted = subscriptions.wish_by_track.keys().cloned();
+            subscriptions.dirty.extend(wanted);
+            let socket = member.socket();
+            let offer = theirs.outstanding_offer.as_ref();
+            let ours = self.session_by_id.get_mut(&ids[1]);
+            let is_new = ours.is_some_and(|ours| ours.offered(offer));
+            if let (true, Some(offer), Some(socket)) = (is_new, offer, socket) {
+                let notice = Notice::Offer(offer.clone());
+                self.outputs.push_back(Output::Send { socket, notice });
             }
         }
         for track in muted_wrong {
-            self.push_own(participant, Half::Publish, Job::Annotate { track }, now);
+            self.push_own(&ids[0], Job::Mute { track }, now);
         }
-        for (half, session) in [(Half::Publish, publish), (Half::Subscribe, subscribe)] {
-            let shard = session.filter(|s| s.connected).and_then(|s| s.shard);
-            self.connected(&participant.session(half), shard);
+        for (id, theirs) in ids.iter().zip([publish, subscribe]) {
+            if let Some(session) = self.session_by_id.get_mut(id) {
+                session.connected(theirs.and_then(|theirs| theirs.connected_shard));
+            }
         }
     }
 
-    fn tell_everybody(&mut self, frame: Option<Frame>) {
+    fn members_on(&self, node: &NodeId) -> Vec<ParticipantId> {
+        let members = self.member_by_id.values();
+        let on_node = members.filter(|member| member.node == *node);
+        on_node.map(|member| member.participant.clone()).collect()
+    }
+
+    fn tell_everybody(&mut self, notice: Option<Notice>) {
         self.outputs
-            .extend(frame.map(|frame| Output::Tell { frame }));
+            .extend(notice.map(|notice| Output::Tell { notice }));
     }
 }

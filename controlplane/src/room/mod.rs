@@ -6,50 +6,59 @@
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
+mod ask; // what clients ask
+mod permit; // what their grants permit
+mod notice; // what they are told
+mod refusal; // why not
+mod output; // what a room wants done
+mod member; // a participant of this server
+mod session; // one of its sessions
+mod presence; // coming, and coming back
+mod leave; // going, and being gone
+mod takeover; // who moves between servers, and histories that start over
 mod adopt; // whose sessions are there without a server
-mod annotation; // what the data plane keeps for us
+mod request; // what follows from what clients ask
+mod subscribe; // who is subscribed to what
+mod publication; // what an offer makes of tracks
+mod negotiate; // jobs to commands
+mod replied; // what follows from their results
+mod media; // what nodes say
+mod speakers; // who is heard
 mod budget; // what an identity may cause
 mod charge; // what each request costs
-mod lane; // one session's commands in order
-mod media; // data plane lost, back, or rediscovered
-mod member; // a participant of this server
-mod negotiate; // jobs to commands, replies to consequences
-mod output; // what a room wants done
-mod leave; // going, and being gone
-mod presence; // coming, and coming back
 mod report; // what the admin API shows
-mod request; // what clients ask
-mod speakers; // who is heard
-mod subscribe; // who is subscribed to what
-mod takeover; // who move between servers, and histories that start over
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use annotation::{SessionAnnotation, TrackAnnotation};
-pub use media::NodeEvent;
-pub use output::{Output, SocketId, Then};
+pub use ask::{JoinRequest, Lasts, OfferedTrack, PublishOffer, Request, ResumePoint};
+pub use notice::{Joined, JoinedLimits, MediaState, Mode, Notice, Speaker};
+pub use output::{Output, Sessions, SocketId, Then};
+pub use permit::NotPermitted;
+pub use refusal::{CloseCode, ErrorCode, Refusal};
 pub use report::{MemberReport, RoomReport};
 pub use speakers::Speakers;
-pub use takeover::sessions_of;
 
 use budget::Budget;
-use lane::{Lane, ReplyTo};
 use member::{Attachment, Member};
+use session::{ReplyTo, Session};
 
 use crate::auth::Keys;
 use crate::config::SignalingLimits;
+use crate::fleet::HeldSession;
 use crate::history::{
     Append, Change, Entry, Ephemeral, LeaveReason, Missed, Participant, RoomEvent, Roster,
 };
-use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, SessionId, TrackId};
-use crate::limits::budget::EVENT_BYTES;
-use crate::signaling::{
-    CloseCode, ErrorCode, Frame, JoinRequest, MediaState, Mode, Refusal, ServerMessage,
+use crate::ids::{
+    Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomName, SessionId, TrackId,
 };
+use crate::limits::budget::EVENT_BYTES;
 use crate::store::StoreError;
 use crate::turn::Issuer;
+
+/// Why a session ends that no participant here has.
+const LEFT_BEHIND: &str = "nobody knows this session";
 
 /// What every room of a server has in common.
 #[derive(Debug)]
@@ -66,13 +75,37 @@ pub struct RoomConfig {
     pub owner: String,
 }
 
-/// Whether there is a data plane, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a node is there, as far as is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Media {
-    /// There is, or nothing else is known.
+    /// It is, or nothing else is known.
+    #[default]
     Up,
-    /// It died.
+    /// Its data plane died.
     Lost,
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Whether it is there.
+    pub media: Media,
+    /// Where it relays (RFC 7065); empty where it does not.
+    pub turn_urls: Arc<[String]>,
+}
+
+/// All of them.
+pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
+
+/// What a join needs that the room does not have.
+#[derive(Debug)]
+pub struct ReadForJoin {
+    /// The history since the resume point.
+    pub missed: Missed,
+    /// Of who comes from another server: its sessions, as its node holds them.
+    pub sessions: Vec<HeldSession>,
+    /// The node for who is new; `None` when there is none.
+    pub node: Option<NodeId>,
 }
 
 /// See the module's documentation.
@@ -88,20 +121,20 @@ pub struct Room {
     /// How many of them are hidden.
     hidden: usize,
     participant_by_socket: HashMap<SocketId, ParticipantId>,
-    lane_by_session: BTreeMap<SessionId, Lane>,
+    session_by_id: BTreeMap<SessionId, Session>,
     speakers: Speakers,
-    media: Media,
+    facts_by_node: NodeFactsById,
     budget: Budget,
     /// Bytes of the latest events, on average.
     event_bytes: f64,
     /// When to look at a participant again; looking too often does no harm.
     timers: BTreeSet<(Instant, ParticipantId)>,
-    /// What participants are once the events that wait in `outputs` are appended.
+    /// What participants are once the events are done that are on their way to the store.
     queued_by_id: HashMap<ParticipantId, Queued>,
     outputs: VecDeque<Output>,
 }
 
-/// A participant with events in the queue.
+/// A participant with events that are on their way to the store.
 #[derive(Debug)]
 struct Queued {
     events: usize,
@@ -114,7 +147,7 @@ impl Room {
         name: RoomName,
         config: Arc<RoomConfig>,
         (epoch, roster): (Epoch, Roster),
-        media: Media,
+        facts_by_node: NodeFactsById,
         now: Instant,
     ) -> Self {
         let budget = Budget::new(config.limits.messages_per_second, now);
@@ -127,18 +160,16 @@ impl Room {
             member_by_identity: HashMap::new(),
             hidden: 0,
             participant_by_socket: HashMap::new(),
-            lane_by_session: BTreeMap::new(),
+            session_by_id: BTreeMap::new(),
             speakers: Speakers::default(),
-            media,
+            facts_by_node,
             budget,
             event_bytes: EVENT_BYTES as f64,
             timers: BTreeSet::new(),
             queued_by_id: HashMap::new(),
             outputs: VecDeque::new(),
         };
-        let tracks = room.roster.participants().flat_map(|p| &p.tracks);
-        let heard: Vec<_> = tracks.map(|track| track.track.clone()).collect();
-        for track in heard {
+        for track in room.tracks() {
             room.outputs.push_back(Output::Hear { track, here: true });
         }
         room
@@ -170,14 +201,17 @@ impl Room {
     }
 
     fn is_empty(&self) -> bool {
-        self.member_by_id.is_empty() && self.lane_by_session.is_empty()
+        self.member_by_id.is_empty() && self.session_by_id.is_empty()
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if let Some(Output::Append { append, .. }) = &output
-            && let Some(id) = append.event.participant()
+        self.outputs.pop_front()
+    }
+
+    /// An event of this room, which changes `participant`, came back or is lost.
+    pub fn handle_applied(&mut self, participant: Option<&ParticipantId>) {
+        if let Some(id) = participant
             && let Some(queued) = self.queued_by_id.get_mut(id)
         {
             queued.events -= 1;
@@ -185,24 +219,44 @@ impl Room {
                 self.queued_by_id.remove(id);
             }
         }
-        output
     }
 
-    /// A participant whose token was found good; `missed` is the history since its resume point.
+    /// Sessions that commands may be on their way for, by node.
+    pub fn sessions_by_node(&self) -> BTreeMap<NodeId, Vec<SessionId>> {
+        let mut by_node: BTreeMap<NodeId, Vec<SessionId>> = BTreeMap::new();
+        for (id, session) in &self.session_by_id {
+            by_node
+                .entry(session.node.clone())
+                .or_default()
+                .push(id.clone());
+        }
+        by_node
+    }
+
+    /// Tracks whose levels belong to the room.
+    pub fn tracks(&self) -> Vec<TrackId> {
+        let tracks = self.roster.participants().flat_map(|p| &p.tracks);
+        tracks.map(|track| track.track.clone()).collect()
+    }
+
+    /// A participant whose token was found good.
     pub fn handle_join(
         &mut self,
         socket: SocketId,
         join: JoinRequest,
-        missed: Missed,
+        read: ReadForJoin,
         now: Instant,
     ) {
         let back = join.resume.as_ref().and_then(|resume| {
             let member = self.member_by_id.get(&resume.participant)?;
             (member.identity == join.identity).then(|| member.participant.clone())
         });
-        match back {
-            Some(participant) => self.resume((socket, &participant), join, missed, now),
-            None => self.join(socket, join, now),
+        if let Some(participant) = back {
+            self.resume((socket, &participant), join, read.missed, now);
+        } else if let Some(sessions) = self.comes_from_elsewhere(&join) {
+            self.take_over(socket, &sessions, join, read, now);
+        } else {
+            self.join(socket, join, read.node, now);
         }
     }
 
@@ -219,7 +273,7 @@ impl Room {
     }
 
     /// The store's next event; there are no gaps.
-    pub fn handle_entry(&mut self, entry: &Entry, now: Instant) {
+    pub fn handle_entry(&mut self, entry: &Arc<Entry>, now: Instant) {
         let before = self.tracks_of(&entry.event);
         self.roster.apply(entry.offset, &entry.event);
         let after = self.tracks_of(&entry.event);
@@ -245,14 +299,14 @@ impl Room {
     }
 
     /// A message that is no part of the history.
-    pub fn handle_ephemeral(&mut self, message: &Ephemeral) {
-        let frame = ephemeral_frame(message);
+    pub fn handle_ephemeral(&mut self, message: &Arc<Ephemeral>) {
+        let notice = Notice::Message(Arc::clone(message));
         let Some(to) = &message.to else {
-            return self.outputs.push_back(Output::Tell { frame });
+            return self.outputs.push_back(Output::Tell { notice });
         };
         for socket in self.sockets_of(to) {
-            let frame = frame.clone();
-            self.outputs.push_back(Output::Send { socket, frame });
+            let notice = notice.clone();
+            self.outputs.push_back(Output::Send { socket, notice });
         }
     }
 
@@ -265,12 +319,12 @@ impl Room {
             }
             // Without the store it is tried again after another grace time.
             (Then::Left(_), _) => {}
-            (Then::Absent(participant), Ok(_)) => {
-                self.close_sessions(&participant, "its server is gone", now);
+            (Then::Absent(sessions), Ok(_)) => {
+                self.close_sessions(&sessions, "its server is gone", now);
             }
             (Then::Absent(_), Err(_)) => {} // it is looked for again
-            (Then::Reply { socket, frame, .. }, Ok(_)) => self.reply(socket, frame),
-            (Then::Confirm { socket, id }, Ok(_)) => self.reply(socket, Frame::ok(id)),
+            (Then::Reply { socket, notice, .. }, Ok(_)) => self.reply(socket, notice),
+            (Then::Confirm { socket, id }, Ok(_)) => self.reply(socket, Notice::ok(id)),
             (Then::Reply { socket, id, .. } | Then::Confirm { socket, id }, Err(error)) => {
                 let code = match error {
                     StoreError::Unavailable(_) => ErrorCode::StoreUnavailable,
@@ -279,7 +333,7 @@ impl Room {
                     }
                 };
                 let refusal = Refusal::new(code, error.to_string());
-                self.reply(socket, Some(Frame::refusal(id, &refusal)));
+                self.reply(socket, Some(Notice::refused(id, refusal)));
             }
             (
                 Then::Joined {
@@ -344,13 +398,22 @@ impl Room {
         }
         self.end_unauthorized(participant, now);
         self.unpublish_silent(participant, now);
-        for half in [Half::Publish, Half::Subscribe] {
-            self.advance(&participant.session(half), now);
+        // Sessions of one that is gone are looked at by name, until they are closed.
+        let (first, last) = (Half::Publish, Half::Subscribe);
+        let range = participant.session(first, Generation::MIN)
+            ..=participant.session(last, Generation::MAX);
+        let ids: Vec<_> = self
+            .session_by_id
+            .range(range)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.advance(&id, now);
         }
         self.push_subscriptions(participant, now);
     }
 
-    fn append(&mut self, event: RoomEvent, to: Option<Vec<crate::ids::Identity>>, then: Then) {
+    fn append(&mut self, event: RoomEvent, to: Option<Vec<Identity>>, then: Then) {
         let change = match &event {
             RoomEvent::ParticipantLeft { participant, .. } => Change::Remove(participant.clone()),
             event => self
@@ -362,14 +425,17 @@ impl Room {
         self.outputs.push_back(Output::Append { append, then });
     }
 
-    /// What `event` makes of its participant once everything before it in the queue is done.
+    /// What `event` makes of its participant once everything before it is done.
     fn changed_after_queued(&self, event: &RoomEvent) -> Option<Participant> {
-        let id = event.participant()?;
-        let before = match self.queued_by_id.get(id) {
+        event.applied_to(self.expected(event.participant()?))
+    }
+
+    /// The participant as it is once the events are done that are on their way to the store.
+    fn expected(&self, id: &ParticipantId) -> Option<&Participant> {
+        match self.queued_by_id.get(id) {
             Some(queued) => queued.becomes.as_ref(),
             None => self.roster.participant(id),
-        };
-        event.applied_to(before)
+        }
     }
 
     fn queue(&mut self, event: &RoomEvent) {
@@ -398,32 +464,40 @@ impl Room {
         identities.iter().filter_map(socket).collect()
     }
 
-    fn fan_out(&mut self, entry: &Entry) {
-        let frame = event_frame(entry, None);
-        self.weigh(frame.wire.len());
+    fn fan_out(&mut self, entry: &Arc<Entry>) {
+        self.weigh(entry.bytes());
+        let notice = Notice::Event(Arc::clone(entry));
         let Some(to) = &entry.to else {
-            return self.outputs.push_back(Output::Tell { frame });
+            return self.outputs.push_back(Output::Tell { notice });
         };
-        let private = Frame::of(&ServerMessage::Event {
-            offset: entry.offset,
-            event: &RoomEvent::Private,
-        });
         let sockets = self.sockets_of(to);
         self.outputs.push_back(Output::Whisper {
             sockets: sockets.into_iter().collect(),
-            frame,
-            private,
+            notice,
+            withheld: Notice::Withheld {
+                offset: entry.offset,
+            },
         });
     }
 
-    fn reply(&mut self, socket: SocketId, frame: Option<Frame>) {
-        if let Some(frame) = frame {
-            self.outputs.push_back(Output::Send { socket, frame });
+    fn reply(&mut self, socket: SocketId, notice: Option<Notice>) {
+        if let Some(notice) = notice {
+            self.outputs.push_back(Output::Send { socket, notice });
         }
     }
 
-    fn refuse(&mut self, to: ReplyTo, refusal: &Refusal) {
-        self.reply(to.socket, Some(Frame::refusal(to.id, refusal)));
+    fn refuse(&mut self, to: ReplyTo, refusal: Refusal) {
+        self.reply(to.socket, Some(Notice::refused(to.id, refusal)));
+    }
+
+    fn is_established(&self, id: &SessionId) -> bool {
+        let session = self.session_by_id.get(id);
+        session.is_some_and(|session| session.is_established())
+    }
+
+    fn media_of(&self, node: &NodeId) -> Media {
+        let facts = self.facts_by_node.get(node);
+        facts.map_or(Media::Up, |facts| facts.media)
     }
 
     fn tracks_of(&self, event: &RoomEvent) -> BTreeSet<TrackId> {
@@ -433,26 +507,4 @@ impl Room {
         let tracks = participant.into_iter().flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
     }
-}
-
-fn event_frame(entry: &Entry, reader: Option<&crate::ids::Identity>) -> Frame {
-    let offset = entry.offset;
-    let event = match (&entry.to, reader) {
-        (Some(to), Some(reader)) if !to.contains(reader) => &RoomEvent::Private,
-        (Some(_) | None, _) => &entry.event,
-    };
-    Frame::of(&ServerMessage::Event { offset, event })
-}
-
-fn ephemeral_frame(message: &Ephemeral) -> Frame {
-    Frame::of(&ServerMessage::Message {
-        participant: &message.participant,
-        identity: &message.identity,
-        topic: &message.topic,
-        payload: &message.payload,
-    })
-}
-
-fn media_frame(state: MediaState, reason: Option<&str>) -> Frame {
-    Frame::of(&ServerMessage::Media { state, reason })
 }

@@ -1,10 +1,9 @@
 //! What a room wants done; its driver does it.
 
-use crate::history::Append;
-use crate::history::Ephemeral;
-use crate::ids::{ParticipantId, SessionId, TrackId};
-use crate::node::Call;
-use crate::signaling::{CloseCode, Frame};
+use super::{CloseCode, Notice};
+use crate::fleet::Command;
+use crate::history::{Append, Ephemeral, Participant};
+use crate::ids::{Generation, NodeId, ParticipantId, SessionId, TrackId};
 
 /// A socket of this server; numbers are not used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,26 +12,26 @@ pub struct SocketId(pub u64);
 /// What the driver must do.
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    /// Write to a socket.
+    /// Tell one socket.
     Send {
         /// Where to.
         socket: SocketId,
         /// What.
-        frame: Frame,
+        notice: Notice,
     },
-    /// Write to every socket that was told it is in.
+    /// Tell every socket that was told that it is in.
     Tell {
         /// What.
-        frame: Frame,
+        notice: Notice,
     },
-    /// Write to these sockets, and `private` to every other that was told it is in: that has no hurry.
+    /// Tell these sockets, and `withheld` to every other that was told that it is in: that has no hurry.
     Whisper {
         /// Where to.
         sockets: Vec<SocketId>,
         /// What.
-        frame: Frame,
+        notice: Notice,
         /// What stands for it, so that offsets have no gaps.
-        private: Frame,
+        withheld: Notice,
     },
     /// End a socket's conversation.
     Close {
@@ -43,7 +42,7 @@ pub enum Output {
         /// Why, in words.
         reason: &'static str,
     },
-    /// Append to the room's history, hand in all entries up to it, then [`Room::handle_appended`].
+    /// Append to the room's history, hand in all entries up to it, then [`super::Room::handle_appended`].
     Append {
         /// The event.
         append: Append,
@@ -55,17 +54,21 @@ pub enum Output {
         /// What.
         message: Ephemeral,
     },
-    /// Send a command; its result goes to [`Room::handle_replied`].
+    /// Send a command to a node; its result goes to [`super::Room::handle_replied`].
     Call {
+        /// Which node.
+        node: NodeId,
         /// To hand back.
         session: SessionId,
         /// The command.
-        call: Call,
+        command: Command,
     },
-    /// These sessions are kept by this server's lease from now on.
+    /// These sessions of a node are kept by this server's lease from now on.
     Take {
+        /// Which node.
+        node: NodeId,
         /// Which; those that are no more do not matter.
-        sessions: Vec<SessionId>,
+        sessions: [SessionId; 2],
     },
     /// From now on events of this participant's sessions belong here, or no more.
     Serve {
@@ -95,7 +98,7 @@ pub enum Then {
         /// For the error, should the store fail.
         id: Option<u32>,
         /// The answer; absent when none was asked for.
-        frame: Option<Frame>,
+        notice: Option<Notice>,
     },
     /// The request that caused it is answered with `ok` once the store has it: it may be numbered before.
     Confirm {
@@ -107,7 +110,7 @@ pub enum Then {
     /// The participant's time is up.
     Left(ParticipantId),
     /// The participant of another server is out: its sessions, should there be any, are nobody's.
-    Absent(ParticipantId),
+    Absent(Sessions),
     /// The participant is in.
     Joined {
         /// Who.
@@ -117,4 +120,31 @@ pub enum Then {
         /// When, seconds since 1970.
         unix_s: u64,
     },
+}
+
+/// Where a participant's sessions are, whoever serves them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sessions {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// On which node.
+    pub node: NodeId,
+    /// Which of those that the participant had.
+    pub generation: Generation,
+}
+
+impl Sessions {
+    /// Of a participant as it is in the history.
+    pub fn of(participant: &Participant) -> Self {
+        Self {
+            participant: participant.participant.clone(),
+            node: participant.node.clone(),
+            generation: participant.generation,
+        }
+    }
+
+    /// Their names.
+    pub fn ids(&self) -> [SessionId; 2] {
+        self.participant.sessions(self.generation)
+    }
 }

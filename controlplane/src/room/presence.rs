@@ -1,28 +1,34 @@
 //! Coming, coming back and leaving.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::member::{Attachment, Member, Publish, Stay, Subscribe};
-use super::{Media, Output, Room, SocketId, Then};
-use super::{event_frame, media_frame};
-use crate::auth::ResumeClaims;
-use crate::history::{Entry, Missed};
-use crate::history::{LeaveReason, Participant, RoomEvent};
-use crate::ids::{Half, ParticipantId};
-use crate::signaling::{
-    CloseCode, ErrorCode, Frame, JoinRequest, Joined, JoinedLimits, MediaState, Mode, Refusal,
-    Relays, ServerMessage,
+use super::member::{Attachment, Member, Stay, Subscriptions};
+use super::session::{Session, State};
+use super::{
+    CloseCode, ErrorCode, JoinRequest, Joined, JoinedLimits, Media, MediaState, Mode, Notice,
+    Output, Refusal, Room, SocketId, Then,
 };
+use crate::auth::ResumeClaims;
+use crate::history::{Entry, LeaveReason, Missed, RoomEvent};
+use crate::ids::{Generation, Half, NodeId, ParticipantId};
+use crate::turn::Relays;
 
 impl Room {
-    pub(super) fn join(&mut self, socket: SocketId, join: JoinRequest, now: Instant) {
+    pub(super) fn join(
+        &mut self,
+        socket: SocketId,
+        join: JoinRequest,
+        node: Option<NodeId>,
+        now: Instant,
+    ) {
         if let Some(age_s) = join.expired {
             let refusal = Refusal::new(
                 ErrorCode::TokenExpired,
                 format!("token expired {age_s} s ago"),
             );
-            return self.turn_away(socket, join.id, &refusal, CloseCode::TokenRefused);
+            return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         let old_member = self.member_by_identity.get(&join.identity).cloned();
         let old = old_member
@@ -35,8 +41,12 @@ impl Room {
                 self.name
             );
             let refusal = Refusal::new(ErrorCode::TooManyParticipants, said);
-            return self.turn_away(socket, join.id, &refusal, CloseCode::ProtocolError);
+            return self.turn_away(socket, join.id, refusal, CloseCode::ProtocolError);
         }
+        let Some(node) = node else {
+            let refusal = Refusal::new(ErrorCode::MediaUnavailable, "there is no node");
+            return self.turn_away(socket, join.id, refusal, CloseCode::GoingAway);
+        };
         if let Some(old) = old {
             self.leave(&old, LeaveReason::Replaced, now);
         }
@@ -54,10 +64,13 @@ impl Room {
                 token_ends_s: join.token_ends_s,
             },
             ends_at: None,
-            owes_lost: self.media == Media::Lost,
-            publish: Publish::default(),
-            subscribe: Subscribe::default(),
+            owes_lost: self.media_of(&node) == Media::Lost,
+            node,
+            generation: Generation::default(),
+            track_by_id: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
         };
+        let listed = member.listed();
         let hidden = member.grants.hidden;
         self.participant_by_socket
             .insert(socket, participant.clone());
@@ -66,12 +79,7 @@ impl Room {
             return self.welcome(&participant, Mode::New, (join.id, join.unix_s), &[], now);
         }
         let event = RoomEvent::ParticipantJoined {
-            participant: Participant {
-                participant: participant.clone(),
-                identity: join.identity,
-                name: join.name,
-                tracks: Vec::new(),
-            },
+            participant: listed,
         };
         let then = Then::Joined {
             participant,
@@ -94,11 +102,12 @@ impl Room {
         if join.expired.is_some() && !is_latest(&join, member) {
             let said = "token expired, and another one was used after the resume key was given";
             let refusal = Refusal::new(ErrorCode::TokenExpired, said);
-            return self.turn_away(socket, join.id, &refusal, CloseCode::TokenRefused);
+            return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         if !join.grants.covers(&member.grants) {
             // Sessions that do more than the new token permits do not go on.
-            return self.join(socket, join, now);
+            let node = member.node.clone();
+            return self.join(socket, join, Some(node), now);
         }
         let Some(point) = &join.resume else {
             return;
@@ -175,28 +184,26 @@ impl Room {
         let Some(member) = self.member_by_id.get(participant) else {
             return;
         };
-        let mut frames = vec![self.joined(member, (mode, first), (id, unix_s))];
+        let joined = self.joined(member, (mode, first), (id, unix_s));
+        let mut notices = vec![Notice::Joined(Box::new(joined))];
+        let identity = &member.identity;
         let seen = seen.into_iter();
-        frames.extend(seen.map(|entry| event_frame(entry, Some(&member.identity))));
+        notices.extend(seen.map(|entry| Notice::event_for(entry, identity)));
         if owes_lost {
-            frames.push(media_frame(MediaState::Lost, None));
-            if self.media == Media::Up {
-                frames.push(media_frame(MediaState::Ready, None));
+            notices.push(Notice::media(MediaState::Lost, None));
+            if self.media_of(&member.node) == Media::Up {
+                notices.push(Notice::media(MediaState::Ready, None));
             }
         }
-        frames.extend(
-            member
-                .subscribe
-                .outstanding
-                .iter()
-                .map(|offer| offer.frame.clone()),
-        );
+        let session = self.session_by_id.get(&member.session(Half::Subscribe));
+        let outstanding = session.and_then(|session| session.outstanding());
+        notices.extend(outstanding.cloned().map(Notice::Offer));
         let speakers = self.speakers.told();
         if !speakers.is_empty() {
-            frames.push(Frame::of(&ServerMessage::Speakers { speakers }));
+            notices.push(Notice::Speakers(speakers.to_vec()));
         }
-        for frame in frames {
-            self.outputs.push_back(Output::Send { socket, frame });
+        for notice in notices {
+            self.outputs.push_back(Output::Send { socket, notice });
         }
         self.prepare_subscribe(participant, now);
     }
@@ -207,7 +214,7 @@ impl Room {
         member: &Member,
         (mode, first): (Mode, Option<u64>),
         (id, unix_s): (Option<u32>, u64),
-    ) -> Frame {
+    ) -> Joined {
         let Member {
             participant,
             identity,
@@ -233,32 +240,35 @@ impl Room {
             joined_s: stay.joined_s,
         };
         let limits = self.config.limits;
-        Frame::of(&ServerMessage::Joined(Joined {
+        Joined {
             id,
             mode,
-            room: &self.name,
-            participant,
-            identity,
-            epoch: &self.epoch,
+            room: self.name.clone(),
+            participant: participant.clone(),
+            identity: identity.clone(),
+            epoch: self.epoch.clone(),
             offset,
-            resume_key: &self.config.keys.resume_key(claims, unix_s),
-            participants: (mode != Mode::Recovered).then(|| others.collect()),
-            relays: &self.relays(participant, unix_s),
+            resume_key: self.config.keys.resume_key(claims, unix_s),
+            participants: (mode != Mode::Recovered).then(|| others.cloned().collect()),
+            relays: self.relays(participant, unix_s),
             limits: JoinedLimits {
                 message_bytes: limits.message_bytes,
                 messages_per_second: limits.messages_per_second,
                 tracks: limits.tracks,
             },
-        }))
+        }
     }
 
-    /// What the participant reaches this server's media with.
+    /// What the participant's media may be relayed with: the relays of its node.
     pub(super) fn relays(&self, participant: &ParticipantId, unix_s: u64) -> Relays {
-        let turn = self.config.turn.as_ref();
         let member = self.member_by_id.get(participant);
-        let relays = turn.zip(member);
-        let relays = relays.map(|(turn, member)| turn.relays(&self.name, &member.identity, unix_s));
-        relays.unwrap_or_default()
+        let Some((issuer, member)) = self.config.turn.as_ref().zip(member) else {
+            return Relays::default();
+        };
+        let Some(facts) = self.facts_by_node.get(&member.node) else {
+            return Relays::default();
+        };
+        issuer.relays(&facts.turn_urls, (&self.name, &member.identity), unix_s)
     }
 
     /// Participants that a newcomer would be added to, `old` aside, which it replaces. Those who are hidden do not
@@ -283,10 +293,9 @@ impl Room {
         if let Attachment::Away { until } = member.attachment {
             self.wake(&participant, until);
         }
-        for half in [Half::Publish, Half::Subscribe] {
-            self.lane_by_session
-                .entry(participant.session(half))
-                .or_default();
+        for id in member.sessions() {
+            let session = || Session::new(member.node.clone(), State::Absent);
+            self.session_by_id.entry(id).or_insert_with(session);
         }
         self.outputs.push_back(Output::Serve {
             participant: participant.clone(),
@@ -299,11 +308,11 @@ impl Room {
         &mut self,
         socket: SocketId,
         id: Option<u32>,
-        refusal: &Refusal,
+        refusal: Refusal,
         code: CloseCode,
     ) {
-        let frame = Frame::refusal(id, refusal);
-        self.outputs.push_back(Output::Send { socket, frame });
+        let notice = Notice::refused(id, refusal);
+        self.outputs.push_back(Output::Send { socket, notice });
         let reason = "not let in";
         self.outputs.push_back(Output::Close {
             socket,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Room;
 use super::member::{Attachment, Member};
 use crate::history::Track;
-use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
+use crate::ids::{Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomName, TrackId};
 
 /// A room on this server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +27,10 @@ pub struct MemberReport {
     pub tracks: Vec<Track>,
     /// `attached`, `away` (its socket broke) or `elsewhere` (another server's).
     pub socket: &'static str,
+    /// Where its sessions are.
+    pub node: NodeId,
+    /// Which sessions these are.
+    pub generation: Generation,
     pub publish_shard: Option<u32>,
     pub subscribe_shard: Option<u32>,
     pub wanted_tracks: Vec<TrackId>,
@@ -37,17 +41,22 @@ impl Room {
     pub fn report(&self) -> RoomReport {
         let listed = self.roster.participants().map(|p| {
             let member = self.member_by_id.get(&p.participant);
-            let subscribe = member.map(|m| &m.subscribe);
+            let shard = |half| {
+                let session = self.session_by_id.get(&member?.session(half))?;
+                session.connected_shard()
+            };
             MemberReport {
                 participant: p.participant.clone(),
                 identity: p.identity.clone(),
                 name: p.name.clone(),
                 tracks: p.tracks.clone(),
                 socket: socket(member),
-                publish_shard: member.and_then(|m| m.publish.connected_shard),
-                subscribe_shard: subscribe.and_then(|s| s.connected_shard),
-                wanted_tracks: subscribe
-                    .map(|s| s.wish_by_track.keys().cloned().collect())
+                node: p.node.clone(),
+                generation: p.generation,
+                publish_shard: shard(Half::Publish),
+                subscribe_shard: shard(Half::Subscribe),
+                wanted_tracks: member
+                    .map(|m| m.subscriptions.wish_by_track.keys().cloned().collect())
                     .unwrap_or_default(),
             }
         });

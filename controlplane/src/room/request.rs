@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use super::lane::{Job, ReplyTo};
-use super::{Output, Room, SocketId, Then};
+use super::session::{Job, ReplyTo};
+use super::{ErrorCode, Lasts, Notice, Output, Refusal, Request, Room, SocketId, Then};
+use crate::fleet::Wish;
 use crate::history::{Ephemeral, LeaveReason, RoomEvent};
 use crate::ids::{Half, Identity, ParticipantId, TrackId};
-use crate::signaling::{ErrorCode, Frame, Refusal, Request, ServerMessage, Wish};
-use spillway_wire::dataplane as wire;
 
 impl Room {
     /// A request its sender is permitted to make; `unix_s` is `now` in seconds since 1970.
@@ -21,7 +20,7 @@ impl Room {
         let to = ReplyTo { socket, id };
         let Some(participant) = self.participant_by_socket.get(&socket).cloned() else {
             let refusal = Refusal::new(ErrorCode::NotJoined, "this socket is not in the room");
-            return self.refuse(to, &refusal);
+            return self.refuse(to, refusal);
         };
         let done = match request {
             Request::Offer(offer) => {
@@ -31,8 +30,8 @@ impl Room {
                 let job = Job::Answer { to, revision, sdp };
                 self.enqueue(&participant, Half::Subscribe, job, now)
             }
-            Request::Candidate { pc, candidate } => {
-                self.enqueue(&participant, pc, Job::Candidate { to, candidate }, now)
+            Request::Candidate { half, candidate } => {
+                self.enqueue(&participant, half, Job::Candidate { to, candidate }, now)
             }
             Request::Subscribe { tracks } => self.subscribe(to, &participant, tracks, now),
             Request::Unsubscribe { tracks } => self.unsubscribe(to, &participant, tracks, now),
@@ -41,27 +40,21 @@ impl Room {
                 topic,
                 payload,
                 to: list,
-                ephemeral,
-            } => {
-                let lasts = if ephemeral { Lasts::No } else { Lasts::Yes };
-                self.message(to, &participant, (topic, payload, list, lasts), now)
-            }
-            Request::IceServers {} => {
-                let relays = &self.relays(&participant, unix_s);
-                let frame = Frame::of(&ServerMessage::IceServers { id, relays });
-                self.reply(socket, Some(frame));
+                lasts,
+            } => self.message(to, &participant, (topic, payload, list, lasts), now),
+            Request::IceServers => {
+                let relays = self.relays(&participant, unix_s);
+                self.reply(socket, Some(Notice::IceServers { id, relays }));
                 Ok(())
             }
-            Request::Leave {} => {
-                self.reply(socket, Frame::ok(id));
+            Request::Leave => {
+                self.reply(socket, Notice::ok(id));
                 self.leave(&participant, LeaveReason::Left, now);
                 Ok(())
             }
-            // The session answers these itself.
-            Request::Join(_) | Request::Ping {} => Ok(()),
         };
         if let Err(refusal) = done {
-            self.refuse(to, &refusal);
+            self.refuse(to, refusal);
         }
     }
 
@@ -72,14 +65,17 @@ impl Room {
         job: Job,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let session = participant.session(half);
-        let lane = self.lane_by_session.get_mut(&session);
-        if !lane.is_some_and(|lane| lane.push(job)) {
+        let member = self.member_by_id.get(participant);
+        let id = member.map(|member| member.session(half));
+        let session = id.as_ref().and_then(|id| self.session_by_id.get_mut(id));
+        if !session.is_some_and(|session| session.push(job)) {
             let limit = crate::limits::LANE_CALLS;
             let said = format!("{limit} requests are waiting for the data plane already");
             return Err(Refusal::new(ErrorCode::TooFast, said));
         }
-        self.advance(&session, now);
+        if let Some(id) = id {
+            self.advance(&id, now);
+        }
         Ok(())
     }
 
@@ -87,30 +83,25 @@ impl Room {
         &mut self,
         to: ReplyTo,
         participant: &ParticipantId,
-        tracks: Vec<Wish>,
+        tracks: Vec<(TrackId, Wish)>,
         now: Instant,
     ) -> Result<(), Refusal> {
-        for wish in &tracks {
-            match self.roster.track(&wish.track) {
+        for (track, _) in &tracks {
+            match self.roster.track(track) {
                 Some((owner, _)) if owner != participant => {}
                 Some(_) => {
-                    let said = format!("track '{}' is your own", wish.track);
+                    let said = format!("track '{track}' is your own");
                     return Err(Refusal::new(ErrorCode::UnknownTrack, said));
                 }
-                None => return Err(unknown_track(&wish.track)),
+                None => return Err(unknown_track(track)),
             }
         }
         if let Some(member) = self.member_by_id.get_mut(participant) {
-            for wish in tracks {
-                let wanted = wire::Wish {
-                    paused: wish.paused,
-                    max_height: wish.max_height,
-                    priority: wish.priority.into(),
-                };
-                member.subscribe.want(&wish.track, wanted);
+            for (track, wish) in tracks {
+                member.subscriptions.want(&track, wish);
             }
         }
-        self.reply(to.socket, Frame::ok(to.id));
+        self.reply(to.socket, Notice::ok(to.id));
         self.push_subscriptions(participant, now);
         Ok(())
     }
@@ -130,11 +121,11 @@ impl Room {
         }
         if let Some(member) = self.member_by_id.get_mut(participant) {
             for track in tracks {
-                member.subscribe.unwant(&track);
-                member.subscribe.declined.insert(track);
+                member.subscriptions.unwant(&track);
+                member.subscriptions.declined.insert(track);
             }
         }
-        self.reply(to.socket, Frame::ok(to.id));
+        self.reply(to.socket, Notice::ok(to.id));
         self.push_subscriptions(participant, now);
         Ok(())
     }
@@ -147,21 +138,21 @@ impl Room {
         now: Instant,
     ) -> Result<(), Refusal> {
         let member = self.member_by_id.get(participant);
-        let published = member.and_then(|m| m.publish.track_by_id.get(track));
+        let published = member.and_then(|m| m.track_by_id.get(track));
         let published = published.ok_or_else(|| {
             let said = format!("track '{track}' is not published by you");
             Refusal::new(ErrorCode::UnknownTrack, said)
         })?;
         if published.track.muted == muted {
-            self.reply(to.socket, Frame::ok(to.id));
+            self.reply(to.socket, Notice::ok(to.id));
             return Ok(());
         }
         self.charge_mute(participant, now)?;
         let member = self.member_by_id.get_mut(participant);
-        if let Some(published) = member.and_then(|m| m.publish.track_by_id.get_mut(track)) {
+        if let Some(published) = member.and_then(|m| m.track_by_id.get_mut(track)) {
             published.track.muted = muted;
         }
-        let job = Job::Annotate {
+        let job = Job::Mute {
             track: track.clone(),
         };
         let event = RoomEvent::TrackMuted {
@@ -172,10 +163,10 @@ impl Room {
         let then = Then::Reply {
             socket: to.socket,
             id: to.id,
-            frame: Frame::ok(to.id),
+            notice: Notice::ok(to.id),
         };
         self.append(event, None, then);
-        // The others know; should this lane be full, the data plane learns it with the next offer.
+        // The others know; should this lane be full, the node learns it with the next offer.
         let _ = self.enqueue(participant, Half::Publish, job, now);
         Ok(())
     }
@@ -213,7 +204,7 @@ impl Room {
                 to: recipients,
             };
             self.outputs.push_back(Output::Publish { message });
-            self.reply(to.socket, Frame::ok(to.id));
+            self.reply(to.socket, Notice::ok(to.id));
             return Ok(());
         }
         let event = RoomEvent::Message {
@@ -229,13 +220,6 @@ impl Room {
         self.append(event, recipients, then);
         Ok(())
     }
-}
-
-/// Whether a message becomes part of the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lasts {
-    Yes,
-    No,
 }
 
 pub(super) fn unknown_track(track: &TrackId) -> Refusal {

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::ids::{ParticipantId, TrackId};
+use super::Speaker;
+use crate::ids::{NodeId, ParticipantId, TrackId};
 use crate::limits::SPEAKERS;
-use crate::signaling::Speaker;
 
 /// Level 0 is this quiet (RFC 6464: -dBov), level 1 is 0 dBov.
 const QUIETEST_DBOV: f32 = 70.0;
@@ -30,7 +30,7 @@ const STALE: Duration = Duration::from_millis(1_500);
 /// The ranking of one room.
 #[derive(Debug, Default)]
 pub struct Speakers {
-    report_by_shard: BTreeMap<u32, Report>,
+    report_by_shard: BTreeMap<(NodeId, u32), Report>,
     voice_by_participant: BTreeMap<ParticipantId, Voice>,
     ranking: Vec<ParticipantId>,
     told: Vec<Speaker>,
@@ -49,11 +49,11 @@ struct Voice {
 }
 
 impl Speakers {
-    /// Replaces the last report of `shard`; `owner` says whose a track is. Returns the ranking when
-    /// it is worth telling.
+    /// Replaces the last report of a node's shard; `owner` says whose a track is. Returns the ranking when it is worth
+    /// telling.
     pub fn handle_report(
         &mut self,
-        shard: u32,
+        shard: (NodeId, u32),
         levels: Vec<(TrackId, u32)>,
         owner: impl Fn(&TrackId) -> Option<ParticipantId>,
         now: Instant,
@@ -67,11 +67,13 @@ impl Speakers {
         self.tell()
     }
 
-    /// Everybody is silent: the levels' source is gone.
-    pub fn clear(&mut self) -> Option<&[Speaker]> {
-        self.report_by_shard.clear();
-        self.voice_by_participant.clear();
-        self.ranking.clear();
+    /// The node's levels are gone, and so is whoever was heard by them alone.
+    pub fn clear(&mut self, node: &NodeId) -> Option<&[Speaker]> {
+        self.report_by_shard.retain(|(of, _), _| of != node);
+        if self.report_by_shard.is_empty() {
+            self.voice_by_participant.clear();
+            self.ranking.clear();
+        }
         self.tell()
     }
 
@@ -172,6 +174,10 @@ mod tests {
 
     const REPORT: Duration = Duration::from_millis(300);
 
+    fn node() -> NodeId {
+        "node".parse().unwrap()
+    }
+
     struct Stage {
         speakers: Speakers,
         now: Instant,
@@ -199,7 +205,9 @@ mod tests {
                 let found = people.iter().find(|(t, _)| t == track);
                 found.map(|(_, participant)| participant.clone())
             };
-            let told = self.speakers.handle_report(0, levels, owner, self.now);
+            let told = self
+                .speakers
+                .handle_report((node(), 0), levels, owner, self.now);
             self.told += usize::from(told.is_some());
             let index = |s: &Speaker| people.iter().position(|(_, p)| *p == s.participant);
             self.speakers.told().iter().filter_map(index).collect()
@@ -261,12 +269,12 @@ mod tests {
             stage.now += REPORT;
             stage
                 .speakers
-                .handle_report(shard, Vec::new(), |_| None, stage.now);
+                .handle_report((node(), shard), Vec::new(), |_| None, stage.now);
         }
         assert!(stage.speakers.told().is_empty());
         stage.hear(&[(0, 20)]);
         stage.hear(&[(0, 20)]);
-        assert_eq!(stage.speakers.clear(), Some(&[][..]));
-        assert_eq!(stage.speakers.clear(), None);
+        assert_eq!(stage.speakers.clear(&node()), Some(&[][..]));
+        assert_eq!(stage.speakers.clear(&node()), None);
     }
 }

@@ -1,16 +1,13 @@
-//! Who is subscribed to what: wishes of clients, tracks that come and go, and telling the data plane.
+//! Who is subscribed to what: wishes of clients, tracks that come and go, and telling the node.
 
 use std::time::Instant;
 
-use super::lane::{InFlight, Job};
-use super::negotiate::wire_kind;
+use super::session::{InFlight, Job};
 use super::{Media, Room};
-use crate::history::RoomEvent;
-use crate::history::Source;
-use crate::ids::{Half, ParticipantId, TrackId};
+use crate::fleet::{Command, SyncGroup, TrackWish, Wish};
+use crate::history::{RoomEvent, Source};
+use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
-use crate::node::Call;
-use spillway_wire::dataplane as wire;
 
 impl Room {
     /// Makes the subscribe session, once the participant is in.
@@ -27,30 +24,37 @@ impl Room {
                 .participants()
                 .filter(|p| p.participant != *participant);
             for track in others.flat_map(|p| &p.tracks) {
-                let known = member.subscribe.wish_by_track.contains_key(&track.track);
-                if !known && !member.subscribe.declined.contains(&track.track) {
-                    member.subscribe.want(&track.track, wire::Wish::default());
+                let known = member
+                    .subscriptions
+                    .wish_by_track
+                    .contains_key(&track.track);
+                if !known && !member.subscriptions.declined.contains(&track.track) {
+                    member.subscriptions.want(&track.track, Wish::default());
                 }
             }
         }
-        if !member.subscribe.established && self.media == Media::Up {
-            self.push_own(participant, Half::Subscribe, Job::Create, now);
+        let (id, node) = (member.session(Half::Subscribe), member.node.clone());
+        let session = self.session_by_id.get(&id);
+        let is_missing = session.is_some_and(|session| !session.is_established());
+        if is_missing && self.media_of(&node) == Media::Up {
+            self.push_own(&id, Job::Create, now);
         }
         self.push_subscriptions(participant, now);
     }
 
-    /// Tells the data plane about changed wishes: at once, and again after a while.
+    /// Tells the node about changed wishes: at once, and again after a while.
     pub(super) fn push_subscriptions(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get(participant) else {
             return;
         };
-        let subscribe = &member.subscribe;
-        if !subscribe.established || subscribe.dirty.is_empty() {
+        let id = member.session(Half::Subscribe);
+        let subscriptions = &member.subscriptions;
+        if !self.is_established(&id) || subscriptions.dirty.is_empty() {
             return;
         }
-        match subscribe.rests_until.filter(|until| *until > now) {
+        match subscriptions.rests_until.filter(|until| *until > now) {
             Some(until) => self.wake(participant, until),
-            None => self.push_own(participant, Half::Subscribe, Job::Subscribe, now),
+            None => self.push_own(&id, Job::Subscribe, now),
         }
     }
 
@@ -76,18 +80,18 @@ impl Room {
         let mut changed = Vec::new();
         let others = self.member_by_id.values_mut();
         for member in others.filter(|m| m.participant != *owner) {
-            let subscribe = &mut member.subscribe;
+            let subscriptions = &mut member.subscriptions;
             let mut dirty = false;
             if member.auto_subscribe && member.grants.subscribe {
                 for track in &come {
-                    if !subscribe.wish_by_track.contains_key(track) {
-                        dirty |= subscribe.want(track, wire::Wish::default());
+                    if !subscriptions.wish_by_track.contains_key(track) {
+                        dirty |= subscriptions.want(track, Wish::default());
                     }
                 }
             }
             for track in gone {
-                dirty |= subscribe.unwant(track);
-                subscribe.declined.remove(track);
+                dirty |= subscriptions.unwant(track);
+                subscriptions.declined.remove(track);
             }
             if dirty {
                 changed.push(member.participant.clone());
@@ -100,63 +104,62 @@ impl Room {
 
     pub(super) fn prepare_subscriptions(
         &mut self,
-        session: String,
-        participant: &ParticipantId,
+        session: &SessionId,
         now: Instant,
-    ) -> Option<(Call, InFlight)> {
-        let subscribe = &mut self.member_by_id.get_mut(participant)?.subscribe;
-        if !subscribe.established {
+    ) -> Option<(Command, InFlight)> {
+        if !self.is_established(session) {
             return None;
         }
+        let subscriptions = &mut self
+            .member_by_id
+            .get_mut(&session.participant)?
+            .subscriptions;
         let (mut put, mut remove, mut tracks) = (Vec::new(), Vec::new(), Vec::new());
         while tracks.len() < SUBSCRIPTION_BATCH {
-            let Some(track) = subscribe.dirty.pop_first() else {
+            let Some(track) = subscriptions.dirty.pop_first() else {
                 break;
             };
             let published = self.roster.track(&track);
-            match (subscribe.wish_by_track.get(&track), published) {
+            match (subscriptions.wish_by_track.get(&track), published) {
                 (Some(wish), Some((owner, published))) => {
-                    subscribe.known.insert(track.clone());
-                    put.push(wire::TrackWish {
-                        track: track.to_string(),
-                        kind: wire_kind(published.kind).into(),
-                        wish: Some(*wish),
-                        group: Some(sync_group(owner, published.source)),
+                    subscriptions.known.insert(track.clone());
+                    put.push(TrackWish {
+                        track: track.clone(),
+                        kind: published.kind,
+                        wish: *wish,
+                        group: sync_group(owner, published.source),
                     });
                     tracks.push(track);
                 }
-                (None, _) | (_, None) if subscribe.known.remove(&track) => {
-                    remove.push(track.to_string());
+                (None, _) | (_, None) if subscriptions.known.remove(&track) => {
+                    remove.push(track.clone());
                     tracks.push(track);
                 }
-                // It came and went meanwhile: the data plane never heard of it.
+                // It came and went meanwhile: the node never heard of it.
                 (None, _) | (_, None) => {}
             }
         }
         if tracks.is_empty() {
             return None;
         }
-        subscribe.rests_until = Some(now + SUBSCRIBE_INTERVAL);
-        let request = wire::PutSubscriptionsRequest {
-            session,
+        subscriptions.rests_until = Some(now + SUBSCRIBE_INTERVAL);
+        let command = Command::PutSubscriptions {
+            session: session.clone(),
             put,
             remove,
         };
-        Some((
-            Call::PutSubscriptions(request),
-            InFlight::Subscribe { tracks },
-        ))
+        Some((command, InFlight::Subscribe { tracks }))
     }
 }
 
 /// What a participant sends with one device is played in sync with the rest of it: camera with microphone, a screen with
 /// its sound. All of it is by the participant's one clock.
-fn sync_group(owner: &ParticipantId, source: Source) -> wire::SyncGroup {
+fn sync_group(owner: &ParticipantId, source: Source) -> SyncGroup {
     let stream = match source {
         Source::Camera | Source::Microphone | Source::Other => owner.to_string(),
         Source::Screen | Source::ScreenAudio => format!("{owner}-screen"),
     };
-    wire::SyncGroup {
+    SyncGroup {
         stream,
         cname: owner.to_string(),
     }

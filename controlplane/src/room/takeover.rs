@@ -1,74 +1,64 @@
 //! Participants that move between signaling servers, and histories that start over: what the others who serve
 //! the room have to say about this server's part of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::adopt::member_of;
+use super::adopt::{Halves, Person, member_of};
 use super::member::{Attachment, Stay};
-use super::{Epoch, Output, Room, SocketId, Then, ephemeral_frame};
-use crate::history::Missed;
-use crate::history::{Ephemeral, MissedByRestart, Participant, RoomEvent, Roster};
-use crate::ids::{Half, ParticipantId, SessionId, TrackId};
-use crate::signaling::{CloseCode, JoinRequest, Mode};
-use spillway_wire::dataplane as wire;
+use super::{
+    CloseCode, JoinRequest, Mode, Notice, Output, ReadForJoin, Room, Sessions, SocketId, Then,
+};
+use crate::history::{Ephemeral, MissedByRestart, RoomEvent, Roster};
+use crate::ids::{Epoch, ParticipantId, TrackId};
 
 impl Room {
     /// Who comes back to this server from another one, with what it proved to be.
-    pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<ParticipantId> {
+    pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<Sessions> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
         let is_here = self.member_by_id.contains_key(&resume.participant);
-        (!is_here && known.identity == join.identity).then(|| resume.participant.clone())
+        (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 
-    /// It came, and the data plane holds these sessions of it: they go on as they are.
-    pub fn handle_takeover(
+    /// It came, and its node holds these sessions of it: they go on as they are.
+    pub(super) fn take_over(
         &mut self,
-        (socket, participant): (SocketId, &ParticipantId),
+        socket: SocketId,
+        sessions: &Sessions,
         join: JoinRequest,
-        (missed, sessions): (Missed, Vec<wire::Session>),
+        read: ReadForJoin,
         now: Instant,
     ) {
-        let take = |half: Half| {
-            let name = participant.session(half);
-            sessions
-                .iter()
-                .find(|session| session.session == name.as_str())
-                .cloned()
-        };
-        let halves = (take(Half::Publish), take(Half::Subscribe));
-        self.outputs.push_back(Output::Take {
-            sessions: sessions_of(participant),
-        });
-        let who = (join.identity.clone(), join.name.clone());
-        let attachment = Attachment::Away {
-            until: now + self.config.limits.grace,
-        };
+        let participant = &sessions.participant;
+        let halves = Halves::of(sessions, read.sessions);
         let Some(point) = &join.resume else {
             return;
         };
+        let attachment = Attachment::Away {
+            until: now + self.config.limits.grace,
+        };
         // As it was there; what the token of today says is found out when it resumes.
-        let may = (point.grants.clone(), join.auto_subscribe);
+        let person = Person {
+            identity: join.identity.clone(),
+            name: join.name.clone(),
+            grants: point.grants.clone(),
+            auto_subscribe: join.auto_subscribe,
+        };
         let stay = Stay {
             since: point.since.clone(),
             joined_s: point.joined_s,
             token_ends_s: join.token_ends_s,
         };
-        let about = (attachment, stay);
-        let mut member = member_of((participant.clone(), who, may), &halves, about);
-        let listed = self
-            .roster
-            .participant(participant)
-            .map_or(&[][..], |p| &p.tracks);
-        let is_published = |track: &TrackId| member.publish.track_by_id.contains_key(track);
+        let mut member = member_of(sessions, person, &halves, (attachment, stay));
+        let listed = self.roster.participant(participant);
+        let listed = listed.map_or(&[][..], |known| &known.tracks);
+        let is_published = |track: &TrackId| member.track_by_id.contains_key(track);
         // Tracks without a session are the client's to offer again, or they go.
-        let lost = halves.0.is_none() || !listed.iter().all(|track| is_published(&track.track));
+        let lost = halves.publish.is_none() || !listed.iter().all(|t| is_published(&t.track));
         member.owes_lost = lost && !listed.is_empty();
-        self.add_member(member);
-        if let Some(offer) = halves.1.and_then(|session| session.outstanding_offer) {
-            self.offered(&participant.session(Half::Subscribe), &offer);
-        }
-        self.resume((socket, participant), join, missed, now);
+        self.add_adopted(member, &halves);
+        self.resume((socket, participant), join, read.missed, now);
     }
 
     /// Another server serves the participant from now on: its sessions are that server's.
@@ -88,8 +78,8 @@ impl Room {
                 reason,
             });
         }
-        for half in [Half::Publish, Half::Subscribe] {
-            self.lane_by_session.remove(&participant.session(half));
+        for session in member.sessions() {
+            self.session_by_id.remove(&session);
         }
         let (participant, here) = (participant.clone(), false);
         self.outputs.push_back(Output::Serve { participant, here });
@@ -103,10 +93,10 @@ impl Room {
         missed: &MissedByRestart,
         (now, unix_s): (Instant, u64),
     ) {
-        let before = self.all_tracks();
+        let before = self.tracks();
         let old_epoch = std::mem::replace(&mut self.epoch, epoch);
         self.roster = roster;
-        let after = self.all_tracks();
+        let after = self.tracks();
         let gone = before
             .iter()
             .filter(|track| !after.contains(track))
@@ -142,22 +132,20 @@ impl Room {
     }
 
     /// Messages whose numbers are before those of the snapshot.
-    fn tell_late(&mut self, id: &ParticipantId, messages: &[Ephemeral]) {
+    fn tell_late(&mut self, id: &ParticipantId, messages: &[Arc<Ephemeral>]) {
         let Some(member) = self.member_by_id.get(id) else {
             return;
         };
-        let (socket, identity) = (member.socket(), &member.identity);
-        let is_for = |message: &&Ephemeral| {
-            let to = message.to.as_ref();
-            to.is_none_or(|to| to.contains(identity))
+        let Some(socket) = member.socket() else {
+            return;
         };
-        let frames: Vec<_> = messages
-            .iter()
-            .filter(is_for)
-            .map(ephemeral_frame)
-            .collect();
-        for (socket, frame) in socket.into_iter().cycle().zip(frames) {
-            self.outputs.push_back(Output::Send { socket, frame });
+        let is_for = |message: &&Arc<Ephemeral>| {
+            let to = message.to.as_ref();
+            to.is_none_or(|to| to.contains(&member.identity))
+        };
+        for message in messages.iter().filter(is_for) {
+            let notice = Notice::Message(Arc::clone(message));
+            self.outputs.push_back(Output::Send { socket, notice });
         }
     }
 
@@ -169,22 +157,9 @@ impl Room {
         if member.grants.hidden || is_entering || self.roster.participant(id).is_some() {
             return;
         }
-        let tracks = member
-            .publish
-            .track_by_id
-            .values()
-            .map(|published| published.track.clone());
-        let participant = Participant {
-            participant: id.clone(),
-            identity: member.identity.clone(),
-            name: member.name.clone(),
-            tracks: tracks.collect(),
-        };
-        self.append(
-            RoomEvent::ParticipantJoined { participant },
-            None,
-            Then::Nothing,
-        );
+        let participant = member.listed();
+        let event = RoomEvent::ParticipantJoined { participant };
+        self.append(event, None, Then::Nothing);
     }
 
     /// Tracks that are no more are not subscribed to.
@@ -193,28 +168,13 @@ impl Room {
         let Some(member) = self.member_by_id.get_mut(id) else {
             return;
         };
-        let wished = member.subscribe.wish_by_track.keys();
+        let wished = member.subscriptions.wish_by_track.keys();
         let dead: Vec<_> = wished
             .filter(|track| roster.track(track).is_none())
             .cloned()
             .collect();
         for track in dead {
-            member.subscribe.unwant(&track);
+            member.subscriptions.unwant(&track);
         }
     }
-
-    fn all_tracks(&self) -> Vec<TrackId> {
-        let tracks = self
-            .roster
-            .participants()
-            .flat_map(|participant| &participant.tracks);
-        tracks.map(|track| track.track.clone()).collect()
-    }
-}
-
-/// The sessions of `participant`.
-pub fn sessions_of(participant: &ParticipantId) -> Vec<SessionId> {
-    [Half::Publish, Half::Subscribe]
-        .map(|half| participant.session(half))
-        .into()
 }

@@ -1,29 +1,9 @@
-//! Messages to clients as they are on the wire (RFC 6455, section 5): a server's frames are not masked, so one
-//! encoding serves every socket it goes to.
+//! Messages to clients on the wire (RFC 6455, section 5): a server's frames are not masked, so one encoding serves every
+//! socket it goes to.
 
 use bytes::{Bytes, BytesMut};
 
-use super::reply::{CloseCode, ErrorCode, Mode, Refusal, ServerMessage};
-
-/// What a frame is, for counting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Label {
-    /// Anything else.
-    Plain,
-    /// An error.
-    Error(ErrorCode),
-    /// A participant came or came back.
-    Joined(Mode),
-}
-
-/// An encoded message; cloning it copies no bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Frame {
-    /// Header and JSON.
-    pub wire: Bytes,
-    /// What it is.
-    pub label: Label,
-}
+use crate::room::CloseCode;
 
 const FINAL_TEXT: u8 = 0x81;
 const FINAL_CLOSE: u8 = 0x88;
@@ -31,46 +11,9 @@ const FINAL_PING: u8 = 0x89;
 /// Longest payload of a control frame (section 5.5).
 const CONTROL_BYTES: usize = 125;
 
-impl Frame {
-    /// Encodes `message`.
-    pub fn of(message: &ServerMessage<'_>) -> Self {
-        let label = match message {
-            ServerMessage::Error { code, .. } => Label::Error(*code),
-            ServerMessage::Joined(joined) => Label::Joined(joined.mode),
-            ServerMessage::Answer { .. }
-            | ServerMessage::Offer { .. }
-            | ServerMessage::Event { .. }
-            | ServerMessage::Message { .. }
-            | ServerMessage::Speakers { .. }
-            | ServerMessage::Layer { .. }
-            | ServerMessage::Media { .. }
-            | ServerMessage::Closing { .. }
-            | ServerMessage::IceServers { .. }
-            | ServerMessage::Ok { .. }
-            | ServerMessage::Pong { .. } => Label::Plain,
-        };
-        let text = serde_json::to_vec(message).expect("our messages have text keys only");
-        Self {
-            wire: framed(FINAL_TEXT, &text),
-            label,
-        }
-    }
-
-    /// The error that answers message `id`.
-    pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Self {
-        Self::of(&ServerMessage::Error {
-            id,
-            code: refusal.code,
-            message: &refusal.message,
-            retry: refusal.code.retry(),
-            after_ms: refusal.after_ms,
-        })
-    }
-
-    /// The `ok` that answers message `id`; a message without one is not answered.
-    pub fn ok(id: Option<u32>) -> Option<Self> {
-        id.map(|id| Self::of(&ServerMessage::Ok { id }))
-    }
+/// A text message.
+pub(super) fn text(payload: &[u8]) -> Bytes {
+    framed(FINAL_TEXT, payload)
 }
 
 /// Asks whether the client is there.

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::TokenBucket;
-use super::frame::Frame;
-use super::message::{self, ClientMessage, Join, Request, Resume, Stage, Undecodable};
-use super::reply::{CloseCode, ErrorCode, Refusal, ServerMessage};
+use super::dialect::spillway::{
+    self, ClientMessage, Join, Resume, ServerMessage, Stage, Undecodable,
+};
 use super::upgrade::OverQuota;
 use crate::auth::{Entry, Grants, Keys, ResumeClaims, ResumeRefused, TokenRefused};
 use crate::config::SignalingLimits;
-use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
+use crate::hub::Frame;
 use crate::json;
 use crate::limits::{
     BURST_SECONDS, BYTES_PER_MESSAGE, FIRST_MESSAGE_BYTES, IDLE_TIME, JOIN_TIME, STRIKES,
 };
+use crate::room::{CloseCode, ErrorCode, JoinRequest, Refusal, Request, ResumePoint};
 
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,48 +43,6 @@ pub enum Output {
         /// Goes into the close frame.
         reason: String,
     },
-}
-
-/// A join whose token and resume key were found good.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JoinRequest {
-    /// Echoed in `joined`.
-    pub id: Option<u32>,
-    /// The token's room.
-    pub room: RoomName,
-    /// The token's `sub`.
-    pub identity: Identity,
-    /// Display name.
-    pub name: String,
-    /// What the token permits.
-    pub grants: Grants,
-    /// Whether tracks of others are subscribed as they appear.
-    pub auto_subscribe: bool,
-    /// Whom the client claims, and proves, to have been.
-    pub resume: Option<ResumePoint>,
-    /// When the latest valid token ends, seconds since 1970.
-    pub token_ends_s: u64,
-    /// Seconds since the token expired: such a client may come back, but not join anew.
-    pub expired: Option<u64>,
-    /// When this was, seconds since 1970.
-    pub unix_s: u64,
-}
-
-/// Where a returning participant was in the room's history.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResumePoint {
-    /// Who.
-    pub participant: ParticipantId,
-    /// In which history, and the last event seen; absent when what followed is not to be told.
-    pub seen: Option<(Epoch, u64)>,
-    /// Where the history that it may see begins.
-    pub since: (Epoch, u64),
-    /// What it might do so far.
-    pub grants: Grants,
-    /// When it joined, seconds since 1970.
-    pub joined_s: u64,
-    /// It has no valid token any more, and stays until then, seconds since 1970.
-    pub ends_s: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -110,7 +69,7 @@ impl Session {
     /// A socket that was opened `now`.
     pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
         let rate = limits.messages_per_second;
-        let most = Request::MOST + units_of_length(limits.message_bytes);
+        let most = spillway::Request::MOST + units_of_length(limits.message_bytes);
         let burst = rate.saturating_mul(BURST_SECONDS).max(most);
         Self {
             keys,
@@ -149,7 +108,7 @@ impl Session {
             State::AwaitingJoin { .. } => Stage::BeforeJoin,
             State::Joined { .. } | State::Closed => Stage::Joined,
         };
-        match message::decode_at(text, stage) {
+        match spillway::decode_at(text, stage) {
             Err(Undecodable { id, refusal }) => self.refuse(id, &refusal, now),
             Ok(message) => {
                 let cost = message.request.cost();
@@ -214,7 +173,7 @@ impl Session {
 
     fn end_too_large(&mut self, id: Option<u32>, message: String) {
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
-        self.send(Frame::refusal(id, &refusal));
+        self.send(spillway::refusal(id, &refusal));
         self.close(CloseCode::TooLarge, &refusal.message);
     }
 
@@ -268,26 +227,31 @@ impl Session {
 
     fn handle_message(&mut self, message: ClientMessage, now: Instant, unix_s: u64) {
         let ClientMessage { id, request } = message;
-        match (&self.state, request) {
-            (State::AwaitingJoin { .. }, Request::Join(join)) => self.join(id, join, unix_s),
-            (State::AwaitingJoin { .. }, Request::Ping {})
-            | (State::Joined { .. }, Request::Ping {}) => {
-                self.send(Frame::of(&ServerMessage::Pong { id }));
+        let request = match (&self.state, request) {
+            (State::Closed, _) => return,
+            (_, spillway::Request::Ping {}) => {
+                return self.send(spillway::plain(&ServerMessage::Pong { id }));
             }
-            // They are not decoded before.
-            (State::AwaitingJoin { .. }, _) => {}
-            (State::Joined { .. }, Request::Join(_)) => {
+            (State::AwaitingJoin { .. }, spillway::Request::Join(join)) => {
+                return self.join(id, join, unix_s);
+            }
+            (State::Joined { .. }, spillway::Request::Join(_)) => {
                 let refusal = Refusal::new(ErrorCode::AlreadyJoined, "this socket has joined");
+                return self.refuse(id, &refusal, now);
+            }
+            (_, request) => request,
+        };
+        // Other messages are not decoded before `join`.
+        let (State::Joined { grants }, Some(request)) = (&self.state, request.of_a_participant())
+        else {
+            return;
+        };
+        match request.permitted_by(grants) {
+            Ok(()) => self.outputs.push_back(Output::Request { id, request }),
+            Err(refused) => {
+                let refusal = Refusal::new(ErrorCode::NotPermitted, refused.to_string());
                 self.refuse(id, &refusal, now);
             }
-            (State::Joined { grants }, request) => match grants.permit(&request) {
-                Ok(()) => self.outputs.push_back(Output::Request { id, request }),
-                Err(refused) => {
-                    let refusal = Refusal::new(ErrorCode::NotPermitted, refused.to_string());
-                    self.refuse(id, &refusal, now);
-                }
-            },
-            (State::Closed, _) => {}
         }
     }
 
@@ -301,7 +265,7 @@ impl Session {
                 self.outputs.push_back(Output::Join(request));
             }
             Err(refusal) => {
-                self.send(Frame::refusal(id, &refusal));
+                self.send(spillway::refusal(id, &refusal));
                 self.close(CloseCode::TokenRefused, &refusal.message);
             }
         }
@@ -386,7 +350,7 @@ impl Session {
     /// Says no; before `joined` also goodbye. Mistakes of a participant count as messages, which have a rate, and end
     /// nothing; what comes faster than that for long ends the socket, which may come back.
     fn refuse(&mut self, id: Option<u32>, refusal: &Refusal, now: Instant) {
-        self.send(Frame::refusal(id, refusal));
+        self.send(spillway::refusal(id, refusal));
         let is_flood = refusal.code == ErrorCode::TooFast;
         match self.state {
             State::AwaitingJoin { .. } if is_flood => {
@@ -422,7 +386,7 @@ impl Session {
             | CloseCode::TooLarge => Duration::ZERO,
         };
         if code != CloseCode::Left {
-            self.send(Frame::of(&ServerMessage::Closing {
+            self.send(spillway::plain(&ServerMessage::Closing {
                 code: code.number(),
                 reason,
                 resume: code.resume(),

@@ -9,9 +9,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use super::dialect::spillway::Spillway;
 use super::upgrade::{Connection, OverQuota, Quota, Reader};
 use super::writer::Writer;
-use super::{CloseCode, Output, Session};
+use super::{Output, Session};
 use crate::auth::Keys;
 use crate::clock;
 use crate::config::SignalingLimits;
@@ -20,7 +21,7 @@ use crate::hub::{EndingReader, Hub, Outbox, RoomInput, ToSocket, outbox};
 use crate::ids::RoomName;
 use crate::limits::{CLOSE_TIME, FRAME_FACTOR};
 use crate::metrics::Metrics;
-use crate::room::SocketId;
+use crate::room::{CloseCode, SocketId};
 
 /// What every socket of a server shares.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Sockets {
     pub async fn serve(self: Arc<Self>, connection: Connection, foreign: Option<String>) {
         let metrics = self.hub.metrics();
         metrics.sockets.inc();
-        let (outbox, reader, endings) = outbox();
+        let (outbox, reader, endings) = outbox(&Spillway);
         let bytes = self.limits.message_bytes * FRAME_FACTOR;
         let quota = Quota::unjoined();
         let reading = (bytes, quota.clone());
@@ -216,6 +217,7 @@ impl Conversation {
                         socket,
                         outbox,
                         request,
+                        node: self.sockets.hub.fleet().choose(&room),
                     };
                     self.sockets.hub.tell(&room, join).await;
                     self.room = Some(room);

@@ -20,7 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::http::Guarded;
+use crate::connection::Guarded;
 use crate::hub::Outbox;
 use crate::limits::{READ_BUFFER_BYTES, UNJOINED_BYTES};
 

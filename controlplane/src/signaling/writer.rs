@@ -10,12 +10,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::frame::{self, Label};
-use super::reply::CloseCode;
+use super::frame;
 use super::upgrade::Output;
 use crate::clock;
 use crate::hub::{Hub, OutboxReader, ToSocket};
 use crate::limits::{PING_INTERVAL, WRITE_TIME};
+use crate::metrics::Label;
+use crate::room::CloseCode;
 
 /// Messages that are written with one call.
 const SLICES: usize = 32;

@@ -7,7 +7,7 @@ use super::{News, Opened, Store, StoreError};
 use crate::entropy;
 use crate::history::{Append, Change, Entry, Missed};
 use crate::history::{Ephemeral, Kind, LeaveReason, Participant, RoomEvent, Source, Track};
-use crate::ids::{Epoch, ParticipantId, RoomName, TrackId};
+use crate::ids::{Epoch, Generation, NodeId, ParticipantId, RoomName, TrackId};
 use crate::limits::HISTORY_EVENTS;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,7 +53,14 @@ pub fn participant(identity: &str) -> Participant {
         identity: identity.parse().expect("a name"),
         name: identity.to_owned(),
         tracks: Vec::new(),
+        node: node(),
+        generation: Generation::default(),
     }
+}
+
+/// Where everybody is.
+fn node() -> NodeId {
+    "node".parse().expect("a name")
 }
 
 /// It comes.
@@ -174,6 +181,7 @@ async fn participants_change_with_the_event<S: Store>(store: &S) {
         source: Source::Microphone,
         muted: false,
         layers: Vec::new(),
+        node: node(),
     };
     bob.tracks.push(track.clone());
     let published = Append {

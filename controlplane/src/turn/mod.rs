@@ -6,17 +6,14 @@
 //!
 //! Relaying is the data plane's business.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Serialize;
 use sha1::Sha1;
 use spillway_wire::turn::user_id;
-use tokio::sync::watch;
 
 use crate::ids::{Identity, RoomName};
-use crate::signaling::{IceServer, Relays};
 
 /// What opens a relay for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +28,27 @@ pub struct Credential {
 pub struct Issuer {
     secret: Box<[u8]>,
     ttl_s: u64,
-    urls: watch::Receiver<Arc<[String]>>,
+}
+
+/// What a client reaches media with in spite of its firewall.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Relays {
+    /// None where nobody relays.
+    pub ice_servers: Vec<IceServer>,
+    /// For how long from now on they may be asked to relay; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ice_ttl_s: Option<u64>,
+}
+
+/// A STUN or TURN server, in the browser's own shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // RTCIceServer
+pub struct IceServer {
+    pub urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 impl Credential {
@@ -47,18 +64,21 @@ impl Credential {
 }
 
 impl Issuer {
-    /// Mints with `secret` what lasts `ttl_s`, for the relays at `urls`.
-    pub fn new(secret: &str, ttl_s: u64, urls: watch::Receiver<Arc<[String]>>) -> Self {
+    /// Mints with `secret` what lasts `ttl_s`.
+    pub fn new(secret: &str, ttl_s: u64) -> Self {
         Self {
             secret: secret.as_bytes().into(),
             ttl_s,
-            urls,
         }
     }
 
-    /// What opens the relays for `identity` for the next `ttl_s`; nothing where nobody relays.
-    pub fn relays(&self, room: &RoomName, identity: &Identity, unix_s: u64) -> Relays {
-        let urls = self.urls.borrow().to_vec();
+    /// What opens the relays at `urls` for `identity` for the next `ttl_s`; nothing where nobody relays.
+    pub fn relays(
+        &self,
+        urls: &[String],
+        (room, identity): (&RoomName, &Identity),
+        unix_s: u64,
+    ) -> Relays {
         if urls.is_empty() {
             return Relays::default();
         }
@@ -67,7 +87,7 @@ impl Issuer {
             Credential::mint(&self.secret, &user, unix_s + self.ttl_s);
         Relays {
             ice_servers: vec![IceServer {
-                urls,
+                urls: urls.to_vec(),
                 username: Some(username),
                 credential: Some(password),
             }],
@@ -86,7 +106,6 @@ impl std::fmt::Debug for Issuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issuer")
             .field("ttl_s", &self.ttl_s)
-            .field("urls", &self.urls)
             .finish_non_exhaustive()
     }
 }
@@ -105,13 +124,12 @@ mod tests {
 
     #[test]
     fn servers_are_handed_out_while_somebody_relays() {
-        let (told, urls) = watch::channel(Arc::from([]));
-        let issuer = Issuer::new("north", 300, urls);
+        let issuer = Issuer::new("north", 300);
         let (room, ann) = ("standup".parse().unwrap(), "ann".parse().unwrap());
-        assert_eq!(issuer.relays(&room, &ann, 1_000), Relays::default());
+        let who = (&room, &ann);
+        assert_eq!(issuer.relays(&[], who, 1_000), Relays::default());
         let url = "turn:192.0.2.1:3478?transport=udp".to_owned();
-        told.send_replace(Arc::from([url.clone()]));
-        let relays = issuer.relays(&room, &ann, 1_000);
+        let relays = issuer.relays(std::slice::from_ref(&url), who, 1_000);
         let servers = relays.ice_servers;
         assert_eq!((servers.len(), relays.ice_ttl_s), (1, Some(300)));
         assert_eq!(servers[0].urls, [url]);

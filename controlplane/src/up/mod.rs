@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 pub use state_dir::{Credentials, StateDir, UpFile};
 
-use crate::cli::say;
 use crate::config::{Config, ControlAddress};
 use crate::serve;
+use crate::terminal::say;
 use child::Supervisor;
 
 /// Runs until SIGINT or SIGTERM; stops its data plane then. When it is killed instead, the data plane
@@ -52,10 +52,10 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     tokio::select! {
         result = &mut child => return result.context("the data plane cannot be run"),
         () = stop.come() => {}
-        () = running.connected() => {
+        node = running.fleet.connected() => {
             let up = UpFile::new(&running.url, &credentials);
             state.write_up(&up)?;
-            announce(&up, &config, &running.node.turn_urls().borrow(), &state);
+            announce(&up, &config, &node.turn_urls().borrow(), &state);
             tokio::select! {
                 result = &mut child => {
                     state.remove_up();

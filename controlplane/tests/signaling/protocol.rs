@@ -41,7 +41,10 @@ fn every_example_of_a_client_is_in_the_schema_and_understood() {
             .validate(example)
             .unwrap_or_else(|error| panic!("{example}: {error}"));
         let understood = signaling::decode(&example.to_string()).unwrap();
-        assert_eq!(understood.request.name(), example["type"]);
+        match understood.request.of_a_participant() {
+            Some(request) => assert_eq!(request.name(), example["type"]),
+            None => assert!(example["type"] == "join" || example["type"] == "ping"),
+        }
     }
     let all =
         "answer candidate ice_servers join leave message mute offer ping subscribe unsubscribe";

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::history::Ephemeral;
+use spillway_controlplane::history::{Entry, Missed};
+use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{News, Opened, Store, StoreError, Stored, suite};
-use spillway_controlplane::history::{Entry, Missed};
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::Address;

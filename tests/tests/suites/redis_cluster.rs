@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::Context;
+use spillway_controlplane::history::Missed;
 use spillway_controlplane::ids::{Epoch, RoomName};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{News, Opened, Store, suite};
-use spillway_controlplane::history::Missed;
 use spillway_tests::clock::{Patience, wait};
 use spillway_tests::redis::{Cluster, Server};
 

@@ -30,7 +30,7 @@ impl Shared {
         };
         if *epoch != mirror_epoch {
             let (was, common) = &restored.before;
-            let common = (was == mirror_epoch.as_str()).then_some(*common.min(&base.offset));
+            let common = (was == mirror_epoch.as_str()).then_some((*common).min(base.offset()));
             return self.rewrite(known, common).await;
         }
         if is_island {
@@ -41,8 +41,8 @@ impl Shared {
             // A failover lost what had been published.
             return self.start_over(known, (epoch, *offset)).await;
         }
-        if *offset > base.offset {
-            return self.catch_up(known, (epoch, base.offset)).await;
+        if *offset > base.offset() {
+            return self.catch_up(known, (epoch, base.offset())).await;
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Shared {
                 Some(at) if at == *epoch => {}
                 // Another server started it over just now.
                 Some(_) => {
-                    let common = known.mirror().base().offset;
+                    let common = known.mirror().base().offset();
                     return self.rewrite(known, Some(common)).await;
                 }
                 None => {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::history::Roster;
 use crate::history::{Append, Entry, Restart};
-use crate::history::{Participant, Roster};
 use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
 use crate::store::record::Record;
 
@@ -27,11 +27,17 @@ pub(super) struct Island {
 /// A room as the store has it, or had it.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
-    pub(super) offset: u64,
-    /// Who was there.
-    pub(super) participants: Vec<Participant>,
+    /// Who was there after the last event that it has.
+    pub(super) roster: Roster,
     /// What had happened.
     pub(super) history: VecDeque<Arc<Entry>>,
+}
+
+impl Base {
+    /// Number of the last event that it has.
+    pub(super) fn offset(&self) -> u64 {
+        self.roster.offset()
+    }
 }
 
 /// An event that waits for the store.
@@ -56,7 +62,7 @@ impl Island {
     /// `base` is what the store has.
     pub(super) fn new(base: Base) -> Self {
         Self {
-            agreed: base.offset,
+            agreed: base.offset(),
             base,
             untold: VecDeque::new(),
             told: Vec::new(),
@@ -108,7 +114,7 @@ impl Island {
 
     /// The store had nothing, and has now what this server remembered.
     pub(super) fn was_restored(&mut self) {
-        self.agreed = self.base.offset;
+        self.agreed = self.base.offset();
         self.told.clear();
     }
 
@@ -122,31 +128,28 @@ impl Island {
 
     /// Whether it does not go on as they were told.
     pub(super) fn has_parted(&self) -> bool {
-        self.agreed < self.base.offset
+        self.agreed < self.base.offset()
     }
 
     /// The store knows the `count` oldest of the waiting events now, from `first` on; `None`: it refused them.
     /// `record` has them under the numbers that readers here were told.
     pub(super) fn told(&mut self, record: &Record, count: usize, first: Option<u64>) {
-        let goes_on = !self.has_parted() && first == Some(self.base.offset + 1);
+        let goes_on = !self.has_parted() && first == Some(self.base.offset() + 1);
         let base = &mut self.base;
-        let mut roster = Roster::new(base.offset, std::mem::take(&mut base.participants));
         for untold in self.untold.drain(..count.min(self.untold.len())) {
             // Whoever said it may be gone.
             let _ = untold.stored.send(());
-            let Some(entry) = record.at(base.offset + 1) else {
+            let Some(entry) = record.at(base.offset() + 1) else {
                 continue;
             };
-            roster.apply(entry.offset, &entry.event);
-            base.offset = entry.offset;
+            base.roster.apply(entry.offset, &entry.event);
             if base.history.len() == HISTORY_EVENTS {
                 base.history.pop_front();
             }
             base.history.push_back(Arc::clone(entry));
         }
-        base.participants = roster.participants().cloned().collect();
         if goes_on {
-            self.agreed = base.offset;
+            self.agreed = base.offset();
         } else if let Some(first) = first {
             self.told.extend((first..).take(count));
         }
@@ -199,10 +202,10 @@ mod tests {
         assert_eq!(mirror.append(later), Some(3));
         assert_eq!(offsets(&mut news), [2, 3]);
         let base = mirror.base();
-        assert_eq!((base.offset, base.history.len()), (1, 0));
+        assert_eq!((base.offset(), base.history.len()), (1, 0));
         mirror.told(1, Some(2));
         let base = mirror.base();
-        assert_eq!((base.offset, base.history.len()), (2, 1));
+        assert_eq!((base.offset(), base.history.len()), (2, 1));
         assert!(first.try_recv().is_ok(), "who said it hears of it");
         assert!(second.try_recv().is_err());
         for number in 0..ISLAND_EVENTS - 1 {
@@ -246,8 +249,8 @@ mod tests {
             };
             let again = mirror.batch(|_| panic!("it has its numbers")).unwrap();
             assert_eq!((again.seq, &again.appends), (batch.seq, &batch.appends));
-            batches.push((batch.seq, batch.appends.len(), mirror.base().offset + 1));
-            mirror.told(batch.appends.len(), Some(mirror.base().offset + 1));
+            batches.push((batch.seq, batch.appends.len(), mirror.base().offset() + 1));
+            mirror.told(batch.appends.len(), Some(mirror.base().offset() + 1));
         }
         assert_eq!(
             batches,

@@ -129,7 +129,7 @@ impl Mirror {
         Opened {
             epoch: self.record.epoch().clone(),
             offset: self.record.offset(),
-            participants: self.roster.participants().cloned().collect(),
+            participants: self.roster.to_vec(),
             restart: self.restart.clone(),
             news,
         }
@@ -194,8 +194,7 @@ impl Mirror {
         match &self.state {
             State::Island(island) => island.base().clone(),
             State::Opening | State::Current | State::Stale => Base {
-                offset: self.record.offset(),
-                participants: self.roster.participants().cloned().collect(),
+                roster: self.roster.clone(),
                 history: self.record.history().cloned().collect(),
             },
         }

@@ -233,12 +233,12 @@ pub(super) fn restore(keys: &RoomKeys, server_id: &str, epoch: &Epoch, base: &Ba
     let mut script = Script::new(&RESTORE, &all(keys))
         .arg(server_id)
         .arg(epoch)
-        .arg(base.offset)
+        .arg(base.offset())
         .time(ROOM_LIFE)
         .time(READER_LEASE)
         .time(PRESENCE_TIME)
-        .arg(base.participants.len());
-    for participant in &base.participants {
+        .arg(base.roster.len());
+    for participant in base.roster.participants() {
         script = script.arg(&participant.participant).arg(json(participant));
     }
     for entry in &base.history {

@@ -1,4 +1,4 @@
-//! What the data plane keeps for us and never reads: enough to rebuild a room after a restart.
+//! What a node keeps for us and never reads: enough to rebuild a room after a restart.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,8 @@ pub struct TrackAnnotation {
 }
 
 impl SessionAnnotation {
-    pub(super) fn new(
+    /// Of a participant of `room`.
+    pub fn new(
         room: RoomName,
         (participant, identity, name): (ParticipantId, Identity, String),
         auto_subscribe: bool,
@@ -47,7 +48,8 @@ impl SessionAnnotation {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("annotations are plain data")
     }
 
@@ -59,12 +61,14 @@ impl SessionAnnotation {
 }
 
 impl TrackAnnotation {
-    pub(super) fn new(source: Source) -> Self {
+    /// Of a track.
+    pub fn new(source: Source) -> Self {
         let version = VERSION;
         Self { version, source }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("annotations are plain data")
     }
 

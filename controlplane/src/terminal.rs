@@ -20,11 +20,11 @@ pub(crate) enum OutputError {
 /// An error in the words of the server, where it has some.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     /// For programs: a code of the server.
-    pub(super) code: String,
+    pub(crate) code: String,
     /// For people.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// Writes `text` and a line's end.
@@ -43,7 +43,7 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
 }
 
 /// Writes `value` as one line.
-pub(super) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(value)?)
 }
 

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::message::{Offer, Request};
-use super::reply::{ErrorCode, Refusal};
 use crate::limits;
+use crate::room::{ErrorCode, Refusal};
 
 /// Counts the items of the lists of a message of type `name`, whatever they are.
 pub(super) fn counts(name: &str, fields: &Map<String, Value>) -> Result<(), Refusal> {

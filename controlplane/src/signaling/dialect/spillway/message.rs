@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::check;
-use super::reply::{ErrorCode, Refusal};
 use super::strict::Tagged;
+use crate::fleet;
 use crate::history::{Kind, Layer, Source};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
 use crate::json;
+use crate::room::{self, ErrorCode, Lasts, Refusal};
 
 /// A message and the number its reply must carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,21 +124,36 @@ pub struct Wish {
 }
 
 impl Request {
-    /// The message's `type`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Join(_) => "join",
-            Self::Offer(_) => "offer",
-            Self::Answer { .. } => "answer",
-            Self::Candidate { .. } => "candidate",
-            Self::Subscribe { .. } => "subscribe",
-            Self::Unsubscribe { .. } => "unsubscribe",
-            Self::Mute { .. } => "mute",
-            Self::Message { .. } => "message",
-            Self::IceServers {} => "ice_servers",
-            Self::Ping {} => "ping",
-            Self::Leave {} => "leave",
-        }
+    /// What a participant asks of its room; `None` for what is asked of the server itself.
+    pub fn of_a_participant(self) -> Option<room::Request> {
+        use room::Request as Asked;
+        Some(match self {
+            Self::Join(_) | Self::Ping {} => return None,
+            Self::Offer(offer) => Asked::Offer(offer.into()),
+            Self::Answer { revision, sdp } => Asked::Answer { revision, sdp },
+            Self::Candidate { pc, candidate } => Asked::Candidate {
+                half: pc,
+                candidate,
+            },
+            Self::Subscribe { tracks } => Asked::Subscribe {
+                tracks: tracks.into_iter().map(Wish::of_a_participant).collect(),
+            },
+            Self::Unsubscribe { tracks } => Asked::Unsubscribe { tracks },
+            Self::Mute { track, muted } => Asked::Mute { track, muted },
+            Self::Message {
+                topic,
+                payload,
+                to,
+                ephemeral,
+            } => Asked::Message {
+                topic,
+                payload,
+                to,
+                lasts: if ephemeral { Lasts::No } else { Lasts::Yes },
+            },
+            Self::IceServers {} => Asked::IceServers,
+            Self::Leave {} => Asked::Leave,
+        })
     }
 
     /// The most that one message counts as, its length aside.
@@ -157,6 +173,34 @@ impl Request {
             | Self::Ping {}
             | Self::Leave {} => 1,
         }
+    }
+}
+
+impl From<Offer> for room::PublishOffer {
+    fn from(offer: Offer) -> Self {
+        let track = |track: OfferedTrack| room::OfferedTrack {
+            mid: track.mid,
+            kind: track.kind,
+            source: track.source,
+            track: track.track,
+            muted: track.muted,
+            layers: track.layers,
+        };
+        Self {
+            sdp: offer.sdp,
+            tracks: offer.tracks.into_iter().map(track).collect(),
+        }
+    }
+}
+
+impl Wish {
+    fn of_a_participant(self) -> (TrackId, fleet::Wish) {
+        let wish = fleet::Wish {
+            paused: self.paused,
+            max_height: self.max_height,
+            priority: self.priority.into(),
+        };
+        (self.track, wish)
     }
 }
 

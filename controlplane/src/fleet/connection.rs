@@ -1,10 +1,11 @@
-//! The gRPC connection to a data plane: reconnects forever, reads the state back each time, and tells
-//! a dead data plane from one that is merely out of reach.
+//! The gRPC connection to a node: reconnects forever, reads the state back each time, and tells a dead data plane from
+//! one that is merely out of reach.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use spillway_wire::dataplane as wire;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -13,38 +14,29 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use wire::data_plane_client::DataPlaneClient;
 
-use super::{Call, Done, NodeError};
+use super::{Command, Done, HeldSession, NodeEntry, NodeError, NodeUpdate, Update, convert};
 use crate::clock;
 use crate::config::ControlAddress;
-use crate::ids::SessionId;
+use crate::ids::{NodeId, SessionId};
 use crate::limits::{CALL_TIME, LEASE_RENEWAL, RECONNECT_PAUSE, REPLY_BYTES};
 
 /// Sends commands; clones share one connection.
 #[derive(Debug, Clone)]
-pub struct NodeHandle {
+pub struct Connection {
+    node: NodeId,
     client: DataPlaneClient<Channel>,
     state: watch::Receiver<NodeState>,
     turn_urls: watch::Receiver<Arc<[String]>>,
 }
 
 /// Whether commands have a chance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Not yet, or not now.
     Connecting,
     /// Connected, and its state was read.
     Connected,
-}
-
-/// What the rooms must know.
-#[derive(Debug)]
-pub enum NodeUpdate {
-    /// It died, and every session with it.
-    Lost,
-    /// It is connected and holds these sessions.
-    Synced(Vec<wire::Session>),
-    /// Something happened to a session.
-    Event(wire::event::Event),
 }
 
 /// What keeps our participants' sessions at the data plane.
@@ -59,11 +51,11 @@ pub struct Lease {
 /// For a data plane to come up together with us.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps the connection; see [`Link::run`].
+/// Keeps the connection; see [`Supervisor::run`].
 #[derive(Debug)]
-pub struct Link {
-    handle: NodeHandle,
-    address: ControlAddress,
+pub(super) struct Supervisor {
+    connection: Connection,
+    entry: NodeEntry,
     state: watch::Sender<NodeState>,
     turn_urls: watch::Sender<Arc<[String]>>,
     /// Of what our TURN credentials are minted with.
@@ -73,7 +65,7 @@ pub struct Link {
     updates: mpsc::Sender<NodeUpdate>,
 }
 
-impl NodeHandle {
+impl Connection {
     /// Whether commands have a chance now, and whenever that changes.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
@@ -93,44 +85,30 @@ impl NodeHandle {
     }
 
     /// Does one command.
-    pub async fn call(&self, call: Call) -> Result<Done, NodeError> {
+    pub async fn call(&self, command: Command) -> Result<Done, NodeError> {
+        use convert::Request;
         let mut client = self.client.clone();
-        let nothing = |_| Done::Nothing;
-        match call {
-            Call::PutPublish(request) => {
-                let answer = |reply: wire::PutPublishReply| Done::Answer {
-                    sdp: reply.answer_sdp,
-                    tracks: reply.tracks,
-                };
-                bounded(client.put_publish(timed(request)))
-                    .await
-                    .map(answer)
+        match Request::from(command) {
+            Request::PutPublish(put) => {
+                let reply = bounded(client.put_publish(timed(put))).await?;
+                return Ok(convert::answer(reply));
             }
-            Call::PutSubscribe(request) => bounded(client.put_subscribe(timed(request)))
-                .await
-                .map(|_| Done::Nothing),
-            Call::PutSubscriptions(request) => bounded(client.put_subscriptions(timed(request)))
-                .await
-                .map(|_| Done::Nothing),
-            Call::PutAnswer(request) => bounded(client.put_answer(timed(request)))
-                .await
-                .map(|_| Done::Nothing),
-            Call::AddCandidate(request) => bounded(client.add_candidate(timed(request)))
-                .await
-                .map(|_| Done::Nothing),
-            Call::Annotate(request) => bounded(client.annotate(timed(request)))
-                .await
-                .map(|_| Done::Nothing),
-            Call::CloseSession(request) => bounded(client.close_session(timed(request)))
-                .await
-                .map(nothing),
+            Request::PutSubscribe(put) => drop(bounded(client.put_subscribe(timed(put))).await?),
+            Request::PutSubscriptions(put) => {
+                bounded(client.put_subscriptions(timed(put))).await?;
+            }
+            Request::PutAnswer(put) => drop(bounded(client.put_answer(timed(put))).await?),
+            Request::AddCandidate(add) => drop(bounded(client.add_candidate(timed(add))).await?),
+            Request::Annotate(note) => drop(bounded(client.annotate(timed(note))).await?),
+            Request::CloseSession(end) => drop(bounded(client.close_session(timed(end))).await?),
         }
+        Ok(Done::Nothing)
     }
 
     /// These sessions are kept by the lease of `owner`.
-    pub async fn take(&self, owner: &str, sessions: Vec<SessionId>) -> Result<(), NodeError> {
+    pub async fn take(&self, owner: &str, sessions: &[SessionId]) -> Result<(), NodeError> {
         let mut client = self.client.clone();
-        let sessions = sessions.iter().map(|session| session.as_str().to_owned());
+        let sessions = sessions.iter().map(SessionId::to_string);
         let request = wire::TakeSessionsRequest {
             owner: owner.to_owned(),
             sessions: sessions.collect(),
@@ -153,15 +131,30 @@ impl NodeHandle {
     }
 
     /// Who the data plane is and how busy its shards are.
-    pub async fn node(&self) -> Result<wire::Node, NodeError> {
+    pub async fn describe(&self) -> Result<wire::Node, NodeError> {
         let mut client = self.client.clone();
         bounded(client.get_node(timed(wire::GetNodeRequest {}))).await
     }
 
-    /// What it holds of these sessions; of all, if none is named.
-    pub async fn sessions(&self, sessions: Vec<SessionId>) -> Result<wire::State, NodeError> {
+    /// What it holds of these sessions.
+    pub async fn sessions(&self, sessions: &[SessionId]) -> Result<Vec<HeldSession>, NodeError> {
+        if sessions.is_empty() {
+            return Ok(Vec::new()); // the schema takes none for all
+        }
+        let state = self.state_of(sessions).await?;
+        Ok(self.held(state))
+    }
+
+    fn held(&self, state: wire::State) -> Vec<HeldSession> {
+        let sessions = state.sessions.into_iter();
+        let ours = sessions.filter_map(|held| convert::session(&self.node, held));
+        ours.collect()
+    }
+
+    /// The same in the schema's types; of all, if none is named.
+    pub async fn state_of(&self, sessions: &[SessionId]) -> Result<wire::State, NodeError> {
         let mut client = self.client.clone();
-        let sessions = sessions.iter().map(|session| session.as_str().to_owned());
+        let sessions = sessions.iter().map(SessionId::to_string);
         let request = wire::GetStateRequest {
             sessions: sessions.collect(),
         };
@@ -169,15 +162,15 @@ impl NodeHandle {
     }
 }
 
-impl Link {
-    /// A link to `address`, not connected yet. It renews `lease`, and warns when the data plane does not know the TURN secret
-    /// of `secret_id`. Fails for an address that is no URI.
-    pub fn new(
-        address: ControlAddress,
+impl Supervisor {
+    /// A connection to `entry`, not made yet. It renews `lease`, and warns when the data plane does not know the TURN
+    /// secret of `secret_id`. Fails for an address that is no URI.
+    pub(super) fn new(
+        entry: NodeEntry,
         (lease, secret_id): (Lease, Option<String>),
         updates: mpsc::Sender<NodeUpdate>,
-    ) -> Result<(Self, NodeHandle), tonic::transport::Error> {
-        let uri = match &address {
+    ) -> Result<(Self, Connection), tonic::transport::Error> {
+        let uri = match &entry.address {
             ControlAddress::Unix(path) => format!("unix:{}", path.display()),
             ControlAddress::Tcp(uri) => uri.clone(),
         };
@@ -189,14 +182,15 @@ impl Link {
         let client = DataPlaneClient::new(endpoint.connect_lazy());
         let (state, receiver) = watch::channel(NodeState::Connecting);
         let (turn_urls, told_urls) = watch::channel(Arc::from([]));
-        let handle = NodeHandle {
+        let connection = Connection {
+            node: entry.node.clone(),
             client: client.max_decoding_message_size(REPLY_BYTES),
             state: receiver,
             turn_urls: told_urls,
         };
-        let link = Self {
-            handle: handle.clone(),
-            address,
+        let supervisor = Self {
+            connection: connection.clone(),
+            entry,
             state,
             turn_urls,
             secret_id,
@@ -204,11 +198,11 @@ impl Link {
             incarnation: None,
             updates,
         };
-        Ok((link, handle))
+        Ok((supervisor, connection))
     }
 
     /// Runs until nobody wants the updates any more.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let (first_pause, longest_pause) = RECONNECT_PAUSE;
         let started = clock::now();
         let mut pause = first_pause;
@@ -223,12 +217,13 @@ impl Link {
             // One that is just being started is no news.
             let is_news = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
             if !complained && is_news {
-                tracing::warn!(address = ?self.address, reason = %ended, "data plane: not connected, trying on");
+                let NodeEntry { node, address } = &self.entry;
+                tracing::warn!(%node, ?address, reason = %ended, "node: not connected, trying on");
                 complained = true;
             }
             if self.incarnation.is_some() && self.nobody_listens().await {
                 self.incarnation = None;
-                let _ = self.updates.send(NodeUpdate::Lost).await;
+                self.tell(Update::Lost).await;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest_pause);
@@ -237,7 +232,7 @@ impl Link {
 
     /// Connects, reads the state, and passes events on until the stream ends.
     async fn follow(&mut self) -> NodeError {
-        let mut client = self.handle.client.clone();
+        let mut client = self.connection.client.clone();
         let events =
             tokio::time::timeout(CALL_TIME, client.watch_events(wire::WatchEventsRequest {}));
         let mut events = match events.await {
@@ -251,29 +246,34 @@ impl Link {
             Err(error) => return error,
         };
         // First: it gives the leases of servers before us their whole time again, if no server was connected.
-        if let Err(error) = self.handle.renew(&self.lease).await {
+        if let Err(error) = self.connection.renew(&self.lease).await {
             return error;
         }
-        let state = match self.handle.sessions(Vec::new()).await {
+        let state = match self.connection.state_of(&[]).await {
             Ok(state) if state.incarnation == hello.incarnation => state,
             Ok(_) => return NodeError::Unavailable("it restarted meanwhile".to_owned()),
             Err(error) => return error,
         };
-        match self.handle.node().await {
-            Ok(node) => {
-                self.compare_secrets(&node);
-                self.turn_urls.send_replace(node.turn_urls.into());
-            }
+        let described = match self.connection.describe().await {
+            Ok(described) => described,
             Err(error) => return error,
-        }
-        let incarnation = Some(state.incarnation);
+        };
+        self.compare_secrets(&described);
+        let turn_urls: Arc<[String]> = described.turn_urls.into();
+        self.turn_urls.send_replace(Arc::clone(&turn_urls));
+        let incarnation = Some(state.incarnation.clone());
         if self.incarnation.is_some() && self.incarnation != incarnation {
-            let _ = self.updates.send(NodeUpdate::Lost).await;
+            self.tell(Update::Lost).await;
         }
         self.incarnation = incarnation;
-        let sessions = state.sessions.len();
-        tracing::info!(incarnation = %hello.incarnation, sessions, "data plane: connected");
-        let _ = self.updates.send(NodeUpdate::Synced(state.sessions)).await;
+        let sessions = self.connection.held(state);
+        let (node, count) = (&self.entry.node, sessions.len());
+        tracing::info!(%node, incarnation = %hello.incarnation, sessions = count, "node: connected");
+        self.tell(Update::Synced {
+            sessions,
+            turn_urls,
+        })
+        .await;
         self.state.send_replace(NodeState::Connected);
         tokio::select! {
             error = self.renew_on() => error,
@@ -285,7 +285,7 @@ impl Link {
     async fn renew_on(&self) -> NodeError {
         loop {
             tokio::time::sleep(LEASE_RENEWAL).await;
-            if let Err(error) = self.handle.renew(&self.lease).await {
+            if let Err(error) = self.connection.renew(&self.lease).await {
                 return error;
             }
         }
@@ -296,13 +296,22 @@ impl Link {
         loop {
             match next_event(events, Duration::MAX).await {
                 Ok(event) => {
-                    if self.updates.send(NodeUpdate::Event(event)).await.is_err() {
+                    if let Some(event) = convert::event(event) {
+                        self.tell(Update::Event(event)).await;
+                    }
+                    if self.updates.is_closed() {
                         return NodeError::Unavailable("we are ending".to_owned());
                     }
                 }
                 Err(error) => return error,
             }
         }
+    }
+
+    async fn tell(&self, update: Update) {
+        let node = self.entry.node.clone();
+        // Nobody listens any more when we are ending.
+        let _ = self.updates.send(NodeUpdate { node, update }).await;
     }
 
     /// Says what clients could only tell by not getting through.
@@ -327,7 +336,7 @@ impl Link {
     /// Certain that the process is dead: a unix socket nobody listens on. Over TCP only a new
     /// incarnation is proof, because a data plane out of our reach may well be in the clients'.
     async fn nobody_listens(&self) -> bool {
-        let ControlAddress::Unix(path) = &self.address else {
+        let ControlAddress::Unix(path) = &self.entry.address else {
             return false;
         };
         match UnixStream::connect(path).await {

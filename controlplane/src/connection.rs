@@ -24,11 +24,11 @@ pub(crate) struct Guarded<S> {
 
 /// How far a conversation is; clones look at the same one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Watch(Arc<AtomicU8>);
+pub(crate) struct Watch(Arc<AtomicU8>);
 
 /// What was the last to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Nothing came.
     Silent,
     /// The client said something.
@@ -41,7 +41,7 @@ pub(super) enum Phase {
 
 impl Watch {
     /// What was the last to happen.
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.0.load(Ordering::Relaxed) {
             0 => Phase::Silent,
             1 => Phase::Asked,
@@ -63,7 +63,7 @@ impl Watch {
 
 impl<S> Guarded<S> {
     /// Watches `inner`, which may keep what is written to itself for a while, as TLS does.
-    pub(super) fn new(inner: S, is_buffered: bool) -> (Self, Watch) {
+    pub(crate) fn new(inner: S, is_buffered: bool) -> (Self, Watch) {
         let watch = Watch::default();
         let guarded = Self {
             inner,

@@ -1,0 +1,159 @@
+//! What a node is told to do, as values, so that a room can decide on it without doing it.
+
+use super::{Published, SessionAnnotation, SyncGroup, Wish};
+use crate::history::{Kind, Source};
+use crate::ids::{SessionId, TrackId};
+
+/// A command to a node; all are idempotent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Makes a publish session, or negotiates it anew.
+    PutPublish(PutPublish),
+    /// Makes a subscribe session.
+    PutSubscribe {
+        /// Which.
+        session: SessionId,
+        /// Kept with it.
+        annotation: SessionAnnotation,
+        /// The server whose lease keeps it.
+        owner: String,
+    },
+    /// Changes what a session is subscribed to.
+    PutSubscriptions {
+        /// Which session.
+        session: SessionId,
+        /// Added or changed.
+        put: Vec<TrackWish>,
+        /// Ended.
+        remove: Vec<TrackId>,
+    },
+    /// The client's answer to a node's offer.
+    PutAnswer {
+        /// Of which session.
+        session: SessionId,
+        /// Of the offer that is answered.
+        revision: u64,
+        /// The answer.
+        sdp: String,
+    },
+    /// A candidate of the client (RFC 8839).
+    AddCandidate {
+        /// Of which session.
+        session: SessionId,
+        /// With or without `a=`.
+        candidate: String,
+    },
+    /// The mute state of a track.
+    Mute {
+        /// Of the publisher.
+        session: SessionId,
+        /// Which track.
+        track: TrackId,
+        /// Where it comes from, which is kept with it.
+        source: Source,
+        /// Whether its publisher sends nothing worth hearing.
+        muted: bool,
+    },
+    /// Ends a session.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+        /// For the log.
+        reason: &'static str,
+    },
+}
+
+/// Makes a publish session, or negotiates it anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PutPublish {
+    /// Which.
+    pub session: SessionId,
+    /// The client's offer.
+    pub sdp: String,
+    /// All tracks of the session; other m-lines are ignored.
+    pub tracks: Vec<Published>,
+    /// Kept with the session.
+    pub annotation: SessionAnnotation,
+    /// The server whose lease keeps it.
+    pub owner: String,
+}
+
+/// A track that a session is subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackWish {
+    /// Which.
+    pub track: TrackId,
+    /// Sound or picture.
+    pub kind: Kind,
+    /// How it is wanted.
+    pub wish: Wish,
+    /// What it is played in sync with.
+    pub group: SyncGroup,
+}
+
+/// What a command that succeeded returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// `PutPublish`'s answer, and the tracks that can play.
+    Answer {
+        /// The answer.
+        sdp: String,
+        /// Others of the command are not published.
+        tracks: Vec<Playable>,
+    },
+    /// The others return nothing.
+    Nothing,
+}
+
+/// A track that was negotiated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Playable {
+    /// Which.
+    pub track: TrackId,
+    /// The layers that the answer has, of those that were declared.
+    pub rids: Vec<String>,
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// The data plane cannot be reached, or did not answer in time.
+    #[error("no data plane: {0}")]
+    Unavailable(String),
+    /// It refused an argument.
+    #[error("{0}")]
+    Invalid(String),
+    /// It has no such session.
+    #[error("{0}")]
+    NoSession(String),
+    /// The answer does not belong to the outstanding offer.
+    #[error("{0}")]
+    Stale(String),
+    /// One of its limits is reached.
+    #[error("{0}")]
+    Full(String),
+    /// It is of a version before this command.
+    #[error("data plane: {0}")]
+    Unsupported(String),
+    /// Anything else.
+    #[error("data plane: {0}")]
+    Internal(String),
+}
+
+impl From<tonic::Status> for NodeError {
+    fn from(status: tonic::Status) -> Self {
+        let message = status.message().to_owned();
+        match status.code() {
+            tonic::Code::InvalidArgument | tonic::Code::OutOfRange => Self::Invalid(message),
+            tonic::Code::NotFound => Self::NoSession(message),
+            tonic::Code::FailedPrecondition => Self::Stale(message),
+            tonic::Code::ResourceExhausted => Self::Full(message),
+            tonic::Code::Unavailable
+            | tonic::Code::DeadlineExceeded
+            | tonic::Code::Cancelled
+            | tonic::Code::Unknown => Self::Unavailable(message),
+            tonic::Code::Unimplemented => Self::Unsupported(message),
+            code => Self::Internal(format!("{code}: {message}")),
+        }
+    }
+}

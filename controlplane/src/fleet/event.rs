@@ -1,0 +1,77 @@
+//! What a node says by itself.
+
+use std::sync::Arc;
+
+use super::{HeldSession, Offer};
+use crate::ids::{NodeId, SessionId, TrackId};
+
+/// Something that rooms must know of a node.
+#[derive(Debug)]
+pub struct NodeUpdate {
+    /// Which node.
+    pub node: NodeId,
+    /// What of it.
+    pub update: Update,
+}
+
+/// What became different at a node.
+#[derive(Debug)]
+pub enum Update {
+    /// It died, and every session with it.
+    Lost,
+    /// It is connected.
+    Synced {
+        /// The sessions that it holds, and no others.
+        sessions: Vec<HeldSession>,
+        /// Where it relays (RFC 7065), the URLs to try first first; empty without TURN.
+        turn_urls: Arc<[String]>,
+    },
+    /// Something happened to a session or to tracks.
+    Event(NodeEvent),
+}
+
+/// What a node says of one session, or of tracks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeEvent {
+    /// ICE and DTLS are up.
+    Connected {
+        /// Of which session.
+        session: SessionId,
+        /// Where it lives.
+        shard: u32,
+    },
+    /// The session ended by itself.
+    Closed {
+        /// Which.
+        session: SessionId,
+        /// The handshake that failed (docs/protocol.md, `media`).
+        failure: Option<String>,
+    },
+    /// A subscribe session is to be negotiated.
+    Offer {
+        /// Which.
+        session: SessionId,
+        /// What is offered.
+        offer: Offer,
+    },
+    /// What a subscriber is sent of a track changed.
+    Layer {
+        /// The subscriber's session.
+        session: SessionId,
+        /// Of which track.
+        track: TrackId,
+        /// The layer, or empty.
+        rid: String,
+        /// Whether anything is sent.
+        is_active: bool,
+        /// Why it is not.
+        reason: Option<String>,
+    },
+    /// Audio levels of tracks with somebody speaking; replaces the last report of the shard.
+    Levels {
+        /// Who reports.
+        shard: u32,
+        /// -dBov (RFC 6464): 0 loudest, 127 silent. Absent is silent.
+        levels: Vec<(TrackId, u32)>,
+    },
+}

@@ -1,0 +1,199 @@
+//! Nodes: which there are, the connections to them, and which of them newcomers are sent to.
+//!
+//! Rooms see commands, events and sessions in the types of this folder; those of the schema stay in here. What a
+//! command means for a room is the room's business.
+
+mod annotation; // what a node keeps for us and never reads
+mod session; // sessions and their parts, as nodes and rooms tell each other of them
+mod command; // what a node is told to do, and its answer
+mod event; // what a node says by itself
+mod convert; // the schema's types, and ours
+mod registry; // which nodes there are
+mod connection; // the connection to one node, and its supervision
+
+pub use annotation::{SessionAnnotation, TrackAnnotation};
+pub use command::{Command, Done, NodeError, Playable, PutPublish, TrackWish};
+pub use connection::{Connection, Lease, NodeState};
+pub use event::{NodeEvent, NodeUpdate, Update};
+pub use registry::{NodeEntry, Registry, StaticRegistry};
+pub use session::{HeldSession, MidTrack, Offer, Published, SyncGroup, Wish};
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::ids::{NodeId, RoomName};
+use crate::limits::NODE_UPDATES;
+use connection::Supervisor;
+
+/// The nodes of this deployment, each with a connection that comes back by itself.
+pub struct Fleet {
+    member_by_node: Mutex<BTreeMap<NodeId, Member>>,
+    lease: Lease,
+    /// Tells the TURN secret that credentials are minted with from others.
+    turn_secret_id: Option<String>,
+    updates: mpsc::Sender<NodeUpdate>,
+}
+
+/// A node of the fleet.
+struct Member {
+    entry: NodeEntry,
+    connection: Connection,
+    task: JoinHandle<()>,
+}
+
+impl Fleet {
+    /// A fleet without nodes; what they say comes out of the receiver. See [`Fleet::follow`].
+    pub fn new(
+        lease: Lease,
+        turn_secret_id: Option<String>,
+    ) -> (Arc<Self>, mpsc::Receiver<NodeUpdate>) {
+        let (updates, receiver) = mpsc::channel(NODE_UPDATES);
+        let fleet = Self {
+            member_by_node: Mutex::default(),
+            lease,
+            turn_secret_id,
+            updates,
+        };
+        (Arc::new(fleet), receiver)
+    }
+
+    /// Connects to the nodes that the registry has now.
+    pub fn adopt(&self, entries: &[NodeEntry]) {
+        let mut members = self.members();
+        members.retain(|node, member| {
+            let stays = entries.contains(&member.entry);
+            if !stays {
+                tracing::info!(%node, "node: no longer in the registry");
+                member.task.abort();
+            }
+            stays
+        });
+        for entry in entries {
+            if members.contains_key(&entry.node) {
+                continue;
+            }
+            let (lease, secret) = (self.lease.clone(), self.turn_secret_id.clone());
+            let made = Supervisor::new(entry.clone(), (lease, secret), self.updates.clone());
+            match made {
+                Ok((supervisor, connection)) => {
+                    let (entry, task) = (entry.clone(), tokio::spawn(supervisor.run()));
+                    let member = Member {
+                        entry,
+                        connection,
+                        task,
+                    };
+                    members.insert(member.entry.node.clone(), member);
+                }
+                Err(error) => {
+                    tracing::error!(node = %entry.node, %error, "node: no address to connect to");
+                }
+            }
+        }
+    }
+
+    /// Follows the registry for as long as it changes.
+    pub async fn follow(self: Arc<Self>, registry: Arc<dyn Registry>) {
+        let mut nodes = registry.nodes();
+        loop {
+            let entries = Arc::clone(&nodes.borrow_and_update());
+            self.adopt(&entries);
+            if nodes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Nodes of the registry, in order.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.members().keys().cloned().collect()
+    }
+
+    /// The connection to a node; `None` for one that the registry does not have.
+    pub fn connection(&self, node: &NodeId) -> Option<Connection> {
+        Some(self.members().get(node)?.connection.clone())
+    }
+
+    /// All of them.
+    pub fn connections(&self) -> Vec<(NodeId, Connection)> {
+        let members = self.members();
+        let connection =
+            |(node, member): (&NodeId, &Member)| (node.clone(), member.connection.clone());
+        members.iter().map(connection).collect()
+    }
+
+    /// Whether each node is connected.
+    pub fn states(&self) -> Vec<(NodeId, NodeState)> {
+        let members = self.members();
+        let state = |(node, member): (&NodeId, &Member)| {
+            (node.clone(), *member.connection.state().borrow())
+        };
+        members.iter().map(state).collect()
+    }
+
+    /// The node for whoever joins `room`: the first that is connected, or else the first.
+    pub fn choose(&self, _room: &RoomName) -> Option<NodeId> {
+        let members = self.members();
+        let is_connected =
+            |member: &Member| *member.connection.state().borrow() == NodeState::Connected;
+        let connected = members.iter().find(|(_, member)| is_connected(member));
+        let (node, _) = connected.or_else(|| members.iter().next())?;
+        Some(node.clone())
+    }
+
+    /// The error of a command to a node that the registry does not have.
+    pub fn unknown(node: &NodeId) -> NodeError {
+        NodeError::Unavailable(format!("node '{node}' is not in the registry"))
+    }
+
+    /// Waits until a node is connected; the first that is.
+    pub async fn connected(&self) -> Connection {
+        loop {
+            let mut states: Vec<(watch::Receiver<NodeState>, Connection)> = Vec::new();
+            for (_, connection) in self.connections() {
+                states.push((connection.state(), connection));
+            }
+            for (state, connection) in &states {
+                if *state.borrow() == NodeState::Connected {
+                    return connection.clone();
+                }
+            }
+            let changes = states
+                .iter_mut()
+                .map(|(state, _)| Box::pin(state.changed()));
+            let changes: Vec<_> = changes.collect();
+            if changes.is_empty() {
+                tokio::time::sleep(REGISTRY_PAUSE).await;
+            } else {
+                let _ = futures_util::future::select_all(changes).await;
+            }
+        }
+    }
+
+    /// Ends all connections: from here on a node's end is no accident.
+    pub fn stop(&self) {
+        for member in self.members().values() {
+            member.task.abort();
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
+        // Each change is one step.
+        self.member_by_node
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Before an empty registry is looked at again.
+const REGISTRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet")
+            .field("nodes", &self.nodes())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,44 @@
+//! Which nodes there are, and where they are controlled.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::ControlAddress;
+use crate::ids::NodeId;
+
+/// A node that may be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// Its name in the fleet.
+    pub node: NodeId,
+    /// Where its data plane is controlled.
+    pub address: ControlAddress,
+}
+
+/// Where the list of nodes comes from.
+pub trait Registry: Send + Sync + 'static {
+    /// The nodes there are now, and whenever that changes.
+    fn nodes(&self) -> watch::Receiver<Arc<[NodeEntry]>>;
+}
+
+/// Nodes that are named in the settings and never change.
+#[derive(Debug)]
+pub struct StaticRegistry {
+    nodes: watch::Sender<Arc<[NodeEntry]>>,
+}
+
+impl StaticRegistry {
+    /// These.
+    pub fn new(nodes: Vec<NodeEntry>) -> Self {
+        Self {
+            nodes: watch::channel(nodes.into()).0,
+        }
+    }
+}
+
+impl Registry for StaticRegistry {
+    fn nodes(&self) -> watch::Receiver<Arc<[NodeEntry]>> {
+        self.nodes.subscribe()
+    }
+}

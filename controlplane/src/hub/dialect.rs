@@ -1,0 +1,24 @@
+//! The words in which sockets are told: the clients of one room may speak several dialects.
+
+use bytes::Bytes;
+
+use crate::metrics::Label;
+use crate::room::Notice;
+
+/// Encodes what a room tells.
+pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
+    /// Tells dialects apart.
+    fn name(&self) -> &'static str;
+
+    /// A notice in its words.
+    fn encode(&self, notice: &Notice) -> Frame;
+}
+
+/// An encoded message; cloning it copies no bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// As it is on the wire.
+    pub wire: Bytes,
+    /// What it is.
+    pub label: Label,
+}

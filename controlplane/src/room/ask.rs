@@ -1,0 +1,155 @@
+//! What clients ask of a room, in whatever words they said it.
+
+use serde_json::Value;
+
+use crate::auth::Grants;
+use crate::fleet::Wish;
+use crate::history::{Kind, Layer, Source};
+use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, TrackId};
+
+/// A request of a participant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Everything that the participant publishes from now on.
+    Offer(PublishOffer),
+    /// The answer to an offer of the subscribe session.
+    Answer {
+        /// Of the offer that is answered.
+        revision: u64,
+        /// The answer.
+        sdp: String,
+    },
+    /// A candidate (RFC 8839).
+    Candidate {
+        /// Of which peer connection.
+        half: Half,
+        /// With or without `a=`.
+        candidate: String,
+    },
+    /// Tracks that are wanted from now on, and how.
+    Subscribe {
+        /// Each at most once; the last one counts.
+        tracks: Vec<(TrackId, Wish)>,
+    },
+    /// Tracks that are wanted no more.
+    Unsubscribe {
+        /// Which.
+        tracks: Vec<TrackId>,
+    },
+    /// The mute state of a track of the participant.
+    Mute {
+        /// Which.
+        track: TrackId,
+        /// Whether nothing worth hearing or seeing is sent.
+        muted: bool,
+    },
+    /// A message to the others.
+    Message {
+        /// For the application.
+        topic: String,
+        /// For the application.
+        payload: Value,
+        /// Who alone gets it; absent means everybody.
+        to: Option<Vec<Identity>>,
+        /// Whether it becomes part of the history.
+        lasts: Lasts,
+    },
+    /// TURN credentials that last longer.
+    IceServers,
+    /// The participant goes.
+    Leave,
+}
+
+/// Whether a message becomes part of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// Who comes back is told of it.
+    Yes,
+    /// Whom it does not reach now it does not reach.
+    No,
+}
+
+/// Everything that a participant publishes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishOffer {
+    /// The offer.
+    pub sdp: String,
+    /// Its m-lines that are tracks; others are ignored.
+    pub tracks: Vec<OfferedTrack>,
+}
+
+/// One m-line of an offer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfferedTrack {
+    /// The m-line's mid (RFC 8843).
+    pub mid: String,
+    /// Sound or picture.
+    pub kind: Kind,
+    /// Where it comes from.
+    pub source: Source,
+    /// The track that it was before; absent for a new one.
+    pub track: Option<TrackId>,
+    /// Whether nothing worth hearing or seeing is sent.
+    pub muted: bool,
+    /// Simulcast layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A join whose token and resume key were found good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinRequest {
+    /// Echoed in `joined`.
+    pub id: Option<u32>,
+    /// The token's room.
+    pub room: RoomName,
+    /// The token's `sub`.
+    pub identity: Identity,
+    /// Display name.
+    pub name: String,
+    /// What the token permits.
+    pub grants: Grants,
+    /// Whether tracks of others are subscribed as they appear.
+    pub auto_subscribe: bool,
+    /// Whom the client claims, and proves, to have been.
+    pub resume: Option<ResumePoint>,
+    /// When the latest valid token ends, seconds since 1970.
+    pub token_ends_s: u64,
+    /// Seconds since the token expired: such a client may come back, but not join anew.
+    pub expired: Option<u64>,
+    /// When this was, seconds since 1970.
+    pub unix_s: u64,
+}
+
+/// Where a returning participant was in the room's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResumePoint {
+    /// Who.
+    pub participant: ParticipantId,
+    /// In which history, and the last event seen; absent when what followed is not to be told.
+    pub seen: Option<(Epoch, u64)>,
+    /// Where the history that it may see begins.
+    pub since: (Epoch, u64),
+    /// What it might do so far.
+    pub grants: Grants,
+    /// When it joined, seconds since 1970.
+    pub joined_s: u64,
+    /// It has no valid token any more, and stays until then, seconds since 1970.
+    pub ends_s: Option<u64>,
+}
+
+impl Request {
+    /// Its name in metrics, which is that of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Offer(_) => "offer",
+            Self::Answer { .. } => "answer",
+            Self::Candidate { .. } => "candidate",
+            Self::Subscribe { .. } => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Mute { .. } => "mute",
+            Self::Message { .. } => "message",
+            Self::IceServers => "ice_servers",
+            Self::Leave => "leave",
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a room tells those who are in it. In which words, the dialect of their socket says.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Refusal;
+use crate::fleet::{MidTrack, Offer};
+use crate::history::{Entry, Ephemeral, Participant};
+use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
+use crate::turn::Relays;
+
+/// Something that happened, for those it concerns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// The participant is in.
+    Joined(Box<Joined>),
+    /// The answer to a publish offer.
+    Answer {
+        /// Of the request.
+        id: Option<u32>,
+        /// The answer.
+        sdp: String,
+        /// Tracks that can play, by m-line.
+        tracks: Vec<MidTrack>,
+    },
+    /// The subscribe session is to be negotiated.
+    Offer(Offer),
+    /// The next event of the history.
+    Event(Arc<Entry>),
+    /// Stands for an event that others alone may see, so that offsets have no gaps.
+    Withheld {
+        /// Its number.
+        offset: u64,
+    },
+    /// A message of no history.
+    Message(Arc<Ephemeral>),
+    /// Who is heard, the most important first.
+    Speakers(Vec<Speaker>),
+    /// What is received of a track changed.
+    Layer {
+        /// Which track.
+        track: TrackId,
+        /// The layer, or empty.
+        rid: String,
+        /// Whether anything is received.
+        is_active: bool,
+        /// Why it is not.
+        reason: Option<String>,
+    },
+    /// The participant's media is lost, or can be made anew.
+    Media {
+        /// Which of both.
+        state: MediaState,
+        /// Why it is lost.
+        reason: Option<String>,
+    },
+    /// TURN credentials that last longer.
+    IceServers {
+        /// Of the request.
+        id: Option<u32>,
+        /// They, and where they hold.
+        relays: Relays,
+    },
+    /// A request was done.
+    Ok {
+        /// Of the request.
+        id: u32,
+    },
+    /// A request was not done.
+    Refused {
+        /// Of the request.
+        id: Option<u32>,
+        /// Why not.
+        refusal: Refusal,
+    },
+}
+
+/// Everything that a participant is told when it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Joined {
+    /// Of the request.
+    pub id: Option<u32>,
+    /// How it came about.
+    pub mode: Mode,
+    /// The room.
+    pub room: RoomName,
+    /// Who the participant is.
+    pub participant: ParticipantId,
+    /// The token's `sub`.
+    pub identity: Identity,
+    /// The history.
+    pub epoch: Epoch,
+    /// The last event of it that is known with this.
+    pub offset: u64,
+    /// Proves who it was, should the socket break.
+    pub resume_key: String,
+    /// The others; absent where the events since the resume point follow.
+    pub participants: Option<Vec<Arc<Participant>>>,
+    /// What its media may be relayed with.
+    pub relays: Relays,
+    /// What it must stay within.
+    pub limits: JoinedLimits,
+}
+
+/// How a participant came to be in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It was not in before.
+    New,
+    /// It came back, and missed nothing.
+    Recovered,
+    /// It came back, and is given everything anew.
+    Resync,
+}
+
+impl Mode {
+    /// The name in messages and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Recovered => "recovered",
+            Self::Resync => "resync",
+        }
+    }
+}
+
+/// Whether a participant has media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaState {
+    /// Its peer connections are of no use any more.
+    Lost,
+    /// It can make new ones.
+    Ready,
+}
+
+/// What a client must stay within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct JoinedLimits {
+    /// Bytes of one message.
+    pub message_bytes: usize,
+    /// Messages per second.
+    pub messages_per_second: u32,
+    /// Tracks that it may publish.
+    pub tracks: usize,
+}
+
+/// Somebody who is heard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Speaker {
+    /// Who.
+    pub participant: ParticipantId,
+    /// 0 to 1.
+    pub level: f32,
+}
+
+impl Notice {
+    /// The `ok` that answers request `id`; a request without one is not answered.
+    pub(super) fn ok(id: Option<u32>) -> Option<Self> {
+        id.map(|id| Self::Ok { id })
+    }
+
+    pub(super) fn refused(id: Option<u32>, refusal: Refusal) -> Self {
+        Self::Refused { id, refusal }
+    }
+
+    pub(super) fn media(state: MediaState, reason: Option<&str>) -> Self {
+        let reason = reason.map(str::to_owned);
+        Self::Media { state, reason }
+    }
+
+    /// The event as `reader` may see it.
+    pub(super) fn event_for(entry: &Arc<Entry>, reader: &Identity) -> Self {
+        match &entry.to {
+            Some(to) if !to.contains(reader) => Self::Withheld {
+                offset: entry.offset,
+            },
+            Some(_) | None => Self::Event(Arc::clone(entry)),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! A session of a participant: what its node is known to have of it, and its commands in their order: one on its way to
+//! the node, the others waiting.
+//!
+//! A session outlives its participant until it is closed, so that nothing is left behind.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::{PublishOffer, SocketId};
+use crate::fleet::{Offer, Published};
+use crate::ids::{NodeId, TrackId};
+use crate::limits::LANE_CALLS;
+
+/// Whom to answer, and with which number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReplyTo {
+    pub(super) socket: SocketId,
+    pub(super) id: Option<u32>,
+}
+
+/// Something a session needs done; turned into a command when its turn comes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Job {
+    /// The client's publish offer.
+    Offer { to: ReplyTo, offer: PublishOffer },
+    /// The client's answer to a subscribe offer.
+    Answer {
+        to: ReplyTo,
+        revision: u64,
+        sdp: String,
+    },
+    /// A trickled candidate.
+    Candidate { to: ReplyTo, candidate: String },
+    /// The track's mute state, as the room knows it.
+    Mute { track: TrackId },
+    /// Create the subscribe session.
+    Create,
+    /// Bring what is subscribed to what is wanted.
+    Subscribe,
+    /// End the session.
+    Close { reason: &'static str },
+}
+
+/// What a command on its way is for.
+#[derive(Debug)]
+pub(super) enum InFlight {
+    Offer {
+        to: ReplyTo,
+        tracks: BTreeMap<TrackId, Published>,
+    },
+    Answer {
+        to: ReplyTo,
+        revision: u64,
+    },
+    Candidate {
+        to: ReplyTo,
+    },
+    Mute,
+    Create,
+    Subscribe {
+        tracks: Vec<TrackId>,
+    },
+    Close {
+        reason: &'static str,
+    },
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Where it lives.
+    pub(super) node: NodeId,
+    pub(super) state: State,
+    waiting: VecDeque<Job>,
+    turn: Turn,
+}
+
+/// What the node is known to have.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    /// Nothing.
+    Absent,
+    /// Nothing, because it is full; the client was told.
+    Refused,
+    /// Nothing any more: the tracks of the publisher have no media, and are unpublished then.
+    Lost { until: Instant },
+    /// The session.
+    Established {
+        /// Where it is connected; `None` while it is not.
+        connected_shard: Option<u32>,
+        /// What the node offered and the client did not answer yet.
+        outstanding: Option<Offer>,
+    },
+    /// A session that nobody needs any more.
+    Closing,
+}
+
+/// Whether a command may go out.
+#[derive(Debug)]
+enum Turn {
+    Free,
+    /// One is with the node.
+    Taken(InFlight),
+    /// One failed: nothing is sent before.
+    Paused {
+        until: Instant,
+    },
+}
+
+impl State {
+    /// Established, and not connected yet.
+    pub(super) const NEW: Self = Self::Established {
+        connected_shard: None,
+        outstanding: None,
+    };
+}
+
+impl Session {
+    /// One that `node` has, or will have.
+    pub(super) fn new(node: NodeId, state: State) -> Self {
+        Self {
+            node,
+            state,
+            waiting: VecDeque::new(),
+            turn: Turn::Free,
+        }
+    }
+
+    /// Whether the node has it, as far as is known.
+    pub(super) fn is_established(&self) -> bool {
+        matches!(self.state, State::Established { .. })
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state == State::Closing
+    }
+
+    /// When its tracks are unpublished, if they have no media.
+    pub(super) fn reoffer_until(&self) -> Option<Instant> {
+        match self.state {
+            State::Lost { until } => Some(until),
+            State::Absent | State::Refused | State::Established { .. } | State::Closing => None,
+        }
+    }
+
+    pub(super) fn connected_shard(&self) -> Option<u32> {
+        match self.state {
+            State::Established {
+                connected_shard, ..
+            } => connected_shard,
+            State::Absent | State::Refused | State::Lost { .. } | State::Closing => None,
+        }
+    }
+
+    pub(super) fn outstanding(&self) -> Option<&Offer> {
+        match &self.state {
+            State::Established { outstanding, .. } => outstanding.as_ref(),
+            State::Absent | State::Refused | State::Lost { .. } | State::Closing => None,
+        }
+    }
+
+    /// The node says where it is connected.
+    pub(super) fn connected(&mut self, shard: Option<u32>) {
+        if let State::Established {
+            connected_shard, ..
+        } = &mut self.state
+        {
+            *connected_shard = shard;
+        }
+    }
+
+    /// What the node says is offered and not answered; true when the client must hear of it.
+    pub(super) fn offered(&mut self, offer: Option<&Offer>) -> bool {
+        let revision = |offer: &Offer| offer.revision;
+        let known = self.outstanding().map(revision);
+        if !self.is_established() {
+            self.state = State::NEW;
+        }
+        if let State::Established { outstanding, .. } = &mut self.state
+            && known != offer.map(revision)
+        {
+            *outstanding = offer.cloned();
+            return offer.is_some();
+        }
+        false
+    }
+
+    /// The client's answer to the offer of `revision` was taken.
+    pub(super) fn answered(&mut self, revision: u64) {
+        if let State::Established { outstanding, .. } = &mut self.state
+            && outstanding.as_ref().is_some_and(|o| o.revision == revision)
+        {
+            *outstanding = None;
+        }
+    }
+
+    /// False when too much waits already; what is the room's own always fits.
+    #[must_use]
+    pub(super) fn push(&mut self, job: Job) -> bool {
+        let own = matches!(job, Job::Create | Job::Subscribe | Job::Close { .. });
+        if own && self.waiting.contains(&job) {
+            return true;
+        }
+        if self.waiting.len() >= LANE_CALLS && !own {
+            return false;
+        }
+        self.waiting.push_back(job);
+        true
+    }
+
+    /// Nothing but its end matters any more.
+    pub(super) fn close(&mut self, reason: &'static str) {
+        self.state = State::Closing;
+        self.waiting.clear();
+        self.waiting.push_back(Job::Close { reason });
+        self.hurry();
+    }
+
+    /// The next job, if no command is on its way.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Job> {
+        match &self.turn {
+            Turn::Taken(_) => return None,
+            Turn::Paused { until } if *until > now => return None,
+            Turn::Paused { .. } | Turn::Free => self.turn = Turn::Free,
+        }
+        self.waiting.pop_front()
+    }
+
+    /// A command went out.
+    pub(super) fn sent(&mut self, in_flight: InFlight) {
+        self.turn = Turn::Taken(in_flight);
+    }
+
+    /// What the command was for that the node answered.
+    pub(super) fn replied(&mut self) -> Option<InFlight> {
+        match std::mem::replace(&mut self.turn, Turn::Free) {
+            Turn::Taken(in_flight) => Some(in_flight),
+            paused_or_free => {
+                self.turn = paused_or_free;
+                None
+            }
+        }
+    }
+
+    /// Does `job` again after `pause`.
+    pub(super) fn again(&mut self, job: Job, pause: Duration, now: Instant) {
+        if !self.waiting.contains(&job) {
+            self.waiting.push_front(job);
+        }
+        if !matches!(self.turn, Turn::Taken(_)) {
+            self.turn = Turn::Paused { until: now + pause };
+        }
+    }
+
+    /// What waits for a pause to end waits no more.
+    pub(super) fn hurry(&mut self) {
+        if let Turn::Paused { .. } = self.turn {
+            self.turn = Turn::Free;
+        }
+    }
+
+    /// Forgets jobs that nobody needs once the session is lost; those whose client waits are returned.
+    pub(super) fn reset(&mut self) -> Vec<ReplyTo> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.hurry();
+        let reply_to = |job| match job {
+            Job::Offer { to, .. } | Job::Answer { to, .. } | Job::Candidate { to, .. } => Some(to),
+            Job::Mute { .. } | Job::Create | Job::Subscribe | Job::Close { .. } => None,
+        };
+        waiting.into_iter().filter_map(reply_to).collect()
+    }
+
+    /// Whether it is closed, and nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_closing() && self.waiting.is_empty() && !matches!(self.turn, Turn::Taken(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new("node".parse().expect("a name"), State::Absent)
+    }
+
+    fn candidate(number: u32) -> Job {
+        let to = ReplyTo {
+            socket: SocketId(1),
+            id: Some(number),
+        };
+        let candidate = String::new();
+        Job::Candidate { to, candidate }
+    }
+
+    #[test]
+    fn one_command_is_on_its_way_and_the_others_keep_their_order() {
+        let (mut session, now) = (session(), crate::clock::now());
+        for number in 0..LANE_CALLS as u32 {
+            assert!(session.push(candidate(number)));
+        }
+        assert!(!session.push(candidate(99)), "a client's have a bound");
+        assert!(session.push(Job::Subscribe) && session.push(Job::Subscribe));
+        assert_eq!(session.take(now), Some(candidate(0)));
+        session.sent(InFlight::Create);
+        assert_eq!(session.take(now), None);
+        assert!(session.replied().is_some() && session.replied().is_none());
+        session.again(candidate(0), Duration::from_secs(1), now);
+        assert_eq!(session.take(now), None, "paused");
+        assert_eq!(
+            session.take(now + Duration::from_secs(1)),
+            Some(candidate(0))
+        );
+        assert_eq!(session.reset().len(), LANE_CALLS - 1);
+        assert_eq!(session.take(now), None, "the room's own are forgotten, too");
+    }
+
+    #[test]
+    fn a_session_is_done_when_its_end_was_answered() {
+        let (mut session, now) = (session(), crate::clock::now());
+        session.push(Job::Create).then_some(()).expect("it fits");
+        session.close("left");
+        assert_eq!(session.take(now), Some(Job::Close { reason: "left" }));
+        session.sent(InFlight::Close { reason: "left" });
+        assert!(session.is_closing() && !session.is_done());
+        session.replied();
+        assert!(session.is_done());
+    }
+
+    #[test]
+    fn an_offer_is_told_once_and_its_answer_ends_it() {
+        let mut session = session();
+        let offer = |revision| Offer {
+            revision,
+            sdp: String::new(),
+            tracks: Vec::new(),
+        };
+        assert!(session.offered(Some(&offer(1))) && session.is_established());
+        assert!(!session.offered(Some(&offer(1))), "known");
+        assert!(session.offered(Some(&offer(2))));
+        session.answered(1);
+        assert_eq!(session.outstanding(), Some(&offer(2)), "of an older one");
+        session.answered(2);
+        assert_eq!(session.outstanding(), None);
+    }
+}

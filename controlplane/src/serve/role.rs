@@ -1,0 +1,35 @@
+//! A part of a server that is started and stopped by itself.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+/// How a role stops.
+#[derive(Debug, Clone)]
+pub struct Stopping {
+    /// It takes this long to send its clients away.
+    pub drain: Duration,
+    /// True when there is no time for that any more.
+    pub hurry: watch::Receiver<bool>,
+}
+
+impl Stopping {
+    /// Waits until the drain time is over, or there is no time for it.
+    pub async fn is_over(mut self) {
+        tokio::select! {
+            () = tokio::time::sleep(self.drain) => {}
+            // Nobody is in a hurry any more once the sender is gone.
+            Ok(_) = self.hurry.wait_for(|hurry| *hurry) => {}
+        }
+    }
+}
+
+/// See the module's documentation.
+pub trait Role: Send + Sync {
+    /// Its name in the log.
+    fn name(&self) -> &'static str;
+
+    /// Ends what it does; other roles go on until it is done.
+    fn stop(&self, how: Stopping) -> BoxFuture<'_, ()>;
+}

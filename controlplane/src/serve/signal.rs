@@ -1,0 +1,132 @@
+//! The role that talks with clients: the listener, the page, the admin API, and the rooms behind them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::role::{Role, Stopping};
+use crate::auth::Keys;
+use crate::config::Config;
+use crate::descriptors;
+use crate::http::{self, Capacity, Hosts, Policy, Site};
+use crate::hub::Hub;
+use crate::metrics::{Metrics, TlsMetrics};
+use crate::tls::{Certificate, Door};
+
+/// For sockets to hear that the server is going away.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Listens, and serves the rooms of a hub.
+pub(super) struct Signal {
+    shutdown: watch::Sender<Option<Duration>>,
+}
+
+/// A bound listener, and how connections come in by it.
+pub(super) struct Entrance {
+    listener: TcpListener,
+    door: Door,
+    certificate: Option<Certificate>,
+    /// Counts what happens there, and all else of the server.
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) address: SocketAddr,
+    /// `http://host:port` or `https://host:port`.
+    pub(super) url: String,
+}
+
+impl Entrance {
+    /// Binds. A certificate is looked after from here on.
+    pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let (door, certificate, metrics) = match &config.tls {
+            None => (Door::Plain, None, Metrics::new()),
+            Some(files) => {
+                let counts = TlsMetrics::default();
+                let (door, certificate, renewal) = Door::tls(files.clone(), counts.clone())
+                    .context("tls is impossible (settings tls-certificate and tls-key)")?;
+                tokio::spawn(renewal.run());
+                (door, Some(certificate), Metrics::with_tls(&counts))
+            }
+        };
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            let listen = config.listen;
+            format!(
+                "cannot listen on {listen} (setting listen): is another spillway running there?"
+            )
+        })?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            url: url(address, certificate.as_ref()),
+            listener,
+            door,
+            certificate,
+            metrics: Arc::new(metrics),
+            address,
+        })
+    }
+}
+
+impl Signal {
+    /// Serves the rooms of `hub` by `entrance`; the process may have `files` open.
+    pub(super) fn start(
+        config: &Config,
+        keys: Arc<Keys>,
+        (hub, entrance): (Arc<Hub>, Entrance),
+        files: u64,
+    ) -> Self {
+        let capacity = Capacity {
+            connections: descriptors::connections(files),
+            per_source: config.per_source,
+            metrics: hub.metrics().connections.clone(),
+        };
+        let (shutdown, going) = watch::channel(None);
+        let certificate = entrance.certificate.iter();
+        let names = certificate.flat_map(|certificate| &certificate.names);
+        let policy = Policy {
+            admin_token: config.admin_token.clone(),
+            demo_tokens: config.demo_tokens,
+            hosts: Hosts::new(config.allowed_hosts.iter().chain(names).cloned()),
+            public_path: config.public_path.clone(),
+        };
+        let site = Site::new(hub, keys, config.limits, policy, going);
+        let Entrance { listener, door, .. } = entrance;
+        tokio::spawn(http::serve(listener, door, site.router(), capacity));
+        Self { shutdown }
+    }
+}
+
+impl Role for Signal {
+    fn name(&self) -> &'static str {
+        "signal"
+    }
+
+    /// Tells every client to come back elsewhere or later, one by one over the drain time.
+    fn stop(&self, how: Stopping) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.shutdown.send_replace(Some(how.drain));
+            how.is_over().await;
+            self.shutdown.send_replace(Some(Duration::ZERO));
+            tokio::time::sleep(FAREWELL).await;
+        })
+    }
+}
+
+fn url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
+    let port = address.port();
+    if let Some(certificate) = certificate {
+        // Under any other name clients would refuse it.
+        return match &certificate.name {
+            Some(name) => format!("https://{name}:{port}"),
+            None if address.ip().is_unspecified() => format!("https://127.0.0.1:{port}"),
+            None => format!("https://{address}"),
+        };
+    }
+    if address.ip().is_unspecified() {
+        // Browsers give cameras to localhost, but not to plain http elsewhere.
+        return format!("http://127.0.0.1:{port}");
+    }
+    format!("http://{address}")
+}

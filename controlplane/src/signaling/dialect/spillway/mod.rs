@@ -1,0 +1,66 @@
+//! The protocol of docs/protocol.md: JSON in text frames.
+
+mod strict; // JSON as the schema has it
+mod message; // client to server
+mod check; // the limits of a message
+mod reply; // server to client
+
+pub use message::{
+    ClientMessage, Join, Offer, OfferedTrack, Request, Resume, Stage, Undecodable, Wish, decode,
+    decode_at,
+};
+pub use reply::{Joined, ServerMessage};
+
+use crate::hub::{Dialect, Frame};
+use crate::metrics::Label;
+use crate::room::{Notice, Refusal};
+use crate::signaling::frame;
+
+/// See the module's documentation.
+#[derive(Debug, Clone, Copy)]
+pub struct Spillway;
+
+impl Dialect for Spillway {
+    fn name(&self) -> &'static str {
+        "spillway"
+    }
+
+    fn encode(&self, notice: &Notice) -> Frame {
+        let label = match notice {
+            Notice::Refused { refusal, .. } => Label::Error(refusal.code.as_str()),
+            Notice::Joined(joined) => Label::Joined(joined.mode.as_str()),
+            Notice::Answer { .. }
+            | Notice::Offer(_)
+            | Notice::Event(_)
+            | Notice::Withheld { .. }
+            | Notice::Message(_)
+            | Notice::Speakers(_)
+            | Notice::Layer { .. }
+            | Notice::Media { .. }
+            | Notice::IceServers { .. }
+            | Notice::Ok { .. } => Label::Plain,
+        };
+        encode(&ServerMessage::of_notice(notice), label)
+    }
+}
+
+/// A message that says no.
+pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Frame {
+    encode(
+        &ServerMessage::refusal(id, refusal),
+        Label::Error(refusal.code.as_str()),
+    )
+}
+
+/// A message of the server itself, which no notice stands for.
+pub fn plain(message: &ServerMessage<'_>) -> Frame {
+    encode(message, Label::Plain)
+}
+
+fn encode(message: &ServerMessage<'_>, label: Label) -> Frame {
+    let text = serde_json::to_vec(message).expect("our messages have text keys only");
+    Frame {
+        wire: frame::text(&text),
+        label,
+    }
+}

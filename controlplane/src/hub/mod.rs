@@ -346,3 +346,6 @@ impl std::fmt::Debug for Hub {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -508,3 +508,6 @@ impl Room {
         tracks.map(|track| track.track.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

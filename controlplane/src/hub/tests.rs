@@ -1,0 +1,376 @@
+//! The actor of a room under a slow store, and a hub with a room that is stuck.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::actor::{Actor, Answer, Effect, Input, Time};
+use super::*;
+use crate::auth::{Grants, Keys};
+use crate::clock;
+use crate::config::SignalingLimits;
+use crate::fleet::Lease;
+use crate::history::{Append, Entry, Missed, Participant, RoomEvent, Roster};
+use crate::ids::{Epoch, Generation, Half, ParticipantId};
+use crate::room::{Lasts, ResumePoint, Room};
+use crate::signaling::dialect::spillway::Spillway;
+use crate::store::memory::MemoryStore;
+use crate::store::{News, Opened, Placed, StoreError, StoreFuture, Stored, suite};
+
+fn config() -> RoomConfig {
+    let keys = Keys::new(vec![
+        "key:0123456789abcdef0123456789abcdef"
+            .parse()
+            .expect("a key"),
+    ]);
+    RoomConfig {
+        keys: Arc::new(keys.expect("one key")),
+        limits: SignalingLimits {
+            participants: 10,
+            tracks: 10,
+            message_bytes: 65_536,
+            messages_per_second: 100,
+            grace: Duration::from_secs(5),
+            resume_allowance_s: 60,
+            token_leeway_s: 60,
+        },
+        turn: None,
+        is_shared: true,
+        owner: "us".to_owned(),
+    }
+}
+
+fn time() -> Time {
+    Time {
+        now: clock::now(),
+        unix_s: 1_000,
+    }
+}
+
+fn grants() -> Grants {
+    Grants {
+        publish: true,
+        sources: None,
+        subscribe: true,
+        data: true,
+        hidden: false,
+    }
+}
+
+fn join(identity: &str, resume: Option<ResumePoint>) -> JoinRequest {
+    JoinRequest {
+        id: Some(1),
+        room: "r".parse().expect("a name"),
+        identity: identity.parse().expect("a name"),
+        name: identity.to_owned(),
+        grants: grants(),
+        auto_subscribe: true,
+        resume,
+        token_ends_s: 2_000,
+        expired: None,
+        unix_s: 1_000,
+    }
+}
+
+/// A room of `epoch` at offset 1, where ann is on another server.
+fn actor(epoch: &Epoch) -> (Actor, ParticipantId) {
+    let ann = suite::participant("ann");
+    let id = ann.participant.clone();
+    let history = (epoch.clone(), Roster::new(1, vec![ann]));
+    let name = "r".parse().expect("a name");
+    let facts = NodeFactsById::new();
+    let room = Room::new(name, Arc::new(config()), history, facts, clock::now());
+    (Actor::new(room), id)
+}
+
+fn effects(actor: &mut Actor) -> Vec<Effect> {
+    std::iter::from_fn(|| actor.poll_effect()).collect()
+}
+
+fn entry(offset: u64, append: Append) -> Input {
+    let Append { event, to, .. } = append;
+    Input::News(Some(News::Entry(Arc::new(Entry { offset, event, to }))))
+}
+
+fn note(number: usize) -> Request {
+    Request::Message {
+        topic: "n".to_owned(),
+        payload: number.into(),
+        to: None,
+        lasts: Lasts::Yes,
+    }
+}
+
+/// Everything that the socket was told since it was last asked, as text.
+fn heard(reader: &mut OutboxReader) -> String {
+    let mut items = std::collections::VecDeque::new();
+    if reader.next(&mut items).now_or_never() != Some(true) {
+        return String::new();
+    }
+    let text = |item| match item {
+        ToSocket::Frame(frame) => frame.wire,
+        ToSocket::Bytes(wire) => wire,
+        ToSocket::Close(..) => bytes::Bytes::new(),
+    };
+    let parts = items.into_iter().map(text);
+    parts
+        .map(|part| String::from_utf8_lossy(&part).into_owned())
+        .collect()
+}
+
+#[test]
+fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
+    let epoch = Epoch::random();
+    let (mut actor, ann) = actor(&epoch);
+    let resume = ResumePoint {
+        participant: ann.clone(),
+        seen: Some((epoch.clone(), 1)),
+        since: (epoch.clone(), 0),
+        grants: grants(),
+        joined_s: 900,
+        ends_s: None,
+    };
+    let (outbox, mut reader, _ending) = outbox(&Spillway);
+    let socket = SocketId(1);
+    actor.handle(entry(2, suite::note(2)), time());
+    let join = RoomInput::Join {
+        socket,
+        outbox,
+        request: join("ann", Some(resume)),
+        node: None,
+    };
+    actor.handle(Input::Room(join), time());
+    let asked = effects(&mut actor);
+    let reads = asked.iter().find_map(|effect| match effect {
+        Effect::ReadForJoin(reads) => Some(reads),
+        _ => None,
+    });
+    let reads = reads.expect("its history is read");
+    assert_eq!(reads.seen, Some((epoch, 1)));
+    assert_eq!(reads.claimed.as_ref().map(|s| &s.participant), Some(&ann));
+    // Meanwhile the room goes on, and the client does not wait for its answer.
+    actor.handle(entry(3, suite::note(3)), time());
+    let request = RoomInput::Request {
+        socket,
+        id: Some(2),
+        request: note(9),
+    };
+    actor.handle(Input::Room(request), time());
+    assert!(effects(&mut actor).is_empty(), "it is not in yet");
+    let Append { event, to, .. } = suite::note(2);
+    let missed = Missed::Entries(vec![Arc::new(Entry {
+        offset: 2,
+        event,
+        to,
+    })]);
+    let read = Answer::ReadForJoin {
+        socket,
+        missed,
+        sessions: Vec::new(),
+    };
+    actor.handle(Input::Answer(read), time());
+    actor.flush(clock::now());
+    let text = heard(&mut reader);
+    let at = |what: &str| {
+        text.find(what)
+            .unwrap_or_else(|| panic!("{what} in {text}"))
+    };
+    assert!(text.contains("recovered"), "{text}");
+    assert!(at("\"offset\":2") < at("\"offset\":3"), "{text}");
+    assert_eq!(text.matches("\"offset\":3").count(), 1, "{text}");
+    let placed = effects(&mut actor).into_iter();
+    let appends = placed.filter(|effect| matches!(effect, Effect::Append(_)));
+    assert_eq!(appends.count(), 1, "what it asked meanwhile is done now");
+}
+
+#[test]
+fn a_join_is_answered_when_its_event_came_back_and_appends_keep_their_order() {
+    let epoch = Epoch::random();
+    let (mut actor, _) = actor(&epoch);
+    let (outbox, mut reader, _ending) = outbox(&Spillway);
+    let socket = SocketId(1);
+    let request = RoomInput::Join {
+        socket,
+        outbox,
+        request: join("bob", None),
+        node: Some("a".parse().expect("a name")),
+    };
+    actor.handle(Input::Room(request), time());
+    let appended: Vec<Append> = effects(&mut actor)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Append(append) => Some(append),
+            _ => None,
+        })
+        .collect();
+    let [joined] = &appended[..] else {
+        panic!("one event: {appended:?}");
+    };
+    assert_eq!(actor.unplaced(), 1);
+    let placed = Placed {
+        offset: 3,
+        stored: Stored::Yes,
+    };
+    actor.handle(Input::Answer(Answer::Placed(Ok(placed))), time());
+    assert_eq!(heard(&mut reader), "", "another event is before it");
+    actor.handle(entry(2, suite::note(2)), time());
+    assert_eq!(heard(&mut reader), "");
+    assert!(!actor.is_idle(clock::now()));
+    actor.handle(entry(3, joined.clone()), time());
+    actor.flush(clock::now());
+    let text = heard(&mut reader);
+    assert!(
+        text.contains("\"joined\"") && text.contains("\"offset\":3"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
+    let epoch = Epoch::random();
+    let (mut actor, _) = actor(&epoch);
+    actor.handle(entry(4, suite::note(4)), time());
+    actor.handle(entry(5, suite::note(5)), time());
+    actor.handle(Input::News(None), time());
+    let asked = effects(&mut actor);
+    let is_read = |effect: &&Effect| matches!(effect, Effect::ReadAgain { offset: 1, .. });
+    assert_eq!(asked.iter().filter(is_read).count(), 1, "{asked:?}");
+    actor.handle(entry(2, suite::note(2)), time());
+    let entries = [2, 3, 4, 5].map(|offset| {
+        let Append { event, to, .. } = suite::note(offset as usize);
+        Arc::new(Entry { offset, event, to })
+    });
+    let again = super::actor::ReadAgain::Entries(entries.to_vec());
+    actor.handle(Input::Answer(Answer::ReadAgain(again)), time());
+    actor.handle(entry(6, suite::note(6)), time());
+    assert!(effects(&mut actor).is_empty(), "nothing is missing");
+}
+
+/// A store in which one room never opens.
+struct Stuck {
+    inner: MemoryStore,
+    room: RoomName,
+    /// Another one was opened.
+    opened: Arc<tokio::sync::Notify>,
+}
+
+impl Store for Stuck {
+    fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened> {
+        if *room == self.room {
+            return Box::pin(std::future::pending());
+        }
+        self.opened.notify_one();
+        self.inner.open(room)
+    }
+
+    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
+        self.inner.place(room, append)
+    }
+
+    fn publish(
+        &self,
+        room: &RoomName,
+        message: crate::history::Ephemeral,
+    ) -> Result<(), StoreError> {
+        self.inner.publish(room, message)
+    }
+
+    fn since<'a>(
+        &'a self,
+        room: &'a RoomName,
+        epoch: &'a Epoch,
+        offset: u64,
+    ) -> StoreFuture<'a, Missed> {
+        self.inner.since(room, epoch, offset)
+    }
+
+    fn touch<'a>(
+        &'a self,
+        room: &'a RoomName,
+        participants: &'a [ParticipantId],
+        time: Duration,
+    ) -> StoreFuture<'a, ()> {
+        self.inner.touch(room, participants, time)
+    }
+
+    fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>> {
+        self.inner.absent(room)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        room: &'a RoomName,
+        participant: &'a ParticipantId,
+    ) -> StoreFuture<'a, ()> {
+        self.inner.claim(room, participant)
+    }
+
+    fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()> {
+        self.inner.close(room)
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
+    let (stuck, fine): (RoomName, RoomName) = ("stuck".parse().unwrap(), "fine".parse().unwrap());
+    let store = Stuck {
+        inner: MemoryStore::new(),
+        room: stuck.clone(),
+        opened: Arc::default(),
+    };
+    let opened = Arc::clone(&store.opened);
+    let lease = Lease {
+        owner: "us".to_owned(),
+        time: Duration::from_secs(13),
+    };
+    let (fleet, _updates) = Fleet::new(lease, None);
+    let metrics = Arc::new(Metrics::new());
+    let hub = Hub::new(Arc::new(store), fleet, Arc::new(config()), metrics);
+    let node: NodeId = "a".parse().unwrap();
+    let (victim, friend) = (ParticipantId::random(), ParticipantId::random());
+    hub.routes().serve(victim.clone(), &stuck, true);
+    hub.routes().serve(friend.clone(), &fine, true);
+    let closed = |participant: &ParticipantId| NodeUpdate {
+        node: node.clone(),
+        update: Update::Event(NodeEvent::Closed {
+            session: participant.session(Half::Publish, Generation(0)),
+            failure: None,
+        }),
+    };
+    let (updates, reader) = mpsc::channel(1);
+    let following = tokio::spawn(Arc::clone(&hub).follow(reader));
+    let telling = async {
+        for _ in 0..2 * ROOM_INPUTS {
+            updates.send(closed(&victim)).await.expect("it follows");
+        }
+        updates.send(closed(&friend)).await.expect("it follows");
+    };
+    tokio::time::timeout(Duration::from_secs(30), telling)
+        .await
+        .expect("nobody waits for the room");
+    let heard = tokio::time::timeout(Duration::from_secs(30), opened.notified());
+    heard.await.expect("the other room hears of it");
+    assert!(hub.metrics().room_overflows.get() > 0, "and it is counted");
+    assert!(hub.mailbox(&stuck).has_overflowed.load(Ordering::Acquire));
+    following.abort();
+}
+
+#[test]
+fn events_have_about_the_bytes_that_clients_are_told() {
+    for append in [suite::note(1), suite::joined(&suite::participant("ann"))] {
+        let Append { event, to, .. } = append;
+        let entry = Arc::new(Entry {
+            offset: 7,
+            event,
+            to,
+        });
+        let wire = Spillway
+            .encode(&crate::room::Notice::Event(Arc::clone(&entry)))
+            .wire
+            .len();
+        let guessed = entry.bytes();
+        assert!(guessed.abs_diff(wire) < wire / 2, "{guessed} for {wire}");
+        assert!(!matches!(entry.event, RoomEvent::Private));
+    }
+}

@@ -1,0 +1,368 @@
+//! A room with several nodes, driven without a store: events come true as soon as they are appended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::auth::Grants;
+use crate::clock;
+use crate::fleet::{Command, Done, NodeEvent, Published};
+use crate::history::{Kind, Source, Track};
+use crate::ids::Generation;
+
+struct Stage {
+    room: Room,
+    now: Instant,
+    offset: u64,
+    sockets: u64,
+    notices: Vec<(Option<SocketId>, Notice)>,
+    commands: Vec<(NodeId, Command)>,
+}
+
+fn node(name: &str) -> NodeId {
+    name.parse().expect("a name")
+}
+
+fn config(is_shared: bool) -> RoomConfig {
+    let keys = Keys::new(vec![
+        "key:0123456789abcdef0123456789abcdef"
+            .parse()
+            .expect("a key"),
+    ]);
+    RoomConfig {
+        keys: Arc::new(keys.expect("one key")),
+        limits: SignalingLimits {
+            participants: 10,
+            tracks: 10,
+            message_bytes: 65_536,
+            messages_per_second: 100,
+            grace: Duration::from_secs(5),
+            resume_allowance_s: 60,
+            token_leeway_s: 60,
+        },
+        turn: Some(Issuer::new("north", 300)),
+        is_shared,
+        owner: "us".to_owned(),
+    }
+}
+
+impl Stage {
+    fn new(is_shared: bool) -> Self {
+        let now = clock::now();
+        let name = "r".parse().expect("a name");
+        let history = (Epoch::random(), Roster::default());
+        let config = Arc::new(config(is_shared));
+        Self {
+            room: Room::new(name, config, history, NodeFactsById::new(), now),
+            now,
+            offset: 0,
+            sockets: 0,
+            notices: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// Does what the room wants; commands are kept, and answered with `answer`.
+    fn run(&mut self, answer: impl Fn(&Command) -> Option<Done>) {
+        while let Some(output) = self.room.poll_output() {
+            match output {
+                Output::Append { append, then } => {
+                    self.offset += 1;
+                    let (offset, Append { event, to, .. }) = (self.offset, append);
+                    let participant = event.participant().cloned();
+                    let entry = Arc::new(Entry { offset, event, to });
+                    self.room.handle_entry(&entry, self.now);
+                    self.room.handle_applied(participant.as_ref());
+                    self.room.handle_appended(then, Ok(offset), self.now);
+                }
+                Output::Call {
+                    node,
+                    session,
+                    command,
+                } => {
+                    let done = answer(&command);
+                    self.commands.push((node, command));
+                    if let Some(done) = done {
+                        self.room.handle_replied(&session, Ok(done), self.now);
+                    }
+                }
+                Output::Send { socket, notice } => self.notices.push((Some(socket), notice)),
+                Output::Tell { notice } => self.notices.push((None, notice)),
+                Output::Whisper { .. }
+                | Output::Close { .. }
+                | Output::Publish { .. }
+                | Output::Take { .. }
+                | Output::Serve { .. }
+                | Output::Hear { .. } => {}
+            }
+        }
+    }
+
+    /// Whoever joins has its sessions on `node`.
+    fn join(&mut self, identity: &str, node: Option<NodeId>) -> SocketId {
+        self.sockets += 1;
+        let socket = SocketId(self.sockets);
+        let join = JoinRequest {
+            id: Some(1),
+            room: "r".parse().expect("a name"),
+            identity: identity.parse().expect("a name"),
+            name: identity.to_owned(),
+            grants: Grants {
+                publish: true,
+                sources: None,
+                subscribe: true,
+                data: true,
+                hidden: false,
+            },
+            auto_subscribe: true,
+            resume: None,
+            token_ends_s: 2_000,
+            expired: None,
+            unix_s: 1_000,
+        };
+        let read = ReadForJoin {
+            missed: Missed::TooOld,
+            sessions: Vec::new(),
+            node,
+        };
+        self.room.handle_join(socket, join, read, self.now);
+        self.run(|_| Some(Done::Nothing));
+        socket
+    }
+
+    fn told(&mut self, socket: SocketId) -> Vec<Notice> {
+        let mine = |(to, notice): (Option<SocketId>, Notice)| {
+            to.is_none_or(|to| to == socket).then_some(notice)
+        };
+        std::mem::take(&mut self.notices)
+            .into_iter()
+            .filter_map(mine)
+            .collect()
+    }
+
+    fn id_of(&self, identity: &str) -> ParticipantId {
+        let identity = identity.parse().expect("a name");
+        let known = self
+            .room
+            .roster
+            .by_identity(&identity)
+            .expect("it is there");
+        known.participant.clone()
+    }
+
+    fn held(&self, identity: &str, generation: Generation) -> HeldSession {
+        let session = self.id_of(identity).session(Half::Subscribe, generation);
+        HeldSession {
+            session,
+            annotation: None,
+            connected_shard: Some(0),
+            tracks: Vec::new(),
+            subscriptions: Vec::new(),
+            outstanding_offer: None,
+            owner: "us".to_owned(),
+            is_leased: true,
+        }
+    }
+}
+
+fn is_lost(notice: &Notice) -> bool {
+    matches!(
+        notice,
+        Notice::Media {
+            state: MediaState::Lost,
+            ..
+        }
+    )
+}
+
+#[test]
+fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
+    let mut stage = Stage::new(true);
+    let (ann, bob) = (
+        stage.join("ann", Some(node("a"))),
+        stage.join("bob", Some(node("b"))),
+    );
+    let commands = |stage: &Stage, name: &str| {
+        let on = stage.commands.iter().filter(|(on, _)| *on == node(name));
+        on.count()
+    };
+    assert_eq!((commands(&stage, "a"), commands(&stage, "b")), (1, 1));
+    stage.notices.clear();
+    stage.room.handle_node_lost(&node("a"), stage.now);
+    stage.run(|_| None);
+    let all = stage.notices.clone();
+    assert!(stage.told(ann).iter().any(is_lost));
+    stage.notices = all;
+    assert!(!stage.told(bob).iter().any(is_lost));
+    // "These sessions and no others" is said of one node.
+    let held = vec![stage.held("bob", Generation(0))];
+    let urls: Arc<[String]> = Arc::from(["turn:b".to_owned()]);
+    stage
+        .room
+        .handle_node_synced(&node("b"), (held, Arc::clone(&urls)), stage.now);
+    stage.run(|_| None);
+    assert!(!stage.told(bob).iter().any(is_lost), "it is there");
+    stage
+        .room
+        .handle_node_synced(&node("b"), (Vec::new(), urls), stage.now);
+    stage.run(|_| None);
+    assert!(stage.told(bob).iter().any(is_lost), "it is not");
+}
+
+#[test]
+fn relays_are_those_of_the_participants_node() {
+    let mut stage = Stage::new(true);
+    for name in ["a", "b"] {
+        let urls: Arc<[String]> = Arc::from([format!("turn:{name}")]);
+        stage
+            .room
+            .handle_node_synced(&node(name), (Vec::new(), urls), stage.now);
+    }
+    for name in ["a", "b"] {
+        let socket = stage.join(name, Some(node(name)));
+        let joined = stage
+            .told(socket)
+            .into_iter()
+            .find_map(|notice| match notice {
+                Notice::Joined(joined) => Some(joined),
+                _ => None,
+            });
+        let servers = joined.expect("it is in").relays.ice_servers;
+        assert_eq!(servers[0].urls, [format!("turn:{name}")]);
+    }
+}
+
+#[test]
+fn sessions_of_another_generation_are_left_behind() {
+    for is_shared in [false, true] {
+        let mut stage = Stage::new(is_shared);
+        let ann = stage.join("ann", Some(node("a")));
+        stage.commands.clear();
+        let old = stage.held("ann", Generation(7));
+        let held = vec![stage.held("ann", Generation(0)), old.clone()];
+        let urls: Arc<[String]> = Arc::from([]);
+        stage
+            .room
+            .handle_node_synced(&node("a"), (held, urls), stage.now);
+        stage.run(|_| Some(Done::Nothing));
+        let closed = |(_, command): &(NodeId, Command)| match command {
+            Command::CloseSession { session, .. } => Some(session.clone()),
+            _ => None,
+        };
+        let closed: Vec<_> = stage.commands.iter().filter_map(closed).collect();
+        assert!(closed.contains(&old.session), "{closed:?}");
+        assert!(closed.iter().all(|id| id.generation == Generation(7)));
+        // What still comes from it is nobody's.
+        let event = NodeEvent::Closed {
+            session: old.session,
+            failure: None,
+        };
+        stage.notices.clear();
+        stage.room.handle_node_event(&node("a"), event, stage.now);
+        stage.run(|_| None);
+        assert!(!stage.told(ann).iter().any(is_lost));
+    }
+}
+
+#[test]
+fn a_track_is_at_home_where_its_publisher_is() {
+    let mut stage = Stage::new(true);
+    let ann = stage.join("ann", Some(node("b")));
+    let offer = PublishOffer {
+        sdp: "v=0".to_owned(),
+        tracks: vec![OfferedTrack {
+            mid: "0".to_owned(),
+            kind: Kind::Audio,
+            source: Source::Microphone,
+            track: None,
+            muted: false,
+            layers: Vec::new(),
+        }],
+    };
+    let time = (stage.now, 1_000);
+    stage
+        .room
+        .handle_request(ann, Some(2), Request::Offer(offer), time);
+    stage.run(|command| match command {
+        Command::PutPublish(put) => {
+            let playable = |published: &Published| crate::fleet::Playable {
+                track: published.track.track.clone(),
+                rids: Vec::new(),
+            };
+            let tracks = put.tracks.iter().map(playable).collect();
+            let sdp = "answer".to_owned();
+            Some(Done::Answer { sdp, tracks })
+        }
+        _ => Some(Done::Nothing),
+    });
+    let ann = stage.room.roster.participant(&stage.id_of("ann")).cloned();
+    let ann = ann.expect("it is listed");
+    let [Track { node: home, .. }] = &ann.tracks[..] else {
+        panic!("one track: {ann:?}");
+    };
+    assert_eq!((home, &ann.node), (&node("b"), &node("b")));
+}
+
+#[test]
+fn who_joins_again_before_its_first_join_came_back_is_there_once() {
+    let mut stage = Stage::new(true);
+    // The store is slow: what is appended comes back later.
+    let mut appended = Vec::new();
+    for _ in 0..2 {
+        stage.sockets += 1;
+        let socket = SocketId(stage.sockets);
+        let join = JoinRequest {
+            id: None,
+            room: "r".parse().expect("a name"),
+            identity: "ann".parse().expect("a name"),
+            name: String::new(),
+            grants: Grants {
+                publish: true,
+                sources: None,
+                subscribe: true,
+                data: true,
+                hidden: false,
+            },
+            auto_subscribe: true,
+            resume: None,
+            token_ends_s: 2_000,
+            expired: None,
+            unix_s: 1_000,
+        };
+        let read = ReadForJoin {
+            missed: Missed::TooOld,
+            sessions: Vec::new(),
+            node: Some(node("a")),
+        };
+        stage.room.handle_join(socket, join, read, stage.now);
+        while let Some(output) = stage.room.poll_output() {
+            if let Output::Append { append, then } = output {
+                appended.push((append, then));
+            }
+        }
+    }
+    for (append, then) in appended {
+        stage.offset += 1;
+        let (offset, Append { event, to, .. }) = (stage.offset, append);
+        let participant = event.participant().cloned();
+        let entry = Arc::new(Entry { offset, event, to });
+        stage.room.handle_entry(&entry, stage.now);
+        stage.room.handle_applied(participant.as_ref());
+        stage.room.handle_appended(then, Ok(offset), stage.now);
+    }
+    assert_eq!(stage.room.roster.len(), 1, "no ghost of the first join");
+    assert_eq!(stage.room.members(), 1);
+}
+
+#[test]
+fn without_a_node_nobody_is_let_in() {
+    let mut stage = Stage::new(true);
+    let ann = stage.join("ann", None);
+    let refused = stage.told(ann);
+    let code = refused.iter().find_map(|notice| match notice {
+        Notice::Refused { refusal, .. } => Some(refusal.code),
+        _ => None,
+    });
+    assert_eq!(code, Some(ErrorCode::MediaUnavailable));
+    assert!(stage.room.roster.is_empty());
+}

@@ -209,8 +209,8 @@ fn host(facts: &Facts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::svg::tests::assert_well_formed;
     use crate::saturate::curve::tests::example;
+    use crate::saturate::report::svg::tests::assert_well_formed;
 
     #[test]
     fn the_page_stands_alone_and_says_all() {

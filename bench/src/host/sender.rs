@@ -281,7 +281,7 @@ mod tests {
                 method,
                 encrypted: true,
             };
-            let mut receiver = super::super::receiver::Receiver::bind().unwrap();
+            let mut receiver = crate::ceiling::receiver::Receiver::bind().unwrap();
             let port = receiver.port();
             let order = Order {
                 port,

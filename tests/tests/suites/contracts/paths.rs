@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::stage::{Rows, Stage};
 use super::talk::{Talk, claims, get, sign};
-use super::{Rows, Stage};
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     let url = &stage.node.url;

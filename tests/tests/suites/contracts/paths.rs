@@ -38,9 +38,9 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     for file in [
         "/",
         "/app.js",
-        "/app-call.js",
-        "/app-token.js",
-        "/app-join.js",
+        "/app/call.js",
+        "/app/token.js",
+        "/app/join.js",
         "/style.css",
     ] {
         let (_, _, text) = get(&format!("{url}/calls{file}"), &[])?;

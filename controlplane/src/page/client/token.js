@@ -1,6 +1,6 @@
 /** Tokens of the application: whether one has ended, and another one in time. */
-import { SpillwayError } from './spillway-errors.js';
-import { claimsOf } from './spillway-permissions.js';
+import { SpillwayError } from './errors.js';
+import { claimsOf } from './permissions.js';
 
 /** Whether there is no token, or it has ended: with another one a return is for longer. What cannot be read is not over. */
 export function isOver(token) {

@@ -3,7 +3,7 @@
  * application is told.
  */
 
-import { SpillwayError } from './spillway-errors.js';
+import { SpillwayError } from './errors.js';
 
 /** Failures in a row after which it is not tried again. */
 const MAX_FAILURES = 3;

@@ -1,6 +1,6 @@
 /** The line over a call in trouble: what is broken, what arrives all the same, and after a while what can be done. */
-import { Pulse } from './app-pulse.js';
-import { arrivalMessage, stateMessage } from './app-words.js';
+import { Pulse } from './pulse.js';
+import { arrivalMessage, stateMessage } from './words.js';
 
 /** How long good news stays. */
 const GOOD_NEWS_MS = 2_500;
@@ -14,7 +14,7 @@ export class Banner {
   #box = element('banner');
   #trouble = null;
 
-  /** @param {import('./spillway.js').Room} room @param {AbortSignal} signal ends its buttons */
+  /** @param {import('../spillway.js').Room} room @param {AbortSignal} signal ends its buttons */
   constructor(room, signal) {
     this.#room = room;
     this.#pulse = new Pulse(room);

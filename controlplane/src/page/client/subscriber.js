@@ -2,8 +2,8 @@
  * The subscribe peer connection: answers the server's offers, one at a time, and knows which track
  * plays on which m-line.
  */
-import { withOfferedStereo } from './spillway-encodings.js';
-import { reconfigure } from './spillway-relays.js';
+import { withOfferedStereo } from './encodings.js';
+import { reconfigure } from './relays.js';
 
 export class Subscriber {
   #pc = null;

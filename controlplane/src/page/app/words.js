@@ -48,7 +48,7 @@ export function roomMessage(error) {
 
 /**
  * What is wrong with a call; null when nothing is.
- * @param {import('./spillway.js').RoomState} state
+ * @param {import('../spillway.js').RoomState} state
  * @param {Error & {code?: string}} [error]
  */
 export function stateMessage(state, error) {
@@ -65,7 +65,7 @@ export function stateMessage(state, error) {
 
 /**
  * What of the others arrived in the last second, where something is to be expected.
- * @param {import('./app-pulse.js').Beat} beat
+ * @param {import('./pulse.js').Beat} beat
  * @param {{sound: boolean, picture: boolean}} expected
  */
 export function arrivalMessage({ packets, frames }, { sound, picture }) {

@@ -1,5 +1,5 @@
 /** What a token lets its owner do, read by the client for what it shows; the server decides. */
-import { SOURCES } from './spillway-options.js';
+import { SOURCES } from './options.js';
 
 /**
  * @typedef {object} Permissions

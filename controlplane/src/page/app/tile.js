@@ -1,5 +1,5 @@
 /** One tile of the grid: a person, or a shared screen. Shows; decides nothing. */
-import { icon } from './app-icons.js';
+import { icon } from './icons.js';
 
 /** Soft, dark, distinguishable backgrounds of the initials. */
 const HUES = [200, 168, 258, 24, 320, 96, 224, 46];

@@ -1,8 +1,8 @@
 /**
  * A track this participant publishes, as the application holds it.
  */
-import { chooseRed, encodingsFor, preferVideoCodec, refitted } from './spillway-encodings.js';
-import { SpillwayError, deviceError, mediaError } from './spillway-errors.js';
+import { chooseRed, encodingsFor, preferVideoCodec, refitted } from './encodings.js';
+import { SpillwayError, deviceError, mediaError } from './errors.js';
 
 export class LocalTrack {
   /** @type {'audio'|'video'} */

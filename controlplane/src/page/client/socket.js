@@ -1,8 +1,8 @@
 /**
  * One WebSocket's life: requests matched to replies, pings, and the moment it counts as dead.
- * Reconnecting is not its business (see spillway-connection.js).
+ * Reconnecting is not its business (see client/connection.js).
  */
-import { SpillwayError, errorOf } from './spillway-errors.js';
+import { SpillwayError, errorOf } from './errors.js';
 
 /** How often a silent socket is asked whether it still lives. */
 const PING_EVERY_MS = 10_000;

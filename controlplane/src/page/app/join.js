@@ -1,8 +1,8 @@
 /** Before the call: who, where, and a look into the mirror. */
-import { choose, fillSelect, openCamera, openMicrophone, recall, remember } from './app-devices.js';
-import { icon } from './app-icons.js';
-import { newIdentity, readToken, roomName } from './app-token.js';
-import { deviceMessage } from './app-words.js';
+import { choose, fillSelect, openCamera, openMicrophone, recall, remember } from './devices.js';
+import { icon } from './icons.js';
+import { newIdentity, readToken, roomName } from './token.js';
+import { deviceMessage } from './words.js';
 
 const REMEMBERED = { room: 'spillway.room', name: 'spillway.name' };
 

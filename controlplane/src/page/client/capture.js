@@ -1,5 +1,5 @@
 /** Cameras, microphones and screens, opened with the browser's question to the user. */
-import { deviceError } from './spillway-errors.js';
+import { deviceError } from './errors.js';
 
 /** @param {'camera'|'microphone'} what @returns {Promise<MediaStreamTrack>} rejects with a SpillwayError */
 export async function capture(what, options) {

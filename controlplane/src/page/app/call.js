@@ -1,11 +1,11 @@
 /** The call: the room's events become tiles and sounds, the buttons become the room's actions. */
-import { Room } from './spillway.js';
-import { canChooseSpeaker, choose, chosen, fillSelect, openCamera, openMicrophone } from './app-devices.js';
-import { Floor } from './app-floor.js';
-import { icon } from './app-icons.js';
-import { toast } from './app-toast.js';
-import { Banner } from './app-banner.js';
-import { deviceMessage } from './app-words.js';
+import { Room } from '../spillway.js';
+import { canChooseSpeaker, choose, chosen, fillSelect, openCamera, openMicrophone } from './devices.js';
+import { Floor } from './floor.js';
+import { icon } from './icons.js';
+import { toast } from './toast.js';
+import { Banner } from './banner.js';
+import { deviceMessage } from './words.js';
 
 const COPIED_MS = 2_000;
 
@@ -22,7 +22,7 @@ export class Call {
   #banner;
 
   /**
-   * @param {import('./app-join.js').Wish} wish
+   * @param {import('./join.js').Wish} wish
    * @param {{ended: (error: Error | undefined, devices: {camera: boolean, microphone: boolean}) => void}} owner `ended`
    *   says which devices were on
    */

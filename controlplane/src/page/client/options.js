@@ -1,6 +1,6 @@
 /** What an application may say, and an error that names the right word when it says another. */
-import { VIDEO_CODECS } from './spillway-encodings.js';
-import { SpillwayError } from './spillway-errors.js';
+import { VIDEO_CODECS } from './encodings.js';
+import { SpillwayError } from './errors.js';
 
 export const EVENTS = [
   'statechange', 'participantjoined', 'participantleft', 'trackpublished', 'trackunpublished', 'trackmuted', 'tracksubscribed',

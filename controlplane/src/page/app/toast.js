@@ -1,5 +1,5 @@
 /** Short messages over the page that go away by themselves, or by a button. */
-import { icon } from './app-icons.js';
+import { icon } from './icons.js';
 
 const SHOWN_MS = 9_000;
 

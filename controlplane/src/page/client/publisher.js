@@ -2,11 +2,11 @@
  * The publish peer connection: offers what the participant sends, one offer at a time, and rebuilds
  * itself with the same tracks when the media server was replaced.
  */
-import { sendCandidates } from './spillway-subscriber.js';
-import { layersOf, withOpusDtx, withStereo } from './spillway-encodings.js';
-import { LocalTrack } from './spillway-local-track.js';
-import { reconfigure } from './spillway-relays.js';
-import { SpillwayError, mediaError } from './spillway-errors.js';
+import { sendCandidates } from './subscriber.js';
+import { layersOf, withOpusDtx, withStereo } from './encodings.js';
+import { LocalTrack } from './local-track.js';
+import { reconfigure } from './relays.js';
+import { SpillwayError, mediaError } from './errors.js';
 
 /** Between two attempts of an offer that the server may serve later. */
 const RETRY_MS = 1_000;

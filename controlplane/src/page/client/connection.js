@@ -2,8 +2,8 @@
  * Keeps a joined socket: opens, joins, and after a break comes back with growing, jittered delays.
  * What `joined` means for the room is decided by its owner (spillway.js).
  */
-import { SpillwayError } from './spillway-errors.js';
-import { Socket } from './spillway-socket.js';
+import { SpillwayError } from './errors.js';
+import { Socket } from './socket.js';
 
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 4_000;

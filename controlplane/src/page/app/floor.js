@@ -1,8 +1,8 @@
 /** The people on the screen: tiles, their video and audio elements, who speaks, how well it arrives. */
-import { chosen } from './app-devices.js';
-import { Grid, wantedHeight } from './app-grid.js';
-import { Tile } from './app-tile.js';
-import { toast } from './app-toast.js';
+import { chosen } from './devices.js';
+import { Grid, wantedHeight } from './grid.js';
+import { Tile } from './tile.js';
+import { toast } from './toast.js';
 
 const STATS_EVERY_MS = 1_000;
 

@@ -1,6 +1,6 @@
 /** Where the page's token comes from: the demo endpoint, or the user. */
-import { SpillwayError } from './spillway.js';
-import { permissionsOf } from './spillway-permissions.js';
+import { SpillwayError } from '../spillway.js';
+import { permissionsOf } from '../client/permissions.js';
 
 /** Identities: which characters, and how many of them come from the name. */
 const NOT_ALLOWED = /[^A-Za-z0-9_.-]+/g;

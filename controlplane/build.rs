@@ -1,7 +1,7 @@
 //! Lists the files of `src/page/` so that the binary embeds whatever is there, and finds out the commit.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 #[path = "../exposition/commit.rs"]
@@ -12,23 +12,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../exposition/commit.rs");
     println!("cargo:rustc-env=SPILLWAY_BUILD_COMMIT={}", commit::commit());
     let page = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("src/page");
-    let mut files: Vec<_> = fs::read_dir(&page)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let extension = path.extension().and_then(|e| e.to_str());
-            matches!(extension, Some("html" | "js" | "css" | "svg"))
-        })
-        .collect();
+    let mut files = Vec::new();
+    add_files(&page, &mut files)?;
     files.sort();
     let mut table = String::from("&[\n");
     for file in files {
         println!("cargo:rerun-if-changed={}", file.display());
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let name = file.strip_prefix(&page)?.to_string_lossy();
         let path = file.display();
         writeln!(table, "    ({name:?}, include_bytes!(r#\"{path}\"#)),")?;
     }
     table.push_str("]\n");
     let out = Path::new(&env::var("OUT_DIR")?).join("page_files.rs");
     fs::write(out, table)?;
+    Ok(())
+}
+
+/// What browsers are given, of `folder` and the folders in it.
+fn add_files(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if path.is_dir() {
+            add_files(&path, files)?;
+        } else if matches!(extension, Some("html" | "js" | "css" | "svg")) {
+            files.push(path);
+        }
+    }
     Ok(())
 }

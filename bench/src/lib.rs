@@ -3,23 +3,14 @@
 pub mod canary; // a synthetic call through the public door, as a health probe
 pub mod fanout; // publishers and subscribers against a data plane
 pub mod saturate; // more and more of them, until something is full
-pub mod report; // what a capacity planner reads of that
 pub mod peers; // the same load on another server, side by side
 pub mod ceiling; // what the host can do at all
 pub mod signal; // many participants on signaling nodes
 pub mod turn; // relays, side by side
 
+pub mod output; // the line of figures
 pub mod host; // the host under test
 pub mod net; // datagrams of thousands of addresses
 pub mod http; // questions to a server that may not answer
 pub mod link; // one peer connection over a UDP socket of its own
 pub mod media; // synthetic packets that can be counted and timed
-
-/// Writes a line to the standard output; false where it cannot be written. A reader that has gone is no error.
-pub fn say(line: &str) -> bool {
-    use std::io::{ErrorKind, Write as _};
-    match writeln!(std::io::stdout(), "{line}") {
-        Ok(()) => true,
-        Err(error) => error.kind() == ErrorKind::BrokenPipe,
-    }
-}

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use spillway_bench::{canary, ceiling, fanout, host, peers, saturate, signal, turn};
+use spillway_bench::{canary, ceiling, fanout, host, output, peers, saturate, signal, turn};
 
 /// Probes and load generators for Spillway.
 #[derive(Parser)]
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 fn conclude(result: anyhow::Result<Option<String>>) -> ExitCode {
     match result {
         Ok(line) => {
-            if line.iter().all(|line| spillway_bench::say(line)) {
+            if line.iter().all(|line| output::say(line)) {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::from(2)

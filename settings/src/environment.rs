@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Setting, nearest};
+use crate::Setting;
+use crate::nearest::nearest;
 
 /// What all variables of ours begin with.
 const PREFIX: &str = "SPILLWAY_";

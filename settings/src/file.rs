@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::nearest::nearest;
 use crate::secret::{is_public, mode_of};
 use crate::{Mistakes, Setting};
 
@@ -98,7 +99,7 @@ impl ConfigFile {
         let is_unknown = |entry: &&Entry| table.iter().all(|setting| setting.name != entry.key);
         for entry in self.entries.iter().filter(is_unknown) {
             let names = table.iter().map(|setting| setting.name);
-            let hint = crate::nearest(&entry.key, names)
+            let hint = nearest(&entry.key, names)
                 .map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
             let (key, path, line) = (&entry.key, self.path.display(), entry.line);
             mistakes.push(format!("unknown key '{key}' in {path}, line {line}{hint}"));

@@ -5,6 +5,8 @@
 //! Parsing never stops at the first mistake: all are collected in [`Mistakes`] and shown together.
 //! What the values mean is the program's business, not this crate's.
 
+mod setting; // one thing a program can be told
+mod nearest; // what was probably meant
 mod environment; // variables that begin as ours do
 mod file; // the configuration file
 mod log; // what may be logged
@@ -17,34 +19,11 @@ pub use environment::NAMES;
 pub use log::check_log;
 pub use mistakes::Mistakes;
 pub use secret::secret;
+pub use setting::Setting;
 pub use source::Source;
 pub use values::{Given, Values};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-
-/// One thing a program can be told.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// Flag and TOML key, kebab-case; the environment variable is derived by [`Setting::env`].
-    pub name: &'static str,
-    /// What holds when nobody says anything; empty when there is no default.
-    pub default: &'static str,
-    /// One line for `--help`, with the unit.
-    pub help: &'static str,
-}
-
-impl Setting {
-    /// `udp-port` is `SPILLWAY_UDP_PORT`.
-    pub fn env(&self) -> String {
-        let upper = self.name.to_ascii_uppercase().replace('-', "_");
-        format!("SPILLWAY_{upper}")
-    }
-
-    /// Whether the value is shown to nobody. Such a value may be in a file: `@/path` names it.
-    pub fn is_secret(&self) -> bool {
-        secret::is_secret(self.name)
-    }
-}
 
 /// Adds `--config FILE`, `--check` and a flag for each setting of `table` to `command`.
 ///
@@ -80,28 +59,4 @@ pub fn command(command: Command, table: &[Setting]) -> Command {
 /// Whether the settings are only to be checked.
 pub fn is_check(matches: &ArgMatches) -> bool {
     matches.get_flag("check")
-}
-
-/// The one of `names` that differs in a few letters at most.
-fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const LETTERS: usize = 3;
-    let closest = names.map(|name| (distance(text, name), name)).min();
-    closest
-        .filter(|(distance, _)| *distance <= LETTERS)
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replace = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -349,7 +349,7 @@ test('wrong options, devices and events are errors that name the right one', asy
 });
 
 test('what the token does not let is refused before a device is opened', async () => {
-  const { permissionsOf } = await page.load('spillway-permissions.js');
+  const { permissionsOf } = await page.load('client/permissions.js');
   const token = (videoGrant) => `x.${Buffer.from(JSON.stringify({ sub: 'Ζωή', video: videoGrant })).toString('base64url')}.x`;
   assert.deepEqual(permissionsOf(token({ canPublish: false })), { publish: [], subscribe: true, message: true });
   assert.deepEqual(permissionsOf(token({ canPublishSources: ['microphone', 'screen_share'] })).publish, ['microphone', 'screen']);
@@ -360,7 +360,7 @@ test('what the token does not let is refused before a device is opened', async (
 });
 
 test('a capture of another size gets other layers on the same sender', async () => {
-  const { encodingsFor, refitted } = await page.load('spillway-encodings.js');
+  const { encodingsFor, refitted } = await page.load('client/encodings.js');
   const of = (width, height) => encodingsFor({ kind: 'video', source: 'camera', width, height, codec: 'vp8' });
   const small = refitted(of(1280, 720), of(320, 180));
   assert.deepEqual(small.map(({ rid, active, scaleResolutionDownBy }) => [rid, active, scaleResolutionDownBy]), [['q', true, 1], ['h', false, 2], ['f', false, 1]]);
@@ -368,7 +368,7 @@ test('a capture of another size gets other layers on the same sender', async () 
 });
 
 test('what arrives is counted over all m-lines, and said only where it is measured', async () => {
-  const { arrivalMessage, stateMessage } = await page.load('app-words.js');
+  const { arrivalMessage, stateMessage } = await page.load('app/words.js');
   const both = { sound: true, picture: true };
   assert.equal(arrivalMessage({ packets: 0, frames: 0 }, both), 'No sound and no picture arrive.');
   assert.equal(arrivalMessage({ packets: 50, frames: 30 }, both), 'Sound and picture of the others still arrive.');
@@ -426,7 +426,7 @@ test('a refused token rejects join; a token function is asked again', async () =
 });
 
 test('delays between attempts grow, are bounded and jittered', async () => {
-  const { backoffMs } = await page.load('spillway-connection.js');
+  const { backoffMs } = await page.load('client/connection.js');
   const longest = [0, 1, 2, 3, 4, 50].map((attempt) => backoffMs(attempt, () => 1));
   const shortest = [0, 1, 2, 3, 4, 50].map((attempt) => backoffMs(attempt, () => 0));
   assert.deepEqual(longest, [250, 500, 1000, 2000, 4000, 4000]);
@@ -434,7 +434,7 @@ test('delays between attempts grow, are bounded and jittered', async () => {
 });
 
 test('small captures get fewer layers, screens one', async () => {
-  const { encodingsFor, layersOf } = await page.load('spillway-encodings.js');
+  const { encodingsFor, layersOf } = await page.load('client/encodings.js');
   const rids = (width, height, more = {}) => encodingsFor({ kind: 'video', source: 'camera', codec: 'vp8', width, height, ...more }).map((encoding) => encoding.rid);
   assert.deepEqual(rids(1280, 720), ['q', 'h', 'f']);
   assert.deepEqual(rids(640, 480), ['h', 'f']);
@@ -448,7 +448,7 @@ test('small captures get fewer layers, screens one', async () => {
 });
 
 test('DTX is asked for in the named m-lines only, and the SDP stays well-formed', async () => {
-  const { withOpusDtx } = await page.load('spillway-encodings.js');
+  const { withOpusDtx } = await page.load('client/encodings.js');
   const section = (mid, format) => `m=audio 9 X 111\r\na=mid:${mid}\r\na=rtpmap:111 opus/48000/2\r\n${format}`;
   const sdp = `v=0\r\n${section('0', 'a=fmtp:111 useinbandfec=1\r\n')}${section('1', '')}${section('2', 'a=fmtp:111 useinbandfec=1\r\n')}`;
   const changed = withOpusDtx(sdp, new Set(['0', '1']));
@@ -456,7 +456,7 @@ test('DTX is asked for in the named m-lines only, and the SDP stays well-formed'
 });
 
 test('tiles fill the space they are given', async () => {
-  const { arrange, wantedHeight } = await page.load('app-grid.js');
+  const { arrange, wantedHeight } = await page.load('app/grid.js');
   const space = { width: 1280, height: 620 };
   for (const count of [1, 2, 3, 4, 7, 16, 25]) {
     const { columns, width, height } = arrange(count, space);

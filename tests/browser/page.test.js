@@ -1,5 +1,6 @@
 /** What the page says and does when things are not as they should be, and without a mouse. */
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';
 import { joinPage } from './rig/people.js';
@@ -91,7 +92,7 @@ test('a refused camera is said in words, and the call goes on without', async ()
 test('a missing or busy device is said in words', async () => {
   const page = await browser.newPage();
   await page.goto(spillway.url);
-  const say = (name) => page.evaluate(async (kind) => (await import('/app-words.js')).deviceMessage('camera', new DOMException('x', kind)), name);
+  const say = (name) => page.evaluate(async (kind) => (await import('/app/words.js')).deviceMessage('camera', new DOMException('x', kind)), name);
   assert.match(await say('NotFoundError'), /No camera was found/);
   assert.match(await say('NotReadableError'), /busy: another program/);
   await page.evaluate(() => {
@@ -226,6 +227,24 @@ test('after a refused camera the microphone works, and so does whatever is tried
     'camera: SpillwayError not_permitted', 'microphone: published',
   ]);
   await page.close();
+});
+
+test('a page of another origin imports the client, which finds the way back by itself', async () => {
+  const elsewhere = createServer((_, response) => response.setHeader('content-type', 'text/html').end('<!doctype html>'));
+  await new Promise((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${elsewhere.address().port}/`);
+  const outcome = await page.evaluate(async (client, given) => {
+    const { LocalTrack, Room, SpillwayError } = await import(client);
+    const room = new Room();
+    await room.join(given);
+    const { state } = room;
+    await room.leave();
+    return [state, typeof LocalTrack, typeof SpillwayError];
+  }, `${spillway.url}/spillway.js`, await token('--room', 'strict', '--identity', 'noa'));
+  assert.deepEqual(outcome, ['connected', 'function', 'function']);
+  await page.close();
+  elsewhere.close();
 });
 
 test('with a token that only watches or only speaks, just these controls are there', async () => {

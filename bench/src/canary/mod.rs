@@ -91,7 +91,7 @@ pub fn run(options: &Options) -> ExitCode {
         forward_us: Percentiles::default(),
     });
     let line = serde_json::to_string(&report).expect("a report is plain data");
-    if !crate::say(&line) {
+    if !crate::output::say(&line) {
         return ExitCode::FAILURE;
     }
     if report.ok {

@@ -1,7 +1,6 @@
 //! What a host can do at all: datagrams of one size to thousands of addresses, as fast as they go, by every
 //! way of handing them to the kernel. Delivered ones count.
 
-pub mod sender; // the ways to send, on the host under test
 pub mod receiver; // counts what arrives, on the load host
 
 use std::net::SocketAddr;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::receiver::Receiver;
-use self::sender::{Batch, Method, Order};
+use crate::host::sender::{Batch, Method, Order};
 use crate::host::{self, HostUnderTest};
 use crate::net::addresses::Addresses;
 
@@ -135,7 +134,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         "command": host::facts::command_line(),
     });
     anyhow::ensure!(
-        crate::say(&line.to_string()),
+        crate::output::say(&line.to_string()),
         "cannot write to the standard output"
     );
     Ok(())

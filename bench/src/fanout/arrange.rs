@@ -7,9 +7,9 @@ use str0m::Candidate;
 use str0m::media::MediaKind;
 
 use super::farm::{Farm, SIGNALING_PERIOD};
+use super::request::{Index, Want};
 use super::session::Session;
 use super::shape::Shape;
-use super::signaling::{Index, Want};
 use super::tally::Received;
 
 /// Handshakes under way at once: more would time out behind one another.

@@ -15,9 +15,10 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Event, Input, Output};
 
 use super::own::Own;
+use super::request::{Index, Told, Want};
 use super::session::{Maker, Role, Session};
 use super::shape::FRAMES_PER_SECOND;
-use super::signaling::{Index, Server, Signaling, Told, Want};
+use super::signaling::{Server, Signaling};
 use super::tally::{Datagram, Received, Sample};
 use crate::net::addresses::Addresses;
 use crate::net::detour::Detour;

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::signaling::{Ask, Index, Told, Want};
+use super::request::{Ask, Index, Told, Want};
 
 /// An open conversation: one Janus session with a handle for each participant.
 pub struct Conversation {

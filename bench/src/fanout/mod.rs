@@ -4,6 +4,7 @@
 pub mod shape; // what a publisher sends, and when
 pub mod payload; // packets whose every byte can be checked
 pub mod signaling; // how sessions are made
+pub mod request; // what for, and what came of it
 pub mod spillway; // ... with the data plane's control API
 pub mod janus; // ... with Janus' VideoRoom
 pub mod session; // one participant
@@ -23,9 +24,10 @@ use self::farm::Farm;
 pub use self::farm::Load;
 use self::measure::{Measurement, System};
 use self::signaling::Server;
-use crate::ceiling::{self, sender::Batch, sender::Method};
+use crate::ceiling;
 use crate::host::HostUnderTest;
 use crate::host::facts::{self, Facts};
+use crate::host::sender::{Batch, Method};
 use crate::net::addresses::Addresses;
 
 /// What to load, and with whom.

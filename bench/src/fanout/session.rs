@@ -15,8 +15,8 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 use str0m::{Candidate, Rtc, RtcConfig};
 
 use super::payload;
+use super::request::Published;
 use super::shape::{Piece, Shape};
-use super::signaling::Published;
 
 /// Makes peer connections that share one certificate: its key is the dearest part of a session.
 pub struct Maker {

@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-use super::signaling::{Ask, Index, Published, Told, Want};
+use super::request::{Ask, Index, Published, Told, Want};
 
 /// An open control connection.
 pub struct Conversation {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::Facts;
 use super::process::{self, Pid, Usage};
-use crate::ceiling::sender::{Order, Sent};
+use super::sender::{Order, Sent};
 
 /// Where to listen and what to watch.
 #[derive(clap::Args, Debug)]

@@ -2,6 +2,7 @@
 
 pub mod facts; // what a number means nothing without
 pub mod process; // processor time and memory of a process
+pub mod sender; // the ways to send that the ceiling compares
 pub mod agent; // the far end: `spillway-bench host --listen`
 
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +14,7 @@ use anyhow::{Context, bail};
 use self::agent::{Reply, Request};
 use self::facts::Facts;
 use self::process::Usage;
-use crate::ceiling::sender::{Order, Sent};
+use self::sender::{Order, Sent};
 
 /// The host whose data plane is measured.
 pub struct HostUnderTest {

@@ -5,6 +5,7 @@
 
 pub mod limit; // what was full
 pub mod curve; // the steps and what follows from them
+pub mod report; // what a capacity planner reads of that
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,6 @@ use crate::fanout::farm::Farm;
 use crate::fanout::measure::{Measurement, System, measure};
 use crate::fanout::{Setup, parse_bitrate_of_link};
 use crate::host::facts::{self, Facts};
-use crate::report;
 
 /// What to raise, and until when.
 #[derive(clap::Args, Debug)]

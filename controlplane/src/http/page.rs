@@ -12,6 +12,10 @@ use super::hosts::{self, Host};
 
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
+/// What applications import, and what that imports.
+const CLIENT: &str = "spillway.js";
+const CLIENT_PARTS: &str = "client/";
+
 /// Scripts and styles from here alone; to where it may connect follows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
@@ -20,7 +24,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), \
      speaker-selection=(self), autoplay=(self)";
 
-/// One route per file; `index.html` is `/`.
+/// One route per file, under its path in the folder; `index.html` is `/`.
 pub(super) fn routes() -> Router<Site> {
     FILES.iter().fold(Router::new(), |router, (name, bytes)| {
         let path = match *name {
@@ -62,7 +66,7 @@ fn file(name: &'static str, bytes: &'static [u8], etag: &str, headers: &HeaderMa
     set.insert(header::CACHE_CONTROL, value("no-cache"));
     set.insert(header::REFERRER_POLICY, value("no-referrer"));
     set.insert("permissions-policy", value(PERMISSIONS));
-    if name.starts_with("spillway") && name.ends_with(".js") {
+    if name == CLIENT || name.starts_with(CLIENT_PARTS) {
         // Pages of other origins import the client, which is several modules.
         set.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value("*"));
     }

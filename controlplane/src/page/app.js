@@ -2,13 +2,13 @@
  * The page: from the address and the join form into a call and back. What it knows of the server it
  * knows through spillway.js.
  */
-import { Call } from './app-call.js';
-import { JoinView } from './app-join.js';
-import { LeftView } from './app-left.js';
-import { chosen } from './app-devices.js';
-import { placeIcons } from './app-icons.js';
-import { insecureMessage, roomMessage } from './app-words.js';
-import { ask, givesTokens, tokenOf } from './app-token.js';
+import { Call } from './app/call.js';
+import { JoinView } from './app/join.js';
+import { LeftView } from './app/left.js';
+import { chosen } from './app/devices.js';
+import { placeIcons } from './app/icons.js';
+import { insecureMessage, roomMessage } from './app/words.js';
+import { ask, givesTokens, tokenOf } from './app/token.js';
 
 const params = new URLSearchParams(location.search);
 const givenToken = new URLSearchParams(location.hash.slice(1)).get('token');
@@ -23,7 +23,7 @@ const join = new JoinView({
   onJoin: enter,
 });
 const left = new LeftView({ onRejoin: () => enter(again), onOther: () => show() });
-/** What the last call was joined with. @type {import('./app-join.js').Wish} */
+/** What the last call was joined with. @type {import('./app/join.js').Wish} */
 let again = null;
 
 /** The call that goes on, for the console and for tests. */
@@ -39,7 +39,7 @@ async function show(message = '') {
   await join.open(message || (globalThis.isSecureContext ? '' : insecureMessage()));
 }
 
-/** @param {import('./app-join.js').Wish} wish */
+/** @param {import('./app/join.js').Wish} wish */
 async function enter(wish) {
   const call = new Call(wish, { ended: (error, devices) => leaveTo(wish, devices, error) });
   try {

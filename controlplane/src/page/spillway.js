@@ -25,24 +25,24 @@
  * | `localtrackended` | `{track}`: a LocalTrack whose device went away or whose screen share was stopped |
  * | `error` | `{error}`: a SpillwayError nobody waits for |
  *
- * RemoteParticipant and RemoteTrack are described in spillway-roster.js, TrackStats in spillway-stats.js.
+ * RemoteParticipant and RemoteTrack are described in client/roster.js, TrackStats in client/stats.js.
  */
-import { capture, captureScreen } from './spillway-capture.js';
-import { Connection } from './spillway-connection.js';
-import { Handshakes } from './spillway-handshakes.js';
-import { Publisher } from './spillway-publisher.js';
-import { Relays } from './spillway-relays.js';
-import { Roster } from './spillway-roster.js';
-import { SpillwayError, errorOf, lostMedia } from './spillway-errors.js';
-import { EVENTS, ROOM_OPTIONS, WISHES, checkName, checkOptions, checkPublish, checkToken } from './spillway-options.js';
-import { permissionsOf } from './spillway-permissions.js';
-import { freshToken, isOver, within } from './spillway-token.js';
-import { defaultUrl } from './spillway-url.js';
-import { StatsReader } from './spillway-stats.js';
-import { Subscriber } from './spillway-subscriber.js';
+import { capture, captureScreen } from './client/capture.js';
+import { Connection } from './client/connection.js';
+import { Handshakes } from './client/handshakes.js';
+import { Publisher } from './client/publisher.js';
+import { Relays } from './client/relays.js';
+import { Roster } from './client/roster.js';
+import { SpillwayError, errorOf, lostMedia } from './client/errors.js';
+import { EVENTS, ROOM_OPTIONS, WISHES, checkName, checkOptions, checkPublish, checkToken } from './client/options.js';
+import { permissionsOf } from './client/permissions.js';
+import { freshToken, isOver, within } from './client/token.js';
+import { defaultUrl } from './client/url.js';
+import { StatsReader } from './client/stats.js';
+import { Subscriber } from './client/subscriber.js';
 
-export { SpillwayError } from './spillway-errors.js';
-export { LocalTrack } from './spillway-local-track.js';
+export { SpillwayError } from './client/errors.js';
+export { LocalTrack } from './client/local-track.js';
 
 /** How long a subscribe connection may stay failed after a resume, before the room is joined anew. */
 const REPAIR_WITHIN_MS = 5_000;
@@ -67,7 +67,7 @@ export class Room extends EventTarget {
   identity = '';
   /** From the server: `{message_bytes, messages_per_second, tracks}`. */
   limits = null;
-  /** What the token lets do. @type {import('./spillway-permissions.js').Permissions} */
+  /** What the token lets do. @type {import('./client/permissions.js').Permissions} */
   permissions = permissionsOf('');
 
   #options;
@@ -115,12 +115,12 @@ export class Room extends EventTarget {
     this.on('trackunpublished', ({ track }) => this.#stats.forget(track.track));
   }
 
-  /** The others. @returns {Map<string, import('./spillway-roster.js').RemoteParticipant>} by participant id */
+  /** The others. @returns {Map<string, import('./client/roster.js').RemoteParticipant>} by participant id */
   get participants() {
     return this.#roster.participants;
   }
 
-  /** @returns {import('./spillway-local-track.js').LocalTrack[]} what this participant publishes */
+  /** @returns {import('./client/local-track.js').LocalTrack[]} what this participant publishes */
   get localTracks() {
     return this.#publisher.tracks;
   }
@@ -183,7 +183,7 @@ export class Room extends EventTarget {
    * @param {boolean} [options.muted] publish silent; default false
    * @param {() => Promise<MediaStreamTrack>} [options.recapture] for a given camera track: stop it on mute, and open it
    *   again so
-   * @returns {Promise<import('./spillway-local-track.js').LocalTrack>} rejects with a SpillwayError; other tracks do not
+   * @returns {Promise<import('./client/local-track.js').LocalTrack>} rejects with a SpillwayError; other tracks do not
    *   care, and it may be tried again
    */
   async publish(what, options = {}) {
@@ -250,7 +250,7 @@ export class Room extends EventTarget {
   /**
    * Numbers about one track, own or remote.
    * @param {string} trackId
-   * @returns {Promise<import('./spillway-stats.js').TrackStats | null>} null when nothing is known of the track
+   * @returns {Promise<import('./client/stats.js').TrackStats | null>} null when nothing is known of the track
    */
   async getStats(trackId) {
     const local = this.localTracks.find((track) => track.id === trackId);

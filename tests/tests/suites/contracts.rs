@@ -1,6 +1,7 @@
 //! What the edges of a server promise: identifiers, tokens, JSON, paths, the command line, settings, metrics, and the suites
 //! themselves. Each row is one input; a kind is what its rows have in common.
 
+mod stage; // what the rows stand on
 mod cli; // outputs that are closed, URLs, JSON
 mod host; // suites that fail for the host
 mod metrics; // two formats of both planes
@@ -12,68 +13,9 @@ mod texts; // JSON
 mod tokens; // claims
 mod turn; // usernames of the relay
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
-use spillway_tests::node::Node;
-use spillway_tests::servers::SignalingServer;
 
-/// Of the servers of this suite.
-const ADMIN_TOKEN: &str = "0123456789abcdef";
-const TURN_SECRET: &str = "a-secret-of-two-planes";
-
-/// What was tried, and what did not hold.
-#[derive(Default)]
-struct Rows {
-    by_kind: BTreeMap<&'static str, usize>,
-    broken: Vec<String>,
-}
-
-/// A server and its data plane.
-struct Stage {
-    media: Node,
-    server: SignalingServer,
-}
-
-impl Rows {
-    /// One row: what is wrong with it, if anything.
-    fn add(&mut self, kind: &'static str, row: &str, wrong: Option<String>) {
-        *self.by_kind.entry(kind).or_default() += 1;
-        if let Some(wrong) = wrong {
-            self.broken.push(format!("{kind}: {row}: {wrong}"));
-        }
-    }
-
-    /// One row that holds if `said` has `wanted` in it.
-    fn says(&mut self, kind: &'static str, row: &str, (said, wanted): (&str, &str)) {
-        let wrong = (!said.contains(wanted)).then(|| format!("'{wanted}' is not in '{said}'"));
-        self.add(kind, row, wrong);
-    }
-
-    /// One row that holds if both are the same.
-    fn same<T: PartialEq + std::fmt::Debug>(
-        &mut self,
-        kind: &'static str,
-        row: &str,
-        (found, wanted): (T, T),
-    ) {
-        let wrong = (found != wanted).then(|| format!("{found:?}, not {wanted:?}"));
-        self.add(kind, row, wrong);
-    }
-}
-
-impl Stage {
-    async fn set() -> anyhow::Result<Self> {
-        let media = Node::start(1, &["--turn-secret", TURN_SECRET, "--turn-port", "0"]).await?;
-        let flags = [
-            ["--admin-token", ADMIN_TOKEN],
-            ["--demo-tokens", "true"],
-            ["--public-path", "/calls/"],
-        ];
-        let server = SignalingServer::start_with(&media, "memory", flags.as_flattened()).await?;
-        Ok(Self { media, server })
-    }
-}
+use stage::{Rows, Stage};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_row_holds() -> anyhow::Result<()> {

@@ -1,23 +1,24 @@
 //! Every known way to misuse a TURN server, against a real data plane: each by its name, with its outcome in one
 //! JSON line at the end. SPILLWAY_TEST_FLOOD is the number of forged requests (default 10,000,000).
 
+mod target; // the relay
 mod streams; // over TCP and TLS
 mod lifetimes; // for longer than it may be
 mod peers; // to this host by its other addresses
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use spillway_bench::net::socket::{FarmSocket, Traffic};
 use spillway_bench::turn::client::Credentials;
-use spillway_tests::node::Node;
-use spillway_tests::tls::Authority;
-use spillway_tests::turn::{SECRET, TurnCaller, udp, unix_s};
+use spillway_tests::turn::{SECRET, udp, unix_s};
 use spillway_wire::dataplane as proto;
 use spillway_wire::stun::{Class, Method, TransactionId, Writer, kinds};
 use spillway_wire::turn::{ChannelData, ChannelNumber};
+
+use target::{CHANNEL, SILENCE, Target};
 
 /// Growth of resident memory that a flood may cause: less than half a byte for each request.
 const MAX_GROWTH_BYTES: u64 = 4 << 20;
@@ -27,98 +28,6 @@ const WARM_UP: usize = 500_000;
 /// What answers to one network may exceed its questions by (docs/decisions/0013).
 const BUDGET_BYTES: usize = 32 << 10;
 const BUDGET_BYTES_PER_SECOND: f64 = 4096.0;
-/// For what must not arrive.
-const SILENCE: Duration = Duration::from_millis(300);
-const CHANNEL: u16 = 0x4001;
-
-/// A relay, and somebody it may relay to.
-struct Target {
-    node: Node,
-    relay: SocketAddrV4,
-    /// Inside TLS, with a certificate of `authority`.
-    tls: SocketAddr,
-    authority: Authority,
-    media: SocketAddr,
-    peer: UdpSocket,
-}
-
-impl Target {
-    /// One that relays to the cluster and `peer`, or to everybody on the internet.
-    async fn start(is_public: bool, more: &[&str]) -> anyhow::Result<Self> {
-        let peer = UdpSocket::bind("127.0.0.3:0")?;
-        peer.set_read_timeout(Some(SILENCE))?;
-        let peers = match is_public {
-            true => "public".to_owned(),
-            false => peer.local_addr()?.to_string(),
-        };
-        let secret = ["--turn-secret", SECRET];
-        let secret = if more.contains(&secret[0]) {
-            &[]
-        } else {
-            &secret[..]
-        };
-        let flags = [secret, &["--turn-port", "0"]].concat();
-        // Below the ports of those who do not ask for one.
-        let ports = ["--turn-relay-ports", "20000-29999", "--turn-peers", &peers];
-        let authority = Authority::new("an authority")?;
-        let dir = tempfile::tempdir()?;
-        let (certificate, key) = authority.issue(&["127.0.0.1"])?.write(dir.path())?;
-        let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
-        let tls = ["--turn-tls-port", "0", "--tls-certificate", &certificate];
-        let flags = [&flags[..], &ports, &tls, &["--tls-key", &key], more].concat();
-        let mut node = Node::start(1, &flags).await?;
-        let media = node.media_addr().await?;
-        let urls = node.node().await?.turn_urls;
-        let addr = |scheme: &str| {
-            let mut urls = urls.iter();
-            let rest = urls.find_map(|url| url.strip_prefix(scheme));
-            let rest = rest.with_context(|| format!("no {scheme} in {urls:?}"))?;
-            anyhow::Ok(rest.split('?').next().unwrap_or(rest).to_owned())
-        };
-        Ok(Self {
-            relay: addr("turn:")?.parse()?,
-            tls: addr("turns:")?.parse()?,
-            authority,
-            node,
-            media,
-            peer,
-        })
-    }
-
-    /// A client in network `number`.
-    fn caller(&self, number: u8) -> anyhow::Result<TurnCaller> {
-        TurnCaller::new(self.relay.into(), Ipv4Addr::new(127, 0, number, 1))
-    }
-
-    /// One with an allocation.
-    fn allocated(&self, number: u8) -> anyhow::Result<TurnCaller> {
-        let mut caller = self.caller(number)?;
-        let answer = caller.allocate()?;
-        ensure!(answer.relayed().is_some(), "refused: {:?}", answer.code());
-        Ok(caller)
-    }
-
-    /// That a client in network `number` gets an allocation, which it gives back: a user may have 64.
-    fn serves(&self, number: u8) -> anyhow::Result<()> {
-        let end = |writer: &mut Writer<'_>| {
-            writer.number(kinds::LIFETIME, 0);
-        };
-        let ended = self.allocated(number)?.ask(Method::Refresh, end)?;
-        ensure!(ended.is_success(), "refused: {:?}", ended.code());
-        Ok(())
-    }
-
-    /// That strangers still get what they ask for.
-    fn lives(&self) -> anyhow::Result<()> {
-        self.allocated(200).map(drop).context("it is dead")
-    }
-
-    fn hears(&self) -> Option<Vec<u8>> {
-        let mut buffer = [0; 2_048];
-        let (length, _) = self.peer.recv_from(&mut buffer).ok()?;
-        Some(buffer[..length].to_vec())
-    }
-}
 
 #[tokio::test]
 async fn every_known_way_to_misuse_a_relay_fails() -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What a receiver asks for (RFC 4585, RFC 5104, draft-alvestrand-rmcat-remb-03).
 
-use super::u32_at;
+use super::header::u32_at;
 
 /// Sequence numbers of a NACK, at most 17 for each four bytes.
 #[derive(Debug, Clone)]

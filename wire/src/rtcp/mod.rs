@@ -3,6 +3,7 @@
 //! Framing is strict: a length that lies ends the datagram. Packets of types we do not know are
 //! [`Packet::Other`]. Decrypting SRTCP comes before, deciding what a packet means comes after.
 
+mod header; // numbers that packets begin with, and fields in them
 mod feedback; // what a receiver asks for: NACK, PLI, FIR, REMB
 mod report; // what was sent and what of it arrived
 mod transport; // when each packet arrived (transport-wide congestion control)
@@ -17,24 +18,10 @@ pub use transport::{
     TransportHeader, write_transport_feedback,
 };
 
-const HEADER_BYTES: usize = 4;
-const VERSION: u8 = 2 << 6;
-const PADDING: u8 = 1 << 5;
-/// The five bits that are a count of blocks or the format of a feedback message.
-const COUNT_MASK: u8 = 0x1f;
-
-const SENDER_REPORT: u8 = 200;
-const RECEIVER_REPORT: u8 = 201;
-const SOURCE_DESCRIPTION: u8 = 202;
-const BYE: u8 = 203;
-const TRANSPORT_LAYER: u8 = 205;
-const PAYLOAD_SPECIFIC: u8 = 206;
-
-const NACK: u8 = 1; // RFC 4585 section 6.2.1
-const TRANSPORT_WIDE: u8 = 15; // draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1
-const PLI: u8 = 1; // RFC 4585 section 6.3.1
-const FIR: u8 = 4; // RFC 5104 section 4.3.1
-const APPLICATION_LAYER: u8 = 15; // RFC 4585 section 6.4
+use header::{
+    APPLICATION_LAYER, BYE, COUNT_MASK, FIR, HEADER_BYTES, NACK, PADDING, PAYLOAD_SPECIFIC, PLI,
+    RECEIVER_REPORT, SENDER_REPORT, TRANSPORT_LAYER, TRANSPORT_WIDE, VERSION, u32_at,
+};
 
 /// One packet of a compound.
 #[derive(Debug, Clone)]
@@ -238,23 +225,6 @@ impl<'a> Frame<'a> {
             (_, _) => Packet::Other,
         })
     }
-}
-
-/// The header of a packet of `length` bytes.
-fn header(count: u8, kind: u8, length: usize) -> [u8; HEADER_BYTES] {
-    debug_assert!(length.is_multiple_of(4) && count <= COUNT_MASK);
-    let [high, low] = ((length / 4 - 1) as u16).to_be_bytes();
-    [VERSION | count, kind, high, low]
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u16::from_be_bytes(*field))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_be_bytes(*field))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Sender and receiver reports (RFC 3550 section 6.4), and the compound we send: SR with the CNAME.
 
-use super::{SENDER_REPORT, SOURCE_DESCRIPTION, header, u32_at};
+use super::header::{SENDER_REPORT, SOURCE_DESCRIPTION, header, u32_at};
 
 const BLOCK_BYTES: usize = 24;
 /// SSRC and sender information, without the header.

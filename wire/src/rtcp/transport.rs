@@ -1,7 +1,7 @@
 //! Transport-wide feedback: when each packet of a path arrived
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
 
-use super::{PADDING, TRANSPORT_LAYER, TRANSPORT_WIDE, header, u16_at, u32_at};
+use super::header::{PADDING, TRANSPORT_LAYER, TRANSPORT_WIDE, header, u16_at, u32_at};
 
 /// Unit of arrival times between packets.
 pub const DELTA_US: i64 = 250;

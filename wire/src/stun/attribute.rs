@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::MAGIC_COOKIE;
-use super::message::TransactionId;
+use super::transaction::TransactionId;
 
 /// Attribute types (RFC 8489 section 18.3, RFC 8656 section 18). Those below 0x8000 must be understood.
 #[allow(missing_docs)] // their names are the RFCs'

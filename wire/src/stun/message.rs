@@ -4,6 +4,7 @@
 //! TURN are read by [`crate::turn::Fields`].
 
 use super::attribute::kinds;
+use super::transaction::TransactionId;
 use super::{HEADER_BYTES, MAGIC_COOKIE, SHA1_BYTES, SHA256_BYTES};
 
 /// A STUN message whose framing was checked.
@@ -49,10 +50,6 @@ pub struct Attribute<'a> {
     /// Offset of the attribute header in the message.
     pub at: usize,
 }
-
-/// What answers repeat, so that they find their request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionId(pub [u8; 12]);
 
 /// What a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order the HMAC reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! is the caller's to find out; here is only whether it fits.
 
 mod kind; // method and class of a message
+mod transaction; // what requests and their answers share
 mod message; // what came
 mod attribute; // what stands in it
 mod write; // what goes
@@ -13,7 +14,8 @@ pub use attribute::{Address, Family, kinds, xor_address};
 pub(crate) use integrity::hmac_sha256;
 pub use integrity::{Fingerprint, Key, fingerprint};
 pub use kind::{Class, Method};
-pub use message::{Attribute, BINDING_REQUEST, Integrity, Message, StunError, TransactionId};
+pub use message::{Attribute, BINDING_REQUEST, Integrity, Message, StunError};
+pub use transaction::TransactionId;
 pub use write::Writer;
 
 /// Bytes before the attributes (RFC 8489 section 5).

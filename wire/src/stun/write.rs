@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::attribute::{Address, kinds};
-use super::message::TransactionId;
+use super::transaction::TransactionId;
 use super::{HEADER_BYTES, MAGIC_COOKIE};
 use super::{SHA1_BYTES, SHA256_BYTES, integrity};
 

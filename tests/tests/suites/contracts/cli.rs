@@ -8,7 +8,7 @@ use spillway_tests::node::{Node, binary, free_tcp_port};
 use spillway_tests::servers::KEY;
 use spillway_tests::tls::{Authority, SecureServer};
 
-use super::{ADMIN_TOKEN, Rows, Stage};
+use super::stage::{ADMIN_TOKEN, Rows, Stage};
 
 /// What a command said, and how it ended.
 pub(super) struct Said {

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
+use super::stage::{Rows, Stage};
 use super::talk::get;
-use super::{Rows, Stage};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

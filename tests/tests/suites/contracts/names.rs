@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::stage::{ADMIN_TOKEN, Rows, Stage};
 use super::talk::{Talk, claims, encoded, get, sign};
-use super::{ADMIN_TOKEN, Rows, Stage};
 
 /// As typed.
 const ROOMS: [&str; 16] = [

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::stage::{Rows, Stage};
 use super::talk::{Talk, claims, get, sign};
-use super::{Rows, Stage};
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     let url = &stage.server.url;
@@ -38,9 +38,9 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     for file in [
         "/",
         "/app.js",
-        "/app-call.js",
-        "/app-token.js",
-        "/app-join.js",
+        "/app/call.js",
+        "/app/token.js",
+        "/app/join.js",
         "/style.css",
     ] {
         let (_, _, text) = get(&format!("{url}/calls{file}"), &[])?;

@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::Rows;
 use super::cli::{program, run};
+use super::stage::Rows;
 
 const KEYS: &str = "K:0123456789abcdef";
 const SERVE: [&str; 5] = [

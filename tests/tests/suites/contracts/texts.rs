@@ -1,7 +1,7 @@
 //! JSON as RFC 8259 has it: what can be read is, what cannot is answered with its `id`, and nobody's call ends for it.
 
+use super::stage::{Rows, Stage};
 use super::talk::{Talk, claims, sign};
-use super::{Rows, Stage};
 
 /// A kind, a message with the id 7, and the type of its reply.
 const READ: &[(&str, &str, &str)] = &[

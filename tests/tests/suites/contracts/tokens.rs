@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use spillway_tests::turn::unix_s;
 
+use super::stage::{Rows, Stage};
 use super::talk::{Talk, claims, sign, sign_text};
-use super::{Rows, Stage};
 
 pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     let url = &stage.server.url;

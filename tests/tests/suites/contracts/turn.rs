@@ -6,7 +6,7 @@ use anyhow::Context;
 use spillway_bench::turn::client::Credentials;
 use spillway_tests::turn::{TurnCaller, unix_s};
 
-use super::{Rows, Stage, TURN_SECRET};
+use super::stage::{Rows, Stage, TURN_SECRET};
 
 pub(super) async fn rows(stage: &mut Stage, rows: &mut Rows) -> anyhow::Result<()> {
     let urls = stage.media.node().await?.turn_urls;

@@ -8,7 +8,7 @@ use spillway_tests::clock::Patience;
 use spillway_tests::turn::{SECRET, TurnCaller, unix_s};
 use spillway_wire::stun::{Method, kinds};
 
-use super::Target;
+use super::target::Target;
 
 /// The least that RFC 8656 has.
 const LIFETIME_S: u64 = 600;

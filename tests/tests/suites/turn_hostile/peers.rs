@@ -11,7 +11,7 @@ use spillway_tests::clock::Patience;
 use spillway_tests::turn::udp;
 use spillway_wire::stun::{Method, kinds};
 
-use super::{CHANNEL, SILENCE, Target};
+use super::target::{CHANNEL, SILENCE, Target};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use spillway_tests::clock;
 use spillway_tests::tls::Client;
+use spillway_tests::turn::udp;
 use spillway_wire::stun::{Class, Method, TransactionId, Writer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Target, udp};
+use super::target::Target;
 
 /// Between two bytes of who drips.
 const DRIP: Duration = Duration::from_millis(250);

@@ -1,0 +1,82 @@
+/** The line over a call in trouble: what is broken, what arrives all the same, and after a while what can be done. */
+import { Pulse } from './pulse.js';
+import { arrivalMessage, stateMessage } from './words.js';
+
+/** How long good news stays. */
+const GOOD_NEWS_MS = 2_500;
+/** How long somebody waits before they are offered to try again, or to leave. */
+const OFFER_AFTER_MS = 20_000;
+
+export class Banner {
+  #room;
+  #pulse;
+  #timer = 0;
+  #box = element('banner');
+  #trouble = null;
+
+  /** @param {import('../spillway.js').Room} room @param {AbortSignal} signal ends its buttons */
+  constructor(room, signal) {
+    this.#room = room;
+    this.#pulse = new Pulse(room);
+    element('banner-retry').addEventListener('click', () => this.#retry(), { signal });
+    element('banner-leave').addEventListener('click', () => room.leave(), { signal });
+  }
+
+  /** @param {{state: string, previous: string, error?: Error}} change */
+  show({ state, previous, error }) {
+    const trouble = stateMessage(state, error);
+    if (trouble) return this.#complain(trouble);
+    const wasInTrouble = this.#trouble !== null;
+    this.close();
+    if (state !== 'connected' || !wasInTrouble || previous === 'closed') return;
+    element('banner-text').textContent = 'Connected again.';
+    this.#box.classList.add('is-good');
+    this.#box.hidden = false;
+    this.#timer = setTimeout(() => (this.#box.hidden = true), GOOD_NEWS_MS);
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.#pulse.stop();
+    this.#trouble = null;
+    this.#box.hidden = true;
+    element('banner-actions').hidden = true;
+  }
+
+  #complain(trouble) {
+    const isNew = this.#trouble === null;
+    this.#trouble = trouble;
+    this.#box.classList.remove('is-good');
+    this.#box.hidden = false;
+    if (!isNew) return;
+    element('banner-text').textContent = trouble;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (element('banner-actions').hidden = false), OFFER_AFTER_MS);
+    this.#pulse.start((beat) => this.#say(beat));
+  }
+
+  /** Nothing is said to arrive but what did in the last second. */
+  #say(beat) {
+    const text = `${this.#trouble} ${arrivalMessage(beat, this.#expected())}`.trim();
+    // Read aloud when it changes, not every second.
+    if (element('banner-text').textContent !== text) element('banner-text').textContent = text;
+  }
+
+  /** What others publish and do not mute. */
+  #expected() {
+    const tracks = [...this.#room.participants.values()].flatMap((participant) => [...participant.tracks.values()]);
+    const has = (kind) => tracks.some((track) => track.kind === kind && !track.muted);
+    return { sound: has('audio'), picture: has('video') };
+  }
+
+  #retry() {
+    element('banner-actions').hidden = true;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (element('banner-actions').hidden = false), OFFER_AFTER_MS);
+    this.#room.reconnect();
+  }
+}
+
+function element(id) {
+  return document.getElementById(id);
+}

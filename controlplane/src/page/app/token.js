@@ -1,0 +1,65 @@
+/** Where the page's token comes from: the demo endpoint, or the user. */
+import { SpillwayError } from '../spillway.js';
+import { permissionsOf } from '../client/permissions.js';
+
+/** Identities: which characters, and how many of them come from the name. */
+const NOT_ALLOWED = /[^A-Za-z0-9_.-]+/g;
+const NAME_PART = 24;
+
+/** An identity of its own for each tab: two tabs of one person are two participants. */
+export function newIdentity(name) {
+  const words = name.normalize('NFKD').replace(NOT_ALLOWED, '-').replace(/^-+|-+$/g, '').toLowerCase();
+  const random = crypto.getRandomValues(new Uint32Array(1))[0].toString(36).padStart(7, '0').slice(-6);
+  return `${words.slice(0, NAME_PART) || 'guest'}-${random}`;
+}
+
+/** The room that people type, letter by letter: the server says what is no name. White space around it is none of it. */
+export function roomName(text) {
+  return text.trim();
+}
+
+/** @param {{room: string, name: string, identity: string}} who @returns {Promise<string>} */
+export async function ask({ room, name, identity }) {
+  const query = new URLSearchParams({ room, identity, name });
+  let reply;
+  try {
+    reply = await fetch(`v1/demo/token?${query}`);
+  } catch {
+    throw new SpillwayError('unreachable', 'the server does not answer', true);
+  }
+  if (reply.status === 404) {
+    throw new SpillwayError('no_demo_tokens', 'This server hands out no demo tokens. Paste the token you were given.');
+  }
+  const body = await reply.json().catch(() => ({}));
+  // What a proxy says while the server is away passes.
+  const mayPass = reply.status >= 500 || reply.status === 429;
+  if (!reply.ok) {
+    const [code, message] = [body.code ?? 'token_refused', body.message ?? `the server answered ${reply.status}`];
+    throw new SpillwayError(mayPass ? 'unreachable' : code, message, mayPass);
+  }
+  return body.token;
+}
+
+/** Whether the server gives a token to whoever asks; true where it does not say. */
+export async function givesTokens() {
+  const reply = await fetch('v1/demo/token?room=lobby&identity=probe').catch(() => null);
+  return reply?.status !== 404;
+}
+
+/** Accepts a bare token and a link that carries one. */
+export function tokenOf(text) {
+  return text.trim().replace(/^.*#token=/, '');
+}
+
+/** What a token says about room and name, for display only: the server checks it. */
+export function readToken(token) {
+  const { publish } = permissionsOf(tokenOf(token));
+  try {
+    const payload = tokenOf(token).split('.')[1].replace(/-/g, '+').replace(/_/g, '/');
+    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
+    const claims = JSON.parse(new TextDecoder().decode(bytes));
+    return { room: claims.video?.room ?? '', name: claims.name || claims.sub || '', publish };
+  } catch {
+    return { room: '', name: '', publish };
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * Keeps a joined socket: opens, joins, and after a break comes back with growing, jittered delays.
+ * What `joined` means for the room is decided by its owner (spillway.js).
+ */
+import { SpillwayError } from './errors.js';
+import { Socket } from './socket.js';
+
+const FIRST_DELAY_MS = 250;
+const MAX_DELAY_MS = 4_000;
+/** A first join that cannot be served at once is retried this long before `join()` rejects. */
+const JOIN_WITHIN_MS = 15_000;
+
+/**
+ * Exponential backoff with jitter: half of the step is certain, so that a thousand clients of a
+ * dead server spread out and none of them spins.
+ * @param {number} attempt 0 for the first retry
+ */
+export function backoffMs(attempt, random = Math.random) {
+  const step = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** Math.min(attempt, 10));
+  return step / 2 + (random() * step) / 2;
+}
+
+export class Connection {
+  #url;
+  #handlers;
+  #socket = null;
+  #joined = false;
+  #over = false;
+  #wake = null;
+
+  /**
+   * @param {string} url WebSocket address
+   * @param {object} handlers
+   * @param {(last: SpillwayError | null) => Promise<object>} handlers.hello fields of `join`; `last` is why the
+   *   attempt before failed
+   * @param {() => boolean} handlers.canRefresh whether `hello` can get another token after a refusal
+   * @param {(joined: object) => void} handlers.joined called synchronously before any later message
+   * @param {(message: object) => void} handlers.message anything that is not a reply
+   * @param {(error: SpillwayError) => void} handlers.lost the joined socket broke, coming back
+   * @param {(error: SpillwayError) => void} handlers.over it will not come back
+   */
+  constructor(url, handlers) {
+    this.#url = url;
+    this.#handlers = handlers;
+    globalThis.addEventListener?.('online', this.#look);
+    globalThis.document?.addEventListener('visibilitychange', this.#look);
+  }
+
+  get joined() {
+    return this.#joined;
+  }
+
+  /** The first join. Rejects when it is refused or the server stays unreachable. */
+  async open() {
+    try {
+      await this.#joinUntil(Date.now() + JOIN_WITHIN_MS, 0);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  request(type, fields) {
+    if (!this.#joined) return Promise.reject(new SpillwayError('disconnected', `not connected, ${type} was not sent`, true));
+    return this.#socket.request(type, fields);
+  }
+
+  /** Drops the socket and comes back by `hello`, as if the network had broken it. */
+  restart(reason) {
+    this.#socket?.abandon(reason);
+  }
+
+  /** Comes back now, if it is waiting to. */
+  retry() {
+    this.#wake?.();
+  }
+
+  close() {
+    this.#over = true;
+    this.#joined = false;
+    globalThis.removeEventListener?.('online', this.#look);
+    globalThis.document?.removeEventListener('visibilitychange', this.#look);
+    this.#wake?.();
+    this.#socket?.abandon('left');
+    this.#socket = null;
+  }
+
+  async #joinUntil(deadlineMs, firstDelayMs) {
+    if (firstDelayMs > 0) await this.#sleep(firstDelayMs);
+    let last = null;
+    for (let attempt = 0; ; attempt++) {
+      if (this.#over) throw new SpillwayError('left', 'left before the server answered');
+      try {
+        return await this.#attempt(last);
+      } catch (error) {
+        const tokenIsOld = error.code?.startsWith('token_') && last?.code !== error.code && this.#handlers.canRefresh();
+        if (this.#over || (!error.retry && !tokenIsOld) || Date.now() > deadlineMs) throw error;
+        last = error;
+      }
+      await this.#sleep(Math.max(backoffMs(attempt), last.afterMs ?? 0));
+    }
+  }
+
+  async #attempt(last) {
+    const fields = await this.#handlers.hello(last);
+    if (this.#over) throw new SpillwayError('left', 'left before the server answered');
+    const socket = new Socket(this.#url, {
+      onMessage: (message) => socket === this.#socket && this.#handlers.message(message),
+      onClose: (error, afterMs) => socket === this.#socket && this.#broken(error, afterMs),
+    });
+    this.#socket = socket;
+    await socket.opened;
+    try {
+      const joined = await socket.request('join', fields);
+      this.#joined = true;
+      this.#handlers.joined(joined);
+    } catch (error) {
+      this.#socket = null;
+      socket.abandon('join failed');
+      throw error;
+    }
+  }
+
+  #broken(error, afterMs) {
+    this.#socket = null;
+    if (!this.#joined) return;
+    this.#joined = false;
+    if (this.#over) return;
+    if (!error.retry) return this.#finish(error);
+    this.#handlers.lost(error);
+    const delayMs = afterMs > 0 ? afterMs * (1 + Math.random() / 2) : Math.random() * FIRST_DELAY_MS;
+    this.#joinUntil(Infinity, delayMs).catch((failure) => this.#finish(failure));
+  }
+
+  #finish(error) {
+    if (this.#over) return;
+    this.close();
+    this.#handlers.over(error);
+  }
+
+  /** The network or the machine may have been away: find out now, not at the next turn. */
+  #look = () => {
+    this.#wake?.();
+    this.#socket?.ping();
+  };
+
+  #sleep(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms);
+      const self = this;
+      function done() {
+        clearTimeout(timer);
+        self.#wake = null;
+        resolve();
+      }
+      this.#wake = done;
+    });
+  }
+}

@@ -1,0 +1,341 @@
+/**
+ * The publish peer connection: offers what the participant sends, one offer at a time, and rebuilds
+ * itself with the same tracks when the media server was replaced.
+ */
+import { sendCandidates } from './subscriber.js';
+import { layersOf, withOpusDtx, withStereo } from './encodings.js';
+import { LocalTrack } from './local-track.js';
+import { reconfigure } from './relays.js';
+import { SpillwayError, mediaError } from './errors.js';
+
+/** Between two attempts of an offer that the server may serve later. */
+const RETRY_MS = 1_000;
+/** Between two attempts of a mute, at least. */
+const MUTE_RETRY_MS = 250;
+/** After so many refusals in a row "later" is taken for "never". */
+const MAX_RETRIES = 20;
+
+export class Publisher {
+  #pc = null;
+  #generation = 0;
+  /** @type {Set<LocalTrack>} */
+  #locals = new Set();
+  /** Silent transceivers of unpublished tracks; their m-lines are used again. */
+  #idle = [];
+  #dirty = false;
+  #restartIce = false;
+  /** The generation whose offers are being sent; at most one loop runs for each. */
+  #negotiating = null;
+  #retries = 0;
+  #open = false;
+  #closed = false;
+  /** New tracks that were refused together: each is offered again by itself, so that none falls with another. */
+  #apart = [];
+  #owner;
+
+  /**
+   * @param {object} owner
+   * @param {(type: string, fields: object) => Promise<object>} owner.request
+   * @param {() => Promise<RTCIceServer[]>} owner.iceServers to gather candidates with
+   * @param {(error: Error | null) => void} owner.failed the peer connection failed
+   * @param {(error: Error) => void} owner.error something to tell the application
+   * @param {(track: LocalTrack) => void} owner.ended a captured device went away
+   */
+  constructor(owner) {
+    this.#owner = owner;
+  }
+
+  get tracks() {
+    return [...this.#locals];
+  }
+
+  get connectionState() {
+    return this.#pc?.connectionState ?? 'new';
+  }
+
+  getStats() {
+    return this.#pc?.getStats();
+  }
+
+  /** Offers may be sent from now on; those that waited are. */
+  open() {
+    this.#open = true;
+    for (const local of this.#locals) this.#tellMuted(local);
+    if (this.#dirty) this.#negotiate();
+  }
+
+  /** No offers until `open`: the socket is down or the media server is. */
+  hold() {
+    this.#open = false;
+  }
+
+  /**
+   * @param {object} description of the LocalTrack, see there
+   * @returns {Promise<LocalTrack>} resolves when the server gave it an id
+   */
+  publish(description) {
+    const local = new LocalTrack(description, {
+      unpublish: () => this.#remove(local),
+      muteChanged: () => this.#tellMuted(local),
+      resized: () => this.#changed(),
+      ended: () => this.#owner.ended(local),
+    });
+    if (this.#closed) {
+      local.finish(new SpillwayError('left', `left before the ${local.source} was published`));
+      return local.published;
+    }
+    this.#locals.add(local);
+    if (this.#apart.length > 0) this.#apart.push(local);
+    else if (this.#pc) this.#attach(local);
+    this.#changed();
+    return local.published;
+  }
+
+  /** New ICE credentials over the same peer connection. */
+  restartIce() {
+    if (!this.#pc) return;
+    this.#restartIce = true;
+    this.#changed();
+  }
+
+  /** Forgets the peer connection; the tracks stay and are offered by `rebuild`. */
+  discard() {
+    this.#generation++;
+    this.#pc?.close();
+    this.#pc = null;
+    for (const local of this.#locals) local.transceiver = null;
+    this.#idle = [];
+    this.#apart = [];
+    this.#restartIce = false;
+    this.#retries = 0;
+  }
+
+  /**
+   * A new peer connection with all tracks.
+   * @param {{forgetIds?: boolean}} [options] forgetIds: the participant is new, so its tracks are
+   */
+  rebuild({ forgetIds = false } = {}) {
+    this.discard();
+    if (forgetIds) for (const local of this.#locals) local.forgetId();
+    this.#dirty = this.#locals.size > 0;
+    if (this.#open && this.#dirty) this.#negotiate();
+  }
+
+  close() {
+    this.#open = false;
+    this.#closed = true;
+    for (const local of this.#locals) local.finish(new SpillwayError('left', 'left the room'));
+    this.#locals.clear();
+    this.discard();
+  }
+
+  #changed() {
+    this.#dirty = true;
+    // Tracks published in one turn of the event loop share one offer.
+    queueMicrotask(() => this.#open && this.#negotiate());
+  }
+
+  /** The peer connection with all tracks; where `iceServers` are given, its next candidates are gathered with them. */
+  #prepare(iceServers) {
+    if (this.#pc) {
+      // Not as soon as there are new ones: they make an ICE restart of the next offer, whatever it is for.
+      if (iceServers) reconfigure(this.#pc, iceServers);
+    } else {
+      this.#pc = this.#connect(iceServers);
+      for (const local of this.#locals) if (!this.#apart.includes(local)) this.#attach(local);
+    }
+    return this.#pc;
+  }
+
+  #connect(iceServers) {
+    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    sendCandidates(pc, 'publish', this.#owner.request);
+    pc.onconnectionstatechange = () => {
+      if (pc === this.#pc && pc.connectionState === 'failed') this.#owner.failed(null);
+    };
+    return pc;
+  }
+
+  /** A track that the browser cannot send like this is refused, and no other. */
+  #attach(local) {
+    try {
+      this.#addTransceiver(local);
+    } catch (error) {
+      this.#locals.delete(local);
+      local.finish(mediaError(error));
+    }
+  }
+
+  #addTransceiver(local) {
+    const reused = this.#idle.findIndex((idle) => idle.shape === local.shape);
+    if (reused >= 0) {
+      const [{ transceiver }] = this.#idle.splice(reused, 1);
+      transceiver.direction = 'sendonly';
+      local.attach(transceiver);
+      transceiver.sender.replaceTrack(local.sending).catch((error) => this.#owner.error(mediaError(error)));
+      return;
+    }
+    const options = { direction: 'sendonly', sendEncodings: local.encodings };
+    local.attach(this.#pc.addTransceiver(local.sending ?? local.kind, options));
+  }
+
+  #remove(local) {
+    if (!this.#locals.delete(local)) return;
+    this.#apart = this.#apart.filter((other) => other !== local);
+    const { transceiver, shape } = local;
+    local.finish(new SpillwayError('unpublished', `the ${local.source} was unpublished before the server had it`));
+    this.#release(transceiver, shape);
+    this.#tryNext();
+    this.#changed();
+  }
+
+  #release(transceiver, shape) {
+    if (!transceiver || !this.#pc?.getTransceivers().includes(transceiver)) return;
+    transceiver.direction = 'inactive';
+    transceiver.sender.replaceTrack(null).catch(() => {});
+    this.#idle.push({ transceiver, shape });
+  }
+
+  async #negotiate() {
+    const generation = this.#generation;
+    if (this.#negotiating === generation) return;
+    this.#negotiating = generation;
+    const isDue = () => generation === this.#generation && this.#open && this.#dirty && Boolean(this.#pc || this.#locals.size);
+    while (isDue()) {
+      const gathers = !this.#pc || this.#restartIce;
+      // Without relays it may still get through.
+      const iceServers = gathers ? await this.#owner.iceServers().catch(() => []) : null;
+      if (isDue()) await this.#offer(iceServers);
+    }
+    if (this.#negotiating === generation) this.#negotiating = null;
+  }
+
+  async #offer(iceServers) {
+    this.#dirty = false;
+    const iceRestart = this.#restartIce;
+    this.#restartIce = false;
+    const generation = this.#generation;
+    try {
+      const pc = this.#prepare(iceServers);
+      await pc.setLocalDescription(await pc.createOffer({ iceRestart }));
+      if (pc !== this.#pc) return;
+      const offered = [...this.#locals].filter((local) => local.transceiver?.mid != null);
+      const tracks = offered.map(describe);
+      const midsOf = (locals) => new Set(locals.map((local) => local.transceiver.mid));
+      const sdp = withStereo(pc.localDescription.sdp, midsOf(offered.filter((local) => local.stereo)));
+      const replied = this.#owner.request('offer', { sdp, tracks });
+      pc.releaseCandidates();
+      const answer = await replied;
+      if (pc !== this.#pc) return;
+      const silent = midsOf(offered.filter((local) => local.dtx));
+      await pc.setRemoteDescription({ type: 'answer', sdp: withOpusDtx(answer.sdp, silent) });
+      this.#retries = 0;
+      if (pc === this.#pc) this.#confirm(answer.tracks, tracks);
+    } catch (error) {
+      if (generation === this.#generation) await this.#offerFailed(error, iceRestart);
+    }
+  }
+
+  #confirm(answered, offered) {
+    const idByMid = new Map(answered.map(({ mid, track }) => [mid, track]));
+    const mutedByMid = new Map(offered.map(({ mid, muted }) => [mid, muted]));
+    for (const local of [...this.#locals]) {
+      const mid = local.transceiver?.mid;
+      if (mutedByMid.has(mid) && !idByMid.has(mid)) {
+        this.#locals.delete(local);
+        this.#release(local.transceiver, local.shape);
+        local.finish(new SpillwayError('bad_sdp', `the server can use none of the codecs of the ${local.source}`));
+        continue;
+      }
+      if (idByMid.has(mid)) local.confirm(idByMid.get(mid), Boolean(mutedByMid.get(mid)));
+      this.#tellMuted(local);
+    }
+    this.#tryNext();
+  }
+
+  /** The next of the tracks that are offered one by one, once nothing else waits for its answer. */
+  #tryNext() {
+    const isOnTrial = (local) => local.transceiver && !local.id;
+    if (this.#apart.length === 0 || [...this.#locals].some(isOnTrial)) return;
+    const next = this.#apart.shift();
+    if (this.#pc) this.#attach(next);
+    this.#changed();
+  }
+
+  async #offerFailed(error, iceRestart) {
+    if (error.retry && this.#retries < MAX_RETRIES) {
+      this.#dirty = true;
+      this.#restartIce ||= iceRestart;
+      // After a broken socket `open` tries again; here the server said "later".
+      if (error.code === 'disconnected') return this.hold();
+      this.#retries++;
+      await sleep(Math.max(RETRY_MS, error.afterMs));
+      return;
+    }
+    const isNew = (local) => local.transceiver && !local.id;
+    const refused = [...this.#locals].filter(isNew);
+    await this.#takeBack(refused);
+    if (refused.length > 1) {
+      this.#apart.push(...refused);
+    } else if (refused.length === 1) {
+      this.#locals.delete(refused[0]);
+      refused[0].finish(mediaError(error));
+    } else if (this.#apart.length === 0) {
+      this.#owner.failed(mediaError(error));
+    }
+    this.#tryNext();
+    if (this.#dirty) this.#changed();
+  }
+
+  /**
+   * The peer connection as it was before the offer with `refused`. One that never had an answer is made anew; of another,
+   * m-lines stay, because Chromium cannot offer once a transceiver was stopped after a rollback.
+   */
+  async #takeBack(refused) {
+    const pc = this.#pc;
+    if (!pc) return;
+    if (!pc.currentRemoteDescription) {
+      const apart = this.#apart;
+      this.discard();
+      this.#apart = apart;
+      return;
+    }
+    if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' }).catch(() => {});
+    for (const local of refused) {
+      this.#release(local.transceiver, local.shape);
+      local.transceiver = null;
+    }
+  }
+
+  async #tellMuted(local) {
+    if (!local.id || !this.#open || local.muted === local.mutedAtServer) return;
+    const { muted } = local;
+    local.mutedAtServer = muted;
+    try {
+      await this.#owner.request('mute', { track: local.id, muted });
+    } catch (error) {
+      local.mutedAtServer = !muted;
+      if (!error.retry) return this.#owner.error(error);
+      // After a broken socket `open` tells it.
+      if (error.code === 'disconnected') return;
+      await sleep(Math.max(MUTE_RETRY_MS, error.afterMs));
+      if (this.#locals.has(local)) this.#tellMuted(local);
+    }
+  }
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function describe(local) {
+  const layers = layersOf(local.encodings, local.height);
+  return {
+    mid: local.transceiver.mid,
+    kind: local.kind,
+    source: local.source,
+    ...(local.id ? { track: local.id } : {}),
+    ...(local.muted ? { muted: true } : {}),
+    ...(layers ? { layers } : {}),
+  };
+}

@@ -1,0 +1,45 @@
+//! Who imports what of whom, and where.
+
+use std::collections::BTreeMap;
+
+/// A file that imports, and the file that defines what it imports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Import {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// Of what is imported.
+    pub(crate) name: String,
+}
+
+/// Every import once, with the first line that has it.
+#[derive(Debug, Default)]
+pub(crate) struct Imports {
+    line_by_import: BTreeMap<Import, usize>,
+}
+
+impl Imports {
+    /// A file imports nothing of itself.
+    pub(crate) fn add(&mut self, from: &str, line: usize, to: &str, name: &str) {
+        if from == to {
+            return;
+        }
+        let import = Import {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            name: name.to_owned(),
+        };
+        let first = self.line_by_import.entry(import).or_insert(line);
+        *first = line.min(*first);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.line_by_import.len()
+    }
+
+    /// By file and by what it imports from.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Import, usize)> {
+        self.line_by_import
+            .iter()
+            .map(|(import, line)| (import, *line))
+    }
+}

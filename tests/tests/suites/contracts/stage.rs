@@ -1,0 +1,63 @@
+//! What the rows stand on: a signaling server with its data plane, and the list of what did not hold.
+
+use std::collections::BTreeMap;
+
+use spillway_tests::node::Node;
+use spillway_tests::servers::SignalingServer;
+
+/// Of the servers of this suite.
+pub(super) const ADMIN_TOKEN: &str = "0123456789abcdef";
+pub(super) const TURN_SECRET: &str = "a-secret-of-two-planes";
+
+/// What was tried, and what did not hold.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) by_kind: BTreeMap<&'static str, usize>,
+    pub(super) broken: Vec<String>,
+}
+
+/// A server and its data plane.
+pub(super) struct Stage {
+    pub(super) media: Node,
+    pub(super) server: SignalingServer,
+}
+
+impl Rows {
+    /// One row: what is wrong with it, if anything.
+    pub(super) fn add(&mut self, kind: &'static str, row: &str, wrong: Option<String>) {
+        *self.by_kind.entry(kind).or_default() += 1;
+        if let Some(wrong) = wrong {
+            self.broken.push(format!("{kind}: {row}: {wrong}"));
+        }
+    }
+
+    /// One row that holds if `said` has `wanted` in it.
+    pub(super) fn says(&mut self, kind: &'static str, row: &str, (said, wanted): (&str, &str)) {
+        let wrong = (!said.contains(wanted)).then(|| format!("'{wanted}' is not in '{said}'"));
+        self.add(kind, row, wrong);
+    }
+
+    /// One row that holds if both are the same.
+    pub(super) fn same<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        kind: &'static str,
+        row: &str,
+        (found, wanted): (T, T),
+    ) {
+        let wrong = (found != wanted).then(|| format!("{found:?}, not {wanted:?}"));
+        self.add(kind, row, wrong);
+    }
+}
+
+impl Stage {
+    pub(super) async fn set() -> anyhow::Result<Self> {
+        let media = Node::start(1, &["--turn-secret", TURN_SECRET, "--turn-port", "0"]).await?;
+        let flags = [
+            ["--admin-token", ADMIN_TOKEN],
+            ["--demo-tokens", "true"],
+            ["--public-path", "/calls/"],
+        ];
+        let server = SignalingServer::start_with(&media, "memory", flags.as_flattened()).await?;
+        Ok(Self { media, server })
+    }
+}

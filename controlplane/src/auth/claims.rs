@@ -1,9 +1,27 @@
 //! The claims of a token as they were signed (RFC 7519 section 4), read one by one, so that a refusal names the claim.
 //! `null` is absence; claims that are not known here are ignored.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::VideoGrant;
+/// LiveKit's `video` claim; what is left out is decided by [`super::Grants::from_claims`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)] // the names are LiveKit's
+pub struct VideoGrant {
+    pub room: String,
+    pub room_join: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_publish: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_publish_sources: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_subscribe: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_publish_data: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+}
 
 /// Claims of a token, and nothing checked but their forms.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::VideoGrant;
+use super::claims::VideoGrant;
 use crate::history::Source;
 
 /// What a participant may do.

@@ -1,18 +1,19 @@
-//! Who may do what: tokens say it, [`grants`] enforces it, resume keys prove a return.
+//! Who may do what: tokens say it, resume keys prove a return.
 //!
 //! Nothing here reads a clock or the network.
 
 mod claims; // what a token says, claim by claim
-mod grants; // the one place where grants are enforced
+mod grants; // what a token lets its holder do
 mod keys; // API keys and their secrets
 mod resume; // proof of having been a participant
 mod token; // LiveKit's claim layout, HS256
 
+pub use claims::VideoGrant;
 pub use grants::Grants;
 pub use keys::{ApiKey, ApiKeyError, Keys};
 pub use resume::{ResumeClaims, ResumeRefused};
 pub(crate) use token::Entry;
-pub use token::{Claims, TokenRefused, VideoGrant};
+pub use token::{Claims, TokenRefused};
 
 /// Compares without telling by its duration where the difference is.
 pub fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {

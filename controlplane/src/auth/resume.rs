@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Grants, Keys};
+use super::grants::Grants;
+use super::keys::Keys;
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
 use crate::limits::{RESUME_KEY_SECONDS, STAY_SECONDS};
 

@@ -6,8 +6,9 @@ use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::claims::{self, ClaimError, SignedClaims};
-use super::{Grants, Keys};
+use super::claims::{self, ClaimError, SignedClaims, VideoGrant};
+use super::grants::Grants;
+use super::keys::Keys;
 use crate::ids::{IdError, Identity, RoomName};
 use crate::json;
 use crate::limits::{DISPLAY_NAME_CHARS, TOKEN_BYTES};
@@ -29,25 +30,6 @@ pub struct Claims {
     pub exp: u64,
     /// The grants.
     pub video: VideoGrant,
-}
-
-/// LiveKit's `video` claim; what is left out is decided by [`Grants::from_claims`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)] // the names are LiveKit's
-pub struct VideoGrant {
-    pub room: String,
-    pub room_join: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_publish: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_publish_sources: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_subscribe: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_publish_data: Option<bool>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub hidden: bool,
 }
 
 /// Why a token opens nothing.

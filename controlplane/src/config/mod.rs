@@ -1,6 +1,9 @@
 //! What an operator can tell the control plane; every setting is a flag, an environment variable
 //! and a TOML key. All mistakes are reported together.
 
+mod role; // which command
+mod address; // where a data plane is controlled
+mod signaling; // what a participant and a room may have
 mod source; // connections of one network
 mod public_path; // where a proxy shows the server
 mod table; // their names, defaults and words of help
@@ -8,14 +11,18 @@ mod turn; // of the relay
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ArgMatches;
 use spillway_settings::{Given, Mistakes, Source, Values, check_log};
 
+pub use address::{ControlAddress, NoControlAddress};
 pub use public_path::{NoPublicPath, PublicPath};
+pub use role::Role;
+use role::optional;
+pub use signaling::SignalingLimits;
+use signaling::signaling_limits;
 pub use source::SourceLimit;
 pub use table::SETTINGS;
 pub use turn::TurnConfig;
@@ -24,15 +31,6 @@ use crate::auth::ApiKey;
 use crate::limits;
 use crate::store::redis::{self, RedisServers};
 use crate::tls::CertificateFiles;
-
-/// Which command is being configured; some defaults depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Everything embedded.
-    Up,
-    /// Signaling for a data plane that runs elsewhere.
-    Serve,
-}
 
 /// The checked settings.
 #[derive(Debug, Clone)]
@@ -97,53 +95,6 @@ pub enum StoreConfig {
     Memory,
     /// On these servers, shared with other servers.
     Redis(RedisServers),
-}
-
-/// What one participant and one room may have.
-#[derive(Debug, Clone, Copy)]
-pub struct SignalingLimits {
-    /// Participants in one room.
-    pub participants: usize,
-    /// Tracks one participant may publish.
-    pub tracks: usize,
-    /// Bytes of one message.
-    pub message_bytes: usize,
-    /// Messages per second and socket.
-    pub messages_per_second: u32,
-    /// A participant's life without its socket.
-    pub grace: Duration,
-    /// How long after its token's end a participant may come back without another.
-    pub resume_allowance_s: u64,
-    /// How much the clocks of token issuers may differ from ours.
-    pub token_leeway_s: u64,
-}
-
-/// Where a data plane is controlled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ControlAddress {
-    /// A socket on this host.
-    Unix(PathBuf),
-    /// Plain HTTP/2 over TCP.
-    Tcp(String),
-}
-
-/// Why a text is no control address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is neither unix:/path nor http://host:port")]
-pub struct NoControlAddress;
-
-impl FromStr for ControlAddress {
-    type Err = NoControlAddress;
-
-    fn from_str(text: &str) -> Result<Self, NoControlAddress> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        match text.strip_prefix("http://") {
-            Some(host) if host.contains(':') => Ok(Self::Tcp(text.to_owned())),
-            Some(_) | None => Err(NoControlAddress),
-        }
-    }
 }
 
 impl Config {
@@ -377,53 +328,6 @@ fn certificate_files(
         "{lonely} is of no use without {missing} (from {source})"
     ));
     None
-}
-
-fn signaling_limits(values: &Values, mistakes: &mut Mistakes) -> Option<SignalingLimits> {
-    let participants = values.parse_within(
-        "max-participants-per-room",
-        limits::PARTICIPANTS_PER_ROOM,
-        mistakes,
-    );
-    let tracks = values.parse_within(
-        "max-tracks-per-participant",
-        limits::TRACKS_PER_PARTICIPANT,
-        mistakes,
-    );
-    let message_bytes = values.parse_within("max-message-bytes", limits::MESSAGE_BYTES, mistakes);
-    let messages_per_second =
-        values.parse_within("messages-per-second", limits::MESSAGES_PER_SECOND, mistakes);
-    let grace = values.parse_within("grace-seconds", limits::GRACE_SECONDS, mistakes);
-    let resume_allowance_s = values.parse_within(
-        "resume-allowance-seconds",
-        limits::RESUME_ALLOWANCE_SECONDS,
-        mistakes,
-    );
-    let token_leeway_s = values.parse_within(
-        "token-leeway-seconds",
-        limits::TOKEN_LEEWAY_SECONDS,
-        mistakes,
-    );
-    Some(SignalingLimits {
-        participants: participants?,
-        tracks: tracks?,
-        message_bytes: message_bytes?,
-        messages_per_second: messages_per_second?,
-        grace: Duration::from_secs(grace?),
-        resume_allowance_s: resume_allowance_s?,
-        token_leeway_s: token_leeway_s?,
-    })
-}
-
-/// `Some(None)` for nothing given, `None` for a mistake.
-fn optional<T>(values: &Values, name: &str, mistakes: &mut Mistakes) -> Option<Option<T>>
-where
-    T: FromStr<Err: std::fmt::Display>,
-{
-    if values.text(name).is_empty() {
-        return Some(None);
-    }
-    values.parse(name, mistakes).map(Some)
 }
 
 #[cfg(test)]

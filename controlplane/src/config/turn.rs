@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use spillway_settings::{Mistakes, Values};
 
-use super::Role;
+use super::role::{Role, optional};
 use crate::limits;
 
 /// The relay, as far as the control plane has to do with it.
@@ -35,7 +35,7 @@ pub(super) const PASSED_ON: [&str; 8] = [
 pub(super) fn check(values: &Values, role: Role, m: &mut Mistakes) -> Option<TurnConfig> {
     let secrets: Option<Vec<String>> = values.list("turn-secret", m);
     let ttl_s = values.parse_within("turn-ttl-seconds", limits::TURN_TTL_SECONDS, m);
-    let tls_port = super::optional(values, "turn-tls-port", m);
+    let tls_port = optional(values, "turn-tls-port", m);
     let secrets = secrets?;
     let (count, limit) = (secrets.len(), limits::TURN_SECRETS);
     if count > limit {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spillway_wire::dataplane as wire;
 
-use super::{Site, error};
+use super::site::{Site, error};
 use crate::auth::equal_in_constant_time;
 use crate::fleet::{Fleet, NodeError};
 use crate::history::Track;

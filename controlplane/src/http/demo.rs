@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::query::{QueryError, fields};
-use super::{Site, error};
+use super::site::{Site, error};
 use crate::auth::{Claims, VideoGrant};
 use crate::clock;
 use crate::ids::{IdError, Identity, RoomName};

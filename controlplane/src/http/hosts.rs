@@ -4,12 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::Next;
-use axum::response::Response;
-
-use super::{Site, error};
+use axum::http::{HeaderMap, Uri, header};
 
 /// Names of this server, besides `localhost` and every IP address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,19 +31,6 @@ const QUOTED_CHARS: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoHost;
 
-/// Refuses requests for other hosts, where that matters. Probes ask with whatever name they like and learn
-/// nothing.
-pub(super) async fn check(State(site): State<Site>, request: Request, next: Next) -> Response {
-    let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
-    if !site.demo_tokens || is_probe {
-        return next.run(request).await;
-    }
-    match site.hosts.refuse(request.uri(), request.headers()) {
-        None => next.run(request).await,
-        Some(said) => error(StatusCode::FORBIDDEN, "not_permitted", &said),
-    }
-}
-
 impl Hosts {
     /// These names; `*.example.com` stands for one label before the rest, as in a certificate.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
@@ -57,7 +39,7 @@ impl Hosts {
     }
 
     /// Why a request with this target and these headers is not answered.
-    fn refuse(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    pub(super) fn refuse(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         let mut named = headers.get_all(header::HOST).iter();
         let (first, more) = (named.next(), named.next());
         if more.is_some() {

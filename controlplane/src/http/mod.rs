@@ -1,5 +1,6 @@
 //! The public site: routes, limits on everything, and the listener.
 
+mod site; // what the routes need
 mod admin; // rooms and nodes, for those with the token
 mod demo; // tokens for anybody, when that is wanted
 mod hosts; // whom it answers for
@@ -10,8 +11,6 @@ mod public_path; // where a proxy shows all of it
 mod query; // what comes after the question mark
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
@@ -21,76 +20,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use spillway_exposition::{Format, expose};
-use tokio::sync::watch;
 
 pub use admin::{AllocationView, NodeView, ParticipantView, RoomView};
 pub use hosts::Hosts;
 use listener::Place;
 pub use listener::{Capacity, serve};
+use site::error;
+pub use site::{Policy, Site};
 
-use crate::auth::Keys;
-use crate::config::{PublicPath, SignalingLimits};
 use crate::fleet::NodeState;
-use crate::hub::Hub;
 use crate::limits::{BODY_BYTES, REQUEST_TIME};
-use crate::signaling::socket::Sockets;
 use crate::signaling::upgrade::{self, Connection};
 
-/// What the routes need.
-#[derive(Debug, Clone)]
-pub struct Site {
-    hub: Arc<Hub>,
-    keys: Arc<Keys>,
-    sockets: Arc<Sockets>,
-    admin_token: Option<Arc<str>>,
-    demo_tokens: bool,
-    /// Whom it answers for while it gives demo tokens.
-    hosts: Arc<Hosts>,
-    public_path: PublicPath,
-    shutdown: watch::Receiver<Option<Duration>>,
-}
-
-/// Which requests are answered: admin token, demo tokens, allowed hosts.
-#[derive(Debug)]
-pub struct Policy {
-    /// Of the admin API; without one there is none.
-    pub admin_token: Option<String>,
-    /// Whether anybody gets a token.
-    pub demo_tokens: bool,
-    /// For which hosts, while that is so.
-    pub hosts: Hosts,
-    /// Where a proxy shows it.
-    pub public_path: PublicPath,
-}
-
 impl Site {
-    /// A site.
-    pub fn new(
-        hub: Arc<Hub>,
-        keys: Arc<Keys>,
-        limits: SignalingLimits,
-        Policy {
-            admin_token,
-            demo_tokens,
-            hosts,
-            public_path,
-        }: Policy,
-        shutdown: watch::Receiver<Option<Duration>>,
-    ) -> Self {
-        let (hub_of, keys_of) = (Arc::clone(&hub), Arc::clone(&keys));
-        let sockets = Arc::new(Sockets::new(hub_of, keys_of, limits, shutdown.clone()));
-        Self {
-            hub,
-            keys,
-            sockets,
-            admin_token: admin_token.map(Into::into),
-            demo_tokens,
-            hosts: Arc::new(hosts),
-            public_path,
-            shutdown,
-        }
-    }
-
     /// All routes.
     pub fn router(self) -> Router {
         let short = Router::new()
@@ -107,16 +49,23 @@ impl Site {
             .fallback(nothing_here)
             .method_not_allowed_fallback(only_get)
             .layer(DefaultBodyLimit::max(BODY_BYTES))
-            .layer(middleware::from_fn_with_state(self.clone(), hosts::check))
+            .layer(middleware::from_fn_with_state(self.clone(), check_host))
             .with_state(self);
         public_path.before(routes)
     }
 }
 
-/// A JSON error, in the words of the signaling protocol.
-fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    let body = json!({"code": code, "message": message});
-    (status, axum::Json(body)).into_response()
+/// Refuses requests for other hosts, where that matters. Probes ask with whatever name they like and learn
+/// nothing.
+async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
+    if !site.demo_tokens || is_probe {
+        return next.run(request).await;
+    }
+    match site.hosts.refuse(request.uri(), request.headers()) {
+        None => next.run(request).await,
+        Some(said) => error(StatusCode::FORBIDDEN, "not_permitted", &said),
+    }
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

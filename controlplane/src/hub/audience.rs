@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Dialect, Outbox};
+use super::dialect::Dialect;
+use super::outbox::Outbox;
 use crate::limits::{
     NEWS_BYTES, NEWS_INTERVAL, NEWS_INTERVAL_PER_SOCKET, NEWS_STREAM, PRIVATE_BYTES,
     PRIVATE_INTERVAL,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{Dialect, Frame};
+use super::dialect::{Dialect, Frame};
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
 use crate::room::{CloseCode, Notice};
 

@@ -1,27 +1,26 @@
 //! The task of one room: runs its [`Actor`] on tokio, until the room has nothing to do. Nothing here waits for the store
 //! or a node while something else could be done.
 
-use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use tokio::sync::mpsc;
 
-use super::actor::{Actor, Answer, Effect, Input, JoinReads, ReadAgain, Time};
-use super::{Hub, RoomInput};
+use super::actor::Actor;
+use super::directory::{Hub, Inputs};
+use super::effect::{Answer, Effect, Input, ReadAgain, Time};
+use super::input::RoomInput;
+use super::read::{STORE_PAUSE, absent, read_again, read_for_join};
 use crate::clock;
-use crate::history::{Append, Missed, MissedByRestart, Participant, Restart, Roster};
-use crate::ids::{Epoch, NodeId, ParticipantId, RoomName, SessionId};
+use crate::history::{Append, Roster};
+use crate::ids::{NodeId, RoomName, SessionId};
 use crate::limits::{PRESENCE_TIME, UNPLACED_APPENDS};
-use crate::room::{CloseCode, ErrorCode, Media, Notice, Refusal, Room, Sessions};
+use crate::room::{CloseCode, ErrorCode, Media, Notice, Refusal, Room};
 use crate::store::{News, Opened, Placed, StoreError};
-
-/// Before the store is asked again after it failed.
-const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Inputs handled before anything is done that follows from them.
 const INPUTS_AT_ONCE: usize = 64;
@@ -52,12 +51,16 @@ struct Task {
     is_telling_presence: bool,
 }
 
-pub(super) async fn run(
-    hub: Arc<Hub>,
-    name: RoomName,
-    has_overflowed: Arc<AtomicBool>,
-    mut inputs: mpsc::Receiver<RoomInput>,
-) {
+/// Starts the task of a room.
+pub(super) fn start(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
+    tokio::spawn(run(hub, name, inputs));
+}
+
+async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
+    let Inputs {
+        receiver: mut inputs,
+        has_overflowed,
+    } = inputs;
     let (room, news) = match open(&hub, &name).await {
         Ok(opened) => opened,
         Err(error) => return turn_away(&hub, &name, inputs, &error).await,
@@ -349,151 +352,4 @@ impl Task {
             self.hub.tell(&self.name, input).await;
         }
     }
-}
-
-async fn read_for_join(hub: &Hub, name: &RoomName, reads: JoinReads) -> Answer {
-    let JoinReads {
-        socket,
-        seen,
-        claimed,
-    } = reads;
-    let missed = async {
-        let Some((epoch, offset)) = &seen else {
-            return Missed::TooOld;
-        };
-        let missed = hub.store.since(name, epoch, *offset).await;
-        missed.unwrap_or_else(|error| {
-            tracing::warn!(room = ?name, %error, "history unreadable, resync");
-            Missed::TooOld
-        })
-    };
-    let (missed, sessions) = tokio::join!(missed, claim(hub, name, claimed));
-    Answer::ReadForJoin {
-        socket,
-        missed,
-        sessions,
-    }
-}
-
-/// Says that a participant is this server's, and reads what its node holds of it.
-async fn claim(
-    hub: &Hub,
-    name: &RoomName,
-    claimed: Option<Sessions>,
-) -> Vec<crate::fleet::HeldSession> {
-    let Some(sessions) = claimed else {
-        return Vec::new();
-    };
-    if let Err(error) = hub.store.claim(name, &sessions.participant).await {
-        // Whoever served it finds out when the store is back.
-        tracing::warn!(room = ?name, %error, "participant taken over unheard");
-    }
-    let Some(connection) = hub.fleet.connection(&sessions.node) else {
-        return Vec::new();
-    };
-    let held = connection.sessions(&sessions.ids()).await;
-    held.unwrap_or_default()
-}
-
-/// Reads a history again whose reader ended, or missed something.
-async fn read_again(
-    hub: &Hub,
-    name: &RoomName,
-    epoch: &Epoch,
-    offset: u64,
-) -> (mpsc::Receiver<News>, ReadAgain) {
-    let opened = loop {
-        match hub.store.open(name).await {
-            Ok(opened) => break opened,
-            Err(error) => tracing::error!(room = ?name, %error, "cannot read the history"),
-        }
-        tokio::time::sleep(STORE_PAUSE).await;
-    };
-    match hub.store.since(name, epoch, offset).await {
-        Ok(Missed::Entries(entries)) => (opened.news, ReadAgain::Entries(entries)),
-        // The history started over behind our back: everybody is told the whole truth.
-        Ok(Missed::TooOld) | Err(_) => {
-            tracing::warn!(room = ?name, "the history started over, participants resync");
-            let missed = match &opened.restart {
-                Some(restart) if opened.epoch != *epoch => {
-                    missed_by_restart(hub, name, &opened.epoch, restart).await
-                }
-                Some(_) | None => MissedByRestart::default(),
-            };
-            let again = ReadAgain::Restarted {
-                epoch: opened.epoch,
-                roster: Roster::new(opened.offset, opened.participants),
-                missed,
-            };
-            (opened.news, again)
-        }
-    }
-}
-
-/// What the new history has that was not told here under its numbers.
-async fn missed_by_restart(
-    hub: &Hub,
-    name: &RoomName,
-    epoch: &Epoch,
-    restart: &Restart,
-) -> MissedByRestart {
-    match hub.store.since(name, epoch, restart.common).await {
-        Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.told),
-        Ok(Missed::TooOld) => MissedByRestart::default(),
-        Err(error) => {
-            tracing::warn!(room = ?name, %error, "history unreadable, a snapshot alone");
-            MissedByRestart::default()
-        }
-    }
-}
-
-/// Tells the store who is there; who is not, and has no lease either.
-async fn absent(hub: &Hub, name: &RoomName, members: &[ParticipantId]) -> Vec<Participant> {
-    let touched = hub.store.touch(name, members, PRESENCE_TIME).await;
-    let absent = hub.store.absent(name).await;
-    match (touched, absent) {
-        (Ok(()), Ok(absent)) => without_lease(hub, name, absent).await,
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(room = ?name, %error, "presence not kept");
-            Vec::new()
-        }
-    }
-}
-
-/// Those of `absent` whose sessions nobody's lease keeps. A server that is cut off from the store alone goes on serving
-/// its participants, and renews.
-async fn without_lease(
-    hub: &Hub,
-    name: &RoomName,
-    mut absent: Vec<Participant>,
-) -> Vec<Participant> {
-    let facts = hub.node_facts();
-    let is_there = |node: &NodeId| facts.get(node).is_none_or(|f| f.media == Media::Up);
-    let mut nodes: Vec<NodeId> = absent.iter().map(|p| p.node.clone()).collect();
-    nodes.sort();
-    nodes.dedup();
-    let owner = &hub.room_config.owner;
-    let mut leased: HashSet<ParticipantId> = HashSet::new();
-    for node in nodes {
-        // Of one that is dead, or not in the fleet any more, nothing is left.
-        let (true, Some(connection)) = (is_there(&node), hub.fleet.connection(&node)) else {
-            continue;
-        };
-        let of_node = absent.iter().filter(|p| p.node == node);
-        let ids: Vec<SessionId> = of_node.flat_map(|p| Sessions::of(p).ids()).collect();
-        match connection.sessions(&ids).await {
-            Ok(held) => {
-                let is_anothers =
-                    |held: &crate::fleet::HeldSession| held.is_leased && held.owner != *owner;
-                let kept = held.into_iter().filter(is_anothers);
-                leased.extend(kept.map(|held| held.session.participant));
-            }
-            Err(error) => {
-                tracing::warn!(room = ?name, %node, %error, "nobody there is taken for absent");
-                absent.retain(|participant| participant.node != node);
-            }
-        }
-    }
-    absent.retain(|participant| !leased.contains(&participant.participant));
-    absent
 }

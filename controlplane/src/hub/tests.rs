@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::actor::{Actor, Answer, Effect, Input, Time};
+use super::actor::Actor;
+use super::effect::{Answer, Effect, Input, ReadAgain, Time};
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
 use super::*;
 use crate::auth::{Grants, Keys};
 use crate::clock;
 use crate::config::SignalingLimits;
-use crate::fleet::Lease;
+use crate::fleet::{Lease, NodeEvent, NodeUpdate, Update};
 use crate::history::{Append, Entry, Missed, Participant, RoomEvent, Roster};
-use crate::ids::{Epoch, Generation, Half, ParticipantId};
-use crate::room::{Lasts, ResumePoint, Room};
+use crate::ids::{Epoch, Generation, Half, NodeId, ParticipantId, RoomName};
+use crate::limits::ROOM_INPUTS;
+use crate::room::{JoinRequest, Lasts, NodeFactsById, Request, ResumePoint, Room, SocketId};
 use crate::signaling::dialect::spillway::Spillway;
 use crate::store::memory::MemoryStore;
 use crate::store::{News, Opened, Placed, StoreError, StoreFuture, Stored, suite};
@@ -241,7 +247,7 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
         let Append { event, to, .. } = suite::note(offset as usize);
         Arc::new(Entry { offset, event, to })
     });
-    let again = super::actor::ReadAgain::Entries(entries.to_vec());
+    let again = ReadAgain::Entries(entries.to_vec());
     actor.handle(Input::Answer(Answer::ReadAgain(again)), time());
     actor.handle(entry(6, suite::note(6)), time());
     assert!(effects(&mut actor).is_empty(), "nothing is missing");
@@ -326,7 +332,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     };
     let (fleet, _updates) = Fleet::new(lease, None);
     let metrics = Arc::new(Metrics::new());
-    let hub = Hub::new(Arc::new(store), fleet, Arc::new(config()), metrics);
+    let hub = super::new(Arc::new(store), fleet, Arc::new(config()), metrics);
     let node: NodeId = "a".parse().unwrap();
     let (victim, friend) = (ParticipantId::random(), ParticipantId::random());
     hub.routes().serve(victim.clone(), &stuck, true);

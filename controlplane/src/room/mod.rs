@@ -6,6 +6,7 @@
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
+mod config; // what a room is told by its server
 mod ask; // what clients ask
 mod permit; // what their grants permit
 mod notice; // what they are told
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use ask::{JoinRequest, Lasts, OfferedTrack, PublishOffer, Request, ResumePoint};
+pub use config::{Media, NodeFacts, NodeFactsById, ReadForJoin, RoomConfig};
 pub use notice::{Joined, JoinedLimits, MediaState, Mode, Notice, Speaker};
 pub use output::{Output, Sessions, SocketId, Then};
 pub use permit::NotPermitted;
@@ -44,69 +46,17 @@ use budget::Budget;
 use member::{Attachment, Member};
 use session::{ReplyTo, Session};
 
-use crate::auth::Keys;
-use crate::config::SignalingLimits;
-use crate::fleet::HeldSession;
 use crate::history::{
-    Append, Change, Entry, Ephemeral, LeaveReason, Missed, Participant, RoomEvent, Roster,
+    Append, Change, Entry, Ephemeral, LeaveReason, Participant, RoomEvent, Roster,
 };
 use crate::ids::{
     Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomName, SessionId, TrackId,
 };
 use crate::limits::budget::EVENT_BYTES;
 use crate::store::StoreError;
-use crate::turn::Issuer;
 
 /// Why a session ends that no participant here has.
 const LEFT_BEHIND: &str = "nobody knows this session";
-
-/// What every room of a server has in common.
-#[derive(Debug)]
-pub struct RoomConfig {
-    /// Signs resume keys.
-    pub keys: Arc<Keys>,
-    /// What a room and a participant may have.
-    pub limits: SignalingLimits,
-    /// Hands out what opens the relay, where there is one.
-    pub turn: Option<Issuer>,
-    /// Other servers serve the same rooms: what this one does not know may be theirs.
-    pub is_shared: bool,
-    /// Whose lease keeps the sessions of this server's participants.
-    pub owner: String,
-}
-
-/// Whether a node is there, as far as is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Media {
-    /// It is, or nothing else is known.
-    #[default]
-    Up,
-    /// Its data plane died.
-    Lost,
-}
-
-/// What is known of a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NodeFacts {
-    /// Whether it is there.
-    pub media: Media,
-    /// Where it relays (RFC 7065); empty where it does not.
-    pub turn_urls: Arc<[String]>,
-}
-
-/// All of them.
-pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
-
-/// What a join needs that the room does not have.
-#[derive(Debug)]
-pub struct ReadForJoin {
-    /// The history since the resume point.
-    pub missed: Missed,
-    /// Of who comes from another server: its sessions, as its node holds them.
-    pub sessions: Vec<HeldSession>,
-    /// The node for who is new; `None` when there is none.
-    pub node: Option<NodeId>,
-}
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::auth::Grants;
+use crate::auth::{Grants, Keys};
 use crate::clock;
-use crate::fleet::{Command, Done, NodeEvent, Published};
-use crate::history::{Kind, Source, Track};
+use crate::config::SignalingLimits;
+use crate::fleet::{Command, Done, HeldSession, NodeEvent, Published};
+use crate::history::{Kind, Missed, Source, Track};
 use crate::ids::Generation;
+use crate::turn::Issuer;
 
 struct Stage {
     room: Room,

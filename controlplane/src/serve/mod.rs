@@ -21,7 +21,7 @@ use crate::config::{Config, ControlAddress, StoreConfig};
 use crate::descriptors;
 use crate::entropy;
 use crate::fleet::{Fleet, Lease, NodeEntry, Registry, StaticRegistry};
-use crate::hub::Hub;
+use crate::hub;
 use crate::limits::LEASE_MARGIN;
 use crate::metrics::Metrics;
 use crate::room::RoomConfig;
@@ -88,7 +88,7 @@ pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow:
     let metrics = Arc::clone(&entrance.metrics);
     let store = store(config, &metrics).await?;
     let (fleet, updates) = Fleet::new(lease, turn.map(|secret| secret_id(secret.as_bytes())));
-    let hub = Hub::new(store, Arc::clone(&fleet), Arc::new(room_config), metrics);
+    let hub = hub::new(store, Arc::clone(&fleet), Arc::new(room_config), metrics);
     tokio::spawn(Arc::clone(&hub).follow(updates));
     let roles: Vec<Box<dyn Role>> = vec![
         Box::new(nodes::Nodes::start(&fleet, registry)),

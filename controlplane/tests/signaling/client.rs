@@ -11,11 +11,9 @@ use spillway_controlplane::clock;
 use spillway_controlplane::config::{Config, ControlAddress, Role, SETTINGS};
 use spillway_controlplane::serve::{self, Running};
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-
-use crate::fake::own_runtime;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const SECRET: &str = "0123456789abcdef0123";
@@ -317,4 +315,10 @@ pub(crate) async fn until_metric(door: &Door, wanted: &str) {
         assert!(start.elapsed() < PATIENCE, "{wanted} is not in {shown}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What runs on it ends with it, as a process would.
+pub(crate) fn own_runtime() -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().unwrap()
 }

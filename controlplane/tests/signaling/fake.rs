@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex};
 use spillway_controlplane::entropy;
 use spillway_wire::dataplane as wire;
 use tokio::net::UnixListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 use wire::data_plane_server::{DataPlane, DataPlaneServer};
+
+use crate::client::{PATIENCE, own_runtime};
 
 /// What the data plane holds, shared with the test.
 #[derive(Debug, Default)]
@@ -79,7 +81,7 @@ impl FakeNode {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
-        let waited = tokio::time::timeout(crate::client::PATIENCE, waiting).await;
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
         waited
             .unwrap_or_else(|_| panic!("calls so far: {:?}", self.held(|held| held.calls.clone())));
     }
@@ -88,12 +90,6 @@ impl FakeNode {
         let event = Some(event);
         let _ = self.service.events.send(wire::Event { event });
     }
-}
-
-/// What runs on it ends with it, as a process would.
-pub(crate) fn own_runtime() -> Runtime {
-    let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(1).enable_all().build().unwrap()
 }
 
 impl Drop for FakeNode {

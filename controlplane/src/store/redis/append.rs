@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::island::Untold;
-use super::{Known, Shared, lock, message, parsed, script};
+use super::shared::{Known, Shared, Waiting, lock, parsed};
+use super::{message, script};
 use crate::history::{Append, Change, Entry};
 use crate::ids::{ParticipantId, RoomName};
 use crate::limits::APPEND_EVENTS;
@@ -17,13 +18,6 @@ use crate::store::{Placed, StoreError, Stored};
 
 /// Before events are tried again that a room which came back empty did not take.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
-
-/// An append that no call was made for yet.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    append: Append,
-    answer: oneshot::Sender<Result<Placed, StoreError>>,
-}
 
 impl Shared {
     /// Appends, together with what else waits in the room.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::island::{Base, Batch};
-use super::{Known, Shared, message, parsed, script};
+use super::shared::{Known, Shared, parsed};
+use super::{message, script};
 use crate::history::{Missed, Restart};
 use crate::ids::Epoch;
 use crate::store::StoreError;

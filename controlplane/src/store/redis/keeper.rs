@@ -8,15 +8,13 @@ use tokio::sync::mpsc;
 
 use super::message::{self, Published};
 use super::partition::Partition;
+use super::shared::{GAP_PATIENCE, Known, Shared};
 use super::subscriptions::Pushed;
 use super::trouble::LinkError;
-use super::{Known, Shared};
 use crate::history::{Entry, Restart};
 
 /// How often servers are asked whether they are there.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
-/// Events that overtook others are given as long before the missing ones are asked for.
-pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Starts it; it ends with the store.
 pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed>) {

@@ -5,7 +5,7 @@
 use redis::ConnectionInfo;
 
 use super::sentinel::Watched;
-use super::servers::{masked, parse as parse_server};
+use super::server_url::{masked, parse as parse_server};
 use super::trouble::LinkError;
 
 const PORT: u16 = 26_379;

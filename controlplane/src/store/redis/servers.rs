@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 
 use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    TlsCertificates,
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, TlsCertificates,
 };
 
 use super::sentinel::Watched;
 use super::sentinel_url;
+use super::server_url::parse;
 use super::topology::Address;
 use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
@@ -186,48 +186,6 @@ fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
     let template = infos.into_iter().next();
     let template = template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
     Ok((template, Named::Servers(seeds)))
-}
-
-pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
-    let refused = |error: &dyn std::fmt::Display| {
-        let url = masked(url);
-        LinkError::Refused(format!("'{url}' is no address of a Redis server: {error}"))
-    };
-    let info = url
-        .into_connection_info()
-        .map_err(|error| refused(&error))?;
-    let (host, port) = match info.addr() {
-        ConnectionAddr::Tcp(host, port) => (host, port),
-        ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(refused(
-                &"a server is not trusted unseen: name its authority",
-            ));
-        }
-        ConnectionAddr::TcpTls { host, port, .. } => (host, port),
-        _ => {
-            return Err(refused(
-                &"only redis://host:port and rediss://host:port are",
-            ));
-        }
-    };
-    let address = Address {
-        host: host.clone(),
-        port: *port,
-    };
-    Ok((info, address))
-}
-
-/// A URL without its password.
-pub(super) fn masked(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((secret, host)) => {
-            let scheme = secret
-                .split_once("://")
-                .map_or("redis", |(scheme, _)| scheme);
-            format!("{scheme}://(secret)@{host}")
-        }
-        None => url.to_owned(),
-    }
 }
 
 #[cfg(test)]

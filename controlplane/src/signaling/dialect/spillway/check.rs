@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::message::{Offer, Request};
+use super::request::{Offer, Request};
 use crate::limits;
 use crate::room::{ErrorCode, Refusal};
 

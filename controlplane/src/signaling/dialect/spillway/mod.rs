@@ -1,15 +1,14 @@
 //! The protocol of docs/protocol.md: JSON in text frames.
 
 mod strict; // JSON as the schema has it
-mod message; // client to server
+mod request; // what a client may ask
+mod message; // from text to a request
 mod check; // the limits of a message
 mod reply; // server to client
 
-pub use message::{
-    ClientMessage, Join, Offer, OfferedTrack, Request, Resume, Stage, Undecodable, Wish, decode,
-    decode_at,
-};
+pub use message::{ClientMessage, Stage, Undecodable, decode, decode_at};
 pub use reply::{Joined, ServerMessage};
+pub use request::{Join, Offer, OfferedTrack, Request, Resume, Wish};
 
 use crate::hub::{Dialect, Frame};
 use crate::metrics::Label;

@@ -1,0 +1,32 @@
+//! Where a data plane is controlled.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a data plane is controlled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlAddress {
+    /// A socket on this host.
+    Unix(PathBuf),
+    /// Plain HTTP/2 over TCP.
+    Tcp(String),
+}
+
+/// Why a text is no control address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is neither unix:/path nor http://host:port")]
+pub struct NoControlAddress;
+
+impl FromStr for ControlAddress {
+    type Err = NoControlAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoControlAddress> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        match text.strip_prefix("http://") {
+            Some(host) if host.contains(':') => Ok(Self::Tcp(text.to_owned())),
+            Some(_) | None => Err(NoControlAddress),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What one participant and one room may have.
+
+use std::time::Duration;
+
+use spillway_settings::{Mistakes, Values};
+
+use crate::limits;
+
+/// What one participant and one room may have.
+#[derive(Debug, Clone, Copy)]
+pub struct SignalingLimits {
+    /// Participants in one room.
+    pub participants: usize,
+    /// Tracks one participant may publish.
+    pub tracks: usize,
+    /// Bytes of one message.
+    pub message_bytes: usize,
+    /// Messages per second and socket.
+    pub messages_per_second: u32,
+    /// A participant's life without its socket.
+    pub grace: Duration,
+    /// How long after its token's end a participant may come back without another.
+    pub resume_allowance_s: u64,
+    /// How much the clocks of token issuers may differ from ours.
+    pub token_leeway_s: u64,
+}
+
+/// Reads them.
+pub(super) fn signaling_limits(
+    values: &Values,
+    mistakes: &mut Mistakes,
+) -> Option<SignalingLimits> {
+    let participants = values.parse_within(
+        "max-participants-per-room",
+        limits::PARTICIPANTS_PER_ROOM,
+        mistakes,
+    );
+    let tracks = values.parse_within(
+        "max-tracks-per-participant",
+        limits::TRACKS_PER_PARTICIPANT,
+        mistakes,
+    );
+    let message_bytes = values.parse_within("max-message-bytes", limits::MESSAGE_BYTES, mistakes);
+    let messages_per_second =
+        values.parse_within("messages-per-second", limits::MESSAGES_PER_SECOND, mistakes);
+    let grace = values.parse_within("grace-seconds", limits::GRACE_SECONDS, mistakes);
+    let resume_allowance_s = values.parse_within(
+        "resume-allowance-seconds",
+        limits::RESUME_ALLOWANCE_SECONDS,
+        mistakes,
+    );
+    let token_leeway_s = values.parse_within(
+        "token-leeway-seconds",
+        limits::TOKEN_LEEWAY_SECONDS,
+        mistakes,
+    );
+    Some(SignalingLimits {
+        participants: participants?,
+        tracks: tracks?,
+        message_bytes: message_bytes?,
+        messages_per_second: messages_per_second?,
+        grace: Duration::from_secs(grace?),
+        resume_allowance_s: resume_allowance_s?,
+        token_leeway_s: token_leeway_s?,
+    })
+}

@@ -1,0 +1,77 @@
+//! What the routes of the site need, and how they say no.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::hosts::Hosts;
+use crate::auth::Keys;
+use crate::config::{PublicPath, SignalingLimits};
+use crate::hub::Hub;
+use crate::signaling::socket::Sockets;
+
+/// What the routes need.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub(super) hub: Arc<Hub>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) admin_token: Option<Arc<str>>,
+    pub(super) demo_tokens: bool,
+    /// Whom it answers for while it gives demo tokens.
+    pub(super) hosts: Arc<Hosts>,
+    pub(super) public_path: PublicPath,
+    pub(super) shutdown: watch::Receiver<Option<Duration>>,
+}
+
+/// Which requests are answered: admin token, demo tokens, allowed hosts.
+#[derive(Debug)]
+pub struct Policy {
+    /// Of the admin API; without one there is none.
+    pub admin_token: Option<String>,
+    /// Whether anybody gets a token.
+    pub demo_tokens: bool,
+    /// For which hosts, while that is so.
+    pub hosts: Hosts,
+    /// Where a proxy shows it.
+    pub public_path: PublicPath,
+}
+
+impl Site {
+    /// A site.
+    pub fn new(
+        hub: Arc<Hub>,
+        keys: Arc<Keys>,
+        limits: SignalingLimits,
+        Policy {
+            admin_token,
+            demo_tokens,
+            hosts,
+            public_path,
+        }: Policy,
+        shutdown: watch::Receiver<Option<Duration>>,
+    ) -> Self {
+        let (hub_of, keys_of) = (Arc::clone(&hub), Arc::clone(&keys));
+        let sockets = Arc::new(Sockets::new(hub_of, keys_of, limits, shutdown.clone()));
+        Self {
+            hub,
+            keys,
+            sockets,
+            admin_token: admin_token.map(Into::into),
+            demo_tokens,
+            hosts: Arc::new(hosts),
+            public_path,
+            shutdown,
+        }
+    }
+}
+
+/// A JSON error, in the words of the signaling protocol.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = json!({"code": code, "message": message});
+    (status, axum::Json(body)).into_response()
+}

@@ -1,0 +1,309 @@
+//! The rooms of this server: finds the task of a room, and delivers what belongs to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::input::RoomInput;
+use super::routes::Routes;
+use crate::fleet::{Command, Done, Fleet, HeldSession, NodeError, NodeEvent, NodeUpdate, Update};
+use crate::ids::{NodeId, RoomName, TrackId};
+use crate::limits::{REPORT_TIME, ROOM_INPUTS, SETTLE_TIME};
+use crate::metrics::Metrics;
+use crate::room::{Media, NodeFactsById, RoomConfig, RoomReport};
+use crate::store::Store;
+
+/// Shared by sockets, rooms and the admin API.
+pub struct Hub {
+    mailbox_by_room: Mutex<HashMap<RoomName, Mailbox>>,
+    routes: Mutex<Routes>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) room_config: Arc<RoomConfig>,
+    pub(super) metrics: Arc<Metrics>,
+    node_facts: Mutex<NodeFactsById>,
+    /// Starts the task of a room.
+    start: Start,
+    settled: watch::Sender<bool>,
+}
+
+/// Starts the task of a room that these inputs are for.
+pub(super) type Start = fn(Arc<Hub>, RoomName, Inputs);
+
+/// What reaches the task of a room.
+pub(super) struct Inputs {
+    pub(super) receiver: mpsc::Receiver<RoomInput>,
+    /// What a node said did not fit: its state is to be read.
+    pub(super) has_overflowed: Arc<AtomicBool>,
+}
+
+/// Where a room's inputs go.
+#[derive(Debug, Clone)]
+pub(super) struct Mailbox {
+    sender: mpsc::Sender<RoomInput>,
+    /// What a node said did not fit: its state is read.
+    pub(super) has_overflowed: Arc<AtomicBool>,
+}
+
+impl Hub {
+    /// A server without rooms.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        fleet: Arc<Fleet>,
+        room_config: Arc<RoomConfig>,
+        metrics: Arc<Metrics>,
+        start: Start,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            mailbox_by_room: Mutex::default(),
+            routes: Mutex::default(),
+            store,
+            fleet,
+            room_config,
+            metrics,
+            node_facts: Mutex::default(),
+            start,
+            settled: watch::channel(false).0,
+        })
+    }
+
+    /// The nodes.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Where rooms are kept.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Names of the rooms this server serves, in order.
+    pub fn room_names(&self) -> Vec<RoomName> {
+        let mut names: Vec<_> = self.mailboxes().keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// The room as its task sees it; `None` when this server does not serve it.
+    pub async fn report(&self, room: &RoomName) -> Option<RoomReport> {
+        let mailbox = self.mailboxes().get(room)?.sender.clone();
+        let (sender, report) = oneshot::channel();
+        let asked = async {
+            mailbox.send(RoomInput::Report(sender)).await.ok()?;
+            report.await.ok()
+        };
+        tokio::time::timeout(REPORT_TIME, asked).await.ok()?
+    }
+
+    /// Waits until a node's state was read once, so that a participant of an earlier process is not taken for a new one;
+    /// without a node, not for long.
+    pub async fn settle(&self) {
+        let mut settled = self.settled.subscribe();
+        let _ = tokio::time::timeout(SETTLE_TIME, settled.wait_for(|settled| *settled)).await;
+    }
+
+    /// Tells a room, starting its task if it has none; waits while the room has too much to do.
+    pub async fn tell(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+        loop {
+            let mailbox = self.mailbox(room);
+            match mailbox.sender.send(input).await {
+                Ok(()) => return,
+                // The task ended just now; the next one takes it.
+                Err(mpsc::error::SendError(returned)) => input = returned,
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Tells a room what a node says, without waiting for the room: what does not fit is made up for by reading the
+    /// node's state, once the room gets to it.
+    fn tell_of_node(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+        loop {
+            let mailbox = self.mailbox(room);
+            match mailbox.sender.try_send(input) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.metrics.room_overflows.inc();
+                    mailbox.has_overflowed.store(true, Ordering::Release);
+                    return;
+                }
+                // The task ended just now; the next one takes it.
+                Err(mpsc::error::TrySendError::Closed(returned)) => input = returned,
+            }
+        }
+    }
+
+    /// Delivers what nodes say until they say nothing more. Waits for no room.
+    pub async fn follow(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
+        while let Some(NodeUpdate { node, update }) = updates.recv().await {
+            match update {
+                Update::Lost => self.lost(&node),
+                Update::Synced {
+                    sessions,
+                    turn_urls,
+                } => self.synced(&node, sessions, &turn_urls),
+                Update::Event(event) => self.event(node, event),
+            }
+        }
+    }
+
+    fn lost(self: &Arc<Self>, node: &NodeId) {
+        tracing::error!(%node, "node: its data plane died, participants are told");
+        self.metrics.node_deaths.inc();
+        self.facts().entry(node.clone()).or_default().media = Media::Lost;
+        for room in self.room_names() {
+            self.tell_of_node(&room, RoomInput::NodeLost(node.clone()));
+        }
+    }
+
+    fn synced(self: &Arc<Self>, node: &NodeId, sessions: Vec<HeldSession>, urls: &Arc<[String]>) {
+        {
+            let mut facts = self.facts();
+            let facts = facts.entry(node.clone()).or_default();
+            facts.media = Media::Up;
+            facts.turn_urls = Arc::clone(urls);
+        }
+        let mut by_room: HashMap<RoomName, Vec<HeldSession>> = HashMap::new();
+        for room in self.room_names() {
+            by_room.insert(room, Vec::new());
+        }
+        for held in sessions {
+            let Some(annotation) = &held.annotation else {
+                tracing::warn!(%node, session = %held.session, "node: session of another control plane, left alone");
+                continue;
+            };
+            let room = annotation.room.clone();
+            match by_room.get_mut(&room) {
+                Some(sessions) => sessions.push(held),
+                // Another server's, where there are others.
+                None if self.room_config.is_shared && held.owner != self.room_config.owner => {}
+                None => drop(by_room.insert(room, vec![held])),
+            }
+        }
+        for (room, sessions) in by_room {
+            let input = RoomInput::NodeSynced {
+                node: node.clone(),
+                sessions,
+                turn_urls: Arc::clone(urls),
+            };
+            self.tell_of_node(&room, input);
+        }
+        self.settled.send_replace(true);
+    }
+
+    fn event(self: &Arc<Self>, node: NodeId, event: NodeEvent) {
+        let participant = match &event {
+            NodeEvent::Connected { session, .. }
+            | NodeEvent::Closed { session, .. }
+            | NodeEvent::Offer { session, .. }
+            | NodeEvent::Layer { session, .. } => &session.participant,
+            NodeEvent::Levels { shard, .. } => {
+                let shard = *shard;
+                let NodeEvent::Levels { levels, .. } = event else {
+                    unreachable!("it is one");
+                };
+                return self.levels(node, shard, levels);
+            }
+        };
+        let room = self.routes().room_of(participant);
+        if let Some(room) = room {
+            self.tell_of_node(&room, RoomInput::Node(node, event));
+        }
+    }
+
+    fn levels(&self, node: NodeId, shard: u32, levels: Vec<(TrackId, u32)>) {
+        let by_room = self.routes().levels_by_room((node.clone(), shard), levels);
+        for (room, levels) in by_room {
+            let event = NodeEvent::Levels { shard, levels };
+            // A room that is gone is not started again to hear of silence, and one that has too much to do hears the
+            // next report.
+            if let Some(mailbox) = self.mailboxes().get(&room) {
+                let _ = mailbox
+                    .sender
+                    .try_send(RoomInput::Node(node.clone(), event));
+            }
+        }
+    }
+
+    /// Sends a command to a node.
+    pub(super) async fn call(&self, node: &NodeId, command: Command) -> Result<Done, NodeError> {
+        match self.fleet.connection(node) {
+            Some(connection) => connection.call(command).await,
+            None => Err(Fleet::unknown(node)),
+        }
+    }
+
+    /// The room's mailbox; starts its task when there is none.
+    pub(super) fn mailbox(self: &Arc<Self>, room: &RoomName) -> Mailbox {
+        let mut mailboxes = self.mailboxes();
+        let is_open = |mailbox: &&Mailbox| !mailbox.sender.is_closed();
+        if let Some(mailbox) = mailboxes.get(room).filter(is_open) {
+            return mailbox.clone();
+        }
+        let (sender, receiver) = mpsc::channel(ROOM_INPUTS);
+        let mailbox = Mailbox {
+            sender,
+            has_overflowed: Arc::default(),
+        };
+        mailboxes.insert(room.clone(), mailbox.clone());
+        self.count_rooms(mailboxes.len());
+        let inputs = Inputs {
+            receiver,
+            has_overflowed: Arc::clone(&mailbox.has_overflowed),
+        };
+        (self.start)(Arc::clone(self), room.clone(), inputs);
+        mailbox
+    }
+
+    /// A room's task has nothing more to do.
+    pub(super) fn retire(&self, room: &RoomName) {
+        let mut mailboxes = self.mailboxes();
+        // Another task may have taken over since.
+        let is_over = |mailbox: &Mailbox| mailbox.sender.is_closed();
+        if mailboxes.get(room).is_some_and(is_over) {
+            mailboxes.remove(room);
+        }
+        self.count_rooms(mailboxes.len());
+    }
+
+    fn count_rooms(&self, rooms: usize) {
+        let rooms = rooms.try_into().unwrap_or(i64::MAX);
+        self.metrics.rooms.set(rooms);
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, HashMap<RoomName, Mailbox>> {
+        self.mailbox_by_room
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the nodes now.
+    pub(super) fn node_facts(&self) -> NodeFactsById {
+        self.facts().clone()
+    }
+
+    fn facts(&self) -> MutexGuard<'_, NodeFactsById> {
+        self.node_facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("rooms", &self.room_names())
+            .finish_non_exhaustive()
+    }
+}

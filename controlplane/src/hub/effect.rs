@@ -1,0 +1,112 @@
+//! What goes into the actor of a room, and what comes out of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::input::RoomInput;
+use crate::fleet::{Command, HeldSession};
+use crate::history::{Append, Entry, Ephemeral, Missed, MissedByRestart, Participant, Roster};
+use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
+use crate::room::{Sessions, SocketId, Then};
+use crate::store::{News, Placed, StoreError};
+
+/// When something happened, in both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time {
+    pub(super) now: Instant,
+    /// Seconds since 1970.
+    pub(super) unix_s: u64,
+}
+
+/// What reaches a room.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// From sockets, nodes and the admin API.
+    Room(RoomInput),
+    /// From the store's reader; `None` when it ended.
+    News(Option<News>),
+    /// Of an effect.
+    Answer(Answer),
+    /// It is time to tell the store who is there.
+    Presence,
+    /// Nothing happened until now.
+    Timeout,
+}
+
+/// What must be done for a room.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Append to the history. Answer: [`Answer::Placed`].
+    Append(Append),
+    /// Hear when the store has the event. Answer: [`Answer::Stored`].
+    Await {
+        stored: oneshot::Receiver<()>,
+        offset: u64,
+        then: Then,
+    },
+    /// Tell other servers, without a history.
+    Publish(Ephemeral),
+    /// Read what a join needs. Answer: [`Answer::ReadForJoin`].
+    ReadForJoin(JoinReads),
+    /// Open the history again and read what came after this. Answer: [`Answer::ReadAgain`].
+    ReadAgain { epoch: Epoch, offset: u64 },
+    /// Tell the store who is there, and ask who is not. Answer: [`Answer::Absent`].
+    Presence(Vec<ParticipantId>),
+    /// Send a command. The answer comes as [`RoomInput::Replied`].
+    Call {
+        node: NodeId,
+        session: SessionId,
+        command: Command,
+    },
+    /// These sessions are kept by this server's lease.
+    Take {
+        node: NodeId,
+        sessions: [SessionId; 2],
+    },
+    /// Events of a participant's sessions belong here, or no more.
+    Serve {
+        participant: ParticipantId,
+        here: bool,
+    },
+    /// Levels of a track belong here, or no more.
+    Hear { track: TrackId, here: bool },
+}
+
+/// What must be read for a join.
+#[derive(Debug)]
+pub(super) struct JoinReads {
+    pub(super) socket: SocketId,
+    /// The history after this.
+    pub(super) seen: Option<(Epoch, u64)>,
+    /// Sessions that go on at this server from now on.
+    pub(super) claimed: Option<Sessions>,
+}
+
+/// What came of an effect.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Placed(Result<Placed, StoreError>),
+    Stored(Then, Result<u64, StoreError>),
+    ReadForJoin {
+        socket: SocketId,
+        missed: Missed,
+        sessions: Vec<HeldSession>,
+    },
+    ReadAgain(ReadAgain),
+    Absent(Vec<Participant>),
+}
+
+/// How the history goes on that was opened again.
+#[derive(Debug)]
+pub(super) enum ReadAgain {
+    /// With these events.
+    Entries(Vec<Arc<Entry>>),
+    /// It is another one.
+    Restarted {
+        epoch: Epoch,
+        roster: Roster,
+        missed: MissedByRestart,
+    },
+}

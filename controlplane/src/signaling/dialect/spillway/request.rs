@@ -1,0 +1,207 @@
+//! What a client may ask, in the words of docs/protocol.md.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::fleet;
+use crate::history::{Kind, Layer, Source};
+use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
+use crate::room::{self, Lasts};
+
+/// What a client asks; the fields are described in docs/protocol.md.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub enum Request {
+    Join(Join),
+    Offer(Offer),
+    Answer {
+        revision: u64,
+        sdp: String,
+    },
+    Candidate {
+        pc: Half,
+        candidate: String,
+    },
+    Subscribe {
+        tracks: Vec<Wish>,
+    },
+    Unsubscribe {
+        tracks: Vec<TrackId>,
+    },
+    Mute {
+        track: TrackId,
+        muted: bool,
+    },
+    Message {
+        topic: String,
+        payload: Value,
+        #[serde(default)]
+        to: Option<Vec<Identity>>,
+        /// No part of the history: whom it does not reach now it does not reach.
+        #[serde(default)]
+        ephemeral: bool,
+    },
+    IceServers {},
+    Ping {},
+    Leave {},
+}
+
+/// The first message of every socket.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct Join {
+    pub token: String,
+    #[serde(default = "yes")]
+    pub auto_subscribe: bool,
+    #[serde(default)]
+    pub resume: Option<Resume>,
+}
+
+/// Where a returning client was.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct Resume {
+    pub participant: ParticipantId,
+    pub epoch: Epoch,
+    pub offset: u64,
+    pub key: String,
+}
+
+/// All the participant publishes from now on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct Offer {
+    pub sdp: String,
+    pub tracks: Vec<OfferedTrack>,
+}
+
+/// One m-line of an offer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct OfferedTrack {
+    pub mid: String,
+    pub kind: Kind,
+    pub source: Source,
+    #[serde(default)]
+    pub track: Option<TrackId>,
+    #[serde(default)]
+    pub muted: bool,
+    #[serde(default)]
+    pub layers: Vec<Layer>,
+}
+
+/// How a track is wanted.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // docs/protocol.md is their documentation
+pub struct Wish {
+    pub track: TrackId,
+    #[serde(default)]
+    pub paused: bool,
+    #[serde(default)]
+    pub max_height: u32,
+    #[serde(default)]
+    pub priority: u8,
+}
+
+impl Request {
+    /// What a participant asks of its room; `None` for what is asked of the server itself.
+    pub fn of_a_participant(self) -> Option<room::Request> {
+        use room::Request as Asked;
+        Some(match self {
+            Self::Join(_) | Self::Ping {} => return None,
+            Self::Offer(offer) => Asked::Offer(offer.into()),
+            Self::Answer { revision, sdp } => Asked::Answer { revision, sdp },
+            Self::Candidate { pc, candidate } => Asked::Candidate {
+                half: pc,
+                candidate,
+            },
+            Self::Subscribe { tracks } => Asked::Subscribe {
+                tracks: tracks.into_iter().map(Wish::of_a_participant).collect(),
+            },
+            Self::Unsubscribe { tracks } => Asked::Unsubscribe { tracks },
+            Self::Mute { track, muted } => Asked::Mute { track, muted },
+            Self::Message {
+                topic,
+                payload,
+                to,
+                ephemeral,
+            } => Asked::Message {
+                topic,
+                payload,
+                to,
+                lasts: if ephemeral { Lasts::No } else { Lasts::Yes },
+            },
+            Self::IceServers {} => Asked::IceServers,
+            Self::Leave {} => Asked::Leave,
+        })
+    }
+
+    /// The most that one message counts as, its length aside.
+    pub const MOST: u32 = 5;
+
+    /// How many messages of the client's rate it counts as, its length aside: what makes work for the data plane
+    /// or for the whole room counts more than what is for one.
+    pub fn cost(&self) -> u32 {
+        match self {
+            Self::Offer(_) => Self::MOST,
+            Self::Answer { .. } | Self::Subscribe { .. } | Self::Unsubscribe { .. } => 2,
+            Self::Join(_)
+            | Self::Candidate { .. }
+            | Self::Mute { .. }
+            | Self::Message { .. }
+            | Self::IceServers {}
+            | Self::Ping {}
+            | Self::Leave {} => 1,
+        }
+    }
+}
+
+impl From<Offer> for room::PublishOffer {
+    fn from(offer: Offer) -> Self {
+        let track = |track: OfferedTrack| room::OfferedTrack {
+            mid: track.mid,
+            kind: track.kind,
+            source: track.source,
+            track: track.track,
+            muted: track.muted,
+            layers: track.layers,
+        };
+        Self {
+            sdp: offer.sdp,
+            tracks: offer.tracks.into_iter().map(track).collect(),
+        }
+    }
+}
+
+impl Wish {
+    fn of_a_participant(self) -> (TrackId, fleet::Wish) {
+        let wish = fleet::Wish {
+            paused: self.paused,
+            max_height: self.max_height,
+            priority: self.priority.into(),
+        };
+        (self.track, wish)
+    }
+}
+
+/// Tokens and keys stay out of logs.
+impl std::fmt::Debug for Join {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let resume = self.resume.as_ref().map(|resume| &resume.participant);
+        write!(
+            f,
+            "Join {{ auto_subscribe: {}, resume: {resume:?} }}",
+            self.auto_subscribe
+        )
+    }
+}
+
+fn yes() -> bool {
+    true
+}

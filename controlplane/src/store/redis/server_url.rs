@@ -1,0 +1,49 @@
+//! The URL of one Redis server.
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+
+use super::topology::Address;
+use super::trouble::LinkError;
+
+/// How the server is spoken to, and where it is; what is wrong with the URL is said without its password.
+pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
+    let refused = |error: &dyn std::fmt::Display| {
+        let url = masked(url);
+        LinkError::Refused(format!("'{url}' is no address of a Redis server: {error}"))
+    };
+    let info = url
+        .into_connection_info()
+        .map_err(|error| refused(&error))?;
+    let (host, port) = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => (host, port),
+        ConnectionAddr::TcpTls { insecure: true, .. } => {
+            return Err(refused(
+                &"a server is not trusted unseen: name its authority",
+            ));
+        }
+        ConnectionAddr::TcpTls { host, port, .. } => (host, port),
+        _ => {
+            return Err(refused(
+                &"only redis://host:port and rediss://host:port are",
+            ));
+        }
+    };
+    let address = Address {
+        host: host.clone(),
+        port: *port,
+    };
+    Ok((info, address))
+}
+
+/// A URL without its password.
+pub(super) fn masked(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((secret, host)) => {
+            let scheme = secret
+                .split_once("://")
+                .map_or("redis", |(scheme, _)| scheme);
+            format!("{scheme}://(secret)@{host}")
+        }
+        None => url.to_owned(),
+    }
+}

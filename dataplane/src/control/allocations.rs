@@ -4,11 +4,11 @@ use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
 use super::{Control, Listing};
-use crate::command::CommandError;
 use crate::io::clock;
 use crate::key::ShardId;
-use crate::letter::ToShard;
 use crate::limits::SHARD_REPLY;
+use crate::mesh::message::ToShard;
+use crate::peer::command::CommandError;
 use crate::turn::Description;
 
 impl Control {

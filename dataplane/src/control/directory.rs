@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use str0m::format::PayloadParams;
 
-use crate::command::AnsweredTrack;
-use crate::ice::Ufrag;
+use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
+use crate::media::track::{TrackFormats, TrackSpec};
 use crate::peer::Peer;
-use crate::track::{TrackFormats, TrackSpec};
+use crate::peer::command::AnsweredTrack;
 
 /// All names of the node.
 #[derive(Default)]
@@ -308,7 +308,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ice::IceKey;
+    use crate::ice::credentials::IceKey;
     use crate::peer::PeerFactory;
     use crate::srtp::AeadChoice;
 

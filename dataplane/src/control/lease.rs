@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::command::CommandError;
 use crate::limits::{LEASE_SILENCE, LEASE_TIME, MAX_LEASES};
+use crate::peer::command::CommandError;
 
 /// The leases of all owners.
 #[derive(Debug, Default)]

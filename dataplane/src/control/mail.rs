@@ -6,20 +6,20 @@ use spillway_wire::dataplane as proto;
 
 use super::directory::Place;
 use super::{Control, convert};
-use crate::command::CommandReply;
-use crate::ice::Ufrag;
+use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
-use crate::letter::{Datagram, ShardEvent, ToControl, ToShard};
+use crate::mesh::message::{Datagram, ShardEvent, ToControl, ToShard};
+use crate::peer::command::CommandReply;
 use crate::peer::{OfferOut, PeerState};
 
 impl Control {
     /// Handles everything that waits in the mailbox.
     pub fn read_mail(&mut self, now: Instant) {
-        let mesh = self.post.mesh().clone();
+        let mesh = self.outbox.mesh().clone();
         while let Some(letter) = mesh.take_control() {
             self.on_letter(letter, now);
         }
-        self.post.flush();
+        self.outbox.flush();
     }
 
     fn on_letter(&mut self, letter: ToControl, now: Instant) {
@@ -74,7 +74,7 @@ impl Control {
                     Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
                         if let Some(sent) = self.commands.remove(&request) {
                             let gone = format!("#{}", session.0);
-                            let error = crate::command::CommandError::UnknownSession(gone);
+                            let error = crate::peer::command::CommandError::UnknownSession(gone);
                             let _ = sent.reply.send(Err(error));
                         }
                     }

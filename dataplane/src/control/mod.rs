@@ -18,14 +18,14 @@ use std::time::Instant;
 use spillway_wire::dataplane as proto;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::config::Config;
-use crate::dtls::FailureKind;
+use crate::dtls::handshake::FailureKind;
 use crate::io::{clock, entropy};
 use crate::key::SessionKey;
-use crate::letter::ToShard;
 use crate::limits::{EVENT_BUFFER, LOBBY_WAIT, SHARD_REPLY};
-use crate::mesh::{Mesh, Post};
+use crate::mesh::mailbox::{Mesh, Outbox};
+use crate::mesh::message::ToShard;
+use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::peer::{Output, Peer, PeerEvent, PeerFactory, PeerState, REJECTED};
 use crate::report::ShardReport;
 use directory::{Directory, Place, SessionRole};
@@ -84,7 +84,7 @@ pub struct Control {
     factory: PeerFactory,
     directory: Directory,
     leases: Leases,
-    post: Post,
+    outbox: Outbox,
     reports: Vec<ShardReport>,
     events: broadcast::Sender<proto::Event>,
     /// Commands sent to shards, by request number.
@@ -129,7 +129,7 @@ impl Control {
             factory,
             directory: Directory::default(),
             leases: Leases::default(),
-            post: Post::new(mesh),
+            outbox: Outbox::new(mesh),
             reports: (0..shards)
                 .map(|id| ShardReport::new(crate::key::ShardId(id)))
                 .collect(),
@@ -168,12 +168,12 @@ impl Control {
     /// True while something is waited for that [`tick`](Self::tick) gives up in the end.
     pub fn waits(&self) -> bool {
         let asked = self.commands.len() + self.descriptions.len() + self.listings.len();
-        asked > 0 || self.directory.expects() || self.post.has_backlog()
+        asked > 0 || self.directory.expects() || self.outbox.has_backlog()
     }
 
     /// What has to be looked at now and then, while something is waited for.
     pub fn tick(&mut self, now: Instant) {
-        self.post.flush();
+        self.outbox.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
             self.closed(
                 session,
@@ -277,7 +277,7 @@ impl Control {
     fn closed(&mut self, key: SessionKey, reason: String, failure: Option<FailureKind>) {
         if let Some(record) = self.directory.remove(key) {
             // Whoever sends datagrams on for it has nothing to send on any more.
-            let shards = u16::try_from(self.post.mesh().shards()).expect("MAX_SHARDS fits");
+            let shards = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
             for shard in (0..shards).map(crate::key::ShardId) {
                 self.send(shard, ToShard::NotHere(key));
             }
@@ -300,7 +300,7 @@ impl Control {
     }
 
     fn send(&mut self, shard: crate::key::ShardId, letter: ToShard) {
-        if self.post.send(shard, letter).is_err() {
+        if self.outbox.send(shard, letter).is_err() {
             tracing::error!(
                 shard = shard.0,
                 "a letter was lost: the shard does not read"

@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 
 use super::directory::{Place, SessionRecord, SessionRole, TrackRecord};
 use super::{Control, Describing, Request, convert};
-use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::io::clock;
 use crate::key::{SessionKey, TrackKey};
-use crate::letter::ToShard;
 use crate::limits::SHARD_REPLY;
+use crate::media::subscription::Wanted;
+use crate::mesh::message::ToShard;
+use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::peer::{PeerState, SubscriptionState};
 use crate::report;
-use crate::subscription::Wanted;
 
 type Reply = oneshot::Sender<CommandResult>;
 

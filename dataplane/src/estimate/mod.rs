@@ -24,19 +24,19 @@ use std::time::Instant;
 
 use spillway_wire::rtcp::{DELTA_US, StatusRun, TransportFeedback};
 
-use self::acked::RateWindow;
-use self::arrival::Arrivals;
-pub use self::budget::FeedbackError;
-use self::budget::{MAX_STATUSES_PER_FEEDBACK, StatusBudget};
-use self::clock::{Clock, ReceiverClock};
-use self::loss::LossBound;
-use self::probe::Prober;
-use self::queue::Queue;
-use self::rate::Rate;
-pub use self::reported::Reported;
-use self::sent::{Packet, Sent};
-use self::sustain::Sustain;
-use self::trendline::{Trendline, Usage};
+use acked::RateWindow;
+use arrival::Arrivals;
+pub use budget::FeedbackError;
+use budget::{MAX_STATUSES_PER_FEEDBACK, StatusBudget};
+use clock::{Clock, ReceiverClock};
+use loss::LossBound;
+use probe::Prober;
+use queue::Queue;
+use rate::Rate;
+pub use reported::Reported;
+use sent::{Packet, Sent};
+use sustain::Sustain;
+use trendline::{Trendline, Usage};
 
 /// The estimate never falls below this.
 pub const MIN_BPS: u64 = 50_000;

@@ -8,10 +8,10 @@ use super::seal::{described, measure};
 use crate::drop_reason::DropReason;
 use crate::key::{LayerIndex, TrackKey};
 use crate::limits::YOUNG_KEYFRAME;
+use crate::media::packet::MediaPacket;
 use crate::peer::Subscriber;
 use crate::send::stream::Keys;
 use crate::shard::Shard;
-use crate::track::MediaPacket;
 
 /// Answers what session `index` asked for again.
 pub fn resend(shard: &mut Shard, index: usize, now: Instant) {

@@ -10,11 +10,11 @@ use spillway_wire::stun;
 
 use super::arrive::Arrived;
 use crate::drop_reason::DropReason;
-use crate::ice::Ufrag;
+use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId};
 use crate::shard::Shard;
+use crate::shard::route::Route;
 use crate::stream::Alias;
-use crate::table::Route;
 
 /// Where a datagram goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

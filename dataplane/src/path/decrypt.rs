@@ -9,7 +9,7 @@ use super::again;
 use super::arrive::Arrived;
 use super::classify::Class;
 use crate::drop_reason::DropReason;
-use crate::letter::{Datagram, ToControl, ToShard};
+use crate::mesh::message::{Datagram, ToControl, ToShard};
 use crate::shard::Shard;
 
 /// Gives `datagram` to where it belongs.
@@ -22,7 +22,7 @@ pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instan
                 via: shard.id,
                 datagram: owned(datagram),
             };
-            if shard.post.send(home, letter).is_err() {
+            if shard.outbox.send(home, letter).is_err() {
                 shard.report.drops.count(DropReason::MeshFull);
             }
         }
@@ -32,7 +32,7 @@ pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instan
                 ufrag,
                 datagram: owned(datagram),
             };
-            if shard.post.send_control(claim).is_err() {
+            if shard.outbox.send_control(claim).is_err() {
                 shard.report.drops.count(DropReason::MeshFull);
             }
         }

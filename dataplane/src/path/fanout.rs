@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::limits::FEW_SUBSCRIBERS;
+use crate::media::packet::MediaPacket;
 use crate::shard::Shard;
-use crate::shard::work::{LineKind, Portion};
-use crate::table::Published;
-use crate::track::MediaPacket;
+use crate::shard::schedule::{LineKind, Portion};
+use crate::shard::track_table::Published;
 
 /// At the home of tracks: measures what the sessions of this shard received, copies it to other shards, and
 /// keeps what somebody here subscribes to.
@@ -131,7 +131,7 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
         if !layers.contains(packet.layer) {
             continue;
         }
-        if shard.post.mesh().send_media(*to, packet.copy_for_shard()) {
+        if shard.outbox.mesh().send_media(*to, packet.copy_for_shard()) {
             shard.report.mesh_packets += 1;
         } else {
             shard.report.drops.count(DropReason::MeshFull);

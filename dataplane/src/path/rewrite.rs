@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::key::{LayerIndex, TrackKey};
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
 
 /// Numbers of one outgoing SSRC.
 #[derive(Debug)]
@@ -287,7 +287,7 @@ mod tests {
     use spillway_wire::vp8::Descriptor;
 
     use super::*;
-    use crate::subscription::tests::packet;
+    use crate::media::subscription::tests::packet;
 
     const CLOCK: u32 = 90_000;
 

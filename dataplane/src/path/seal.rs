@@ -13,6 +13,8 @@ use spillway_wire::demux::{Protocol, protocol};
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, PACKETS_PER_TURN, SESSIONS_PER_TURN};
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::Verdict;
 use crate::path::transmit::{Departures, Run};
 use crate::peer::{Peer, Slot, Subscriber};
 use crate::report::ShardReport;
@@ -21,8 +23,6 @@ use crate::send::run::cut;
 use crate::send::stream::{Keys, Planned};
 use crate::shard::Shard;
 use crate::shard::backlog::Backlog;
-use crate::subscription::Verdict;
-use crate::track::MediaPacket;
 
 /// A packet that waits to be written: its place in the backlog, its m-line, its numbers.
 #[derive(Debug, Clone, Copy)]

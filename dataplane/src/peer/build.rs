@@ -12,7 +12,7 @@ use super::checks::Checks;
 use super::paths::Paths;
 use super::{Peer, Publisher, Role, Subscriber, codecs, sdp};
 use crate::dtls;
-use crate::ice::{IceKey, Ufrag};
+use crate::ice::credentials::{IceKey, Ufrag};
 use crate::key::SessionKey;
 use crate::srtp::AeadChoice;
 

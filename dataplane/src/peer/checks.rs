@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use spillway_wire::stun::{self, Class, Message, Method, TransactionId, Writer, kinds};
 use str0m::IceCreds;
 
-use crate::ice::{IceKey, Ufrag};
+use crate::ice::credentials::{IceKey, Ufrag};
 use crate::limits::MAX_UFRAGS_PER_SESSION;
 
 /// What a session knows of ICE.
@@ -229,7 +229,7 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ice::tests::check_with;
+    use crate::ice::credentials::tests::check_with;
 
     fn addr(port: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], port))

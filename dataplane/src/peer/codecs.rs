@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
 use str0m::media::{MediaKind, Pt};
 
-use crate::subscription::SubscriberCodec;
-use crate::track::TrackFormats;
+use crate::media::subscription::SubscriberCodec;
+use crate::media::track::TrackFormats;
 
 /// Our own list, with the payload types that subscribers are offered.
 pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {

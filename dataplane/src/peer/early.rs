@@ -10,14 +10,14 @@ use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
+use super::command::Command;
 use super::paths::Checked;
 use super::{Output, Peer, PeerEvent, PeerFactory};
-use crate::command::Command;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
 use crate::key::{SessionKey, TrackKey};
-use crate::layer::Wish;
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;
-use crate::subscription::Wanted;
 
 /// One way.
 const HOP: Duration = Duration::from_millis(1);

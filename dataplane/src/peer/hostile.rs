@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use str0m::media::MediaKind;
 
+use super::command::{Answered, Command, CommandError, CommandReply};
 use super::{Output, PeerEvent, PeerFactory};
-use crate::command::{Answered, Command, CommandError, CommandReply};
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, MAX_MID_BYTES};
+use crate::media::track::{LayerSpec, TrackSpec};
 use crate::srtp::AeadChoice;
-use crate::track::{LayerSpec, TrackSpec};
 
 /// What came of an offer.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 mod build; // how sessions are made: one factory per node
 mod checks; // connectivity checks, both ways
+pub mod command; // what the control plane asks of a session
 mod codecs; // which payload type of the subscriber carries which codec of the publisher
 mod drive; // input to the session layer, and what comes out of it
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod receive; // datagrams of the client
 mod redundancy; // lost frames of audio, out of later packets
 mod sdp; // what other stacks write, and what we write
 mod subscribe; // the half we send to
+mod validate; // what is checked of a command before
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,18 +35,17 @@ use checks::Checks;
 pub use output::{NO_CODEC, Output, PeerEvent, PeerState, REJECTED, SubscriptionState};
 use paths::Paths;
 pub use publish::Publisher;
-pub(crate) use sdp::check_sizes;
 pub(crate) use sdp::simulcast::is_rid;
 pub use subscribe::{OfferOut, Slot, Subscriber};
 
-use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
-use crate::dtls::Handshake;
-use crate::ice::Ufrag;
+use crate::dtls::handshake::Handshake;
+use crate::ice::credentials::Ufrag;
 use crate::io::sys::prefetch;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
-use crate::layer::Target;
-use crate::track::TrackInfo;
+use crate::media::layer_allocation::Target;
+use crate::media::track::TrackInfo;
+use command::{Command, CommandError, CommandReply, CommandResult};
 
 /// A session.
 pub struct Peer {

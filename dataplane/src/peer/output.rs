@@ -4,12 +4,12 @@ use str0m::net::Transmit;
 
 use super::OfferOut;
 use crate::drop_reason::Drops;
-use crate::dtls::FailureKind;
-use crate::ice::Ufrag;
+use crate::dtls::handshake::FailureKind;
+use crate::ice::credentials::Ufrag;
 use crate::key::{LayerIndex, TrackKey};
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::Subscription;
 use crate::report::Sample;
-use crate::subscription::Subscription;
-use crate::track::MediaPacket;
 
 /// What a session gives out; owned by the caller and emptied by it.
 #[derive(Default)]
@@ -95,7 +95,7 @@ pub struct SubscriptionState {
     /// Which track.
     pub track: TrackKey,
     /// What was asked for.
-    pub wish: crate::layer::Wish,
+    pub wish: crate::media::layer_allocation::Wish,
     /// The m-line; empty until offered.
     pub mid: String,
     /// What flows.

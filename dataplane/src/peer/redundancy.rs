@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use spillway_wire::red::{self, Block};
 
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
 
 /// The latest packets of one track.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ fn packet_of(block: &Block<'_>, (seq, time): (u64, u32), from: &MediaPacket) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::tests::packet;
+    use crate::media::subscription::tests::packet;
 
     const FRAME: u32 = 960;
 

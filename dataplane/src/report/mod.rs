@@ -11,7 +11,7 @@ pub use quality::{Quality, Sample};
 use std::time::Duration;
 
 use crate::drop_reason::{DropReason, Drops};
-use crate::dtls::FailureKind;
+use crate::dtls::handshake::FailureKind;
 use crate::key::ShardId;
 use crate::stream;
 use crate::turn::Counts;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::key::LayerIndex;
 use crate::limits::{HISTORY_PACKETS, MAX_LAYERS};
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
 
 /// A ring for each layer; allocated when its first packet comes.
 #[derive(Default)]
@@ -84,7 +84,7 @@ fn place(seq: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::tests::packet;
+    use crate::media::subscription::tests::packet;
 
     const LOW: LayerIndex = LayerIndex(0);
     const HIGH: LayerIndex = LayerIndex(1);

@@ -14,10 +14,10 @@ use super::report::{compact_ntp, ntp};
 use super::resend::{Allowance, Resend};
 use crate::drop_reason::DropReason;
 use crate::estimate::Estimator;
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::{Encoding, Verdict};
 use crate::path::rewrite::{Rewriter, Rewritten, Sent, Splice};
 use crate::srtp::Sealer;
-use crate::subscription::{Encoding, Verdict};
-use crate::track::MediaPacket;
 
 /// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
 const VIDEO_CLOCK_HZ: u32 = 90_000;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Shard;
-use super::ways::{Relayed, Way};
+use super::next_hop::{NextHop, Relayed};
 use crate::drop_reason::DropReason;
 use crate::key::ShardId;
-use crate::letter::{Outward, ToShard};
 use crate::limits::MAX_OUTWARD_BACKLOG;
+use crate::mesh::message::{Outward, ToShard};
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::path::transmit::Run;
@@ -74,11 +74,11 @@ impl Shard {
     pub(super) fn divert(&mut self, now: Instant) {
         let Self {
             id,
-            ways,
-            desk,
+            next_hops,
+            turn,
             streams,
             candidates,
-            post,
+            outbox,
             report,
             departures_v4,
             departures_v6,
@@ -86,24 +86,24 @@ impl Shard {
         } = self;
         for departures in [departures_v4, departures_v6] {
             departures.divert(|run, bytes| {
-                let Some(way) = ways.to(run.destination, *id) else {
+                let Some(way) = next_hops.to(run.destination, *id) else {
                     return false;
                 };
                 match way {
-                    Way::Relay => {
+                    NextHop::Relay => {
                         let peer = candidates.for_datagram(run.destination, run.source);
-                        if let Some(desk) = desk {
-                            desk.deliver((run, bytes), (peer, now), streams, report);
+                        if let Some(turn) = turn {
+                            turn.deliver((run, bytes), (peer, now), streams, report);
                         }
                     }
-                    Way::Stream(stream) => over_stream(streams, stream, (run, bytes), report),
-                    Way::Shard(shard) => {
+                    NextHop::Stream(stream) => over_stream(streams, stream, (run, bytes), report),
+                    NextHop::Shard(shard) => {
                         let outward = Outward {
                             bytes: bytes.into(),
                             run: *run,
                         };
-                        let is_full = post.backlog(shard) >= MAX_OUTWARD_BACKLOG;
-                        if is_full || post.send(shard, ToShard::Outward(outward)).is_err() {
+                        let is_full = outbox.backlog(shard) >= MAX_OUTWARD_BACKLOG;
+                        if is_full || outbox.send(shard, ToShard::Outward(outward)).is_err() {
                             let drops = &mut report.drops;
                             drops.count_many(DropReason::MeshFull, run.datagrams());
                         }
@@ -118,14 +118,16 @@ impl Shard {
     pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
         let Outward { bytes, run } = outward;
         let (streams, report) = (&mut self.streams, &mut self.report);
-        match (self.ways.to(run.destination, self.id), &mut self.desk) {
-            (Some(Way::Relay), Some(desk)) => {
+        match (self.next_hops.to(run.destination, self.id), &mut self.turn) {
+            (Some(NextHop::Relay), Some(turn)) => {
                 let peer = self.candidates.for_datagram(run.destination, run.source);
-                desk.deliver((run, bytes), (peer, now), streams, report);
+                turn.deliver((run, bytes), (peer, now), streams, report);
             }
-            (Some(Way::Stream(stream)), _) => over_stream(streams, stream, (run, bytes), report),
+            (Some(NextHop::Stream(stream)), _) => {
+                over_stream(streams, stream, (run, bytes), report)
+            }
             // It has just gone; or moved on, and then the session will hear from it.
-            (Some(Way::Relay | Way::Shard(_)) | None, _) => {
+            (Some(NextHop::Relay | NextHop::Shard(_)) | None, _) => {
                 let drops = &mut report.drops;
                 drops.count_many(DropReason::NotRelayed, run.datagrams());
             }
@@ -134,7 +136,7 @@ impl Shard {
 
     /// Datagrams from `source`, a relayed address, came by `via`, which alone knows its client.
     pub(super) fn reached_by(&mut self, source: SocketAddr, via: ShardId) {
-        if Alias::of(source).is_none() && !self.ways.insert(source, Relayed::By(via)) {
+        if Alias::of(source).is_none() && !self.next_hops.insert(source, Relayed::By(via)) {
             self.report.drops.count(DropReason::TooManyAddresses);
         }
     }

@@ -2,18 +2,23 @@
 //!
 //! [`run`] owns the loop and the sockets; this module and its siblings hold the state and never wait.
 
-mod allocate; // which layer each subscriber gets
-mod events; // what sessions report while they are driven
-mod letters; // what other threads ask
+pub mod backlog; // media that some subscribers have yet to get
+mod contested; // addresses that several sessions ask for
+mod dirty; // sessions to come back to
+mod divert; // clients that are reached through TURN, a stream or another shard: both directions
+mod foreign; // addresses whose sessions live on other shards
+mod layers; // which layer each subscriber gets
+mod mailbox; // what other threads ask
+pub mod next_hop; // how such clients are reached
+pub mod peer_table; // sessions by address, ufrag and key
+pub mod route; // where datagrams from an address go
 pub mod run; // the loop
+pub mod schedule; // sessions with packets to seal
+mod session_events; // what sessions report while they are driven
 mod sessions; // sessions that come, move and go
 mod tick; // what is looked at now and then
-mod touched; // sessions to come back to
-pub mod backlog; // media that some have yet to get
-pub mod work; // who they are
-pub mod ways; // who is reached otherwise than by the media port
-pub mod desk; // clients that are relayed
-mod divert; // what goes to all of them
+pub mod track_table; // tracks by key
+pub mod turn_service; // TURN on this shard
 #[cfg(test)]
 mod tests; // a whole shard in one thread
 
@@ -25,25 +30,26 @@ use std::time::Instant;
 
 use spillway_wire::demux::{Protocol, protocol};
 
-use crate::candidates::Candidates;
 use crate::drop_reason::DropReason;
-use crate::ice::IceKey;
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
+use crate::io::timers::Timers;
 use crate::key::{LayerIndex, ShardId, TrackKey};
-use crate::letter::{ShardEvent, ToControl, ToShard};
-use crate::mesh::{Mesh, Post};
+use crate::media::packet::MediaPacket;
+use crate::mesh::mailbox::{Mesh, Outbox};
+use crate::mesh::message::{ShardEvent, ToControl, ToShard};
 use crate::path::seal::{self, Waiting};
 use crate::path::transmit::Departures;
 use crate::peer::{NO_CODEC, Output, PeerEvent};
 use crate::report::ShardReport;
 use crate::stream::{Arrivals, Streams};
-use crate::table::{PeerTable, TrackTable};
-use crate::timer::Timers;
-use crate::track::MediaPacket;
 use backlog::Backlog;
-use desk::Desk;
-use touched::Touched;
-use ways::Ways;
-use work::{Portion, Work};
+use dirty::DirtySet;
+use next_hop::NextHops;
+use peer_table::PeerTable;
+use schedule::{Portion, Schedule};
+use track_table::TrackTable;
+use turn_service::TurnService;
 
 /// The state of a shard.
 pub struct Shard {
@@ -60,7 +66,7 @@ pub struct Shard {
     /// When sessions want to be woken.
     pub timers: Timers,
     /// Its way to other threads.
-    pub post: Post,
+    pub outbox: Outbox,
     /// What it counted.
     pub report: ShardReport,
     /// What sessions give out while they are driven; empty between calls.
@@ -70,7 +76,7 @@ pub struct Shard {
     /// Media that subscribers here have yet to get, from here and elsewhere.
     pub backlog: Backlog,
     /// Who gets it.
-    pub work: Work,
+    pub work: Schedule,
     /// What the session that is being sealed for gets.
     pub portions: Vec<Portion>,
     /// Packets of the session that is being sealed for.
@@ -85,7 +91,7 @@ pub struct Shard {
     /// Events of sessions, not yet acted upon.
     events: Vec<(usize, PeerEvent)>,
     /// Subscribers whose layers have to be chosen again.
-    dirty: Touched,
+    dirty: DirtySet,
     /// Tracks published here with keyframe requests that wait.
     waiting: Vec<TrackKey>,
     /// Keyframes asked of other shards, and when: no answer may mean that it was lost on the way.
@@ -95,9 +101,9 @@ pub struct Shard {
     /// What waits to be sent over IPv6.
     pub departures_v6: Departures,
     /// Who is reached otherwise.
-    pub ways: Ways,
+    pub next_hops: NextHops,
     /// TURN, where clients are relayed.
-    pub desk: Option<Box<Desk>>,
+    pub turn: Option<Box<TurnService>>,
     /// Clients over TCP.
     pub streams: Streams,
     /// What they sent; empty between turns.
@@ -131,25 +137,25 @@ impl Shard {
             peers: PeerTable::default(),
             tracks: TrackTable::default(),
             timers: Timers::default(),
-            post: Post::new(mesh),
+            outbox: Outbox::new(mesh),
             report: ShardReport::new(id),
             out: Output::default(),
             inbox: Vec::new(),
             backlog: Backlog::default(),
-            work: Work::default(),
+            work: Schedule::default(),
             portions: Vec::new(),
             waiting_packets: Vec::new(),
             active: Vec::new(),
             switched: Vec::new(),
             undecodable: Vec::new(),
             events: Vec::new(),
-            dirty: Touched::default(),
+            dirty: DirtySet::default(),
             waiting: Vec::new(),
             asked: HashMap::new(),
             departures_v4: Departures::new(),
             departures_v6: Departures::new(),
-            ways: Ways::default(),
-            desk: None,
+            next_hops: NextHops::default(),
+            turn: None,
             streams,
             arrivals: Arrivals::default(),
             is_busy: false,
@@ -242,7 +248,7 @@ impl Shard {
         };
         let codec = Box::new(*codec);
         // Lost, it is told again with the next change; offers have all codecs in any case.
-        let _ = self.post.send_control(ToControl::Sends { track, codec });
+        let _ = self.outbox.send_control(ToControl::Sends { track, codec });
     }
 
     /// Offers the subscriber `peer` the codec that is published as `track` before all others. False when that is no help.
@@ -277,7 +283,7 @@ impl Shard {
         peer: usize,
         track: TrackKey,
         layer: Option<LayerIndex>,
-        info: Option<&crate::track::TrackInfo>,
+        info: Option<&crate::media::track::TrackInfo>,
     ) {
         let Some(peer) = self.peers.get_mut(peer) else {
             return;
@@ -296,7 +302,7 @@ impl Shard {
 
     /// Tells the control plane. What it cannot take any more, it reads from the state later.
     fn tell(&mut self, event: ShardEvent) {
-        if self.post.send_control(ToControl::Event(event)).is_err() {
+        if self.outbox.send_control(ToControl::Event(event)).is_err() {
             tracing::warn!(
                 shard = self.id.0,
                 "an event was lost: the control thread does not read"
@@ -306,7 +312,7 @@ impl Shard {
 
     /// Sends to another shard, or to this one by the same way.
     fn write_to(&mut self, shard: ShardId, letter: ToShard) {
-        if self.post.send(shard, letter).is_err() {
+        if self.outbox.send(shard, letter).is_err() {
             tracing::warn!(
                 from = self.id.0,
                 to = shard.0,
@@ -316,7 +322,7 @@ impl Shard {
     }
 
     fn other_shards(&self) -> impl Iterator<Item = ShardId> + use<> {
-        let count = u16::try_from(self.post.mesh().shards()).expect("MAX_SHARDS fits");
+        let count = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
         let me = self.id;
         (0..count).map(ShardId).filter(move |shard| *shard != me)
     }

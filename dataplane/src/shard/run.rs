@@ -12,8 +12,8 @@ use crate::io::egress::EgressStart;
 use crate::io::engine::{Engine, EngineKind};
 use crate::io::udp::{Door, Places, ShardSockets};
 use crate::io::wait::Wait;
-use crate::letter::ToControl;
 use crate::limits::{BUSY_STRETCH, TIMERS_PER_TURN};
+use crate::mesh::message::ToControl;
 use crate::path::{self, arrive::Overflows};
 
 /// How soon a socket that had no room for more is tried again.
@@ -39,7 +39,7 @@ pub async fn run(
         places: sockets.places(),
     };
     let mut busy = BusyMeter::new(clock::now());
-    let mut stirred = true;
+    let mut had_activity = true;
     let mut woke = clock::now();
     while !shard.is_stopping() {
         let start = clock::now();
@@ -48,8 +48,8 @@ pub async fn run(
         busy.add(end.duration_since(start));
         shard.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
         // Also what the turn did after its tick.
-        shard.has_news |= stirred;
-        stirred = more || sleep(&mut shard, &wait);
+        shard.has_news |= had_activity;
+        had_activity = more || sleep(&mut shard, &wait);
         if !more {
             woke = clock::now();
         }
@@ -57,13 +57,13 @@ pub async fn run(
     }
     flush(&mut shard, &mut io, clock::now());
     while shard
-        .post
+        .outbox
         .send_control(ToControl::Stopped(shard.id))
         .is_err()
     {
         glommio::executor().yield_task_queue_now().await;
     }
-    shard.post.flush();
+    shard.outbox.flush();
     Ok(())
 }
 
@@ -89,7 +89,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: In
     // 6: everything that is to be sent.
     shard.is_blocked = flush(shard, io, now);
     // 7: letters that found a mailbox full.
-    more |= shard.post.flush();
+    more |= shard.outbox.flush();
     more | io.engine.has_fetched()
 }
 
@@ -118,7 +118,7 @@ fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
         report,
         departures_v4,
         departures_v6,
-        desk,
+        turn,
         streams,
         ..
     } = shard;
@@ -129,8 +129,8 @@ fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
             waits |= departures.flush(engine, place, report);
         }
     }
-    if let Some(desk) = desk {
-        waits |= desk.flush(engine, places, report);
+    if let Some(turn) = turn {
+        waits |= turn.flush(engine, places, report);
     }
     streams.flush(now);
     waits
@@ -138,14 +138,14 @@ fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
 
 /// Waits until something comes or is due; true when it is not the tick alone.
 fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
-    let bell = shard.post.mesh().bell(shard.id);
+    let bell = shard.outbox.mesh().bell(shard.id);
     bell.fall_asleep();
     let (mut rang, tick) = (false, shard.next_tick());
-    if shard.post.mesh().is_empty(shard.id) {
+    if shard.outbox.mesh().is_empty(shard.id) {
         let now = clock::now();
         let retry = shard.is_blocked.then(|| now + SEND_RETRY);
-        let turn = shard.desk.as_ref();
-        let turn = turn.and_then(|desk| desk.server().poll_timeout());
+        let turn = shard.turn.as_ref();
+        let turn = turn.and_then(|turn| turn.server().poll_timeout());
         let streams = shard.streams.poll_timeout();
         let timers = [shard.timers.next(), turn, streams, retry];
         let wake_at = timers.into_iter().flatten().chain([tick]);
@@ -157,17 +157,17 @@ fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
         bell.silence();
     }
     let now = clock::now();
-    let stirred = now < tick;
-    if stirred {
-        shard.stir(now);
+    let had_activity = now < tick;
+    if had_activity {
+        shard.note_activity(now);
     }
-    stirred
+    had_activity
 }
 
 /// Everything that can have something for `shard`.
 fn wait_for(shard: &Shard, sockets: &ShardSockets) -> io::Result<Wait> {
-    let bell = shard.post.mesh().bell(shard.id).as_fd();
-    let reach = shard.desk.iter().map(|desk| desk.reach().as_fd());
+    let bell = shard.outbox.mesh().bell(shard.id).as_fd();
+    let reach = shard.turn.iter().map(|turn| turn.reach().as_fd());
     let others = reach.chain([shard.streams.as_fd()]);
     Wait::new(sockets.iter().chain(others), bell)
 }

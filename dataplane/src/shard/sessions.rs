@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shard;
+use super::track_table::Published;
 use crate::key::{LayerSet, ShardId, TrackKey};
-use crate::letter::{ToControl, ToShard};
+use crate::media::subscription::Subscription;
+use crate::media::track::{TrackInfo, TrackStatus};
+use crate::mesh::message::{ToControl, ToShard};
 use crate::path::seal;
 use crate::peer::{Peer, Role};
-use crate::subscription::Subscription;
-use crate::table::Published;
-use crate::track::{TrackInfo, TrackStatus};
 
 impl Shard {
     /// A session lives here from now on.
@@ -38,7 +38,7 @@ impl Shard {
         let session = peer.session;
         let addrs: Vec<_> = peer.paths.addresses().collect();
         let moved = ToControl::Moved { session, to };
-        if self.post.send_control(moved).is_err() {
+        if self.outbox.send_control(moved).is_err() {
             tracing::warn!(
                 session = session.0,
                 "the control thread was not told of a move"
@@ -91,7 +91,7 @@ impl Shard {
         self.timers.clear(index);
         peer.paths
             .addresses()
-            .for_each(|addr| self.ways.forget(addr));
+            .for_each(|addr| self.next_hops.forget(addr));
         if let Role::Publish(publisher) = &peer.role {
             for info in &publisher.tracks {
                 self.unpublish_here(info.spec.key, index);

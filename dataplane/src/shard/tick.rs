@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use crate::key::TrackKey;
-use crate::letter::{ShardEvent, ToControl, ToShard};
 use crate::limits::{
     BITRATE_WINDOW, KEYFRAME_RETRY, LEVEL_INTERVAL, QUIET_TICK, REPORT_INTERVAL, TICK,
 };
-use crate::track::TrackStatus;
+use crate::media::track::TrackStatus;
+use crate::mesh::message::{ShardEvent, ToControl, ToShard};
 
 /// A rate that moved by less than this part is not worth telling.
 const NOTABLE: f64 = 0.1;
@@ -29,7 +29,7 @@ impl Shard {
 
     /// Something other than the tick woke the shard. What begins on a quiet one is measured when it has gone on for a
     /// while, not by its first packet.
-    pub fn stir(&mut self, now: Instant) {
+    pub fn note_activity(&mut self, now: Instant) {
         if self.is_quiet() {
             self.next_tick = now + TICK;
         }
@@ -157,11 +157,11 @@ impl Shard {
 
     fn send_report(&mut self) {
         self.report.sessions = self.peers.len();
-        let desk = self.desk.as_ref();
-        self.report.turn = desk.map(|desk| Box::new(desk.server().counts().clone()));
+        let turn = self.turn.as_ref();
+        self.report.turn = turn.map(|turn| Box::new(turn.server().counts().clone()));
         self.report.streams = self.streams.counts().clone();
         let report = Box::new(self.report.clone());
-        if self.post.send_control(ToControl::Report(report)).is_err() {
+        if self.outbox.send_control(ToControl::Report(report)).is_err() {
             tracing::warn!(
                 shard = self.id.0,
                 "a report was lost: the control thread does not read"
@@ -186,7 +186,7 @@ impl BusyMeter {
         }
     }
 
-    /// Work took `time`.
+    /// Schedule took `time`.
     pub fn add(&mut self, time: Duration) {
         self.busy += time;
     }

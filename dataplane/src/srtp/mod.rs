@@ -1,6 +1,6 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714): what we send to subscribers is sealed in place, what peers send is verified.
 //!
-//! The session layer does the DTLS handshake; its keying material passes [`crate::dtls`]. From then on one
+//! The session layer does the DTLS handshake; its keying material passes [`crate::dtls::provider`]. From then on one
 //! [`Sealer`] owns all numbers under the session's write key: with AES-GCM a packet index used twice
 //! would give the key away, so nobody else may send with it.
 

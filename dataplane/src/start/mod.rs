@@ -11,18 +11,18 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use spillway_wire::turn::secret_id;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::candidates::Candidates;
 use crate::config::{self, Config, Host};
 use crate::control::{self, Control, Reached};
-use crate::ice::IceKey;
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
 use crate::io::egress::{EgressKind, EgressStart};
 use crate::io::engine::EngineKind;
+use crate::io::rlimit;
 use crate::io::udp::{GroupOptions, ShardSockets};
 use crate::io::{clock, udp};
 use crate::key::ShardId;
-use crate::mesh::Mesh;
+use crate::mesh::mailbox::Mesh;
 use crate::peer::PeerFactory;
-use crate::rlimit;
 use crate::shard::{Shard, run};
 
 use relay::RelayStart;
@@ -75,20 +75,20 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let reached_at = candidates.as_slice().to_vec();
     let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice(), config.aead)?;
     let mesh = Mesh::new(config.cores.len())?;
-    let mut desks = match relay {
-        Some(relay) => relay.desks()?.map(Some).collect(),
+    let mut turn_services = match relay {
+        Some(relay) => relay.turn_services()?.map(Some).collect(),
         None => Vec::new(),
     };
-    desks.resize_with(config.cores.len(), || None);
+    turn_services.resize_with(config.cores.len(), || None);
     let starts = config.cores.iter().zip(sockets);
-    let starts = starts.zip(streams.build()?).zip(desks);
+    let starts = starts.zip(streams.build()?).zip(turn_services);
     let mut shards = Vec::new();
-    for (index, (((core, media), streams), desk)) in (0..).zip(starts) {
+    for (index, (((core, media), streams), turn)) in (0..).zip(starts) {
         let id = ShardId(index);
-        let (desk, turn) = desk.unzip();
+        let (turn_service, turn) = turn.unzip();
         let at = (candidates.clone(), streams);
         let mut shard = Shard::new(id, Arc::clone(&mesh), ice_key.clone(), at, clock::now());
-        shard.desk = desk.map(Box::new);
+        shard.turn = turn_service.map(Box::new);
         let sockets = ShardSockets { media, turn };
         let spawned = spawn(shard, *core, sockets, (engine, egress.clone()));
         shards.push(spawned.map_err(|error| match &locked_memory {

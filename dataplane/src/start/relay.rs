@@ -7,11 +7,11 @@ use anyhow::Context as _;
 
 use super::bind;
 use super::streams::TlsDoor;
-use crate::candidates::Candidates;
 use crate::config::{self, Config, TurnPeers};
+use crate::ice::candidates::Candidates;
 use crate::io::route::OwnWatch;
 use crate::io::{clock, entropy, udp};
-use crate::shard::desk::Desk;
+use crate::shard::turn_service::TurnService;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
 
 /// What all shards' servers are made of.
@@ -60,8 +60,10 @@ impl<'a> RelayStart<'a> {
         urls(named.map(String::as_str), ip, self.port, tls)
     }
 
-    /// A desk and its sockets for each shard.
-    pub(super) fn desks(self) -> anyhow::Result<impl Iterator<Item = (Desk, udp::Pair)>> {
+    /// A turn and its sockets for each shard.
+    pub(super) fn turn_services(
+        self,
+    ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
         let nonce_secret = entropy::bytes();
         // Others reach nobody but who is named.
@@ -71,20 +73,20 @@ impl<'a> RelayStart<'a> {
             )?),
             TurnPeers::Cluster(_) => None,
         };
-        let desks: anyhow::Result<Vec<Desk>> = (0..count)
+        let turn_services: anyhow::Result<Vec<TurnService>> = (0..count)
             .map(|offset| {
                 let config = self.config(offset, count, nonce_secret);
                 let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(entropy::bytes()));
                 let server = Server::new(config, clock::now(), rng);
                 let server = server.context("turn cannot be set up")?;
-                let mut desk = Desk::new(server, self.port)?;
+                let mut turn = TurnService::new(server, self.port)?;
                 if let Some(own) = &own {
-                    desk.watch_host(own.watched());
+                    turn.watch_host(own.watched());
                 }
-                Ok(desk)
+                Ok(turn)
             })
             .collect();
-        Ok(desks?.into_iter().zip(self.sockets))
+        Ok(turn_services?.into_iter().zip(self.sockets))
     }
 
     /// Of UDP and TCP, and of TLS where it is known.

@@ -38,14 +38,14 @@ pub use listen::{Door, Listener, bind};
 pub use renewals::Renewals;
 pub use take::PROTOCOLS;
 
-use self::connection::{Connection, Phase};
 use crate::drop_reason::DropReason;
+use crate::io::timers::Timers;
 use crate::limits::{
     HANDSHAKE_STEPS_PER_TURN, STREAM_BYTES_PER_TURN, STREAM_EVENTS_PER_TURN, STREAM_OUTBOX_BYTES,
     STREAM_READ_BYTES, TIMERS_PER_TURN,
 };
-use crate::timer::Timers;
 use crate::turn::{Client, StreamId};
+use connection::{Connection, Phase};
 
 /// What TLS connections are met with.
 #[derive(Clone, Default)]

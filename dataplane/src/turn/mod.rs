@@ -50,16 +50,16 @@ pub use quota::Limits;
 pub use ranges::{Cidr, CidrError};
 pub use relayed::RelayAddresses;
 
-use self::address::Policy;
-use self::allocation::{Allocation, AllocationId};
-use self::auth::Authority;
-use self::bucket::Bucket;
-use self::nonce::Nonces;
-use self::quota::Quotas;
-use self::reflection::Reflection;
-use self::relayed::Relayed;
+use crate::io::timers::Timers;
 use crate::limits::TIMERS_PER_TURN;
-use crate::timer::Timers;
+use address::Policy;
+use allocation::{Allocation, AllocationId};
+use auth::Authority;
+use bucket::Bucket;
+use nonce::Nonces;
+use quota::Quotas;
+use reflection::Reflection;
+use relayed::Relayed;
 
 /// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
 #[derive(Debug, Clone, Copy)]

@@ -3,9 +3,9 @@
 use super::*;
 use crate::config::{Config, Host, SETTINGS};
 use crate::control::Reached;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
 use crate::limits::LOBBY_WAIT;
-use crate::mesh::Mesh;
+use crate::mesh::mailbox::Mesh;
 use crate::peer::PeerFactory;
 use crate::srtp::AeadChoice;
 

@@ -9,13 +9,13 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output as Polled, Rtc, RtcConfig};
 
-use crate::command::{Answered, Command, CommandReply};
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
 use crate::key::{SessionKey, TrackKey};
+use crate::media::track::TrackSpec;
+use crate::peer::command::{Answered, Command, CommandReply};
 use crate::peer::paths::Checked;
 use crate::peer::{Output, PeerFactory};
 use crate::srtp::AeadChoice;
-use crate::track::TrackSpec;
 
 const CLIENT: &str = "127.0.0.1:5000";
 const SERVER: &str = "127.0.0.1:7000";

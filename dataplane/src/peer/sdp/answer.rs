@@ -12,8 +12,8 @@ use super::formats::{Format, Meaning, PAYLOAD_TYPES};
 use super::normalise::FEEDBACK;
 use super::offer::{Line, Offer, Taken, Verdict};
 use super::read::{Description, Section};
+use crate::media::track::LayerSpec;
 use crate::peer::codecs;
-use crate::track::LayerSpec;
 
 /// What was negotiated of a track.
 #[derive(Debug, Clone)]

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::command::Command;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
 use crate::key::SessionKey;
 use crate::limits::{MAX_OFFER_BYTES, MAX_OFFER_MEDIA_LINES};
+use crate::peer::command::Command;
 use crate::peer::{Output, PeerFactory};
 use crate::srtp::AeadChoice;
 

@@ -6,7 +6,7 @@ mod candidates; // where we are reached, and what a client says of itself
 mod extensions; // RTP header extensions of use to us
 pub(super) mod formats; // what each payload type means
 mod groups; // what is played in sync
-mod limits; // sizes that reading costs time for
+pub(super) mod limits; // sizes that reading costs time for
 pub(super) mod lines; // m-lines as the session library knows them
 mod normalise; // the offer that the session library reads
 pub(super) mod offer; // a client's offer
@@ -21,4 +21,3 @@ mod cost; // what an offer can cost
 
 pub(super) use candidates::{tcp_candidates, with_candidates};
 pub(super) use groups::with_groups;
-pub(crate) use limits::check_sizes;

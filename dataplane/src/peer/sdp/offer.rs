@@ -16,9 +16,9 @@ use super::normalise;
 use super::read::{Description, Direction, MediaLine, Section, named, shortened};
 use super::simulcast::{self, Layer};
 use super::transport::Transport;
-use crate::command::CommandError;
+use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::codecs;
-use crate::track::{LayerSpec, TrackSpec};
+use crate::peer::command::CommandError;
 
 /// A client's offer, taken apart.
 pub(in crate::peer) struct Offer<'a> {

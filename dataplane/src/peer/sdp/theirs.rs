@@ -12,8 +12,8 @@ use super::formats::{self, Format, Meaning};
 use super::ours::is_of_formats;
 use super::read::{Description, Direction, MediaLine, Section, named};
 use super::transport::Transport;
-use crate::command::CommandError;
 use crate::peer::codecs::{self, Accepted, Menu};
+use crate::peer::command::CommandError;
 
 /// A client's answer.
 pub(in crate::peer) struct Answer {

@@ -6,15 +6,15 @@ use str0m::format::PayloadParams;
 use str0m::media::Direction;
 
 use super::{OfferOut, Outstanding, Slot, SlotFormats, SlotState, Subscriber};
-use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::key::TrackKey;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_REOFFERS};
+use crate::media::subscription::SyncGroup;
+use crate::media::track::{TrackFormats, TrackInfo};
+use crate::peer::command::{CommandError, CommandReply, CommandResult};
 use crate::peer::sdp::ours::{self, OfferedLine};
 use crate::peer::sdp::theirs::{Answer, Asked};
 use crate::peer::{Output, PeerEvent, codecs, sdp};
 use crate::send::stream::Stream;
-use crate::subscription::SyncGroup;
-use crate::track::{TrackFormats, TrackInfo};
 
 impl Subscriber {
     /// The client's answer to the outstanding offer.

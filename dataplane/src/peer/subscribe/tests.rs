@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use super::*;
-use crate::command::Command;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
 use crate::key::SessionKey;
-use crate::layer::Wish;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::SyncGroup;
+use crate::peer::command::Command;
 use crate::peer::{Peer, PeerFactory};
 use crate::srtp::AeadChoice;
-use crate::subscription::SyncGroup;
 
 fn subscriber(now: Instant) -> Peer {
     let candidates = vec!["127.0.0.1:7".parse().unwrap()];
@@ -228,7 +228,7 @@ fn known(track: u64, kind: MediaKind, formats: TrackFormats) -> Wanted {
 
 fn published(track: u64, formats: &TrackFormats) -> TrackInfo {
     TrackInfo {
-        spec: crate::track::TrackSpec {
+        spec: crate::media::track::TrackSpec {
             key: TrackKey(track),
             id: "track".into(),
             mid: "0".into(),

@@ -8,7 +8,7 @@ use str0m::IceCreds;
 
 use super::rig::{Client, Rig};
 use crate::drop_reason::DropReason;
-use crate::ice::tests::check_from;
+use crate::ice::credentials::tests::check_from;
 use crate::limits::AMPLIFICATION_LIMIT;
 
 const PACKETS: usize = 5;

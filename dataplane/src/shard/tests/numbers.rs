@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Client, Rig, now};
-use crate::letter::ShardEvent;
+use crate::mesh::message::ShardEvent;
 
 /// How a publisher goes on.
 struct Restart {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::rig::{Client, Rig, TRACK, wanted};
-use crate::command::Command;
 use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::{BACKLOG_PACKETS, FEW_SUBSCRIBERS, SEND_BATCH, SESSIONS_PER_TURN};
-use crate::subscription::tests::packet;
+use crate::media::subscription::tests::packet;
+use crate::peer::command::Command;
 
 /// More than two passes serve.
 const MANY: usize = 3 * SESSIONS_PER_TURN + 20;

@@ -42,9 +42,9 @@ fn the_tick_is_slow_only_where_nothing_happens() {
     rig.settle(Duration::from_secs(1));
     assert!(left(&rig) > TICK && left(&rig) <= QUIET_TICK);
     let now = Instant::now();
-    rig.shard.stir(now);
+    rig.shard.note_activity(now);
     rig.shard.has_news = true;
     assert_eq!(rig.shard.next_tick(), now + TICK, "not by the first packet");
-    rig.shard.stir(now + TICK / 2);
+    rig.shard.note_activity(now + TICK / 2);
     assert_eq!(rig.shard.next_tick(), now + TICK, "nor ever later");
 }

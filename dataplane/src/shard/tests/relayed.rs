@@ -12,7 +12,7 @@ use crate::drop_reason::DropReason;
 use crate::io::clock;
 use crate::key::SessionKey;
 use crate::limits::MAX_DATAGRAM_BYTES;
-use crate::shard::desk::Desk;
+use crate::shard::turn_service::TurnService;
 use crate::turn::tests::rig::{Answer, REALM, SECRET, TestClient, udp};
 use crate::turn::{
     Client as TurnClient, Config, Limits, Now, Ourselves, Outcome, Peers, RelayAddresses, Server,
@@ -24,7 +24,7 @@ const CHANNEL: u16 = 0x4001;
 const CREDENTIALS_S: u64 = 60;
 
 /// The relay of a shard that has its sessions at `media`.
-pub(super) fn desk(media: SocketAddr, port: u16) -> Desk {
+pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
     let config = Config {
         realm: REALM.into(),
         secrets: vec![SECRET.into()],
@@ -48,7 +48,7 @@ pub(super) fn desk(media: SocketAddr, port: u16) -> Desk {
         limits: Limits::default(),
     };
     let server = Server::new(config, Instant::now(), fastrand::Rng::new()).unwrap();
-    Desk::new(server, port).unwrap()
+    TurnService::new(server, port).unwrap()
 }
 
 /// What is between a client and the relay.
@@ -157,10 +157,10 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
     let counts: Vec<usize> = rig.subscribers.iter().map(|c| c.received.len()).collect();
     assert_eq!(counts[0], counts[1], "as many as who is not relayed");
     assert!(counts[1] >= (0..50).map(|frame| 1 + frame % 7).sum::<usize>());
-    let desk = rig.shard.desk.as_ref().unwrap();
-    let udp = desk.server().counts().of(Transport::Udp);
+    let turn = rig.shard.turn.as_ref().unwrap();
+    let udp = turn.server().counts().of(Transport::Udp);
     assert!(udp.to_client_packets as usize >= counts[1] && udp.to_peer_packets > 0);
-    let described = desk.server().describe(Instant::now());
+    let described = turn.server().describe(Instant::now());
     assert_eq!(described.len(), 1);
     assert_eq!(described[0].relayed, [relayed]);
     assert_eq!((described[0].channels, described[0].permissions), (1, 1));
@@ -189,8 +189,8 @@ fn refreshed(rig: &mut Rig, own: SocketAddr, refresh: &[u8]) -> Option<u16> {
         instant: Instant::now(),
         unix_s: clock::unix_s() + CREDENTIALS_S,
     };
-    let desk = rig.shard.desk.as_mut().unwrap();
-    match desk.server_mut().handle_client(now, &client, refresh) {
+    let turn = rig.shard.turn.as_mut().unwrap();
+    match turn.server_mut().handle_client(now, &client, refresh) {
         Outcome::Reply(reply) => Answer(reply.to_vec()).code(),
         other => panic!("no answer: {other:?}"),
     }

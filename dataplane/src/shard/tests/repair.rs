@@ -5,9 +5,9 @@ use std::time::Duration;
 use str0m::format::Codec;
 
 use super::rig::{Client, Rig, TRACK, now};
-use crate::dtls::FailureKind;
+use crate::dtls::handshake::FailureKind;
 use crate::key::{SessionKey, TrackKey};
-use crate::letter::ShardEvent;
+use crate::mesh::message::ShardEvent;
 use crate::peer::NO_CODEC;
 
 #[test]

@@ -11,24 +11,24 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
-use crate::candidates::Candidates;
-use crate::command::{Command, CommandReply};
-use crate::ice::IceKey;
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
 use crate::io::engine::{Engine, EngineKind};
 use crate::io::udp;
 use crate::key::{SessionKey, ShardId, TrackKey};
-use crate::layer::Wish;
-use crate::letter::{ShardEvent, ToControl};
-use crate::mesh::Mesh;
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::Wanted;
+use crate::media::track::TrackSpec;
+use crate::mesh::mailbox::Mesh;
+use crate::mesh::message::{ShardEvent, ToControl};
 use crate::path::arrive::Overflows;
+use crate::peer::command::{Command, CommandReply};
 use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
 use crate::shard::Shard;
 use crate::shard::run::{self, Io};
 use crate::shard::tick::BusyMeter;
 use crate::srtp::AeadChoice;
 use crate::stream::{Streams, TlsOptions};
-use crate::subscription::Wanted;
-use crate::track::TrackSpec;
 
 use super::relayed::{self, Leg};
 
@@ -115,7 +115,7 @@ impl Rig {
         let reached = (candidates, streams);
         let mut shard = Shard::new(ShardId(0), mesh, ice_key, reached, now());
         let media = candidates_of(&shard);
-        shard.desk = Some(Box::new(relayed::desk(media, turn_port)));
+        shard.turn = Some(Box::new(relayed::turn(media, turn_port)));
         let names = (SessionKey(1), TRACK);
         let publisher = Client::publish(&mut shard, &factory, names, |offer| offer);
         let mut rig = Self {
@@ -258,7 +258,7 @@ impl Rig {
         let now = now();
         let shard = &mut self.shard;
         while run::turn(shard, &mut self.io, &mut self.busy, now) {}
-        while let Some(letter) = shard.post.mesh().take_control() {
+        while let Some(letter) = shard.outbox.mesh().take_control() {
             if let ToControl::Event(event) = letter {
                 self.told.push(event);
             }

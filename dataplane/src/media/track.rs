@@ -1,13 +1,14 @@
 //! Published tracks: what they are, and what their packets look like inside the data plane.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use spillway_wire::{keyframe, red, vp8};
 use str0m::format::{Codec, PayloadParams};
 use str0m::media::MediaKind;
-use str0m::rtp::{RtpPacket, VideoOrientation};
+use str0m::rtp::RtpPacket;
 
+use super::packet::MediaPacket;
 use crate::key::{LayerIndex, LayerSet, SessionKey, TrackKey};
 use crate::limits::MAX_LAYERS;
 
@@ -73,54 +74,6 @@ pub struct TrackStatus {
     pub layer_bps: [u32; MAX_LAYERS],
     /// Layers with packets in the last window.
     pub live: LayerSet,
-}
-
-/// One packet of a track, decrypted; what fan-out hands around.
-#[derive(Debug, Clone)]
-pub struct MediaPacket {
-    /// Which track.
-    pub track: TrackKey,
-    /// Which layer of it.
-    pub layer: LayerIndex,
-    /// Index into [`TrackInfo::codecs`].
-    pub codec: u8,
-    /// When the payload is RFC 2198 redundancy around the codec: the newest block in it, for
-    /// subscribers that did not negotiate redundancy.
-    pub primary: Option<Arc<[u8]>>,
-    /// Epoch of the layer's numbers: they go on from each other within one, and a higher one is later.
-    pub epoch: u32,
-    /// Extended sequence number.
-    pub seq: u64,
-    /// RTP timestamp.
-    pub time: u32,
-    /// Last packet of a frame (video), first of a talk spurt (audio).
-    pub marker: bool,
-    /// First packet of a frame that needs no other.
-    pub keyframe: bool,
-    /// VP8 payload descriptor.
-    pub vp8: Option<vp8::Descriptor>,
-    /// RFC 6464: level in -dBov (0 loudest), and whether it is voice.
-    pub audio_level: Option<(u8, bool)>,
-    /// CVO header extension.
-    pub orientation: Option<VideoOrientation>,
-    /// The publisher's latest sender report for this layer: wall clock and RTP time that belong together.
-    pub sender_report: Option<(SystemTime, u32)>,
-    /// RTP payload.
-    pub payload: Arc<[u8]>,
-    /// When the datagram was received by the shard that decrypted it.
-    pub arrived: Instant,
-}
-
-impl MediaPacket {
-    /// A copy whose bytes the receiving shard owns alone, so that no reference count is shared.
-    #[must_use]
-    pub fn copy_for_shard(&self) -> Self {
-        Self {
-            payload: Arc::from(&self.payload[..]),
-            primary: self.primary.as_deref().map(Arc::from),
-            ..self.clone()
-        }
-    }
 }
 
 impl TrackInfo {
@@ -197,43 +150,5 @@ fn starts_keyframe(codec: Codec, payload: &[u8]) -> bool {
         Codec::H264 => keyframe::h264(payload),
         Codec::Av1 => keyframe::av1(payload),
         _ => true, // audio: every packet stands alone; no other video codec is negotiated
-    }
-}
-
-/// Measures the bit rate of each layer in windows.
-#[derive(Debug)]
-pub struct LayerMeter {
-    bytes: [u64; MAX_LAYERS],
-    since: Instant,
-}
-
-impl LayerMeter {
-    /// Starts measuring at `now`.
-    pub fn new(now: Instant) -> Self {
-        Self {
-            bytes: [0; MAX_LAYERS],
-            since: now,
-        }
-    }
-
-    /// A packet with `bytes` of payload.
-    pub fn count(&mut self, layer: LayerIndex, bytes: usize) {
-        self.bytes[layer.index()] += bytes as u64;
-    }
-
-    /// The rates since the last call, if that was `window` ago.
-    pub fn measure(&mut self, now: Instant, window: Duration) -> Option<TrackStatus> {
-        let elapsed = now.duration_since(self.since);
-        if elapsed < window {
-            return None;
-        }
-        let bps = |bytes: u64| (bytes as f64 * 8.0 / elapsed.as_secs_f64()) as u32;
-        let live = (0..).zip(self.bytes).filter(|(_, bytes)| *bytes > 0);
-        let status = TrackStatus {
-            layer_bps: self.bytes.map(bps),
-            live: live.map(|(layer, _)| LayerIndex(layer)).collect(),
-        };
-        *self = Self::new(now);
-        Some(status)
     }
 }

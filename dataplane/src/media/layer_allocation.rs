@@ -4,9 +4,9 @@
 //! picture with losses is better than none. What is left buys higher layers, a round for each, higher
 //! priority first.
 
+use super::track::TrackStatus;
 use crate::key::LayerIndex;
 use crate::limits::MAX_LAYERS;
-use crate::track::TrackStatus;
 
 /// What a subscriber asked for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -8,20 +8,20 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::Route;
+use super::route::Route;
 use crate::drop_reason::DropReason;
 use crate::limits::MAX_CLAIMS;
 
 /// The latest claim to each address.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub(super) struct ContestedAddresses {
     claim_by_addr: HashMap<SocketAddr, (Route, Instant)>,
 }
 
 /// A claimant that has not proven the address for so long makes room.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Claims {
+impl ContestedAddresses {
     pub(super) fn insert(
         &mut self,
         addr: SocketAddr,

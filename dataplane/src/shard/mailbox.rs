@@ -8,8 +8,8 @@ use spillway_wire::{demux, stun};
 use super::Shard;
 use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
-use crate::letter::{Datagram, ToControl, ToShard};
 use crate::limits::MESH_PER_TURN;
+use crate::mesh::message::{Datagram, ToControl, ToShard};
 use crate::path::arrive::Arrived;
 use crate::path::decrypt;
 use crate::peer::PeerState;
@@ -18,7 +18,7 @@ use crate::peer::paths::Checked;
 impl Shard {
     /// Handles what waits in the mailbox, within bounds. True when more may wait.
     pub fn read_mail(&mut self, now: Instant) -> bool {
-        let mesh = self.post.mesh().clone();
+        let mesh = self.outbox.mesh().clone();
         let mut left = MESH_PER_TURN;
         while left > 0
             && let Some(letter) = mesh.take_letter(self.id)
@@ -208,7 +208,7 @@ impl Shard {
         };
         let given_up = self.peers.add_addr(index, check, now)?;
         if let Some(given_up) = given_up {
-            self.ways.forget(given_up);
+            self.next_hops.forget(given_up);
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Shard {
         &mut self,
         request: u64,
         session: SessionKey,
-        command: crate::command::Command,
+        command: crate::peer::command::Command,
         now: Instant,
     ) {
         let Some(peer) = self
@@ -236,7 +236,7 @@ impl Shard {
                 session,
                 command,
             };
-            if self.post.send_control(bounced).is_err() {
+            if self.outbox.send_control(bounced).is_err() {
                 tracing::warn!(
                     request,
                     "a command was lost: the control thread does not read"
@@ -250,7 +250,7 @@ impl Shard {
         }
         self.settle(now);
         if self
-            .post
+            .outbox
             .send_control(ToControl::Reply { request, result })
             .is_err()
         {
@@ -286,7 +286,7 @@ impl Shard {
             }
         }
         if self
-            .post
+            .outbox
             .send_control(ToControl::Description { request, sessions })
             .is_err()
         {
@@ -307,7 +307,7 @@ impl Shard {
             let reason = "the node is stopping".to_owned();
             // Closing cannot fail.
             let _ = peer.apply(
-                crate::command::Command::Close { reason },
+                crate::peer::command::Command::Close { reason },
                 now,
                 &mut self.out,
             );

@@ -2,7 +2,7 @@
 //! closed with the client's allocation.
 //!
 //! What clients send is gathered into runs of one size to one peer (UDP_SEGMENT), as media is, and leaves
-//! with [`Reach::flush`]; what peers send comes joined (UDP_GRO). Each trip through the network stack is
+//! with [`RelaySockets::flush`]; what peers send comes joined (UDP_GRO). Each trip through the network stack is
 //! made once for a frame, not for a packet.
 
 use std::collections::HashMap;
@@ -14,13 +14,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
-use super::sys::{self, Message, ReceiveBatch, SendBatch};
+use super::sys;
+use super::sys::{Message, ReceiveBatch, SendBatch};
 use crate::limits::{
     MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, REACHED_JOINED_BYTES, REACHED_PER_TURN, REACHED_SOCKET_BATCH,
 };
 
 /// Sockets by relayed address.
-pub struct Reach {
+pub struct RelaySockets {
     epoll: OwnedFd,
     sockets: Slab<Reached>,
     by_addr: HashMap<SocketAddr, usize>,
@@ -30,7 +31,7 @@ pub struct Reach {
     waiting: Vec<usize>,
     /// Buffers of runs that are gone.
     spare: Vec<Vec<u8>>,
-    /// Datagrams that the kernel did not take since [`Reach::flush`] last said so.
+    /// Datagrams that the kernel did not take since [`RelaySockets::flush`] last said so.
     refused: usize,
 }
 
@@ -52,7 +53,7 @@ struct Gathered {
 /// Buffers that are kept for later runs.
 const MAX_SPARE: usize = 32;
 
-impl Reach {
+impl RelaySockets {
     /// No sockets.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
@@ -81,7 +82,7 @@ impl Reach {
         }
     }
 
-    /// Sends from `relayed`, at the latest with [`Reach::flush`]; opens a socket if there is none.
+    /// Sends from `relayed`, at the latest with [`RelaySockets::flush`]; opens a socket if there is none.
     pub fn send(&mut self, relayed: SocketAddr, peer: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let index = self.index_of(relayed)?;
         let run = &mut self.sockets[index].run;
@@ -262,7 +263,7 @@ impl Gathered {
     }
 }
 
-impl AsFd for Reach {
+impl AsFd for RelaySockets {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_relayed_address_is_its_clients_until_it_is_closed() {
-        let mut reach = Reach::new().unwrap();
+        let mut reach = RelaySockets::new().unwrap();
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let peer_addr = peer.local_addr().unwrap();
         let free = free_addr();
@@ -294,7 +295,7 @@ mod tests {
             peer.send_to(&[number], free).unwrap();
         }
         let mut got = Vec::new();
-        let mut take = |reach: &mut Reach| {
+        let mut take = |reach: &mut RelaySockets| {
             reach.receive(|relayed, from, bytes| {
                 assert_eq!((relayed, from), (free, peer_addr));
                 got.extend_from_slice(bytes);
@@ -308,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_goes_out_in_runs_arrives_as_it_was_sent() {
-        let mut reach = Reach::new().unwrap();
+        let mut reach = RelaySockets::new().unwrap();
         let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         let [first, second] = [0, 1].map(|index| peers[index].local_addr().unwrap());
         let free = free_addr();
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_datagram_too_long_for_its_path_is_counted_and_harms_no_other() {
-        let mut reach = Reach::new().unwrap();
+        let mut reach = RelaySockets::new().unwrap();
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let peer_addr = peer.local_addr().unwrap();
         let free = free_addr();

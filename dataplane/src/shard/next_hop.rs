@@ -10,7 +10,7 @@ use crate::stream::{Alias, ShortId};
 
 /// How an address is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum NextHop {
     /// It is a relayed address of this shard.
     Relay,
     /// It is at the end of this stream.
@@ -32,13 +32,13 @@ pub enum Relayed {
 /// themselves, those of the relay are remembered: here while there is an allocation, elsewhere while a session here
 /// receives from it.
 #[derive(Debug, Default)]
-pub struct Ways {
+pub struct NextHops {
     relayed: HashMap<SocketAddr, Relayed>,
     /// As many of them as lead to other shards.
     away: usize,
 }
 
-impl Ways {
+impl NextHops {
     /// The relayed address `addr` is reached so from now on; false when too many of other shards are remembered.
     pub fn insert(&mut self, addr: SocketAddr, relayed: Relayed) -> bool {
         let is_away = matches!(relayed, Relayed::By(_));
@@ -66,19 +66,19 @@ impl Ways {
     }
 
     /// The way from shard `here` to `addr`, if it has one of its own.
-    pub fn to(&self, addr: SocketAddr, here: ShardId) -> Option<Way> {
+    pub fn to(&self, addr: SocketAddr, here: ShardId) -> Option<NextHop> {
         if let Some(alias) = Alias::of(addr) {
             return Some(match alias.shard == here {
-                true => Way::Stream(alias.stream),
-                false => Way::Shard(alias.shard),
+                true => NextHop::Stream(alias.stream),
+                false => NextHop::Shard(alias.shard),
             });
         }
         if self.relayed.is_empty() {
             return None;
         }
         self.relayed.get(&addr).map(|relayed| match relayed {
-            Relayed::Here => Way::Relay,
-            Relayed::By(shard) => Way::Shard(*shard),
+            Relayed::Here => NextHop::Relay,
+            Relayed::By(shard) => NextHop::Shard(*shard),
         })
     }
 }
@@ -97,39 +97,48 @@ mod tests {
 
     #[test]
     fn ways_to_other_shards_are_bounded_and_those_here_are_not() {
-        let mut ways = Ways::default();
+        let mut next_hops = NextHops::default();
         for index in 0..MAX_FOREIGN_ADDRESSES {
-            assert!(ways.insert(addr(index), Relayed::By(ShardId(1))));
+            assert!(next_hops.insert(addr(index), Relayed::By(ShardId(1))));
         }
         let one_more = addr(MAX_FOREIGN_ADDRESSES);
-        assert!(!ways.insert(one_more, Relayed::By(ShardId(1))));
-        assert!(ways.insert(addr(0), Relayed::By(ShardId(2))), "known");
-        assert!(ways.insert(one_more, Relayed::Here));
-        assert!(ways.insert(addr(1), Relayed::Here), "it came here");
-        assert!(ways.insert(addr(MAX_FOREIGN_ADDRESSES + 1), Relayed::By(ShardId(1))));
-        ways.remove(one_more);
-        assert_eq!(ways.to(one_more, HERE), None);
-        assert_eq!(ways.to(addr(0), HERE), Some(Way::Shard(ShardId(2))));
+        assert!(!next_hops.insert(one_more, Relayed::By(ShardId(1))));
+        assert!(next_hops.insert(addr(0), Relayed::By(ShardId(2))), "known");
+        assert!(next_hops.insert(one_more, Relayed::Here));
+        assert!(next_hops.insert(addr(1), Relayed::Here), "it came here");
+        assert!(next_hops.insert(addr(MAX_FOREIGN_ADDRESSES + 1), Relayed::By(ShardId(1))));
+        next_hops.remove(one_more);
+        assert_eq!(next_hops.to(one_more, HERE), None);
+        assert_eq!(
+            next_hops.to(addr(0), HERE),
+            Some(NextHop::Shard(ShardId(2)))
+        );
     }
 
     #[test]
     fn a_session_that_ends_takes_ways_to_other_shards_along_and_no_allocation() {
-        let mut ways = Ways::default();
-        ways.insert(addr(1), Relayed::Here);
-        ways.insert(addr(2), Relayed::By(ShardId(3)));
-        (0..4).for_each(|index| ways.forget(addr(index)));
-        assert_eq!(ways.to(addr(1), HERE), Some(Way::Relay));
-        assert_eq!(ways.to(addr(2), HERE), None);
-        assert_eq!(ways.away, 0);
+        let mut next_hops = NextHops::default();
+        next_hops.insert(addr(1), Relayed::Here);
+        next_hops.insert(addr(2), Relayed::By(ShardId(3)));
+        (0..4).for_each(|index| next_hops.forget(addr(index)));
+        assert_eq!(next_hops.to(addr(1), HERE), Some(NextHop::Relay));
+        assert_eq!(next_hops.to(addr(2), HERE), None);
+        assert_eq!(next_hops.away, 0);
     }
 
     #[test]
     fn nobody_remembers_streams() {
-        let ways = Ways::default();
+        let next_hops = NextHops::default();
         let alias = Alias::new(HERE, StreamId(5));
         let address = alias.address(addr(1));
-        assert_eq!(ways.to(address, HERE), Some(Way::Stream(alias.stream)));
-        assert_eq!(ways.to(address, ShardId(1)), Some(Way::Shard(HERE)));
-        assert_eq!(ways.to(addr(1), HERE), None);
+        assert_eq!(
+            next_hops.to(address, HERE),
+            Some(NextHop::Stream(alias.stream))
+        );
+        assert_eq!(
+            next_hops.to(address, ShardId(1)),
+            Some(NextHop::Shard(HERE))
+        );
+        assert_eq!(next_hops.to(addr(1), HERE), None);
     }
 }

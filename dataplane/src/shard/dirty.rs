@@ -2,12 +2,12 @@
 
 /// Sessions to come back to, each once.
 #[derive(Debug, Default)]
-pub(super) struct Touched {
+pub(super) struct DirtySet {
     list: Vec<usize>,
     is_marked: Vec<bool>,
 }
 
-impl Touched {
+impl DirtySet {
     /// Adds `index`, unless it is in the list.
     pub(super) fn mark(&mut self, index: usize) {
         if self.is_marked.len() <= index {

@@ -1,17 +1,18 @@
 //! One subscriber's view of one track: which layer flows, which is wanted, what to do with a packet.
 //!
 //! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
-//! by [`crate::layer`], the outgoing numbers are made by [`crate::path::rewrite`].
+//! by [`super::layer_allocation`], the outgoing numbers are made by [`crate::path::rewrite`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
 
+use super::layer_allocation::Wish;
+use super::packet::MediaPacket;
+use super::track::TrackFormats;
 use crate::key::{LayerIndex, LayerSet, TrackKey};
-use crate::layer::Wish;
 use crate::report::Sample;
-use crate::track::{MediaPacket, TrackFormats};
 
 /// A subscription and what flows through it.
 #[derive(Debug, Clone)]

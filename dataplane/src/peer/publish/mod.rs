@@ -8,6 +8,7 @@ use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{IceCreds, Rtc};
 
+use super::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 use super::incoming::{Incoming, Refusal};
 use super::numbering::Numbering;
 use super::redundancy::Redundancy;
@@ -15,11 +16,11 @@ use super::sdp::answer::Negotiated;
 use super::sdp::lines::Lines;
 use super::sdp::offer::Offer;
 use super::{Output, PeerEvent, PeerFactory};
-use crate::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
-use crate::track::{MediaPacket, TrackFormats, TrackInfo, TrackSpec};
+use crate::media::packet::MediaPacket;
+use crate::media::track::{TrackFormats, TrackInfo, TrackSpec};
 
 /// What a publish session knows.
 #[derive(Default)]

@@ -10,17 +10,18 @@ use str0m::media::{MediaKind, Mid};
 use str0m::{IceCreds, Rtc};
 
 use super::codecs::{Accepted, Menu};
+use super::command::{CommandError, CommandReply, CommandResult};
 use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs};
-use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::key::TrackKey;
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::{Subscription, Verdict, Wanted};
+use crate::media::track::{TrackFormats, TrackInfo};
 use crate::send::Sender;
 use crate::send::stream::{Planned, Stream};
 use crate::srtp::RtcpOpener;
-use crate::subscription::{Subscription, Verdict, Wanted};
-use crate::track::{MediaPacket, TrackFormats, TrackInfo};
 
 /// What a subscribe session knows.
 pub struct Subscriber {

@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Shard;
-use super::ways::Relayed;
+use super::next_hop::Relayed;
 use crate::drop_reason::DropReason;
 use crate::io::clock;
 use crate::io::engine::Engine;
-use crate::io::reach::Reach;
+use crate::io::relay_sockets::RelaySockets;
 use crate::io::route::OwnWatched;
 use crate::io::udp::{Door, Places};
-use crate::letter::ToControl;
 use crate::limits::MAX_DATAGRAM_BYTES;
+use crate::mesh::message::ToControl;
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::path::transmit::{Departures, Run};
@@ -25,29 +25,29 @@ use crate::stream::Streams;
 use crate::turn::{Client, Deliver, DenyReason, Event, HostAddresses, Now, Outcome, Relay, Server};
 
 /// See the module's documentation.
-pub struct Desk {
+pub struct TurnService {
     server: Server,
     /// What TURN's clients are told is ours.
     port: u16,
-    reach: Reach,
+    reach: RelaySockets,
     out: Outlets,
     /// The host's own addresses, where the server needs them.
     own: Option<OwnWatched>,
 }
 
-/// The ways to clients.
+/// The next_hops to clients.
 struct Outlets {
     departures_v4: Departures,
     departures_v6: Departures,
 }
 
-impl Desk {
-    /// A desk whose clients know it by `port`.
+impl TurnService {
+    /// A turn whose clients know it by `port`.
     pub fn new(server: Server, port: u16) -> std::io::Result<Self> {
         Ok(Self {
             server,
             port,
-            reach: Reach::new()?,
+            reach: RelaySockets::new()?,
             out: Outlets {
                 departures_v4: Departures::new(),
                 departures_v6: Departures::new(),
@@ -82,7 +82,7 @@ impl Desk {
     }
 
     /// Becomes readable when a peer outside this process has sent something.
-    pub fn reach(&self) -> &Reach {
+    pub fn reach(&self) -> &RelaySockets {
         &self.reach
     }
 
@@ -181,33 +181,33 @@ impl Outlets {
 impl Shard {
     /// A datagram came by TURN's socket.
     pub fn from_turn_client(&mut self, datagram: &Arrived<'_>, now: Instant) {
-        let Some(desk) = &self.desk else {
+        let Some(turn) = &self.turn else {
             return;
         };
         let unspecified = match datagram.source {
             SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
         };
-        let local = SocketAddr::new(datagram.local.unwrap_or(unspecified), desk.port);
+        let local = SocketAddr::new(datagram.local.unwrap_or(unspecified), turn.port);
         let client = Client::udp(datagram.source, local);
         self.turn_message(&client, datagram.bytes, now);
     }
 
     /// A client's message, whatever carried it.
     pub fn turn_message(&mut self, client: &Client, bytes: &[u8], now: Instant) {
-        let Some(desk) = &mut self.desk else {
+        let Some(turn) = &mut self.turn else {
             return;
         };
         let at = Now {
             instant: now,
             unix_s: clock::unix_s(),
         };
-        desk.refresh_host();
-        match desk.server.handle_client(at, client, bytes) {
+        turn.refresh_host();
+        match turn.server.handle_client(at, client, bytes) {
             Outcome::Reply(reply) => {
                 let parts = [reply, &[], &[]];
                 let (streams, report) = (&mut self.streams, &mut self.report);
-                desk.out.send(client, parts, None, streams, report);
+                turn.out.send(client, parts, None, streams, report);
             }
             Outcome::Relay(relay) => self.relay(&relay, bytes, now),
             Outcome::Silent(_counted_by_the_server) => {}
@@ -217,8 +217,8 @@ impl Shard {
 
     /// The stream of a client has ended.
     pub(super) fn turn_client_gone(&mut self, client: &Client, now: Instant) {
-        if let Some(desk) = &mut self.desk {
-            desk.server.client_gone(client);
+        if let Some(turn) = &mut self.turn {
+            turn.server.client_gone(client);
             self.on_turn_events(now);
         }
     }
@@ -240,10 +240,10 @@ impl Shard {
             };
             return path::take_in(self, &arrived, now);
         }
-        let Some(desk) = &mut self.desk else {
+        let Some(turn) = &mut self.turn else {
             return;
         };
-        let sent = desk.reach.send(relay.relayed, relay.peer, bytes);
+        let sent = turn.reach.send(relay.relayed, relay.peer, bytes);
         if let Err(error) = sent {
             tracing::trace!(%error, relayed = %relay.relayed, peer = %relay.peer, "relay");
             self.report.drops.count(DropReason::SendRefused);
@@ -251,28 +251,28 @@ impl Shard {
     }
 
     fn on_turn_events(&mut self, now: Instant) {
-        let Some(desk) = &mut self.desk else {
+        let Some(turn) = &mut self.turn else {
             return;
         };
-        while let Some(event) = desk.server.poll_event() {
+        while let Some(event) = turn.server.poll_event() {
             match event {
                 Event::Open { relayed, client } => {
-                    self.ways.insert(relayed, Relayed::Here);
+                    self.next_hops.insert(relayed, Relayed::Here);
                     if let Some(stream) = client.stream {
                         self.streams.keep(stream, true, now);
                     }
                 }
                 Event::Reach { relayed, .. } => {
-                    if let Err(error) = desk.reach.open(relayed) {
+                    if let Err(error) = turn.reach.open(relayed) {
                         tracing::warn!(%relayed, %error, "a relayed address has no socket");
                     }
                 }
                 Event::Closed { relayed, client } => {
-                    self.ways.remove(relayed);
+                    self.next_hops.remove(relayed);
                     self.peers.forget_foreign(relayed);
-                    desk.reach.close(relayed);
+                    turn.reach.close(relayed);
                     if let Some(stream) = client.stream
-                        && !desk.server.has_allocation(&client)
+                        && !turn.server.has_allocation(&client)
                     {
                         self.streams.keep(stream, false, now);
                     }
@@ -284,18 +284,18 @@ impl Shard {
     /// Takes what peers outside this process sent to relayed addresses. True when more may wait.
     pub(super) fn receive_reached(&mut self, now: Instant) -> bool {
         let Self {
-            desk,
+            turn,
             streams,
             report,
             ..
         } = self;
-        let Some(desk) = desk else {
+        let Some(turn) = turn else {
             return false;
         };
-        desk.refresh_host();
-        let Desk {
+        turn.refresh_host();
+        let TurnService {
             server, reach, out, ..
-        } = &mut **desk;
+        } = &mut **turn;
         reach.receive(|relayed, peer, datagram| {
             let delivered = server.handle_peer(now, relayed, peer, datagram);
             out.pass_on(delivered, (datagram, None), streams, report);
@@ -304,23 +304,23 @@ impl Shard {
 
     /// Ends allocations whose time has come.
     pub(super) fn turn_timeout(&mut self, now: Instant) {
-        if let Some(desk) = &mut self.desk
-            && desk.server.poll_timeout().is_some_and(|at| at <= now)
+        if let Some(turn) = &mut self.turn
+            && turn.server.poll_timeout().is_some_and(|at| at <= now)
         {
-            desk.server.handle_timeout(now);
+            turn.server.handle_timeout(now);
             self.on_turn_events(now);
         }
     }
 
     /// Describes all allocations to the control thread.
     pub(super) fn describe_turn(&mut self, request: u64, now: Instant) {
-        let desk = self.desk.as_ref();
+        let turn = self.turn.as_ref();
         let described = ToControl::Allocations {
             request,
             shard: self.id,
-            allocations: desk.map_or_else(Vec::new, |desk| desk.server.describe(now)),
+            allocations: turn.map_or_else(Vec::new, |turn| turn.server.describe(now)),
         };
-        if self.post.send_control(described).is_err() {
+        if self.outbox.send_control(described).is_err() {
             tracing::warn!(
                 request,
                 "a description was lost: the control thread does not read"

@@ -14,10 +14,10 @@ use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
+use super::message::{ToControl, ToShard};
 use crate::key::ShardId;
-use crate::letter::{ToControl, ToShard};
 use crate::limits::{MAX_LETTER_BACKLOG, MESH_LETTERS, MESH_MEDIA};
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
 
 /// All mailboxes of the process.
 pub struct Mesh {
@@ -44,7 +44,7 @@ pub struct Doorbell {
 }
 
 /// One thread's way to send: keeps what did not fit, in order.
-pub struct Post {
+pub struct Outbox {
     mesh: Arc<Mesh>,
     to_shard: Vec<VecDeque<ToShard>>,
     to_control: VecDeque<ToControl>,
@@ -162,7 +162,7 @@ impl AsFd for Doorbell {
     }
 }
 
-impl Post {
+impl Outbox {
     /// A sender on `mesh`.
     pub fn new(mesh: Arc<Mesh>) -> Self {
         let to_shard = (0..mesh.shards()).map(|_| VecDeque::new()).collect();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::key::TrackKey;
-use crate::letter::{ShardEvent, ToControl};
+use crate::mesh::message::{ShardEvent, ToControl};
 use crate::path::again;
 use crate::peer::{Peer, PeerEvent, REJECTED, Role};
 
@@ -81,7 +81,7 @@ impl Shard {
                     ufrag,
                     retired,
                 };
-                if self.post.send_control(changed).is_err() {
+                if self.outbox.send_control(changed).is_err() {
                     tracing::warn!(session = session.0, "a new ufrag was not registered");
                 }
             }
@@ -121,7 +121,7 @@ impl Shard {
                 // It is repeated until it is answered: asking more often would only cost letters.
                 if let Entry::Vacant(vacant) = self.asked.entry((track, layer)) {
                     vacant.insert(now);
-                    self.write_to(home, crate::letter::ToShard::Keyframe(track, layer));
+                    self.write_to(home, crate::mesh::message::ToShard::Keyframe(track, layer));
                 }
             }
             return;

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use str0m::format::PayloadParams;
 
-use crate::command::{Command, CommandResult};
-use crate::dtls::FailureKind;
-use crate::ice::Ufrag;
+use crate::dtls::handshake::FailureKind;
+use crate::ice::credentials::Ufrag;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
+use crate::media::track::{TrackInfo, TrackStatus};
 use crate::path::transmit::Run;
+use crate::peer::command::{Command, CommandResult};
 use crate::peer::{Peer, PeerState};
 use crate::report::ShardReport;
-use crate::track::{TrackInfo, TrackStatus};
 use crate::turn;
 
 /// A datagram on its way between threads.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 /// Sessions with packets to seal. Tracks that few watch have a line of their own, so that they do not wait for the
 /// thousands who watch another.
 #[derive(Debug, Default)]
-pub struct Work {
+pub struct Schedule {
     /// By session: its first and last entry.
     ends: Vec<Ends>,
     entries: Vec<Entry>,
@@ -66,7 +66,7 @@ struct Entry {
 /// Where both lines wait, of so many sessions one is of the long line.
 const LONG_SHARE: usize = 4;
 
-impl Work {
+impl Schedule {
     /// Adds `portion` to what session `index` gets, which waits in that line from here on.
     pub fn add(&mut self, index: usize, portion: Portion, line: LineKind) {
         if self.ends.len() <= index {
@@ -182,7 +182,7 @@ mod tests {
         Portion { batch, sub }
     }
 
-    fn taken(work: &mut Work) -> Option<(usize, Vec<(u32, u32)>)> {
+    fn taken(work: &mut Schedule) -> Option<(usize, Vec<(u32, u32)>)> {
         let mut portions = Vec::new();
         let index = work.take(&mut portions)?;
         let pairs = portions.iter().map(|portion| (portion.batch, portion.sub));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn every_session_gets_its_portions_in_order_and_once() {
-        let mut work = Work::default();
+        let mut work = Schedule::default();
         for (index, batch, sub) in [(3, 0, 1), (5, 0, 9), (3, 1, 4), (0, 1, 2), (3, 2, 0)] {
             work.add(index, portion(batch, sub), LineKind::Long);
         }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_few_get_goes_first_and_keeps_nobody_from_being_served() {
-        let mut work = Work::default();
+        let mut work = Schedule::default();
         (0..20).for_each(|index| work.add(index, portion(0, 0), LineKind::Long));
         (20..40).for_each(|index| work.add(index, portion(1, 0), LineKind::Short));
         let order: Vec<usize> = std::iter::from_fn(|| Some(taken(&mut work)?.0)).collect();
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_session_of_both_lines_is_served_once_with_everything() {
-        let mut work = Work::default();
+        let mut work = Schedule::default();
         work.add(1, portion(0, 0), LineKind::Long);
         work.add(2, portion(0, 0), LineKind::Long);
         work.add(2, portion(1, 1), LineKind::Short);
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_past_when_all_who_waited_were_served() {
-        let mut work = Work::default();
+        let mut work = Schedule::default();
         assert!(work.is_past(work.moment()));
         work.add(1, portion(0, 0), LineKind::Long);
         work.add(2, portion(1, 0), LineKind::Short);
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_of_a_session_is_not_served_again() {
-        let mut work = Work::default();
+        let mut work = Schedule::default();
         work.add(4, portion(0, 7), LineKind::Long);
         let mut portions = vec![portion(9, 9)];
         work.take_of(4, &mut portions);

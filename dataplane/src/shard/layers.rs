@@ -1,11 +1,11 @@
-//! Which layer each subscriber gets: gathers what [`crate::layer`] decides from, and carries it out.
+//! Which layer each subscriber gets: gathers what [`crate::media::layer_allocation`] decides from, and carries it out.
 
 use std::time::Instant;
 
 use super::Shard;
 use crate::key::{LayerIndex, TrackKey};
-use crate::layer::{Candidate, allocate, target};
 use crate::limits::MAX_LAYERS;
+use crate::media::layer_allocation::{Candidate, allocate, target};
 use crate::peer::Role;
 
 /// Set aside for each audio subscription, bits per second, headers included.

@@ -23,7 +23,8 @@ pub mod send; // what we send to a subscriber under its keys
 pub mod peer; // one session
 
 pub mod mesh; // how threads talk, and what they say
-pub mod shard; // one core's share: the loop and its state
+pub mod shard; // one core's share: its state
 pub mod path; // the hops of a packet, in order
+pub mod event_loop; // the loop of a shard
 pub mod control; // the control thread: lobby, directory, gRPC
 pub mod start; // from a configuration to running threads

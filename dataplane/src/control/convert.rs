@@ -13,7 +13,8 @@ use crate::media::layer_allocation::Wish;
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::command::CommandError;
-use crate::peer::{OfferOut, is_rid};
+use crate::peer::output::OfferOut;
+use crate::peer::sdp::simulcast::is_rid;
 
 pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
     if id.is_empty() || id.len() > MAX_ID_BYTES {

@@ -10,8 +10,8 @@ use str0m::format::PayloadParams;
 use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::media::track::{TrackFormats, TrackSpec};
-use crate::peer::Peer;
 use crate::peer::command::AnsweredTrack;
+use crate::peer::session::Peer;
 
 /// All names of the node.
 #[derive(Default)]
@@ -309,7 +309,7 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::ice::credentials::IceKey;
-    use crate::peer::PeerFactory;
+    use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
     const WAIT: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@ use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::mesh::message::{Datagram, ShardEvent, ToControl, ToShard};
 use crate::peer::command::CommandReply;
-use crate::peer::{OfferOut, PeerState};
+use crate::peer::output::{OfferOut, PeerState};
 
 impl Control {
     /// Handles everything that waits in the mailbox.

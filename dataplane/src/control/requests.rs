@@ -15,7 +15,7 @@ use crate::limits::SHARD_REPLY;
 use crate::media::subscription::Wanted;
 use crate::mesh::message::ToShard;
 use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
-use crate::peer::{PeerState, SubscriptionState};
+use crate::peer::output::{PeerState, SubscriptionState};
 use crate::report;
 
 type Reply = oneshot::Sender<CommandResult>;

@@ -236,7 +236,7 @@ fn refused(error: io::Error) -> EgressError {
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::route::{Facts, Link, Local, Neighbour, Reach, Route, Way};
+    use super::super::route::{Facts, Link, Local, Neighbour, Reachability, Route, Way};
     use super::*;
 
     /// Everything by one router, with an MTU of 1,500.
@@ -254,7 +254,7 @@ mod tests {
             interface: 7,
             ip: ip.parse().unwrap(),
             mac: [router; 6],
-            reach: Reach::Fresh,
+            reach: Reachability::Fresh,
             is_router: true,
         };
         let own = |ip: &str, length| Local {

@@ -5,7 +5,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::time::Instant;
 
+use super::clock;
 use super::egress::{Egress, EgressError, EgressStart};
 use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, UringSizes};
 use super::udp::ShardSockets;
@@ -34,6 +36,7 @@ pub struct Engine {
     calls: Calls,
     /// The packet socket, if frames leave through one.
     egress: Option<Box<Egress>>,
+    sent_at: Instant,
 }
 
 enum Calls {
@@ -114,7 +117,11 @@ impl Engine {
                 Calls::Uring(Box::new(ring(&sockets, packet)?))
             }
         };
-        Ok(Self { calls, egress })
+        Ok(Self {
+            calls,
+            egress,
+            sent_at: clock::now(),
+        })
     }
 
     /// Takes what is there, from all sockets; the number of messages, and whether more may wait.
@@ -152,6 +159,16 @@ impl Engine {
         socket: usize,
         messages: impl Iterator<Item = Message<'a>> + Clone,
     ) -> io::Result<usize> {
+        let tried = self.send_framed(socket, messages);
+        self.sent_at = clock::now();
+        tried
+    }
+
+    fn send_framed<'a>(
+        &mut self,
+        socket: usize,
+        messages: impl Iterator<Item = Message<'a>> + Clone,
+    ) -> io::Result<usize> {
         let Some(egress) = &mut self.egress else {
             return self.calls.send(socket, messages);
         };
@@ -167,6 +184,11 @@ impl Engine {
             }
         }
         Ok(tried)
+    }
+
+    /// When the last [`send`](Self::send) was done.
+    pub fn sent_at(&self) -> Instant {
+        self.sent_at
     }
 
     /// What became of message `index` of the last [`send`](Self::send).

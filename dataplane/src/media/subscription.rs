@@ -1,7 +1,7 @@
 //! One subscriber's view of one track: which layer flows, which is wanted, what to do with a packet.
 //!
 //! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
-//! by [`super::layer_allocation`], the outgoing numbers are made by [`crate::path::rewrite`].
+//! by [`super::layer_allocation`], the outgoing numbers are made by [`crate::send::rewriter`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -10,10 +10,11 @@ use crate::dtls::handshake::FailureKind;
 use crate::ice::credentials::Ufrag;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
 use crate::media::track::{TrackInfo, TrackStatus};
-use crate::path::transmit::Run;
 use crate::peer::command::{Command, CommandResult};
-use crate::peer::{Peer, PeerState};
+use crate::peer::output::PeerState;
+use crate::peer::session::Peer;
 use crate::report::ShardReport;
+use crate::send::queue::Run;
 use crate::turn;
 
 /// A datagram on its way between threads.
@@ -207,6 +208,25 @@ pub enum ToControl {
     Report(Box<ShardReport>),
     /// The shard ended.
     Stopped(ShardId),
+}
+
+impl ToControl {
+    /// What it is called in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ToControl::Claim { .. } => "claim",
+            ToControl::Moved { .. } => "move",
+            ToControl::NewUfrag { .. } => "new ufrag",
+            ToControl::Sends { .. } => "codec",
+            ToControl::Reply { .. } => "reply",
+            ToControl::Bounced { .. } => "command",
+            ToControl::Description { .. } => "description",
+            ToControl::Allocations { .. } => "turn description",
+            ToControl::Event(_) => "event",
+            ToControl::Report(_) => "report",
+            ToControl::Stopped(_) => "end",
+        }
+    }
 }
 
 /// Something that happened on a shard.

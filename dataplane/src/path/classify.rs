@@ -12,8 +12,8 @@ use super::arrive::Arrived;
 use crate::drop_reason::DropReason;
 use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId};
-use crate::shard::Shard;
 use crate::shard::route::Route;
+use crate::shard::state::Shard;
 use crate::stream::Alias;
 
 /// Where a datagram goes.
@@ -82,16 +82,16 @@ fn classify_stun(
         };
     }
     // Nobody else sends from there.
-    if shard.candidates.as_slice().contains(&datagram.source) {
+    if shard.ice.candidates.as_slice().contains(&datagram.source) {
         return Err(DropReason::UnknownSource);
     }
     let ufrag = message.receiver_ufrag().ok_or(DropReason::UnknownUfrag)?;
-    if !shard.ice_key.verifies(ufrag, &message) {
+    if !shard.ice.key.verifies(ufrag, &message) {
         return Err(DropReason::BadIntegrity);
     }
     match shard.peers.by_ufrag(ufrag) {
         Some(peer) => {
-            shard.receive_from(peer, datagram, message.has_use_candidate(), now)?;
+            shard.receive_from(peer, datagram.checked(message.has_use_candidate()), now)?;
             Ok(Class::Local {
                 peer,
                 protocol: Protocol::Stun,

@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use spillway_wire::demux::Protocol;
 
-use super::again;
 use super::arrive::Arrived;
 use super::classify::Class;
 use crate::drop_reason::DropReason;
 use crate::mesh::message::{Datagram, ToControl, ToShard};
-use crate::shard::Shard;
+use crate::shard::state::Shard;
 
 /// Gives `datagram` to where it belongs.
 pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instant) {
@@ -48,6 +47,7 @@ pub fn receive(
     now: Instant,
 ) {
     let candidate = shard
+        .ice
         .candidates
         .for_datagram(datagram.source, datagram.local);
     let Some(session) = shard.peers.get_mut(peer) else {
@@ -70,7 +70,7 @@ pub fn receive(
     }
     shard.absorb(peer);
     if !shard.out.lost.is_empty() {
-        shard.guard(peer, |shard| again::resend(shard, peer, now));
+        shard.guard(peer, |shard| shard.resend(peer, now));
     }
 }
 

@@ -1,5 +1,5 @@
 //! Hop 4: who gets a packet. Comes from [`super::decrypt`] or from another shard; goes through
-//! [`super::rewrite`] to [`super::seal`].
+//! [`crate::send::rewriter`] to [`super::seal`].
 //!
 //! A packet crosses to another shard once, however many subscribers live there, and only if one of them
 //! needs its layer. Here, packets are grouped by track, and each subscriber of the track is told once
@@ -10,14 +10,15 @@ use std::time::Instant;
 use crate::drop_reason::DropReason;
 use crate::limits::FEW_SUBSCRIBERS;
 use crate::media::packet::MediaPacket;
-use crate::shard::Shard;
+use crate::shard::forwarding::Forwarding;
 use crate::shard::schedule::{LineKind, Portion};
+use crate::shard::state::Shard;
 use crate::shard::track_table::Published;
 
 /// At the home of tracks: measures what the sessions of this shard received, copies it to other shards, and
 /// keeps what somebody here subscribes to.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
-    let mut inbox = std::mem::take(&mut shard.inbox);
+    let mut inbox = std::mem::take(&mut shard.forwarding.inbox);
     let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
     for packet in inbox.drain(..) {
         let (changes_codec, needs_keyframe) = news_of(shard, &packet);
@@ -31,7 +32,7 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
             shard.forward_later(packet, now);
         }
     }
-    shard.inbox = inbox; // keeps its allocation
+    shard.forwarding.inbox = inbox; // keeps its allocation
     for (track, codec) in changed {
         shard.tell_codec(track, codec);
     }
@@ -59,11 +60,11 @@ fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
 pub fn spread(shard: &mut Shard) {
     gather(shard);
     let Shard {
-        backlog,
-        tracks,
-        work,
-        ..
+        forwarding, tracks, ..
     } = shard;
+    let Forwarding {
+        backlog, schedule, ..
+    } = forwarding;
     for place in backlog.new_batches() {
         let Some(entry) = tracks.get_mut(backlog.batch(place).track) else {
             continue;
@@ -79,20 +80,21 @@ pub fn spread(shard: &mut Shard) {
                 batch: place,
                 sub: sub as u32,
             };
-            work.add(peer, portion, line);
+            schedule.add(peer, portion, line);
         }
     }
-    backlog.close_round(work);
+    backlog.close_round(schedule);
 }
 
 /// Puts packets of one track together.
 fn gather(shard: &mut Shard) {
     let Shard {
-        backlog,
+        forwarding,
         tracks,
-        asked,
+        keyframes,
         ..
     } = shard;
+    let backlog = &mut forwarding.backlog;
     for place in backlog.untold() {
         let packet = backlog.packet(place);
         let track = packet.track;
@@ -105,9 +107,7 @@ fn gather(shard: &mut Shard) {
         if entry.is_video() {
             entry.history.keep(packet);
         }
-        if packet.keyframe && !asked.is_empty() {
-            asked.remove(&(track, packet.layer));
-        }
+        keyframes.received(packet);
         let batch = *entry.batch.get_or_insert_with(|| backlog.add_batch(track));
         backlog.add_to_batch(batch, place);
     }
@@ -125,7 +125,7 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
     measure(published, packet, now);
     if !published.active {
         published.active = true;
-        shard.active.push(packet.track);
+        shard.periodic.active.push(packet.track);
     }
     for (to, layers) in &published.copies {
         if !layers.contains(packet.layer) {

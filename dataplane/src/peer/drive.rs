@@ -10,7 +10,8 @@ use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Rtc, RtcError};
 
 use super::incoming::Refusal;
-use super::{Output, Peer, PeerEvent, Role};
+use super::output::{Output, PeerEvent};
+use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
 use crate::dtls::handshake::FailureKind;
 use crate::limits::MAX_SSRCS_PER_SESSION;
@@ -125,7 +126,7 @@ impl Peer {
         let destination = match demux::protocol(&transmit.contents) {
             Some(demux::Protocol::Stun) => None,
             Some(demux::Protocol::Rtp | demux::Protocol::Rtcp) => match self.role {
-                Role::Publish(_) => self.paths.media().map(|(remote, _)| remote),
+                Role::Publish(_) => self.paths.media().map(|path| path.remote),
                 Role::Subscribe(_) => None,
             },
             Some(demux::Protocol::Dtls | demux::Protocol::TurnChannel) | None => {

@@ -10,9 +10,11 @@ use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
+use super::build::PeerFactory;
 use super::command::Command;
+use super::output::{Output, PeerEvent};
 use super::paths::Checked;
-use super::{Output, Peer, PeerEvent, PeerFactory};
+use super::session::Peer;
 use crate::ice::credentials::IceKey;
 use crate::key::{SessionKey, TrackKey};
 use crate::media::layer_allocation::Wish;

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use str0m::media::MediaKind;
 
+use super::build::PeerFactory;
 use super::command::{Answered, Command, CommandError, CommandReply};
-use super::{Output, PeerEvent, PeerFactory};
+use super::output::{Output, PeerEvent};
 use crate::ice::credentials::IceKey;
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, MAX_MID_BYTES};

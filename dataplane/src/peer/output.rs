@@ -2,7 +2,6 @@
 
 use str0m::net::Transmit;
 
-use super::OfferOut;
 use crate::drop_reason::Drops;
 use crate::dtls::handshake::FailureKind;
 use crate::ice::credentials::Ufrag;
@@ -102,4 +101,15 @@ pub struct SubscriptionState {
     pub layer: Option<LayerIndex>,
     /// Its rid, where the shard knows the track; empty without simulcast.
     pub rid: String,
+}
+
+/// An offer for the client.
+#[derive(Debug, Clone)]
+pub struct OfferOut {
+    /// Counts the session's offers.
+    pub revision: u64,
+    /// The offer.
+    pub sdp: String,
+    /// What plays on which m-line.
+    pub mids: Vec<(String, TrackKey)>,
 }

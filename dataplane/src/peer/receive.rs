@@ -8,7 +8,9 @@ use spillway_wire::{demux, stun};
 use str0m::Input;
 use str0m::net::{Protocol, Receive, Transmit};
 
-use super::{Output, Peer, Role, checks};
+use super::checks;
+use super::output::Output;
+use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
 
 impl Peer {

@@ -1,6 +1,7 @@
 //! What is counted of streams, as Prometheus reads it.
 
-use super::{ShardReport, header};
+use super::shard_report::ShardReport;
+use super::text::header;
 use crate::stream::{Counts, Door, EndReason, Renewals};
 
 /// Name, kind, help, and its value.

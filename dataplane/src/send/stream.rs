@@ -10,13 +10,13 @@ use str0m::media::{Media, MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
 use super::kept::Kept;
-use super::report::{compact_ntp, ntp};
+use super::ntp::{compact_ntp, ntp};
 use super::resend::{Allowance, Resend};
+use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::estimate::Estimator;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
-use crate::path::rewrite::{Rewriter, Rewritten, Sent, Splice};
 use crate::srtp::Sealer;
 
 /// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).

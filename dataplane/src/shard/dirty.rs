@@ -2,14 +2,14 @@
 
 /// Sessions to come back to, each once.
 #[derive(Debug, Default)]
-pub(super) struct DirtySet {
+pub(crate) struct DirtySet {
     list: Vec<usize>,
     is_marked: Vec<bool>,
 }
 
 impl DirtySet {
     /// Adds `index`, unless it is in the list.
-    pub(super) fn mark(&mut self, index: usize) {
+    pub(crate) fn mark(&mut self, index: usize) {
         if self.is_marked.len() <= index {
             self.is_marked.resize(index + 1, false);
         }
@@ -19,12 +19,12 @@ impl DirtySet {
     }
 
     /// True when there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
     /// Takes one out.
-    pub(super) fn pop(&mut self) -> Option<usize> {
+    pub(crate) fn pop(&mut self) -> Option<usize> {
         let index = self.list.pop()?;
         self.is_marked[index] = false;
         Some(index)

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::Shard;
+use super::state::Shard;
 use crate::key::{LayerIndex, TrackKey};
 use crate::limits::MAX_LAYERS;
 use crate::media::layer_allocation::{Candidate, allocate, target};
-use crate::peer::Role;
+use crate::peer::session::Role;
 
 /// Set aside for each audio subscription, bits per second, headers included.
 const AUDIO_BPS: u64 = 60_000;
@@ -20,7 +20,7 @@ struct Competitor {
 
 impl Shard {
     /// Chooses layers for every subscriber for whom something changed.
-    pub(super) fn allocate_dirty(&mut self, now: Instant) {
+    pub(crate) fn allocate_dirty(&mut self, now: Instant) {
         while let Some(index) = self.dirty.pop() {
             self.allocate(index, now);
         }

@@ -18,7 +18,7 @@ use crate::io::entropy;
 use crate::key::{SessionKey, ShardId};
 use crate::media::subscription::Subscription;
 use crate::peer::paths::Checked;
-use crate::peer::{Peer, Role};
+use crate::peer::session::{Peer, Role};
 
 /// The sessions of a shard.
 #[derive(Default)]
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
     use crate::ice::credentials::IceKey;
     use crate::limits::OWNER_STAYS;
-    use crate::peer::PeerFactory;
+    use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
     struct Scene {

@@ -1,5 +1,6 @@
 //! From a configuration to running threads.
 
+mod bind; // UDP sockets of all shards
 mod relay; // TURN
 mod streams; // TCP and TLS
 
@@ -13,17 +14,18 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config, Host};
 use crate::control::{self, Control, Reached};
+use crate::event_loop::run;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
+use crate::io::clock;
 use crate::io::egress::{EgressKind, EgressStart};
 use crate::io::engine::EngineKind;
 use crate::io::rlimit;
-use crate::io::udp::{GroupOptions, ShardSockets};
-use crate::io::{clock, udp};
+use crate::io::udp::ShardSockets;
 use crate::key::ShardId;
 use crate::mesh::mailbox::Mesh;
-use crate::peer::PeerFactory;
-use crate::shard::{Shard, run};
+use crate::peer::build::PeerFactory;
+use crate::shard::state::{Ice, Shard};
 
 use relay::RelayStart;
 use streams::StreamStart;
@@ -41,7 +43,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     rlimit::raise_files(config.cores.len())?;
     rlimit::take_all_files();
     let locked_memory = rlimit::raise_locked_memory(config.cores.len());
-    let (port, sockets) = bind(config, "udp-port", config.udp_port)?;
+    let (port, sockets) = bind::bind(config, "udp-port", config.udp_port)?;
     let (engine, refused) = config.io.probe().context("io uring cannot be had")?;
     if let Some(refused) = refused {
         tracing::info!(%refused, "io auto takes mmsg");
@@ -86,9 +88,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for (index, (((core, media), streams), turn)) in (0..).zip(starts) {
         let id = ShardId(index);
         let (turn_service, turn) = turn.unzip();
-        let at = (candidates.clone(), streams);
-        let mut shard = Shard::new(id, Arc::clone(&mesh), ice_key.clone(), at, clock::now());
-        shard.turn = turn_service.map(Box::new);
+        let ice = Ice {
+            key: ice_key.clone(),
+            candidates: candidates.clone(),
+        };
+        let mut shard = Shard::new(id, Arc::clone(&mesh), ice, streams, clock::now());
+        shard.egress.turn = turn_service.map(Box::new);
         let sockets = ShardSockets { media, turn };
         let spawned = spawn(shard, *core, sockets, (engine, egress.clone()));
         shards.push(spawned.map_err(|error| match &locked_memory {
@@ -138,26 +143,6 @@ fn bind_relay<'a>(
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Binds the UDP sockets of all shards on `port`, which is set by `setting`.
-pub(crate) fn bind(
-    config: &Config,
-    setting: &str,
-    port: u16,
-) -> anyhow::Result<(u16, Vec<udp::Pair>)> {
-    let options = GroupOptions {
-        port,
-        setting,
-        steering: config.steering,
-        buffer_bytes: config.socket_buffer_bytes,
-    };
-    let (port, pairs, warnings) = udp::bind_group(options, &config.cores)
-        .with_context(|| format!("cannot bind {setting} {port}"))?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok((port, pairs))
 }
 
 /// What the configuration is checked against.

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use anyhow::Context as _;
 
-use super::bind;
+use super::bind::bind;
 use super::streams::TlsDoor;
 use crate::config::{self, Config, TurnPeers};
 use crate::ice::candidates::Candidates;
@@ -60,7 +60,7 @@ impl<'a> RelayStart<'a> {
         urls(named.map(String::as_str), ip, self.port, tls)
     }
 
-    /// A turn and its sockets for each shard.
+    /// A TURN service and its sockets for each shard.
     pub(super) fn turn_services(
         self,
     ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {

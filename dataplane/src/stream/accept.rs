@@ -9,8 +9,9 @@ use rustls::ServerConnection;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::connection::{Connection, Phase};
+use super::id::id_of;
 use super::layer::Layer;
-use super::{Door, Streams, Token, id_of};
+use super::{Door, Streams, Token};
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_TURN, MAX_STREAMS, MAX_STREAMS_PER_SOURCE, STREAM_UNSENT_BYTES,
 };

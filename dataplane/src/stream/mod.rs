@@ -6,6 +6,7 @@
 //! kernel. The shard's loop sleeps on [`Streams::as_fd`]. A stranger gets a connection, a few kilobytes, and
 //! half a minute to become somebody.
 
+mod id; // names of streams
 mod listen; // sockets that are connected to
 mod layer; // bytes, with or without TLS
 mod upstream; // where HTTP goes
@@ -37,6 +38,8 @@ pub use counts::{Counts, EndReason};
 pub use listen::{Door, Listener, bind};
 pub use renewals::Renewals;
 pub use take::PROTOCOLS;
+
+use id::index_of;
 
 use crate::drop_reason::DropReason;
 use crate::io::timers::Timers;
@@ -90,8 +93,6 @@ enum Token {
     Client(usize),
     Upstream(usize),
 }
-
-const INDEX_BITS: u32 = 24;
 
 impl Streams {
     /// Streams that come in by `listeners`.
@@ -384,14 +385,3 @@ fn mark(dirty: &mut Vec<usize>, connection: &mut Connection, index: usize) {
         dirty.push(index);
     }
 }
-
-/// A name that is never used again, and says where to look.
-fn id_of(serial: u64, index: usize) -> StreamId {
-    StreamId(serial << INDEX_BITS | index as u64)
-}
-
-fn index_of(stream: StreamId) -> usize {
-    (stream.0 & ((1 << INDEX_BITS) - 1)) as usize
-}
-
-const _: () = assert!(crate::limits::MAX_STREAMS < 1 << INDEX_BITS);

@@ -28,6 +28,7 @@ mod bucket; // how much of it a second
 mod deny; // why not
 mod counts; // how often
 mod describe; // what there is
+mod now; // the time, twice
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -46,6 +47,7 @@ pub use config::{Config, ConfigError};
 pub use counts::{Counts, TransportCounts};
 pub use deny::DenyReason;
 pub use describe::Description;
+pub use now::Now;
 pub use quota::Limits;
 pub use ranges::{Cidr, CidrError};
 pub use relayed::RelayAddresses;
@@ -60,15 +62,6 @@ use nonce::Nonces;
 use quota::Quotas;
 use reflection::Reflection;
 use relayed::Relayed;
-
-/// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// For everything that lasts.
-    pub instant: Instant,
-    /// Seconds since 1970.
-    pub unix_s: u64,
-}
 
 /// What to do about a message of a client.
 #[derive(Debug, PartialEq, Eq)]

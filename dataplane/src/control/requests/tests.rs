@@ -6,7 +6,7 @@ use crate::control::Reached;
 use crate::ice::credentials::IceKey;
 use crate::limits::LOBBY_WAIT;
 use crate::mesh::mailbox::Mesh;
-use crate::peer::PeerFactory;
+use crate::peer::build::PeerFactory;
 use crate::srtp::AeadChoice;
 
 fn control() -> Control {

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;
-use crate::io::route::{Facts, Link, Local, Neighbour, Reach, Route, Routes, Way};
+use crate::io::route::{Facts, Link, Local, Neighbour, Reachability, Route, Routes, Way};
 use crate::io::udp;
 
 fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
@@ -120,7 +120,7 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
         interface,
         ip,
         mac: [0; 6],
-        reach: Reach::Fresh,
+        reach: Reachability::Fresh,
         is_router: false,
     };
     // Of the host, but what is sent to is not kept by it: so that it is sent at all.

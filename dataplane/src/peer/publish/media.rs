@@ -12,9 +12,10 @@ use str0m::{Candidate, Event, Input, Output as Polled, Rtc, RtcConfig};
 use crate::ice::credentials::IceKey;
 use crate::key::{SessionKey, TrackKey};
 use crate::media::track::TrackSpec;
+use crate::peer::build::PeerFactory;
 use crate::peer::command::{Answered, Command, CommandReply};
+use crate::peer::output::Output;
 use crate::peer::paths::Checked;
-use crate::peer::{Output, PeerFactory};
 use crate::srtp::AeadChoice;
 
 const CLIENT: &str = "127.0.0.1:5000";

@@ -11,16 +11,17 @@ use str0m::{IceCreds, Rtc};
 use super::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 use super::incoming::{Incoming, Refusal};
 use super::numbering::Numbering;
+use super::output::{Output, PeerEvent};
 use super::redundancy::Redundancy;
 use super::sdp::answer::Negotiated;
 use super::sdp::lines::Lines;
 use super::sdp::offer::Offer;
-use super::{Output, PeerEvent, PeerFactory};
 use crate::drop_reason::DropReason;
 use crate::key::{LayerIndex, SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
 use crate::media::packet::MediaPacket;
 use crate::media::track::{TrackFormats, TrackInfo, TrackSpec};
+use crate::peer::rtc::RtcSetup;
 
 /// What a publish session knows.
 #[derive(Default)]
@@ -38,7 +39,7 @@ pub struct Publisher {
     /// What offers have settled.
     lines: Lines,
     /// Makes the session layer anew for the codecs of the first offer; gone with it.
-    factory: Option<Box<PeerFactory>>,
+    factory: Option<Box<RtcSetup>>,
     /// Until when what it may use for offers is used up, were it used evenly.
     offers_used_until: Option<Instant>,
     /// The last negotiation, to answer a repeated command.
@@ -60,7 +61,7 @@ struct Negotiation {
 
 impl Publisher {
     /// Nothing is published yet.
-    pub(super) fn new(factory: PeerFactory) -> Self {
+    pub(super) fn new(factory: RtcSetup) -> Self {
         Self {
             factory: Some(Box::new(factory)),
             ..Self::default()

@@ -10,8 +10,9 @@ use str0m::media::Mid;
 use super::extensions::{Extension, MID};
 use super::formats::{Format, Meaning, PAYLOAD_TYPES};
 use super::normalise::FEEDBACK;
-use super::offer::{Line, Offer, Taken, Verdict};
+use super::offer::Offer;
 use super::read::{Description, Section};
+use super::verdict::{Line, Taken, Verdict};
 use crate::media::track::LayerSpec;
 use crate::peer::codecs;
 

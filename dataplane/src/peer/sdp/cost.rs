@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::ice::credentials::IceKey;
 use crate::key::SessionKey;
 use crate::limits::{MAX_OFFER_BYTES, MAX_OFFER_MEDIA_LINES};
+use crate::peer::build::PeerFactory;
 use crate::peer::command::Command;
-use crate::peer::{Output, PeerFactory};
+use crate::peer::output::Output;
 use crate::srtp::AeadChoice;
 
 /// More than any honest offer takes on a slow host, far less than what grows with the square of a count.

@@ -10,9 +10,9 @@ use str0m::format::Codec;
 
 use super::formats::{Format, Meaning};
 use super::lines::{Lines, Slot, SlotState, Written};
-use super::offer::{Line, Taken, Verdict};
 use super::read::{Description, Section};
 use super::transport::Transport;
+use super::verdict::{Line, Taken, Verdict};
 
 /// The offer; what it says of formats is kept in `settled`, for offers in which an m-line has none.
 pub(super) fn offer(

@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use slab::Slab;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{MediaKind, Mid};
 use str0m::{IceCreds, Rtc};
 
+use super::codecs;
 use super::codecs::{Accepted, Menu};
 use super::command::{CommandError, CommandReply, CommandResult};
-use super::{Output, PeerEvent, PeerState, SubscriptionState, codecs};
+use super::output::{OfferOut, Output, PeerEvent, PeerState, SubscriptionState};
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
 use crate::key::TrackKey;
@@ -19,7 +21,8 @@ use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Subscription, Verdict, Wanted};
 use crate::media::track::{TrackFormats, TrackInfo};
-use crate::send::Sender;
+use crate::report::Sample;
+use crate::send::sender::Sender;
 use crate::send::stream::{Planned, Stream};
 use crate::srtp::RtcpOpener;
 
@@ -44,7 +47,7 @@ pub struct Subscriber {
     transport: Option<String>,
     /// m-lines that the client rejected before there was a transport: they keep their places.
     forgotten: Vec<String>,
-    /// Lines for its offers; see [`sdp::tcp_candidates`].
+    /// Lines for its offers; see [`tcp_candidates`](crate::peer::sdp::candidates::tcp_candidates).
     tcp_candidates: Arc<str>,
 }
 
@@ -107,15 +110,10 @@ struct Outstanding {
     offer: OfferOut,
 }
 
-/// An offer for the client.
-#[derive(Debug, Clone)]
-pub struct OfferOut {
-    /// Counts the session's offers.
-    pub revision: u64,
-    /// The offer.
-    pub sdp: String,
-    /// What plays on which m-line.
-    pub mids: Vec<(String, TrackKey)>,
+impl AsMut<Stream> for Slot {
+    fn as_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
 }
 
 impl Slot {
@@ -240,6 +238,18 @@ impl Subscriber {
         let subscription = self.subscriptions.get_mut(sub)?;
         let is_wanted = subscription.layers().contains(packet.layer);
         (is_wanted && subscription.cannot_be_decoded()).then_some(subscription.track)
+    }
+
+    /// How long subscription `sub` waited for `packet`, which is sent to it `now`.
+    pub fn waited(
+        &mut self,
+        sub: usize,
+        packet: &MediaPacket,
+        now: Instant,
+    ) -> impl Iterator<Item = Sample> + use<> {
+        let subscription = self.subscriptions.get_mut(sub);
+        let samples = subscription.map(|subscription| subscription.waited(packet, now));
+        samples.into_iter().flatten().flatten()
     }
 
     /// Maps the codecs of the published track for subscription `index`, if its m-line is negotiated. What that was not

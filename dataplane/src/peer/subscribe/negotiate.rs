@@ -5,15 +5,17 @@ use str0m::change::{SdpAnswer, SdpApi};
 use str0m::format::PayloadParams;
 use str0m::media::Direction;
 
-use super::{OfferOut, Outstanding, Slot, SlotFormats, SlotState, Subscriber};
+use super::{Outstanding, Slot, SlotFormats, SlotState, Subscriber};
 use crate::key::TrackKey;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_REOFFERS};
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{TrackFormats, TrackInfo};
 use crate::peer::command::{CommandError, CommandReply, CommandResult};
+use crate::peer::output::OfferOut;
+use crate::peer::output::{Output, PeerEvent};
 use crate::peer::sdp::ours::{self, OfferedLine};
 use crate::peer::sdp::theirs::{Answer, Asked};
-use crate::peer::{Output, PeerEvent, codecs, sdp};
+use crate::peer::{codecs, sdp};
 use crate::send::stream::Stream;
 
 impl Subscriber {
@@ -217,10 +219,10 @@ impl Subscriber {
         });
         let lines: Vec<OfferedLine<'_>> = lines.collect();
         let sdp = ours::with_formats(&written, &lines, &self.forgotten);
-        let sdp = sdp::with_candidates(&sdp, &self.tcp_candidates);
+        let sdp = sdp::candidates::with_candidates(&sdp, &self.tcp_candidates);
         let offer = OfferOut {
             revision: self.negotiation.revision,
-            sdp: sdp::with_groups(&sdp, |mid| self.group_on(mid)),
+            sdp: sdp::groups::with_groups(&sdp, |mid| self.group_on(mid)),
             mids: self.mids(),
         };
         self.negotiation.outstanding = Some(Outstanding {

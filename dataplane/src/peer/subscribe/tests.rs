@@ -8,8 +8,9 @@ use crate::key::SessionKey;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::SyncGroup;
+use crate::peer::build::PeerFactory;
 use crate::peer::command::Command;
-use crate::peer::{Peer, PeerFactory};
+use crate::peer::session::Peer;
 use crate::srtp::AeadChoice;
 
 fn subscriber(now: Instant) -> Peer {

@@ -11,6 +11,9 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
+use crate::event_loop::run;
+use crate::event_loop::run::Io;
+use crate::event_loop::tick::BusyMeter;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
 use crate::io::engine::{Engine, EngineKind};
@@ -22,15 +25,16 @@ use crate::media::track::TrackSpec;
 use crate::mesh::mailbox::Mesh;
 use crate::mesh::message::{ShardEvent, ToControl};
 use crate::path::arrive::Overflows;
+use crate::peer::build::PeerFactory;
 use crate::peer::command::{Command, CommandReply};
-use crate::peer::{Output, Peer, PeerEvent, PeerFactory};
-use crate::shard::Shard;
-use crate::shard::run::{self, Io};
-use crate::shard::tick::BusyMeter;
+use crate::peer::output::{Output, PeerEvent};
+use crate::peer::session::Peer;
+use crate::shard::state::{Ice, Shard};
 use crate::srtp::AeadChoice;
 use crate::stream::{Streams, TlsOptions};
 
-use super::relayed::{self, Leg};
+use super::relayed;
+use super::relayed::Leg;
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -112,10 +116,13 @@ impl Rig {
         .unwrap();
         let mesh = Mesh::new(1).unwrap();
         let streams = Streams::new(Vec::new(), TlsOptions::default()).unwrap();
-        let reached = (candidates, streams);
-        let mut shard = Shard::new(ShardId(0), mesh, ice_key, reached, now());
+        let ice = Ice {
+            key: ice_key,
+            candidates,
+        };
+        let mut shard = Shard::new(ShardId(0), mesh, ice, streams, now());
         let media = candidates_of(&shard);
-        shard.turn = Some(Box::new(relayed::turn(media, turn_port)));
+        shard.egress.turn = Some(Box::new(relayed::turn(media, turn_port)));
         let names = (SessionKey(1), TRACK);
         let publisher = Client::publish(&mut shard, &factory, names, |offer| offer);
         let mut rig = Self {
@@ -576,7 +583,7 @@ pub(super) fn wanted(track: TrackKey) -> Wanted {
 }
 
 fn candidates_of(shard: &Shard) -> SocketAddr {
-    shard.candidates.as_slice()[0]
+    shard.ice.candidates.as_slice()[0]
 }
 
 /// The offer that `command` makes a subscribe session send.

@@ -3,13 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Shard;
 use crate::key::TrackKey;
-use crate::limits::{
-    BITRATE_WINDOW, KEYFRAME_RETRY, LEVEL_INTERVAL, QUIET_TICK, REPORT_INTERVAL, TICK,
-};
+use crate::limits::{BITRATE_WINDOW, LEVEL_INTERVAL, QUIET_TICK, REPORT_INTERVAL, TICK};
 use crate::media::track::TrackStatus;
 use crate::mesh::message::{ShardEvent, ToControl, ToShard};
+use crate::shard::state::Shard;
 
 /// A rate that moved by less than this part is not worth telling.
 const NOTABLE: f64 = 0.1;
@@ -21,9 +19,9 @@ impl Shard {
     /// nothing new to report.
     pub fn next_tick(&self) -> Instant {
         if self.is_quiet() {
-            self.next_tick + (QUIET_TICK - TICK)
+            self.periodic.next_tick + (QUIET_TICK - TICK)
         } else {
-            self.next_tick
+            self.periodic.next_tick
         }
     }
 
@@ -31,40 +29,43 @@ impl Shard {
     /// while, not by its first packet.
     pub fn note_activity(&mut self, now: Instant) {
         if self.is_quiet() {
-            self.next_tick = now + TICK;
+            self.periodic.next_tick = now + TICK;
         }
     }
 
     fn is_quiet(&self) -> bool {
-        let waits = self.active.is_empty() && self.waiting.is_empty() && self.asked.is_empty();
-        waits && self.dirty.is_empty() && self.levels_were_silent && !self.has_news
+        let waits = self.periodic.active.is_empty() && self.keyframes.is_empty();
+        waits
+            && self.dirty.is_empty()
+            && self.periodic.levels_were_silent
+            && !self.periodic.has_news
     }
 
     /// Does what is due; `busy` is the part of the time since start of the interval spent working.
     pub fn tick(&mut self, now: Instant, busy: &mut BusyMeter) {
-        if now < self.next_tick {
+        if now < self.periodic.next_tick {
             return;
         }
-        self.next_tick = now + TICK;
+        self.periodic.next_tick = now + TICK;
         self.measure_tracks(now);
         self.retry_keyframes(now);
         self.ask_again(now);
         self.allocate_dirty(now);
-        if now >= self.next_levels {
-            self.next_levels = now + LEVEL_INTERVAL;
+        if now >= self.periodic.next_levels {
+            self.periodic.next_levels = now + LEVEL_INTERVAL;
             self.report_levels(now);
         }
-        if now >= self.next_report {
-            self.next_report = now + REPORT_INTERVAL;
+        if now >= self.periodic.next_report {
+            self.periodic.next_report = now + REPORT_INTERVAL;
             self.report.busy_fraction = busy.take(now);
             self.send_report();
             // Who was busy shows once more that it is no longer.
-            self.has_news = self.report.busy_fraction >= IDLE;
+            self.periodic.has_news = self.report.busy_fraction >= IDLE;
         }
     }
 
     fn measure_tracks(&mut self, now: Instant) {
-        for track in std::mem::take(&mut self.active) {
+        for track in std::mem::take(&mut self.periodic.active) {
             let Some(entry) = self.tracks.get_mut(track) else {
                 continue;
             };
@@ -72,12 +73,12 @@ impl Shard {
                 continue;
             };
             let Some(status) = published.meter.measure(now, BITRATE_WINDOW) else {
-                self.active.push(track);
+                self.periodic.active.push(track);
                 continue;
             };
             published.active = !status.live.is_empty();
             if published.active {
-                self.active.push(track);
+                self.periodic.active.push(track);
             }
             if is_notable(&entry.status, &status) {
                 for (shard, _) in published.copies.clone() {
@@ -88,56 +89,10 @@ impl Shard {
         }
     }
 
-    /// The measurements of a track changed: its subscribers' layers are chosen again.
-    pub(super) fn set_status(&mut self, track: TrackKey, status: TrackStatus) {
-        let Some(entry) = self.tracks.get_mut(track) else {
-            return;
-        };
-        entry.status = status;
-        for (peer, _) in &entry.subscribers {
-            self.dirty.mark(*peer);
-        }
-    }
-
-    fn retry_keyframes(&mut self, now: Instant) {
-        for track in std::mem::take(&mut self.waiting) {
-            let Some(published) = self
-                .tracks
-                .get_mut(track)
-                .and_then(|e| e.published.as_mut())
-            else {
-                continue;
-            };
-            let due: Vec<_> = published.keyframes.due(now).collect();
-            let publisher = published.peer;
-            published.is_waiting = published.keyframes.is_waiting();
-            if published.is_waiting {
-                self.waiting.push(track);
-            }
-            for layer in due {
-                self.ask_publisher(publisher, track, layer, now);
-            }
-        }
-    }
-
-    /// Repeats requests to other shards that no keyframe answered; `request_keyframe` notes them again.
-    fn ask_again(&mut self, now: Instant) {
-        let is_due = |at: &Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
-        let due: Vec<_> = self.asked.extract_if(|_, at| is_due(at)).collect();
-        for ((track, layer), _) in due {
-            let needed = self
-                .tracks
-                .get_mut(track)
-                .is_some_and(|entry| entry.needed().contains(layer));
-            if needed {
-                self.request_keyframe(track, layer, now);
-            }
-        }
-    }
-
     fn report_levels(&mut self, now: Instant) {
         let tracks = &mut self.tracks;
         let levels: Vec<(TrackKey, u8)> = self
+            .periodic
             .active
             .iter()
             .filter_map(|track| {
@@ -146,27 +101,22 @@ impl Shard {
             })
             .collect();
         let silent = levels.is_empty();
-        if !(silent && self.levels_were_silent) {
+        if !(silent && self.periodic.levels_were_silent) {
             self.tell(ShardEvent::Levels {
                 shard: self.id,
                 levels,
             });
         }
-        self.levels_were_silent = silent;
+        self.periodic.levels_were_silent = silent;
     }
 
     fn send_report(&mut self) {
         self.report.sessions = self.peers.len();
-        let turn = self.turn.as_ref();
+        let turn = self.egress.turn.as_ref();
         self.report.turn = turn.map(|turn| Box::new(turn.server().counts().clone()));
-        self.report.streams = self.streams.counts().clone();
+        self.report.streams = self.egress.streams.counts().clone();
         let report = Box::new(self.report.clone());
-        if self.outbox.send_control(ToControl::Report(report)).is_err() {
-            tracing::warn!(
-                shard = self.id.0,
-                "a report was lost: the control thread does not read"
-            );
-        }
+        self.tell_control(ToControl::Report(report));
     }
 }
 

@@ -4,27 +4,28 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::Shard;
-use super::next_hop::{NextHop, Relayed};
 use crate::drop_reason::DropReason;
 use crate::key::ShardId;
 use crate::limits::MAX_OUTWARD_BACKLOG;
 use crate::mesh::message::{Outward, ToShard};
 use crate::path;
 use crate::path::arrive::Arrived;
-use crate::path::transmit::Run;
 use crate::report::ShardReport;
+use crate::send::queue::Run;
+use crate::shard::egress::Egress;
+use crate::shard::next_hop::{NextHop, Relayed};
+use crate::shard::state::Shard;
 use crate::stream::{Alias, Arrivals, Event, ShortId, Streams};
 use crate::turn::StreamId;
 
 impl Shard {
     /// Takes what came over streams. True when more may wait.
     pub(super) fn receive_streams(&mut self, now: Instant) -> bool {
-        let mut arrivals = std::mem::take(&mut self.arrivals);
-        let more = self.streams.poll(now, &mut arrivals);
+        let mut arrivals = std::mem::take(&mut self.egress.arrivals);
+        let more = self.egress.streams.poll(now, &mut arrivals);
         self.on_arrivals(&arrivals, now);
         arrivals.clear();
-        self.arrivals = arrivals; // keeps its allocation
+        self.egress.arrivals = arrivals; // keeps its allocation
         more
     }
 
@@ -67,31 +68,34 @@ impl Shard {
         path::take_in(self, &arrived, now);
         // A stream is somebody's while a session receives from it.
         let is_known = self.peers.by_addr(source).is_some();
-        self.streams.keep(stream, is_known, now);
+        self.egress.streams.keep(stream, is_known, now);
     }
 
     /// Takes out of what waits for the kernel what is for clients that are reached otherwise.
     pub(super) fn divert(&mut self, now: Instant) {
         let Self {
             id,
+            ice,
+            egress,
+            outbox,
+            report,
+            ..
+        } = self;
+        let Egress {
+            queues,
             next_hops,
             turn,
             streams,
-            candidates,
-            outbox,
-            report,
-            departures_v4,
-            departures_v6,
             ..
-        } = self;
-        for departures in [departures_v4, departures_v6] {
-            departures.divert(|run, bytes| {
+        } = egress;
+        for (_, queue) in queues.by_family() {
+            queue.divert(|run, bytes| {
                 let Some(way) = next_hops.to(run.destination, *id) else {
                     return false;
                 };
                 match way {
                     NextHop::Relay => {
-                        let peer = candidates.for_datagram(run.destination, run.source);
+                        let peer = ice.candidates.for_datagram(run.destination, run.source);
                         if let Some(turn) = turn {
                             turn.deliver((run, bytes), (peer, now), streams, report);
                         }
@@ -117,10 +121,16 @@ impl Shard {
     /// What another shard's session sends to a client that this one reaches.
     pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
         let Outward { bytes, run } = outward;
-        let (streams, report) = (&mut self.streams, &mut self.report);
-        match (self.next_hops.to(run.destination, self.id), &mut self.turn) {
+        let (streams, report) = (&mut self.egress.streams, &mut self.report);
+        match (
+            self.egress.next_hops.to(run.destination, self.id),
+            &mut self.egress.turn,
+        ) {
             (Some(NextHop::Relay), Some(turn)) => {
-                let peer = self.candidates.for_datagram(run.destination, run.source);
+                let peer = self
+                    .ice
+                    .candidates
+                    .for_datagram(run.destination, run.source);
                 turn.deliver((run, bytes), (peer, now), streams, report);
             }
             (Some(NextHop::Stream(stream)), _) => {
@@ -136,7 +146,7 @@ impl Shard {
 
     /// Datagrams from `source`, a relayed address, came by `via`, which alone knows its client.
     pub(super) fn reached_by(&mut self, source: SocketAddr, via: ShardId) {
-        if Alias::of(source).is_none() && !self.next_hops.insert(source, Relayed::By(via)) {
+        if Alias::of(source).is_none() && !self.egress.next_hops.insert(source, Relayed::By(via)) {
             self.report.drops.count(DropReason::TooManyAddresses);
         }
     }

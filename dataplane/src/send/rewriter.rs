@@ -1,8 +1,8 @@
-//! Hop 5: the outgoing numbers of a packet, continuous for the receiver whatever layer or track feeds
-//! the m-line.
+//! The outgoing numbers of a packet, continuous for the receiver whatever layer or track feeds the m-line: what hop 5 of the
+//! path gives out.
 //!
 //! One [`Rewriter`] belongs to one outgoing SSRC and lives as long as it: a sequence number is given out
-//! once under one key. Comes from [`super::fanout`], goes to [`super::seal`].
+//! once under one key.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};

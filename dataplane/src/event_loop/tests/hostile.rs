@@ -17,7 +17,7 @@ const PACKETS: usize = 5;
 fn credentials(rig: &Rig, client: usize) -> (IceCreds, String) {
     let peer = rig.shard.peers.get(client).unwrap();
     let ufrag = peer.ufrags().last().unwrap().0.to_string();
-    let pass = rig.shard.ice_key.password(&ufrag);
+    let pass = rig.shard.ice.key.password(&ufrag);
     let remote = peer.remote_ufrag().unwrap().to_owned();
     (IceCreds { ufrag, pass }, remote)
 }
@@ -102,9 +102,7 @@ fn a_client_that_moves_proves_its_new_address_and_gets_its_media_there() {
     assert_ne!(before, moved);
     rig.until("media to follow", |rig| {
         let peer = rig.shard.peers.get(rig.subscribers[0].index).unwrap();
-        peer.paths
-            .media()
-            .is_some_and(|(remote, _)| remote == moved)
+        peer.paths.media().is_some_and(|path| path.remote == moved)
     });
     rig.subscribers[0].received.clear();
     frames(&mut rig, 5);
@@ -196,7 +194,7 @@ fn a_forged_response_proves_nothing() {
     let peer = rig.shard.peers.get(rig.subscribers[0].index).unwrap();
     let victim: SocketAddr = victim.local_addr().unwrap();
     assert_eq!(peer.paths.nominated(), Some(victim));
-    assert_ne!(peer.paths.media().unwrap().0, victim);
+    assert_ne!(peer.paths.media().unwrap().remote, victim);
 }
 
 #[test]

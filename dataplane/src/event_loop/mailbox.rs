@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use spillway_wire::{demux, stun};
 
-use super::Shard;
 use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
 use crate::limits::MESH_PER_TURN;
 use crate::mesh::message::{Datagram, ToControl, ToShard};
 use crate::path::arrive::Arrived;
 use crate::path::decrypt;
-use crate::peer::PeerState;
-use crate::peer::paths::Checked;
+use crate::peer::output::PeerState;
+use crate::shard::state::Shard;
 
 impl Shard {
     /// Handles what waits in the mailbox, within bounds. True when more may wait.
@@ -24,7 +23,7 @@ impl Shard {
             && let Some(letter) = mesh.take_letter(self.id)
         {
             self.on_letter(letter, now);
-            self.settle(now);
+            self.handle_session_events(now);
             left -= 1;
         }
         while left > 0
@@ -33,7 +32,7 @@ impl Shard {
             self.forward_later(packet, now);
             left -= 1;
         }
-        self.settle(now);
+        self.handle_session_events(now);
         left == 0
     }
 
@@ -140,7 +139,7 @@ impl Shard {
         let nominates = check.is_some_and(|check| check.has_use_candidate());
         if check.is_some() {
             // The shard that received it has verified it.
-            if let Err(reason) = self.receive_from(index, &arrived, nominates, now) {
+            if let Err(reason) = self.receive_from(index, arrived.checked(nominates), now) {
                 return self.report.drops.count(reason);
             }
         } else if !self.knows(index, datagram.source) {
@@ -150,7 +149,7 @@ impl Shard {
             self.reached_by(datagram.source, via);
         }
         decrypt::receive(self, index, &arrived, protocol, now);
-        self.settle(now);
+        self.handle_session_events(now);
         if via != self.id {
             self.after_datagram(index, (via, datagram.source), nominates, now);
         }
@@ -190,29 +189,6 @@ impl Shard {
         }
     }
 
-    /// Session `index` receives from where `datagram`, a verified check, came from.
-    pub(crate) fn receive_from(
-        &mut self,
-        index: usize,
-        datagram: &Arrived<'_>,
-        nominates: bool,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let check = Checked {
-            remote: datagram.source,
-            local: datagram.local,
-            nominates,
-            // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
-            // that they are where they say.
-            is_proven: datagram.inside,
-        };
-        let given_up = self.peers.add_addr(index, check, now)?;
-        if let Some(given_up) = given_up {
-            self.next_hops.forget(given_up);
-        }
-        Ok(())
-    }
-
     fn knows(&self, index: usize, source: SocketAddr) -> bool {
         self.peers
             .get(index)
@@ -236,29 +212,15 @@ impl Shard {
                 session,
                 command,
             };
-            if self.outbox.send_control(bounced).is_err() {
-                tracing::warn!(
-                    request,
-                    "a command was lost: the control thread does not read"
-                );
-            }
+            self.tell_control(bounced);
             return;
         };
         let result = peer.apply(command, now, &mut self.out);
         if let Some(index) = self.peers.index_of(session) {
             self.absorb(index);
         }
-        self.settle(now);
-        if self
-            .outbox
-            .send_control(ToControl::Reply { request, result })
-            .is_err()
-        {
-            tracing::warn!(
-                request,
-                "a reply was lost: the control thread does not read"
-            );
-        }
+        self.handle_session_events(now);
+        self.tell_control(ToControl::Reply { request, result });
     }
 
     fn send_status(&mut self, track: crate::key::TrackKey, shard: ShardId) {
@@ -285,16 +247,7 @@ impl Shard {
                 subscription.rid = info.rid_of(layer).to_owned();
             }
         }
-        if self
-            .outbox
-            .send_control(ToControl::Description { request, sessions })
-            .is_err()
-        {
-            tracing::warn!(
-                request,
-                "a description was lost: the control thread does not read"
-            );
-        }
+        self.tell_control(ToControl::Description { request, sessions });
     }
 
     /// Says goodbye to every session, so that clients notice at once.

@@ -40,7 +40,10 @@ fn a_call_of_two_does_not_wait_until_thousands_have_their_frame() {
     assert!(rig.pass());
     receiver.drive(Instant::now());
     assert_eq!(receiver.received.len(), 1, "it did not wait");
-    assert!(!rig.shard.work.is_empty(), "the others still do");
+    assert!(
+        !rig.shard.forwarding.schedule.is_empty(),
+        "the others still do"
+    );
     rig.settle(Duration::from_millis(50));
     for client in &rig.subscribers {
         assert_eq!(client.received.len(), PACKETS);
@@ -97,7 +100,7 @@ fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_me
         let command = Command::Subscribe { put, remove };
         peer.apply(command, now, &mut shard.out).unwrap();
         shard.absorb(last.index);
-        shard.settle(now);
+        shard.handle_session_events(now);
         let peer = shard.peers.get_mut(last.index).unwrap();
         let subscriptions = peer.subscriber().unwrap().subscriptions.iter();
         subscriptions.map(|(sub, _)| sub).collect::<Vec<_>>()

@@ -5,16 +5,19 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::Shard;
 use super::tick::BusyMeter;
+use super::timers;
 use crate::io::clock;
 use crate::io::egress::EgressStart;
 use crate::io::engine::{Engine, EngineKind};
-use crate::io::udp::{Door, Places, ShardSockets};
+use crate::io::udp::{Places, PortKind, ShardSockets};
 use crate::io::wait::Wait;
-use crate::limits::{BUSY_STRETCH, TIMERS_PER_TURN};
+use crate::limits::BUSY_STRETCH;
 use crate::mesh::message::ToControl;
-use crate::path::{self, arrive::Overflows};
+use crate::path;
+use crate::path::arrive::Overflows;
+use crate::path::transmit::transmit;
+use crate::shard::state::Shard;
 
 /// How soon a socket that had no room for more is tried again.
 const SEND_RETRY: Duration = Duration::from_micros(500);
@@ -46,9 +49,9 @@ pub async fn run(
         let more = turn(&mut shard, &mut io, &mut busy, start);
         let end = clock::now();
         busy.add(end.duration_since(start));
-        shard.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
+        shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
         // Also what the turn did after its tick.
-        shard.has_news |= had_activity;
+        shard.periodic.has_news |= had_activity;
         had_activity = more || sleep(&mut shard, &wait);
         if !more {
             woke = clock::now();
@@ -72,67 +75,41 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: In
     // 1: what other threads sent.
     let mut more = shard.read_mail(now);
     // 2: sessions whose time has come.
-    more |= run_timers(shard, now);
+    more |= timers::run(shard, now);
     // 3: the sockets, through the first hops of the path.
-    more |= path::receive(shard, &mut io.engine, (&mut io.overflows, &io.places), now);
-    more |= shard.receive_reached(now);
+    let sockets = (&mut io.overflows, &io.places);
+    more |= path::receive(shard, &mut io.engine, sockets, now, |shard, datagram| {
+        shard.from_turn_client(datagram, now);
+    });
+    more |= shard.receive_relayed(now);
     more |= shard.receive_streams(now);
-    shard.settle(now);
+    shard.handle_session_events(now);
     // 4: what came in, to some of those it is for: who is left is next, after what comes meanwhile.
     more |= path::forward(shard, now, |shard| {
         flush(shard, io, now);
     });
-    shard.settle(now);
+    shard.handle_session_events(now);
     // 5: what is looked at now and then.
     shard.tick(now, busy);
-    shard.settle(now);
+    shard.handle_session_events(now);
     // 6: everything that is to be sent.
-    shard.is_blocked = flush(shard, io, now);
+    shard.load.is_blocked = flush(shard, io, now);
     // 7: letters that found a mailbox full.
     more |= shard.outbox.flush();
     more | io.engine.has_fetched()
 }
 
-fn run_timers(shard: &mut Shard, now: Instant) -> bool {
-    shard.turn_timeout(now);
-    for _ in 0..TIMERS_PER_TURN {
-        let Some(index) = shard.timers.pop_due(now) else {
-            return false;
-        };
-        shard.guard(index, |shard| {
-            let Some(peer) = shard.peers.get_mut(index) else {
-                return;
-            };
-            peer.handle_timeout(now, &mut shard.out);
-            shard.absorb(index);
-            path::seal::periodic(shard, index, now);
-        });
-        shard.settle(now);
-    }
-    true
-}
-
 fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
     shard.divert(now);
-    let Shard {
-        report,
-        departures_v4,
-        departures_v6,
-        turn,
-        streams,
-        ..
-    } = shard;
+    let Shard { report, egress, .. } = shard;
     let (engine, places) = (&mut io.engine, &io.places);
-    let mut waits = false;
-    for (departures, is_v6) in [(departures_v4, false), (departures_v6, true)] {
-        if let Some(place) = places.of(Door::Media, is_v6) {
-            waits |= departures.flush(engine, place, report);
-        }
+    let queues = &mut egress.queues;
+    let mut waits = transmit(queues, engine, (places, PortKind::Media), report);
+    if let Some(turn) = &mut egress.turn {
+        turn.flush_peers(report);
+        waits |= transmit(turn.queues(), engine, (places, PortKind::Turn), report);
     }
-    if let Some(turn) = turn {
-        waits |= turn.flush(engine, places, report);
-    }
-    streams.flush(now);
+    egress.streams.flush(now);
     waits
 }
 
@@ -143,10 +120,10 @@ fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
     let (mut rang, tick) = (false, shard.next_tick());
     if shard.outbox.mesh().is_empty(shard.id) {
         let now = clock::now();
-        let retry = shard.is_blocked.then(|| now + SEND_RETRY);
-        let turn = shard.turn.as_ref();
+        let retry = shard.load.is_blocked.then(|| now + SEND_RETRY);
+        let turn = shard.egress.turn.as_ref();
         let turn = turn.and_then(|turn| turn.server().poll_timeout());
-        let streams = shard.streams.poll_timeout();
+        let streams = shard.egress.streams.poll_timeout();
         let timers = [shard.timers.next(), turn, streams, retry];
         let wake_at = timers.into_iter().flatten().chain([tick]);
         let wake_at = wake_at.min().expect("the tick is always due some time");
@@ -167,7 +144,7 @@ fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
 /// Everything that can have something for `shard`.
 fn wait_for(shard: &Shard, sockets: &ShardSockets) -> io::Result<Wait> {
     let bell = shard.outbox.mesh().bell(shard.id).as_fd();
-    let reach = shard.turn.iter().map(|turn| turn.reach().as_fd());
-    let others = reach.chain([shard.streams.as_fd()]);
+    let relayed = shard.egress.turn.iter().map(|turn| turn.sockets().as_fd());
+    let others = relayed.chain([shard.egress.streams.as_fd()]);
     Wait::new(sockets.iter().chain(others), bell)
 }

@@ -8,7 +8,7 @@ use super::rig::{Client, Rig, TRACK, now};
 use crate::dtls::handshake::FailureKind;
 use crate::key::{SessionKey, TrackKey};
 use crate::mesh::message::ShardEvent;
-use crate::peer::NO_CODEC;
+use crate::peer::output::NO_CODEC;
 
 #[test]
 fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
@@ -130,7 +130,7 @@ fn a_subscriber_without_rtx_gets_the_same_datagram_again() {
         let index = rig.subscribers[client].index;
         let lost = seqs.iter().map(|seq| (0, *seq));
         rig.shard.out.lost.extend(lost);
-        crate::path::again::resend(&mut rig.shard, index, now());
+        rig.shard.resend(index, now());
         rig.turn();
     };
     rig.subscribers[client].datagrams.clear();

@@ -157,7 +157,7 @@ fn a_relayed_subscriber_gets_every_packet_and_no_socket_is_opened_for_it() {
     let counts: Vec<usize> = rig.subscribers.iter().map(|c| c.received.len()).collect();
     assert_eq!(counts[0], counts[1], "as many as who is not relayed");
     assert!(counts[1] >= (0..50).map(|frame| 1 + frame % 7).sum::<usize>());
-    let turn = rig.shard.turn.as_ref().unwrap();
+    let turn = rig.shard.egress.turn.as_ref().unwrap();
     let udp = turn.server().counts().of(Transport::Udp);
     assert!(udp.to_client_packets as usize >= counts[1] && udp.to_peer_packets > 0);
     let described = turn.server().describe(Instant::now());
@@ -189,7 +189,7 @@ fn refreshed(rig: &mut Rig, own: SocketAddr, refresh: &[u8]) -> Option<u16> {
         instant: Instant::now(),
         unix_s: clock::unix_s() + CREDENTIALS_S,
     };
-    let turn = rig.shard.turn.as_mut().unwrap();
+    let turn = rig.shard.egress.turn.as_mut().unwrap();
     match turn.server_mut().handle_client(now, &client, refresh) {
         Outcome::Reply(reply) => Answer(reply.to_vec()).code(),
         other => panic!("no answer: {other:?}"),

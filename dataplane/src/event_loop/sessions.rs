@@ -1,0 +1,168 @@
+//! Sessions that come, move and go, and the tracks and subscriptions that come with them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::key::{ShardId, TrackKey};
+use crate::mesh::message::{ToControl, ToShard};
+use crate::path::seal;
+use crate::peer::session::{Peer, Role};
+use crate::shard::state::Shard;
+use crate::shard::track_table::Published;
+
+impl Shard {
+    /// A session lives here from now on.
+    pub(super) fn adopt(&mut self, peer: Peer, now: Instant) -> usize {
+        let index = self.peers.insert(peer, now);
+        self.publish(index, &[], now);
+        self.refresh_subscriptions(index, now);
+        let deadline = self
+            .peers
+            .get_mut(index)
+            .map_or(now, |peer| peer.deadline());
+        self.timers.set(index, deadline);
+        index
+    }
+
+    /// A session goes to where its packets land.
+    pub(super) fn hand_over(&mut self, index: usize, to: ShardId, now: Instant) {
+        // What waits here would not be found there. Sealing it may end the session.
+        seal::seal_now(self, index, now);
+        self.handle_session_events(now);
+        self.after_switches();
+        let Some(peer) = self.take_out(index) else {
+            return;
+        };
+        let session = peer.session;
+        let addrs: Vec<_> = peer.paths.addresses().collect();
+        let moved = ToControl::Moved { session, to };
+        self.tell_control(moved);
+        self.write_to(
+            to,
+            ToShard::Adopt {
+                peer: Box::new(peer),
+                first: None,
+            },
+        );
+        for addr in addrs {
+            self.peers.follow(addr, (to, session), now);
+        }
+    }
+
+    /// A session is over.
+    pub(super) fn close(&mut self, index: usize) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let published: Vec<TrackKey> = match &peer.role {
+            Role::Publish(publisher) => publisher.tracks.iter().map(|info| info.spec.key).collect(),
+            Role::Subscribe(_) => Vec::new(),
+        };
+        for track in published {
+            self.end_track(track, index);
+        }
+        self.take_out(index);
+    }
+
+    /// Takes a session out of all tables, without a word to anybody.
+    fn take_out(&mut self, index: usize) -> Option<Peer> {
+        if let Some(peer) = self.peers.get_mut(index)
+            && let Role::Subscribe(subscriber) = &peer.role
+        {
+            let subs: Vec<usize> = subscriber
+                .subscriptions
+                .iter()
+                .map(|(sub, _)| sub)
+                .collect();
+            for sub in subs {
+                self.disconnect(index, sub);
+            }
+        }
+        let peer = self.peers.remove(index)?;
+        // Whoever gets its place gets nothing of it.
+        let forwarding = &mut self.forwarding;
+        forwarding.schedule.take_of(index, &mut forwarding.portions);
+        self.timers.clear(index);
+        peer.paths
+            .addresses()
+            .for_each(|addr| self.egress.next_hops.forget(addr));
+        if let Role::Publish(publisher) = &peer.role {
+            for info in &publisher.tracks {
+                self.unpublish_here(info.spec.key, index);
+            }
+        }
+        Some(peer)
+    }
+
+    /// Announces the tracks of session `index`, and that those in `gone` are no longer published.
+    pub(super) fn publish(&mut self, index: usize, gone: &[TrackKey], now: Instant) {
+        for track in gone {
+            self.end_track(*track, index);
+        }
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let Role::Publish(publisher) = &peer.role else {
+            return;
+        };
+        for info in publisher.tracks.clone() {
+            let entry = self.tracks.entry(info.spec.key);
+            let status = entry.status;
+            match &mut entry.published {
+                Some(published) => published.peer = index,
+                None => {
+                    entry.published = Some(Published::new(index, now));
+                    self.report.tracks += 1;
+                }
+            }
+            for shard in self.other_shards() {
+                let info = Arc::clone(&info);
+                self.write_to(
+                    shard,
+                    ToShard::TrackHome {
+                        home: self.id,
+                        info,
+                        status,
+                    },
+                );
+            }
+            self.track_home(self.id, info, status, now);
+        }
+    }
+
+    /// False when another session publishes `track` by now.
+    fn unpublish_here(&mut self, track: TrackKey, index: usize) -> bool {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return false;
+        };
+        if entry
+            .published
+            .as_ref()
+            .is_none_or(|published| published.peer != index)
+        {
+            return false;
+        }
+        entry.published = None;
+        self.report.tracks -= 1;
+        self.periodic.active.retain(|active| *active != track);
+        self.keyframes.waiting.retain(|waiting| *waiting != track);
+        true
+    }
+
+    /// Session `index` publishes `track` no longer.
+    fn end_track(&mut self, track: TrackKey, index: usize) {
+        if !self.unpublish_here(track, index) {
+            return;
+        }
+        for shard in self.other_shards() {
+            self.write_to(
+                shard,
+                ToShard::TrackGone {
+                    track,
+                    home: self.id,
+                },
+            );
+        }
+        self.track_gone(track, self.id);
+    }
+}

@@ -17,7 +17,6 @@ pub mod stream; // clients over TCP and TLS
 pub mod config; // what an operator can say
 
 pub mod media; // tracks, their packets, and one subscriber's view of them
-pub mod estimate; // what a subscriber's path takes
 pub mod report; // what is counted, and how it is shown
 pub mod send; // what we send to a subscriber under its keys
 pub mod peer; // one session

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::estimate::{Estimator, Reported};
+use spillway_estimate::{Estimator, Reported};
+
 use crate::srtp::Sealer;
 
 /// The sending half of a subscribe session.

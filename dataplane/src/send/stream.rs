@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use spillway_estimate::Estimator;
 use spillway_wire::red;
 use spillway_wire::rtcp::ReportBlock;
 use spillway_wire::rtp::{self, EXTENSION_IDS, Header};
@@ -14,7 +15,6 @@ use super::ntp::{compact_ntp, ntp};
 use super::resend::{Allowance, Resend};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
-use crate::estimate::Estimator;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;

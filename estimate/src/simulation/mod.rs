@@ -12,7 +12,7 @@ use spillway_wire::rtcp::{
     DELTA_US, Packet, REFERENCE_US, TransportHeader, packets, write_transport_feedback,
 };
 
-use super::Estimator;
+use crate::Estimator;
 use path::Path;
 use source::Source;
 

@@ -1,7 +1,8 @@
 //! What delays allow: grows until the queue does, then falls below what arrives
 //! (draft-ietf-rmcat-gcc-02 section 5.5).
 
-use super::MIN_BPS;
+/// The estimate never falls below this.
+pub const MIN_BPS: u64 = 50_000;
 
 /// Of what arrives, after the queue grew.
 const DECREASE: f64 = 0.85;

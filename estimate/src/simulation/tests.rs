@@ -8,7 +8,7 @@ use spillway_wire::rtcp::{TransportHeader, write_transport_feedback};
 use super::Simulation;
 use super::path::{PATH, Path};
 use super::source::{GREEDY, LAYERS, LOW_LAYER, Source};
-use crate::estimate::MIN_BPS;
+use crate::MIN_BPS;
 
 fn assert_within(what: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
     assert!(
@@ -21,7 +21,7 @@ fn assert_within(what: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
 fn feedback_is_read_as_far_as_packets_were_sent() {
     use spillway_wire::rtcp::{Packet, TransportHeader, packets, write_transport_feedback};
 
-    use crate::estimate::{Estimator, FeedbackError};
+    use crate::{Estimator, FeedbackError};
 
     let start = Instant::now();
     let mut estimator = Estimator::new(1_000_000, start);

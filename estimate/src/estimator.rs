@@ -1,45 +1,20 @@
-//! How much the path to one receiver takes: send-side bandwidth estimation from transport-wide feedback
-//! (draft-ietf-rmcat-gcc-02), with probes.
-//!
-//! Sans-IO: the caller says what it sends and hears, and asks for padding. What the estimate is used for,
-//! and what a padding packet looks like, is not decided here.
-
-mod clock; // ours and the receiver's
-mod sent; // what was sent, by sequence number
-mod budget; // how much feedback is read
-mod acked; // rates over half a second
-mod arrival; // groups of packets, and how late they are
-mod trendline; // whether the queue grows
-mod queue; // how long packets stand in it
-mod rate; // what delays allow
-mod loss; // what losses allow
-mod probe; // whether more would pass
-mod sustain; // padding that keeps the rate up
-mod reported; // the same of receivers that report losses alone
-
-#[cfg(test)]
-mod simulation; // a path in virtual time
+//! The estimator: takes what was sent and what the receiver says, and says what the path takes.
 
 use std::time::Instant;
 
 use spillway_wire::rtcp::{DELTA_US, StatusRun, TransportFeedback};
 
-use acked::RateWindow;
-use arrival::Arrivals;
-pub use budget::FeedbackError;
-use budget::{MAX_STATUSES_PER_FEEDBACK, StatusBudget};
-use clock::{Clock, ReceiverClock};
-use loss::LossBound;
-use probe::Prober;
-use queue::Queue;
-use rate::Rate;
-pub use reported::Reported;
-use sent::{Packet, Sent};
-use sustain::Sustain;
-use trendline::{Trendline, Usage};
-
-/// The estimate never falls below this.
-pub const MIN_BPS: u64 = 50_000;
+use super::acked::RateWindow;
+use super::arrival::Arrivals;
+use super::budget::{FeedbackError, MAX_STATUSES_PER_FEEDBACK, StatusBudget};
+use super::clock::{Clock, ReceiverClock};
+use super::loss::LossBound;
+use super::probe::Prober;
+use super::queue::Queue;
+use super::rate::{MIN_BPS, Rate};
+use super::sent::{Packet, Sent};
+use super::sustain::Sustain;
+use super::trendline::{Trendline, Usage};
 
 /// Sending less than this, in percent of the estimate, is the application's choice.
 const LIMITED_PERCENT: u64 = 70;
@@ -87,7 +62,7 @@ pub struct Estimator {
     prober: Prober,
     sustain: Sustain,
     aim: Aim,
-    rtt_us: Option<i64>,
+    pub(super) rtt_us: Option<i64>,
     /// When the silence gets too long; only while packets wait for feedback.
     silent_us: Option<i64>,
     told: Told,

@@ -1,10 +1,11 @@
 //! TURN allocations of all shards, for the control plane.
 
+use std::time::Instant;
+
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
 use super::{Control, Listing};
-use crate::io::clock;
 use crate::key::ShardId;
 use crate::limits::SHARD_REPLY;
 use crate::mesh::message::ToShard;
@@ -15,12 +16,13 @@ impl Control {
     pub(super) fn ask_allocations(
         &mut self,
         reply: oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>,
+        now: Instant,
     ) {
         let request = self.new_request();
         let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
         let listing = Listing {
             reply,
-            deadline: clock::now() + SHARD_REPLY,
+            deadline: now + SHARD_REPLY,
             missing: shards.len(),
             allocations: Vec::new(),
         };

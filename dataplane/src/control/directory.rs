@@ -1,7 +1,7 @@
 //! Sessions and tracks by name: what the control plane calls them, where they are, what it wrote on
 //! them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::peer::session::Peer;
 /// All names of the node.
 #[derive(Default)]
 pub(super) struct Directory {
-    sessions: HashMap<SessionKey, SessionRecord>,
+    sessions: BTreeMap<SessionKey, SessionRecord>,
     key_by_id: HashMap<String, SessionKey>,
     key_by_ufrag: HashMap<Ufrag, SessionKey>,
     tracks: HashMap<TrackKey, TrackName>,
@@ -309,17 +309,23 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::ice::credentials::IceKey;
+    use crate::io::entropy::Entropy;
     use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
     const WAIT: Duration = Duration::from_secs(60);
 
     fn with_subscribers(count: u64, now: Instant) -> Directory {
-        let factory =
-            PeerFactory::new(IceKey::random(), Vec::new(), false, AeadChoice::Auto).unwrap();
+        let factory = PeerFactory::new(
+            IceKey::generate(&mut Entropy::System),
+            Vec::new(),
+            false,
+            AeadChoice::Auto,
+        )
+        .unwrap();
         let mut directory = Directory::default();
         for number in 0..count {
-            let peer = factory.subscriber(SessionKey(number), now);
+            let peer = factory.subscriber(SessionKey(number), &mut Entropy::System, now);
             let about = (Vec::new(), Arc::default());
             directory.insert(number.to_string(), SessionRole::Subscribe, about, peer);
         }

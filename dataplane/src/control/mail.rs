@@ -80,7 +80,9 @@ impl Control {
                     }
                 }
             }
-            ToControl::Description { request, sessions } => self.on_description(request, sessions),
+            ToControl::Description { request, sessions } => {
+                self.on_description(request, sessions, now)
+            }
             ToControl::Allocations {
                 request,
                 shard,
@@ -142,7 +144,12 @@ impl Control {
         }
     }
 
-    fn on_description(&mut self, request: u64, sessions: Vec<(SessionKey, PeerState)>) {
+    fn on_description(
+        &mut self,
+        request: u64,
+        sessions: Vec<(SessionKey, PeerState)>,
+        now: Instant,
+    ) {
         let Some(asked) = self.descriptions.get_mut(&request) else {
             return;
         };
@@ -151,7 +158,7 @@ impl Control {
         if asked.missing == 0
             && let Some(asked) = self.descriptions.remove(&request)
         {
-            let state = self.assemble_state(asked.sessions);
+            let state = self.assemble_state(asked.sessions, now);
             let _ = asked.reply.send(Ok(state));
         }
     }

@@ -11,7 +11,7 @@ mod requests; // what the control plane asks
 mod allocations; // TURN allocations of all shards
 pub mod run; // the loop
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::config::Config;
 use crate::dtls::handshake::FailureKind;
-use crate::io::{clock, entropy};
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::limits::{EVENT_BUFFER, LOBBY_WAIT, SHARD_REPLY};
 use crate::mesh::mailbox::{Mesh, Outbox};
@@ -84,17 +84,18 @@ pub struct Control {
     reached: Reached,
     started: Instant,
     factory: PeerFactory,
+    entropy: Entropy,
     directory: Directory,
     leases: Leases,
     outbox: Outbox,
     reports: Vec<ShardReport>,
     events: broadcast::Sender<proto::Event>,
     /// Commands sent to shards, by request number.
-    commands: HashMap<u64, Sent>,
+    commands: BTreeMap<u64, Sent>,
     /// Questions for the whole state, by request number.
-    descriptions: HashMap<u64, Describing>,
+    descriptions: BTreeMap<u64, Describing>,
     /// Questions for all TURN allocations, by request number.
-    listings: HashMap<u64, Listing>,
+    listings: BTreeMap<u64, Listing>,
     next_request: u64,
     stopped_shards: usize,
 }
@@ -109,7 +110,7 @@ struct Describing {
     reply: oneshot::Sender<Result<proto::State, CommandError>>,
     deadline: Instant,
     missing: usize,
-    sessions: HashMap<SessionKey, PeerState>,
+    sessions: BTreeMap<SessionKey, PeerState>,
 }
 
 struct Listing {
@@ -121,14 +122,21 @@ struct Listing {
 
 impl Control {
     /// A control thread without sessions.
-    pub fn new(config: Config, reached: Reached, factory: PeerFactory, mesh: Arc<Mesh>) -> Self {
+    pub fn new(
+        config: Config,
+        reached: Reached,
+        factory: PeerFactory,
+        mesh: Arc<Mesh>,
+        (mut entropy, now): (Entropy, Instant),
+    ) -> Self {
         let shards = u16::try_from(mesh.shards()).expect("MAX_SHARDS fits");
         Self {
             config,
-            incarnation: entropy::name::<8>(),
+            incarnation: entropy.name::<8>(),
             reached,
-            started: clock::now(),
+            started: now,
             factory,
+            entropy,
             directory: Directory::default(),
             leases: Leases::default(),
             outbox: Outbox::new(mesh),
@@ -136,9 +144,9 @@ impl Control {
                 .map(|id| ShardReport::new(crate::key::ShardId(id)))
                 .collect(),
             events: broadcast::channel(EVENT_BUFFER).0,
-            commands: HashMap::new(),
-            descriptions: HashMap::new(),
-            listings: HashMap::new(),
+            commands: BTreeMap::new(),
+            descriptions: BTreeMap::new(),
+            listings: BTreeMap::new(),
             next_request: 0,
             stopped_shards: 0,
         }
@@ -184,23 +192,25 @@ impl Control {
             );
         }
         let late = |deadline: Instant| deadline <= now;
-        for (_, sent) in self.commands.extract_if(|_, sent| late(sent.deadline)) {
+        for sent in take_if(&mut self.commands, |sent| late(sent.deadline)) {
             let _ = sent.reply.send(Err(CommandError::Unanswered));
         }
-        for (_, asked) in self
-            .descriptions
-            .extract_if(|_, asked| late(asked.deadline))
-        {
+        for asked in take_if(&mut self.descriptions, |asked| late(asked.deadline)) {
             let _ = asked.reply.send(Err(CommandError::Unanswered));
         }
-        for (_, asked) in self.listings.extract_if(|_, asked| late(asked.deadline)) {
+        for asked in take_if(&mut self.listings, |asked| late(asked.deadline)) {
             let _ = asked.reply.send(Err(CommandError::Unanswered));
         }
     }
 
     /// Carries out `command` where the session lives, and answers `reply`.
-    fn run(&mut self, key: SessionKey, command: Command, reply: oneshot::Sender<CommandResult>) {
-        let now = clock::now();
+    fn run(
+        &mut self,
+        key: SessionKey,
+        command: Command,
+        reply: oneshot::Sender<CommandResult>,
+        now: Instant,
+    ) {
         let Some(record) = self.directory.get_mut(key) else {
             let _ = reply.send(Err(CommandError::UnknownSession(format!("#{}", key.0))));
             return;
@@ -326,4 +336,13 @@ fn run_in_lobby(
     let mut out = Output::default();
     let result = peer.apply(command, now, &mut out);
     (result, out.events)
+}
+
+/// Takes out of `asked` what `is_over`, in order.
+fn take_if<T>(asked: &mut BTreeMap<u64, T>, is_over: impl Fn(&T) -> bool) -> Vec<T> {
+    let over = asked.iter().filter(|(_, one)| is_over(one));
+    let over: Vec<u64> = over.map(|(request, _)| *request).collect();
+    over.iter()
+        .filter_map(|request| asked.remove(request))
+        .collect()
 }

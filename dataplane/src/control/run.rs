@@ -43,7 +43,7 @@ pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
             return Ok(());
         }
         tokio::select! {
-            Some(request) = requests.recv() => control.on_request(request),
+            Some(request) = requests.recv() => control.on_request(request, clock::now()),
             () = bell.notified() => {}
             _ = tick.tick(), if control.waits() || give_up_at.is_some() => control.tick(clock::now()),
             _ = terminate.recv() => stop(&mut control, &mut give_up_at),

@@ -18,6 +18,7 @@ use crate::path;
 use crate::path::arrive::Overflows;
 use crate::path::transmit::transmit;
 use crate::shard::state::Shard;
+use crate::turn::Now;
 
 /// How soon a socket that had no room for more is tried again.
 const SEND_RETRY: Duration = Duration::from_micros(500);
@@ -46,7 +47,11 @@ pub async fn run(
     let mut woke = clock::now();
     while !shard.is_stopping() {
         let start = clock::now();
-        let more = turn(&mut shard, &mut io, &mut busy, start);
+        let at = Now {
+            instant: start,
+            unix_s: clock::unix_s(),
+        };
+        let more = turn(&mut shard, &mut io, &mut busy, at);
         let end = clock::now();
         busy.add(end.duration_since(start));
         shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
@@ -71,7 +76,9 @@ pub async fn run(
 }
 
 /// One turn of the loop. True when there is more to do right away.
-pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, now: Instant) -> bool {
+pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, at: Now) -> bool {
+    let now = at.instant;
+    shard.unix_s = at.unix_s;
     // 1: what other threads sent.
     let mut more = shard.read_mail(now);
     // 2: sessions whose time has come.

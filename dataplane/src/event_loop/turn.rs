@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::drop_reason::DropReason;
-use crate::io::clock;
 use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::mesh::message::ToControl;
 use crate::path::{self, arrive::Arrived};
@@ -40,7 +39,7 @@ impl Shard {
         };
         let at = Now {
             instant: now,
-            unix_s: clock::unix_s(),
+            unix_s: self.unix_s,
         };
         turn.refresh_host();
         match turn.server.handle_client(at, client, bytes) {

@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use spillway_wire::stun::{self, Message};
 use str0m::IceCreds;
 
-use crate::io::entropy;
+use crate::io::entropy::Entropy;
 
 /// Makes and checks credentials. One for the node, which each session has at hand.
 #[derive(Clone)]
@@ -24,15 +24,15 @@ pub struct Ufrag(pub Box<str>);
 const UFRAG_DIGITS: usize = 20;
 
 impl IceKey {
-    /// A key from the system's random source.
-    pub fn random() -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>());
+    /// A new key.
+    pub fn generate(entropy: &mut Entropy) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy.bytes::<32>());
         Self(Arc::new(key))
     }
 
     /// Credentials for a new session.
-    pub fn credentials(&self) -> IceCreds {
-        let ufrag = entropy::name::<{ UFRAG_DIGITS / 2 }>();
+    pub fn credentials(&self, entropy: &mut Entropy) -> IceCreds {
+        let ufrag = entropy.name::<{ UFRAG_DIGITS / 2 }>();
         let pass = self.password(&ufrag);
         IceCreds { ufrag, pass }
     }
@@ -127,12 +127,14 @@ pub(crate) mod tests {
 
     #[test]
     fn only_who_was_given_the_password_passes() {
-        let key = IceKey::random();
-        let credentials = key.credentials();
+        let key = IceKey::generate(&mut Entropy::System);
+        let credentials = key.credentials(&mut Entropy::System);
         let good = check(&credentials, false);
         let good = Message::parse(&good).unwrap();
         assert!(key.verifies(good.receiver_ufrag().unwrap(), &good));
-        assert!(!IceKey::random().verifies(good.receiver_ufrag().unwrap(), &good));
+        assert!(
+            !IceKey::generate(&mut Entropy::System).verifies(good.receiver_ufrag().unwrap(), &good)
+        );
 
         let guessed = IceCreds {
             pass: "guess".into(),

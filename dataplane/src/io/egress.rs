@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::entropy::Entropy;
 use super::frame::{Frame, header_bytes};
 #[cfg(test)]
 use super::route::Routes;
@@ -97,7 +98,7 @@ impl EgressStart {
             socket: sys::packet_socket(self.buffer_bytes).map_err(refused)?,
             watched: self.watch.watched(),
             ports,
-            identification: fastrand::u16(..),
+            identification: u16::from_ne_bytes(Entropy::System.bytes()),
             joins: true,
             failed: HashSet::new(),
             tried: Vec::new(),

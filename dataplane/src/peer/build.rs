@@ -15,6 +15,7 @@ use super::session::{Peer, Role};
 use super::subscribe::Subscriber;
 use crate::dtls;
 use crate::ice::credentials::{IceKey, Ufrag};
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::srtp::AeadChoice;
 
@@ -58,31 +59,51 @@ impl PeerFactory {
     }
 
     /// A session that will publish.
-    pub fn publisher(&self, session: SessionKey, now: Instant) -> Peer {
-        let rtc = self.setup.config().build(now);
+    pub fn publisher(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
+        let credentials = self.setup.ice_key.credentials(entropy);
+        let rtc = self.setup.config(credentials).build(now);
         let publisher = Publisher::new(self.setup.clone());
-        self.peer(session, rtc, Role::Publish(Box::new(publisher)), now)
+        self.peer(
+            session,
+            rtc,
+            Role::Publish(Box::new(publisher)),
+            (entropy, now),
+        )
     }
 
     /// A session that will subscribe.
-    pub fn subscriber(&self, session: SessionKey, now: Instant) -> Peer {
+    pub fn subscriber(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
+        let credentials = self.setup.ice_key.credentials(entropy);
         let config = self
             .setup
-            .config()
+            .config(credentials)
             .set_rtcp_report_interval_audio(NEVER)
             .set_rtcp_report_interval_video(NEVER);
-        let role = Role::Subscribe(Box::new(Subscriber::new(Arc::clone(&self.tcp_candidates))));
-        self.peer(session, config.build(now), role, now)
+        let role = Role::Subscribe(Box::new(Subscriber::new(
+            Arc::clone(&self.tcp_candidates),
+            entropy.fork(),
+        )));
+        self.peer(session, config.build(now), role, (entropy, now))
     }
 
-    fn peer(&self, session: SessionKey, mut rtc: Rtc, role: Role, now: Instant) -> Peer {
+    fn peer(
+        &self,
+        session: SessionKey,
+        mut rtc: Rtc,
+        role: Role,
+        (entropy, now): (&mut Entropy, Instant),
+    ) -> Peer {
         self.setup.add_candidates(&mut rtc);
         let ufrag = Ufrag(rtc.direct_api().local_ice_credentials().ufrag.into());
         Peer {
             session,
             role,
             paths: Paths::default(),
-            checks: Box::new(Checks::new(self.setup.ice_key.clone(), ufrag)),
+            checks: Box::new(Checks::new(
+                self.setup.ice_key.clone(),
+                ufrag,
+                entropy.fork(),
+            )),
             rtc: Box::new(rtc),
             tcp_candidates: Arc::clone(&self.tcp_candidates),
             handshake: dtls::Handshake::take_created().unwrap_or_default(),

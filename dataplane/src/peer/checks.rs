@@ -12,11 +12,13 @@ use spillway_wire::stun::{self, Class, Message, Method, TransactionId, Writer, k
 use str0m::IceCreds;
 
 use crate::ice::credentials::{IceKey, Ufrag};
+use crate::io::entropy::Entropy;
 use crate::limits::MAX_UFRAGS_PER_SESSION;
 
 /// What a session knows of ICE.
 pub(super) struct Checks {
     key: IceKey,
+    entropy: Entropy,
     /// Ours, the latest last. The one before is still answered, until the client has learnt of an ICE restart.
     ufrags: Vec<Ufrag>,
     /// The client's; `None` before its SDP came.
@@ -68,9 +70,10 @@ const SHOW_INTERVAL: Duration = Duration::from_secs(4);
 const ROLE_CONFLICT: u16 = 487;
 
 impl Checks {
-    pub(super) fn new(key: IceKey, ufrag: Ufrag) -> Self {
+    pub(super) fn new(key: IceKey, ufrag: Ufrag, entropy: Entropy) -> Self {
         Self {
             key,
+            entropy,
             ufrags: vec![ufrag],
             remote: None,
             pair: None,
@@ -86,7 +89,7 @@ impl Checks {
 
     /// Credentials for an ICE restart, and the ufrag that is no longer answered.
     pub(super) fn restart(&mut self) -> (IceCreds, Option<Ufrag>) {
-        let credentials = self.key.credentials();
+        let credentials = self.key.credentials(&mut self.entropy);
         self.ufrags.push(Ufrag(credentials.ufrag.clone().into()));
         let is_over = self.ufrags.len() > MAX_UFRAGS_PER_SESSION;
         (credentials, is_over.then(|| self.ufrags.remove(0)))
@@ -236,10 +239,10 @@ mod tests {
     }
 
     fn session() -> (Checks, IceCreds) {
-        let key = IceKey::random();
-        let ours = key.credentials();
+        let key = IceKey::generate(&mut Entropy::System);
+        let ours = key.credentials(&mut Entropy::System);
         let ufrag = Ufrag(ours.ufrag.clone().into());
-        (Checks::new(key, ufrag), ours)
+        (Checks::new(key, ufrag, Entropy::System), ours)
     }
 
     fn theirs() -> IceCreds {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::format::PayloadParams;
-use str0m::{Candidate, Rtc, RtcConfig};
+use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::codecs;
 use crate::ice::credentials::IceKey;
@@ -23,7 +23,7 @@ pub(super) struct RtcSetup {
 impl RtcSetup {
     /// `rtc` anew, with `codecs` besides those of our list, before its client has heard of it.
     pub(super) fn with_codecs(&self, rtc: &mut Rtc, codecs: &[PayloadParams], now: Instant) {
-        let mut config = self.config();
+        let mut config = self.config(rtc.direct_api().local_ice_credentials());
         for params in codecs {
             let (pt, resend, spec) = (params.pt(), params.resend(), params.spec());
             config.codec_config().add_config(
@@ -35,16 +35,15 @@ impl RtcSetup {
                 spec.format,
             );
         }
-        let credentials = rtc.direct_api().local_ice_credentials();
-        *rtc = config.set_local_ice_credentials(credentials).build(now);
+        *rtc = config.build(now);
         self.add_candidates(rtc);
     }
 
-    pub(super) fn config(&self) -> RtcConfig {
+    pub(super) fn config(&self, credentials: IceCreds) -> RtcConfig {
         let mut config = RtcConfig::new()
             .set_crypto_provider(Arc::clone(&self.crypto))
             .set_dtls_cert(self.cert.clone())
-            .set_local_ice_credentials(self.ice_key.credentials())
+            .set_local_ice_credentials(credentials)
             .set_ice_lite(true)
             .set_rtp_mode(true);
         *config.codec_config() = codecs::SPOKEN.clone();

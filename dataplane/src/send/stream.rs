@@ -15,6 +15,7 @@ use super::ntp::{compact_ntp, ntp};
 use super::resend::{Allowance, Resend};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
+use crate::io::entropy::Entropy;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;
@@ -125,11 +126,10 @@ pub struct Keys<'a> {
 
 impl Stream {
     /// A stream that is not negotiated yet.
-    pub fn new(kind: MediaKind) -> Self {
+    pub fn new(kind: MediaKind, entropy: &mut Entropy) -> Self {
         Self {
             kind,
-            // Below 2^14: receivers assume a rollover count of 0, also when the first packets are lost.
-            rewriter: Rewriter::new(fastrand::u16(..0x4000)),
+            rewriter: Rewriter::new(first_seq(entropy)),
             wire: None,
             packets: 0,
             octets: 0,
@@ -145,7 +145,13 @@ impl Stream {
 
     /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
     /// `cname` is what reports call its source.
-    pub fn negotiated(&mut self, media: &Media, cname: &str, (ssrc, rtx): (u32, Option<u32>)) {
+    pub fn negotiated(
+        &mut self,
+        media: &Media,
+        cname: &str,
+        (ssrc, rtx): (u32, Option<u32>),
+        entropy: &mut Entropy,
+    ) {
         let known = self.wire.take();
         let is_same = known.as_ref().is_none_or(|wire| wire.ssrc == ssrc);
         assert!(
@@ -153,7 +159,7 @@ impl Stream {
             "an m-line keeps its SSRC: its numbers are used up under it"
         );
         let resend = known.and_then(|wire| wire.resend);
-        let resend = resend.or_else(|| Some(Resend::new(rtx?, fastrand::u16(..0x4000))));
+        let resend = resend.or_else(|| Some(Resend::new(rtx?, first_seq(entropy))));
         self.wire = Some(Wire {
             ssrc,
             resend,
@@ -484,6 +490,11 @@ impl ExtensionIds {
             orientation: id(Extension::VideoOrientation).filter(|_| is_video),
         }
     }
+}
+
+/// Below 2^14: receivers assume a rollover count of 0, also when the first packets are lost.
+fn first_seq(entropy: &mut Entropy) -> u16 {
+    u16::from_ne_bytes(entropy.bytes()) & 0x3fff
 }
 
 /// What of `packet` is sent.

@@ -1,7 +1,7 @@
 //! Keyframe requests on their way from subscribers to publishers: answered from what is kept, sent to the shard where the
 //! track is published, repeated until a keyframe comes.
 
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use super::state::Shard;
@@ -93,12 +93,10 @@ impl Shard {
     /// Repeats requests to other shards that no keyframe answered; `request_keyframe` notes them again.
     pub(crate) fn ask_again(&mut self, now: Instant) {
         let is_due = |at: &Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
-        let due: Vec<_> = self
-            .keyframes
-            .asked
-            .extract_if(|_, at| is_due(at))
-            .collect();
-        for ((track, layer), _) in due {
+        let due = self.keyframes.asked.iter().filter(|(_, at)| is_due(at));
+        let due: Vec<_> = due.map(|(wanted, _)| *wanted).collect();
+        for (track, layer) in due {
+            self.keyframes.asked.remove(&(track, layer));
             let needed = self
                 .tracks
                 .get_mut(track)

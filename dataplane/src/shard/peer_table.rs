@@ -14,7 +14,6 @@ use spillway_wire::stun::TransactionId;
 
 use crate::drop_reason::DropReason;
 use crate::ice::credentials::Ufrag;
-use crate::io::entropy;
 use crate::key::{SessionKey, ShardId};
 use crate::media::subscription::Subscription;
 use crate::peer::paths::Checked;
@@ -104,7 +103,7 @@ impl PeerTable {
     }
 
     /// Lets session `index` receive from where a check came. The caller has verified that the check knows the session's
-    /// password. Returns the address that the session no longer receives from, for want of room.
+    /// password; `transaction` is for the request that proves the address. Returns the address that the session no longer receives from, for want of room.
     ///
     /// An address that another session is using stays with it, and the check is refused. One that another session has, and
     /// did not use lately, stays with it until the address is [proven](Self::proven) to be this session's.
@@ -112,6 +111,7 @@ impl PeerTable {
         &mut self,
         index: usize,
         check: Checked,
+        transaction: TransactionId,
         now: Instant,
     ) -> Result<Option<SocketAddr>, DropReason> {
         let (session, addr) = (self.peers[index].session, check.remote);
@@ -125,7 +125,6 @@ impl PeerTable {
         } else {
             self.take_over(addr, index);
         }
-        let transaction = TransactionId(entropy::bytes());
         let given_up = self.peers[index].paths.add(check, transaction, now);
         if let Some(given_up) = given_up {
             self.unroute(given_up, index);
@@ -302,6 +301,7 @@ mod tests {
 
     use super::*;
     use crate::ice::credentials::IceKey;
+    use crate::io::entropy::Entropy;
     use crate::limits::OWNER_STAYS;
     use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
@@ -330,8 +330,13 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let candidates = vec!["127.0.0.1:7".parse().unwrap()];
-            let factory =
-                PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
+            let factory = PeerFactory::new(
+                IceKey::generate(&mut Entropy::System),
+                candidates,
+                false,
+                AeadChoice::Auto,
+            )
+            .unwrap();
             Self {
                 table: PeerTable::default(),
                 factory,
@@ -340,13 +345,20 @@ mod tests {
         }
 
         fn session(&mut self, key: u64) -> usize {
-            let peer = self.factory.subscriber(SessionKey(key), self.now);
+            let peer = self
+                .factory
+                .subscriber(SessionKey(key), &mut Entropy::System, self.now);
             self.table.insert(peer, self.now)
         }
 
         fn add(&mut self, index: usize, is_proven: bool) -> Result<(), DropReason> {
             self.table
-                .add_addr(index, checked(is_proven), self.now)
+                .add_addr(
+                    index,
+                    checked(is_proven),
+                    TransactionId(Entropy::System.bytes()),
+                    self.now,
+                )
                 .map(drop)
         }
 

@@ -1,6 +1,6 @@
 //! Keyframe requests that no keyframe has answered.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::key::{LayerIndex, TrackKey};
@@ -12,7 +12,7 @@ pub struct PendingKeyframes {
     /// Tracks published here with requests that wait.
     pub waiting: Vec<TrackKey>,
     /// Keyframes asked of other shards, and when: no answer may mean that it was lost on the way.
-    pub asked: HashMap<(TrackKey, LayerIndex), Instant>,
+    pub asked: BTreeMap<(TrackKey, LayerIndex), Instant>,
 }
 
 impl PendingKeyframes {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use spillway_wire::demux::{Protocol, protocol};
+use spillway_wire::stun::TransactionId;
 
 use super::dirty::DirtySet;
 use super::egress::Egress;
@@ -16,6 +17,7 @@ use super::track_table::TrackTable;
 use crate::drop_reason::DropReason;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::io::timers::Timers;
 use crate::key::ShardId;
 use crate::media::packet::MediaPacket;
@@ -32,6 +34,8 @@ pub struct Shard {
     pub id: ShardId,
     /// How the node is reached.
     pub ice: Ice,
+    /// Where its random numbers come from.
+    pub(crate) entropy: Entropy,
     /// Its sessions.
     pub peers: PeerTable,
     /// Its tracks.
@@ -58,8 +62,24 @@ pub struct Shard {
     pub load: Load,
     /// What is due now and then.
     pub(crate) periodic: Periodic,
+    /// Seconds since 1970 when this turn of the loop began, for what is dated outside of this process.
+    pub(crate) unix_s: u64,
     /// It was asked to end.
     pub(crate) stopping: bool,
+}
+
+/// What a shard is made of.
+pub struct Setup {
+    /// Which one it is.
+    pub id: ShardId,
+    /// The mailboxes of the process.
+    pub mesh: Arc<Mesh>,
+    /// How the node is reached.
+    pub ice: Ice,
+    /// Its TCP listeners.
+    pub streams: Streams,
+    /// Where its random numbers come from.
+    pub entropy: Entropy,
 }
 
 /// How a node is reached, the same for all of its sessions.
@@ -80,11 +100,19 @@ pub struct Load {
 }
 
 impl Shard {
-    /// A shard without sessions; `streams` are its listeners.
-    pub fn new(id: ShardId, mesh: Arc<Mesh>, ice: Ice, streams: Streams, now: Instant) -> Self {
+    /// A shard without sessions.
+    pub fn new(setup: Setup, now: Instant) -> Self {
+        let Setup {
+            id,
+            mesh,
+            ice,
+            streams,
+            entropy,
+        } = setup;
         Self {
             id,
             ice,
+            entropy,
             peers: PeerTable::default(),
             tracks: TrackTable::default(),
             timers: Timers::default(),
@@ -98,6 +126,7 @@ impl Shard {
             egress: Egress::new(streams),
             load: Load::default(),
             periodic: Periodic::new(now),
+            unix_s: 0,
             stopping: false,
         }
     }
@@ -160,7 +189,8 @@ impl Shard {
         check: Checked,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if let Some(given_up) = self.peers.add_addr(index, check, now)? {
+        let transaction = TransactionId(self.entropy.bytes());
+        if let Some(given_up) = self.peers.add_addr(index, check, transaction, now)? {
             self.egress.next_hops.forget(given_up);
         }
         Ok(())

@@ -20,12 +20,13 @@ use crate::ice::credentials::IceKey;
 use crate::io::clock;
 use crate::io::egress::{EgressKind, EgressStart};
 use crate::io::engine::EngineKind;
+use crate::io::entropy::Entropy;
 use crate::io::rlimit;
 use crate::io::udp::ShardSockets;
 use crate::key::ShardId;
 use crate::mesh::mailbox::Mesh;
 use crate::peer::build::PeerFactory;
-use crate::shard::state::{Ice, Shard};
+use crate::shard::state::{Ice, Setup, Shard};
 
 use relay::RelayStart;
 use streams::StreamStart;
@@ -73,7 +74,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         turn_secret_ids: Vec::new(),
     };
     let relay = start_relay(config, &candidates, &mut streams, &mut reached)?;
-    let ice_key = IceKey::random();
+    let ice_key = IceKey::generate(&mut Entropy::System);
     let reached_at = candidates.as_slice().to_vec();
     let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice(), config.aead)?;
     let mesh = Mesh::new(config.cores.len())?;
@@ -92,7 +93,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             key: ice_key.clone(),
             candidates: candidates.clone(),
         };
-        let mut shard = Shard::new(id, Arc::clone(&mesh), ice, streams, clock::now());
+        let setup = Setup {
+            id,
+            mesh: Arc::clone(&mesh),
+            ice,
+            streams,
+            entropy: Entropy::System,
+        };
+        let mut shard = Shard::new(setup, clock::now());
         shard.egress.turn = turn_service.map(Box::new);
         let sockets = ShardSockets { media, turn };
         let spawned = spawn(shard, *core, sockets, (engine, egress.clone()));
@@ -105,7 +113,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         node = config.node, %engine, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
         turn = reached.turn_urls.join(" "), "ready"
     );
-    let control = Control::new(config.clone(), reached, factory, mesh);
+    let control = Control::new(
+        config.clone(),
+        reached,
+        factory,
+        mesh,
+        (Entropy::System, clock::now()),
+    );
     runtime.block_on(control::run::run(control, config))?;
     Ok(())
 }

@@ -9,8 +9,9 @@ use super::bind::bind;
 use super::streams::TlsDoor;
 use crate::config::{self, Config, TurnPeers};
 use crate::ice::candidates::Candidates;
+use crate::io::entropy::Entropy;
 use crate::io::route::OwnWatch;
-use crate::io::{clock, entropy, udp};
+use crate::io::{clock, udp};
 use crate::shard::turn_service::TurnService;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
 
@@ -65,7 +66,7 @@ impl<'a> RelayStart<'a> {
         self,
     ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
-        let nonce_secret = entropy::bytes();
+        let nonce_secret = Entropy::System.bytes();
         // Others reach nobody but who is named.
         let own = match self.turn.peers {
             TurnPeers::Public => Some(OwnWatch::start().context(
@@ -76,7 +77,7 @@ impl<'a> RelayStart<'a> {
         let turn_services: anyhow::Result<Vec<TurnService>> = (0..count)
             .map(|offset| {
                 let config = self.config(offset, count, nonce_secret);
-                let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(entropy::bytes()));
+                let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(Entropy::System.bytes()));
                 let server = Server::new(config, clock::now(), rng);
                 let server = server.context("turn cannot be set up")?;
                 let mut turn = TurnService::new(server, self.port)?;

@@ -17,7 +17,8 @@ use crate::event_loop::tick::BusyMeter;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
 use crate::io::engine::{Engine, EngineKind};
-use crate::io::udp;
+use crate::io::entropy::Entropy;
+use crate::io::{clock, udp};
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
@@ -29,9 +30,10 @@ use crate::peer::build::PeerFactory;
 use crate::peer::command::{Command, CommandReply};
 use crate::peer::output::{Output, PeerEvent};
 use crate::peer::session::Peer;
-use crate::shard::state::{Ice, Shard};
+use crate::shard::state::{Ice, Setup, Shard};
 use crate::srtp::AeadChoice;
 use crate::stream::{Streams, TlsOptions};
+use crate::turn::Now;
 
 use super::relayed;
 use super::relayed::Leg;
@@ -48,6 +50,14 @@ thread_local! {
 /// The time of the shard and its clients.
 pub(super) fn now() -> Instant {
     Instant::now() + AHEAD.get()
+}
+
+/// Both clocks.
+fn at(now: Instant) -> Now {
+    Now {
+        instant: now,
+        unix_s: clock::unix_s(),
+    }
 }
 
 /// The shard and everybody connected to it.
@@ -106,7 +116,7 @@ impl Rig {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (port, turn_port, sockets) = udp::for_tests(4 << 20);
         let candidates = Candidates::new(&[loopback], port);
-        let ice_key = IceKey::random();
+        let ice_key = IceKey::generate(&mut Entropy::System);
         let factory = PeerFactory::new(
             ice_key.clone(),
             candidates.as_slice().to_vec(),
@@ -120,7 +130,14 @@ impl Rig {
             key: ice_key,
             candidates,
         };
-        let mut shard = Shard::new(ShardId(0), mesh, ice, streams, now());
+        let setup = Setup {
+            id: ShardId(0),
+            mesh,
+            ice,
+            streams,
+            entropy: Entropy::System,
+        };
+        let mut shard = Shard::new(setup, now());
         let media = candidates_of(&shard);
         shard.egress.turn = Some(Box::new(relayed::turn(media, turn_port)));
         let names = (SessionKey(1), TRACK);
@@ -257,14 +274,14 @@ impl Rig {
 
     /// One pass of the steps of the shard's loop. True when there is more to do.
     pub(super) fn pass(&mut self) -> bool {
-        run::turn(&mut self.shard, &mut self.io, &mut self.busy, now())
+        run::turn(&mut self.shard, &mut self.io, &mut self.busy, at(now()))
     }
 
     /// The shard's loop until it would sleep, without the clients.
     pub(super) fn turn(&mut self) {
         let now = now();
         let shard = &mut self.shard;
-        while run::turn(shard, &mut self.io, &mut self.busy, now) {}
+        while run::turn(shard, &mut self.io, &mut self.busy, at(now)) {}
         while let Some(letter) = shard.outbox.mesh().take_control() {
             if let ToControl::Event(event) = letter {
                 self.told.push(event);
@@ -356,7 +373,7 @@ impl Client {
         let mut api = client.rtc.sdp_api();
         let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
         let (offer, pending) = api.apply().unwrap();
-        let mut peer = factory.publisher(session, now);
+        let mut peer = factory.publisher(session, &mut Entropy::System, now);
         let spec = TrackSpec {
             key: track,
             id: "camera".into(),
@@ -385,7 +402,7 @@ impl Client {
         mut client: Self,
     ) -> Self {
         let now = now();
-        let mut peer = factory.subscriber(session, now);
+        let mut peer = factory.subscriber(session, &mut Entropy::System, now);
         let put = vec![wanted(track)];
         let (revision, offer) = offer_of(
             &mut peer,

@@ -10,6 +10,7 @@ use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output as Polled, Rtc, RtcConfig};
 
 use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
 use crate::media::track::TrackSpec;
 use crate::peer::build::PeerFactory;
@@ -56,8 +57,14 @@ fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8;
         edited += &edit(index, &format!("m=video {section}"));
     }
     let server = vec![SERVER.parse().unwrap()];
-    let factory = PeerFactory::new(IceKey::random(), server, false, AeadChoice::Auto).unwrap();
-    let mut peer = factory.publisher(SessionKey(1), now);
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        server,
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
+    let mut peer = factory.publisher(SessionKey(1), &mut Entropy::System, now);
     let named = crate::peer::hostile::mids_of(&edited);
     let tracks = named.into_iter().enumerate().map(|(index, mid)| TrackSpec {
         key: TrackKey(index as u64),

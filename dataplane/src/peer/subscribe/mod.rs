@@ -15,6 +15,7 @@ use super::codecs::{Accepted, Menu};
 use super::command::{CommandError, CommandReply, CommandResult};
 use super::output::{OfferOut, Output, PeerEvent, PeerState, SubscriptionState};
 use crate::drop_reason::DropReason;
+use crate::io::entropy::Entropy;
 use crate::io::sys::prefetch;
 use crate::key::TrackKey;
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
@@ -49,6 +50,8 @@ pub struct Subscriber {
     forgotten: Vec<String>,
     /// Lines for its offers; see [`tcp_candidates`](crate::peer::sdp::candidates::tcp_candidates).
     tcp_candidates: Arc<str>,
+    /// First sequence numbers.
+    entropy: Entropy,
 }
 
 /// One m-line and its stream, which outlives what plays on it.
@@ -127,7 +130,7 @@ impl Slot {
 }
 
 impl Subscriber {
-    pub(super) fn new(tcp_candidates: Arc<str>) -> Self {
+    pub(super) fn new(tcp_candidates: Arc<str>, entropy: Entropy) -> Self {
         Self {
             subscriptions: Slab::new(),
             slots: Vec::new(),
@@ -141,6 +144,7 @@ impl Subscriber {
             transport: None,
             forgotten: Vec::new(),
             tcp_candidates,
+            entropy,
         }
     }
 
@@ -287,7 +291,7 @@ impl Subscriber {
             let group = self.subscriptions[index].group.as_deref();
             let cname = group.map_or(media.cname(), |group| &*group.cname);
             let stream = &mut self.slots[slot].stream;
-            stream.negotiated(media, cname, (ssrc, rtx));
+            stream.negotiated(media, cname, (ssrc, rtx), &mut self.entropy);
             self.slot_by_ssrc.insert(ssrc, slot);
             self.slot_by_ssrc.extend(rtx.map(|rtx| (rtx, slot)));
             self.send.negotiated(stream.can_be_measured());

@@ -267,7 +267,7 @@ impl Subscriber {
                 let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
                 self.slots.push(Slot {
                     mid,
-                    stream: Stream::new(subscription.kind),
+                    stream: Stream::new(subscription.kind, &mut self.entropy),
                     kind: subscription.kind,
                     state: SlotState::Free,
                     formats: Box::default(),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
 use crate::media::layer_allocation::Wish;
@@ -15,8 +16,14 @@ use crate::srtp::AeadChoice;
 
 fn subscriber(now: Instant) -> Peer {
     let candidates = vec!["127.0.0.1:7".parse().unwrap()];
-    let factory = PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
-    factory.subscriber(SessionKey(1), now)
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        candidates,
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
+    factory.subscriber(SessionKey(1), &mut Entropy::System, now)
 }
 
 fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {

@@ -14,6 +14,23 @@ pub struct SessionKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrackKey(pub u64);
 
+/// A session's place on the shard where it lives; another session may have it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionIndex(pub usize);
+
+/// A subscription's place in its session; another one may have it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionIndex(pub u32);
+
+/// A subscription of a session that lives on this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriberIndex {
+    /// Its session.
+    pub session: SessionIndex,
+    /// Which of the session's.
+    pub subscription: SubscriptionIndex,
+}
+
 /// A simulcast layer of a track: 0 is the lowest; tracks without simulcast have only that one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerIndex(pub u8);

@@ -6,12 +6,13 @@ use std::time::Instant;
 use spillway_wire::{demux, stun};
 
 use crate::drop_reason::DropReason;
-use crate::key::{SessionKey, ShardId};
+use crate::key::{SessionIndex, SessionKey, ShardId};
 use crate::limits::MESH_PER_TURN;
 use crate::mesh::message::{Datagram, ToControl, ToShard};
 use crate::path::arrive::Arrived;
 use crate::path::decrypt;
 use crate::peer::output::PeerState;
+use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
 
 impl Shard {
@@ -62,7 +63,8 @@ impl Shard {
                 session,
                 home,
             } => {
-                if let Err(reason) = self.peers.add_foreign(source, (home, session), now) {
+                let foreign = ForeignSession { home, session };
+                if let Err(reason) = self.peers.add_foreign(source, foreign, now) {
                     self.report.drops.count(reason);
                 }
             }
@@ -71,7 +73,10 @@ impl Shard {
                 session,
                 home,
                 at,
-            } => self.peers.heard_foreign(source, (home, session), at),
+            } => {
+                let foreign = ForeignSession { home, session };
+                self.peers.heard_foreign(source, foreign, at);
+            }
             ToShard::NotHere(session) => self.peers.forget_session(session),
             ToShard::Unclaimed => self.report.drops.count(DropReason::UnknownUfrag),
             ToShard::Command {
@@ -159,7 +164,7 @@ impl Shard {
     /// when that is where the client wants to be reached.
     fn after_datagram(
         &mut self,
-        index: usize,
+        index: SessionIndex,
         (via, source): (ShardId, SocketAddr),
         nominates: bool,
         now: Instant,
@@ -189,7 +194,7 @@ impl Shard {
         }
     }
 
-    fn knows(&self, index: usize, source: SocketAddr) -> bool {
+    fn knows(&self, index: SessionIndex, source: SocketAddr) -> bool {
         self.peers
             .get(index)
             .is_some_and(|peer| peer.paths.knows(source))
@@ -252,7 +257,7 @@ impl Shard {
 
     /// Says goodbye to every session, so that clients notice at once.
     fn stop(&mut self, now: Instant) {
-        let indices: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
+        let indices: Vec<SessionIndex> = self.peers.iter().map(|(index, _)| index).collect();
         for index in indices {
             let Some(peer) = self.peers.get_mut(index) else {
                 continue;

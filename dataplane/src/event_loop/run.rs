@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use super::tick::BusyMeter;
 use super::timers;
 use crate::io::clock;
-use crate::io::egress::EgressStart;
-use crate::io::engine::{Engine, EngineKind};
+use crate::io::engine::{Engine, EngineStart};
 use crate::io::udp::{Places, PortKind, ShardSockets};
 use crate::io::wait::Wait;
 use crate::limits::BUSY_STRETCH;
@@ -34,11 +33,11 @@ pub(super) struct Io {
 pub async fn run(
     mut shard: Shard,
     sockets: ShardSockets,
-    (kind, egress): (EngineKind, Option<EgressStart>),
+    start: EngineStart,
 ) -> anyhow::Result<()> {
     let wait = wait_for(&shard, &sockets)?;
     let mut io = Io {
-        engine: Engine::start(kind, &sockets, egress.as_ref())?,
+        engine: Engine::start(&start, &sockets)?,
         overflows: Overflows::default(),
         places: sockets.places(),
     };

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::key::{SessionIndex, SubscriberIndex};
 use crate::mesh::message::{ShardEvent, ToControl};
 use crate::peer::output::{PeerEvent, REJECTED};
 use crate::shard::state::Shard;
@@ -16,7 +17,7 @@ impl Shard {
         }
     }
 
-    fn on_event(&mut self, index: usize, event: PeerEvent, now: Instant) {
+    fn on_event(&mut self, index: SessionIndex, event: PeerEvent, now: Instant) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
@@ -54,10 +55,14 @@ impl Shard {
                 mids: offer.mids,
             }),
             PeerEvent::Settled => self.refresh_subscriptions(index, now),
-            PeerEvent::KeyframeWanted(sub) => {
-                if let Some(subscription) = self.peers.subscription(index, sub) {
+            PeerEvent::KeyframeWanted(subscription) => {
+                let at = SubscriberIndex {
+                    session: index,
+                    subscription,
+                };
+                if let Some(subscription) = self.peers.subscription(at) {
                     subscription.needs_keyframe(now);
-                    self.want_keyframe(index, sub, now);
+                    self.want_keyframe(at, now);
                 }
             }
             PeerEvent::Measured(sample) => self.report.quality.record(sample),

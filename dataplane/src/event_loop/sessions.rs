@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::key::{ShardId, TrackKey};
+use crate::key::{SessionIndex, ShardId, SubscriberIndex, TrackKey};
 use crate::mesh::message::{ToControl, ToShard};
 use crate::path::seal;
 use crate::peer::session::{Peer, Role};
+use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
 use crate::shard::track_table::Published;
 
 impl Shard {
     /// A session lives here from now on.
-    pub(super) fn adopt(&mut self, peer: Peer, now: Instant) -> usize {
+    pub(super) fn adopt(&mut self, peer: Peer, now: Instant) -> SessionIndex {
         let index = self.peers.insert(peer, now);
         self.publish(index, &[], now);
         self.refresh_subscriptions(index, now);
@@ -20,12 +21,12 @@ impl Shard {
             .peers
             .get_mut(index)
             .map_or(now, |peer| peer.deadline());
-        self.timers.set(index, deadline);
+        self.timers.set(index.0, deadline);
         index
     }
 
     /// A session goes to where its packets land.
-    pub(super) fn hand_over(&mut self, index: usize, to: ShardId, now: Instant) {
+    pub(super) fn hand_over(&mut self, index: SessionIndex, to: ShardId, now: Instant) {
         // What waits here would not be found there. Sealing it may end the session.
         seal::seal_now(self, index, now);
         self.handle_session_events(now);
@@ -45,12 +46,13 @@ impl Shard {
             },
         );
         for addr in addrs {
-            self.peers.follow(addr, (to, session), now);
+            let foreign = ForeignSession { home: to, session };
+            self.peers.follow(addr, foreign, now);
         }
     }
 
     /// A session is over.
-    pub(super) fn close(&mut self, index: usize) {
+    pub(super) fn close(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
@@ -65,24 +67,23 @@ impl Shard {
     }
 
     /// Takes a session out of all tables, without a word to anybody.
-    fn take_out(&mut self, index: usize) -> Option<Peer> {
+    fn take_out(&mut self, index: SessionIndex) -> Option<Peer> {
         if let Some(peer) = self.peers.get_mut(index)
             && let Role::Subscribe(subscriber) = &peer.role
         {
-            let subs: Vec<usize> = subscriber
-                .subscriptions
-                .iter()
-                .map(|(sub, _)| sub)
-                .collect();
-            for sub in subs {
-                self.disconnect(index, sub);
+            for subscription in subscriber.subscriptions.indices() {
+                let session = index;
+                self.disconnect(SubscriberIndex {
+                    session,
+                    subscription,
+                });
             }
         }
         let peer = self.peers.remove(index)?;
         // Whoever gets its place gets nothing of it.
         let forwarding = &mut self.forwarding;
         forwarding.schedule.take_of(index, &mut forwarding.portions);
-        self.timers.clear(index);
+        self.timers.clear(index.0);
         peer.paths
             .addresses()
             .for_each(|addr| self.egress.next_hops.forget(addr));
@@ -95,7 +96,7 @@ impl Shard {
     }
 
     /// Announces the tracks of session `index`, and that those in `gone` are no longer published.
-    pub(super) fn publish(&mut self, index: usize, gone: &[TrackKey], now: Instant) {
+    pub(super) fn publish(&mut self, index: SessionIndex, gone: &[TrackKey], now: Instant) {
         for track in gone {
             self.end_track(*track, index);
         }
@@ -131,7 +132,7 @@ impl Shard {
     }
 
     /// False when another session publishes `track` by now.
-    fn unpublish_here(&mut self, track: TrackKey, index: usize) -> bool {
+    fn unpublish_here(&mut self, track: TrackKey, index: SessionIndex) -> bool {
         let Some(entry) = self.tracks.get_mut(track) else {
             return false;
         };
@@ -150,7 +151,7 @@ impl Shard {
     }
 
     /// Session `index` publishes `track` no longer.
-    fn end_track(&mut self, track: TrackKey, index: usize) {
+    fn end_track(&mut self, track: TrackKey, index: SessionIndex) {
         if !self.unpublish_here(track, index) {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::key::SessionIndex;
 use crate::limits::TIMERS_PER_TURN;
 use crate::send::queue::Outlet;
 use crate::send::{padding, report};
@@ -11,7 +12,7 @@ use crate::shard::state::Shard;
 pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     shard.turn_timeout(now);
     for _ in 0..TIMERS_PER_TURN {
-        let Some(index) = shard.timers.pop_due(now) else {
+        let Some(index) = shard.timers.pop_due(now).map(SessionIndex) else {
             return false;
         };
         shard.guard(index, |shard| {
@@ -29,7 +30,7 @@ pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
 
 /// What a session sends by itself when its time has come: sender reports, and padding that finds out
 /// what its path takes.
-fn send_periodic(shard: &mut Shard, index: usize, now: Instant) {
+fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let Some(peer) = shard.peers.get_mut(index) else {
         return;
     };
@@ -47,5 +48,5 @@ fn send_periodic(shard: &mut Shard, index: usize, now: Instant) {
         padding::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
     }
     let deadline = peer.deadline();
-    shard.timers.set(index, deadline);
+    shard.timers.set(index.0, deadline);
 }

@@ -31,6 +31,15 @@ pub enum EngineChoice {
     Auto,
 }
 
+/// What an engine is started with.
+#[derive(Clone)]
+pub struct EngineStart {
+    /// Which system calls it uses.
+    pub kind: EngineKind,
+    /// How whole frames leave, if they do.
+    pub egress: Option<EgressStart>,
+}
+
 /// The engine of one shard, made on its thread.
 pub struct Engine {
     calls: Calls,
@@ -100,17 +109,13 @@ impl EngineChoice {
 
 impl Engine {
     /// Starts on `sockets`. Has to be called on the thread that uses it.
-    pub fn start(
-        kind: EngineKind,
-        sockets: &ShardSockets,
-        egress: Option<&EgressStart>,
-    ) -> Result<Self, EngineError> {
-        let egress = match egress {
+    pub fn start(start: &EngineStart, sockets: &ShardSockets) -> Result<Self, EngineError> {
+        let egress = match &start.egress {
             Some(start) => Some(Box::new(start.egress(sockets.ports()?)?)),
             None => None,
         };
         let packet = egress.as_ref().map(|egress| egress.as_fd());
-        let calls = match kind {
+        let calls = match start.kind {
             EngineKind::Mmsg => Calls::Mmsg(Box::new(Mmsg::new(sockets, packet)?)),
             EngineKind::Uring => {
                 let sockets: Vec<_> = sockets.iter().collect();

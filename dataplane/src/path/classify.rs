@@ -11,8 +11,8 @@ use spillway_wire::stun;
 use super::arrive::Arrived;
 use crate::drop_reason::DropReason;
 use crate::ice::credentials::Ufrag;
-use crate::key::{SessionKey, ShardId};
-use crate::shard::route::Route;
+use crate::key::SessionIndex;
+use crate::shard::route::{ForeignSession, Route};
 use crate::shard::state::Shard;
 use crate::stream::Alias;
 
@@ -22,17 +22,12 @@ pub enum Class {
     /// To a session here.
     Local {
         /// Which.
-        peer: usize,
+        peer: SessionIndex,
         /// What it speaks.
         protocol: Protocol,
     },
     /// To a session on another shard.
-    Foreign {
-        /// Which shard.
-        home: ShardId,
-        /// Which session.
-        session: SessionKey,
-    },
+    Foreign(ForeignSession),
     /// A verified check for a session that does not live here.
     Claim(Ufrag),
 }
@@ -52,7 +47,7 @@ pub fn classify(
         Protocol::Rtp | Protocol::Rtcp | Protocol::Dtls => {
             match shard.peers.by_addr(datagram.source) {
                 Some(Route::Local(peer)) => Ok(Class::Local { peer, protocol }),
-                Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
+                Some(Route::Foreign(foreign)) => Ok(Class::Foreign(foreign)),
                 None => Err(DropReason::UnknownSource),
             }
         }
@@ -77,7 +72,7 @@ fn classify_stun(
                 peer,
                 protocol: Protocol::Stun,
             }),
-            Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
+            Some(Route::Foreign(foreign)) => Ok(Class::Foreign(foreign)),
             None => Err(DropReason::UnknownUfrag),
         };
     }

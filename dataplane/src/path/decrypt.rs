@@ -8,14 +8,16 @@ use spillway_wire::demux::Protocol;
 use super::arrive::Arrived;
 use super::classify::Class;
 use crate::drop_reason::DropReason;
+use crate::key::SessionIndex;
 use crate::mesh::message::{Datagram, ToControl, ToShard};
+use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
 
 /// Gives `datagram` to where it belongs.
 pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instant) {
     match class {
         Class::Local { peer, protocol } => receive(shard, peer, datagram, protocol, now),
-        Class::Foreign { home, session } => {
+        Class::Foreign(ForeignSession { home, session }) => {
             let letter = ToShard::Datagram {
                 session,
                 via: shard.id,
@@ -41,7 +43,7 @@ pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instan
 /// Feeds a datagram to session `peer` here.
 pub fn receive(
     shard: &mut Shard,
-    peer: usize,
+    peer: SessionIndex,
     datagram: &Arrived<'_>,
     protocol: Protocol,
     now: Instant,

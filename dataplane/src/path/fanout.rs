@@ -75,12 +75,12 @@ pub fn spread(shard: &mut Shard) {
         } else {
             LineKind::Long
         };
-        for &(peer, sub) in &entry.subscribers {
+        for at in &entry.subscribers {
             let portion = Portion {
                 batch: place,
-                sub: sub as u32,
+                sub: at.subscription,
             };
-            schedule.add(peer, portion, line);
+            schedule.add(at.session, portion, line);
         }
     }
     backlog.close_round(schedule);

@@ -4,13 +4,14 @@
 use std::time::Instant;
 
 use crate::drop_reason::DropReason;
+use crate::key::{SessionIndex, SubscriberIndex};
 use crate::media::subscription::Verdict;
 use crate::send::queue::SendPath;
-use crate::shard::forwarding::{Forwarding, Numbered};
+use crate::shard::forwarding::{Forwarding, Numbered, Undecodable};
 use crate::shard::state::Shard;
 
 /// Decides what session `index` gets of its portions, and gives it its numbers. Where that goes.
-pub fn number(shard: &mut Shard, index: usize, now: Instant) -> Option<SendPath> {
+pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<SendPath> {
     let Shard {
         peers,
         forwarding,
@@ -37,13 +38,16 @@ pub fn number(shard: &mut Shard, index: usize, now: Instant) -> Option<SendPath>
     };
     let subscriber = peer.subscriber()?;
     for portion in portions.iter() {
-        let (sub, batch) = (portion.sub as usize, backlog.batch(portion.batch));
+        let (sub, batch) = (portion.sub, backlog.batch(portion.batch));
         for &place in &batch.packets {
             let packet = backlog.packet(place);
             match subscriber.plan(sub, packet, egress.queues.sheds(path.remote, packet.layer)) {
                 Ok(Some((slot, planned, verdict))) => {
                     if verdict == Verdict::Switch {
-                        switched.push((index, sub));
+                        switched.push(SubscriberIndex {
+                            session: index,
+                            subscription: sub,
+                        });
                     }
                     if verdict == Verdict::Switch || packet.keyframe {
                         let waits = subscriber.waited(sub, packet, now);
@@ -60,7 +64,14 @@ pub fn number(shard: &mut Shard, index: usize, now: Instant) -> Option<SendPath>
                     report.drops.count(reason);
                     if reason == DropReason::NoCodec {
                         let track = subscriber.take_undecodable(sub, packet);
-                        let found = track.map(|track| (index, sub, track, packet.codec));
+                        let found = track.map(|track| Undecodable {
+                            at: SubscriberIndex {
+                                session: index,
+                                subscription: sub,
+                            },
+                            track,
+                            codec: packet.codec,
+                        });
                         undecodable.extend(found);
                     }
                 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::number::number;
 use crate::drop_reason::DropReason;
 use crate::io::sys::prefetch;
+use crate::key::SessionIndex;
 use crate::limits::{BUSY_PADDING_BYTES, IDLE_PADDING_BYTES, PACKETS_PER_TURN, SESSIONS_PER_TURN};
 use crate::peer::subscribe::Subscriber;
 use crate::send::queue::SendPath;
@@ -66,14 +67,14 @@ pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
 }
 
 /// Seals what waits for session `index`, out of its turn.
-pub fn seal_now(shard: &mut Shard, index: usize, now: Instant) {
+pub fn seal_now(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let forwarding = &mut shard.forwarding;
     forwarding.schedule.take_of(index, &mut forwarding.portions);
     seal_for(shard, index, now);
 }
 
 /// Seals its portions for session `index`.
-fn seal_for(shard: &mut Shard, index: usize, now: Instant) {
+fn seal_for(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let is_blocked = shard.egress.queues.is_blocked();
     let max_padding = if shard.load.is_busy && !is_blocked {
         BUSY_PADDING_BYTES
@@ -109,7 +110,12 @@ fn prefetch_next(shard: &mut Shard) {
 }
 
 /// Writes what session `index` gets, run by run.
-fn write(shard: &mut Shard, index: usize, path: SendPath, (max_padding, now): (usize, Instant)) {
+fn write(
+    shard: &mut Shard,
+    index: SessionIndex,
+    path: SendPath,
+    (max_padding, now): (usize, Instant),
+) {
     let Shard {
         peers,
         forwarding,
@@ -154,7 +160,7 @@ fn write(shard: &mut Shard, index: usize, path: SendPath, (max_padding, now): (u
         queue.commit(path.run(bytes, cut.segment_bytes, arrived), report);
     }
     let deadline = peer.deadline();
-    timers.set(index, deadline);
+    timers.set(index.0, deadline);
 }
 
 fn write_run(

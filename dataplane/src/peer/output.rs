@@ -5,7 +5,7 @@ use str0m::net::Transmit;
 use crate::drop_reason::Drops;
 use crate::dtls::handshake::FailureKind;
 use crate::ice::credentials::Ufrag;
-use crate::key::{LayerIndex, TrackKey};
+use crate::key::{LayerIndex, SubscriptionIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::Subscription;
 use crate::report::Sample;
@@ -57,7 +57,7 @@ pub enum PeerEvent {
     /// A subscriber negotiated no codec for what is published.
     Undecodable(TrackKey),
     /// A subscriber lost a frame of this subscription.
-    KeyframeWanted(usize),
+    KeyframeWanted(SubscriptionIndex),
     /// A subscriber's bandwidth was estimated anew.
     EstimateChanged,
     /// A subscriber reported what it received.

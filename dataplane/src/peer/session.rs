@@ -17,7 +17,7 @@ use crate::drop_reason::DropReason;
 use crate::dtls::handshake::Handshake;
 use crate::ice::credentials::Ufrag;
 use crate::io::sys::prefetch;
-use crate::key::{LayerIndex, SessionKey, TrackKey};
+use crate::key::{LayerIndex, SessionKey, SubscriptionIndex, TrackKey};
 use crate::media::layer_allocation::Target;
 use crate::media::track::TrackInfo;
 
@@ -191,7 +191,7 @@ impl Peer {
     }
 
     /// Maps the codecs of the published track for subscription `sub`, if its m-line is negotiated.
-    pub fn connect(&mut self, sub: usize, published: &TrackInfo, out: &mut Output) {
+    pub fn connect(&mut self, sub: SubscriptionIndex, published: &TrackInfo, out: &mut Output) {
         if let Role::Subscribe(subscriber) = &mut self.role {
             let rtc = &mut self.rtc;
             let connected = AssertUnwindSafe(|| subscriber.connect(rtc, sub, published, out));
@@ -204,7 +204,8 @@ impl Peer {
     /// See [`Subscriber::offer_first`].
     pub fn offer_first(
         &mut self,
-        wanted: (usize, u8),
+        sub: SubscriptionIndex,
+        codec: u8,
         published: &TrackInfo,
         out: &mut Output,
     ) -> bool {
@@ -212,7 +213,8 @@ impl Peer {
             return true;
         };
         let rtc = &mut self.rtc;
-        let offered = AssertUnwindSafe(|| subscriber.offer_first(rtc, wanted, published, out));
+        let offered =
+            AssertUnwindSafe(|| subscriber.offer_first(rtc, (sub, codec), published, out));
         catch_unwind(offered).unwrap_or_else(|_| {
             self.panicked(out);
             true

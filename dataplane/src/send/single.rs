@@ -1,6 +1,7 @@
 //! Packets that are sealed one at a time: what a subscriber lost, and what a new one starts with.
 
 use super::queue::Outlet;
+use super::resend::Asked;
 use super::rewriter::Sent;
 use super::sender::Sender;
 use super::stream::{Keys, Planned, Stream};
@@ -36,9 +37,12 @@ pub fn resend<'p>(
     to: &mut Outlet<'_>,
     find: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
 ) -> Result<(), DropReason> {
-    let about = (to.now, sender.rtt());
+    let at = Asked {
+        now: to.now,
+        rtt: sender.rtt(),
+    };
     let (sealer, estimator) = sender.keys().ok_or(DropReason::NotConnected)?;
-    if let Some(datagram) = stream.again_as_sent(seq, about) {
+    if let Some(datagram) = stream.again_as_sent(seq, at) {
         let bytes = datagram.len();
         let room = to.queue.room(bytes).ok_or(DropReason::SendBufferFull)?;
         room.copy_from_slice(datagram);
@@ -46,6 +50,6 @@ pub fn resend<'p>(
         return Ok(());
     }
     let with = (&*sealer, estimator.is_some());
-    let planned = stream.plan_again(seq, about, with, find)?;
+    let planned = stream.plan_again(seq, at, with, find)?;
     send(stream, sender, planned, to)
 }

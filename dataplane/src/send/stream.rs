@@ -12,7 +12,7 @@ use str0m::rtp::{Extension, ExtensionMap};
 
 use super::kept::Kept;
 use super::ntp::{compact_ntp, ntp};
-use super::resend::{Allowance, Resend};
+use super::resend::{Allowance, Asked, Resend};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
@@ -59,6 +59,15 @@ const REPORTS: usize = 32;
 const QUICK_REPORTS: u8 = 20;
 /// The same when the first packet was sent: libwebrtc ties sound and picture together from the second report on.
 const FIRST_QUICK_REPORTS: u8 = 2;
+
+/// The SSRCs of an m-line.
+#[derive(Debug, Clone, Copy)]
+pub struct Ssrcs {
+    /// Of its media.
+    pub media: u32,
+    /// Of retransmissions (RFC 4588), where they were negotiated.
+    pub rtx: Option<u32>,
+}
 
 /// What was negotiated.
 struct Wire {
@@ -149,7 +158,7 @@ impl Stream {
         &mut self,
         media: &Media,
         cname: &str,
-        (ssrc, rtx): (u32, Option<u32>),
+        Ssrcs { media: ssrc, rtx }: Ssrcs,
         entropy: &mut Entropy,
     ) {
         let known = self.wire.take();
@@ -245,7 +254,7 @@ impl Stream {
     pub fn plan_again<'p>(
         &mut self,
         seq: u16,
-        (now, rtt): (Instant, Duration),
+        at: Asked,
         (sealer, is_measured): (&Sealer, bool),
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
@@ -256,7 +265,7 @@ impl Stream {
         let header = wire.header_bytes(Some(packet), (resend.is_bound, is_measured));
         let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
         let bytes = header + payload + sealer.rtp_overhead();
-        if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, (now, rtt)) {
+        if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, at) {
             return Err(DropReason::NotResent);
         }
         let planned = Planned {
@@ -269,9 +278,9 @@ impl Stream {
     }
 
     /// The datagram that went out as `seq`, byte for byte, for a subscriber without RTX.
-    pub fn again_as_sent(&mut self, seq: u16, about: (Instant, Duration)) -> Option<&[u8]> {
+    pub fn again_as_sent(&mut self, seq: u16, at: Asked) -> Option<&[u8]> {
         let datagram = self.kept.get(seq)?;
-        let is_allowed = self.allowance.allow(seq, datagram.len(), about);
+        let is_allowed = self.allowance.allow(seq, datagram.len(), at);
         is_allowed.then_some(datagram)
     }
 

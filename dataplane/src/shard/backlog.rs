@@ -142,6 +142,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::key::{SessionIndex, SubscriptionIndex};
     use crate::media::subscription::tests::packet;
     use crate::shard::schedule::{LineKind, Portion};
 
@@ -149,13 +150,25 @@ mod tests {
         backlog.push(packet(0, seq, false), Instant::now())
     }
 
-    fn tell(backlog: &mut Backlog, work: &mut Schedule, index: usize, seq: u64) -> (u32, u32) {
+    fn tell(
+        backlog: &mut Backlog,
+        work: &mut Schedule,
+        index: SessionIndex,
+        seq: u64,
+    ) -> (u32, u32) {
         assert!(push(backlog, seq));
         let batch = backlog.add_batch(TrackKey(seq));
         let place = backlog.untold().next().unwrap();
         backlog.add_to_batch(batch, place);
         assert_eq!(backlog.new_batches().collect::<Vec<_>>(), [batch]);
-        work.add(index, Portion { batch, sub: 0 }, LineKind::Long);
+        work.add(
+            index,
+            Portion {
+                batch,
+                sub: SubscriptionIndex(0),
+            },
+            LineKind::Long,
+        );
         backlog.close_round(work);
         assert_eq!(backlog.untold().count(), 0);
         (batch, place)
@@ -170,7 +183,7 @@ mod tests {
             ..Backlog::default()
         };
         let places: Vec<_> = (0..4)
-            .map(|seq| tell(&mut backlog, &mut work, seq as usize, seq))
+            .map(|seq| tell(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
             .collect();
         assert_eq!(places[1], (u32::MAX, 0));
         for served in 0..4 {
@@ -204,8 +217,8 @@ mod tests {
     #[test]
     fn of_a_track_that_went_nobody_gets_what_came_before() {
         let (mut work, mut backlog) = (Schedule::default(), Backlog::default());
-        let (gone, _) = tell(&mut backlog, &mut work, 0, 7);
-        let (other, place) = tell(&mut backlog, &mut work, 0, 8);
+        let (gone, _) = tell(&mut backlog, &mut work, SessionIndex(0), 7);
+        let (other, place) = tell(&mut backlog, &mut work, SessionIndex(0), 8);
         backlog.forget(TrackKey(7));
         assert!(backlog.batch(gone).packets.is_empty());
         assert_eq!(backlog.batch(other).packets, [place]);
@@ -241,8 +254,8 @@ mod tests {
                     LineKind::Long
                 };
                 for index in audience(track) {
-                    let sub = track as u32;
-                    work.add(index, Portion { batch, sub }, line);
+                    let sub = SubscriptionIndex(track as u32);
+                    work.add(SessionIndex(index), Portion { batch, sub }, line);
                 }
                 backlog.close_round(&work);
             }
@@ -252,7 +265,7 @@ mod tests {
                 };
                 for portion in &portions {
                     let track = backlog.batch(portion.batch).track.0;
-                    assert_eq!(track, u64::from(portion.sub));
+                    assert_eq!(track, u64::from(portion.sub.0));
                     let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
                     let places = &backlog.batch(portion.batch).packets;
                     seqs.extend(places.iter().map(|place| backlog.packet(*place).seq));
@@ -264,7 +277,7 @@ mod tests {
         for track in 0..6 {
             let all: Vec<u64> = (0..next[track as usize]).collect();
             assert!(all.len() > 500);
-            audience(track).for_each(|index| assert_eq!(got[&(index, track)], all));
+            audience(track).for_each(|index| assert_eq!(got[&(SessionIndex(index), track)], all));
         }
     }
 }

@@ -1,19 +1,21 @@
 //! A list of session indices without duplicates.
 
+use crate::key::SessionIndex;
+
 /// Sessions to come back to, each once.
 #[derive(Debug, Default)]
 pub(crate) struct DirtySet {
-    list: Vec<usize>,
+    list: Vec<SessionIndex>,
     is_marked: Vec<bool>,
 }
 
 impl DirtySet {
     /// Adds `index`, unless it is in the list.
-    pub(crate) fn mark(&mut self, index: usize) {
-        if self.is_marked.len() <= index {
-            self.is_marked.resize(index + 1, false);
+    pub(crate) fn mark(&mut self, index: SessionIndex) {
+        if self.is_marked.len() <= index.0 {
+            self.is_marked.resize(index.0 + 1, false);
         }
-        if !std::mem::replace(&mut self.is_marked[index], true) {
+        if !std::mem::replace(&mut self.is_marked[index.0], true) {
             self.list.push(index);
         }
     }
@@ -24,9 +26,9 @@ impl DirtySet {
     }
 
     /// Takes one out.
-    pub(crate) fn pop(&mut self) -> Option<usize> {
+    pub(crate) fn pop(&mut self) -> Option<SessionIndex> {
         let index = self.list.pop()?;
-        self.is_marked[index] = false;
+        self.is_marked[index.0] = false;
         Some(index)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::backlog::Backlog;
 use super::schedule::{Portion, Schedule};
-use crate::key::TrackKey;
+use crate::key::{SubscriberIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::send::stream::Planned;
 
@@ -20,9 +20,20 @@ pub struct Forwarding {
     /// Packets of the session that is being sealed for.
     pub numbered: Vec<Numbered>,
     /// Subscriptions that began or changed layers while packets were numbered.
-    pub switched: Vec<(usize, usize)>,
+    pub switched: Vec<SubscriberIndex>,
     /// Subscriptions that negotiated no codec for what is published, found out while packets were numbered.
-    pub undecodable: Vec<(usize, usize, TrackKey, u8)>,
+    pub undecodable: Vec<Undecodable>,
+}
+
+/// A subscription that negotiated no codec for what is published.
+#[derive(Debug, Clone, Copy)]
+pub struct Undecodable {
+    /// Which.
+    pub at: SubscriberIndex,
+    /// Of this track.
+    pub track: TrackKey,
+    /// What is published, as an index into the codecs of the track.
+    pub codec: u8,
 }
 
 /// A packet that has its numbers and waits to be sealed.

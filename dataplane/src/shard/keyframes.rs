@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use super::state::Shard;
-use crate::key::{LayerIndex, TrackKey};
+use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, TrackKey};
 use crate::limits::KEYFRAME_RETRY;
 use crate::mesh::message::ToShard;
 use crate::peer::session::Peer;
@@ -13,18 +13,18 @@ use crate::peer::session::Peer;
 impl Shard {
     /// Gives a subscription the keyframe it waits for, if it waits for one: a young one that is kept, or the home of the
     /// track is asked. Not before the session can receive: it would be lost, and the next one later.
-    pub(crate) fn want_keyframe(&mut self, peer: usize, sub: usize, now: Instant) {
-        let Some(subscription) = self.peers.subscription(peer, sub) else {
+    pub(crate) fn want_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
+        let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
         let (track, Some(layer)) = (subscription.track, subscription.waits_for()) else {
             return;
         };
         let is_start = subscription.current().is_none();
-        if !self.peers.get(peer).is_some_and(Peer::is_reachable) {
+        if !self.peers.get(at.session).is_some_and(Peer::is_reachable) {
             return;
         }
-        if !(is_start && self.start_from_history((peer, sub), (track, layer), now)) {
+        if !(is_start && self.start_from_history(at, (track, layer), now)) {
             self.request_keyframe(track, layer, now);
         }
     }
@@ -56,7 +56,7 @@ impl Shard {
 
     pub(crate) fn ask_publisher(
         &mut self,
-        publisher: usize,
+        publisher: SessionIndex,
         track: TrackKey,
         layer: LayerIndex,
         now: Instant,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::state::Shard;
-use crate::key::{LayerIndex, TrackKey};
+use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, SubscriptionIndex, TrackKey};
 use crate::limits::MAX_LAYERS;
 use crate::media::layer_allocation::{Candidate, allocate, target};
 use crate::peer::session::Role;
@@ -13,7 +13,7 @@ const AUDIO_BPS: u64 = 60_000;
 
 /// A video subscription of the session and its track.
 struct Competitor {
-    sub: usize,
+    sub: SubscriptionIndex,
     track: TrackKey,
     candidate: Candidate,
 }
@@ -26,7 +26,7 @@ impl Shard {
         }
     }
 
-    fn allocate(&mut self, index: usize, now: Instant) {
+    fn allocate(&mut self, index: SessionIndex, now: Instant) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
@@ -53,11 +53,11 @@ impl Shard {
         if let Some(peer) = self.peers.get_mut(index) {
             peer.find_out(target, reserved, now);
             let deadline = peer.deadline();
-            self.timers.set(index, deadline);
+            self.timers.set(index.0, deadline);
         }
     }
 
-    fn competitors(&mut self, index: usize) -> Vec<Competitor> {
+    fn competitors(&mut self, index: SessionIndex) -> Vec<Competitor> {
         let Some(peer) = self.peers.get_mut(index) else {
             return Vec::new();
         };
@@ -93,21 +93,25 @@ impl Shard {
 
     fn aim(
         &mut self,
-        peer: usize,
+        peer: SessionIndex,
         competitor: &Competitor,
         layer: Option<LayerIndex>,
         now: Instant,
     ) {
-        let Some(subscription) = self.peers.subscription(peer, competitor.sub) else {
+        let at = SubscriberIndex {
+            session: peer,
+            subscription: competitor.sub,
+        };
+        let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
         let was_flowing = subscription.current().is_some();
         if !subscription.aim(layer) {
             return;
         }
-        self.recount(peer, competitor.sub);
+        self.recount(at);
         self.tell_interest(competitor.track);
-        self.want_keyframe(peer, competitor.sub, now);
+        self.want_keyframe(at, now);
         if layer.is_none() && was_flowing {
             self.tell_layer(peer, competitor.track, None, None);
         }

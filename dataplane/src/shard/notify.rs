@@ -1,7 +1,8 @@
 //! What a shard tells other threads, and its subscribers, of what happened on it.
 
+use super::forwarding::Undecodable;
 use super::state::Shard;
-use crate::key::{LayerIndex, ShardId, TrackKey};
+use crate::key::{LayerIndex, SessionIndex, ShardId, TrackKey};
 use crate::media::track::TrackInfo;
 use crate::mesh::message::{ShardEvent, ToControl, ToShard};
 use crate::peer::output::NO_CODEC;
@@ -9,8 +10,8 @@ use crate::peer::output::NO_CODEC;
 impl Shard {
     /// Subscriptions switched while packets were sealed: tell who wants to know.
     pub fn after_switches(&mut self) {
-        for (peer, sub) in std::mem::take(&mut self.forwarding.switched) {
-            let Some(subscription) = self.peers.subscription(peer, sub) else {
+        for at in std::mem::take(&mut self.forwarding.switched) {
+            let Some(subscription) = self.peers.subscription(at) else {
                 continue;
             };
             let (track, layer) = (subscription.track, subscription.current());
@@ -18,13 +19,13 @@ impl Shard {
                 .tracks
                 .get_mut(track)
                 .and_then(|entry| entry.info.clone());
-            self.recount(peer, sub);
-            self.tell_layer(peer, track, layer, info.as_deref());
+            self.recount(at);
+            self.tell_layer(at.session, track, layer, info.as_deref());
             self.tell_interest(track);
         }
-        for (peer, sub, track, codec) in std::mem::take(&mut self.forwarding.undecodable) {
-            if !self.offer_first(peer, (sub, codec), track) {
-                self.tell_undecodable(peer, track);
+        for found in std::mem::take(&mut self.forwarding.undecodable) {
+            if !self.offer_first(&found) {
+                self.tell_undecodable(found.at.session, found.track);
             }
         }
     }
@@ -43,20 +44,22 @@ impl Shard {
         let _ = self.outbox.send_control(ToControl::Sends { track, codec });
     }
 
-    /// Offers the subscriber `peer` the codec that is published as `track` before all others. False when that is no help.
-    fn offer_first(&mut self, peer: usize, wanted: (usize, u8), track: TrackKey) -> bool {
-        let entry = self.tracks.get_mut(track);
+    /// Offers a subscriber the codec that is published before all others. False when that is no help.
+    fn offer_first(&mut self, found: &Undecodable) -> bool {
+        let peer = found.at.session;
+        let entry = self.tracks.get_mut(found.track);
         let info = entry.and_then(|entry| entry.info.clone());
         let (Some(info), Some(session)) = (info, self.peers.get_mut(peer)) else {
             return true;
         };
-        let is_offered = session.offer_first(wanted, &info, &mut self.out);
+        let is_offered =
+            session.offer_first(found.at.subscription, found.codec, &info, &mut self.out);
         self.absorb(peer);
         is_offered
     }
 
     /// The subscriber `peer` negotiated no codec for what is published as `track`.
-    pub(crate) fn tell_undecodable(&mut self, peer: usize, track: TrackKey) {
+    pub(crate) fn tell_undecodable(&mut self, peer: SessionIndex, track: TrackKey) {
         let Some(peer) = self.peers.get(peer) else {
             return;
         };
@@ -72,7 +75,7 @@ impl Shard {
 
     pub(crate) fn tell_layer(
         &mut self,
-        peer: usize,
+        peer: SessionIndex,
         track: TrackKey,
         layer: Option<LayerIndex>,
         info: Option<&TrackInfo>,

@@ -8,13 +8,13 @@ use slab::Slab;
 
 use super::contested::ContestedAddresses;
 use super::foreign::{ForeignRoute, ForeignRoutes};
-use super::route::Route;
+use super::route::{ForeignSession, Route};
 
 use spillway_wire::stun::TransactionId;
 
 use crate::drop_reason::DropReason;
 use crate::ice::credentials::Ufrag;
-use crate::key::{SessionKey, ShardId};
+use crate::key::{SessionIndex, SessionKey, SubscriberIndex};
 use crate::media::subscription::Subscription;
 use crate::peer::paths::Checked;
 use crate::peer::session::{Peer, Role};
@@ -24,17 +24,17 @@ use crate::peer::session::{Peer, Role};
 pub struct PeerTable {
     /// One pointer each: finding one ahead of time touches none.
     peers: Slab<Box<Peer>>,
-    by_addr: HashMap<SocketAddr, usize>,
-    by_ufrag: HashMap<Ufrag, usize>,
-    by_session: HashMap<SessionKey, usize>,
+    by_addr: HashMap<SocketAddr, SessionIndex>,
+    by_ufrag: HashMap<Ufrag, SessionIndex>,
+    by_session: HashMap<SessionKey, SessionIndex>,
     foreign: ForeignRoutes,
     claims: ContestedAddresses,
 }
 
 impl PeerTable {
     /// Takes a session in with all its names. Addresses that other sessions are using stay with them.
-    pub fn insert(&mut self, mut peer: Peer, now: Instant) -> usize {
-        let index = self.peers.vacant_key();
+    pub fn insert(&mut self, mut peer: Peer, now: Instant) -> SessionIndex {
+        let index = SessionIndex(self.peers.vacant_key());
         let addrs: Vec<SocketAddr> = peer.paths.addresses().collect();
         for addr in addrs {
             let may_take = peer.paths.is_proven(addr) && !self.is_taken(addr, peer.session, now);
@@ -47,12 +47,13 @@ impl PeerTable {
         for ufrag in peer.ufrags() {
             self.by_ufrag.insert(ufrag.clone(), index);
         }
-        self.peers.insert(Box::new(peer))
+        self.peers.insert(Box::new(peer));
+        index
     }
 
     /// Takes a session out with all its names.
-    pub fn remove(&mut self, index: usize) -> Option<Peer> {
-        let peer = self.peers.try_remove(index)?;
+    pub fn remove(&mut self, index: SessionIndex) -> Option<Peer> {
+        let peer = self.peers.try_remove(index.0)?;
         self.by_session.remove(&peer.session);
         for ufrag in peer.ufrags() {
             self.by_ufrag.remove(ufrag);
@@ -64,22 +65,22 @@ impl PeerTable {
     }
 
     /// The session at `index`.
-    pub fn get(&self, index: usize) -> Option<&Peer> {
-        self.peers.get(index).map(|peer| &**peer)
+    pub fn get(&self, index: SessionIndex) -> Option<&Peer> {
+        self.peers.get(index.0).map(|peer| &**peer)
     }
 
     /// The session at `index`.
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut Peer> {
-        self.peers.get_mut(index).map(|peer| &mut **peer)
+    pub fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Peer> {
+        self.peers.get_mut(index.0).map(|peer| &mut **peer)
     }
 
     /// The session of that key.
-    pub fn index_of(&self, session: SessionKey) -> Option<usize> {
+    pub fn index_of(&self, session: SessionKey) -> Option<SessionIndex> {
         self.by_session.get(&session).copied()
     }
 
     /// The session that answers to `ufrag`.
-    pub fn by_ufrag(&self, ufrag: &str) -> Option<usize> {
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<SessionIndex> {
         self.by_ufrag.get(&Ufrag(ufrag.into())).copied()
     }
 
@@ -87,15 +88,16 @@ impl PeerTable {
     pub fn by_addr(&self, addr: SocketAddr) -> Option<Route> {
         let local = self.by_addr.get(&addr).map(|index| Route::Local(*index));
         local.or_else(|| {
-            self.foreign.get(addr).map(|route| Route::Foreign {
+            let route = self.foreign.get(addr)?;
+            Some(Route::Foreign(ForeignSession {
                 home: route.home,
                 session: route.session,
-            })
+            }))
         })
     }
 
     /// Makes session `index` answer to `ufrag`, and no longer to `retired`.
-    pub fn add_ufrag(&mut self, index: usize, ufrag: Ufrag, retired: Option<&Ufrag>) {
+    pub fn add_ufrag(&mut self, index: SessionIndex, ufrag: Ufrag, retired: Option<&Ufrag>) {
         self.by_ufrag.insert(ufrag, index);
         if let Some(retired) = retired {
             self.by_ufrag.remove(retired);
@@ -109,23 +111,23 @@ impl PeerTable {
     /// did not use lately, stays with it until the address is [proven](Self::proven) to be this session's.
     pub fn add_addr(
         &mut self,
-        index: usize,
+        index: SessionIndex,
         check: Checked,
         transaction: TransactionId,
         now: Instant,
     ) -> Result<Option<SocketAddr>, DropReason> {
-        let (session, addr) = (self.peers[index].session, check.remote);
+        let (session, addr) = (self.peers[index.0].session, check.remote);
         if self.is_taken(addr, session, now) {
             return Err(DropReason::AddressInUse);
         }
         let owner = self.by_addr(addr);
         let is_anothers = owner.is_some_and(|owner| !self.is_of(owner, session));
-        if is_anothers && !check.is_proven && !self.peers[index].paths.is_proven(addr) {
+        if is_anothers && !check.is_proven && !self.peers[index.0].paths.is_proven(addr) {
             self.claims.insert(addr, Route::Local(index), now)?;
         } else {
             self.take_over(addr, index);
         }
-        let given_up = self.peers[index].paths.add(check, transaction, now);
+        let given_up = self.peers[index.0].paths.add(check, transaction, now);
         if let Some(given_up) = given_up {
             self.unroute(given_up, index);
         }
@@ -138,7 +140,7 @@ impl PeerTable {
             Route::Local(index) => self
                 .get(*index)
                 .is_some_and(|peer| peer.paths.expects(addr, transaction)),
-            Route::Foreign { .. } => false,
+            Route::Foreign(_) => false,
         };
         let routes = [self.by_addr(addr), self.claims.get(addr)];
         let here = routes
@@ -148,14 +150,14 @@ impl PeerTable {
             .copied();
         // Only their homes know what they have asked.
         here.or_else(|| {
-            let is_foreign = |route: &&Route| matches!(route, Route::Foreign { .. });
+            let is_foreign = |route: &&Route| matches!(route, Route::Foreign(_));
             routes.iter().rev().flatten().find(is_foreign).copied()
         })
         .or(routes[0])
     }
 
     /// `addr` was proven to be where the client of session `index` is: what comes from there is the session's.
-    pub fn proven(&mut self, addr: SocketAddr, index: usize) {
+    pub fn proven(&mut self, addr: SocketAddr, index: SessionIndex) {
         if self.claims.take(addr, Route::Local(index)) {
             self.take_over(addr, index);
         }
@@ -166,52 +168,44 @@ impl PeerTable {
     pub fn add_foreign(
         &mut self,
         addr: SocketAddr,
-        (home, session): (ShardId, SessionKey),
+        foreign: ForeignSession,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if self.is_taken(addr, session, now) {
+        if self.is_taken(addr, foreign.session, now) {
             return Err(DropReason::AddressInUse);
         }
-        let route = Route::Foreign { home, session };
+        let route = Route::Foreign(foreign);
         match self.by_addr(addr) {
-            Some(owner) if !self.is_of(owner, session) => self.claims.insert(addr, route, now),
-            Some(_) | None => self.set_foreign(addr, (home, session), None),
+            Some(owner) if !self.is_of(owner, foreign.session) => {
+                self.claims.insert(addr, route, now)
+            }
+            Some(_) | None => self.set_foreign(addr, foreign, None),
         }
     }
 
     /// Sends datagrams from the addresses of a session that has moved to `home` there.
-    pub fn follow(
-        &mut self,
-        addr: SocketAddr,
-        (home, session): (ShardId, SessionKey),
-        now: Instant,
-    ) {
+    pub fn follow(&mut self, addr: SocketAddr, foreign: ForeignSession, now: Instant) {
         // Who has taken the address meanwhile keeps it.
         if self.by_addr(addr).is_none() {
-            let _ = self.set_foreign(addr, (home, session), Some(now));
+            let _ = self.set_foreign(addr, foreign, Some(now));
         }
     }
 
     /// The home of `session`, on another shard, heard something authenticated from `addr`, which is proven to be where the
     /// client is.
-    pub fn heard_foreign(
-        &mut self,
-        addr: SocketAddr,
-        (home, session): (ShardId, SessionKey),
-        at: Instant,
-    ) {
-        let route = Route::Foreign { home, session };
-        if self.claims.take(addr, route) && !self.is_taken(addr, session, at) {
+    pub fn heard_foreign(&mut self, addr: SocketAddr, foreign: ForeignSession, at: Instant) {
+        let route = Route::Foreign(foreign);
+        if self.claims.take(addr, route) && !self.is_taken(addr, foreign.session, at) {
             if let Some(&owner) = self.by_addr.get(&addr)
-                && let Some(owner) = self.peers.get_mut(owner)
+                && let Some(owner) = self.peers.get_mut(owner.0)
             {
                 owner.paths.remove(addr);
             }
             self.by_addr.remove(&addr);
             // Without room for it, its next check asks again.
-            let _ = self.set_foreign(addr, (home, session), Some(at));
+            let _ = self.set_foreign(addr, foreign, Some(at));
         }
-        self.foreign.heard(addr, session, at);
+        self.foreign.heard(addr, foreign.session, at);
     }
 
     /// `session`, which does not live here, has ended or moved: nothing is sent on for it.
@@ -235,14 +229,15 @@ impl PeerTable {
     }
 
     /// All sessions, for reports and shutdown, never for a packet.
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Peer)> {
-        self.peers.iter().map(|(index, peer)| (index, &**peer))
+    pub fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Peer)> {
+        let peers = self.peers.iter();
+        peers.map(|(index, peer)| (SessionIndex(index), &**peer))
     }
 
-    /// Subscription `sub` of session `peer`.
-    pub fn subscription(&mut self, peer: usize, sub: usize) -> Option<&mut Subscription> {
-        match &mut self.peers.get_mut(peer)?.role {
-            Role::Subscribe(subscriber) => subscriber.subscriptions.get_mut(sub),
+    /// The subscription at `at`.
+    pub fn subscription(&mut self, at: SubscriberIndex) -> Option<&mut Subscription> {
+        match &mut self.peers.get_mut(at.session.0)?.role {
+            Role::Subscribe(subscriber) => subscriber.subscriptions.get_mut(at.subscription),
             Role::Publish(_) => None,
         }
     }
@@ -257,16 +252,16 @@ impl PeerTable {
     fn is_of(&self, route: Route, session: SessionKey) -> bool {
         match route {
             Route::Local(index) => self.get(index).is_some_and(|peer| peer.session == session),
-            Route::Foreign { session: other, .. } => other == session,
+            Route::Foreign(foreign) => foreign.session == session,
         }
     }
 
     /// What comes from `addr` is for session `index` from now on.
-    fn take_over(&mut self, addr: SocketAddr, index: usize) {
+    fn take_over(&mut self, addr: SocketAddr, index: SessionIndex) {
         self.foreign.remove(addr);
         let before = self.by_addr.insert(addr, index);
         if let Some(before) = before.filter(|before| *before != index)
-            && let Some(owner) = self.peers.get_mut(before)
+            && let Some(owner) = self.peers.get_mut(before.0)
         {
             owner.paths.remove(addr);
         }
@@ -275,19 +270,19 @@ impl PeerTable {
     fn set_foreign(
         &mut self,
         addr: SocketAddr,
-        (home, session): (ShardId, SessionKey),
+        foreign: ForeignSession,
         heard: Option<Instant>,
     ) -> Result<(), DropReason> {
         let route = ForeignRoute {
-            home,
-            session,
+            home: foreign.home,
+            session: foreign.session,
             heard,
         };
         self.foreign.insert(addr, route)
     }
 
     /// Datagrams from `addr` are no longer for session `index`; what another session receives from stays.
-    fn unroute(&mut self, addr: SocketAddr, index: usize) {
+    fn unroute(&mut self, addr: SocketAddr, index: SessionIndex) {
         self.claims.take(addr, Route::Local(index));
         if self.by_addr.get(&addr) == Some(&index) {
             self.by_addr.remove(&addr);
@@ -302,6 +297,7 @@ mod tests {
     use super::*;
     use crate::ice::credentials::IceKey;
     use crate::io::entropy::Entropy;
+    use crate::key::ShardId;
     use crate::limits::OWNER_STAYS;
     use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
@@ -316,7 +312,10 @@ mod tests {
         std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
         9,
     );
-    const ELSEWHERE: (ShardId, SessionKey) = (ShardId(1), SessionKey(9));
+    const ELSEWHERE: ForeignSession = ForeignSession {
+        home: ShardId(1),
+        session: SessionKey(9),
+    };
 
     fn checked(is_proven: bool) -> Checked {
         Checked {
@@ -344,14 +343,14 @@ mod tests {
             }
         }
 
-        fn session(&mut self, key: u64) -> usize {
+        fn session(&mut self, key: u64) -> SessionIndex {
             let peer = self
                 .factory
                 .subscriber(SessionKey(key), &mut Entropy::System, self.now);
             self.table.insert(peer, self.now)
         }
 
-        fn add(&mut self, index: usize, is_proven: bool) -> Result<(), DropReason> {
+        fn add(&mut self, index: SessionIndex, is_proven: bool) -> Result<(), DropReason> {
             self.table
                 .add_addr(
                     index,
@@ -420,8 +419,7 @@ mod tests {
         scene.pass(OWNER_STAYS);
         scene.table.add_foreign(HERE, ELSEWHERE, scene.now).unwrap();
         assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
-        let (home, session) = ELSEWHERE;
-        let foreign = Some(Route::Foreign { home, session });
+        let foreign = Some(Route::Foreign(ELSEWHERE));
         let transaction = TransactionId([0; 12]);
         assert_eq!(
             scene.table.asked(HERE, transaction),
@@ -431,7 +429,7 @@ mod tests {
         scene.table.heard_foreign(HERE, ELSEWHERE, scene.now);
         assert_eq!(scene.table.by_addr(HERE), foreign);
         assert_eq!(scene.add(owner, false), Err(DropReason::AddressInUse));
-        scene.table.forget_session(session);
+        scene.table.forget_session(ELSEWHERE.session);
         assert_eq!(scene.table.by_addr(HERE), None);
     }
 }

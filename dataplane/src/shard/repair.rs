@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::state::Shard;
 use crate::drop_reason::DropReason;
-use crate::key::{LayerIndex, TrackKey};
+use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, TrackKey};
 use crate::limits::YOUNG_KEYFRAME;
 use crate::media::packet::MediaPacket;
 use crate::peer::subscribe::Subscriber;
@@ -14,7 +14,7 @@ use crate::send::single;
 
 impl Shard {
     /// Answers what session `index` asked for again.
-    pub(crate) fn resend(&mut self, index: usize, now: Instant) {
+    pub(crate) fn resend(&mut self, index: SessionIndex, now: Instant) {
         let mut lost = std::mem::take(&mut self.out.lost);
         for (slot, seq) in lost.drain(..) {
             match self.resend_one(index, (slot, seq), now) {
@@ -27,7 +27,7 @@ impl Shard {
 
     fn resend_one(
         &mut self,
-        index: usize,
+        index: SessionIndex,
         (slot, seq): (usize, u16),
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -59,11 +59,11 @@ impl Shard {
         })
     }
 
-    /// Lets subscription `sub` of session `index` start with the newest keyframe of the layer that is kept, and what came
+    /// Lets subscription `at` start with the newest keyframe of the layer that is kept, and what came
     /// after it. False where there is no young one.
     pub(super) fn start_from_history(
         &mut self,
-        (index, sub): (usize, usize),
+        at: SubscriberIndex,
         (track, layer): (TrackKey, LayerIndex),
         now: Instant,
     ) -> bool {
@@ -73,34 +73,35 @@ impl Shard {
         let since = entry.history.since_keyframe(layer, (now, YOUNG_KEYFRAME));
         let packets: Vec<MediaPacket> = since.cloned().collect();
         let mut starts = false;
-        self.guard(index, |shard| {
+        self.guard(at.session, |shard| {
             for packet in &packets {
-                match shard.send_alone((index, sub), packet, now) {
+                match shard.send_alone(at, packet, now) {
                     Ok(sent) => starts |= sent,
                     Err(reason) => shard.report.drops.count(reason),
                 }
             }
         });
         if starts {
-            self.forwarding.switched.push((index, sub));
+            self.forwarding.switched.push(at);
         }
         starts
     }
 
-    /// Sends `packet` to subscription `sub` of session `index` as a datagram of its own. True when it was sent.
+    /// Sends `packet` to subscription `at` as a datagram of its own. True when it was sent.
     fn send_alone(
         &mut self,
-        (index, sub): (usize, usize),
+        at: SubscriberIndex,
         packet: &MediaPacket,
         now: Instant,
     ) -> Result<bool, DropReason> {
-        let peer = self.peers.get_mut(index).ok_or(DropReason::NotConnected)?;
+        let peer = self.peers.get_mut(at.session);
+        let peer = peer.ok_or(DropReason::NotConnected)?;
         let path = peer.paths.media().ok_or(DropReason::NotConnected)?;
         let subscriber = peer.subscriber().ok_or(DropReason::NotConnected)?;
-        let Some((slot, planned, _)) = subscriber.plan(sub, packet, false)? else {
+        let Some((slot, planned, _)) = subscriber.plan(at.subscription, packet, false)? else {
             return Ok(false);
         };
-        let waits = subscriber.waited(sub, packet, now);
+        let waits = subscriber.waited(at.subscription, packet, now);
         waits.for_each(|sample| self.report.quality.record(sample));
         let mut outlet = Outlet {
             queue: self.egress.queues.to(path.remote),

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::key::{SessionIndex, SubscriptionIndex};
+
 /// Sessions with packets to seal. Tracks that few watch have a line of their own, so that they do not wait for the
 /// thousands who watch another.
 #[derive(Debug, Default)]
@@ -34,7 +36,7 @@ pub struct Portion {
     /// Place of the track's packets in the backlog.
     pub batch: u32,
     /// The subscription of the session.
-    pub sub: u32,
+    pub sub: SubscriptionIndex,
 }
 
 /// A moment: whoever waited then has been served when both lines are past it.
@@ -44,7 +46,7 @@ pub struct Moment([u64; 2]);
 /// Sessions in the order they came. One may stand in it in vain: it was served by the other line.
 #[derive(Debug, Default)]
 struct Line {
-    sessions: VecDeque<usize>,
+    sessions: VecDeque<SessionIndex>,
     /// As many have been taken.
     taken: u64,
 }
@@ -68,17 +70,17 @@ const LONG_SHARE: usize = 4;
 
 impl Schedule {
     /// Adds `portion` to what session `index` gets, which waits in that line from here on.
-    pub fn add(&mut self, index: usize, portion: Portion, line: LineKind) {
-        if self.ends.len() <= index {
+    pub fn add(&mut self, index: SessionIndex, portion: Portion, line: LineKind) {
+        if self.ends.len() <= index.0 {
             let none = Ends {
                 first: None,
                 last: 0,
                 stands: [false; 2],
             };
-            self.ends.resize(index + 1, none);
+            self.ends.resize(index.0 + 1, none);
         }
         let at = self.enter(portion);
-        let ends = &mut self.ends[index];
+        let ends = &mut self.ends[index.0];
         match ends.first {
             None => ends.first = Some(at),
             Some(_) => self.entries[ends.last as usize].next = Some(at),
@@ -93,19 +95,22 @@ impl Schedule {
     }
 
     /// The next session, and with it all its portions, which replace what was in `portions`.
-    pub fn take(&mut self, portions: &mut Vec<Portion>) -> Option<usize> {
+    pub fn take(&mut self, portions: &mut Vec<Portion>) -> Option<SessionIndex> {
         let line = self.next_line()?;
         let index = self.lines[line].sessions.pop_front()?;
         self.lines[line].taken += 1;
-        self.ends[index].stands[line] = false;
+        self.ends[index.0].stands[line] = false;
         self.take_of(index, portions);
         Some(index)
     }
 
     /// All portions of session `index`, which replace what was in `portions`.
-    pub fn take_of(&mut self, index: usize, portions: &mut Vec<Portion>) {
+    pub fn take_of(&mut self, index: SessionIndex, portions: &mut Vec<Portion>) {
         portions.clear();
-        let first = self.ends.get_mut(index).and_then(|ends| ends.first.take());
+        let first = self
+            .ends
+            .get_mut(index.0)
+            .and_then(|ends| ends.first.take());
         let mut next = first;
         while let Some(at) = next {
             let entry = &mut self.entries[at as usize];
@@ -116,7 +121,7 @@ impl Schedule {
     }
 
     /// The session that comes `distance` after the one taken last, if the short line goes first.
-    pub fn ahead(&self, distance: usize) -> Option<usize> {
+    pub fn ahead(&self, distance: usize) -> Option<SessionIndex> {
         let [short, long] = &self.lines;
         let place = distance - 1;
         let other = || long.sessions.get(place - short.sessions.len());
@@ -179,13 +184,18 @@ mod tests {
     use super::*;
 
     fn portion(batch: u32, sub: u32) -> Portion {
-        Portion { batch, sub }
+        Portion {
+            batch,
+            sub: SubscriptionIndex(sub),
+        }
     }
 
     fn taken(work: &mut Schedule) -> Option<(usize, Vec<(u32, u32)>)> {
         let mut portions = Vec::new();
-        let index = work.take(&mut portions)?;
-        let pairs = portions.iter().map(|portion| (portion.batch, portion.sub));
+        let index = work.take(&mut portions)?.0;
+        let pairs = portions
+            .iter()
+            .map(|portion| (portion.batch, portion.sub.0));
         Some((index, pairs.collect()))
     }
 
@@ -193,12 +203,12 @@ mod tests {
     fn every_session_gets_its_portions_in_order_and_once() {
         let mut work = Schedule::default();
         for (index, batch, sub) in [(3, 0, 1), (5, 0, 9), (3, 1, 4), (0, 1, 2), (3, 2, 0)] {
-            work.add(index, portion(batch, sub), LineKind::Long);
+            work.add(SessionIndex(index), portion(batch, sub), LineKind::Long);
         }
         assert_eq!(taken(&mut work), Some((3, vec![(0, 1), (1, 4), (2, 0)])));
         // What comes meanwhile: with the rest for who waits, at the end for who was served.
-        work.add(3, portion(3, 1), LineKind::Long);
-        work.add(0, portion(3, 2), LineKind::Long);
+        work.add(SessionIndex(3), portion(3, 1), LineKind::Long);
+        work.add(SessionIndex(0), portion(3, 2), LineKind::Long);
         assert_eq!(taken(&mut work), Some((5, vec![(0, 9)])));
         assert_eq!(taken(&mut work), Some((0, vec![(1, 2), (3, 2)])));
         assert_eq!(taken(&mut work), Some((3, vec![(3, 1)])));
@@ -210,8 +220,8 @@ mod tests {
     #[test]
     fn what_few_get_goes_first_and_keeps_nobody_from_being_served() {
         let mut work = Schedule::default();
-        (0..20).for_each(|index| work.add(index, portion(0, 0), LineKind::Long));
-        (20..40).for_each(|index| work.add(index, portion(1, 0), LineKind::Short));
+        (0..20).for_each(|index| work.add(SessionIndex(index), portion(0, 0), LineKind::Long));
+        (20..40).for_each(|index| work.add(SessionIndex(index), portion(1, 0), LineKind::Short));
         let order: Vec<usize> = std::iter::from_fn(|| Some(taken(&mut work)?.0)).collect();
         assert_eq!(order[..8], [20, 21, 22, 0, 23, 24, 25, 1]);
         let mut sorted = order.clone();
@@ -222,10 +232,10 @@ mod tests {
     #[test]
     fn a_session_of_both_lines_is_served_once_with_everything() {
         let mut work = Schedule::default();
-        work.add(1, portion(0, 0), LineKind::Long);
-        work.add(2, portion(0, 0), LineKind::Long);
-        work.add(2, portion(1, 1), LineKind::Short);
-        work.add(2, portion(2, 2), LineKind::Long);
+        work.add(SessionIndex(1), portion(0, 0), LineKind::Long);
+        work.add(SessionIndex(2), portion(0, 0), LineKind::Long);
+        work.add(SessionIndex(2), portion(1, 1), LineKind::Short);
+        work.add(SessionIndex(2), portion(2, 2), LineKind::Long);
         assert_eq!(taken(&mut work), Some((2, vec![(0, 0), (1, 1), (2, 2)])));
         assert_eq!(taken(&mut work), Some((1, vec![(0, 0)])));
         assert_eq!(taken(&mut work), Some((2, vec![])), "it stood there still");
@@ -236,10 +246,10 @@ mod tests {
     fn a_moment_is_past_when_all_who_waited_were_served() {
         let mut work = Schedule::default();
         assert!(work.is_past(work.moment()));
-        work.add(1, portion(0, 0), LineKind::Long);
-        work.add(2, portion(1, 0), LineKind::Short);
+        work.add(SessionIndex(1), portion(0, 0), LineKind::Long);
+        work.add(SessionIndex(2), portion(1, 0), LineKind::Short);
         let moment = work.moment();
-        work.add(3, portion(2, 0), LineKind::Short);
+        work.add(SessionIndex(3), portion(2, 0), LineKind::Short);
         assert_eq!(taken(&mut work).map(|(index, _)| index), Some(2));
         assert!(!work.is_past(moment), "one waits in the other line");
         assert_eq!(taken(&mut work).map(|(index, _)| index), Some(3));
@@ -250,12 +260,12 @@ mod tests {
     #[test]
     fn what_is_taken_of_a_session_is_not_served_again() {
         let mut work = Schedule::default();
-        work.add(4, portion(0, 7), LineKind::Long);
+        work.add(SessionIndex(4), portion(0, 7), LineKind::Long);
         let mut portions = vec![portion(9, 9)];
-        work.take_of(4, &mut portions);
+        work.take_of(SessionIndex(4), &mut portions);
         assert_eq!(portions, [portion(0, 7)]);
         assert_eq!(taken(&mut work), Some((4, vec![])));
-        work.take_of(99, &mut portions);
+        work.take_of(SessionIndex(99), &mut portions);
         assert!(portions.is_empty(), "one that never got anything");
     }
 }

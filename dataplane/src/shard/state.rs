@@ -19,7 +19,7 @@ use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::io::timers::Timers;
-use crate::key::ShardId;
+use crate::key::{SessionIndex, ShardId};
 use crate::media::packet::MediaPacket;
 use crate::mesh::mailbox::{Mesh, Outbox};
 use crate::peer::output::{Output, PeerEvent};
@@ -49,7 +49,7 @@ pub struct Shard {
     /// What sessions give out while they are driven; empty between calls.
     pub out: Output,
     /// Events of sessions, not yet acted upon.
-    pub(crate) events: Vec<(usize, PeerEvent)>,
+    pub(crate) events: Vec<(SessionIndex, PeerEvent)>,
     /// Media on its way.
     pub forwarding: Forwarding,
     /// Keyframe requests without an answer.
@@ -132,7 +132,7 @@ impl Shard {
     }
 
     /// Takes over what session `index` gave out.
-    pub fn absorb(&mut self, index: usize) {
+    pub fn absorb(&mut self, index: SessionIndex) {
         let Some(peer) = self.peers.get_mut(index) else {
             self.out = Output::default();
             return;
@@ -162,7 +162,7 @@ impl Shard {
         self.events
             .extend(self.out.events.drain(..).map(|event| (index, event)));
         self.report.drops.add(&std::mem::take(&mut self.out.drops));
-        self.timers.set(index, peer.deadline());
+        self.timers.set(index.0, peer.deadline());
     }
 
     /// Queues `packet` for its subscribers here; it is dropped when the backlog is full.
@@ -173,7 +173,7 @@ impl Shard {
     }
 
     /// Does `work` for session `index`; a panic in it ends this session, not the shard.
-    pub fn guard(&mut self, index: usize, work: impl FnOnce(&mut Self)) {
+    pub fn guard(&mut self, index: SessionIndex, work: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err()
             && let Some(peer) = self.peers.get_mut(index)
         {
@@ -185,7 +185,7 @@ impl Shard {
     /// Session `index` receives from where `check`, a verified one, came from.
     pub(crate) fn receive_from(
         &mut self,
-        index: usize,
+        index: SessionIndex,
         check: Checked,
         now: Instant,
     ) -> Result<(), DropReason> {

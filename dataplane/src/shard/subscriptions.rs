@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::Shard;
-use crate::key::{LayerSet, ShardId, TrackKey};
+use crate::key::{LayerSet, SessionIndex, ShardId, SubscriberIndex, TrackKey};
 use crate::media::subscription::Subscription;
 use crate::media::track::{TrackInfo, TrackStatus};
 use crate::mesh::message::ToShard;
@@ -25,9 +25,9 @@ impl Shard {
         entry.info = Some(info);
         entry.status = status;
         entry.told = LayerSet::NONE; // whoever publishes it now was told nothing yet
-        for (peer, sub) in entry.subscribers.clone() {
-            self.connect(peer, sub, now);
-            self.dirty.mark(peer);
+        for at in entry.subscribers.clone() {
+            self.connect(at, now);
+            self.dirty.mark(at.session);
         }
         self.tell_interest(track);
     }
@@ -45,51 +45,51 @@ impl Shard {
         entry.info = None;
         entry.status = TrackStatus::default();
         entry.told = LayerSet::NONE;
-        for (peer, sub) in entry.subscribers.clone() {
-            if let Some(subscription) = self.peers.subscription(peer, sub) {
+        for at in entry.subscribers.clone() {
+            if let Some(subscription) = self.peers.subscription(at) {
                 subscription.unpublished();
                 if let Some(entry) = self.tracks.get_mut(track) {
                     entry.recount(subscription);
                 }
             }
-            self.dirty.mark(peer);
+            self.dirty.mark(at.session);
         }
         self.tracks.tidy(track);
     }
 
-    /// Puts subscription `sub` of session `peer` among the track's subscribers, and lets it flow when
+    /// Puts subscription `at` among the track's subscribers, and lets it flow when
     /// both ends are negotiated.
-    pub(crate) fn connect(&mut self, peer: usize, sub: usize, now: Instant) {
-        let Some(subscription) = self.peers.subscription(peer, sub) else {
+    pub(crate) fn connect(&mut self, at: SubscriberIndex, now: Instant) {
+        let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
         let entry = self.tracks.entry(subscription.track);
         if subscription.place.is_none() {
             subscription.place = Some(entry.subscribers.len());
-            entry.subscribers.push((peer, sub));
+            entry.subscribers.push(at);
             self.report.subscriptions += 1;
         }
         let track = subscription.track;
         let Some(info) = entry.info.clone() else {
             return;
         };
-        let Some(session) = self.peers.get_mut(peer) else {
+        let Some(session) = self.peers.get_mut(at.session) else {
             return;
         };
         let flows = !entry.status.live.is_empty();
-        session.connect(sub, &info, &mut self.out);
-        if flows && let Some(subscription) = self.peers.subscription(peer, sub) {
+        session.connect(at.subscription, &info, &mut self.out);
+        if flows && let Some(subscription) = self.peers.subscription(at) {
             subscription.may_flow(now);
         }
-        self.absorb(peer);
-        self.recount(peer, sub);
+        self.absorb(at.session);
+        self.recount(at);
         self.tell_interest(track);
-        self.want_keyframe(peer, sub, now);
+        self.want_keyframe(at, now);
     }
 
-    /// Takes subscription `sub` of session `peer` from the track's subscribers.
-    pub(crate) fn disconnect(&mut self, peer: usize, sub: usize) {
-        let Some(subscription) = self.peers.subscription(peer, sub) else {
+    /// Takes subscription `at` from the track's subscribers.
+    pub(crate) fn disconnect(&mut self, at: SubscriberIndex) {
+        let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
         let (track, place) = (subscription.track, subscription.place.take());
@@ -98,7 +98,12 @@ impl Shard {
     }
 
     /// Session `index` ended these subscriptions.
-    pub(crate) fn unsubscribed(&mut self, index: usize, ended: Vec<Subscription>, now: Instant) {
+    pub(crate) fn unsubscribed(
+        &mut self,
+        index: SessionIndex,
+        ended: Vec<Subscription>,
+        now: Instant,
+    ) {
         for subscription in ended {
             self.leave(subscription.track, subscription.place, subscription.counted);
         }
@@ -113,8 +118,8 @@ impl Shard {
         if let Some(place) = place {
             entry.subscribers.swap_remove(place);
             self.report.subscriptions -= 1;
-            if let Some(&(peer, sub)) = entry.subscribers.get(place)
-                && let Some(moved) = self.peers.subscription(peer, sub)
+            if let Some(&at) = entry.subscribers.get(place)
+                && let Some(moved) = self.peers.subscription(at)
             {
                 moved.place = Some(place);
             }
@@ -126,9 +131,9 @@ impl Shard {
         self.tracks.tidy(track);
     }
 
-    /// Counts again which layers subscription `sub` of session `peer` needs.
-    pub(crate) fn recount(&mut self, peer: usize, sub: usize) {
-        let Some(subscription) = self.peers.subscription(peer, sub) else {
+    /// Counts again which layers subscription `at` needs.
+    pub(crate) fn recount(&mut self, at: SubscriberIndex) {
+        let Some(subscription) = self.peers.subscription(at) else {
             return;
         };
         if let Some(entry) = self.tracks.get_mut(subscription.track) {
@@ -159,20 +164,22 @@ impl Shard {
     }
 
     /// Connects negotiated subscriptions of session `index` with tracks that are known.
-    pub(crate) fn refresh_subscriptions(&mut self, index: usize, now: Instant) {
+    pub(crate) fn refresh_subscriptions(&mut self, index: SessionIndex, now: Instant) {
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };
         let Role::Subscribe(subscriber) = &peer.role else {
             return;
         };
-        let subs: Vec<usize> = subscriber
-            .subscriptions
-            .iter()
-            .map(|(sub, _)| sub)
-            .collect();
-        for sub in subs {
-            self.connect(index, sub, now);
+        for subscription in subscriber.subscriptions.indices() {
+            let session = index;
+            self.connect(
+                SubscriberIndex {
+                    session,
+                    subscription,
+                },
+                now,
+            );
         }
         self.dirty.mark(index);
     }
@@ -183,8 +190,8 @@ impl Shard {
             return;
         };
         entry.status = status;
-        for (peer, _) in &entry.subscribers {
-            self.dirty.mark(*peer);
+        for at in &entry.subscribers {
+            self.dirty.mark(at.session);
         }
     }
 }

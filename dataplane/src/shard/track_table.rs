@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::key::{LayerIndex, LayerSet, ShardId, TrackKey};
+use crate::key::{LayerIndex, LayerSet, SessionIndex, ShardId, SubscriberIndex, TrackKey};
 use crate::limits::MAX_LAYERS;
 use crate::media::audio_level::AudioLevel;
 use crate::media::keyframe_requests::KeyframeRequests;
@@ -30,7 +30,7 @@ pub struct TrackEntry {
     /// What was measured last.
     pub status: TrackStatus,
     /// Who subscribes here: session, subscription.
-    pub subscribers: Vec<(usize, usize)>,
+    pub subscribers: Vec<SubscriberIndex>,
     /// For each layer, how many of them need it.
     needed: [u32; MAX_LAYERS],
     /// What its home was told that we need.
@@ -46,7 +46,7 @@ pub struct TrackEntry {
 /// What the home of a track knows beyond that.
 pub struct Published {
     /// The session that publishes it.
-    pub peer: usize,
+    pub peer: SessionIndex,
     /// Keyframes wanted.
     pub keyframes: KeyframeRequests,
     /// True while it is on the list of tracks with requests that wait.
@@ -67,7 +67,7 @@ pub struct Published {
 
 impl Published {
     /// A track that session `peer` publishes from `now` on.
-    pub fn new(peer: usize, now: Instant) -> Self {
+    pub fn new(peer: SessionIndex, now: Instant) -> Self {
         Self {
             peer,
             keyframes: KeyframeRequests::default(),

@@ -19,7 +19,7 @@ use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
 use crate::io::clock;
 use crate::io::egress::{EgressKind, EgressStart};
-use crate::io::engine::EngineKind;
+use crate::io::engine::EngineStart;
 use crate::io::entropy::Entropy;
 use crate::io::rlimit;
 use crate::io::udp::ShardSockets;
@@ -52,6 +52,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let egress = match config.egress {
         EgressKind::Stack => None,
         EgressKind::Packet => Some(EgressStart::new(config.socket_buffer_bytes)?),
+    };
+    let start = EngineStart {
+        kind: engine,
+        egress,
     };
     let candidates = Candidates::new(&config.advertise, port);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -103,7 +107,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let mut shard = Shard::new(setup, clock::now());
         shard.egress.turn = turn_service.map(Box::new);
         let sockets = ShardSockets { media, turn };
-        let spawned = spawn(shard, *core, sockets, (engine, egress.clone()));
+        let spawned = spawn(shard, *core, sockets, start.clone());
         shards.push(spawned.map_err(|error| match &locked_memory {
             Err(too_low) => error.context(too_low.to_string()),
             Ok(()) => error,
@@ -194,7 +198,7 @@ fn spawn(
     shard: Shard,
     core: u32,
     sockets: ShardSockets,
-    engine: (EngineKind, Option<EgressStart>),
+    engine: EngineStart,
 ) -> anyhow::Result<ExecutorJoinHandle<()>> {
     let id = shard.id;
     let placement = Placement::Fixed(core as usize);

@@ -9,12 +9,13 @@ use str0m::IceCreds;
 use super::rig::{Client, Rig};
 use crate::drop_reason::DropReason;
 use crate::ice::credentials::tests::check_from;
+use crate::key::SessionIndex;
 use crate::limits::AMPLIFICATION_LIMIT;
 
 const PACKETS: usize = 5;
 
 /// Our credentials of `client`'s session, as its client knows them, and the client's ufrag.
-fn credentials(rig: &Rig, client: usize) -> (IceCreds, String) {
+fn credentials(rig: &Rig, client: SessionIndex) -> (IceCreds, String) {
     let peer = rig.shard.peers.get(client).unwrap();
     let ufrag = peer.ufrags().last().unwrap().0.to_string();
     let pass = rig.shard.ice.key.password(&ufrag);
@@ -23,7 +24,7 @@ fn credentials(rig: &Rig, client: usize) -> (IceCreds, String) {
 }
 
 /// A nominating check for the session of `client`.
-fn nomination(rig: &Rig, client: usize) -> Vec<u8> {
+fn nomination(rig: &Rig, client: SessionIndex) -> Vec<u8> {
     let (credentials, remote) = credentials(rig, client);
     let attributes: [(u16, &[u8]); 3] = [
         (kinds::PRIORITY, &[0, 0, 0, 1]),

@@ -16,10 +16,10 @@ use crate::event_loop::run::Io;
 use crate::event_loop::tick::BusyMeter;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
-use crate::io::engine::{Engine, EngineKind};
+use crate::io::engine::{Engine, EngineKind, EngineStart};
 use crate::io::entropy::Entropy;
 use crate::io::{clock, udp};
-use crate::key::{SessionKey, ShardId, TrackKey};
+use crate::key::{SessionIndex, SessionKey, ShardId, TrackKey};
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
 use crate::media::track::TrackSpec;
@@ -80,7 +80,7 @@ pub(super) struct Client {
     addr: SocketAddr,
     leg: Option<Leg>,
     /// Its session's place in the shard.
-    pub(super) index: usize,
+    pub(super) index: SessionIndex,
     pub(super) connected: bool,
     pub(super) received: Vec<RtpPacket>,
     /// Datagrams of RTP as they came.
@@ -145,7 +145,7 @@ impl Rig {
         let mut rig = Self {
             shard,
             io: Io {
-                engine: Engine::start(kind, &sockets, None).unwrap(),
+                engine: Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
                 overflows: Overflows::default(),
                 places: sockets.places(),
             },
@@ -346,7 +346,7 @@ impl Client {
             socket,
             addr,
             leg,
-            index: usize::MAX,
+            index: SessionIndex(usize::MAX),
             connected: false,
             received: Vec::new(),
             datagrams: Vec::new(),

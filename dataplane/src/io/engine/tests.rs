@@ -9,7 +9,11 @@ fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
         .into_iter()
         .map(|kind| {
             let (port, _, sockets) = udp::for_tests(1 << 20);
-            (kind, Engine::start(kind, &sockets, None).unwrap(), port)
+            (
+                kind,
+                Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
+                port,
+            )
         })
 }
 
@@ -150,7 +154,14 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
     let kinds = [EngineKind::Mmsg, EngineKind::Uring].into_iter();
     let start = |kind| {
         let (port, _, sockets) = udp::for_tests(1 << 20);
-        let engine = Engine::start(kind, &sockets, Some(&start)).unwrap();
+        let engine = Engine::start(
+            &EngineStart {
+                kind,
+                egress: Some(start.clone()),
+            },
+            &sockets,
+        )
+        .unwrap();
         (kind, engine, port)
     };
     kinds.map(start).collect()

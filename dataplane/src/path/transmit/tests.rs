@@ -3,14 +3,14 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
-use crate::io::engine::EngineKind;
+use crate::io::engine::{EngineKind, EngineStart};
 use crate::io::udp;
 use crate::key::{LayerIndex, ShardId};
 use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH};
 
 fn engine(kind: EngineKind) -> Engine {
     let (_, _, sockets) = udp::for_tests(4 << 20);
-    Engine::start(kind, &sockets, None).unwrap()
+    Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap()
 }
 
 const KINDS: [EngineKind; 2] = [EngineKind::Mmsg, EngineKind::Uring];

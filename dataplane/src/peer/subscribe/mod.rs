@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use slab::Slab;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{MediaKind, Mid};
 use str0m::{IceCreds, Rtc};
@@ -14,30 +13,32 @@ use super::codecs;
 use super::codecs::{Accepted, Menu};
 use super::command::{CommandError, CommandReply, CommandResult};
 use super::output::{OfferOut, Output, PeerEvent, PeerState, SubscriptionState};
+use subscriptions::Subscriptions;
+
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
 use crate::io::sys::prefetch;
-use crate::key::TrackKey;
+use crate::key::{SubscriptionIndex, TrackKey};
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Subscription, Verdict, Wanted};
 use crate::media::track::{TrackFormats, TrackInfo};
 use crate::report::Sample;
 use crate::send::sender::Sender;
-use crate::send::stream::{Planned, Stream};
+use crate::send::stream::{Planned, Ssrcs, Stream};
 use crate::srtp::RtcpOpener;
 
 /// What a subscribe session knows.
 pub struct Subscriber {
     /// Its subscriptions; the shard names them by these keys.
-    pub subscriptions: Slab<Subscription>,
+    pub subscriptions: Subscriptions,
     /// Its m-lines.
     pub slots: Vec<Slot>,
     /// What it sends with.
     pub send: Sender,
-    by_track: HashMap<TrackKey, usize>,
+    by_track: HashMap<TrackKey, SubscriptionIndex>,
     /// What the publisher of a subscription's track may send, where that is known.
-    formats_by_sub: HashMap<usize, TrackFormats>,
+    formats_by_sub: HashMap<SubscriptionIndex, TrackFormats>,
     /// By the SSRC of media, and that of its retransmissions.
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
     pub(super) rtcp_opener: Option<RtcpOpener>,
@@ -88,7 +89,7 @@ enum SlotState {
     /// Nothing plays any more; the client was not told yet.
     Ending,
     /// This subscription plays on it.
-    Playing(usize),
+    Playing(SubscriptionIndex),
     /// The client does not take it (RFC 8829 section 5.2.2): it is never used again.
     Refused,
 }
@@ -121,7 +122,7 @@ impl AsMut<Stream> for Slot {
 
 impl Slot {
     /// The subscription that plays on it.
-    pub fn playing(&self) -> Option<usize> {
+    pub fn playing(&self) -> Option<SubscriptionIndex> {
         match self.state {
             SlotState::Playing(subscription) => Some(subscription),
             SlotState::Free | SlotState::Ending | SlotState::Refused => None,
@@ -132,7 +133,7 @@ impl Slot {
 impl Subscriber {
     pub(super) fn new(tcp_candidates: Arc<str>, entropy: Entropy) -> Self {
         Self {
-            subscriptions: Slab::new(),
+            subscriptions: Subscriptions::default(),
             slots: Vec::new(),
             send: Sender::new(),
             by_track: HashMap::new(),
@@ -210,7 +211,7 @@ impl Subscriber {
     /// first of what flows. `is_full`: the socket has no room for another frame of its layer.
     pub fn plan(
         &mut self,
-        sub: usize,
+        sub: SubscriptionIndex,
         packet: &MediaPacket,
         is_full: bool,
     ) -> Result<Option<(usize, Planned, Verdict)>, DropReason> {
@@ -238,7 +239,11 @@ impl Subscriber {
     }
 
     /// The track of subscription `sub`, once, if its publisher sends what the subscriber negotiated no codec for.
-    pub fn take_undecodable(&mut self, sub: usize, packet: &MediaPacket) -> Option<TrackKey> {
+    pub fn take_undecodable(
+        &mut self,
+        sub: SubscriptionIndex,
+        packet: &MediaPacket,
+    ) -> Option<TrackKey> {
         let subscription = self.subscriptions.get_mut(sub)?;
         let is_wanted = subscription.layers().contains(packet.layer);
         (is_wanted && subscription.cannot_be_decoded()).then_some(subscription.track)
@@ -247,7 +252,7 @@ impl Subscriber {
     /// How long subscription `sub` waited for `packet`, which is sent to it `now`.
     pub fn waited(
         &mut self,
-        sub: usize,
+        sub: SubscriptionIndex,
         packet: &MediaPacket,
         now: Instant,
     ) -> impl Iterator<Item = Sample> + use<> {
@@ -261,7 +266,7 @@ impl Subscriber {
     pub fn connect(
         &mut self,
         rtc: &mut Rtc,
-        index: usize,
+        index: SubscriptionIndex,
         published: &TrackInfo,
         out: &mut Output,
     ) {
@@ -286,14 +291,17 @@ impl Subscriber {
         }
         let mut api = rtc.direct_api();
         let names = api.stream_tx_by_mid(mid, None);
-        let names = names.map(|stream| (*stream.ssrc(), stream.rtx().map(|rtx| *rtx)));
-        if let (Some((ssrc, rtx)), Some(media)) = (names, rtc.media(mid)) {
+        let ssrcs = names.map(|stream| Ssrcs {
+            media: *stream.ssrc(),
+            rtx: stream.rtx().map(|rtx| *rtx),
+        });
+        if let (Some(ssrcs), Some(media)) = (ssrcs, rtc.media(mid)) {
             let group = self.subscriptions[index].group.as_deref();
             let cname = group.map_or(media.cname(), |group| &*group.cname);
             let stream = &mut self.slots[slot].stream;
-            stream.negotiated(media, cname, (ssrc, rtx), &mut self.entropy);
-            self.slot_by_ssrc.insert(ssrc, slot);
-            self.slot_by_ssrc.extend(rtx.map(|rtx| (rtx, slot)));
+            stream.negotiated(media, cname, ssrcs, &mut self.entropy);
+            self.slot_by_ssrc.insert(ssrcs.media, slot);
+            self.slot_by_ssrc.extend(ssrcs.rtx.map(|rtx| (rtx, slot)));
             self.send.negotiated(stream.can_be_measured());
         }
     }
@@ -360,6 +368,7 @@ impl Subscriber {
 }
 
 mod negotiate; // offers to the client, and its answers
+mod subscriptions; // by their places
 
 #[cfg(test)]
 mod tests; // offers and answers, as clients make them

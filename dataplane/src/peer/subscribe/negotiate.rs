@@ -6,7 +6,7 @@ use str0m::format::PayloadParams;
 use str0m::media::Direction;
 
 use super::{Outstanding, Slot, SlotFormats, SlotState, Subscriber};
-use crate::key::TrackKey;
+use crate::key::{SubscriptionIndex, TrackKey};
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_REOFFERS};
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{TrackFormats, TrackInfo};
@@ -137,7 +137,7 @@ impl Subscriber {
     }
 
     /// What the publisher of subscription `index` may send: its m-line has to offer all of that.
-    pub(super) fn learn(&mut self, index: usize, published: &TrackInfo) {
+    pub(super) fn learn(&mut self, index: SubscriptionIndex, published: &TrackInfo) {
         let mut formats = TrackFormats {
             codecs: published.codecs.clone(),
             is_stereo: published.is_stereo,
@@ -165,7 +165,7 @@ impl Subscriber {
     pub fn offer_first(
         &mut self,
         rtc: &mut Rtc,
-        (index, codec): (usize, u8),
+        (index, codec): (SubscriptionIndex, u8),
         published: &TrackInfo,
         out: &mut Output,
     ) -> bool {
@@ -252,7 +252,7 @@ impl Subscriber {
                 api.set_direction(slot.mid, Direction::SendOnly);
             }
         }
-        for (index, subscription) in &mut self.subscriptions {
+        for (index, subscription) in self.subscriptions.iter_mut() {
             if subscription.slot.is_some() {
                 continue;
             }

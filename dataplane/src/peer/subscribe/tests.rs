@@ -249,7 +249,7 @@ fn published(track: u64, formats: &TrackFormats) -> TrackInfo {
     }
 }
 
-fn subscription_to(peer: &mut Peer, track: u64) -> usize {
+fn subscription_to(peer: &mut Peer, track: u64) -> SubscriptionIndex {
     let mut subs = peer.subscriber().unwrap().subscriptions.iter();
     let found = subs.find(|(_, sub)| sub.track.0 == track);
     found.unwrap().0
@@ -304,7 +304,7 @@ fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told
         assert_eq!(first.0, Some(vec![Some(96), None]));
         let sub = subscription_to(&mut peer, 1);
         let mut out = Output::default();
-        assert!(peer.offer_first((sub, 1), &published(1, &of), &mut out));
+        assert!(peer.offer_first(sub, 1, &published(1, &of), &mut out));
         let again = out.events.into_iter().find_map(|event| match event {
             PeerEvent::Offer(offer) => Some(offer),
             _ => None,
@@ -318,14 +318,14 @@ fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told
         );
         assert!(line.contains(" 96 "), "and the others after it: {line}");
         let mut out = Output::default();
-        assert!(peer.offer_first((sub, 1), &published(1, &of), &mut out));
+        assert!(peer.offer_first(sub, 1, &published(1, &of), &mut out));
         assert!(out.events.is_empty(), "the answer is waited for");
         say(&mut peer, &again, &[("inactive", ""), answer], now);
         let (mapped, offer) = connected(&mut peer, 1, &of);
         assert_eq!(mapped, Some(map.to_vec()));
         assert!(offer.is_none());
         if is_told {
-            assert!(!peer.offer_first((sub, 1), &published(1, &of), &mut out));
+            assert!(!peer.offer_first(sub, 1, &published(1, &of), &mut out));
             assert!(out.events.is_empty());
         }
     }
@@ -347,7 +347,7 @@ fn a_publisher_that_changes_its_codec_again_and_again_does_not_make_offers_for_e
         let sub = subscription_to(&mut peer, 1);
         let mut out = Output::default();
         let codec = if turn % 2 == 0 { 1 } else { 0 };
-        if !peer.offer_first((sub, codec), &published(1, &of), &mut out) {
+        if !peer.offer_first(sub, codec, &published(1, &of), &mut out) {
             break;
         }
         offers += 1;
@@ -499,7 +499,10 @@ fn a_clients_own_payload_types_are_what_it_is_sent() {
     let (pts, _) = connected(&mut peer, 1, &formats(&[96, 108, 45], false));
     assert_eq!(pts, Some(vec![Some(120), Some(96), None]));
     let subscriber = peer.subscriber().unwrap();
-    let codecs = subscriber.subscriptions[0].codecs.as_ref().unwrap();
+    let codecs = subscriber.subscriptions[SubscriptionIndex(0)]
+        .codecs
+        .as_ref()
+        .unwrap();
     assert_eq!(codecs[0].unwrap().resend, Some(121.into()));
     assert_eq!(codecs[1].unwrap().resend, None);
 }

@@ -97,13 +97,7 @@ impl Shard {
                 shard,
                 layers,
             } => {
-                if let Some(published) = self
-                    .tracks
-                    .get_mut(track)
-                    .and_then(|entry| entry.published.as_mut())
-                {
-                    published.set_copies(shard, layers);
-                }
+                self.set_interest(track, shard, layers);
                 self.send_status(track, shard);
             }
             ToShard::Keyframe(track, layer) => self.request_keyframe(track, layer, now),

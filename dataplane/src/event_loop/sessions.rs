@@ -1,6 +1,5 @@
 //! Sessions that come, move and go, and the tracks and subscriptions that come with them.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::key::{SessionIndex, ShardId, SubscriberIndex, TrackKey};
@@ -9,7 +8,7 @@ use crate::path::seal;
 use crate::peer::session::{Peer, Role};
 use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
-use crate::shard::track_table::Published;
+use crate::tree::source::Origin;
 
 impl Shard {
     /// A session lives here from now on.
@@ -61,7 +60,7 @@ impl Shard {
             Role::Subscribe(_) => Vec::new(),
         };
         for track in published {
-            self.end_track(track, index);
+            self.end_track(track, Origin::Session(index));
         }
         self.take_out(index);
     }
@@ -89,7 +88,7 @@ impl Shard {
             .for_each(|addr| self.egress.next_hops.forget(addr));
         if let Role::Publish(publisher) = &peer.role {
             for info in &publisher.tracks {
-                self.unpublish_here(info.spec.key, index);
+                self.unpublish_here(info.spec.key, Origin::Session(index));
             }
         }
         Some(peer)
@@ -98,7 +97,7 @@ impl Shard {
     /// Announces the tracks of session `index`, and that those in `gone` are no longer published.
     pub(super) fn publish(&mut self, index: SessionIndex, gone: &[TrackKey], now: Instant) {
         for track in gone {
-            self.end_track(*track, index);
+            self.end_track(*track, Origin::Session(index));
         }
         let Some(peer) = self.peers.get_mut(index) else {
             return;
@@ -107,63 +106,8 @@ impl Shard {
             return;
         };
         for info in publisher.tracks.clone() {
-            let entry = self.tracks.entry(info.spec.key);
-            let status = entry.status;
-            match &mut entry.published {
-                Some(published) => published.peer = index,
-                None => {
-                    entry.published = Some(Published::new(index, now));
-                    self.report.tracks += 1;
-                }
-            }
-            for shard in self.other_shards() {
-                let info = Arc::clone(&info);
-                self.write_to(
-                    shard,
-                    ToShard::TrackHome {
-                        home: self.id,
-                        info,
-                        status,
-                    },
-                );
-            }
-            self.track_home(self.id, info, status, now);
+            let status = self.tracks.entry(info.spec.key).status;
+            self.announce(info, status, Origin::Session(index), now);
         }
-    }
-
-    /// False when another session publishes `track` by now.
-    fn unpublish_here(&mut self, track: TrackKey, index: SessionIndex) -> bool {
-        let Some(entry) = self.tracks.get_mut(track) else {
-            return false;
-        };
-        if entry
-            .published
-            .as_ref()
-            .is_none_or(|published| published.peer != index)
-        {
-            return false;
-        }
-        entry.published = None;
-        self.report.tracks -= 1;
-        self.periodic.active.retain(|active| *active != track);
-        self.keyframes.waiting.retain(|waiting| *waiting != track);
-        true
-    }
-
-    /// Session `index` publishes `track` no longer.
-    fn end_track(&mut self, track: TrackKey, index: SessionIndex) {
-        if !self.unpublish_here(track, index) {
-            return;
-        }
-        for shard in self.other_shards() {
-            self.write_to(
-                shard,
-                ToShard::TrackGone {
-                    track,
-                    home: self.id,
-                },
-            );
-        }
-        self.track_gone(track, self.id);
     }
 }

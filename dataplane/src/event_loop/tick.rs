@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::key::TrackKey;
 use crate::limits::{BITRATE_WINDOW, LEVEL_INTERVAL, QUIET_TICK, REPORT_INTERVAL, TICK};
 use crate::media::track::TrackStatus;
-use crate::mesh::message::{ShardEvent, ToControl, ToShard};
+use crate::mesh::message::{ShardEvent, ToControl};
 use crate::shard::state::Shard;
 
 /// A rate that moved by less than this part is not worth telling.
@@ -34,7 +34,7 @@ impl Shard {
     }
 
     fn is_quiet(&self) -> bool {
-        let waits = self.periodic.active.is_empty() && self.keyframes.is_empty();
+        let waits = self.periodic.active.is_empty() && self.awaiting_keyframes.is_empty();
         waits
             && self.dirty.is_empty()
             && self.periodic.levels_were_silent
@@ -49,7 +49,6 @@ impl Shard {
         self.periodic.next_tick = now + TICK;
         self.measure_tracks(now);
         self.retry_keyframes(now);
-        self.ask_again(now);
         self.allocate_dirty(now);
         if now >= self.periodic.next_levels {
             self.periodic.next_levels = now + LEVEL_INTERVAL;
@@ -81,10 +80,7 @@ impl Shard {
                 self.periodic.active.push(track);
             }
             if is_notable(&entry.status, &status) {
-                for (shard, _) in published.copies.clone() {
-                    self.write_to(shard, ToShard::Status(track, status));
-                }
-                self.set_status(track, status);
+                self.spread_status(track, status);
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Tracks and their packets as shards know them, and what one subscriber gets of a track. No IO, no sessions.
 
 pub mod audio_level; // how loud a track is
-pub mod keyframe_requests; // what is asked of the publisher of one track
 pub mod layer_allocation; // which layer each subscription of a session gets
 pub mod layer_meter; // the bit rate of each layer
 pub mod packet; // one packet

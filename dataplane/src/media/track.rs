@@ -55,7 +55,7 @@ impl TrackFormats {
 }
 
 /// What every shard knows of a track.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TrackInfo {
     /// As declared.
     pub spec: TrackSpec,

@@ -14,6 +14,8 @@ use crate::shard::forwarding::Forwarding;
 use crate::shard::schedule::{LineKind, Portion};
 use crate::shard::state::Shard;
 use crate::shard::track_table::Published;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::Target;
 
 /// At the home of tracks: measures what the sessions of this shard received, copies it to other shards, and
 /// keeps what somebody here subscribes to.
@@ -52,7 +54,7 @@ fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     };
     let changes_codec = published.changes_codec(packet);
     let begins_anew = published.begins_anew(packet);
-    let needs_keyframe = begins_anew && entry.is_video() && entry.is_needed(packet.layer);
+    let needs_keyframe = begins_anew && entry.is_video() && entry.route.is_needed(packet.layer);
     (changes_codec, needs_keyframe)
 }
 
@@ -89,10 +91,7 @@ pub fn spread(shard: &mut Shard) {
 /// Puts packets of one track together.
 fn gather(shard: &mut Shard) {
     let Shard {
-        forwarding,
-        tracks,
-        keyframes,
-        ..
+        forwarding, tracks, ..
     } = shard;
     let backlog = &mut forwarding.backlog;
     for place in backlog.untold() {
@@ -107,7 +106,9 @@ fn gather(shard: &mut Shard) {
         if entry.is_video() {
             entry.history.keep(packet);
         }
-        keyframes.received(packet);
+        if packet.keyframe {
+            entry.route.keyframes().arrived(packet.layer);
+        }
         let batch = *entry.batch.get_or_insert_with(|| backlog.add_batch(track));
         backlog.add_to_batch(batch, place);
     }
@@ -127,14 +128,30 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
         published.active = true;
         shard.periodic.active.push(packet.track);
     }
-    for (to, layers) in &published.copies {
+    if packet.keyframe {
+        entry.route.keyframes().entered(packet.layer);
+    }
+    for (target, layers) in entry.route.targets() {
         if !layers.contains(packet.layer) {
             continue;
         }
-        if shard.outbox.mesh().send_media(*to, packet.copy_for_shard()) {
-            shard.report.mesh_packets += 1;
-        } else {
-            shard.report.drops.count(DropReason::MeshFull);
+        let (lost, count) = match target {
+            Target::Shard(to) => {
+                let is_sent = shard.outbox.mesh().send_media(*to, packet.copy_for_shard());
+                let lost = (!is_sent).then_some(DropReason::MeshFull);
+                (lost, &mut shard.report.mesh_packets)
+            }
+            Target::Link(to) => {
+                let link = shard.links.get_mut(*to);
+                let message = LinkMessage::Media(packet.clone());
+                let is_sent = link.is_some_and(|link| link.queue.push(message).is_ok());
+                let lost = (!is_sent).then_some(DropReason::LinkFull);
+                (lost, &mut shard.report.link_packets)
+            }
+        };
+        match lost {
+            None => *count += 1,
+            Some(reason) => shard.report.drops.count(reason),
         }
     }
     is_wanted
@@ -142,9 +159,6 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
 
 fn measure(published: &mut Published, packet: &MediaPacket, now: Instant) {
     published.meter.count(packet.layer, packet.payload.len());
-    if packet.keyframe {
-        published.keyframes.answered(packet.layer);
-    }
     if let Some((dbov, voice)) = packet.audio_level {
         published.level.heard(dbov, voice, now);
     }

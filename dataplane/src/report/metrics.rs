@@ -10,7 +10,7 @@ use crate::dtls::handshake::FailureKind;
 /// One metric: name, help, and its value for a shard.
 type Metric = (&'static str, &'static str, fn(&ShardReport) -> f64);
 
-const COUNTERS: [Metric; 10] = [
+const COUNTERS: [Metric; 11] = [
     ("packets_received_total", "Datagrams received", |r| {
         r.traffic.packets_in as f64
     }),
@@ -34,6 +34,11 @@ const COUNTERS: [Metric; 10] = [
         "mesh_packets_total",
         "Media packets copied to other shards",
         |r| r.mesh_packets as f64,
+    ),
+    (
+        "link_packets_total",
+        "Media packets queued for other nodes",
+        |r| r.link_packets as f64,
     ),
     (
         "resent_packets_total",

@@ -21,6 +21,8 @@ pub struct ShardReport {
     pub kernel_drops: u64,
     /// Media packets copied to other shards.
     pub mesh_packets: u64,
+    /// Media packets queued for other nodes.
+    pub link_packets: u64,
     /// Handshakes that failed, in the order of [`FailureKind::ALL`].
     pub handshake_failures: [u64; FailureKind::ALL.len()],
     /// Packets sent again because they were asked for.
@@ -73,6 +75,7 @@ impl ShardReport {
             drops: Drops::default(),
             kernel_drops: 0,
             mesh_packets: 0,
+            link_packets: 0,
             handshake_failures: Default::default(),
             resent: 0,
             padding_bytes: 0,

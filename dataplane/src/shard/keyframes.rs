@@ -1,14 +1,14 @@
-//! Keyframe requests on their way from subscribers to publishers: answered from what is kept, sent to the shard where the
-//! track is published, repeated until a keyframe comes.
+//! Keyframe requests on their way from subscribers to publishers: answered from what is kept, or passed on to where
+//! [`tree`](crate::tree) says.
 
-use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use super::state::Shard;
-use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, TrackKey};
-use crate::limits::KEYFRAME_RETRY;
+use crate::key::{LayerIndex, SubscriberIndex, TrackKey};
 use crate::mesh::message::ToShard;
 use crate::peer::session::Peer;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::Source;
 
 impl Shard {
     /// Gives a subscription the keyframe it waits for, if it waits for one: a young one that is kept, or the home of the
@@ -29,81 +29,54 @@ impl Shard {
         }
     }
 
-    /// Asks the publisher of `track`, here or elsewhere.
+    /// Asks for a keyframe of `track`, where it comes from.
     pub(crate) fn request_keyframe(&mut self, track: TrackKey, layer: LayerIndex, now: Instant) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let Some(published) = &mut entry.published else {
-            if let Some(home) = entry.home.filter(|home| *home != self.id) {
-                // It is repeated until it is answered: asking more often would only cost letters.
-                if let Entry::Vacant(vacant) = self.keyframes.asked.entry((track, layer)) {
-                    vacant.insert(now);
-                    self.write_to(home, ToShard::Keyframe(track, layer));
-                }
-            }
-            return;
-        };
-        let ask_now = published.keyframes.request(layer, now);
-        let publisher = published.peer;
-        if !std::mem::replace(&mut published.is_waiting, true) {
-            self.keyframes.waiting.push(track);
+        let source = entry.route.request_keyframe(layer, self.id, now);
+        let waits = entry.route.keyframes().is_waiting();
+        if waits && !std::mem::replace(&mut entry.awaits_keyframe, true) {
+            self.awaiting_keyframes.push(track);
         }
-        if ask_now {
-            self.ask_publisher(publisher, track, layer, now);
+        if let Some(source) = source {
+            self.ask_source(source, track, layer, now);
         }
     }
 
-    pub(crate) fn ask_publisher(
-        &mut self,
-        publisher: SessionIndex,
-        track: TrackKey,
-        layer: LayerIndex,
-        now: Instant,
-    ) {
-        let Some(peer) = self.peers.get_mut(publisher) else {
-            return;
-        };
-        peer.request_keyframe(track, layer, now, &mut self.out);
-        self.absorb(publisher);
-    }
-
-    /// Asks publishers again that sent no keyframe.
+    /// Asks again for what no keyframe has answered.
     pub(crate) fn retry_keyframes(&mut self, now: Instant) {
-        for track in std::mem::take(&mut self.keyframes.waiting) {
-            let Some(published) = self
-                .tracks
-                .get_mut(track)
-                .and_then(|e| e.published.as_mut())
-            else {
+        let mut waiting = std::mem::take(&mut self.awaiting_keyframes);
+        waiting.sort_unstable(); // a track that was forgotten and came back is listed twice
+        waiting.dedup();
+        for track in waiting {
+            let Some(entry) = self.tracks.get_mut(track) else {
                 continue;
             };
-            let due: Vec<_> = published.keyframes.due(now).collect();
-            let publisher = published.peer;
-            published.is_waiting = published.keyframes.is_waiting();
-            if published.is_waiting {
-                self.keyframes.waiting.push(track);
+            let due = entry.route.due_keyframes(self.id, now);
+            entry.awaits_keyframe = entry.route.keyframes().is_waiting();
+            if entry.awaits_keyframe {
+                self.awaiting_keyframes.push(track);
             }
-            for layer in due {
-                self.ask_publisher(publisher, track, layer, now);
+            if let Some((source, layers)) = due {
+                for layer in layers {
+                    self.ask_source(source, track, layer, now);
+                }
             }
         }
     }
 
-    /// Repeats requests to other shards that no keyframe answered; `request_keyframe` notes them again.
-    pub(crate) fn ask_again(&mut self, now: Instant) {
-        let is_due = |at: &Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
-        let due = self.keyframes.asked.iter().filter(|(_, at)| is_due(at));
-        let due: Vec<_> = due.map(|(wanted, _)| *wanted).collect();
-        for (track, layer) in due {
-            self.keyframes.asked.remove(&(track, layer));
-            let needed = self
-                .tracks
-                .get_mut(track)
-                .is_some_and(|entry| entry.needed().contains(layer));
-            if needed {
-                self.request_keyframe(track, layer, now);
+    fn ask_source(&mut self, source: Source, track: TrackKey, layer: LayerIndex, now: Instant) {
+        match source {
+            Source::Session(index) => {
+                let Some(peer) = self.peers.get_mut(index) else {
+                    return;
+                };
+                peer.request_keyframe(track, layer, now, &mut self.out);
+                self.absorb(index);
             }
+            Source::Shard(home) => self.write_to(home, ToShard::Keyframe(track, layer)),
+            Source::Link(link) => self.tell_link(link, LinkMessage::Keyframe(track, layer)),
         }
     }
 }

@@ -110,7 +110,7 @@ impl Shard {
             return;
         }
         self.recount(at);
-        self.tell_interest(competitor.track);
+        self.tell_demand(competitor.track);
         self.want_keyframe(at, now);
         if layer.is_none() && was_flowing {
             self.tell_layer(peer, competitor.track, None, None);

@@ -8,11 +8,12 @@ pub mod egress; // everything by which clients are reached
 mod foreign; // addresses whose sessions live on other shards
 pub mod forwarding; // media on its way
 mod keyframes; // keyframe requests, from subscribers to publishers
+pub mod link_table; // links to other nodes
+mod links; // tracks from and for other nodes
 mod layers; // which layer each subscriber gets
 pub mod next_hop; // clients that are reached through TURN, a stream or another shard
 mod notify; // what other threads are told
 pub mod peer_table; // sessions by address, ufrag and key
-mod pending_keyframes; // keyframe requests without an answer
 mod periodic; // when it measures and reports
 mod repair; // what a session gets of the history of a track
 pub mod route; // where datagrams from an address go

@@ -21,7 +21,7 @@ impl Shard {
                 .and_then(|entry| entry.info.clone());
             self.recount(at);
             self.tell_layer(at.session, track, layer, info.as_deref());
-            self.tell_interest(track);
+            self.tell_demand(track);
         }
         for found in std::mem::take(&mut self.forwarding.undecodable) {
             if !self.offer_first(&found) {

@@ -10,8 +10,8 @@ use spillway_wire::stun::TransactionId;
 use super::dirty::DirtySet;
 use super::egress::Egress;
 use super::forwarding::Forwarding;
+use super::link_table::Links;
 use super::peer_table::PeerTable;
-use super::pending_keyframes::PendingKeyframes;
 use super::periodic::Periodic;
 use super::track_table::TrackTable;
 use crate::drop_reason::DropReason;
@@ -19,7 +19,7 @@ use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::io::timers::Timers;
-use crate::key::{SessionIndex, ShardId};
+use crate::key::{SessionIndex, ShardId, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::mesh::mailbox::{Mesh, Outbox};
 use crate::peer::output::{Output, PeerEvent};
@@ -52,8 +52,10 @@ pub struct Shard {
     pub(crate) events: Vec<(SessionIndex, PeerEvent)>,
     /// Media on its way.
     pub forwarding: Forwarding,
-    /// Keyframe requests without an answer.
-    pub keyframes: PendingKeyframes,
+    /// Tracks with keyframe requests that wait.
+    pub(crate) awaiting_keyframes: Vec<TrackKey>,
+    /// Other nodes.
+    pub links: Links,
     /// Subscribers whose layers have to be chosen again.
     pub(crate) dirty: DirtySet,
     /// What leaves it.
@@ -121,7 +123,8 @@ impl Shard {
             out: Output::default(),
             events: Vec::new(),
             forwarding: Forwarding::default(),
-            keyframes: PendingKeyframes::default(),
+            awaiting_keyframes: Vec::new(),
+            links: Links::default(),
             dirty: DirtySet::default(),
             egress: Egress::new(streams),
             load: Load::default(),

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::Shard;
+use super::track_table::Published;
 use crate::key::{LayerSet, SessionIndex, ShardId, SubscriberIndex, TrackKey};
 use crate::media::subscription::Subscription;
 use crate::media::track::{TrackInfo, TrackStatus};
 use crate::mesh::message::ToShard;
 use crate::peer::session::Role;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::{Origin, Source};
 
 impl Shard {
     /// A track is published on `home`.
@@ -21,15 +24,77 @@ impl Shard {
     ) {
         let track = info.spec.key;
         let entry = self.tracks.entry(track);
-        entry.home = Some(home);
+        entry.route.set_home(Some(home));
         entry.info = Some(info);
         entry.status = status;
-        entry.told = LayerSet::NONE; // whoever publishes it now was told nothing yet
         for at in entry.subscribers.clone() {
             self.connect(at, now);
             self.dirty.mark(at.session);
         }
-        self.tell_interest(track);
+        self.tell_demand(track);
+    }
+
+    /// A track enters the node here: all shards are told, and those who subscribe to it are connected.
+    pub(crate) fn announce(
+        &mut self,
+        info: Arc<TrackInfo>,
+        status: TrackStatus,
+        origin: Origin,
+        now: Instant,
+    ) {
+        let entry = self.tracks.entry(info.spec.key);
+        entry.route.enter(origin);
+        if entry.published.is_none() {
+            entry.published = Some(Published::new(now));
+            self.report.tracks += 1;
+        }
+        for shard in self.other_shards() {
+            let info = Arc::clone(&info);
+            self.write_to(
+                shard,
+                ToShard::TrackHome {
+                    home: self.id,
+                    info,
+                    status,
+                },
+            );
+        }
+        self.track_home(self.id, info, status, now);
+    }
+
+    /// A track does not enter the node here any more. False when it comes from elsewhere by now.
+    pub(crate) fn unpublish_here(&mut self, track: TrackKey, origin: Origin) -> bool {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return false;
+        };
+        if entry.route.origin() != Some(origin) {
+            return false;
+        }
+        entry.published = None;
+        let targets = entry.route.leave();
+        self.report.tracks -= 1;
+        self.periodic.active.retain(|active| *active != track);
+        for (target, _) in targets {
+            self.tell_gone(track, target);
+        }
+        true
+    }
+
+    /// A track that entered the node here has ended.
+    pub(crate) fn end_track(&mut self, track: TrackKey, origin: Origin) {
+        if !self.unpublish_here(track, origin) {
+            return;
+        }
+        for shard in self.other_shards() {
+            self.write_to(
+                shard,
+                ToShard::TrackGone {
+                    track,
+                    home: self.id,
+                },
+            );
+        }
+        self.track_gone(track, self.id);
     }
 
     /// A track is no longer published on `home`.
@@ -37,14 +102,13 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        if entry.home.is_some_and(|known| known != home) {
+        if entry.route.home().is_some_and(|known| known != home) {
             return; // an old word about a track that has come back elsewhere
         }
         self.forwarding.backlog.forget(track);
-        entry.home = None;
+        entry.route.set_home(None);
         entry.info = None;
         entry.status = TrackStatus::default();
-        entry.told = LayerSet::NONE;
         for at in entry.subscribers.clone() {
             if let Some(subscription) = self.peers.subscription(at) {
                 subscription.unpublished();
@@ -83,7 +147,7 @@ impl Shard {
         }
         self.absorb(at.session);
         self.recount(at);
-        self.tell_interest(track);
+        self.tell_demand(track);
         self.want_keyframe(at, now);
     }
 
@@ -114,7 +178,7 @@ impl Shard {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        entry.uncount(counted);
+        entry.route.count(counted, LayerSet::NONE);
         if let Some(place) = place {
             entry.subscribers.swap_remove(place);
             self.report.subscriptions -= 1;
@@ -127,7 +191,7 @@ impl Shard {
         if entry.subscribers.is_empty() {
             entry.history.clear();
         }
-        self.tell_interest(track);
+        self.tell_demand(track);
         self.tracks.tidy(track);
     }
 
@@ -141,25 +205,25 @@ impl Shard {
         }
     }
 
-    /// Tells the home of `track` which layers are needed here, if that changed.
-    pub(crate) fn tell_interest(&mut self, track: TrackKey) {
+    /// Tells the home of `track`, or the node that it comes from, which layers are needed, if that changed.
+    pub(crate) fn tell_demand(&mut self, track: TrackKey) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
         };
-        let Some(home) = entry.home.filter(|home| *home != self.id) else {
+        let Some((source, layers)) = entry.route.demand_news(self.id) else {
             return;
         };
-        let layers = entry.needed();
-        if entry.told != layers {
-            entry.told = layers;
-            self.write_to(
+        match source {
+            Source::Session(_) => {}
+            Source::Shard(home) => self.write_to(
                 home,
                 ToShard::Interest {
                     track,
                     shard: self.id,
                     layers,
                 },
-            );
+            ),
+            Source::Link(link) => self.tell_link(link, LinkMessage::Interest(track, layers)),
         }
     }
 

@@ -10,3 +10,4 @@ mod numbers; // a publisher's numbers that begin anew
 mod repair; // what subscribers get again, and how they start
 mod order; // who is served when
 mod hostile; // what others cannot do to them
+mod links; // tracks from and for other nodes

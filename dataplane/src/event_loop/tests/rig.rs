@@ -178,7 +178,11 @@ impl Rig {
 
     /// `client` becomes one more subscriber.
     pub(super) fn subscribe(&mut self, session: SessionKey, client: Client) {
-        let names = (session, TRACK);
+        self.subscribe_to((session, TRACK), client);
+    }
+
+    /// `client` becomes a subscriber of that track.
+    pub(super) fn subscribe_to(&mut self, names: (SessionKey, TrackKey), client: Client) {
         let client = Client::subscribe(&mut self.shard, &self.factory, names, client);
         self.subscribers.push(client);
     }

@@ -1,16 +1,85 @@
-//! Keyframe requests of one track: coalesced, throttled, repeated until answered.
+//! Keyframe requests of one track: coalesced, throttled, repeated until answered, and where they are passed on to.
 //!
 //! Thousands of subscribers may ask in the same moment; the publisher hears it once. A keyframe costs
 //! every subscriber of the layer, so requests within [`KEYFRAME_INTERVAL`] of the last one wait.
 
 use std::time::Instant;
 
-use crate::key::LayerIndex;
+use super::source::Source;
+use crate::key::{LayerIndex, LayerSet};
 use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY, MAX_LAYERS};
+
+/// The requests of one track that wait for a keyframe on one shard.
+#[derive(Debug, Default)]
+pub struct Keyframes {
+    /// What is asked of the publisher or the link, where the track enters the node here.
+    at_origin: KeyframeRequests,
+    /// When the home was asked, by layer: no answer may mean that it was lost on the way.
+    asked: [Option<Instant>; MAX_LAYERS],
+}
+
+impl Keyframes {
+    /// Somebody needs a keyframe of `layer`. True: ask `source` now.
+    pub fn request(&mut self, source: Source, layer: LayerIndex, now: Instant) -> bool {
+        match source {
+            Source::Session(_) | Source::Link(_) => self.at_origin.request(layer, now),
+            // It is repeated until it is answered: asking more often would only cost messages.
+            Source::Shard(_) => {
+                let asked = &mut self.asked[layer.index()];
+                let is_first = asked.is_none();
+                asked.get_or_insert(now);
+                is_first
+            }
+        }
+    }
+
+    /// A keyframe of `layer` came from where the track enters the node.
+    pub fn entered(&mut self, layer: LayerIndex) {
+        self.at_origin.answered(layer);
+    }
+
+    /// A keyframe of `layer` came, from here or from the home of the track.
+    pub fn arrived(&mut self, layer: LayerIndex) {
+        self.asked[layer.index()] = None;
+    }
+
+    /// Layers for which `source` has to be asked again, where subscribers here need those in `needed`.
+    pub fn due(
+        &mut self,
+        source: Option<Source>,
+        needed: LayerSet,
+        now: Instant,
+    ) -> Vec<LayerIndex> {
+        let mut due = Vec::new();
+        for index in 0..MAX_LAYERS {
+            let layer = LayerIndex(index as u8);
+            let is_over = |at: &mut Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
+            if self.asked[index].take_if(is_over).is_none() || !needed.contains(layer) {
+                continue;
+            }
+            let asks = source.is_some_and(|source| self.request(source, layer, now));
+            due.extend(asks.then_some(layer));
+        }
+        if let Some(Source::Session(_) | Source::Link(_)) = source {
+            due.extend(self.at_origin.due(now));
+        }
+        due
+    }
+
+    /// True while somebody waits for a keyframe.
+    pub fn is_waiting(&self) -> bool {
+        self.at_origin.is_waiting() || self.asked.iter().any(Option::is_some)
+    }
+
+    /// The track no longer enters the node here.
+    pub fn left(&mut self) {
+        self.at_origin = KeyframeRequests::default();
+    }
+}
 
 /// What is asked of the publisher of one track.
 #[derive(Debug, Default)]
-pub struct KeyframeRequests {
+struct KeyframeRequests {
     by_layer: [Layer; MAX_LAYERS],
 }
 
@@ -24,7 +93,7 @@ struct Layer {
 
 impl KeyframeRequests {
     /// Somebody needs a keyframe of `layer`. True: ask the publisher now.
-    pub fn request(&mut self, layer: LayerIndex, now: Instant) -> bool {
+    fn request(&mut self, layer: LayerIndex, now: Instant) -> bool {
         let state = &mut self.by_layer[layer.index()];
         state.wanted = true;
         let waited = state
@@ -37,14 +106,14 @@ impl KeyframeRequests {
     }
 
     /// A keyframe of `layer` arrived: whoever asked is served.
-    pub fn answered(&mut self, layer: LayerIndex) {
+    fn answered(&mut self, layer: LayerIndex) {
         let state = &mut self.by_layer[layer.index()];
         state.wanted = false;
         state.answered = true;
     }
 
     /// Layers for which the publisher has to be asked (again) now.
-    pub fn due(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
+    fn due(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
         let mut due = [false; MAX_LAYERS];
         for (due, state) in due.iter_mut().zip(&mut self.by_layer) {
             let patience = if state.answered {
@@ -67,7 +136,7 @@ impl KeyframeRequests {
     }
 
     /// True while somebody waits for a keyframe.
-    pub fn is_waiting(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         self.by_layer.iter().any(|layer| layer.wanted)
     }
 }

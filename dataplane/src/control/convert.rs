@@ -1,7 +1,6 @@
 //! gRPC messages <-> our types, with the checks that belong to the boundary.
 
 use spillway_wire::dataplane as proto;
-use str0m::media::MediaKind;
 
 use super::directory::Directory;
 use crate::key::TrackKey;
@@ -9,6 +8,7 @@ use crate::limits::{
     MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS, MAX_MID_BYTES, MAX_RID_BYTES,
     MAX_SYNC_NAME_BYTES,
 };
+use crate::media::codec::MediaKind;
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{LayerSpec, TrackSpec};

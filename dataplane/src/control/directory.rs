@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::format::PayloadParams;
-
 use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
+use crate::media::codec::CodecSpec;
 use crate::media::track::{TrackFormats, TrackSpec};
 use crate::peer::command::AnsweredTrack;
 use crate::peer::session::Peer;
@@ -240,7 +239,7 @@ impl Directory {
     }
 
     /// The publisher of `track` sends `codec`: later subscribers are offered that codec first.
-    pub(super) fn sends(&mut self, track: TrackKey, codec: &PayloadParams) {
+    pub(super) fn sends(&mut self, track: TrackKey, codec: &CodecSpec) {
         let name = self.tracks.get_mut(&track);
         let Some(formats) = name.and_then(|name| name.formats.as_mut()) else {
             return;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use spillway_wire::stun::{self, Message};
-use str0m::IceCreds;
 
 use crate::io::entropy::Entropy;
 
@@ -19,6 +18,15 @@ pub struct IceKey(Arc<hmac::Key>);
 /// The local half of an ICE username.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ufrag(pub Box<str>);
+
+/// What a client needs to check one of our agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The username fragment.
+    pub ufrag: String,
+    /// The password.
+    pub pass: String,
+}
 
 /// Characters of a ufrag: 80 random bits. RFC 8839 section 5.4 asks for at least 4, with 24 bits.
 const UFRAG_DIGITS: usize = 20;
@@ -31,10 +39,10 @@ impl IceKey {
     }
 
     /// Credentials for a new session.
-    pub fn credentials(&self, entropy: &mut Entropy) -> IceCreds {
+    pub fn credentials(&self, entropy: &mut Entropy) -> Credentials {
         let ufrag = entropy.name::<{ UFRAG_DIGITS / 2 }>();
         let pass = self.password(&ufrag);
-        IceCreds { ufrag, pass }
+        Credentials { ufrag, pass }
     }
 
     /// True when the sender of `message`, addressed to the session of `ufrag`, knows its password.
@@ -82,7 +90,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A connectivity check as a client that was given `credentials` sends it.
-    pub(crate) fn check(credentials: &IceCreds, use_candidate: bool) -> Vec<u8> {
+    pub(crate) fn check(credentials: &Credentials, use_candidate: bool) -> Vec<u8> {
         let controlling = (0x802a, &7_u64.to_be_bytes()[..]);
         let priority = (0x0024, &1_u32.to_be_bytes()[..]);
         let all = [controlling, priority, (0x0025, &[])];
@@ -90,14 +98,14 @@ pub(crate) mod tests {
     }
 
     /// A check with these attributes behind the username.
-    pub(crate) fn check_with(credentials: &IceCreds, more: &[(u16, &[u8])]) -> Vec<u8> {
+    pub(crate) fn check_with(credentials: &Credentials, more: &[(u16, &[u8])]) -> Vec<u8> {
         check_from("peer", credentials, more)
     }
 
     /// A check of the agent `remote`.
     pub(crate) fn check_from(
         remote: &str,
-        credentials: &IceCreds,
+        credentials: &Credentials,
         more: &[(u16, &[u8])],
     ) -> Vec<u8> {
         let username = format!("{}:{remote}", credentials.ufrag);
@@ -136,7 +144,7 @@ pub(crate) mod tests {
             !IceKey::generate(&mut Entropy::System).verifies(good.receiver_ufrag().unwrap(), &good)
         );
 
-        let guessed = IceCreds {
+        let guessed = Credentials {
             pass: "guess".into(),
             ..credentials.clone()
         };
@@ -144,7 +152,7 @@ pub(crate) mod tests {
         let bad = Message::parse(&bad).unwrap();
         assert!(!key.verifies(bad.receiver_ufrag().unwrap(), &bad));
 
-        let short = IceCreds {
+        let short = Credentials {
             ufrag: "abcd".into(),
             ..credentials
         };

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use spillway_wire::vp8;
-use str0m::rtp::VideoOrientation;
 
 use crate::key::{LayerIndex, TrackKey};
 
@@ -35,7 +34,7 @@ pub struct MediaPacket {
     /// RFC 6464: level in -dBov (0 loudest), and whether it is voice.
     pub audio_level: Option<(u8, bool)>,
     /// CVO header extension.
-    pub orientation: Option<VideoOrientation>,
+    pub orientation: Option<u8>,
     /// The publisher's latest sender report for this layer: wall clock and RTP time that belong together.
     pub sender_report: Option<(SystemTime, u32)>,
     /// RTP payload.

@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::media::MediaKind;
-
 use super::layer_allocation::Wish;
 use super::packet::MediaPacket;
 use super::track::TrackFormats;
 use crate::key::{LayerIndex, LayerSet, TrackKey};
+use crate::media::codec::MediaKind;
 use crate::report::Sample;
 
 /// A subscription and what flows through it.
@@ -90,24 +89,24 @@ pub struct Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberCodec {
     /// Of the codec itself.
-    pub pt: str0m::media::Pt,
+    pub pt: u8,
     /// Of RFC 2198 redundancy around it.
-    pub red: Option<str0m::media::Pt>,
+    pub red: Option<u8>,
     /// Of retransmissions of it (RFC 4588).
-    pub resend: Option<str0m::media::Pt>,
+    pub resend: Option<u8>,
 }
 
 /// How a packet is sent to a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     /// With this payload type.
-    pub pt: str0m::media::Pt,
+    pub pt: u8,
     /// Only the primary block of its redundancy.
     pub unwrap_red: bool,
     /// The payload type of the blocks of its redundancy, where that is sent.
-    pub inner: Option<str0m::media::Pt>,
+    pub inner: Option<u8>,
     /// And sent again with that one.
-    pub resend: Option<str0m::media::Pt>,
+    pub resend: Option<u8>,
 }
 
 /// What to do with a packet.
@@ -392,8 +391,8 @@ pub(crate) mod tests {
     #[test]
     fn redundancy_is_passed_on_or_taken_off() {
         let codec = |red: Option<u8>| SubscriberCodec {
-            pt: 111.into(),
-            red: red.map(Into::into),
+            pt: 111,
+            red,
             resend: None,
         };
         let mut audio = of(MediaKind::Audio);
@@ -412,8 +411,8 @@ pub(crate) mod tests {
         ] {
             audio.codecs = Some(vec![Some(codec(red))]);
             let expected = expected.map(|(pt, unwrap_red)| Encoding {
-                pt: u8::into(pt),
-                inner: (pt == 63).then(|| 111.into()),
+                pt,
+                inner: (pt == 63).then_some(111),
                 unwrap_red,
                 resend: None,
             });

@@ -4,11 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use str0m::format::PayloadParams;
-
 use crate::dtls::handshake::FailureKind;
 use crate::ice::credentials::Ufrag;
 use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
+use crate::media::codec::CodecSpec;
 use crate::media::track::{TrackInfo, TrackStatus};
 use crate::peer::command::{Command, CommandResult};
 use crate::peer::output::PeerState;
@@ -168,7 +167,7 @@ pub enum ToControl {
         /// Which track.
         track: TrackKey,
         /// Which codec.
-        codec: Box<PayloadParams>,
+        codec: CodecSpec,
     },
     /// A command was carried out or refused.
     Reply {

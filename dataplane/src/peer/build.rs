@@ -9,7 +9,7 @@ use str0m::Rtc;
 use super::checks::Checks;
 use super::paths::Paths;
 use super::publish::Publisher;
-use super::rtc::RtcSetup;
+use super::rtc::{RtcSetup, ice_creds};
 use super::sdp;
 use super::session::{Peer, Role};
 use super::subscribe::Subscriber;
@@ -60,7 +60,7 @@ impl PeerFactory {
 
     /// A session that will publish.
     pub fn publisher(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
-        let credentials = self.setup.ice_key.credentials(entropy);
+        let credentials = ice_creds(self.setup.ice_key.credentials(entropy));
         let rtc = self.setup.config(credentials).build(now);
         let publisher = Publisher::new(self.setup.clone());
         self.peer(
@@ -73,7 +73,7 @@ impl PeerFactory {
 
     /// A session that will subscribe.
     pub fn subscriber(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
-        let credentials = self.setup.ice_key.credentials(entropy);
+        let credentials = ice_creds(self.setup.ice_key.credentials(entropy));
         let config = self
             .setup
             .config(credentials)

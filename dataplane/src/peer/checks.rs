@@ -9,9 +9,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use spillway_wire::stun::{self, Class, Message, Method, TransactionId, Writer, kinds};
-use str0m::IceCreds;
 
-use crate::ice::credentials::{IceKey, Ufrag};
+use crate::ice::credentials::{Credentials, IceKey, Ufrag};
 use crate::io::entropy::Entropy;
 use crate::limits::MAX_UFRAGS_PER_SESSION;
 
@@ -22,7 +21,7 @@ pub(super) struct Checks {
     /// Ours, the latest last. The one before is still answered, until the client has learnt of an ICE restart.
     ufrags: Vec<Ufrag>,
     /// The client's; `None` before its SDP came.
-    remote: Option<IceCreds>,
+    remote: Option<Credentials>,
     /// The client and our candidate, as the session layer knows them: those of the first check.
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that came before the client's SDP: the latest of each address.
@@ -88,7 +87,7 @@ impl Checks {
     }
 
     /// Credentials for an ICE restart, and the ufrag that is no longer answered.
-    pub(super) fn restart(&mut self) -> (IceCreds, Option<Ufrag>) {
+    pub(super) fn restart(&mut self) -> (Credentials, Option<Ufrag>) {
         let credentials = self.key.credentials(&mut self.entropy);
         self.ufrags.push(Ufrag(credentials.ufrag.clone().into()));
         let is_over = self.ufrags.len() > MAX_UFRAGS_PER_SESSION;
@@ -96,7 +95,7 @@ impl Checks {
     }
 
     /// The client said its credentials, in an SDP that was accepted.
-    pub(super) fn set_remote(&mut self, credentials: IceCreds) {
+    pub(super) fn set_remote(&mut self, credentials: Credentials) {
         self.remote = Some(credentials);
     }
 
@@ -238,15 +237,15 @@ mod tests {
         SocketAddr::from(([192, 0, 2, 1], port))
     }
 
-    fn session() -> (Checks, IceCreds) {
+    fn session() -> (Checks, Credentials) {
         let key = IceKey::generate(&mut Entropy::System);
         let ours = key.credentials(&mut Entropy::System);
         let ufrag = Ufrag(ours.ufrag.clone().into());
         (Checks::new(key, ufrag, Entropy::System), ours)
     }
 
-    fn theirs() -> IceCreds {
-        IceCreds {
+    fn theirs() -> Credentials {
+        Credentials {
             ufrag: "peer".into(),
             pass: "the password of the client".into(),
         }
@@ -310,7 +309,7 @@ mod tests {
     #[test]
     fn what_is_not_a_check_of_the_client_is_refused() {
         let (mut checks, ours) = session();
-        checks.set_remote(IceCreds {
+        checks.set_remote(Credentials {
             ufrag: "other".into(),
             ..theirs()
         });

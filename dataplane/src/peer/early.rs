@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use spillway_wire::stun;
 use str0m::change::SdpOffer;
-use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
@@ -18,6 +17,7 @@ use super::session::Peer;
 use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
+use crate::media::codec::MediaKind;
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;

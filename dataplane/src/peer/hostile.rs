@@ -5,8 +5,6 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use str0m::media::MediaKind;
-
 use super::build::PeerFactory;
 use super::command::{Answered, Command, CommandError, CommandReply};
 use super::output::{Output, PeerEvent};
@@ -15,6 +13,7 @@ use crate::io::clock;
 use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, MAX_MID_BYTES};
+use crate::media::codec::MediaKind;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::srtp::AeadChoice;
 

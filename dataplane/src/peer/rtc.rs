@@ -9,7 +9,7 @@ use str0m::format::PayloadParams;
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::codecs;
-use crate::ice::credentials::IceKey;
+use crate::ice::credentials::{Credentials, IceKey};
 
 /// What the session layers of a node have in common.
 #[derive(Clone)]
@@ -55,5 +55,13 @@ impl RtcSetup {
             let candidate = Candidate::host(*addr, "udp").expect("a bound address is a candidate");
             rtc.add_local_candidate(candidate);
         }
+    }
+}
+
+/// `credentials` as the session layer takes them.
+pub(super) fn ice_creds(credentials: Credentials) -> IceCreds {
+    IceCreds {
+        ufrag: credentials.ufrag,
+        pass: credentials.pass,
     }
 }

@@ -11,11 +11,12 @@ use super::command::{Command, CommandError, CommandReply, CommandResult};
 use super::output::{Output, PeerEvent, PeerState};
 use super::paths::Paths;
 use super::publish::Publisher;
+use super::rtc::ice_creds;
 use super::sdp;
 use super::subscribe::Subscriber;
 use crate::drop_reason::DropReason;
 use crate::dtls::handshake::Handshake;
-use crate::ice::credentials::Ufrag;
+use crate::ice::credentials::{Credentials, Ufrag};
 use crate::io::sys::prefetch;
 use crate::key::{LayerIndex, SessionKey, SubscriptionIndex, TrackKey};
 use crate::media::layer_allocation::Target;
@@ -99,7 +100,7 @@ impl Peer {
         };
         let applied = catch_unwind(AssertUnwindSafe(|| match (&mut self.role, command) {
             (Role::Publish(publisher), Command::Publish { offer, tracks }) => {
-                publisher.accept_offer(self.session, &mut self.rtc, (offer, tracks), now, out)
+                publisher.accept_offer(&mut self.rtc, (offer, tracks), now, out)
             }
             (Role::Subscribe(subscriber), Command::Subscribe { put, remove }) => {
                 subscriber.change(&mut self.rtc, put, &remove, out)
@@ -131,7 +132,10 @@ impl Peer {
             .credentials()
             .filter(|_| negotiates && result.is_ok());
         if let Some(credentials) = credentials.cloned() {
-            self.checks.set_remote(credentials);
+            self.checks.set_remote(Credentials {
+                ufrag: credentials.ufrag,
+                pass: credentials.pass,
+            });
             self.paths.can_request();
         }
         let result = result.map(|reply| match self.with_our_credentials(reply, out) {
@@ -272,7 +276,8 @@ impl Peer {
                 &format!("a=ice-pwd:{}", ours.pass),
             );
         let ufrag = Ufrag(ours.ufrag.clone().into());
-        self.rtc.direct_api().set_local_ice_credentials(ours);
+        let creds = ice_creds(ours);
+        self.rtc.direct_api().set_local_ice_credentials(creds);
         out.events.push(PeerEvent::NewUfrag { ufrag, retired });
         if let Role::Publish(publisher) = &mut self.role {
             publisher.answered(answered.sdp.clone());

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use spillway_estimate::Estimator;
 use spillway_wire::red;
 use spillway_wire::rtcp::ReportBlock;
-use spillway_wire::rtp::{self, EXTENSION_IDS, Header};
-use str0m::media::{Media, MediaKind, Mid};
-use str0m::rtp::{Extension, ExtensionMap};
+use spillway_wire::rtp::{self, Header};
 
 use super::kept::Kept;
 use super::ntp::{compact_ntp, ntp};
@@ -16,6 +14,7 @@ use super::resend::{Allowance, Asked, Resend};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
+use crate::media::codec::MediaKind;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;
@@ -69,6 +68,19 @@ pub struct Ssrcs {
     pub rtx: Option<u32>,
 }
 
+/// An m-line as it was negotiated.
+#[derive(Debug, Clone, Copy)]
+pub struct Negotiated<'a> {
+    /// Its name.
+    pub mid: &'a str,
+    /// What reports call its source.
+    pub cname: &'a str,
+    /// Its SSRCs.
+    pub ssrcs: Ssrcs,
+    /// Its header extensions.
+    pub extensions: ExtensionIds,
+}
+
 /// What was negotiated.
 struct Wire {
     ssrc: u32,
@@ -106,11 +118,15 @@ pub struct Report<'a> {
 
 /// Identifiers of the header extensions we write, where negotiated.
 #[derive(Debug, Default, Clone, Copy)]
-struct ExtensionIds {
-    mid: Option<u8>,
-    transport_cc: Option<u8>,
-    audio_level: Option<u8>,
-    orientation: Option<u8>,
+pub struct ExtensionIds {
+    /// The name of the m-line (RFC 9143).
+    pub mid: Option<u8>,
+    /// Transport-wide sequence numbers.
+    pub transport_cc: Option<u8>,
+    /// RFC 6464.
+    pub audio_level: Option<u8>,
+    /// CVO.
+    pub orientation: Option<u8>,
 }
 
 /// A packet that has its numbers and its size, and waits to be written.
@@ -153,14 +169,8 @@ impl Stream {
     }
 
     /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
-    /// `cname` is what reports call its source.
-    pub fn negotiated(
-        &mut self,
-        media: &Media,
-        cname: &str,
-        Ssrcs { media: ssrc, rtx }: Ssrcs,
-        entropy: &mut Entropy,
-    ) {
+    pub fn negotiated(&mut self, line: &Negotiated<'_>, entropy: &mut Entropy) {
+        let Ssrcs { media: ssrc, rtx } = line.ssrcs;
         let known = self.wire.take();
         let is_same = known.as_ref().is_none_or(|wire| wire.ssrc == ssrc);
         assert!(
@@ -173,9 +183,9 @@ impl Stream {
             ssrc,
             resend,
             resend_pt: None,
-            mid: MidBytes::of(media.mid()),
-            cname: cname.into(),
-            ids: ExtensionIds::of(media.remote_extmap(), self.kind),
+            mid: MidBytes::of(line.mid),
+            cname: line.cname.into(),
+            ids: line.extensions.of_use(self.kind),
         });
     }
 
@@ -239,7 +249,7 @@ impl Stream {
         let numbers = self.rewriter.rewrite(packet);
         let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
         let wire = self.wire.as_mut().ok_or(DropReason::NoCodec)?;
-        wire.resend_pt = encoding.resend.map(|pt| *pt).or(wire.resend_pt);
+        wire.resend_pt = encoding.resend.or(wire.resend_pt);
         let header = wire.header_bytes(Some(packet), (self.is_bound, is_measured));
         let payload = payload(packet, encoding).len();
         Ok(Planned {
@@ -305,9 +315,9 @@ impl Stream {
                     "a number of media is sealed once: what is sent again has another SSRC"
                 );
             };
-            (resend.ssrc, resend.next_seq(), *pt, resend.is_bound)
+            (resend.ssrc, resend.next_seq(), pt, resend.is_bound)
         } else {
-            (wire.ssrc, numbers.seq, *encoding.pt, self.is_bound)
+            (wire.ssrc, numbers.seq, encoding.pt, self.is_bound)
         };
         let header = Header {
             marker: packet.marker,
@@ -331,7 +341,7 @@ impl Stream {
             vp8.rewrite(body, numbers.picture_id, numbers.tl0_pic_idx);
         }
         if let Some(inner) = encoding.inner {
-            red::set_payload_type(body, *inner);
+            red::set_payload_type(body, inner);
         }
         at += payload.len();
         rtp::fill_padding(&mut room[at..at + padding]);
@@ -446,7 +456,7 @@ impl Wire {
         // V in the highest bit, then the level (RFC 6464 section 3).
         let level = level.map(|(dbov, voice)| [u8::from(voice) << 7 | dbov & 0x7f]);
         let orientation = packet.and_then(|packet| packet.orientation);
-        let orientation = orientation.map(|orientation| [orientation as u8]);
+        let orientation = orientation.map(|orientation| [orientation]);
         let elements: [Option<(u8, &[u8])>; 4] = [
             self.ids
                 .mid
@@ -472,7 +482,7 @@ impl Wire {
 }
 
 impl MidBytes {
-    fn of(mid: Mid) -> Self {
+    fn of(mid: &str) -> Self {
         let mut bytes = [0; 16];
         let length = mid.len().min(bytes.len());
         bytes[..length].copy_from_slice(&mid.as_bytes()[..length]);
@@ -488,15 +498,15 @@ impl MidBytes {
 }
 
 impl ExtensionIds {
-    fn of(map: &ExtensionMap, kind: MediaKind) -> Self {
-        let id = |extension| map.id_of(extension).filter(|id| EXTENSION_IDS.contains(id));
+    /// Those that are written to packets of `kind`.
+    fn of_use(self, kind: MediaKind) -> Self {
         let is_video = kind.is_video();
         Self {
-            mid: id(Extension::RtpMid),
+            mid: self.mid,
             // Sound is not measured: it is little, and it flows whatever the estimate says.
-            transport_cc: id(Extension::TransportSequenceNumber).filter(|_| is_video),
-            audio_level: id(Extension::AudioLevel).filter(|_| !is_video),
-            orientation: id(Extension::VideoOrientation).filter(|_| is_video),
+            transport_cc: self.transport_cc.filter(|_| is_video),
+            audio_level: self.audio_level.filter(|_| !is_video),
+            orientation: self.orientation.filter(|_| is_video),
         }
     }
 }

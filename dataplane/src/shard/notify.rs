@@ -39,7 +39,7 @@ impl Shard {
         let Some(codec) = info.and_then(|info| info.codecs.get(usize::from(codec))) else {
             return;
         };
-        let codec = Box::new(*codec);
+        let codec = *codec;
         // Lost, it is told again with the next change; offers have all codecs in any case.
         let _ = self.outbox.send_control(ToControl::Sends { track, codec });
     }

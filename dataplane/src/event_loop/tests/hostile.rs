@@ -4,10 +4,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use spillway_wire::stun::kinds;
-use str0m::IceCreds;
 
 use super::rig::{Client, Rig};
 use crate::drop_reason::DropReason;
+use crate::ice::credentials::Credentials;
 use crate::ice::credentials::tests::check_from;
 use crate::key::SessionIndex;
 use crate::limits::AMPLIFICATION_LIMIT;
@@ -15,12 +15,12 @@ use crate::limits::AMPLIFICATION_LIMIT;
 const PACKETS: usize = 5;
 
 /// Our credentials of `client`'s session, as its client knows them, and the client's ufrag.
-fn credentials(rig: &Rig, client: SessionIndex) -> (IceCreds, String) {
+fn credentials(rig: &Rig, client: SessionIndex) -> (Credentials, String) {
     let peer = rig.shard.peers.get(client).unwrap();
     let ufrag = peer.ufrags().last().unwrap().0.to_string();
     let pass = rig.shard.ice.key.password(&ufrag);
     let remote = peer.remote_ufrag().unwrap().to_owned();
-    (IceCreds { ufrag, pass }, remote)
+    (Credentials { ufrag, pass }, remote)
 }
 
 /// A nominating check for the session of `client`.

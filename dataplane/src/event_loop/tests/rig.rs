@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::format::{Codec, FormatParams};
-use str0m::media::{Direction, Frequency, MediaKind, Mid, Pt};
+use str0m::media::{Direction, Frequency, Mid, Pt};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
@@ -20,6 +20,7 @@ use crate::io::engine::{Engine, EngineKind, EngineStart};
 use crate::io::entropy::Entropy;
 use crate::io::{clock, udp};
 use crate::key::{SessionIndex, SessionKey, ShardId, TrackKey};
+use crate::media::codec::MediaKind;
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
 use crate::media::track::TrackSpec;
@@ -375,7 +376,13 @@ impl Client {
     ) -> Self {
         let (now, mut client) = (now(), Self::new());
         let mut api = client.rtc.sdp_api();
-        let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+        let mid = api.add_media(
+            MediaKind::Video.into(),
+            Direction::SendOnly,
+            None,
+            None,
+            None,
+        );
         let (offer, pending) = api.apply().unwrap();
         let mut peer = factory.publisher(session, &mut Entropy::System, now);
         let spec = TrackSpec {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use spillway_wire::stun::TransactionId;
 use str0m::change::SdpAnswer;
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::media::{Direction, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output as Polled, Rtc, RtcConfig};
@@ -12,6 +12,7 @@ use str0m::{Candidate, Event, Input, Output as Polled, Rtc, RtcConfig};
 use crate::ice::credentials::IceKey;
 use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
+use crate::media::codec::MediaKind;
 use crate::media::track::TrackSpec;
 use crate::peer::build::PeerFactory;
 use crate::peer::command::{Answered, Command, CommandReply};
@@ -40,8 +41,15 @@ fn client(now: Instant) -> (Rtc, [Mid; 2], str0m::change::SdpPendingOffer, Strin
     let candidate = Candidate::host(CLIENT.parse().unwrap(), "udp").unwrap();
     rtc.add_local_candidate(candidate);
     let mut api = rtc.sdp_api();
-    let mids =
-        [(); 2].map(|()| api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+    let mids = [(); 2].map(|()| {
+        api.add_media(
+            MediaKind::Video.into(),
+            Direction::SendOnly,
+            None,
+            None,
+            None,
+        )
+    });
     let (offer, pending) = api.apply().unwrap();
     (rtc, mids, pending, offer.to_sdp_string())
 }

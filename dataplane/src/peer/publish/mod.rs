@@ -17,11 +17,14 @@ use super::sdp::answer::Negotiated;
 use super::sdp::lines::Lines;
 use super::sdp::offer::Offer;
 use crate::drop_reason::DropReason;
-use crate::key::{LayerIndex, SessionKey, TrackKey};
+use crate::key::{LayerIndex, TrackKey};
 use crate::limits::{MAX_LAYERS, OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
+use crate::media::codec::CodecSpec;
 use crate::media::packet::MediaPacket;
 use crate::media::track::{TrackFormats, TrackInfo, TrackSpec};
+use crate::peer::codecs;
 use crate::peer::rtc::RtcSetup;
+use packet::Payloads;
 
 /// What a publish session knows.
 #[derive(Default)]
@@ -30,6 +33,8 @@ pub struct Publisher {
     pub tracks: Vec<Arc<TrackInfo>>,
     /// The session layer's name of the m-line of each.
     names: Vec<Mid>,
+    /// What each may be sent as.
+    payloads: Vec<Payloads>,
     /// What was received of each.
     received: Vec<Received>,
     /// The client's ICE credentials in the last offer that was accepted.
@@ -71,7 +76,6 @@ impl Publisher {
     /// Negotiates; the same offer again gets the same answer.
     pub(super) fn accept_offer(
         &mut self,
-        session: SessionKey,
         rtc: &mut Rtc,
         (offer, specs): (String, Vec<TrackSpec>),
         now: Instant,
@@ -102,7 +106,7 @@ impl Publisher {
         let routes = read.payload_routes(rtc);
         self.credentials = Some(read.credentials());
         self.lines = read.into_lines();
-        let tracks = self.replace_tracks(session, &specs, negotiated, out);
+        let tracks = self.replace_tracks(&specs, negotiated, out);
         self.incoming.negotiated(rtc, routes);
         let answered = Answered { sdp, tracks };
         self.last = Some(Negotiation {
@@ -147,11 +151,12 @@ impl Publisher {
         let Some((track, layer)) = self.incoming.route(ssrc, index, find)? else {
             return Err(Refusal::Drop(DropReason::NoTrack));
         };
-        let received = &mut self.received[track];
+        let (received, payloads) = (&mut self.received[track], &self.payloads[track]);
         let epoch = received.by_layer[layer.index()].epoch(*ssrc, index, arrived);
         let epoch = epoch.ok_or(Refusal::Drop(DropReason::LateNumbers))?;
         let track = &self.tracks[track];
-        let packet = track.packet(packet, (layer, epoch), arrived);
+        let key = track.spec.key;
+        let packet = payloads.packet(packet, key, (layer, epoch), arrived);
         let packet = packet.ok_or(Refusal::Drop(DropReason::NoTrack))?;
         if track.spec.kind.is_audio() {
             packets.extend(received.redundancy.recover(&packet));
@@ -187,23 +192,27 @@ impl Publisher {
     /// Publishes what was negotiated of `specs`: a track that cannot play is not announced.
     fn replace_tracks(
         &mut self,
-        session: SessionKey,
         specs: &[TrackSpec],
         negotiated: Vec<Option<Negotiated>>,
         out: &mut Output,
     ) -> Vec<AnsweredTrack> {
         let before = std::mem::take(&mut self.tracks);
         self.names.clear();
+        self.payloads.clear();
         let mut answered = Vec::new();
         for (spec, negotiated) in specs.iter().zip(negotiated) {
             let (Some(negotiated), Some(name)) = (negotiated, self.lines.name_of(&spec.mid)) else {
                 continue;
             };
             let Negotiated {
-                codecs,
+                codecs: payloads,
                 layers,
                 is_stereo,
             } = negotiated;
+            let codecs = payloads
+                .iter()
+                .map(|params| codecs::described(params.spec()));
+            let codecs: Vec<CodecSpec> = codecs.collect();
             answered.push(AnsweredTrack {
                 key: spec.key,
                 id: Arc::clone(&spec.id),
@@ -218,9 +227,9 @@ impl Publisher {
                 ..spec.clone()
             };
             self.names.push(name);
+            self.payloads.push(Payloads { payloads });
             self.tracks.push(Arc::new(TrackInfo {
                 spec,
-                session,
                 codecs,
                 is_stereo,
             }));
@@ -265,6 +274,8 @@ fn find_route(
         .ok()
         .map(|layer| (track, LayerIndex(layer)))
 }
+
+mod packet; // what was decrypted, in our words
 
 #[cfg(test)]
 mod media; // what is announced plays

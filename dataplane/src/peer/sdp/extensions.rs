@@ -1,8 +1,7 @@
 //! RTP header extensions (RFC 8285): which of those that a client offers are of use to us.
 
-use str0m::media::MediaKind;
-
 use super::read::Section;
+use crate::media::codec::MediaKind;
 
 /// Ids that the session library maps, and 0, which is padding. Over 14 they need the two-byte form (RFC 8285 section 4.3).
 pub(super) const EXTENSION_IDS: usize = 17;

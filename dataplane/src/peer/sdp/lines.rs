@@ -4,10 +4,11 @@
 //! in which they first came: an m-line that it does not know, such as a data channel, does not move the others, also when
 //! it becomes a video later (RFC 8829 section 5.2.2: an m-line with port 0 is used again under a new mid).
 
-use str0m::media::{MediaKind, Mid};
+use str0m::media::Mid;
 
 use super::extensions::{EXTENSION_IDS, Extensions};
 use super::formats::PAYLOAD_TYPES;
+use crate::media::codec::MediaKind;
 
 /// What earlier offers of the session settled.
 #[derive(Clone)]

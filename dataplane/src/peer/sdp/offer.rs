@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use str0m::IceCreds;
 use str0m::format::PayloadParams;
-use str0m::media::MediaKind;
 
 use super::extensions::{self};
 use super::formats::{self, Format, Meaning};
@@ -17,6 +16,7 @@ use super::read::{Description, Direction, MediaLine, Section, named, shortened};
 use super::simulcast::{self};
 use super::transport::Transport;
 use super::verdict::{Line, Taken, Verdict};
+use crate::media::codec::MediaKind;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::codecs;
 use crate::peer::command::CommandError;
@@ -186,7 +186,7 @@ impl<'a> Reader<'_, 'a> {
             let Meaning::Codec(spec) = format.meaning else {
                 continue;
             };
-            let codec = codecs::spoken(spec).filter(|_| spec.codec.kind() == kind);
+            let codec = codecs::spoken(spec).filter(|_| spec.codec.is_audio() == kind.is_audio());
             let Some(codec) = codec.filter(|codec| !codec_by_pt.values().any(|had| had == codec))
             else {
                 continue;

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use spillway_wire::rtp::EXTENSION_IDS;
 use str0m::change::SdpPendingOffer;
-use str0m::media::{MediaKind, Mid};
+use str0m::media::Mid;
+use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{IceCreds, Rtc};
 
 use super::codecs;
@@ -20,12 +22,13 @@ use crate::io::entropy::Entropy;
 use crate::io::sys::prefetch;
 use crate::key::{SubscriptionIndex, TrackKey};
 use crate::limits::MAX_SUBSCRIPTIONS_PER_SESSION;
+use crate::media::codec::MediaKind;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Subscription, Verdict, Wanted};
 use crate::media::track::{TrackFormats, TrackInfo};
 use crate::report::Sample;
 use crate::send::sender::Sender;
-use crate::send::stream::{Planned, Ssrcs, Stream};
+use crate::send::stream::{ExtensionIds, Negotiated, Planned, Ssrcs, Stream};
 use crate::srtp::RtcpOpener;
 
 /// What a subscribe session knows.
@@ -299,7 +302,13 @@ impl Subscriber {
             let group = self.subscriptions[index].group.as_deref();
             let cname = group.map_or(media.cname(), |group| &*group.cname);
             let stream = &mut self.slots[slot].stream;
-            stream.negotiated(media, cname, ssrcs, &mut self.entropy);
+            let line = Negotiated {
+                mid: &media.mid(),
+                cname,
+                ssrcs,
+                extensions: extension_ids(media.remote_extmap()),
+            };
+            stream.negotiated(&line, &mut self.entropy);
             self.slot_by_ssrc.insert(ssrcs.media, slot);
             self.slot_by_ssrc.extend(ssrcs.rtx.map(|rtx| (rtx, slot)));
             self.send.negotiated(stream.can_be_measured());
@@ -364,6 +373,17 @@ impl Subscriber {
         let index = self.by_track.remove(&track)?;
         self.formats_by_sub.remove(&index);
         Some(self.subscriptions.remove(index))
+    }
+}
+
+/// The ids of what we write, of those that one byte can say.
+fn extension_ids(map: &ExtensionMap) -> ExtensionIds {
+    let id = |extension| map.id_of(extension).filter(|id| EXTENSION_IDS.contains(id));
+    ExtensionIds {
+        mid: id(Extension::RtpMid),
+        transport_cc: id(Extension::TransportSequenceNumber),
+        audio_level: id(Extension::AudioLevel),
+        orientation: id(Extension::VideoOrientation),
     }
 }
 

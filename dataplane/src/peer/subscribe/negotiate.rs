@@ -2,12 +2,12 @@
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi};
-use str0m::format::PayloadParams;
 use str0m::media::Direction;
 
 use super::{Outstanding, Slot, SlotFormats, SlotState, Subscriber};
 use crate::key::{SubscriptionIndex, TrackKey};
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_REOFFERS};
+use crate::media::codec::CodecSpec;
 use crate::media::subscription::SyncGroup;
 use crate::media::track::{TrackFormats, TrackInfo};
 use crate::peer::command::{CommandError, CommandReply, CommandResult};
@@ -179,7 +179,7 @@ impl Subscriber {
         let Some(slot) = subscription.slot else {
             return false;
         };
-        let was_offered = |sent: &PayloadParams| {
+        let was_offered = |sent: &CodecSpec| {
             let first = self.slots[slot].formats.menu.codecs.first();
             first.is_some_and(|first| codecs::decodes(first, sent))
         };
@@ -264,7 +264,13 @@ impl Subscriber {
                 api.set_direction(self.slots[slot].mid, Direction::SendOnly);
                 slot
             } else {
-                let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
+                let mid = api.add_media(
+                    subscription.kind.into(),
+                    Direction::SendOnly,
+                    None,
+                    None,
+                    None,
+                );
                 self.slots.push(Slot {
                     mid,
                     stream: Stream::new(subscription.kind, &mut self.entropy),

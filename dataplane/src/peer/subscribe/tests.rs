@@ -221,7 +221,10 @@ fn ours(pt: u8) -> str0m::format::PayloadParams {
 
 fn formats(pts: &[u8], is_stereo: bool) -> TrackFormats {
     TrackFormats {
-        codecs: pts.iter().map(|pt| ours(*pt)).collect(),
+        codecs: pts
+            .iter()
+            .map(|pt| codecs::described(ours(*pt).spec()))
+            .collect(),
         is_stereo,
     }
 }
@@ -243,7 +246,6 @@ fn published(track: u64, formats: &TrackFormats) -> TrackInfo {
             kind: MediaKind::Video,
             layers: Vec::new(),
         },
-        session: SessionKey(2),
         codecs: formats.codecs.clone(),
         is_stereo: formats.is_stereo,
     }
@@ -269,7 +271,7 @@ fn connected(
     let pts = codecs.as_ref().map(|codecs| {
         codecs
             .iter()
-            .map(|codec| codec.map(|codec| *codec.pt))
+            .map(|codec| codec.map(|codec| codec.pt))
             .collect()
     });
     let offer = out.events.into_iter().find_map(|event| match event {

@@ -276,6 +276,10 @@ pub const NONCE_LIFETIME: Duration = Duration::from_secs(600);
 /// How far ahead the expiry of TURN credentials may be: whoever mints longer ones made a mistake.
 pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
+/// Header extensions of one packet that are carried from a publisher to its subscribers, with two bytes for each: a
+/// dependency descriptor with the structure of nine layers, and the others. More is left out.
+pub const CARRIED_EXTENSION_BYTES: usize = 192;
+
 /// Links to other nodes that a shard can have.
 pub const MAX_LINKS: usize = 256;
 /// Media packets that wait for one link; more are dropped.
@@ -296,6 +300,10 @@ const _: () = assert!(
 const _: () = assert!(
     BUSY_PADDING_BYTES <= 255,
     "the count of padding bytes is one byte"
+);
+const _: () = assert!(
+    CARRIED_EXTENSION_BYTES <= 255,
+    "the length of a value is one byte"
 );
 const _: () = assert!(KEYFRAME_INTERVAL.as_millis() < KEYFRAME_RETRY.as_millis());
 const _: () = assert!(

@@ -2,6 +2,7 @@
 
 pub mod audio_level; // how loud a track is
 pub mod codec; // what a track can be sent as
+pub mod extensions; // header extensions that are carried
 pub mod layer_allocation; // which layer each subscription of a session gets
 pub mod layer_meter; // the bit rate of each layer
 pub mod packet; // one packet

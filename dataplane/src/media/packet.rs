@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use spillway_wire::vp8;
 
+use super::extensions::CarriedExtensions;
 use crate::key::{LayerIndex, TrackKey};
 
 /// One packet of a track, decrypted; what fan-out hands around.
@@ -35,6 +36,8 @@ pub struct MediaPacket {
     pub audio_level: Option<(u8, bool)>,
     /// CVO header extension.
     pub orientation: Option<u8>,
+    /// Header extensions that subscribers get as they are.
+    pub extensions: CarriedExtensions,
     /// The publisher's latest sender report for this layer: wall clock and RTP time that belong together.
     pub sender_report: Option<(SystemTime, u32)>,
     /// RTP payload.
@@ -50,6 +53,7 @@ impl MediaPacket {
         Self {
             payload: Arc::from(&self.payload[..]),
             primary: self.primary.as_deref().map(Arc::from),
+            extensions: self.extensions.copy_for_shard(),
             ..self.clone()
         }
     }

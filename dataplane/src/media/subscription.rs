@@ -291,6 +291,7 @@ pub(crate) mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::media::extensions::CarriedExtensions;
 
     /// A packet of `layer` with sequence number `seq`; the rest is of no matter.
     pub(crate) fn packet(layer: u8, seq: u64, keyframe: bool) -> MediaPacket {
@@ -307,6 +308,7 @@ pub(crate) mod tests {
             vp8: None,
             audio_level: None,
             orientation: None,
+            extensions: CarriedExtensions::default(),
             sender_report: None,
             payload: Arc::from([0_u8; 4]),
             arrived: Instant::now(),

@@ -57,9 +57,15 @@ impl Peer {
                 Err(refusal) => return self.refuse(refusal, out),
             }
         }
+        if let (Role::Publish(publisher), Some(demux::Protocol::Rtp)) = (&mut self.role, protocol) {
+            publisher.arriving(bytes);
+        }
         let packets = out.packets.len();
         let was_keyed = self.keyed;
         self.feed(now, bytes, out);
+        if let Role::Publish(publisher) = &mut self.role {
+            publisher.arrived();
+        }
         if out.packets.len() > packets {
             self.paths.heard(source, now);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use spillway_wire::red::{self, Block};
 
+use crate::media::extensions::CarriedExtensions;
 use crate::media::packet::MediaPacket;
 
 /// The latest packets of one track.
@@ -92,6 +93,7 @@ fn packet_of(block: &Block<'_>, (seq, time): (u64, u32), from: &MediaPacket) -> 
         time,
         marker: false,
         audio_level: None,
+        extensions: CarriedExtensions::default(),
         payload: payload.into(),
         ..from.clone()
     }

@@ -36,6 +36,8 @@ pub struct Rewritten {
     pub picture_id: u16,
     /// VP8 TL0PICIDX, for payload descriptors that have one.
     pub tl0_pic_idx: u8,
+    /// Frame number, for dependency descriptors.
+    pub frame_number: u16,
 }
 
 /// How what flows from a switch on is tied to what flowed before.
@@ -69,6 +71,8 @@ struct Last {
     at: Instant,
     picture_id: u16,
     tl0_pic_idx: u8,
+    /// Of the latest packet that had one.
+    frame_number: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +85,8 @@ struct Source {
     time_offset: u32,
     picture_id_offset: u16,
     tl0_pic_idx_offset: u8,
+    /// `None` until a packet with a frame number came.
+    frame_number_offset: Option<u16>,
     sender_report: Option<(SystemTime, u32)>,
 }
 
@@ -143,6 +149,7 @@ impl Rewriter {
             time_offset: time.wrapping_sub(packet.time),
             picture_id_offset: next_picture_id.wrapping_sub(picture_id) & PICTURE_ID_MASK,
             tl0_pic_idx_offset: next_tl0.wrapping_sub(tl0_pic_idx),
+            frame_number_offset: None,
             sender_report: packet.sender_report,
         });
         splice
@@ -153,6 +160,14 @@ impl Rewriter {
         let source = self.source.as_mut()?;
         let seq = packet.seq.checked_sub(source.first_seq)? + source.seq_base;
         source.sender_report = packet.sender_report.or(source.sender_report);
+        if source.frame_number_offset.is_none()
+            && let Some(first) = packet.extensions.frame_number()
+        {
+            // A late packet of an earlier frame would get a number that was used, but what flows begins with a keyframe.
+            let next = self.last.and_then(|last| last.frame_number);
+            let next = next.map_or(first, |last| last.wrapping_add(1));
+            source.frame_number_offset = Some(next.wrapping_sub(first));
+        }
         let numbers = source.numbers(seq, packet);
         let is_newest = seq >= self.next_seq;
         if !self.claim(seq) {
@@ -164,6 +179,11 @@ impl Rewriter {
                 at: packet.arrived,
                 picture_id: numbers.picture_id,
                 tl0_pic_idx: numbers.tl0_pic_idx,
+                frame_number: packet
+                    .extensions
+                    .frame_number()
+                    .map(|_| numbers.frame_number)
+                    .or(self.last.and_then(|last| last.frame_number)),
             });
         }
         Some(numbers)
@@ -276,6 +296,11 @@ impl Source {
             time: packet.time.wrapping_add(self.time_offset),
             picture_id: picture_id.wrapping_add(self.picture_id_offset) & PICTURE_ID_MASK,
             tl0_pic_idx: tl0_pic_idx.wrapping_add(self.tl0_pic_idx_offset),
+            frame_number: packet
+                .extensions
+                .frame_number()
+                .unwrap_or(0)
+                .wrapping_add(self.frame_number_offset.unwrap_or(0)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use spillway_estimate::Estimator;
 use spillway_wire::red;
 use spillway_wire::rtcp::ReportBlock;
-use spillway_wire::rtp::{self, Header};
+use spillway_wire::rtp::{self, ExtensionForm, Header};
 
 use super::kept::Kept;
 use super::ntp::{compact_ntp, ntp};
@@ -14,7 +14,11 @@ use super::resend::{Allowance, Asked, Resend};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
+use crate::limits::CARRIED_EXTENSION_BYTES;
 use crate::media::codec::MediaKind;
+use crate::media::extensions::{
+    CarriedExtensions, EXTENSION_KINDS, ExtensionKind, set_frame_number,
+};
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;
@@ -81,6 +85,25 @@ pub struct Negotiated<'a> {
     pub extensions: ExtensionIds,
 }
 
+/// What decides how long a header is, beside its packet.
+#[derive(Debug, Clone, Copy)]
+struct HeaderNeeds {
+    /// The receiver knows to which m-line the SSRC belongs.
+    is_bound: bool,
+    /// The packet has a transport-wide number.
+    is_measured: bool,
+}
+
+/// What stands in the extension of a header.
+struct HeaderExtras<'a> {
+    /// `None` for padding.
+    packet: Option<&'a MediaPacket>,
+    is_bound: bool,
+    transport_seq: Option<[u8; 2]>,
+    /// Of its dependency descriptor, if it has one.
+    frame_number: u16,
+}
+
 /// What was negotiated.
 struct Wire {
     ssrc: u32,
@@ -127,6 +150,54 @@ pub struct ExtensionIds {
     pub audio_level: Option<u8>,
     /// CVO.
     pub orientation: Option<u8>,
+    /// What is carried from the publisher.
+    pub carried: CarriedIds,
+}
+
+/// Identifiers of the header extensions that are carried, where negotiated.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CarriedIds {
+    by_kind: [Option<u8>; EXTENSION_KINDS],
+    /// The receiver takes values of more than 16 bytes (RFC 8285 section 4.1.2).
+    allows_two_byte: bool,
+}
+
+impl CarriedIds {
+    /// None, of a receiver that takes long values or does not.
+    pub fn none(allows_two_byte: bool) -> Self {
+        Self {
+            allows_two_byte,
+            ..Self::default()
+        }
+    }
+
+    /// `kind` has that identifier.
+    pub fn set(&mut self, kind: ExtensionKind, id: u8) {
+        self.by_kind[kind as usize] = Some(id);
+    }
+
+    /// The elements of `extensions` that the receiver takes.
+    fn elements<'a>(
+        self,
+        extensions: &'a CarriedExtensions,
+    ) -> impl Iterator<Item = (u8, ExtensionKind, &'a [u8])> + Clone {
+        let all = extensions.iter();
+        let known =
+            all.filter_map(move |(kind, value)| Some((self.by_kind[kind as usize]?, kind, value)));
+        known.filter(move |(id, _, value)| {
+            self.allows_two_byte || ExtensionForm::OneByte.fits(*id, value)
+        })
+    }
+
+    /// The form that all of those need.
+    fn form(self, extensions: &CarriedExtensions) -> ExtensionForm {
+        let fits =
+            |(id, _, value): (u8, ExtensionKind, &[u8])| ExtensionForm::OneByte.fits(id, value);
+        match self.elements(extensions).all(fits) {
+            true => ExtensionForm::OneByte,
+            false => ExtensionForm::TwoByte,
+        }
+    }
 }
 
 /// A packet that has its numbers and its size, and waits to be written.
@@ -250,7 +321,13 @@ impl Stream {
         let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
         let wire = self.wire.as_mut().ok_or(DropReason::NoCodec)?;
         wire.resend_pt = encoding.resend.or(wire.resend_pt);
-        let header = wire.header_bytes(Some(packet), (self.is_bound, is_measured));
+        let header = wire.header_bytes(
+            Some(packet),
+            HeaderNeeds {
+                is_bound: self.is_bound,
+                is_measured,
+            },
+        );
         let payload = payload(packet, encoding).len();
         Ok(Planned {
             bytes: header + payload + sealer.rtp_overhead(),
@@ -272,7 +349,13 @@ impl Stream {
         let (packet, encoding) = kept(&sent).ok_or(DropReason::NotResent)?;
         let wire = self.wire.as_ref().ok_or(DropReason::NotResent)?;
         let resend = wire.resend.as_ref().ok_or(DropReason::NotResent)?;
-        let header = wire.header_bytes(Some(packet), (resend.is_bound, is_measured));
+        let header = wire.header_bytes(
+            Some(packet),
+            HeaderNeeds {
+                is_bound: resend.is_bound,
+                is_measured,
+            },
+        );
         let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
         let bytes = header + payload + sealer.rtp_overhead();
         if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, at) {
@@ -328,7 +411,13 @@ impl Stream {
             ssrc,
         };
         let transport_seq = wire.transport_seq(room.len(), keys, false);
-        let mut at = wire.write_header(room, header, (Some(packet), is_bound, transport_seq));
+        let extras = HeaderExtras {
+            packet: Some(packet),
+            is_bound,
+            transport_seq,
+            frame_number: numbers.frame_number,
+        };
+        let mut at = wire.write_header(room, header, &extras);
         let header_bytes = at;
         if planned.resent {
             room[at..at + ORIGINAL_SEQ_BYTES].copy_from_slice(&(numbers.seq as u16).to_be_bytes());
@@ -361,7 +450,13 @@ impl Stream {
         let wire = self.wire.as_ref()?;
         let resend = wire.resend.as_ref()?;
         let (_, _) = (wire.resend_pt?, wire.ids.transport_cc?);
-        let header = wire.header_bytes(None, (resend.is_bound, true));
+        let header = wire.header_bytes(
+            None,
+            HeaderNeeds {
+                is_bound: resend.is_bound,
+                is_measured: true,
+            },
+        );
         Some(header + rtp::MAX_PADDING_BYTES + sealer.rtp_overhead())
     }
 
@@ -383,7 +478,13 @@ impl Stream {
             time: 0,
             ssrc,
         };
-        let at = wire.write_header(room, header, (None, is_bound, transport_seq));
+        let extras = HeaderExtras {
+            packet: None,
+            is_bound,
+            transport_seq,
+            frame_number: 0,
+        };
+        let at = wire.write_header(room, header, &extras);
         let end = room.len() - keys.sealer.rtp_overhead();
         rtp::fill_padding(&mut room[at..end]);
         keys.sealer.seal_rtp(room, at, ssrc, index);
@@ -424,34 +525,33 @@ impl Stream {
 
 impl Wire {
     /// Bytes of the header of `packet`, or of padding.
-    fn header_bytes(
-        &self,
-        packet: Option<&MediaPacket>,
-        (is_bound, is_measured): (bool, bool),
-    ) -> usize {
+    fn header_bytes(&self, packet: Option<&MediaPacket>, needs: HeaderNeeds) -> usize {
         let (mut count, mut values) = (0, 0);
         let mut add = |present: bool, bytes: usize| {
             count += usize::from(present);
             values += if present { bytes } else { 0 };
         };
         add(
-            self.ids.mid.is_some() && !is_bound,
+            self.ids.mid.is_some() && !needs.is_bound,
             usize::from(self.mid.length),
         );
-        add(self.ids.transport_cc.is_some() && is_measured, 2);
+        add(self.ids.transport_cc.is_some() && needs.is_measured, 2);
         let level = packet.is_some_and(|packet| packet.audio_level.is_some());
         add(self.ids.audio_level.is_some() && level, 1);
         let orientation = packet.is_some_and(|packet| packet.orientation.is_some());
         add(self.ids.orientation.is_some() && orientation, 1);
-        rtp::length(count, values)
+        let mut form = ExtensionForm::OneByte;
+        if let Some(packet) = packet.filter(|packet| !packet.extensions.is_empty()) {
+            form = self.ids.carried.form(&packet.extensions);
+            for (_, _, value) in self.ids.carried.elements(&packet.extensions) {
+                add(true, value.len());
+            }
+        }
+        form.length(count, values)
     }
 
-    fn write_header(
-        &self,
-        room: &mut [u8],
-        header: Header,
-        (packet, is_bound, transport_seq): (Option<&MediaPacket>, bool, Option<[u8; 2]>),
-    ) -> usize {
+    fn write_header(&self, room: &mut [u8], header: Header, extras: &HeaderExtras<'_>) -> usize {
+        let packet = extras.packet;
         let level = packet.and_then(|packet| packet.audio_level);
         // V in the highest bit, then the level (RFC 6464 section 3).
         let level = level.map(|(dbov, voice)| [u8::from(voice) << 7 | dbov & 0x7f]);
@@ -460,11 +560,11 @@ impl Wire {
         let elements: [Option<(u8, &[u8])>; 4] = [
             self.ids
                 .mid
-                .filter(|_| !is_bound)
+                .filter(|_| !extras.is_bound)
                 .map(|id| (id, self.mid.get())),
             self.ids
                 .transport_cc
-                .zip(transport_seq.as_ref().map(|seq| &seq[..])),
+                .zip(extras.transport_seq.as_ref().map(|seq| &seq[..])),
             self.ids
                 .audio_level
                 .zip(level.as_ref().map(|level| &level[..])),
@@ -472,7 +572,27 @@ impl Wire {
                 .orientation
                 .zip(orientation.as_ref().map(|value| &value[..])),
         ];
-        header.write(room, elements.into_iter().flatten())
+        let elements = elements.into_iter().flatten();
+        let Some(packet) = packet.filter(|packet| !packet.extensions.is_empty()) else {
+            return header.write(room, ExtensionForm::OneByte, elements);
+        };
+        // A dependency descriptor with the frame number that it has here.
+        let mut descriptor = [0; CARRIED_EXTENSION_BYTES];
+        let mut all = packet.extensions.iter();
+        let found = all.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor);
+        let descriptor = found.map(|(_, value)| {
+            let copy = &mut descriptor[..value.len()];
+            copy.copy_from_slice(value);
+            set_frame_number(copy, extras.frame_number);
+            &*copy
+        });
+        let carried = self.ids.carried.elements(&packet.extensions);
+        let carried = carried.map(|(id, kind, value)| match (kind, descriptor) {
+            (ExtensionKind::DependencyDescriptor, Some(descriptor)) => (id, descriptor),
+            _ => (id, value),
+        });
+        let form = self.ids.carried.form(&packet.extensions);
+        header.write(room, form, elements.chain(carried))
     }
 
     fn transport_seq(&self, bytes: usize, keys: &mut Keys<'_>, padding: bool) -> Option<[u8; 2]> {
@@ -507,6 +627,7 @@ impl ExtensionIds {
             transport_cc: self.transport_cc.filter(|_| is_video),
             audio_level: self.audio_level.filter(|_| !is_video),
             orientation: self.orientation.filter(|_| is_video),
+            carried: self.carried,
         }
     }
 }

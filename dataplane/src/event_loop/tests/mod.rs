@@ -11,3 +11,4 @@ mod repair; // what subscribers get again, and how they start
 mod order; // who is served when
 mod hostile; // what others cannot do to them
 mod links; // tracks from and for other nodes
+mod extensions; // header extensions that are carried

@@ -8,7 +8,7 @@ use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::format::{Codec, FormatParams};
 use str0m::media::{Direction, Frequency, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
 use crate::event_loop::run;
@@ -21,6 +21,7 @@ use crate::io::entropy::Entropy;
 use crate::io::{clock, udp};
 use crate::key::{SessionIndex, SessionKey, ShardId, TrackKey};
 use crate::media::codec::MediaKind;
+use crate::media::extensions::ExtensionKind;
 use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
 use crate::media::track::TrackSpec;
@@ -94,6 +95,10 @@ pub(super) struct Client {
     pub(super) seq: u64,
     /// What its timestamps are above those of its sequence numbers.
     pub(super) time_offset: u32,
+    /// Header extensions of what it sends.
+    pub(super) extensions: Values,
+    /// What it changes of its answer.
+    pub(super) edits_answer: fn(String) -> String,
     /// It answers with RTX.
     pub(super) takes_rtx: bool,
     /// Nothing that it sends leaves it.
@@ -360,6 +365,8 @@ impl Client {
             sends_on: None,
             seq: 0,
             time_offset: 0,
+            extensions: Values::default(),
+            edits_answer: |answer| answer,
             takes_rtx: true,
             is_mute: false,
             sends_no_checks: false,
@@ -392,14 +399,14 @@ impl Client {
             kind: MediaKind::Video,
             layers: Vec::new(),
         };
-        let offer = edited(offer.to_sdp_string());
+        let offer = edited(to_us(&offer.to_sdp_string()));
         let tracks = vec![spec];
         let mut out = Output::default();
         let reply = peer.apply(Command::Publish { offer, tracks }, now, &mut out);
         let CommandReply::Answer(answer) = reply.unwrap() else {
             panic!("an offer is answered");
         };
-        let answer = SdpAnswer::from_sdp_string(&answer.sdp).unwrap();
+        let answer = SdpAnswer::from_sdp_string(&to_client(&answer.sdp)).unwrap();
         client.rtc.sdp_api().accept_answer(pending, answer).unwrap();
         client.index = shard.adopt(peer, now);
         client.sends_on = Some(mid);
@@ -422,12 +429,13 @@ impl Client {
                 remove: vec![],
             },
         );
-        let offer = SdpOffer::from_sdp_string(&offer).unwrap();
+        let offer = SdpOffer::from_sdp_string(&to_client(&offer)).unwrap();
         let answer = client.rtc.sdp_api().accept_offer(offer).unwrap();
-        let mut sdp = answer.to_sdp_string();
+        let mut sdp = to_us(&answer.to_sdp_string());
         if !client.takes_rtx {
             sdp = without_rtx(&sdp);
         }
+        let sdp = (client.edits_answer)(sdp);
         let mut out = Output::default();
         peer.apply(Command::Answer { revision, sdp }, now, &mut out)
             .unwrap();
@@ -556,8 +564,79 @@ impl Client {
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None).unwrap();
         let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
-        stream.write_rtp(packet.marker(marker).nackable(true));
+        let mut values = ExtensionValues::default();
+        values.user_values.set(self.extensions.clone());
+        let packet = packet.marker(marker).nackable(true).ext_vals(values);
+        stream.write_rtp(packet);
     }
+}
+
+/// Values of carried header extensions, as clients send and receive them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Values(pub(super) Vec<(ExtensionKind, Vec<u8>)>);
+
+/// A client's hand for one of them.
+#[derive(Debug)]
+struct Carried(ExtensionKind);
+
+impl Carried {
+    fn of<'a>(&self, values: &'a ExtensionValues) -> &'a [u8] {
+        let all = values.user_values.get::<Values>();
+        let found = all.and_then(|all| all.0.iter().find(|(kind, _)| *kind == self.0));
+        found.map_or(&[], |(_, value)| value)
+    }
+}
+
+impl ExtensionSerializer for Carried {
+    fn write_to(&self, room: &mut [u8], values: &ExtensionValues) -> usize {
+        let value = self.of(values);
+        room[..value.len()].copy_from_slice(value);
+        value.len()
+    }
+
+    fn parse_value(&self, value: &[u8], values: &mut ExtensionValues) -> bool {
+        let mut all = values
+            .user_values
+            .get::<Values>()
+            .cloned()
+            .unwrap_or_default();
+        all.0.push((self.0, value.to_vec()));
+        values.user_values.set(all);
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        false
+    }
+
+    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
+        self.of(values).len() > 16
+    }
+}
+
+/// What a client calls an extension: its session layer knows the real names of some, and has no hand for their bytes.
+fn alias(kind: ExtensionKind) -> String {
+    format!("urn:x-test:{}", kind as u8)
+}
+
+/// `sdp` of a client for us.
+fn to_us(sdp: &str) -> String {
+    let kinds = ExtensionKind::ALL.into_iter();
+    kinds.fold(sdp.to_owned(), |sdp, kind| {
+        sdp.replace(&alias(kind), kind.uri())
+    })
+}
+
+/// `sdp` of ours for a client.
+fn to_client(sdp: &str) -> String {
+    let kinds = ExtensionKind::ALL.into_iter();
+    kinds.fold(sdp.to_owned(), |sdp, kind| {
+        sdp.replace(kind.uri(), &alias(kind))
+    })
 }
 
 /// RTP and not RTCP (RFC 5761 section 4).
@@ -593,10 +672,16 @@ fn without_rtx(sdp: &str) -> String {
 /// Of a client that speaks no codec yet.
 fn config() -> RtcConfig {
     let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
-    RtcConfig::new()
+    let mut config = RtcConfig::new()
         .set_crypto_provider(crypto)
         .set_rtp_mode(true)
-        .clear_codecs()
+        .clear_codecs();
+    // Identifiers are others than ours.
+    for (id, kind) in [14, 12, 9, 6].into_iter().zip(ExtensionKind::ALL) {
+        let extension = Extension::with_serializer(&alias(kind), Carried(kind));
+        config = config.set_extension(id, extension);
+    }
+    config
 }
 
 /// A subscription to the video of `track`.

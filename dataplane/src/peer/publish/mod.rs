@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use spillway_wire::rtp;
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
@@ -14,12 +15,13 @@ use super::numbering::Numbering;
 use super::output::{Output, PeerEvent};
 use super::redundancy::Redundancy;
 use super::sdp::answer::Negotiated;
-use super::sdp::lines::Lines;
+use super::sdp::lines::{CarriedById, Lines};
 use super::sdp::offer::Offer;
 use crate::drop_reason::DropReason;
 use crate::key::{LayerIndex, TrackKey};
 use crate::limits::{MAX_LAYERS, OFFER_BYTES_PER_SECOND, OFFER_SAVED_TIME};
 use crate::media::codec::CodecSpec;
+use crate::media::extensions::CarriedExtensions;
 use crate::media::packet::MediaPacket;
 use crate::media::track::{TrackFormats, TrackInfo, TrackSpec};
 use crate::peer::codecs;
@@ -41,6 +43,10 @@ pub struct Publisher {
     pub(super) credentials: Option<IceCreds>,
     /// What stands between the network and the session layer.
     pub(super) incoming: Incoming,
+    /// Header extensions that are carried.
+    carried_by_id: CarriedById,
+    /// Those of the datagram that the session layer is being given.
+    carried: CarriedExtensions,
     /// What offers have settled.
     lines: Lines,
     /// Makes the session layer anew for the codecs of the first offer; gone with it.
@@ -106,6 +112,7 @@ impl Publisher {
         let routes = read.payload_routes(rtc);
         self.credentials = Some(read.credentials());
         self.lines = read.into_lines();
+        self.carried_by_id = self.lines.carried();
         let tracks = self.replace_tracks(&specs, negotiated, out);
         self.incoming.negotiated(rtc, routes);
         let answered = Answered { sdp, tracks };
@@ -137,6 +144,20 @@ impl Publisher {
         }
     }
 
+    /// A datagram of RTP comes, and what is decrypted of it next is its packet. Its header is authenticated with it.
+    pub(super) fn arriving(&mut self, datagram: &[u8]) {
+        let known = rtp::extensions(datagram).filter_map(|(id, value)| {
+            let kind = self.carried_by_id.get(usize::from(id)).copied()??;
+            Some((kind, value))
+        });
+        self.carried = CarriedExtensions::new(known);
+    }
+
+    /// The session layer has taken that datagram.
+    pub(super) fn arrived(&mut self) {
+        self.carried = CarriedExtensions::default();
+    }
+
     /// Makes media packets of a decrypted one, and of frames before it that it makes up for.
     pub(super) fn packet(
         &mut self,
@@ -157,7 +178,8 @@ impl Publisher {
         let track = &self.tracks[track];
         let key = track.spec.key;
         let packet = payloads.packet(packet, key, (layer, epoch), arrived);
-        let packet = packet.ok_or(Refusal::Drop(DropReason::NoTrack))?;
+        let mut packet = packet.ok_or(Refusal::Drop(DropReason::NoTrack))?;
+        packet.extensions = std::mem::take(&mut self.carried);
         if track.spec.kind.is_audio() {
             packets.extend(received.redundancy.recover(&packet));
         }

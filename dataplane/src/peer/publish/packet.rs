@@ -8,6 +8,7 @@ use str0m::format::{Codec, PayloadParams};
 use str0m::rtp::RtpPacket;
 
 use crate::key::{LayerIndex, TrackKey};
+use crate::media::extensions::CarriedExtensions;
 use crate::media::packet::MediaPacket;
 
 /// What a client may send as one track, as negotiated; [`MediaPacket::codec`] is an index into it.
@@ -54,6 +55,7 @@ impl Payloads {
             vp8,
             audio_level: level.map(|level| (level, ext.voice_activity.unwrap_or(true))),
             orientation: ext.video_orientation.map(|orientation| orientation as u8),
+            extensions: CarriedExtensions::default(),
             sender_report: packet
                 .last_sender_info
                 .map(|report| (report.ntp_time, report.rtp_time.numer() as u32)),

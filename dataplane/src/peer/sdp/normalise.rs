@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use str0m::format::Codec;
 
+use super::extensions::{Extension, carried};
 use super::formats::{Format, Meaning};
 use super::lines::{Lines, Slot, SlotState, Written};
 use super::read::{Description, Section};
@@ -63,7 +64,8 @@ fn media(
         "inactive"
     };
     let mut out = first_lines(slot, 9, direction);
-    for extension in &taken.extensions {
+    let is_read = |extension: &&Extension| carried(extension.uri, slot.kind).is_none();
+    for extension in taken.extensions.iter().filter(is_read) {
         out += &format!("a=extmap:{} {}\r\n", extension.id, extension.uri);
     }
     // The library reads letters and digits alone; without names it takes layers of any name.

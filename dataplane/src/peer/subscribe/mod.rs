@@ -28,7 +28,7 @@ use crate::media::subscription::{Subscription, Verdict, Wanted};
 use crate::media::track::{TrackFormats, TrackInfo};
 use crate::report::Sample;
 use crate::send::sender::Sender;
-use crate::send::stream::{ExtensionIds, Negotiated, Planned, Ssrcs, Stream};
+use crate::send::stream::{CarriedIds, ExtensionIds, Negotiated, Planned, Ssrcs, Stream};
 use crate::srtp::RtcpOpener;
 
 /// What a subscribe session knows.
@@ -76,6 +76,8 @@ struct SlotFormats {
     menu: Menu,
     /// What the client took of it; `None` until it has answered for what plays.
     accepted: Option<Vec<Accepted>>,
+    /// Header extensions that the client takes as they are.
+    carried: CarriedIds,
     /// More is to be offered.
     is_outdated: bool,
 }
@@ -301,12 +303,16 @@ impl Subscriber {
         if let (Some(ssrcs), Some(media)) = (ssrcs, rtc.media(mid)) {
             let group = self.subscriptions[index].group.as_deref();
             let cname = group.map_or(media.cname(), |group| &*group.cname);
+            let carried = self.slots[slot].formats.carried;
             let stream = &mut self.slots[slot].stream;
             let line = Negotiated {
                 mid: &media.mid(),
                 cname,
                 ssrcs,
-                extensions: extension_ids(media.remote_extmap()),
+                extensions: ExtensionIds {
+                    carried,
+                    ..extension_ids(media.remote_extmap())
+                },
             };
             stream.negotiated(&line, &mut self.entropy);
             self.slot_by_ssrc.insert(ssrcs.media, slot);
@@ -384,6 +390,7 @@ fn extension_ids(map: &ExtensionMap) -> ExtensionIds {
         transport_cc: id(Extension::TransportSequenceNumber),
         audio_level: id(Extension::AudioLevel),
         orientation: id(Extension::VideoOrientation),
+        carried: CarriedIds::default(),
     }
 }
 

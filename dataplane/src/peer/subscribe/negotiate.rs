@@ -94,6 +94,7 @@ impl Subscriber {
         let mut rejected = Vec::new();
         for (slot, line) in self.slots.iter_mut().zip(answer.lines) {
             slot.formats.accepted = Some(line.accepted);
+            slot.formats.carried = line.carried;
             match slot.state {
                 SlotState::Playing(sub) if !line.is_taken => {
                     rejected.push(self.subscriptions[sub].track);

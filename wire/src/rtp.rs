@@ -301,7 +301,8 @@ mod tests {
     #[test]
     fn extensions_are_read_as_they_are_written_in_both_forms() {
         let long: Vec<u8> = (0..200).collect();
-        let table: [(ExtensionForm, &[(u8, &[u8])]); 4] = [
+        type Elements<'a> = &'a [(u8, &'a [u8])];
+        let table: [(ExtensionForm, Elements<'_>); 4] = [
             (OneByte, &[]),
             (OneByte, &[(14, &[1]), (1, &long[..16]), (7, &[0, 0])]),
             (TwoByte, &[(1, &[]), (200, &long), (15, &[9; 17])]),
@@ -331,7 +332,8 @@ mod tests {
                 .map(|(id, value)| (id, value.len()))
                 .collect::<Vec<_>>()
         };
-        let table: [(u16, &[u8], &[(u8, usize)]); 7] = [
+        type Lengths<'a> = &'a [(u8, usize)];
+        let table: [(u16, &[u8], Lengths<'_>); 7] = [
             (0xbede, &[0x10, 7, 0x3f, 0], &[(1, 1)]),
             (0xbede, &[0, 0, 0x10, 7], &[(1, 1)]),
             (0xbede, &[0x10, 7, 0xf0, 1], &[(1, 1)]),

@@ -85,7 +85,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, at: Now
     // 3: the sockets, through the first hops of the path.
     let sockets = (&mut io.overflows, &io.places);
     more |= path::receive(shard, &mut io.engine, sockets, now, |shard, datagram| {
-        shard.from_turn_client(datagram, now);
+        shard.receive_turn(datagram, now);
     });
     more |= shard.receive_relayed(now);
     more |= shard.receive_streams(now);

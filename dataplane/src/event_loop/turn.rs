@@ -19,7 +19,7 @@ use crate::turn::{Client, Event, Now, Outcome, Relay};
 
 impl Shard {
     /// A datagram came by TURN's socket.
-    pub(super) fn from_turn_client(&mut self, datagram: &Arrived<'_>, now: Instant) {
+    pub(super) fn receive_turn(&mut self, datagram: &Arrived<'_>, now: Instant) {
         let Some(turn) = &self.egress.turn else {
             return;
         };

@@ -146,7 +146,9 @@ mod tests {
     fn each_kind_is_kept_once_and_none_past_the_room() {
         let long = [7; CARRIED_EXTENSION_BYTES];
         let (most, over) = (&long[..CARRIED_EXTENSION_BYTES - 2], &long[1..]);
-        let table: [(&[(ExtensionKind, &[u8])], &[(ExtensionKind, usize)]); 6] = [
+        type Given<'a> = &'a [(ExtensionKind, &'a [u8])];
+        type Kept<'a> = &'a [(ExtensionKind, usize)];
+        let table: [(Given<'_>, Kept<'_>); 6] = [
             (&[], &[]),
             (&[(PlayoutDelay, &[1, 2, 3])], &[(PlayoutDelay, 3)]),
             (

@@ -3,6 +3,7 @@
 //! The session layer negotiates; from its keys on, everything with an SSRC of ours is numbered, sealed
 //! and accounted for here, straight into the send arena.
 
+pub mod header; // headers and their extensions
 pub mod history; // the latest packets of a track, to send again
 pub mod kept; // sealed datagrams, for subscribers without RTX
 pub mod ntp; // time as sender reports have it

@@ -4,7 +4,7 @@ use super::queue::Outlet;
 use super::resend::Asked;
 use super::rewriter::Sent;
 use super::sender::Sender;
-use super::stream::{Keys, Planned, Stream};
+use super::stream::{Keys, Planned, SealCost, Stream};
 use crate::drop_reason::DropReason;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::Encoding;
@@ -49,7 +49,10 @@ pub fn resend<'p>(
         to.queue.commit(to.path.datagram(bytes), to.report);
         return Ok(());
     }
-    let with = (&*sealer, estimator.is_some());
-    let planned = stream.plan_again(seq, at, with, find)?;
+    let cost = SealCost {
+        overhead: sealer.rtp_overhead(),
+        is_measured: estimator.is_some(),
+    };
+    let planned = stream.plan_again(seq, at, cost, find)?;
     send(stream, sender, planned, to)
 }

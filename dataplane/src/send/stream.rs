@@ -6,19 +6,16 @@ use std::time::{Duration, Instant};
 use spillway_estimate::Estimator;
 use spillway_wire::red;
 use spillway_wire::rtcp::ReportBlock;
-use spillway_wire::rtp::{self, ExtensionForm, Header};
+use spillway_wire::rtp::{self, Header};
 
+use super::header::{ExtensionIds, HeaderExtras, HeaderLayout, HeaderNeeds};
 use super::kept::Kept;
 use super::ntp::{compact_ntp, ntp};
 use super::resend::{Allowance, Asked, Resend};
 use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
 use crate::io::entropy::Entropy;
-use crate::limits::CARRIED_EXTENSION_BYTES;
 use crate::media::codec::MediaKind;
-use crate::media::extensions::{
-    CarriedExtensions, EXTENSION_KINDS, ExtensionKind, set_frame_number,
-};
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;
@@ -85,41 +82,14 @@ pub struct Negotiated<'a> {
     pub extensions: ExtensionIds,
 }
 
-/// What decides how long a header is, beside its packet.
-#[derive(Debug, Clone, Copy)]
-struct HeaderNeeds {
-    /// The receiver knows to which m-line the SSRC belongs.
-    is_bound: bool,
-    /// The packet has a transport-wide number.
-    is_measured: bool,
-}
-
-/// What stands in the extension of a header.
-struct HeaderExtras<'a> {
-    /// `None` for padding.
-    packet: Option<&'a MediaPacket>,
-    is_bound: bool,
-    transport_seq: Option<[u8; 2]>,
-    /// Of its dependency descriptor, if it has one.
-    frame_number: u16,
-}
-
 /// What was negotiated.
 struct Wire {
     ssrc: u32,
     resend: Option<Resend>,
     /// Payload type of retransmissions of what was sent last.
     resend_pt: Option<u8>,
-    mid: MidBytes,
     cname: Box<str>,
-    ids: ExtensionIds,
-}
-
-/// The name of an m-line as header extensions carry it: 16 bytes at most (RFC 8285 section 4.2).
-#[derive(Debug, Clone, Copy)]
-struct MidBytes {
-    bytes: [u8; 16],
-    length: u8,
+    header: HeaderLayout,
 }
 
 /// What a sender report says.
@@ -139,67 +109,6 @@ pub struct Report<'a> {
     pub octets: u32,
 }
 
-/// Identifiers of the header extensions we write, where negotiated.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct ExtensionIds {
-    /// The name of the m-line (RFC 9143).
-    pub mid: Option<u8>,
-    /// Transport-wide sequence numbers.
-    pub transport_cc: Option<u8>,
-    /// RFC 6464.
-    pub audio_level: Option<u8>,
-    /// CVO.
-    pub orientation: Option<u8>,
-    /// What is carried from the publisher.
-    pub carried: CarriedIds,
-}
-
-/// Identifiers of the header extensions that are carried, where negotiated.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct CarriedIds {
-    by_kind: [Option<u8>; EXTENSION_KINDS],
-    /// The receiver takes values of more than 16 bytes (RFC 8285 section 4.1.2).
-    allows_two_byte: bool,
-}
-
-impl CarriedIds {
-    /// None, of a receiver that takes long values or does not.
-    pub fn none(allows_two_byte: bool) -> Self {
-        Self {
-            allows_two_byte,
-            ..Self::default()
-        }
-    }
-
-    /// `kind` has that identifier.
-    pub fn set(&mut self, kind: ExtensionKind, id: u8) {
-        self.by_kind[kind as usize] = Some(id);
-    }
-
-    /// The elements of `extensions` that the receiver takes.
-    fn elements<'a>(
-        self,
-        extensions: &'a CarriedExtensions,
-    ) -> impl Iterator<Item = (u8, ExtensionKind, &'a [u8])> + Clone {
-        let all = extensions.iter();
-        let known =
-            all.filter_map(move |(kind, value)| Some((self.by_kind[kind as usize]?, kind, value)));
-        known.filter(move |(id, _, value)| {
-            self.allows_two_byte || ExtensionForm::OneByte.fits(*id, value)
-        })
-    }
-
-    /// The form that all of those need.
-    fn form(self, extensions: &CarriedExtensions) -> ExtensionForm {
-        let fits =
-            |(id, _, value): (u8, ExtensionKind, &[u8])| ExtensionForm::OneByte.fits(id, value);
-        match self.elements(extensions).all(fits) {
-            true => ExtensionForm::OneByte,
-            false => ExtensionForm::TwoByte,
-        }
-    }
-}
-
 /// A packet that has its numbers and its size, and waits to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
@@ -208,6 +117,15 @@ pub struct Planned {
     numbers: Rewritten,
     encoding: Encoding,
     resent: bool,
+}
+
+/// What sealing adds to a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct SealCost {
+    /// Bytes behind the payload.
+    pub overhead: usize,
+    /// The packet has a transport-wide number.
+    pub is_measured: bool,
 }
 
 /// Everything a packet is written with besides its stream.
@@ -254,9 +172,8 @@ impl Stream {
             ssrc,
             resend,
             resend_pt: None,
-            mid: MidBytes::of(line.mid),
             cname: line.cname.into(),
-            ids: line.extensions.of_use(self.kind),
+            header: HeaderLayout::new(line.mid, line.extensions, self.kind),
         });
     }
 
@@ -269,7 +186,7 @@ impl Stream {
     pub fn can_be_measured(&self) -> bool {
         self.wire
             .as_ref()
-            .is_some_and(|wire| wire.ids.transport_cc.is_some())
+            .is_some_and(|wire| wire.header.is_measured())
     }
 
     /// The receiver reported on it, or on its retransmissions. How long the way there and back took, where it says when it
@@ -306,10 +223,11 @@ impl Stream {
     pub fn plan(
         &mut self,
         packet: &MediaPacket,
-        (verdict, encoding): (Verdict, Encoding),
-        sealer: &Sealer,
-        is_measured: bool,
+        verdict: Verdict,
+        encoding: Encoding,
+        seal: SealCost,
     ) -> Result<Planned, DropReason> {
+        let is_measured = seal.is_measured;
         if verdict == Verdict::Switch {
             match self.rewriter.switch(packet, self.clock_hz()) {
                 Splice::First => self.quick_reports = FIRST_QUICK_REPORTS,
@@ -321,7 +239,7 @@ impl Stream {
         let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
         let wire = self.wire.as_mut().ok_or(DropReason::NoCodec)?;
         wire.resend_pt = encoding.resend.or(wire.resend_pt);
-        let header = wire.header_bytes(
+        let header = wire.header.bytes(
             Some(packet),
             HeaderNeeds {
                 is_bound: self.is_bound,
@@ -330,7 +248,7 @@ impl Stream {
         );
         let payload = payload(packet, encoding).len();
         Ok(Planned {
-            bytes: header + payload + sealer.rtp_overhead(),
+            bytes: header + payload + seal.overhead,
             numbers,
             encoding,
             resent: false,
@@ -342,22 +260,22 @@ impl Stream {
         &mut self,
         seq: u16,
         at: Asked,
-        (sealer, is_measured): (&Sealer, bool),
+        seal: SealCost,
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
         let sent = self.rewriter.sent(seq).ok_or(DropReason::NotResent)?;
         let (packet, encoding) = kept(&sent).ok_or(DropReason::NotResent)?;
         let wire = self.wire.as_ref().ok_or(DropReason::NotResent)?;
         let resend = wire.resend.as_ref().ok_or(DropReason::NotResent)?;
-        let header = wire.header_bytes(
+        let header = wire.header.bytes(
             Some(packet),
             HeaderNeeds {
                 is_bound: resend.is_bound,
-                is_measured,
+                is_measured: seal.is_measured,
             },
         );
         let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
-        let bytes = header + payload + sealer.rtp_overhead();
+        let bytes = header + payload + seal.overhead;
         if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, at) {
             return Err(DropReason::NotResent);
         }
@@ -417,7 +335,7 @@ impl Stream {
             transport_seq,
             frame_number: numbers.frame_number,
         };
-        let mut at = wire.write_header(room, header, &extras);
+        let mut at = wire.header.write(room, header, &extras);
         let header_bytes = at;
         if planned.resent {
             room[at..at + ORIGINAL_SEQ_BYTES].copy_from_slice(&(numbers.seq as u16).to_be_bytes());
@@ -449,8 +367,11 @@ impl Stream {
     pub fn padding_bytes(&self, sealer: &Sealer) -> Option<usize> {
         let wire = self.wire.as_ref()?;
         let resend = wire.resend.as_ref()?;
-        let (_, _) = (wire.resend_pt?, wire.ids.transport_cc?);
-        let header = wire.header_bytes(
+        let _ = wire.resend_pt?;
+        if !wire.header.is_measured() {
+            return None;
+        }
+        let header = wire.header.bytes(
             None,
             HeaderNeeds {
                 is_bound: resend.is_bound,
@@ -484,7 +405,7 @@ impl Stream {
             transport_seq,
             frame_number: 0,
         };
-        let at = wire.write_header(room, header, &extras);
+        let at = wire.header.write(room, header, &extras);
         let end = room.len() - keys.sealer.rtp_overhead();
         rtp::fill_padding(&mut room[at..end]);
         keys.sealer.seal_rtp(room, at, ssrc, index);
@@ -524,111 +445,10 @@ impl Stream {
 }
 
 impl Wire {
-    /// Bytes of the header of `packet`, or of padding.
-    fn header_bytes(&self, packet: Option<&MediaPacket>, needs: HeaderNeeds) -> usize {
-        let (mut count, mut values) = (0, 0);
-        let mut add = |present: bool, bytes: usize| {
-            count += usize::from(present);
-            values += if present { bytes } else { 0 };
-        };
-        add(
-            self.ids.mid.is_some() && !needs.is_bound,
-            usize::from(self.mid.length),
-        );
-        add(self.ids.transport_cc.is_some() && needs.is_measured, 2);
-        let level = packet.is_some_and(|packet| packet.audio_level.is_some());
-        add(self.ids.audio_level.is_some() && level, 1);
-        let orientation = packet.is_some_and(|packet| packet.orientation.is_some());
-        add(self.ids.orientation.is_some() && orientation, 1);
-        let mut form = ExtensionForm::OneByte;
-        if let Some(packet) = packet.filter(|packet| !packet.extensions.is_empty()) {
-            form = self.ids.carried.form(&packet.extensions);
-            for (_, _, value) in self.ids.carried.elements(&packet.extensions) {
-                add(true, value.len());
-            }
-        }
-        form.length(count, values)
-    }
-
-    fn write_header(&self, room: &mut [u8], header: Header, extras: &HeaderExtras<'_>) -> usize {
-        let packet = extras.packet;
-        let level = packet.and_then(|packet| packet.audio_level);
-        // V in the highest bit, then the level (RFC 6464 section 3).
-        let level = level.map(|(dbov, voice)| [u8::from(voice) << 7 | dbov & 0x7f]);
-        let orientation = packet.and_then(|packet| packet.orientation);
-        let orientation = orientation.map(|orientation| [orientation]);
-        let elements: [Option<(u8, &[u8])>; 4] = [
-            self.ids
-                .mid
-                .filter(|_| !extras.is_bound)
-                .map(|id| (id, self.mid.get())),
-            self.ids
-                .transport_cc
-                .zip(extras.transport_seq.as_ref().map(|seq| &seq[..])),
-            self.ids
-                .audio_level
-                .zip(level.as_ref().map(|level| &level[..])),
-            self.ids
-                .orientation
-                .zip(orientation.as_ref().map(|value| &value[..])),
-        ];
-        let elements = elements.into_iter().flatten();
-        let Some(packet) = packet.filter(|packet| !packet.extensions.is_empty()) else {
-            return header.write(room, ExtensionForm::OneByte, elements);
-        };
-        // A dependency descriptor with the frame number that it has here.
-        let mut descriptor = [0; CARRIED_EXTENSION_BYTES];
-        let mut all = packet.extensions.iter();
-        let found = all.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor);
-        let descriptor = found.map(|(_, value)| {
-            let copy = &mut descriptor[..value.len()];
-            copy.copy_from_slice(value);
-            set_frame_number(copy, extras.frame_number);
-            &*copy
-        });
-        let carried = self.ids.carried.elements(&packet.extensions);
-        let carried = carried.map(|(id, kind, value)| match (kind, descriptor) {
-            (ExtensionKind::DependencyDescriptor, Some(descriptor)) => (id, descriptor),
-            _ => (id, value),
-        });
-        let form = self.ids.carried.form(&packet.extensions);
-        header.write(room, form, elements.chain(carried))
-    }
-
     fn transport_seq(&self, bytes: usize, keys: &mut Keys<'_>, padding: bool) -> Option<[u8; 2]> {
-        let (estimator, _) = keys.estimator.as_mut().zip(self.ids.transport_cc)?;
+        let estimator = keys.estimator.as_mut();
+        let estimator = estimator.filter(|_| self.header.is_measured())?;
         Some(estimator.sent(bytes, keys.now, padding).to_be_bytes())
-    }
-}
-
-impl MidBytes {
-    fn of(mid: &str) -> Self {
-        let mut bytes = [0; 16];
-        let length = mid.len().min(bytes.len());
-        bytes[..length].copy_from_slice(&mid.as_bytes()[..length]);
-        Self {
-            bytes,
-            length: length as u8,
-        }
-    }
-
-    fn get(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-}
-
-impl ExtensionIds {
-    /// Those that are written to packets of `kind`.
-    fn of_use(self, kind: MediaKind) -> Self {
-        let is_video = kind.is_video();
-        Self {
-            mid: self.mid,
-            // Sound is not measured: it is little, and it flows whatever the estimate says.
-            transport_cc: self.transport_cc.filter(|_| is_video),
-            audio_level: self.audio_level.filter(|_| !is_video),
-            orientation: self.orientation.filter(|_| is_video),
-            carried: self.carried,
-        }
     }
 }
 

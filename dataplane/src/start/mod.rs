@@ -45,18 +45,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     rlimit::take_all_files();
     let locked_memory = rlimit::raise_locked_memory(config.cores.len());
     let (port, sockets) = bind::bind(config, "udp-port", config.udp_port)?;
-    let (engine, refused) = config.io.probe().context("io uring cannot be had")?;
-    if let Some(refused) = refused {
-        tracing::info!(%refused, "io auto takes mmsg");
-    }
-    let egress = match config.egress {
-        EgressKind::Stack => None,
-        EgressKind::Packet => Some(EgressStart::new(config.socket_buffer_bytes)?),
-    };
-    let start = EngineStart {
-        kind: engine,
-        egress,
-    };
+    let start = engine_start(config)?;
     let candidates = Candidates::new(&config.advertise, port);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -114,7 +103,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         })?);
     }
     tracing::info!(
-        node = config.node, %engine, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
+        node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
         turn = reached.turn_urls.join(" "), "ready"
     );
     let control = Control::new(
@@ -126,6 +115,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     );
     runtime.block_on(control::run::run(control, config))?;
     Ok(())
+}
+
+/// How shards move datagrams, as far as this kernel can.
+fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
+    let (kind, refused) = config.io.probe().context("io uring cannot be had")?;
+    if let Some(refused) = refused {
+        tracing::info!(%refused, "io auto takes mmsg");
+    }
+    let egress = match config.egress {
+        EgressKind::Stack => None,
+        EgressKind::Packet => Some(EgressStart::new(config.socket_buffer_bytes)?),
+    };
+    Ok(EngineStart { kind, egress })
 }
 
 /// The relay, if there shall be one, and how it is reached.

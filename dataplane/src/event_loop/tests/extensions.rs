@@ -69,12 +69,10 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
     let (long, longest) = (descriptor(8, 100), descriptor(9, 180));
     let time: &[u8] = &[1, 2, 3, 4, 5, 6, 7, 8];
     let delay: &[u8] = &[0x12, 0x34, 0x56];
-    // (sent, received by who takes all, received by who takes nothing of more than 16 bytes)
-    let rows: [(
-        &[(ExtensionKind, &[u8])],
-        &[ExtensionKind],
-        &[ExtensionKind],
-    ); 6] = [
+    type Sent<'a> = &'a [(ExtensionKind, &'a [u8])];
+    type Kinds<'a> = &'a [ExtensionKind];
+    // Sent; received by who takes all, and by who takes nothing of more than 16 bytes.
+    let rows: [(Sent<'_>, Kinds<'_>, Kinds<'_>); 6] = [
         (&[], &[], &[]),
         (
             &[(AbsoluteCaptureTime, time), (PlayoutDelay, delay)],

@@ -8,7 +8,7 @@ use super::extensions::MIXED;
 use super::read::{Description, Section};
 use crate::media::extensions::{EXTENSION_KINDS, ExtensionKind};
 use crate::peer::codecs::Menu;
-use crate::send::stream::CarriedIds;
+use crate::send::header::CarriedIds;
 
 /// An m-line of our offer.
 pub(in crate::peer) struct OfferedLine<'m> {

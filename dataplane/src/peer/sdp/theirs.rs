@@ -14,7 +14,7 @@ use super::read::{Description, Direction, MediaLine, Section, named};
 use super::transport::Transport;
 use crate::peer::codecs::{self, Accepted, Menu};
 use crate::peer::command::CommandError;
-use crate::send::stream::CarriedIds;
+use crate::send::header::CarriedIds;
 
 /// A client's answer.
 pub(in crate::peer) struct Answer {

@@ -27,8 +27,9 @@ use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Subscription, Verdict, Wanted};
 use crate::media::track::{TrackFormats, TrackInfo};
 use crate::report::Sample;
+use crate::send::header::{CarriedIds, ExtensionIds};
 use crate::send::sender::Sender;
-use crate::send::stream::{CarriedIds, ExtensionIds, Negotiated, Planned, Ssrcs, Stream};
+use crate::send::stream::{Negotiated, Planned, SealCost, Ssrcs, Stream};
 use crate::srtp::RtcpOpener;
 
 /// What a subscribe session knows.
@@ -234,7 +235,11 @@ impl Subscriber {
             return Ok(None);
         }
         let stream = &mut self.slots[slot].stream;
-        let planned = stream.plan(packet, (verdict, encoding), sealer, estimator.is_some())?;
+        let cost = SealCost {
+            overhead: sealer.rtp_overhead(),
+            is_measured: estimator.is_some(),
+        };
+        let planned = stream.plan(packet, verdict, encoding, cost)?;
         // A switch is not shed: who waits for a keyframe would wait for the next one.
         if stream.sheds(packet, is_full && verdict == Verdict::Forward) {
             // Its number is used: the receiver will ask for it again.

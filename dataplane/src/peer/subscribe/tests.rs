@@ -505,7 +505,7 @@ fn a_clients_own_payload_types_are_what_it_is_sent() {
         .codecs
         .as_ref()
         .unwrap();
-    assert_eq!(codecs[0].unwrap().resend, Some(121.into()));
+    assert_eq!(codecs[0].unwrap().resend, Some(121));
     assert_eq!(codecs[1].unwrap().resend, None);
 }
 

@@ -101,7 +101,7 @@ impl Shard {
                         self.egress.streams.keep(stream, true, now);
                     }
                 }
-                Event::Reach { relayed, .. } => {
+                Event::SocketWanted { relayed, .. } => {
                     if let Err(error) = turn.sockets.open(relayed) {
                         tracing::warn!(%relayed, %error, "a relayed address has no socket");
                     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use anyhow::Context as _;
 
 use super::bind::bind;
-use super::streams::TlsDoor;
+use super::streams::TlsListener;
 use crate::config::{self, Config, TurnPeers};
 use crate::ice::candidates::Candidates;
 use crate::io::entropy::Entropy;
@@ -45,13 +45,13 @@ impl<'a> RelayStart<'a> {
     }
 
     /// Where clients find us (RFC 7065), what they should try first first.
-    pub(super) fn urls(&self, tls: Option<TlsDoor>) -> Vec<String> {
+    pub(super) fn urls(&self, tls: Option<TlsListener>) -> Vec<String> {
         let named = self.turn.host.as_ref();
         let ip = self.candidates.as_slice()[0].ip();
-        if let Some(door) = &tls
-            && named.or(door.name.as_ref()).is_none_or(|host| is_ip(host))
+        if let Some(kind) = &tls
+            && named.or(kind.name.as_ref()).is_none_or(|host| is_ip(host))
         {
-            let port = door.port;
+            let port = kind.port;
             tracing::warn!(
                 port,
                 "turn over tls: say turn-host, or have a name in the certificate; Firefox does not open it by \
@@ -150,7 +150,7 @@ fn is_ip(host: &str) -> bool {
 
 /// `host` is what the operator says clients should use. Without it they get the address; for TLS the name that
 /// the certificate is for, because they compare the two.
-fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsDoor>) -> Vec<String> {
+fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsListener>) -> Vec<String> {
     let address = match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
@@ -159,7 +159,7 @@ fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsDoor>) -> Vec<
         let host = host.unwrap_or(&address);
         format!("turn:{host}:{port}?transport={transport}")
     });
-    let tls = tls.map(|TlsDoor { port, name }| {
+    let tls = tls.map(|TlsListener { port, name }| {
         let host = host.or(name.as_deref()).unwrap_or(&address);
         format!("turns:{host}:{port}?transport=tcp")
     });
@@ -176,8 +176,8 @@ mod tests {
             IpAddr::from([192, 0, 2, 7]),
             IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
         );
-        let door = |name: Option<&str>| {
-            Some(TlsDoor {
+        let kind = |name: Option<&str>| {
+            Some(TlsListener {
                 port: 443,
                 name: name.map(str::to_owned),
             })
@@ -188,18 +188,18 @@ mod tests {
                 .to_vec()
         };
         assert_eq!(urls(None, v6, 3478, None), plain("[2001:db8::1]"));
-        let all = urls(None, v4, 3478, door(Some("turn.example.com")));
+        let all = urls(None, v4, 3478, kind(Some("turn.example.com")));
         assert_eq!(all[..2], plain("192.0.2.7"));
         assert_eq!(all[2], "turns:turn.example.com:443?transport=tcp");
         assert_eq!(
-            urls(None, v4, 3478, door(None))[2],
+            urls(None, v4, 3478, kind(None))[2],
             "turns:192.0.2.7:443?transport=tcp"
         );
         let all = urls(
             Some("rtc.example.com"),
             v4,
             3478,
-            door(Some("turn.example.com")),
+            kind(Some("turn.example.com")),
         );
         assert_eq!(all[..2], plain("rtc.example.com"));
         assert_eq!(all[2], "turns:rtc.example.com:443?transport=tcp");

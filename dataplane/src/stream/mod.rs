@@ -35,7 +35,7 @@ use slab::Slab;
 pub use alias::{Alias, ShortId};
 pub use arrivals::{Arrivals, Event};
 pub use counts::{Counts, EndReason};
-pub use listen::{Door, Listener, bind};
+pub use listen::{Listener, ListenerKind, bind};
 pub use renewals::Renewals;
 pub use take::PROTOCOLS;
 

@@ -110,7 +110,7 @@ pub enum Event {
         client: Client,
     },
     /// Its client has let in a peer that is not inside this process: it needs a socket. Comes once.
-    Reach {
+    SocketWanted {
         /// Ours.
         relayed: SocketAddr,
         /// The first of them.

@@ -11,12 +11,20 @@ use crate::mesh::message::{Outward, ToShard};
 use crate::path;
 use crate::path::arrive::Arrived;
 use crate::report::ShardReport;
-use crate::send::queue::Run;
+use crate::send::queue::Datagrams;
 use crate::shard::egress::Egress;
 use crate::shard::next_hop::{NextHop, Relayed};
 use crate::shard::state::Shard;
 use crate::stream::{Alias, Arrivals, Event, ShortId, Streams};
 use crate::turn::StreamId;
+
+/// A stream and the addresses at its ends.
+#[derive(Debug, Clone, Copy)]
+struct StreamEnds {
+    stream: StreamId,
+    remote: SocketAddr,
+    local: SocketAddr,
+}
 
 impl Shard {
     /// Takes what came over streams. True when more may wait.
@@ -38,7 +46,15 @@ impl Shard {
                     remote,
                     local,
                     datagram,
-                } => self.ice_datagram((stream, remote, local), datagram, now),
+                } => self.ice_datagram(
+                    StreamEnds {
+                        stream,
+                        remote,
+                        local,
+                    },
+                    datagram,
+                    now,
+                ),
                 Event::Gone { client } => {
                     self.turn_client_gone(&client, now);
                     if let Some(stream) = client.stream {
@@ -50,12 +66,12 @@ impl Shard {
         }
     }
 
-    fn ice_datagram(
-        &mut self,
-        (stream, remote, local): (StreamId, SocketAddr, SocketAddr),
-        datagram: &[u8],
-        now: Instant,
-    ) {
+    fn ice_datagram(&mut self, ends: StreamEnds, datagram: &[u8], now: Instant) {
+        let StreamEnds {
+            stream,
+            remote,
+            local,
+        } = ends;
         let source = Alias::new(self.id, stream).address(remote);
         self.report.traffic.packets_in += 1;
         self.report.traffic.bytes_in += datagram.len() as u64;
@@ -90,17 +106,18 @@ impl Shard {
         } = egress;
         for (_, queue) in queues.by_family() {
             queue.divert(|run, bytes| {
-                let Some(way) = next_hops.to(run.destination, *id) else {
+                let Some(next_hop) = next_hops.to(run.destination, *id) else {
                     return false;
                 };
-                match way {
+                let datagrams = Datagrams { run, bytes };
+                match next_hop {
                     NextHop::Relay => {
                         let peer = ice.candidates.for_datagram(run.destination, run.source);
                         if let Some(turn) = turn {
-                            turn.deliver((run, bytes), (peer, now), streams, report);
+                            turn.deliver(datagrams, peer, now, streams, report);
                         }
                     }
-                    NextHop::Stream(stream) => over_stream(streams, stream, (run, bytes), report),
+                    NextHop::Stream(stream) => over_stream(streams, stream, datagrams, report),
                     NextHop::Shard(shard) => {
                         let outward = Outward {
                             bytes: bytes.into(),
@@ -121,6 +138,7 @@ impl Shard {
     /// What another shard's session sends to a client that this one reaches.
     pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
         let Outward { bytes, run } = outward;
+        let datagrams = Datagrams { run, bytes };
         let (streams, report) = (&mut self.egress.streams, &mut self.report);
         match (
             self.egress.next_hops.to(run.destination, self.id),
@@ -131,11 +149,9 @@ impl Shard {
                     .ice
                     .candidates
                     .for_datagram(run.destination, run.source);
-                turn.deliver((run, bytes), (peer, now), streams, report);
+                turn.deliver(datagrams, peer, now, streams, report);
             }
-            (Some(NextHop::Stream(stream)), _) => {
-                over_stream(streams, stream, (run, bytes), report)
-            }
+            (Some(NextHop::Stream(stream)), _) => over_stream(streams, stream, datagrams, report),
             // It has just gone; or moved on, and then the session will hear from it.
             (Some(NextHop::Relay | NextHop::Shard(_)) | None, _) => {
                 let drops = &mut report.drops;
@@ -156,16 +172,17 @@ impl Shard {
 fn over_stream(
     streams: &mut Streams,
     stream: ShortId,
-    (run, bytes): (&Run, &[u8]),
+    datagrams: Datagrams<'_>,
     report: &mut ShardReport,
 ) {
+    let run = datagrams.run;
     // A session goes on sending to a client whose stream has just ended.
     let Some(stream) = streams.named(stream) else {
         return report
             .drops
             .count_many(DropReason::NotConnected, run.datagrams());
     };
-    for datagram in bytes.chunks(run.segment_bytes.max(1)) {
+    for datagram in datagrams.iter() {
         let length =
             u16::try_from(datagram.len()).expect("a run's datagrams are as short as MAX_RUN_BYTES");
         match streams.send(stream, [&length.to_be_bytes(), datagram, &[]]) {

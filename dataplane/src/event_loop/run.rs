@@ -9,25 +9,18 @@ use super::tick::BusyMeter;
 use super::timers;
 use crate::io::clock;
 use crate::io::engine::{Engine, EngineStart};
-use crate::io::udp::{Places, PortKind, ShardSockets};
+use crate::io::udp::{PortKind, ShardSockets};
 use crate::io::wait::Wait;
 use crate::limits::BUSY_STRETCH;
 use crate::mesh::message::ToControl;
-use crate::path;
 use crate::path::arrive::Overflows;
 use crate::path::transmit::transmit;
+use crate::path::{self, Sockets};
 use crate::shard::state::Shard;
 use crate::turn::Now;
 
 /// How soon a socket that had no room for more is tried again.
 const SEND_RETRY: Duration = Duration::from_micros(500);
-
-/// What moves a shard's datagrams.
-pub(super) struct Io {
-    pub(super) engine: Engine,
-    pub(super) overflows: Overflows,
-    pub(super) places: Places,
-}
 
 /// Runs `shard` until it is told to stop. Must be called inside an executor.
 pub async fn run(
@@ -36,7 +29,7 @@ pub async fn run(
     start: EngineStart,
 ) -> anyhow::Result<()> {
     let wait = wait_for(&shard, &sockets)?;
-    let mut io = Io {
+    let mut io = Sockets {
         engine: Engine::start(&start, &sockets)?,
         overflows: Overflows::default(),
         places: sockets.places(),
@@ -75,7 +68,7 @@ pub async fn run(
 }
 
 /// One turn of the loop. True when there is more to do right away.
-pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, at: Now) -> bool {
+pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at: Now) -> bool {
     let now = at.instant;
     shard.unix_s = at.unix_s;
     // 1: what other threads sent.
@@ -83,8 +76,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, at: Now
     // 2: sessions whose time has come.
     more |= timers::run(shard, now);
     // 3: the sockets, through the first hops of the path.
-    let sockets = (&mut io.overflows, &io.places);
-    more |= path::receive(shard, &mut io.engine, sockets, now, |shard, datagram| {
+    more |= path::receive(shard, io, now, |shard, datagram| {
         shard.receive_turn(datagram, now);
     });
     more |= shard.receive_relayed(now);
@@ -105,7 +97,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Io, busy: &mut BusyMeter, at: Now
     more | io.engine.has_fetched()
 }
 
-fn flush(shard: &mut Shard, io: &mut Io, now: Instant) -> bool {
+fn flush(shard: &mut Shard, io: &mut Sockets, now: Instant) -> bool {
     shard.divert(now);
     let Shard { report, egress, .. } = shard;
     let (engine, places) = (&mut io.engine, &io.places);

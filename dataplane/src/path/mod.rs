@@ -24,14 +24,28 @@ use crate::shard::state::Shard;
 use arrive::{Arrived, Overflows};
 use seal::Share;
 
+/// What moves a shard's datagrams.
+pub struct Sockets {
+    /// Crosses the kernel's boundary.
+    pub engine: Engine,
+    /// What the kernel dropped.
+    pub overflows: Overflows,
+    /// Which socket is for what.
+    pub places: Places,
+}
+
 /// Takes what waits at the sockets in: hops 1 to 3; `on_turn` takes what came to TURN's port. True when more may wait.
 pub fn receive(
     shard: &mut Shard,
-    engine: &mut Engine,
-    (overflows, places): (&mut Overflows, &Places),
+    sockets: &mut Sockets,
     now: Instant,
     mut on_turn: impl FnMut(&mut Shard, &Arrived<'_>),
 ) -> bool {
+    let Sockets {
+        engine,
+        overflows,
+        places,
+    } = sockets;
     let mut datagrams = 0;
     for _ in 0..RECEIVES_PER_TURN {
         let (count, more) = arrive::take(engine, &mut shard.report);

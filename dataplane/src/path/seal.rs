@@ -83,7 +83,7 @@ fn seal_for(shard: &mut Shard, index: SessionIndex, now: Instant) {
     };
     shard.guard(index, |shard| {
         if let Some(path) = number(shard, index, now) {
-            write(shard, index, path, (max_padding, now));
+            write(shard, index, path, max_padding, now);
         }
     });
 }
@@ -110,12 +110,7 @@ fn prefetch_next(shard: &mut Shard) {
 }
 
 /// Writes what session `index` gets, run by run.
-fn write(
-    shard: &mut Shard,
-    index: SessionIndex,
-    path: SendPath,
-    (max_padding, now): (usize, Instant),
-) {
+fn write(shard: &mut Shard, index: SessionIndex, path: SendPath, max_padding: usize, now: Instant) {
     let Shard {
         peers,
         forwarding,
@@ -150,7 +145,8 @@ fn write(
         write_run(
             subscriber,
             room,
-            (run, cut.segment_bytes),
+            run,
+            cut.segment_bytes,
             &forwarding.backlog,
             now,
         );
@@ -166,7 +162,8 @@ fn write(
 fn write_run(
     subscriber: &mut Subscriber,
     room: &mut [u8],
-    (run, segment_bytes): (&[Numbered], usize),
+    run: &[Numbered],
+    segment_bytes: usize,
     backlog: &Backlog,
     now: Instant,
 ) {

@@ -60,6 +60,22 @@ pub struct Placed {
     pub was_refused: bool,
 }
 
+/// A run with what is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagrams<'a> {
+    /// How it is cut, and for whom it is.
+    pub run: &'a Run,
+    /// All of its datagrams, next to each other.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Datagrams<'a> {
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        self.bytes.chunks(self.run.segment_bytes.max(1))
+    }
+}
+
 impl Run {
     /// How many datagrams it is.
     pub fn datagrams(&self) -> usize {

@@ -312,6 +312,7 @@ mod tests {
     use spillway_wire::vp8::Descriptor;
 
     use super::*;
+    use crate::media::extensions::{CarriedExtensions, ExtensionKind};
     use crate::media::subscription::tests::packet;
 
     const CLOCK: u32 = 90_000;
@@ -474,5 +475,44 @@ mod tests {
             "one on, modulo 2^15 and 2^8"
         );
         assert_eq!(ids(&mut rewriter, &vp8_packet(1, 41, 301, 8)), (1, 1));
+    }
+
+    fn with_frame(layer: u8, seq: u64, number: u16) -> MediaPacket {
+        let [high, low] = number.to_be_bytes();
+        let descriptor = [0x80, high, low];
+        let value = (ExtensionKind::DependencyDescriptor, &descriptor[..]);
+        MediaPacket {
+            extensions: CarriedExtensions::new([value].into_iter()),
+            ..packet(layer, seq, true)
+        }
+    }
+
+    #[test]
+    fn frame_numbers_go_on_from_layer_to_layer_and_are_known_when_sent_again() {
+        let mut rewriter = Rewriter::new(100);
+        // (packet, whether it switches, the frame number it gets)
+        let story = [
+            (with_frame(0, 1, 65_534), true, 65_534),
+            (with_frame(0, 2, 0), false, 0),
+            (with_frame(1, 700, 12), true, 1),
+            (with_frame(1, 701, 12), false, 1),
+            (with_frame(1, 702, 14), false, 3),
+            // A layer without descriptors in between, and one that begins in the middle.
+            (packet(2, 5, true), true, 0),
+            (with_frame(0, 90, 400), true, 4),
+        ];
+        let mut sent = Vec::new();
+        for (packet, switches, expected) in story {
+            if switches {
+                rewriter.switch(&packet, CLOCK);
+            }
+            let numbers = rewriter.rewrite(&packet).unwrap();
+            assert_eq!(numbers.frame_number, expected, "layer {}", packet.layer.0);
+            sent.push((packet, numbers));
+        }
+        for (packet, numbers) in sent {
+            let known = rewriter.sent(numbers.seq as u16).unwrap();
+            assert_eq!(known.numbers(&packet), numbers);
+        }
     }
 }

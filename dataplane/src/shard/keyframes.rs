@@ -24,7 +24,7 @@ impl Shard {
         if !self.peers.get(at.session).is_some_and(Peer::is_reachable) {
             return;
         }
-        if !(is_start && self.start_from_history(at, (track, layer), now)) {
+        if !(is_start && self.start_from_history(at, track, layer, now)) {
             self.request_keyframe(track, layer, now);
         }
     }

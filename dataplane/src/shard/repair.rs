@@ -17,7 +17,7 @@ impl Shard {
     pub(crate) fn resend(&mut self, index: SessionIndex, now: Instant) {
         let mut lost = std::mem::take(&mut self.out.lost);
         for (slot, seq) in lost.drain(..) {
-            match self.resend_one(index, (slot, seq), now) {
+            match self.resend_one(index, slot, seq, now) {
                 Ok(()) => self.report.resent += 1,
                 Err(reason) => self.report.drops.count(reason),
             }
@@ -28,7 +28,8 @@ impl Shard {
     fn resend_one(
         &mut self,
         index: SessionIndex,
-        (slot, seq): (usize, u16),
+        slot: usize,
+        seq: u16,
         now: Instant,
     ) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(index).ok_or(DropReason::NotResent)?;
@@ -54,7 +55,7 @@ impl Shard {
                 return None; // of what played on the m-line before
             }
             let entry = tracks.get_mut(sent.track)?;
-            let packet = entry.history.get(sent.layer, (sent.epoch, sent.seq))?;
+            let packet = entry.history.get(sent.layer, sent.epoch, sent.seq)?;
             Some((packet, subscription.encoding(packet)?))
         })
     }
@@ -64,13 +65,14 @@ impl Shard {
     pub(super) fn start_from_history(
         &mut self,
         at: SubscriberIndex,
-        (track, layer): (TrackKey, LayerIndex),
+        track: TrackKey,
+        layer: LayerIndex,
         now: Instant,
     ) -> bool {
         let Some(entry) = self.tracks.get_mut(track) else {
             return false;
         };
-        let since = entry.history.since_keyframe(layer, (now, YOUNG_KEYFRAME));
+        let since = entry.history.since_keyframe(layer, now, YOUNG_KEYFRAME);
         let packets: Vec<MediaPacket> = since.cloned().collect();
         let mut starts = false;
         self.guard(at.session, |shard| {

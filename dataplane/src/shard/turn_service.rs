@@ -7,7 +7,7 @@ use crate::drop_reason::DropReason;
 use crate::io::relay_sockets::RelaySockets;
 use crate::io::route::OwnWatched;
 use crate::report::ShardReport;
-use crate::send::queue::{Run, SendQueues};
+use crate::send::queue::{Datagrams, Run, SendQueues};
 use crate::stream::Streams;
 use crate::turn::{Client, Deliver, DenyReason, HostAddresses, Server};
 
@@ -79,15 +79,17 @@ impl TurnService {
         &mut self.out.0
     }
 
-    /// Gives each datagram of `run`, which a peer at `peer` sends to a relayed address, to its client.
+    /// Gives each of `datagrams`, which a peer at `peer` sends to a relayed address, to its client.
     pub(crate) fn deliver(
         &mut self,
-        (run, bytes): (&Run, &[u8]),
-        (peer, now): (SocketAddr, Instant),
+        datagrams: Datagrams<'_>,
+        peer: SocketAddr,
+        now: Instant,
         streams: &mut Streams,
         report: &mut ShardReport,
     ) {
-        for datagram in bytes.chunks(run.segment_bytes.max(1)) {
+        let run = datagrams.run;
+        for datagram in datagrams.iter() {
             let delivered = self
                 .server
                 .handle_peer(now, run.destination, peer, datagram);

@@ -12,7 +12,6 @@ use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpPacket, Rtp
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
 use crate::event_loop::run;
-use crate::event_loop::run::Io;
 use crate::event_loop::tick::BusyMeter;
 use crate::ice::candidates::Candidates;
 use crate::ice::credentials::IceKey;
@@ -27,6 +26,7 @@ use crate::media::subscription::Wanted;
 use crate::media::track::TrackSpec;
 use crate::mesh::mailbox::Mesh;
 use crate::mesh::message::{ShardEvent, ToControl};
+use crate::path::Sockets;
 use crate::path::arrive::Overflows;
 use crate::peer::build::PeerFactory;
 use crate::peer::command::{Command, CommandReply};
@@ -65,7 +65,7 @@ fn at(now: Instant) -> Now {
 /// The shard and everybody connected to it.
 pub(super) struct Rig {
     pub(super) shard: Shard,
-    io: Io,
+    io: Sockets,
     busy: BusyMeter,
     factory: PeerFactory,
     pub(super) publisher: Client,
@@ -150,7 +150,7 @@ impl Rig {
         let publisher = Client::publish(&mut shard, &factory, names, |offer| offer);
         let mut rig = Self {
             shard,
-            io: Io {
+            io: Sockets {
                 engine: Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
                 overflows: Overflows::default(),
                 places: sockets.places(),

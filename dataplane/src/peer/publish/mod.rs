@@ -146,6 +146,9 @@ impl Publisher {
 
     /// A datagram of RTP comes, and what is decrypted of it next is its packet. Its header is authenticated with it.
     pub(super) fn arriving(&mut self, datagram: &[u8]) {
+        if self.carried_by_id.iter().all(Option::is_none) {
+            return;
+        }
         let known = rtp::extensions(datagram).filter_map(|(id, value)| {
             let kind = self.carried_by_id.get(usize::from(id)).copied()??;
             Some((kind, value))

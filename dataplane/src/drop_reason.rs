@@ -38,6 +38,8 @@ pub enum DropReason {
     SessionPanicked,
     /// The ring to another shard was full.
     MeshFull,
+    /// The queue to another node was full.
+    LinkFull,
     /// Its shard has more to send than it can.
     BacklogFull,
     /// A late packet from before the layer switch or the start of the subscription, or one whose number
@@ -67,7 +69,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [DropReason; 28] = [
+    pub const ALL: [DropReason; 29] = [
         DropReason::Truncated,
         DropReason::Unclassified,
         DropReason::MalformedStun,
@@ -84,6 +86,7 @@ impl DropReason {
         DropReason::NoTrack,
         DropReason::SessionPanicked,
         DropReason::MeshFull,
+        DropReason::LinkFull,
         DropReason::BacklogFull,
         DropReason::BeforeSwitch,
         DropReason::LateNumbers,
@@ -117,6 +120,7 @@ impl DropReason {
             DropReason::NoTrack => "no_track",
             DropReason::SessionPanicked => "session_panicked",
             DropReason::MeshFull => "mesh_full",
+            DropReason::LinkFull => "link_full",
             DropReason::BacklogFull => "backlog_full",
             DropReason::BeforeSwitch => "before_switch",
             DropReason::LateNumbers => "late_numbers",

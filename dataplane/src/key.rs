@@ -6,6 +6,10 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
 
+/// A link to another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u32);
+
 /// A session, whatever its name towards the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
@@ -13,6 +17,23 @@ pub struct SessionKey(pub u64);
 /// A published track, whatever its name towards the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrackKey(pub u64);
+
+/// A session's place on the shard where it lives; another session may have it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionIndex(pub usize);
+
+/// A subscription's place in its session; another one may have it later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionIndex(pub u32);
+
+/// A subscription of a session that lives on this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriberIndex {
+    /// Its session.
+    pub session: SessionIndex,
+    /// Which of the session's.
+    pub subscription: SubscriptionIndex,
+}
 
 /// A simulcast layer of a track: 0 is the lowest; tracks without simulcast have only that one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +75,12 @@ impl LayerSet {
     /// True when there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 

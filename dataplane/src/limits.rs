@@ -276,6 +276,19 @@ pub const NONCE_LIFETIME: Duration = Duration::from_secs(600);
 /// How far ahead the expiry of TURN credentials may be: whoever mints longer ones made a mistake.
 pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
+/// Header extensions of one packet that are carried from a publisher to its subscribers, with two bytes for each: a
+/// dependency descriptor with the structure of nine layers, and the others. More is left out.
+pub const CARRIED_EXTENSION_BYTES: usize = 192;
+
+/// Links to other nodes that a shard can have.
+pub const MAX_LINKS: usize = 256;
+/// Media packets that wait for one link; more are dropped.
+pub const LINK_PACKETS: usize = 8_192;
+/// Messages that wait for one link; a link with more is broken.
+pub const LINK_MESSAGES: usize = 16_384;
+/// Tracks that one link brings to a shard, or that it gets from it.
+pub const MAX_TRACKS_PER_LINK: usize = 16_384;
+
 const _: () = assert!(MAX_SHARDS <= u64::BITS as usize);
 const _: () = assert!(MAX_LAYERS <= u8::BITS as usize);
 const _: () = assert!(MAX_DATAGRAM_BYTES > 1_500, "an Ethernet frame must fit");
@@ -287,6 +300,10 @@ const _: () = assert!(
 const _: () = assert!(
     BUSY_PADDING_BYTES <= 255,
     "the count of padding bytes is one byte"
+);
+const _: () = assert!(
+    CARRIED_EXTENSION_BYTES <= 255,
+    "the length of a value is one byte"
 );
 const _: () = assert!(KEYFRAME_INTERVAL.as_millis() < KEYFRAME_RETRY.as_millis());
 const _: () = assert!(

@@ -5,7 +5,7 @@
 security() {
     local items=scripts/suites/security.items log=$logs/security-tests.log package names
     : >"$log"
-    for package in wire dataplane controlplane tests; do
+    for package in wire estimate dataplane controlplane tests; do
         mapfile -t names < <(sed 's/#.*//' "$items" | awk -v p="$package" '$2 == p { print $3 }' | sort -u)
         local of=(-p "spillway-$package" --tests) threads=()
         if [ "$package" = tests ]; then

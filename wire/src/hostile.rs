@@ -191,6 +191,8 @@ pub fn demux(bytes: &[u8]) {
     }
     if let Some(header) = rtp::Received::read(bytes) {
         assert!((12..=bytes.len()).contains(&header.length));
+        let values = rtp::extensions(bytes).map(|(_, value)| value.len());
+        assert!(values.sum::<usize>() <= header.length - 12);
     }
 }
 

@@ -1,4 +1,4 @@
-//! RTP headers (RFC 3550 section 5.1, RFC 8285 section 4.2): written as we send them, and what has to be known of one that
+//! RTP headers (RFC 3550 section 5.1, RFC 8285): written as we send them, and what has to be known of one that
 //! is received before its packet was authenticated.
 
 /// Bytes of a header without extensions.
@@ -12,8 +12,49 @@ const VERSION: u8 = 2 << 6;
 const PADDING: u8 = 1 << 5;
 const EXTENSION: u8 = 1 << 4;
 const MARKER: u8 = 1 << 7;
-/// The profile that announces one-byte extension headers.
-const ONE_BYTE_PROFILE: [u8; 2] = [0xbe, 0xde];
+/// The profile that announces one-byte extension headers (RFC 8285 section 4.2).
+const ONE_BYTE_PROFILE: u16 = 0xbede;
+/// The profile that announces two-byte extension headers; its last four bits are the application's (section 4.3).
+const TWO_BYTE_PROFILE: u16 = 0x1000;
+const TWO_BYTE_MASK: u16 = 0xfff0;
+/// In one-byte headers nothing that follows this identifier is read (section 4.2).
+const ONE_BYTE_STOP: u8 = 15;
+
+/// How the elements of a header's extension are laid out.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum ExtensionForm {
+    /// Identifiers of 1 to 14, values of 1 to 16 bytes.
+    #[default]
+    OneByte,
+    /// Identifiers of 1 to 255, values of up to 255 bytes: only for a receiver that said `a=extmap-allow-mixed`.
+    TwoByte,
+}
+
+impl ExtensionForm {
+    /// True when an element of that identifier and value can be written.
+    pub fn fits(self, id: u8, value: &[u8]) -> bool {
+        match self {
+            Self::OneByte => EXTENSION_IDS.contains(&id) && (1..=16).contains(&value.len()),
+            Self::TwoByte => id != 0 && value.len() <= usize::from(u8::MAX),
+        }
+    }
+
+    /// Bytes in front of each value.
+    fn head_bytes(self) -> usize {
+        match self {
+            Self::OneByte => 1,
+            Self::TwoByte => 2,
+        }
+    }
+
+    /// Bytes of a header whose extension values have `values` bytes together, in `count` elements.
+    pub fn length(self, count: usize, values: usize) -> usize {
+        match count {
+            0 => FIXED_BYTES,
+            _ => FIXED_BYTES + 4 + (count * self.head_bytes() + values).next_multiple_of(4),
+        }
+    }
+}
 
 /// The fixed part of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,28 +74,39 @@ pub struct Header {
 }
 
 impl Header {
-    /// Writes the header with `extensions` (identifier, value of 1 to 16 bytes) in front of the payload;
-    /// its length.
+    /// Writes the header with `extensions` (identifier, value), each of which [fits](ExtensionForm::fits) `form`, in front of
+    /// the payload; its length.
     ///
-    /// `out` has to have room for [`length`] of them.
+    /// `out` has to have room for [`ExtensionForm::length`] of them.
     pub fn write<'a>(
         &self,
         out: &mut [u8],
+        form: ExtensionForm,
         extensions: impl Iterator<Item = (u8, &'a [u8])>,
     ) -> usize {
         let mut at = FIXED_BYTES + 4;
         for (id, value) in extensions {
-            debug_assert!(EXTENSION_IDS.contains(&id) && (1..=16).contains(&value.len()));
-            out[at] = id << 4 | (value.len() - 1) as u8;
-            out[at + 1..at + 1 + value.len()].copy_from_slice(value);
-            at += 1 + value.len();
+            debug_assert!(form.fits(id, value));
+            match form {
+                ExtensionForm::OneByte => out[at] = id << 4 | (value.len() - 1) as u8,
+                ExtensionForm::TwoByte => {
+                    out[at..at + 2].copy_from_slice(&[id, value.len() as u8]);
+                }
+            }
+            at += form.head_bytes();
+            out[at..at + value.len()].copy_from_slice(value);
+            at += value.len();
         }
         let has_extensions = at > FIXED_BYTES + 4;
         let end = if has_extensions {
             let end = at.next_multiple_of(4);
             out[at..end].fill(0);
             let words = ((end - FIXED_BYTES - 4) / 4) as u16;
-            out[FIXED_BYTES..FIXED_BYTES + 2].copy_from_slice(&ONE_BYTE_PROFILE);
+            let profile = match form {
+                ExtensionForm::OneByte => ONE_BYTE_PROFILE,
+                ExtensionForm::TwoByte => TWO_BYTE_PROFILE,
+            };
+            out[FIXED_BYTES..FIXED_BYTES + 2].copy_from_slice(&profile.to_be_bytes());
             out[FIXED_BYTES + 2..FIXED_BYTES + 4].copy_from_slice(&words.to_be_bytes());
             end
         } else {
@@ -105,11 +157,60 @@ impl Received {
     }
 }
 
-/// Bytes of a header whose extension values have `values` bytes together, in `count` elements.
-pub fn length(count: usize, values: usize) -> usize {
-    match count {
-        0 => FIXED_BYTES,
-        _ => FIXED_BYTES + 4 + (count + values).next_multiple_of(4),
+/// The elements of the header extension of `packet` (identifier, value), in either form; none where the header lies about
+/// its length.
+pub fn extensions(packet: &[u8]) -> Extensions<'_> {
+    let found = || {
+        let header = Received::read(packet)?;
+        if packet[0] & EXTENSION == 0 {
+            return None;
+        }
+        let at = FIXED_BYTES + usize::from(packet[0] & 0x0f) * 4;
+        let profile = u16::from_be_bytes([packet[at], packet[at + 1]]);
+        let form = match profile {
+            ONE_BYTE_PROFILE => ExtensionForm::OneByte,
+            _ if profile & TWO_BYTE_MASK == TWO_BYTE_PROFILE => ExtensionForm::TwoByte,
+            _ => return None,
+        };
+        let rest = &packet[at + 4..header.length];
+        Some(Extensions { rest, form })
+    };
+    found().unwrap_or_default()
+}
+
+/// See [`extensions`].
+#[derive(Debug, Default, Clone)]
+pub struct Extensions<'a> {
+    rest: &'a [u8],
+    form: ExtensionForm,
+}
+
+impl<'a> Iterator for Extensions<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Zeros are padding, between elements and behind them.
+        let start = self.rest.iter().position(|byte| *byte != 0)?;
+        let rest = &self.rest[start..];
+        let (id, length, head) = match (self.form, rest) {
+            (ExtensionForm::OneByte, [head, ..]) => (head >> 4, usize::from(head & 0x0f) + 1, 1),
+            (ExtensionForm::TwoByte, [id, length, ..]) => (*id, usize::from(*length), 2),
+            _ => (0, 0, 0),
+        };
+        let is_over = self.form == ExtensionForm::OneByte && matches!(id, 0 | ONE_BYTE_STOP);
+        match rest
+            .get(head..head + length)
+            .filter(|_| id != 0 && !is_over)
+        {
+            Some(value) => {
+                self.rest = &rest[head + length..];
+                Some((id, value))
+            }
+            None => {
+                self.rest = &[];
+                None
+            }
+        }
     }
 }
 
@@ -125,6 +226,7 @@ pub fn fill_padding(padding: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::ExtensionForm::{OneByte, TwoByte};
     use super::*;
 
     const HEADER: Header = Header {
@@ -139,12 +241,12 @@ mod tests {
     #[test]
     fn headers_are_laid_out_as_the_rfcs_say() {
         let mut out = [0xff; 64];
-        let length_plain = HEADER.write(&mut out, std::iter::empty());
+        let length_plain = HEADER.write(&mut out, OneByte, std::iter::empty());
         assert_eq!(
             out[..length_plain],
             [0x80, 0xe0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
         );
-        assert_eq!(length_plain, length(0, 0));
+        assert_eq!(length_plain, OneByte.length(0, 0));
 
         let padded = Header {
             marker: false,
@@ -152,8 +254,8 @@ mod tests {
             ..HEADER
         };
         let extensions = [(3, &[0xaa, 0xbb][..]), (4, &b"video"[..])];
-        let end = padded.write(&mut out, extensions.into_iter());
-        assert_eq!(end, length(2, 7));
+        let end = padded.write(&mut out, OneByte, extensions.into_iter());
+        assert_eq!(end, OneByte.length(2, 7));
         assert_eq!(out[..2], [0xb0, 96]);
         let expected = [
             0xbe, 0xde, 0, 3, 0x31, 0xaa, 0xbb, 0x44, b'v', b'i', b'd', b'e', b'o', 0, 0, 0,
@@ -164,7 +266,7 @@ mod tests {
     #[test]
     fn a_received_header_ends_inside_its_packet() {
         let mut out = [0; 64];
-        let end = HEADER.write(&mut out, [(3, &[1_u8, 2][..])].into_iter());
+        let end = HEADER.write(&mut out, OneByte, [(3, &[1_u8, 2][..])].into_iter());
         let read = |length| {
             Some(Received {
                 payload_type: HEADER.payload_type,
@@ -194,5 +296,55 @@ mod tests {
         fill_padding(&mut padding);
         assert_eq!(padding, [0, 0, 0, 0, 5]);
         fill_padding(&mut []);
+    }
+
+    #[test]
+    fn extensions_are_read_as_they_are_written_in_both_forms() {
+        let long: Vec<u8> = (0..200).collect();
+        type Elements<'a> = &'a [(u8, &'a [u8])];
+        let table: [(ExtensionForm, Elements<'_>); 4] = [
+            (OneByte, &[]),
+            (OneByte, &[(14, &[1]), (1, &long[..16]), (7, &[0, 0])]),
+            (TwoByte, &[(1, &[]), (200, &long), (15, &[9; 17])]),
+            (TwoByte, &[(255, &[0; 255])]),
+        ];
+        for (form, elements) in table {
+            assert!(elements.iter().all(|(id, value)| form.fits(*id, value)));
+            let mut out = [0xff; 600];
+            let end = HEADER.write(&mut out, form, elements.iter().copied());
+            let values = elements.iter().map(|(_, value)| value.len()).sum();
+            assert_eq!(end, form.length(elements.len(), values));
+            let read: Vec<_> = extensions(&out[..end]).collect();
+            assert_eq!(read, elements);
+        }
+        assert!(!OneByte.fits(15, &[1]) && !OneByte.fits(1, &[]) && !OneByte.fits(1, &[0; 17]));
+        assert!(!TwoByte.fits(0, &[1]) && !TwoByte.fits(1, &[0; 256]));
+    }
+
+    #[test]
+    fn what_lies_about_its_length_or_its_form_has_no_extensions_behind_that() {
+        let with = |profile: u16, body: &[u8]| {
+            let mut packet = vec![0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+            packet.extend(profile.to_be_bytes());
+            packet.extend((body.len() as u16 / 4).to_be_bytes());
+            packet.extend(body);
+            extensions(&packet)
+                .map(|(id, value)| (id, value.len()))
+                .collect::<Vec<_>>()
+        };
+        type Lengths<'a> = &'a [(u8, usize)];
+        let table: [(u16, &[u8], Lengths<'_>); 7] = [
+            (0xbede, &[0x10, 7, 0x3f, 0], &[(1, 1)]),
+            (0xbede, &[0, 0, 0x10, 7], &[(1, 1)]),
+            (0xbede, &[0x10, 7, 0xf0, 1], &[(1, 1)]),
+            (0xbede, &[0x05, 7, 0x10, 1], &[]),
+            (0x1000, &[5, 1, 9, 6], &[(5, 1)]),
+            (0x100f, &[5, 3, 9, 6], &[]),
+            (0xabac, &[0x10, 7, 0, 0], &[]),
+        ];
+        for (profile, body, expected) in table {
+            assert_eq!(with(profile, body), expected, "{profile:x} {body:x?}");
+        }
+        assert_eq!(extensions(&[0x90; 13]).count(), 0);
     }
 }

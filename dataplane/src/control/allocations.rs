@@ -1,26 +1,28 @@
 //! TURN allocations of all shards, for the control plane.
 
+use std::time::Instant;
+
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
 use super::{Control, Listing};
-use crate::command::CommandError;
-use crate::io::clock;
 use crate::key::ShardId;
-use crate::letter::ToShard;
 use crate::limits::SHARD_REPLY;
+use crate::mesh::message::ToShard;
+use crate::peer::command::CommandError;
 use crate::turn::Description;
 
 impl Control {
     pub(super) fn ask_allocations(
         &mut self,
         reply: oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>,
+        now: Instant,
     ) {
         let request = self.new_request();
         let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
         let listing = Listing {
             reply,
-            deadline: clock::now() + SHARD_REPLY,
+            deadline: now + SHARD_REPLY,
             missing: shards.len(),
             allocations: Vec::new(),
         };

@@ -1,19 +1,20 @@
 //! gRPC messages <-> our types, with the checks that belong to the boundary.
 
 use spillway_wire::dataplane as proto;
-use str0m::media::MediaKind;
 
 use super::directory::Directory;
-use crate::command::CommandError;
 use crate::key::TrackKey;
-use crate::layer::Wish;
 use crate::limits::{
     MAX_ANNOTATION_BYTES, MAX_ID_BYTES, MAX_LAYERS, MAX_MID_BYTES, MAX_RID_BYTES,
     MAX_SYNC_NAME_BYTES,
 };
-use crate::peer::{OfferOut, is_rid};
-use crate::subscription::SyncGroup;
-use crate::track::{LayerSpec, TrackSpec};
+use crate::media::codec::MediaKind;
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::SyncGroup;
+use crate::media::track::{LayerSpec, TrackSpec};
+use crate::peer::command::CommandError;
+use crate::peer::output::OfferOut;
+use crate::peer::sdp::simulcast::is_rid;
 
 pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
     if id.is_empty() || id.len() > MAX_ID_BYTES {

@@ -1,22 +1,21 @@
 //! Sessions and tracks by name: what the control plane calls them, where they are, what it wrote on
 //! them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::format::PayloadParams;
-
-use crate::command::AnsweredTrack;
-use crate::ice::Ufrag;
+use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
-use crate::peer::Peer;
-use crate::track::{TrackFormats, TrackSpec};
+use crate::media::codec::CodecSpec;
+use crate::media::track::{TrackFormats, TrackSpec};
+use crate::peer::command::AnsweredTrack;
+use crate::peer::session::Peer;
 
 /// All names of the node.
 #[derive(Default)]
 pub(super) struct Directory {
-    sessions: HashMap<SessionKey, SessionRecord>,
+    sessions: BTreeMap<SessionKey, SessionRecord>,
     key_by_id: HashMap<String, SessionKey>,
     key_by_ufrag: HashMap<Ufrag, SessionKey>,
     tracks: HashMap<TrackKey, TrackName>,
@@ -240,7 +239,7 @@ impl Directory {
     }
 
     /// The publisher of `track` sends `codec`: later subscribers are offered that codec first.
-    pub(super) fn sends(&mut self, track: TrackKey, codec: &PayloadParams) {
+    pub(super) fn sends(&mut self, track: TrackKey, codec: &CodecSpec) {
         let name = self.tracks.get_mut(&track);
         let Some(formats) = name.and_then(|name| name.formats.as_mut()) else {
             return;
@@ -308,18 +307,24 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ice::IceKey;
-    use crate::peer::PeerFactory;
+    use crate::ice::credentials::IceKey;
+    use crate::io::entropy::Entropy;
+    use crate::peer::build::PeerFactory;
     use crate::srtp::AeadChoice;
 
     const WAIT: Duration = Duration::from_secs(60);
 
     fn with_subscribers(count: u64, now: Instant) -> Directory {
-        let factory =
-            PeerFactory::new(IceKey::random(), Vec::new(), false, AeadChoice::Auto).unwrap();
+        let factory = PeerFactory::new(
+            IceKey::generate(&mut Entropy::System),
+            Vec::new(),
+            false,
+            AeadChoice::Auto,
+        )
+        .unwrap();
         let mut directory = Directory::default();
         for number in 0..count {
-            let peer = factory.subscriber(SessionKey(number), now);
+            let peer = factory.subscriber(SessionKey(number), &mut Entropy::System, now);
             let about = (Vec::new(), Arc::default());
             directory.insert(number.to_string(), SessionRole::Subscribe, about, peer);
         }

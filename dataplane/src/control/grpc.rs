@@ -12,7 +12,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request as Call, Response, Status};
 
 use super::Request;
-use crate::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
+use crate::peer::command::{Answered, AnsweredTrack, CommandError, CommandReply, CommandResult};
 
 /// Hands calls to the control thread.
 pub(super) struct Service {

@@ -3,16 +3,16 @@
 //! The clock of the leases stands still while nobody renews any: a server that is restarted finds all sessions where it
 //! left them. So leases run out only at the renewal of another.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::command::CommandError;
 use crate::limits::{LEASE_SILENCE, LEASE_TIME, MAX_LEASES};
+use crate::peer::command::CommandError;
 
 /// The leases of all owners.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    by_owner: HashMap<String, Lease>,
+    by_owner: BTreeMap<String, Lease>,
     /// Time in which somebody renewed, up to the latest renewal.
     clock: Duration,
     renewed: Option<Instant>,
@@ -47,8 +47,15 @@ impl Leases {
         let ends = self.clock + time;
         self.by_owner.insert(owner.to_owned(), Lease { time, ends });
         let clock = self.clock;
-        let ended = self.by_owner.extract_if(|_, lease| lease.ends <= clock);
-        Ok(ended.map(|(owner, _)| owner).collect())
+        let ended = self
+            .by_owner
+            .iter()
+            .filter(|(_, lease)| lease.ends <= clock);
+        let ended: Vec<String> = ended.map(|(owner, _)| owner.clone()).collect();
+        ended
+            .iter()
+            .for_each(|owner| _ = self.by_owner.remove(owner));
+        Ok(ended)
     }
 
     /// Lets the time since the latest renewal pass.

@@ -6,20 +6,20 @@ use spillway_wire::dataplane as proto;
 
 use super::directory::Place;
 use super::{Control, convert};
-use crate::command::CommandReply;
-use crate::ice::Ufrag;
+use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
-use crate::letter::{Datagram, ShardEvent, ToControl, ToShard};
-use crate::peer::{OfferOut, PeerState};
+use crate::mesh::message::{Datagram, ShardEvent, ToControl, ToShard};
+use crate::peer::command::CommandReply;
+use crate::peer::output::{OfferOut, PeerState};
 
 impl Control {
     /// Handles everything that waits in the mailbox.
     pub fn read_mail(&mut self, now: Instant) {
-        let mesh = self.post.mesh().clone();
+        let mesh = self.outbox.mesh().clone();
         while let Some(letter) = mesh.take_control() {
             self.on_letter(letter, now);
         }
-        self.post.flush();
+        self.outbox.flush();
     }
 
     fn on_letter(&mut self, letter: ToControl, now: Instant) {
@@ -74,13 +74,15 @@ impl Control {
                     Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
                         if let Some(sent) = self.commands.remove(&request) {
                             let gone = format!("#{}", session.0);
-                            let error = crate::command::CommandError::UnknownSession(gone);
+                            let error = crate::peer::command::CommandError::UnknownSession(gone);
                             let _ = sent.reply.send(Err(error));
                         }
                     }
                 }
             }
-            ToControl::Description { request, sessions } => self.on_description(request, sessions),
+            ToControl::Description { request, sessions } => {
+                self.on_description(request, sessions, now)
+            }
             ToControl::Allocations {
                 request,
                 shard,
@@ -142,7 +144,12 @@ impl Control {
         }
     }
 
-    fn on_description(&mut self, request: u64, sessions: Vec<(SessionKey, PeerState)>) {
+    fn on_description(
+        &mut self,
+        request: u64,
+        sessions: Vec<(SessionKey, PeerState)>,
+        now: Instant,
+    ) {
         let Some(asked) = self.descriptions.get_mut(&request) else {
             return;
         };
@@ -151,7 +158,7 @@ impl Control {
         if asked.missing == 0
             && let Some(asked) = self.descriptions.remove(&request)
         {
-            let state = self.assemble_state(asked.sessions);
+            let state = self.assemble_state(asked.sessions, now);
             let _ = asked.reply.send(Ok(state));
         }
     }

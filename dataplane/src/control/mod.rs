@@ -11,22 +11,24 @@ mod requests; // what the control plane asks
 mod allocations; // TURN allocations of all shards
 pub mod run; // the loop
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use spillway_wire::dataplane as proto;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::config::Config;
-use crate::dtls::FailureKind;
-use crate::io::{clock, entropy};
+use crate::dtls::handshake::FailureKind;
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
-use crate::letter::ToShard;
 use crate::limits::{EVENT_BUFFER, LOBBY_WAIT, SHARD_REPLY};
-use crate::mesh::{Mesh, Post};
-use crate::peer::{Output, Peer, PeerEvent, PeerFactory, PeerState, REJECTED};
+use crate::mesh::mailbox::{Mesh, Outbox};
+use crate::mesh::message::ToShard;
+use crate::peer::build::PeerFactory;
+use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
+use crate::peer::output::{Output, PeerEvent, PeerState, REJECTED};
+use crate::peer::session::Peer;
 use crate::report::ShardReport;
 use directory::{Directory, Place, SessionRole};
 use lease::Leases;
@@ -82,17 +84,18 @@ pub struct Control {
     reached: Reached,
     started: Instant,
     factory: PeerFactory,
+    entropy: Entropy,
     directory: Directory,
     leases: Leases,
-    post: Post,
+    outbox: Outbox,
     reports: Vec<ShardReport>,
     events: broadcast::Sender<proto::Event>,
     /// Commands sent to shards, by request number.
-    commands: HashMap<u64, Sent>,
+    commands: BTreeMap<u64, Sent>,
     /// Questions for the whole state, by request number.
-    descriptions: HashMap<u64, Describing>,
+    descriptions: BTreeMap<u64, Describing>,
     /// Questions for all TURN allocations, by request number.
-    listings: HashMap<u64, Listing>,
+    listings: BTreeMap<u64, Listing>,
     next_request: u64,
     stopped_shards: usize,
 }
@@ -107,7 +110,7 @@ struct Describing {
     reply: oneshot::Sender<Result<proto::State, CommandError>>,
     deadline: Instant,
     missing: usize,
-    sessions: HashMap<SessionKey, PeerState>,
+    sessions: BTreeMap<SessionKey, PeerState>,
 }
 
 struct Listing {
@@ -119,24 +122,31 @@ struct Listing {
 
 impl Control {
     /// A control thread without sessions.
-    pub fn new(config: Config, reached: Reached, factory: PeerFactory, mesh: Arc<Mesh>) -> Self {
+    pub fn new(
+        config: Config,
+        reached: Reached,
+        factory: PeerFactory,
+        mesh: Arc<Mesh>,
+        (mut entropy, now): (Entropy, Instant),
+    ) -> Self {
         let shards = u16::try_from(mesh.shards()).expect("MAX_SHARDS fits");
         Self {
             config,
-            incarnation: entropy::name::<8>(),
+            incarnation: entropy.name::<8>(),
             reached,
-            started: clock::now(),
+            started: now,
             factory,
+            entropy,
             directory: Directory::default(),
             leases: Leases::default(),
-            post: Post::new(mesh),
+            outbox: Outbox::new(mesh),
             reports: (0..shards)
                 .map(|id| ShardReport::new(crate::key::ShardId(id)))
                 .collect(),
             events: broadcast::channel(EVENT_BUFFER).0,
-            commands: HashMap::new(),
-            descriptions: HashMap::new(),
-            listings: HashMap::new(),
+            commands: BTreeMap::new(),
+            descriptions: BTreeMap::new(),
+            listings: BTreeMap::new(),
             next_request: 0,
             stopped_shards: 0,
         }
@@ -168,12 +178,12 @@ impl Control {
     /// True while something is waited for that [`tick`](Self::tick) gives up in the end.
     pub fn waits(&self) -> bool {
         let asked = self.commands.len() + self.descriptions.len() + self.listings.len();
-        asked > 0 || self.directory.expects() || self.post.has_backlog()
+        asked > 0 || self.directory.expects() || self.outbox.has_backlog()
     }
 
     /// What has to be looked at now and then, while something is waited for.
     pub fn tick(&mut self, now: Instant) {
-        self.post.flush();
+        self.outbox.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
             self.closed(
                 session,
@@ -182,23 +192,25 @@ impl Control {
             );
         }
         let late = |deadline: Instant| deadline <= now;
-        for (_, sent) in self.commands.extract_if(|_, sent| late(sent.deadline)) {
+        for sent in take_if(&mut self.commands, |sent| late(sent.deadline)) {
             let _ = sent.reply.send(Err(CommandError::Unanswered));
         }
-        for (_, asked) in self
-            .descriptions
-            .extract_if(|_, asked| late(asked.deadline))
-        {
+        for asked in take_if(&mut self.descriptions, |asked| late(asked.deadline)) {
             let _ = asked.reply.send(Err(CommandError::Unanswered));
         }
-        for (_, asked) in self.listings.extract_if(|_, asked| late(asked.deadline)) {
+        for asked in take_if(&mut self.listings, |asked| late(asked.deadline)) {
             let _ = asked.reply.send(Err(CommandError::Unanswered));
         }
     }
 
     /// Carries out `command` where the session lives, and answers `reply`.
-    fn run(&mut self, key: SessionKey, command: Command, reply: oneshot::Sender<CommandResult>) {
-        let now = clock::now();
+    fn run(
+        &mut self,
+        key: SessionKey,
+        command: Command,
+        reply: oneshot::Sender<CommandResult>,
+        now: Instant,
+    ) {
         let Some(record) = self.directory.get_mut(key) else {
             let _ = reply.send(Err(CommandError::UnknownSession(format!("#{}", key.0))));
             return;
@@ -277,7 +289,7 @@ impl Control {
     fn closed(&mut self, key: SessionKey, reason: String, failure: Option<FailureKind>) {
         if let Some(record) = self.directory.remove(key) {
             // Whoever sends datagrams on for it has nothing to send on any more.
-            let shards = u16::try_from(self.post.mesh().shards()).expect("MAX_SHARDS fits");
+            let shards = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
             for shard in (0..shards).map(crate::key::ShardId) {
                 self.send(shard, ToShard::NotHere(key));
             }
@@ -300,7 +312,7 @@ impl Control {
     }
 
     fn send(&mut self, shard: crate::key::ShardId, letter: ToShard) {
-        if self.post.send(shard, letter).is_err() {
+        if self.outbox.send(shard, letter).is_err() {
             tracing::error!(
                 shard = shard.0,
                 "a letter was lost: the shard does not read"
@@ -324,4 +336,13 @@ fn run_in_lobby(
     let mut out = Output::default();
     let result = peer.apply(command, now, &mut out);
     (result, out.events)
+}
+
+/// Takes out of `asked` what `is_over`, in order.
+fn take_if<T>(asked: &mut BTreeMap<u64, T>, is_over: impl Fn(&T) -> bool) -> Vec<T> {
+    let over = asked.iter().filter(|(_, one)| is_over(one));
+    let over: Vec<u64> = over.map(|(request, _)| *request).collect();
+    over.iter()
+        .filter_map(|request| asked.remove(request))
+        .collect()
 }

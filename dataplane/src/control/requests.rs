@@ -1,6 +1,6 @@
 //! What the control plane asks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,30 +9,29 @@ use tokio::sync::oneshot;
 
 use super::directory::{Place, SessionRecord, SessionRole, TrackRecord};
 use super::{Control, Describing, Request, convert};
-use crate::command::{Command, CommandError, CommandReply, CommandResult};
-use crate::io::clock;
 use crate::key::{SessionKey, TrackKey};
-use crate::letter::ToShard;
 use crate::limits::SHARD_REPLY;
-use crate::peer::{PeerState, SubscriptionState};
+use crate::media::subscription::Wanted;
+use crate::mesh::message::ToShard;
+use crate::peer::command::{Command, CommandError, CommandReply, CommandResult};
+use crate::peer::output::{PeerState, SubscriptionState};
 use crate::report;
-use crate::subscription::Wanted;
 
 type Reply = oneshot::Sender<CommandResult>;
 
 impl Control {
     /// Answers `request`, now or when a shard has.
-    pub fn on_request(&mut self, request: Request) {
+    pub fn on_request(&mut self, request: Request, now: Instant) {
         let (prepared, reply) = match request {
             // Whoever asked and went away is not answered: send errors are of no matter below.
-            Request::Node(reply) => return drop(reply.send(self.node())),
+            Request::Node(reply) => return drop(reply.send(self.node(now))),
             Request::Metrics(reply) => {
                 return drop(reply.send(report::open_metrics(&self.reports)));
             }
-            Request::State(reply) => return self.ask_state(reply),
-            Request::Allocations(reply) => return self.ask_allocations(reply),
-            Request::PutPublish(request, reply) => (self.put_publish(request), reply),
-            Request::PutSubscribe(request, reply) => (self.put_subscribe(request), reply),
+            Request::State(reply) => return self.ask_state(reply, now),
+            Request::Allocations(reply) => return self.ask_allocations(reply, now),
+            Request::PutPublish(request, reply) => (self.put_publish(request, now), reply),
+            Request::PutSubscribe(request, reply) => (self.put_subscribe(request, now), reply),
             Request::PutSubscriptions(request, reply) => (self.put_subscriptions(request), reply),
             Request::PutAnswer(request, reply) => {
                 let command = Command::Answer {
@@ -47,17 +46,15 @@ impl Control {
             ),
             Request::Annotate(request, reply) => (self.annotate(request), reply),
             Request::Close(request, reply) => (Ok(self.close(request)), reply),
-            Request::RenewLease(request, reply) => {
-                (self.renew_lease(&request, clock::now()), reply)
-            }
+            Request::RenewLease(request, reply) => (self.renew_lease(&request, now), reply),
             Request::TakeSessions(request, reply) => (self.take_sessions(&request), reply),
         };
-        self.carry_out(prepared, reply);
+        self.carry_out(prepared, reply, now);
     }
 
-    fn carry_out(&mut self, prepared: Result<Prepared, CommandError>, reply: Reply) {
+    fn carry_out(&mut self, prepared: Result<Prepared, CommandError>, reply: Reply, now: Instant) {
         match prepared {
-            Ok(Prepared::Run(key, command)) => self.run(key, command, reply),
+            Ok(Prepared::Run(key, command)) => self.run(key, command, reply, now),
             Ok(Prepared::Done) => drop(reply.send(Ok(CommandReply::Done))),
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -69,7 +66,11 @@ impl Control {
         Ok(Prepared::Run(key, command))
     }
 
-    fn put_publish(&mut self, request: proto::PutPublishRequest) -> Result<Prepared, CommandError> {
+    fn put_publish(
+        &mut self,
+        request: proto::PutPublishRequest,
+        now: Instant,
+    ) -> Result<Prepared, CommandError> {
         convert::check_id("session", &request.session)?;
         convert::check_owner(&request.owner)?;
         convert::check_annotation(&request.annotation)?;
@@ -100,7 +101,7 @@ impl Control {
             None => {
                 self.check_room_for_one_more()?;
                 let key = self.directory.next_session_key();
-                let peer = self.factory.publisher(key, clock::now());
+                let peer = self.factory.publisher(key, &mut self.entropy, now);
                 let role = SessionRole::Publish(Vec::new());
                 let about = (Vec::new(), Arc::default());
                 self.directory.insert(request.session, role, about, peer);
@@ -152,6 +153,7 @@ impl Control {
     fn put_subscribe(
         &mut self,
         request: proto::PutSubscribeRequest,
+        now: Instant,
     ) -> Result<Prepared, CommandError> {
         convert::check_id("session", &request.session)?;
         convert::check_owner(&request.owner)?;
@@ -166,13 +168,13 @@ impl Control {
             None => {
                 self.check_room_for_one_more()?;
                 let key = self.directory.next_session_key();
-                let peer = self.factory.subscriber(key, clock::now());
+                let peer = self.factory.subscriber(key, &mut self.entropy, now);
                 let role = SessionRole::Subscribe;
                 let about = (request.annotation, request.owner.as_str().into());
                 self.directory.insert(request.session, role, about, peer);
                 if request.owner.is_empty() {
                     // No lease keeps it: it is negotiated in time, or it ends.
-                    self.directory.expect(key, clock::now());
+                    self.directory.expect(key, now);
                 }
             }
         }
@@ -289,7 +291,7 @@ impl Control {
             for key in keys {
                 let reason = "its server is gone".to_owned();
                 let (nobody, _) = oneshot::channel();
-                self.run(key, Command::Close { reason }, nobody);
+                self.run(key, Command::Close { reason }, nobody, now);
             }
         }
         Ok(Prepared::Done)
@@ -307,7 +309,7 @@ impl Control {
         Ok(())
     }
 
-    fn node(&self) -> proto::Node {
+    fn node(&self, now: Instant) -> proto::Node {
         let shards = self
             .reports
             .iter()
@@ -332,20 +334,24 @@ impl Control {
             addresses: self.reached.addresses.clone(),
             turn_urls: self.reached.turn_urls.clone(),
             turn_secret_ids: self.reached.turn_secret_ids.clone(),
-            uptime_ms: clock::now().duration_since(self.started).as_millis() as u64,
+            uptime_ms: now.duration_since(self.started).as_millis() as u64,
             shards: shards.collect(),
             max_sessions: self.config.max_sessions as u32,
         }
     }
 
-    fn ask_state(&mut self, reply: oneshot::Sender<Result<proto::State, CommandError>>) {
+    fn ask_state(
+        &mut self,
+        reply: oneshot::Sender<Result<proto::State, CommandError>>,
+        now: Instant,
+    ) {
         let request = self.new_request();
         let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
         let asked = Describing {
             reply,
-            deadline: clock::now() + SHARD_REPLY,
+            deadline: now + SHARD_REPLY,
             missing: shards.len(),
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
         };
         self.descriptions.insert(request, asked);
         for shard in shards {
@@ -355,7 +361,8 @@ impl Control {
 
     pub(super) fn assemble_state(
         &self,
-        mut described: HashMap<SessionKey, PeerState>,
+        mut described: BTreeMap<SessionKey, PeerState>,
+        now: Instant,
     ) -> proto::State {
         let sessions = self.directory.iter().map(|(key, record)| {
             let state = described
@@ -364,7 +371,7 @@ impl Control {
                     Place::Lobby { peer, .. } => peer.state(),
                     Place::Shard(_) => PeerState::default(), // between two shards right now
                 });
-            self.session(record, state)
+            self.session(record, state, now)
         });
         proto::State {
             incarnation: self.incarnation.clone(),
@@ -372,7 +379,7 @@ impl Control {
         }
     }
 
-    fn session(&self, record: &SessionRecord, state: PeerState) -> proto::Session {
+    fn session(&self, record: &SessionRecord, state: PeerState, now: Instant) -> proto::Session {
         let tracks = match &record.role {
             SessionRole::Publish(tracks) => {
                 let published = tracks.iter().filter(|track| track.is_published);
@@ -403,7 +410,7 @@ impl Control {
                 .map(|offer| convert::offer(&self.directory, record.id.clone(), offer)),
             revision: state.revision,
             owner: record.owner.to_string(),
-            lease_ms: self.leases.left(&record.owner, clock::now()).as_millis() as u64,
+            lease_ms: self.leases.left(&record.owner, now).as_millis() as u64,
         }
     }
 

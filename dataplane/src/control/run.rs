@@ -28,7 +28,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
     let (sender, mut requests) = mpsc::channel(COMMAND_QUEUE);
     serve(&control, config, sender).await?;
-    let mesh = control.post.mesh().clone();
+    let mesh = control.outbox.mesh().clone();
     let bell = mesh.control_bell();
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -43,7 +43,7 @@ pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
             return Ok(());
         }
         tokio::select! {
-            Some(request) = requests.recv() => control.on_request(request),
+            Some(request) = requests.recv() => control.on_request(request, clock::now()),
             () = bell.notified() => {}
             _ = tick.tick(), if control.waits() || give_up_at.is_some() => control.tick(clock::now()),
             _ = terminate.recv() => stop(&mut control, &mut give_up_at),

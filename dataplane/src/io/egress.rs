@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::entropy::Entropy;
 use super::frame::{Frame, header_bytes};
 #[cfg(test)]
 use super::route::Routes;
@@ -97,7 +98,7 @@ impl EgressStart {
             socket: sys::packet_socket(self.buffer_bytes).map_err(refused)?,
             watched: self.watch.watched(),
             ports,
-            identification: fastrand::u16(..),
+            identification: u16::from_ne_bytes(Entropy::System.bytes()),
             joins: true,
             failed: HashSet::new(),
             tried: Vec::new(),
@@ -236,7 +237,7 @@ fn refused(error: io::Error) -> EgressError {
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::route::{Facts, Link, Local, Neighbour, Reach, Route, Way};
+    use super::super::route::{Facts, Link, Local, Neighbour, Reachability, Route, Way};
     use super::*;
 
     /// Everything by one router, with an MTU of 1,500.
@@ -254,7 +255,7 @@ mod tests {
             interface: 7,
             ip: ip.parse().unwrap(),
             mac: [router; 6],
-            reach: Reach::Fresh,
+            reach: Reachability::Fresh,
             is_router: true,
         };
         let own = |ip: &str, length| Local {

@@ -5,7 +5,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
+use std::time::Instant;
 
+use super::clock;
 use super::egress::{Egress, EgressError, EgressStart};
 use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, UringSizes};
 use super::udp::ShardSockets;
@@ -29,11 +31,21 @@ pub enum EngineChoice {
     Auto,
 }
 
+/// What an engine is started with.
+#[derive(Clone)]
+pub struct EngineStart {
+    /// Which system calls it uses.
+    pub kind: EngineKind,
+    /// How whole frames leave, if they do.
+    pub egress: Option<EgressStart>,
+}
+
 /// The engine of one shard, made on its thread.
 pub struct Engine {
     calls: Calls,
     /// The packet socket, if frames leave through one.
     egress: Option<Box<Egress>>,
+    sent_at: Instant,
 }
 
 enum Calls {
@@ -97,24 +109,24 @@ impl EngineChoice {
 
 impl Engine {
     /// Starts on `sockets`. Has to be called on the thread that uses it.
-    pub fn start(
-        kind: EngineKind,
-        sockets: &ShardSockets,
-        egress: Option<&EgressStart>,
-    ) -> Result<Self, EngineError> {
-        let egress = match egress {
+    pub fn start(start: &EngineStart, sockets: &ShardSockets) -> Result<Self, EngineError> {
+        let egress = match &start.egress {
             Some(start) => Some(Box::new(start.egress(sockets.ports()?)?)),
             None => None,
         };
         let packet = egress.as_ref().map(|egress| egress.as_fd());
-        let calls = match kind {
+        let calls = match start.kind {
             EngineKind::Mmsg => Calls::Mmsg(Box::new(Mmsg::new(sockets, packet)?)),
             EngineKind::Uring => {
                 let sockets: Vec<_> = sockets.iter().collect();
                 Calls::Uring(Box::new(ring(&sockets, packet)?))
             }
         };
-        Ok(Self { calls, egress })
+        Ok(Self {
+            calls,
+            egress,
+            sent_at: clock::now(),
+        })
     }
 
     /// Takes what is there, from all sockets; the number of messages, and whether more may wait.
@@ -152,6 +164,16 @@ impl Engine {
         socket: usize,
         messages: impl Iterator<Item = Message<'a>> + Clone,
     ) -> io::Result<usize> {
+        let tried = self.send_framed(socket, messages);
+        self.sent_at = clock::now();
+        tried
+    }
+
+    fn send_framed<'a>(
+        &mut self,
+        socket: usize,
+        messages: impl Iterator<Item = Message<'a>> + Clone,
+    ) -> io::Result<usize> {
         let Some(egress) = &mut self.egress else {
             return self.calls.send(socket, messages);
         };
@@ -167,6 +189,11 @@ impl Engine {
             }
         }
         Ok(tried)
+    }
+
+    /// When the last [`send`](Self::send) was done.
+    pub fn sent_at(&self) -> Instant {
+        self.sent_at
     }
 
     /// What became of message `index` of the last [`send`](Self::send).

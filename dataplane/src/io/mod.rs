@@ -8,5 +8,7 @@ pub mod frame; // the headers of such a frame
 pub mod route; // to which neighbour, of which interface, a destination is sent
 pub mod sys; // system calls
 pub mod udp; // the sockets of media and of TURN
-pub mod reach; // the sockets of relayed addresses
+pub mod relay_sockets; // the sockets of relayed addresses
+pub mod rlimit; // what the kernel lets the process have
+pub mod timers; // deadlines of things with an index
 pub mod wait; // how a shard waits

@@ -36,18 +36,27 @@ pub struct ShardSockets {
     pub turn: Option<Pair>,
 }
 
-/// What a socket is for.
+/// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum PortKind {
     /// Sessions.
     Media,
     /// TURN's clients.
     Turn,
 }
 
+/// The address family of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
 /// Which place in [`ShardSockets::iter`] is whose.
 #[derive(Debug, Clone, Default)]
-pub struct Places(Vec<(Door, bool)>);
+pub struct Places(Vec<(PortKind, Family)>);
 
 /// What all sockets of a group have.
 #[derive(Debug, Clone, Copy)]
@@ -142,11 +151,11 @@ impl ShardSockets {
 
     /// Which of them is whose.
     pub fn places(&self) -> Places {
-        let media = std::iter::once((Door::Media, &self.media));
-        let turn = self.turn.iter().map(|pair| (Door::Turn, pair));
-        let families = |(door, pair): (Door, &Pair)| {
-            let v6 = pair.v6.is_some().then_some((door, true));
-            std::iter::once((door, false)).chain(v6)
+        let media = std::iter::once((PortKind::Media, &self.media));
+        let turn = self.turn.iter().map(|pair| (PortKind::Turn, pair));
+        let families = |(port, pair): (PortKind, &Pair)| {
+            let v6 = pair.v6.is_some().then_some((port, Family::V6));
+            std::iter::once((port, Family::V4)).chain(v6)
         };
         Places(media.chain(turn).flat_map(families).collect())
     }
@@ -154,13 +163,13 @@ impl ShardSockets {
 
 impl Places {
     /// What the socket at `place` is for.
-    pub fn door(&self, place: usize) -> Door {
-        self.0.get(place).map_or(Door::Media, |(door, _)| *door)
+    pub fn port_kind(&self, place: usize) -> PortKind {
+        self.0.get(place).map_or(PortKind::Media, |(port, _)| *port)
     }
 
-    /// Where the socket is that `door` has for a family.
-    pub fn of(&self, door: Door, is_v6: bool) -> Option<usize> {
-        self.0.iter().position(|place| *place == (door, is_v6))
+    /// Where the socket of `port` is for `family`.
+    pub fn of(&self, port: PortKind, family: Family) -> Option<usize> {
+        self.0.iter().position(|place| *place == (port, family))
     }
 }
 
@@ -257,10 +266,13 @@ mod tests {
         };
         sockets.media.v6 = None; // as on a host without it
         let places = sockets.places();
-        assert_eq!(places.of(Door::Media, false), Some(0));
-        assert_eq!(places.of(Door::Media, true), None);
-        assert_eq!(places.of(Door::Turn, false), Some(1));
-        assert_eq!([places.door(0), places.door(1)], [Door::Media, Door::Turn]);
+        assert_eq!(places.of(PortKind::Media, Family::V4), Some(0));
+        assert_eq!(places.of(PortKind::Media, Family::V6), None);
+        assert_eq!(places.of(PortKind::Turn, Family::V4), Some(1));
+        assert_eq!(
+            [places.port_kind(0), places.port_kind(1)],
+            [PortKind::Media, PortKind::Turn]
+        );
         assert_eq!(sockets.iter().count(), places.0.len());
     }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::drop_reason::DropReason;
 use crate::io::engine::Engine;
 use crate::limits::MAX_DATAGRAM_BYTES;
+use crate::peer::paths::Checked;
 use crate::report::ShardReport;
 
 /// What was reported of the datagrams that each socket's receive buffer had no room for: SO_RXQ_OVFL
@@ -41,6 +42,20 @@ pub struct Arrived<'a> {
     /// It did not come by a media socket: what goes to its source has to leave the shard that received it
     /// by the same way.
     pub inside: bool,
+}
+
+impl Arrived<'_> {
+    /// Where it came from, as a verified check.
+    pub fn checked(&self, nominates: bool) -> Checked {
+        Checked {
+            remote: self.source,
+            local: self.local,
+            nominates,
+            // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
+            // that they are where they say.
+            is_proven: self.inside,
+        }
+    }
 }
 
 /// Takes what is there; the number of messages, and whether more may wait.

@@ -10,11 +10,11 @@ use spillway_wire::stun;
 
 use super::arrive::Arrived;
 use crate::drop_reason::DropReason;
-use crate::ice::Ufrag;
-use crate::key::{SessionKey, ShardId};
-use crate::shard::Shard;
+use crate::ice::credentials::Ufrag;
+use crate::key::SessionIndex;
+use crate::shard::route::{ForeignSession, Route};
+use crate::shard::state::Shard;
 use crate::stream::Alias;
-use crate::table::Route;
 
 /// Where a datagram goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,17 +22,12 @@ pub enum Class {
     /// To a session here.
     Local {
         /// Which.
-        peer: usize,
+        peer: SessionIndex,
         /// What it speaks.
         protocol: Protocol,
     },
     /// To a session on another shard.
-    Foreign {
-        /// Which shard.
-        home: ShardId,
-        /// Which session.
-        session: SessionKey,
-    },
+    Foreign(ForeignSession),
     /// A verified check for a session that does not live here.
     Claim(Ufrag),
 }
@@ -52,7 +47,7 @@ pub fn classify(
         Protocol::Rtp | Protocol::Rtcp | Protocol::Dtls => {
             match shard.peers.by_addr(datagram.source) {
                 Some(Route::Local(peer)) => Ok(Class::Local { peer, protocol }),
-                Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
+                Some(Route::Foreign(foreign)) => Ok(Class::Foreign(foreign)),
                 None => Err(DropReason::UnknownSource),
             }
         }
@@ -77,21 +72,21 @@ fn classify_stun(
                 peer,
                 protocol: Protocol::Stun,
             }),
-            Some(Route::Foreign { home, session }) => Ok(Class::Foreign { home, session }),
+            Some(Route::Foreign(foreign)) => Ok(Class::Foreign(foreign)),
             None => Err(DropReason::UnknownUfrag),
         };
     }
     // Nobody else sends from there.
-    if shard.candidates.as_slice().contains(&datagram.source) {
+    if shard.ice.candidates.as_slice().contains(&datagram.source) {
         return Err(DropReason::UnknownSource);
     }
     let ufrag = message.receiver_ufrag().ok_or(DropReason::UnknownUfrag)?;
-    if !shard.ice_key.verifies(ufrag, &message) {
+    if !shard.ice.key.verifies(ufrag, &message) {
         return Err(DropReason::BadIntegrity);
     }
     match shard.peers.by_ufrag(ufrag) {
         Some(peer) => {
-            shard.receive_from(peer, datagram, message.has_use_candidate(), now)?;
+            shard.receive_from(peer, datagram.checked(message.has_use_candidate()), now)?;
             Ok(Class::Local {
                 peer,
                 protocol: Protocol::Stun,

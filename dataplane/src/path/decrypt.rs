@@ -5,24 +5,25 @@ use std::time::Instant;
 
 use spillway_wire::demux::Protocol;
 
-use super::again;
 use super::arrive::Arrived;
 use super::classify::Class;
 use crate::drop_reason::DropReason;
-use crate::letter::{Datagram, ToControl, ToShard};
-use crate::shard::Shard;
+use crate::key::SessionIndex;
+use crate::mesh::message::{Datagram, ToControl, ToShard};
+use crate::shard::route::ForeignSession;
+use crate::shard::state::Shard;
 
 /// Gives `datagram` to where it belongs.
 pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instant) {
     match class {
         Class::Local { peer, protocol } => receive(shard, peer, datagram, protocol, now),
-        Class::Foreign { home, session } => {
+        Class::Foreign(ForeignSession { home, session }) => {
             let letter = ToShard::Datagram {
                 session,
                 via: shard.id,
                 datagram: owned(datagram),
             };
-            if shard.post.send(home, letter).is_err() {
+            if shard.outbox.send(home, letter).is_err() {
                 shard.report.drops.count(DropReason::MeshFull);
             }
         }
@@ -32,7 +33,7 @@ pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instan
                 ufrag,
                 datagram: owned(datagram),
             };
-            if shard.post.send_control(claim).is_err() {
+            if shard.outbox.send_control(claim).is_err() {
                 shard.report.drops.count(DropReason::MeshFull);
             }
         }
@@ -42,12 +43,13 @@ pub fn open(shard: &mut Shard, datagram: &Arrived<'_>, class: Class, now: Instan
 /// Feeds a datagram to session `peer` here.
 pub fn receive(
     shard: &mut Shard,
-    peer: usize,
+    peer: SessionIndex,
     datagram: &Arrived<'_>,
     protocol: Protocol,
     now: Instant,
 ) {
     let candidate = shard
+        .ice
         .candidates
         .for_datagram(datagram.source, datagram.local);
     let Some(session) = shard.peers.get_mut(peer) else {
@@ -70,7 +72,7 @@ pub fn receive(
     }
     shard.absorb(peer);
     if !shard.out.lost.is_empty() {
-        shard.guard(peer, |shard| again::resend(shard, peer, now));
+        shard.guard(peer, |shard| shard.resend(peer, now));
     }
 }
 

@@ -1,5 +1,5 @@
 //! Hop 4: who gets a packet. Comes from [`super::decrypt`] or from another shard; goes through
-//! [`super::rewrite`] to [`super::seal`].
+//! [`crate::send::rewriter`] to [`super::seal`].
 //!
 //! A packet crosses to another shard once, however many subscribers live there, and only if one of them
 //! needs its layer. Here, packets are grouped by track, and each subscriber of the track is told once
@@ -9,15 +9,18 @@ use std::time::Instant;
 
 use crate::drop_reason::DropReason;
 use crate::limits::FEW_SUBSCRIBERS;
-use crate::shard::Shard;
-use crate::shard::work::{LineKind, Portion};
-use crate::table::Published;
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
+use crate::shard::forwarding::Forwarding;
+use crate::shard::schedule::{LineKind, Portion};
+use crate::shard::state::Shard;
+use crate::shard::track_table::Published;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::Target;
 
 /// At the home of tracks: measures what the sessions of this shard received, copies it to other shards, and
 /// keeps what somebody here subscribes to.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
-    let mut inbox = std::mem::take(&mut shard.inbox);
+    let mut inbox = std::mem::take(&mut shard.forwarding.inbox);
     let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
     for packet in inbox.drain(..) {
         let (changes_codec, needs_keyframe) = news_of(shard, &packet);
@@ -31,7 +34,7 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
             shard.forward_later(packet, now);
         }
     }
-    shard.inbox = inbox; // keeps its allocation
+    shard.forwarding.inbox = inbox; // keeps its allocation
     for (track, codec) in changed {
         shard.tell_codec(track, codec);
     }
@@ -51,7 +54,7 @@ fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     };
     let changes_codec = published.changes_codec(packet);
     let begins_anew = published.begins_anew(packet);
-    let needs_keyframe = begins_anew && entry.is_video() && entry.is_needed(packet.layer);
+    let needs_keyframe = begins_anew && entry.is_video() && entry.route.is_needed(packet.layer);
     (changes_codec, needs_keyframe)
 }
 
@@ -59,11 +62,11 @@ fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
 pub fn spread(shard: &mut Shard) {
     gather(shard);
     let Shard {
-        backlog,
-        tracks,
-        work,
-        ..
+        forwarding, tracks, ..
     } = shard;
+    let Forwarding {
+        backlog, schedule, ..
+    } = forwarding;
     for place in backlog.new_batches() {
         let Some(entry) = tracks.get_mut(backlog.batch(place).track) else {
             continue;
@@ -74,25 +77,23 @@ pub fn spread(shard: &mut Shard) {
         } else {
             LineKind::Long
         };
-        for &(peer, sub) in &entry.subscribers {
+        for at in &entry.subscribers {
             let portion = Portion {
                 batch: place,
-                sub: sub as u32,
+                sub: at.subscription,
             };
-            work.add(peer, portion, line);
+            schedule.add(at.session, portion, line);
         }
     }
-    backlog.close_round(work);
+    backlog.close_round(schedule);
 }
 
 /// Puts packets of one track together.
 fn gather(shard: &mut Shard) {
     let Shard {
-        backlog,
-        tracks,
-        asked,
-        ..
+        forwarding, tracks, ..
     } = shard;
+    let backlog = &mut forwarding.backlog;
     for place in backlog.untold() {
         let packet = backlog.packet(place);
         let track = packet.track;
@@ -105,8 +106,8 @@ fn gather(shard: &mut Shard) {
         if entry.is_video() {
             entry.history.keep(packet);
         }
-        if packet.keyframe && !asked.is_empty() {
-            asked.remove(&(track, packet.layer));
+        if packet.keyframe {
+            entry.route.keyframes().arrived(packet.layer);
         }
         let batch = *entry.batch.get_or_insert_with(|| backlog.add_batch(track));
         backlog.add_to_batch(batch, place);
@@ -125,16 +126,32 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
     measure(published, packet, now);
     if !published.active {
         published.active = true;
-        shard.active.push(packet.track);
+        shard.periodic.active.push(packet.track);
     }
-    for (to, layers) in &published.copies {
+    if packet.keyframe {
+        entry.route.keyframes().entered(packet.layer);
+    }
+    for (target, layers) in entry.route.targets() {
         if !layers.contains(packet.layer) {
             continue;
         }
-        if shard.post.mesh().send_media(*to, packet.copy_for_shard()) {
-            shard.report.mesh_packets += 1;
-        } else {
-            shard.report.drops.count(DropReason::MeshFull);
+        let (lost, count) = match target {
+            Target::Shard(to) => {
+                let is_sent = shard.outbox.mesh().send_media(*to, packet.copy_for_shard());
+                let lost = (!is_sent).then_some(DropReason::MeshFull);
+                (lost, &mut shard.report.mesh_packets)
+            }
+            Target::Link(to) => {
+                let link = shard.links.get_mut(*to);
+                let message = LinkMessage::Media(packet.clone());
+                let is_sent = link.is_some_and(|link| link.queue.push(message).is_ok());
+                let lost = (!is_sent).then_some(DropReason::LinkFull);
+                (lost, &mut shard.report.link_packets)
+            }
+        };
+        match lost {
+            None => *count += 1,
+            Some(reason) => shard.report.drops.count(reason),
         }
     }
     is_wanted
@@ -142,9 +159,6 @@ fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bo
 
 fn measure(published: &mut Published, packet: &MediaPacket, now: Instant) {
     published.meter.count(packet.layer, packet.payload.len());
-    if packet.keyframe {
-        published.keyframes.answered(packet.layer);
-    }
     if let Some((dbov, voice)) = packet.audio_level {
         published.level.heard(dbov, voice, now);
     }

@@ -1,7 +1,7 @@
 //! The life of a packet inside a shard, in the order of the files:
 //!
 //! [`arrive`] takes a batch from the socket, [`classify`] finds its session, [`decrypt`] opens it,
-//! [`fanout`] finds its subscribers here and on other shards, [`rewrite`] makes each of them continuous
+//! [`fanout`] finds its subscribers here and on other shards, [`number`] gives each of them continuous
 //! numbers, [`seal`] encrypts it for each, [`transmit`] hands the batch to the kernel.
 //!
 //! Batches in, batches out; no lock, channel or `.await` on the way. Who loses a packet names a
@@ -11,27 +11,41 @@ pub mod arrive; // 1: datagrams from the socket
 pub mod classify; // 2: whose are they
 pub mod decrypt; // 3: through the session layer
 pub mod fanout; // 4: who gets them
-pub mod rewrite; // 5: with which numbers
+pub mod number; // 5: with which numbers
 pub mod seal; // 6: encrypted for each
-pub mod again; // 6 too: what was lost, and a late start
 pub mod transmit; // 7: to the kernel
 
 use std::time::Instant;
 
 use crate::io::engine::Engine;
-use crate::io::udp::{Door, Places};
+use crate::io::udp::{Places, PortKind};
 use crate::limits::{DATAGRAMS_PER_TURN, RECEIVES_PER_TURN};
-use crate::shard::Shard;
-use arrive::Overflows;
+use crate::shard::state::Shard;
+use arrive::{Arrived, Overflows};
 use seal::Share;
 
-/// Takes what waits at the sockets in: hops 1 to 3. True when more may wait.
+/// What moves a shard's datagrams.
+pub struct Sockets {
+    /// Crosses the kernel's boundary.
+    pub engine: Engine,
+    /// What the kernel dropped.
+    pub overflows: Overflows,
+    /// Which socket is for what.
+    pub places: Places,
+}
+
+/// Takes what waits at the sockets in: hops 1 to 3; `on_turn` takes what came to TURN's port. True when more may wait.
 pub fn receive(
     shard: &mut Shard,
-    engine: &mut Engine,
-    (overflows, places): (&mut Overflows, &Places),
+    sockets: &mut Sockets,
     now: Instant,
+    mut on_turn: impl FnMut(&mut Shard, &Arrived<'_>),
 ) -> bool {
+    let Sockets {
+        engine,
+        overflows,
+        places,
+    } = sockets;
     let mut datagrams = 0;
     for _ in 0..RECEIVES_PER_TURN {
         let (count, more) = arrive::take(engine, &mut shard.report);
@@ -39,12 +53,12 @@ pub fn receive(
             let Some(joined) = overflows.get(engine, index, &mut shard.report) else {
                 continue;
             };
-            let door = places.door(joined.socket);
+            let port = places.port_kind(joined.socket);
             for datagram in joined.datagrams(&mut shard.report) {
                 datagrams += 1;
-                match door {
-                    Door::Media => take_in(shard, &datagram, now),
-                    Door::Turn => shard.from_turn_client(&datagram, now),
+                match port {
+                    PortKind::Media => take_in(shard, &datagram, now),
+                    PortKind::Turn => on_turn(shard, &datagram),
                 }
             }
         }
@@ -59,7 +73,7 @@ pub fn receive(
 }
 
 /// Gives a datagram for the media port to its session: hops 2 and 3.
-pub fn take_in(shard: &mut Shard, datagram: &arrive::Arrived<'_>, now: Instant) {
+pub fn take_in(shard: &mut Shard, datagram: &Arrived<'_>, now: Instant) {
     match classify::classify(shard, datagram, now) {
         Ok(class) => decrypt::open(shard, datagram, class, now),
         Err(reason) => shard.report.drops.count(reason),
@@ -75,7 +89,7 @@ pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard
     while !share.is_done() && seal::seal(shard, now, &mut share) {
         flush(shard);
     }
-    shard.backlog.tidy(&shard.work);
+    shard.forwarding.backlog.tidy(&shard.forwarding.schedule);
     shard.after_switches();
-    !shard.work.is_empty()
+    !shard.forwarding.schedule.is_empty()
 }

@@ -4,25 +4,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::config::{CryptoProvider, DtlsCert};
-use str0m::format::PayloadParams;
-use str0m::{Candidate, Rtc, RtcConfig};
+use str0m::Rtc;
 
 use super::checks::Checks;
 use super::paths::Paths;
-use super::{Peer, Publisher, Role, Subscriber, codecs, sdp};
+use super::publish::Publisher;
+use super::rtc::{RtcSetup, ice_creds};
+use super::sdp;
+use super::session::{Peer, Role};
+use super::subscribe::Subscriber;
 use crate::dtls;
-use crate::ice::{IceKey, Ufrag};
+use crate::ice::credentials::{IceKey, Ufrag};
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::srtp::AeadChoice;
 
 /// Makes sessions.
 #[derive(Clone)]
 pub struct PeerFactory {
-    ice_key: IceKey,
-    crypto: Arc<CryptoProvider>,
-    cert: DtlsCert,
-    candidates: Vec<SocketAddr>,
+    setup: RtcSetup,
     /// Lines of SDP that say where we are reached over TCP.
     tcp_candidates: Arc<str>,
 }
@@ -48,69 +48,62 @@ impl PeerFactory {
             .ok_or_else(|| anyhow::anyhow!("the crypto provider makes no certificates"))?;
         let over_tcp: &[SocketAddr] = if ice_tcp { &candidates } else { &[] };
         Ok(Self {
-            tcp_candidates: sdp::tcp_candidates(over_tcp).into(),
-            ice_key,
-            crypto: Arc::new(crypto),
-            cert,
-            candidates,
+            tcp_candidates: sdp::candidates::tcp_candidates(over_tcp).into(),
+            setup: RtcSetup {
+                ice_key,
+                crypto: Arc::new(crypto),
+                cert,
+                candidates,
+            },
         })
     }
 
     /// A session that will publish.
-    pub fn publisher(&self, session: SessionKey, now: Instant) -> Peer {
-        let rtc = self.config().build(now);
-        let publisher = Publisher::new(self.clone());
-        self.peer(session, rtc, Role::Publish(Box::new(publisher)), now)
-    }
-
-    /// `rtc` anew, with `codecs` besides those of our list, before its client has heard of it.
-    pub(super) fn with_codecs(&self, rtc: &mut Rtc, codecs: &[PayloadParams], now: Instant) {
-        let mut config = self.config();
-        for params in codecs {
-            let (pt, resend, spec) = (params.pt(), params.resend(), params.spec());
-            config.codec_config().add_config(
-                pt,
-                resend,
-                spec.codec,
-                spec.clock_rate,
-                spec.channels,
-                spec.format,
-            );
-        }
-        let credentials = rtc.direct_api().local_ice_credentials();
-        *rtc = config.set_local_ice_credentials(credentials).build(now);
-        self.add_candidates(rtc);
+    pub fn publisher(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
+        let credentials = ice_creds(self.setup.ice_key.credentials(entropy));
+        let rtc = self.setup.config(credentials).build(now);
+        let publisher = Publisher::new(self.setup.clone());
+        self.peer(
+            session,
+            rtc,
+            Role::Publish(Box::new(publisher)),
+            (entropy, now),
+        )
     }
 
     /// A session that will subscribe.
-    pub fn subscriber(&self, session: SessionKey, now: Instant) -> Peer {
+    pub fn subscriber(&self, session: SessionKey, entropy: &mut Entropy, now: Instant) -> Peer {
+        let credentials = ice_creds(self.setup.ice_key.credentials(entropy));
         let config = self
-            .config()
+            .setup
+            .config(credentials)
             .set_rtcp_report_interval_audio(NEVER)
             .set_rtcp_report_interval_video(NEVER);
-        let role = Role::Subscribe(Box::new(Subscriber::new(Arc::clone(&self.tcp_candidates))));
-        self.peer(session, config.build(now), role, now)
+        let role = Role::Subscribe(Box::new(Subscriber::new(
+            Arc::clone(&self.tcp_candidates),
+            entropy.fork(),
+        )));
+        self.peer(session, config.build(now), role, (entropy, now))
     }
 
-    fn config(&self) -> RtcConfig {
-        let mut config = RtcConfig::new()
-            .set_crypto_provider(Arc::clone(&self.crypto))
-            .set_dtls_cert(self.cert.clone())
-            .set_local_ice_credentials(self.ice_key.credentials())
-            .set_ice_lite(true)
-            .set_rtp_mode(true);
-        *config.codec_config() = codecs::SPOKEN.clone();
-        config
-    }
-
-    fn peer(&self, session: SessionKey, mut rtc: Rtc, role: Role, now: Instant) -> Peer {
-        self.add_candidates(&mut rtc);
+    fn peer(
+        &self,
+        session: SessionKey,
+        mut rtc: Rtc,
+        role: Role,
+        (entropy, now): (&mut Entropy, Instant),
+    ) -> Peer {
+        self.setup.add_candidates(&mut rtc);
         let ufrag = Ufrag(rtc.direct_api().local_ice_credentials().ufrag.into());
         Peer {
             session,
             role,
             paths: Paths::default(),
-            checks: Box::new(Checks::new(self.ice_key.clone(), ufrag)),
+            checks: Box::new(Checks::new(
+                self.setup.ice_key.clone(),
+                ufrag,
+                entropy.fork(),
+            )),
             rtc: Box::new(rtc),
             tcp_candidates: Arc::clone(&self.tcp_candidates),
             handshake: dtls::Handshake::take_created().unwrap_or_default(),
@@ -118,13 +111,6 @@ impl PeerFactory {
             keyed: false,
             ended: false,
             deadline: now,
-        }
-    }
-
-    fn add_candidates(&self, rtc: &mut Rtc) {
-        for addr in &self.candidates {
-            let candidate = Candidate::host(*addr, "udp").expect("a bound address is a candidate");
-            rtc.add_local_candidate(candidate);
         }
     }
 }

@@ -9,18 +9,19 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use spillway_wire::stun::{self, Class, Message, Method, TransactionId, Writer, kinds};
-use str0m::IceCreds;
 
-use crate::ice::{IceKey, Ufrag};
+use crate::ice::credentials::{Credentials, IceKey, Ufrag};
+use crate::io::entropy::Entropy;
 use crate::limits::MAX_UFRAGS_PER_SESSION;
 
 /// What a session knows of ICE.
 pub(super) struct Checks {
     key: IceKey,
+    entropy: Entropy,
     /// Ours, the latest last. The one before is still answered, until the client has learnt of an ICE restart.
     ufrags: Vec<Ufrag>,
     /// The client's; `None` before its SDP came.
-    remote: Option<IceCreds>,
+    remote: Option<Credentials>,
     /// The client and our candidate, as the session layer knows them: those of the first check.
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that came before the client's SDP: the latest of each address.
@@ -68,9 +69,10 @@ const SHOW_INTERVAL: Duration = Duration::from_secs(4);
 const ROLE_CONFLICT: u16 = 487;
 
 impl Checks {
-    pub(super) fn new(key: IceKey, ufrag: Ufrag) -> Self {
+    pub(super) fn new(key: IceKey, ufrag: Ufrag, entropy: Entropy) -> Self {
         Self {
             key,
+            entropy,
             ufrags: vec![ufrag],
             remote: None,
             pair: None,
@@ -85,15 +87,15 @@ impl Checks {
     }
 
     /// Credentials for an ICE restart, and the ufrag that is no longer answered.
-    pub(super) fn restart(&mut self) -> (IceCreds, Option<Ufrag>) {
-        let credentials = self.key.credentials();
+    pub(super) fn restart(&mut self) -> (Credentials, Option<Ufrag>) {
+        let credentials = self.key.credentials(&mut self.entropy);
         self.ufrags.push(Ufrag(credentials.ufrag.clone().into()));
         let is_over = self.ufrags.len() > MAX_UFRAGS_PER_SESSION;
         (credentials, is_over.then(|| self.ufrags.remove(0)))
     }
 
     /// The client said its credentials, in an SDP that was accepted.
-    pub(super) fn set_remote(&mut self, credentials: IceCreds) {
+    pub(super) fn set_remote(&mut self, credentials: Credentials) {
         self.remote = Some(credentials);
     }
 
@@ -229,21 +231,21 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ice::tests::check_with;
+    use crate::ice::credentials::tests::check_with;
 
     fn addr(port: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], port))
     }
 
-    fn session() -> (Checks, IceCreds) {
-        let key = IceKey::random();
-        let ours = key.credentials();
+    fn session() -> (Checks, Credentials) {
+        let key = IceKey::generate(&mut Entropy::System);
+        let ours = key.credentials(&mut Entropy::System);
         let ufrag = Ufrag(ours.ufrag.clone().into());
-        (Checks::new(key, ufrag), ours)
+        (Checks::new(key, ufrag, Entropy::System), ours)
     }
 
-    fn theirs() -> IceCreds {
-        IceCreds {
+    fn theirs() -> Credentials {
+        Credentials {
             ufrag: "peer".into(),
             pass: "the password of the client".into(),
         }
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn what_is_not_a_check_of_the_client_is_refused() {
         let (mut checks, ours) = session();
-        checks.set_remote(IceCreds {
+        checks.set_remote(Credentials {
             ufrag: "other".into(),
             ..theirs()
         });

@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
-use str0m::media::{MediaKind, Pt};
+use str0m::format::{Codec, CodecConfig, CodecSpec as LibrarySpec, FormatParams, PayloadParams};
+use str0m::media::{Frequency, Pt};
 
-use crate::subscription::SubscriberCodec;
-use crate::track::TrackFormats;
+use crate::media::codec::{Codec as OurCodec, CodecSpec, MediaKind};
+use crate::media::subscription::SubscriberCodec;
+use crate::media::track::TrackFormats;
 
 /// Our own list, with the payload types that subscribers are offered.
 pub(super) static SPOKEN: LazyLock<CodecConfig> = LazyLock::new(|| {
@@ -50,23 +51,23 @@ pub(super) struct Accepted {
 }
 
 /// The codec of our list that `spec` is, by its payload type there; `None` for one that we do not speak.
-pub(super) fn spoken(spec: CodecSpec) -> Option<u8> {
+pub(super) fn spoken(spec: LibrarySpec) -> Option<u8> {
     of_our_list(spec).map(|params| *params.pt())
 }
 
-fn of_our_list(spec: CodecSpec) -> Option<PayloadParams> {
+fn of_our_list(spec: LibrarySpec) -> Option<PayloadParams> {
     let found = SPOKEN.match_params(PayloadParams::new(0.into(), None, spec));
     found.copied()
 }
 
 /// What `config`, the list of a session, has for `pt` as `spec`.
-pub(super) fn negotiated(config: &CodecConfig, pt: u8, spec: CodecSpec) -> Option<PayloadParams> {
+pub(super) fn negotiated(config: &CodecConfig, pt: u8, spec: LibrarySpec) -> Option<PayloadParams> {
     let mut known = config.params().iter().filter(|params| *params.pt() == pt);
     known.find(|params| is_same(params, spec)).copied()
 }
 
 /// Whether `params` are those of `spec`, whatever the payload types.
-fn is_same(params: &PayloadParams, spec: CodecSpec) -> bool {
+fn is_same(params: &PayloadParams, spec: LibrarySpec) -> bool {
     let alone = CodecConfig::new_from_payload_params(vec![*params]);
     let offered = PayloadParams::new(0.into(), None, spec);
     alone.match_params(offered).is_some()
@@ -80,7 +81,7 @@ pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
         SPOKEN
             .params()
             .iter()
-            .filter(|params| params.spec().codec.kind() == kind)
+            .filter(|params| params.spec().codec.is_audio() == kind.is_audio())
     };
     let Some(TrackFormats { codecs, is_stereo }) = formats else {
         return Menu {
@@ -91,7 +92,7 @@ pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
     let mut menu: Vec<PayloadParams> = Vec::new();
     for codec in codecs {
         let mut fitting: Vec<(Fit, PayloadParams)> = ours()
-            .filter_map(|params| Some((fit(params.spec(), codec.spec())?, *params)))
+            .filter_map(|params| Some((fit(params.spec(), library(codec))?, *params)))
             .collect();
         fitting.sort_by_key(|(fit, _)| *fit);
         for (_, params) in fitting {
@@ -115,24 +116,109 @@ impl Menu {
 }
 
 /// For each of the publisher's `codecs`, what of `accepted` decodes it best.
-pub(super) fn map(accepted: &[Accepted], codecs: &[PayloadParams]) -> Vec<Option<SubscriberCodec>> {
-    let best = |codec: &PayloadParams| {
+pub(super) fn map(accepted: &[Accepted], codecs: &[CodecSpec]) -> Vec<Option<SubscriberCodec>> {
+    let best = |codec: &CodecSpec| {
         let fitting = accepted
             .iter()
-            .filter_map(|accepted| Some((fit(accepted.params.spec(), codec.spec())?, accepted)));
+            .filter_map(|accepted| Some((fit(accepted.params.spec(), library(codec))?, accepted)));
         let (_, best) = fitting.min_by_key(|(fit, _)| *fit)?;
         Some(SubscriberCodec {
-            pt: best.pt,
-            red: best.red,
-            resend: best.resend,
+            pt: *best.pt,
+            red: best.red.map(|pt| *pt),
+            resend: best.resend.map(|pt| *pt),
         })
     };
     codecs.iter().map(best).collect()
 }
 
 /// Whether a decoder for `decoder` can decode a stream of `stream`.
-pub(super) fn decodes(decoder: &PayloadParams, stream: &PayloadParams) -> bool {
-    fit(decoder.spec(), stream.spec()).is_some()
+pub(super) fn decodes(decoder: &PayloadParams, stream: &CodecSpec) -> bool {
+    fit(decoder.spec(), library(stream)).is_some()
+}
+
+/// `spec` in our words. Only what is on our list is negotiated.
+pub(super) fn described(spec: LibrarySpec) -> CodecSpec {
+    let format = spec.format;
+    let codec = match spec.codec {
+        Codec::Vp8 => OurCodec::Vp8,
+        Codec::Vp9 => OurCodec::Vp9 {
+            profile: format.profile_id.unwrap_or(0),
+        },
+        Codec::H264 => OurCodec::H264 {
+            profile_level_id: format.profile_level_id,
+            packetization_mode: format.packetization_mode.unwrap_or(0),
+        },
+        Codec::Av1 => OurCodec::Av1 {
+            profile: format.profile.unwrap_or(0),
+            level_idx: format.level_idx.unwrap_or(5),
+            tier: format.tier.unwrap_or(0),
+        },
+        _ => OurCodec::Opus,
+    };
+    CodecSpec {
+        codec,
+        clock_hz: spec.clock_rate.get(),
+        channels: spec.channels,
+    }
+}
+
+/// `spec` in the session library's words.
+fn library(spec: &CodecSpec) -> LibrarySpec {
+    let none = FormatParams::default();
+    let (codec, format) = match spec.codec {
+        OurCodec::Opus => (Codec::Opus, none),
+        OurCodec::Vp8 => (Codec::Vp8, none),
+        OurCodec::Vp9 { profile } => {
+            let profile_id = Some(profile);
+            (Codec::Vp9, FormatParams { profile_id, ..none })
+        }
+        OurCodec::H264 {
+            profile_level_id,
+            packetization_mode,
+        } => {
+            let format = FormatParams {
+                level_asymmetry_allowed: Some(true),
+                packetization_mode: Some(packetization_mode),
+                profile_level_id,
+                ..none
+            };
+            (Codec::H264, format)
+        }
+        OurCodec::Av1 {
+            profile,
+            level_idx,
+            tier,
+        } => {
+            let format = FormatParams {
+                profile: Some(profile),
+                level_idx: Some(level_idx),
+                tier: Some(tier),
+                ..none
+            };
+            (Codec::Av1, format)
+        }
+    };
+    let clock_rate = match spec.codec {
+        OurCodec::Opus => Frequency::FORTY_EIGHT_KHZ,
+        OurCodec::Vp8 | OurCodec::Vp9 { .. } | OurCodec::H264 { .. } | OurCodec::Av1 { .. } => {
+            Frequency::NINETY_KHZ
+        }
+    };
+    LibrarySpec {
+        codec,
+        clock_rate,
+        channels: spec.channels,
+        format,
+    }
+}
+
+impl From<MediaKind> for str0m::media::MediaKind {
+    fn from(kind: MediaKind) -> Self {
+        match kind {
+            MediaKind::Audio => Self::Audio,
+            MediaKind::Video => Self::Video,
+        }
+    }
 }
 
 /// How well a decoder suits a stream.
@@ -145,14 +231,14 @@ enum Fit {
 }
 
 /// How well a decoder for `decoder` suits a stream of `stream`; `None`: it cannot decode it.
-fn fit(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
+fn fit(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     if decoder.codec != stream.codec {
         return None;
     }
     match decoder.codec {
         Codec::H264 => fit_h264(decoder, stream),
         Codec::Vp9 => {
-            let profile = |spec: CodecSpec| spec.format.profile_id.unwrap_or(0);
+            let profile = |spec: LibrarySpec| spec.format.profile_id.unwrap_or(0);
             (profile(decoder) == profile(stream)).then_some(Fit::Same)
         }
         _ => Some(Fit::Same),
@@ -161,12 +247,12 @@ fn fit(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
 
 /// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 takes mode 0, too; and profiles whose tools another
 /// has as well.
-fn fit_h264(decoder: CodecSpec, stream: CodecSpec) -> Option<Fit> {
-    let is_same = |spec: CodecSpec| of_our_list(spec).map(|params| *params.pt());
+fn fit_h264(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
+    let is_same = |spec: LibrarySpec| of_our_list(spec).map(|params| *params.pt());
     if is_same(decoder) == is_same(stream) {
         return Some(Fit::Same);
     }
-    let mode = |spec: CodecSpec| spec.format.packetization_mode.unwrap_or(0);
+    let mode = |spec: LibrarySpec| spec.format.packetization_mode.unwrap_or(0);
     let takes = profile(decoder)?.decodes(profile(stream)?);
     (takes && mode(decoder) >= mode(stream)).then_some(Fit::Decodes)
 }
@@ -188,7 +274,7 @@ impl H264Profile {
     }
 }
 
-fn profile(spec: CodecSpec) -> Option<H264Profile> {
+fn profile(spec: LibrarySpec) -> Option<H264Profile> {
     let id = spec.format.profile_level_id.unwrap_or(0x42_001f);
     match (id >> 16, (id >> 8) & 0xff) {
         (0x42, _) => Some(H264Profile::ConstrainedBaseline),
@@ -216,7 +302,10 @@ mod tests {
     fn a_menu_begins_with_the_publishers_codec_and_has_nothing_that_it_cannot_send() {
         let of = |codecs: &[u8]| {
             let formats = TrackFormats {
-                codecs: codecs.iter().map(|pt| ours(*pt)).collect(),
+                codecs: codecs
+                    .iter()
+                    .map(|pt| described(ours(*pt).spec()))
+                    .collect(),
                 is_stereo: false,
             };
             pts(&menu(MediaKind::Video, Some(&formats)))
@@ -238,8 +327,8 @@ mod tests {
             resend: None,
         };
         let to = |accepted: &[Accepted], codec: u8| {
-            let mapped = map(accepted, &[ours(codec)]);
-            mapped[0].map(|mapped| *mapped.pt)
+            let mapped = map(accepted, &[described(ours(codec).spec())]);
+            mapped[0].map(|mapped| mapped.pt)
         };
         let baseline = [accepted(127), accepted(114)];
         assert_eq!(to(&baseline, 108), Some(128), "42e01f to 42001f");
@@ -256,5 +345,16 @@ mod tests {
         assert_eq!(to(&[accepted(39)], 123), None, "main may have B slices");
         assert_eq!(to(&[accepted(39)], 41), Some(40), "single units do not");
         assert_eq!(to(&[accepted(98)], 100), None, "vp9 of another profile");
+    }
+
+    #[test]
+    fn every_codec_of_our_list_survives_the_way_into_our_words_and_back() {
+        for params in SPOKEN.params() {
+            let ours = described(params.spec());
+            let back = library(&ours);
+            assert_eq!(described(back), ours);
+            assert_eq!(fit(params.spec(), back), Some(Fit::Same), "{ours:?}");
+            assert_eq!(ours.clock_hz, params.spec().clock_rate.get());
+        }
     }
 }

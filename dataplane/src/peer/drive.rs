@@ -10,9 +10,10 @@ use str0m::rtp::RtpPacket;
 use str0m::{Event, IceConnectionState, Input, Rtc, RtcError};
 
 use super::incoming::Refusal;
-use super::{Output, Peer, PeerEvent, Role};
+use super::output::{Output, PeerEvent};
+use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
-use crate::dtls::FailureKind;
+use crate::dtls::handshake::FailureKind;
 use crate::limits::MAX_SSRCS_PER_SESSION;
 
 /// Timeouts that are due at once and handled at once; what is left is due in the next turn.
@@ -87,7 +88,7 @@ impl Peer {
         self.end(failed, &error.to_string(), out);
     }
 
-    /// Ends the session when its handshake has failed, after a while; see [`FAILURE_GRACE`](crate::dtls::FAILURE_GRACE).
+    /// Ends the session when its handshake has failed, after a while; see [`FAILURE_GRACE`](crate::dtls::handshake::FAILURE_GRACE).
     fn check_handshake(&mut self, now: Instant, out: &mut Output) {
         let Some((failure, ends)) = self.handshake.failure() else {
             return;
@@ -125,7 +126,7 @@ impl Peer {
         let destination = match demux::protocol(&transmit.contents) {
             Some(demux::Protocol::Stun) => None,
             Some(demux::Protocol::Rtp | demux::Protocol::Rtcp) => match self.role {
-                Role::Publish(_) => self.paths.media().map(|(remote, _)| remote),
+                Role::Publish(_) => self.paths.media().map(|path| path.remote),
                 Role::Subscribe(_) => None,
             },
             Some(demux::Protocol::Dtls | demux::Protocol::TurnChannel) | None => {

@@ -6,18 +6,21 @@ use std::time::{Duration, Instant};
 
 use spillway_wire::stun;
 use str0m::change::SdpOffer;
-use str0m::media::MediaKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
 
+use super::build::PeerFactory;
+use super::command::Command;
+use super::output::{Output, PeerEvent};
 use super::paths::Checked;
-use super::{Output, Peer, PeerEvent, PeerFactory};
-use crate::command::Command;
-use crate::ice::IceKey;
+use super::session::Peer;
+use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
-use crate::layer::Wish;
+use crate::media::codec::MediaKind;
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;
-use crate::subscription::Wanted;
 
 /// One way.
 const HOP: Duration = Duration::from_millis(1);
@@ -93,9 +96,14 @@ impl Call {
 fn checks_before_the_answer_cost_no_time() {
     let now = Instant::now();
     let [candidate, addr] = ["127.0.0.1:7", "127.0.0.1:9"].map(|addr| addr.parse().unwrap());
-    let factory =
-        PeerFactory::new(IceKey::random(), vec![candidate], false, AeadChoice::Auto).unwrap();
-    let mut peer = factory.subscriber(SessionKey(1), now);
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        vec![candidate],
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
+    let mut peer = factory.subscriber(SessionKey(1), &mut Entropy::System, now);
     let wanted = Wanted {
         track: TrackKey(1),
         kind: MediaKind::Video,

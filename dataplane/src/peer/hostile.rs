@@ -4,17 +4,18 @@
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
-use std::time::Instant;
 
-use str0m::media::MediaKind;
-
-use super::{Output, PeerEvent, PeerFactory};
-use crate::command::{Answered, Command, CommandError, CommandReply};
-use crate::ice::IceKey;
+use super::build::PeerFactory;
+use super::command::{Answered, Command, CommandError, CommandReply};
+use super::output::{Output, PeerEvent};
+use crate::ice::credentials::IceKey;
+use crate::io::clock;
+use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::{MAX_LAYERS, MAX_MID_BYTES};
+use crate::media::codec::MediaKind;
+use crate::media::track::{LayerSpec, TrackSpec};
 use crate::srtp::AeadChoice;
-use crate::track::{LayerSpec, TrackSpec};
 
 /// What came of an offer.
 #[derive(Debug)]
@@ -29,8 +30,13 @@ pub struct Report {
 
 static FACTORY: LazyLock<PeerFactory> = LazyLock::new(|| {
     let candidates = vec!["127.0.0.1:7".parse().expect("it is an address")];
-    PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto)
-        .expect("the crypto provider makes certificates")
+    PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        candidates,
+        false,
+        AeadChoice::Auto,
+    )
+    .expect("the crypto provider makes certificates")
 });
 
 /// Offers `sdp` to a new session, with a track on each m-line of audio or video; then once more, which changes nothing.
@@ -39,8 +45,8 @@ static FACTORY: LazyLock<PeerFactory> = LazyLock::new(|| {
 ///
 /// When the answer breaks a rule, or a track is published that cannot play.
 pub fn offer(sdp: &str) -> Result<Report, CommandError> {
-    let now = Instant::now();
-    let mut peer = FACTORY.publisher(SessionKey(1), now);
+    let now = clock::now();
+    let mut peer = FACTORY.publisher(SessionKey(1), &mut Entropy::System, now);
     let offered = sections(sdp);
     let tracks = tracks(&offered[1..]);
     let mut ask = |tracks: &[TrackSpec]| {

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use spillway_wire::rtcp::{self, Packet};
 
-use super::{Output, PeerEvent, Subscriber};
+use super::output::{Output, PeerEvent};
+use super::subscribe::Subscriber;
 use crate::drop_reason::DropReason;
 use crate::limits::{MAX_DATAGRAM_BYTES, MAX_NACKED, MAX_RTCP_SENDERS};
 use crate::report::Sample;

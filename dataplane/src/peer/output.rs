@@ -2,14 +2,13 @@
 
 use str0m::net::Transmit;
 
-use super::OfferOut;
 use crate::drop_reason::Drops;
-use crate::dtls::FailureKind;
-use crate::ice::Ufrag;
-use crate::key::{LayerIndex, TrackKey};
+use crate::dtls::handshake::FailureKind;
+use crate::ice::credentials::Ufrag;
+use crate::key::{LayerIndex, SubscriptionIndex, TrackKey};
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::Subscription;
 use crate::report::Sample;
-use crate::subscription::Subscription;
-use crate::track::MediaPacket;
 
 /// What a session gives out; owned by the caller and emptied by it.
 #[derive(Default)]
@@ -58,7 +57,7 @@ pub enum PeerEvent {
     /// A subscriber negotiated no codec for what is published.
     Undecodable(TrackKey),
     /// A subscriber lost a frame of this subscription.
-    KeyframeWanted(usize),
+    KeyframeWanted(SubscriptionIndex),
     /// A subscriber's bandwidth was estimated anew.
     EstimateChanged,
     /// A subscriber reported what it received.
@@ -95,11 +94,22 @@ pub struct SubscriptionState {
     /// Which track.
     pub track: TrackKey,
     /// What was asked for.
-    pub wish: crate::layer::Wish,
+    pub wish: crate::media::layer_allocation::Wish,
     /// The m-line; empty until offered.
     pub mid: String,
     /// What flows.
     pub layer: Option<LayerIndex>,
     /// Its rid, where the shard knows the track; empty without simulcast.
     pub rid: String,
+}
+
+/// An offer for the client.
+#[derive(Debug, Clone)]
+pub struct OfferOut {
+    /// Counts the session's offers.
+    pub revision: u64,
+    /// The offer.
+    pub sdp: String,
+    /// What plays on which m-line.
+    pub mids: Vec<(String, TrackKey)>,
 }

@@ -13,13 +13,14 @@ use spillway_wire::stun::TransactionId;
 
 use crate::key::ShardId;
 use crate::limits::{AMPLIFICATION_LIMIT, MAX_ADDRESSES_PER_SESSION, MOVE_INTERVAL, OWNER_STAYS};
+use crate::send::queue::SendPath;
 use crate::stream::Alias;
 
 /// Addresses of one client.
 #[derive(Default)]
 pub struct Paths {
     /// Where media goes: a proven address. Sending to a session touches this and nothing else of its paths.
-    media: Option<(SocketAddr, Option<IpAddr>)>,
+    media: Option<SendPath>,
     /// When something authenticated came from there; of other addresses their paths know.
     media_heard: Option<Instant>,
     /// How many are not proven.
@@ -268,7 +269,7 @@ impl Paths {
         if self.rest.moved.is_some_and(rests) {
             return None;
         }
-        let media = self.media.map(|(remote, _)| remote);
+        let media = self.media.map(|path| path.remote);
         let is_proven = |(remote, _): &mut (SocketAddr, ShardId)| media == Some(*remote);
         let (_, to) = self.rest.destination.take_if(is_proven)?;
         self.rest.moved = Some(now);
@@ -282,7 +283,7 @@ impl Paths {
 
     /// Where media goes, and from which local address: the client's latest nomination once it is proven, until then
     /// where it went before, or the latest address that is proven.
-    pub fn media(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+    pub fn media(&self) -> Option<SendPath> {
         self.media
     }
 
@@ -429,15 +430,20 @@ impl Paths {
     fn select(&mut self) {
         let proven = |remote: SocketAddr| self.get(remote).filter(|path| path.is_proven());
         let nominated = self.rest.nominated.and_then(proven);
-        let current = || self.media.and_then(|(remote, _)| proven(remote));
+        let current = || self.media.and_then(|path| proven(path.remote));
         let latest = || self.rest.paths.iter().rev().find(|path| path.is_proven());
         let current = match self.rest.nominated {
             Some(_) => nominated.or_else(current).or_else(latest),
             None => latest(),
         };
-        let media = current.map(|path| (path.remote, path.local));
-        let (remote, heard) = (media.map(|(remote, _)| remote), self.media_heard);
-        if let Some((before, _)) = self.media.filter(|(before, _)| Some(*before) != remote) {
+        let media = current.map(|path| SendPath {
+            remote: path.remote,
+            local: path.local,
+        });
+        let (remote, heard) = (media.map(|path| path.remote), self.media_heard);
+        if let Some(SendPath { remote: before, .. }) =
+            self.media.filter(|before| Some(before.remote) != remote)
+        {
             self.media_heard = None;
             if let Some(path) = self.get_mut(before) {
                 path.heard = path.heard.max(heard);
@@ -447,7 +453,7 @@ impl Paths {
     }
 
     fn is_media(&self, remote: SocketAddr) -> bool {
-        self.media.is_some_and(|(media, _)| media == remote)
+        self.media.is_some_and(|media| media.remote == remote)
     }
 
     fn last_heard(&self, path: &Path) -> Option<Instant> {
@@ -503,6 +509,10 @@ mod tests {
     const OURS: TransactionId = TransactionId([1; 12]);
     const OTHER: TransactionId = TransactionId([2; 12]);
 
+    fn send_path(remote: SocketAddr, local: Option<IpAddr>) -> Option<SendPath> {
+        Some(SendPath { remote, local })
+    }
+
     fn addr(number: usize) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], 1_000 + u16::try_from(number).unwrap()))
     }
@@ -542,7 +552,7 @@ mod tests {
         assert!(!paths.answered(addr(1), OURS, Instant::now()));
         assert_eq!(paths.media(), None);
         assert!(paths.answered(client, OURS, Instant::now()));
-        assert_eq!(paths.media(), Some((client, None)));
+        assert_eq!(paths.media(), send_path(client, None));
         assert!(paths.may_send(client, usize::MAX));
         assert!(!paths.answered(client, OURS, Instant::now()), "once");
     }
@@ -554,13 +564,13 @@ mod tests {
         paths.nominate(addr(0), Instant::now());
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         paths.nominate(addr(1), Instant::now());
-        assert_eq!(paths.media(), Some((addr(0), None)));
+        assert_eq!(paths.media(), send_path(addr(0), None));
         assert!(paths.answered(addr(1), OURS, Instant::now()));
-        assert_eq!(paths.media(), Some((addr(1), None)));
+        assert_eq!(paths.media(), send_path(addr(1), None));
         paths.nominate(addr(7), Instant::now());
         assert_eq!(paths.nominated(), Some(addr(1)), "nobody is known there");
         paths.remove(addr(1));
-        assert_eq!(paths.media(), Some((addr(0), None)));
+        assert_eq!(paths.media(), send_path(addr(0), None));
     }
 
     #[test]
@@ -573,7 +583,7 @@ mod tests {
         paths.handshake_done(addr(1));
         assert_eq!(paths.media(), None, "what was sent went elsewhere");
         paths.handshake_done(addr(0));
-        assert_eq!(paths.media(), Some((addr(0), None)));
+        assert_eq!(paths.media(), send_path(addr(0), None));
 
         let mut paths = with(2, Instant::now());
         paths.handshake_sent(addr(0));
@@ -602,17 +612,17 @@ mod tests {
         paths.nominate(stream, at(20));
         assert_eq!(paths.nominated(), Some(addr(0)), "both were nominated");
         assert_eq!(
-            paths.media().unwrap().0,
+            paths.media().unwrap().remote,
             stream,
             "until the other is proven"
         );
         assert!(paths.answered(addr(0), OURS, at(30)));
-        assert_eq!(paths.media().unwrap().0, addr(0));
+        assert_eq!(paths.media().unwrap().remote, addr(0));
         paths.heard(addr(0), at(5_000));
         paths.nominate(stream, at(7_999));
         assert_eq!(paths.nominated(), Some(addr(0)));
         paths.nominate(stream, at(8_000));
-        assert_eq!(paths.media().unwrap().0, stream);
+        assert_eq!(paths.media().unwrap().remote, stream);
     }
 
     #[test]
@@ -710,10 +720,10 @@ mod tests {
         paths.nominate(addr(0), Instant::now());
         assert!(paths.answered(addr(0), OURS, Instant::now()));
         paths.add(check(second, false), OURS, now);
-        assert_eq!(paths.media(), Some((addr(0), Some(first))));
+        assert_eq!(paths.media(), send_path(addr(0), Some(first)));
         assert_eq!(paths.local_for_response(addr(0)), Some(second));
         paths.add(check(second, true), OURS, now);
-        assert_eq!(paths.media(), Some((addr(0), Some(second))));
+        assert_eq!(paths.media(), send_path(addr(0), Some(second)));
     }
 
     #[test]
@@ -753,7 +763,7 @@ mod tests {
         paths.heard(addr(0), later);
         paths.nominate(addr(1), Instant::now());
         assert!(paths.answered(addr(1), OURS, Instant::now()));
-        assert_eq!(paths.media(), Some((addr(1), None)));
+        assert_eq!(paths.media(), send_path(addr(1), None));
         assert!(paths.is_in_use(addr(0), later) && !paths.is_in_use(addr(1), later));
         paths.heard(addr(1), later);
         assert!(paths.is_in_use(addr(1), later));

@@ -8,7 +8,9 @@ use spillway_wire::{demux, stun};
 use str0m::Input;
 use str0m::net::{Protocol, Receive, Transmit};
 
-use super::{Output, Peer, Role, checks};
+use super::checks;
+use super::output::Output;
+use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
 
 impl Peer {
@@ -55,9 +57,15 @@ impl Peer {
                 Err(refusal) => return self.refuse(refusal, out),
             }
         }
+        if let (Role::Publish(publisher), Some(demux::Protocol::Rtp)) = (&mut self.role, protocol) {
+            publisher.arriving(bytes);
+        }
         let packets = out.packets.len();
         let was_keyed = self.keyed;
         self.feed(now, bytes, out);
+        if let Role::Publish(publisher) = &mut self.role {
+            publisher.arrived();
+        }
         if out.packets.len() > packets {
             self.paths.heard(source, now);
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use spillway_wire::red::{self, Block};
 
-use crate::track::MediaPacket;
+use crate::media::extensions::CarriedExtensions;
+use crate::media::packet::MediaPacket;
 
 /// The latest packets of one track.
 #[derive(Debug, Default)]
@@ -92,6 +93,7 @@ fn packet_of(block: &Block<'_>, (seq, time): (u64, u32), from: &MediaPacket) -> 
         time,
         marker: false,
         audio_level: None,
+        extensions: CarriedExtensions::default(),
         payload: payload.into(),
         ..from.clone()
     }
@@ -100,7 +102,7 @@ fn packet_of(block: &Block<'_>, (seq, time): (u64, u32), from: &MediaPacket) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::tests::packet;
+    use crate::media::subscription::tests::packet;
 
     const FRAME: u32 = 960;
 

@@ -1,7 +1,8 @@
 //! What is counted of streams, as Prometheus reads it.
 
-use super::{ShardReport, header};
-use crate::stream::{Counts, Door, EndReason, Renewals};
+use super::shard_report::ShardReport;
+use super::text::header;
+use crate::stream::{Counts, EndReason, ListenerKind, Renewals};
 
 /// Name, kind, help, and its value.
 type Metric = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
@@ -82,9 +83,9 @@ pub(super) fn write(out: &mut String, reports: &[ShardReport]) {
     let help = "Connections that came in, by what they came for";
     header(out, "streams_accepted_total", "counter", help);
     for report in reports {
-        for door in Door::ALL {
-            let (shard, label) = (report.shard, door.label());
-            let count = report.streams.accepted(door);
+        for kind in ListenerKind::ALL {
+            let (shard, label) = (report.shard, kind.label());
+            let count = report.streams.accepted(kind);
             out.push_str(&format!(
                 "spillway_dataplane_streams_accepted_total{{shard=\"{shard}\",door=\"{label}\"}} {count}\n"
             ));

@@ -1,6 +1,7 @@
 //! What the relay counts, as Prometheus reads it.
 
-use super::{ShardReport, header};
+use super::shard_report::ShardReport;
+use super::text::header;
 use crate::key::ShardId;
 use crate::turn::{Counts, DenyReason, Transport, TransportCounts};
 

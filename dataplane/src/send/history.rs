@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::key::LayerIndex;
 use crate::limits::{HISTORY_PACKETS, MAX_LAYERS};
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
 
 /// A ring for each layer; allocated when its first packet comes.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl History {
     }
 
     /// The packet with that epoch and sequence number, if it is still kept.
-    pub fn get(&self, layer: LayerIndex, (epoch, seq): (u32, u64)) -> Option<&MediaPacket> {
+    pub fn get(&self, layer: LayerIndex, epoch: u32, seq: u64) -> Option<&MediaPacket> {
         self.by_layer[layer.index()].get(epoch, seq)
     }
 
@@ -51,7 +51,8 @@ impl History {
     pub fn since_keyframe(
         &self,
         layer: LayerIndex,
-        (now, age): (Instant, Duration),
+        now: Instant,
+        age: Duration,
     ) -> impl Iterator<Item = &MediaPacket> {
         let layer = &self.by_layer[layer.index()];
         let run = layer.newest.zip(layer.keyframe);
@@ -84,7 +85,7 @@ fn place(seq: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::tests::packet;
+    use crate::media::subscription::tests::packet;
 
     const LOW: LayerIndex = LayerIndex(0);
     const HIGH: LayerIndex = LayerIndex(1);
@@ -92,18 +93,18 @@ mod tests {
     #[test]
     fn packets_are_kept_by_layer_until_as_many_followed() {
         let mut history = History::default();
-        assert!(history.get(LOW, (0, 3)).is_none());
+        assert!(history.get(LOW, 0, 3).is_none());
         history.keep(&packet(0, 3, true));
         history.keep(&packet(1, 3, false));
-        assert!(history.get(LOW, (0, 3)).unwrap().keyframe);
-        assert!(history.get(LOW, (1, 3)).is_none(), "of another epoch");
-        assert!(!history.get(HIGH, (0, 3)).unwrap().keyframe);
+        assert!(history.get(LOW, 0, 3).unwrap().keyframe);
+        assert!(history.get(LOW, 1, 3).is_none(), "of another epoch");
+        assert!(!history.get(HIGH, 0, 3).unwrap().keyframe);
         let later = 3 + HISTORY_PACKETS as u64;
-        assert!(history.get(LOW, (0, later)).is_none());
+        assert!(history.get(LOW, 0, later).is_none());
         history.keep(&packet(0, later, false));
-        assert!(history.get(LOW, (0, 3)).is_none());
+        assert!(history.get(LOW, 0, 3).is_none());
         history.clear();
-        assert!(history.get(HIGH, (0, 3)).is_none());
+        assert!(history.get(HIGH, 0, 3).is_none());
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
                 arrived: at(ms),
                 ..packet(0, seq, keyframe)
             });
-            let run = history.since_keyframe(LOW, (at(ms + 100), age));
+            let run = history.since_keyframe(LOW, at(ms + 100), age);
             run.map(|packet| packet.seq).collect::<Vec<_>>()
         };
         assert!(keep(0, 8, false, 0).is_empty());

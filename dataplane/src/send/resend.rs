@@ -27,6 +27,15 @@ pub struct Allowance {
     latest: Vec<Repeat>,
 }
 
+/// When a subscriber asked for a packet again.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// When.
+    pub now: Instant,
+    /// To the subscriber and back; zero until it is known.
+    pub rtt: Duration,
+}
+
 /// A packet that was sent again.
 #[derive(Debug, Default, Clone, Copy)]
 struct Repeat {
@@ -73,9 +82,10 @@ impl Allowance {
         self.bytes = (self.bytes + bytes / PART).min(BURST_BYTES);
     }
 
-    /// Whether the `bytes` of packet `seq` may be sent again at `now`, and counts them if so. A packet is sent again at
+    /// Whether the `bytes` of packet `seq` may be sent again, and counts them if so. A packet is sent again at
     /// most once in `rtt`, and then in twice the time each: a client that does not take what it gets asks on and on.
-    pub fn allow(&mut self, seq: u16, bytes: usize, (now, rtt): (Instant, Duration)) -> bool {
+    pub fn allow(&mut self, seq: u16, bytes: usize, at: Asked) -> bool {
+        let Asked { now, rtt } = at;
         let start = *self.start.get_or_insert(now);
         let now_ms = now.saturating_duration_since(start).as_millis() as u32;
         if self.latest.is_empty() {
@@ -122,7 +132,10 @@ mod tests {
     #[test]
     fn a_request_is_answered_once_in_a_while_and_within_the_allowance() {
         let start = Instant::now();
-        let at = |ms| (start + Duration::from_millis(ms), SHORT);
+        let at = |ms| Asked {
+            now: start + Duration::from_millis(ms),
+            rtt: SHORT,
+        };
         let mut allowance = Allowance::default();
         assert!(allowance.allow(1, 1_000, at(0)));
         assert!(!allowance.allow(1, 1_000, at(19)), "crossed its answer");
@@ -142,25 +155,28 @@ mod tests {
     #[test]
     fn who_asks_on_and_on_gets_a_packet_once_an_rtt_and_ever_less_often() {
         let start = Instant::now();
-        let rtt = Duration::from_millis(100);
+        let asked = |ms| Asked {
+            now: start + Duration::from_millis(ms),
+            rtt: Duration::from_millis(100),
+        };
         let mut allowance = Allowance::default();
         let mut sent = Vec::new();
         for ms in 0..100_000 {
-            if allowance.allow(9, 1, (start + Duration::from_millis(ms), rtt)) {
+            if allowance.allow(9, 1, asked(ms)) {
                 sent.push(ms);
             }
         }
         assert_eq!(sent, [0, 100, 300, 700, 1_500]);
         assert_eq!(sent.len(), usize::from(MAX_REPEATS));
-        (100..300).for_each(|seq| assert!(allowance.allow(seq, 340, (start, rtt))));
-        let late = (start + Duration::from_secs(1), rtt);
+        (100..300).for_each(|seq| assert!(allowance.allow(seq, 340, asked(0))));
+        let late = asked(1_000);
         assert!(
             !allowance.allow(100, 300, late),
             "the rest is for what was not asked for yet"
         );
         assert!(allowance.allow(300, 300, late));
         // 65,536 packets later the number is another packet's, and others had its place.
-        let later = (start + Duration::from_secs(200), rtt);
+        let later = asked(200_000);
         assert!(allowance.allow(9 + 4 * LATEST as u16, 1, later) && allowance.allow(9, 1, later));
     }
 }

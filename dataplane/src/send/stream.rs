@@ -3,21 +3,22 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use spillway_estimate::Estimator;
 use spillway_wire::red;
 use spillway_wire::rtcp::ReportBlock;
-use spillway_wire::rtp::{self, EXTENSION_IDS, Header};
-use str0m::media::{Media, MediaKind, Mid};
-use str0m::rtp::{Extension, ExtensionMap};
+use spillway_wire::rtp::{self, Header};
 
+use super::header::{ExtensionIds, HeaderExtras, HeaderLayout, HeaderNeeds};
 use super::kept::Kept;
-use super::report::{compact_ntp, ntp};
-use super::resend::{Allowance, Resend};
+use super::ntp::{compact_ntp, ntp};
+use super::resend::{Allowance, Asked, Resend};
+use super::rewriter::{Rewriter, Rewritten, Sent, Splice};
 use crate::drop_reason::DropReason;
-use crate::estimate::Estimator;
-use crate::path::rewrite::{Rewriter, Rewritten, Sent, Splice};
+use crate::io::entropy::Entropy;
+use crate::media::codec::MediaKind;
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;
-use crate::subscription::{Encoding, Verdict};
-use crate::track::MediaPacket;
 
 /// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
 const VIDEO_CLOCK_HZ: u32 = 90_000;
@@ -59,22 +60,36 @@ const QUICK_REPORTS: u8 = 20;
 /// The same when the first packet was sent: libwebrtc ties sound and picture together from the second report on.
 const FIRST_QUICK_REPORTS: u8 = 2;
 
+/// The SSRCs of an m-line.
+#[derive(Debug, Clone, Copy)]
+pub struct Ssrcs {
+    /// Of its media.
+    pub media: u32,
+    /// Of retransmissions (RFC 4588), where they were negotiated.
+    pub rtx: Option<u32>,
+}
+
+/// An m-line as it was negotiated.
+#[derive(Debug, Clone, Copy)]
+pub struct Negotiated<'a> {
+    /// Its name.
+    pub mid: &'a str,
+    /// What reports call its source.
+    pub cname: &'a str,
+    /// Its SSRCs.
+    pub ssrcs: Ssrcs,
+    /// Its header extensions.
+    pub extensions: ExtensionIds,
+}
+
 /// What was negotiated.
 struct Wire {
     ssrc: u32,
     resend: Option<Resend>,
     /// Payload type of retransmissions of what was sent last.
     resend_pt: Option<u8>,
-    mid: MidBytes,
     cname: Box<str>,
-    ids: ExtensionIds,
-}
-
-/// The name of an m-line as header extensions carry it: 16 bytes at most (RFC 8285 section 4.2).
-#[derive(Debug, Clone, Copy)]
-struct MidBytes {
-    bytes: [u8; 16],
-    length: u8,
+    header: HeaderLayout,
 }
 
 /// What a sender report says.
@@ -94,15 +109,6 @@ pub struct Report<'a> {
     pub octets: u32,
 }
 
-/// Identifiers of the header extensions we write, where negotiated.
-#[derive(Debug, Default, Clone, Copy)]
-struct ExtensionIds {
-    mid: Option<u8>,
-    transport_cc: Option<u8>,
-    audio_level: Option<u8>,
-    orientation: Option<u8>,
-}
-
 /// A packet that has its numbers and its size, and waits to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
@@ -111,6 +117,15 @@ pub struct Planned {
     numbers: Rewritten,
     encoding: Encoding,
     resent: bool,
+}
+
+/// What sealing adds to a packet.
+#[derive(Debug, Clone, Copy)]
+pub struct SealCost {
+    /// Bytes behind the payload.
+    pub overhead: usize,
+    /// The packet has a transport-wide number.
+    pub is_measured: bool,
 }
 
 /// Everything a packet is written with besides its stream.
@@ -125,11 +140,10 @@ pub struct Keys<'a> {
 
 impl Stream {
     /// A stream that is not negotiated yet.
-    pub fn new(kind: MediaKind) -> Self {
+    pub fn new(kind: MediaKind, entropy: &mut Entropy) -> Self {
         Self {
             kind,
-            // Below 2^14: receivers assume a rollover count of 0, also when the first packets are lost.
-            rewriter: Rewriter::new(fastrand::u16(..0x4000)),
+            rewriter: Rewriter::new(first_seq(entropy)),
             wire: None,
             packets: 0,
             octets: 0,
@@ -144,8 +158,8 @@ impl Stream {
     }
 
     /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
-    /// `cname` is what reports call its source.
-    pub fn negotiated(&mut self, media: &Media, cname: &str, (ssrc, rtx): (u32, Option<u32>)) {
+    pub fn negotiated(&mut self, line: &Negotiated<'_>, entropy: &mut Entropy) {
+        let Ssrcs { media: ssrc, rtx } = line.ssrcs;
         let known = self.wire.take();
         let is_same = known.as_ref().is_none_or(|wire| wire.ssrc == ssrc);
         assert!(
@@ -153,14 +167,13 @@ impl Stream {
             "an m-line keeps its SSRC: its numbers are used up under it"
         );
         let resend = known.and_then(|wire| wire.resend);
-        let resend = resend.or_else(|| Some(Resend::new(rtx?, fastrand::u16(..0x4000))));
+        let resend = resend.or_else(|| Some(Resend::new(rtx?, first_seq(entropy))));
         self.wire = Some(Wire {
             ssrc,
             resend,
             resend_pt: None,
-            mid: MidBytes::of(media.mid()),
-            cname: cname.into(),
-            ids: ExtensionIds::of(media.remote_extmap(), self.kind),
+            cname: line.cname.into(),
+            header: HeaderLayout::new(line.mid, line.extensions, self.kind),
         });
     }
 
@@ -173,7 +186,7 @@ impl Stream {
     pub fn can_be_measured(&self) -> bool {
         self.wire
             .as_ref()
-            .is_some_and(|wire| wire.ids.transport_cc.is_some())
+            .is_some_and(|wire| wire.header.is_measured())
     }
 
     /// The receiver reported on it, or on its retransmissions. How long the way there and back took, where it says when it
@@ -210,10 +223,11 @@ impl Stream {
     pub fn plan(
         &mut self,
         packet: &MediaPacket,
-        (verdict, encoding): (Verdict, Encoding),
-        sealer: &Sealer,
-        is_measured: bool,
+        verdict: Verdict,
+        encoding: Encoding,
+        seal: SealCost,
     ) -> Result<Planned, DropReason> {
+        let is_measured = seal.is_measured;
         if verdict == Verdict::Switch {
             match self.rewriter.switch(packet, self.clock_hz()) {
                 Splice::First => self.quick_reports = FIRST_QUICK_REPORTS,
@@ -224,11 +238,17 @@ impl Stream {
         let numbers = self.rewriter.rewrite(packet);
         let numbers = numbers.ok_or(DropReason::BeforeSwitch)?;
         let wire = self.wire.as_mut().ok_or(DropReason::NoCodec)?;
-        wire.resend_pt = encoding.resend.map(|pt| *pt).or(wire.resend_pt);
-        let header = wire.header_bytes(Some(packet), (self.is_bound, is_measured));
+        wire.resend_pt = encoding.resend.or(wire.resend_pt);
+        let header = wire.header.bytes(
+            Some(packet),
+            HeaderNeeds {
+                is_bound: self.is_bound,
+                is_measured,
+            },
+        );
         let payload = payload(packet, encoding).len();
         Ok(Planned {
-            bytes: header + payload + sealer.rtp_overhead(),
+            bytes: header + payload + seal.overhead,
             numbers,
             encoding,
             resent: false,
@@ -239,18 +259,24 @@ impl Stream {
     pub fn plan_again<'p>(
         &mut self,
         seq: u16,
-        (now, rtt): (Instant, Duration),
-        (sealer, is_measured): (&Sealer, bool),
+        at: Asked,
+        seal: SealCost,
         kept: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
     ) -> Result<(Planned, &'p MediaPacket), DropReason> {
         let sent = self.rewriter.sent(seq).ok_or(DropReason::NotResent)?;
         let (packet, encoding) = kept(&sent).ok_or(DropReason::NotResent)?;
         let wire = self.wire.as_ref().ok_or(DropReason::NotResent)?;
         let resend = wire.resend.as_ref().ok_or(DropReason::NotResent)?;
-        let header = wire.header_bytes(Some(packet), (resend.is_bound, is_measured));
+        let header = wire.header.bytes(
+            Some(packet),
+            HeaderNeeds {
+                is_bound: resend.is_bound,
+                is_measured: seal.is_measured,
+            },
+        );
         let payload = ORIGINAL_SEQ_BYTES + payload(packet, encoding).len();
-        let bytes = header + payload + sealer.rtp_overhead();
-        if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, (now, rtt)) {
+        let bytes = header + payload + seal.overhead;
+        if encoding.resend.is_none() || !self.allowance.allow(seq, bytes, at) {
             return Err(DropReason::NotResent);
         }
         let planned = Planned {
@@ -263,9 +289,9 @@ impl Stream {
     }
 
     /// The datagram that went out as `seq`, byte for byte, for a subscriber without RTX.
-    pub fn again_as_sent(&mut self, seq: u16, about: (Instant, Duration)) -> Option<&[u8]> {
+    pub fn again_as_sent(&mut self, seq: u16, at: Asked) -> Option<&[u8]> {
         let datagram = self.kept.get(seq)?;
-        let is_allowed = self.allowance.allow(seq, datagram.len(), about);
+        let is_allowed = self.allowance.allow(seq, datagram.len(), at);
         is_allowed.then_some(datagram)
     }
 
@@ -290,9 +316,9 @@ impl Stream {
                     "a number of media is sealed once: what is sent again has another SSRC"
                 );
             };
-            (resend.ssrc, resend.next_seq(), *pt, resend.is_bound)
+            (resend.ssrc, resend.next_seq(), pt, resend.is_bound)
         } else {
-            (wire.ssrc, numbers.seq, *encoding.pt, self.is_bound)
+            (wire.ssrc, numbers.seq, encoding.pt, self.is_bound)
         };
         let header = Header {
             marker: packet.marker,
@@ -303,7 +329,13 @@ impl Stream {
             ssrc,
         };
         let transport_seq = wire.transport_seq(room.len(), keys, false);
-        let mut at = wire.write_header(room, header, (Some(packet), is_bound, transport_seq));
+        let extras = HeaderExtras {
+            packet: Some(packet),
+            is_bound,
+            transport_seq,
+            frame_number: numbers.frame_number,
+        };
+        let mut at = wire.header.write(room, header, &extras);
         let header_bytes = at;
         if planned.resent {
             room[at..at + ORIGINAL_SEQ_BYTES].copy_from_slice(&(numbers.seq as u16).to_be_bytes());
@@ -316,7 +348,7 @@ impl Stream {
             vp8.rewrite(body, numbers.picture_id, numbers.tl0_pic_idx);
         }
         if let Some(inner) = encoding.inner {
-            red::set_payload_type(body, *inner);
+            red::set_payload_type(body, inner);
         }
         at += payload.len();
         rtp::fill_padding(&mut room[at..at + padding]);
@@ -335,8 +367,17 @@ impl Stream {
     pub fn padding_bytes(&self, sealer: &Sealer) -> Option<usize> {
         let wire = self.wire.as_ref()?;
         let resend = wire.resend.as_ref()?;
-        let (_, _) = (wire.resend_pt?, wire.ids.transport_cc?);
-        let header = wire.header_bytes(None, (resend.is_bound, true));
+        let _ = wire.resend_pt?;
+        if !wire.header.is_measured() {
+            return None;
+        }
+        let header = wire.header.bytes(
+            None,
+            HeaderNeeds {
+                is_bound: resend.is_bound,
+                is_measured: true,
+            },
+        );
         Some(header + rtp::MAX_PADDING_BYTES + sealer.rtp_overhead())
     }
 
@@ -358,7 +399,13 @@ impl Stream {
             time: 0,
             ssrc,
         };
-        let at = wire.write_header(room, header, (None, is_bound, transport_seq));
+        let extras = HeaderExtras {
+            packet: None,
+            is_bound,
+            transport_seq,
+            frame_number: 0,
+        };
+        let at = wire.header.write(room, header, &extras);
         let end = room.len() - keys.sealer.rtp_overhead();
         rtp::fill_padding(&mut room[at..end]);
         keys.sealer.seal_rtp(room, at, ssrc, index);
@@ -398,92 +445,16 @@ impl Stream {
 }
 
 impl Wire {
-    /// Bytes of the header of `packet`, or of padding.
-    fn header_bytes(
-        &self,
-        packet: Option<&MediaPacket>,
-        (is_bound, is_measured): (bool, bool),
-    ) -> usize {
-        let (mut count, mut values) = (0, 0);
-        let mut add = |present: bool, bytes: usize| {
-            count += usize::from(present);
-            values += if present { bytes } else { 0 };
-        };
-        add(
-            self.ids.mid.is_some() && !is_bound,
-            usize::from(self.mid.length),
-        );
-        add(self.ids.transport_cc.is_some() && is_measured, 2);
-        let level = packet.is_some_and(|packet| packet.audio_level.is_some());
-        add(self.ids.audio_level.is_some() && level, 1);
-        let orientation = packet.is_some_and(|packet| packet.orientation.is_some());
-        add(self.ids.orientation.is_some() && orientation, 1);
-        rtp::length(count, values)
-    }
-
-    fn write_header(
-        &self,
-        room: &mut [u8],
-        header: Header,
-        (packet, is_bound, transport_seq): (Option<&MediaPacket>, bool, Option<[u8; 2]>),
-    ) -> usize {
-        let level = packet.and_then(|packet| packet.audio_level);
-        // V in the highest bit, then the level (RFC 6464 section 3).
-        let level = level.map(|(dbov, voice)| [u8::from(voice) << 7 | dbov & 0x7f]);
-        let orientation = packet.and_then(|packet| packet.orientation);
-        let orientation = orientation.map(|orientation| [orientation as u8]);
-        let elements: [Option<(u8, &[u8])>; 4] = [
-            self.ids
-                .mid
-                .filter(|_| !is_bound)
-                .map(|id| (id, self.mid.get())),
-            self.ids
-                .transport_cc
-                .zip(transport_seq.as_ref().map(|seq| &seq[..])),
-            self.ids
-                .audio_level
-                .zip(level.as_ref().map(|level| &level[..])),
-            self.ids
-                .orientation
-                .zip(orientation.as_ref().map(|value| &value[..])),
-        ];
-        header.write(room, elements.into_iter().flatten())
-    }
-
     fn transport_seq(&self, bytes: usize, keys: &mut Keys<'_>, padding: bool) -> Option<[u8; 2]> {
-        let (estimator, _) = keys.estimator.as_mut().zip(self.ids.transport_cc)?;
+        let estimator = keys.estimator.as_mut();
+        let estimator = estimator.filter(|_| self.header.is_measured())?;
         Some(estimator.sent(bytes, keys.now, padding).to_be_bytes())
     }
 }
 
-impl MidBytes {
-    fn of(mid: Mid) -> Self {
-        let mut bytes = [0; 16];
-        let length = mid.len().min(bytes.len());
-        bytes[..length].copy_from_slice(&mid.as_bytes()[..length]);
-        Self {
-            bytes,
-            length: length as u8,
-        }
-    }
-
-    fn get(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-}
-
-impl ExtensionIds {
-    fn of(map: &ExtensionMap, kind: MediaKind) -> Self {
-        let id = |extension| map.id_of(extension).filter(|id| EXTENSION_IDS.contains(id));
-        let is_video = kind.is_video();
-        Self {
-            mid: id(Extension::RtpMid),
-            // Sound is not measured: it is little, and it flows whatever the estimate says.
-            transport_cc: id(Extension::TransportSequenceNumber).filter(|_| is_video),
-            audio_level: id(Extension::AudioLevel).filter(|_| !is_video),
-            orientation: id(Extension::VideoOrientation).filter(|_| is_video),
-        }
-    }
+/// Below 2^14: receivers assume a rollover count of 0, also when the first packets are lost.
+fn first_seq(entropy: &mut Entropy) -> u16 {
+    u16::from_ne_bytes(entropy.bytes()) & 0x3fff
 }
 
 /// What of `packet` is sent.

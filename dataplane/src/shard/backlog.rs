@@ -1,15 +1,15 @@
 //! Media that some subscribers of this shard have yet to get: its packets, and which of them are of one track.
 //!
 //! A packet is named by its place, which counts on and wraps. It is kept until everybody who waited when it was told
-//! was served ([`Work`]), whatever came in meanwhile.
+//! was served ([`Schedule`]), whatever came in meanwhile.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::work::{Moment, Work};
+use super::schedule::{Moment, Schedule};
 use crate::key::TrackKey;
 use crate::limits::{BACKLOG_PACKETS, BACKLOG_TIME};
-use crate::track::MediaPacket;
+use crate::media::packet::MediaPacket;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Backlog {
     }
 
     /// All packets were told to who gets them: that is what `work` waits for.
-    pub fn close_round(&mut self, work: &Work) {
+    pub fn close_round(&mut self, work: &Schedule) {
         let packets = self.packets.len() - self.told;
         if packets == 0 {
             return;
@@ -119,7 +119,7 @@ impl Backlog {
     }
 
     /// Forgets what everybody has got.
-    pub fn tidy(&mut self, work: &Work) {
+    pub fn tidy(&mut self, work: &Schedule) {
         while let Some(round) = self.rounds.front().copied()
             && work.is_past(round.told)
         {
@@ -142,20 +142,33 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::shard::work::{LineKind, Portion};
-    use crate::subscription::tests::packet;
+    use crate::key::{SessionIndex, SubscriptionIndex};
+    use crate::media::subscription::tests::packet;
+    use crate::shard::schedule::{LineKind, Portion};
 
     fn push(backlog: &mut Backlog, seq: u64) -> bool {
         backlog.push(packet(0, seq, false), Instant::now())
     }
 
-    fn tell(backlog: &mut Backlog, work: &mut Work, index: usize, seq: u64) -> (u32, u32) {
+    fn tell(
+        backlog: &mut Backlog,
+        work: &mut Schedule,
+        index: SessionIndex,
+        seq: u64,
+    ) -> (u32, u32) {
         assert!(push(backlog, seq));
         let batch = backlog.add_batch(TrackKey(seq));
         let place = backlog.untold().next().unwrap();
         backlog.add_to_batch(batch, place);
         assert_eq!(backlog.new_batches().collect::<Vec<_>>(), [batch]);
-        work.add(index, Portion { batch, sub: 0 }, LineKind::Long);
+        work.add(
+            index,
+            Portion {
+                batch,
+                sub: SubscriptionIndex(0),
+            },
+            LineKind::Long,
+        );
         backlog.close_round(work);
         assert_eq!(backlog.untold().count(), 0);
         (batch, place)
@@ -163,14 +176,14 @@ mod tests {
 
     #[test]
     fn a_packet_is_kept_until_all_who_waited_for_it_were_served() {
-        let (mut work, mut portions) = (Work::default(), Vec::new());
+        let (mut work, mut portions) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX, // places wrap
             first_batch: u32::MAX - 1,
             ..Backlog::default()
         };
         let places: Vec<_> = (0..4)
-            .map(|seq| tell(&mut backlog, &mut work, seq as usize, seq))
+            .map(|seq| tell(&mut backlog, &mut work, SessionIndex(seq as usize), seq))
             .collect();
         assert_eq!(places[1], (u32::MAX, 0));
         for served in 0..4 {
@@ -190,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_a_shard_has_no_time_for_is_not_taken() {
-        let (work, mut backlog) = (Work::default(), Backlog::default());
+        let (work, mut backlog) = (Schedule::default(), Backlog::default());
         assert!((0..BACKLOG_PACKETS as u64).all(|seq| push(&mut backlog, seq)));
         assert!(!push(&mut backlog, 0), "so many");
         backlog.close_round(&work);
@@ -203,9 +216,9 @@ mod tests {
 
     #[test]
     fn of_a_track_that_went_nobody_gets_what_came_before() {
-        let (mut work, mut backlog) = (Work::default(), Backlog::default());
-        let (gone, _) = tell(&mut backlog, &mut work, 0, 7);
-        let (other, place) = tell(&mut backlog, &mut work, 0, 8);
+        let (mut work, mut backlog) = (Schedule::default(), Backlog::default());
+        let (gone, _) = tell(&mut backlog, &mut work, SessionIndex(0), 7);
+        let (other, place) = tell(&mut backlog, &mut work, SessionIndex(0), 8);
         backlog.forget(TrackKey(7));
         assert!(backlog.batch(gone).packets.is_empty());
         assert_eq!(backlog.batch(other).packets, [place]);
@@ -216,7 +229,7 @@ mod tests {
     #[test]
     fn whatever_the_order_everybody_gets_everything_once() {
         let mut rng = fastrand::Rng::with_seed(5);
-        let (mut work, mut portions) = (Work::default(), Vec::new());
+        let (mut work, mut portions) = (Schedule::default(), Vec::new());
         let mut backlog = Backlog {
             first_packet: u32::MAX - 99,
             first_batch: u32::MAX - 33,
@@ -241,8 +254,8 @@ mod tests {
                     LineKind::Long
                 };
                 for index in audience(track) {
-                    let sub = track as u32;
-                    work.add(index, Portion { batch, sub }, line);
+                    let sub = SubscriptionIndex(track as u32);
+                    work.add(SessionIndex(index), Portion { batch, sub }, line);
                 }
                 backlog.close_round(&work);
             }
@@ -252,7 +265,7 @@ mod tests {
                 };
                 for portion in &portions {
                     let track = backlog.batch(portion.batch).track.0;
-                    assert_eq!(track, u64::from(portion.sub));
+                    assert_eq!(track, u64::from(portion.sub.0));
                     let seqs: &mut Vec<u64> = got.entry((index, track)).or_default();
                     let places = &backlog.batch(portion.batch).packets;
                     seqs.extend(places.iter().map(|place| backlog.packet(*place).seq));
@@ -264,7 +277,7 @@ mod tests {
         for track in 0..6 {
             let all: Vec<u64> = (0..next[track as usize]).collect();
             assert!(all.len() > 500);
-            audience(track).for_each(|index| assert_eq!(got[&(index, track)], all));
+            audience(track).for_each(|index| assert_eq!(got[&(SessionIndex(index), track)], all));
         }
     }
 }

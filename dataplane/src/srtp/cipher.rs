@@ -4,8 +4,8 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Unbound
 use aws_lc_rs::cipher::EncryptingKey;
 use aws_lc_rs::hmac;
 
-use super::Profile;
 use super::derive::{SessionKeys, counter_key, counter_mode};
+use super::profile::Profile;
 
 /// Seals and opens in place.
 pub(super) enum Cipher {

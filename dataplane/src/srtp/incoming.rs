@@ -4,9 +4,28 @@
 //! authenticated the packet, so [`Verifier`] authenticates those packets first.
 
 use super::cipher::Cipher;
+use super::derive;
+use super::master_key::MasterKey;
 use super::replay::Seen;
-use super::{ENCRYPTED, INDEX_BYTES, MasterKey, OpenError, RTCP_CLEAR_BYTES, derive};
+use super::srtcp::{ENCRYPTED, INDEX_BYTES, RTCP_CLEAR_BYTES};
 use crate::limits::MAX_DATAGRAM_BYTES;
+
+/// Why a packet could not be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Too short for what surrounds its payload.
+    #[error("srtcp packet of {0} bytes is too short")]
+    TooShort(usize),
+    /// The index was seen, or is too old to know.
+    #[error("srtcp index {0} was used before")]
+    Replayed(u32),
+    /// It is from one more sender than a session may have.
+    #[error("srtcp is from more senders than {0}")]
+    TooManySenders(usize),
+    /// It does not authenticate, or was not encrypted.
+    #[error("srtcp packet is not from the peer")]
+    Forged,
+}
 
 /// Opens the SRTCP of the peer, each packet once.
 pub struct RtcpOpener {

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use super::cipher::{AEAD_TAG_BYTES, Cipher, aead_iv, fixed};
 use super::derive::SessionKeys;
-use super::{Profile, gcm};
+use super::gcm;
+use super::profile::Profile;
 use crate::io::sys::prefetch;
 
 /// Who seals AES-GCM packets of media.

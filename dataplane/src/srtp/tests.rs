@@ -1,5 +1,6 @@
 //! Key derivation and packets against the vectors of the RFCs, and everything that must not open.
 
+use super::outgoing::Outgoing;
 use super::*;
 
 pub(super) fn hex(text: &str) -> Vec<u8> {

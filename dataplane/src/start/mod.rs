@@ -1,5 +1,6 @@
 //! From a configuration to running threads.
 
+mod bind; // UDP sockets of all shards
 mod relay; // TURN
 mod streams; // TCP and TLS
 
@@ -11,19 +12,21 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use spillway_wire::turn::secret_id;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::candidates::Candidates;
 use crate::config::{self, Config, Host};
 use crate::control::{self, Control, Reached};
-use crate::ice::IceKey;
+use crate::event_loop::run;
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
+use crate::io::clock;
 use crate::io::egress::{EgressKind, EgressStart};
-use crate::io::engine::EngineKind;
-use crate::io::udp::{GroupOptions, ShardSockets};
-use crate::io::{clock, udp};
+use crate::io::engine::EngineStart;
+use crate::io::entropy::Entropy;
+use crate::io::rlimit;
+use crate::io::udp::ShardSockets;
 use crate::key::ShardId;
-use crate::mesh::Mesh;
-use crate::peer::PeerFactory;
-use crate::rlimit;
-use crate::shard::{Shard, run};
+use crate::mesh::mailbox::Mesh;
+use crate::peer::build::PeerFactory;
+use crate::shard::state::{Ice, Setup, Shard};
 
 use relay::RelayStart;
 use streams::StreamStart;
@@ -41,15 +44,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     rlimit::raise_files(config.cores.len())?;
     rlimit::take_all_files();
     let locked_memory = rlimit::raise_locked_memory(config.cores.len());
-    let (port, sockets) = bind(config, "udp-port", config.udp_port)?;
-    let (engine, refused) = config.io.probe().context("io uring cannot be had")?;
-    if let Some(refused) = refused {
-        tracing::info!(%refused, "io auto takes mmsg");
-    }
-    let egress = match config.egress {
-        EgressKind::Stack => None,
-        EgressKind::Packet => Some(EgressStart::new(config.socket_buffer_bytes)?),
-    };
+    let (port, sockets) = bind::bind(config, "udp-port", config.udp_port)?;
+    let start = engine_start(config)?;
     let candidates = Candidates::new(&config.advertise, port);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,38 +67,67 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         turn_secret_ids: Vec::new(),
     };
     let relay = start_relay(config, &candidates, &mut streams, &mut reached)?;
-    let ice_key = IceKey::random();
+    let ice_key = IceKey::generate(&mut Entropy::System);
     let reached_at = candidates.as_slice().to_vec();
     let factory = PeerFactory::new(ice_key.clone(), reached_at, streams.has_ice(), config.aead)?;
     let mesh = Mesh::new(config.cores.len())?;
-    let mut desks = match relay {
-        Some(relay) => relay.desks()?.map(Some).collect(),
+    let mut turn_services = match relay {
+        Some(relay) => relay.turn_services()?.map(Some).collect(),
         None => Vec::new(),
     };
-    desks.resize_with(config.cores.len(), || None);
+    turn_services.resize_with(config.cores.len(), || None);
     let starts = config.cores.iter().zip(sockets);
-    let starts = starts.zip(streams.build()?).zip(desks);
+    let starts = starts.zip(streams.build()?).zip(turn_services);
     let mut shards = Vec::new();
-    for (index, (((core, media), streams), desk)) in (0..).zip(starts) {
+    for (index, (((core, media), streams), turn)) in (0..).zip(starts) {
         let id = ShardId(index);
-        let (desk, turn) = desk.unzip();
-        let at = (candidates.clone(), streams);
-        let mut shard = Shard::new(id, Arc::clone(&mesh), ice_key.clone(), at, clock::now());
-        shard.desk = desk.map(Box::new);
+        let (turn_service, turn) = turn.unzip();
+        let ice = Ice {
+            key: ice_key.clone(),
+            candidates: candidates.clone(),
+        };
+        let setup = Setup {
+            id,
+            mesh: Arc::clone(&mesh),
+            ice,
+            streams,
+            entropy: Entropy::System,
+        };
+        let mut shard = Shard::new(setup, clock::now());
+        shard.egress.turn = turn_service.map(Box::new);
         let sockets = ShardSockets { media, turn };
-        let spawned = spawn(shard, *core, sockets, (engine, egress.clone()));
+        let spawned = spawn(shard, *core, sockets, start.clone());
         shards.push(spawned.map_err(|error| match &locked_memory {
             Err(too_low) => error.context(too_low.to_string()),
             Ok(()) => error,
         })?);
     }
     tracing::info!(
-        node = config.node, %engine, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
+        node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
         turn = reached.turn_urls.join(" "), "ready"
     );
-    let control = Control::new(config.clone(), reached, factory, mesh);
+    let control = Control::new(
+        config.clone(),
+        reached,
+        factory,
+        mesh,
+        (Entropy::System, clock::now()),
+    );
     runtime.block_on(control::run::run(control, config))?;
     Ok(())
+}
+
+/// How shards move datagrams, as far as this kernel can.
+fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
+    let (kind, refused) = config.io.probe().context("io uring cannot be had")?;
+    if let Some(refused) = refused {
+        tracing::info!(%refused, "io auto takes mmsg");
+    }
+    let egress = match config.egress {
+        EgressKind::Stack => None,
+        EgressKind::Packet => Some(EgressStart::new(config.socket_buffer_bytes)?),
+    };
+    Ok(EngineStart { kind, egress })
 }
 
 /// The relay, if there shall be one, and how it is reached.
@@ -140,26 +165,6 @@ fn bind_relay<'a>(
     }
 }
 
-/// Binds the UDP sockets of all shards on `port`, which is set by `setting`.
-pub(crate) fn bind(
-    config: &Config,
-    setting: &str,
-    port: u16,
-) -> anyhow::Result<(u16, Vec<udp::Pair>)> {
-    let options = GroupOptions {
-        port,
-        setting,
-        steering: config.steering,
-        buffer_bytes: config.socket_buffer_bytes,
-    };
-    let (port, pairs, warnings) = udp::bind_group(options, &config.cores)
-        .with_context(|| format!("cannot bind {setting} {port}"))?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok((port, pairs))
-}
-
 /// What the configuration is checked against.
 pub fn host() -> anyhow::Result<Host> {
     let allowed =
@@ -195,7 +200,7 @@ fn spawn(
     shard: Shard,
     core: u32,
     sockets: ShardSockets,
-    engine: (EngineKind, Option<EgressStart>),
+    engine: EngineStart,
 ) -> anyhow::Result<ExecutorJoinHandle<()>> {
     let id = shard.id;
     let placement = Placement::Fixed(core as usize);

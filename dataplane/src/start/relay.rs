@@ -5,13 +5,14 @@ use std::num::NonZeroU16;
 
 use anyhow::Context as _;
 
-use super::bind;
-use super::streams::TlsDoor;
-use crate::candidates::Candidates;
+use super::bind::bind;
+use super::streams::TlsListener;
 use crate::config::{self, Config, TurnPeers};
+use crate::ice::candidates::Candidates;
+use crate::io::entropy::Entropy;
 use crate::io::route::OwnWatch;
-use crate::io::{clock, entropy, udp};
-use crate::shard::desk::Desk;
+use crate::io::{clock, udp};
+use crate::shard::turn_service::TurnService;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
 
 /// What all shards' servers are made of.
@@ -44,13 +45,13 @@ impl<'a> RelayStart<'a> {
     }
 
     /// Where clients find us (RFC 7065), what they should try first first.
-    pub(super) fn urls(&self, tls: Option<TlsDoor>) -> Vec<String> {
+    pub(super) fn urls(&self, tls: Option<TlsListener>) -> Vec<String> {
         let named = self.turn.host.as_ref();
         let ip = self.candidates.as_slice()[0].ip();
-        if let Some(door) = &tls
-            && named.or(door.name.as_ref()).is_none_or(|host| is_ip(host))
+        if let Some(kind) = &tls
+            && named.or(kind.name.as_ref()).is_none_or(|host| is_ip(host))
         {
-            let port = door.port;
+            let port = kind.port;
             tracing::warn!(
                 port,
                 "turn over tls: say turn-host, or have a name in the certificate; Firefox does not open it by \
@@ -60,10 +61,12 @@ impl<'a> RelayStart<'a> {
         urls(named.map(String::as_str), ip, self.port, tls)
     }
 
-    /// A desk and its sockets for each shard.
-    pub(super) fn desks(self) -> anyhow::Result<impl Iterator<Item = (Desk, udp::Pair)>> {
+    /// A TURN service and its sockets for each shard.
+    pub(super) fn turn_services(
+        self,
+    ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
-        let nonce_secret = entropy::bytes();
+        let nonce_secret = Entropy::System.bytes();
         // Others reach nobody but who is named.
         let own = match self.turn.peers {
             TurnPeers::Public => Some(OwnWatch::start().context(
@@ -71,20 +74,20 @@ impl<'a> RelayStart<'a> {
             )?),
             TurnPeers::Cluster(_) => None,
         };
-        let desks: anyhow::Result<Vec<Desk>> = (0..count)
+        let turn_services: anyhow::Result<Vec<TurnService>> = (0..count)
             .map(|offset| {
                 let config = self.config(offset, count, nonce_secret);
-                let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(entropy::bytes()));
+                let rng = fastrand::Rng::with_seed(u64::from_ne_bytes(Entropy::System.bytes()));
                 let server = Server::new(config, clock::now(), rng);
                 let server = server.context("turn cannot be set up")?;
-                let mut desk = Desk::new(server, self.port)?;
+                let mut turn = TurnService::new(server, self.port)?;
                 if let Some(own) = &own {
-                    desk.watch_host(own.watched());
+                    turn.watch_host(own.watched());
                 }
-                Ok(desk)
+                Ok(turn)
             })
             .collect();
-        Ok(desks?.into_iter().zip(self.sockets))
+        Ok(turn_services?.into_iter().zip(self.sockets))
     }
 
     /// Of UDP and TCP, and of TLS where it is known.
@@ -147,7 +150,7 @@ fn is_ip(host: &str) -> bool {
 
 /// `host` is what the operator says clients should use. Without it they get the address; for TLS the name that
 /// the certificate is for, because they compare the two.
-fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsDoor>) -> Vec<String> {
+fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsListener>) -> Vec<String> {
     let address = match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
@@ -156,7 +159,7 @@ fn urls(host: Option<&str>, ip: IpAddr, port: u16, tls: Option<TlsDoor>) -> Vec<
         let host = host.unwrap_or(&address);
         format!("turn:{host}:{port}?transport={transport}")
     });
-    let tls = tls.map(|TlsDoor { port, name }| {
+    let tls = tls.map(|TlsListener { port, name }| {
         let host = host.or(name.as_deref()).unwrap_or(&address);
         format!("turns:{host}:{port}?transport=tcp")
     });
@@ -173,8 +176,8 @@ mod tests {
             IpAddr::from([192, 0, 2, 7]),
             IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
         );
-        let door = |name: Option<&str>| {
-            Some(TlsDoor {
+        let kind = |name: Option<&str>| {
+            Some(TlsListener {
                 port: 443,
                 name: name.map(str::to_owned),
             })
@@ -185,18 +188,18 @@ mod tests {
                 .to_vec()
         };
         assert_eq!(urls(None, v6, 3478, None), plain("[2001:db8::1]"));
-        let all = urls(None, v4, 3478, door(Some("turn.example.com")));
+        let all = urls(None, v4, 3478, kind(Some("turn.example.com")));
         assert_eq!(all[..2], plain("192.0.2.7"));
         assert_eq!(all[2], "turns:turn.example.com:443?transport=tcp");
         assert_eq!(
-            urls(None, v4, 3478, door(None))[2],
+            urls(None, v4, 3478, kind(None))[2],
             "turns:192.0.2.7:443?transport=tcp"
         );
         let all = urls(
             Some("rtc.example.com"),
             v4,
             3478,
-            door(Some("turn.example.com")),
+            kind(Some("turn.example.com")),
         );
         assert_eq!(all[..2], plain("rtc.example.com"));
         assert_eq!(all[2], "turns:rtc.example.com:443?transport=tcp");

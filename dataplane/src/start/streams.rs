@@ -9,7 +9,7 @@ use rustls::{ServerConfig, crypto::CryptoProvider};
 use spillway_certificate::Certificates;
 
 use crate::config::{Tls, Turn};
-use crate::stream::{self, Door, Listener, PROTOCOLS, Renewals, Streams, TlsOptions};
+use crate::stream::{self, Listener, ListenerKind, PROTOCOLS, Renewals, Streams, TlsOptions};
 
 /// Listeners of all shards.
 pub(super) struct StreamStart {
@@ -19,7 +19,7 @@ pub(super) struct StreamStart {
 }
 
 /// Where TLS is listened for.
-pub(super) struct TlsDoor {
+pub(super) struct TlsListener {
     pub(super) port: u16,
     /// The first name of the certificate that is one host's.
     pub(super) name: Option<String>,
@@ -36,7 +36,7 @@ impl StreamStart {
 
     /// Sessions are reached over TCP at the port they have for UDP.
     pub(super) fn bind_ice(&mut self, wished: u16, port: u16) -> anyhow::Result<()> {
-        match self.bind(Door::Ice, "udp-port, or say ice-tcp false", port) {
+        match self.bind(ListenerKind::Ice, "udp-port, or say ice-tcp false", port) {
             Ok(_) => self.has_ice = true,
             // Any port would do, so it is no mistake that this one is taken.
             Err(error) if wished == 0 => {
@@ -54,18 +54,18 @@ impl StreamStart {
 
     /// TURN over TCP at the port it has for UDP.
     pub(super) fn bind_turn(&mut self, port: u16) -> anyhow::Result<()> {
-        self.bind(Door::Turn, "turn-port", port).map(drop)
+        self.bind(ListenerKind::Turn, "turn-port", port).map(drop)
     }
 
     /// TURN inside TLS, if there shall be.
-    pub(super) fn bind_tls(&mut self, turn: &Turn) -> anyhow::Result<Option<TlsDoor>> {
+    pub(super) fn bind_tls(&mut self, turn: &Turn) -> anyhow::Result<Option<TlsListener>> {
         let Some(tls) = &turn.tls else {
             return Ok(None);
         };
         let (options, name) = tls_options(tls)?;
         self.tls = options;
-        let port = self.bind(Door::Tls, "turn-tls-port", tls.port)?;
-        Ok(Some(TlsDoor { port, name }))
+        let port = self.bind(ListenerKind::Tls, "turn-tls-port", tls.port)?;
+        Ok(Some(TlsListener { port, name }))
     }
 
     /// The streams of each shard.
@@ -77,9 +77,9 @@ impl StreamStart {
         streams.collect()
     }
 
-    fn bind(&mut self, door: Door, setting: &str, port: u16) -> anyhow::Result<u16> {
+    fn bind(&mut self, kind: ListenerKind, setting: &str, port: u16) -> anyhow::Result<u16> {
         let shards = self.by_shard.len();
-        let bound = stream::bind(door, setting, port, shards);
+        let bound = stream::bind(kind, setting, port, shards);
         let (port, listeners) =
             bound.with_context(|| format!("cannot listen on tcp port {port}"))?;
         for (shard, listeners) in self.by_shard.iter_mut().zip(listeners) {
@@ -213,7 +213,7 @@ mod tests {
         };
         let (options, name) = tls_options(&tls).unwrap();
         assert_eq!(name.as_deref(), Some("localhost"));
-        let (port, mut listeners) = stream::bind(Door::Tls, "test", 0, 1).unwrap();
+        let (port, mut listeners) = stream::bind(ListenerKind::Tls, "test", 0, 1).unwrap();
         let mut served = Served {
             streams: Streams::new(listeners.remove(0), options).unwrap(),
             port,

@@ -9,8 +9,9 @@ use rustls::ServerConnection;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::connection::{Connection, Phase};
+use super::id::id_of;
 use super::layer::Layer;
-use super::{Door, Streams, Token, id_of};
+use super::{ListenerKind, Streams, Token};
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_TURN, MAX_STREAMS, MAX_STREAMS_PER_SOURCE, STREAM_UNSENT_BYTES,
 };
@@ -29,9 +30,9 @@ impl Streams {
     pub(super) fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = &self.listeners[index];
-            let door = listener.door;
+            let kind = listener.kind;
             match listener.socket.accept() {
-                Ok((socket, remote)) => self.admit(door, socket, remote, now),
+                Ok((socket, remote)) => self.admit(kind, socket, remote, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
@@ -47,7 +48,7 @@ impl Streams {
         true
     }
 
-    fn admit(&mut self, door: Door, socket: TcpStream, remote: SocketAddr, now: Instant) {
+    fn admit(&mut self, kind: ListenerKind, socket: TcpStream, remote: SocketAddr, now: Instant) {
         let Ok(local) = prepare(&socket) else {
             return; // it has gone already
         };
@@ -56,15 +57,15 @@ impl Streams {
         if self.connections.len() >= MAX_STREAMS || of_source >= MAX_STREAMS_PER_SOURCE {
             return self.counts.refuse();
         }
-        let tls = match (door, &self.tls.config) {
-            (Door::Tls, Some(config)) => ServerConnection::new(config.clone()).ok(),
-            (Door::Tls | Door::Turn | Door::Ice, _) => None,
+        let tls = match (kind, &self.tls.config) {
+            (ListenerKind::Tls, Some(config)) => ServerConnection::new(config.clone()).ok(),
+            (ListenerKind::Tls | ListenerKind::Turn | ListenerKind::Ice, _) => None,
         };
-        let phase = match door {
-            Door::Turn => Phase::turn(),
-            Door::Ice => Phase::ice(),
-            Door::Tls if tls.is_some() => Phase::Handshake,
-            Door::Tls => return self.counts.refuse(),
+        let phase = match kind {
+            ListenerKind::Turn => Phase::turn(),
+            ListenerKind::Ice => Phase::ice(),
+            ListenerKind::Tls if tls.is_some() => Phase::Handshake,
+            ListenerKind::Tls => return self.counts.refuse(),
         };
         let entry = self.connections.vacant_entry();
         let index = entry.key();
@@ -78,7 +79,7 @@ impl Streams {
         let connection = Connection::new(id, layer, (remote, local), phase, now);
         entry.insert(connection);
         self.set_timer(index);
-        self.counts.accept(door);
+        self.counts.accept(kind);
         *self.by_source.entry(source).or_default() += 1;
     }
 }

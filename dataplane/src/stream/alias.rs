@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{INDEX_BITS, index_of};
+use super::id::{INDEX_BITS, index_of};
 use crate::key::ShardId;
 use crate::limits::{MAX_SHARDS, MAX_STREAMS};
 use crate::turn::StreamId;
@@ -92,8 +92,8 @@ impl Alias {
 
 #[cfg(test)]
 mod tests {
-    use super::super::id_of;
     use super::*;
+    use crate::stream::id::id_of;
 
     #[test]
     fn an_address_says_which_stream_of_which_shard_it_is() {

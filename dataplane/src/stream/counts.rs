@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Door, Renewals};
+use super::{ListenerKind, Renewals};
 
 /// Why a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum EndReason {
 /// Since the shard began.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
-    accepted: [u64; Door::COUNT],
+    accepted: [u64; ListenerKind::COUNT],
     ended: [u64; EndReason::COUNT],
     /// TLS handshakes that came to their end.
     pub handshakes: u64,
@@ -73,7 +73,7 @@ impl EndReason {
     }
 }
 
-impl Door {
+impl ListenerKind {
     /// How many there are.
     pub const COUNT: usize = 3;
 
@@ -91,9 +91,9 @@ impl Door {
 }
 
 impl Counts {
-    /// Streams that came in by `door`.
-    pub fn accepted(&self, door: Door) -> u64 {
-        self.accepted[door as usize]
+    /// Streams that came in by `kind`.
+    pub fn accepted(&self, kind: ListenerKind) -> u64 {
+        self.accepted[kind as usize]
     }
 
     /// Streams that ended for `reason`.
@@ -101,8 +101,8 @@ impl Counts {
         self.ended[reason as usize]
     }
 
-    pub(super) fn accept(&mut self, door: Door) {
-        self.accepted[door as usize] += 1;
+    pub(super) fn accept(&mut self, kind: ListenerKind) {
+        self.accepted[kind as usize] += 1;
         self.open += 1;
     }
 

@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// What comes in by a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerKind {
     /// TURN as it is.
     Turn,
     /// TURN inside TLS, and HTTP for those who pass it on.
@@ -20,7 +20,7 @@ pub enum Door {
 #[derive(Debug)]
 pub struct Listener {
     /// What comes in by it.
-    pub door: Door,
+    pub kind: ListenerKind,
     pub(super) socket: TcpListener,
 }
 
@@ -30,7 +30,7 @@ const BACKLOG: i32 = 1_024;
 /// Binds both families of `port` (0: one the kernel chooses, the same for all) for as many shards; the
 /// port, and the listeners of each shard.
 pub fn bind(
-    door: Door,
+    kind: ListenerKind,
     setting: &str,
     port: u16,
     shards: usize,
@@ -47,7 +47,7 @@ pub fn bind(
             Err(error) => return Err(error),
         };
         let sockets = std::iter::once(v4).chain(v6);
-        all.push(sockets.map(|socket| Listener { door, socket }).collect());
+        all.push(sockets.map(|socket| Listener { kind, socket }).collect());
     }
     Ok((port, all))
 }

@@ -6,6 +6,7 @@
 //! kernel. The shard's loop sleeps on [`Streams::as_fd`]. A stranger gets a connection, a few kilobytes, and
 //! half a minute to become somebody.
 
+mod id; // names of streams
 mod listen; // sockets that are connected to
 mod layer; // bytes, with or without TLS
 mod upstream; // where HTTP goes
@@ -34,18 +35,20 @@ use slab::Slab;
 pub use alias::{Alias, ShortId};
 pub use arrivals::{Arrivals, Event};
 pub use counts::{Counts, EndReason};
-pub use listen::{Door, Listener, bind};
+pub use listen::{Listener, ListenerKind, bind};
 pub use renewals::Renewals;
 pub use take::PROTOCOLS;
 
-use self::connection::{Connection, Phase};
+use id::index_of;
+
 use crate::drop_reason::DropReason;
+use crate::io::timers::Timers;
 use crate::limits::{
     HANDSHAKE_STEPS_PER_TURN, STREAM_BYTES_PER_TURN, STREAM_EVENTS_PER_TURN, STREAM_OUTBOX_BYTES,
     STREAM_READ_BYTES, TIMERS_PER_TURN,
 };
-use crate::timer::Timers;
 use crate::turn::{Client, StreamId};
+use connection::{Connection, Phase};
 
 /// What TLS connections are met with.
 #[derive(Clone, Default)]
@@ -90,8 +93,6 @@ enum Token {
     Client(usize),
     Upstream(usize),
 }
-
-const INDEX_BITS: u32 = 24;
 
 impl Streams {
     /// Streams that come in by `listeners`.
@@ -384,14 +385,3 @@ fn mark(dirty: &mut Vec<usize>, connection: &mut Connection, index: usize) {
         dirty.push(index);
     }
 }
-
-/// A name that is never used again, and says where to look.
-fn id_of(serial: u64, index: usize) -> StreamId {
-    StreamId(serial << INDEX_BITS | index as u64)
-}
-
-fn index_of(stream: StreamId) -> usize {
-    (stream.0 & ((1 << INDEX_BITS) - 1)) as usize
-}
-
-const _: () = assert!(crate::limits::MAX_STREAMS < 1 << INDEX_BITS);

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use spillway_wire::stun::{Family, Key, TransactionId};
 
-use super::Now;
 use super::auth::{Known, SecretId, time_left};
 use super::bucket::Bucket;
 use super::channel::Channels;
 use super::client::Client;
 use super::deny::DenyReason;
+use super::now::Now;
 use super::permission::Permissions;
 use super::quota::Account;
 use crate::limits::{ALLOCATION_LIFETIME, SESSION_ANSWER_TIME};

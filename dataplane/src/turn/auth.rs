@@ -13,8 +13,8 @@ use sha1::Sha1;
 use spillway_wire::stun::{Key, Message};
 use spillway_wire::turn::{Fields, Username};
 
-use super::Now;
 use super::deny::DenyReason;
+use super::now::Now;
 use crate::limits::{MAX_CREDENTIAL_LIFETIME, MAX_REALM_BYTES, MAX_USERNAME_BYTES};
 
 /// Base64 of an HMAC-SHA1.

@@ -90,7 +90,7 @@ impl Server {
             return;
         }
         let port = allocation.ports.get(family).expect("the caller checked it");
-        self.events.push_back(Event::Reach {
+        self.events.push_back(Event::SocketWanted {
             relayed: self.relayed.address(family, port),
             peer: ip,
         });

@@ -28,6 +28,7 @@ mod bucket; // how much of it a second
 mod deny; // why not
 mod counts; // how often
 mod describe; // what there is
+mod now; // the time, twice
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -46,29 +47,21 @@ pub use config::{Config, ConfigError};
 pub use counts::{Counts, TransportCounts};
 pub use deny::DenyReason;
 pub use describe::Description;
+pub use now::Now;
 pub use quota::Limits;
 pub use ranges::{Cidr, CidrError};
 pub use relayed::RelayAddresses;
 
-use self::address::Policy;
-use self::allocation::{Allocation, AllocationId};
-use self::auth::Authority;
-use self::bucket::Bucket;
-use self::nonce::Nonces;
-use self::quota::Quotas;
-use self::reflection::Reflection;
-use self::relayed::Relayed;
+use crate::io::timers::Timers;
 use crate::limits::TIMERS_PER_TURN;
-use crate::timer::Timers;
-
-/// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// For everything that lasts.
-    pub instant: Instant,
-    /// Seconds since 1970.
-    pub unix_s: u64,
-}
+use address::Policy;
+use allocation::{Allocation, AllocationId};
+use auth::Authority;
+use bucket::Bucket;
+use nonce::Nonces;
+use quota::Quotas;
+use reflection::Reflection;
+use relayed::Relayed;
 
 /// What to do about a message of a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,7 +110,7 @@ pub enum Event {
         client: Client,
     },
     /// Its client has let in a peer that is not inside this process: it needs a socket. Comes once.
-    Reach {
+    SocketWanted {
         /// Ours.
         relayed: SocketAddr,
         /// The first of them.

@@ -3,10 +3,12 @@
 use super::*;
 use crate::config::{Config, Host, SETTINGS};
 use crate::control::Reached;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
+use crate::io::clock;
+use crate::io::entropy::Entropy;
 use crate::limits::LOBBY_WAIT;
-use crate::mesh::Mesh;
-use crate::peer::PeerFactory;
+use crate::mesh::mailbox::Mesh;
+use crate::peer::build::PeerFactory;
 use crate::srtp::AeadChoice;
 
 fn control() -> Control {
@@ -19,13 +21,25 @@ fn control() -> Control {
     };
     let values = spillway_settings::Values::gather(&matches, SETTINGS).unwrap();
     let config = Config::check(&values, &host).unwrap();
-    let factory = PeerFactory::new(IceKey::random(), Vec::new(), false, AeadChoice::Auto).unwrap();
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        Vec::new(),
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
     let reached = Reached {
         addresses: Vec::new(),
         turn_urls: Vec::new(),
         turn_secret_ids: Vec::new(),
     };
-    Control::new(config, reached, factory, Mesh::new(1).unwrap())
+    Control::new(
+        config,
+        reached,
+        factory,
+        Mesh::new(1).unwrap(),
+        (Entropy::System, clock::now()),
+    )
 }
 
 fn subscribe(control: &mut Control, session: &str, owner: &str) {
@@ -34,7 +48,7 @@ fn subscribe(control: &mut Control, session: &str, owner: &str) {
         annotation: Vec::new(),
         owner: owner.to_owned(),
     };
-    control.put_subscribe(request).unwrap();
+    control.put_subscribe(request, clock::now()).unwrap();
 }
 
 fn renew(control: &mut Control, owner: &str, now: Instant) {

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;
-use crate::io::route::{Facts, Link, Local, Neighbour, Reach, Route, Routes, Way};
+use crate::io::route::{Facts, Link, Local, Neighbour, Reachability, Route, Routes, Way};
 use crate::io::udp;
 
 fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
@@ -9,7 +9,11 @@ fn engines() -> impl Iterator<Item = (EngineKind, Engine, u16)> {
         .into_iter()
         .map(|kind| {
             let (port, _, sockets) = udp::for_tests(1 << 20);
-            (kind, Engine::start(kind, &sockets, None).unwrap(), port)
+            (
+                kind,
+                Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
+                port,
+            )
         })
 }
 
@@ -120,7 +124,7 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
         interface,
         ip,
         mac: [0; 6],
-        reach: Reach::Fresh,
+        reach: Reachability::Fresh,
         is_router: false,
     };
     // Of the host, but what is sent to is not kept by it: so that it is sent at all.
@@ -150,7 +154,14 @@ fn with_frames(interface: u32) -> Vec<(EngineKind, Engine, u16)> {
     let kinds = [EngineKind::Mmsg, EngineKind::Uring].into_iter();
     let start = |kind| {
         let (port, _, sockets) = udp::for_tests(1 << 20);
-        let engine = Engine::start(kind, &sockets, Some(&start)).unwrap();
+        let engine = Engine::start(
+            &EngineStart {
+                kind,
+                egress: Some(start.clone()),
+            },
+            &sockets,
+        )
+        .unwrap();
         (kind, engine, port)
     };
     kinds.map(start).collect()

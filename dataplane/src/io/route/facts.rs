@@ -13,6 +13,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::neighbour::{Neighbour, Reachability};
 use super::netlink::Netlink;
 use crate::limits::MAX_ROUTES;
 
@@ -80,30 +81,6 @@ pub enum Way {
     },
 }
 
-/// A neighbour on a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
-    /// Index of the interface.
-    pub interface: u32,
-    /// Its address there.
-    pub ip: IpAddr,
-    /// Its link-layer address.
-    pub mac: [u8; 6],
-    /// How sure that is.
-    pub reach: Reach,
-    /// It says so itself (IPv6).
-    pub is_router: bool,
-}
-
-/// How sure the kernel is of a neighbour (RFC 4861 section 7.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// It was heard of lately, or is being asked.
-    Fresh,
-    /// It was not, and nobody asks.
-    Stale,
-}
-
 impl Facts {
     /// Asks the kernel.
     pub(super) fn read(netlink: &mut Netlink) -> io::Result<Self> {
@@ -162,7 +139,9 @@ impl Facts {
                     if (interface, router) == (neighbour.interface, neighbour.ip))
             })
         };
-        let stale = neighbours.iter_mut().filter(|n| n.reach == Reach::Stale);
+        let stale = neighbours
+            .iter_mut()
+            .filter(|n| n.reach == Reachability::Stale);
         stale.filter(move |neighbour| is_router(neighbour))
     }
 }
@@ -195,8 +174,8 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         | NeighbourState::Permanent
         | NeighbourState::Noarp
         | NeighbourState::Delay
-        | NeighbourState::Probe => Reach::Fresh,
-        NeighbourState::Stale => Reach::Stale,
+        | NeighbourState::Probe => Reachability::Fresh,
+        NeighbourState::Stale => Reachability::Stale,
         _ => return None,
     };
     // Those that a program put there are its own to keep fresh.
@@ -205,7 +184,8 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
             .attributes
             .iter()
             .any(|a| matches!(a, NeighbourAttribute::ExtFlags(_)));
-    if header.flags.contains(NeighbourFlags::Proxy) || (is_managed && reach == Reach::Stale) {
+    if header.flags.contains(NeighbourFlags::Proxy) || (is_managed && reach == Reachability::Stale)
+    {
         return None;
     }
     let (mut ip, mut mac) = (None, None);

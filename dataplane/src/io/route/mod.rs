@@ -2,6 +2,7 @@
 //! enough to be done here. Everything else has no [`Hop`], and is left to the kernel.
 
 mod facts; // what the kernel says of links, routes and neighbours
+mod neighbour; // whom the kernel can reach on a link
 mod netlink; // how it is asked
 mod watch; // asks again when something changes
 mod own; // what the host keeps for itself
@@ -11,7 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::BitAnd;
 
-pub use facts::{Facts, Link, Local, Neighbour, Reach, Route, Way};
+pub use facts::{Facts, Link, Local, Route, Way};
+pub use neighbour::{Neighbour, Reachability};
 pub use own::{OwnPrefix, OwnWatch, OwnWatched};
 pub use watch::{RouteWatch, Watched};
 
@@ -73,7 +75,7 @@ impl Routes {
     pub fn new(facts: &Facts) -> Self {
         let mut routes = Self::default();
         let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();
-        let fresh = |neighbour: &&Neighbour| neighbour.reach == Reach::Fresh;
+        let fresh = |neighbour: &&Neighbour| neighbour.reach == Reachability::Fresh;
         for neighbour in facts.neighbours.iter().filter(fresh) {
             if let Some(link) = links.get(&neighbour.interface) {
                 let at = (neighbour.interface, neighbour.ip);
@@ -208,7 +210,7 @@ mod tests {
     const BESIDE: [u8; 6] = [2, 0, 0, 0, 0, 7];
     const OURS: [u8; 6] = [2, 0, 0, 0, 0, 99];
 
-    fn neighbour(ip: &str, mac: [u8; 6], reach: Reach) -> Neighbour {
+    fn neighbour(ip: &str, mac: [u8; 6], reach: Reachability) -> Neighbour {
         Neighbour {
             interface: 2,
             ip: ip.parse().unwrap(),
@@ -262,11 +264,11 @@ mod tests {
                 route("10.64.1.0/24", through(2, Some("192.0.2.1"))),
             ],
             neighbours: vec![
-                neighbour("192.0.2.1", ROUTER, Reach::Fresh),
-                neighbour("192.0.2.2", ROUTER, Reach::Stale),
-                neighbour("192.0.2.7", BESIDE, Reach::Fresh),
-                neighbour("192.0.2.8", BESIDE, Reach::Stale),
-                neighbour("fe80::1", ROUTER, Reach::Fresh),
+                neighbour("192.0.2.1", ROUTER, Reachability::Fresh),
+                neighbour("192.0.2.2", ROUTER, Reachability::Stale),
+                neighbour("192.0.2.7", BESIDE, Reachability::Fresh),
+                neighbour("192.0.2.8", BESIDE, Reachability::Stale),
+                neighbour("fe80::1", ROUTER, Reachability::Fresh),
             ],
             left_out: None,
         }
@@ -339,7 +341,7 @@ mod tests {
         let asked: Vec<_> = facts
             .stale_routers()
             .map(|router| {
-                router.reach = Reach::Fresh; // as when the kernel has been told to ask it
+                router.reach = Reachability::Fresh; // as when the kernel has been told to ask it
                 router.ip.to_string()
             })
             .collect();

@@ -14,7 +14,7 @@ use netlink_packet_route::route::RouteFlags;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use super::Neighbour;
+use super::neighbour::Neighbour;
 
 /// Tries at a dump that changes while it is read.
 const DUMP_TRIES: usize = 3;
@@ -193,7 +193,7 @@ mod tests {
             interface: u32::MAX >> 1,
             ip: IpAddr::from([192, 0, 2, 1]),
             mac: [2; 6],
-            reach: crate::io::route::Reach::Stale,
+            reach: crate::io::route::Reachability::Stale,
             is_router: false,
         };
         netlink.probe(&nobody).unwrap_err();

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Routes;
-use super::facts::{Facts, Reach};
+use super::facts::Facts;
+use super::neighbour::Reachability;
 use super::netlink::Netlink;
 
 /// rtnetlink(7): RTNLGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE.
@@ -137,7 +138,7 @@ impl Onlooker {
         for router in facts.stale_routers() {
             // Nobody else would: what leaves as a frame does not show the kernel that the router is needed.
             match self.netlink.probe(router) {
-                Ok(()) => router.reach = Reach::Fresh, // for as long as the kernel asks
+                Ok(()) => router.reach = Reachability::Fresh, // for as long as the kernel asks
                 Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {
                     let router = router.ip;
                     tracing::warn!(%error, %router, "cannot have a router probed (needs CAP_NET_ADMIN): until it is heard of, its packets go through the kernel's stack");

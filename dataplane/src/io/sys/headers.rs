@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::addr;
 use super::cmsg::{self, ControlBuffer};
-use super::sendmmsg::Message;
+use super::message::Message;
 use crate::io::frame::MAX_HEAD_BYTES;
 
 /// What the headers of so many messages point to, allocated once.

@@ -7,6 +7,7 @@
 mod addr; // SocketAddr <-> sockaddr_storage
 mod cmsg; // ancillary data: packet info, receive queue overflow
 mod headers; // what the kernel is told of each message that is sent
+mod message; // one message to send
 mod packet; // the socket that takes whole frames
 mod prefetch; // a hint that memory is needed soon
 mod recvmmsg; // many datagrams in, one call
@@ -14,10 +15,11 @@ mod sendmmsg; // many datagrams out, one call
 mod sockopt; // the socket options socket2 lacks
 mod uring; // both through io_uring
 
+pub use message::Message;
 pub use packet::packet_socket;
 pub use prefetch::prefetch;
 pub use recvmmsg::{ReceiveBatch, Received};
-pub use sendmmsg::{Message, SendBatch, refuses_runs};
+pub use sendmmsg::{SendBatch, refuses_runs};
 pub use sockopt::{
     enable_packet_info, enable_queue_overflow_count, enable_receive_offload, steer_by_cpu,
 };

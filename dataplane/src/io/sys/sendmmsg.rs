@@ -2,26 +2,10 @@
 //! destination that the kernel or the device cuts apart (UDP_SEGMENT).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::headers::Headers;
-use crate::io::frame::Frame;
-
-/// One message to send.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// What is in it.
-    pub bytes: &'a [u8],
-    /// Who shall get it.
-    pub destination: SocketAddr,
-    /// The local address to send from; `None` lets the routing table choose.
-    pub source: Option<IpAddr>,
-    /// Bytes of each of its datagrams but the last, which may be shorter; `None`: it is one datagram.
-    pub segment_bytes: Option<u16>,
-    /// How it leaves through a packet socket; `None`: through one of UDP.
-    pub frame: Option<Frame>,
-}
+use super::message::Message;
 
 /// Headers for one `sendmmsg`, allocated once.
 pub struct SendBatch {
@@ -89,6 +73,7 @@ pub fn refuses_runs(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+    use std::net::{IpAddr, SocketAddr};
     use std::os::fd::AsFd;
 
     use super::*;

@@ -1,15 +1,16 @@
 //! Runs through real sockets, by both engines.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
-use crate::io::engine::EngineKind;
+use crate::io::engine::{EngineKind, EngineStart};
 use crate::io::udp;
-use crate::key::ShardId;
+use crate::key::{LayerIndex, ShardId};
+use crate::limits::{SEND_ARENA_BYTES, SEND_BATCH};
 
 fn engine(kind: EngineKind) -> Engine {
     let (_, _, sockets) = udp::for_tests(4 << 20);
-    Engine::start(kind, &sockets, None).unwrap()
+    Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap()
 }
 
 const KINDS: [EngineKind; 2] = [EngineKind::Mmsg, EngineKind::Uring];
@@ -24,12 +25,9 @@ fn run(bytes: usize, segment_bytes: usize, destination: SocketAddr) -> Run {
     }
 }
 
-fn put(departures: &mut Departures, contents: &[u8], run: Run, report: &mut ShardReport) {
-    departures
-        .room(run.bytes)
-        .unwrap()
-        .copy_from_slice(contents);
-    departures.commit(run, report);
+fn put(queue: &mut SendQueue, contents: &[u8], run: Run, report: &mut ShardReport) {
+    queue.room(run.bytes).unwrap().copy_from_slice(contents);
+    queue.commit(run, report);
 }
 
 fn received(socket: &UdpSocket) -> Vec<Vec<u8>> {
@@ -52,10 +50,10 @@ fn runs_arrive(kind: EngineKind) {
     let mut engine = engine(kind);
     let to = receiver.local_addr().unwrap();
     let mut report = ShardReport::new(ShardId(0));
-    let mut departures = Departures::new();
-    put(&mut departures, b"aaaabbbbcc", run(10, 4, to), &mut report);
-    departures.push(b"d", run(1, 1, to), &mut report);
-    assert!(!departures.flush(&mut engine, 0, &mut report));
+    let mut queue = SendQueue::new();
+    put(&mut queue, b"aaaabbbbcc", run(10, 4, to), &mut report);
+    queue.push(b"d", run(1, 1, to), &mut report);
+    assert!(!flush(&mut queue, &mut engine, 0, &mut report));
     assert_eq!(received(&receiver), [&b"aaaa"[..], b"bbbb", b"cc", b"d"]);
     assert_eq!(report.traffic.packets_out, 4);
     assert_eq!(report.traffic.bytes_out, 11);
@@ -71,16 +69,16 @@ fn runs_are_refused(kind: EngineKind) {
     let mut engine = engine(kind);
     let to = receiver.local_addr().unwrap();
     let mut report = ShardReport::new(ShardId(0));
-    let mut departures = Departures::new();
+    let mut queue = SendQueue::new();
     let long = vec![7; 65_100];
-    put(&mut departures, &long, run(65_100, 100, to), &mut report); // 651 segments: too many
-    departures.flush(&mut engine, 0, &mut report);
+    put(&mut queue, &long, run(65_100, 100, to), &mut report); // 651 segments: too many
+    flush(&mut queue, &mut engine, 0, &mut report);
     let got = received(&receiver).len() as u64;
     assert_eq!(report.refused_runs, 1);
     assert_eq!(report.traffic.packets_out, 651, "none is lost by us");
     assert!(got > 100, "{got}");
-    put(&mut departures, b"aaaabb", run(6, 4, to), &mut report);
-    departures.flush(&mut engine, 0, &mut report);
+    put(&mut queue, b"aaaabb", run(6, 4, to), &mut report);
+    flush(&mut queue, &mut engine, 0, &mut report);
     assert_eq!(report.refused_runs, 1, "found out once");
     assert_eq!(report.traffic.packets_out, 653);
 }
@@ -96,12 +94,12 @@ fn some_are_refused(kind: EngineKind) {
     let to = receiver.local_addr().unwrap();
     let nowhere = "[2001:db8::1]:9".parse().unwrap(); // no address of the socket's family
     let mut report = ShardReport::new(ShardId(0));
-    let mut departures = Departures::new();
+    let mut queue = SendQueue::new();
     for round in 0..SEND_BATCH * 3 {
         let destination = if round % 7 == 3 { nowhere } else { to };
-        departures.push(b"x", run(1, 1, destination), &mut report);
+        queue.push(b"x", run(1, 1, destination), &mut report);
     }
-    departures.flush(&mut engine, 0, &mut report);
+    flush(&mut queue, &mut engine, 0, &mut report);
     let refused = report.drops.of(DropReason::SendRefused);
     assert_eq!(refused, (SEND_BATCH * 3).div_ceil(7) as u64);
     assert_eq!(
@@ -114,66 +112,60 @@ fn some_are_refused(kind: EngineKind) {
 fn datagrams_to_one_client_join_until_one_is_longer_or_a_shorter_one_ended_the_run() {
     let [a, b] = ["192.0.2.1:9", "192.0.2.2:9"].map(|addr| addr.parse().unwrap());
     let mut report = ShardReport::new(ShardId(0));
-    let mut departures = Departures::new();
+    let mut queue = SendQueue::new();
     for (to, bytes) in [(a, 10), (a, 10), (a, 7), (a, 7), (b, 7), (a, 7), (a, 8)] {
         let parts = [&[1; 4][..], &[2; 32][..bytes - 4], &[]];
-        departures.join(parts, run(0, 0, to), &mut report);
+        queue.join(parts, run(0, 0, to), &mut report);
     }
     let cut = |placed: &Placed| (placed.run.bytes, placed.run.segment_bytes);
-    let cuts = |departures: &Departures| departures.runs.iter().map(cut).collect::<Vec<_>>();
-    assert_eq!(
-        cuts(&departures),
-        [(27, 10), (7, 7), (7, 7), (7, 7), (8, 8)]
-    );
-    departures.divert(|run, bytes| {
+    let cuts = |queue: &SendQueue| queue.runs.iter().map(cut).collect::<Vec<_>>();
+    assert_eq!(cuts(&queue), [(27, 10), (7, 7), (7, 7), (7, 7), (8, 8)]);
+    queue.divert(|run, bytes| {
         assert_eq!((bytes.len(), bytes[0]), (run.bytes, 1));
         run.destination == a
     });
-    assert_eq!(cuts(&departures), [(7, 7)]);
-    departures.join([b"new", &[], &[]], run(0, 0, a), &mut report);
-    departures.divert(|run, _| {
+    assert_eq!(cuts(&queue), [(7, 7)]);
+    queue.join([b"new", &[], &[]], run(0, 0, a), &mut report);
+    queue.divert(|run, _| {
         assert_eq!(run.destination, a, "the other was looked at before");
         true
     });
-    assert_eq!(cuts(&departures), [(7, 7)]);
+    assert_eq!(cuts(&queue), [(7, 7)]);
 }
 
 #[test]
 fn what_waits_behind_a_full_socket_is_looked_at_once() {
     let to = "192.0.2.1:9".parse().unwrap();
     let mut report = ShardReport::new(ShardId(0));
-    let mut departures = Departures::new();
+    let mut queue = SendQueue::new();
     let mut looks = 0;
     for added in [3, 0, 2] {
         for _ in 0..added {
-            departures.push(b"x", run(1, 1, to), &mut report);
+            queue.push(b"x", run(1, 1, to), &mut report);
         }
-        departures.divert(|_, _| {
+        queue.divert(|_, _| {
             looks += 1;
             false
         });
         // As after a send that found room for one.
-        departures.gone += 1;
-        departures.tidy();
+        queue.gone += 1;
+        queue.tidy();
     }
     assert_eq!(looks, 5);
 }
 
 #[test]
 fn a_full_socket_sheds_the_lowest_layers_first() {
-    let mut departures = Departures::new();
+    let mut queue = SendQueue::new();
     let layers = [0, 1, 2].map(LayerIndex);
     let nowhere = "192.0.2.1:9".parse().unwrap();
-    departures.blocked = true;
+    queue.blocked = true;
     for (used, shed) in [(0, 0), (1, 0), (26, 1), (51, 2), (76, 3)] {
-        departures.used = SEND_ARENA_BYTES / 100 * used;
-        departures.runs = vec![Placed::new(0, run(1, 1, nowhere))];
-        let count = layers
-            .iter()
-            .filter(|layer| departures.sheds(**layer))
-            .count();
+        queue.used = SEND_ARENA_BYTES / 100 * used;
+        queue.runs = vec![Placed::new(0, run(1, 1, nowhere))];
+        let count = layers.iter().filter(|layer| queue.sheds(**layer)).count();
         assert_eq!(count, shed, "{used} % full");
     }
-    departures.blocked = false;
-    assert!(!departures.sheds(LayerIndex(0)));
+    queue.blocked = false;
+    assert!(!queue.sheds(LayerIndex(0)));
 }

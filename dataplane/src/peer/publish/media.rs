@@ -4,18 +4,21 @@ use std::time::{Duration, Instant};
 
 use spillway_wire::stun::TransactionId;
 use str0m::change::SdpAnswer;
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::media::{Direction, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output as Polled, Rtc, RtcConfig};
 
-use crate::command::{Answered, Command, CommandReply};
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::key::{SessionKey, TrackKey};
+use crate::media::codec::MediaKind;
+use crate::media::track::TrackSpec;
+use crate::peer::build::PeerFactory;
+use crate::peer::command::{Answered, Command, CommandReply};
+use crate::peer::output::Output;
 use crate::peer::paths::Checked;
-use crate::peer::{Output, PeerFactory};
 use crate::srtp::AeadChoice;
-use crate::track::TrackSpec;
 
 const CLIENT: &str = "127.0.0.1:5000";
 const SERVER: &str = "127.0.0.1:7000";
@@ -38,8 +41,15 @@ fn client(now: Instant) -> (Rtc, [Mid; 2], str0m::change::SdpPendingOffer, Strin
     let candidate = Candidate::host(CLIENT.parse().unwrap(), "udp").unwrap();
     rtc.add_local_candidate(candidate);
     let mut api = rtc.sdp_api();
-    let mids =
-        [(); 2].map(|()| api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+    let mids = [(); 2].map(|()| {
+        api.add_media(
+            MediaKind::Video.into(),
+            Direction::SendOnly,
+            None,
+            None,
+            None,
+        )
+    });
     let (offer, pending) = api.apply().unwrap();
     (rtc, mids, pending, offer.to_sdp_string())
 }
@@ -55,8 +65,14 @@ fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8;
         edited += &edit(index, &format!("m=video {section}"));
     }
     let server = vec![SERVER.parse().unwrap()];
-    let factory = PeerFactory::new(IceKey::random(), server, false, AeadChoice::Auto).unwrap();
-    let mut peer = factory.publisher(SessionKey(1), now);
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        server,
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
+    let mut peer = factory.publisher(SessionKey(1), &mut Entropy::System, now);
     let named = crate::peer::hostile::mids_of(&edited);
     let tracks = named.into_iter().enumerate().map(|(index, mid)| TrackSpec {
         key: TrackKey(index as u64),

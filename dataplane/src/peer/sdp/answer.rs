@@ -7,13 +7,14 @@ use str0m::Rtc;
 use str0m::format::PayloadParams;
 use str0m::media::Mid;
 
-use super::extensions::{Extension, MID};
+use super::extensions::{Extension, MID, MIXED};
 use super::formats::{Format, Meaning, PAYLOAD_TYPES};
 use super::normalise::FEEDBACK;
-use super::offer::{Line, Offer, Taken, Verdict};
+use super::offer::Offer;
 use super::read::{Description, Section};
+use super::verdict::{Line, Taken, Verdict};
+use crate::media::track::LayerSpec;
 use crate::peer::codecs;
-use crate::track::LayerSpec;
 
 /// What was negotiated of a track.
 #[derive(Debug, Clone)]
@@ -146,8 +147,6 @@ impl<'a> Offer<'a> {
         tagged.or_else(|| (0..accepted.len()).find(is_accepted))
     }
 }
-
-const MIXED: &str = "extmap-allow-mixed";
 
 /// `None`: the m-line is rejected.
 fn accepted<'o, 'a>(line: &'o Line<'a>, rtc: &Rtc) -> Option<Accepted<'o, 'a>> {

@@ -3,11 +3,13 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use crate::command::Command;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::limits::{MAX_OFFER_BYTES, MAX_OFFER_MEDIA_LINES};
-use crate::peer::{Output, PeerFactory};
+use crate::peer::build::PeerFactory;
+use crate::peer::command::Command;
+use crate::peer::output::Output;
 use crate::srtp::AeadChoice;
 
 /// More than any honest offer takes on a slow host, far less than what grows with the square of a count.
@@ -49,11 +51,16 @@ fn thread_time() -> Duration {
 /// Processor time of the session layer for `sdp`, whether it takes it or not; the least of a few times.
 fn cost(sdp: &str) -> Duration {
     let candidate = "127.0.0.1:7".parse().unwrap();
-    let factory =
-        PeerFactory::new(IceKey::random(), vec![candidate], false, AeadChoice::Auto).unwrap();
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        vec![candidate],
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
     let once = || {
         let now = Instant::now();
-        let mut peer = factory.publisher(SessionKey(1), now);
+        let mut peer = factory.publisher(SessionKey(1), &mut Entropy::System, now);
         let command = Command::Publish {
             offer: sdp.to_owned(),
             tracks: Vec::new(),

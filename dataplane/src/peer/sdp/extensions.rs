@@ -1,11 +1,14 @@
 //! RTP header extensions (RFC 8285): which of those that a client offers are of use to us.
 
-use str0m::media::MediaKind;
-
 use super::read::Section;
+use crate::media::codec::MediaKind;
+use crate::media::extensions::ExtensionKind;
 
 /// Ids that the session library maps, and 0, which is padding. Over 14 they need the two-byte form (RFC 8285 section 4.3).
 pub(super) const EXTENSION_IDS: usize = 17;
+
+/// Values may be longer than 16 bytes (RFC 8285 section 6).
+pub(super) const MIXED: &str = "extmap-allow-mixed";
 
 pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
@@ -33,8 +36,15 @@ const KNOWN: [(&str, bool, bool); 7] = [
     ("urn:3gpp:video-orientation", false, true),
 ];
 
+/// What is carried as it is, and where: the session library is told nothing of it.
+pub(in crate::peer) fn carried(uri: &str, kind: MediaKind) -> Option<ExtensionKind> {
+    let mut all = ExtensionKind::ALL.into_iter();
+    let known = all.find(|carried| carried.uri() == uri);
+    known.filter(|carried| kind.is_video() || carried.is_of_audio())
+}
+
 /// What each id means, in the whole BUNDLE group (RFC 8843 section 9).
-pub(super) type Extensions = [Option<&'static str>; EXTENSION_IDS];
+pub(in crate::peer) type Extensions = [Option<&'static str>; EXTENSION_IDS];
 
 /// An `a=extmap` that is of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +89,18 @@ fn of_use(value: &str, kind: MediaKind) -> Option<Extension> {
         _ => return None,
     };
     let id: u8 = id.parse().ok()?;
-    let known = KNOWN.iter().find(|(known, _, _)| *known == uri)?;
-    let (uri, of_audio, of_video) = *known;
-    let is_of_kind = if kind.is_audio() { of_audio } else { of_video };
+    let known = KNOWN.iter().find(|(known, of_audio, of_video)| {
+        let is_of_kind = if kind.is_audio() {
+            *of_audio
+        } else {
+            *of_video
+        };
+        *known == uri && is_of_kind
+    });
+    let known = known.map(|(known, _, _)| *known);
+    let uri = known.or_else(|| carried(uri, kind).map(ExtensionKind::uri))?;
     let is_mappable = (1..EXTENSION_IDS).contains(&usize::from(id));
-    (is_of_kind && is_mappable).then_some(Extension {
+    is_mappable.then_some(Extension {
         id,
         uri,
         is_send_only,

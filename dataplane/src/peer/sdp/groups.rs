@@ -1,6 +1,6 @@
 //! What is played in sync: media stream ids and CNAMEs of our offers.
 
-use crate::subscription::SyncGroup;
+use crate::media::subscription::SyncGroup;
 
 /// `sdp` of ours with the media stream id (RFC 8830) and the CNAME (RFC 5576 section 6.1) of each m-line as `group` of its
 /// mid says: browsers play tracks of one stream in sync. The session layer chooses them at random, for each m-line anew.

@@ -1,7 +1,7 @@
 //! Sizes of an SDP that reading costs time for.
 
-use crate::command::CommandError;
 use crate::limits::{MAX_SDP_LINE_BYTES, MAX_SDP_LINES_PER_SECTION, MAX_SSRC_LINES_PER_M_LINE};
+use crate::peer::command::CommandError;
 
 /// Checks the sizes that reading an SDP costs time for.
 pub(crate) fn check_sizes(sdp: &str) -> Result<(), CommandError> {

@@ -4,10 +4,15 @@
 //! in which they first came: an m-line that it does not know, such as a data channel, does not move the others, also when
 //! it becomes a video later (RFC 8829 section 5.2.2: an m-line with port 0 is used again under a new mid).
 
-use str0m::media::{MediaKind, Mid};
+use str0m::media::Mid;
 
-use super::extensions::{EXTENSION_IDS, Extensions};
+use super::extensions::{EXTENSION_IDS, Extensions, carried};
 use super::formats::PAYLOAD_TYPES;
+use crate::media::codec::MediaKind;
+use crate::media::extensions::ExtensionKind;
+
+/// Header extensions that are carried as they are, by their identifiers.
+pub(in crate::peer) type CarriedById = [Option<ExtensionKind>; EXTENSION_IDS];
 
 /// What earlier offers of the session settled.
 #[derive(Clone)]
@@ -78,6 +83,12 @@ impl Default for Lines {
 }
 
 impl Lines {
+    /// What is carried as it is, by its identifier.
+    pub(in crate::peer) fn carried(&self) -> CarriedById {
+        let kind_of = |uri: &'static str| carried(uri, MediaKind::Video);
+        self.extensions.map(|uri| uri.and_then(kind_of))
+    }
+
     /// The library's name of the client's m-line `mid`.
     pub(in crate::peer) fn name_of(&self, mid: &str) -> Option<Mid> {
         self.place_of(mid).map(|place| self.slots[place].name)

@@ -2,11 +2,11 @@
 //! what the client can use. The library's parser is not the contract.
 
 pub(super) mod answer; // an answer m-line for each that was offered
-mod candidates; // where we are reached, and what a client says of itself
+pub(super) mod candidates; // where we are reached, and what a client says of itself
 mod extensions; // RTP header extensions of use to us
 pub(super) mod formats; // what each payload type means
-mod groups; // what is played in sync
-mod limits; // sizes that reading costs time for
+pub(super) mod groups; // what is played in sync
+pub(super) mod limits; // sizes that reading costs time for
 pub(super) mod lines; // m-lines as the session library knows them
 mod normalise; // the offer that the session library reads
 pub(super) mod offer; // a client's offer
@@ -15,10 +15,7 @@ mod read; // sections and lines
 pub(crate) mod simulcast; // layers of an offer
 pub(super) mod theirs; // a client's answer to our offer
 mod transport; // ICE and DTLS of the client
+mod verdict; // what comes of each m-line
 
 #[cfg(test)]
 mod cost; // what an offer can cost
-
-pub(super) use candidates::{tcp_candidates, with_candidates};
-pub(super) use groups::with_groups;
-pub(crate) use limits::check_sizes;

@@ -8,11 +8,12 @@ use std::fmt::Write;
 
 use str0m::format::Codec;
 
+use super::extensions::{Extension, carried};
 use super::formats::{Format, Meaning};
 use super::lines::{Lines, Slot, SlotState, Written};
-use super::offer::{Line, Taken, Verdict};
 use super::read::{Description, Section};
 use super::transport::Transport;
+use super::verdict::{Line, Taken, Verdict};
 
 /// The offer; what it says of formats is kept in `settled`, for offers in which an m-line has none.
 pub(super) fn offer(
@@ -63,7 +64,8 @@ fn media(
         "inactive"
     };
     let mut out = first_lines(slot, 9, direction);
-    for extension in &taken.extensions {
+    let is_read = |extension: &&Extension| carried(extension.uri, slot.kind).is_none();
+    for extension in taken.extensions.iter().filter(is_read) {
         out += &format!("a=extmap:{} {}\r\n", extension.id, extension.uri);
     }
     // The library reads letters and digits alone; without names it takes layers of any name.

@@ -7,18 +7,19 @@ use std::collections::HashMap;
 
 use str0m::IceCreds;
 use str0m::format::PayloadParams;
-use str0m::media::{MediaKind, Mid};
 
-use super::extensions::{self, Extension};
+use super::extensions::{self};
 use super::formats::{self, Format, Meaning};
 use super::lines::{Lines, SlotState, Use};
 use super::normalise;
 use super::read::{Description, Direction, MediaLine, Section, named, shortened};
-use super::simulcast::{self, Layer};
+use super::simulcast::{self};
 use super::transport::Transport;
-use crate::command::CommandError;
+use super::verdict::{Line, Taken, Verdict};
+use crate::media::codec::MediaKind;
+use crate::media::track::{LayerSpec, TrackSpec};
 use crate::peer::codecs;
-use crate::track::{LayerSpec, TrackSpec};
+use crate::peer::command::CommandError;
 
 /// A client's offer, taken apart.
 pub(in crate::peer) struct Offer<'a> {
@@ -32,32 +33,6 @@ pub(in crate::peer) struct Offer<'a> {
     pub(in crate::peer) twins: Vec<PayloadParams>,
     /// What is settled when the offer is accepted.
     settled: Lines,
-}
-
-/// An m-line of the offer.
-pub(super) struct Line<'a> {
-    pub(super) media: MediaLine<'a>,
-    pub(super) mid: Option<&'a str>,
-    pub(super) verdict: Verdict<'a>,
-}
-
-/// What comes of an m-line.
-pub(super) enum Verdict<'a> {
-    /// It is answered with port 0, because of this.
-    Rejected(String),
-    /// It is negotiated.
-    Taken(Box<Taken<'a>>),
-}
-
-/// An m-line that is negotiated.
-pub(super) struct Taken<'a> {
-    /// The session library's name of it.
-    pub(super) name: Mid,
-    /// As the client says it.
-    pub(super) direction: Direction,
-    pub(super) formats: Vec<Format<'a>>,
-    pub(super) extensions: Vec<Extension>,
-    pub(super) layers: Vec<Layer<'a>>,
 }
 
 /// Codecs that an error names.
@@ -211,7 +186,7 @@ impl<'a> Reader<'_, 'a> {
             let Meaning::Codec(spec) = format.meaning else {
                 continue;
             };
-            let codec = codecs::spoken(spec).filter(|_| spec.codec.kind() == kind);
+            let codec = codecs::spoken(spec).filter(|_| spec.codec.is_audio() == kind.is_audio());
             let Some(codec) = codec.filter(|codec| !codec_by_pt.values().any(|had| had == codec))
             else {
                 continue;

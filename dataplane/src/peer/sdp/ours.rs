@@ -4,8 +4,11 @@ use std::fmt::Write;
 
 use str0m::format::{Codec, PayloadParams};
 
-use super::read::Description;
+use super::extensions::MIXED;
+use super::read::{Description, Section};
+use crate::media::extensions::{EXTENSION_KINDS, ExtensionKind};
 use crate::peer::codecs::Menu;
+use crate::send::header::CarriedIds;
 
 /// An m-line of our offer.
 pub(in crate::peer) struct OfferedLine<'m> {
@@ -29,6 +32,10 @@ pub(in crate::peer) fn with_formats(
             put(&mut out, line);
         }
     }
+    // Some values of what is carried are longer than 16 bytes.
+    if !read.session.has(MIXED) {
+        put(&mut out, "a=extmap-allow-mixed");
+    }
     for (index, section) in read.media.iter().enumerate() {
         let Some(OfferedLine { menu, is_refused }) = lines.get(index) else {
             section.lines.iter().for_each(|line| put(&mut out, line));
@@ -46,6 +53,9 @@ pub(in crate::peer) fn with_formats(
                 _ if is_direction && *is_refused => put(&mut out, "a=inactive"),
                 line => put(&mut out, line),
             }
+        }
+        for (kind, id) in carried_on(first) {
+            put(&mut out, &format!("a=extmap:{id} {}", kind.uri()));
         }
         out += &formats;
     }
@@ -66,6 +76,42 @@ pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
     format!(
         "m={kind} 0 UDP/TLS/RTP/SAVPF{pts}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=inactive\r\n{formats}"
     )
+}
+
+/// Header extensions that are carried, with their identifiers in our offers: those that the session library leaves free.
+const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
+    (ExtensionKind::AbsoluteCaptureTime, 5),
+    (ExtensionKind::PlayoutDelay, 6),
+    (ExtensionKind::DependencyDescriptor, 7),
+    (ExtensionKind::LayersAllocation, 8),
+];
+
+/// Those that the m-line of `first`, its first line, offers.
+fn carried_on(first: &str) -> impl Iterator<Item = (ExtensionKind, u8)> + use<> {
+    let is_video = first.starts_with("m=video");
+    let all = CARRIED.into_iter();
+    all.filter(move |(kind, _)| is_video || kind.is_of_audio())
+}
+
+/// What of those a client takes, with the m-line `answered` in the answer of `session`.
+pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> CarriedIds {
+    let mut ids = CarriedIds::none(answered.has(MIXED) || session.has(MIXED));
+    let first = answered.lines.first().copied().unwrap_or_default();
+    for value in answered.values("extmap") {
+        let mut fields = value.split_ascii_whitespace();
+        let (Some(id), Some(uri)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
+        let receives = matches!(direction, "sendrecv" | "recvonly");
+        // RFC 8285 section 6: an identifier means in the answer what it means in the offer.
+        let is_offered =
+            |offered: &(ExtensionKind, u8)| offered.0.uri() == uri && id.parse() == Ok(offered.1);
+        if let Some((kind, id)) = carried_on(first).find(is_offered).filter(|_| receives) {
+            ids.set(kind, id);
+        }
+    }
+    ids
 }
 
 /// Fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).

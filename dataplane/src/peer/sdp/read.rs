@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::str::SplitAsciiWhitespace;
 
-use crate::command::CommandError;
+use crate::peer::command::CommandError;
 
 /// A session description (RFC 8866): the session's part, and its media descriptions.
 pub(super) struct Description<'a> {

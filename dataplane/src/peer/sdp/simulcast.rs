@@ -7,7 +7,7 @@ use str0m::media::Rid;
 use super::formats::payload_type;
 use super::read::Section;
 use crate::limits::MAX_LAYERS;
-use crate::track::LayerSpec;
+use crate::media::track::LayerSpec;
 
 /// An `a=rid` with which the client sends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,11 +9,12 @@ use str0m::IceCreds;
 use str0m::format::PayloadParams;
 
 use super::formats::{self, Format, Meaning};
-use super::ours::is_of_formats;
+use super::ours::{carried_by, is_of_formats};
 use super::read::{Description, Direction, MediaLine, Section, named};
 use super::transport::Transport;
-use crate::command::CommandError;
 use crate::peer::codecs::{self, Accepted, Menu};
+use crate::peer::command::CommandError;
+use crate::send::header::CarriedIds;
 
 /// A client's answer.
 pub(in crate::peer) struct Answer {
@@ -33,6 +34,8 @@ pub(in crate::peer) struct AnsweredLine {
     /// Media may be sent on it.
     pub(in crate::peer) is_taken: bool,
     pub(in crate::peer) accepted: Vec<Accepted>,
+    /// Header extensions that it takes as they are.
+    pub(in crate::peer) carried: CarriedIds,
 }
 
 /// What was asked.
@@ -71,6 +74,7 @@ impl Answer {
                 is_rejected,
                 is_taken: receives && !is_rejected,
                 accepted: accepted(&media, section, menu),
+                carried: carried_by(section, &answer.session),
             });
         }
         let zero: Vec<bool> = answer

@@ -3,7 +3,7 @@
 use str0m::IceCreds;
 
 use super::read::{Section, shortened};
-use crate::command::CommandError;
+use crate::peer::command::CommandError;
 
 /// Bytes of a SHA-256 fingerprint, as they are written.
 const SHA256_TEXT_BYTES: usize = 32 * 3 - 1;

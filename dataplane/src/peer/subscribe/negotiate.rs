@@ -2,19 +2,21 @@
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi};
-use str0m::format::PayloadParams;
 use str0m::media::Direction;
 
-use super::{OfferOut, Outstanding, Slot, SlotFormats, SlotState, Subscriber};
-use crate::command::{CommandError, CommandReply, CommandResult};
-use crate::key::TrackKey;
+use super::{Outstanding, Slot, SlotFormats, SlotState, Subscriber};
+use crate::key::{SubscriptionIndex, TrackKey};
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS, MAX_REOFFERS};
+use crate::media::codec::CodecSpec;
+use crate::media::subscription::SyncGroup;
+use crate::media::track::{TrackFormats, TrackInfo};
+use crate::peer::command::{CommandError, CommandReply, CommandResult};
+use crate::peer::output::OfferOut;
+use crate::peer::output::{Output, PeerEvent};
 use crate::peer::sdp::ours::{self, OfferedLine};
 use crate::peer::sdp::theirs::{Answer, Asked};
-use crate::peer::{Output, PeerEvent, codecs, sdp};
+use crate::peer::{codecs, sdp};
 use crate::send::stream::Stream;
-use crate::subscription::SyncGroup;
-use crate::track::{TrackFormats, TrackInfo};
 
 impl Subscriber {
     /// The client's answer to the outstanding offer.
@@ -92,6 +94,7 @@ impl Subscriber {
         let mut rejected = Vec::new();
         for (slot, line) in self.slots.iter_mut().zip(answer.lines) {
             slot.formats.accepted = Some(line.accepted);
+            slot.formats.carried = line.carried;
             match slot.state {
                 SlotState::Playing(sub) if !line.is_taken => {
                     rejected.push(self.subscriptions[sub].track);
@@ -135,7 +138,7 @@ impl Subscriber {
     }
 
     /// What the publisher of subscription `index` may send: its m-line has to offer all of that.
-    pub(super) fn learn(&mut self, index: usize, published: &TrackInfo) {
+    pub(super) fn learn(&mut self, index: SubscriptionIndex, published: &TrackInfo) {
         let mut formats = TrackFormats {
             codecs: published.codecs.clone(),
             is_stereo: published.is_stereo,
@@ -163,7 +166,7 @@ impl Subscriber {
     pub fn offer_first(
         &mut self,
         rtc: &mut Rtc,
-        (index, codec): (usize, u8),
+        (index, codec): (SubscriptionIndex, u8),
         published: &TrackInfo,
         out: &mut Output,
     ) -> bool {
@@ -177,7 +180,7 @@ impl Subscriber {
         let Some(slot) = subscription.slot else {
             return false;
         };
-        let was_offered = |sent: &PayloadParams| {
+        let was_offered = |sent: &CodecSpec| {
             let first = self.slots[slot].formats.menu.codecs.first();
             first.is_some_and(|first| codecs::decodes(first, sent))
         };
@@ -217,10 +220,10 @@ impl Subscriber {
         });
         let lines: Vec<OfferedLine<'_>> = lines.collect();
         let sdp = ours::with_formats(&written, &lines, &self.forgotten);
-        let sdp = sdp::with_candidates(&sdp, &self.tcp_candidates);
+        let sdp = sdp::candidates::with_candidates(&sdp, &self.tcp_candidates);
         let offer = OfferOut {
             revision: self.negotiation.revision,
-            sdp: sdp::with_groups(&sdp, |mid| self.group_on(mid)),
+            sdp: sdp::groups::with_groups(&sdp, |mid| self.group_on(mid)),
             mids: self.mids(),
         };
         self.negotiation.outstanding = Some(Outstanding {
@@ -250,7 +253,7 @@ impl Subscriber {
                 api.set_direction(slot.mid, Direction::SendOnly);
             }
         }
-        for (index, subscription) in &mut self.subscriptions {
+        for (index, subscription) in self.subscriptions.iter_mut() {
             if subscription.slot.is_some() {
                 continue;
             }
@@ -262,10 +265,16 @@ impl Subscriber {
                 api.set_direction(self.slots[slot].mid, Direction::SendOnly);
                 slot
             } else {
-                let mid = api.add_media(subscription.kind, Direction::SendOnly, None, None, None);
+                let mid = api.add_media(
+                    subscription.kind.into(),
+                    Direction::SendOnly,
+                    None,
+                    None,
+                    None,
+                );
                 self.slots.push(Slot {
                     mid,
-                    stream: Stream::new(subscription.kind),
+                    stream: Stream::new(subscription.kind, &mut self.entropy),
                     kind: subscription.kind,
                     state: SlotState::Free,
                     formats: Box::default(),

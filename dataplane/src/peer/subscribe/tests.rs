@@ -3,19 +3,27 @@
 use std::time::Instant;
 
 use super::*;
-use crate::command::Command;
-use crate::ice::IceKey;
+use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
-use crate::layer::Wish;
 use crate::limits::{ANSWER_BYTES_BESIDES, ANSWER_BYTES_PER_M_LINE, MAX_BAD_ANSWERS};
-use crate::peer::{Peer, PeerFactory};
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::SyncGroup;
+use crate::peer::build::PeerFactory;
+use crate::peer::command::Command;
+use crate::peer::session::Peer;
 use crate::srtp::AeadChoice;
-use crate::subscription::SyncGroup;
 
 fn subscriber(now: Instant) -> Peer {
     let candidates = vec!["127.0.0.1:7".parse().unwrap()];
-    let factory = PeerFactory::new(IceKey::random(), candidates, false, AeadChoice::Auto).unwrap();
-    factory.subscriber(SessionKey(1), now)
+    let factory = PeerFactory::new(
+        IceKey::generate(&mut Entropy::System),
+        candidates,
+        false,
+        AeadChoice::Auto,
+    )
+    .unwrap();
+    factory.subscriber(SessionKey(1), &mut Entropy::System, now)
 }
 
 fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
@@ -213,7 +221,10 @@ fn ours(pt: u8) -> str0m::format::PayloadParams {
 
 fn formats(pts: &[u8], is_stereo: bool) -> TrackFormats {
     TrackFormats {
-        codecs: pts.iter().map(|pt| ours(*pt)).collect(),
+        codecs: pts
+            .iter()
+            .map(|pt| codecs::described(ours(*pt).spec()))
+            .collect(),
         is_stereo,
     }
 }
@@ -228,20 +239,19 @@ fn known(track: u64, kind: MediaKind, formats: TrackFormats) -> Wanted {
 
 fn published(track: u64, formats: &TrackFormats) -> TrackInfo {
     TrackInfo {
-        spec: crate::track::TrackSpec {
+        spec: crate::media::track::TrackSpec {
             key: TrackKey(track),
             id: "track".into(),
             mid: "0".into(),
             kind: MediaKind::Video,
             layers: Vec::new(),
         },
-        session: SessionKey(2),
         codecs: formats.codecs.clone(),
         is_stereo: formats.is_stereo,
     }
 }
 
-fn subscription_to(peer: &mut Peer, track: u64) -> usize {
+fn subscription_to(peer: &mut Peer, track: u64) -> SubscriptionIndex {
     let mut subs = peer.subscriber().unwrap().subscriptions.iter();
     let found = subs.find(|(_, sub)| sub.track.0 == track);
     found.unwrap().0
@@ -261,7 +271,7 @@ fn connected(
     let pts = codecs.as_ref().map(|codecs| {
         codecs
             .iter()
-            .map(|codec| codec.map(|codec| *codec.pt))
+            .map(|codec| codec.map(|codec| codec.pt))
             .collect()
     });
     let offer = out.events.into_iter().find_map(|event| match event {
@@ -296,7 +306,7 @@ fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told
         assert_eq!(first.0, Some(vec![Some(96), None]));
         let sub = subscription_to(&mut peer, 1);
         let mut out = Output::default();
-        assert!(peer.offer_first((sub, 1), &published(1, &of), &mut out));
+        assert!(peer.offer_first(sub, 1, &published(1, &of), &mut out));
         let again = out.events.into_iter().find_map(|event| match event {
             PeerEvent::Offer(offer) => Some(offer),
             _ => None,
@@ -310,14 +320,14 @@ fn who_took_the_first_codec_alone_is_offered_the_one_that_is_sent_first_and_told
         );
         assert!(line.contains(" 96 "), "and the others after it: {line}");
         let mut out = Output::default();
-        assert!(peer.offer_first((sub, 1), &published(1, &of), &mut out));
+        assert!(peer.offer_first(sub, 1, &published(1, &of), &mut out));
         assert!(out.events.is_empty(), "the answer is waited for");
         say(&mut peer, &again, &[("inactive", ""), answer], now);
         let (mapped, offer) = connected(&mut peer, 1, &of);
         assert_eq!(mapped, Some(map.to_vec()));
         assert!(offer.is_none());
         if is_told {
-            assert!(!peer.offer_first((sub, 1), &published(1, &of), &mut out));
+            assert!(!peer.offer_first(sub, 1, &published(1, &of), &mut out));
             assert!(out.events.is_empty());
         }
     }
@@ -339,7 +349,7 @@ fn a_publisher_that_changes_its_codec_again_and_again_does_not_make_offers_for_e
         let sub = subscription_to(&mut peer, 1);
         let mut out = Output::default();
         let codec = if turn % 2 == 0 { 1 } else { 0 };
-        if !peer.offer_first((sub, codec), &published(1, &of), &mut out) {
+        if !peer.offer_first(sub, codec, &published(1, &of), &mut out) {
             break;
         }
         offers += 1;
@@ -491,8 +501,11 @@ fn a_clients_own_payload_types_are_what_it_is_sent() {
     let (pts, _) = connected(&mut peer, 1, &formats(&[96, 108, 45], false));
     assert_eq!(pts, Some(vec![Some(120), Some(96), None]));
     let subscriber = peer.subscriber().unwrap();
-    let codecs = subscriber.subscriptions[0].codecs.as_ref().unwrap();
-    assert_eq!(codecs[0].unwrap().resend, Some(121.into()));
+    let codecs = subscriber.subscriptions[SubscriptionIndex(0)]
+        .codecs
+        .as_ref()
+        .unwrap();
+    assert_eq!(codecs[0].unwrap().resend, Some(121));
     assert_eq!(codecs[1].unwrap().resend, None);
 }
 

@@ -7,8 +7,10 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{VECTOR_BYTES, load, load_block, load_some, store, store_block, store_some};
-use super::{BLOCK_BYTES, Key, MAX_ROUND_KEYS, Nonce, POWERS, Tag};
+use super::key::{BLOCK_BYTES, Key, MAX_ROUND_KEYS, Nonce, POWERS, Tag};
+use super::lanes::{
+    VECTOR_BYTES, load, load_block, load_some, mask_of, store, store_block, store_some,
+};
 
 /// x^128 + x^127 + x^126 + x^121 + 1 without its first term: that of GHASH, bits reversed.
 const POLYNOMIAL: u128 = (0xc2 << 120) | 1;
@@ -38,16 +40,6 @@ macro_rules! wide {
             $visible fn $name $(<$(const $n: usize),+>)? ($($arguments)*) $(-> $result)? $body
         )*
     };
-}
-
-/// A mask of the first `bytes` of a vector.
-#[inline]
-pub(super) fn mask_of(bytes: usize) -> __mmask64 {
-    if bytes < VECTOR_BYTES {
-        (1 << bytes) - 1
-    } else {
-        __mmask64::MAX
-    }
 }
 
 /// What encrypts the packet: its keys, four of each, and the next four counters, bytes reversed.

@@ -1,31 +1,14 @@
-//! Between memory and vector registers, and into code that asks for a processor with these instructions.
+//! Between memory and vector registers.
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_loadu_si512,
+    __m128i, __m512i, __mmask64, _mm_loadu_si128, _mm_storeu_si128, _mm512_loadu_si512,
     _mm512_mask_storeu_epi8, _mm512_maskz_loadu_epi8, _mm512_storeu_si512,
 };
 
-use super::avx512::{self, mask_of};
-use super::{BLOCK_BYTES, Key, Nonce, Tag};
+use super::key::BLOCK_BYTES;
 
 /// Bytes of a vector: four blocks.
 pub(super) const VECTOR_BYTES: usize = 64;
-
-/// [`avx512::expand`] where the processor has it; false where not.
-pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
-    let is_available = avx512::is_available();
-    if is_available {
-        // SAFETY: the processor has what the function was compiled for.
-        unsafe { avx512::expand(key, expanded) };
-    }
-    is_available
-}
-
-/// [`avx512::seal`].
-pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
-    // SAFETY: the processor has what the function was compiled for, or `expand` had not made a key.
-    unsafe { avx512::seal(key, nonce, clear, body) }
-}
 
 #[inline]
 #[target_feature(enable = "sse2")]
@@ -72,5 +55,15 @@ pub(super) fn store_some(bytes: &mut [u8], vector: __m512i) {
     // SAFETY: what the mask leaves out is not written, and it names no more bytes than there are.
     unsafe {
         _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask_of(bytes.len()), vector);
+    }
+}
+
+/// A mask of the first `bytes` of a vector.
+#[inline]
+pub(super) fn mask_of(bytes: usize) -> __mmask64 {
+    if bytes < VECTOR_BYTES {
+        (1 << bytes) - 1
+    } else {
+        __mmask64::MAX
     }
 }

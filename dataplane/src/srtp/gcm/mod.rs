@@ -9,36 +9,16 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512; // sixteen blocks at a time
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // into code for processors with these instructions, and nothing else
+mod entry;
+mod key; // a key as it lies in memory
+#[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // between memory and vector registers, and nothing else
 mod lanes;
 
-use zeroize::Zeroize;
-
-/// Blocks of AES, and tags.
-const BLOCK_BYTES: usize = 16;
-/// Of AES-256; AES-128 has four fewer.
-const MAX_ROUND_KEYS: usize = 15;
-/// Powers of the hash key: one for each block of a group.
-const POWERS: usize = 16;
-
-/// A key, expanded once. There is one only where the processor can use it.
-#[repr(C, align(64))]
-pub(super) struct Key {
-    /// The highest first, as `avx512` multiplies with them.
-    powers: [[u8; BLOCK_BYTES]; POWERS],
-    /// Of the key schedule (FIPS 197 section 5.2), as many as the length of the key asks for.
-    round_keys: [[u8; BLOCK_BYTES]; MAX_ROUND_KEYS],
-    /// The key has 32 bytes, not 16.
-    is_long: bool,
-}
-
-const _: () = assert!(size_of::<Key>() == 512, "a key is eight cache lines");
-
-/// What a packet is sealed with besides its key.
-pub(super) type Nonce = [u8; 12];
-
-/// Authenticates a sealed packet.
-pub(super) type Tag = [u8; BLOCK_BYTES];
+#[cfg(target_arch = "x86_64")]
+use key::{BLOCK_BYTES, MAX_ROUND_KEYS, POWERS};
+pub(super) use key::{Key, Nonce, Tag};
 
 /// Whether the processor has all instructions for it.
 #[cfg(target_arch = "x86_64")]
@@ -66,7 +46,7 @@ impl Key {
             round_keys: [[0; BLOCK_BYTES]; MAX_ROUND_KEYS],
             is_long: key.len() == 32,
         });
-        lanes::expand(key, &mut expanded).then_some(expanded)
+        entry::expand(key, &mut expanded).then_some(expanded)
     }
 
     /// There is none.
@@ -78,20 +58,13 @@ impl Key {
     /// Encrypts `body` in place; the tag that authenticates it and `clear`. A nonce must not be used twice.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn seal(&self, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
-        lanes::seal(self, nonce, clear, body)
+        entry::seal(self, nonce, clear, body)
     }
 
     /// Never called.
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn seal(&self, _nonce: &Nonce, _clear: &[u8], _body: &mut [u8]) -> Tag {
         unreachable!("there is no key on this architecture")
-    }
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        self.round_keys.zeroize();
-        self.powers.zeroize();
     }
 }
 

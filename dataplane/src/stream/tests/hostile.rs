@@ -39,7 +39,7 @@ fn reset(socket: &TcpStream) {
 
 #[test]
 fn who_never_pauses_between_messages_does_not_drip() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let (mut socket, _) = rig.known();
     socket.write_all(&BINDING[..7]).unwrap();
     for _ in 0..20 {
@@ -56,7 +56,7 @@ fn who_never_pauses_between_messages_does_not_drip() {
 
 #[test]
 fn streams_that_come_and_go_leave_no_timers_behind() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let (mut socket, _) = rig.known();
     let mut arrivals = Arrivals::default();
     for _ in 0..400 {
@@ -75,7 +75,7 @@ fn streams_that_come_and_go_leave_no_timers_behind() {
 
 #[test]
 fn a_busy_stream_waits_in_one_place_for_its_turn() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let (socket, _) = rig.known();
     flood(socket.try_clone().unwrap(), || BINDING.repeat(1_000));
     let mut arrivals = Arrivals::default();
@@ -92,7 +92,7 @@ fn a_busy_stream_waits_in_one_place_for_its_turn() {
 #[test]
 fn many_busy_streams_share_what_is_read_in_a_turn() {
     const STREAMS: usize = 2 * STREAM_EVENTS_PER_TURN;
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let sockets: Vec<_> = (0..STREAMS).map(|_| rig.connect()).collect();
     for mut socket in &sockets {
         socket.write_all(&BINDING).unwrap();
@@ -237,7 +237,7 @@ fn without_descriptors_those_who_wait_are_looked_at_later() {
 
 fn run_out_of_descriptors() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let few = Rlimit {
         current: Some(64),
         maximum: Some(64),

@@ -36,12 +36,12 @@ enum Came {
 }
 
 impl Rig {
-    fn new(door: Door) -> Self {
-        Self::with(door, TlsOptions::default())
+    fn new(kind: ListenerKind) -> Self {
+        Self::with(kind, TlsOptions::default())
     }
 
-    fn with(door: Door, tls: TlsOptions) -> Self {
-        let (port, mut listeners) = bind(door, "test", 0, 1).unwrap();
+    fn with(kind: ListenerKind, tls: TlsOptions) -> Self {
+        let (port, mut listeners) = bind(kind, "test", 0, 1).unwrap();
         Self {
             streams: Streams::new(listeners.remove(0), tls).unwrap(),
             port,
@@ -57,7 +57,7 @@ impl Rig {
             renewals: None,
             http,
         };
-        let mut rig = Self::with(Door::Tls, options);
+        let mut rig = Self::with(ListenerKind::Tls, options);
         let mut roots = RootCertStore::empty();
         roots.add(authority).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -155,7 +155,7 @@ fn client_of(came: &[Came]) -> Client {
 
 #[test]
 fn messages_are_whole_however_they_were_cut_and_answers_go_back() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let mut socket = rig.connect();
     let channel = [0x40, 0, 0, 3, 7, 8, 9, 0];
     let both = [&BINDING[..], &channel].concat();
@@ -184,7 +184,7 @@ fn messages_are_whole_however_they_were_cut_and_answers_go_back() {
 
 #[test]
 fn datagrams_of_sessions_come_with_their_length_before_them() {
-    let mut rig = Rig::new(Door::Ice);
+    let mut rig = Rig::new(ListenerKind::Ice);
     let mut socket = rig.connect();
     socket.write_all(&[0, 2, 8, 9, 0, 0, 0, 1, 7]).unwrap();
     let came = rig.poll();
@@ -290,7 +290,7 @@ fn each_message_is_a_record_of_its_own() {
 
 #[test]
 fn what_is_no_message_ends_the_stream_and_no_other() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let mut good = rig.connect();
     let mut long = BINDING;
     long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // of somebody without credentials
@@ -318,7 +318,7 @@ fn what_is_no_message_ends_the_stream_and_no_other() {
 
 #[test]
 fn who_drips_or_proves_nothing_is_sent_away() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let mut dripping = rig.connect();
     let idle = rig.connect();
     dripping.write_all(&BINDING).unwrap();
@@ -346,7 +346,7 @@ fn who_drips_or_proves_nothing_is_sent_away() {
 
 #[test]
 fn a_client_that_does_not_read_loses_whole_messages() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let mut socket = rig.connect();
     socket.write_all(&BINDING).unwrap();
     let stream = client_of(&rig.poll()).stream.unwrap();
@@ -387,7 +387,7 @@ fn a_client_that_does_not_read_loses_whole_messages() {
 
 #[test]
 fn one_address_has_no_more_than_its_share() {
-    let mut rig = Rig::new(Door::Turn);
+    let mut rig = Rig::new(ListenerKind::Turn);
     let share = usize::from(MAX_STREAMS_PER_SOURCE);
     let mut held = Vec::new();
     for number in 0..share + 3 {
@@ -409,7 +409,11 @@ fn one_address_has_no_more_than_its_share() {
 #[test]
 fn random_bytes_break_nothing() {
     let mut rng = fastrand::Rng::with_seed(7);
-    for mut rig in [Rig::new(Door::Turn), Rig::new(Door::Ice), Rig::tls(None)] {
+    for mut rig in [
+        Rig::new(ListenerKind::Turn),
+        Rig::new(ListenerKind::Ice),
+        Rig::tls(None),
+    ] {
         for _ in 0..60 {
             let mut socket = rig.connect();
             let mut bytes = vec![0; rng.usize(1..3_000)];

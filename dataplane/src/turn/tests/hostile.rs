@@ -197,7 +197,7 @@ impl Crowd {
                     self.open
                         .swap_remove(at.expect("only what is open is closed"));
                 }
-                Event::Reach { peer, .. } => assert_ne!(peer, addr(MEDIA).ip()),
+                Event::SocketWanted { peer, .. } => assert_ne!(peer, addr(MEDIA).ip()),
             }
         }
         let allocations = self.rig.server.allocations();

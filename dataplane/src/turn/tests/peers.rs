@@ -260,7 +260,7 @@ fn the_open_internet_can_be_reached_when_it_is_allowed() {
         assert_eq!(rig.send(&mut client, peer).unwrap().peer, addr(peer));
     }
     let relayed: Vec<_> = rig.events();
-    let reached = |event: &&Event| matches!(event, Event::Reach { .. });
+    let reached = |event: &&Event| matches!(event, Event::SocketWanted { .. });
     assert_eq!(relayed.iter().filter(reached).count(), 2, "once per family");
 }
 
@@ -383,7 +383,7 @@ fn sockets_are_asked_for_once_and_only_for_peers_outside() {
     assert_eq!(rig.events(), []);
     rig.permit(&mut client, NODE).expect(Class::Success);
     let peer = addr(NODE).ip();
-    assert_eq!(rig.events(), [Event::Reach { relayed, peer }]);
+    assert_eq!(rig.events(), [Event::SocketWanted { relayed, peer }]);
     rig.bind(&mut client, 0x4000, NODE).expect(Class::Success);
     assert_eq!(rig.events(), []);
 }

@@ -104,11 +104,11 @@ fn neighbours_of_other_programs_are_not_kept_fresh_by_us() {
         NeighbourAttribute::Destination(NeighbourAddress::Inet([192, 0, 2, 1].into())),
         NeighbourAttribute::LinkLayerAddress(vec![2; 6]),
     ];
-    assert_eq!(read_neighbour(&message).unwrap().reach, Reach::Stale);
+    assert_eq!(read_neighbour(&message).unwrap().reach, Reachability::Stale);
     message.header.flags = NeighbourFlags::ExtLearned;
     assert_eq!(read_neighbour(&message), None);
     message.header.state = NeighbourState::Permanent;
-    assert_eq!(read_neighbour(&message).unwrap().reach, Reach::Fresh);
+    assert_eq!(read_neighbour(&message).unwrap().reach, Reachability::Fresh);
 }
 
 #[test]

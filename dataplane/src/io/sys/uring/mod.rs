@@ -16,9 +16,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use self::buffers::{BUFFER_GROUP, Buffers};
-use self::messages::Messages;
 use super::{Message, Received, addr, cmsg};
+use buffers::{BUFFER_GROUP, Buffers};
+use messages::Messages;
 
 /// Receives are told from sends by this bit; below it is the number of the socket or of the message.
 const RECEIVE: u64 = 1 << 63;

@@ -1,0 +1,154 @@
+//! What a session and its DTLS instance tell each other: keys, the round trip time, and why a handshake failed.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dimpl::{CryptoError as DimplCryptoError, SecurityError};
+use str0m::crypto::dtls::DtlsImplError;
+
+use crate::srtp::Keys;
+
+thread_local! {
+    pub(super) static CREATED: RefCell<Option<Arc<Handshake>>> = const { RefCell::new(None) };
+}
+
+/// A flight is sent again after so long while the RTT is not known (RFC 9147 section 5.8.2 names 100 ms for real time).
+pub(super) const UNKNOWN_RTO: Duration = Duration::from_millis(100);
+/// And at least after so long where it is.
+pub(super) const MIN_RTO: Duration = Duration::from_millis(50);
+/// A handshake that failed ends its session after so long: errors before its end can be forged by others, and then it
+/// comes to its end all the same.
+pub const FAILURE_GRACE: Duration = Duration::from_secs(2);
+
+/// What a session and its DTLS instance tell each other.
+#[derive(Default)]
+pub struct Handshake {
+    rto_ms: AtomicU32,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Default)]
+pub(super) struct Noted {
+    pub(super) keys: Option<Keys>,
+    /// The first one.
+    failure: Option<Failure>,
+    /// When something failed that cannot be mended.
+    over: Option<Instant>,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which kind.
+    pub kind: FailureKind,
+    /// In words, for logs.
+    pub detail: String,
+}
+
+/// Kinds of failure, as they are counted and told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The client's certificate is not the one whose fingerprint was signalled.
+    Fingerprint,
+    /// The client's certificate, or its signature, cannot be verified.
+    Certificate,
+    /// The client sent a fatal alert.
+    Alert,
+    /// It did not end in time.
+    Timeout,
+    /// Both sides have nothing in common, or a message makes no sense.
+    Protocol,
+}
+
+impl Handshake {
+    /// That of the instance that was made last on this thread; once.
+    pub fn take_created() -> Option<Arc<Self>> {
+        CREATED.take()
+    }
+
+    /// ICE has measured the way to the client and back.
+    pub fn measured(&self, rtt: Duration) {
+        let rto = rtt.clamp(MIN_RTO, Duration::from_secs(1));
+        self.rto_ms.store(rto.as_millis() as u32, Ordering::Relaxed);
+    }
+
+    /// The keys, once, when the handshake is done.
+    pub fn take_keys(&self) -> Option<Keys> {
+        self.noted().keys.take()
+    }
+
+    /// When the session ends because the handshake failed, and why; `None` while it goes on.
+    pub fn failure(&self) -> Option<(Failure, Instant)> {
+        let noted = self.noted();
+        let ends = noted.over? + FAILURE_GRACE;
+        Some((noted.failure.clone()?, ends))
+    }
+
+    /// Something failed that the instance does not know of.
+    pub fn fail(&self, kind: FailureKind, detail: String, now: Instant) {
+        let mut noted = self.noted();
+        let noted = &mut *noted;
+        noted.failure.get_or_insert(Failure { kind, detail });
+        // Of a message that makes no sense nobody knows whose it is: only time tells.
+        if kind != FailureKind::Protocol {
+            noted.over.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn rto(&self) -> Option<Duration> {
+        let ms = self.rto_ms.load(Ordering::Relaxed);
+        (ms > 0).then(|| Duration::from_millis(u64::from(ms)))
+    }
+
+    pub(super) fn noted(&self) -> std::sync::MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FailureKind {
+    /// All of them, in the order of their counters.
+    pub const ALL: [FailureKind; 5] = [
+        FailureKind::Fingerprint,
+        FailureKind::Certificate,
+        FailureKind::Alert,
+        FailureKind::Timeout,
+        FailureKind::Protocol,
+    ];
+
+    /// The label of its counter, and what clients are told.
+    pub fn label(self) -> &'static str {
+        match self {
+            FailureKind::Fingerprint => "dtls_fingerprint",
+            FailureKind::Certificate => "dtls_certificate",
+            FailureKind::Alert => "dtls_alert",
+            FailureKind::Timeout => "dtls_timeout",
+            FailureKind::Protocol => "dtls_protocol",
+        }
+    }
+
+    pub(super) fn of(error: &DtlsImplError) -> Self {
+        match error {
+            DtlsImplError::CertificateError(_)
+            | DtlsImplError::CryptoError(
+                DimplCryptoError::SignatureVerificationFailed { .. }
+                | DimplCryptoError::RsaVerificationFailed { .. }
+                | DimplCryptoError::UnsupportedSignatureAlgorithm(_)
+                | DimplCryptoError::UnsupportedPublicKeyAlgorithm
+                | DimplCryptoError::UnsupportedEcCurve
+                | DimplCryptoError::CertificateParseFailed,
+            ) => FailureKind::Certificate,
+            DtlsImplError::SecurityError(SecurityError::FatalAlert { .. }) => FailureKind::Alert,
+            DtlsImplError::Timeout(_) => FailureKind::Timeout,
+            _ => FailureKind::Protocol,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.label(), self.detail)
+    }
+}

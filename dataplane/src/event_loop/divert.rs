@@ -1,0 +1,196 @@
+//! Clients that are reached otherwise than by the media socket: what comes from them over streams, and what goes
+//! to them.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::drop_reason::DropReason;
+use crate::key::ShardId;
+use crate::limits::MAX_OUTWARD_BACKLOG;
+use crate::mesh::message::{Outward, ToShard};
+use crate::path;
+use crate::path::arrive::Arrived;
+use crate::report::ShardReport;
+use crate::send::queue::Datagrams;
+use crate::shard::egress::Egress;
+use crate::shard::next_hop::{NextHop, Relayed};
+use crate::shard::state::Shard;
+use crate::stream::{Alias, Arrivals, Event, ShortId, Streams};
+use crate::turn::StreamId;
+
+/// A stream and the addresses at its ends.
+#[derive(Debug, Clone, Copy)]
+struct StreamEnds {
+    stream: StreamId,
+    remote: SocketAddr,
+    local: SocketAddr,
+}
+
+impl Shard {
+    /// Takes what came over streams. True when more may wait.
+    pub(super) fn receive_streams(&mut self, now: Instant) -> bool {
+        let mut arrivals = std::mem::take(&mut self.egress.arrivals);
+        let more = self.egress.streams.poll(now, &mut arrivals);
+        self.on_arrivals(&arrivals, now);
+        arrivals.clear();
+        self.egress.arrivals = arrivals; // keeps its allocation
+        more
+    }
+
+    fn on_arrivals(&mut self, arrivals: &Arrivals, now: Instant) {
+        for event in arrivals.iter() {
+            match event {
+                Event::Turn { client, message } => self.turn_message(&client, message, now),
+                Event::Ice {
+                    stream,
+                    remote,
+                    local,
+                    datagram,
+                } => self.ice_datagram(
+                    StreamEnds {
+                        stream,
+                        remote,
+                        local,
+                    },
+                    datagram,
+                    now,
+                ),
+                Event::Gone { client } => {
+                    self.turn_client_gone(&client, now);
+                    if let Some(stream) = client.stream {
+                        let alias = Alias::new(self.id, stream);
+                        self.peers.forget_foreign(alias.address(client.remote));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ice_datagram(&mut self, ends: StreamEnds, datagram: &[u8], now: Instant) {
+        let StreamEnds {
+            stream,
+            remote,
+            local,
+        } = ends;
+        let source = Alias::new(self.id, stream).address(remote);
+        self.report.traffic.packets_in += 1;
+        self.report.traffic.bytes_in += datagram.len() as u64;
+        let arrived = Arrived {
+            bytes: datagram,
+            source,
+            local: Some(local.ip()),
+            inside: true,
+        };
+        path::take_in(self, &arrived, now);
+        // A stream is somebody's while a session receives from it.
+        let is_known = self.peers.by_addr(source).is_some();
+        self.egress.streams.keep(stream, is_known, now);
+    }
+
+    /// Takes out of what waits for the kernel what is for clients that are reached otherwise.
+    pub(super) fn divert(&mut self, now: Instant) {
+        let Self {
+            id,
+            ice,
+            egress,
+            outbox,
+            report,
+            ..
+        } = self;
+        let Egress {
+            queues,
+            next_hops,
+            turn,
+            streams,
+            ..
+        } = egress;
+        for (_, queue) in queues.by_family() {
+            queue.divert(|run, bytes| {
+                let Some(next_hop) = next_hops.to(run.destination, *id) else {
+                    return false;
+                };
+                let datagrams = Datagrams { run, bytes };
+                match next_hop {
+                    NextHop::Relay => {
+                        let peer = ice.candidates.for_datagram(run.destination, run.source);
+                        if let Some(turn) = turn {
+                            turn.deliver(datagrams, peer, now, streams, report);
+                        }
+                    }
+                    NextHop::Stream(stream) => over_stream(streams, stream, datagrams, report),
+                    NextHop::Shard(shard) => {
+                        let outward = Outward {
+                            bytes: bytes.into(),
+                            run: *run,
+                        };
+                        let is_full = outbox.backlog(shard) >= MAX_OUTWARD_BACKLOG;
+                        if is_full || outbox.send(shard, ToShard::Outward(outward)).is_err() {
+                            let drops = &mut report.drops;
+                            drops.count_many(DropReason::MeshFull, run.datagrams());
+                        }
+                    }
+                }
+                true
+            });
+        }
+    }
+
+    /// What another shard's session sends to a client that this one reaches.
+    pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
+        let Outward { bytes, run } = outward;
+        let datagrams = Datagrams { run, bytes };
+        let (streams, report) = (&mut self.egress.streams, &mut self.report);
+        match (
+            self.egress.next_hops.to(run.destination, self.id),
+            &mut self.egress.turn,
+        ) {
+            (Some(NextHop::Relay), Some(turn)) => {
+                let peer = self
+                    .ice
+                    .candidates
+                    .for_datagram(run.destination, run.source);
+                turn.deliver(datagrams, peer, now, streams, report);
+            }
+            (Some(NextHop::Stream(stream)), _) => over_stream(streams, stream, datagrams, report),
+            // It has just gone; or moved on, and then the session will hear from it.
+            (Some(NextHop::Relay | NextHop::Shard(_)) | None, _) => {
+                let drops = &mut report.drops;
+                drops.count_many(DropReason::NotRelayed, run.datagrams());
+            }
+        }
+    }
+
+    /// Datagrams from `source`, a relayed address, came by `via`, which alone knows its client.
+    pub(super) fn reached_by(&mut self, source: SocketAddr, via: ShardId) {
+        if Alias::of(source).is_none() && !self.egress.next_hops.insert(source, Relayed::By(via)) {
+            self.report.drops.count(DropReason::TooManyAddresses);
+        }
+    }
+}
+
+/// Each datagram of `run` with its length before it (RFC 4571).
+fn over_stream(
+    streams: &mut Streams,
+    stream: ShortId,
+    datagrams: Datagrams<'_>,
+    report: &mut ShardReport,
+) {
+    let run = datagrams.run;
+    // A session goes on sending to a client whose stream has just ended.
+    let Some(stream) = streams.named(stream) else {
+        return report
+            .drops
+            .count_many(DropReason::NotConnected, run.datagrams());
+    };
+    for datagram in datagrams.iter() {
+        let length =
+            u16::try_from(datagram.len()).expect("a run's datagrams are as short as MAX_RUN_BYTES");
+        match streams.send(stream, [&length.to_be_bytes(), datagram, &[]]) {
+            Ok(()) => {
+                report.traffic.packets_out += 1;
+                report.traffic.bytes_out += datagram.len() as u64;
+            }
+            Err(reason) => report.drops.count(reason),
+        }
+    }
+}

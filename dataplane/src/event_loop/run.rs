@@ -1,0 +1,148 @@
+//! The loop of a shard on its glommio executor: numbered, bounded steps, again and again while there is
+//! something to do, then sleep until a socket, the doorbell or a timer has something.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::tick::BusyMeter;
+use super::timers;
+use crate::io::clock;
+use crate::io::engine::{Engine, EngineStart};
+use crate::io::udp::{PortKind, ShardSockets};
+use crate::io::wait::Wait;
+use crate::limits::BUSY_STRETCH;
+use crate::mesh::message::ToControl;
+use crate::path::arrive::Overflows;
+use crate::path::transmit::transmit;
+use crate::path::{self, Sockets};
+use crate::shard::state::Shard;
+use crate::turn::Now;
+
+/// How soon a socket that had no room for more is tried again.
+const SEND_RETRY: Duration = Duration::from_micros(500);
+
+/// Runs `shard` until it is told to stop. Must be called inside an executor.
+pub async fn run(
+    mut shard: Shard,
+    sockets: ShardSockets,
+    start: EngineStart,
+) -> anyhow::Result<()> {
+    let wait = wait_for(&shard, &sockets)?;
+    let mut io = Sockets {
+        engine: Engine::start(&start, &sockets)?,
+        overflows: Overflows::default(),
+        places: sockets.places(),
+    };
+    let mut busy = BusyMeter::new(clock::now());
+    let mut had_activity = true;
+    let mut woke = clock::now();
+    while !shard.is_stopping() {
+        let start = clock::now();
+        let at = Now {
+            instant: start,
+            unix_s: clock::unix_s(),
+        };
+        let more = turn(&mut shard, &mut io, &mut busy, at);
+        let end = clock::now();
+        busy.add(end.duration_since(start));
+        shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
+        // Also what the turn did after its tick.
+        shard.periodic.has_news |= had_activity;
+        had_activity = more || sleep(&mut shard, &wait);
+        if !more {
+            woke = clock::now();
+        }
+        glommio::executor().yield_if_needed().await;
+    }
+    flush(&mut shard, &mut io, clock::now());
+    while shard
+        .outbox
+        .send_control(ToControl::Stopped(shard.id))
+        .is_err()
+    {
+        glommio::executor().yield_task_queue_now().await;
+    }
+    shard.outbox.flush();
+    Ok(())
+}
+
+/// One turn of the loop. True when there is more to do right away.
+pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at: Now) -> bool {
+    let now = at.instant;
+    shard.unix_s = at.unix_s;
+    // 1: what other threads sent.
+    let mut more = shard.read_mail(now);
+    // 2: sessions whose time has come.
+    more |= timers::run(shard, now);
+    // 3: the sockets, through the first hops of the path.
+    more |= path::receive(shard, io, now, |shard, datagram| {
+        shard.receive_turn(datagram, now);
+    });
+    more |= shard.receive_relayed(now);
+    more |= shard.receive_streams(now);
+    shard.handle_session_events(now);
+    // 4: what came in, to some of those it is for: who is left is next, after what comes meanwhile.
+    more |= path::forward(shard, now, |shard| {
+        flush(shard, io, now);
+    });
+    shard.handle_session_events(now);
+    // 5: what is looked at now and then.
+    shard.tick(now, busy);
+    shard.handle_session_events(now);
+    // 6: everything that is to be sent.
+    shard.load.is_blocked = flush(shard, io, now);
+    // 7: letters that found a mailbox full.
+    more |= shard.outbox.flush();
+    more | io.engine.has_fetched()
+}
+
+fn flush(shard: &mut Shard, io: &mut Sockets, now: Instant) -> bool {
+    shard.divert(now);
+    let Shard { report, egress, .. } = shard;
+    let (engine, places) = (&mut io.engine, &io.places);
+    let queues = &mut egress.queues;
+    let mut waits = transmit(queues, engine, (places, PortKind::Media), report);
+    if let Some(turn) = &mut egress.turn {
+        turn.flush_peers(report);
+        waits |= transmit(turn.queues(), engine, (places, PortKind::Turn), report);
+    }
+    egress.streams.flush(now);
+    waits
+}
+
+/// Waits until something comes or is due; true when it is not the tick alone.
+fn sleep(shard: &mut Shard, wait: &Wait) -> bool {
+    let bell = shard.outbox.mesh().bell(shard.id);
+    bell.fall_asleep();
+    let (mut rang, tick) = (false, shard.next_tick());
+    if shard.outbox.mesh().is_empty(shard.id) {
+        let now = clock::now();
+        let retry = shard.load.is_blocked.then(|| now + SEND_RETRY);
+        let turn = shard.egress.turn.as_ref();
+        let turn = turn.and_then(|turn| turn.server().poll_timeout());
+        let streams = shard.egress.streams.poll_timeout();
+        let timers = [shard.timers.next(), turn, streams, retry];
+        let wake_at = timers.into_iter().flatten().chain([tick]);
+        let wake_at = wake_at.min().expect("the tick is always due some time");
+        rang = wait.readable(wake_at.saturating_duration_since(now));
+    }
+    bell.wake_up();
+    if rang {
+        bell.silence();
+    }
+    let now = clock::now();
+    let had_activity = now < tick;
+    if had_activity {
+        shard.note_activity(now);
+    }
+    had_activity
+}
+
+/// Everything that can have something for `shard`.
+fn wait_for(shard: &Shard, sockets: &ShardSockets) -> io::Result<Wait> {
+    let bell = shard.outbox.mesh().bell(shard.id).as_fd();
+    let relayed = shard.egress.turn.iter().map(|turn| turn.sockets().as_fd());
+    let others = relayed.chain([shard.egress.streams.as_fd()]);
+    Wait::new(sockets.iter().chain(others), bell)
+}

@@ -1,0 +1,90 @@
+//! What sessions report while they are driven, acted upon between packets.
+
+use std::time::Instant;
+
+use crate::key::{SessionIndex, SubscriberIndex};
+use crate::mesh::message::{ShardEvent, ToControl};
+use crate::peer::output::{PeerEvent, REJECTED};
+use crate::shard::state::Shard;
+
+impl Shard {
+    /// Acts upon everything sessions reported, until nothing is left.
+    pub fn handle_session_events(&mut self, now: Instant) {
+        while !self.events.is_empty() {
+            for (index, event) in std::mem::take(&mut self.events) {
+                self.on_event(index, event, now);
+            }
+        }
+    }
+
+    fn on_event(&mut self, index: SessionIndex, event: PeerEvent, now: Instant) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let session = peer.session;
+        match event {
+            PeerEvent::Connected => {
+                self.tell(ShardEvent::Connected {
+                    session,
+                    shard: self.id,
+                });
+                self.refresh_subscriptions(index, now);
+            }
+            PeerEvent::Closed(reason) => {
+                self.close(index);
+                self.tell(ShardEvent::Closed {
+                    session,
+                    reason,
+                    failure: None,
+                });
+            }
+            PeerEvent::HandshakeFailed { kind, reason } => {
+                self.close(index);
+                self.report.handshake_failures[kind as usize] += 1;
+                self.tell(ShardEvent::Closed {
+                    session,
+                    reason,
+                    failure: Some(kind),
+                });
+            }
+            PeerEvent::TracksChanged { gone } => self.publish(index, &gone, now),
+            PeerEvent::Offer(offer) => self.tell(ShardEvent::Offer {
+                session,
+                revision: offer.revision,
+                sdp: offer.sdp,
+                mids: offer.mids,
+            }),
+            PeerEvent::Settled => self.refresh_subscriptions(index, now),
+            PeerEvent::KeyframeWanted(subscription) => {
+                let at = SubscriberIndex {
+                    session: index,
+                    subscription,
+                };
+                if let Some(subscription) = self.peers.subscription(at) {
+                    subscription.needs_keyframe(now);
+                    self.want_keyframe(at, now);
+                }
+            }
+            PeerEvent::Measured(sample) => self.report.quality.record(sample),
+            PeerEvent::EstimateChanged => self.dirty.mark(index),
+            PeerEvent::Undecodable(track) => self.tell_undecodable(index, track),
+            PeerEvent::Rejected(track) => self.tell(ShardEvent::Layer {
+                session,
+                track,
+                rid: String::new(),
+                active: false,
+                reason: REJECTED,
+            }),
+            PeerEvent::Unsubscribed(ended) => self.unsubscribed(index, ended, now),
+            PeerEvent::NewUfrag { ufrag, retired } => {
+                self.peers.add_ufrag(index, ufrag.clone(), retired.as_ref());
+                let changed = ToControl::NewUfrag {
+                    session,
+                    ufrag,
+                    retired,
+                };
+                self.tell_control(changed);
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What is counted of those who come and go, and how seldom a shard looks at the time when nobody is there.
+
+use std::time::{Duration, Instant};
+
+use super::rig::Rig;
+use crate::limits::{QUIET_TICK, TICK};
+
+#[test]
+fn those_who_leave_are_counted_out() {
+    let mut rig = Rig::start(3);
+    let counted = |rig: &Rig| (rig.shard.report.tracks, rig.shard.report.subscriptions);
+    assert_eq!(counted(&rig), (1, 3));
+    let gone = rig.subscribers.remove(1).index;
+    rig.shard.close(gone);
+    assert_eq!(counted(&rig), (1, 2));
+    let publisher = rig.publisher.index;
+    rig.shard.close(publisher);
+    assert_eq!(counted(&rig), (0, 2), "they wait for it to come back");
+    for client in std::mem::take(&mut rig.subscribers) {
+        rig.shard.close(client.index);
+    }
+    assert_eq!(counted(&rig), (0, 0));
+}
+
+#[test]
+fn the_tick_is_slow_only_where_nothing_happens() {
+    let mut rig = Rig::start(1);
+    let left = |rig: &Rig| {
+        rig.shard
+            .next_tick()
+            .saturating_duration_since(Instant::now())
+    };
+    rig.send(1, true, 1_000);
+    rig.step();
+    assert!(left(&rig) <= TICK, "packets are measured");
+    let subscriber = rig.subscribers.remove(0).index;
+    rig.shard.close(subscriber);
+    let publisher = rig.publisher.index;
+    rig.shard.close(publisher);
+    rig.shard.periodic.has_news = true; // the loop, which is not run here, was woken by something
+    assert!(left(&rig) <= TICK, "that they left is not reported yet");
+    rig.settle(Duration::from_secs(1));
+    assert!(left(&rig) > TICK && left(&rig) <= QUIET_TICK);
+    let now = Instant::now();
+    rig.shard.note_activity(now);
+    rig.shard.periodic.has_news = true;
+    assert_eq!(rig.shard.next_tick(), now + TICK, "not by the first packet");
+    rig.shard.note_activity(now + TICK / 2);
+    assert_eq!(rig.shard.next_tick(), now + TICK, "nor ever later");
+}

@@ -1,0 +1,185 @@
+//! What subscribers get again, how they start, and how long they are kept.
+
+use std::time::Duration;
+
+use str0m::format::Codec;
+
+use super::rig::{Client, Rig, TRACK, now};
+use crate::dtls::handshake::FailureKind;
+use crate::key::{SessionKey, TrackKey};
+use crate::mesh::message::ShardEvent;
+use crate::peer::output::NO_CODEC;
+
+#[test]
+fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
+    let mut rig = Rig::start(1);
+    rig.subscribe(SessionKey(200), Client::new());
+    // It negotiates, and does not connect yet.
+    rig.settle(Duration::from_millis(20));
+    let before = rig.publisher.keyframe_requests;
+    let late = rig.subscribers.len() - 1;
+    rig.until("it to connect", |rig| {
+        if !rig.subscribers[late].connected {
+            rig.send(1, true, 500); // a keyframe every millisecond: always a young one
+        }
+        rig.subscribers[late].connected
+    });
+    rig.send(1, false, 500);
+    rig.until("its media", |rig| rig.subscribers[late].received.len() >= 2);
+    let first = &rig.subscribers[late].received[0];
+    assert_eq!(first.payload[4] & 1, 0, "it starts with a keyframe");
+    assert_eq!(rig.publisher.keyframe_requests, before);
+}
+
+#[test]
+fn nothing_is_asked_for_a_session_that_can_not_receive_and_once_when_it_can() {
+    let mut rig = Rig::start(1);
+    rig.skip(Duration::from_secs(2)); // the keyframe of the start is old
+    let before = rig.publisher.keyframe_requests;
+    let mut client = Client::new();
+    client.is_mute = true;
+    rig.subscribe(SessionKey(200), client);
+    let late = rig.subscribers.len() - 1;
+    for _ in 0..20 {
+        rig.send(1, false, 500);
+        rig.settle(Duration::from_millis(20));
+    }
+    assert_eq!(
+        rig.publisher.keyframe_requests, before,
+        "it is not connected"
+    );
+    rig.subscribers[late].is_mute = false;
+    rig.until("the request", |rig| {
+        rig.publisher.keyframe_requests > before
+    });
+    assert!(rig.subscribers[late].connected);
+    rig.send(1, true, 500);
+    rig.until("its media", |rig| {
+        !rig.subscribers[late].received.is_empty()
+    });
+    assert_eq!(rig.publisher.keyframe_requests, before + 1);
+}
+
+#[test]
+fn a_publisher_is_asked_again_for_a_packet_that_hundreds_have_followed() {
+    let mut rig = Rig::start(1);
+    rig.publisher.loses_next = 1;
+    rig.send(1, false, 500);
+    // It hears nothing of what it is asked for meanwhile: a long way.
+    rig.publisher.loses_every = 1;
+    for _ in 0..10 {
+        for _ in 0..30 {
+            rig.send(1, false, 500);
+        }
+        rig.step();
+    }
+    assert!(rig.subscribers[0].received.len() <= 300, "one is missing");
+    rig.publisher.loses_every = 0;
+    rig.until("the packet that was lost", |rig| {
+        rig.subscribers[0].received.len() == 301
+    });
+}
+
+#[test]
+fn a_client_that_sends_media_and_no_checks_is_kept() {
+    let mut rig = Rig::start(1);
+    rig.publisher.sends_no_checks = true;
+    rig.subscribers[0].sends_no_checks = true;
+    let start = now();
+    while now() < start + Duration::from_secs(40) {
+        rig.send(1, true, 500);
+        rig.skip(Duration::from_secs(2));
+    }
+    assert_eq!(rig.shard.peers.len(), 2, "both were heard of");
+    rig.publisher.is_mute = true;
+    rig.skip(Duration::from_secs(40));
+    assert_eq!(rig.shard.peers.len(), 1, "one is silent");
+}
+
+#[test]
+fn who_negotiated_no_codec_for_a_track_is_told_once() {
+    let mut rig = Rig::start(1);
+    rig.subscribe(SessionKey(200), Client::speaking(Codec::Vp9));
+    let client = rig.subscribers.len() - 1;
+    rig.until("it to connect", |rig| rig.subscribers[client].connected);
+    for _ in 0..20 {
+        rig.send(1, true, 500);
+        rig.settle(Duration::from_millis(5));
+    }
+    assert!(rig.subscribers[client].received.is_empty());
+    let told = rig.told.iter().filter(|event| {
+        matches!(event, ShardEvent::Layer { session: SessionKey(200), track: TRACK, active: false, reason, .. } if *reason == NO_CODEC)
+    });
+    assert_eq!(told.count(), 1, "{:?}", rig.told);
+}
+
+#[test]
+fn a_subscriber_without_rtx_gets_the_same_datagram_again() {
+    let mut rig = Rig::start(1);
+    let mut client = Client::new();
+    client.takes_rtx = false;
+    rig.subscribe(SessionKey(200), client);
+    let client = rig.subscribers.len() - 1;
+    rig.until("its media", |rig| {
+        rig.send(1, true, 500);
+        !rig.subscribers[client].received.is_empty()
+    });
+    rig.settle(Duration::from_millis(50));
+    let resent = rig.shard.report.resent;
+    let nacks = |rig: &mut Rig, seqs: &[u16]| {
+        let index = rig.subscribers[client].index;
+        let lost = seqs.iter().map(|seq| (0, *seq));
+        rig.shard.out.lost.extend(lost);
+        rig.shard.resend(index, now());
+        rig.turn();
+    };
+    rig.subscribers[client].datagrams.clear();
+    rig.send(3, false, 700);
+    rig.settle(Duration::from_millis(50));
+    let sent = std::mem::take(&mut rig.subscribers[client].datagrams);
+    assert_eq!(sent.len(), 3);
+    let seqs: Vec<u16> = sent
+        .iter()
+        .map(|rtp| u16::from_be_bytes([rtp[2], rtp[3]]))
+        .collect();
+    nacks(&mut rig, &seqs[1..]);
+    rig.step();
+    let again = std::mem::take(&mut rig.subscribers[client].datagrams);
+    assert!(again == sent[1..], "byte for byte");
+    nacks(&mut rig, &seqs[1..]);
+    rig.step();
+    assert!(
+        rig.subscribers[client].datagrams.is_empty(),
+        "not at once again"
+    );
+    assert_eq!(rig.shard.report.resent, resent + 2);
+}
+
+#[test]
+fn a_wrong_fingerprint_ends_the_handshake_by_name() {
+    let mut rig = Rig::start(1);
+    let mut client = rig.publish((SessionKey(300), TrackKey(30)), |offer| {
+        let at = offer.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len();
+        let (before, after) = offer.split_at(at);
+        let wrong = if after.starts_with("00") { "11" } else { "00" };
+        format!("{before}{wrong}{}", &after[2..])
+    });
+    let failure = |rig: &Rig| {
+        rig.told.iter().find_map(|event| match event {
+            ShardEvent::Closed {
+                session: SessionKey(300),
+                failure,
+                ..
+            } => *failure,
+            _ => None,
+        })
+    };
+    rig.until("the failure", |rig| {
+        client.drive(now());
+        failure(rig).is_some()
+    });
+    assert_eq!(failure(&rig), Some(FailureKind::Fingerprint));
+    let counted = rig.shard.report.handshake_failures[FailureKind::Fingerprint as usize];
+    assert_eq!(counted, 1);
+    assert_eq!(rig.shard.peers.len(), 2, "the others stay");
+}

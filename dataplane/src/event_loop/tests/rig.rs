@@ -1,0 +1,711 @@
+//! One shard with one publisher of video and some subscribers.
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpOffer};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Direction, Frequency, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output as ClientOutput, Rtc, RtcConfig};
+
+use crate::event_loop::run;
+use crate::event_loop::tick::BusyMeter;
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
+use crate::io::engine::{Engine, EngineKind, EngineStart};
+use crate::io::entropy::Entropy;
+use crate::io::{clock, udp};
+use crate::key::{SessionIndex, SessionKey, ShardId, TrackKey};
+use crate::media::codec::MediaKind;
+use crate::media::extensions::ExtensionKind;
+use crate::media::layer_allocation::Wish;
+use crate::media::subscription::Wanted;
+use crate::media::track::TrackSpec;
+use crate::mesh::mailbox::Mesh;
+use crate::mesh::message::{ShardEvent, ToControl};
+use crate::path::Sockets;
+use crate::path::arrive::Overflows;
+use crate::peer::build::PeerFactory;
+use crate::peer::command::{Command, CommandReply};
+use crate::peer::output::{Output, PeerEvent};
+use crate::peer::session::Peer;
+use crate::shard::state::{Ice, Setup, Shard};
+use crate::srtp::AeadChoice;
+use crate::stream::{Streams, TlsOptions};
+use crate::turn::Now;
+
+use super::relayed;
+use super::relayed::Leg;
+
+pub(super) const TRACK: TrackKey = TrackKey(7);
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Of everybody, in any time in which something is to settle.
+const SETTLE_STEPS: usize = 4;
+
+thread_local! {
+    static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The time of the shard and its clients.
+pub(super) fn now() -> Instant {
+    Instant::now() + AHEAD.get()
+}
+
+/// Both clocks.
+fn at(now: Instant) -> Now {
+    Now {
+        instant: now,
+        unix_s: clock::unix_s(),
+    }
+}
+
+/// The shard and everybody connected to it.
+pub(super) struct Rig {
+    pub(super) shard: Shard,
+    io: Sockets,
+    busy: BusyMeter,
+    factory: PeerFactory,
+    pub(super) publisher: Client,
+    pub(super) subscribers: Vec<Client>,
+    turn: SocketAddr,
+    /// What the control plane is told.
+    pub(super) told: Vec<ShardEvent>,
+}
+
+/// The other end of a session.
+pub(super) struct Client {
+    pub(super) rtc: Rtc,
+    pub(super) socket: UdpSocket,
+    addr: SocketAddr,
+    leg: Option<Leg>,
+    /// Its session's place in the shard.
+    pub(super) index: SessionIndex,
+    pub(super) connected: bool,
+    pub(super) received: Vec<RtpPacket>,
+    /// Datagrams of RTP as they came.
+    pub(super) datagrams: Vec<Vec<u8>>,
+    /// Loses every n-th datagram of media on purpose; 0: none.
+    pub(super) loses_every: usize,
+    media: usize,
+    sends_on: Option<Mid>,
+    /// Of the next packet it sends.
+    pub(super) seq: u64,
+    /// What its timestamps are above those of its sequence numbers.
+    pub(super) time_offset: u32,
+    /// Header extensions of what it sends.
+    pub(super) extensions: Values,
+    /// What it changes of its answer.
+    pub(super) edits_answer: fn(String) -> String,
+    /// It answers with RTX.
+    pub(super) takes_rtx: bool,
+    /// Nothing that it sends leaves it.
+    pub(super) is_mute: bool,
+    /// Nor its connectivity checks.
+    pub(super) sends_no_checks: bool,
+    /// Datagrams of RTP that are lost on their way from it.
+    pub(super) loses_next: usize,
+    /// Keyframes it was asked for.
+    pub(super) keyframe_requests: usize,
+}
+
+impl Rig {
+    /// Everybody is connected, and media has flowed.
+    pub(super) fn start(subscribers: usize) -> Self {
+        Self::start_with(EngineKind::Mmsg, subscribers)
+    }
+
+    /// The same, on that engine.
+    pub(super) fn start_with(kind: EngineKind, subscribers: usize) -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (port, turn_port, sockets) = udp::for_tests(4 << 20);
+        let candidates = Candidates::new(&[loopback], port);
+        let ice_key = IceKey::generate(&mut Entropy::System);
+        let factory = PeerFactory::new(
+            ice_key.clone(),
+            candidates.as_slice().to_vec(),
+            false,
+            AeadChoice::Auto,
+        )
+        .unwrap();
+        let mesh = Mesh::new(1).unwrap();
+        let streams = Streams::new(Vec::new(), TlsOptions::default()).unwrap();
+        let ice = Ice {
+            key: ice_key,
+            candidates,
+        };
+        let setup = Setup {
+            id: ShardId(0),
+            mesh,
+            ice,
+            streams,
+            entropy: Entropy::System,
+        };
+        let mut shard = Shard::new(setup, now());
+        let media = candidates_of(&shard);
+        shard.egress.turn = Some(Box::new(relayed::turn(media, turn_port)));
+        let names = (SessionKey(1), TRACK);
+        let publisher = Client::publish(&mut shard, &factory, names, |offer| offer);
+        let mut rig = Self {
+            shard,
+            io: Sockets {
+                engine: Engine::start(&EngineStart { kind, egress: None }, &sockets).unwrap(),
+                overflows: Overflows::default(),
+                places: sockets.places(),
+            },
+            busy: BusyMeter::new(now()),
+            factory,
+            publisher,
+            subscribers: Vec::new(),
+            turn: SocketAddr::new(loopback, turn_port),
+            told: Vec::new(),
+        };
+        rig.until("the publisher to connect", |rig| rig.publisher.connected);
+        for number in 0..subscribers as u64 {
+            rig.subscribe(SessionKey(100 + number), Client::new());
+        }
+        rig.until("all to connect", |rig| {
+            rig.subscribers.iter().all(|client| client.connected)
+        });
+        rig.until("media to flow", |rig| {
+            rig.send(1, true, 1_000);
+            rig.subscribers
+                .iter()
+                .all(|client| !client.received.is_empty())
+        });
+        rig.settle(Duration::from_millis(50));
+        for client in &mut rig.subscribers {
+            client.received.clear();
+        }
+        rig
+    }
+
+    /// `client` becomes one more subscriber.
+    pub(super) fn subscribe(&mut self, session: SessionKey, client: Client) {
+        self.subscribe_to((session, TRACK), client);
+    }
+
+    /// `client` becomes a subscriber of that track.
+    pub(super) fn subscribe_to(&mut self, names: (SessionKey, TrackKey), client: Client) {
+        let client = Client::subscribe(&mut self.shard, &self.factory, names, client);
+        self.subscribers.push(client);
+    }
+
+    /// A call of two beside all that, in which media has flowed: who sends and who receives.
+    pub(super) fn call(&mut self) -> (Client, Client) {
+        let track = TrackKey(8);
+        let names = (SessionKey(2), track);
+        let mut sender = Client::publish(&mut self.shard, &self.factory, names, |offer| offer);
+        self.until("the call's sender to connect", |_| {
+            sender.drive(now());
+            sender.connected
+        });
+        let names = (SessionKey(3), track);
+        let mut receiver = Client::subscribe(&mut self.shard, &self.factory, names, Client::new());
+        self.until("the call's receiver to connect", |_| {
+            receiver.drive(now());
+            receiver.connected
+        });
+        self.until("media of the call to flow", |_| {
+            sender.send_frame(&[1_000], true);
+            receiver.drive(now());
+            !receiver.received.is_empty()
+        });
+        self.settle(Duration::from_millis(50));
+        receiver.drive(now());
+        receiver.received.clear();
+        (sender, receiver)
+    }
+
+    /// One more publisher, whose offer is `edited`.
+    pub(super) fn publish(
+        &mut self,
+        names: (SessionKey, TrackKey),
+        edited: impl FnOnce(String) -> String,
+    ) -> Client {
+        Client::publish(&mut self.shard, &self.factory, names, edited)
+    }
+
+    /// A client whose datagrams all go through the relay.
+    pub(super) fn relayed(&mut self) -> Client {
+        let socket = Client::socket();
+        let leg = Leg::open(&socket, self);
+        Client::with(socket, Some(leg))
+    }
+
+    /// Where sessions are reached.
+    pub(super) fn media(&self) -> SocketAddr {
+        candidates_of(&self.shard)
+    }
+
+    /// Where the relay is reached.
+    pub(super) fn turn_addr(&self) -> SocketAddr {
+        self.turn
+    }
+
+    /// Lets `time` pass.
+    pub(super) fn settle(&mut self, time: Duration) {
+        let settled = now() + time;
+        let mut steps = 0;
+        // A host that stands still for as long must not pass for everybody having had their time.
+        while now() < settled || steps < SETTLE_STEPS {
+            self.step();
+            steps += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets so much of the shard's and the clients' time pass at once, in steps in which ICE does not time out.
+    pub(super) fn skip(&mut self, time: Duration) {
+        const STEP: Duration = Duration::from_secs(2);
+        let until = now() + time;
+        while now() < until {
+            AHEAD.set(AHEAD.get() + STEP);
+            self.step();
+            self.step(); // what was asked in the first is answered in the second
+        }
+    }
+
+    /// The publisher sends a frame of `packets` of `bytes` each.
+    pub(super) fn send(&mut self, packets: usize, keyframe: bool, bytes: usize) {
+        self.send_frame(&vec![bytes; packets], keyframe);
+    }
+
+    /// The publisher sends a frame of packets of these sizes.
+    pub(super) fn send_sizes(&mut self, sizes: &[usize]) {
+        self.send_frame(sizes, false);
+    }
+
+    fn send_frame(&mut self, sizes: &[usize], keyframe: bool) {
+        self.publisher.send_frame(sizes, keyframe);
+    }
+
+    /// One pass of the steps of the shard's loop. True when there is more to do.
+    pub(super) fn pass(&mut self) -> bool {
+        run::turn(&mut self.shard, &mut self.io, &mut self.busy, at(now()))
+    }
+
+    /// The shard's loop until it would sleep, without the clients.
+    pub(super) fn turn(&mut self) {
+        let now = now();
+        let shard = &mut self.shard;
+        while run::turn(shard, &mut self.io, &mut self.busy, at(now)) {}
+        while let Some(letter) = shard.outbox.mesh().take_control() {
+            if let ToControl::Event(event) = letter {
+                self.told.push(event);
+            }
+        }
+    }
+
+    /// Everybody takes a step.
+    pub(super) fn step(&mut self) {
+        self.turn();
+        let now = now();
+        self.publisher.drive(now);
+        for client in &mut self.subscribers {
+            client.drive(now);
+        }
+    }
+
+    pub(super) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let give_up = now() + CONNECT_WITHIN;
+        while !done(self) {
+            assert!(now() < give_up, "waited in vain for {what}");
+            self.step();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self::with(Self::socket(), None)
+    }
+
+    /// One that speaks `codec` alone.
+    pub(super) fn speaking(codec: Codec) -> Self {
+        let mut client = Self::new();
+        let mut config = config();
+        let (clock, format) = (Frequency::NINETY_KHZ, FormatParams::default());
+        let codecs = config.codec_config();
+        codecs.add_config(96.into(), Some(97.into()), codec, clock, None, format);
+        client.rtc = config.build(now());
+        let candidate = Candidate::host(client.addr, "udp").unwrap();
+        client.rtc.add_local_candidate(candidate);
+        client
+    }
+
+    fn socket() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    fn with(socket: UdpSocket, leg: Option<Leg>) -> Self {
+        let own = socket.local_addr().unwrap();
+        let addr = leg.as_ref().map_or(own, Leg::relayed);
+        let mut rtc = config()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .build(now());
+        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        Self {
+            rtc,
+            socket,
+            addr,
+            leg,
+            index: SessionIndex(usize::MAX),
+            connected: false,
+            received: Vec::new(),
+            datagrams: Vec::new(),
+            loses_every: 0,
+            media: 0,
+            sends_on: None,
+            seq: 0,
+            time_offset: 0,
+            extensions: Values::default(),
+            edits_answer: |answer| answer,
+            takes_rtx: true,
+            is_mute: false,
+            sends_no_checks: false,
+            loses_next: 0,
+            keyframe_requests: 0,
+        }
+    }
+
+    fn publish(
+        shard: &mut Shard,
+        factory: &PeerFactory,
+        (session, track): (SessionKey, TrackKey),
+        edited: impl FnOnce(String) -> String,
+    ) -> Self {
+        let (now, mut client) = (now(), Self::new());
+        let mut api = client.rtc.sdp_api();
+        let mid = api.add_media(
+            MediaKind::Video.into(),
+            Direction::SendOnly,
+            None,
+            None,
+            None,
+        );
+        let (offer, pending) = api.apply().unwrap();
+        let mut peer = factory.publisher(session, &mut Entropy::System, now);
+        let spec = TrackSpec {
+            key: track,
+            id: "camera".into(),
+            mid: mid.to_string(),
+            kind: MediaKind::Video,
+            layers: Vec::new(),
+        };
+        let offer = edited(to_us(&offer.to_sdp_string()));
+        let tracks = vec![spec];
+        let mut out = Output::default();
+        let reply = peer.apply(Command::Publish { offer, tracks }, now, &mut out);
+        let CommandReply::Answer(answer) = reply.unwrap() else {
+            panic!("an offer is answered");
+        };
+        let answer = SdpAnswer::from_sdp_string(&to_client(&answer.sdp)).unwrap();
+        client.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        client.index = shard.adopt(peer, now);
+        client.sends_on = Some(mid);
+        client
+    }
+
+    fn subscribe(
+        shard: &mut Shard,
+        factory: &PeerFactory,
+        (session, track): (SessionKey, TrackKey),
+        mut client: Self,
+    ) -> Self {
+        let now = now();
+        let mut peer = factory.subscriber(session, &mut Entropy::System, now);
+        let put = vec![wanted(track)];
+        let (revision, offer) = offer_of(
+            &mut peer,
+            Command::Subscribe {
+                put,
+                remove: vec![],
+            },
+        );
+        let offer = SdpOffer::from_sdp_string(&to_client(&offer)).unwrap();
+        let answer = client.rtc.sdp_api().accept_offer(offer).unwrap();
+        let mut sdp = to_us(&answer.to_sdp_string());
+        if !client.takes_rtx {
+            sdp = without_rtx(&sdp);
+        }
+        let sdp = (client.edits_answer)(sdp);
+        let mut out = Output::default();
+        peer.apply(Command::Answer { revision, sdp }, now, &mut out)
+            .unwrap();
+        client.index = shard.adopt(peer, now);
+        client
+    }
+
+    /// It has another address from now on.
+    pub(super) fn move_to(&mut self, addr: &str) {
+        self.socket = UdpSocket::bind(addr).unwrap();
+        self.socket.set_nonblocking(true).unwrap();
+        self.addr = self.socket.local_addr().unwrap();
+        self.rtc
+            .add_local_candidate(Candidate::host(self.addr, "udp").unwrap());
+    }
+
+    /// The m-line that it sends on, and the payload type.
+    pub(super) fn sends_on_pt(&mut self) -> (String, u8) {
+        let params = self.rtc.codec_config().params();
+        let video = params.iter().find(|params| params.spec().codec.is_video());
+        let mid = self.sends_on.expect("only the publisher sends");
+        (mid.to_string(), *video.unwrap().pt())
+    }
+
+    /// Its stream has another SSRC and other numbers from now on.
+    pub(super) fn restart(&mut self, seq: u64, time_offset: u32) {
+        let mid = self.sends_on.expect("only the publisher sends");
+        let mut api = self.rtc.direct_api();
+        let before = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());
+        api.remove_stream_tx(before.expect("it sends"));
+        let (ssrc, rtx) = (api.new_ssrc(), api.new_ssrc());
+        api.declare_stream_tx(ssrc, Some(rtx), mid, None);
+        (self.seq, self.time_offset) = (seq, time_offset);
+    }
+
+    /// Where the shard sees it.
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What is between it and the shard, if it is relayed.
+    pub(super) fn leg(&self) -> Option<&Leg> {
+        self.leg.as_ref()
+    }
+
+    /// Takes what came and sends what is due.
+    pub(super) fn drive(&mut self, now: Instant) {
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
+        let mut buffer = [0; 2_048];
+        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+            let (bytes, source) = match &mut self.leg {
+                None => (&buffer[..length], source),
+                Some(leg) => match leg.unwrap(&buffer[..length], source) {
+                    Some(unwrapped) => unwrapped,
+                    None => continue,
+                },
+            };
+            if (128..192).contains(&bytes[0]) && self.is_lost() {
+                continue;
+            }
+            if is_rtp(bytes) {
+                self.datagrams.push(bytes.to_vec());
+            }
+            let receive = Receive::new(Protocol::Udp, source, self.addr, bytes).unwrap();
+            self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+            self.drain();
+        }
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.media += 1;
+        self.loses_every != 0 && self.media.is_multiple_of(self.loses_every)
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                ClientOutput::Timeout(_) => return,
+                ClientOutput::Transmit(transmit) => {
+                    // RFC 7983: what begins with less than 4 is STUN; of that, a request.
+                    let is_check = transmit.contents[..2] == [0, 1];
+                    if self.is_mute || self.sends_no_checks && is_check {
+                        continue;
+                    }
+                    if self.loses_next > 0 && is_rtp(&transmit.contents) {
+                        self.loses_next -= 1;
+                        continue;
+                    }
+                    let (bytes, to) = match &mut self.leg {
+                        None => (transmit.contents.to_vec(), transmit.destination),
+                        Some(leg) => leg.wrap(&transmit.contents, transmit.destination),
+                    };
+                    let _ = self.socket.send_to(&bytes, to);
+                }
+                ClientOutput::Event(Event::Connected) => self.connected = true,
+                ClientOutput::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                ClientOutput::Event(Event::KeyframeRequest(_)) => self.keyframe_requests += 1,
+                ClientOutput::Event(_) => {}
+            }
+        }
+    }
+
+    /// Sends a frame of packets of these sizes.
+    pub(super) fn send_frame(&mut self, sizes: &[usize], keyframe: bool) {
+        let now = now();
+        let time = ((self.seq * 3_000) as u32).wrapping_add(self.time_offset);
+        for (part, bytes) in sizes.iter().enumerate() {
+            let mut payload = vec![0x5a; *bytes];
+            let begins = if part == 0 { 0x90 } else { 0x80 };
+            let id = 0x8000 | (self.seq as u16 & 0x7fff);
+            let [high, low] = id.to_be_bytes();
+            payload[..5].copy_from_slice(&[begins, 0x80, high, low, u8::from(!keyframe)]);
+            let is_last = part + 1 == sizes.len();
+            self.write(payload, (self.seq, time, is_last), now);
+            self.seq += 1;
+        }
+        self.drive(now);
+    }
+
+    fn write(&mut self, payload: Vec<u8>, (seq, time, marker): (u64, u32, bool), now: Instant) {
+        let params = self.rtc.codec_config().params();
+        let video = params.iter().find(|params| params.spec().codec.is_video());
+        let pt: Pt = video.unwrap().pt();
+        let mid = self.sends_on.expect("only the publisher sends");
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).unwrap();
+        let packet = RtpWrite::new(pt, seq.into(), time, now, payload);
+        let mut values = ExtensionValues::default();
+        values.user_values.set(self.extensions.clone());
+        let packet = packet.marker(marker).nackable(true).ext_vals(values);
+        stream.write_rtp(packet);
+    }
+}
+
+/// Values of carried header extensions, as clients send and receive them.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Values(pub(super) Vec<(ExtensionKind, Vec<u8>)>);
+
+/// A client's hand for one of them.
+#[derive(Debug)]
+struct Carried(ExtensionKind);
+
+impl Carried {
+    fn of<'a>(&self, values: &'a ExtensionValues) -> &'a [u8] {
+        let all = values.user_values.get::<Values>();
+        let found = all.and_then(|all| all.0.iter().find(|(kind, _)| *kind == self.0));
+        found.map_or(&[], |(_, value)| value)
+    }
+}
+
+impl ExtensionSerializer for Carried {
+    fn write_to(&self, room: &mut [u8], values: &ExtensionValues) -> usize {
+        let value = self.of(values);
+        room[..value.len()].copy_from_slice(value);
+        value.len()
+    }
+
+    fn parse_value(&self, value: &[u8], values: &mut ExtensionValues) -> bool {
+        let mut all = values
+            .user_values
+            .get::<Values>()
+            .cloned()
+            .unwrap_or_default();
+        all.0.push((self.0, value.to_vec()));
+        values.user_values.set(all);
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        false
+    }
+
+    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
+        self.of(values).len() > 16
+    }
+}
+
+/// What a client calls an extension: its session layer knows the real names of some, and has no hand for their bytes.
+fn alias(kind: ExtensionKind) -> String {
+    format!("urn:x-test:{}", kind as u8)
+}
+
+/// `sdp` of a client for us.
+fn to_us(sdp: &str) -> String {
+    let kinds = ExtensionKind::ALL.into_iter();
+    kinds.fold(sdp.to_owned(), |sdp, kind| {
+        sdp.replace(&alias(kind), kind.uri())
+    })
+}
+
+/// `sdp` of ours for a client.
+fn to_client(sdp: &str) -> String {
+    let kinds = ExtensionKind::ALL.into_iter();
+    kinds.fold(sdp.to_owned(), |sdp, kind| {
+        sdp.replace(kind.uri(), &alias(kind))
+    })
+}
+
+/// RTP and not RTCP (RFC 5761 section 4).
+fn is_rtp(datagram: &[u8]) -> bool {
+    (128..192).contains(&datagram[0]) && !(64..96).contains(&(datagram[1] & 0x7f))
+}
+
+/// `sdp` with no payload types of RTX.
+fn without_rtx(sdp: &str) -> String {
+    let rtx = |line: &str| {
+        let (pt, codec) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+        codec.starts_with("rtx/").then(|| pt.to_owned())
+    };
+    let gone: Vec<String> = sdp.lines().filter_map(rtx).collect();
+    let names = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+    let is_about = |line: &str, pt: &str| {
+        let mut values = names.iter().filter_map(|name| line.strip_prefix(name));
+        values.any(|value| value.split(' ').next() == Some(pt))
+    };
+    let mut out = String::new();
+    for line in sdp.lines() {
+        if gone.iter().any(|pt| is_about(line, pt)) {
+            continue;
+        }
+        let is_gone = |field: &&str| line.starts_with("m=") && gone.iter().any(|pt| pt == field);
+        let kept: Vec<&str> = line.split(' ').filter(|field| !is_gone(field)).collect();
+        out.push_str(&kept.join(" "));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// Of a client that speaks no codec yet.
+fn config() -> RtcConfig {
+    let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
+    let mut config = RtcConfig::new()
+        .set_crypto_provider(crypto)
+        .set_rtp_mode(true)
+        .clear_codecs();
+    // Identifiers are others than ours.
+    for (id, kind) in [14, 12, 9, 6].into_iter().zip(ExtensionKind::ALL) {
+        let extension = Extension::with_serializer(&alias(kind), Carried(kind));
+        config = config.set_extension(id, extension);
+    }
+    config
+}
+
+/// A subscription to the video of `track`.
+pub(super) fn wanted(track: TrackKey) -> Wanted {
+    Wanted {
+        track,
+        kind: MediaKind::Video,
+        wish: Wish::default(),
+        group: None,
+        formats: None,
+    }
+}
+
+fn candidates_of(shard: &Shard) -> SocketAddr {
+    shard.ice.candidates.as_slice()[0]
+}
+
+/// The offer that `command` makes a subscribe session send.
+fn offer_of(peer: &mut Peer, command: Command) -> (u64, String) {
+    let mut out = Output::default();
+    peer.apply(command, now(), &mut out).unwrap();
+    let offer = out.events.into_iter().find_map(|event| match event {
+        PeerEvent::Offer(offer) => Some((offer.revision, offer.sdp)),
+        _ => None,
+    });
+    offer.expect("a new subscription is offered")
+}

@@ -1,0 +1,154 @@
+//! What is looked at now and then: bit rates, keyframe requests without an answer, levels, counters.
+//! The work is bound by what was active since the last look, not by what exists.
+
+use std::time::{Duration, Instant};
+
+use crate::key::TrackKey;
+use crate::limits::{BITRATE_WINDOW, LEVEL_INTERVAL, QUIET_TICK, REPORT_INTERVAL, TICK};
+use crate::media::track::TrackStatus;
+use crate::mesh::message::{ShardEvent, ToControl};
+use crate::shard::state::Shard;
+
+/// A rate that moved by less than this part is not worth telling.
+const NOTABLE: f64 = 0.1;
+/// A shard that works less than this part of the time does nothing but look at the time.
+const IDLE: f64 = 0.01;
+
+impl Shard {
+    /// When [`tick`](Self::tick) has to be called: later where nothing happens, for there is nothing to measure and
+    /// nothing new to report.
+    pub fn next_tick(&self) -> Instant {
+        if self.is_quiet() {
+            self.periodic.next_tick + (QUIET_TICK - TICK)
+        } else {
+            self.periodic.next_tick
+        }
+    }
+
+    /// Something other than the tick woke the shard. What begins on a quiet one is measured when it has gone on for a
+    /// while, not by its first packet.
+    pub fn note_activity(&mut self, now: Instant) {
+        if self.is_quiet() {
+            self.periodic.next_tick = now + TICK;
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let waits = self.periodic.active.is_empty() && self.awaiting_keyframes.is_empty();
+        waits
+            && self.dirty.is_empty()
+            && self.periodic.levels_were_silent
+            && !self.periodic.has_news
+    }
+
+    /// Does what is due; `busy` is the part of the time since start of the interval spent working.
+    pub fn tick(&mut self, now: Instant, busy: &mut BusyMeter) {
+        if now < self.periodic.next_tick {
+            return;
+        }
+        self.periodic.next_tick = now + TICK;
+        self.measure_tracks(now);
+        self.retry_keyframes(now);
+        self.allocate_dirty(now);
+        if now >= self.periodic.next_levels {
+            self.periodic.next_levels = now + LEVEL_INTERVAL;
+            self.report_levels(now);
+        }
+        if now >= self.periodic.next_report {
+            self.periodic.next_report = now + REPORT_INTERVAL;
+            self.report.busy_fraction = busy.take(now);
+            self.send_report();
+            // Who was busy shows once more that it is no longer.
+            self.periodic.has_news = self.report.busy_fraction >= IDLE;
+        }
+    }
+
+    fn measure_tracks(&mut self, now: Instant) {
+        for track in std::mem::take(&mut self.periodic.active) {
+            let Some(entry) = self.tracks.get_mut(track) else {
+                continue;
+            };
+            let Some(published) = &mut entry.published else {
+                continue;
+            };
+            let Some(status) = published.meter.measure(now, BITRATE_WINDOW) else {
+                self.periodic.active.push(track);
+                continue;
+            };
+            published.active = !status.live.is_empty();
+            if published.active {
+                self.periodic.active.push(track);
+            }
+            if is_notable(&entry.status, &status) {
+                self.spread_status(track, status);
+            }
+        }
+    }
+
+    fn report_levels(&mut self, now: Instant) {
+        let tracks = &mut self.tracks;
+        let levels: Vec<(TrackKey, u8)> = self
+            .periodic
+            .active
+            .iter()
+            .filter_map(|track| {
+                let level = &tracks.get_mut(*track)?.published.as_ref()?.level;
+                Some((*track, level.audible(now)?))
+            })
+            .collect();
+        let silent = levels.is_empty();
+        if !(silent && self.periodic.levels_were_silent) {
+            self.tell(ShardEvent::Levels {
+                shard: self.id,
+                levels,
+            });
+        }
+        self.periodic.levels_were_silent = silent;
+    }
+
+    fn send_report(&mut self) {
+        self.report.sessions = self.peers.len();
+        let turn = self.egress.turn.as_ref();
+        self.report.turn = turn.map(|turn| Box::new(turn.server().counts().clone()));
+        self.report.streams = self.egress.streams.counts().clone();
+        let report = Box::new(self.report.clone());
+        self.tell_control(ToControl::Report(report));
+    }
+}
+
+/// How much of the time is spent working.
+#[derive(Debug)]
+pub struct BusyMeter {
+    busy: Duration,
+    since: Instant,
+}
+
+impl BusyMeter {
+    /// Starts at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            busy: Duration::ZERO,
+            since: now,
+        }
+    }
+
+    /// Schedule took `time`.
+    pub fn add(&mut self, time: Duration) {
+        self.busy += time;
+    }
+
+    fn take(&mut self, now: Instant) -> f64 {
+        let elapsed = now.duration_since(self.since).as_secs_f64().max(1e-9);
+        let fraction = (self.busy.as_secs_f64() / elapsed).min(1.0);
+        *self = Self::new(now);
+        fraction
+    }
+}
+
+fn is_notable(before: &TrackStatus, after: &TrackStatus) -> bool {
+    let moved = |(before, after): (&u32, &u32)| {
+        let (before, after) = (f64::from(*before), f64::from(*after));
+        (before - after).abs() > NOTABLE * before.max(1.0)
+    };
+    before.live != after.live || before.layer_bps.iter().zip(&after.layer_bps).any(moved)
+}

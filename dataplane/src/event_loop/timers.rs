@@ -1,0 +1,52 @@
+//! Sessions whose time has come: what they do by themselves, and what is sent to them without media.
+
+use std::time::Instant;
+
+use crate::key::SessionIndex;
+use crate::limits::TIMERS_PER_TURN;
+use crate::send::queue::Outlet;
+use crate::send::{padding, report};
+use crate::shard::state::Shard;
+
+/// Runs what is due, within bounds. True when more may be.
+pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
+    shard.turn_timeout(now);
+    for _ in 0..TIMERS_PER_TURN {
+        let Some(index) = shard.timers.pop_due(now).map(SessionIndex) else {
+            return false;
+        };
+        shard.guard(index, |shard| {
+            let Some(peer) = shard.peers.get_mut(index) else {
+                return;
+            };
+            peer.handle_timeout(now, &mut shard.out);
+            shard.absorb(index);
+            send_periodic(shard, index, now);
+        });
+        shard.handle_session_events(now);
+    }
+    true
+}
+
+/// What a session sends by itself when its time has come: sender reports, and padding that finds out
+/// what its path takes.
+fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
+    let Some(peer) = shard.peers.get_mut(index) else {
+        return;
+    };
+    let Some(path) = peer.paths.media() else {
+        return;
+    };
+    if let Some(subscriber) = peer.subscriber() {
+        let mut outlet = Outlet {
+            queue: shard.egress.queues.to(path.remote),
+            path,
+            now,
+            report: &mut shard.report,
+        };
+        report::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
+        padding::send_due(&mut subscriber.slots, &mut subscriber.send, &mut outlet);
+    }
+    let deadline = peer.deadline();
+    shard.timers.set(index.0, deadline);
+}

@@ -1,0 +1,27 @@
+//! Neighbours as the kernel knows them.
+
+use std::net::IpAddr;
+
+/// A neighbour on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub interface: u32,
+    /// Its address there.
+    pub ip: IpAddr,
+    /// Its link-layer address.
+    pub mac: [u8; 6],
+    /// How sure that is.
+    pub reach: Reachability,
+    /// It says so itself (IPv6).
+    pub is_router: bool,
+}
+
+/// How sure the kernel is of a neighbour (RFC 4861 section 7.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reachability {
+    /// It was heard of lately, or is being asked.
+    Fresh,
+    /// It was not, and nobody asks.
+    Stale,
+}

@@ -1,0 +1,20 @@
+//! One message, as the kernel shall send it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::io::frame::Frame;
+
+/// One message to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// What is in it.
+    pub bytes: &'a [u8],
+    /// Who shall get it.
+    pub destination: SocketAddr,
+    /// The local address to send from; `None` lets the routing table choose.
+    pub source: Option<IpAddr>,
+    /// Bytes of each of its datagrams but the last, which may be shorter; `None`: it is one datagram.
+    pub segment_bytes: Option<u16>,
+    /// How it leaves through a packet socket; `None`: through one of UDP.
+    pub frame: Option<Frame>,
+}

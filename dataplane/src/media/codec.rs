@@ -1,0 +1,74 @@
+//! What a track can be sent as: kinds of media, and codecs with the parameters that decide who can decode them.
+
+use std::fmt;
+
+/// Audio or video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Sound.
+    Audio,
+    /// Picture.
+    Video,
+}
+
+/// A codec as a publisher may send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodecSpec {
+    /// Which codec, with its parameters (`a=fmtp`).
+    pub codec: Codec,
+    /// Of its RTP timestamps.
+    pub clock_hz: u32,
+    /// Of audio, as `a=rtpmap` says it.
+    pub channels: Option<u8>,
+}
+
+/// A codec and its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// RFC 7587.
+    Opus,
+    /// RFC 7741.
+    Vp8,
+    /// RFC 9628.
+    Vp9 {
+        /// profile-id: 0 where it is not said.
+        profile: u32,
+    },
+    /// RFC 6184.
+    H264 {
+        /// profile-level-id, three bytes; `None` where it is not said.
+        profile_level_id: Option<u32>,
+        /// packetization-mode: 0 where it is not said.
+        packetization_mode: u8,
+    },
+    /// The AV1 payload format of AOMedia.
+    Av1 {
+        /// Of the sequence: 0 where it is not said.
+        profile: u8,
+        /// 5, level 3.1, where it is not said.
+        level_idx: u8,
+        /// 0 where it is not said.
+        tier: u8,
+    },
+}
+
+impl fmt::Display for MediaKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        })
+    }
+}
+
+impl MediaKind {
+    /// True for sound.
+    pub fn is_audio(self) -> bool {
+        self == Self::Audio
+    }
+
+    /// True for pictures.
+    pub fn is_video(self) -> bool {
+        self == Self::Video
+    }
+}

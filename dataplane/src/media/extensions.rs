@@ -1,0 +1,201 @@
+//! RTP header extensions that go from the publisher to its subscribers as they are.
+//!
+//! What a shard reads or makes itself (mid, rid, transport-wide numbers, audio level, orientation) is not among them. Their
+//! identifiers are a session's own, so values are kept by meaning. Values stay true over a switch to another layer:
+//!
+//! * absolute capture time is of the packet's own picture, on the publisher's clock;
+//! * playout delay is the sender's wish, the same for all layers;
+//! * a layers-allocation names the RTP stream that it was sent on, and describes all of the publisher's: it is true of the
+//!   publisher whatever layer a subscriber gets, and says which one that is;
+//! * a dependency descriptor counts frames from a start of its stream's own. The [`Rewriter`](crate::send::rewriter) makes
+//!   that number continuous: a receiver takes a step back for an old frame, and drops it. All else in it is relative to
+//!   that number, or comes anew with the keyframe that a switch begins with.
+
+use std::sync::Arc;
+
+use crate::limits::CARRIED_EXTENSION_BYTES;
+
+/// An extension that is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExtensionKind {
+    /// When the picture or sound was captured.
+    AbsoluteCaptureTime,
+    /// How long a receiver shall wait before it plays.
+    PlayoutDelay,
+    /// Which frames a frame needs, and which layers it is of (the AV1 payload format, appendix A).
+    DependencyDescriptor,
+    /// The publisher's layers and what each takes.
+    LayersAllocation,
+}
+
+/// How many kinds there are.
+pub const EXTENSION_KINDS: usize = ExtensionKind::ALL.len();
+
+impl ExtensionKind {
+    /// All of them; where there is no room for all values, the first ones are kept.
+    pub const ALL: [Self; 4] = [
+        Self::DependencyDescriptor,
+        Self::AbsoluteCaptureTime,
+        Self::PlayoutDelay,
+        Self::LayersAllocation,
+    ];
+
+    /// Its name in SDP.
+    pub fn uri(self) -> &'static str {
+        match self {
+            Self::AbsoluteCaptureTime => {
+                "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time"
+            }
+            Self::PlayoutDelay => "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+            Self::DependencyDescriptor => {
+                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+            }
+            Self::LayersAllocation => {
+                "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00"
+            }
+        }
+    }
+
+    /// Audio has it, too.
+    pub fn is_of_audio(self) -> bool {
+        self == Self::AbsoluteCaptureTime
+    }
+
+    fn of_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// The extensions of one packet: nothing where it has none, else kind, length and value of each.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct CarriedExtensions(Option<Arc<[u8]>>);
+
+/// Bytes of a dependency descriptor before its frame number: start and end of the frame, template.
+const FRAME_NUMBER_AT: usize = 1;
+
+impl CarriedExtensions {
+    /// Those of `values`, each kind once, as many as there is room for.
+    pub fn new<'a>(values: impl Iterator<Item = (ExtensionKind, &'a [u8])> + Clone) -> Self {
+        let mut bytes = [0; CARRIED_EXTENSION_BYTES];
+        let mut end = 0;
+        for kind in ExtensionKind::ALL {
+            let mut of_kind = values.clone().filter(|(found, _)| *found == kind);
+            let Some((_, value)) = of_kind.next() else {
+                continue;
+            };
+            let Some(room) = bytes.get_mut(end..end + 2 + value.len()) else {
+                continue;
+            };
+            room[0] = kind as u8;
+            room[1] = value.len() as u8; // as long as CARRIED_EXTENSION_BYTES at most
+            room[2..].copy_from_slice(value);
+            end += room.len();
+        }
+        Self((end > 0).then(|| Arc::from(&bytes[..end])))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = (ExtensionKind, &[u8])> + Clone {
+        let mut rest = self.0.as_deref().unwrap_or_default();
+        std::iter::from_fn(move || {
+            let [kind, length, values @ ..] = rest else {
+                return None;
+            };
+            let (value, after) = values.split_at(usize::from(*length));
+            rest = after;
+            Some((ExtensionKind::of_byte(*kind)?, value))
+        })
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The frame number of the dependency descriptor, if there is one.
+    pub fn frame_number(&self) -> Option<u16> {
+        let mut all = self.iter();
+        let (_, descriptor) = all.find(|(kind, _)| *kind == ExtensionKind::DependencyDescriptor)?;
+        let number = descriptor.get(FRAME_NUMBER_AT..FRAME_NUMBER_AT + 2)?;
+        Some(u16::from_be_bytes([number[0], number[1]]))
+    }
+
+    /// A copy whose bytes the receiving shard owns alone.
+    #[must_use]
+    pub fn copy_for_shard(&self) -> Self {
+        Self(self.0.as_deref().map(Arc::from))
+    }
+}
+
+/// Puts `number` into `descriptor`, a dependency descriptor that has a frame number.
+pub fn set_frame_number(descriptor: &mut [u8], number: u16) {
+    if let Some(place) = descriptor.get_mut(FRAME_NUMBER_AT..FRAME_NUMBER_AT + 2) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExtensionKind::{
+        AbsoluteCaptureTime, DependencyDescriptor, LayersAllocation, PlayoutDelay,
+    };
+    use super::*;
+
+    #[test]
+    fn each_kind_is_kept_once_and_none_past_the_room() {
+        let long = [7; CARRIED_EXTENSION_BYTES];
+        let (most, over) = (&long[..CARRIED_EXTENSION_BYTES - 2], &long[1..]);
+        type Given<'a> = &'a [(ExtensionKind, &'a [u8])];
+        type Kept<'a> = &'a [(ExtensionKind, usize)];
+        let table: [(Given<'_>, Kept<'_>); 6] = [
+            (&[], &[]),
+            (&[(PlayoutDelay, &[1, 2, 3])], &[(PlayoutDelay, 3)]),
+            (
+                &[
+                    (PlayoutDelay, &[1]),
+                    (PlayoutDelay, &[1, 2]),
+                    (LayersAllocation, &[]),
+                ],
+                &[(PlayoutDelay, 1), (LayersAllocation, 0)],
+            ),
+            (
+                &[(LayersAllocation, most)],
+                &[(LayersAllocation, most.len())],
+            ),
+            (
+                &[(LayersAllocation, over), (PlayoutDelay, &[1])],
+                &[(PlayoutDelay, 1)],
+            ),
+            (
+                &[(AbsoluteCaptureTime, &[1; 8]), (DependencyDescriptor, most)],
+                &[(DependencyDescriptor, most.len())],
+            ),
+        ];
+        for (values, expected) in table {
+            let carried = CarriedExtensions::new(values.iter().copied());
+            let kept: Vec<_> = carried
+                .iter()
+                .map(|(kind, value)| (kind, value.len()))
+                .collect();
+            assert_eq!(kept, expected);
+            assert_eq!(carried.is_empty(), expected.is_empty());
+            assert_eq!(carried.copy_for_shard(), carried);
+        }
+    }
+
+    #[test]
+    fn a_frame_number_is_read_and_changed_where_there_is_one() {
+        let mut descriptor = [0x80, 0x12, 0x34, 0x56];
+        let of = |descriptor: &[u8]| {
+            let value = (DependencyDescriptor, descriptor);
+            CarriedExtensions::new([value].into_iter()).frame_number()
+        };
+        assert_eq!(of(&descriptor), Some(0x1234));
+        set_frame_number(&mut descriptor, 0xfffe);
+        assert_eq!(descriptor, [0x80, 0xff, 0xfe, 0x56]);
+        assert_eq!(of(&descriptor[..2]), None);
+        set_frame_number(&mut descriptor[..2], 1); // too short: stays as it is
+        assert_eq!(descriptor[1], 0xff);
+    }
+}

@@ -1,0 +1,253 @@
+//! Which layer each subscription of one subscriber gets, from its bandwidth and its wishes.
+//!
+//! A pure function. Everybody gets the lowest layer, whatever the estimate says: an estimate errs, and a
+//! picture with losses is better than none. What is left buys higher layers, a round for each, higher
+//! priority first.
+
+use super::track::TrackStatus;
+use crate::key::LayerIndex;
+use crate::limits::MAX_LAYERS;
+
+/// What a subscriber asked for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Send nothing.
+    pub paused: bool,
+    /// Pixels; 0: no limit.
+    pub max_height: u32,
+    /// Higher gets bandwidth first.
+    pub priority: u32,
+}
+
+/// One video subscription that competes for the subscriber's bandwidth.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
+    /// What the subscriber asked for.
+    pub wish: Wish,
+    /// Number of declared layers; 1 without simulcast.
+    pub layers: u8,
+    /// Pixels of each layer; 0 when unknown.
+    pub heights: [u32; MAX_LAYERS],
+    /// What the publisher sends.
+    pub status: TrackStatus,
+    /// The layer it has now.
+    pub current: Option<LayerIndex>,
+}
+
+/// A rise needs this much more than it costs, so that an estimate that wobbles does not flap the layer.
+const RISE_MARGIN: f64 = 1.15;
+/// The layer for each candidate, `None` where the subscriber paused it; higher layers than the lowest
+/// within `budget_bps` for all of them together.
+pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIndex>> {
+    let mut given: Vec<Option<LayerIndex>> = vec![None; candidates.len()];
+    let mut left = budget_bps as f64;
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(candidates[index].wish.priority));
+    for round in 0..MAX_LAYERS {
+        for &index in &order {
+            let candidate = &candidates[index];
+            let eligible = candidate.eligible();
+            let Some(&layer) = eligible.get(round) else {
+                continue;
+            };
+            let has_all_below = given[index] == round.checked_sub(1).map(|below| eligible[below]);
+            let price =
+                candidate.bps(layer) - given[index].map_or(0.0, |below| candidate.bps(below));
+            if round == 0 || has_all_below && candidate.affords(layer, price, left) {
+                left -= price;
+                given[index] = Some(layer);
+            }
+        }
+    }
+    given
+}
+
+/// What to find out about the path, in bits per second.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// What is sent plus the cheapest next layer: worth sustaining with padding until it proves true.
+    pub sustain_bps: u64,
+    /// What all candidates would take at their best: worth probing for.
+    pub desired_bps: u64,
+}
+
+/// What to find out so that `given` can become better.
+pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target {
+    let (mut sent, mut desired, mut cheapest) = (0.0, 0.0, None::<f64>);
+    for (candidate, layer) in candidates.iter().zip(given) {
+        let eligible = candidate.eligible();
+        let now = layer.map_or(0.0, |layer| candidate.bps(layer));
+        sent += now;
+        desired += eligible
+            .last()
+            .map_or(0.0, |&best| candidate.bps(best) * RISE_MARGIN);
+        let next = eligible.into_iter().find(|next| Some(*next) > *layer);
+        if let Some(next) = next {
+            let step = (candidate.bps(next) * RISE_MARGIN - now).max(0.0);
+            cheapest = Some(cheapest.map_or(step, |best| best.min(step)));
+        }
+    }
+    let Some(step) = cheapest else {
+        return Target::default(); // everybody has the best there is: nothing to find out
+    };
+    Target {
+        sustain_bps: (sent + step).round() as u64,
+        desired_bps: f64::round(desired) as u64,
+    }
+}
+
+impl Candidate {
+    /// Layers that may be sent, lowest first: alive and not taller than wished; the lowest always may.
+    fn eligible(&self) -> Vec<LayerIndex> {
+        if self.wish.paused {
+            return Vec::new();
+        }
+        let live: Vec<LayerIndex> = (0..self.layers)
+            .map(LayerIndex)
+            .filter(|layer| self.status.live.contains(*layer))
+            .collect();
+        if live.is_empty() {
+            // Nothing measured: keep what flows through a pause, and start with the lowest layer, which
+            // publishers start first.
+            return vec![self.current.unwrap_or(LayerIndex(0))];
+        }
+        let fits = |layer: &LayerIndex| {
+            self.wish.max_height == 0 || self.heights[layer.index()] <= self.wish.max_height
+        };
+        let lowest = live[0];
+        live.into_iter()
+            .filter(|layer| *layer == lowest || fits(layer))
+            .collect()
+    }
+
+    fn bps(&self, layer: LayerIndex) -> f64 {
+        f64::from(self.status.layer_bps[layer.index()])
+    }
+
+    fn affords(&self, layer: LayerIndex, price: f64, left: f64) -> bool {
+        let holds = self.current.is_some_and(|current| current >= layer);
+        let needed = if holds { price } else { price * RISE_MARGIN };
+        needed <= left.max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::LayerSet;
+
+    fn simulcast(wish: Wish, current: Option<u8>) -> Candidate {
+        Candidate {
+            wish,
+            layers: 3,
+            heights: [180, 360, 720],
+            status: TrackStatus {
+                layer_bps: [150_000, 500_000, 1_700_000],
+                live: [0, 1, 2].map(LayerIndex).into_iter().collect(),
+            },
+            current: current.map(LayerIndex),
+        }
+    }
+
+    fn layers(candidates: &[Candidate], budget: u64) -> Vec<Option<u8>> {
+        allocate(candidates, budget)
+            .into_iter()
+            .map(|layer| layer.map(|l| l.0))
+            .collect()
+    }
+
+    #[test]
+    fn the_best_layer_that_fits_with_a_margin_to_rise_and_none_to_stay() {
+        let fresh = simulcast(Wish::default(), None);
+        for (budget, expected) in [
+            (0, Some(0)),
+            (200_000, Some(0)),
+            (700_000, Some(1)),
+            (2_100_000, Some(2)),
+        ] {
+            assert_eq!(layers(&[fresh], budget), [expected], "{budget}");
+        }
+        assert_eq!(
+            layers(&[fresh], 1_750_000),
+            [Some(1)],
+            "a rise needs a margin"
+        );
+        let high = simulcast(Wish::default(), Some(2));
+        assert_eq!(
+            layers(&[high], 1_750_000),
+            [Some(2)],
+            "what it has it keeps"
+        );
+    }
+
+    #[test]
+    fn everybody_gets_the_lowest_before_anybody_gets_more() {
+        let important = simulcast(
+            Wish {
+                priority: 9,
+                ..Wish::default()
+            },
+            None,
+        );
+        let other = simulcast(Wish::default(), None);
+        assert_eq!(layers(&[other, important], 400_000), [Some(0), Some(0)]);
+        assert_eq!(layers(&[other, important], 800_000), [Some(0), Some(1)]);
+        assert_eq!(layers(&[other, important], 0), [Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn wishes_are_kept() {
+        let small = Wish {
+            max_height: 360,
+            ..Wish::default()
+        };
+        assert_eq!(layers(&[simulcast(small, None)], 9_000_000), [Some(1)]);
+        let tiny = Wish {
+            max_height: 90,
+            ..Wish::default()
+        };
+        assert_eq!(
+            layers(&[simulcast(tiny, None)], 9_000_000),
+            [Some(0)],
+            "never nothing"
+        );
+        let paused = Wish {
+            paused: true,
+            ..Wish::default()
+        };
+        assert_eq!(layers(&[simulcast(paused, Some(2))], 9_000_000), [None]);
+    }
+
+    #[test]
+    fn a_dead_layer_is_not_waited_for() {
+        let mut candidate = simulcast(Wish::default(), Some(2));
+        candidate.status.live = [0, 1].map(LayerIndex).into_iter().collect();
+        assert_eq!(layers(&[candidate], 9_000_000), [Some(1)]);
+        candidate.status.live = LayerSet::NONE;
+        assert_eq!(
+            layers(&[candidate], 9_000_000),
+            [Some(2)],
+            "a pause of all is no change"
+        );
+        candidate.current = None;
+        assert_eq!(layers(&[candidate], 9_000_000), [Some(0)]);
+    }
+
+    #[test]
+    fn the_target_is_the_cheapest_next_layer_and_everything() {
+        let candidates = [
+            simulcast(Wish::default(), Some(0)),
+            simulcast(Wish::default(), Some(1)),
+        ];
+        let given = [Some(LayerIndex(0)), Some(LayerIndex(1))];
+        let target = target(&candidates, &given);
+        assert_eq!(target.sustain_bps, 150_000 + 500_000 + (575_000 - 150_000));
+        assert_eq!(target.desired_bps, 2 * 1_955_000);
+        let best = [Some(LayerIndex(2)); 2];
+        assert_eq!(
+            super::target(&candidates, &best),
+            Target::default(),
+            "nothing is left to find out"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Published tracks: what they are, and what their packets look like inside the data plane.
+
+use std::sync::Arc;
+
+use super::codec::{CodecSpec, MediaKind};
+use crate::key::{LayerIndex, LayerSet, TrackKey};
+use crate::limits::MAX_LAYERS;
+
+/// A track as the control plane declared it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackSpec {
+    /// Our name.
+    pub key: TrackKey,
+    /// The control plane's name.
+    pub id: Arc<str>,
+    /// The m-line of the publisher's offer.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Simulcast layers, lowest first; empty without simulcast.
+    pub layers: Vec<LayerSpec>,
+}
+
+/// A simulcast layer as the control plane declared it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// Restriction identifier (RFC 8851).
+    pub rid: String,
+    /// Pixels; 0 when unknown.
+    pub height: u32,
+}
+
+/// What a publisher may send as a track, as negotiated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackFormats {
+    /// Codecs, the publisher's preference first.
+    pub codecs: Vec<CodecSpec>,
+    /// It may have two channels (RFC 7587).
+    pub is_stereo: bool,
+}
+
+impl TrackFormats {
+    /// The publisher sends `codec`: subscribers are offered that codec first.
+    pub fn put_first(&mut self, codec: &CodecSpec) {
+        if let Some(place) = self.codecs.iter().position(|known| known == codec) {
+            self.codecs[..=place].rotate_right(1);
+        }
+    }
+}
+
+/// What every shard knows of a track.
+#[derive(Debug, Clone)]
+pub struct TrackInfo {
+    /// As declared.
+    pub spec: TrackSpec,
+    /// Codecs the publisher may send, as negotiated; packets name one by index.
+    pub codecs: Vec<CodecSpec>,
+    /// It may have two channels (RFC 7587).
+    pub is_stereo: bool,
+}
+
+/// What is measured of a track where it is published.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct TrackStatus {
+    /// Bits per second of each layer over the last window.
+    pub layer_bps: [u32; MAX_LAYERS],
+    /// Layers with packets in the last window.
+    pub live: LayerSet,
+}
+
+impl TrackInfo {
+    /// Layer of `rid`; without simulcast the only one.
+    pub fn layer_of(&self, rid: Option<&str>) -> Option<LayerIndex> {
+        match rid {
+            Some(rid) => {
+                let index = self.spec.layers.iter().position(|layer| layer.rid == rid)?;
+                u8::try_from(index).ok().map(LayerIndex)
+            }
+            None if self.spec.layers.len() <= 1 => Some(LayerIndex(0)),
+            None => None,
+        }
+    }
+
+    /// The rid of `layer`; empty without simulcast.
+    pub fn rid_of(&self, layer: LayerIndex) -> &str {
+        self.spec
+            .layers
+            .get(layer.index())
+            .map_or("", |layer| &layer.rid)
+    }
+}

@@ -1,0 +1,286 @@
+//! How threads of the data plane talk: bounded rings with a doorbell.
+//!
+//! Every shard, and the control thread, has one mailbox: a ring of media packets and a ring of letters.
+//! Media that finds its ring full is dropped and counted by the sender; letters wait at the sender, in
+//! order. Nobody ever blocks. The doorbell (an eventfd) is rung only when the receiver sleeps.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam_queue::ArrayQueue;
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::Notify;
+
+use super::message::{ToControl, ToShard};
+use crate::key::ShardId;
+use crate::limits::{MAX_LETTER_BACKLOG, MESH_LETTERS, MESH_MEDIA};
+use crate::media::packet::MediaPacket;
+
+/// All mailboxes of the process.
+pub struct Mesh {
+    shards: Vec<ShardMailbox>,
+    control: ControlMailbox,
+}
+
+struct ShardMailbox {
+    media: ArrayQueue<MediaPacket>,
+    letters: ArrayQueue<ToShard>,
+    bell: Doorbell,
+}
+
+struct ControlMailbox {
+    letters: ArrayQueue<ToControl>,
+    /// The control thread sleeps in tokio, whose own waker does what the eventfd does for shards.
+    bell: Notify,
+}
+
+/// Wakes a sleeping receiver.
+pub struct Doorbell {
+    eventfd: OwnedFd,
+    asleep: AtomicBool,
+}
+
+/// One thread's way to send: keeps what did not fit, in order.
+pub struct Outbox {
+    mesh: Arc<Mesh>,
+    to_shard: Vec<VecDeque<ToShard>>,
+    to_control: VecDeque<ToControl>,
+}
+
+/// The backlog towards a receiver that does not read is full.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{MAX_LETTER_BACKLOG} letters wait already for a shard that does not read them")]
+pub struct BacklogFull;
+
+impl Mesh {
+    /// Mailboxes for `shards` shards and the control thread.
+    pub fn new(shards: usize) -> io::Result<Arc<Self>> {
+        let shards = (0..shards).map(|_| {
+            Ok(ShardMailbox {
+                media: ArrayQueue::new(MESH_MEDIA),
+                letters: ArrayQueue::new(MESH_LETTERS),
+                bell: Doorbell::new()?,
+            })
+        });
+        Ok(Arc::new(Self {
+            shards: shards.collect::<io::Result<_>>()?,
+            control: ControlMailbox {
+                letters: ArrayQueue::new(MESH_LETTERS),
+                bell: Notify::new(),
+            },
+        }))
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The next media packet for `shard`.
+    pub fn take_media(&self, shard: ShardId) -> Option<MediaPacket> {
+        self.shards[shard.index()].media.pop()
+    }
+
+    /// The next letter for `shard`.
+    pub fn take_letter(&self, shard: ShardId) -> Option<ToShard> {
+        self.shards[shard.index()].letters.pop()
+    }
+
+    /// The next letter for the control thread.
+    pub fn take_control(&self) -> Option<ToControl> {
+        self.control.letters.pop()
+    }
+
+    /// The bell of `shard`.
+    pub fn bell(&self, shard: ShardId) -> &Doorbell {
+        &self.shards[shard.index()].bell
+    }
+
+    /// The bell of the control thread.
+    pub fn control_bell(&self) -> &Notify {
+        &self.control.bell
+    }
+
+    /// True when nothing waits for `shard`; ask after [`Doorbell::fall_asleep`].
+    pub fn is_empty(&self, shard: ShardId) -> bool {
+        let mailbox = &self.shards[shard.index()];
+        mailbox.media.is_empty() && mailbox.letters.is_empty()
+    }
+
+    /// Hands a packet to `shard`; false when its ring is full.
+    pub fn send_media(&self, shard: ShardId, packet: MediaPacket) -> bool {
+        let mailbox = &self.shards[shard.index()];
+        let sent = mailbox.media.push(packet).is_ok();
+        mailbox.bell.ring();
+        sent
+    }
+}
+
+impl Doorbell {
+    fn new() -> io::Result<Self> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            eventfd,
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// Says that the receiver is about to sleep. It must look at its mailbox once more after this.
+    pub fn fall_asleep(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Says that the receiver is awake: no need to ring. Whoever took the flag before may ring yet; then the next
+    /// sleep ends at once.
+    pub fn wake_up(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends the ringing. Has to follow whenever the bell was heard: it rings until then.
+    pub fn silence(&self) {
+        // Nothing to read is nothing to silence.
+        let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
+    }
+
+    /// Wakes the receiver if it sleeps. Called after a push, which the fence keeps before the look.
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
+            // Fails only when the counter is full, and then the bell rings already.
+            let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}
+
+impl Outbox {
+    /// A sender on `mesh`.
+    pub fn new(mesh: Arc<Mesh>) -> Self {
+        let to_shard = (0..mesh.shards()).map(|_| VecDeque::new()).collect();
+        Self {
+            mesh,
+            to_shard,
+            to_control: VecDeque::new(),
+        }
+    }
+
+    /// The mailboxes it sends to.
+    pub fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    /// Sends `letter` to `shard`, after all that were sent before.
+    pub fn send(&mut self, shard: ShardId, letter: ToShard) -> Result<(), BacklogFull> {
+        let backlog = &mut self.to_shard[shard.index()];
+        if backlog.len() >= MAX_LETTER_BACKLOG {
+            return Err(BacklogFull);
+        }
+        backlog.push_back(letter);
+        self.flush_shard(shard);
+        Ok(())
+    }
+
+    /// Letters that found the mailbox of `shard` full.
+    pub fn backlog(&self, shard: ShardId) -> usize {
+        self.to_shard[shard.index()].len()
+    }
+
+    /// Sends `letter` to the control thread, after all that were sent before.
+    pub fn send_control(&mut self, letter: ToControl) -> Result<(), BacklogFull> {
+        if self.to_control.len() >= MAX_LETTER_BACKLOG {
+            return Err(BacklogFull);
+        }
+        self.to_control.push_back(letter);
+        self.flush_control();
+        Ok(())
+    }
+
+    /// Tries again what did not fit. True when something still waits.
+    pub fn flush(&mut self) -> bool {
+        let shards = u16::try_from(self.to_shard.len()).expect("MAX_SHARDS fits");
+        (0..shards).for_each(|shard| self.flush_shard(ShardId(shard)));
+        self.flush_control();
+        self.has_backlog()
+    }
+
+    /// True when something waits that did not fit.
+    pub fn has_backlog(&self) -> bool {
+        !self.to_control.is_empty() || self.to_shard.iter().any(|backlog| !backlog.is_empty())
+    }
+
+    fn flush_shard(&mut self, shard: ShardId) {
+        let mailbox = &self.mesh.shards[shard.index()];
+        if push_all(&mut self.to_shard[shard.index()], &mailbox.letters) {
+            mailbox.bell.ring();
+        }
+    }
+
+    fn flush_control(&mut self) {
+        if push_all(&mut self.to_control, &self.mesh.control.letters) {
+            self.mesh.control.bell.notify_one();
+        }
+    }
+}
+
+/// True when something was waiting.
+fn push_all<T>(backlog: &mut VecDeque<T>, ring: &ArrayQueue<T>) -> bool {
+    let waited = !backlog.is_empty();
+    while let Some(letter) = backlog.pop_front() {
+        if let Err(letter) = ring.push(letter) {
+            backlog.push_front(letter);
+            break;
+        }
+    }
+    waited
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn rings(bell: &Doorbell) -> bool {
+        let mut asked = [PollFd::new(bell, PollFlags::IN)];
+        poll(&mut asked, Some(&Timespec::default())).unwrap() > 0
+    }
+
+    #[test]
+    fn a_bell_is_rung_for_sleepers_alone_and_until_it_is_silenced() {
+        let bell = Doorbell::new().unwrap();
+        bell.ring();
+        assert!(!rings(&bell), "nobody sleeps");
+        bell.fall_asleep();
+        bell.ring();
+        bell.ring();
+        assert!(rings(&bell));
+        bell.wake_up();
+        bell.silence();
+        assert!(!rings(&bell));
+    }
+
+    #[test]
+    fn a_bell_that_is_rung_too_late_ends_one_sleep_and_no_more() {
+        let bell = Doorbell::new().unwrap();
+        bell.fall_asleep();
+        // A sender has seen the sleeper, who wakes up before the bell is rung.
+        assert!(bell.asleep.swap(false, Ordering::SeqCst));
+        bell.wake_up();
+        rustix::io::write(&bell.eventfd, &1_u64.to_ne_bytes()).unwrap();
+        bell.fall_asleep();
+        assert!(rings(&bell), "for nothing");
+        bell.wake_up();
+        bell.silence();
+        bell.fall_asleep();
+        assert!(!rings(&bell), "it would never sleep again");
+    }
+}

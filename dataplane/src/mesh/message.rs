@@ -1,0 +1,281 @@
+//! What threads of the data plane say to each other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dtls::handshake::FailureKind;
+use crate::ice::credentials::Ufrag;
+use crate::key::{LayerIndex, LayerSet, SessionKey, ShardId, TrackKey};
+use crate::media::codec::CodecSpec;
+use crate::media::track::{TrackInfo, TrackStatus};
+use crate::peer::command::{Command, CommandResult};
+use crate::peer::output::PeerState;
+use crate::peer::session::Peer;
+use crate::report::ShardReport;
+use crate::send::queue::Run;
+use crate::turn;
+
+/// A datagram on its way between threads.
+#[derive(Debug, Clone)]
+pub struct Datagram {
+    /// What was in it.
+    pub bytes: Box<[u8]>,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// The local address it was sent to.
+    pub local: Option<IpAddr>,
+    /// See [`Arrived`](crate::path::arrive::Arrived).
+    pub inside: bool,
+}
+
+/// Datagrams on their way to a client that another shard reaches.
+#[derive(Debug, Clone)]
+pub struct Outward {
+    /// All of them, next to each other.
+    pub bytes: Box<[u8]>,
+    /// How they are cut, and for whom they are.
+    pub run: Run,
+}
+
+/// To a shard, from another or from the control thread.
+pub enum ToShard {
+    /// This session lives here from now on; its packets land here.
+    Adopt {
+        /// The session.
+        peer: Box<Peer>,
+        /// The check that made it move.
+        first: Option<Datagram>,
+    },
+    /// A datagram for a session that lives here, received elsewhere by `via`.
+    Datagram {
+        /// For which session.
+        session: SessionKey,
+        /// The shard whose socket received it.
+        via: ShardId,
+        /// It.
+        datagram: Datagram,
+    },
+    /// Datagrams from `source` are for a session that lives on `home`.
+    Foreign {
+        /// Who sends them.
+        source: SocketAddr,
+        /// Their session.
+        session: SessionKey,
+        /// Where it lives.
+        home: ShardId,
+    },
+    /// The home of a session heard something authenticated from an address that this shard receives from, and that is
+    /// proven to be the client's.
+    Heard {
+        /// The address.
+        source: SocketAddr,
+        /// Its session.
+        session: SessionKey,
+        /// Where the session lives.
+        home: ShardId,
+        /// When.
+        at: Instant,
+    },
+    /// A session that this shard sends datagrams to the sender for does not live there: it has ended or moved.
+    NotHere(SessionKey),
+    /// The session of a check that this shard claimed has just ended.
+    Unclaimed,
+    /// A command of the control plane.
+    Command {
+        /// Echoed in the reply.
+        request: u64,
+        /// For which session.
+        session: SessionKey,
+        /// What to do.
+        command: Command,
+    },
+    /// Datagrams for a client that this shard reaches through TURN or a stream.
+    Outward(Outward),
+    /// Describe all sessions.
+    Describe {
+        /// Echoed in the reply.
+        request: u64,
+    },
+    /// Describe all TURN allocations.
+    DescribeTurn {
+        /// Echoed in the reply.
+        request: u64,
+    },
+    /// A track is published on `home`, or changed, or moved there.
+    TrackHome {
+        /// Where it is published.
+        home: ShardId,
+        /// What it is.
+        info: Arc<TrackInfo>,
+        /// What was measured last.
+        status: TrackStatus,
+    },
+    /// A track is no longer published.
+    TrackGone {
+        /// Which track.
+        track: TrackKey,
+        /// Who published it.
+        home: ShardId,
+    },
+    /// What is measured of a track now.
+    Status(TrackKey, TrackStatus),
+    /// The sender needs these layers of a track that is published here.
+    Interest {
+        /// Which track.
+        track: TrackKey,
+        /// Who needs it.
+        shard: ShardId,
+        /// All it needs; none ends the copies.
+        layers: LayerSet,
+    },
+    /// The sender needs a keyframe.
+    Keyframe(TrackKey, LayerIndex),
+    /// Say goodbye to all sessions and end.
+    Stop,
+}
+
+/// To the control thread, from a shard.
+pub enum ToControl {
+    /// A connectivity check, its password verified, for a session that does not live on `shard`.
+    Claim {
+        /// Who received it.
+        shard: ShardId,
+        /// Which session.
+        ufrag: Ufrag,
+        /// The check.
+        datagram: Datagram,
+    },
+    /// A session was sent to another shard.
+    Moved {
+        /// Which session.
+        session: SessionKey,
+        /// Where it went.
+        to: ShardId,
+    },
+    /// A session answers to one more ufrag.
+    NewUfrag {
+        /// Which session.
+        session: SessionKey,
+        /// The ufrag.
+        ufrag: Ufrag,
+        /// The ufrag that it no longer answers to.
+        retired: Option<Ufrag>,
+    },
+    /// The publisher of a track sends that codec of those it negotiated.
+    Sends {
+        /// Which track.
+        track: TrackKey,
+        /// Which codec.
+        codec: CodecSpec,
+    },
+    /// A command was carried out or refused.
+    Reply {
+        /// Of the command.
+        request: u64,
+        /// What came of it.
+        result: CommandResult,
+    },
+    /// A command for a session that is not (or no longer, or not yet) here.
+    Bounced {
+        /// Of the command.
+        request: u64,
+        /// For which session.
+        session: SessionKey,
+        /// What to do.
+        command: Command,
+    },
+    /// All sessions of a shard.
+    Description {
+        /// Of the question.
+        request: u64,
+        /// The sessions.
+        sessions: Vec<(SessionKey, PeerState)>,
+    },
+    /// All TURN allocations of a shard.
+    Allocations {
+        /// Of the question.
+        request: u64,
+        /// Of whom.
+        shard: ShardId,
+        /// Them.
+        allocations: Vec<turn::Description>,
+    },
+    /// Something the control plane wants to know.
+    Event(ShardEvent),
+    /// Counters.
+    Report(Box<ShardReport>),
+    /// The shard ended.
+    Stopped(ShardId),
+}
+
+impl ToControl {
+    /// What it is called in logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ToControl::Claim { .. } => "claim",
+            ToControl::Moved { .. } => "move",
+            ToControl::NewUfrag { .. } => "new ufrag",
+            ToControl::Sends { .. } => "codec",
+            ToControl::Reply { .. } => "reply",
+            ToControl::Bounced { .. } => "command",
+            ToControl::Description { .. } => "description",
+            ToControl::Allocations { .. } => "turn description",
+            ToControl::Event(_) => "event",
+            ToControl::Report(_) => "report",
+            ToControl::Stopped(_) => "end",
+        }
+    }
+}
+
+/// Something that happened on a shard.
+#[derive(Debug)]
+pub enum ShardEvent {
+    /// ICE and DTLS are up.
+    Connected {
+        /// Which session.
+        session: SessionKey,
+        /// Where it lives.
+        shard: ShardId,
+    },
+    /// A session ended by itself.
+    Closed {
+        /// Which session.
+        session: SessionKey,
+        /// Why, for people.
+        reason: String,
+        /// Its handshake failed in that way.
+        failure: Option<FailureKind>,
+    },
+    /// A subscribe session wants to negotiate.
+    Offer {
+        /// Which session.
+        session: SessionKey,
+        /// Counts its offers.
+        revision: u64,
+        /// The offer.
+        sdp: String,
+        /// What plays on which m-line.
+        mids: Vec<(String, TrackKey)>,
+    },
+    /// What a subscriber is sent changed.
+    Layer {
+        /// Which session.
+        session: SessionKey,
+        /// Which track.
+        track: TrackKey,
+        /// The rid of what flows; empty without simulcast.
+        rid: String,
+        /// False when nothing flows.
+        active: bool,
+        /// Why nothing flows where that is for good, by its name in the protocol; empty otherwise.
+        reason: &'static str,
+    },
+    /// Who can be heard.
+    Levels {
+        /// Where.
+        shard: ShardId,
+        /// Tracks and their -dBov.
+        levels: Vec<(TrackKey, u8)>,
+    },
+}

@@ -1,0 +1,82 @@
+//! Hop 5: what each session gets of the packets that wait for it, and under which numbers. Comes from [`super::fanout`], goes
+//! to [`super::seal`].
+
+use std::time::Instant;
+
+use crate::drop_reason::DropReason;
+use crate::key::{SessionIndex, SubscriberIndex};
+use crate::media::subscription::Verdict;
+use crate::send::queue::SendPath;
+use crate::shard::forwarding::{Forwarding, Numbered, Undecodable};
+use crate::shard::state::Shard;
+
+/// Decides what session `index` gets of its portions, and gives it its numbers. Where that goes.
+pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<SendPath> {
+    let Shard {
+        peers,
+        forwarding,
+        egress,
+        report,
+        ..
+    } = shard;
+    let Forwarding {
+        backlog,
+        portions,
+        numbered,
+        switched,
+        undecodable,
+        ..
+    } = forwarding;
+    numbered.clear();
+    let peer = peers.get_mut(index)?;
+    let Some(path) = peer.paths.media() else {
+        // Connected sessions have one; its subscriptions do not flow yet.
+        let batches = portions.iter().map(|portion| backlog.batch(portion.batch));
+        let packets = batches.map(|batch| batch.packets.len()).sum();
+        report.drops.count_many(DropReason::NotConnected, packets);
+        return None;
+    };
+    let subscriber = peer.subscriber()?;
+    for portion in portions.iter() {
+        let (sub, batch) = (portion.sub, backlog.batch(portion.batch));
+        for &place in &batch.packets {
+            let packet = backlog.packet(place);
+            match subscriber.plan(sub, packet, egress.queues.sheds(path.remote, packet.layer)) {
+                Ok(Some((slot, planned, verdict))) => {
+                    if verdict == Verdict::Switch {
+                        switched.push(SubscriberIndex {
+                            session: index,
+                            subscription: sub,
+                        });
+                    }
+                    if verdict == Verdict::Switch || packet.keyframe {
+                        let waits = subscriber.waited(sub, packet, now);
+                        waits.for_each(|sample| report.quality.record(sample));
+                    }
+                    numbered.push(Numbered {
+                        packet: place,
+                        slot,
+                        planned,
+                    });
+                }
+                Ok(None) => {}
+                Err(reason) => {
+                    report.drops.count(reason);
+                    if reason == DropReason::NoCodec {
+                        let track = subscriber.take_undecodable(sub, packet);
+                        let found = track.map(|track| Undecodable {
+                            at: SubscriberIndex {
+                                session: index,
+                                subscription: sub,
+                            },
+                            track,
+                            codec: packet.codec,
+                        });
+                        undecodable.extend(found);
+                    }
+                }
+            }
+        }
+    }
+    (!numbered.is_empty()).then_some(path)
+}

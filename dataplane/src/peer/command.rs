@@ -1,0 +1,142 @@
+//! What the control plane can ask of a session, and what it gets.
+
+use std::sync::Arc;
+
+use crate::key::TrackKey;
+use crate::limits::OFFER_BYTES_PER_SECOND;
+use crate::media::subscription::Wanted;
+use crate::media::track::{TrackFormats, TrackSpec};
+
+/// A command for one session.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// The client's offer for a publish session, first or again.
+    Publish {
+        /// The offer.
+        offer: String,
+        /// All tracks from now on.
+        tracks: Vec<TrackSpec>,
+    },
+    /// Changes of a subscribe session.
+    Subscribe {
+        /// Added or changed.
+        put: Vec<Wanted>,
+        /// Ended.
+        remove: Vec<TrackKey>,
+    },
+    /// The client's answer to our offer.
+    Answer {
+        /// Of the offer.
+        revision: u64,
+        /// The answer.
+        sdp: String,
+    },
+    /// A candidate of the client.
+    Candidate(String),
+    /// End the session.
+    Close {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// What came of a command.
+pub type CommandResult = Result<CommandReply, CommandError>;
+
+/// What a command that worked gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandReply {
+    /// Nothing to say.
+    Done,
+    /// The answer to an offer.
+    Answer(Answered),
+}
+
+/// What came of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The answer.
+    pub sdp: String,
+    /// The tracks that are published: others of the offer cannot play.
+    pub tracks: Vec<AnsweredTrack>,
+}
+
+/// A published track as it was negotiated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredTrack {
+    /// Our name.
+    pub key: TrackKey,
+    /// The control plane's name.
+    pub id: Arc<str>,
+    /// Its layers, of those that were declared.
+    pub rids: Vec<String>,
+    /// What it may be sent as.
+    pub formats: Arc<TrackFormats>,
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No such session.
+    #[error("no session '{0}'")]
+    UnknownSession(String),
+    /// The command is for the other kind of session.
+    #[error("a {actual} session takes no {command}")]
+    WrongRole {
+        /// What it is.
+        actual: &'static str,
+        /// What was asked.
+        command: &'static str,
+    },
+    /// The SDP cannot be used.
+    #[error("bad sdp: {0}")]
+    BadSdp(String),
+    /// The candidate cannot be used.
+    #[error("bad candidate: {0}")]
+    BadCandidate(String),
+    /// An answer to an offer that is not the outstanding one.
+    #[error("answer to offer {got}, but {outstanding} is outstanding")]
+    StaleAnswer {
+        /// The answer's.
+        got: u64,
+        /// Ours; "none" when nothing is outstanding.
+        outstanding: String,
+    },
+    /// A name that is too long or empty, a track without a kind, and the like.
+    #[error("{0}")]
+    Invalid(String),
+    /// More of something than is allowed.
+    #[error("{what}: {got} is more than the limit of {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        got: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The client offers more often than it may.
+    #[error(
+        "{OFFER_BYTES_PER_SECOND} bytes of offers a second are read; this one can be sent again in {retry_ms} ms"
+    )]
+    TooSoon {
+        /// When it will be read.
+        retry_ms: u128,
+    },
+    /// The thread that should do it does not answer.
+    #[error("the shard of the session did not answer")]
+    Unanswered,
+}
+
+impl Command {
+    /// What it is called in errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Publish { .. } => "offer",
+            Command::Subscribe { .. } => "subscription",
+            Command::Answer { .. } => "answer",
+            Command::Candidate(_) => "candidate",
+            Command::Close { .. } => "close",
+        }
+    }
+}

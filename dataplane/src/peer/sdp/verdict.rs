@@ -1,0 +1,34 @@
+//! What comes of each m-line of an offer.
+
+use str0m::media::Mid;
+
+use super::extensions::Extension;
+use super::formats::Format;
+use super::read::{Direction, MediaLine};
+use super::simulcast::Layer;
+
+/// An m-line of the offer.
+pub(super) struct Line<'a> {
+    pub(super) media: MediaLine<'a>,
+    pub(super) mid: Option<&'a str>,
+    pub(super) verdict: Verdict<'a>,
+}
+
+/// What comes of an m-line.
+pub(super) enum Verdict<'a> {
+    /// It is answered with port 0, because of this.
+    Rejected(String),
+    /// It is negotiated.
+    Taken(Box<Taken<'a>>),
+}
+
+/// An m-line that is negotiated.
+pub(super) struct Taken<'a> {
+    /// The session library's name of it.
+    pub(super) name: Mid,
+    /// As the client says it.
+    pub(super) direction: Direction,
+    pub(super) formats: Vec<Format<'a>>,
+    pub(super) extensions: Vec<Extension>,
+    pub(super) layers: Vec<Layer<'a>>,
+}

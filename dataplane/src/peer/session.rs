@@ -1,0 +1,317 @@
+//! One session: what is common to both roles.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::{IceCreds, Input, Rtc};
+
+use super::checks::Checks;
+use super::command::{Command, CommandError, CommandReply, CommandResult};
+use super::output::{Output, PeerEvent, PeerState};
+use super::paths::Paths;
+use super::publish::Publisher;
+use super::rtc::ice_creds;
+use super::sdp;
+use super::subscribe::Subscriber;
+use crate::drop_reason::DropReason;
+use crate::dtls::handshake::Handshake;
+use crate::ice::credentials::{Credentials, Ufrag};
+use crate::io::sys::prefetch;
+use crate::key::{LayerIndex, SessionKey, SubscriptionIndex, TrackKey};
+use crate::media::layer_allocation::Target;
+use crate::media::track::TrackInfo;
+
+/// A session.
+pub struct Peer {
+    /// Its name.
+    pub session: SessionKey,
+    /// What it does.
+    pub role: Role,
+    /// The addresses of its client.
+    pub paths: Paths,
+    /// What it knows of ICE.
+    pub(super) checks: Box<Checks>,
+    /// Large, and of no matter to what is sent: kept apart.
+    pub(super) rtc: Box<Rtc>,
+    /// Lines for our SDP; see [`tcp_candidates`](sdp::candidates::tcp_candidates).
+    pub(super) tcp_candidates: Arc<str>,
+    /// What its DTLS instance says.
+    pub(super) handshake: Arc<Handshake>,
+    pub(super) connected: bool,
+    /// The DTLS handshake is done.
+    pub(super) keyed: bool,
+    pub(super) ended: bool,
+    pub(super) deadline: Instant,
+}
+
+/// What a session does.
+pub enum Role {
+    /// It sends to us.
+    Publish(Box<Publisher>),
+    /// We send to it.
+    Subscribe(Box<Subscriber>),
+}
+
+/// Cache lines of a subscriber that sending touches, at most.
+const SUBSCRIBER_LINES: usize = 12;
+
+impl Peer {
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
+        if let Role::Subscribe(subscriber) = &mut self.role
+            && let Some(estimator) = subscriber.send.estimator()
+        {
+            estimator.handle_timeout(now);
+            if estimator.take_changed() {
+                out.events.push(PeerEvent::EstimateChanged);
+            }
+        }
+        self.send_requests(now, out);
+        if self.deadline <= now {
+            let heard = self.paths.last_heard_of_media();
+            if let Some(check) = self.checks.show_again(heard, now) {
+                self.feed(now, &check, out);
+            }
+            self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called.
+    pub fn deadline(&self) -> Instant {
+        let sending = match &self.role {
+            // Nothing of it can be done while there is nowhere to send to.
+            Role::Subscribe(subscriber) if self.paths.media().is_some() => {
+                subscriber.send.deadline()
+            }
+            Role::Subscribe(_) | Role::Publish(_) => None,
+        };
+        let due = sending.into_iter().chain(self.paths.deadline());
+        due.fold(self.deadline, Instant::min)
+    }
+
+    /// Carries out a command.
+    pub fn apply(&mut self, command: Command, now: Instant, out: &mut Output) -> CommandResult {
+        command.validate()?;
+        let negotiates = matches!(&command, Command::Publish { .. } | Command::Answer { .. });
+        let wrong_role = CommandError::WrongRole {
+            actual: self.role.name(),
+            command: command.name(),
+        };
+        let applied = catch_unwind(AssertUnwindSafe(|| match (&mut self.role, command) {
+            (Role::Publish(publisher), Command::Publish { offer, tracks }) => {
+                publisher.accept_offer(&mut self.rtc, (offer, tracks), now, out)
+            }
+            (Role::Subscribe(subscriber), Command::Subscribe { put, remove }) => {
+                subscriber.change(&mut self.rtc, put, &remove, out)
+            }
+            (Role::Subscribe(subscriber), Command::Answer { revision, sdp }) => {
+                subscriber.accept_answer(&mut self.rtc, revision, &sdp, out)
+            }
+            (_, Command::Candidate(line)) => check_candidate(&line),
+            (_, Command::Close { reason }) => {
+                let _ = self.rtc.close(); // says goodbye if it can
+                out.events.push(PeerEvent::Closed(reason));
+                Ok(CommandReply::Done)
+            }
+            (Role::Publish(_), Command::Subscribe { .. } | Command::Answer { .. })
+            | (Role::Subscribe(_), Command::Publish { .. }) => Err(wrong_role),
+        }));
+        if let Some(handshake) = Handshake::take_created() {
+            self.handshake = handshake; // the session layer was made anew
+        }
+        let result = applied.unwrap_or_else(|_| {
+            self.end(None, "internal error in the session", out);
+            out.drops.count(DropReason::SessionPanicked);
+            Err(CommandError::BadSdp(
+                "the session could not handle it and was closed".into(),
+            ))
+        });
+        let credentials = self
+            .role
+            .credentials()
+            .filter(|_| negotiates && result.is_ok());
+        if let Some(credentials) = credentials.cloned() {
+            self.checks.set_remote(Credentials {
+                ufrag: credentials.ufrag,
+                pass: credentials.pass,
+            });
+            self.paths.can_request();
+        }
+        let result = result.map(|reply| match self.with_our_credentials(reply, out) {
+            CommandReply::Answer(mut answered) => {
+                answered.sdp =
+                    sdp::candidates::with_candidates(&answered.sdp, &self.tcp_candidates);
+                CommandReply::Answer(answered)
+            }
+            CommandReply::Done => CommandReply::Done,
+        });
+        self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+        for check in self.checks.take_waiting() {
+            self.on_stun(now, (check.source, check.candidate), &check.bytes, out);
+        }
+        result
+    }
+
+    /// Asks a publisher for a keyframe.
+    pub fn request_keyframe(
+        &mut self,
+        track: TrackKey,
+        layer: LayerIndex,
+        now: Instant,
+        out: &mut Output,
+    ) {
+        if let Role::Publish(publisher) = &self.role {
+            publisher.request_keyframe(&mut self.rtc, track, layer);
+        }
+        self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    /// Says what a subscriber's path should be tried for; `reserved_bps` come on top. `None`: it has no
+    /// choice of layers, so what its path takes changes nothing.
+    pub fn find_out(&mut self, target: Option<Target>, reserved_bps: u64, now: Instant) {
+        let Role::Subscribe(subscriber) = &mut self.role else {
+            return;
+        };
+        subscriber.send.measure(target.is_some(), now);
+        if let (Some(estimator), Some(target)) = (subscriber.send.estimator(), target) {
+            let with_reserve = |bps: u64| if bps == 0 { 0 } else { bps + reserved_bps };
+            let (sustain, desired) = (target.sustain_bps, target.desired_bps);
+            estimator.aim(with_reserve(sustain), with_reserve(desired));
+        }
+    }
+
+    /// True when media can be sent to it.
+    pub fn is_reachable(&self) -> bool {
+        self.connected && self.keyed && self.paths.media().is_some()
+    }
+
+    /// The subscribing half.
+    pub fn subscriber(&mut self) -> Option<&mut Subscriber> {
+        match &mut self.role {
+            Role::Subscribe(subscriber) => Some(subscriber),
+            Role::Publish(_) => None,
+        }
+    }
+
+    /// Maps the codecs of the published track for subscription `sub`, if its m-line is negotiated.
+    pub fn connect(&mut self, sub: SubscriptionIndex, published: &TrackInfo, out: &mut Output) {
+        if let Role::Subscribe(subscriber) = &mut self.role {
+            let rtc = &mut self.rtc;
+            let connected = AssertUnwindSafe(|| subscriber.connect(rtc, sub, published, out));
+            if catch_unwind(connected).is_err() {
+                self.panicked(out);
+            }
+        }
+    }
+
+    /// See [`Subscriber::offer_first`].
+    pub fn offer_first(
+        &mut self,
+        sub: SubscriptionIndex,
+        codec: u8,
+        published: &TrackInfo,
+        out: &mut Output,
+    ) -> bool {
+        let Role::Subscribe(subscriber) = &mut self.role else {
+            return true;
+        };
+        let rtc = &mut self.rtc;
+        let offered =
+            AssertUnwindSafe(|| subscriber.offer_first(rtc, (sub, codec), published, out));
+        catch_unwind(offered).unwrap_or_else(|_| {
+            self.panicked(out);
+            true
+        })
+    }
+
+    /// Asks for the memory that sending to it begins with.
+    pub fn prefetch(&self) {
+        if let Role::Subscribe(subscriber) = &self.role {
+            prefetch(&**subscriber, SUBSCRIBER_LINES);
+        }
+    }
+
+    /// Ufrags it answers to, the latest last.
+    pub fn ufrags(&self) -> &[Ufrag] {
+        self.checks.ufrags()
+    }
+
+    /// The client's ufrag.
+    #[cfg(test)]
+    pub(crate) fn remote_ufrag(&self) -> Option<&str> {
+        self.checks.remote_ufrag()
+    }
+
+    /// For the control plane.
+    pub fn state(&self) -> PeerState {
+        let mut state = match &self.role {
+            Role::Publish(_) => PeerState::default(),
+            Role::Subscribe(subscriber) => subscriber.state(),
+        };
+        state.connected = self.connected;
+        state
+    }
+
+    /// A client that restarts ICE makes the session layer choose new credentials; they have to be ones
+    /// that every shard can check.
+    fn with_our_credentials(&mut self, reply: CommandReply, out: &mut Output) -> CommandReply {
+        let CommandReply::Answer(mut answered) = reply else {
+            return reply;
+        };
+        let chosen = self.rtc.direct_api().local_ice_credentials();
+        let known = self.ufrags().iter().any(|ufrag| *ufrag.0 == *chosen.ufrag);
+        if known {
+            return CommandReply::Answer(answered);
+        }
+        let (ours, retired) = self.checks.restart();
+        answered.sdp = answered
+            .sdp
+            .replace(
+                &format!("a=ice-ufrag:{}", chosen.ufrag),
+                &format!("a=ice-ufrag:{}", ours.ufrag),
+            )
+            .replace(
+                &format!("a=ice-pwd:{}", chosen.pass),
+                &format!("a=ice-pwd:{}", ours.pass),
+            );
+        let ufrag = Ufrag(ours.ufrag.clone().into());
+        let creds = ice_creds(ours);
+        self.rtc.direct_api().set_local_ice_credentials(creds);
+        out.events.push(PeerEvent::NewUfrag { ufrag, retired });
+        if let Role::Publish(publisher) = &mut self.role {
+            publisher.answered(answered.sdp.clone());
+        }
+        CommandReply::Answer(answered)
+    }
+}
+
+impl Role {
+    fn name(&self) -> &'static str {
+        match self {
+            Role::Publish(_) => "publish",
+            Role::Subscribe(_) => "subscribe",
+        }
+    }
+
+    /// The client's ICE credentials, as negotiated last.
+    fn credentials(&self) -> Option<&IceCreds> {
+        match self {
+            Role::Publish(publisher) => publisher.credentials.as_ref(),
+            Role::Subscribe(subscriber) => subscriber.credentials.as_ref(),
+        }
+    }
+}
+
+/// Checks a candidate of the client, and lets it go: an ICE-lite agent answers whoever checks (RFC 8445
+/// section 2.5), and one that cannot be paired with ours would make the session layer give up before
+/// the first check.
+fn check_candidate(line: &str) -> CommandResult {
+    let line = line.trim().trim_start_matches("a=");
+    // Browsers send an empty candidate when they have no more, and names nobody can resolve (mDNS).
+    if !line.is_empty() && !line.contains(".local ") {
+        str0m::Candidate::from_sdp_string(line)
+            .map_err(|error| CommandError::BadCandidate(error.to_string()))?;
+    }
+    Ok(CommandReply::Done)
+}

@@ -1,0 +1,95 @@
+//! What a shard counts, in plain integers.
+
+use super::histogram::{LatencyHistogram, RunHistogram};
+use super::quality::Quality;
+use crate::drop_reason::Drops;
+use crate::dtls::handshake::FailureKind;
+use crate::key::ShardId;
+use crate::stream;
+use crate::turn::Counts;
+
+/// Counters of one shard since start, and its gauges of now.
+#[derive(Debug, Clone)]
+pub struct ShardReport {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Datagrams and bytes from and to the network.
+    pub traffic: Traffic,
+    /// Packets lost, by reason.
+    pub drops: Drops,
+    /// Datagrams the kernel lost because the socket's receive buffer was full.
+    pub kernel_drops: u64,
+    /// Media packets copied to other shards.
+    pub mesh_packets: u64,
+    /// Media packets queued for other nodes.
+    pub link_packets: u64,
+    /// Handshakes that failed, in the order of [`FailureKind::ALL`].
+    pub handshake_failures: [u64; FailureKind::ALL.len()],
+    /// Packets sent again because they were asked for.
+    pub resent: u64,
+    /// Bytes of padding, to make packets as long as their neighbours and to try a path.
+    pub padding_bytes: u64,
+    /// Runs the kernel refused, and that were sent as single datagrams.
+    pub refused_runs: u64,
+    /// Messages that left as whole frames.
+    pub frames: u64,
+    /// Datagrams per message handed to the kernel.
+    pub runs: RunHistogram,
+    /// Sessions that live here.
+    pub sessions: usize,
+    /// Tracks published here.
+    pub tracks: usize,
+    /// Subscriptions of sessions that live here.
+    pub subscriptions: usize,
+    /// Part of the last interval spent working, 0 to 1.
+    pub busy_fraction: f64,
+    /// Time from arrival to transmission of media.
+    pub latency: LatencyHistogram,
+    /// How calls are for those who watch.
+    pub quality: Quality,
+    /// Of the relay, where there is one.
+    pub turn: Option<Box<Counts>>,
+    /// Of streams.
+    pub streams: stream::Counts,
+}
+
+/// Datagrams and bytes, UDP payload only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traffic {
+    /// Datagrams received.
+    pub packets_in: u64,
+    /// Datagrams the kernel accepted for sending.
+    pub packets_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes the kernel accepted for sending.
+    pub bytes_out: u64,
+}
+
+impl ShardReport {
+    /// Nothing counted yet.
+    pub fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            traffic: Traffic::default(),
+            drops: Drops::default(),
+            kernel_drops: 0,
+            mesh_packets: 0,
+            link_packets: 0,
+            handshake_failures: Default::default(),
+            resent: 0,
+            padding_bytes: 0,
+            refused_runs: 0,
+            frames: 0,
+            runs: RunHistogram::default(),
+            sessions: 0,
+            tracks: 0,
+            subscriptions: 0,
+            busy_fraction: 0.0,
+            latency: LatencyHistogram::default(),
+            quality: Quality::default(),
+            turn: None,
+            streams: stream::Counts::default(),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Datagrams that are sealed and wait for their socket, next to each other in an arena. No IO: hop 7 of the path hands them
+//! to the kernel.
+//!
+//! A *run* is what goes to one destination in one message: datagrams of equal size, the last may be
+//! shorter (UDP_SEGMENT). What a packet costs is its trip through the kernel's network stack, and a run
+//! makes one. While the send buffer has no room for what waits, whole frames are shed before they are sealed, the lowest
+//! layers first.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::drop_reason::DropReason;
+use crate::io::sys::Message;
+use crate::io::udp::Family;
+use crate::key::LayerIndex;
+use crate::limits::{
+    MAX_DESTINATIONS_WITHOUT_RUNS, MAX_LAYERS, MAX_RUN_BYTES, MAX_RUN_DATAGRAMS, SEND_ARENA_BYTES,
+    SEND_BATCH, SEND_BATCH_BYTES,
+};
+use crate::report::ShardReport;
+
+/// Datagrams of one destination on their way out, next to each other in the arena.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Of all datagrams together.
+    pub bytes: usize,
+    /// Of each datagram but the last.
+    pub segment_bytes: usize,
+    /// Who shall get it.
+    pub destination: SocketAddr,
+    /// The local address to send from.
+    pub source: Option<IpAddr>,
+    /// When the media in it arrived; `None` for handshakes and reports.
+    pub arrived: Option<Instant>,
+}
+
+/// What waits to be sent through one socket.
+pub struct SendQueue {
+    pub(crate) arena: Box<[u8]>,
+    pub(crate) used: usize,
+    pub(crate) runs: Vec<Placed>,
+    /// As many of the runs as are gone already.
+    pub(crate) gone: usize,
+    /// As many of the runs as were looked at by [`divert`](Self::divert).
+    pub(crate) seen: usize,
+    /// Destinations whose path or device refused a run once.
+    pub(crate) without_runs: HashSet<SocketAddr>,
+    /// The socket had no room when it was last asked.
+    pub(crate) blocked: bool,
+}
+
+/// A run and where it lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed {
+    pub(crate) at: usize,
+    /// The run.
+    pub run: Run,
+    /// The kernel refused it once.
+    pub was_refused: bool,
+}
+
+/// A run with what is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagrams<'a> {
+    /// How it is cut, and for whom it is.
+    pub run: &'a Run,
+    /// All of its datagrams, next to each other.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Datagrams<'a> {
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        self.bytes.chunks(self.run.segment_bytes.max(1))
+    }
+}
+
+impl Run {
+    /// How many datagrams it is.
+    pub fn datagrams(&self) -> usize {
+        self.bytes.div_ceil(self.segment_bytes.max(1)).max(1)
+    }
+}
+
+impl Placed {
+    /// Each of its datagrams as a run of its own.
+    pub fn datagrams(self) -> impl Iterator<Item = Self> {
+        datagrams(self.at, self.run)
+    }
+
+    pub(crate) fn new(at: usize, run: Run) -> Self {
+        Self {
+            at,
+            run,
+            was_refused: false,
+        }
+    }
+
+    /// True when a datagram at `at` can be its next.
+    fn takes(&self, at: usize, bytes: usize, next: &Run) -> bool {
+        let run = &self.run;
+        let is_whole = run.bytes.is_multiple_of(run.segment_bytes.max(1));
+        self.at + run.bytes == at
+            && (run.destination, run.source) == (next.destination, next.source)
+            && is_whole
+            && bytes <= run.segment_bytes
+            && run.bytes + bytes <= MAX_RUN_BYTES
+            && run.datagrams() < MAX_RUN_DATAGRAMS
+    }
+
+    fn message<'a>(&self, arena: &'a [u8]) -> Message<'a> {
+        let run = &self.run;
+        let is_joined = run.bytes > run.segment_bytes;
+        let segment = u16::try_from(run.segment_bytes).ok();
+        Message {
+            bytes: &arena[self.at..self.at + run.bytes],
+            destination: run.destination,
+            source: run.source,
+            segment_bytes: segment.filter(|_| is_joined),
+            frame: None,
+        }
+    }
+}
+
+impl SendQueue {
+    /// Allocates the arena.
+    pub fn new() -> Self {
+        Self {
+            arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
+            used: 0,
+            runs: Vec::new(),
+            gone: 0,
+            seen: 0,
+            without_runs: HashSet::new(),
+            blocked: false,
+        }
+    }
+
+    /// Room for `bytes` at the end of the arena; [`commit`](Self::commit) makes them a run.
+    pub fn room(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        self.arena.get_mut(self.used..self.used + bytes)
+    }
+
+    /// What was written to the last [`room`](Self::room) leaves as `run`.
+    pub fn commit(&mut self, run: Run, report: &mut ShardReport) {
+        let at = self.used;
+        self.used += run.bytes;
+        if self.without_runs.is_empty() || !self.without_runs.contains(&run.destination) {
+            report.runs.record(run.datagrams());
+            self.runs.push(Placed::new(at, run));
+        } else {
+            self.runs.extend(datagrams(at, run));
+            (0..run.datagrams()).for_each(|_| report.runs.record(1));
+        }
+    }
+
+    /// Adds a datagram of its own; drops it when there is no room.
+    pub fn push(&mut self, contents: &[u8], run: Run, report: &mut ShardReport) {
+        match self.room(contents.len()) {
+            Some(room) => {
+                room.copy_from_slice(contents);
+                self.commit(run, report);
+            }
+            None => report.drops.count(DropReason::SendBufferFull),
+        }
+    }
+
+    /// Adds a datagram of `parts` to `run`'s destination: to the last run, if that goes there and has
+    /// datagrams as long, else as a run of its own. Drops it when there is no room.
+    pub fn join(&mut self, parts: [&[u8]; 3], run: Run, report: &mut ShardReport) {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let Some(room) = self.room(bytes) else {
+            return report.drops.count(DropReason::SendBufferFull);
+        };
+        let mut rest = room;
+        for part in parts {
+            let (here, after) = rest.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            rest = after;
+        }
+        let at = self.used;
+        self.used += bytes;
+        let last = self.runs[self.gone..].last_mut();
+        match last.filter(|last| last.takes(at, bytes, &run)) {
+            Some(last) if !self.without_runs.contains(&run.destination) => last.run.bytes += bytes,
+            Some(_) | None => self.runs.push(Placed::new(
+                at,
+                Run {
+                    bytes,
+                    segment_bytes: bytes,
+                    ..run
+                },
+            )),
+        }
+    }
+
+    /// Takes out what `takes` says yes to, of what was added since it was last asked.
+    pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
+        let mut kept = self.seen;
+        for index in self.seen..self.runs.len() {
+            let placed = self.runs[index];
+            let Placed { at, run, .. } = &placed;
+            if !takes(run, &self.arena[*at..*at + run.bytes]) {
+                self.runs[kept] = placed;
+                kept += 1;
+            }
+        }
+        self.runs.truncate(kept);
+        self.seen = kept;
+        self.tidy();
+    }
+
+    /// A batch is full: better to send it now, while it is in the cache.
+    pub fn is_ripe(&self) -> bool {
+        let is_full = self.runs.len() >= SEND_BATCH || self.used >= SEND_BATCH_BYTES;
+        is_full && !self.blocked
+    }
+
+    /// The socket had no room when it was last asked.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The socket has no room, and so much waits already that new frames of `layer` are not worth
+    /// sealing: the lowest layers go first, a quarter of the arena apart.
+    pub fn sheds(&self, layer: LayerIndex) -> bool {
+        let quarter = self.arena.len() / (MAX_LAYERS + 1);
+        self.blocked && self.waiting_bytes() > quarter * (layer.index() + 1)
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        let first = self.runs.get(self.gone);
+        first.map_or(0, |placed| self.used - placed.at)
+    }
+
+    /// True when a run waits.
+    pub fn has_waiting(&self) -> bool {
+        self.gone < self.runs.len()
+    }
+
+    /// What waits, as messages for the kernel, in order.
+    pub fn messages(&self) -> impl Iterator<Item = Message<'_>> + Clone {
+        let waiting = self.runs[self.gone..].iter();
+        waiting.map(|placed| placed.message(&self.arena))
+    }
+
+    /// The run of message `index`.
+    pub fn waiting(&self, index: usize) -> Placed {
+        self.runs[self.gone + index]
+    }
+
+    /// The socket has no room, or has again.
+    pub fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+    }
+
+    /// The first `tried` runs that waited are gone, but for `again`, which take their place.
+    pub fn tried(&mut self, tried: usize, again: Vec<Placed>) {
+        if again.is_empty() {
+            self.gone += tried;
+            return;
+        }
+        let first = self.gone;
+        let unseen = self.runs.len() - self.seen;
+        self.runs.splice(first..first + tried, again);
+        self.seen = self.runs.len().saturating_sub(unseen);
+    }
+
+    /// `destination` gets every datagram as a message of its own from now on.
+    pub fn refuse_runs(&mut self, destination: SocketAddr) {
+        if self.without_runs.len() >= MAX_DESTINATIONS_WITHOUT_RUNS {
+            self.without_runs.clear(); // they will be found out again
+        }
+        self.without_runs.insert(destination);
+    }
+
+    /// Makes the room of what is gone free again.
+    pub fn tidy(&mut self) {
+        if self.gone == self.runs.len() {
+            self.runs.clear();
+            (self.gone, self.seen, self.used) = (0, 0, 0);
+            return;
+        }
+        self.runs.drain(..self.gone);
+        self.seen = self.seen.saturating_sub(self.gone);
+        self.gone = 0;
+        let first = self.runs[0].at;
+        if first > self.arena.len() / (2 * (MAX_LAYERS + 1)) {
+            self.arena.copy_within(first..self.used, 0);
+            self.runs.iter_mut().for_each(|placed| placed.at -= first);
+            self.used -= first;
+        }
+    }
+}
+
+impl Default for SendQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The datagrams of `run`, each as a run of its own.
+fn datagrams(at: usize, run: Run) -> impl Iterator<Item = Placed> {
+    (0..run.datagrams()).map(move |index| {
+        let start = index * run.segment_bytes;
+        let bytes = run.segment_bytes.min(run.bytes - start);
+        let alone = Run {
+            bytes,
+            segment_bytes: bytes,
+            ..run
+        };
+        Placed::new(at + start, alone)
+    })
+}
+
+/// The queues of a socket of each family.
+#[derive(Default)]
+pub struct SendQueues {
+    v4: SendQueue,
+    v6: SendQueue,
+}
+
+impl SendQueues {
+    /// The queue that reaches `destination`.
+    pub fn to(&mut self, destination: SocketAddr) -> &mut SendQueue {
+        match destination {
+            SocketAddr::V4(_) => &mut self.v4,
+            SocketAddr::V6(_) => &mut self.v6,
+        }
+    }
+
+    /// Whether new frames of `layer` to `destination` are not worth sealing; see [`SendQueue::sheds`].
+    pub fn sheds(&self, destination: SocketAddr, layer: LayerIndex) -> bool {
+        match destination {
+            SocketAddr::V4(_) => self.v4.sheds(layer),
+            SocketAddr::V6(_) => self.v6.sheds(layer),
+        }
+    }
+
+    /// One of them has a full batch.
+    pub fn is_ripe(&self) -> bool {
+        self.v4.is_ripe() || self.v6.is_ripe()
+    }
+
+    /// The socket of one of them had no room when it was last asked.
+    pub fn is_blocked(&self) -> bool {
+        self.v4.is_blocked() || self.v6.is_blocked()
+    }
+
+    /// Each, with its family.
+    pub fn by_family(&mut self) -> [(Family, &mut SendQueue); 2] {
+        [(Family::V4, &mut self.v4), (Family::V6, &mut self.v6)]
+    }
+}
+
+/// The addresses between which a session's packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendPath {
+    /// The client's.
+    pub remote: SocketAddr,
+    /// Ours, where it has to be that one.
+    pub local: Option<IpAddr>,
+}
+
+impl SendPath {
+    /// `bytes` of datagrams that are `segment_bytes` long on this path; the media in them `arrived` then.
+    pub fn run(self, bytes: usize, segment_bytes: usize, arrived: Option<Instant>) -> Run {
+        Run {
+            bytes,
+            segment_bytes,
+            destination: self.remote,
+            source: self.local,
+            arrived,
+        }
+    }
+
+    /// One datagram of `bytes` on this path.
+    pub fn datagram(self, bytes: usize) -> Run {
+        self.run(bytes, bytes, None)
+    }
+}
+
+/// Where the datagrams of one session go, and when.
+pub struct Outlet<'a> {
+    /// The queue that reaches it.
+    pub queue: &'a mut SendQueue,
+    /// Its addresses.
+    pub path: SendPath,
+    /// When they leave.
+    pub now: Instant,
+    /// Counts them.
+    pub report: &'a mut ShardReport,
+}

@@ -1,0 +1,201 @@
+//! The sending half of a subscribe session: its keys, what its path takes, and when it reports.
+
+use std::time::{Duration, Instant};
+
+use spillway_estimate::{Estimator, Reported};
+
+use crate::srtp::Sealer;
+
+/// The sending half of a subscribe session.
+pub struct Sender {
+    sealer: Option<Sealer>,
+    /// Made when there is something to choose.
+    estimator: Option<Box<Estimator>>,
+    /// The subscriber tells when packets arrived, if they are numbered for it.
+    can_measure: bool,
+    /// They are: what its path takes decides something.
+    is_measuring: bool,
+    next_report: Option<Instant>,
+    /// When all streams report again.
+    next_full_report: Option<Instant>,
+    /// What is known of a path that cannot be measured.
+    reported: Option<Box<Losses>>,
+    /// To the subscriber and back, smoothed; zero until it is known.
+    rtt: Duration,
+}
+
+/// Which streams report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// All of them.
+    All,
+    /// Those on which something else plays since a short while.
+    Quick,
+}
+
+/// What a subscriber is assumed to be able to receive before anything was measured, bits per second.
+pub const INITIAL_ESTIMATE_BPS: u64 = 1_500_000;
+/// How often a subscriber is told what was sent: libwebrtc's interval for video.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// And where something else plays than before.
+const QUICK_REPORT_INTERVAL: Duration = Duration::from_millis(100);
+/// A longer way there and back is not believed.
+const MAX_RTT: Duration = Duration::from_secs(2);
+/// One part of so many of the RTT is the newest sample (RFC 6298 section 2).
+const RTT_SMOOTHING: u32 = 8;
+
+impl Sender {
+    /// Without keys: sends nothing yet.
+    pub fn new() -> Self {
+        Self {
+            sealer: None,
+            estimator: None,
+            can_measure: false,
+            is_measuring: false,
+            next_report: None,
+            next_full_report: None,
+            reported: None,
+            rtt: Duration::ZERO,
+        }
+    }
+
+    /// The handshake is done.
+    pub fn keyed(&mut self, sealer: Sealer, now: Instant) {
+        self.sealer = Some(sealer);
+        self.next_report = Some(now + REPORT_INTERVAL);
+    }
+
+    /// The keys, and the estimator while the path is measured; `None` before the handshake.
+    pub fn keys(&mut self) -> Option<(&mut Sealer, Option<&mut Estimator>)> {
+        let sealer = self.sealer.as_mut()?;
+        let estimator = self.estimator.as_deref_mut();
+        Some((sealer, estimator.filter(|_| self.is_measuring)))
+    }
+
+    /// Asks for the memory of the keys.
+    pub fn prefetch(&self) {
+        if let Some(sealer) = &self.sealer {
+            sealer.prefetch();
+        }
+    }
+
+    /// An m-line was negotiated, with or without transport-wide sequence numbers.
+    pub fn negotiated(&mut self, can_be_measured: bool) {
+        self.can_measure |= can_be_measured;
+    }
+
+    /// Measures the path from now on, or no longer: numbers and feedback cost both sides something, and
+    /// without a choice of layers they decide nothing.
+    pub fn measure(&mut self, has_choice: bool, now: Instant) {
+        self.is_measuring = has_choice && self.can_measure;
+        if self.is_measuring {
+            let new = || Box::new(Estimator::new(INITIAL_ESTIMATE_BPS, now));
+            self.estimator.get_or_insert_with(new);
+        }
+    }
+
+    /// What its path takes.
+    pub fn estimator(&mut self) -> Option<&mut Estimator> {
+        self.estimator.as_deref_mut()
+    }
+
+    /// Bits per second its path takes.
+    pub fn estimate_bps(&self, now: Instant) -> u64 {
+        if self.can_measure {
+            let estimate = || self.estimator.as_ref()?.estimate_bps();
+            return estimate().unwrap_or(INITIAL_ESTIMATE_BPS);
+        }
+        let reported = self.reported.as_ref();
+        reported.map_or(0, |losses| losses.estimate.estimate_bps(now))
+    }
+
+    /// Receiver reports say that at most `lost` of a stream's packets were lost, 0 to 1, and `octets` of video were sent
+    /// so far, which wraps. True when the estimate changed because of it.
+    pub fn reported(&mut self, lost: f64, octets: u32, now: Instant) -> bool {
+        if self.can_measure {
+            return false;
+        }
+        let new = || Box::new(Losses::new(octets, now));
+        self.reported
+            .get_or_insert_with(new)
+            .report(lost, octets, now)
+    }
+
+    /// The subscriber says what it can receive. True when the estimate changed because of it.
+    pub fn remb(&mut self, bps: u64, now: Instant) -> bool {
+        let reported = self.reported.as_mut().filter(|_| !self.can_measure);
+        reported.is_some_and(|losses| losses.estimate.remb(bps, now))
+    }
+
+    /// Which sender reports are due, if any; the next ones are an interval later, or sooner where `hurries`.
+    pub fn take_reports_due(&mut self, hurries: bool, now: Instant) -> Option<Due> {
+        let at = self.next_report.filter(|at| *at <= now)?;
+        let all_at = self.next_full_report.unwrap_or(at);
+        let due = if all_at <= now { Due::All } else { Due::Quick };
+        if due == Due::All {
+            self.next_full_report = Some(now + REPORT_INTERVAL);
+        }
+        let full = self.next_full_report.unwrap_or(now + REPORT_INTERVAL);
+        let quick = hurries.then(|| now + QUICK_REPORT_INTERVAL);
+        self.next_report = Some(quick.map_or(full, |quick| quick.min(full)));
+        Some(due)
+    }
+
+    /// The way to the subscriber and back took so long.
+    pub fn measured_rtt(&mut self, sample: Duration) {
+        let sample = sample.min(MAX_RTT);
+        self.rtt = match self.rtt {
+            Duration::ZERO => sample,
+            known => (known * (RTT_SMOOTHING - 1) + sample) / RTT_SMOOTHING,
+        };
+    }
+
+    /// To the subscriber and back; zero until it is known.
+    pub fn rtt(&self) -> Duration {
+        self.rtt
+    }
+
+    /// When something is due: reports, padding, a look at the estimate.
+    pub fn deadline(&self) -> Option<Instant> {
+        let estimator = self.estimator.as_ref().filter(|_| self.is_measuring);
+        let estimator = estimator.and_then(|estimator| estimator.deadline());
+        self.next_report.into_iter().chain(estimator).min()
+    }
+}
+
+/// Losses as they are reported, and what was sent meanwhile.
+struct Losses {
+    estimate: Reported,
+    octets: u32,
+    since: Instant,
+}
+
+/// What is sent is measured over at least so long.
+const LOSSES_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Losses {
+    fn new(octets: u32, since: Instant) -> Self {
+        Self {
+            estimate: Reported::new(),
+            octets,
+            since,
+        }
+    }
+
+    fn report(&mut self, lost: f64, octets: u32, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed < LOSSES_INTERVAL {
+            return false;
+        }
+        let bits = f64::from(octets.wrapping_sub(self.octets)) * 8.0;
+        (self.octets, self.since) = (octets, now);
+        let sent_bps = (bits / elapsed.as_secs_f64()) as u64;
+        self.estimate.report(lost, sent_bps, now)
+    }
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self::new()
+    }
+}

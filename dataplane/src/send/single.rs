@@ -1,0 +1,58 @@
+//! Packets that are sealed one at a time: what a subscriber lost, and what a new one starts with.
+
+use super::queue::Outlet;
+use super::resend::Asked;
+use super::rewriter::Sent;
+use super::sender::Sender;
+use super::stream::{Keys, Planned, SealCost, Stream};
+use crate::drop_reason::DropReason;
+use crate::media::packet::MediaPacket;
+use crate::media::subscription::Encoding;
+
+/// Sends `packet`, which has its numbers, as a datagram of its own.
+pub fn send(
+    stream: &mut Stream,
+    sender: &mut Sender,
+    (planned, packet): (Planned, &MediaPacket),
+    to: &mut Outlet<'_>,
+) -> Result<(), DropReason> {
+    let room = to.queue.room(planned.bytes);
+    let room = room.ok_or(DropReason::SendBufferFull)?;
+    let (sealer, estimator) = sender.keys().ok_or(DropReason::NotConnected)?;
+    let mut keys = Keys {
+        sealer,
+        estimator,
+        now: to.now,
+    };
+    stream.write(room, planned, packet, &mut keys);
+    to.queue.commit(to.path.datagram(planned.bytes), to.report);
+    Ok(())
+}
+
+/// Sends again what went out as `seq`; `find` has the packet, if it is still kept.
+pub fn resend<'p>(
+    stream: &mut Stream,
+    sender: &mut Sender,
+    seq: u16,
+    to: &mut Outlet<'_>,
+    find: impl FnOnce(&Sent) -> Option<(&'p MediaPacket, Encoding)>,
+) -> Result<(), DropReason> {
+    let at = Asked {
+        now: to.now,
+        rtt: sender.rtt(),
+    };
+    let (sealer, estimator) = sender.keys().ok_or(DropReason::NotConnected)?;
+    if let Some(datagram) = stream.again_as_sent(seq, at) {
+        let bytes = datagram.len();
+        let room = to.queue.room(bytes).ok_or(DropReason::SendBufferFull)?;
+        room.copy_from_slice(datagram);
+        to.queue.commit(to.path.datagram(bytes), to.report);
+        return Ok(());
+    }
+    let cost = SealCost {
+        overhead: sealer.rtp_overhead(),
+        is_measured: estimator.is_some(),
+    };
+    let planned = stream.plan_again(seq, at, cost, find)?;
+    send(stream, sender, planned, to)
+}

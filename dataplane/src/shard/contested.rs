@@ -1,0 +1,55 @@
+//! Sessions that ask for an address which another session has.
+//!
+//! A check proves that its sender knows a password, not that the sender is at the address. While the owner was heard from
+//! there a short while ago, the check is refused. After that the owner still keeps the address, and what comes from there,
+//! until the claimant has proven it: somebody who forges source addresses takes nothing from an owner who is quiet.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::route::Route;
+use crate::drop_reason::DropReason;
+use crate::limits::MAX_CLAIMS;
+
+/// The latest claim to each address.
+#[derive(Debug, Default)]
+pub(super) struct ContestedAddresses {
+    claim_by_addr: HashMap<SocketAddr, (Route, Instant)>,
+}
+
+/// A claimant that has not proven the address for so long makes room.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl ContestedAddresses {
+    pub(super) fn insert(
+        &mut self,
+        addr: SocketAddr,
+        claimant: Route,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let is_full = self.claim_by_addr.len() >= MAX_CLAIMS;
+        if is_full && !self.claim_by_addr.contains_key(&addr) {
+            self.claim_by_addr
+                .retain(|_, (_, at)| now.saturating_duration_since(*at) < PATIENCE);
+            if self.claim_by_addr.len() >= MAX_CLAIMS {
+                return Err(DropReason::TooManyAddresses);
+            }
+        }
+        self.claim_by_addr.insert(addr, (claimant, now));
+        Ok(())
+    }
+
+    pub(super) fn get(&self, addr: SocketAddr) -> Option<Route> {
+        self.claim_by_addr.get(&addr).map(|(claimant, _)| *claimant)
+    }
+
+    /// The claim of `claimant` to `addr` is over, one way or the other. True when there was one.
+    pub(super) fn take(&mut self, addr: SocketAddr, claimant: Route) -> bool {
+        let is_its = self.get(addr) == Some(claimant);
+        if is_its {
+            self.claim_by_addr.remove(&addr);
+        }
+        is_its
+    }
+}

@@ -1,0 +1,33 @@
+//! What leaves a shard, and how: by its media sockets, through TURN, over streams.
+
+use super::next_hop::NextHops;
+use super::turn_service::TurnService;
+use crate::send::queue::SendQueues;
+use crate::stream::{Arrivals, Streams};
+
+/// Everything by which clients are reached.
+pub struct Egress {
+    /// Datagrams that wait for the media sockets.
+    pub queues: SendQueues,
+    /// Addresses that are reached otherwise.
+    pub next_hops: NextHops,
+    /// TURN, where clients are relayed.
+    pub turn: Option<Box<TurnService>>,
+    /// Clients over TCP.
+    pub streams: Streams,
+    /// What they sent; empty between turns.
+    pub(crate) arrivals: Arrivals,
+}
+
+impl Egress {
+    /// Without TURN.
+    pub fn new(streams: Streams) -> Self {
+        Self {
+            queues: SendQueues::default(),
+            next_hops: NextHops::default(),
+            turn: None,
+            streams,
+            arrivals: Arrivals::default(),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Media on its way through a shard: from the session that received it to those it is sealed for.
+
+use super::backlog::Backlog;
+use super::schedule::{Portion, Schedule};
+use crate::key::{SubscriberIndex, TrackKey};
+use crate::media::packet::MediaPacket;
+use crate::send::stream::Planned;
+
+/// Packets, and who has yet to get them. The lists are empty between turns and keep their allocations.
+#[derive(Default)]
+pub struct Forwarding {
+    /// Media received by sessions here, not yet measured and copied.
+    pub inbox: Vec<MediaPacket>,
+    /// Media that subscribers here have yet to get, from here and elsewhere.
+    pub backlog: Backlog,
+    /// The sessions it has to be sealed for.
+    pub schedule: Schedule,
+    /// What the session that is being sealed for gets.
+    pub portions: Vec<Portion>,
+    /// Packets of the session that is being sealed for.
+    pub numbered: Vec<Numbered>,
+    /// Subscriptions that began or changed layers while packets were numbered.
+    pub switched: Vec<SubscriberIndex>,
+    /// Subscriptions that negotiated no codec for what is published, found out while packets were numbered.
+    pub undecodable: Vec<Undecodable>,
+}
+
+/// A subscription that negotiated no codec for what is published.
+#[derive(Debug, Clone, Copy)]
+pub struct Undecodable {
+    /// Which.
+    pub at: SubscriberIndex,
+    /// Of this track.
+    pub track: TrackKey,
+    /// What is published, as an index into the codecs of the track.
+    pub codec: u8,
+}
+
+/// A packet that has its numbers and waits to be sealed.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered {
+    /// Its place in the backlog.
+    pub packet: u32,
+    /// Its m-line.
+    pub slot: usize,
+    /// Its numbers and size.
+    pub planned: Planned,
+}

@@ -1,0 +1,82 @@
+//! Keyframe requests on their way from subscribers to publishers: answered from what is kept, or passed on to where
+//! [`tree`](crate::tree) says.
+
+use std::time::Instant;
+
+use super::state::Shard;
+use crate::key::{LayerIndex, SubscriberIndex, TrackKey};
+use crate::mesh::message::ToShard;
+use crate::peer::session::Peer;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::Source;
+
+impl Shard {
+    /// Gives a subscription the keyframe it waits for, if it waits for one: a young one that is kept, or the home of the
+    /// track is asked. Not before the session can receive: it would be lost, and the next one later.
+    pub(crate) fn want_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
+        let Some(subscription) = self.peers.subscription(at) else {
+            return;
+        };
+        let (track, Some(layer)) = (subscription.track, subscription.waits_for()) else {
+            return;
+        };
+        let is_start = subscription.current().is_none();
+        if !self.peers.get(at.session).is_some_and(Peer::is_reachable) {
+            return;
+        }
+        if !(is_start && self.start_from_history(at, track, layer, now)) {
+            self.request_keyframe(track, layer, now);
+        }
+    }
+
+    /// Asks for a keyframe of `track`, where it comes from.
+    pub(crate) fn request_keyframe(&mut self, track: TrackKey, layer: LayerIndex, now: Instant) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let source = entry.route.request_keyframe(layer, self.id, now);
+        let waits = entry.route.keyframes().is_waiting();
+        if waits && !std::mem::replace(&mut entry.awaits_keyframe, true) {
+            self.awaiting_keyframes.push(track);
+        }
+        if let Some(source) = source {
+            self.ask_source(source, track, layer, now);
+        }
+    }
+
+    /// Asks again for what no keyframe has answered.
+    pub(crate) fn retry_keyframes(&mut self, now: Instant) {
+        let mut waiting = std::mem::take(&mut self.awaiting_keyframes);
+        waiting.sort_unstable(); // a track that was forgotten and came back is listed twice
+        waiting.dedup();
+        for track in waiting {
+            let Some(entry) = self.tracks.get_mut(track) else {
+                continue;
+            };
+            let due = entry.route.due_keyframes(self.id, now);
+            entry.awaits_keyframe = entry.route.keyframes().is_waiting();
+            if entry.awaits_keyframe {
+                self.awaiting_keyframes.push(track);
+            }
+            if let Some((source, layers)) = due {
+                for layer in layers {
+                    self.ask_source(source, track, layer, now);
+                }
+            }
+        }
+    }
+
+    fn ask_source(&mut self, source: Source, track: TrackKey, layer: LayerIndex, now: Instant) {
+        match source {
+            Source::Session(index) => {
+                let Some(peer) = self.peers.get_mut(index) else {
+                    return;
+                };
+                peer.request_keyframe(track, layer, now, &mut self.out);
+                self.absorb(index);
+            }
+            Source::Shard(home) => self.write_to(home, ToShard::Keyframe(track, layer)),
+            Source::Link(link) => self.tell_link(link, LinkMessage::Keyframe(track, layer)),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Tracks from and for other nodes. What another node sends is checked here: it can name tracks, layers and packets that do
+//! not exist. A link carries nothing by itself: its carrier hands in what came and takes out what is to be sent.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::link_table::TooManyLinks;
+use super::state::Shard;
+use crate::drop_reason::DropReason;
+use crate::key::{LayerIndex, LayerSet, LinkId, ShardId, TrackKey};
+use crate::limits::{MAX_LAYERS, MAX_TRACKS_PER_LINK};
+use crate::media::packet::MediaPacket;
+use crate::media::track::{TrackInfo, TrackStatus};
+use crate::mesh::message::ToShard;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::{Origin, Target};
+
+impl Shard {
+    /// A link to another node is there.
+    pub fn open_link(&mut self, link: LinkId) -> Result<(), TooManyLinks> {
+        self.links.open(link)
+    }
+
+    /// A link is gone, and with it the tracks that it brought.
+    pub fn close_link(&mut self, link: LinkId) {
+        let Some(closed) = self.links.close(link) else {
+            return;
+        };
+        for track in closed.exports {
+            if let Some(entry) = self.tracks.get_mut(track) {
+                entry.route.set_demand(Target::Link(link), LayerSet::NONE);
+                self.tell_demand(track);
+            }
+        }
+        for track in closed.imports {
+            self.end_track(track, Origin::Link(link));
+        }
+    }
+
+    /// The next message that is to be sent over `link`.
+    pub fn poll_link(&mut self, link: LinkId) -> Option<LinkMessage> {
+        self.links.get_mut(link)?.queue.poll()
+    }
+
+    /// A message came over `link`.
+    pub fn on_link(&mut self, link: LinkId, message: LinkMessage, now: Instant) {
+        if self.links.get_mut(link).is_none() {
+            return; // it was closed while the message was under way
+        }
+        match message {
+            LinkMessage::Track(info, status) => self.import(link, info, status, now),
+            LinkMessage::Gone(track) => self.end_import(link, track),
+            LinkMessage::Status(track, status) => {
+                if self.is_from(track, Origin::Link(link)) {
+                    self.spread_status(track, status);
+                }
+            }
+            LinkMessage::Interest(track, layers) => self.export(link, track, layers),
+            LinkMessage::Keyframe(track, layer) => {
+                let is_sent_there =
+                    |link: &mut super::link_table::Link| link.exports.contains(&track);
+                if layer.index() < MAX_LAYERS && self.links.get_mut(link).is_some_and(is_sent_there)
+                {
+                    self.request_keyframe(track, layer, now);
+                }
+            }
+            LinkMessage::Media(packet) => self.link_media(link, packet),
+        }
+    }
+
+    /// Queues `message` for `link`. What does not fit breaks the link: its carrier closes it.
+    pub(crate) fn tell_link(&mut self, link: LinkId, message: LinkMessage) {
+        let Some(open) = self.links.get_mut(link) else {
+            return;
+        };
+        let was_broken = open.queue.is_broken();
+        if let Err(full) = open.queue.push(message)
+            && !was_broken
+        {
+            tracing::warn!(shard = self.id.0, link = link.0, %full, "a link is broken");
+        }
+    }
+
+    /// A track enters the node here, over `link`.
+    fn import(&mut self, link: LinkId, info: Arc<TrackInfo>, status: TrackStatus, now: Instant) {
+        let track = info.spec.key;
+        let Some(open) = self.links.get_mut(link) else {
+            return;
+        };
+        if info.spec.layers.len() > MAX_LAYERS || open.imports.len() >= MAX_TRACKS_PER_LINK {
+            return self.report.drops.count(DropReason::NoTrack);
+        }
+        let entry = self.tracks.entry(track);
+        // A track that is published on this node, or comes over another link, is not another node's to replace.
+        if entry
+            .route
+            .origin()
+            .is_some_and(|known| known != Origin::Link(link))
+        {
+            return self.report.drops.count(DropReason::NoTrack);
+        }
+        open.imports.insert(track);
+        self.announce(info, status, Origin::Link(link), now);
+    }
+
+    fn end_import(&mut self, link: LinkId, track: TrackKey) {
+        let open = self.links.get_mut(link);
+        if open.is_some_and(|open| open.imports.remove(&track)) {
+            self.end_track(track, Origin::Link(link));
+        }
+    }
+
+    /// `link` needs `layers` of a track whose home is here.
+    fn export(&mut self, link: LinkId, track: TrackKey, layers: LayerSet) {
+        let Some(open) = self.links.get_mut(link) else {
+            return;
+        };
+        let known: LayerSet = (0..MAX_LAYERS as u8)
+            .map(LayerIndex)
+            .filter(|layer| layers.contains(*layer))
+            .collect();
+        let is_over = known.is_empty();
+        let has_room =
+            is_over || open.exports.contains(&track) || open.exports.len() < MAX_TRACKS_PER_LINK;
+        let entry = self.tracks.get_mut(track).filter(|_| has_room);
+        let found = entry.and_then(|entry| {
+            let info = entry.info.clone()?;
+            let taken = entry.route.set_demand(Target::Link(link), known);
+            taken.then_some((info, entry.status))
+        });
+        let Some((info, status)) = found else {
+            open.exports.remove(&track);
+            return self.tell_link(link, LinkMessage::Gone(track));
+        };
+        let is_new = match is_over {
+            true => !open.exports.remove(&track),
+            false => open.exports.insert(track),
+        };
+        if is_new && !is_over {
+            self.tell_link(link, LinkMessage::Track(info, status));
+        }
+        self.tell_demand(track);
+    }
+
+    fn link_media(&mut self, link: LinkId, packet: MediaPacket) {
+        let entry = self.tracks.get_mut(packet.track);
+        let entry = entry.filter(|entry| entry.route.origin() == Some(Origin::Link(link)));
+        let info = entry.and_then(|entry| entry.info.as_ref());
+        let is_known = info.is_some_and(|info| {
+            let layers = info.spec.layers.len().max(1);
+            packet.layer.index() < layers && usize::from(packet.codec) < info.codecs.len()
+        });
+        match is_known {
+            true => self.forwarding.inbox.push(packet),
+            false => self.report.drops.count(DropReason::NoTrack),
+        }
+    }
+
+    fn is_from(&mut self, track: TrackKey, origin: Origin) -> bool {
+        let entry = self.tracks.get_mut(track);
+        entry.is_some_and(|entry| entry.route.origin() == Some(origin))
+    }
+
+    /// What is measured of a track that enters the node here changed: tells all who get it.
+    pub(crate) fn spread_status(&mut self, track: TrackKey, status: TrackStatus) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        for (target, _) in entry.route.targets().to_vec() {
+            match target {
+                Target::Shard(shard) => self.write_to(shard, ToShard::Status(track, status)),
+                Target::Link(link) => self.tell_link(link, LinkMessage::Status(track, status)),
+            }
+        }
+        self.set_status(track, status);
+    }
+
+    /// `target` of `track` gets nothing of it any more.
+    pub(crate) fn tell_gone(&mut self, track: TrackKey, target: Target) {
+        match target {
+            // All shards are told that it is gone, or where it is now.
+            Target::Shard(_) => {}
+            Target::Link(link) => {
+                if let Some(open) = self.links.get_mut(link) {
+                    open.exports.remove(&track);
+                }
+                self.tell_link(link, LinkMessage::Gone(track));
+            }
+        }
+    }
+
+    /// Shard `shard` needs these layers of a track whose home is here.
+    pub(crate) fn set_interest(&mut self, track: TrackKey, shard: ShardId, layers: LayerSet) {
+        if let Some(entry) = self.tracks.get_mut(track) {
+            entry.route.set_demand(Target::Shard(shard), layers);
+            self.tell_demand(track);
+        }
+    }
+}

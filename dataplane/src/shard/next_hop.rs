@@ -1,0 +1,144 @@
+//! Who is reached otherwise than by a datagram from the media port: clients of our relay, clients at the end
+//! of a stream, and both of them on other shards.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::key::ShardId;
+use crate::limits::MAX_FOREIGN_ADDRESSES;
+use crate::stream::{Alias, ShortId};
+
+/// How an address is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextHop {
+    /// It is a relayed address of this shard.
+    Relay,
+    /// It is at the end of this stream.
+    Stream(ShortId),
+    /// This shard knows how.
+    Shard(ShardId),
+}
+
+/// Whose client a relayed address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relayed {
+    /// This shard's.
+    Here,
+    /// That one's.
+    By(ShardId),
+}
+
+/// Addresses with a way of their own; all others are reached by the media socket. Those of streams say theirs by
+/// themselves, those of the relay are remembered: here while there is an allocation, elsewhere while a session here
+/// receives from it.
+#[derive(Debug, Default)]
+pub struct NextHops {
+    relayed: HashMap<SocketAddr, Relayed>,
+    /// As many of them as lead to other shards.
+    away: usize,
+}
+
+impl NextHops {
+    /// The relayed address `addr` is reached so from now on; false when too many of other shards are remembered.
+    pub fn insert(&mut self, addr: SocketAddr, relayed: Relayed) -> bool {
+        let is_away = matches!(relayed, Relayed::By(_));
+        let was_away = matches!(self.relayed.get(&addr), Some(Relayed::By(_)));
+        if is_away && !was_away && self.away >= MAX_FOREIGN_ADDRESSES {
+            return false;
+        }
+        self.relayed.insert(addr, relayed);
+        self.away = self.away + usize::from(is_away) - usize::from(was_away);
+        true
+    }
+
+    /// `addr` is nobody's any more.
+    pub fn remove(&mut self, addr: SocketAddr) {
+        if let Some(Relayed::By(_)) = self.relayed.remove(&addr) {
+            self.away -= 1;
+        }
+    }
+
+    /// No session here receives from `addr` any more: how another shard reaches it does not matter.
+    pub fn forget(&mut self, addr: SocketAddr) {
+        if let Some(Relayed::By(_)) = self.relayed.get(&addr) {
+            self.remove(addr);
+        }
+    }
+
+    /// The way from shard `here` to `addr`, if it has one of its own.
+    pub fn to(&self, addr: SocketAddr, here: ShardId) -> Option<NextHop> {
+        if let Some(alias) = Alias::of(addr) {
+            return Some(match alias.shard == here {
+                true => NextHop::Stream(alias.stream),
+                false => NextHop::Shard(alias.shard),
+            });
+        }
+        if self.relayed.is_empty() {
+            return None;
+        }
+        self.relayed.get(&addr).map(|relayed| match relayed {
+            Relayed::Here => NextHop::Relay,
+            Relayed::By(shard) => NextHop::Shard(*shard),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::StreamId;
+
+    const HERE: ShardId = ShardId(0);
+
+    fn addr(index: usize) -> SocketAddr {
+        let index = u32::try_from(index).unwrap();
+        SocketAddr::new(std::net::Ipv4Addr::from(index).into(), 9)
+    }
+
+    #[test]
+    fn ways_to_other_shards_are_bounded_and_those_here_are_not() {
+        let mut next_hops = NextHops::default();
+        for index in 0..MAX_FOREIGN_ADDRESSES {
+            assert!(next_hops.insert(addr(index), Relayed::By(ShardId(1))));
+        }
+        let one_more = addr(MAX_FOREIGN_ADDRESSES);
+        assert!(!next_hops.insert(one_more, Relayed::By(ShardId(1))));
+        assert!(next_hops.insert(addr(0), Relayed::By(ShardId(2))), "known");
+        assert!(next_hops.insert(one_more, Relayed::Here));
+        assert!(next_hops.insert(addr(1), Relayed::Here), "it came here");
+        assert!(next_hops.insert(addr(MAX_FOREIGN_ADDRESSES + 1), Relayed::By(ShardId(1))));
+        next_hops.remove(one_more);
+        assert_eq!(next_hops.to(one_more, HERE), None);
+        assert_eq!(
+            next_hops.to(addr(0), HERE),
+            Some(NextHop::Shard(ShardId(2)))
+        );
+    }
+
+    #[test]
+    fn a_session_that_ends_takes_ways_to_other_shards_along_and_no_allocation() {
+        let mut next_hops = NextHops::default();
+        next_hops.insert(addr(1), Relayed::Here);
+        next_hops.insert(addr(2), Relayed::By(ShardId(3)));
+        (0..4).for_each(|index| next_hops.forget(addr(index)));
+        assert_eq!(next_hops.to(addr(1), HERE), Some(NextHop::Relay));
+        assert_eq!(next_hops.to(addr(2), HERE), None);
+        assert_eq!(next_hops.away, 0);
+    }
+
+    #[test]
+    fn nobody_remembers_streams() {
+        let next_hops = NextHops::default();
+        let alias = Alias::new(HERE, StreamId(5));
+        let address = alias.address(addr(1));
+        assert_eq!(
+            next_hops.to(address, HERE),
+            Some(NextHop::Stream(alias.stream))
+        );
+        assert_eq!(
+            next_hops.to(address, ShardId(1)),
+            Some(NextHop::Shard(HERE))
+        );
+        assert_eq!(next_hops.to(addr(1), HERE), None);
+    }
+}

@@ -1,0 +1,435 @@
+//! The sessions of a shard, by address, ufrag and key.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::contested::ContestedAddresses;
+use super::foreign::{ForeignRoute, ForeignRoutes};
+use super::route::{ForeignSession, Route};
+
+use spillway_wire::stun::TransactionId;
+
+use crate::drop_reason::DropReason;
+use crate::ice::credentials::Ufrag;
+use crate::key::{SessionIndex, SessionKey, SubscriberIndex};
+use crate::media::subscription::Subscription;
+use crate::peer::paths::Checked;
+use crate::peer::session::{Peer, Role};
+
+/// The sessions of a shard.
+#[derive(Default)]
+pub struct PeerTable {
+    /// One pointer each: finding one ahead of time touches none.
+    peers: Slab<Box<Peer>>,
+    by_addr: HashMap<SocketAddr, SessionIndex>,
+    by_ufrag: HashMap<Ufrag, SessionIndex>,
+    by_session: HashMap<SessionKey, SessionIndex>,
+    foreign: ForeignRoutes,
+    claims: ContestedAddresses,
+}
+
+impl PeerTable {
+    /// Takes a session in with all its names. Addresses that other sessions are using stay with them.
+    pub fn insert(&mut self, mut peer: Peer, now: Instant) -> SessionIndex {
+        let index = SessionIndex(self.peers.vacant_key());
+        let addrs: Vec<SocketAddr> = peer.paths.addresses().collect();
+        for addr in addrs {
+            let may_take = peer.paths.is_proven(addr) && !self.is_taken(addr, peer.session, now);
+            match may_take || self.by_addr(addr).is_none() {
+                true => self.take_over(addr, index),
+                false => peer.paths.remove(addr),
+            }
+        }
+        self.by_session.insert(peer.session, index);
+        for ufrag in peer.ufrags() {
+            self.by_ufrag.insert(ufrag.clone(), index);
+        }
+        self.peers.insert(Box::new(peer));
+        index
+    }
+
+    /// Takes a session out with all its names.
+    pub fn remove(&mut self, index: SessionIndex) -> Option<Peer> {
+        let peer = self.peers.try_remove(index.0)?;
+        self.by_session.remove(&peer.session);
+        for ufrag in peer.ufrags() {
+            self.by_ufrag.remove(ufrag);
+        }
+        for addr in peer.paths.addresses() {
+            self.unroute(addr, index);
+        }
+        Some(*peer)
+    }
+
+    /// The session at `index`.
+    pub fn get(&self, index: SessionIndex) -> Option<&Peer> {
+        self.peers.get(index.0).map(|peer| &**peer)
+    }
+
+    /// The session at `index`.
+    pub fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Peer> {
+        self.peers.get_mut(index.0).map(|peer| &mut **peer)
+    }
+
+    /// The session of that key.
+    pub fn index_of(&self, session: SessionKey) -> Option<SessionIndex> {
+        self.by_session.get(&session).copied()
+    }
+
+    /// The session that answers to `ufrag`.
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<SessionIndex> {
+        self.by_ufrag.get(&Ufrag(ufrag.into())).copied()
+    }
+
+    /// Where datagrams from `addr` go.
+    pub fn by_addr(&self, addr: SocketAddr) -> Option<Route> {
+        let local = self.by_addr.get(&addr).map(|index| Route::Local(*index));
+        local.or_else(|| {
+            let route = self.foreign.get(addr)?;
+            Some(Route::Foreign(ForeignSession {
+                home: route.home,
+                session: route.session,
+            }))
+        })
+    }
+
+    /// Makes session `index` answer to `ufrag`, and no longer to `retired`.
+    pub fn add_ufrag(&mut self, index: SessionIndex, ufrag: Ufrag, retired: Option<&Ufrag>) {
+        self.by_ufrag.insert(ufrag, index);
+        if let Some(retired) = retired {
+            self.by_ufrag.remove(retired);
+        }
+    }
+
+    /// Lets session `index` receive from where a check came. The caller has verified that the check knows the session's
+    /// password; `transaction` is for the request that proves the address. Returns the address that the session no longer receives from, for want of room.
+    ///
+    /// An address that another session is using stays with it, and the check is refused. One that another session has, and
+    /// did not use lately, stays with it until the address is [proven](Self::proven) to be this session's.
+    pub fn add_addr(
+        &mut self,
+        index: SessionIndex,
+        check: Checked,
+        transaction: TransactionId,
+        now: Instant,
+    ) -> Result<Option<SocketAddr>, DropReason> {
+        let (session, addr) = (self.peers[index.0].session, check.remote);
+        if self.is_taken(addr, session, now) {
+            return Err(DropReason::AddressInUse);
+        }
+        let owner = self.by_addr(addr);
+        let is_anothers = owner.is_some_and(|owner| !self.is_of(owner, session));
+        if is_anothers && !check.is_proven && !self.peers[index.0].paths.is_proven(addr) {
+            self.claims.insert(addr, Route::Local(index), now)?;
+        } else {
+            self.take_over(addr, index);
+        }
+        let given_up = self.peers[index.0].paths.add(check, transaction, now);
+        if let Some(given_up) = given_up {
+            self.unroute(given_up, index);
+        }
+        Ok(given_up)
+    }
+
+    /// The session whose request a response from `addr` to `transaction` answers: its owner's, or a claimant's.
+    pub fn asked(&self, addr: SocketAddr, transaction: TransactionId) -> Option<Route> {
+        let is_asked = |route: &Route| match route {
+            Route::Local(index) => self
+                .get(*index)
+                .is_some_and(|peer| peer.paths.expects(addr, transaction)),
+            Route::Foreign(_) => false,
+        };
+        let routes = [self.by_addr(addr), self.claims.get(addr)];
+        let here = routes
+            .iter()
+            .flatten()
+            .find(|route| is_asked(route))
+            .copied();
+        // Only their homes know what they have asked.
+        here.or_else(|| {
+            let is_foreign = |route: &&Route| matches!(route, Route::Foreign(_));
+            routes.iter().rev().flatten().find(is_foreign).copied()
+        })
+        .or(routes[0])
+    }
+
+    /// `addr` was proven to be where the client of session `index` is: what comes from there is the session's.
+    pub fn proven(&mut self, addr: SocketAddr, index: SessionIndex) {
+        if self.claims.take(addr, Route::Local(index)) {
+            self.take_over(addr, index);
+        }
+    }
+
+    /// Sends datagrams from `addr` to a session on another shard. An address that a session here has stays with it until
+    /// that other shard says that it is proven, by [`heard_foreign`](Self::heard_foreign).
+    pub fn add_foreign(
+        &mut self,
+        addr: SocketAddr,
+        foreign: ForeignSession,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if self.is_taken(addr, foreign.session, now) {
+            return Err(DropReason::AddressInUse);
+        }
+        let route = Route::Foreign(foreign);
+        match self.by_addr(addr) {
+            Some(owner) if !self.is_of(owner, foreign.session) => {
+                self.claims.insert(addr, route, now)
+            }
+            Some(_) | None => self.set_foreign(addr, foreign, None),
+        }
+    }
+
+    /// Sends datagrams from the addresses of a session that has moved to `home` there.
+    pub fn follow(&mut self, addr: SocketAddr, foreign: ForeignSession, now: Instant) {
+        // Who has taken the address meanwhile keeps it.
+        if self.by_addr(addr).is_none() {
+            let _ = self.set_foreign(addr, foreign, Some(now));
+        }
+    }
+
+    /// The home of `session`, on another shard, heard something authenticated from `addr`, which is proven to be where the
+    /// client is.
+    pub fn heard_foreign(&mut self, addr: SocketAddr, foreign: ForeignSession, at: Instant) {
+        let route = Route::Foreign(foreign);
+        if self.claims.take(addr, route) && !self.is_taken(addr, foreign.session, at) {
+            if let Some(&owner) = self.by_addr.get(&addr)
+                && let Some(owner) = self.peers.get_mut(owner.0)
+            {
+                owner.paths.remove(addr);
+            }
+            self.by_addr.remove(&addr);
+            // Without room for it, its next check asks again.
+            let _ = self.set_foreign(addr, foreign, Some(at));
+        }
+        self.foreign.heard(addr, foreign.session, at);
+    }
+
+    /// `session`, which does not live here, has ended or moved: nothing is sent on for it.
+    pub fn forget_session(&mut self, session: SessionKey) {
+        self.foreign.remove_session(session);
+    }
+
+    /// Forgets an address whose session is no longer where it was said to be.
+    pub fn forget_foreign(&mut self, addr: SocketAddr) {
+        self.foreign.remove(addr);
+    }
+
+    /// How many sessions live here.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// True when none does.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// All sessions, for reports and shutdown, never for a packet.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Peer)> {
+        let peers = self.peers.iter();
+        peers.map(|(index, peer)| (SessionIndex(index), &**peer))
+    }
+
+    /// The subscription at `at`.
+    pub fn subscription(&mut self, at: SubscriberIndex) -> Option<&mut Subscription> {
+        match &mut self.peers.get_mut(at.session.0)?.role {
+            Role::Subscribe(subscriber) => subscriber.subscriptions.get_mut(at.subscription),
+            Role::Publish(_) => None,
+        }
+    }
+
+    /// True when another session than `session` is using `addr`.
+    fn is_taken(&self, addr: SocketAddr, session: SessionKey, now: Instant) -> bool {
+        let owner = self.by_addr.get(&addr).and_then(|index| self.get(*index));
+        owner.is_some_and(|owner| owner.session != session && owner.paths.is_in_use(addr, now))
+            || self.foreign.is_taken(addr, session, now)
+    }
+
+    fn is_of(&self, route: Route, session: SessionKey) -> bool {
+        match route {
+            Route::Local(index) => self.get(index).is_some_and(|peer| peer.session == session),
+            Route::Foreign(foreign) => foreign.session == session,
+        }
+    }
+
+    /// What comes from `addr` is for session `index` from now on.
+    fn take_over(&mut self, addr: SocketAddr, index: SessionIndex) {
+        self.foreign.remove(addr);
+        let before = self.by_addr.insert(addr, index);
+        if let Some(before) = before.filter(|before| *before != index)
+            && let Some(owner) = self.peers.get_mut(before.0)
+        {
+            owner.paths.remove(addr);
+        }
+    }
+
+    fn set_foreign(
+        &mut self,
+        addr: SocketAddr,
+        foreign: ForeignSession,
+        heard: Option<Instant>,
+    ) -> Result<(), DropReason> {
+        let route = ForeignRoute {
+            home: foreign.home,
+            session: foreign.session,
+            heard,
+        };
+        self.foreign.insert(addr, route)
+    }
+
+    /// Datagrams from `addr` are no longer for session `index`; what another session receives from stays.
+    fn unroute(&mut self, addr: SocketAddr, index: SessionIndex) {
+        self.claims.take(addr, Route::Local(index));
+        if self.by_addr.get(&addr) == Some(&index) {
+            self.by_addr.remove(&addr);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ice::credentials::IceKey;
+    use crate::io::entropy::Entropy;
+    use crate::key::ShardId;
+    use crate::limits::OWNER_STAYS;
+    use crate::peer::build::PeerFactory;
+    use crate::srtp::AeadChoice;
+
+    struct Scene {
+        table: PeerTable,
+        factory: PeerFactory,
+        now: Instant,
+    }
+
+    const HERE: SocketAddr = SocketAddr::new(
+        std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        9,
+    );
+    const ELSEWHERE: ForeignSession = ForeignSession {
+        home: ShardId(1),
+        session: SessionKey(9),
+    };
+
+    fn checked(is_proven: bool) -> Checked {
+        Checked {
+            remote: HERE,
+            local: None,
+            nominates: false,
+            is_proven,
+        }
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let candidates = vec!["127.0.0.1:7".parse().unwrap()];
+            let factory = PeerFactory::new(
+                IceKey::generate(&mut Entropy::System),
+                candidates,
+                false,
+                AeadChoice::Auto,
+            )
+            .unwrap();
+            Self {
+                table: PeerTable::default(),
+                factory,
+                now: Instant::now(),
+            }
+        }
+
+        fn session(&mut self, key: u64) -> SessionIndex {
+            let peer = self
+                .factory
+                .subscriber(SessionKey(key), &mut Entropy::System, self.now);
+            self.table.insert(peer, self.now)
+        }
+
+        fn add(&mut self, index: SessionIndex, is_proven: bool) -> Result<(), DropReason> {
+            self.table
+                .add_addr(
+                    index,
+                    checked(is_proven),
+                    TransactionId(Entropy::System.bytes()),
+                    self.now,
+                )
+                .map(drop)
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+        }
+    }
+
+    #[test]
+    fn a_quiet_owner_keeps_its_address_until_another_has_proven_it() {
+        let mut scene = Scene::new();
+        let (owner, other) = (scene.session(1), scene.session(2));
+        scene.add(owner, true).unwrap();
+        assert_eq!(scene.add(other, false), Err(DropReason::AddressInUse));
+        scene.pass(OWNER_STAYS);
+        scene.add(other, false).unwrap();
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
+        assert_eq!(scene.add(owner, true), Ok(()), "it blocks nobody");
+        scene.pass(OWNER_STAYS);
+        scene.table.proven(HERE, other);
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(other)));
+        assert!(!scene.table.get(owner).unwrap().paths.knows(HERE));
+        scene.table.proven(HERE, owner);
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(other)), "once");
+    }
+
+    #[test]
+    fn a_session_that_moves_here_takes_nothing_that_is_in_use() {
+        let mut scene = Scene::new();
+        let owner = scene.session(1);
+        scene.add(owner, true).unwrap();
+        for is_proven in [false, true] {
+            let mut elsewhere = Scene::new();
+            let mover = elsewhere.session(2);
+            elsewhere.add(mover, is_proven).unwrap();
+            let peer = elsewhere.table.remove(mover).unwrap();
+            let moved = scene.table.insert(peer, scene.now);
+            assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
+            assert!(!scene.table.get(moved).unwrap().paths.knows(HERE));
+            scene.table.remove(moved);
+        }
+        scene.pass(OWNER_STAYS);
+        let mut elsewhere = Scene::new();
+        let mover = elsewhere.session(3);
+        elsewhere.add(mover, true).unwrap();
+        let moved = scene
+            .table
+            .insert(elsewhere.table.remove(mover).unwrap(), scene.now);
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(moved)));
+    }
+
+    #[test]
+    fn a_session_of_another_shard_gets_an_address_when_its_home_has_proof() {
+        let mut scene = Scene::new();
+        let owner = scene.session(1);
+        scene.add(owner, true).unwrap();
+        let refused = scene.table.add_foreign(HERE, ELSEWHERE, scene.now);
+        assert_eq!(refused, Err(DropReason::AddressInUse));
+        scene.pass(OWNER_STAYS);
+        scene.table.add_foreign(HERE, ELSEWHERE, scene.now).unwrap();
+        assert_eq!(scene.table.by_addr(HERE), Some(Route::Local(owner)));
+        let foreign = Some(Route::Foreign(ELSEWHERE));
+        let transaction = TransactionId([0; 12]);
+        assert_eq!(
+            scene.table.asked(HERE, transaction),
+            foreign,
+            "its home knows"
+        );
+        scene.table.heard_foreign(HERE, ELSEWHERE, scene.now);
+        assert_eq!(scene.table.by_addr(HERE), foreign);
+        assert_eq!(scene.add(owner, false), Err(DropReason::AddressInUse));
+        scene.table.forget_session(ELSEWHERE.session);
+        assert_eq!(scene.table.by_addr(HERE), None);
+    }
+}

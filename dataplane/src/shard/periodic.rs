@@ -1,0 +1,31 @@
+//! When a shard measures and reports.
+
+use std::time::Instant;
+
+use crate::key::TrackKey;
+
+/// What is due now and then, and what there is to tell.
+pub(crate) struct Periodic {
+    pub(crate) next_tick: Instant,
+    pub(crate) next_levels: Instant,
+    pub(crate) next_report: Instant,
+    /// Tracks published here that had packets since the last measurement.
+    pub(crate) active: Vec<TrackKey>,
+    pub(crate) levels_were_silent: bool,
+    /// Something happened that no report has told yet.
+    pub(crate) has_news: bool,
+}
+
+impl Periodic {
+    /// All is due at `now`.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            next_tick: now,
+            next_levels: now,
+            next_report: now,
+            active: Vec::new(),
+            levels_were_silent: true,
+            has_news: true,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the history of a track gives one session: what it lost is sent again, and a new subscriber starts with the newest
+//! keyframe that is kept.
+
+use std::time::Instant;
+
+use super::state::Shard;
+use crate::drop_reason::DropReason;
+use crate::key::{LayerIndex, SessionIndex, SubscriberIndex, TrackKey};
+use crate::limits::YOUNG_KEYFRAME;
+use crate::media::packet::MediaPacket;
+use crate::peer::subscribe::Subscriber;
+use crate::send::queue::Outlet;
+use crate::send::single;
+
+impl Shard {
+    /// Answers what session `index` asked for again.
+    pub(crate) fn resend(&mut self, index: SessionIndex, now: Instant) {
+        let mut lost = std::mem::take(&mut self.out.lost);
+        for (slot, seq) in lost.drain(..) {
+            match self.resend_one(index, slot, seq, now) {
+                Ok(()) => self.report.resent += 1,
+                Err(reason) => self.report.drops.count(reason),
+            }
+        }
+        self.out.lost = lost; // keeps its allocation
+    }
+
+    fn resend_one(
+        &mut self,
+        index: SessionIndex,
+        slot: usize,
+        seq: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let peer = self.peers.get_mut(index).ok_or(DropReason::NotResent)?;
+        let path = peer.paths.media().ok_or(DropReason::NotConnected)?;
+        let subscriber = peer.subscriber().ok_or(DropReason::NotResent)?;
+        let Subscriber {
+            slots,
+            send,
+            subscriptions,
+            ..
+        } = subscriber;
+        let subscription = slots[slot].playing().map(|sub| &subscriptions[sub]);
+        let subscription = subscription.ok_or(DropReason::NotResent)?;
+        let tracks = &mut self.tracks;
+        let mut outlet = Outlet {
+            queue: self.egress.queues.to(path.remote),
+            path,
+            now,
+            report: &mut self.report,
+        };
+        single::resend(&mut slots[slot].stream, send, seq, &mut outlet, |sent| {
+            if sent.track != subscription.track {
+                return None; // of what played on the m-line before
+            }
+            let entry = tracks.get_mut(sent.track)?;
+            let packet = entry.history.get(sent.layer, sent.epoch, sent.seq)?;
+            Some((packet, subscription.encoding(packet)?))
+        })
+    }
+
+    /// Lets subscription `at` start with the newest keyframe of the layer that is kept, and what came
+    /// after it. False where there is no young one.
+    pub(super) fn start_from_history(
+        &mut self,
+        at: SubscriberIndex,
+        track: TrackKey,
+        layer: LayerIndex,
+        now: Instant,
+    ) -> bool {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return false;
+        };
+        let since = entry.history.since_keyframe(layer, now, YOUNG_KEYFRAME);
+        let packets: Vec<MediaPacket> = since.cloned().collect();
+        let mut starts = false;
+        self.guard(at.session, |shard| {
+            for packet in &packets {
+                match shard.send_alone(at, packet, now) {
+                    Ok(sent) => starts |= sent,
+                    Err(reason) => shard.report.drops.count(reason),
+                }
+            }
+        });
+        if starts {
+            self.forwarding.switched.push(at);
+        }
+        starts
+    }
+
+    /// Sends `packet` to subscription `at` as a datagram of its own. True when it was sent.
+    fn send_alone(
+        &mut self,
+        at: SubscriberIndex,
+        packet: &MediaPacket,
+        now: Instant,
+    ) -> Result<bool, DropReason> {
+        let peer = self.peers.get_mut(at.session);
+        let peer = peer.ok_or(DropReason::NotConnected)?;
+        let path = peer.paths.media().ok_or(DropReason::NotConnected)?;
+        let subscriber = peer.subscriber().ok_or(DropReason::NotConnected)?;
+        let Some((slot, planned, _)) = subscriber.plan(at.subscription, packet, false)? else {
+            return Ok(false);
+        };
+        let waits = subscriber.waited(at.subscription, packet, now);
+        waits.for_each(|sample| self.report.quality.record(sample));
+        let mut outlet = Outlet {
+            queue: self.egress.queues.to(path.remote),
+            path,
+            now,
+            report: &mut self.report,
+        };
+        let Subscriber { slots, send, .. } = subscriber;
+        single::send(
+            &mut slots[slot].stream,
+            send,
+            (planned, packet),
+            &mut outlet,
+        )?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,21 @@
+//! Where datagrams from an address go.
+
+use crate::key::{SessionIndex, SessionKey, ShardId};
+
+/// Where datagrams from an address go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// To this session here.
+    Local(SessionIndex),
+    /// To a session on another shard.
+    Foreign(ForeignSession),
+}
+
+/// A session on another shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignSession {
+    /// Which shard.
+    pub home: ShardId,
+    /// Which session.
+    pub session: SessionKey,
+}

@@ -1,0 +1,201 @@
+//! The state of a shard, grouped by concern. Nothing here is shared or locked, and nothing waits.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use spillway_wire::demux::{Protocol, protocol};
+use spillway_wire::stun::TransactionId;
+
+use super::dirty::DirtySet;
+use super::egress::Egress;
+use super::forwarding::Forwarding;
+use super::link_table::Links;
+use super::peer_table::PeerTable;
+use super::periodic::Periodic;
+use super::track_table::TrackTable;
+use crate::drop_reason::DropReason;
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
+use crate::io::timers::Timers;
+use crate::key::{SessionIndex, ShardId, TrackKey};
+use crate::media::packet::MediaPacket;
+use crate::mesh::mailbox::{Mesh, Outbox};
+use crate::peer::output::{Output, PeerEvent};
+use crate::peer::paths::Checked;
+use crate::report::ShardReport;
+use crate::send::queue::SendPath;
+use crate::stream::Streams;
+
+/// One core's share of the node.
+pub struct Shard {
+    /// Which one it is.
+    pub id: ShardId,
+    /// How the node is reached.
+    pub ice: Ice,
+    /// Where its random numbers come from.
+    pub(crate) entropy: Entropy,
+    /// Its sessions.
+    pub peers: PeerTable,
+    /// Its tracks.
+    pub tracks: TrackTable,
+    /// When sessions want to be woken.
+    pub timers: Timers,
+    /// Its way to other threads.
+    pub outbox: Outbox,
+    /// What it counted.
+    pub report: ShardReport,
+    /// What sessions give out while they are driven; empty between calls.
+    pub out: Output,
+    /// Events of sessions, not yet acted upon.
+    pub(crate) events: Vec<(SessionIndex, PeerEvent)>,
+    /// Media on its way.
+    pub forwarding: Forwarding,
+    /// Tracks with keyframe requests that wait.
+    pub(crate) awaiting_keyframes: Vec<TrackKey>,
+    /// Other nodes.
+    pub links: Links,
+    /// Subscribers whose layers have to be chosen again.
+    pub(crate) dirty: DirtySet,
+    /// What leaves it.
+    pub egress: Egress,
+    /// How much there is to do.
+    pub load: Load,
+    /// What is due now and then.
+    pub(crate) periodic: Periodic,
+    /// Seconds since 1970 when this turn of the loop began, for what is dated outside of this process.
+    pub(crate) unix_s: u64,
+    /// It was asked to end.
+    pub(crate) stopping: bool,
+}
+
+/// What a shard is made of.
+pub struct Setup {
+    /// Which one it is.
+    pub id: ShardId,
+    /// The mailboxes of the process.
+    pub mesh: Arc<Mesh>,
+    /// How the node is reached.
+    pub ice: Ice,
+    /// Its TCP listeners.
+    pub streams: Streams,
+    /// Where its random numbers come from.
+    pub entropy: Entropy,
+}
+
+/// How a node is reached, the same for all of its sessions.
+pub struct Ice {
+    /// Checks connectivity checks.
+    pub key: IceKey,
+    /// The advertised addresses.
+    pub candidates: Candidates,
+}
+
+/// How much there is to do.
+#[derive(Debug, Default)]
+pub struct Load {
+    /// The shard has not slept for a while: time is what it has least of.
+    pub is_busy: bool,
+    /// A socket had no room for all that waits.
+    pub is_blocked: bool,
+}
+
+impl Shard {
+    /// A shard without sessions.
+    pub fn new(setup: Setup, now: Instant) -> Self {
+        let Setup {
+            id,
+            mesh,
+            ice,
+            streams,
+            entropy,
+        } = setup;
+        Self {
+            id,
+            ice,
+            entropy,
+            peers: PeerTable::default(),
+            tracks: TrackTable::default(),
+            timers: Timers::default(),
+            outbox: Outbox::new(mesh),
+            report: ShardReport::new(id),
+            out: Output::default(),
+            events: Vec::new(),
+            forwarding: Forwarding::default(),
+            awaiting_keyframes: Vec::new(),
+            links: Links::default(),
+            dirty: DirtySet::default(),
+            egress: Egress::new(streams),
+            load: Load::default(),
+            periodic: Periodic::new(now),
+            unix_s: 0,
+            stopping: false,
+        }
+    }
+
+    /// Takes over what session `index` gave out.
+    pub fn absorb(&mut self, index: SessionIndex) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            self.out = Output::default();
+            return;
+        };
+        for transmit in self.out.transmits.drain(..) {
+            let (destination, bytes) = (transmit.destination, transmit.contents.len());
+            if !peer.paths.may_send(destination, bytes) {
+                self.report.drops.count(DropReason::UnprovenAddress);
+                continue;
+            }
+            let protocol = protocol(&transmit.contents);
+            if protocol == Some(Protocol::Dtls) {
+                peer.paths.handshake_sent(destination);
+            }
+            let local = match protocol {
+                Some(Protocol::Stun) => peer.paths.local_for_response(destination),
+                Some(_) | None => peer.paths.local_for(destination),
+            };
+            let path = SendPath {
+                remote: destination,
+                local,
+            };
+            let queue = self.egress.queues.to(destination);
+            queue.push(&transmit.contents, path.datagram(bytes), &mut self.report);
+        }
+        self.forwarding.inbox.append(&mut self.out.packets);
+        self.events
+            .extend(self.out.events.drain(..).map(|event| (index, event)));
+        self.report.drops.add(&std::mem::take(&mut self.out.drops));
+        self.timers.set(index.0, peer.deadline());
+    }
+
+    /// Queues `packet` for its subscribers here; it is dropped when the backlog is full.
+    pub fn forward_later(&mut self, packet: MediaPacket, now: Instant) {
+        if !self.forwarding.backlog.push(packet, now) {
+            self.report.drops.count(DropReason::BacklogFull);
+        }
+    }
+
+    /// Does `work` for session `index`; a panic in it ends this session, not the shard.
+    pub fn guard(&mut self, index: SessionIndex, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err()
+            && let Some(peer) = self.peers.get_mut(index)
+        {
+            peer.panicked(&mut self.out);
+            self.absorb(index);
+        }
+    }
+
+    /// Session `index` receives from where `check`, a verified one, came from.
+    pub(crate) fn receive_from(
+        &mut self,
+        index: SessionIndex,
+        check: Checked,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let transaction = TransactionId(self.entropy.bytes());
+        if let Some(given_up) = self.peers.add_addr(index, check, transaction, now)? {
+            self.egress.next_hops.forget(given_up);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Tracks and those who subscribe to them here: put together when both are known, and taken apart.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::state::Shard;
+use super::track_table::Published;
+use crate::key::{LayerSet, SessionIndex, ShardId, SubscriberIndex, TrackKey};
+use crate::media::subscription::Subscription;
+use crate::media::track::{TrackInfo, TrackStatus};
+use crate::mesh::message::ToShard;
+use crate::peer::session::Role;
+use crate::tree::link::LinkMessage;
+use crate::tree::source::{Origin, Source};
+
+impl Shard {
+    /// A track is published on `home`.
+    pub(crate) fn track_home(
+        &mut self,
+        home: ShardId,
+        info: Arc<TrackInfo>,
+        status: TrackStatus,
+        now: Instant,
+    ) {
+        let track = info.spec.key;
+        let entry = self.tracks.entry(track);
+        entry.route.set_home(Some(home));
+        entry.info = Some(info);
+        entry.status = status;
+        for at in entry.subscribers.clone() {
+            self.connect(at, now);
+            self.dirty.mark(at.session);
+        }
+        self.tell_demand(track);
+    }
+
+    /// A track enters the node here: all shards are told, and those who subscribe to it are connected.
+    pub(crate) fn announce(
+        &mut self,
+        info: Arc<TrackInfo>,
+        status: TrackStatus,
+        origin: Origin,
+        now: Instant,
+    ) {
+        let entry = self.tracks.entry(info.spec.key);
+        entry.route.enter(origin);
+        if entry.published.is_none() {
+            entry.published = Some(Published::new(now));
+            self.report.tracks += 1;
+        }
+        for shard in self.other_shards() {
+            let info = Arc::clone(&info);
+            self.write_to(
+                shard,
+                ToShard::TrackHome {
+                    home: self.id,
+                    info,
+                    status,
+                },
+            );
+        }
+        self.track_home(self.id, info, status, now);
+    }
+
+    /// A track does not enter the node here any more. False when it comes from elsewhere by now.
+    pub(crate) fn unpublish_here(&mut self, track: TrackKey, origin: Origin) -> bool {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return false;
+        };
+        if entry.route.origin() != Some(origin) {
+            return false;
+        }
+        entry.published = None;
+        let targets = entry.route.leave();
+        self.report.tracks -= 1;
+        self.periodic.active.retain(|active| *active != track);
+        for (target, _) in targets {
+            self.tell_gone(track, target);
+        }
+        true
+    }
+
+    /// A track that entered the node here has ended.
+    pub(crate) fn end_track(&mut self, track: TrackKey, origin: Origin) {
+        if !self.unpublish_here(track, origin) {
+            return;
+        }
+        for shard in self.other_shards() {
+            self.write_to(
+                shard,
+                ToShard::TrackGone {
+                    track,
+                    home: self.id,
+                },
+            );
+        }
+        self.track_gone(track, self.id);
+    }
+
+    /// A track is no longer published on `home`.
+    pub(crate) fn track_gone(&mut self, track: TrackKey, home: ShardId) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        if entry.route.home().is_some_and(|known| known != home) {
+            return; // an old word about a track that has come back elsewhere
+        }
+        self.forwarding.backlog.forget(track);
+        entry.route.set_home(None);
+        entry.info = None;
+        entry.status = TrackStatus::default();
+        for at in entry.subscribers.clone() {
+            if let Some(subscription) = self.peers.subscription(at) {
+                subscription.unpublished();
+                if let Some(entry) = self.tracks.get_mut(track) {
+                    entry.recount(subscription);
+                }
+            }
+            self.dirty.mark(at.session);
+        }
+        self.tracks.tidy(track);
+    }
+
+    /// Puts subscription `at` among the track's subscribers, and lets it flow when
+    /// both ends are negotiated.
+    pub(crate) fn connect(&mut self, at: SubscriberIndex, now: Instant) {
+        let Some(subscription) = self.peers.subscription(at) else {
+            return;
+        };
+        let entry = self.tracks.entry(subscription.track);
+        if subscription.place.is_none() {
+            subscription.place = Some(entry.subscribers.len());
+            entry.subscribers.push(at);
+            self.report.subscriptions += 1;
+        }
+        let track = subscription.track;
+        let Some(info) = entry.info.clone() else {
+            return;
+        };
+        let Some(session) = self.peers.get_mut(at.session) else {
+            return;
+        };
+        let flows = !entry.status.live.is_empty();
+        session.connect(at.subscription, &info, &mut self.out);
+        if flows && let Some(subscription) = self.peers.subscription(at) {
+            subscription.may_flow(now);
+        }
+        self.absorb(at.session);
+        self.recount(at);
+        self.tell_demand(track);
+        self.want_keyframe(at, now);
+    }
+
+    /// Takes subscription `at` from the track's subscribers.
+    pub(crate) fn disconnect(&mut self, at: SubscriberIndex) {
+        let Some(subscription) = self.peers.subscription(at) else {
+            return;
+        };
+        let (track, place) = (subscription.track, subscription.place.take());
+        let counted = std::mem::take(&mut subscription.counted);
+        self.leave(track, place, counted);
+    }
+
+    /// Session `index` ended these subscriptions.
+    pub(crate) fn unsubscribed(
+        &mut self,
+        index: SessionIndex,
+        ended: Vec<Subscription>,
+        now: Instant,
+    ) {
+        for subscription in ended {
+            self.leave(subscription.track, subscription.place, subscription.counted);
+        }
+        self.refresh_subscriptions(index, now);
+    }
+
+    fn leave(&mut self, track: TrackKey, place: Option<usize>, counted: LayerSet) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        entry.route.count(counted, LayerSet::NONE);
+        if let Some(place) = place {
+            entry.subscribers.swap_remove(place);
+            self.report.subscriptions -= 1;
+            if let Some(&at) = entry.subscribers.get(place)
+                && let Some(moved) = self.peers.subscription(at)
+            {
+                moved.place = Some(place);
+            }
+        }
+        if entry.subscribers.is_empty() {
+            entry.history.clear();
+        }
+        self.tell_demand(track);
+        self.tracks.tidy(track);
+    }
+
+    /// Counts again which layers subscription `at` needs.
+    pub(crate) fn recount(&mut self, at: SubscriberIndex) {
+        let Some(subscription) = self.peers.subscription(at) else {
+            return;
+        };
+        if let Some(entry) = self.tracks.get_mut(subscription.track) {
+            entry.recount(subscription);
+        }
+    }
+
+    /// Tells the home of `track`, or the node that it comes from, which layers are needed, if that changed.
+    pub(crate) fn tell_demand(&mut self, track: TrackKey) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let Some((source, layers)) = entry.route.demand_news(self.id) else {
+            return;
+        };
+        match source {
+            Source::Session(_) => {}
+            Source::Shard(home) => self.write_to(
+                home,
+                ToShard::Interest {
+                    track,
+                    shard: self.id,
+                    layers,
+                },
+            ),
+            Source::Link(link) => self.tell_link(link, LinkMessage::Interest(track, layers)),
+        }
+    }
+
+    /// Connects negotiated subscriptions of session `index` with tracks that are known.
+    pub(crate) fn refresh_subscriptions(&mut self, index: SessionIndex, now: Instant) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        let Role::Subscribe(subscriber) = &peer.role else {
+            return;
+        };
+        for subscription in subscriber.subscriptions.indices() {
+            let session = index;
+            self.connect(
+                SubscriberIndex {
+                    session,
+                    subscription,
+                },
+                now,
+            );
+        }
+        self.dirty.mark(index);
+    }
+
+    /// The measurements of a track changed: its subscribers' layers are chosen again.
+    pub(crate) fn set_status(&mut self, track: TrackKey, status: TrackStatus) {
+        let Some(entry) = self.tracks.get_mut(track) else {
+            return;
+        };
+        entry.status = status;
+        for at in &entry.subscribers {
+            self.dirty.mark(at.session);
+        }
+    }
+}

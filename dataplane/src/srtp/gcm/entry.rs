@@ -1,0 +1,20 @@
+//! Into code that asks for a processor with these instructions.
+
+use super::avx512;
+use super::key::{Key, Nonce, Tag};
+
+/// [`avx512::expand`] where the processor has it; false where not.
+pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
+    let is_available = avx512::is_available();
+    if is_available {
+        // SAFETY: the processor has what the function was compiled for.
+        unsafe { avx512::expand(key, expanded) };
+    }
+    is_available
+}
+
+/// [`avx512::seal`].
+pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
+    // SAFETY: the processor has what the function was compiled for, or `expand` had not made a key.
+    unsafe { avx512::seal(key, nonce, clear, body) }
+}

@@ -1,0 +1,23 @@
+//! The protection profiles of DTLS-SRTP.
+
+/// The protection profiles of DTLS-SRTP that are negotiated (RFC 5764, RFC 7714).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// SRTP_AES128_CM_HMAC_SHA1_80.
+    Aes128CmSha1,
+    /// SRTP_AEAD_AES_128_GCM.
+    AeadAes128Gcm,
+    /// SRTP_AEAD_AES_256_GCM.
+    AeadAes256Gcm,
+}
+
+impl Profile {
+    /// Bytes of a master key and of a master salt.
+    pub(super) fn lengths(self) -> (usize, usize) {
+        match self {
+            Profile::Aes128CmSha1 => (16, 14),
+            Profile::AeadAes128Gcm => (16, 12),
+            Profile::AeadAes256Gcm => (32, 12),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What one session sends, sealed: the one owner of all numbers under its write key.
+
+use super::cipher::Cipher;
+use super::derive;
+use super::incoming::{RtcpOpener, Verifier};
+use super::master_key::MasterKey;
+use super::outgoing::{AeadChoice, Outgoing};
+use super::srtcp::{ENCRYPTED, INDEX_BYTES, RTCP_CLEAR_BYTES};
+
+/// The keys of a session, both directions.
+pub struct Keys {
+    /// Seals what we send.
+    pub sealer: Sealer,
+    /// Opens the RTCP of the peer.
+    pub rtcp_opener: RtcpOpener,
+    /// Verifies the RTP of the peer.
+    pub verifier: Verifier,
+}
+
+/// Seals what a session sends.
+pub struct Sealer {
+    rtp: Outgoing,
+    rtcp: Cipher,
+    rtcp_index: u32,
+}
+
+impl Keys {
+    /// Seals with `ours`, opens and verifies with `theirs`.
+    pub fn new(ours: &MasterKey, theirs: &MasterKey, choice: AeadChoice) -> Self {
+        Self {
+            sealer: Sealer::new(ours, choice),
+            rtcp_opener: RtcpOpener::new(theirs),
+            verifier: Verifier::new(theirs),
+        }
+    }
+}
+
+impl Sealer {
+    /// Seals with `ours`.
+    pub fn new(ours: &MasterKey, choice: AeadChoice) -> Self {
+        let rtp = ours.derive(derive::Use::Rtp);
+        Self {
+            rtp: Outgoing::new(ours.profile, &rtp, choice),
+            rtcp: ours.cipher(derive::Use::Rtcp),
+            rtcp_index: 0,
+        }
+    }
+
+    /// Asks for the memory that sealing RTP begins with.
+    pub fn prefetch(&self) {
+        self.rtp.prefetch();
+    }
+
+    /// Bytes that sealing adds to an RTP packet.
+    pub fn rtp_overhead(&self) -> usize {
+        self.rtp.tag_bytes()
+    }
+
+    /// Seals an RTP packet in place. `packet` is header, payload, and [`rtp_overhead`](Self::rtp_overhead)
+    /// bytes of room; `index` is the 48-bit packet index, rollover counter and sequence number, and has
+    /// to be new for `ssrc`.
+    pub fn seal_rtp(&self, packet: &mut [u8], header: usize, ssrc: u32, index: u64) {
+        self.rtp.seal(packet, header, ssrc, index);
+    }
+
+    /// Seals the compound RTCP packet of `length` bytes at the start of `buffer`; the length it has then.
+    pub fn seal_rtcp(&mut self, buffer: &mut [u8], length: usize) -> usize {
+        self.rtcp_index = (self.rtcp_index + 1) & !ENCRYPTED;
+        let ssrc = u32::from_be_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]);
+        let word = (self.rtcp_index | ENCRYPTED).to_be_bytes();
+        let iv = self.rtcp.rtcp_iv(ssrc, self.rtcp_index);
+        let tag = self.rtcp.tag_bytes();
+        if self.rtcp.is_aead() {
+            // RFC 7714 section 9.2: the tag belongs to the ciphertext, the index word comes last.
+            self.rtcp.seal(
+                &mut buffer[..length + tag],
+                RTCP_CLEAR_BYTES,
+                &iv,
+                &word,
+                None,
+            );
+            buffer[length + tag..length + tag + INDEX_BYTES].copy_from_slice(&word);
+        } else {
+            buffer[length..length + INDEX_BYTES].copy_from_slice(&word);
+            let end = length + INDEX_BYTES + tag;
+            self.rtcp
+                .seal_rtcp_cm(&mut buffer[..end], RTCP_CLEAR_BYTES, length, &iv);
+        }
+        length + tag + INDEX_BYTES
+    }
+}

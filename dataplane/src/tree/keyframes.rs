@@ -1,0 +1,191 @@
+//! Keyframe requests of one track: coalesced, throttled, repeated until answered, and where they are passed on to.
+//!
+//! Thousands of subscribers may ask in the same moment; the publisher hears it once. A keyframe costs
+//! every subscriber of the layer, so requests within [`KEYFRAME_INTERVAL`] of the last one wait.
+
+use std::time::Instant;
+
+use super::source::Source;
+use crate::key::{LayerIndex, LayerSet};
+use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY, MAX_LAYERS};
+
+/// The requests of one track that wait for a keyframe on one shard.
+#[derive(Debug, Default)]
+pub struct Keyframes {
+    /// What is asked of the publisher or the link, where the track enters the node here.
+    at_origin: KeyframeRequests,
+    /// When the home was asked, by layer: no answer may mean that it was lost on the way.
+    asked: [Option<Instant>; MAX_LAYERS],
+}
+
+impl Keyframes {
+    /// Somebody needs a keyframe of `layer`. True: ask `source` now.
+    pub fn request(&mut self, source: Source, layer: LayerIndex, now: Instant) -> bool {
+        match source {
+            Source::Session(_) | Source::Link(_) => self.at_origin.request(layer, now),
+            // It is repeated until it is answered: asking more often would only cost messages.
+            Source::Shard(_) => {
+                let asked = &mut self.asked[layer.index()];
+                let is_first = asked.is_none();
+                asked.get_or_insert(now);
+                is_first
+            }
+        }
+    }
+
+    /// A keyframe of `layer` came from where the track enters the node.
+    pub fn entered(&mut self, layer: LayerIndex) {
+        self.at_origin.answered(layer);
+    }
+
+    /// A keyframe of `layer` came, from here or from the home of the track.
+    pub fn arrived(&mut self, layer: LayerIndex) {
+        self.asked[layer.index()] = None;
+    }
+
+    /// Layers for which `source` has to be asked again, where subscribers here need those in `needed`.
+    pub fn due(
+        &mut self,
+        source: Option<Source>,
+        needed: LayerSet,
+        now: Instant,
+    ) -> Vec<LayerIndex> {
+        let mut due = Vec::new();
+        for index in 0..MAX_LAYERS {
+            let layer = LayerIndex(index as u8);
+            let is_over = |at: &mut Instant| now.duration_since(*at) >= KEYFRAME_RETRY;
+            if self.asked[index].take_if(is_over).is_none() || !needed.contains(layer) {
+                continue;
+            }
+            let asks = source.is_some_and(|source| self.request(source, layer, now));
+            due.extend(asks.then_some(layer));
+        }
+        if let Some(Source::Session(_) | Source::Link(_)) = source {
+            due.extend(self.at_origin.due(now));
+        }
+        due
+    }
+
+    /// True while somebody waits for a keyframe.
+    pub fn is_waiting(&self) -> bool {
+        self.at_origin.is_waiting() || self.asked.iter().any(Option::is_some)
+    }
+
+    /// The track no longer enters the node here.
+    pub fn left(&mut self) {
+        self.at_origin = KeyframeRequests::default();
+    }
+}
+
+/// What is asked of the publisher of one track.
+#[derive(Debug, Default)]
+struct KeyframeRequests {
+    by_layer: [Layer; MAX_LAYERS],
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Layer {
+    last_sent: Option<Instant>,
+    wanted: bool,
+    /// A keyframe came after the last request: who asks now came later than it.
+    answered: bool,
+}
+
+impl KeyframeRequests {
+    /// Somebody needs a keyframe of `layer`. True: ask the publisher now.
+    fn request(&mut self, layer: LayerIndex, now: Instant) -> bool {
+        let state = &mut self.by_layer[layer.index()];
+        state.wanted = true;
+        let waited = state
+            .last_sent
+            .is_none_or(|at| now.duration_since(at) >= KEYFRAME_INTERVAL);
+        if waited {
+            state.sent(now);
+        }
+        waited
+    }
+
+    /// A keyframe of `layer` arrived: whoever asked is served.
+    fn answered(&mut self, layer: LayerIndex) {
+        let state = &mut self.by_layer[layer.index()];
+        state.wanted = false;
+        state.answered = true;
+    }
+
+    /// Layers for which the publisher has to be asked (again) now.
+    fn due(&mut self, now: Instant) -> impl Iterator<Item = LayerIndex> + use<> {
+        let mut due = [false; MAX_LAYERS];
+        for (due, state) in due.iter_mut().zip(&mut self.by_layer) {
+            let patience = if state.answered {
+                KEYFRAME_INTERVAL
+            } else {
+                KEYFRAME_RETRY
+            };
+            let waited = state
+                .last_sent
+                .is_none_or(|at| now.duration_since(at) >= patience);
+            if state.wanted && waited {
+                state.sent(now);
+                *due = true;
+            }
+        }
+        (0..)
+            .zip(due)
+            .filter(|(_, due)| *due)
+            .map(|(layer, _)| LayerIndex(layer))
+    }
+
+    /// True while somebody waits for a keyframe.
+    fn is_waiting(&self) -> bool {
+        self.by_layer.iter().any(|layer| layer.wanted)
+    }
+}
+
+impl Layer {
+    fn sent(&mut self, now: Instant) {
+        self.last_sent = Some(now);
+        self.answered = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_asks_once_and_again_only_when_unanswered() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let low = LayerIndex(0);
+        let mut requests = KeyframeRequests::default();
+        assert!(requests.request(low, at(0)));
+        for ms in 1..500 {
+            assert!(!requests.request(low, at(ms)), "at {ms} ms");
+        }
+        assert!(
+            requests.request(LayerIndex(1), at(3)),
+            "layers are independent"
+        );
+        assert_eq!(requests.due(at(999)).count(), 0);
+        assert_eq!(requests.due(at(1_000)).collect::<Vec<_>>(), [low]);
+        requests.answered(low);
+        requests.answered(LayerIndex(1));
+        assert!(!requests.is_waiting());
+        assert_eq!(requests.due(at(9_000)).count(), 0);
+        assert!(requests.request(low, at(9_000)));
+    }
+
+    #[test]
+    fn who_comes_right_after_a_keyframe_waits_the_interval_only() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut requests = KeyframeRequests::default();
+        assert!(requests.request(LayerIndex(0), at(0)));
+        requests.answered(LayerIndex(0));
+        assert!(!requests.request(LayerIndex(0), at(60)));
+        assert_eq!(requests.due(at(499)).count(), 0);
+        assert_eq!(requests.due(at(500)).count(), 1);
+    }
+}

@@ -1,0 +1,322 @@
+//! One track as one shard knows it: where it comes from, who needs which layer, who gets copies.
+
+use std::time::Instant;
+
+use super::keyframes::Keyframes;
+use super::source::{Origin, Source, Target};
+use crate::key::{LayerIndex, LayerSet, ShardId};
+use crate::limits::MAX_LAYERS;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct TrackRoute {
+    /// The shard where it enters the node.
+    home: Option<ShardId>,
+    /// How, where that is this shard.
+    origin: Option<Origin>,
+    /// Who gets copies from here, and of which layers; nobody where it does not enter here.
+    targets: Vec<(Target, LayerSet)>,
+    /// For each layer, how many subscribers of this shard need it.
+    local: [u32; MAX_LAYERS],
+    /// What its source was told that is needed.
+    told: LayerSet,
+    keyframes: Keyframes,
+}
+
+impl TrackRoute {
+    /// Where it enters the node.
+    pub fn home(&self) -> Option<ShardId> {
+        self.home
+    }
+
+    /// How it enters the node, where that is this shard.
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    /// It enters the node on `home` from now on, which was told nothing yet.
+    pub fn set_home(&mut self, home: Option<ShardId>) {
+        self.home = home;
+        self.told = LayerSet::NONE;
+    }
+
+    /// It enters the node here. Who gets copies stays, where it did before.
+    pub fn enter(&mut self, origin: Origin) {
+        self.origin = Some(origin);
+        if let Origin::Link(link) = origin {
+            // What comes from a node does not go back there.
+            self.targets
+                .retain(|(target, _)| *target != Target::Link(link));
+        }
+    }
+
+    /// It does not enter the node here any more. Gives back who got copies.
+    pub fn leave(&mut self) -> Vec<(Target, LayerSet)> {
+        self.origin = None;
+        self.keyframes.left();
+        std::mem::take(&mut self.targets)
+    }
+
+    /// Where this shard, `here`, gets it from.
+    pub fn source(&self, here: ShardId) -> Option<Source> {
+        let home = self.home.filter(|home| *home != here);
+        let origin = self.origin.map(Source::from);
+        origin.or(home.map(Source::Shard))
+    }
+
+    /// The layers that subscribers of this shard need.
+    pub fn needed(&self) -> LayerSet {
+        let needed = (0..).zip(self.local).filter(|(_, count)| *count > 0);
+        needed.map(|(layer, _)| LayerIndex(layer)).collect()
+    }
+
+    /// True when a subscriber needs `layer`, here or behind a target.
+    pub fn is_needed(&self, layer: LayerIndex) -> bool {
+        self.demand().contains(layer)
+    }
+
+    /// A subscriber of this shard needs `after` instead of `before`.
+    pub fn count(&mut self, before: LayerSet, after: LayerSet) {
+        for (index, count) in self.local.iter_mut().enumerate() {
+            let layer = LayerIndex(index as u8);
+            match (before.contains(layer), after.contains(layer)) {
+                (false, true) => *count += 1,
+                (true, false) => *count -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+
+    /// `target` needs `layers`, all that it needs. False where the track does not enter the node here, or comes from there.
+    pub fn set_demand(&mut self, target: Target, layers: LayerSet) -> bool {
+        let is_source = match (self.origin, target) {
+            (None, _) => true,
+            (Some(Origin::Link(from)), Target::Link(to)) => from == to,
+            (Some(_), _) => false,
+        };
+        if is_source {
+            return false;
+        }
+        self.targets.retain(|(known, _)| *known != target);
+        if !layers.is_empty() {
+            self.targets.push((target, layers));
+        }
+        true
+    }
+
+    /// Who gets copies, and of which layers.
+    pub fn targets(&self) -> &[(Target, LayerSet)] {
+        &self.targets
+    }
+
+    /// Whom to tell what is needed, if that changed. A publisher here is told nothing: it sends all that it has.
+    pub fn demand_news(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
+        let source = self.source(here)?;
+        if let Source::Session(_) = source {
+            return None;
+        }
+        let demand = self.demand();
+        let is_news = std::mem::replace(&mut self.told, demand) != demand;
+        is_news.then_some((source, demand))
+    }
+
+    /// Somebody needs a keyframe of `layer`: whom to ask now, if anybody.
+    pub fn request_keyframe(
+        &mut self,
+        layer: LayerIndex,
+        here: ShardId,
+        now: Instant,
+    ) -> Option<Source> {
+        let source = self.source(here)?;
+        let asks = self.keyframes.request(source, layer, now);
+        asks.then_some(source)
+    }
+
+    /// Who is to be asked again, for which layers.
+    pub fn due_keyframes(
+        &mut self,
+        here: ShardId,
+        now: Instant,
+    ) -> Option<(Source, Vec<LayerIndex>)> {
+        let source = self.source(here);
+        let due = self.keyframes.due(source, self.needed(), now);
+        Some((source?, due))
+    }
+
+    /// Requests that wait for a keyframe.
+    pub fn keyframes(&mut self) -> &mut Keyframes {
+        &mut self.keyframes
+    }
+
+    fn demand(&self) -> LayerSet {
+        let targets = self.targets.iter().map(|(_, layers)| *layers);
+        targets.fold(self.needed(), LayerSet::union)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::key::{LinkId, SessionIndex, TrackKey};
+    use crate::limits::{KEYFRAME_INTERVAL, KEYFRAME_RETRY};
+    use crate::tree::source::home_of_import;
+
+    const HERE: ShardId = ShardId(0);
+    const THERE: ShardId = ShardId(1);
+    const LINK: LinkId = LinkId(4);
+    const OTHER: LinkId = LinkId(5);
+
+    fn set(layers: &[u8]) -> LayerSet {
+        layers.iter().copied().map(LayerIndex).collect()
+    }
+
+    fn entering(origin: Origin) -> TrackRoute {
+        let mut route = TrackRoute::default();
+        route.enter(origin);
+        route.set_home(Some(HERE));
+        route
+    }
+
+    #[test]
+    fn the_home_is_told_what_is_needed_once_and_anew_when_it_changes() {
+        let mut route = TrackRoute::default();
+        route.count(LayerSet::NONE, set(&[0]));
+        assert_eq!(route.demand_news(HERE), None, "nobody publishes it");
+        route.set_home(Some(THERE));
+        let news = |layers: &[u8]| Some((Source::Shard(THERE), set(layers)));
+        assert_eq!(route.demand_news(HERE), news(&[0]));
+        assert_eq!(route.demand_news(HERE), None);
+        route.count(LayerSet::NONE, set(&[0, 2]));
+        assert_eq!(route.demand_news(HERE), news(&[0, 2]));
+        route.count(set(&[0]), LayerSet::NONE);
+        assert_eq!(
+            route.demand_news(HERE),
+            None,
+            "the other one needs it still"
+        );
+        route.count(set(&[0, 2]), LayerSet::NONE);
+        assert_eq!(route.demand_news(HERE), news(&[]));
+        route.count(LayerSet::NONE, set(&[1]));
+        route.demand_news(HERE);
+        route.set_home(Some(THERE)); // it moved away and came back
+        assert_eq!(route.demand_news(HERE), news(&[1]), "it has forgotten");
+    }
+
+    #[test]
+    fn a_link_is_told_the_demand_of_the_whole_node_and_a_publisher_nothing() {
+        let mut route = entering(Origin::Session(SessionIndex(3)));
+        route.count(LayerSet::NONE, set(&[1]));
+        assert!(route.set_demand(Target::Shard(THERE), set(&[0])));
+        assert_eq!(route.demand_news(HERE), None);
+        route.enter(Origin::Link(LINK));
+        let news = |layers: &[u8]| Some((Source::Link(LINK), set(layers)));
+        assert_eq!(route.demand_news(HERE), news(&[0, 1]));
+        assert!(route.set_demand(Target::Link(OTHER), set(&[2])));
+        assert_eq!(route.demand_news(HERE), news(&[0, 1, 2]), "it is passed on");
+        assert!(route.set_demand(Target::Shard(THERE), LayerSet::NONE));
+        assert_eq!(route.demand_news(HERE), news(&[1, 2]));
+        assert!((0..3).all(|layer| route.is_needed(LayerIndex(layer)) == (layer > 0)));
+    }
+
+    #[test]
+    fn nothing_goes_back_to_where_it_comes_from() {
+        let mut route = TrackRoute::default();
+        let target = Target::Link(LINK);
+        assert!(
+            !route.set_demand(target, set(&[0])),
+            "it does not enter here"
+        );
+        route.enter(Origin::Session(SessionIndex(3)));
+        assert!(route.set_demand(target, set(&[0])));
+        assert!(route.set_demand(Target::Link(OTHER), set(&[0])));
+        route.enter(Origin::Link(LINK));
+        assert_eq!(route.targets(), [(Target::Link(OTHER), set(&[0]))]);
+        assert!(!route.set_demand(target, set(&[0])));
+        assert_eq!(route.leave().len(), 1);
+        assert!(route.targets().is_empty() && route.origin().is_none());
+    }
+
+    #[test]
+    fn a_keyframe_is_asked_of_the_source_and_again_while_it_is_needed() {
+        let start = Instant::now();
+        let layer = LayerIndex(1);
+        let table = [
+            (
+                Some(Origin::Session(SessionIndex(3))),
+                HERE,
+                KEYFRAME_INTERVAL,
+            ),
+            (Some(Origin::Link(LINK)), HERE, KEYFRAME_INTERVAL),
+            (None, THERE, KEYFRAME_RETRY),
+        ];
+        for (origin, home, pause) in table {
+            let mut route = TrackRoute::default();
+            if let Some(origin) = origin {
+                route.enter(origin);
+            }
+            route.set_home(Some(home));
+            route.count(LayerSet::NONE, set(&[1]));
+            let source = route.source(HERE);
+            assert!(source.is_some());
+            assert_eq!(route.request_keyframe(layer, HERE, start), source);
+            assert_eq!(
+                route.request_keyframe(layer, HERE, start),
+                None,
+                "it was asked"
+            );
+            let early = start + pause - Duration::from_millis(1);
+            assert_eq!(
+                route.due_keyframes(HERE, early),
+                Some((source.unwrap(), vec![]))
+            );
+            let late = start + KEYFRAME_RETRY;
+            assert_eq!(
+                route.due_keyframes(HERE, late),
+                Some((source.unwrap(), vec![layer]))
+            );
+            assert!(route.keyframes().is_waiting());
+            route.keyframes().entered(layer);
+            route.keyframes().arrived(layer);
+            assert!(!route.keyframes().is_waiting());
+            let later = late + KEYFRAME_RETRY;
+            assert_eq!(
+                route.due_keyframes(HERE, later),
+                Some((source.unwrap(), vec![]))
+            );
+        }
+    }
+
+    #[test]
+    fn a_keyframe_that_nobody_needs_any_more_is_not_asked_again() {
+        let start = Instant::now();
+        let mut route = TrackRoute::default();
+        route.set_home(Some(THERE));
+        route.request_keyframe(LayerIndex(0), HERE, start);
+        let late = start + KEYFRAME_RETRY;
+        assert_eq!(
+            route.due_keyframes(HERE, late),
+            Some((Source::Shard(THERE), vec![]))
+        );
+        assert!(!route.keyframes().is_waiting());
+        route.set_home(None);
+        assert_eq!(route.request_keyframe(LayerIndex(0), HERE, late), None);
+        assert!(!route.keyframes().is_waiting(), "there is nobody to ask");
+    }
+
+    #[test]
+    fn imports_spread_over_the_shards_and_stay_where_they_are() {
+        let mut counts = [0; 8];
+        for key in 0..8_000 {
+            let home = home_of_import(TrackKey(key), 8);
+            assert_eq!(home, home_of_import(TrackKey(key), 8));
+            counts[home.index()] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (900..1_100).contains(count)),
+            "{counts:?}"
+        );
+        assert_eq!(home_of_import(TrackKey(9), 1), HERE);
+    }
+}

@@ -1,0 +1,12 @@
+//! The time, as the server is told.
+
+use std::time::Instant;
+
+/// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For everything that lasts.
+    pub instant: Instant,
+    /// Seconds since 1970.
+    pub unix_s: u64,
+}

@@ -77,6 +77,7 @@ impl RoomShow {
             "identity",
             "participant",
             "socket",
+            "node",
             "session",
             "connected",
             "shard",
@@ -96,7 +97,7 @@ impl RoomShow {
                 tracks.add_row(track_row(&participant.identity, track));
             }
         }
-        print_table(&mut sessions, &[5])?;
+        print_table(&mut sessions, &[6])?;
         print_table(&mut tracks, &[])?;
         print_table(&mut subscriptions, &[5])
     }
@@ -111,6 +112,7 @@ fn add_sessions(sessions: &mut Table, subscriptions: &mut Table, of: &Participan
             of.identity.clone(),
             of.participant.clone(),
             of.socket.clone(),
+            of.node.clone(),
             half.to_owned(),
             connected.to_owned(),
             shard.map_or("-".to_owned(), |s| s.to_string()),
@@ -145,11 +147,18 @@ fn track_row(identity: &str, track: &Value) -> [String; 6] {
 impl NodeLs {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let mut answer = self.target.get("/v1/admin/nodes")?;
-        let nodes = answer["nodes"].take();
         if self.target.json {
-            return say_json(&nodes);
+            return say_json(&answer);
         }
-        let nodes: Vec<NodeView> = serde_json::from_value(nodes)?;
+        for silent in answer["unreachable"].as_array().into_iter().flatten() {
+            let text = |key: &str| silent[key].as_str().unwrap_or("?").to_owned();
+            say(&format!(
+                "node {} does not answer: {}\n",
+                text("node"),
+                text("error")
+            ))?;
+        }
+        let nodes: Vec<NodeView> = serde_json::from_value(answer["nodes"].take())?;
         for node in &nodes {
             let (addresses, uptime) = (node.addresses.join(" "), node.uptime_ms / 1_000);
             say(&format!(

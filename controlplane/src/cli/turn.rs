@@ -118,6 +118,7 @@ impl Ls {
             "to peers",
             "to client",
             "ends in",
+            "node",
             "shard",
         ]);
         for one in &allocations {
@@ -135,10 +136,11 @@ impl Ls {
                 bytes(one.to_peer_bytes),
                 bytes(one.to_client_bytes),
                 format!("{} s", one.expires_in_s),
+                one.node.clone(),
                 one.shard.to_string(),
             ]);
         }
-        print_table(&mut shown, &[4, 5, 6, 7, 8])
+        print_table(&mut shown, &[4, 5, 6, 7, 9])
     }
 }
 

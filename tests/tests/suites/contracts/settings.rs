@@ -103,7 +103,6 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
         "shards",
         "udp-port",
         "advertise",
-        "node",
         "state-dir",
         "dataplane-bin",
         "turn-port",

@@ -75,6 +75,14 @@ struct TrackName {
     formats: Option<Arc<TrackFormats>>,
 }
 
+/// What the control plane says of a session when it is made.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    pub(super) annotation: Vec<u8>,
+    /// Who has its client's socket; empty for nobody.
+    pub(super) owner: Arc<str>,
+}
+
 impl Directory {
     pub(super) fn len(&self) -> usize {
         self.sessions.len()
@@ -85,13 +93,7 @@ impl Directory {
         SessionKey(self.next_key)
     }
 
-    pub(super) fn insert(
-        &mut self,
-        id: String,
-        role: SessionRole,
-        (annotation, owner): (Vec<u8>, Arc<str>),
-        peer: Peer,
-    ) {
+    pub(super) fn insert(&mut self, id: String, role: SessionRole, about: About, peer: Peer) {
         let key = peer.session;
         let ufrags = peer.ufrags().to_vec();
         for ufrag in &ufrags {
@@ -106,8 +108,8 @@ impl Directory {
         let record = SessionRecord {
             id,
             role,
-            annotation,
-            owner,
+            annotation: about.annotation,
+            owner: about.owner,
             place,
             connected: false,
             ufrags,
@@ -325,7 +327,7 @@ mod tests {
         let mut directory = Directory::default();
         for number in 0..count {
             let peer = factory.subscriber(SessionKey(number), &mut Entropy::System, now);
-            let about = (Vec::new(), Arc::default());
+            let about = About::default();
             directory.insert(number.to_string(), SessionRole::Subscribe, about, peer);
         }
         directory

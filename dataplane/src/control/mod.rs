@@ -127,7 +127,8 @@ impl Control {
         reached: Reached,
         factory: PeerFactory,
         mesh: Arc<Mesh>,
-        (mut entropy, now): (Entropy, Instant),
+        mut entropy: Entropy,
+        now: Instant,
     ) -> Self {
         let shards = u16::try_from(mesh.shards()).expect("MAX_SHARDS fits");
         Self {

@@ -1,13 +1,12 @@
 //! What the control plane asks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use spillway_wire::dataplane as proto;
 use tokio::sync::oneshot;
 
-use super::directory::{Place, SessionRecord, SessionRole, TrackRecord};
+use super::directory::{About, Place, SessionRecord, SessionRole, TrackRecord};
 use super::{Control, Describing, Request, convert};
 use crate::key::{SessionKey, TrackKey};
 use crate::limits::SHARD_REPLY;
@@ -103,7 +102,7 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.publisher(key, &mut self.entropy, now);
                 let role = SessionRole::Publish(Vec::new());
-                let about = (Vec::new(), Arc::default());
+                let about = About::default();
                 self.directory.insert(request.session, role, about, peer);
                 key
             }
@@ -170,7 +169,10 @@ impl Control {
                 let key = self.directory.next_session_key();
                 let peer = self.factory.subscriber(key, &mut self.entropy, now);
                 let role = SessionRole::Subscribe;
-                let about = (request.annotation, request.owner.as_str().into());
+                let about = About {
+                    annotation: request.annotation,
+                    owner: request.owner.as_str().into(),
+                };
                 self.directory.insert(request.session, role, about, peer);
                 if request.owner.is_empty() {
                     // No lease keeps it: it is negotiated in time, or it ends.

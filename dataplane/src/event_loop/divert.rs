@@ -1,5 +1,5 @@
-//! Clients that are reached otherwise than by the media socket: what comes from them over streams, and what goes
-//! to them.
+//! Clients reached through TURN, a TCP stream or another shard: datagrams that come from them over streams, and datagrams for
+//! them, which are taken out of the queues of the media sockets.
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What other threads ask of a shard.
+//! Messages from other shards and from the control thread.
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What sessions report while they are driven, acted upon between packets.
+//! Events of sessions (connected, closed, renegotiated, keyframe wanted), handled between packets.
 
 use std::time::Instant;
 

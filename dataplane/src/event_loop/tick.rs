@@ -1,4 +1,4 @@
-//! What is looked at now and then: bit rates, keyframe requests without an answer, levels, counters.
+//! Periodic work of a shard, every 100 ms: bit rates, keyframe requests without an answer, layers, levels, counters.
 //! The work is bound by what was active since the last look, not by what exists.
 
 use std::time::{Duration, Instant};

@@ -67,7 +67,8 @@ impl PeerFactory {
             session,
             rtc,
             Role::Publish(Box::new(publisher)),
-            (entropy, now),
+            entropy,
+            now,
         )
     }
 
@@ -83,7 +84,7 @@ impl PeerFactory {
             Arc::clone(&self.tcp_candidates),
             entropy.fork(),
         )));
-        self.peer(session, config.build(now), role, (entropy, now))
+        self.peer(session, config.build(now), role, entropy, now)
     }
 
     fn peer(
@@ -91,7 +92,8 @@ impl PeerFactory {
         session: SessionKey,
         mut rtc: Rtc,
         role: Role,
-        (entropy, now): (&mut Entropy, Instant),
+        entropy: &mut Entropy,
+        now: Instant,
     ) -> Peer {
         self.setup.add_candidates(&mut rtc);
         let ufrag = Ufrag(rtc.direct_api().local_ice_credentials().ufrag.into());

@@ -68,6 +68,15 @@ const SHOW_INTERVAL: Duration = Duration::from_secs(4);
 /// RFC 8445 section 7.3.1.1.
 const ROLE_CONFLICT: u16 = 487;
 
+/// The addresses that a datagram of the client went between.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    /// The client's.
+    pub(super) source: SocketAddr,
+    /// Ours, as the client knows it.
+    pub(super) candidate: SocketAddr,
+}
+
 impl Checks {
     pub(super) fn new(key: IceKey, ufrag: Ufrag, entropy: Entropy) -> Self {
         Self {
@@ -137,12 +146,9 @@ impl Checks {
         self.pair
     }
 
-    /// A check from `source` to our `candidate`, whose password the caller has verified.
-    pub(super) fn check(
-        &mut self,
-        (source, candidate): (SocketAddr, SocketAddr),
-        message: &Message<'_>,
-    ) -> Verdict {
+    /// A check between `ends`, whose password the caller has verified.
+    pub(super) fn check(&mut self, ends: Ends, message: &Message<'_>) -> Verdict {
+        let Ends { source, candidate } = ends;
         let Some(remote) = &self.remote else {
             self.wait(WaitingCheck {
                 source,
@@ -233,6 +239,13 @@ mod tests {
     use super::*;
     use crate::ice::credentials::tests::check_with;
 
+    fn ends(port: u16) -> Ends {
+        Ends {
+            source: addr(port),
+            candidate: addr(7),
+        }
+    }
+
     fn addr(port: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], port))
     }
@@ -252,7 +265,7 @@ mod tests {
     }
 
     fn verdict(checks: &mut Checks, bytes: &[u8]) -> Verdict {
-        checks.check((addr(9), addr(7)), &Message::parse(bytes).unwrap())
+        checks.check(ends(9), &Message::parse(bytes).unwrap())
     }
 
     const PRIORITY: (u16, &[u8]) = (kinds::PRIORITY, &[0, 0, 0, 1]);
@@ -335,7 +348,7 @@ mod tests {
         let bytes = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         let message = Message::parse(&bytes).unwrap();
         for port in (0..20).chain(0..20) {
-            let verdict = checks.check((addr(port), addr(7)), &message);
+            let verdict = checks.check(ends(port), &message);
             assert!(matches!(verdict, Verdict::Wait));
         }
         assert_eq!(checks.take_waiting().len(), 0, "nothing is known yet");

@@ -8,7 +8,7 @@ use spillway_wire::{demux, stun};
 use str0m::Input;
 use str0m::net::{Protocol, Receive, Transmit};
 
-use super::checks;
+use super::checks::{self, Ends};
 use super::output::Output;
 use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
@@ -27,7 +27,7 @@ impl Peer {
         self.paths.received(source, bytes.len());
         let protocol = demux::protocol(bytes);
         if protocol == Some(demux::Protocol::Stun) {
-            return self.on_stun(now, (source, candidate), bytes, out);
+            return self.on_stun(now, Ends { source, candidate }, bytes, out);
         }
         if let Role::Subscribe(subscriber) = &mut self.role {
             match protocol {
@@ -75,13 +75,8 @@ impl Peer {
     }
 
     /// A verified check, or a response to one of ours.
-    pub(super) fn on_stun(
-        &mut self,
-        now: Instant,
-        (source, candidate): (SocketAddr, SocketAddr),
-        bytes: &[u8],
-        out: &mut Output,
-    ) {
+    pub(super) fn on_stun(&mut self, now: Instant, ends: Ends, bytes: &[u8], out: &mut Output) {
+        let source = ends.source;
         let Ok(message) = stun::Message::parse(bytes) else {
             return out.drops.count(DropReason::MalformedStun);
         };
@@ -97,7 +92,7 @@ impl Peer {
             }
             return;
         }
-        match self.checks.check((source, candidate), &message) {
+        match self.checks.check(ends, &message) {
             checks::Verdict::Answer {
                 response,
                 is_current,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::{IceCreds, Input, Rtc};
 
-use super::checks::Checks;
+use super::checks::{Checks, Ends};
 use super::command::{Command, CommandError, CommandReply, CommandResult};
 use super::output::{Output, PeerEvent, PeerState};
 use super::paths::Paths;
@@ -100,7 +100,7 @@ impl Peer {
         };
         let applied = catch_unwind(AssertUnwindSafe(|| match (&mut self.role, command) {
             (Role::Publish(publisher), Command::Publish { offer, tracks }) => {
-                publisher.accept_offer(&mut self.rtc, (offer, tracks), now, out)
+                publisher.accept_offer(&mut self.rtc, offer, tracks, now, out)
             }
             (Role::Subscribe(subscriber), Command::Subscribe { put, remove }) => {
                 subscriber.change(&mut self.rtc, put, &remove, out)
@@ -148,7 +148,11 @@ impl Peer {
         });
         self.guarded(out, now, |rtc| rtc.handle_input(Input::Timeout(now)));
         for check in self.checks.take_waiting() {
-            self.on_stun(now, (check.source, check.candidate), &check.bytes, out);
+            let ends = Ends {
+                source: check.source,
+                candidate: check.candidate,
+            };
+            self.on_stun(now, ends, &check.bytes, out);
         }
         result
     }

@@ -1,4 +1,4 @@
-//! A list of session indices without duplicates.
+//! Sessions whose layers have to be chosen again: a set of indices.
 
 use crate::key::SessionIndex;
 

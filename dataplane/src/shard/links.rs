@@ -13,7 +13,7 @@ use crate::media::packet::MediaPacket;
 use crate::media::track::{TrackInfo, TrackStatus};
 use crate::mesh::message::ToShard;
 use crate::tree::link::LinkMessage;
-use crate::tree::source::{Origin, Target};
+use crate::tree::source::{Origin, Target, home_of_import};
 
 impl Shard {
     /// A link to another node is there.
@@ -81,11 +81,13 @@ impl Shard {
         }
     }
 
-    /// A track enters the node here, over `link`.
+    /// A track enters the node here, over `link`: on the shard that all links bring it to.
     fn import(&mut self, link: LinkId, info: Arc<TrackInfo>, status: TrackStatus, now: Instant) {
         let track = info.spec.key;
-        let Some(open) = self.links.get_mut(link) else {
-            return;
+        let shards = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
+        let is_home = home_of_import(track, shards) == self.id;
+        let Some(open) = self.links.get_mut(link).filter(|_| is_home) else {
+            return self.report.drops.count(DropReason::NoTrack);
         };
         if info.spec.layers.len() > MAX_LAYERS || open.imports.len() >= MAX_TRACKS_PER_LINK {
             return self.report.drops.count(DropReason::NoTrack);

@@ -1,5 +1,4 @@
-//! Who is reached otherwise than by a datagram from the media port: clients of our relay, clients at the end
-//! of a stream, and both of them on other shards.
+//! Addresses reached through TURN, a TCP stream or another shard, instead of a datagram from the media port.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ pub enum NextHop {
     Relay,
     /// It is at the end of this stream.
     Stream(ShortId),
-    /// This shard knows how.
+    /// Through this shard, which has the client.
     Shard(ShardId),
 }
 
@@ -28,9 +27,9 @@ pub enum Relayed {
     By(ShardId),
 }
 
-/// Addresses with a way of their own; all others are reached by the media socket. Those of streams say theirs by
-/// themselves, those of the relay are remembered: here while there is an allocation, elsewhere while a session here
-/// receives from it.
+/// Next hops of addresses; an address without one is reached by the media socket. The address of a stream names its own next
+/// hop. Relayed addresses are remembered: on the shard of the client while the allocation lasts, on other shards while a
+/// session there receives from the address.
 #[derive(Debug, Default)]
 pub struct NextHops {
     relayed: HashMap<SocketAddr, Relayed>,
@@ -65,7 +64,7 @@ impl NextHops {
         }
     }
 
-    /// The way from shard `here` to `addr`, if it has one of its own.
+    /// The next hop from shard `here` to `addr`, if it has one.
     pub fn to(&self, addr: SocketAddr, here: ShardId) -> Option<NextHop> {
         if let Some(alias) = Alias::of(addr) {
             return Some(match alias.shard == here {

@@ -1,14 +1,14 @@
-//! Who is to be sealed for, and what: for each session, which tracks' packets for which subscription.
+//! Per-session queues of packets waiting to be sealed: for each session, which tracks' packets for which subscription.
 //!
-//! Dense lists by index, linked through one vector: finding out who gets a packet touches no session. A session that
-//! waits already gets what comes meanwhile with the rest; one that was served goes to the end of its line.
+//! Dense lists by index, linked through one vector: queueing a packet touches no session. A session that waits already gets
+//! new packets together with the queued ones; a session that was served goes to the end of its line.
 
 use std::collections::VecDeque;
 
 use crate::key::{SessionIndex, SubscriptionIndex};
 
-/// Sessions with packets to seal. Tracks that few watch have a line of their own, so that they do not wait for the
-/// thousands who watch another.
+/// Sessions with packets to seal, in two lines. Tracks with few subscribers use the short line, so that they do not wait for
+/// the thousands of subscribers of another track.
 #[derive(Debug, Default)]
 pub struct Schedule {
     /// By session: its first and last entry.
@@ -21,7 +21,7 @@ pub struct Schedule {
     streak: usize,
 }
 
-/// Which of them.
+/// One of the two lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
     /// For packets that few get.
@@ -39,11 +39,11 @@ pub struct Portion {
     pub sub: SubscriptionIndex,
 }
 
-/// A moment: whoever waited then has been served when both lines are past it.
+/// A position in both lines: every session that waited at that time has been served when both lines are past it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Moment([u64; 2]);
 
-/// Sessions in the order they came. One may stand in it in vain: it was served by the other line.
+/// Sessions in the order they were queued. A session may be listed with nothing to send: the other line served it.
 #[derive(Debug, Default)]
 struct Line {
     sessions: VecDeque<SessionIndex>,
@@ -128,19 +128,19 @@ impl Schedule {
         short.sessions.get(place).or_else(other).copied()
     }
 
-    /// True when nobody waits.
+    /// True when no session waits.
     pub fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.sessions.is_empty())
     }
 
-    /// Now.
+    /// The position now.
     pub fn moment(&self) -> Moment {
         let count = |line: &Line| line.taken + line.sessions.len() as u64;
         let [short, long] = &self.lines;
         Moment([count(short), count(long)])
     }
 
-    /// True when all who waited at `moment` have been served.
+    /// True when all sessions that waited at `moment` have been served.
     pub fn is_past(&self, moment: Moment) -> bool {
         let mut pairs = self.lines.iter().zip(moment.0);
         pairs.all(|(line, count)| line.taken >= count)

@@ -111,7 +111,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         reached,
         factory,
         mesh,
-        (Entropy::System, clock::now()),
+        Entropy::System,
+        clock::now(),
     );
     runtime.block_on(control::run::run(control, config))?;
     Ok(())

@@ -1,6 +1,6 @@
 //! Where the packets of a track come from and go to.
 
-use crate::key::{LinkId, SessionIndex, ShardId};
+use crate::key::{LinkId, SessionIndex, ShardId, TrackKey};
 
 /// How a track enters the node, on its home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl From<Origin> for Source {
 }
 
 /// The home of a track that another node sends: the same shard for everybody who asks, and all shards alike often.
-pub fn home_of_import(track: crate::key::TrackKey, shards: u16) -> ShardId {
+pub fn home_of_import(track: TrackKey, shards: u16) -> ShardId {
     // Fibonacci hashing: keys are counted up, so their low bits alone would do, but nobody promises that.
     let hash = track.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     ShardId((hash % u64::from(shards.max(1))) as u16)

@@ -38,7 +38,8 @@ fn control() -> Control {
         reached,
         factory,
         Mesh::new(1).unwrap(),
-        (Entropy::System, clock::now()),
+        Entropy::System,
+        clock::now(),
     )
 }
 

@@ -1,16 +1,24 @@
 //! Tracks from and for other nodes, through a whole shard. Nothing carries the links: the test takes out what is to be sent
 //! and hands in what came.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::{Client, Rig, TRACK, now};
 use crate::drop_reason::DropReason;
-use crate::key::{LayerIndex, LayerSet, LinkId, SessionKey, TrackKey};
+use crate::ice::candidates::Candidates;
+use crate::ice::credentials::IceKey;
+use crate::io::entropy::Entropy;
+use crate::key::{LayerIndex, LayerSet, LinkId, SessionKey, ShardId, TrackKey};
 use crate::limits::{LINK_PACKETS, MAX_LINKS};
+use crate::media::codec::MediaKind;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::tests::packet;
 use crate::media::track::{TrackInfo, TrackSpec, TrackStatus};
+use crate::mesh::mailbox::Mesh;
+use crate::shard::state::{Ice, Setup, Shard};
+use crate::stream::{Streams, TlsOptions};
 use crate::tree::link::LinkMessage;
 
 const TO: LinkId = LinkId(1);
@@ -226,4 +234,62 @@ fn with_a_link_go_the_tracks_that_it_brought() {
         rig.shard.open_link(LinkId(1_000 + link)).unwrap();
     }
     assert!(rig.shard.open_link(TO).is_err(), "there is a limit");
+}
+
+/// Shards of one node without sessions.
+fn shards(count: u16) -> Vec<Shard> {
+    let mesh = Mesh::new(usize::from(count)).unwrap();
+    let ips = [Ipv4Addr::LOCALHOST.into()];
+    let shards = (0..count).map(|id| {
+        let setup = Setup {
+            id: ShardId(id),
+            mesh: Arc::clone(&mesh),
+            ice: Ice {
+                key: IceKey::generate(&mut Entropy::seeded(1)),
+                candidates: Candidates::new(&ips, 7),
+            },
+            streams: Streams::new(Vec::new(), TlsOptions::default()).unwrap(),
+            entropy: Entropy::seeded(id.into()),
+        };
+        Shard::new(setup, now())
+    });
+    shards.collect()
+}
+
+#[test]
+fn an_import_has_one_home_that_all_shards_learn_of_and_forget() {
+    let mut shards = shards(4);
+    let info = Arc::new(TrackInfo {
+        spec: TrackSpec {
+            key: IMPORTED,
+            id: "camera".into(),
+            mid: "0".into(),
+            kind: MediaKind::Video,
+            layers: Vec::new(),
+        },
+        codecs: Vec::new(),
+        is_stereo: false,
+    });
+    let said = |message: &dyn Fn() -> LinkMessage, shards: &mut Vec<Shard>| {
+        for shard in &mut *shards {
+            shard.open_link(FROM).unwrap();
+            shard.on_link(FROM, message(), now());
+        }
+        for shard in shards {
+            shard.read_mail(now());
+        }
+    };
+    let track = || LinkMessage::Track(Arc::clone(&info), TrackStatus::default());
+    said(&track, &mut shards);
+    let taken = shards.iter().filter(|shard| shard.report.tracks == 1);
+    let homes: Vec<ShardId> = taken.map(|shard| shard.id).collect();
+    assert_eq!(homes.len(), 1);
+    for shard in &mut shards {
+        let entry = shard.tracks.get_mut(IMPORTED).unwrap();
+        assert_eq!(entry.route.home(), Some(homes[0]));
+    }
+    said(&|| LinkMessage::Gone(IMPORTED), &mut shards);
+    for shard in &mut shards {
+        assert!(shard.tracks.get_mut(IMPORTED).is_none());
+    }
 }

@@ -83,7 +83,8 @@ impl Publisher {
     pub(super) fn accept_offer(
         &mut self,
         rtc: &mut Rtc,
-        (offer, specs): (String, Vec<TrackSpec>),
+        offer: String,
+        specs: Vec<TrackSpec>,
         now: Instant,
         out: &mut Output,
     ) -> CommandResult {
@@ -180,7 +181,7 @@ impl Publisher {
         let epoch = epoch.ok_or(Refusal::Drop(DropReason::LateNumbers))?;
         let track = &self.tracks[track];
         let key = track.spec.key;
-        let packet = payloads.packet(packet, key, (layer, epoch), arrived);
+        let packet = payloads.packet(packet, key, layer, epoch, arrived);
         let mut packet = packet.ok_or(Refusal::Drop(DropReason::NoTrack))?;
         packet.extensions = std::mem::take(&mut self.carried);
         if track.spec.kind.is_audio() {

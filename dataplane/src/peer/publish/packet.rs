@@ -24,7 +24,8 @@ impl Payloads {
         &self,
         packet: RtpPacket,
         track: TrackKey,
-        (layer, epoch): (LayerIndex, u32),
+        layer: LayerIndex,
+        epoch: u32,
         arrived: Instant,
     ) -> Option<MediaPacket> {
         let pt = packet.header.payload_type;

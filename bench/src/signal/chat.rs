@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::crowd::{Board, Order};
+use super::board::Board;
+use super::crowd::{Crowd, Order};
 
 /// Between looks at what is due.
 const TICK: Duration = Duration::from_millis(1);
@@ -43,12 +43,12 @@ impl Step {
     }
 }
 
-/// The participants' ears and mouths.
+/// What is said, and to whom.
 pub struct Chat<'a> {
     /// What they hear.
     pub board: &'a Arc<Board>,
-    /// What each is to say.
-    pub mouths: &'a [mpsc::UnboundedSender<Order>],
+    /// The participants.
+    pub crowd: &'a Crowd,
     /// Bytes of a message's padding.
     pub message_bytes: usize,
     /// Length of a window.
@@ -75,7 +75,7 @@ impl Chat<'_> {
                 let message = json!({"type": "message", "topic": "chat", "payload": payload});
                 expected += self.board.sent(speaker);
                 // Who is gone does not speak; that shows as missing.
-                let _ = self.mouths[speaker].send(Order::Say(message.to_string()));
+                self.crowd.order(speaker, Order::Say(message.to_string()));
                 sent += 1;
             }
             sleep(TICK).await;
@@ -116,7 +116,7 @@ impl Chat<'_> {
     /// Neighbours in time are in different rooms: all participants speak equally often.
     fn speaker(&self, number: u64) -> usize {
         const STRIDE: u64 = 7_919; // a prime, so that it meets everybody in any crowd below it
-        let crowd = self.mouths.len() as u64;
+        let crowd = self.crowd.len() as u64;
         let stride = if crowd.is_multiple_of(STRIDE) {
             1
         } else {

@@ -1,5 +1,5 @@
 //! What Redis itself delivers: messages published to one shard channel by a pipeline without a script,
-//! counted at as many subscribers as there are nodes. Plain bytes over plain sockets, so that no client
+//! counted at as many subscribers as there are servers. Plain bytes over plain sockets, so that no client
 //! library is measured with it.
 
 use std::io::{Read, Write};

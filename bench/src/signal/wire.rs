@@ -1,5 +1,5 @@
 //! A participant's end of a WebSocket (RFC 6455), as cheap as a load on the same processors as what it measures
-//! must be: messages are looked at where they were read to. Knows what a Spillway node sends, and no more.
+//! must be: messages are looked at where they were read to. Knows what a Spillway server sends, and no more.
 
 use std::io::{Error, ErrorKind};
 
@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 
 /// Bytes that are read at once; what a participant is told is small, and there are thousands of them.
 const READ_BYTES: usize = 8 * 1024;
+/// The same of a message that is longer, such as the list of a large room.
+const READ_MORE_BYTES: usize = 256 * 1024;
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
@@ -24,6 +26,8 @@ pub struct Wire {
     buffer: Vec<u8>,
     /// Bytes of the buffer that were read and not looked at.
     filled: usize,
+    /// Bytes that the message they begin has beyond them, as far as that is known.
+    lacking: usize,
 }
 
 /// A frame in the buffer.
@@ -41,6 +45,7 @@ impl Wire {
             stream,
             buffer: Vec::new(),
             filled: 0,
+            lacking: 0,
         }
     }
 
@@ -50,35 +55,48 @@ impl Wire {
         mut hear: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         self.stream.readable().await?;
-        if self.buffer.len() < self.filled + READ_BYTES {
-            self.buffer.resize(self.filled + READ_BYTES, 0);
+        let more = self.lacking.clamp(READ_BYTES, READ_MORE_BYTES);
+        if self.buffer.len() < self.filled + more {
+            self.buffer.resize(self.filled + more, 0);
         }
         match self.stream.try_read(&mut self.buffer[self.filled..]) {
-            Ok(0) => bail!("the node ended the connection"),
+            Ok(0) => bail!("the server ended the connection"),
             Ok(read) => self.filled += read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error.into()),
         }
         let mut at = 0;
+        self.lacking = 0;
         while let Some(frame) = frame(&self.buffer[at..self.filled])? {
+            if at + frame.end > self.filled {
+                self.lacking = at + frame.end - self.filled;
+                break;
+            }
             let payload = &self.buffer[at + frame.header..at + frame.end];
             match frame.opcode {
                 TEXT => hear(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
                 PING => {
                     let pong = masked(PONG, payload);
-                    // A node whose connection takes no pong has other troubles.
+                    // A server whose connection takes no pong has other troubles.
                     let _ = self.stream.try_write(&pong);
                 }
                 CLOSE => {
                     let code = payload.first_chunk().copied().map(u16::from_be_bytes);
-                    bail!("the node closed: {code:?}");
+                    bail!("the server closed: {code:?}");
                 }
-                other => bail!("a node does not send frames of opcode {other}"),
+                other => bail!("a server does not send frames of opcode {other}"),
             }
             at += frame.end;
         }
-        self.buffer.copy_within(at..self.filled, 0);
-        self.filled -= at;
+        if at > 0 {
+            self.buffer.copy_within(at..self.filled, 0);
+            self.filled -= at;
+        }
+        if self.filled <= READ_BYTES && self.buffer.len() > 2 * READ_BYTES {
+            // Thousands of participants each keep a buffer.
+            self.buffer.truncate(2 * READ_BYTES);
+            self.buffer.shrink_to_fit();
+        }
         Ok(())
     }
 
@@ -88,13 +106,16 @@ impl Wire {
     }
 }
 
-/// The frame that `bytes` begin with, once they are all there.
+/// The frame that `bytes` begin with, once its header is there.
 fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };
-    ensure!(first & FINAL != 0, "a node does not send parts of messages");
-    ensure!(second & MASKED == 0, "a node does not mask");
+    ensure!(
+        first & FINAL != 0,
+        "a server does not send parts of messages"
+    );
+    ensure!(second & MASKED == 0, "a server does not mask");
     let (header, length) = match second {
         126 => match rest.first_chunk() {
             Some(length) => (4, u64::from(u16::from_be_bytes(*length))),
@@ -108,7 +129,7 @@ fn frame(bytes: &[u8]) -> anyhow::Result<Option<Frame>> {
     };
     let end = header + usize::try_from(length)?;
     let opcode = first & 0x0f;
-    Ok((bytes.len() >= end).then_some(Frame {
+    Ok(Some(Frame {
         opcode,
         header,
         end,

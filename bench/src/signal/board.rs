@@ -1,0 +1,514 @@
+//! What all participants heard, and when it should have come.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::rooms::{Kind, Rooms};
+use super::tally::{Faults, Receiver, faults};
+
+/// Number of the request to join, and of the one to come back.
+pub(super) const JOIN: u64 = 1;
+const RETURN: u64 = 2;
+
+/// Longest latency that is told apart from longer ones.
+const MAX_LATENCY_US: u64 = 60_000_000;
+
+/// What all participants heard; times are microseconds since it was made.
+#[derive(Debug)]
+pub struct Board {
+    start: Instant,
+    rooms: Rooms,
+    heard: Mutex<Heard>,
+}
+
+/// See [`Board`].
+#[derive(Debug)]
+pub struct Heard {
+    /// Joins that were answered.
+    pub joined: usize,
+    /// Conversations that ended before their time.
+    pub broken: usize,
+    /// Why the first of them did.
+    pub why_broken: Option<String>,
+    /// Participants that have come back.
+    pub returned: usize,
+    /// Those of them that went on where they had been.
+    pub recovered: usize,
+    /// From the loss of a connection to the answer over the next one.
+    pub returned_us: Histogram<u64>,
+    /// Times a participant was told the whole truth anew, as the room's history began anew.
+    pub resyncs: u64,
+    /// Refusals that did not end a conversation.
+    pub errors: u64,
+    /// From a participant's `leave` to the close of its connection.
+    pub left_us: Histogram<u64>,
+    /// From there to the next connection's handshake.
+    pub connected_us: Histogram<u64>,
+    /// From the moment a `join` was due to its answer.
+    pub answered_us: Histogram<u64>,
+    /// From the moment a message was due to each delivery, since it was last reset.
+    pub delivered_us: Histogram<u64>,
+    /// Deliveries of messages, senders' own included.
+    pub deliveries: u64,
+    /// Bytes of the latest message's event.
+    pub event_bytes: usize,
+    large: News,
+    usual: News,
+    receivers: Vec<Receiver>,
+    sent_by_room: Vec<u64>,
+    join_due_us: Vec<Option<u64>>,
+}
+
+/// Who came and went, as rooms of one kind were told.
+#[derive(Debug)]
+pub struct News {
+    /// From the moment a participant's `join` was due to each peer's `participant_joined`.
+    pub notified_us: Histogram<u64>,
+    /// Deliveries of events that are no messages.
+    pub deliveries: u64,
+}
+
+/// What a `joined` gives, to come back with.
+#[derive(Debug)]
+pub(super) struct Pass {
+    participant: String,
+    epoch: String,
+    resume_key: String,
+}
+
+#[derive(Deserialize)]
+struct Joined<'a> {
+    id: Option<u64>,
+    offset: u64,
+    mode: Option<&'a str>,
+    participant: String,
+    epoch: String,
+    resume_key: String,
+}
+
+#[derive(Deserialize)]
+struct Incoming<'a> {
+    #[serde(rename = "type")]
+    name: &'a str,
+    offset: Option<u64>,
+    #[serde(borrow)]
+    event: Option<Event<'a>>,
+    code: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    kind: &'a str,
+    #[serde(borrow)]
+    participant: Option<Who<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Who<'a> {
+    /// Events but joins have an id alone.
+    Named(#[expect(dead_code, reason = "it is told from the other form by being a text")] &'a str),
+    Whole {
+        identity: &'a str,
+    },
+}
+
+impl Board {
+    /// For the participants of `rooms`.
+    pub fn new(rooms: Rooms) -> anyhow::Result<Self> {
+        let histogram = || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3);
+        let news = || {
+            anyhow::Ok(News {
+                notified_us: histogram()?,
+                deliveries: 0,
+            })
+        };
+        Ok(Self {
+            start: Instant::now(),
+            rooms,
+            heard: Mutex::new(Heard {
+                joined: 0,
+                broken: 0,
+                why_broken: None,
+                returned: 0,
+                recovered: 0,
+                returned_us: histogram()?,
+                left_us: histogram()?,
+                connected_us: histogram()?,
+                answered_us: histogram()?,
+                resyncs: 0,
+                errors: 0,
+                delivered_us: histogram()?,
+                deliveries: 0,
+                event_bytes: 0,
+                large: news()?,
+                usual: news()?,
+                receivers: vec![Receiver::default(); rooms.participants()],
+                sent_by_room: vec![0; rooms.count()],
+                join_due_us: vec![None; rooms.participants()],
+            }),
+        })
+    }
+
+    /// Who is where.
+    pub fn rooms(&self) -> Rooms {
+        self.rooms
+    }
+
+    /// Microseconds since the beginning.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).expect("this run ends within centuries")
+    }
+
+    /// The moment that many microseconds after the beginning.
+    pub fn moment(&self, us: u64) -> Instant {
+        self.start + Duration::from_micros(us)
+    }
+
+    /// What was heard so far.
+    pub fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that went wrong between the servers and the receivers.
+    pub fn faults(&self) -> Faults {
+        let heard = self.heard();
+        let mut sum = Faults::default();
+        for (room, sent) in heard.sent_by_room.iter().enumerate() {
+            let of_room = faults(&heard.receivers[self.rooms.members(room)], *sent);
+            sum.lost += of_room.lost;
+            sum.duplicates += of_room.duplicates;
+        }
+        sum
+    }
+
+    /// Events that the last of those who joined a room has still to be told.
+    pub(super) fn behind(&self, room: usize) -> u64 {
+        let heard = self.heard();
+        let receivers = &heard.receivers[self.rooms.members(room)];
+        let joined = receivers
+            .iter()
+            .map(Receiver::last)
+            .filter(|last| *last > 0);
+        let (mut least, mut most) = (u64::MAX, 0);
+        for last in joined {
+            (least, most) = (least.min(last), most.max(last));
+        }
+        most.saturating_sub(least)
+    }
+
+    /// Adds what went wrong.
+    pub fn conclude(&self, result: &mut Value) {
+        let faults = self.faults();
+        let heard = self.heard();
+        result["lost"] = json!(faults.lost);
+        result["duplicates"] = json!(faults.duplicates);
+        result["resyncs"] = json!(heard.resyncs);
+        result["refused"] = json!(heard.errors);
+        result["broken_sockets"] = json!(heard.broken);
+        if let Some(why) = &heard.why_broken {
+            eprintln!("{} conversations broke; {why}", heard.broken);
+        }
+    }
+
+    /// Deliveries that a message in the first room is.
+    pub fn hearers(&self) -> usize {
+        self.rooms.members(0).len()
+    }
+
+    /// Deliveries that `participant`'s message will be.
+    pub fn sent(&self, participant: usize) -> u64 {
+        let room = self.rooms.of(participant);
+        self.heard().sent_by_room[room] += 1;
+        self.rooms.members(room).len() as u64
+    }
+
+    /// A `join` is due, or was.
+    pub(super) fn join_is_due(&self, participant: usize, due_us: u64) {
+        self.heard().join_due_us[participant] = Some(due_us);
+    }
+
+    /// A participant's request to go on where it was.
+    pub(super) fn resume(&self, index: usize, token: &str, pass: &Pass) -> String {
+        let offset = self.heard().receivers[index].last();
+        let Pass {
+            participant,
+            epoch,
+            resume_key,
+        } = pass;
+        let resume = json!({
+            "participant": participant, "epoch": epoch, "offset": offset, "key": resume_key
+        });
+        let join = json!({
+            "type": "join", "id": RETURN, "token": token, "auto_subscribe": false, "resume": resume
+        });
+        join.to_string()
+    }
+
+    /// A participant has left, and has a connection again: when it said so, when the connection closed.
+    pub(super) fn reconnected(&self, leave_us: u64, closed_us: u64) {
+        let now_us = self.now_us();
+        let mut heard = self.heard();
+        heard.left_us.saturating_record(closed_us - leave_us);
+        heard.connected_us.saturating_record(now_us - closed_us);
+    }
+
+    /// A participant whose connection was lost at a time is there again.
+    pub(super) fn came_back(&self, lost_at_us: u64) {
+        let away_us = self.now_us().saturating_sub(lost_at_us);
+        self.heard().returned_us.saturating_record(away_us);
+    }
+
+    /// What one participant is told; what it can come back with, where that is it.
+    pub(super) fn hear(&self, index: usize, text: &str) -> anyhow::Result<Option<Pass>> {
+        if let Some((offset, due_us)) = message(text) {
+            let now_us = self.now_us();
+            self.heard()
+                .message(index, (offset, due_us), (text.len(), now_us));
+            return Ok(None);
+        }
+        if let Some((offset, joiner)) = came_or_went(text) {
+            let (now_us, kind) = (self.now_us(), self.rooms.kind(self.rooms.of(index)));
+            let mut heard = self.heard();
+            heard.receivers[index].event(offset, false);
+            heard.told(kind, joiner, now_us);
+            return Ok(None);
+        }
+        if text.starts_with(JOINED) {
+            let joined: Joined<'_> =
+                serde_json::from_str(text).context("a `joined` that is none")?;
+            let now_us = self.now_us();
+            return Ok(Some(self.heard().joined(index, joined, now_us)));
+        }
+        let incoming: Incoming<'_> =
+            serde_json::from_str(text).with_context(|| format!("what is {text}?"))?;
+        let now_us = self.now_us();
+        let mut heard = self.heard();
+        match (incoming.name, incoming.offset) {
+            ("event", Some(offset)) => {
+                let event = incoming.event.context("an event without its event")?;
+                heard.receivers[index].event(offset, event.kind == "message");
+                if event.kind != "message" {
+                    let kind = self.rooms.kind(self.rooms.of(index));
+                    heard.told(kind, event.joiner(), now_us);
+                }
+            }
+            ("error", _) => heard.errors += 1,
+            ("closing", _) => bail!("the server closes: {:?}", incoming.code),
+            _ => {}
+        }
+        Ok(None)
+    }
+}
+
+impl Heard {
+    /// What rooms of a kind were told of those who came and went.
+    pub fn news(&self, kind: Kind) -> &News {
+        match kind {
+            Kind::Large => &self.large,
+            Kind::Usual => &self.usual,
+        }
+    }
+
+    /// What was told before does not count.
+    pub fn forget_news(&mut self) {
+        for news in [&mut self.large, &mut self.usual] {
+            news.notified_us.reset();
+            news.deliveries = 0;
+        }
+        self.left_us.reset();
+        self.connected_us.reset();
+        self.answered_us.reset();
+    }
+
+    fn joined(&mut self, index: usize, joined: Joined<'_>, now_us: u64) -> Pass {
+        self.receivers[index].begin(joined.offset);
+        // Without an id it answers no join: the room's history began anew.
+        match joined.id {
+            Some(JOIN) => {
+                self.joined += 1;
+                let due_us = self.join_due_us[index].unwrap_or(now_us);
+                self.answered_us
+                    .saturating_record(now_us.saturating_sub(due_us));
+            }
+            Some(_) => {
+                self.returned += 1;
+                self.recovered += usize::from(joined.mode == Some("recovered"));
+            }
+            None => self.resyncs += 1,
+        }
+        Pass {
+            participant: joined.participant,
+            epoch: joined.epoch,
+            resume_key: joined.resume_key,
+        }
+    }
+
+    fn message(
+        &mut self,
+        index: usize,
+        (offset, due_us): (u64, u64),
+        (bytes, now_us): (usize, u64),
+    ) {
+        self.receivers[index].event(offset, true);
+        self.deliveries += 1;
+        self.event_bytes = bytes;
+        let late_us = now_us.saturating_sub(due_us);
+        self.delivered_us.saturating_record(late_us);
+    }
+
+    /// A participant of a room of this kind was told of something, which may be that somebody joined.
+    fn told(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
+        let due_us = joiner.and_then(|joiner| *self.join_due_us.get(joiner)?);
+        let news = match kind {
+            Kind::Large => &mut self.large,
+            Kind::Usual => &mut self.usual,
+        };
+        news.deliveries += 1;
+        if let Some(due_us) = due_us {
+            let late_us = now_us.saturating_sub(due_us);
+            news.notified_us.saturating_record(late_us);
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The number of the participant that joined, where that is it.
+    fn joiner(&self) -> Option<usize> {
+        match &self.participant {
+            Some(Who::Whole { identity }) => identity.strip_prefix('p')?.parse().ok(),
+            Some(Who::Named(_)) | None => None,
+        }
+    }
+}
+
+/// Of a histogram of microseconds.
+pub fn quantiles_ms(histogram: &Histogram<u64>) -> Value {
+    let ms = |part| histogram.value_at_quantile(part) as f64 / 1e3;
+    json!({"p50": ms(0.5), "p99": ms(0.99)})
+}
+
+/// How the answer to a `join` begins.
+const JOINED: &str = r#"{"type":"joined""#;
+/// Comes before the time.
+const DUE: &str = r#""due_us":"#;
+
+/// Comes before the number of a participant.
+const IDENTITY: &str = r#","identity":"p"#;
+
+/// Number of an event and what follows its kind, from its text: hundreds of thousands come in a second, so their JSON is
+/// not taken apart. What is written otherwise is.
+fn event<'a>(text: &'a str, kind: &str) -> Option<(u64, &'a str)> {
+    let (offset, event) = number(text.strip_prefix(r#"{"type":"event","offset":"#)?)?;
+    let event = event.strip_prefix(r#","event":{"kind":""#)?;
+    Some((offset, event.strip_prefix(kind)?))
+}
+
+/// Number of the event that somebody joined or left, and who joined.
+fn came_or_went(text: &str) -> Option<(u64, Option<usize>)> {
+    if let Some((offset, _)) = event(text, r#"participant_left","#) {
+        return Some((offset, None));
+    }
+    let (offset, event) = event(
+        text,
+        r#"participant_joined","participant":{"participant":""#,
+    )?;
+    let (_, identity) = event.split_once(IDENTITY)?;
+    let (joiner, rest) = number(identity)?;
+    rest.starts_with('"')
+        .then_some((offset, usize::try_from(joiner).ok()))
+}
+
+/// Number and time of a message.
+fn message(text: &str) -> Option<(u64, u64)> {
+    let (offset, event) = event(text, r#"message","#)?;
+    let due_us = memchr::memmem::find(event.as_bytes(), DUE.as_bytes())? + DUE.len();
+    Some((offset, number(&event[due_us..])?.0))
+}
+
+/// The number that `text` begins with, and what follows it.
+fn number(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit())?;
+    Some((text[..end].parse().ok()?, &text[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOINED_AT_1: &str = r#"{"type":"joined","id":1,"mode":"new","offset":1,"participant":"PA_1","epoch":"e","resume_key":"k","participants":[]}"#;
+    const P1_JOINED: &str = r#"{"type":"event","offset":2,"event":{"kind":"participant_joined","participant":{"participant":"PA_1","identity":"p1","name":"p1","tracks":[]}}}"#;
+
+    #[test]
+    fn events_are_heard_as_the_protocol_has_them() {
+        let board = Board::new(Rooms::of_size(2, 2)).unwrap();
+        board.join_is_due(1, 0);
+        let pass = board.hear(0, JOINED_AT_1).unwrap().unwrap();
+        assert_eq!(
+            (&*pass.participant, &*pass.epoch, &*pass.resume_key),
+            ("PA_1", "e", "k")
+        );
+        assert!(board.hear(0, P1_JOINED).unwrap().is_none());
+        board.hear(0, r#"{"type":"event","offset":3,"event":{"kind":"message","participant":"PA_1","identity":"p1","topic":"chat","payload":{"due_us":0,"pad":"xx"}}}"#).unwrap();
+        board
+            .hear(
+                0,
+                r#"{"type":"error","code":"too_fast","message":"no","retry":true}"#,
+            )
+            .unwrap();
+        assert!(
+            board
+                .hear(
+                    0,
+                    r#"{"type":"closing","code":4503,"reason":"r","resume":true,"after_ms":1}"#
+                )
+                .is_err()
+        );
+        let heard = board.heard();
+        assert_eq!((heard.joined, heard.errors, heard.deliveries), (1, 1, 1));
+        assert_eq!(heard.delivered_us.len(), 1);
+        assert_eq!(heard.news(Kind::Usual).notified_us.len(), 1);
+    }
+
+    #[test]
+    fn who_joined_is_read_from_the_text_or_from_its_json() {
+        assert_eq!(came_or_went(P1_JOINED), Some((2, Some(1))));
+        let otherwise = P1_JOINED.replace(
+            r#""participant":"PA_1","identity":"p1""#,
+            r#""identity":"p1","participant":"PA_1""#,
+        );
+        assert_eq!(came_or_went(&otherwise), None);
+        let board = Board::new(Rooms::of_size(2, 2)).unwrap();
+        board.join_is_due(1, 0);
+        board.hear(0, JOINED_AT_1).unwrap();
+        board.hear(0, &otherwise).unwrap();
+        assert_eq!(board.heard().news(Kind::Usual).notified_us.len(), 1);
+        let other = r#"{"type":"event","offset":7,"event":{"kind":"track_muted"}}"#;
+        assert_eq!(came_or_went(other), None);
+    }
+
+    #[test]
+    fn news_of_a_large_room_is_apart_from_that_of_others() {
+        let board = Board::new(Rooms::beside(3, 1, 2)).unwrap();
+        board.join_is_due(1, 0);
+        board.hear(0, JOINED_AT_1).unwrap();
+        board.hear(3, JOINED_AT_1).unwrap();
+        board.hear(0, P1_JOINED).unwrap();
+        board
+            .hear(3, r#"{"type":"event","offset":2,"event":{"kind":"participant_left","participant":"PA_1","identity":"p4","reason":"left"}}"#)
+            .unwrap();
+        let counts = |kind| {
+            let heard = board.heard();
+            let news = heard.news(kind);
+            (news.deliveries, news.notified_us.len())
+        };
+        assert_eq!((counts(Kind::Large), counts(Kind::Usual)), ((1, 1), (1, 0)));
+        board.heard().forget_news();
+        assert_eq!((counts(Kind::Large), counts(Kind::Usual)), ((0, 0), (0, 0)));
+    }
+}

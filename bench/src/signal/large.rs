@@ -1,0 +1,327 @@
+//! One room of thousands beside rooms of the usual size, in one run: how long it takes until everybody knows of somebody who
+//! joins, and what a participant costs in memory.
+//!
+//! The rooms are filled first. Then participants of both kinds leave and join again at a rate that waits for nothing, and
+//! that has the large room and all others together deliver as many events a second.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::board::{Board, quantiles_ms};
+use super::crowd::{Crowd, LOOK, Order, Seat};
+use super::options::Options;
+use super::rooms::{Kind, Rooms};
+use crate::canary::token::TokenSource;
+use crate::host::process::{self, Pid};
+
+/// Participants that join and leave before memory is read for the first time, so that what a server sets up once is there.
+const WARM_UP: usize = 100;
+/// Between the last of them and that reading.
+const COOL_DOWN: Duration = Duration::from_secs(3);
+/// Joins of the filling that may be without an answer, and events that somebody may not have been told yet: it is as fast
+/// as the host, and overruns no socket.
+const FILL_UNANSWERED: usize = 50;
+const FILL_UNTOLD: u64 = 100;
+/// After the rooms are full: everybody was pinged at least once.
+const SETTLE_TIME: Duration = Duration::from_secs(15);
+/// Between a participant's leaving and its join.
+const AWAY: Duration = Duration::from_secs(1);
+/// A participant does not leave again before this.
+const STAY: Duration = Duration::from_secs(3);
+/// After the last join was due, for what is under way to arrive.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// Between looks at what is due.
+const TICK: Duration = Duration::from_millis(1);
+const TICK_US: u64 = 1_000;
+/// The load is a limit itself where what is due waits longer than this for its turn, at the 99th percentile: as long as
+/// one processor takes to read what 10,000 sockets got at once, and half as long again.
+const MAX_LATE_MS: f64 = 150.0;
+
+/// The servers' processes, one for each server.
+struct Servers<'a> {
+    options: &'a Options,
+}
+
+/// Participants of one kind of room that come and go.
+struct Coming {
+    of: Range<usize>,
+    /// Participants that leave and join per second.
+    rate: f64,
+    done: usize,
+}
+
+/// Measures with a room of `large` participants.
+pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<Value> {
+    let size = options.room_size as usize;
+    let rooms = Rooms::beside(large, options.beside as usize, size);
+    let board = Arc::new(Board::new(rooms)?);
+    let mut coming = [Kind::Large, Kind::Usual].map(|kind| Coming::new(options, rooms, kind));
+    for coming in &coming {
+        coming.check()?;
+    }
+    let tokens = Arc::new(options.tokens());
+    let servers = Servers { options };
+    warm_up(options, &tokens).await?;
+    let before = servers.rss_bytes()?;
+    let start = Instant::now();
+    let crowd = fill(options, &board, &tokens).await?;
+    eprintln!(
+        "{} joined in {:.1} s",
+        crowd.len(),
+        start.elapsed().as_secs_f64()
+    );
+    sleep(SETTLE_TIME).await;
+    let full = servers.growth(&before, crowd.len())?;
+    board.heard().forget_news();
+    let cpu_before = (servers.cpu_seconds()?, own_cpu_seconds()?);
+    let window = Duration::from_secs(options.seconds);
+    let (end, ended) = oneshot::channel();
+    let lateness = tokio::spawn(watch_lateness(ended));
+    come_and_go(&board, &crowd, &mut coming, window).await?;
+    let _ = end.send(());
+    let late_us = lateness.await??;
+    let cpu_seconds = servers.cpu_seconds()? - cpu_before.0;
+    let load_cpu_seconds = own_cpu_seconds()? - cpu_before.1;
+    let after = servers.growth(&before, crowd.len())?;
+    let [in_large, in_usual] = [Kind::Large, Kind::Usual].map(|kind| figures(&board, kind, window));
+    let late_ms = late_us.value_at_quantile(0.99) as f64 / 1e3;
+    let p99 = |kind| board.heard().news(kind).notified_us.value_at_quantile(0.99) as f64;
+    let most = full.iter().chain(&after).max();
+    let mut result = json!({
+        "bench": "signal",
+        "servers": options.servers.len(),
+        "store": options.store(),
+        "connections": crowd.len(),
+        "room": large,
+        "beside": options.beside,
+        "room_size": size,
+        "in_room": in_large,
+        "in_rooms_beside": in_usual,
+        "join_to_notified_p99_ratio": p99(Kind::Large) / p99(Kind::Usual),
+        "rss_bytes_per_participant_full": full,
+        "rss_bytes_per_participant_after": after,
+        "rss_bytes_per_participant": most,
+        "leave_to_closed_ms": quantiles_ms(&board.heard().left_us),
+        "closed_to_connected_ms": quantiles_ms(&board.heard().connected_us),
+        "join_to_answer_ms": quantiles_ms(&board.heard().answered_us),
+        "server_cpu_seconds": cpu_seconds,
+        "load_cpu_seconds": load_cpu_seconds,
+        "load_late_ms": quantiles_ms(&late_us),
+        "load_generator_limited": late_ms > MAX_LATE_MS,
+        "load_generator_limits": ["cpu"],
+    });
+    board.conclude(&mut result);
+    Ok(result)
+}
+
+/// A few participants who join, each server, and leave.
+async fn warm_up(options: &Options, tokens: &Arc<TokenSource>) -> anyhow::Result<()> {
+    let board = Arc::new(Board::new(Rooms::of_size(WARM_UP, WARM_UP))?);
+    let mut crowd = Crowd::new(&board, tokens);
+    for index in 0..WARM_UP {
+        crowd.seat(Seat {
+            index,
+            server: options.server(index),
+            room: "signal-warm".to_owned(),
+        });
+    }
+    crowd.joined(WARM_UP).await?;
+    (0..WARM_UP).for_each(|index| crowd.order(index, Order::Leave));
+    sleep(COOL_DOWN).await;
+    Ok(())
+}
+
+/// Has everybody join, at the rate asked for or as fast as the host can tell everybody.
+async fn fill(
+    options: &Options,
+    board: &Arc<Board>,
+    tokens: &Arc<TokenSource>,
+) -> anyhow::Result<Crowd> {
+    let rooms = board.rooms();
+    let mut crowd = Crowd::new(board, tokens);
+    let pause = Duration::from_secs(1) / options.joins_per_second;
+    for index in 0..rooms.participants() {
+        let room = rooms.of(index);
+        while crowd.joins()? + FILL_UNANSWERED < index || board.behind(room) > FILL_UNTOLD {
+            sleep(LOOK).await;
+        }
+        crowd.seat(Seat {
+            index,
+            server: options.server(index),
+            room: format!("signal-{room}"),
+        });
+        sleep(pause).await;
+    }
+    crowd.joined(rooms.participants()).await?;
+    Ok(crowd)
+}
+
+/// Participants leave and join at their rates for the length of the window; what that tells the others has arrived, or is
+/// late by [`DRAIN_TIME`].
+async fn come_and_go(
+    board: &Board,
+    crowd: &Crowd,
+    coming: &mut [Coming],
+    window: Duration,
+) -> anyhow::Result<()> {
+    let (start, start_us) = (Instant::now(), board.now_us());
+    while start.elapsed() < window {
+        for coming in coming.iter_mut() {
+            coming.send(crowd, start.elapsed(), start_us);
+        }
+        sleep(TICK).await;
+    }
+    let back: usize = coming.iter().map(|coming| coming.done).sum();
+    crowd.joined(crowd.len() + back).await?;
+    let end = Instant::now() + DRAIN_TIME;
+    while board.faults().lost > 0 && Instant::now() < end {
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// By how much a task of the load is late that waits for its turn among those of the participants, in microseconds.
+async fn watch_lateness(mut ended: oneshot::Receiver<()>) -> anyhow::Result<Histogram<u64>> {
+    let mut late_us = Histogram::new(3)?;
+    while ended.try_recv() == Err(TryRecvError::Empty) {
+        let due = Instant::now() + TICK;
+        sleep_until(due).await;
+        // A long wait is also that of all looks that should have been meanwhile.
+        late_us.record_correct(u64::try_from(due.elapsed().as_micros())?, TICK_US)?;
+    }
+    Ok(late_us)
+}
+
+impl Coming {
+    fn new(options: &Options, rooms: Rooms, kind: Kind) -> Self {
+        let members = match kind {
+            Kind::Large => rooms.of_kind(kind).len(),
+            Kind::Usual => options.room_size as usize,
+        };
+        Self {
+            of: rooms.of_kind(kind),
+            // Both that somebody leaves and that somebody joins is told to all.
+            rate: f64::from(options.deliveries_per_second) / members as f64 / 2.0,
+            done: 0,
+        }
+    }
+
+    /// Everybody has to be back before leaving again.
+    fn check(&self) -> anyhow::Result<()> {
+        let round_s = self.of.len() as f64 / self.rate;
+        let least_s = (AWAY + STAY).as_secs_f64();
+        ensure!(
+            round_s >= least_s,
+            "{:.0} of {} participants per second would leave again after {round_s:.1} s, less than {least_s} s: \
+             lower --deliveries-per-second",
+            self.rate,
+            self.of.len(),
+        );
+        Ok(())
+    }
+
+    /// Sends away whoever is due.
+    fn send(&mut self, crowd: &Crowd, elapsed: Duration, start_us: u64) {
+        let away_us = AWAY.as_micros() as f64;
+        while self.done as f64 <= elapsed.as_secs_f64() * self.rate {
+            let leave_us = self.done as f64 / self.rate * 1e6;
+            let due_us = start_us + (leave_us + away_us) as u64;
+            crowd.order(self.next(), Order::Rejoin { due_us });
+            self.done += 1;
+        }
+    }
+
+    /// Neighbours in time are at different servers and in different rooms.
+    fn next(&self) -> usize {
+        const STRIDE: usize = 7_919; // a prime, so that it meets everybody in any crowd below it
+        let crowd = self.of.len();
+        let stride = if crowd.is_multiple_of(STRIDE) {
+            1
+        } else {
+            STRIDE
+        };
+        self.of.start + self.done * stride % crowd
+    }
+}
+
+impl Servers<'_> {
+    fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.options.pids.iter().copied().map(Pid)
+    }
+
+    /// Of the whole process of each server.
+    fn rss_bytes(&self) -> anyhow::Result<Vec<u64>> {
+        let read = |pid| anyhow::Ok(process::usage(pid)?.rss_bytes);
+        self.pids().map(read).collect()
+    }
+
+    /// By how much each server's process has grown, for each participant that is connected to it.
+    fn growth(&self, before: &[u64], participants: usize) -> anyhow::Result<Vec<u64>> {
+        let count = self.options.servers.len();
+        let grown = self.rss_bytes()?.into_iter().zip(before).enumerate();
+        let each = grown.map(|(server, (now, before))| {
+            // Participants take turns on the servers.
+            let connected = (participants + count - 1 - server) / count;
+            now.saturating_sub(*before) / connected as u64
+        });
+        Ok(each.collect())
+    }
+
+    fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        Ok(process::sum(self.pids())?.cpu_seconds)
+    }
+}
+
+/// Of this process.
+fn own_cpu_seconds() -> anyhow::Result<f64> {
+    Ok(process::usage(Pid(std::process::id()))?.cpu_seconds)
+}
+
+fn figures(board: &Board, kind: Kind, window: Duration) -> Value {
+    let heard = board.heard();
+    let news = heard.news(kind);
+    json!({
+        "participants": board.rooms().of_kind(kind).len(),
+        "join_to_notified_ms": quantiles_ms(&news.notified_us),
+        "notified": news.notified_us.len(),
+        "deliveries": news.deliveries,
+        "delivered_per_second": (news.deliveries as f64 / window.as_secs_f64()).round(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn coming(of: Range<usize>, rate: f64) -> Coming {
+        Coming { of, rate, done: 0 }
+    }
+
+    #[test]
+    fn everybody_of_a_kind_leaves_once_before_anybody_does_again() {
+        let mut coming = coming(10..2_010, 100.0);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..2_000 {
+            assert!(seen.insert(coming.next()));
+            coming.done += 1;
+        }
+        assert_eq!((seen.first(), seen.last()), (Some(&10), Some(&2_009)));
+    }
+
+    #[test]
+    fn a_rate_at_which_nobody_could_be_back_is_refused() {
+        assert!(coming(0..400, 100.0).check().is_ok());
+        let error = coming(0..399, 100.0).check().unwrap_err().to_string();
+        assert!(
+            error.contains("100 of 399") && error.contains("4.0 s"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! What to measure, and where.
+
+use std::net::SocketAddr;
+
+use crate::canary::token::TokenSource;
+
+/// The servers and the load.
+#[derive(clap::Args, Debug)]
+#[command(args_override_self = true)]
+pub struct Options {
+    /// A signaling server, IP:PORT; participants of a room take turns on them
+    #[arg(long = "server", required = true)]
+    pub(super) servers: Vec<SocketAddr>,
+    /// Process of a server on this host, to read its memory; as many as servers
+    #[arg(long = "pid")]
+    pub(super) pids: Vec<u32>,
+    /// The Redis that the servers share, IP:PORT, to measure what it delivers by itself
+    #[arg(long)]
+    pub(super) redis: Option<SocketAddr>,
+    /// API key of the servers
+    #[arg(long)]
+    pub(super) api_key: String,
+    /// Its secret
+    #[arg(long)]
+    pub(super) api_secret: String,
+    /// Participants
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(super) connections: u32,
+    /// Participants of a room
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub(super) room_size: u32,
+    /// Rate of joins
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) joins_per_second: u32,
+    /// Messages sent per second [default: rises until they are late]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) messages_per_second: Option<u32>,
+    /// Bytes of padding in a message
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=8_000))]
+    pub(super) message_bytes: u32,
+    /// Length of each window
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(super) seconds: u64,
+    /// Nobody says anything: what a connection costs in memory
+    #[arg(long)]
+    pub(super) idle: bool,
+    /// Participants of one room beside rooms of --room-size, who come and go and say nothing
+    #[arg(long, value_parser = clap::value_parser!(u32).range(500..=50_000), conflicts_with_all = ["connections", "idle"])]
+    pub(super) room: Option<u32>,
+    /// Rooms of --room-size beside the one of --room
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100), requires = "room")]
+    pub(super) beside: u32,
+    /// Events per second that the room of --room delivers, and as many those beside it
+    #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000), requires = "room")]
+    pub(super) deliveries_per_second: u32,
+}
+
+impl Options {
+    /// Participants of all rooms.
+    pub(super) fn participants(&self) -> usize {
+        let participants = match self.room {
+            Some(large) => large + self.beside * self.room_size,
+            None => self.connections,
+        };
+        participants as usize
+    }
+
+    /// The server that a participant joins.
+    pub(super) fn server(&self, participant: usize) -> SocketAddr {
+        self.servers[participant % self.servers.len()]
+    }
+
+    /// Where rooms are kept.
+    pub(super) fn store(&self) -> &'static str {
+        match self.redis {
+            Some(_) => "redis",
+            None => "memory",
+        }
+    }
+
+    /// What participants join with.
+    pub(super) fn tokens(&self) -> TokenSource {
+        TokenSource::Key {
+            key: self.api_key.clone(),
+            secret: self.api_secret.clone(),
+        }
+    }
+}

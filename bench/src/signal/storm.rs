@@ -1,0 +1,151 @@
+//! A storm of joins into rooms of one size, then chat at a rate that does not wait, then everybody's return; or thousands that
+//! only stay connected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::board::{Board, quantiles_ms};
+use super::chat::{self, Chat, Step};
+use super::crowd::{Crowd, JOIN_TIME, LOOK, Order, Seat};
+use super::options::Options;
+use super::raw;
+use super::rooms::{Kind, Rooms};
+use crate::host::process::{self, Pid};
+
+/// Between the last join and what comes next.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
+/// Connections are lost within this time, as when a server dies.
+const RETURN_SPREAD: Duration = Duration::from_secs(1);
+/// Idle participants are watched until each was pinged at least once.
+const IDLE_TIME: Duration = Duration::from_secs(15);
+
+/// Measures with rooms of one size.
+pub(super) async fn measure(options: &Options) -> anyhow::Result<Value> {
+    let connections = options.participants();
+    let rooms = Rooms::of_size(options.room_size as usize, connections);
+    let board = Arc::new(Board::new(rooms)?);
+    let before = rss_bytes(options)?;
+    let crowd = storm(options, &board).await?;
+    let settle = if options.idle { IDLE_TIME } else { SETTLE_TIME };
+    sleep(settle).await;
+    let grown = rss_bytes(options)?.saturating_sub(before);
+    let mut result = json!({
+        "bench": "signal",
+        "servers": options.servers.len(),
+        "store": options.store(),
+        "connections": connections,
+        "room_size": options.room_size,
+        "join_to_notified_ms": quantiles_ms(&board.heard().news(Kind::Usual).notified_us),
+        "rss_bytes_per_connection":
+            (!options.pids.is_empty()).then(|| grown / u64::from(options.connections)),
+    });
+    if !options.idle {
+        talk(options, &board, &crowd, &mut result).await?;
+        result["reconnect"] = return_all(options, &board, &crowd).await?;
+    }
+    board.conclude(&mut result);
+    Ok(result)
+}
+
+/// Has everybody join at the rate asked for, whoever is still waiting.
+async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
+    let mut crowd = Crowd::new(board, &Arc::new(options.tokens()));
+    let start = Instant::now();
+    for index in 0..options.participants() {
+        let due = Duration::from_secs_f64(index as f64 / f64::from(options.joins_per_second));
+        sleep_until(start + due).await;
+        crowd.seat(Seat {
+            index,
+            server: options.server(index),
+            room: format!("signal-{}", board.rooms().of(index)),
+        });
+    }
+    crowd.joined(crowd.len()).await?;
+    let took = start.elapsed().as_secs_f64();
+    eprintln!("{} joined in {took:.1} s", crowd.len());
+    Ok(crowd)
+}
+
+/// Everybody loses the connection at about the same time, and comes back to the next server.
+async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::Result<Value> {
+    let start = Instant::now();
+    for index in 0..crowd.len() {
+        sleep_until(start + RETURN_SPREAD.mul_f64(index as f64 / crowd.len() as f64)).await;
+        crowd.order(index, Order::Return(options.server(index + 1)));
+    }
+    let end = Instant::now() + JOIN_TIME;
+    while board.heard().returned < crowd.len() && Instant::now() < end {
+        sleep(LOOK).await;
+    }
+    let took = start.elapsed();
+    sleep(SETTLE_TIME).await; // what they missed is on its way
+    let heard = board.heard();
+    eprintln!(
+        "{} came back in {:.1} s, {} of them where they had been",
+        heard.returned,
+        took.as_secs_f64(),
+        heard.recovered
+    );
+    Ok(json!({
+        "returned": heard.returned,
+        "recovered": heard.recovered,
+        "seconds": took.as_secs_f64(),
+        "away_ms": quantiles_ms(&heard.returned_us),
+    }))
+}
+
+async fn talk(
+    options: &Options,
+    board: &Arc<Board>,
+    crowd: &Crowd,
+    result: &mut Value,
+) -> anyhow::Result<()> {
+    let window = Duration::from_secs(options.seconds);
+    let chat = Chat {
+        board,
+        crowd,
+        message_bytes: options.message_bytes as usize,
+        window,
+    };
+    let steps = match options.messages_per_second {
+        Some(rate) => vec![chat.say(rate.into()).await],
+        None => chat.rise().await,
+    };
+    let best = chat::best(&steps).context("there is a step")?;
+    let Step {
+        messages_per_second,
+        delivered_per_second,
+        p50_ms,
+        p99_ms,
+        ..
+    } = best;
+    result["published_to_delivered_ms"] = json!({"p50": p50_ms, "p99": p99_ms});
+    result["delivered_per_second"] = json!(delivered_per_second.round());
+    // A room has each event once, however many hear of it.
+    let events = delivered_per_second / board.hearers() as f64;
+    result["messages_per_second"] = json!(messages_per_second.round());
+    result["events_per_second"] = json!(events.round());
+    result["steps"] = serde_json::to_value(&steps)?;
+    if let Some(redis) = options.redis {
+        let bytes = board.heard().event_bytes;
+        let servers = options.servers.len();
+        let asked = tokio::task::spawn_blocking(move || {
+            raw::delivered_per_second(redis, servers, bytes, window)
+        });
+        let ceiling = asked.await??;
+        result["event_bytes"] = json!(bytes);
+        result["redis_ceiling_per_second"] = json!(ceiling.round());
+        result["ratio_to_redis_ceiling"] = json!(delivered_per_second / ceiling);
+    }
+    Ok(())
+}
+
+/// Of all servers together.
+fn rss_bytes(options: &Options) -> anyhow::Result<u64> {
+    let read = |pid: &u32| anyhow::Ok(process::usage(Pid(*pid))?.rss_bytes);
+    options.pids.iter().map(read).sum()
+}

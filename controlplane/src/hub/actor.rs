@@ -15,7 +15,8 @@ use crate::history::{Entry, Missed};
 use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::JOINING_REQUESTS;
 use crate::room::{
-    ErrorCode, JoinRequest, Notice, Output, ReadForJoin, Refusal, Request, Room, SocketId, Then,
+    ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request, Room,
+    SocketId, Then,
 };
 use crate::store::{News, Placed, Stored};
 
@@ -165,10 +166,16 @@ impl Actor {
             RoomInput::NodeSynced {
                 node,
                 sessions,
+                asked,
                 turn_urls,
-            } => self
-                .room
-                .handle_node_synced(&node, (sessions, turn_urls), now),
+            } => {
+                let synced = NodeSync {
+                    sessions,
+                    asked,
+                    turn_urls,
+                };
+                self.room.handle_node_synced(&node, synced, now);
+            }
             RoomInput::Report(sender) => {
                 // Whoever asked may have given up.
                 let _ = sender.send(self.room.report());

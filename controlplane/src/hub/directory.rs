@@ -191,6 +191,7 @@ impl Hub {
             let input = RoomInput::NodeSynced {
                 node: node.clone(),
                 sessions,
+                asked: None,
                 turn_urls: Arc::clone(urls),
             };
             self.tell_of_node(&room, input);

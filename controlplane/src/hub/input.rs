@@ -46,6 +46,8 @@ pub enum RoomInput {
         node: NodeId,
         /// The sessions of the room that it holds, and no others.
         sessions: Vec<HeldSession>,
+        /// Which it was asked for; `None`: all of them.
+        asked: Option<Vec<SessionId>>,
         /// Where it relays.
         turn_urls: Arc<[String]>,
     },

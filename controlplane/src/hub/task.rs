@@ -1,6 +1,7 @@
 //! The task of one room: runs its [`Actor`] on tokio, until the room has nothing to do. Nothing here waits for the store
 //! or a node while something else could be done.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -292,15 +293,16 @@ impl Task {
 
     /// Something that nodes said did not fit: it is read from them what they hold.
     fn read_nodes(&mut self) {
-        for node in self.actor.sessions_by_node().into_keys() {
+        let mut nodes: BTreeSet<NodeId> = self.hub.node_facts().into_keys().collect();
+        nodes.extend(self.actor.sessions_by_node().into_keys());
+        for node in nodes {
             self.read_node(node, Duration::ZERO);
         }
     }
 
     fn read_node(&self, node: NodeId, pause: Duration) {
-        let Some(sessions) = self.actor.sessions_by_node().remove(&node) else {
-            return;
-        };
+        let sessions = self.actor.sessions_by_node().remove(&node);
+        let sessions = sessions.unwrap_or_default();
         let hub = Arc::clone(&self.hub);
         self.ask(async move {
             tokio::time::sleep(pause).await;
@@ -309,9 +311,10 @@ impl Task {
                 (Media::Lost, _) | (_, None) => Some(RoomInput::NodeLost(node.clone())),
                 (Media::Up, Some(connection)) => {
                     let held = connection.sessions(&sessions).await.ok();
-                    held.map(|sessions| RoomInput::NodeSynced {
+                    held.map(|held| RoomInput::NodeSynced {
                         node: node.clone(),
-                        sessions,
+                        sessions: held,
+                        asked: Some(sessions),
                         turn_urls: facts.turn_urls,
                     })
                 }

@@ -7,7 +7,7 @@ use crate::auth::Keys;
 use crate::config::SignalingLimits;
 use crate::fleet::HeldSession;
 use crate::history::Missed;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, SessionId};
 use crate::turn::Issuer;
 
 /// What every room of a server has in common.
@@ -56,4 +56,15 @@ pub struct ReadForJoin {
     pub sessions: Vec<HeldSession>,
     /// The node for who is new; `None` when there is none.
     pub node: Option<NodeId>,
+}
+
+/// What a node holds of the room.
+#[derive(Debug)]
+pub struct NodeSync {
+    /// These sessions, and no others.
+    pub sessions: Vec<HeldSession>,
+    /// Of these, which it was asked for: others may have come since. `None`: of all.
+    pub asked: Option<Vec<SessionId>>,
+    /// Where it relays (RFC 7065).
+    pub turn_urls: Arc<[String]>,
 }

@@ -1,14 +1,14 @@
 //! What nodes say of the room's sessions: events, a node's death, its return, and what it still holds.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
 use super::adopt::Halves;
 use super::member::Attachment;
 use super::session::{Job, State};
 use super::{
-    ErrorCode, LEFT_BEHIND, Media, MediaState, Notice, Output, Refusal, Room, Sessions, Then,
+    ErrorCode, LEFT_BEHIND, Media, MediaState, NodeSync, Notice, Output, Refusal, Room, Sessions,
+    Then,
 };
 use crate::fleet::{HeldSession, NodeEvent, Offer};
 use crate::history::RoomEvent;
@@ -74,19 +74,22 @@ impl Room {
     }
 
     /// The node is connected and holds these sessions of the room, and no others.
-    pub fn handle_node_synced(
-        &mut self,
-        node: &NodeId,
-        (sessions, turn_urls): (Vec<HeldSession>, Arc<[String]>),
-        now: Instant,
-    ) {
+    pub fn handle_node_synced(&mut self, node: &NodeId, synced: NodeSync, now: Instant) {
         let facts = self.facts_by_node.entry(node.clone()).or_default();
-        facts.turn_urls = turn_urls;
+        facts.turn_urls = synced.turn_urls;
         let was_lost = std::mem::replace(&mut facts.media, Media::Up) == Media::Lost;
         let by_id = |held: HeldSession| (held.session.clone(), held);
-        let mut held: BTreeMap<SessionId, HeldSession> = sessions.into_iter().map(by_id).collect();
+        let mut held: BTreeMap<SessionId, HeldSession> = {
+            let sessions = synced.sessions.into_iter();
+            sessions.map(by_id).collect()
+        };
+        let asked: Option<HashSet<SessionId>> = synced.asked.map(HashSet::from_iter);
         for participant in self.members_on(node) {
-            self.reconcile(&participant, &held, was_lost, now);
+            let ids = self.member_by_id[&participant].sessions();
+            let was_asked = |asked: &HashSet<SessionId>| ids.iter().all(|id| asked.contains(id));
+            if asked.as_ref().is_none_or(was_asked) {
+                self.reconcile(&participant, &held, was_lost, now);
+            }
         }
         for sessions in self.left_behind(node, &held) {
             let ids = sessions.ids();

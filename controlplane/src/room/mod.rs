@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use ask::{JoinRequest, Lasts, OfferedTrack, PublishOffer, Request, ResumePoint};
-pub use config::{Media, NodeFacts, NodeFactsById, ReadForJoin, RoomConfig};
+pub use config::{Media, NodeFacts, NodeFactsById, NodeSync, ReadForJoin, RoomConfig};
 pub use notice::{Joined, JoinedLimits, MediaState, Mode, Notice, Speaker};
 pub use output::{Output, Sessions, SocketId, Then};
 pub use permit::NotPermitted;

@@ -167,6 +167,14 @@ impl Stage {
     }
 }
 
+fn sync(sessions: Vec<HeldSession>, turn_urls: &Arc<[String]>) -> NodeSync {
+    NodeSync {
+        sessions,
+        asked: None,
+        turn_urls: Arc::clone(turn_urls),
+    }
+}
+
 fn is_lost(notice: &Notice) -> bool {
     matches!(
         notice,
@@ -201,14 +209,26 @@ fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
     let urls: Arc<[String]> = Arc::from(["turn:b".to_owned()]);
     stage
         .room
-        .handle_node_synced(&node("b"), (held, Arc::clone(&urls)), stage.now);
+        .handle_node_synced(&node("b"), sync(held, &urls), stage.now);
     stage.run(|_| None);
     assert!(!stage.told(bob).iter().any(is_lost), "it is there");
     stage
         .room
-        .handle_node_synced(&node("b"), (Vec::new(), urls), stage.now);
+        .handle_node_synced(&node("b"), sync(Vec::new(), &urls), stage.now);
     stage.run(|_| None);
     assert!(stage.told(bob).iter().any(is_lost), "it is not");
+    // Who came after the node was asked is not missing in its answer.
+    let eve = stage.join("eve", Some(node("b")));
+    stage.notices.clear();
+    let asked = stage.id_of("bob").sessions(Generation(0)).to_vec();
+    let of_others = NodeSync {
+        asked: Some(asked),
+        ..sync(Vec::new(), &Arc::from([]))
+    };
+    let b = node("b");
+    stage.room.handle_node_synced(&b, of_others, stage.now);
+    stage.run(|_| None);
+    assert!(!stage.told(eve).iter().any(is_lost));
 }
 
 #[test]
@@ -218,7 +238,7 @@ fn relays_are_those_of_the_participants_node() {
         let urls: Arc<[String]> = Arc::from([format!("turn:{name}")]);
         stage
             .room
-            .handle_node_synced(&node(name), (Vec::new(), urls), stage.now);
+            .handle_node_synced(&node(name), sync(Vec::new(), &urls), stage.now);
     }
     for name in ["a", "b"] {
         let socket = stage.join(name, Some(node(name)));
@@ -245,7 +265,7 @@ fn sessions_of_another_generation_are_left_behind() {
         let urls: Arc<[String]> = Arc::from([]);
         stage
             .room
-            .handle_node_synced(&node("a"), (held, urls), stage.now);
+            .handle_node_synced(&node("a"), sync(held, &urls), stage.now);
         stage.run(|_| Some(Done::Nothing));
         let closed = |(_, command): &(NodeId, Command)| match command {
             Command::CloseSession { session, .. } => Some(session.clone()),

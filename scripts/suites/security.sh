@@ -3,18 +3,16 @@
 # The tests of each item are named in security.items. A row for each item, then one JSON line with the figures.
 
 security() {
-    local items=scripts/suites/security.items log=$logs/security-tests.log package names
+    local items=scripts/suites/security.items log=$logs/security-tests.log names
     : >"$log"
-    for package in wire estimate dataplane controlplane tests; do
-        mapfile -t names < <(sed 's/#.*//' "$items" | awk -v p="$package" '$2 == p { print $3 }' | sort -u)
-        local of=(-p "spillway-$package" --tests) threads=()
-        if [ "$package" = tests ]; then
-            # What they measure is the host's time: one after the other.
-            of=(-p spillway-tests --test suites) threads=(--test-threads=1)
-        fi
-        cargo test --release --locked --no-fail-fast "${of[@]}" -- ${threads[@]+"${threads[@]}"} --show-output \
-            "${names[@]}" >>"$log" 2>&1
-    done
+    # The same packages as `unit` has: with others, features differ and all of them would be built anew.
+    mapfile -t names < <(sed 's/#.*//' "$items" | awk '$2 != "tests" { print $3 }' | sort -u)
+    cargo test --release --locked --no-fail-fast --workspace --exclude spillway-tests --tests -- --show-output \
+        "${names[@]}" >>"$log" 2>&1
+    mapfile -t names < <(sed 's/#.*//' "$items" | awk '$2 == "tests" { print $3 }' | sort -u)
+    # What these measure is the host's time: one after the other.
+    cargo test --release --locked --no-fail-fast -p spillway-tests --test suites -- --test-threads=1 --show-output \
+        "${names[@]}" >>"$log" 2>&1
     local item name missing ok=0 failed=0 statuses=() figures
     while read -r item; do
         missing=""

@@ -33,6 +33,12 @@ impl RunHistogram {
     pub fn runs(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// How many of more than one datagram: of media, because reports and replies to checks go alone.
+    #[cfg(test)]
+    pub fn joined(&self) -> u64 {
+        self.counts[1..].iter().sum()
+    }
 }
 
 impl LatencyHistogram {

@@ -14,10 +14,10 @@ pub struct Published {
     pub layers: Vec<(&'static str, u32)>,
 }
 
-/// What the farm wants.
+/// A need of one participant of the farm.
 #[derive(Debug)]
 pub struct Ask {
-    /// For whom.
+    /// The participant that needs it.
     pub index: Index,
     /// What.
     pub want: Want,

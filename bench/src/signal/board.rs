@@ -64,7 +64,7 @@ pub struct Heard {
     join_due_us: Vec<Option<u64>>,
 }
 
-/// Who came and went, as rooms of one kind were told.
+/// Joins and leaves of participants, as received in rooms of one kind.
 #[derive(Debug)]
 pub struct News {
     /// From the moment a participant's `join` was due to each peer's `participant_joined`.
@@ -155,7 +155,7 @@ impl Board {
         })
     }
 
-    /// Who is where.
+    /// The room of each participant.
     pub fn rooms(&self) -> Rooms {
         self.rooms
     }
@@ -187,7 +187,7 @@ impl Board {
         sum
     }
 
-    /// Events that the last of those who joined a room has still to be told.
+    /// Events that the newest participant of a room has not received yet.
     pub(super) fn behind(&self, room: usize) -> u64 {
         let heard = self.heard();
         let receivers = &heard.receivers[self.rooms.members(room)];
@@ -307,7 +307,7 @@ impl Board {
 }
 
 impl Heard {
-    /// What rooms of a kind were told of those who came and went.
+    /// Joins and leaves that rooms of a kind received.
     pub fn news(&self, kind: Kind) -> &News {
         match kind {
             Kind::Large => &self.large,

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use std::sync::Mutex;
+
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::actor::Actor;
 use super::effect::{Answer, Effect, Input, ReadAgain, Time};
@@ -12,69 +15,20 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::auth::{Grants, Keys};
 use crate::clock;
-use crate::config::SignalingLimits;
 use crate::fleet::{Lease, NodeEvent, NodeUpdate, Update};
 use crate::history::{Append, Entry, Missed, Participant, RoomEvent, Roster};
 use crate::ids::{Epoch, Generation, Half, NodeId, ParticipantId, RoomName};
 use crate::limits::ROOM_INPUTS;
-use crate::room::{JoinRequest, Lasts, NodeFactsById, Request, ResumePoint, Room, SocketId};
+use crate::room::stage::{config, grants, join_of};
+use crate::room::{Lasts, NodeFactsById, Request, ResumePoint, Room, SocketId};
 use crate::signaling::dialect::spillway::Spillway;
 use crate::store::memory::MemoryStore;
 use crate::store::{News, Opened, Placed, StoreError, StoreFuture, Stored, suite};
 
-fn config() -> RoomConfig {
-    let keys = Keys::new(vec![
-        "key:0123456789abcdef0123456789abcdef"
-            .parse()
-            .expect("a key"),
-    ]);
-    RoomConfig {
-        keys: Arc::new(keys.expect("one key")),
-        limits: SignalingLimits {
-            participants: 10,
-            tracks: 10,
-            message_bytes: 65_536,
-            messages_per_second: 100,
-            grace: Duration::from_secs(5),
-            resume_allowance_s: 60,
-            token_leeway_s: 60,
-        },
-        turn: None,
-        is_shared: true,
-        owner: "us".to_owned(),
-    }
-}
-
 fn time() -> Time {
     Time {
         now: clock::now(),
-        unix_s: 1_000,
-    }
-}
-
-fn grants() -> Grants {
-    Grants {
-        publish: true,
-        sources: None,
-        subscribe: true,
-        data: true,
-        hidden: false,
-    }
-}
-
-fn join(identity: &str, resume: Option<ResumePoint>) -> JoinRequest {
-    JoinRequest {
-        id: Some(1),
-        room: "r".parse().expect("a name"),
-        identity: identity.parse().expect("a name"),
-        name: identity.to_owned(),
-        grants: grants(),
-        auto_subscribe: true,
-        resume,
-        token_ends_s: 2_000,
-        expired: None,
         unix_s: 1_000,
     }
 }
@@ -86,7 +40,7 @@ fn actor(epoch: &Epoch) -> (Actor, ParticipantId) {
     let history = (epoch.clone(), Roster::new(1, vec![ann]));
     let name = "r".parse().expect("a name");
     let facts = NodeFactsById::new();
-    let room = Room::new(name, Arc::new(config()), history, facts, clock::now());
+    let room = Room::new(name, Arc::new(config(true)), history, facts, clock::now());
     (Actor::new(room), id)
 }
 
@@ -143,7 +97,7 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     let join = RoomInput::Join {
         socket,
         outbox,
-        request: join("ann", Some(resume)),
+        request: join_of("ann", Some(resume)),
         node: None,
     };
     actor.handle(Input::Room(join), time());
@@ -199,7 +153,7 @@ fn a_join_is_answered_when_its_event_came_back_and_appends_keep_their_order() {
     let request = RoomInput::Join {
         socket,
         outbox,
-        request: join("bob", None),
+        request: join_of("bob", None),
         node: Some("a".parse().expect("a name")),
     };
     actor.handle(Input::Room(request), time());
@@ -332,7 +286,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     };
     let (fleet, _updates) = Fleet::new(lease, None);
     let metrics = Arc::new(Metrics::new());
-    let hub = super::new(Arc::new(store), fleet, Arc::new(config()), metrics);
+    let hub = super::new(Arc::new(store), fleet, Arc::new(config(true)), metrics);
     let node: NodeId = "a".parse().unwrap();
     let (victim, friend) = (ParticipantId::random(), ParticipantId::random());
     hub.routes().serve(victim.clone(), &stuck, true);
@@ -379,4 +333,24 @@ fn events_have_about_the_bytes_that_clients_are_told() {
         assert!(guessed.abs_diff(wire) < wire / 2, "{guessed} for {wire}");
         assert!(!matches!(entry.event, RoomEvent::Private));
     }
+}
+
+/// Appends get their numbers in the order in which their futures are polled first ([`Store::place`]); a task polls all
+/// of them with one collection.
+#[test]
+fn appends_of_a_task_are_polled_first_in_the_order_in_which_they_were_made() {
+    let (mut appends, polled) = (FuturesOrdered::new(), Arc::new(Mutex::new(Vec::new())));
+    for number in 0..50 {
+        let polled = Arc::clone(&polled);
+        appends.push_back(async move {
+            polled.lock().expect("nobody panics").push(number);
+            std::future::pending::<()>().await;
+        });
+        if number % 7 == 0 {
+            assert_eq!(appends.next().now_or_never(), None);
+        }
+    }
+    assert_eq!(appends.next().now_or_never(), None);
+    let polled = polled.lock().expect("nobody panics");
+    assert!(polled.iter().copied().eq(0..50), "{polled:?}");
 }

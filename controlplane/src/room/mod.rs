@@ -460,4 +460,6 @@ impl Room {
 }
 
 #[cfg(test)]
+pub(crate) mod stage;
+#[cfg(test)]
 mod tests;

@@ -50,26 +50,8 @@ impl Room {
         if let Some(old) = old {
             self.leave(&old, LeaveReason::Replaced, now);
         }
-        let participant = ParticipantId::random();
-        let member = Member {
-            participant: participant.clone(),
-            identity: join.identity.clone(),
-            name: join.name.clone(),
-            grants: join.grants,
-            auto_subscribe: join.auto_subscribe,
-            attachment: Attachment::Entering(socket),
-            stay: Stay {
-                since: (self.epoch.clone(), self.roster.offset()),
-                joined_s: join.unix_s,
-                token_ends_s: join.token_ends_s,
-            },
-            ends_at: None,
-            owes_lost: self.media_of(&node) == Media::Lost,
-            node,
-            generation: Generation::default(),
-            track_by_id: BTreeMap::new(),
-            subscriptions: Subscriptions::default(),
-        };
+        let member = self.newcomer(socket, &join, node);
+        let participant = member.participant.clone();
         let listed = member.listed();
         let hidden = member.grants.hidden;
         self.participant_by_socket
@@ -87,6 +69,29 @@ impl Room {
             unix_s: join.unix_s,
         };
         self.append(event, None, then);
+    }
+
+    /// A participant that was not in, with its sessions on `node`.
+    fn newcomer(&self, socket: SocketId, join: &JoinRequest, node: NodeId) -> Member {
+        Member {
+            participant: ParticipantId::random(),
+            identity: join.identity.clone(),
+            name: join.name.clone(),
+            grants: join.grants.clone(),
+            auto_subscribe: join.auto_subscribe,
+            attachment: Attachment::Entering(socket),
+            stay: Stay {
+                since: (self.epoch.clone(), self.roster.offset()),
+                joined_s: join.unix_s,
+                token_ends_s: join.token_ends_s,
+            },
+            ends_at: None,
+            owes_lost: self.media_of(&node) == Media::Lost,
+            node,
+            generation: Generation::default(),
+            track_by_id: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
+        }
     }
 
     pub(super) fn resume(

@@ -1,16 +1,13 @@
 //! A room with several nodes, driven without a store: events come true as soon as they are appended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::stage::{config, join_of};
 use super::*;
-use crate::auth::{Grants, Keys};
 use crate::clock;
-use crate::config::SignalingLimits;
 use crate::fleet::{Command, Done, HeldSession, NodeEvent, Published};
 use crate::history::{Kind, Missed, Source, Track};
 use crate::ids::Generation;
-use crate::turn::Issuer;
 
 struct Stage {
     room: Room,
@@ -23,29 +20,6 @@ struct Stage {
 
 fn node(name: &str) -> NodeId {
     name.parse().expect("a name")
-}
-
-fn config(is_shared: bool) -> RoomConfig {
-    let keys = Keys::new(vec![
-        "key:0123456789abcdef0123456789abcdef"
-            .parse()
-            .expect("a key"),
-    ]);
-    RoomConfig {
-        keys: Arc::new(keys.expect("one key")),
-        limits: SignalingLimits {
-            participants: 10,
-            tracks: 10,
-            message_bytes: 65_536,
-            messages_per_second: 100,
-            grace: Duration::from_secs(5),
-            resume_allowance_s: 60,
-            token_leeway_s: 60,
-        },
-        turn: Some(Issuer::new("north", 300)),
-        is_shared,
-        owner: "us".to_owned(),
-    }
 }
 
 impl Stage {
@@ -104,24 +78,7 @@ impl Stage {
     fn join(&mut self, identity: &str, node: Option<NodeId>) -> SocketId {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
-        let join = JoinRequest {
-            id: Some(1),
-            room: "r".parse().expect("a name"),
-            identity: identity.parse().expect("a name"),
-            name: identity.to_owned(),
-            grants: Grants {
-                publish: true,
-                sources: None,
-                subscribe: true,
-                data: true,
-                hidden: false,
-            },
-            auto_subscribe: true,
-            resume: None,
-            token_ends_s: 2_000,
-            expired: None,
-            unix_s: 1_000,
-        };
+        let join = join_of(identity, None);
         let read = ReadForJoin {
             missed: Missed::TooOld,
             sessions: Vec::new(),
@@ -333,24 +290,7 @@ fn who_joins_again_before_its_first_join_came_back_is_there_once() {
     for _ in 0..2 {
         stage.sockets += 1;
         let socket = SocketId(stage.sockets);
-        let join = JoinRequest {
-            id: None,
-            room: "r".parse().expect("a name"),
-            identity: "ann".parse().expect("a name"),
-            name: String::new(),
-            grants: Grants {
-                publish: true,
-                sources: None,
-                subscribe: true,
-                data: true,
-                hidden: false,
-            },
-            auto_subscribe: true,
-            resume: None,
-            token_ends_s: 2_000,
-            expired: None,
-            unix_s: 1_000,
-        };
+        let join = join_of("ann", None);
         let read = ReadForJoin {
             missed: Missed::TooOld,
             sessions: Vec::new(),

@@ -9,7 +9,7 @@ use super::{Control, convert};
 use crate::ice::credentials::Ufrag;
 use crate::key::{SessionKey, ShardId, TrackKey};
 use crate::mesh::message::{Datagram, ShardEvent, ToControl, ToShard};
-use crate::peer::command::CommandReply;
+use crate::peer::command::{Command, CommandError, CommandReply};
 use crate::peer::output::{OfferOut, PeerState};
 
 impl Control {
@@ -52,34 +52,7 @@ impl Control {
                 request,
                 session,
                 command,
-            } => {
-                // It moved while the command was under way; by now the directory knows where to.
-                let place = self.directory.get(session).map(|record| &record.place);
-                let waits = self
-                    .commands
-                    .get(&request)
-                    .is_some_and(|sent| sent.deadline > now);
-                match place {
-                    Some(Place::Shard(shard)) if waits => {
-                        let shard = *shard;
-                        self.send(
-                            shard,
-                            ToShard::Command {
-                                request,
-                                session,
-                                command,
-                            },
-                        );
-                    }
-                    Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
-                        if let Some(sent) = self.commands.remove(&request) {
-                            let gone = format!("#{}", session.0);
-                            let error = crate::peer::command::CommandError::UnknownSession(gone);
-                            let _ = sent.reply.send(Err(error));
-                        }
-                    }
-                }
-            }
+            } => self.on_bounced(request, session, command, now),
             ToControl::Description { request, sessions } => {
                 self.on_description(request, sessions, now)
             }
@@ -96,6 +69,30 @@ impl Control {
             ToControl::Stopped(shard) => {
                 tracing::debug!(shard = shard.0, "shard ended");
                 self.stopped_shards += 1;
+            }
+        }
+    }
+
+    /// The session moved while a command was under way; by now the directory knows where to.
+    fn on_bounced(&mut self, request: u64, session: SessionKey, command: Command, now: Instant) {
+        let place = self.directory.get(session).map(|record| &record.place);
+        let sent = self.commands.get(&request);
+        let waits = sent.is_some_and(|sent| sent.deadline > now);
+        match place {
+            Some(Place::Shard(shard)) if waits => {
+                let shard = *shard;
+                let command = ToShard::Command {
+                    request,
+                    session,
+                    command,
+                };
+                self.send(shard, command);
+            }
+            Some(Place::Shard(_) | Place::Lobby { .. }) | None => {
+                if let Some(sent) = self.commands.remove(&request) {
+                    let error = CommandError::UnknownSession(format!("#{}", session.0));
+                    let _ = sent.reply.send(Err(error));
+                }
             }
         }
     }

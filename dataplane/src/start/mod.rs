@@ -76,32 +76,26 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     turn_services.resize_with(config.cores.len(), || None);
-    let starts = config.cores.iter().zip(sockets);
-    let starts = starts.zip(streams.build()?).zip(turn_services);
+    let places = sockets.into_iter().zip(streams.build()?).zip(turn_services);
     let mut shards = Vec::new();
-    for (index, (((core, media), streams), turn)) in (0..).zip(starts) {
-        let id = ShardId(index);
-        let (turn_service, turn) = turn.unzip();
+    for (index, ((media, streams), turn)) in (0..).zip(places) {
         let ice = Ice {
             key: ice_key.clone(),
             candidates: candidates.clone(),
         };
         let setup = Setup {
-            id,
+            id: ShardId(index),
             mesh: Arc::clone(&mesh),
             ice,
             streams,
             entropy: Entropy::System,
         };
+        let (turn_service, turn) = turn.unzip();
         let mut shard = Shard::new(setup, clock::now());
         shard.egress.turn = turn_service.map(Box::new);
-        let sockets = ShardSockets { media, turn };
-        let spawned = spawn(shard, *core, sockets, start.clone());
-        shards.push(spawned.map_err(|error| match &locked_memory {
-            Err(too_low) => error.context(too_low.to_string()),
-            Ok(()) => error,
-        })?);
+        shards.push((shard, ShardSockets { media, turn }));
     }
+    let _threads = spawn_all(config, shards, &start, &locked_memory)?;
     tracing::info!(
         node = config.node, engine = %start.kind, egress = %config.egress, aead = %config.aead.sealer(), cores = ?config.cores, addresses = reached.addresses.join(" "),
         turn = reached.turn_urls.join(" "), "ready"
@@ -195,6 +189,23 @@ fn is_usable(ip: &IpAddr) -> bool {
         IpAddr::V4(ip) => !ip.is_link_local(),
         IpAddr::V6(ip) => !ip.is_unicast_link_local(),
     }
+}
+
+/// Starts each shard on its core. Where the kernel refuses, a limit of locked memory that is too low is named with it.
+fn spawn_all(
+    config: &Config,
+    shards: Vec<(Shard, ShardSockets)>,
+    engine: &EngineStart,
+    locked_memory: &Result<(), rlimit::TooLow>,
+) -> anyhow::Result<Vec<ExecutorJoinHandle<()>>> {
+    let spawn = |((shard, sockets), core): ((Shard, ShardSockets), &u32)| {
+        let spawned = spawn(shard, *core, sockets, engine.clone());
+        spawned.map_err(|error| match locked_memory {
+            Err(too_low) => error.context(too_low.to_string()),
+            Ok(()) => error,
+        })
+    };
+    shards.into_iter().zip(&config.cores).map(spawn).collect()
 }
 
 fn spawn(

@@ -277,7 +277,7 @@ fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
     taken.then_some(("SPILLWAY_METRICS", "127.0.0.1:0"))
 }
 
-/// Settings of the data plane (docs/operating.md).
+/// Settings of the data plane (docs/operating/settings.md).
 const DATAPLANE_SETTINGS: [&str; 28] = [
     "NODE",
     "CONTROL",
@@ -382,7 +382,7 @@ mod tests {
 
     use super::*;
 
-    const OPERATING: &str = include_str!("../../../docs/operating.md");
+    const OPERATING: &str = include_str!("../../../docs/operating/settings.md");
 
     #[test]
     fn the_child_is_told_its_own_settings_and_nothing_else() {

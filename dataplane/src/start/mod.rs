@@ -120,7 +120,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
 
 /// How shards move datagrams, as far as this kernel can.
 fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
-    let (kind, refused) = config.io.probe().context("io uring cannot be had")?;
+    let (kind, refused) = config.io.probe().context("io_uring is not available")?;
     if let Some(refused) = refused {
         tracing::info!(%refused, "io auto takes mmsg");
     }

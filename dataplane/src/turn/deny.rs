@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn operators_are_told_what_each_reason_means() {
-        let told = include_str!("../../../docs/operating.md");
+        let told = include_str!("../../../docs/operating/metrics.md");
         let (_, told) = told.split_once("### Reasons of TURN").unwrap();
         let (table, _) = told.split_once("\n#").unwrap();
         let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -277,7 +277,7 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
 /// The user that the documentation makes, without some of its rights.
 async fn set_user(server: &Server, without: &[&str]) -> anyhow::Result<String> {
     let docs =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"))?;
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating/many-servers.md"))?;
     let line = docs
         .lines()
         .find(|line| line.starts_with("ACL SETUSER spillway "));

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_documented_user_may_do_exactly_that() {
-        let docs = include_str!("../../../../docs/operating.md");
+        let docs = include_str!("../../../../docs/operating/many-servers.md");
         let line = docs
             .lines()
             .find(|line| line.starts_with("ACL SETUSER spillway "));

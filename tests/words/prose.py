@@ -9,7 +9,7 @@ DOC = re.compile(r"\s*(//[/!])(?!/)(.*)")
 TRAILING_DOC = re.compile(r"[^/\"]*[^\s/\"][^/\"]*///(?!/)(.*)")
 FENCE = re.compile(r"\s*(```+|~~~+)")
 ITEM = re.compile(r"\s*([*+-]|\d+[.)])\s+")
-END = re.compile(r"(?<=[.!?])[\"')\]*_`]*\s+(?=[\"'(\[*_`]*[A-Z0-9])")
+END = re.compile(r"(?<=[.!?])[\"')\]*_`]*\s+(?=[\"'(\[*_]*[`A-Z0-9])")
 
 
 def short_docs(name, text):

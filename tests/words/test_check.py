@@ -48,6 +48,7 @@ class LongSentences(unittest.TestCase):
             (f"| a | {words(41)} |", [1]),
             (f"```\n{words(50)}\n```\n{words(3)}", []),
             (words(30) + " [" + words(11) + "](b.md)", [1]),
+            (words(30) + ". `b` " + words(30) + ".", []),
             (words(30) + " i.e. " + words(9).lower(), []),
             (words(30) + " i.e. " + words(11).lower(), [1]),
         ]:

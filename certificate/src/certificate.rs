@@ -52,7 +52,7 @@ pub struct Certificate {
 pub struct Authorities {
     /// As they were read.
     pub pem: Vec<u8>,
-    /// Each of them.
+    /// The CA certificates of the file, in order.
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -169,7 +169,7 @@ pub fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     Ok(Authorities { pem, certificates })
 }
 
-/// At least one.
+/// The certificates of a PEM file; an error if there are none.
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| not_pem(path, &error))?;

@@ -23,7 +23,7 @@ pub enum TlsError {
     /// The file is not there, or not for us.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,
@@ -31,7 +31,7 @@ pub enum TlsError {
     /// No file of PEM is that long.
     #[error("{path} has more than {limit} bytes")]
     TooLong {
-        /// The file.
+        /// The file that is too long.
         path: PathBuf,
         /// What is read at most.
         limit: u64,
@@ -39,7 +39,7 @@ pub enum TlsError {
     /// Cut off, or something else altogether.
     #[error("{path} is no PEM: {why}")]
     NotPem {
-        /// The file.
+        /// The file without a PEM block of the needed kind.
         path: PathBuf,
         /// Where it goes wrong.
         why: String,
@@ -55,7 +55,7 @@ pub enum TlsError {
     /// A certificate that is broken inside.
     #[error("the certificate in {path} cannot be read: {why}")]
     BadCertificate {
-        /// The file.
+        /// The file with the bad certificate.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -63,7 +63,7 @@ pub enum TlsError {
     /// A key of another kind.
     #[error("the key in {path} cannot be used: {why}")]
     BadKey {
-        /// The file.
+        /// The file with the bad key.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -71,17 +71,17 @@ pub enum TlsError {
     /// Two files that are not of one pair.
     #[error("the key in {key} does not belong to the certificate in {certificate}")]
     Mismatch {
-        /// The certificate's file.
+        /// Path of the certificate's file.
         certificate: PathBuf,
-        /// The key's file.
+        /// Path of the key's file.
         key: PathBuf,
     },
     /// Nobody would trust it.
     #[error("the certificate in {path} ended {seconds} s ago")]
     Expired {
-        /// The file.
+        /// The file of the expired certificate.
         path: PathBuf,
-        /// Since its end.
+        /// Seconds since the certificate expired.
         seconds: u64,
     },
     /// The configuration as a whole.

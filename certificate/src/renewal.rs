@@ -56,7 +56,7 @@ impl<O: Observer> Observer for Arc<O> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sight {
     Content(Fingerprint),
-    /// And why.
+    /// The file cannot be read, with the reason.
     Unreadable(String),
 }
 

@@ -142,7 +142,7 @@ impl DropReason {
 pub struct Drops([u64; DropReason::ALL.len()]);
 
 impl Drops {
-    /// Counts one.
+    /// Counts one dropped packet.
     pub fn count(&mut self, reason: DropReason) {
         self.count_many(reason, 1);
     }
@@ -164,7 +164,7 @@ impl Drops {
         self.0[reason as usize]
     }
 
-    /// All reasons together.
+    /// Sum of the drops of all reasons.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -29,7 +29,7 @@ pub struct SubscriptionIndex(pub u32);
 /// A subscription of a session that lives on this shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriberIndex {
-    /// Its session.
+    /// Session of the subscriber, on this shard.
     pub session: SessionIndex,
     /// Which of the session's.
     pub subscription: SubscriptionIndex,
@@ -58,10 +58,10 @@ impl LayerIndex {
 }
 
 impl LayerSet {
-    /// No layer.
+    /// The set without a layer.
     pub const NONE: LayerSet = LayerSet(0);
 
-    /// With `layer`.
+    /// The set with `layer` added.
     #[must_use]
     pub fn with(self, layer: LayerIndex) -> Self {
         Self(self.0 | 1 << layer.0)
@@ -77,7 +77,7 @@ impl LayerSet {
         self.0 == 0
     }
 
-    /// Those of both.
+    /// Layers of either set.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -117,7 +117,7 @@ pub const OFFER_SAVED_TIME: Duration = Duration::from_secs(8);
 pub const MAX_SYNC_NAME_BYTES: usize = 64;
 /// Bytes of an answer: for each m-line that was offered, and besides.
 pub const ANSWER_BYTES_PER_M_LINE: usize = 4 * 1_024;
-/// See [`ANSWER_BYTES_PER_M_LINE`].
+/// Bytes of an answer besides [`ANSWER_BYTES_PER_M_LINE`] for each m-line.
 pub const ANSWER_BYTES_BESIDES: usize = 8 * 1_024;
 /// Answers to one offer that cannot be used; one more ends the session.
 pub const MAX_BAD_ANSWERS: usize = 4;

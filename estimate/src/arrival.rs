@@ -7,7 +7,7 @@ const GROUP_US: i64 = 5_000;
 /// had the channel. They are one group, up to this long.
 const BURST_US: i64 = 100_000;
 
-/// Forms groups.
+/// Groups packets by their send time.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     current: Option<Group>,

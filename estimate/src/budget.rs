@@ -21,9 +21,9 @@ pub enum FeedbackError {
         "feedback is about packets from {base_seq} on, {count} of them, which were not all sent"
     )]
     NeverSent {
-        /// The first packet.
+        /// Sequence number of the first packet in the feedback.
         base_seq: u16,
-        /// How many.
+        /// Number of packets in the feedback.
         count: u16,
     },
     /// The receiver reports each packet too often.

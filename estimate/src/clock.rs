@@ -7,7 +7,7 @@ use spillway_wire::rtcp::REFERENCE_US;
 /// More than this between the two clocks, from one feedback to another, is a jump.
 const JUMP_US: i64 = 10_000_000;
 
-/// Ours.
+/// Our clock, as microseconds since the start.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,

@@ -249,7 +249,7 @@ impl Estimator {
             .map(|at_us| self.clock.instant(at_us))
     }
 
-    /// Time passed.
+    /// Handles timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now_us = self.clock.us(now);
         if self.silent_us.is_some_and(|at_us| now_us >= at_us) {

@@ -41,7 +41,7 @@ const MAX_PAUSE_US: i64 = 5_000_000;
 #[derive(Debug)]
 pub(super) struct Prober {
     initial_bps: u64,
-    /// Runs so far.
+    /// Number of probe runs so far.
     runs: usize,
     last_cluster: u8,
     pause_us: i64,
@@ -52,7 +52,7 @@ pub(super) struct Prober {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proof {
     pub(super) bps: u64,
-    /// Nearly everything arrived.
+    /// True when at least the required part of the run arrived.
     pub(super) is_clean: bool,
 }
 

@@ -20,7 +20,7 @@ const PAST_CEILING: f64 = 1.25;
 const DECREASE_INTERVAL_US: std::ops::RangeInclusive<i64> = 100_000..=300_000;
 const MAX_BPS: f64 = 1e9;
 
-/// Bits per second.
+/// The estimated rate of the path, changed by increase and decrease.
 #[derive(Debug)]
 pub(super) struct Rate {
     bps: f64,

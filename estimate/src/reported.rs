@@ -77,7 +77,7 @@ impl Reported {
         self.estimate_bps(now) != before
     }
 
-    /// Bits per second.
+    /// The lower of our estimate and the latest REMB of the client, in bits per second.
     pub fn estimate_bps(&self, now: Instant) -> u64 {
         let is_fresh = |at: Instant| now.saturating_duration_since(at) < REMB_TIME;
         match self.remb {

@@ -11,13 +11,13 @@ const MIN_BYTES: i64 = 200;
 /// Bytes owed to the rate.
 #[derive(Debug, Default)]
 pub(super) struct Sustain {
-    /// While active.
+    /// Time of the last call of `due`; `None` while there is nothing to sustain.
     since_us: Option<i64>,
     owed_bytes: i64,
 }
 
 impl Sustain {
-    /// A packet leaves.
+    /// Counts a packet that was sent against the debt.
     pub(super) fn sent(&mut self, bytes: usize) {
         if self.since_us.is_some() {
             self.owed_bytes = self.owed_bytes.saturating_sub(bytes as i64);

@@ -23,12 +23,12 @@ const OVERUSE_MS: f64 = 10.0;
 /// What the delays say of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Usage {
-    /// It grows.
+    /// The queue on the path grows.
     Over,
-    /// It stays.
+    /// The queue on the path keeps its length.
     #[default]
     Normal,
-    /// It drains.
+    /// The queue on the path drains.
     Under,
 }
 
@@ -69,7 +69,7 @@ impl Trendline {
         self.usage
     }
 
-    /// A group arrived.
+    /// Adds the delay of a group of packets that arrived.
     pub(super) fn add(&mut self, step: Step) {
         if self.steps == 0 {
             self.first_at_us = step.at_us;

@@ -5,7 +5,7 @@
 pub enum Format {
     /// Prometheus' text format 0.0.4.
     Text,
-    /// OpenMetrics 1.0.0.
+    /// Text format of OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
@@ -46,7 +46,7 @@ impl Format {
         }
     }
 
-    /// Of the answer.
+    /// Value of the Content-Type header of an answer in this format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",

@@ -16,11 +16,11 @@ pub(crate) struct ConfigFile {
     entries: Vec<Entry>,
 }
 
-/// One key.
+/// One key of the configuration file.
 #[derive(Debug)]
 pub(crate) struct Entry {
     key: String,
-    /// From 1 on.
+    /// Line in the file, counted from 1.
     pub(crate) line: usize,
     /// As a flag would have it, or the name of a shape that no flag has.
     pub(crate) value: Result<String, &'static str>,

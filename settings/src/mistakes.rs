@@ -7,12 +7,12 @@ use std::fmt;
 pub struct Mistakes(Vec<String>);
 
 impl Mistakes {
-    /// No mistakes yet.
+    /// An empty list of mistakes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes one more.
+    /// Adds a mistake to the list.
     pub fn push(&mut self, mistake: impl Into<String>) {
         self.0.push(mistake.into());
     }

@@ -14,7 +14,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// `udp-port` is `SPILLWAY_UDP_PORT`.
+    /// The environment variable of the setting: `udp-port` is `SPILLWAY_UDP_PORT`.
     pub fn env(&self) -> String {
         let upper = self.name.to_ascii_uppercase().replace('-', "_");
         format!("SPILLWAY_{upper}")

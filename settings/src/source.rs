@@ -6,11 +6,11 @@ use std::path::PathBuf;
 /// Where a setting's value comes from; the later variants win over the earlier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody said anything.
+    /// The default of the setting's table.
     Default,
     /// A key of the configuration file, in this line.
     File(PathBuf, usize),
-    /// An environment variable.
+    /// The environment variable with this name.
     Environment(String),
     /// A command line flag.
     Flag(&'static str),

@@ -18,7 +18,7 @@ use crate::{Mistakes, Setting, Source};
 pub struct Given(BTreeMap<&'static str, (String, Source)>);
 
 impl Given {
-    /// One more.
+    /// Adds a value that the caller has read.
     pub fn add(&mut self, name: &'static str, value: (String, Source)) {
         self.0.insert(name, value);
     }

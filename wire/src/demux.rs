@@ -3,15 +3,15 @@
 /// What the first bytes of a datagram say it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// SRTP media.
+    /// RTP of an SRTP session.
     Rtp,
     /// SRTCP feedback and reports.
     Rtcp,
-    /// ICE connectivity checks.
+    /// STUN messages, such as ICE connectivity checks.
     Stun,
-    /// Handshakes.
+    /// DTLS records, such as handshakes.
     Dtls,
-    /// TURN ChannelData.
+    /// TURN ChannelData messages (RFC 8656).
     TurnChannel,
 }
 

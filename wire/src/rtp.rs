@@ -59,17 +59,17 @@ impl ExtensionForm {
 /// The fixed part of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// M.
+    /// Marker bit of the RTP header.
     pub marker: bool,
     /// The last byte of the packet counts padding.
     pub padded: bool,
-    /// PT, 7 bits.
+    /// Payload type, 7 bits.
     pub payload_type: u8,
-    /// Sequence number.
+    /// Sequence number, 16 bits.
     pub seq: u16,
-    /// Timestamp.
+    /// RTP timestamp in units of the codec's clock.
     pub time: u32,
-    /// Synchronization source.
+    /// SSRC of the stream.
     pub ssrc: u32,
 }
 
@@ -127,9 +127,9 @@ impl Header {
 pub struct Received {
     /// Payload type, 7 bits.
     pub payload_type: u8,
-    /// Sequence number.
+    /// Sequence number of the packet.
     pub seq: u16,
-    /// Synchronization source.
+    /// SSRC of the packet's stream.
     pub ssrc: u32,
     /// Bytes of the header with its contributing sources and extensions.
     pub length: usize,
@@ -178,7 +178,7 @@ pub fn extensions(packet: &[u8]) -> Extensions<'_> {
     found().unwrap_or_default()
 }
 
-/// See [`extensions`].
+/// Iterator over header extensions, made by [`extensions`].
 #[derive(Debug, Default, Clone)]
 pub struct Extensions<'a> {
     rest: &'a [u8],

@@ -165,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// A checked configuration.
+/// The checked configuration of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Name of the node.
@@ -174,7 +174,7 @@ pub struct Config {
     pub control: ControlAddr,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
-    /// Media port.
+    /// UDP and TCP port of media; 0 takes any free port.
     pub udp_port: u16,
     /// Sessions are reached over TCP, too.
     pub ice_tcp: bool,
@@ -186,7 +186,7 @@ pub struct Config {
     pub steering: Steering,
     /// System calls that move datagrams.
     pub io: EngineChoice,
-    /// How datagrams leave.
+    /// How datagrams leave: by the kernel's stack, or as Ethernet frames.
     pub egress: EgressKind,
     /// Who seals AES-GCM packets.
     pub aead: AeadChoice,
@@ -198,23 +198,23 @@ pub struct Config {
     pub max_tracks_per_session: usize,
     /// Of the relay; `None` without one.
     pub turn: Option<Turn>,
-    /// Log filter.
+    /// Log filter in the syntax of `tracing`.
     pub log: String,
 }
 
 /// Where the gRPC service listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlAddr {
-    /// A unix socket.
+    /// Path of a unix socket.
     Unix(PathBuf),
-    /// A TCP address.
+    /// Address of a TCP listener without encryption.
     Tcp(SocketAddr),
 }
 
 /// What the configuration is checked against.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Its name.
+    /// Name of the host.
     pub name: String,
     /// Cores this process may run on.
     pub cores: Vec<u32>,

@@ -31,13 +31,13 @@ pub struct Turn {
     pub port: u16,
     /// Inside TLS; `None` where there is no certificate for it.
     pub tls: Option<Tls>,
-    /// Whom clients reach.
+    /// Peers that TURN clients may reach.
     pub peers: TurnPeers,
     /// Whom they do not reach.
     pub denied: Vec<Cidr>,
     /// Prefixes of translators in the network.
     pub nat64: Vec<Nat64Prefix>,
-    /// Of relayed addresses.
+    /// Ports of relayed addresses, both ends included.
     pub relay_ports: RangeInclusive<u16>,
 }
 
@@ -52,7 +52,7 @@ pub struct Tls {
     pub http: Option<SocketAddr>,
 }
 
-/// Whom clients reach.
+/// Peers that TURN clients may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnPeers {
     /// Our own media addresses and these.

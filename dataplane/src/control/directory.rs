@@ -64,7 +64,7 @@ pub(super) enum Place {
         /// When its client knew enough to send one.
         negotiated: Option<Instant>,
     },
-    /// On this shard.
+    /// The session is on this shard.
     Shard(ShardId),
 }
 

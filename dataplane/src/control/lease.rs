@@ -22,7 +22,7 @@ pub(super) struct Leases {
 struct Lease {
     /// What a renewal is good for.
     time: Duration,
-    /// By our clock.
+    /// End of the lease, in time that counts.
     ends: Duration,
 }
 

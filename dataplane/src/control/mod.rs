@@ -35,32 +35,32 @@ use lease::Leases;
 
 /// A question of the control plane and the way to answer it.
 pub enum Request {
-    /// Who is this.
+    /// Describe the node and its shards.
     Node(oneshot::Sender<proto::Node>),
-    /// What is there.
+    /// List the sessions and tracks of the node.
     State(oneshot::Sender<Result<proto::State, CommandError>>),
-    /// See the schema.
+    /// `PutPublish` of the gRPC schema.
     PutPublish(proto::PutPublishRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `PutSubscribe` of the gRPC schema.
     PutSubscribe(proto::PutSubscribeRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `PutSubscriptions` of the gRPC schema.
     PutSubscriptions(
         proto::PutSubscriptionsRequest,
         oneshot::Sender<CommandResult>,
     ),
-    /// See the schema.
+    /// `PutAnswer` of the gRPC schema.
     PutAnswer(proto::PutAnswerRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `AddCandidate` of the gRPC schema.
     AddCandidate(proto::AddCandidateRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `Annotate` of the gRPC schema.
     Annotate(proto::AnnotateRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `CloseSession` of the gRPC schema.
     Close(proto::CloseSessionRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `RenewLease` of the gRPC schema.
     RenewLease(proto::RenewLeaseRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `TakeSessions` of the gRPC schema.
     TakeSessions(proto::TakeSessionsRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `ListAllocations` of the gRPC schema.
     Allocations(oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>),
     /// Counters in the Prometheus text format.
     Metrics(oneshot::Sender<String>),
@@ -69,7 +69,7 @@ pub enum Request {
 /// Where clients reach us.
 #[derive(Debug, Clone)]
 pub struct Reached {
-    /// Media, IP:port.
+    /// Media addresses of the node, IP:port.
     pub addresses: Vec<String>,
     /// TURN, what they should try first first.
     pub turn_urls: Vec<String>,

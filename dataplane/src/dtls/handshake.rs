@@ -33,7 +33,7 @@ pub struct Handshake {
 #[derive(Default)]
 pub(super) struct Noted {
     pub(super) keys: Option<Keys>,
-    /// The first one.
+    /// The first failure of the handshake.
     failure: Option<Failure>,
     /// When something failed that cannot be mended.
     over: Option<Instant>,
@@ -42,7 +42,7 @@ pub(super) struct Noted {
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Which kind.
+    /// Kind of the failure.
     pub kind: FailureKind,
     /// In words, for logs.
     pub detail: String,

@@ -124,7 +124,7 @@ pub struct BusyMeter {
 }
 
 impl BusyMeter {
-    /// Starts at `now`.
+    /// A meter whose interval starts at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             busy: Duration::ZERO,
@@ -132,7 +132,7 @@ impl BusyMeter {
         }
     }
 
-    /// Schedule took `time`.
+    /// Adds time that the shard worked.
     pub fn add(&mut self, time: Duration) {
         self.busy += time;
     }

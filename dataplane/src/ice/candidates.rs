@@ -19,7 +19,7 @@ impl Candidates {
         Self(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 
-    /// All of them.
+    /// All candidate addresses, in order of preference.
     pub fn as_slice(&self) -> &[SocketAddr] {
         &self.0
     }

@@ -22,9 +22,9 @@ pub struct Ufrag(pub Box<str>);
 /// What a client needs to check one of our agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The username fragment.
+    /// ICE username fragment of the session.
     pub ufrag: String,
-    /// The password.
+    /// ICE password of the session.
     pub pass: String,
 }
 
@@ -32,7 +32,7 @@ pub struct Credentials {
 const UFRAG_DIGITS: usize = 20;
 
 impl IceKey {
-    /// A new key.
+    /// Makes a random key of the process.
     pub fn generate(entropy: &mut Entropy) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy.bytes::<32>());
         Self(Arc::new(key))

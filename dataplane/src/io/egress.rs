@@ -21,7 +21,7 @@ use super::sys::{self, Message};
 /// What every path takes (RFC 8200 section 5).
 const MIN_IPV6_MTU: usize = 1_280;
 
-/// How datagrams leave.
+/// How datagrams leave: by the kernel's stack, or as Ethernet frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressKind {
     /// Through the kernel's UDP and IP.

@@ -16,7 +16,7 @@ use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
 /// Which system calls move datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
-    /// `recvmmsg` and `sendmmsg`.
+    /// System calls `recvmmsg` and `sendmmsg`.
     Mmsg,
     /// A ring of the shard's own, with receives that stay armed.
     Uring,
@@ -69,16 +69,16 @@ struct Mmsg {
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The ring.
+    /// The ring cannot be set up.
     #[error(transparent)]
     Ring(#[from] UringError),
     /// The ring works, but completions would interrupt the shard.
     #[error("io_uring of this kernel has no deferred task work (needs linux 6.1)")]
     NotDeferred,
-    /// A descriptor.
+    /// A socket's descriptor cannot be duplicated.
     #[error("cannot duplicate a socket: {0}")]
     Socket(#[from] io::Error),
-    /// The packet socket.
+    /// The packet socket cannot be set up.
     #[error(transparent)]
     Egress(#[from] EgressError),
 }

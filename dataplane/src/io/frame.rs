@@ -18,7 +18,7 @@ const UDP_BYTES: usize = 8;
 
 /// VIRTIO_NET_HDR_F_NEEDS_CSUM: the device completes the sum that the checksum field begins with.
 const NEEDS_CHECKSUM: u8 = 1;
-/// VIRTIO_NET_HDR_GSO_UDP_L4 (Linux 6.2).
+/// Value of VIRTIO_NET_HDR_GSO_UDP_L4 (Linux 6.2).
 const JOINED_UDP: u8 = 5;
 /// Where UDP's checksum is, from the start of its header.
 const CHECKSUM_OFFSET: u16 = 6;
@@ -29,7 +29,7 @@ const HOP_LIMIT: u8 = 64;
 /// How a message leaves as a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
-    /// To which neighbour.
+    /// Interface and link-layer address of the next hop.
     pub hop: Hop,
     /// The address it is sent from.
     pub from: SocketAddr,

@@ -54,7 +54,7 @@ struct Gathered {
 const MAX_SPARE: usize = 32;
 
 impl RelaySockets {
-    /// No sockets.
+    /// A set without sockets; fails if epoll is not available.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,

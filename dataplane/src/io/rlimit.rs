@@ -12,25 +12,25 @@ const LOCKED_BYTES_PER_SHARD: u64 = 512 << 10;
 /// A limit that is too low and may not be raised by us.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooLow {
-    /// RLIMIT_NOFILE.
+    /// The limit of open files (RLIMIT_NOFILE) is too low.
     #[error(
         "the limit of open files is {limit}, this node needs {needed}: raise it with ulimit -n {needed}, or LimitNOFILE={needed} in its systemd unit"
     )]
     Files {
-        /// What there is.
+        /// Current limit of the process.
         limit: u64,
-        /// What is needed.
+        /// Files that the node needs.
         needed: u64,
     },
-    /// RLIMIT_MEMLOCK.
+    /// The limit of locked memory (RLIMIT_MEMLOCK) is too low.
     #[error(
         "the limit of locked memory is {limit} bytes, this node needs {needed}: raise it with ulimit -l {kib}, or LimitMEMLOCK={needed} in its systemd unit",
         kib = needed.div_ceil(1024)
     )]
     LockedMemory {
-        /// What there is.
+        /// Current limit of the process, in bytes.
         limit: u64,
-        /// What is needed.
+        /// Bytes that the node needs.
         needed: u64,
     },
 }

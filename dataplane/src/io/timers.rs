@@ -40,7 +40,7 @@ impl Timers {
         }
     }
 
-    /// Forgets `index`.
+    /// Removes the timer of `index`.
     pub fn clear(&mut self, index: usize) {
         if let Some(slot) = self.by_index.get_mut(index) {
             *slot = None;

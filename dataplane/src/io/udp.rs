@@ -21,7 +21,7 @@ pub enum Steering {
 /// One shard's part of a group: a socket of each family.
 #[derive(Debug)]
 pub struct Pair {
-    /// IPv4.
+    /// Socket of the IPv4 address family.
     pub v4: Socket,
     /// IPv6; `None` on hosts without it.
     pub v6: Option<Socket>,
@@ -30,27 +30,27 @@ pub struct Pair {
 /// The sockets of one shard.
 #[derive(Debug)]
 pub struct ShardSockets {
-    /// Of sessions.
+    /// Sockets of the media port.
     pub media: Pair,
-    /// Of TURN's clients.
+    /// Sockets of the TURN port, if TURN is on.
     pub turn: Option<Pair>,
 }
 
 /// What a port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortKind {
-    /// Sessions.
+    /// The media port of sessions.
     Media,
-    /// TURN's clients.
+    /// The port of TURN clients.
     Turn,
 }
 
 /// The address family of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4.
+    /// The IPv4 address family.
     V4,
-    /// IPv6.
+    /// The IPv6 address family.
     V6,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// A smoothed level.
+/// A smoothed audio level (RFC 6464).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AudioLevel {
     loudness: f32,

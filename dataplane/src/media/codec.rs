@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// Audio or video.
+/// Audio or video; decides codecs, history and layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
-    /// Sound.
+    /// Audio, such as speech.
     Audio,
-    /// Picture.
+    /// Video, such as a camera or a screen.
     Video,
 }
 
@@ -25,16 +25,16 @@ pub struct CodecSpec {
 /// A codec and its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// RFC 7587.
+    /// Opus (RTP payload format: RFC 7587).
     Opus,
-    /// RFC 7741.
+    /// VP8 (RTP payload format: RFC 7741).
     Vp8,
-    /// RFC 9628.
+    /// VP9 (RTP payload format: RFC 9628).
     Vp9 {
         /// profile-id: 0 where it is not said.
         profile: u32,
     },
-    /// RFC 6184.
+    /// H.264 (RTP payload format: RFC 6184).
     H264 {
         /// profile-level-id, three bytes; `None` where it is not said.
         profile_level_id: Option<u32>,
@@ -62,12 +62,12 @@ impl fmt::Display for MediaKind {
 }
 
 impl MediaKind {
-    /// True for sound.
+    /// True when the codec is for audio.
     pub fn is_audio(self) -> bool {
         self == Self::Audio
     }
 
-    /// True for pictures.
+    /// True when the codec is for video.
     pub fn is_video(self) -> bool {
         self == Self::Video
     }

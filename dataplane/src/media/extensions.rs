@@ -95,7 +95,7 @@ impl CarriedExtensions {
         Self((end > 0).then(|| Arc::from(&bytes[..end])))
     }
 
-    /// Each of them.
+    /// Each carried extension with its value.
     pub fn iter(&self) -> impl Iterator<Item = (ExtensionKind, &[u8])> + Clone {
         let mut rest = self.0.as_deref().unwrap_or_default();
         std::iter::from_fn(move || {

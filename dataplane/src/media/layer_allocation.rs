@@ -11,7 +11,7 @@ use crate::limits::MAX_LAYERS;
 /// What a subscriber asked for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// Send nothing.
+    /// True: send no media, and keep the m-line.
     pub paused: bool,
     /// Pixels; 0: no limit.
     pub max_height: u32,

@@ -16,9 +16,9 @@ use crate::report::Sample;
 /// A subscription and what flows through it.
 #[derive(Debug, Clone)]
 pub struct Subscription {
-    /// Which track.
+    /// The track that the session subscribes to.
     pub track: TrackKey,
-    /// Audio or video.
+    /// Audio or video, as the track.
     pub kind: MediaKind,
     /// What the subscriber asked for.
     pub wish: Wish,
@@ -41,7 +41,7 @@ pub struct Subscription {
     /// Index of the publisher's codec that its m-line offers first; set when the publisher sent a codec that the subscriber
     /// had not negotiated.
     pub offered_first: Option<u8>,
-    /// Times that happened.
+    /// Number of offers made because the publisher changed its codec.
     pub reoffers: u8,
     /// The subscriber was told that it negotiated no codec for what is published.
     is_undecodable: bool,
@@ -73,11 +73,11 @@ pub struct SyncGroup {
 /// A subscription as the control plane asks for it.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Which track.
+    /// The track to subscribe to.
     pub track: TrackKey,
-    /// Audio or video.
+    /// Audio or video, as the track.
     pub kind: MediaKind,
-    /// How.
+    /// Pause, maximum height and priority of the subscription.
     pub wish: Wish,
     /// In sync with what; `None`: by itself.
     pub group: Option<SyncGroup>,

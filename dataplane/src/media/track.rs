@@ -9,13 +9,13 @@ use crate::limits::MAX_LAYERS;
 /// A track as the control plane declared it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackSpec {
-    /// Our name.
+    /// Name of the track inside the data plane.
     pub key: TrackKey,
     /// The control plane's name.
     pub id: Arc<str>,
     /// The m-line of the publisher's offer.
     pub mid: String,
-    /// Audio or video.
+    /// Audio or video, as declared.
     pub kind: MediaKind,
     /// Simulcast layers, lowest first; empty without simulcast.
     pub layers: Vec<LayerSpec>,
@@ -51,7 +51,7 @@ impl TrackFormats {
 /// What every shard knows of a track.
 #[derive(Debug, Clone)]
 pub struct TrackInfo {
-    /// As declared.
+    /// The track as the control plane declared it.
     pub spec: TrackSpec,
     /// Codecs the publisher may send, as negotiated; packets name one by index.
     pub codecs: Vec<CodecSpec>,

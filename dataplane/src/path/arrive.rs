@@ -35,7 +35,7 @@ pub struct Joined<'a> {
 pub struct Arrived<'a> {
     /// What was in it.
     pub bytes: &'a [u8],
-    /// Who sent it.
+    /// Source address of the datagram.
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: Option<IpAddr>,

@@ -21,9 +21,9 @@ use crate::stream::Alias;
 pub enum Class {
     /// To a session here.
     Local {
-        /// Which.
+        /// Index of the session on this shard.
         peer: SessionIndex,
-        /// What it speaks.
+        /// Protocol of the datagram (RFC 7983).
         protocol: Protocol,
     },
     /// To a session on another shard.

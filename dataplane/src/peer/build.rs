@@ -19,7 +19,7 @@ use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::srtp::AeadChoice;
 
-/// Makes sessions.
+/// Makes sessions with the settings of the node.
 #[derive(Clone)]
 pub struct PeerFactory {
     setup: RtcSetup,

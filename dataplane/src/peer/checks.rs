@@ -39,9 +39,9 @@ pub(super) struct WaitingCheck {
 
 /// What becomes of a check.
 pub(super) enum Verdict {
-    /// Accepted.
+    /// The check is accepted and answered.
     Answer {
-        /// The response.
+        /// The Binding response to send.
         response: Vec<u8>,
         /// It belongs to the latest ICE generation: the session layer is shown it.
         is_current: bool,
@@ -71,7 +71,7 @@ const ROLE_CONFLICT: u16 = 487;
 /// The addresses that a datagram of the client went between.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
-    /// The client's.
+    /// Address of the client.
     pub(super) source: SocketAddr,
     /// Ours, as the client knows it.
     pub(super) candidate: SocketAddr,
@@ -108,7 +108,7 @@ impl Checks {
         self.remote = Some(credentials);
     }
 
-    /// The client's ufrag.
+    /// ICE username fragment of the client.
     #[cfg(test)]
     pub(super) fn remote_ufrag(&self) -> Option<&str> {
         self.remote.as_ref().map(|remote| &*remote.ufrag)

@@ -12,30 +12,30 @@ use crate::media::track::{TrackFormats, TrackSpec};
 pub enum Command {
     /// The client's offer for a publish session, first or again.
     Publish {
-        /// The offer.
+        /// SDP of the offer.
         offer: String,
         /// All tracks from now on.
         tracks: Vec<TrackSpec>,
     },
     /// Changes of a subscribe session.
     Subscribe {
-        /// Added or changed.
+        /// Subscriptions to add or to change.
         put: Vec<Wanted>,
-        /// Ended.
+        /// Tracks whose subscriptions end.
         remove: Vec<TrackKey>,
     },
     /// The client's answer to our offer.
     Answer {
-        /// Of the offer.
+        /// Revision of the answered offer.
         revision: u64,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
     /// A candidate of the client.
     Candidate(String),
-    /// End the session.
+    /// End the session and close its connection.
     Close {
-        /// For the log.
+        /// Reason of the end, for the log.
         reason: String,
     },
 }
@@ -46,7 +46,7 @@ pub type CommandResult = Result<CommandReply, CommandError>;
 /// What a command that worked gives back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandReply {
-    /// Nothing to say.
+    /// The command is done and has no result.
     Done,
     /// The answer to an offer.
     Answer(Answered),
@@ -55,7 +55,7 @@ pub enum CommandReply {
 /// What came of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The answer.
+    /// SDP of the answer.
     pub sdp: String,
     /// The tracks that are published: others of the offer cannot play.
     pub tracks: Vec<AnsweredTrack>,
@@ -64,7 +64,7 @@ pub struct Answered {
 /// A published track as it was negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnsweredTrack {
-    /// Our name.
+    /// Name of the track inside the data plane.
     pub key: TrackKey,
     /// The control plane's name.
     pub id: Arc<str>,
@@ -77,15 +77,15 @@ pub struct AnsweredTrack {
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// No such session.
+    /// The data plane has no session with this name.
     #[error("no session '{0}'")]
     UnknownSession(String),
     /// The command is for the other kind of session.
     #[error("a {actual} session takes no {command}")]
     WrongRole {
-        /// What it is.
+        /// Role of the session.
         actual: &'static str,
-        /// What was asked.
+        /// Name of the refused command.
         command: &'static str,
     },
     /// The SDP cannot be used.
@@ -97,7 +97,7 @@ pub enum CommandError {
     /// An answer to an offer that is not the outstanding one.
     #[error("answer to offer {got}, but {outstanding} is outstanding")]
     StaleAnswer {
-        /// The answer's.
+        /// Revision in the answer.
         got: u64,
         /// Ours; "none" when nothing is outstanding.
         outstanding: String,
@@ -108,9 +108,9 @@ pub enum CommandError {
     /// More of something than is allowed.
     #[error("{what}: {got} is more than the limit of {limit}")]
     TooMany {
-        /// Of what.
+        /// Name of the counted things.
         what: &'static str,
-        /// How many.
+        /// Number in the request.
         got: usize,
         /// How many may be.
         limit: usize,

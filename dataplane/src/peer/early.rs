@@ -22,7 +22,7 @@ use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;
 
-/// One way.
+/// Simulated one-way delay of the path.
 const HOP: Duration = Duration::from_millis(1);
 
 struct Call {

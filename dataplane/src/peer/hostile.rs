@@ -20,7 +20,7 @@ use crate::srtp::AeadChoice;
 /// What came of an offer.
 #[derive(Debug)]
 pub struct Report {
-    /// The answer.
+    /// SDP of the answer.
     pub answer: String,
     /// For each m-line of the offer the direction of the answer, or `0` for one that is rejected.
     pub lines: Vec<String>,

@@ -41,7 +41,7 @@ struct Source {
 /// Why a packet does not reach the session layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is dropped.
+    /// The packet is dropped for this reason.
     Drop(DropReason),
     /// The client has used more SSRCs than it may: the session ends.
     TooManySsrcs,

@@ -21,9 +21,9 @@ struct Source {
     ssrc: u32,
     /// Lowest packet index that is of this epoch.
     floor: u64,
-    /// Highest packet index so far, and
+    /// Highest packet index so far.
     highest: u64,
-    /// when it came.
+    /// Time when the packet with the highest index came.
     at: Instant,
 }
 

@@ -13,15 +13,15 @@ use crate::report::Sample;
 /// What a session gives out; owned by the caller and emptied by it.
 #[derive(Default)]
 pub struct Output {
-    /// Datagrams to send.
+    /// Datagrams to send to the client.
     pub transmits: Vec<Transmit>,
-    /// Decrypted media.
+    /// Decrypted media packets of the publisher.
     pub packets: Vec<MediaPacket>,
     /// What the surroundings have to know.
     pub events: Vec<PeerEvent>,
     /// What a subscriber asks for again: m-line, sequence number.
     pub lost: Vec<(usize, u16)>,
-    /// What was lost.
+    /// Packets that were dropped, by reason.
     pub drops: Drops,
 }
 
@@ -40,14 +40,14 @@ pub enum PeerEvent {
     Closed(String),
     /// It is over before it began.
     HandshakeFailed {
-        /// In which way.
+        /// Kind of the failure.
         kind: FailureKind,
-        /// Why, for people.
+        /// Description of the failure, for the log.
         reason: String,
     },
     /// A publisher's tracks changed: these are gone, the rest is to be announced.
     TracksChanged {
-        /// No longer published.
+        /// Tracks that are no longer published.
         gone: Vec<TrackKey>,
     },
     /// A subscriber wants to negotiate.
@@ -64,7 +64,7 @@ pub enum PeerEvent {
     Measured(Sample),
     /// The client does not take the m-line of this track: its subscription ended.
     Rejected(TrackKey),
-    /// These subscriptions ended.
+    /// Subscriptions that ended, with their state.
     Unsubscribed(Vec<Subscription>),
     /// The client restarted ICE.
     NewUfrag {
@@ -91,13 +91,13 @@ pub struct PeerState {
 /// What the control plane can see of a subscription.
 #[derive(Debug, Clone)]
 pub struct SubscriptionState {
-    /// Which track.
+    /// The track of the subscription.
     pub track: TrackKey,
     /// What was asked for.
     pub wish: crate::media::layer_allocation::Wish,
     /// The m-line; empty until offered.
     pub mid: String,
-    /// What flows.
+    /// The layer that is forwarded now.
     pub layer: Option<LayerIndex>,
     /// Its rid, where the shard knows the track; empty without simulcast.
     pub rid: String,
@@ -108,7 +108,7 @@ pub struct SubscriptionState {
 pub struct OfferOut {
     /// Counts the session's offers.
     pub revision: u64,
-    /// The offer.
+    /// SDP of the offer.
     pub sdp: String,
     /// What plays on which m-line.
     pub mids: Vec<(String, TrackKey)>,

@@ -33,7 +33,7 @@ pub struct Paths {
 /// What is of no matter to what is sent: kept apart.
 #[derive(Default)]
 struct Rest {
-    /// Oldest first.
+    /// Known paths, the oldest first.
     paths: Vec<Path>,
     /// The address that the client nominated last.
     nominated: Option<SocketAddr>,
@@ -46,7 +46,7 @@ struct Rest {
     rtt: Option<Duration>,
 }
 
-/// A verified check.
+/// A connectivity check with the right password.
 #[derive(Debug, Clone, Copy)]
 pub struct Checked {
     /// Where it came from.
@@ -168,7 +168,7 @@ impl Paths {
         self.select();
     }
 
-    /// The known addresses.
+    /// The known addresses of the client.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.rest.paths.iter().map(|path| path.remote)
     }

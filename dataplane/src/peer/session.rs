@@ -22,11 +22,11 @@ use crate::key::{LayerIndex, SessionKey, SubscriptionIndex, TrackKey};
 use crate::media::layer_allocation::Target;
 use crate::media::track::TrackInfo;
 
-/// A session.
+/// One session: a peer connection with a client.
 pub struct Peer {
-    /// Its name.
+    /// Name of the session inside the data plane.
     pub session: SessionKey,
-    /// What it does.
+    /// Whether the session publishes or subscribes.
     pub role: Role,
     /// The addresses of its client.
     pub paths: Paths,
@@ -57,7 +57,7 @@ pub enum Role {
 const SUBSCRIBER_LINES: usize = 12;
 
 impl Peer {
-    /// Time passed.
+    /// Handles timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
         if let Role::Subscribe(subscriber) = &mut self.role
             && let Some(estimator) = subscriber.send.estimator()
@@ -190,7 +190,7 @@ impl Peer {
         self.connected && self.keyed && self.paths.media().is_some()
     }
 
-    /// The subscribing half.
+    /// The subscribing half, if the session subscribes.
     pub fn subscriber(&mut self) -> Option<&mut Subscriber> {
         match &mut self.role {
             Role::Subscribe(subscriber) => Some(subscriber),
@@ -209,7 +209,7 @@ impl Peer {
         }
     }
 
-    /// See [`Subscriber::offer_first`].
+    /// Offers this codec first, see [`Subscriber::offer_first`].
     pub fn offer_first(
         &mut self,
         sub: SubscriptionIndex,
@@ -241,7 +241,7 @@ impl Peer {
         self.checks.ufrags()
     }
 
-    /// The client's ufrag.
+    /// ICE username fragment of the client.
     #[cfg(test)]
     pub(crate) fn remote_ufrag(&self) -> Option<&str> {
         self.checks.remote_ufrag()

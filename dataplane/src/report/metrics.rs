@@ -99,7 +99,7 @@ fn build_info(out: &mut String) {
     ));
 }
 
-/// Counters and gauges.
+/// Writes the counters and gauges of all shards.
 fn numbers(out: &mut String, reports: &[ShardReport]) {
     let counters = COUNTERS.iter().map(|metric| ("counter", metric));
     let gauges = GAUGES.iter().map(|metric| ("gauge", metric));

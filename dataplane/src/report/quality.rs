@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// One measurement.
+/// One measurement of the quality of a subscription or path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sample {
     /// From when a subscription could flow to its first frame.
@@ -20,14 +20,14 @@ pub enum Sample {
     Estimate(f64),
 }
 
-/// Measurements in buckets.
+/// A histogram: counts of measurements in buckets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Buckets {
     pub(super) counts: [u64; BUCKETS + 1],
     pub(super) sum: f64,
 }
 
-/// All of them.
+/// Histograms of all kinds of measurements.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quality(pub(super) [Buckets; KINDS.len()]);
 
@@ -79,7 +79,7 @@ pub(super) const KINDS: [Kind; 5] = [
 ];
 
 impl Quality {
-    /// Counts one.
+    /// Adds a measurement to its histogram.
     pub fn record(&mut self, sample: Sample) {
         let (kind, value) = match sample {
             Sample::FirstFrame(time) => (0, time.as_secs_f64()),

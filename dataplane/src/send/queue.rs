@@ -54,7 +54,7 @@ pub struct SendQueue {
 #[derive(Debug, Clone, Copy)]
 pub struct Placed {
     pub(crate) at: usize,
-    /// The run.
+    /// The run with its place in the arena.
     pub run: Run,
     /// The kernel refused it once.
     pub was_refused: bool,
@@ -70,7 +70,7 @@ pub struct Datagrams<'a> {
 }
 
 impl<'a> Datagrams<'a> {
-    /// Each of them.
+    /// Each datagram of the run.
     pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
         self.bytes.chunks(self.run.segment_bytes.max(1))
     }
@@ -124,7 +124,7 @@ impl Placed {
 }
 
 impl SendQueue {
-    /// Allocates the arena.
+    /// Allocates the arena of the queue.
     pub fn new() -> Self {
         Self {
             arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
@@ -357,7 +357,7 @@ impl SendQueues {
 /// The addresses between which a session's packets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendPath {
-    /// The client's.
+    /// Address of the client.
     pub remote: SocketAddr,
     /// Ours, where it has to be that one.
     pub local: Option<IpAddr>,
@@ -385,10 +385,10 @@ impl SendPath {
 pub struct Outlet<'a> {
     /// The queue that reaches it.
     pub queue: &'a mut SendQueue,
-    /// Its addresses.
+    /// Addresses of the session's path.
     pub path: SendPath,
-    /// When they leave.
+    /// Time when the packets leave.
     pub now: Instant,
-    /// Counts them.
+    /// Counters of the shard.
     pub report: &'a mut ShardReport,
 }

@@ -10,7 +10,7 @@ use crate::limits::HISTORY_PACKETS;
 /// The retransmission stream beside a media stream.
 #[derive(Debug)]
 pub struct Resend {
-    /// Its SSRC.
+    /// SSRC of the retransmission stream.
     pub ssrc: u32,
     /// The receiver reported on that SSRC: it knows to which m-line it belongs.
     pub is_bound: bool,
@@ -30,7 +30,7 @@ pub struct Allowance {
 /// When a subscriber asked for a packet again.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
-    /// When.
+    /// Time of the request.
     pub now: Instant,
     /// To the subscriber and back; zero until it is known.
     pub rtt: Duration,

@@ -28,9 +28,9 @@ pub struct Rewriter {
 /// What a packet gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
-    /// Extended sequence number.
+    /// Extended sequence number for the receiver.
     pub seq: u64,
-    /// RTP timestamp.
+    /// RTP timestamp for the receiver.
     pub time: u32,
     /// VP8 picture id, for payload descriptors that have one.
     pub picture_id: u16,
@@ -43,7 +43,7 @@ pub struct Rewritten {
 /// How what flows from a switch on is tied to what flowed before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splice {
-    /// Nothing flowed.
+    /// No packet was forwarded before.
     First,
     /// Its timestamps and its publisher's clock go on as before.
     SameClock,
@@ -54,7 +54,7 @@ pub enum Splice {
 /// The packet that was sent under some sequence number.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
-    /// Of this track.
+    /// Track of the packet.
     pub track: TrackKey,
     /// Of this layer of it.
     pub layer: LayerIndex,

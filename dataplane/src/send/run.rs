@@ -9,7 +9,7 @@ use crate::limits::{MAX_RUN_BYTES, MAX_RUN_DATAGRAMS};
 /// The first packets of what waits, as a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// How many.
+    /// Number of packets in the run.
     pub packets: usize,
     /// The size all but the last are padded to.
     pub segment_bytes: usize,

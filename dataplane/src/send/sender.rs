@@ -24,10 +24,10 @@ pub struct Sender {
     rtt: Duration,
 }
 
-/// Which streams report.
+/// Streams that send a sender report now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// All of them.
+    /// All streams of the session.
     All,
     /// Those on which something else plays since a short while.
     Quick,

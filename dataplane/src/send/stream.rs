@@ -63,7 +63,7 @@ const FIRST_QUICK_REPORTS: u8 = 2;
 /// The SSRCs of an m-line.
 #[derive(Debug, Clone, Copy)]
 pub struct Ssrcs {
-    /// Of its media.
+    /// SSRC of the media packets.
     pub media: u32,
     /// Of retransmissions (RFC 4588), where they were negotiated.
     pub rtx: Option<u32>,
@@ -72,17 +72,17 @@ pub struct Ssrcs {
 /// An m-line as it was negotiated.
 #[derive(Debug, Clone, Copy)]
 pub struct Negotiated<'a> {
-    /// Its name.
+    /// The mid of the m-line.
     pub mid: &'a str,
     /// What reports call its source.
     pub cname: &'a str,
-    /// Its SSRCs.
+    /// SSRCs of media and retransmissions.
     pub ssrcs: Ssrcs,
-    /// Its header extensions.
+    /// Identifiers of the negotiated header extensions.
     pub extensions: ExtensionIds,
 }
 
-/// What was negotiated.
+/// Negotiated values that each packet is written with.
 struct Wire {
     ssrc: u32,
     resend: Option<Resend>,
@@ -95,9 +95,9 @@ struct Wire {
 /// What a sender report says.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
-    /// Of which stream.
+    /// SSRC of the reported stream.
     pub ssrc: u32,
-    /// Whose.
+    /// CNAME of the stream's source.
     pub cname: &'a str,
     /// The publisher's wall clock as NTP has it, and
     pub ntp: u64,
@@ -130,11 +130,11 @@ pub struct SealCost {
 
 /// Everything a packet is written with besides its stream.
 pub struct Keys<'a> {
-    /// Seals.
+    /// Encrypts packets with the session's keys.
     pub sealer: &'a mut Sealer,
     /// Counts what it may carry.
     pub estimator: Option<&'a mut Estimator>,
-    /// When it leaves.
+    /// Time when the packet leaves.
     pub now: Instant,
 }
 

@@ -32,7 +32,7 @@ pub struct Backlog {
 /// The packets of one track that came together.
 #[derive(Debug)]
 pub struct Batch {
-    /// Which track.
+    /// The track of the packets.
     pub track: TrackKey,
     /// Places of its packets, in order.
     pub packets: Vec<u32>,

@@ -13,14 +13,14 @@ pub struct Egress {
     pub next_hops: NextHops,
     /// TURN, where clients are relayed.
     pub turn: Option<Box<TurnService>>,
-    /// Clients over TCP.
+    /// Connections of clients over TCP and TLS.
     pub streams: Streams,
     /// What they sent; empty between turns.
     pub(crate) arrivals: Arrivals,
 }
 
 impl Egress {
-    /// Without TURN.
+    /// The egress of a shard without TURN.
     pub fn new(streams: Streams) -> Self {
         Self {
             queues: SendQueues::default(),

@@ -28,9 +28,9 @@ pub struct Forwarding {
 /// A subscription that negotiated no codec for what is published.
 #[derive(Debug, Clone, Copy)]
 pub struct Undecodable {
-    /// Which.
+    /// The session and subscription without a common codec.
     pub at: SubscriberIndex,
-    /// Of this track.
+    /// The track of the subscription.
     pub track: TrackKey,
     /// What is published, as an index into the codecs of the track.
     pub codec: u8,
@@ -41,7 +41,7 @@ pub struct Undecodable {
 pub struct Numbered {
     /// Its place in the backlog.
     pub packet: u32,
-    /// Its m-line.
+    /// Index of the m-line in the session.
     pub slot: usize,
     /// Its numbers and size.
     pub planned: Planned,

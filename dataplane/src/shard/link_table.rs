@@ -12,7 +12,7 @@ pub struct Links {
     by_id: BTreeMap<LinkId, Link>,
 }
 
-/// One link.
+/// State of one link to another node.
 #[derive(Debug, Default)]
 pub struct Link {
     /// What waits to be sent over it.

@@ -21,9 +21,9 @@ pub enum NextHop {
 /// Whose client a relayed address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relayed {
-    /// This shard's.
+    /// The client of the relayed address is on this shard.
     Here,
-    /// That one's.
+    /// The client of the relayed address is on another shard.
     By(ShardId),
 }
 

@@ -14,8 +14,8 @@ pub enum Route {
 /// A session on another shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignSession {
-    /// Which shard.
+    /// The shard that has the session.
     pub home: ShardId,
-    /// Which session.
+    /// Name of the session inside the data plane.
     pub session: SessionKey,
 }

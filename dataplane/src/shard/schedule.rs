@@ -26,7 +26,7 @@ pub struct Schedule {
 pub enum LineKind {
     /// For packets that few get.
     Short = 0,
-    /// For all others.
+    /// For packets that many sessions get.
     Long = 1,
 }
 
@@ -133,7 +133,7 @@ impl Schedule {
         self.lines.iter().all(|line| line.sessions.is_empty())
     }
 
-    /// The position now.
+    /// The current position in both queues.
     pub fn moment(&self) -> Moment {
         let count = |line: &Line| line.taken + line.sessions.len() as u64;
         let [short, long] = &self.lines;

@@ -36,15 +36,15 @@ pub struct Shard {
     pub ice: Ice,
     /// Where its random numbers come from.
     pub(crate) entropy: Entropy,
-    /// Its sessions.
+    /// Sessions on this shard.
     pub peers: PeerTable,
-    /// Its tracks.
+    /// Tracks with a publisher or subscriber on this shard.
     pub tracks: TrackTable,
     /// When sessions want to be woken.
     pub timers: Timers,
     /// Its way to other threads.
     pub outbox: Outbox,
-    /// What it counted.
+    /// Counters of the shard.
     pub report: ShardReport,
     /// What sessions give out while they are driven; empty between calls.
     pub out: Output,
@@ -54,11 +54,11 @@ pub struct Shard {
     pub forwarding: Forwarding,
     /// Tracks with keyframe requests that wait.
     pub(crate) awaiting_keyframes: Vec<TrackKey>,
-    /// Other nodes.
+    /// Links to other nodes.
     pub links: Links,
     /// Subscribers whose layers have to be chosen again.
     pub(crate) dirty: DirtySet,
-    /// What leaves it.
+    /// TURN, streams and next hops of outgoing datagrams.
     pub egress: Egress,
     /// How much there is to do.
     pub load: Load,
@@ -78,7 +78,7 @@ pub struct Setup {
     pub mesh: Arc<Mesh>,
     /// How the node is reached.
     pub ice: Ice,
-    /// Its TCP listeners.
+    /// TCP and TLS listeners of the shard.
     pub streams: Streams,
     /// Where its random numbers come from.
     pub entropy: Entropy,
@@ -86,9 +86,9 @@ pub struct Setup {
 
 /// How a node is reached, the same for all of its sessions.
 pub struct Ice {
-    /// Checks connectivity checks.
+    /// Key that verifies connectivity checks.
     pub key: IceKey,
-    /// The advertised addresses.
+    /// Addresses that the node advertises.
     pub candidates: Candidates,
 }
 

@@ -25,7 +25,7 @@ pub struct TrackTable {
 pub struct TrackEntry {
     /// Where it comes from, and who needs it.
     pub route: TrackRoute,
-    /// What it is.
+    /// Description of the track, once it is known.
     pub info: Option<Arc<TrackInfo>>,
     /// What was measured last.
     pub status: TrackStatus,
@@ -43,7 +43,7 @@ pub struct TrackEntry {
 
 /// What is measured of a track on its home.
 pub struct Published {
-    /// Bit rates.
+    /// Bit rates of the track's layers.
     pub meter: LayerMeter,
     /// How loud it is.
     pub level: AudioLevel,

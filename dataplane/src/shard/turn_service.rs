@@ -52,7 +52,7 @@ impl TurnService {
         }
     }
 
-    /// The server.
+    /// The TURN server's state machine.
     pub fn server(&self) -> &Server {
         &self.server
     }

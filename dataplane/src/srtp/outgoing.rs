@@ -23,10 +23,10 @@ pub(super) enum Outgoing {
     Ours {
         /// The key, expanded once.
         key: Box<gcm::Key>,
-        /// Session salt.
+        /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],
     },
-    /// By the library.
+    /// Encryption by the library, for all profiles.
     Library(Cipher),
 }
 

@@ -36,7 +36,7 @@ impl Keys {
 }
 
 impl Sealer {
-    /// Seals with `ours`.
+    /// A sealer with the keys of our side, `ours`.
     pub fn new(ours: &MasterKey, choice: AeadChoice) -> Self {
         let rtp = ours.derive(derive::Use::Rtp);
         Self {

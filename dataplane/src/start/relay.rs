@@ -24,7 +24,7 @@ pub(super) struct RelayStart<'a> {
 }
 
 impl<'a> RelayStart<'a> {
-    /// Binds its sockets.
+    /// Binds the UDP and TCP sockets of TURN.
     pub(super) fn bind(
         config: &Config,
         turn: &'a config::Turn,
@@ -39,7 +39,7 @@ impl<'a> RelayStart<'a> {
         })
     }
 
-    /// Of UDP.
+    /// UDP port of TURN.
     pub(super) fn port(&self) -> u16 {
         self.port
     }

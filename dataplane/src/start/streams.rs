@@ -47,7 +47,7 @@ impl StreamStart {
         Ok(())
     }
 
-    /// Whether sessions are.
+    /// True when sessions are reached over TCP at the media port.
     pub(super) fn has_ice(&self) -> bool {
         self.has_ice
     }

@@ -47,7 +47,7 @@ impl ShortId {
         Self(number << PLACE_BITS | index_of(stream) as u64)
     }
 
-    /// Where to look.
+    /// Index of the stream's slot.
     pub(super) fn index(self) -> usize {
         (self.0 & ((1 << PLACE_BITS) - 1)) as usize
     }

@@ -13,25 +13,25 @@ pub struct Arrivals {
     events: Vec<Placed>,
 }
 
-/// Something that came.
+/// A message that arrived on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A message of TURN.
     Turn {
-        /// Whose.
+        /// The TURN client of the stream.
         client: Client,
-        /// It.
+        /// The STUN or ChannelData message.
         message: &'a [u8],
     },
     /// A datagram for the media port.
     Ice {
-        /// Over which stream.
+        /// The stream of the datagram.
         stream: StreamId,
-        /// Who sent it.
+        /// Alias address of the client.
         remote: SocketAddr,
         /// To which of our addresses.
         local: SocketAddr,
-        /// It.
+        /// The datagram without its length prefix.
         datagram: &'a [u8],
     },
     /// A stream has ended.
@@ -49,7 +49,7 @@ enum Placed {
 }
 
 impl Arrivals {
-    /// Everything in it.
+    /// All events, in the order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = Event<'_>> {
         self.events.iter().map(|event| match event {
             Placed::Turn(client, range) => Event::Turn {

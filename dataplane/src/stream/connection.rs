@@ -42,15 +42,15 @@ pub(super) struct Connection {
 
 /// What a connection is.
 pub(super) enum Phase {
-    /// It shakes hands.
+    /// The TLS handshake is not complete.
     Handshake,
     /// Its first byte will tell.
     Undecided,
-    /// STUN and ChannelData.
+    /// TURN: STUN and ChannelData messages.
     Turn(Splitter<TurnStream>),
     /// Datagrams with their length before them (RFC 4571).
     Ice(Splitter<Prefixed>),
-    /// HTTP, passed on.
+    /// HTTP that is passed to the control plane.
     Http(Box<Upstream>),
     /// It has its answer, and may still be asking.
     Lingering,

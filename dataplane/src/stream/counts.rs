@@ -34,7 +34,7 @@ pub struct Counts {
     pub handshakes: u64,
     /// Messages that were dropped whole because the other end was behind.
     pub dropped_messages: u64,
-    /// Streams there are.
+    /// Streams that are open now.
     pub open: u64,
     /// Bytes of messages received.
     pub bytes_in: u64,

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use rustls::ServerConnection;
 
-/// What carries bytes.
+/// Plain TCP or TLS under the messages.
 pub(super) struct Layer {
     pub(super) socket: TcpStream,
     tls: Option<Box<ServerConnection>>,
@@ -23,9 +23,9 @@ pub(super) struct Layer {
 /// What a read brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Took {
-    /// So many bytes.
+    /// Number of bytes that were read.
     Bytes(usize),
-    /// Nothing for now.
+    /// No bytes are available now.
     Nothing,
     /// The other end sends no more.
     End,

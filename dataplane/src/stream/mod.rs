@@ -218,7 +218,7 @@ impl Streams {
         timers.into_iter().chain(self.accept_again).min()
     }
 
-    /// What was counted.
+    /// Counters of the streams of this shard.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }

@@ -39,7 +39,7 @@ pub(super) const NOT_SERVED: &[u8] = b"HTTP/1.1 421 Misdirected Request\r\nConne
     Content-Type: text/plain\r\nContent-Length: 30\r\n\r\nonly turn is served over here\n";
 
 impl Upstream {
-    /// Begins to connect.
+    /// Begins to connect to the control plane's HTTP address.
     pub(super) fn connect(to: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;

@@ -16,18 +16,18 @@ pub enum Origin {
 pub enum Target {
     /// Another shard of this node.
     Shard(ShardId),
-    /// Another node.
+    /// A link to another node.
     Link(LinkId),
 }
 
 /// Where a shard gets a track from: whom it tells what it needs, and asks for keyframes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The publisher, here.
+    /// The publisher's session on this shard.
     Session(SessionIndex),
     /// The home of the track.
     Shard(ShardId),
-    /// Another node.
+    /// A link to another node.
     Link(LinkId),
 }
 

@@ -39,7 +39,7 @@ pub struct HostAddresses {
     ranges: Vec<Cidr>,
 }
 
-/// Judges peers.
+/// Decides which peers clients may reach.
 #[derive(Debug)]
 pub(super) struct Policy {
     scope: Scope,
@@ -54,9 +54,9 @@ pub(super) struct Policy {
 #[derive(Debug)]
 enum Scope {
     Cluster {
-        /// Sorted.
+        /// Media addresses of the cluster, sorted.
         endpoints: Vec<SocketAddr>,
-        /// Sorted.
+        /// IP addresses of the cluster, sorted.
         ips: Vec<IpAddr>,
     },
     Public,

@@ -52,12 +52,12 @@ pub(super) struct Ports {
     v6: Option<u16>,
 }
 
-/// Some of both.
+/// A set of address families: IPv4, IPv6 or both.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Families(u8);
 
 impl AllocationId {
-    /// Nobody.
+    /// An id of no allocation.
     pub(super) const NONE: Self = Self(u32::MAX);
 
     pub(super) fn index(self) -> usize {

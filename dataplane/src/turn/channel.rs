@@ -12,7 +12,7 @@ use crate::limits::{CHANNEL_LIFETIME, MAX_CHANNELS};
 #[derive(Debug, Default)]
 pub(super) struct Channels(Vec<Channel>);
 
-/// One number's peer.
+/// The peer that a channel number is bound to.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) number: ChannelNumber,

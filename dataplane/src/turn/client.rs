@@ -11,22 +11,22 @@ pub struct StreamId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Transport {
-    /// A datagram each.
+    /// UDP: each message is one datagram.
     Udp,
     /// A stream of them.
     Tcp,
-    /// An encrypted stream.
+    /// TLS: an encrypted stream of messages.
     Tls,
 }
 
 /// The five-tuple of RFC 8656 section 2: one allocation each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// Over what.
+    /// Transport between client and server.
     pub transport: Transport,
     /// Its address as we see it.
     pub remote: SocketAddr,
-    /// Our address.
+    /// Address of the server that the client uses.
     pub local: SocketAddr,
     /// Which connection, for streams.
     pub stream: Option<StreamId>,

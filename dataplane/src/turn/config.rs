@@ -43,17 +43,17 @@ pub enum ConfigError {
     /// No realm, or one that clients could not repeat.
     #[error("realm of {bytes} bytes is outside 1..={limit}")]
     Realm {
-        /// As given.
+        /// Length of the given realm.
         bytes: usize,
-        /// Most.
+        /// Maximum length of a realm.
         limit: usize,
     },
     /// No secret, or more than a rotation needs.
     #[error("{count} secrets are outside 1..={limit}")]
     Secrets {
-        /// As given.
+        /// Number of given secrets.
         count: usize,
-        /// Most.
+        /// Maximum number of secrets.
         limit: usize,
     },
     /// A secret that everybody can guess.
@@ -65,37 +65,37 @@ pub enum ConfigError {
     /// This shard would have no port.
     #[error("ports {start}..={end} hold none for shard {offset} of {step}")]
     NoPort {
-        /// First of all.
+        /// First port of the range.
         start: u16,
-        /// Last of all.
+        /// Last port of the range.
         end: u16,
-        /// This shard.
+        /// Offset of this shard in the range.
         offset: u16,
-        /// Shards.
+        /// Number of shards that share the range.
         step: u16,
     },
     /// More ranges than can be looked through for each peer.
     #[error("{count} denied ranges are more than {limit}")]
     Denied {
-        /// As given.
+        /// Number of given prefixes.
         count: usize,
-        /// Most.
+        /// Maximum number of prefixes.
         limit: usize,
     },
     /// More prefixes than can be looked through for each peer.
     #[error("{count} NAT64 prefixes are more than {limit}")]
     Nat64 {
-        /// As given.
+        /// Number of given NAT64 prefixes.
         count: usize,
-        /// Most.
+        /// Maximum number of NAT64 prefixes.
         limit: usize,
     },
     /// More allocations than a shard can have.
     #[error("{count} allocations are more than {limit}")]
     Allocations {
-        /// As given.
+        /// Number of given allocations.
         count: usize,
-        /// Most.
+        /// Maximum number of allocations.
         limit: usize,
     },
 }

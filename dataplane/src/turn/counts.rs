@@ -15,7 +15,7 @@ pub struct Counts {
 pub struct TransportCounts {
     /// Allocations that were made.
     pub allocations_made: u64,
-    /// Allocations that ended.
+    /// Number of allocations that ended.
     pub allocations_ended: u64,
     /// Datagrams from clients to peers.
     pub to_peer_packets: u64,
@@ -28,7 +28,7 @@ pub struct TransportCounts {
 }
 
 impl Counts {
-    /// Of one transport.
+    /// Counters of one client transport.
     pub fn of(&self, transport: Transport) -> &TransportCounts {
         &self.by_transport[transport.index()]
     }

@@ -61,7 +61,7 @@ pub enum DenyReason {
     TooLong,
     /// The allocation relays as much as it may.
     Bandwidth,
-    /// All together do.
+    /// All allocations of the shard relay as much as allowed.
     TotalBandwidth,
 }
 

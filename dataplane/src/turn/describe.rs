@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::{Client, Server};
 
-/// One allocation.
+/// Description of one allocation, for the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// Whose it is.
+    /// Client that made the allocation.
     pub client: Client,
     /// As its credentials said.
     pub username: String,

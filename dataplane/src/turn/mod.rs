@@ -70,7 +70,7 @@ pub enum Outcome<'a> {
     Reply(&'a [u8]),
     /// Send a part of the message on.
     Relay(Relay),
-    /// Nothing.
+    /// Send no answer, and count the reason.
     Silent(DenyReason),
 }
 
@@ -79,7 +79,7 @@ pub enum Outcome<'a> {
 pub struct Relay {
     /// From which of our addresses.
     pub relayed: SocketAddr,
-    /// To whom.
+    /// Peer that the data goes to.
     pub peer: SocketAddr,
     /// Which bytes of the message.
     pub payload: Range<usize>,
@@ -91,7 +91,7 @@ pub struct Relay {
 /// `padding_bytes`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deliver<'a> {
-    /// To whom.
+    /// Client that the data goes to.
     pub client: Client,
     /// A ChannelData header, or a Data indication up to the data.
     pub head: &'a [u8],
@@ -104,23 +104,23 @@ pub struct Deliver<'a> {
 pub enum Event {
     /// It is a client's.
     Open {
-        /// Ours.
+        /// Relayed address of the allocation.
         relayed: SocketAddr,
-        /// The client's.
+        /// Client of the allocation.
         client: Client,
     },
     /// Its client has let in a peer that is not inside this process: it needs a socket. Comes once.
     SocketWanted {
-        /// Ours.
+        /// Relayed address that needs a socket.
         relayed: SocketAddr,
         /// The first of them.
         peer: std::net::IpAddr,
     },
     /// It is nobody's any more.
     Closed {
-        /// Ours.
+        /// Relayed address that was released.
         relayed: SocketAddr,
-        /// Whose it was.
+        /// Client of the ended allocation.
         client: Client,
     },
 }
@@ -256,12 +256,12 @@ impl Server {
         self.nonces.rotate(secret);
     }
 
-    /// Allocations there are.
+    /// Number of open allocations.
     pub fn allocations(&self) -> usize {
         self.allocations.len()
     }
 
-    /// What was counted.
+    /// Counters of the server.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }

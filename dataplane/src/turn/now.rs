@@ -7,6 +7,6 @@ use std::time::Instant;
 pub struct Now {
     /// For everything that lasts.
     pub instant: Instant,
-    /// Seconds since 1970.
+    /// Wall clock, seconds since 1970.
     pub unix_s: u64,
 }

@@ -12,9 +12,9 @@ use super::deny::DenyReason;
 /// Most allocations there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// All together.
+    /// Allocations of all users together.
     pub allocations: usize,
-    /// Of one user.
+    /// Allocations of one user.
     pub allocations_per_user: u16,
     /// From one IPv4 address or IPv6 /64.
     pub allocations_per_source: u16,

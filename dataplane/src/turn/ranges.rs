@@ -24,11 +24,11 @@ pub enum CidrError {
     /// A prefix longer than the address.
     #[error("prefix {prefix} of `{text}` is longer than {limit} bits")]
     Prefix {
-        /// All of it.
+        /// The whole text of the range.
         text: String,
-        /// As read.
+        /// The prefix length in the text.
         prefix: u8,
-        /// Of this family.
+        /// Maximum prefix length of the address family.
         limit: u8,
     },
 }

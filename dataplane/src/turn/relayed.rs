@@ -18,11 +18,11 @@ pub struct RelayAddresses {
     pub v4: Option<Ipv4Addr>,
     /// As peers see it.
     pub v6: Option<Ipv6Addr>,
-    /// Of all shards.
+    /// Ports of the relayed addresses of all shards.
     pub ports: RangeInclusive<u16>,
     /// Those of them that are something else's.
     pub except: Vec<u16>,
-    /// Shards.
+    /// Number of shards that share the ports.
     pub step: NonZeroU16,
     /// Which shard this is, from zero.
     pub offset: u16,
@@ -45,7 +45,7 @@ pub(super) enum Parity {
 #[derive(Debug)]
 struct Pool {
     ip: IpAddr,
-    /// Of all shards.
+    /// First port of all shards.
     first: u16,
     step: u16,
     offset: u16,
@@ -112,7 +112,7 @@ impl Relayed {
         }
     }
 
-    /// Whose `address` is.
+    /// Allocation that has the relayed address.
     pub(super) fn owner(&self, address: SocketAddr) -> Option<AllocationId> {
         let pool = self.pool(Family::of(address.ip()))?;
         if address.ip() != pool.ip {

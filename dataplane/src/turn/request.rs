@@ -19,7 +19,7 @@ pub(super) struct Request<'a> {
     fingerprint: Fingerprint,
 }
 
-/// What was done.
+/// Result of a request that was granted.
 pub(super) enum Done {
     /// The answer is in the scratch buffer.
     Replied,

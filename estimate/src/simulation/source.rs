@@ -1,6 +1,6 @@
 //! What is sent, and how it follows the estimate.
 
-/// What is sent.
+/// The simulated video source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
     /// The rates of the layers; the highest that fits is sent.

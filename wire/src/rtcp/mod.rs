@@ -28,28 +28,28 @@ use header::{
 pub enum Packet<'a> {
     /// SR: what somebody sent, and what they received of others.
     SenderReport {
-        /// What they sent.
+        /// Clock and counters of the sender.
         info: SenderInfo,
-        /// What they received.
+        /// Reports about streams that the sender receives.
         blocks: ReportBlocks<'a>,
     },
     /// RR: what somebody received.
     ReceiverReport {
-        /// Who says so.
+        /// SSRC of the sender of the report.
         sender_ssrc: u32,
         /// One block per stream.
         blocks: ReportBlocks<'a>,
     },
     /// Packets to be sent again.
     Nack {
-        /// Of which stream.
+        /// SSRC of the stream with lost packets.
         media_ssrc: u32,
-        /// Sequence numbers.
+        /// Sequence numbers of the lost packets.
         lost: Nacks<'a>,
     },
     /// Picture loss: a keyframe is needed.
     Pli {
-        /// Of which stream.
+        /// SSRC of the stream that needs a keyframe.
         media_ssrc: u32,
     },
     /// Full intra request: a keyframe is needed.
@@ -61,7 +61,7 @@ pub enum Packet<'a> {
     Remb(Remb<'a>),
     /// When each packet arrived.
     TransportFeedback(TransportFeedback<'a>),
-    /// Somebody leaves.
+    /// BYE: a sender leaves the session.
     Bye,
     /// Something we have no use for.
     Other,
@@ -75,7 +75,7 @@ pub enum Malformed {
     Short {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// Bytes left.
+        /// Bytes that are left in the datagram.
         got: usize,
     },
     /// The version is not 2.
@@ -83,7 +83,7 @@ pub enum Malformed {
     Version {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// What it says.
+        /// The version in the packet's header.
         version: u8,
     },
     /// The length field reaches past the end.
@@ -93,7 +93,7 @@ pub enum Malformed {
         at: usize,
         /// Bytes of the packet by its length field.
         said: usize,
-        /// Bytes left.
+        /// Bytes that are left in the datagram.
         got: usize,
     },
     /// More padding than packet, or none where some is announced.
@@ -111,7 +111,7 @@ pub enum Malformed {
     Body {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// Packet type.
+        /// Packet type in the RTCP header.
         kind: u8,
         /// Bytes after the header, without padding.
         got: usize,

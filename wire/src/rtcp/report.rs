@@ -13,7 +13,7 @@ pub const CNAME_MAX_BYTES: usize = 255;
 /// What a sender says of its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// The stream.
+    /// SSRC of the sender's stream.
     pub ssrc: u32,
     /// Wall clock of the report: seconds since 1900 in 32.32 fixed point.
     pub ntp: u64,
@@ -28,7 +28,7 @@ pub struct SenderInfo {
 /// What a receiver says of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportBlock {
-    /// The stream.
+    /// SSRC of the stream that the block reports on.
     pub ssrc: u32,
     /// Lost since the last report, in 256ths.
     pub fraction_lost: u8,

@@ -5,7 +5,7 @@ use super::header::{PADDING, TRANSPORT_LAYER, TRANSPORT_WIDE, header, u16_at, u3
 
 /// Unit of arrival times between packets.
 pub const DELTA_US: i64 = 250;
-/// Unit of [`TransportFeedback::reference_time`].
+/// Microseconds per unit of [`TransportFeedback::reference_time`].
 pub const REFERENCE_US: i64 = 64_000;
 /// Most packets one feedback speaks of.
 pub const MAX_STATUSES: usize = u16::MAX as usize;
@@ -30,7 +30,7 @@ pub struct TransportFeedback<'a> {
 /// What precedes the packets in a feedback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportHeader {
-    /// Who received.
+    /// SSRC of the sender of the feedback.
     pub sender_ssrc: u32,
     /// One of the streams, for what it is worth.
     pub media_ssrc: u32,
@@ -194,7 +194,7 @@ impl Iterator for StatusRuns<'_> {
 }
 
 impl Symbol {
-    /// `None`: reserved.
+    /// Reads a two-bit symbol; `None` for the reserved value.
     fn read(bits: u16) -> Option<Self> {
         [Some(Self::Lost), Some(Self::Small), Some(Self::Large), None][usize::from(bits & 3)]
     }

@@ -43,9 +43,9 @@ pub mod kinds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Family {
-    /// IPv4.
+    /// An IPv4 address follows.
     V4 = 1,
-    /// IPv6.
+    /// An IPv6 address follows.
     V6 = 2,
 }
 
@@ -57,7 +57,7 @@ pub struct Address {
 }
 
 impl Family {
-    /// That of `ip`.
+    /// The address family of `ip`.
     pub fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(_) => Self::V4,
@@ -96,7 +96,7 @@ impl Address {
         Self { bytes, length }
     }
 
-    /// The attribute's value.
+    /// The encoded value of the attribute.
     pub fn value(&self) -> &[u8] {
         &self.bytes[..self.length]
     }

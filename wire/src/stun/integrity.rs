@@ -18,16 +18,16 @@ use super::{SHA1_BYTES, SHA256_BYTES};
 pub enum Key {
     /// Number 1, which all clients know.
     Md5([u8; 16]),
-    /// Number 2.
+    /// Password algorithm 2: SHA-256 (RFC 8489 section 18.5).
     Sha256([u8; 32]),
 }
 
 /// What the checksum of a message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fingerprint {
-    /// There is none.
+    /// The message has no FINGERPRINT.
     Absent,
-    /// It fits.
+    /// The FINGERPRINT matches the message.
     Fits,
     /// It does not, or it is not the last attribute.
     Wrong,

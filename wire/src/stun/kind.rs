@@ -24,13 +24,13 @@ pub enum Method {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Class {
-    /// Wants an answer.
+    /// A request, which needs a response.
     Request = 0x0000,
-    /// Wants none.
+    /// An indication, which gets no response.
     Indication = 0x0010,
-    /// Answer: done.
+    /// A success response to a request.
     Success = 0x0100,
-    /// Answer: refused.
+    /// An error response to a request.
     Error = 0x0110,
 }
 

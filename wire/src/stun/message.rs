@@ -25,27 +25,27 @@ pub enum StunError {
     /// The length field does not match the datagram, or is no multiple of four.
     #[error("length field says {said} bytes, the message has {got}")]
     Length {
-        /// From the header.
+        /// Length in the header, in bytes.
         said: usize,
-        /// After the header.
+        /// Bytes that follow the header.
         got: usize,
     },
     /// An attribute reaches past the end.
     #[error("attribute {kind:#06x} at byte {at} reaches past the end")]
     Attribute {
-        /// Attribute type.
+        /// Type of the attribute.
         kind: u16,
         /// Offset of its header in the message.
         at: usize,
     },
 }
 
-/// One attribute.
+/// One attribute of a message, not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribute<'a> {
-    /// Attribute type.
+    /// Type of the attribute.
     pub kind: u16,
-    /// Value without padding.
+    /// Value of the attribute without padding.
     pub value: &'a [u8],
     /// Offset of the attribute header in the message.
     pub at: usize,
@@ -92,7 +92,7 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
-    /// The whole message.
+    /// All bytes of the message, header included.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

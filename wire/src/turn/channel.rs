@@ -7,9 +7,9 @@ pub struct ChannelNumber(u16);
 /// What came over a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelData<'a> {
-    /// Which channel.
+    /// Number of the channel.
     pub number: ChannelNumber,
-    /// What is relayed.
+    /// The relayed data without padding.
     pub data: &'a [u8],
 }
 
@@ -25,9 +25,9 @@ pub enum ChannelError {
     /// The length field says more than there is.
     #[error("length field says {said} bytes, the datagram has {got}")]
     Length {
-        /// From the header.
+        /// Length in the header, in bytes.
         said: usize,
-        /// After the header.
+        /// Bytes that follow the header.
         got: usize,
     },
 }

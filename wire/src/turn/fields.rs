@@ -11,37 +11,37 @@ use crate::stun::{Attribute, Family, Message, TransactionId, kinds, xor_address}
 /// for peers; what follows the integrity is not there (sections 14.5 and 14.6).
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
-    /// USERNAME.
+    /// Value of USERNAME, if the attribute is present.
     pub username: Option<&'a [u8]>,
-    /// REALM.
+    /// Value of REALM, if the attribute is present.
     pub realm: Option<&'a [u8]>,
-    /// NONCE.
+    /// Value of NONCE, if the attribute is present.
     pub nonce: Option<&'a [u8]>,
-    /// MESSAGE-INTEGRITY is there.
+    /// True when MESSAGE-INTEGRITY is present.
     pub has_integrity: bool,
-    /// MESSAGE-INTEGRITY-SHA256 is there.
+    /// True when MESSAGE-INTEGRITY-SHA256 is present.
     pub has_integrity_sha256: bool,
     /// PASSWORD-ALGORITHM, with its parameters.
     pub password_algorithm: Option<&'a [u8]>,
     /// PASSWORD-ALGORITHMS, as it is.
     pub password_algorithms: Option<&'a [u8]>,
-    /// LIFETIME in seconds.
+    /// Value of LIFETIME in seconds.
     pub lifetime_s: Option<u32>,
     /// The protocol number of REQUESTED-TRANSPORT; 17 is UDP.
     pub transport: Option<u8>,
     /// REQUESTED-ADDRESS-FAMILY; the inner `None` is one that does not exist.
     pub family: Option<Option<Family>>,
-    /// ADDITIONAL-ADDRESS-FAMILY.
+    /// ADDITIONAL-ADDRESS-FAMILY; `Some(None)` when its family is unknown.
     pub additional_family: Option<Option<Family>>,
-    /// EVEN-PORT.
+    /// EVEN-PORT, if the attribute is present.
     pub even_port: Option<EvenPort>,
-    /// RESERVATION-TOKEN is there.
+    /// True when RESERVATION-TOKEN is present.
     pub has_reservation_token: bool,
-    /// DONT-FRAGMENT is there.
+    /// True when DONT-FRAGMENT is present.
     pub dont_fragment: bool,
     /// CHANNEL-NUMBER, of any value.
     pub channel: Option<u16>,
-    /// The first XOR-PEER-ADDRESS.
+    /// Address of the first XOR-PEER-ADDRESS.
     pub peer: Option<SocketAddr>,
     /// Where the value of DATA is in the message.
     pub data: Option<Range<usize>>,
@@ -56,7 +56,7 @@ pub struct Fields<'a> {
 /// What is asked of a relayed port (RFC 8656 section 18.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvenPort {
-    /// It is even.
+    /// The relayed port must be even.
     Alone,
     /// It is even, and the next one is kept for later.
     WithNext,
@@ -70,7 +70,7 @@ pub struct Unknown {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads `message`.
+    /// Reads the fields of a TURN request from `message`.
     pub fn read(message: &Message<'a>) -> Self {
         let mut fields = Self {
             end: message.bytes().len(),

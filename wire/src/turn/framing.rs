@@ -35,9 +35,9 @@ pub enum FramingError {
     /// More than this stream may send at once.
     #[error("message of {bytes} bytes is longer than {limit}")]
     Long {
-        /// With its header.
+        /// Bytes of the message, its header included.
         bytes: usize,
-        /// Of this stream.
+        /// Maximum of a message in this stream, in bytes.
         limit: usize,
     },
 }
@@ -47,7 +47,7 @@ pub enum FramingError {
 pub struct Extent {
     /// Bytes that only frame it.
     pub skip: usize,
-    /// Where it ends.
+    /// Offset behind the last byte of the message.
     pub end: usize,
     /// Where the one after it starts.
     pub next: usize,

@@ -54,7 +54,7 @@ pub(super) fn now() -> Instant {
     Instant::now() + AHEAD.get()
 }
 
-/// Both clocks.
+/// Both clocks at `now`.
 fn at(now: Instant) -> Now {
     Now {
         instant: now,
@@ -245,7 +245,7 @@ impl Rig {
         self.turn
     }
 
-    /// Lets `time` pass.
+    /// Runs the shard until `time` has passed.
     pub(super) fn settle(&mut self, time: Duration) {
         let settled = now() + time;
         let mut steps = 0;

@@ -35,20 +35,20 @@ pub struct Facts {
 /// A prefix of the table that comes before all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
-    /// The prefix.
+    /// Address of the local prefix.
     pub to: IpAddr,
-    /// Its length.
+    /// Length of the prefix, in bits.
     pub length: u8,
     /// Addresses of the host, not those it broadcasts to.
     pub is_own: bool,
 }
 
-/// An Ethernet interface.
+/// An Ethernet interface of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its index.
+    /// Interface index of the kernel.
     pub index: u32,
-    /// Its address.
+    /// Link-layer address of the interface.
     pub mac: [u8; 6],
     /// Bytes of an IP packet, at most.
     pub mtu: u32,
@@ -57,11 +57,11 @@ pub struct Link {
 /// Where a prefix is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The prefix.
+    /// Address of the destination prefix.
     pub to: IpAddr,
-    /// Its length.
+    /// Length of the prefix, in bits.
     pub length: u8,
-    /// How.
+    /// How the route reaches the prefix.
     pub way: Way,
 }
 
@@ -70,9 +70,9 @@ pub struct Route {
 pub enum Way {
     /// In a way only the kernel knows: this host, a tunnel, several ways at once.
     Kernel,
-    /// Through an interface.
+    /// Through an Ethernet interface, directly or by a router.
     Link {
-        /// Its index.
+        /// Interface index of the kernel.
         interface: u32,
         /// Who takes it from there; `None`: everybody is there.
         router: Option<IpAddr>,
@@ -82,7 +82,7 @@ pub enum Way {
 }
 
 impl Facts {
-    /// Asks the kernel.
+    /// Reads rules, routes, neighbours and addresses from the kernel.
     pub(super) fn read(netlink: &mut Netlink) -> io::Result<Self> {
         let mut facts = Self::default();
         let rules = RouteNetlinkMessage::GetRule(RuleMessage::default());

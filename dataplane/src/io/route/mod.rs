@@ -44,7 +44,7 @@ pub struct Routes {
 struct Table<T> {
     /// What the host keeps for itself, whatever routes say.
     local: Vec<Prefix<T>>,
-    /// Longest prefix first.
+    /// Routes, the longest prefix first.
     routes: Vec<Prefix<T>>,
 }
 
@@ -59,9 +59,9 @@ struct Prefix<T> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Towards {
-    /// The kernel knows.
+    /// The kernel's stack sends the datagram.
     Kernel,
-    /// A router.
+    /// A router at this next hop.
     Router(Hop),
     /// Each destination is a neighbour on this interface.
     Link(u32),
@@ -71,7 +71,7 @@ const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
 impl Routes {
-    /// What `facts` allow.
+    /// Routes that frames may take, according to `facts`.
     pub fn new(facts: &Facts) -> Self {
         let mut routes = Self::default();
         let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 pub struct Neighbour {
     /// Index of the interface.
     pub interface: u32,
-    /// Its address there.
+    /// IP address of the neighbour.
     pub ip: IpAddr,
-    /// Its link-layer address.
+    /// Link-layer address of the neighbour.
     pub mac: [u8; 6],
     /// How sure that is.
     pub reach: Reachability,

@@ -33,7 +33,7 @@ pub struct OwnWatch {
     prefixes: Mutex<Arc<[OwnPrefix]>>,
 }
 
-/// A reader's place.
+/// A reader's copy of the host's addresses, with its version.
 #[derive(Debug, Clone)]
 pub struct OwnWatched {
     watch: Arc<OwnWatch>,

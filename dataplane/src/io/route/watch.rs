@@ -36,7 +36,7 @@ struct Onlooker {
     may_probe: bool,
 }
 
-/// A shard's copy.
+/// A shard's copy of the routes, with its version.
 #[derive(Debug, Clone)]
 pub struct Watched {
     watch: Arc<RouteWatch>,
@@ -62,7 +62,7 @@ impl RouteWatch {
         Ok(watch)
     }
 
-    /// These, for good.
+    /// Routes that never change, for tests.
     #[cfg(test)]
     pub fn fixed(routes: Routes) -> Arc<Self> {
         let watch = Self::default();

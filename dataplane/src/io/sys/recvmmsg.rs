@@ -27,7 +27,7 @@ pub struct Received<'a> {
     pub bytes: &'a [u8],
     /// Bytes of each datagram in it but the last, which may be shorter.
     pub segment_bytes: usize,
-    /// Who sent it.
+    /// Source address of the message.
     pub source: SocketAddr,
     /// The local address it was sent to, where the kernel said so.
     pub local: Option<IpAddr>,

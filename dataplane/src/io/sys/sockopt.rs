@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// linux/if_packet.h
+/// Socket option of linux/if_packet.h for a virtio header.
 const PACKET_VNET_HDR: i32 = 15;
 
 /// Makes received datagrams say which local address they were sent to.

@@ -31,7 +31,7 @@ use packet::Payloads;
 /// What a publish session knows.
 #[derive(Default)]
 pub struct Publisher {
-    /// What it publishes.
+    /// Tracks that the session publishes.
     pub tracks: Vec<Arc<TrackInfo>>,
     /// The session layer's name of the m-line of each.
     names: Vec<Mid>,

@@ -112,7 +112,7 @@ impl<'a> Format<'a> {
         is_set("stereo") || is_set("sprop-stereo")
     }
 
-    /// Its encoding name.
+    /// Encoding name of the format.
     pub(in crate::peer) fn name(&self) -> &'a str {
         let name = self.rtpmap.split('/').next().unwrap_or_default();
         name.trim_ascii()

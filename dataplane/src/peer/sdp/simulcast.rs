@@ -58,7 +58,7 @@ fn sent_rids<'a>(section: &Section<'a>) -> Option<HashSet<&'a str>> {
     )
 }
 
-/// `id send [pt=1,2;name=value;...]`.
+/// Parses a layer: `id send [pt=1,2;name=value;...]`.
 fn layer(value: &str) -> Option<Layer<'_>> {
     let (rid, rest) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let rest = rest.trim_ascii();

@@ -16,7 +16,7 @@ use crate::peer::codecs::{self, Accepted, Menu};
 use crate::peer::command::CommandError;
 use crate::send::header::CarriedIds;
 
-/// A client's answer.
+/// The SDP answer of a client, after normalisation.
 pub(in crate::peer) struct Answer {
     /// For the session library; `None` when the client rejects every m-line and never said a word of its transport.
     pub(in crate::peer) normalised: Option<String>,
@@ -38,7 +38,7 @@ pub(in crate::peer) struct AnsweredLine {
     pub(in crate::peer) carried: CarriedIds,
 }
 
-/// What was asked.
+/// The outstanding offer that a client answers.
 pub(in crate::peer) struct Asked<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,

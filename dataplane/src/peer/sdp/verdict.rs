@@ -18,7 +18,7 @@ pub(super) struct Line<'a> {
 pub(super) enum Verdict<'a> {
     /// It is answered with port 0, because of this.
     Rejected(String),
-    /// It is negotiated.
+    /// The m-line is negotiated with these values.
     Taken(Box<Taken<'a>>),
 }
 

@@ -36,7 +36,7 @@ use crate::srtp::RtcpOpener;
 pub struct Subscriber {
     /// Its subscriptions; the shard names them by these keys.
     pub subscriptions: Subscriptions,
-    /// Its m-lines.
+    /// m-lines of the session, in SDP order.
     pub slots: Vec<Slot>,
     /// What it sends with.
     pub send: Sender,
@@ -55,7 +55,7 @@ pub struct Subscriber {
     forgotten: Vec<String>,
     /// Lines for its offers; see [`tcp_candidates`](crate::peer::sdp::candidates::tcp_candidates).
     tcp_candidates: Arc<str>,
-    /// First sequence numbers.
+    /// Random source of first sequence numbers.
     entropy: Entropy,
 }
 
@@ -63,7 +63,7 @@ pub struct Subscriber {
 pub struct Slot {
     /// Its name in the SDP.
     pub mid: Mid,
-    /// Its outgoing packets.
+    /// Outgoing packets of the m-line.
     pub stream: Stream,
     kind: MediaKind,
     state: SlotState,

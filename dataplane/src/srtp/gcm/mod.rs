@@ -49,7 +49,7 @@ impl Key {
         entry::expand(key, &mut expanded).then_some(expanded)
     }
 
-    /// There is none.
+    /// Always `None`: other architectures have no implementation.
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn new(_key: &[u8]) -> Option<Box<Self>> {
         None
@@ -61,7 +61,7 @@ impl Key {
         entry::seal(self, nonce, clear, body)
     }
 
-    /// Never called.
+    /// Is never called, because there is no key.
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn seal(&self, _nonce: &Nonce, _clear: &[u8], _body: &mut [u8]) -> Tag {
         unreachable!("there is no key on this architecture")

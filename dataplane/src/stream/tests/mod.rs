@@ -27,7 +27,7 @@ struct Rig {
     client_tls: Option<Arc<ClientConfig>>,
 }
 
-/// What came, owned.
+/// An event of a stream with its own bytes.
 #[derive(Debug, Clone, PartialEq)]
 enum Came {
     Turn(Client, Vec<u8>),

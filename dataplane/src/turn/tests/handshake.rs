@@ -1,4 +1,4 @@
-//! Credentials, nonces, algorithms.
+//! Tests of credentials, nonces and password algorithms.
 
 use spillway_wire::stun::{Class, Fingerprint, Method, kinds};
 

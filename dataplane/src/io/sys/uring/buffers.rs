@@ -25,7 +25,7 @@ pub(super) struct Buffers {
     tail: u16,
 }
 
-/// Zeroed memory.
+/// Zeroed memory that the kernel maps as a buffer ring.
 struct Memory {
     start: NonNull<u8>,
     layout: Layout,

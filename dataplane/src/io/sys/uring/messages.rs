@@ -6,7 +6,7 @@ use io_uring::{opcode, squeue};
 use super::super::Message;
 use super::super::headers::Headers;
 
-/// Headers, allocated once.
+/// Message headers of sends, allocated once.
 pub(super) struct Messages {
     parts: Headers,
     headers: Box<[libc::msghdr]>,

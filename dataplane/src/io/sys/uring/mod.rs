@@ -52,7 +52,7 @@ pub enum UringError {
     /// They could not be registered.
     #[error("io_uring refuses {count} sockets: {error}")]
     Sockets {
-        /// How many.
+        /// Number of sockets given.
         count: usize,
         /// What the kernel says.
         error: io::Error,
@@ -60,7 +60,7 @@ pub enum UringError {
     /// They could not be registered.
     #[error("io_uring refuses {count} buffers: {error}")]
     Buffers {
-        /// How many.
+        /// Number of buffers given.
         count: u16,
         /// What the kernel says.
         error: io::Error,

@@ -18,7 +18,7 @@ use crate::media::Stamp;
 
 /// A peer connection, its socket once the server's addresses are known, and what it gave out.
 pub struct Link {
-    /// The session layer.
+    /// The session layer of the client.
     pub rtc: Rtc,
     socket: Option<UdpSocket>,
     /// What the session layer believes to be its address; the socket has another after a rebinding.
@@ -29,14 +29,14 @@ pub struct Link {
     received: Vec<RtpPacket>,
     /// m-lines of which the server wants a keyframe.
     pub keyframes_wanted: Vec<Mid>,
-    /// DTLS is up.
+    /// True when the DTLS handshake is done.
     pub connected: bool,
 }
 
 const MAX_DATAGRAM_BYTES: usize = 2_048;
 
 impl Link {
-    /// An idle one.
+    /// A link that is not connected.
     pub fn new(now: Instant) -> Self {
         Self::with_crypto(now, str0m::crypto::from_feature_flags())
     }
@@ -72,7 +72,7 @@ impl Link {
         Ok((offer, pending, audio, video))
     }
 
-    /// The server's answer.
+    /// Handles the SDP answer of the server.
     pub async fn accept_answer(
         &mut self,
         pending: SdpPendingOffer,

@@ -21,9 +21,9 @@ pub struct Source {
 /// One packet to send.
 #[derive(Debug)]
 pub struct Packet {
-    /// RTP payload.
+    /// RTP payload of the packet.
     pub payload: Vec<u8>,
-    /// RTP timestamp.
+    /// RTP timestamp of the packet.
     pub time: u32,
     /// Counts the track's packets: also its sequence number.
     pub counter: u32,

@@ -31,7 +31,7 @@ pub struct Options {
     /// `spillway-bench host --listen` that watches Janus
     #[arg(long)]
     janus_target: SocketAddr,
-    /// Participants that receive
+    /// Number of participants that receive
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
     /// Length of each window

@@ -29,11 +29,11 @@ pub(crate) struct Watch(Arc<AtomicU8>);
 /// What was the last to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing came.
+    /// No byte has arrived yet.
     Silent,
     /// The client said something.
     Asked,
-    /// It was answered.
+    /// The last request has its answer.
     Answered,
     /// It does not take its answers.
     Stuck,

@@ -14,10 +14,10 @@ use crate::name::{self, NameError};
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Not a name.
+    /// The text is not a name.
     #[error("{what} {why}")]
     Name {
-        /// Which identifier.
+        /// Kind of the identifier, such as `room`.
         what: &'static str,
         /// What is wrong with it.
         why: NameError,
@@ -25,7 +25,7 @@ pub enum IdError {
     /// Not a prefix and 16 letters and digits.
     #[error("{what} '{text}' is not {prefix} and 16 letters or digits")]
     Form {
-        /// Which identifier.
+        /// Kind of the identifier, such as `track`.
         what: &'static str,
         /// What it starts with.
         prefix: &'static str,
@@ -41,7 +41,7 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The text.
+            /// The identifier as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -173,7 +173,7 @@ pub enum Half {
 pub struct Generation(pub u32);
 
 impl Generation {
-    /// The first.
+    /// The generation of a participant's first sessions.
     pub const MIN: Self = Self(0);
     /// The last there can be.
     pub const MAX: Self = Self(u32::MAX);
@@ -183,7 +183,7 @@ impl Generation {
 /// it from the second generation on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
-    /// Whose it is.
+    /// The participant that the session belongs to.
     pub participant: ParticipantId,
     /// Which of the participant's peer connections.
     pub half: Half,

@@ -16,7 +16,7 @@ pub enum JsonError {
     /// Against the grammar, or with a number that no double holds.
     #[error("not JSON: {0}")]
     Grammar(serde_json::Error),
-    /// Too many brackets.
+    /// Arrays and objects are nested too deep.
     #[error("JSON is nested deeper than {JSON_DEPTH}")]
     Depth,
 }

@@ -127,7 +127,7 @@ pub mod budget {
     pub struct Rate {
         /// Events times those who get them.
         pub deliveries: f64,
-        /// Bytes of these.
+        /// Bytes per second of these messages.
         pub bytes: f64,
     }
 
@@ -248,13 +248,13 @@ pub const SOCKET_PATH_BYTES: usize = 108;
 
 /// `shards`: as many as a data plane takes.
 pub const SHARDS: RangeInclusive<u16> = 1..=64;
-/// `max-participants-per-room`.
+/// Range of the setting `max-participants-per-room`.
 pub const PARTICIPANTS_PER_ROOM: RangeInclusive<usize> = 1..=1_000_000;
-/// `max-tracks-per-participant`.
+/// Range of the setting `max-tracks-per-participant`.
 pub const TRACKS_PER_PARTICIPANT: RangeInclusive<usize> = 1..=OFFER_M_LINES;
-/// `max-message-bytes`.
+/// Range of the setting `max-message-bytes`, in bytes.
 pub const MESSAGE_BYTES: RangeInclusive<usize> = 16 * 1024..=16 * 1024 * 1024;
-/// `messages-per-second`.
+/// Range of the setting `messages-per-second`.
 pub const MESSAGES_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 /// `turn-ttl-seconds`, and any other TURN credential: the relay takes none that lasts longer.
 pub const TURN_TTL_SECONDS: RangeInclusive<u64> = 60..=86_400;
@@ -264,11 +264,11 @@ pub const TURN_USER_BYTES: usize = 480;
 pub const TURN_SECRET_BYTES: usize = 16;
 /// Secrets of TURN credentials: one, and the one before it.
 pub const TURN_SECRETS: usize = 2;
-/// `drain-seconds`.
+/// Range of the setting `drain-seconds`, in seconds.
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3_600;
-/// `resume-allowance-seconds`.
+/// Range of the setting `resume-allowance-seconds`, in seconds.
 pub const RESUME_ALLOWANCE_SECONDS: RangeInclusive<u64> = 0..=STAY_SECONDS;
-/// `grace-seconds`.
+/// Range of the setting `grace-seconds`, in seconds.
 pub const GRACE_SECONDS: RangeInclusive<u64> = 1..=600;
 
 const _: () = assert!(PAYLOAD_BYTES < *MESSAGE_BYTES.start());

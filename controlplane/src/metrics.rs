@@ -42,7 +42,7 @@ type Level = Gauge<i64, AtomicI64>;
 /// What a frame to a client is, for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// Anything else.
+    /// A frame that has no counter of its own.
     Plain,
     /// An error, by its code.
     Error(&'static str),
@@ -90,7 +90,7 @@ pub struct TlsMetrics {
 /// Why we ended a connection, or did not take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// It said nothing.
+    /// The client sent no byte in time.
     Silent,
     /// A request's head did not come to its end.
     SlowHead,
@@ -105,7 +105,7 @@ pub enum ConnectionEnd {
 }
 
 impl ConnectionEnd {
-    /// The label.
+    /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Silent => "silent",
@@ -127,7 +127,7 @@ pub struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// We ended one.
+    /// Counts a connection that the server ended.
     pub fn count_end(&self, end: ConnectionEnd) {
         let reason = end.as_str();
         self.ended.get_or_create(&ReasonLabel { reason }).inc();
@@ -147,7 +147,7 @@ pub struct Metrics {
     registry: Registry,
     /// Connections to the port.
     pub connections: ConnectionMetrics,
-    /// Open WebSockets.
+    /// Number of open WebSockets.
     pub sockets: Level,
     /// Rooms with something to do on this server.
     pub rooms: Level,
@@ -274,7 +274,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All zero.
+    /// Metrics that are all zero.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("spillway"),

@@ -17,10 +17,10 @@ use crate::limits::NAME_BYTES;
 /// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No character.
+    /// The text has no character.
     #[error("is empty")]
     Empty,
-    /// More than fits.
+    /// The text has this many bytes, more than the limit.
     #[error("has {0} bytes in UTF-8, the limit is {NAME_BYTES}")]
     Long(usize),
     /// A character that is not shown, or has no agreed meaning.
@@ -30,7 +30,7 @@ pub enum NameError {
         character: char,
         /// Its place, from 1 on.
         place: usize,
-        /// What it is.
+        /// The kind of character that is refused.
         why: &'static str,
     },
     /// White space that nobody sees.

@@ -23,7 +23,7 @@ pub(crate) enum OutputError {
 pub(crate) struct Refused {
     /// For programs: a code of the server.
     pub(crate) code: String,
-    /// For people.
+    /// Description of the error, for people.
     pub(crate) message: String,
 }
 

@@ -26,7 +26,7 @@ pub struct Weapon {
     pub socket: UdpSocket,
     /// Seals what it sends.
     pub sealer: Sealer,
-    /// The media port.
+    /// Media port of the data plane.
     pub server: SocketAddr,
     /// An SSRC that the server sends it media with; 0 for publishers.
     pub media_ssrc: u32,
@@ -38,11 +38,11 @@ pub struct Weapon {
 
 /// A node with calls of others, and sessions of an attacker.
 pub struct Scene {
-    /// The data plane.
+    /// Data plane under attack.
     pub node: Node,
-    /// Others.
+    /// Publishers of the calls that must not suffer.
     pub publishers: Vec<Publisher>,
-    /// Others.
+    /// Subscribers of the calls that must not suffer.
     pub subscribers: Vec<Subscriber>,
     hostile_publishers: Vec<Publisher>,
     hostile_subscribers: Vec<Subscriber>,
@@ -61,7 +61,7 @@ pub struct Damage {
     pub bytes: u64,
 }
 
-/// Who publishes layers.
+/// Name of the session that publishes simulcast layers.
 const LAYERED: &str = "layered";
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 /// How often a flood sends, and so how long its bursts are.
@@ -249,11 +249,11 @@ pub type NextDatagram = Box<dyn FnMut(u64, &mut Vec<u8>) -> usize + Send>;
 
 /// Datagrams at a rate.
 pub struct Flood {
-    /// Where they go.
+    /// Address that the datagrams go to.
     pub target: SocketAddr,
     /// Bits a second on the wire.
     pub bps: u64,
-    /// What is sent.
+    /// Function that makes the next datagram.
     pub next: NextDatagram,
     /// Where they come from.
     pub sockets: Vec<UdpSocket>,
@@ -267,7 +267,7 @@ pub struct Flooding {
 }
 
 impl Flood {
-    /// Nothing at all.
+    /// A flood without datagrams, as control.
     pub fn none() -> anyhow::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         Ok(Self {

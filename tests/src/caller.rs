@@ -20,7 +20,7 @@ use crate::servers::KEY;
 /// What a participant was told, and what it received.
 #[derive(Debug, Default, Clone)]
 pub struct Diary {
-    /// Its own id.
+    /// Participant id of the caller itself.
     pub participant: String,
     /// Of the history it follows.
     pub epoch: String,
@@ -51,7 +51,7 @@ impl Diary {
 
 /// A participant in a task of its own: speaks, hears everybody, says things.
 pub struct Caller {
-    /// Who.
+    /// Identity of the caller in its token.
     pub identity: String,
     diary: Arc<Mutex<Diary>>,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,

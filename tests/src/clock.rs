@@ -107,7 +107,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// From now on.
+    /// A deadline at `limit` from now.
     pub fn of(limit: Duration) -> Self {
         watch();
         let since = Instant::now();

@@ -17,7 +17,7 @@ pub struct Node {
     child: Child,
     metrics: String,
     control: String,
-    /// Its control API.
+    /// Client of the node's control API.
     pub client: DataPlaneClient<Channel>,
 }
 
@@ -80,7 +80,7 @@ impl Node {
         format!("http://{}/metrics", self.metrics)
     }
 
-    /// Its media port.
+    /// Address of the node's media port.
     pub async fn media_addr(&mut self) -> anyhow::Result<std::net::SocketAddr> {
         Ok(self
             .node()
@@ -138,7 +138,7 @@ impl Node {
         Ok(Duration::from_nanos(ns))
     }
 
-    /// Resident memory, bytes.
+    /// Resident memory of the process, in bytes.
     pub fn rss_bytes(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status

@@ -26,7 +26,7 @@ use crate::clock::{self, Patience};
 use crate::node::{Node, binary, free_tcp_port};
 use crate::servers::KEY;
 
-/// Signs certificates.
+/// A CA that signs test certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -34,9 +34,9 @@ pub struct Authority {
 /// A certificate and its key, in PEM.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// The certificate.
+    /// Path of the certificate's file.
     pub certificate: String,
-    /// Its key.
+    /// Path of the key's file.
     pub key: String,
 }
 
@@ -51,7 +51,7 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    /// Its own certificate.
+    /// The CA's own certificate in PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -187,7 +187,7 @@ impl Socket {
 /// `spillway serve` with a certificate, as a process.
 pub struct SecureServer {
     child: Child,
-    /// Where it listens.
+    /// Address of the server's listener.
     pub address: String,
     /// Its certificate, key and log.
     pub dir: tempfile::TempDir,
@@ -230,7 +230,7 @@ impl SecureServer {
         Ok(server)
     }
 
-    /// What it wrote.
+    /// Output of the server so far.
     pub fn log(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(self.dir.path().join("log"))?)
     }
@@ -252,7 +252,7 @@ impl Drop for SecureServer {
     }
 }
 
-/// Of every [`SecureServer`].
+/// Admin token of every [`SecureServer`].
 pub const ADMIN_TOKEN: &str = "0123456789abcdef";
 
 /// Runs `spillway` with `args` until it ends by itself; how, and what it said.

@@ -39,11 +39,11 @@ struct Published {
 /// What was received of one track.
 #[derive(Debug)]
 pub struct Watched {
-    /// Counters seen.
+    /// Counters of the received packets.
     pub counters: HashSet<u32>,
-    /// The first one.
+    /// Counter of the first received packet.
     pub first: u32,
-    /// When it came.
+    /// Time when the first packet arrived.
     pub first_at: Instant,
     /// Time from being made to arriving, microseconds.
     pub latency_us: Histogram<u64>,
@@ -130,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Says goodbye.
+    /// Leaves the room and closes the socket.
     pub async fn leave(&mut self) -> anyhow::Result<()> {
         self.signal.send(json!({"type": "leave"})).await.map(drop)
     }

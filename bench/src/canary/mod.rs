@@ -14,13 +14,13 @@ use serde::Serialize;
 use self::client::Client;
 use self::token::TokenSource;
 
-/// What to probe.
+/// Options of the canary.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// Where the server is
     #[arg(long, default_value = "http://127.0.0.1:7880", env = "SPILLWAY_URL")]
     url: String,
-    /// Seconds of media
+    /// Seconds of media to send and receive
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// API key to mint tokens with; without it the server is asked for demo tokens

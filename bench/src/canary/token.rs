@@ -10,11 +10,11 @@ use crate::http;
 /// Where tokens come from.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
-    /// Minted here.
+    /// Tokens are signed here with an API key.
     Key {
         /// API key: the issuer.
         key: String,
-        /// API secret: signs.
+        /// API secret that signs the tokens.
         secret: String,
     },
     /// Asked of the server at this URL.

@@ -14,7 +14,7 @@ use crate::host::sender::{Batch, Method, Order};
 use crate::host::{self, HostUnderTest};
 use crate::net::addresses::Addresses;
 
-/// What to try.
+/// Options of the ceiling benchmark.
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
@@ -38,7 +38,7 @@ pub struct Options {
 /// One way of sending and what it delivered.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Way of sending.
+    /// Name of the sending method.
     pub method: String,
     /// AES-128-GCM of every datagram.
     pub encrypted: bool,
@@ -52,16 +52,16 @@ pub struct Row {
     pub cpu_ns_per_packet: f64,
 }
 
-/// What [`measure`] sends.
+/// The datagrams that [`measure`] sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Where.
+    /// Addresses that the datagrams go to.
     pub sources: Addresses,
     /// To how many of these.
     pub subscribers: u32,
-    /// UDP payload.
+    /// Bytes of UDP payload per datagram.
     pub bytes: u16,
-    /// How long.
+    /// Duration of the measurement.
     pub time: Duration,
 }
 

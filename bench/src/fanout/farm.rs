@@ -29,7 +29,7 @@ use crate::net::socket::{FarmSocket, Traffic};
 pub struct Load {
     /// Speech instead of video.
     pub audio: bool,
-    /// Simulcast.
+    /// True: video with simulcast layers.
     pub layers: bool,
     /// Of the highest layer, bits per second.
     pub bitrate_bps: u64,
@@ -110,7 +110,7 @@ pub(super) const SIGNALING_PERIOD: Duration = Duration::from_millis(2);
 /// Peer connections woken in one turn.
 const WAKES_PER_TURN: usize = 256;
 impl Farm {
-    /// Nobody yet.
+    /// A farm without sessions.
     pub fn new(server: Server, addresses: Addresses, load: Load) -> anyhow::Result<Self> {
         let socket = FarmSocket::bind(0, Traffic::Media)?;
         Ok(Self {
@@ -156,7 +156,7 @@ impl Farm {
         self.sessions.len() - self.publishers
     }
 
-    /// Works until `until`.
+    /// Runs all sessions until `until`.
     pub fn run(&mut self, until: Instant) -> anyhow::Result<()> {
         while Instant::now() < until {
             self.turn(until)?;
@@ -182,7 +182,7 @@ impl Farm {
         }
     }
 
-    /// Publishers fall silent.
+    /// Publishers stop sending media.
     pub fn stop_media(&mut self) {
         self.sends.clear();
     }
@@ -204,7 +204,7 @@ impl Farm {
         &self.received[self.publishers..]
     }
 
-    /// Counting begins anew.
+    /// Sets all counters to zero.
     pub fn restart_counting(&mut self) {
         self.received.iter_mut().for_each(Received::restart);
         self.sample = Sample::new();

@@ -17,16 +17,16 @@ use crate::host::process::Usage;
 
 /// The server under test, as far as it can be asked.
 pub struct System {
-    /// Its host.
+    /// The host under test, if an agent runs there.
     pub host: Option<HostUnderTest>,
-    /// Its metrics.
+    /// Address of the system's metrics.
     pub metrics: Option<SocketAddr>,
 }
 
 /// The figures of a window.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Measurement {
-    /// Participants that received.
+    /// Number of participants that received.
     pub subscribers: usize,
     /// Length of the window.
     pub seconds: f64,
@@ -100,13 +100,13 @@ pub struct Measurement {
 /// Of a distribution, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
-    /// Median.
+    /// 50th percentile of the samples.
     pub p50: u64,
     /// 99 of 100 are smaller.
     pub p99: u64,
     /// 999 of 1,000 are smaller.
     pub p999: u64,
-    /// The largest.
+    /// Largest of the samples.
     pub max: u64,
 }
 

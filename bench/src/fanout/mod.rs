@@ -36,10 +36,10 @@ use crate::net::addresses::Addresses;
 pub struct Options {
     #[command(flatten)]
     pub(crate) setup: Setup,
-    /// Participants that send
+    /// Number of participants that send
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     publishers: u32,
-    /// Participants that receive
+    /// Number of participants that receive
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
     /// Calls beside them: each is a speaker and one who listens, and nobody else
@@ -99,7 +99,7 @@ pub struct Setup {
     ceiling_seconds: u64,
 }
 
-/// The JSON line.
+/// The JSON line of a run.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     bench: &'static str,
@@ -268,7 +268,7 @@ impl Setup {
         })
     }
 
-    /// The participants' addresses.
+    /// Source addresses of the participants.
     pub fn sources(&self) -> Addresses {
         self.sources
     }
@@ -318,7 +318,7 @@ impl Setup {
 }
 
 impl Server {
-    /// As printed.
+    /// Name of the server in the result.
     pub fn name(self) -> &'static str {
         match self {
             Self::Spillway(_) => "spillway",

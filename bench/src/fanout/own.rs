@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 /// How the load generator itself did.
 #[derive(Debug)]
 pub struct Own {
-    /// Time spent waiting.
+    /// Time that the thread spent waiting.
     pub waited: Duration,
     /// How late publishers were, microseconds.
     pub late_us: Histogram<u64>,
@@ -19,7 +19,7 @@ pub struct Own {
 const MAX_REASONS: usize = 5;
 
 impl Own {
-    /// Nothing yet.
+    /// Usage of this thread, from now on.
     pub fn new() -> Self {
         Self {
             waited: Duration::ZERO,

@@ -16,15 +16,15 @@ pub enum Damage {
     /// It was made longer or shorter.
     #[error("payload has {got} bytes, {made} were made")]
     Length {
-        /// Bytes there are.
+        /// Bytes of the received payload.
         got: usize,
-        /// Bytes there were.
+        /// Bytes of the sent payload.
         made: usize,
     },
-    /// A byte changed.
+    /// A byte of the payload differs.
     #[error("payload byte {at} was changed")]
     Content {
-        /// Its place.
+        /// Offset of the first different byte.
         at: usize,
     },
 }

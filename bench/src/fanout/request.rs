@@ -6,9 +6,9 @@ pub type Index = usize;
 /// A track to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Its m-line.
+    /// The mid of the track's m-line.
     pub mid: String,
-    /// Speech, or video.
+    /// True for audio, false for video.
     pub audio: bool,
     /// Layers: rid and height, lowest first.
     pub layers: Vec<(&'static str, u32)>,
@@ -17,9 +17,9 @@ pub struct Published {
 /// What the farm wants.
 #[derive(Debug)]
 pub struct Ask {
-    /// For whom.
+    /// Index of the session that asks.
     pub index: Index,
-    /// What.
+    /// The request of the session.
     pub want: Want,
 }
 
@@ -28,23 +28,23 @@ pub struct Ask {
 pub enum Want {
     /// A session that sends.
     Publish {
-        /// Its offer.
+        /// SDP of the offer.
         offer: String,
-        /// Its track.
+        /// The track that the session publishes.
         track: Published,
     },
     /// A session that receives.
     Subscribe {
         /// The publishers it watches.
         watches: Vec<Index>,
-        /// Speech, or video.
+        /// True for audio, false for video.
         audio: bool,
     },
     /// The answer to an offer it was told.
     Answer {
-        /// Which offer.
+        /// Revision of the answered offer.
         revision: u64,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
 }
@@ -54,25 +54,25 @@ pub enum Want {
 pub enum Told {
     /// The answer to a publisher's offer.
     Answered {
-        /// Whose.
+        /// Index of the session.
         index: Index,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
     /// An offer to a subscriber.
     Offered {
-        /// Whose.
+        /// Index of the session.
         index: Index,
-        /// Which one.
+        /// Revision of the offer.
         revision: u64,
-        /// The offer.
+        /// SDP of the offer.
         sdp: String,
     },
     /// A session will not come to be, or ended.
     Failed {
         /// Whose; none when the server itself is gone.
         index: Option<Index>,
-        /// Why.
+        /// Reason of the failure.
         why: String,
     },
 }

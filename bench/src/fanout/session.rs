@@ -24,15 +24,15 @@ pub struct Maker {
     certificate: DtlsCert,
 }
 
-/// A participant.
+/// One session of a participant.
 pub struct Session {
-    /// Its peer connection.
+    /// The peer connection of the session.
     pub rtc: Rtc,
     /// When the peer connection wants to be woken.
     pub deadline: Instant,
     /// The deadline that stands in the farm's heap.
     pub queued: Option<Instant>,
-    /// DTLS is up.
+    /// True when the DTLS handshake is done.
     pub connected: bool,
     /// What it is for.
     pub role: Role,
@@ -40,16 +40,16 @@ pub struct Session {
 
 /// What a participant does.
 pub enum Role {
-    /// Sends.
+    /// The session sends media.
     Publisher(Publisher),
-    /// Receives.
+    /// The session receives media.
     Subscriber {
         /// Its media is decrypted and checked.
         sampled: bool,
     },
 }
 
-/// The sending half.
+/// Media that a publisher sends.
 pub struct Publisher {
     pending: Option<SdpPendingOffer>,
     pt: Option<Pt>,
@@ -73,7 +73,7 @@ pub struct Stream {
 const LAYERS: [(&str, u32, u64); 3] = [("q", 180, 4), ("h", 360, 2), ("f", 720, 1)];
 
 impl Maker {
-    /// Makes the certificate.
+    /// Generates the certificate that all sessions share.
     pub fn new() -> anyhow::Result<Self> {
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let certificate = crypto

@@ -31,7 +31,7 @@ const AUDIO_BYTES: std::ops::RangeInclusive<usize> = 80..=120;
 pub struct Piece {
     /// Payload bytes, codec header included.
     pub bytes: usize,
-    /// RTP timestamp.
+    /// RTP timestamp of the packet.
     pub time: u32,
     /// First packet of its frame.
     pub first: bool,
@@ -39,16 +39,16 @@ pub struct Piece {
     pub last: bool,
     /// Part of a keyframe.
     pub keyframe: bool,
-    /// Counts frames.
+    /// VP8 picture id: counts frames.
     pub picture: u16,
 }
 
 /// The schedule of one stream.
 #[derive(Debug)]
 pub enum Shape {
-    /// Frames of video.
+    /// Video frames of several packets.
     Video(Video),
-    /// Packets of speech.
+    /// Audio packets of 20 ms.
     Audio(Audio),
 }
 
@@ -74,7 +74,7 @@ pub struct Video {
 struct Pacer {
     burst: Duration,
     bytes_per_second: f64,
-    /// At `at`.
+    /// Bytes that were sent ahead of the rate, at the time `at`.
     debt_bytes: f64,
     at: Instant,
     /// When the debt of what held the rest back is paid off.

@@ -29,7 +29,7 @@ pub struct Signaling {
 }
 
 impl Signaling {
-    /// Connects.
+    /// Connects to the control API of `server`.
     pub fn start(server: Server) -> anyhow::Result<Self> {
         let (asks, asked) = unbounded_channel();
         let (tell, told) = mpsc::channel();
@@ -64,7 +64,7 @@ impl Signaling {
 }
 
 impl Drop for Signaling {
-    /// Ends all sessions.
+    /// Ends all sessions of the run.
     fn drop(&mut self) {
         self.asks = None;
         if let Some(thread) = self.thread.take() {

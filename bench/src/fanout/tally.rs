@@ -24,15 +24,15 @@ pub struct Received {
 /// The sum over subscribers.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
-    /// Different media packets.
+    /// Number of distinct media packets.
     pub packets: u64,
     /// RTP datagrams of any kind.
     pub datagrams: u64,
-    /// Bytes of these.
+    /// Bytes of the distinct media packets.
     pub bytes: u64,
-    /// On retransmission SSRCs.
+    /// Packets on retransmission SSRCs.
     pub rtx: u64,
-    /// Bytes of these.
+    /// Bytes of the packets on retransmission SSRCs.
     pub rtx_bytes: u64,
     /// Media packets missing between those that came.
     pub gaps: u64,
@@ -60,20 +60,20 @@ pub struct Sample {
 /// An RTP header's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtpHeader {
-    /// Payload type.
+    /// RTP payload type, 7 bits.
     pub pt: u8,
-    /// Sequence number.
+    /// RTP sequence number, 16 bits.
     pub seq: u16,
-    /// Source.
+    /// SSRC of the packet.
     pub ssrc: u32,
 }
 
 /// What a datagram is, by its first bytes (RFC 7983 and RFC 5761 section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datagram {
-    /// Media.
+    /// An RTP packet with this header.
     Rtp(RtpHeader),
-    /// Reports and feedback.
+    /// RTCP: reports and feedback.
     Rtcp,
     /// STUN, DTLS: the session layer's.
     Other,
@@ -154,7 +154,7 @@ impl Received {
 }
 
 impl Sample {
-    /// Nothing yet.
+    /// A sample without values.
     pub fn new() -> Self {
         Self {
             latency_us: latencies(),

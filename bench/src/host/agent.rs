@@ -36,7 +36,7 @@ pub enum Request {
     Send(Order),
 }
 
-/// Its answer.
+/// Answer of the agent to an order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -44,9 +44,9 @@ pub enum Reply {
     Facts(Facts),
     /// What the data plane has used.
     Usage(Usage),
-    /// What was sent.
+    /// Datagrams that the agent sent.
     Sent(Sent),
-    /// Why not.
+    /// Reason why the agent could not execute the order.
     Error(String),
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::ifaddrs::getifaddrs;
 use serde::{Deserialize, Serialize};
 
-/// A host.
+/// Hardware and kernel of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Release of the kernel.
@@ -22,24 +22,24 @@ pub struct Facts {
     pub huge_pages: Option<String>,
     /// In a virtual machine: how long a processor looks for work before it halts, in nanoseconds.
     pub halt_poll_ns: Option<String>,
-    /// The network device.
+    /// The network device on the path.
     pub nic: Option<Nic>,
     /// Commit of the sources.
     pub commit: Option<String>,
 }
 
-/// A network device.
+/// Properties of a network device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
-    /// Its name.
+    /// Name of the interface.
     pub interface: String,
-    /// Its driver.
+    /// Name of the device's driver.
     pub driver: Option<String>,
     /// Link speed; virtual devices claim one they do not keep.
     pub speed_mbps: Option<u64>,
-    /// Receive queues.
+    /// Number of receive queues.
     pub rx_queues: usize,
-    /// Transmit queues.
+    /// Number of transmit queues.
     pub tx_queues: usize,
     /// Offloads that matter here, as `ethtool -k` names them: on or off.
     pub features: BTreeMap<String, String>,

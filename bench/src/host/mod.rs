@@ -38,7 +38,7 @@ impl HostUnderTest {
         })
     }
 
-    /// What it is.
+    /// Hardware and kernel of the host under test.
     pub fn facts(&mut self) -> anyhow::Result<Facts> {
         match self.ask(&Request::Facts)? {
             Reply::Facts(facts) => Ok(facts),

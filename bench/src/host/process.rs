@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// A process.
+/// The id of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pid(pub u32);
 
@@ -16,7 +16,7 @@ pub struct Usage {
     /// User and system time of all threads. The kernel's work in interrupts, on behalf of the process, is
     /// not in it.
     pub cpu_seconds: f64,
-    /// Resident memory.
+    /// Resident memory of the process, in bytes.
     pub rss_bytes: u64,
 }
 

@@ -38,7 +38,7 @@ const POLL_FRAMES: i32 = 64;
 const POLL_MICROSECONDS: i32 = 50;
 
 sockopt_impl!(
-    /// SO_BUSY_POLL
+    /// Socket option SO_BUSY_POLL: microseconds of polling.
     BusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL, i32
 );
 sockopt_impl!(
@@ -46,7 +46,7 @@ sockopt_impl!(
     PreferBusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, bool
 );
 sockopt_impl!(
-    /// SO_BUSY_POLL_BUDGET
+    /// Socket option SO_BUSY_POLL_BUDGET: packets per poll.
     BusyPollBudget, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, i32
 );
 
@@ -70,7 +70,7 @@ pub struct FarmSocket {
 /// Datagrams of one sender to one receiver that came joined: all `segment` bytes long, but the last.
 #[derive(Debug, Clone, Copy)]
 pub struct Burst<'a> {
-    /// Who sent them.
+    /// Source address of the datagrams.
     pub source: SocketAddrV4,
     /// To which of our addresses.
     pub destination: Ipv4Addr,
@@ -200,7 +200,7 @@ impl FarmSocket {
 }
 
 impl<'a> Burst<'a> {
-    /// The datagrams.
+    /// Each datagram of the burst.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.bytes.chunks(self.segment)
     }

@@ -9,17 +9,17 @@ use crate::host::facts::Facts;
 /// A load and its figures.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// It was carried.
+    /// True when the step had no loss and low latency.
     pub passed: bool,
-    /// Its figures.
+    /// Measured values of the step.
     #[serde(flatten)]
     pub measurement: Measurement,
 }
 
-/// A run.
+/// All steps of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Curve {
-    /// By subscribers.
+    /// Steps in order of their subscribers.
     pub steps: Vec<Step>,
     /// What ended it, for machines.
     pub limit: &'static str,
@@ -31,15 +31,15 @@ pub struct Curve {
     pub link_bps: Option<u64>,
     /// What a publisher sends.
     pub media: String,
-    /// Participants that send.
+    /// Number of participants that send.
     pub publishers: u32,
     /// The server under test.
     pub server: &'static str,
-    /// Its host.
+    /// The host under test, if known.
     pub host: Option<Facts>,
     /// The host of the load.
     pub load_host: Facts,
-    /// What was typed.
+    /// The command line of the run.
     pub command: String,
 }
 
@@ -165,7 +165,7 @@ impl Curve {
         Some(self.peak_pps()? / self.ceiling_sendmmsg_pps?)
     }
 
-    /// What is printed.
+    /// The JSON line of the run.
     pub fn line(&self) -> Line<'_> {
         let lossless = self
             .steps

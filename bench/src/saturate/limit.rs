@@ -7,7 +7,7 @@ use crate::fanout::measure::Measurement;
 /// What a step came to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// It was carried.
+    /// The load was delivered within the limits.
     Passed,
     /// It was not, because of this.
     Failed(Limit),
@@ -20,12 +20,12 @@ pub enum Limit {
     Link {
         /// What it carried, Gb/s with headers.
         carried_gbps: f64,
-        /// What it can.
+        /// Speed of the link in Gb/s.
         speed_gbps: f64,
     },
     /// A shard had no time left.
     ShardCpu {
-        /// Which.
+        /// Number of the shard.
         shard: String,
         /// Part of the time it worked.
         busy: f64,
@@ -34,7 +34,7 @@ pub enum Limit {
     SocketBuffer {
         /// Its reason for the drops.
         reason: String,
-        /// Packets dropped.
+        /// Number of dropped packets.
         packets: u64,
     },
     /// The load generator could not do more.

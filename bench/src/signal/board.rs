@@ -26,7 +26,7 @@ pub struct Board {
     heard: Mutex<Heard>,
 }
 
-/// See [`Board`].
+/// Delivery of one event, counted by [`Board`].
 #[derive(Debug)]
 pub struct Heard {
     /// Joins that were answered.
@@ -155,7 +155,7 @@ impl Board {
         })
     }
 
-    /// Who is where.
+    /// Rooms with their participants.
     pub fn rooms(&self) -> Rooms {
         self.rooms
     }

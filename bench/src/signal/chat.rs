@@ -30,7 +30,7 @@ pub struct Step {
     pub delivered_per_second: f64,
     /// Of all deliveries, from the moment the message was due.
     pub p50_ms: f64,
-    /// The same.
+    /// 99th percentile of the same latency, in milliseconds.
     pub p99_ms: f64,
     /// Deliveries that did not come.
     pub missing: u64,
@@ -45,9 +45,9 @@ impl Step {
 
 /// What is said, and to whom.
 pub struct Chat<'a> {
-    /// What they hear.
+    /// Records the delivery of events.
     pub board: &'a Arc<Board>,
-    /// The participants.
+    /// Participants that send and receive.
     pub crowd: &'a Crowd,
     /// Bytes of a message's padding.
     pub message_bytes: usize,

@@ -20,7 +20,7 @@ use crate::canary::token::TokenSource;
 /// What a participant is to do.
 #[derive(Debug)]
 pub enum Order {
-    /// Say this.
+    /// Send this text as a message.
     Say(String),
     /// Lose the connection and come back, to this server.
     Return(SocketAddr),
@@ -29,7 +29,7 @@ pub enum Order {
         /// Microseconds since the board was made.
         due_us: u64,
     },
-    /// Leave for good.
+    /// Leave the room and close the socket.
     Leave,
 }
 
@@ -38,9 +38,9 @@ pub enum Order {
 pub struct Seat {
     /// Which one it is.
     pub index: usize,
-    /// Where it joins.
+    /// Address of the server to join at.
     pub server: SocketAddr,
-    /// The room's name.
+    /// Name of the room to join.
     pub room: String,
 }
 
@@ -59,7 +59,7 @@ pub const LOOK: Duration = Duration::from_millis(20);
 const LEAVE_TIME: Duration = Duration::from_secs(10);
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without participants.
     pub fn new(board: &Arc<Board>, tokens: &Arc<TokenSource>) -> Self {
         Self {
             board: Arc::clone(board),
@@ -76,7 +76,7 @@ impl Crowd {
         tokio::spawn(participate(board, seat, tokens, orders));
     }
 
-    /// Participants so far.
+    /// Number of participants that were started.
     pub fn len(&self) -> usize {
         self.mouths.len()
     }

@@ -279,7 +279,7 @@ impl Servers<'_> {
     }
 }
 
-/// Of this process.
+/// CPU time of this process, in seconds.
 fn own_cpu_seconds() -> anyhow::Result<f64> {
     Ok(process::usage(Pid(std::process::id()))?.cpu_seconds)
 }

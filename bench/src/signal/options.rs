@@ -20,16 +20,16 @@ pub struct Options {
     /// API key of the servers
     #[arg(long)]
     pub(super) api_key: String,
-    /// Its secret
+    /// Secret of the API key
     #[arg(long)]
     pub(super) api_secret: String,
-    /// Participants
+    /// Number of participants on all servers
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(super) connections: u32,
     /// Participants of a room
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub(super) room_size: u32,
-    /// Rate of joins
+    /// Joins per second of all participants
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) joins_per_second: u32,
     /// Messages sent per second [default: rises until they are late]

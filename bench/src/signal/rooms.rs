@@ -45,7 +45,7 @@ impl Rooms {
         self.large + self.others
     }
 
-    /// Rooms.
+    /// Number of rooms in the run.
     pub fn count(&self) -> usize {
         usize::from(self.large > 0) + self.others.div_ceil(self.size)
     }

@@ -8,7 +8,7 @@ pub struct Receiver {
     last: Option<u64>,
     /// Events of any kind.
     pub events: u64,
-    /// Messages among them.
+    /// Number of messages among the events.
     pub messages: u64,
     gaps: u64,
     duplicates: u64,
@@ -34,7 +34,7 @@ impl Receiver {
         self.last.unwrap_or(0)
     }
 
-    /// An event came.
+    /// Counts an event that arrived.
     pub fn event(&mut self, offset: u64, is_message: bool) {
         let last = self.last.unwrap_or(offset.saturating_sub(1));
         if offset <= last {

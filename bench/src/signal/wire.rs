@@ -100,7 +100,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends a message.
+    /// Sends a chat message with this text.
     pub async fn say(&mut self, text: &str) -> Result<(), Error> {
         self.stream.write_all(&masked(TEXT, text.as_bytes())).await
     }

@@ -13,7 +13,7 @@ use spillway_wire::turn::ChannelNumber;
 
 /// The channel that every client binds: each has its own.
 pub const CHANNEL: u16 = 0x4001;
-/// REQUESTED-TRANSPORT: UDP.
+/// Value of REQUESTED-TRANSPORT for UDP (RFC 8656).
 const UDP: [u8; 4] = [17, 0, 0, 0];
 /// Refusals that a new nonce is hoped to mend, before it is given up.
 const MAX_REFUSALS: u8 = 3;
@@ -23,7 +23,7 @@ const MAX_REFUSALS: u8 = 3;
 pub struct Credentials {
     /// `expiry:user`, the expiry in seconds since 1970.
     pub username: String,
-    /// base64(HMAC-SHA1(secret, username)).
+    /// The password: base64(HMAC-SHA1(secret, username)).
     pub password: String,
 }
 
@@ -45,7 +45,7 @@ enum Step {
     Done,
 }
 
-/// A client.
+/// A TURN client with its allocation.
 #[derive(Debug)]
 pub struct Client {
     credentials: Credentials,
@@ -75,12 +75,12 @@ pub enum Progress {
 /// Why a client will not reach its goal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// By the server.
+    /// The server answered with an error code.
     #[error("the server answers {code} {reason}")]
     Code {
         /// RFC 8489 section 14.8.
         code: u16,
-        /// For a human.
+        /// Reason phrase of the error.
         reason: String,
     },
     /// Something must stand in an answer and does not.
@@ -239,7 +239,7 @@ impl Client {
     }
 }
 
-/// [`CHANNEL`].
+/// The channel number [`CHANNEL`] of all clients.
 pub fn channel() -> ChannelNumber {
     ChannelNumber::new(CHANNEL).expect("it is in the range")
 }

@@ -9,11 +9,11 @@ use crate::fanout::measure::Measurement;
 /// Work done, and what it took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Work {
-    /// Turns.
+    /// Number of measured turns.
     pub runs: usize,
     /// What was to be done.
     pub asked: u64,
-    /// What was done.
+    /// Packets or allocations that were completed.
     pub done: u64,
     /// What was not, or only after it was asked for again.
     pub lost: u64,
@@ -28,7 +28,7 @@ pub struct Work {
 /// Of a distribution, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
-    /// Median.
+    /// 50th percentile in microseconds.
     pub p50: f64,
     /// 99 of 100 are smaller.
     pub p99: f64,
@@ -42,11 +42,11 @@ pub enum Unequal {
         "what was done differs by {percent:.2} %, more than {MAX_DIFFERENCE_PERCENT} %: spillway {spillway}, coturn {coturn}"
     )]
     Done {
-        /// Of the greater.
+        /// Difference in percent of the larger number.
         percent: f64,
-        /// By Spillway.
+        /// Packets or allocations of Spillway.
         spillway: u64,
-        /// By coturn.
+        /// Packets or allocations of coturn.
         coturn: u64,
     },
     /// Nothing was done, or it took nothing.

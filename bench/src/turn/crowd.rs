@@ -25,9 +25,9 @@ pub struct Door<'a> {
 pub struct Arrival {
     /// Theirs are among these.
     pub addresses: Addresses,
-    /// How many.
+    /// Number of clients to start.
     pub clients: usize,
-    /// Rate.
+    /// Clients that start per second.
     pub per_second: u32,
     /// So many come at once.
     pub burst: usize,
@@ -38,7 +38,7 @@ pub struct Arrival {
 /// Clients that were brought to their goal.
 #[derive(Debug)]
 pub struct Crowd {
-    /// By their number.
+    /// The clients, indexed by their number.
     pub clients: Vec<Client>,
     /// Requests that were said again.
     pub repeated: u64,
@@ -92,7 +92,7 @@ impl Crowd {
         self.arrival.addresses.of(self.arrival.address(number))
     }
 
-    /// Whose `address` is.
+    /// Number of the client with this address.
     pub fn number(&self, address: Ipv4Addr) -> Option<usize> {
         self.arrival.number(self.arrival.addresses.index(address)?)
     }
@@ -206,7 +206,7 @@ impl Arrival {
         number * self.stride
     }
 
-    /// Whose `address` is.
+    /// Number of the client with this address.
     pub fn number(self, address: usize) -> Option<usize> {
         if !address.is_multiple_of(self.stride) {
             return None;

@@ -74,7 +74,7 @@ pub struct Options {
     /// Allocations kept, to see what they take
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(100..=16_000))]
     kept: u32,
-    /// Rate of allocations
+    /// Allocations per second of all clients
     #[arg(long, default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     allocations_per_second: u32,
     /// Clients that allocate at once, as they do when a meeting starts or another relay is gone

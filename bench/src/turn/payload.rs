@@ -20,7 +20,7 @@ pub struct Stamp {
 const MARK: [u8; 2] = [0x80, 0x60];
 const STAMP_BYTES: usize = 16;
 
-/// Appends a packet.
+/// Appends a packet with this stamp to `out`.
 pub fn write(out: &mut Vec<u8>, stamp: Stamp) {
     let nanos = u64::try_from(stamp.at.as_nanos()).expect("five centuries fit");
     out.extend(MARK);

@@ -18,11 +18,11 @@ use crate::net::socket::{FarmSocket, Traffic};
 /// What is sent: by each client, and to each client, frames of `frame_packets` packets.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
-    /// Frames a second.
+    /// Video frames per second and client.
     pub frames_per_second: u32,
     /// Packets of a frame, sent one after another.
     pub frame_packets: u16,
-    /// For how long.
+    /// Duration of the measured window.
     pub time: Duration,
 }
 
@@ -31,9 +31,9 @@ pub struct Stream {
 pub struct Parties<'a> {
     /// The relay and its process; `None` when they talk directly.
     pub relay: Option<(Door<'a>, Pid)>,
-    /// The clients.
+    /// Number and rate of the clients.
     pub arrival: Arrival,
-    /// The other end.
+    /// Address of the peer that clients send to.
     pub peer: SocketAddrV4,
 }
 
@@ -74,7 +74,7 @@ const DRAIN: Duration = Duration::from_millis(300);
 /// The longest nap: both sockets are looked at after it.
 const TICK: Duration = Duration::from_micros(500);
 
-/// Measures one window.
+/// Measures one window of relayed packets.
 pub fn measure(parties: Parties<'_>, stream: Stream) -> anyhow::Result<Window> {
     let mut both = Both::new(parties)?;
     let pid = parties.relay.map(|(_, pid)| pid);

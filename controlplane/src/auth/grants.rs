@@ -8,14 +8,14 @@ use crate::history::Source;
 /// What a participant may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
-    /// May publish tracks.
+    /// The participant may publish tracks.
     pub publish: bool,
     /// Of these sources alone; absent means any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Source>>,
     /// May receive the tracks of others.
     pub subscribe: bool,
-    /// May send messages.
+    /// The participant may send messages.
     pub data: bool,
     /// Is not shown to the others, and therefore publishes nothing.
     #[serde(default)]

@@ -65,7 +65,7 @@ pub enum ResumeRefused {
     /// Given in another room.
     #[error("resume key belongs to another room")]
     OtherRoom,
-    /// Somebody else's.
+    /// The key is of another participant.
     #[error("resume key belongs to another participant")]
     OtherParticipant,
 }

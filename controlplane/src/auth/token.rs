@@ -18,9 +18,9 @@ use crate::limits::{DISPLAY_NAME_CHARS, TOKEN_BYTES};
 pub struct Claims {
     /// API key that signed it.
     pub iss: String,
-    /// Identity.
+    /// Identity of the participant.
     pub sub: String,
-    /// Display name.
+    /// Display name of the participant; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Not before, seconds since 1970.
@@ -28,7 +28,7 @@ pub struct Claims {
     pub nbf: Option<u64>,
     /// Expiry, seconds since 1970.
     pub exp: u64,
-    /// The grants.
+    /// Room and grants of the participant.
     pub video: VideoGrant,
 }
 
@@ -38,10 +38,10 @@ pub enum TokenRefused {
     /// Not signed by one of our keys with HS256, or not a token at all.
     #[error("token refused: {0}")]
     Invalid(String),
-    /// Too late.
+    /// The token expired this many seconds ago.
     #[error("token expired {0} s ago")]
     Expired(u64),
-    /// Lets nobody join.
+    /// The token has no grant to join.
     #[error("token lacks the grant roomJoin")]
     NoJoin,
 }

@@ -9,7 +9,7 @@ use crate::terminal::{say, say_json};
 /// What a broadcast costs in traffic
 #[derive(Debug, clap::Args)]
 pub(super) struct Cost {
-    /// People who watch
+    /// Viewers that watch at the same time
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     viewers: u64,
     /// Megabits a second that each of them is sent
@@ -55,7 +55,7 @@ struct Traffic {
     price: f64,
 }
 
-/// The answer.
+/// Traffic and money of a broadcast.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Bill {
     /// To viewers, however they are reached.
@@ -64,7 +64,7 @@ struct Bill {
     through_turn: Traffic,
     /// From media nodes to relays elsewhere, on top of it.
     turn_hop: Traffic,
-    /// To further regions.
+    /// Traffic to the other regions.
     between_regions: Traffic,
     total: Traffic,
     flat: Flat,

@@ -16,7 +16,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::config::{Config, Role, SETTINGS};
 use crate::{serve, up};
 
-/// All commands.
+/// The command line with all commands.
 pub fn command() -> Command {
     let up_command = Command::new("up").about("Run everything: signaling, the page, a data plane");
     let serve_command =

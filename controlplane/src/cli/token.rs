@@ -22,7 +22,7 @@ pub(super) struct Create {
     /// Who its owner is
     #[arg(long)]
     identity: Identity,
-    /// Display name
+    /// Display name of the participant
     #[arg(long, default_value = "")]
     name: String,
     /// How long it opens the room: a number and s, m, h or d

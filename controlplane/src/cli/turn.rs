@@ -25,7 +25,7 @@ pub(super) struct Mint {
     /// The room of an identity that it is for, whom the relay counts as one user however often it joins
     #[arg(long, requires = "identity")]
     room: Option<RoomName>,
-    /// That identity
+    /// Identity in the room
     #[arg(long, requires = "room")]
     identity: Option<Identity>,
     /// How long it may make allocations: a number and s, m, h or d

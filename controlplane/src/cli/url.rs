@@ -5,7 +5,7 @@ use axum::http::Uri;
 /// A control plane's URL: `http://` or `https://`, a host, perhaps a port, and the path that it is shown at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerUrl {
-    /// Scheme and authority.
+    /// Scheme, host and port of the URL.
     pub(super) origin: String,
     /// Without a slash at its end; empty for the root.
     pub(super) path: String,

@@ -32,10 +32,10 @@ use crate::limits;
 use crate::store::redis::{self, RedisServers};
 use crate::tls::CertificateFiles;
 
-/// The checked settings.
+/// The checked settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// HTTP and WebSocket.
+    /// Address of HTTP and WebSocket.
     pub listen: SocketAddr,
     /// Where the port's certificate is; without one it speaks no TLS.
     pub tls: Option<CertificateFiles>,
@@ -55,7 +55,7 @@ pub struct Config {
     pub dataplane_control: Option<ControlAddress>,
     /// How to run the data plane.
     pub dataplane: DataplaneConfig,
-    /// The relay.
+    /// Settings of TURN and its credentials.
     pub turn: TurnConfig,
     /// Where rooms are kept.
     pub store: StoreConfig,
@@ -65,7 +65,7 @@ pub struct Config {
     pub per_source: SourceLimit,
     /// How long a server that was told to stop takes to send its clients away.
     pub drain: Duration,
-    /// What is logged.
+    /// Log filter in the syntax of `tracing`.
     pub log: String,
     /// What is odd and no mistake.
     pub warnings: Vec<String>,
@@ -76,22 +76,22 @@ pub struct Config {
 /// Settings passed on to the data plane `up` runs.
 #[derive(Debug, Clone)]
 pub struct DataplaneConfig {
-    /// The binary.
+    /// Path of the data plane's program.
     pub bin: Option<PathBuf>,
-    /// Number of shards.
+    /// Number of shards; `None` for one per core.
     pub shards: Option<u16>,
-    /// Media port.
+    /// UDP and TCP port of media.
     pub udp_port: u16,
     /// Media addresses told to clients.
     pub advertise: Vec<IpAddr>,
-    /// Its name.
+    /// Name of the data plane's node.
     pub node: String,
 }
 
 /// Where rooms are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In this process.
+    /// Rooms are kept in this process.
     Memory,
     /// On these servers, shared with other servers.
     Redis(RedisServers),
@@ -306,7 +306,7 @@ fn path(values: &Values, name: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-/// `Some(None)` for neither.
+/// The certificate and key of two settings; `Some(None)` if both are empty.
 fn certificate_files(
     values: &Values,
     (certificate, key): (&str, &str),

@@ -14,7 +14,7 @@ pub struct PublicPath(String);
 pub struct NoPublicPath;
 
 impl PublicPath {
-    /// The text.
+    /// The path as text, with slashes at both ends.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -7,7 +7,7 @@ use spillway_settings::{Mistakes, Values};
 /// Which command is being configured; some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Everything embedded.
+    /// `spillway up`: server and data plane together.
     Up,
     /// Signaling for a data plane that runs elsewhere.
     Serve,

@@ -25,7 +25,7 @@ pub struct SignalingLimits {
     pub token_leeway_s: u64,
 }
 
-/// Reads them.
+/// Reads the limits of signaling from the settings.
 pub(super) fn signaling_limits(
     values: &Values,
     mistakes: &mut Mistakes,

@@ -22,7 +22,7 @@ impl SourceLimit {
         }
     }
 
-    /// None at all.
+    /// No limit for any source.
     pub fn none() -> Self {
         Self {
             own_host: None,

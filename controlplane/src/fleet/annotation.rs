@@ -48,7 +48,7 @@ impl SessionAnnotation {
         }
     }
 
-    /// As bytes.
+    /// The annotation as versioned JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("annotations are plain data")
     }
@@ -61,13 +61,13 @@ impl SessionAnnotation {
 }
 
 impl TrackAnnotation {
-    /// Of a track.
+    /// The annotation of a published track.
     pub fn new(source: Source) -> Self {
         let version = VERSION;
         Self { version, source }
     }
 
-    /// As bytes.
+    /// The annotation as versioned JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("annotations are plain data")
     }

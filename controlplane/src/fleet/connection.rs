@@ -84,7 +84,7 @@ impl Connection {
         Ok(listed.allocations)
     }
 
-    /// Does one command.
+    /// Sends one command and waits for its result.
     pub async fn call(&self, command: Command) -> Result<Done, NodeError> {
         use convert::Request;
         let mut client = self.client.clone();

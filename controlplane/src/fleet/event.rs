@@ -8,9 +8,9 @@ use crate::ids::{NodeId, SessionId, TrackId};
 /// Something that rooms must know of a node.
 #[derive(Debug)]
 pub struct NodeUpdate {
-    /// Which node.
+    /// The node that the update is about.
     pub node: NodeId,
-    /// What of it.
+    /// The event, or the change of the connection.
     pub update: Update,
 }
 
@@ -19,7 +19,7 @@ pub struct NodeUpdate {
 pub enum Update {
     /// It died, and every session with it.
     Lost,
-    /// It is connected.
+    /// The connection is up and the state was read.
     Synced {
         /// The sessions that it holds, and no others.
         sessions: Vec<HeldSession>,
@@ -35,30 +35,30 @@ pub enum Update {
 pub enum NodeEvent {
     /// ICE and DTLS are up.
     Connected {
-        /// Of which session.
+        /// The session that is connected.
         session: SessionId,
-        /// Where it lives.
+        /// Shard that has the session.
         shard: u32,
     },
     /// The session ended by itself.
     Closed {
-        /// Which.
+        /// The session that ended.
         session: SessionId,
         /// The handshake that failed (docs/protocol.md, `media`).
         failure: Option<String>,
     },
     /// A subscribe session is to be negotiated.
     Offer {
-        /// Which.
+        /// The session that offers.
         session: SessionId,
-        /// What is offered.
+        /// SDP, revision and tracks of the offer.
         offer: Offer,
     },
     /// What a subscriber is sent of a track changed.
     Layer {
-        /// The subscriber's session.
+        /// The session of the subscriber.
         session: SessionId,
-        /// Of which track.
+        /// The track of the subscription.
         track: TrackId,
         /// The layer, or empty.
         rid: String,
@@ -69,7 +69,7 @@ pub enum NodeEvent {
     },
     /// Audio levels of tracks with somebody speaking; replaces the last report of the shard.
     Levels {
-        /// Who reports.
+        /// Shard that measured the levels.
         shard: u32,
         /// -dBov (RFC 6464): 0 loudest, 127 silent. Absent is silent.
         levels: Vec<(TrackId, u32)>,

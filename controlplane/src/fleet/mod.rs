@@ -116,7 +116,7 @@ impl Fleet {
         Some(self.members().get(node)?.connection.clone())
     }
 
-    /// All of them.
+    /// Connections to all nodes of the registry.
     pub fn connections(&self) -> Vec<(NodeId, Connection)> {
         let members = self.members();
         let connection =

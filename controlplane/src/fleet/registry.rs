@@ -29,7 +29,7 @@ pub struct StaticRegistry {
 }
 
 impl StaticRegistry {
-    /// These.
+    /// A registry of these nodes, which never change.
     pub fn new(nodes: Vec<NodeEntry>) -> Self {
         Self {
             nodes: watch::channel(nodes.into()).0,

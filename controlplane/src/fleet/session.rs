@@ -9,7 +9,7 @@ use crate::ids::{SessionId, TrackId};
 /// A session that a node holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldSession {
-    /// Which.
+    /// Name of the session on the node.
     pub session: SessionId,
     /// What was written on it; `None` where a newer or other control plane did.
     pub annotation: Option<SessionAnnotation>,
@@ -61,7 +61,7 @@ pub struct SyncGroup {
 pub struct Offer {
     /// Counts up; the answer names it.
     pub revision: u64,
-    /// The offer.
+    /// SDP of the offer.
     pub sdp: String,
     /// Which track plays on which m-line from this offer on.
     pub tracks: Vec<MidTrack>,
@@ -72,6 +72,6 @@ pub struct Offer {
 pub struct MidTrack {
     /// The m-line's mid (RFC 8843).
     pub mid: String,
-    /// The track.
+    /// The track on the m-line.
     pub track: TrackId,
 }

@@ -6,7 +6,7 @@ use crate::ids::{Identity, ParticipantId};
 /// An event that has no number yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
-    /// What happened.
+    /// The event to append.
     pub event: RoomEvent,
     /// Who alone may see it.
     pub to: Option<Vec<Identity>>,
@@ -17,7 +17,7 @@ pub struct Append {
 /// How an event changes the participants kept beside the history; whoever folds the events comes to the same.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Not at all.
+    /// The participants do not change.
     None,
     /// This is what the participant is now.
     Put(Participant),

@@ -13,7 +13,7 @@ use crate::json;
 pub struct Entry {
     /// Its number; the first of an epoch is 1 and there are no gaps.
     pub offset: u64,
-    /// What happened.
+    /// The event with this offset.
     pub event: RoomEvent,
     /// Who alone may see it; absent means everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]

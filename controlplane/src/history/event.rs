@@ -10,7 +10,7 @@ use crate::ids::{Identity, ParticipantId, TrackId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveReason {
-    /// Said so.
+    /// The participant sent `leave`.
     Left,
     /// The socket stayed away too long.
     Timeout,

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Generation, Identity, NodeId, ParticipantId, TrackId};
 
-/// Sound or picture.
+/// Audio or video of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Sound.
+    /// Audio, such as speech.
     Audio,
-    /// Picture.
+    /// Video, such as a camera or a screen.
     Video,
 }
 
@@ -51,7 +51,7 @@ impl Source {
     }
 }
 
-/// One simulcast layer.
+/// One simulcast layer of a track.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {

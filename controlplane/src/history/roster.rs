@@ -59,7 +59,7 @@ impl Roster {
         self.participant_by_id.is_empty()
     }
 
-    /// By id.
+    /// The participant with this id.
     pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
         self.participant_by_id.get(id).map(|known| &**known)
     }

@@ -48,7 +48,7 @@ impl Asked {
     }
 }
 
-/// `GET /v1/demo/token?room=&identity=&name=`
+/// Handles the route `GET /v1/demo/token?room=&identity=&name=` of demo tokens.
 pub(super) async fn token(
     State(site): State<Site>,
     headers: HeaderMap,

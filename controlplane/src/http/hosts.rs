@@ -27,7 +27,7 @@ enum Name {
 /// Characters of a host that an error quotes.
 const QUOTED_CHARS: usize = 100;
 
-/// No host.
+/// The text is not a host with an optional port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoHost;
 

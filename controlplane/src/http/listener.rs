@@ -33,11 +33,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many connections there may be, and what counts them.
 #[derive(Debug)]
 pub struct Capacity {
-    /// At once.
+    /// Connections that are open at once.
     pub connections: usize,
     /// At once from one network.
     pub per_source: SourceLimit,
-    /// What is counted.
+    /// Counters of connections and their ends.
     pub metrics: ConnectionMetrics,
 }
 

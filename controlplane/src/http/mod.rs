@@ -33,7 +33,7 @@ use crate::limits::{BODY_BYTES, REQUEST_TIME};
 use crate::signaling::upgrade::{self, Connection};
 
 impl Site {
-    /// All routes.
+    /// All routes of the HTTP port.
     pub fn router(self) -> Router {
         let short = Router::new()
             .route("/healthz", get(healthz))

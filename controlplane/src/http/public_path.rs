@@ -12,7 +12,7 @@ use crate::config::PublicPath;
 /// What the target of a request is to it.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    /// Not under it.
+    /// The path is not under the public path.
     Elsewhere,
     /// It without its last slash: relative URLs would lead elsewhere.
     Bare(String),

@@ -42,7 +42,7 @@ pub struct Policy {
 }
 
 impl Site {
-    /// A site.
+    /// A site with these parts of the server.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,

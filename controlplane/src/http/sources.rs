@@ -21,7 +21,7 @@ pub(super) struct Counted {
 }
 
 impl Sources {
-    /// No connection yet.
+    /// A table without connections, with this limit per source.
     pub(super) fn new(limit: SourceLimit) -> Self {
         Self {
             limit,

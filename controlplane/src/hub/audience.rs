@@ -64,7 +64,7 @@ impl Audience {
         Some(listener.outbox)
     }
 
-    /// Tells one.
+    /// Sends a notice to one socket.
     pub(super) fn send(&mut self, socket: SocketId, notice: &Notice) {
         let Some(listener) = self.listener_by_socket.get_mut(&socket) else {
             return;

@@ -7,7 +7,7 @@ use crate::room::Notice;
 
 /// Encodes what a room tells.
 pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
-    /// Tells dialects apart.
+    /// Name of the dialect, unique among dialects.
     fn name(&self) -> &'static str;
 
     /// A notice in its words.
@@ -19,6 +19,6 @@ pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
 pub struct Frame {
     /// As it is on the wire.
     pub wire: Bytes,
-    /// What it is.
+    /// Type of the message, for the metrics.
     pub label: Label,
 }

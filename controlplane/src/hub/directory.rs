@@ -69,7 +69,7 @@ impl Hub {
         })
     }
 
-    /// The nodes.
+    /// The nodes and the connections to them.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
     }
@@ -79,7 +79,7 @@ impl Hub {
         &*self.store
     }
 
-    /// What is counted.
+    /// Counters of the server.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }

@@ -16,7 +16,7 @@ use crate::store::{News, Placed, StoreError};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
     pub(super) now: Instant,
-    /// Seconds since 1970.
+    /// Wall clock, seconds since 1970.
     pub(super) unix_s: u64,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Input {
     Room(RoomInput),
     /// From the store's reader; `None` when it ended.
     News(Option<News>),
-    /// Of an effect.
+    /// The result of an effect.
     Answer(Answer),
     /// It is time to tell the store who is there.
     Presence,
@@ -101,7 +101,7 @@ pub(super) enum Answer {
 /// How the history goes on that was opened again.
 #[derive(Debug)]
 pub(super) enum ReadAgain {
-    /// With these events.
+    /// The history continues with these events.
     Entries(Vec<Arc<Entry>>),
     /// It is another one.
     Restarted {

@@ -14,7 +14,7 @@ use crate::room::{JoinRequest, Request, RoomReport, SocketId};
 pub enum RoomInput {
     /// A participant wants in.
     Join {
-        /// Its socket.
+        /// Socket that wants to join.
         socket: SocketId,
         /// Where its messages go.
         outbox: Outbox,
@@ -23,30 +23,30 @@ pub enum RoomInput {
         /// Where its sessions are to be, should it be new.
         node: Option<NodeId>,
     },
-    /// A participant asks.
+    /// A participant sends a request.
     Request {
-        /// Who.
+        /// Socket of the participant.
         socket: SocketId,
         /// Echoed in the reply.
         id: Option<u32>,
-        /// What.
+        /// The request of the participant.
         request: Request,
     },
     /// A socket is gone.
     SocketGone(SocketId),
-    /// A node answered.
+    /// The node answered the command of this session.
     Replied(SessionId, Result<Done, NodeError>),
     /// Something happened to a session or a track of a node.
     Node(NodeId, NodeEvent),
-    /// A node died.
+    /// The data plane of this node ended.
     NodeLost(NodeId),
     /// A node is connected.
     NodeSynced {
-        /// Which.
+        /// The node whose state was read.
         node: NodeId,
         /// The sessions of the room that it holds, and no others.
         sessions: Vec<HeldSession>,
-        /// Where it relays.
+        /// URLs of the node's TURN server.
         turn_urls: Arc<[String]>,
     },
     /// Somebody wants to see the room.

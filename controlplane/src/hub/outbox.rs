@@ -18,7 +18,7 @@ use crate::room::{CloseCode, Notice};
 /// What the writer of a socket does next.
 #[derive(Debug)]
 pub enum ToSocket {
-    /// Write a message.
+    /// Write this message to the socket.
     Frame(Frame),
     /// Write messages, or a control frame, as they are.
     Bytes(Bytes),
@@ -105,7 +105,7 @@ impl Outbox {
         self.push(ToSocket::Bytes(wire));
     }
 
-    /// Queues the end.
+    /// Queues the close of the socket behind all messages.
     pub fn close(&self, code: CloseCode, reason: String) {
         self.push(ToSocket::Close(code, reason));
     }

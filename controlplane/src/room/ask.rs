@@ -16,7 +16,7 @@ pub enum Request {
     Answer {
         /// Of the offer that is answered.
         revision: u64,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
     /// A candidate (RFC 8839).
@@ -33,21 +33,21 @@ pub enum Request {
     },
     /// Tracks that are wanted no more.
     Unsubscribe {
-        /// Which.
+        /// Tracks whose subscriptions end.
         tracks: Vec<TrackId>,
     },
     /// The mute state of a track of the participant.
     Mute {
-        /// Which.
+        /// The track to mute or unmute.
         track: TrackId,
         /// Whether nothing worth hearing or seeing is sent.
         muted: bool,
     },
     /// A message to the others.
     Message {
-        /// For the application.
+        /// Topic of the message, defined by the application.
         topic: String,
-        /// For the application.
+        /// Content of the message, defined by the application.
         payload: Value,
         /// Who alone gets it; absent means everybody.
         to: Option<Vec<Identity>>,
@@ -56,7 +56,7 @@ pub enum Request {
     },
     /// TURN credentials that last longer.
     IceServers,
-    /// The participant goes.
+    /// The participant leaves the room.
     Leave,
 }
 
@@ -72,7 +72,7 @@ pub enum Lasts {
 /// Everything that a participant publishes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishOffer {
-    /// The offer.
+    /// SDP of the offer.
     pub sdp: String,
     /// Its m-lines that are tracks; others are ignored.
     pub tracks: Vec<OfferedTrack>,
@@ -83,7 +83,7 @@ pub struct PublishOffer {
 pub struct OfferedTrack {
     /// The m-line's mid (RFC 8843).
     pub mid: String,
-    /// Sound or picture.
+    /// Audio or video of the track.
     pub kind: Kind,
     /// Where it comes from.
     pub source: Source,
@@ -98,13 +98,13 @@ pub struct OfferedTrack {
 /// A join whose token and resume key were found good.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinRequest {
-    /// Echoed in `joined`.
+    /// The id that `joined` repeats.
     pub id: Option<u32>,
-    /// The token's room.
+    /// Room of the token.
     pub room: RoomName,
-    /// The token's `sub`.
+    /// Identity: the token's claim `sub`.
     pub identity: Identity,
-    /// Display name.
+    /// Display name of the participant.
     pub name: String,
     /// What the token permits.
     pub grants: Grants,
@@ -123,7 +123,7 @@ pub struct JoinRequest {
 /// Where a returning participant was in the room's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResumePoint {
-    /// Who.
+    /// The participant that comes back.
     pub participant: ParticipantId,
     /// In which history, and the last event seen; absent when what followed is not to be told.
     pub seen: Option<(Epoch, u64)>,

@@ -22,7 +22,7 @@ use crate::limits::budget::{
 pub(super) struct Cost {
     /// Events times those who get them.
     pub(super) deliveries: u64,
-    /// Bytes of these.
+    /// Bytes of these deliveries.
     pub(super) bytes: u64,
     /// Things that become different for the room, or work for the data plane.
     pub(super) changes: u64,

@@ -13,7 +13,7 @@ use crate::turn::Issuer;
 /// What every room of a server has in common.
 #[derive(Debug)]
 pub struct RoomConfig {
-    /// Signs resume keys.
+    /// Keys that sign resume keys.
     pub keys: Arc<Keys>,
     /// What a room and a participant may have.
     pub limits: SignalingLimits,
@@ -44,7 +44,7 @@ pub struct NodeFacts {
     pub turn_urls: Arc<[String]>,
 }
 
-/// All of them.
+/// Facts of all connected nodes.
 pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
 
 /// What a join needs that the room does not have.

@@ -17,9 +17,9 @@ pub enum Notice {
     Joined(Box<Joined>),
     /// The answer to a publish offer.
     Answer {
-        /// Of the request.
+        /// The id of the answered request.
         id: Option<u32>,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
         /// Tracks that can play, by m-line.
         tracks: Vec<MidTrack>,
@@ -30,7 +30,7 @@ pub enum Notice {
     Event(Arc<Entry>),
     /// Stands for an event that others alone may see, so that offsets have no gaps.
     Withheld {
-        /// Its number.
+        /// Offset of the withheld event.
         offset: u64,
     },
     /// A message of no history.
@@ -39,7 +39,7 @@ pub enum Notice {
     Speakers(Vec<Speaker>),
     /// What is received of a track changed.
     Layer {
-        /// Which track.
+        /// The track of the subscription.
         track: TrackId,
         /// The layer, or empty.
         rid: String,
@@ -50,28 +50,28 @@ pub enum Notice {
     },
     /// The participant's media is lost, or can be made anew.
     Media {
-        /// Which of both.
+        /// Whether media is lost or ready.
         state: MediaState,
         /// Why it is lost.
         reason: Option<String>,
     },
     /// TURN credentials that last longer.
     IceServers {
-        /// Of the request.
+        /// The id of the answered request.
         id: Option<u32>,
         /// They, and where they hold.
         relays: Relays,
     },
     /// A request was done.
     Ok {
-        /// Of the request.
+        /// The id of the answered request.
         id: u32,
     },
     /// A request was not done.
     Refused {
-        /// Of the request.
+        /// The id of the refused request.
         id: Option<u32>,
-        /// Why not.
+        /// Error code and message of the refusal.
         refusal: Refusal,
     },
 }
@@ -79,17 +79,17 @@ pub enum Notice {
 /// Everything that a participant is told when it is in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {
-    /// Of the request.
+    /// The id of the `join` request.
     pub id: Option<u32>,
     /// How it came about.
     pub mode: Mode,
-    /// The room.
+    /// Name of the room.
     pub room: RoomName,
     /// Who the participant is.
     pub participant: ParticipantId,
-    /// The token's `sub`.
+    /// Identity: the token's claim `sub`.
     pub identity: Identity,
-    /// The history.
+    /// Epoch of the room's history.
     pub epoch: Epoch,
     /// The last event of it that is known with this.
     pub offset: u64,
@@ -141,7 +141,7 @@ pub enum MediaState {
 pub struct JoinedLimits {
     /// Bytes of one message.
     pub message_bytes: usize,
-    /// Messages per second.
+    /// Signaling messages that a client may send per second.
     pub messages_per_second: u32,
     /// Tracks that it may publish.
     pub tracks: usize,
@@ -150,9 +150,9 @@ pub struct JoinedLimits {
 /// Somebody who is heard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Speaker {
-    /// Who.
+    /// The participant that speaks.
     pub participant: ParticipantId,
-    /// 0 to 1.
+    /// Audio level from 0 to 1.
     pub level: f32,
 }
 

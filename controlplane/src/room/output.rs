@@ -12,74 +12,74 @@ pub struct SocketId(pub u64);
 /// What the driver must do.
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    /// Tell one socket.
+    /// Send a notice to one socket.
     Send {
-        /// Where to.
+        /// Socket that receives the notice.
         socket: SocketId,
-        /// What.
+        /// The notice to send.
         notice: Notice,
     },
     /// Tell every socket that was told that it is in.
     Tell {
-        /// What.
+        /// The notice to send.
         notice: Notice,
     },
     /// Tell these sockets, and `withheld` to every other that was told that it is in: that has no hurry.
     Whisper {
-        /// Where to.
+        /// Sockets that receive the notice.
         sockets: Vec<SocketId>,
-        /// What.
+        /// The notice to send.
         notice: Notice,
         /// What stands for it, so that offsets have no gaps.
         withheld: Notice,
     },
     /// End a socket's conversation.
     Close {
-        /// Which.
+        /// The socket to close.
         socket: SocketId,
-        /// Why.
+        /// Close code of the WebSocket.
         code: CloseCode,
-        /// Why, in words.
+        /// Reason of the close, for people.
         reason: &'static str,
     },
     /// Append to the room's history, hand in all entries up to it, then [`super::Room::handle_appended`].
     Append {
-        /// The event.
+        /// The event to append.
         append: Append,
-        /// To hand back.
+        /// What to do after the append; handed back with it.
         then: Then,
     },
     /// Tell whoever is in the room, on other servers too; it is no part of the history.
     Publish {
-        /// What.
+        /// The message without offset.
         message: Ephemeral,
     },
     /// Send a command to a node; its result goes to [`super::Room::handle_replied`].
     Call {
-        /// Which node.
+        /// The node that receives the command.
         node: NodeId,
-        /// To hand back.
+        /// The session of the command; handed back with the result.
         session: SessionId,
-        /// The command.
+        /// The command to send.
         command: Command,
     },
     /// These sessions of a node are kept by this server's lease from now on.
     Take {
-        /// Which node.
+        /// The node that has the sessions.
         node: NodeId,
         /// Which; those that are no more do not matter.
         sessions: [SessionId; 2],
     },
     /// From now on events of this participant's sessions belong here, or no more.
     Serve {
-        /// Whose sessions.
+        /// The participant whose sessions are meant.
         participant: ParticipantId,
         /// Whether they belong here.
         here: bool,
     },
     /// From now on levels of this track belong here, or no more.
     Hear {
-        /// Which track.
+        /// The track whose levels are meant.
         track: TrackId,
         /// Whether its levels belong here.
         here: bool,
@@ -89,11 +89,11 @@ pub enum Output {
 /// What follows once an event is part of the history.
 #[derive(Debug, PartialEq)]
 pub enum Then {
-    /// Nothing.
+    /// There is nothing else to do.
     Nothing,
     /// The request that caused it is answered.
     Reply {
-        /// Where to.
+        /// Socket that sent the request.
         socket: SocketId,
         /// For the error, should the store fail.
         id: Option<u32>,
@@ -102,9 +102,9 @@ pub enum Then {
     },
     /// The request that caused it is answered with `ok` once the store has it: it may be numbered before.
     Confirm {
-        /// Where to.
+        /// Socket that sent the request.
         socket: SocketId,
-        /// Echoed.
+        /// The id that `ok` repeats.
         id: Option<u32>,
     },
     /// The participant's time is up.
@@ -113,9 +113,9 @@ pub enum Then {
     Absent(Sessions),
     /// The participant is in.
     Joined {
-        /// Who.
+        /// The participant that joined.
         participant: ParticipantId,
-        /// Echoed.
+        /// The id that `joined` repeats.
         id: Option<u32>,
         /// When, seconds since 1970.
         unix_s: u64,
@@ -125,9 +125,9 @@ pub enum Then {
 /// Where a participant's sessions are, whoever serves them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sessions {
-    /// Whose.
+    /// The participant that has the sessions.
     pub participant: ParticipantId,
-    /// On which node.
+    /// The node that has the sessions.
     pub node: NodeId,
     /// Which of those that the participant had.
     pub generation: Generation,
@@ -143,7 +143,7 @@ impl Sessions {
         }
     }
 
-    /// Their names.
+    /// Names of the publish and subscribe sessions.
     pub fn ids(&self) -> [SessionId; 2] {
         self.participant.sessions(self.generation)
     }

@@ -78,7 +78,7 @@ impl ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct Refusal {
-    /// For programs.
+    /// Error code of the protocol, for programs.
     pub code: ErrorCode,
     /// For people; names the value and the limit.
     pub message: String,
@@ -87,7 +87,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal.
+    /// A refusal with this code and message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {

@@ -29,7 +29,7 @@ pub(super) enum Job {
         revision: u64,
         sdp: String,
     },
-    /// A trickled candidate.
+    /// Pass a trickled candidate to the node.
     Candidate { to: ReplyTo, candidate: String },
     /// The track's mute state, as the room knows it.
     Mute { track: TrackId },
@@ -37,7 +37,7 @@ pub(super) enum Job {
     Create,
     /// Bring what is subscribed to what is wanted.
     Subscribe,
-    /// End the session.
+    /// End the session on the node.
     Close { reason: &'static str },
 }
 
@@ -68,7 +68,7 @@ pub(super) enum InFlight {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Where it lives.
+    /// The node that has the session.
     pub(super) node: NodeId,
     pub(super) state: State,
     waiting: VecDeque<Job>,
@@ -78,13 +78,13 @@ pub(super) struct Session {
 /// What the node is known to have.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum State {
-    /// Nothing.
+    /// The node has no such session.
     Absent,
     /// Nothing, because it is full; the client was told.
     Refused,
     /// Nothing any more: the tracks of the publisher have no media, and are unpublished then.
     Lost { until: Instant },
-    /// The session.
+    /// The node has the session.
     Established {
         /// Where it is connected; `None` while it is not.
         connected_shard: Option<u32>,

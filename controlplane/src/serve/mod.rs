@@ -37,9 +37,9 @@ const SERVER_CHARS: usize = 16;
 pub struct Running {
     /// Where, as `http://host:port` or `https://host:port`.
     pub url: String,
-    /// Where it listens.
+    /// Address of the HTTP listener.
     pub address: SocketAddr,
-    /// Its nodes.
+    /// Connections to the nodes of the server.
     pub fleet: Arc<Fleet>,
     /// In the order in which they were started.
     roles: Vec<Box<dyn Role>>,

@@ -34,7 +34,7 @@ pub(super) struct Entrance {
     /// Counts what happens there, and all else of the server.
     pub(super) metrics: Arc<Metrics>,
     pub(super) address: SocketAddr,
-    /// `http://host:port` or `https://host:port`.
+    /// URL of the server: `http://host:port` or `https://host:port`.
     pub(super) url: String,
 }
 

@@ -11,7 +11,7 @@ const FINAL_PING: u8 = 0x89;
 /// Longest payload of a control frame (section 5.5).
 const CONTROL_BYTES: usize = 125;
 
-/// A text message.
+/// Encodes a WebSocket text frame with its header.
 pub(super) fn text(payload: &[u8]) -> Bytes {
     framed(FINAL_TEXT, payload)
 }

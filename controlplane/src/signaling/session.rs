@@ -25,7 +25,7 @@ use crate::room::{CloseCode, ErrorCode, JoinRequest, Refusal, Request, ResumePoi
 /// What the driver must do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Write this.
+    /// Write this frame to the socket.
     Send(Frame),
     /// Ask the room to let this participant in; then pass on its requests.
     Join(JoinRequest),
@@ -36,7 +36,7 @@ pub enum Output {
         /// Permitted by the token.
         request: Request,
     },
-    /// Close the socket.
+    /// Close the socket with a code.
     Close {
         /// Goes into the close frame.
         code: CloseCode,
@@ -90,7 +90,7 @@ impl Session {
         Self { foreign, ..self }
     }
 
-    /// A text frame.
+    /// Handles one text frame of the client.
     pub fn handle_text(&mut self, text: &str, now: Instant, unix_s: u64) {
         self.heard_at = now;
         if matches!(self.state, State::Closed) {

@@ -26,9 +26,9 @@ use crate::room::{CloseCode, SocketId};
 /// What every socket of a server shares.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The rooms.
+    /// Rooms and nodes of the server.
     pub hub: Arc<Hub>,
-    /// Check tokens.
+    /// Keys that check tokens.
     pub keys: Arc<Keys>,
     /// What a client may send.
     pub limits: SignalingLimits,
@@ -38,7 +38,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// No socket yet.
+    /// An empty set of sockets with these parts of the server.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,

@@ -35,7 +35,7 @@ pub enum NoUpgrade {
         "this is a WebSocket: ask with GET, HTTP/1.1 and 'Connection: Upgrade', 'Upgrade: websocket'"
     )]
     NotAsked,
-    /// Another version.
+    /// The client asks for another version of WebSocket.
     #[error("the version of WebSocket is 13 (Sec-WebSocket-Version)")]
     Version,
     /// Nothing to prove understanding with.

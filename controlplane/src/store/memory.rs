@@ -11,7 +11,7 @@ use crate::history::{Append, Change, Entry, Missed};
 use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 
-/// Rooms by name.
+/// The histories of rooms, by name.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     room_by_name: Mutex<HashMap<RoomName, Kept>>,
@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// A store without rooms.
     pub fn new() -> Self {
         Self::default()
     }

@@ -20,7 +20,7 @@ use crate::ids::{Epoch, ParticipantId, RoomName};
 /// A room, and all that happens in it from then on.
 #[derive(Debug)]
 pub struct Opened {
-    /// The room's history.
+    /// Epoch of the room's history.
     pub epoch: Epoch,
     /// Number of the latest event.
     pub offset: u64,
@@ -36,7 +36,7 @@ pub struct Opened {
 /// An event that has its number.
 #[derive(Debug)]
 pub struct Placed {
-    /// Its number.
+    /// Offset that the event got.
     pub offset: u64,
     /// Whether the store has it.
     pub stored: Stored,
@@ -54,7 +54,7 @@ pub enum Stored {
 /// What a reader of a room is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
-    /// The next event.
+    /// The next event of the history.
     Entry(Arc<Entry>),
     /// What is no event: it has no number, and whoever is not there does not hear of it.
     Message(Arc<Ephemeral>),

@@ -46,7 +46,7 @@ pub fn note(number: usize) -> Append {
     }
 }
 
-/// Somebody without tracks.
+/// A participant without tracks, with this identity.
 pub fn participant(identity: &str) -> Participant {
     Participant {
         participant: ParticipantId::random(),
@@ -58,12 +58,12 @@ pub fn participant(identity: &str) -> Participant {
     }
 }
 
-/// Where everybody is.
+/// The node that has all participants of the suite.
 fn node() -> NodeId {
     "node".parse().expect("a name")
 }
 
-/// It comes.
+/// The event that this participant joined.
 pub fn joined(participant: &Participant) -> Append {
     Append {
         event: RoomEvent::ParticipantJoined {

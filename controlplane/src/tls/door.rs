@@ -22,7 +22,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// How connections come in.
 #[derive(Clone)]
 pub enum Door {
-    /// As they are.
+    /// Connections begin with HTTP.
     Plain,
     /// With a handshake first.
     Tls(TlsAcceptor, TlsMetrics),
@@ -32,7 +32,7 @@ pub enum Door {
 pub enum Opening {
     /// HTTP as it is.
     Http(TcpStream),
-    /// HTTP inside TLS.
+    /// HTTP inside a TLS connection.
     Https(Box<TlsStream<TcpStream>>),
 }
 

@@ -20,11 +20,11 @@ use crate::ids::{Identity, RoomName};
 pub struct Credential {
     /// `expiry:user`, with the expiry in seconds since 1970.
     pub username: String,
-    /// base64(HMAC-SHA1(secret, username)).
+    /// The password: base64(HMAC-SHA1(secret, username)).
     pub password: String,
 }
 
-/// Hands credentials out.
+/// Issues TURN credentials that expire.
 pub struct Issuer {
     secret: Box<[u8]>,
     ttl_s: u64,

@@ -30,7 +30,7 @@ struct Dependency {
     line: usize,
     /// What code of the dependent calls it, where that is not the library's name.
     alias: Option<String>,
-    /// For tests alone.
+    /// True for a dependency of tests only.
     is_dev: bool,
 }
 
@@ -54,7 +54,7 @@ struct Manifest {
     build_dependencies: Named,
     #[serde(default)]
     dev_dependencies: Named,
-    /// For some platforms.
+    /// Dependencies for certain platforms only.
     #[serde(default)]
     target: BTreeMap<String, Sections>,
     workspace: Option<Workspace>,

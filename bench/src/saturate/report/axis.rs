@@ -36,7 +36,7 @@ impl Axis {
         Self { scale, from, to }
     }
 
-    /// Where `value` lies.
+    /// Position of `value` on the axis.
     pub fn at(&self, value: f64) -> f64 {
         let part = match self.scale {
             Scale::Linear(max) => value / max,
@@ -45,7 +45,7 @@ impl Axis {
         self.from + (self.to - self.from) * part.clamp(0.0, 1.0)
     }
 
-    /// The round numbers.
+    /// Round values at which the axis has ticks.
     pub fn ticks(&self) -> Vec<f64> {
         match self.scale {
             Scale::Linear(max) => {

@@ -26,7 +26,7 @@ th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:6
 code{font:13px ui-monospace,monospace;background:var(--card);border:1px solid var(--line);border-radius:6px;\
 padding:8px 12px;display:block;overflow-x:auto}";
 
-/// The page.
+/// The HTML page of the report.
 pub fn page(curve: &Curve) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\

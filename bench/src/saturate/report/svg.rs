@@ -49,7 +49,7 @@ struct Panel {
     logarithmic: bool,
 }
 
-/// The whole picture.
+/// The chart as an SVG document.
 pub fn draw(curve: &Curve) -> String {
     let height = TOP + PANELS as f64 * PANEL + (PANELS - 1) as f64 * GAP + BOTTOM;
     let most = curve

@@ -16,7 +16,7 @@ use crate::store::record::Record;
 pub(super) struct Island {
     /// Where the store was.
     base: Base,
-    /// What happened since.
+    /// Events that the store does not have yet.
     untold: VecDeque<Untold>,
     /// Up to this event the store's history is that of the readers here. Below `base.offset` the two have parted.
     agreed: u64,
@@ -29,7 +29,7 @@ pub(super) struct Island {
 pub(super) struct Base {
     /// Who was there after the last event that it has.
     pub(super) roster: Roster,
-    /// What had happened.
+    /// Latest events of the room, in order.
     pub(super) history: VecDeque<Arc<Entry>>,
 }
 

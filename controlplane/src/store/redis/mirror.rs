@@ -70,7 +70,7 @@ impl Mirror {
         self.restart = restart;
     }
 
-    /// The store's answer.
+    /// Takes over the state of a room that the store has opened.
     pub(super) fn opened(&mut self, (epoch, offset): (Epoch, u64), participants: Vec<Participant>) {
         self.record = Record::new(epoch, offset);
         self.roster = Roster::new(offset, participants);
@@ -122,7 +122,7 @@ impl Mirror {
         self.is_closing && !self.is_island()
     }
 
-    /// A new reader.
+    /// Opens a reader from the current offset.
     pub(super) fn read(&mut self) -> Opened {
         self.is_closing = false;
         let news = self.record.read();
@@ -200,26 +200,26 @@ impl Mirror {
         }
     }
 
-    /// See [`Island::batch`].
+    /// The next events for the store, see [`Island::batch`].
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
         self.island()?.batch(next)
     }
 
-    /// See [`Island::agrees_to`].
+    /// Notes that both histories agree up to `offset`, see [`Island::agrees_to`].
     pub(super) fn agrees_to(&mut self, offset: u64) {
         if let Some(island) = self.island() {
             island.agrees_to(offset);
         }
     }
 
-    /// See [`Island::was_restored`].
+    /// Notes that the store has the room again, see [`Island::was_restored`].
     pub(super) fn was_restored(&mut self) {
         if let Some(island) = self.island() {
             island.was_restored();
         }
     }
 
-    /// See [`Island::restart`].
+    /// The restart of a history that forked, see [`Island::restart`].
     pub(super) fn restart(&mut self) -> Option<Restart> {
         self.island().map(|island| island.restart())
     }
@@ -230,7 +230,7 @@ impl Mirror {
         island.has_parted().then(|| island.restart())
     }
 
-    /// See [`Island::told`].
+    /// Notes the offsets that the store gave, see [`Island::told`].
     pub(super) fn told(&mut self, count: usize, first: Option<u64>) {
         if let State::Island(island) = &mut self.state {
             island.told(&self.record, count, first);

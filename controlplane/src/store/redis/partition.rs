@@ -17,7 +17,7 @@ const SLOTS_EACH: u16 = SLOTS / PARTITIONS;
 /// What all keys and channels begin with. The number changes when keys do: what another version wrote is not read.
 pub(super) const NAMESPACE: &str = "spillway:1:";
 
-/// One of them.
+/// One of the 128 partitions of rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Partition(u16);
 
@@ -48,22 +48,22 @@ fn slot_of(tag: &[u8]) -> Slot {
 }
 
 impl Partition {
-    /// The room's.
+    /// The partition of this room.
     pub(super) fn of(room: &RoomName) -> Self {
         Self(State::<XMODEM>::calculate(room.as_str().as_bytes()) % PARTITIONS)
     }
 
-    /// Where it lies.
+    /// The hash slot of the partition's keys.
     pub(super) fn slot(self) -> Slot {
         slot_of(self.tag().as_bytes())
     }
 
-    /// Its shard channel.
+    /// The shard channel of the partition's events.
     pub(super) fn channel(self) -> String {
         format!("{NAMESPACE}{{{}}}", self.tag())
     }
 
-    /// Any one.
+    /// The first partition, for commands that need no room.
     pub(super) fn first() -> Self {
         Self(0)
     }

@@ -36,7 +36,7 @@ enum Answer {
 }
 
 impl Pipeline {
-    /// Over `connection`.
+    /// A pipeline of commands over `connection`.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
         tokio::spawn(work(connection.clone(), jobs));

@@ -47,7 +47,7 @@ sources! {
     PROBE "scripts/probe.lua"
 }
 
-/// All of them.
+/// The source texts of all scripts.
 #[cfg(test)]
 pub(super) fn texts() -> [&'static str; 10] {
     [

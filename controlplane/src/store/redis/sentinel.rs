@@ -17,7 +17,7 @@ pub(super) struct Watched {
     pub(super) sentinels: Vec<Address>,
 }
 
-/// Connections to them.
+/// Open connections to the sentinels.
 #[derive(Default)]
 pub(super) struct Sentinels {
     state: Mutex<State>,

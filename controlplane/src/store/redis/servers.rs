@@ -45,7 +45,7 @@ pub(super) enum Kind {
     Sentinel,
 }
 
-/// The same, understood.
+/// The Redis servers of the setting `store`, parsed.
 #[derive(Debug)]
 pub(super) struct Servers {
     /// Credentials and encryption, for every server.
@@ -59,7 +59,7 @@ pub(super) struct Servers {
 #[derive(Debug)]
 enum Named {
     Servers(Vec<Address>),
-    /// The sentinels' credentials.
+    /// The watched master, and the credentials for the sentinels.
     Sentinels(Watched, ConnectionInfo),
 }
 
@@ -110,7 +110,7 @@ impl Servers {
         }
     }
 
-    /// Whose rights count.
+    /// The Redis user whose rights are tried.
     pub(super) fn user(&self) -> &str {
         self.template
             .redis_settings()

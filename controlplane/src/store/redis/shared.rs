@@ -63,7 +63,7 @@ const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// Without rooms.
+    /// The shared state of a store, without rooms.
     pub(super) fn new(
         server_id: String,
         link: Arc<Link>,

@@ -8,7 +8,7 @@ use redis::{FromRedisValue, Value};
 
 use super::partition::{Partition, SLOTS, Slot};
 
-/// A Redis server.
+/// Host and port of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Address {
     pub(super) host: String,

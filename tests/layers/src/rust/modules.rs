@@ -67,7 +67,7 @@ pub(super) struct Use {
 struct Place {
     /// Of the file: `#[path]` counts from there.
     folder: String,
-    /// Of children.
+    /// Folder of the module's children.
     children: String,
 }
 
@@ -274,7 +274,7 @@ impl Modules {
     }
 }
 
-/// What `#[path]` says.
+/// The path in the attribute `#[path]`.
 fn path_of(attributes: &[Attribute]) -> Option<String> {
     attributes.iter().find_map(|attribute| {
         let value = &attribute.meta.require_name_value().ok()?.value;

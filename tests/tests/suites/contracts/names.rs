@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::stage::{ADMIN_TOKEN, Rows, Stage};
 use super::talk::{Talk, claims, encoded, get, sign};
 
-/// As typed.
+/// Room names as a user types them.
 const ROOMS: [&str; 16] = [
     "Συμβούλιο",
     "Совет директоров",

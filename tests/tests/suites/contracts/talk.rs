@@ -16,7 +16,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A socket.
+/// A signaling socket of a test.
 pub(super) struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Talk {
@@ -55,7 +55,7 @@ impl Talk {
     }
 }
 
-/// Signs whatever claims.
+/// Signs a token with any claims.
 pub(super) fn sign(claims: &Value) -> anyhow::Result<String> {
     let key = EncodingKey::from_secret(KEY.1.as_bytes());
     Ok(jsonwebtoken::encode(

@@ -16,7 +16,7 @@ use crate::room::{ErrorCode, Refusal};
 pub struct ClientMessage {
     /// Echoed in the reply.
     pub id: Option<u32>,
-    /// What is asked.
+    /// The request of the client.
     pub request: Request,
 }
 
@@ -25,7 +25,7 @@ pub struct ClientMessage {
 pub struct Undecodable {
     /// Echoed in the error.
     pub id: Option<u32>,
-    /// What is wrong.
+    /// Error code and message for the client.
     pub refusal: Refusal,
 }
 
@@ -34,13 +34,13 @@ pub struct Undecodable {
 pub enum Stage {
     /// Whoever has shown no token: `join` and `ping`.
     BeforeJoin,
-    /// A participant: everything.
+    /// The client has joined: all message types are read.
     Joined,
 }
 
 /// Types of messages that are read before `join`.
 const FIRST: [&str; 2] = ["join", "ping"];
-/// The other types.
+/// Message types that are read after `join` only.
 const LATER: [&str; 9] = [
     "offer",
     "answer",

@@ -34,9 +34,9 @@ pub struct Authority {
 /// A certificate and its key, in PEM.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// Path of the certificate's file.
+    /// The certificate chain in PEM.
     pub certificate: String,
-    /// Path of the key's file.
+    /// The private key in PEM.
     pub key: String,
 }
 

@@ -47,7 +47,7 @@ pub struct Certificate {
     pub names: Vec<String>,
 }
 
-/// Those who vouch for others.
+/// CA certificates of a file.
 #[derive(Debug)]
 pub struct Authorities {
     /// As they were read.
@@ -62,14 +62,14 @@ impl CertificateFiles {
         self.parse(&self.read()?, provider)
     }
 
-    /// PEM of both, for whoever reads it anew.
+    /// Reads both files again and returns their PEM, if certificate and key fit.
     pub fn checked_pem(&self) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
         let content = self.read()?;
         self.parse(&content, &aws_lc_rs::default_provider())?;
         Ok((content.certificate, content.key))
     }
 
-    /// The names in the certificate, whoever serves it.
+    /// The host names in the certificate.
     pub fn names(&self) -> Result<Vec<String>, TlsError> {
         Ok(self.load(&aws_lc_rs::default_provider())?.names)
     }
@@ -112,7 +112,7 @@ impl CertificateFiles {
         })
     }
 
-    /// Its end in seconds since 1970, and whose it is.
+    /// The expiry of the certificate in seconds since 1970, and its subject.
     fn describe(&self, der: &CertificateDer<'_>) -> Result<(u64, Vec<String>), TlsError> {
         let (_, parsed) =
             X509Certificate::from_der(der).map_err(|error| self.bad_certificate(&error))?;
@@ -143,7 +143,7 @@ impl Content {
 }
 
 impl Certificate {
-    /// Refuses one whose end has come.
+    /// Refuses a certificate that has expired.
     pub(super) fn still_good(self, now: u64, path: &Path) -> Result<Self, TlsError> {
         if self.ends_at > now {
             return Ok(self);
@@ -155,7 +155,7 @@ impl Certificate {
     }
 }
 
-/// Those who vouch for others, each one that can be trusted; at least one.
+/// Reads CA certificates; an error if one cannot be trusted or if there are none.
 pub fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     let pem = read(path)?;
     let certificates = certificates(path, &pem)?;

@@ -76,7 +76,7 @@ pub enum TlsError {
         /// Path of the key's file.
         key: PathBuf,
     },
-    /// Nobody would trust it.
+    /// Clients would not trust an expired certificate.
     #[error("the certificate in {path} ended {seconds} s ago")]
     Expired {
         /// The file of the expired certificate.

@@ -28,7 +28,7 @@ pub struct Renewal {
     hangup: Signal,
 }
 
-/// Who counts what becomes of certificates.
+/// Counts reloads and failures of certificates.
 pub trait Observer: Send + Sync {
     /// The one that is served ends then, seconds since 1970.
     fn ends_at(&self, unix_s: u64);
@@ -69,7 +69,7 @@ struct Watch {
 }
 
 impl Certificates {
-    /// Those of `files`, with whoever looks after them.
+    /// Loads `files`, and returns a task that reloads them when they change.
     pub fn load(
         files: CertificateFiles,
         provider: Arc<CryptoProvider>,

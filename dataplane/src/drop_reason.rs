@@ -1,4 +1,5 @@
-//! Why a packet was not forwarded. Whoever drops one names the reason; there is no other way to lose one.
+//! Reasons why a packet was not forwarded. The code that drops a packet counts its reason; no packet is lost without
+//! one.
 
 /// One way to lose a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,7 +9,7 @@ pub enum DropReason {
     Truncated,
     /// Neither STUN, DTLS, RTP nor RTCP, or too short for its header.
     Unclassified,
-    /// STUN whose framing lies.
+    /// STUN with a length field that contradicts the message.
     MalformedStun,
     /// STUN that names no session: no connectivity check, one without a username, or one with the right
     /// password for a session that has just ended.
@@ -16,7 +17,7 @@ pub enum DropReason {
     /// A check that is not from the agent of the client's SDP or lacks what checks have to have, or a STUN response to no
     /// request of ours.
     CheckRefused,
-    /// A connectivity check whose sender does not know the session's password.
+    /// A connectivity check with a wrong password.
     BadIntegrity,
     /// DTLS, RTP or RTCP from an address no session receives from.
     UnknownSource,
@@ -42,8 +43,8 @@ pub enum DropReason {
     LinkFull,
     /// Its shard has more to send than it can.
     BacklogFull,
-    /// A late packet from before the layer switch or the start of the subscription, or one whose number
-    /// was used.
+    /// A late packet from before the layer switch or the start of the subscription, or one with a used sequence
+    /// number.
     BeforeSwitch,
     /// A late packet from before the publisher's numbers began anew.
     LateNumbers,

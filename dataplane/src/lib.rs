@@ -22,7 +22,7 @@ pub mod send; // what we send to a subscriber under its keys
 pub mod peer; // one session
 
 pub mod mesh; // how threads talk, and what they say
-pub mod tree; // who carries which layers of a track to whom
+pub mod tree; // distribution of a track's layers to shards and links
 pub mod shard; // one core's share: its state
 pub mod path; // the hops of a packet, in order
 pub mod event_loop; // the loop of a shard

@@ -56,7 +56,7 @@ pub const IDLE_PADDING_BYTES: usize = 8;
 /// What a shard spends that has been awake for [`BUSY_STRETCH`]: a trip through the network stack costs more
 /// than sealing and copying as many bytes ten times over.
 pub const BUSY_PADDING_BYTES: usize = 160;
-/// A shard that has found something to do for so long is one whose time is scarce.
+/// A shard that has been awake for this long is busy: CPU time costs more than padding bytes.
 pub const BUSY_STRETCH: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
@@ -79,7 +79,7 @@ pub const MAX_LETTER_BACKLOG: usize = 65_536;
 pub const MAX_OUTWARD_BACKLOG: usize = 1_024;
 /// Letters and media packets a shard takes from the mesh in one turn.
 pub const MESH_PER_TURN: usize = 1_024;
-/// Due sessions whose timers are handled in one turn.
+/// Sessions with due timers that are handled in one turn.
 pub const TIMERS_PER_TURN: usize = 64;
 /// Addresses a shard remembers for sessions that live on another shard.
 pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
@@ -153,7 +153,7 @@ pub const LOBBY_WAIT: Duration = Duration::from_secs(60);
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Time after which an unanswered keyframe request is repeated.
 pub const KEYFRAME_RETRY: Duration = Duration::from_millis(1_000);
-/// A keyframe so young is what a subscription starts with, instead of a new one that everybody would pay for.
+/// A new subscription starts with a keyframe up to this age, instead of a new keyframe for all subscribers.
 pub const YOUNG_KEYFRAME: Duration = Duration::from_millis(300);
 /// How often levels, bitrates and allocations are looked at.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -194,13 +194,13 @@ pub const STREAM_READ_BYTES: usize = 16 << 10;
 /// Bytes that wait for the other end of a stream; a message that does not fit is dropped whole. At
 /// 2 Mbit/s it is half a second of media, and later than that it is of no use.
 pub const STREAM_OUTBOX_BYTES: usize = 128 << 10;
-/// Bytes of a stream that the kernel keeps unsent: what lies there can no longer be dropped or overtaken.
+/// Unsent bytes of a stream in the kernel: these can no longer be dropped or overtaken.
 pub const STREAM_UNSENT_BYTES: u32 = 32 << 10;
 /// Bytes of HTTP that wait on either side before the other is read no further.
 pub const PROXY_BYTES: usize = 64 << 10;
 /// Bytes of a message in a stream before its sender has shown credentials.
 pub const MAX_STRANGER_MESSAGE_BYTES: usize = 2_048;
-/// TURN allocations of one shard, whoever's.
+/// TURN allocations of one shard, of all users together.
 pub const MAX_ALLOCATIONS: usize = 100_000;
 /// TURN allocations of one user of a shard: each device has one per transport it tries, and families and
 /// reconnections come on top.
@@ -223,7 +223,7 @@ pub const MAX_USERNAME_BYTES: usize = 508;
 pub const MAX_REALM_BYTES: usize = 763;
 /// Secrets that TURN credentials may be minted with: one, and the one before it.
 pub const MAX_TURN_SECRETS: usize = 2;
-/// Bytes of such a secret, at least: what nobody guesses.
+/// Minimum bytes of a TURN secret, against guessing.
 pub const MIN_TURN_SECRET_BYTES: usize = 16;
 /// How long a replaced secret of TURN credentials may be good, in seconds: a week.
 pub const MAX_TURN_SECRET_GRACE_S: u64 = 7 * 24 * 3_600;
@@ -231,8 +231,7 @@ pub const MAX_TURN_SECRET_GRACE_S: u64 = 7 * 24 * 3_600;
 pub const MAX_NAT64_PREFIXES: usize = 16;
 /// CIDRs an operator may forbid as peers.
 pub const MAX_DENIED_RANGES: usize = 256;
-/// Sources whose share of unasked-for bytes is counted: table slots of 8 bytes, shared by those whose hash
-/// collides.
+/// Table slots of 8 bytes that count the bytes sent to unproven sources; sources with the same hash share a slot.
 pub const REFLECTION_SLOTS: usize = 16_384;
 /// Bytes by which answers to a source may exceed its questions at once, before it has proven that it is where
 /// it says: 400 first Allocates of clients behind one address.
@@ -244,7 +243,7 @@ pub const REFLECTION_BYTES_PER_SECOND: u32 = 4 << 10;
 pub const DTLS_HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 /// For a TLS handshake, from the connection on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// For a stream to become somebody's: an allocation's or a session's.
+/// Time for a stream to get an allocation or a session.
 pub const PROVE_TIME: Duration = Duration::from_secs(30);
 /// For a message in a stream, from its first byte to its last.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(10);
@@ -264,8 +263,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const ALLOCATION_LIFETIME: Duration = Duration::from_secs(600);
 /// How long it can be asked to last.
 pub const MAX_ALLOCATION_LIFETIME: Duration = Duration::from_secs(3_600);
-/// How long after a media node sent to a relayed address it counts as a live session's: nodes answer the checks of
-/// their participants (RFC 7675 has one every five seconds), and nobody else's. Backup paths are checked less often.
+/// Time after a media node sent to a relayed address during which the session counts as live. Nodes answer only the
+/// checks of live sessions; RFC 7675 sends one every 5 s. Backup paths are checked less often.
 pub const SESSION_ANSWER_TIME: Duration = Duration::from_secs(60);
 /// How long a permission lasts (RFC 8656 section 9).
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -273,7 +272,8 @@ pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 /// How long a nonce is good for.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(600);
-/// How far ahead the expiry of TURN credentials may be: whoever mints longer ones made a mistake.
+/// Maximum time from now to the expiry of TURN credentials; a later expiry is a mistake of the service that creates
+/// credentials.
 pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
 /// Header extensions of one packet that are carried from a publisher to its subscribers, with two bytes for each: a

@@ -59,6 +59,6 @@ fn run() -> anyhow::Result<()> {
 
 /// Writes to the standard error, which may be closed.
 fn complain(text: &str) {
-    // There is nowhere else to say that it cannot be said.
+    // A failed write to stderr cannot be reported anywhere else.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

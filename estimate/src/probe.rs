@@ -68,7 +68,7 @@ struct Run {
     cluster: u8,
     target_bps: u64,
     began_us: i64,
-    /// When to ask again one who did not send what was due.
+    /// Time of the next attempt when the sender did not send the requested padding.
     asked_us: i64,
     sent_packets: u32,
     sent_bytes: u64,

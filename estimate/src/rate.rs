@@ -102,7 +102,7 @@ impl Rate {
         self.bps = self.bps.max(bps);
     }
 
-    /// Nobody says what arrives.
+    /// Lowers the estimate while no feedback arrives.
     pub(super) fn fall(&mut self, factor: f64) {
         self.bps = bound(self.bps * factor);
     }

@@ -3,7 +3,7 @@
 /// Slots at first, and at most: a second at 20 Mb/s. 8 bytes each.
 const FIRST_SLOTS: usize = 256;
 const MAX_SLOTS: usize = 2_048;
-/// A packet nobody spoke of for this long makes room without regret.
+/// A packet without feedback for this long is forgotten if its place is needed.
 const PATIENCE_US: u32 = 1_000_000;
 
 /// Packets by sequence number; the newest overwrites the oldest.

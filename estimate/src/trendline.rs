@@ -151,7 +151,7 @@ impl Trendline {
 mod tests {
     use super::*;
 
-    /// Groups 20 ms apart whose delay changes by `change_us(n)` each.
+    /// Groups 20 ms apart; the delay of group `n` changes by `change_us(n)`.
     fn usage_after(groups: i64, change_us: impl Fn(i64) -> i64) -> Usage {
         let mut trendline = Trendline::new();
         let mut at_us = 0;

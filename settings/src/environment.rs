@@ -84,7 +84,7 @@ pub const NAMES: &[&str] = &[
     "TEST_SECONDS",
 ];
 
-/// A sentence for each variable that nobody reads, once each.
+/// One warning for each variable that no program reads.
 pub(crate) fn unread(
     variables: impl Iterator<Item = (String, String)>,
     table: &[Setting],
@@ -107,7 +107,8 @@ pub(crate) fn unread(
     unknown.iter().map(sentence).collect()
 }
 
-/// Whether it is what Kubernetes and Docker tell of a service whose name begins like ours: `SPILLWAY_SERVICE_HOST`,
+/// True for variables that Kubernetes and Docker make for a service with a name that begins like ours:
+/// `SPILLWAY_SERVICE_HOST`,
 /// `SPILLWAY_REDIS_PORT_6379_TCP_ADDR`, `SPILLWAY_TURN_PORT=tcp://10.0.0.1:3478`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_of_port = || {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The collected mistakes; each names the setting, the value, the limit and who gave it.
+/// The collected mistakes; each names the setting, the value, the limit and the source.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Mistakes(Vec<String>);
 

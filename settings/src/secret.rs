@@ -1,4 +1,4 @@
-//! Values that nobody is shown, and the files they may be in.
+//! Secret values, which are masked in output, and files that contain them.
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;

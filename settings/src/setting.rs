@@ -7,7 +7,7 @@ use crate::secret;
 pub struct Setting {
     /// Flag and TOML key, kebab-case; the environment variable is derived by [`Setting::env`].
     pub name: &'static str,
-    /// What holds when nobody says anything; empty when there is no default.
+    /// The default value; empty when there is no default.
     pub default: &'static str,
     /// One line for `--help`, with the unit.
     pub help: &'static str,
@@ -20,7 +20,7 @@ impl Setting {
         format!("SPILLWAY_{upper}")
     }
 
-    /// Whether the value is shown to nobody. Such a value may be in a file: `@/path` names it.
+    /// True for values that are masked in output. Such a value may be in a file: `@/path` names it.
     pub fn is_secret(&self) -> bool {
         secret::is_secret(self.name)
     }

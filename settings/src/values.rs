@@ -13,7 +13,7 @@ use crate::file::ConfigFile;
 use crate::secret::{is_secret, secret};
 use crate::{Mistakes, Setting, Source};
 
-/// Values that the caller read itself, by name, with who gave them.
+/// Values that the caller has read, by name, with their sources.
 #[derive(Debug, Clone, Default)]
 pub struct Given(BTreeMap<&'static str, (String, Source)>);
 
@@ -31,7 +31,7 @@ pub struct Values {
     /// What is wrong with the file itself.
     file_mistakes: Mistakes,
     by_name: BTreeMap<&'static str, (String, Source)>,
-    /// About variables of the environment that nobody reads.
+    /// Warnings about environment variables that no program reads.
     warnings: Vec<String>,
 }
 
@@ -126,7 +126,7 @@ impl Values {
         &self.warnings
     }
 
-    /// Goes on as if nobody had said anything about `name`.
+    /// Sets `name` to its default.
     pub fn forget(&mut self, name: &'static str) {
         let defaults = self.table.iter().filter(|setting| setting.name == name);
         for setting in defaults {
@@ -145,7 +145,7 @@ impl Values {
         &self.entry(name).0
     }
 
-    /// Who gave the value. Panics on a name that is not in the table.
+    /// The source of the value. Panics on a name that is not in the table.
     pub fn source(&self, name: &str) -> &Source {
         &self.entry(name).1
     }
@@ -209,7 +209,7 @@ impl Values {
         }
     }
 
-    /// One line a setting: what holds, and who said so. Secrets are masked.
+    /// One line per setting: the value in effect and its source. Secrets are masked.
     pub fn print_effective(&self) -> String {
         let width = self.table.iter().map(|s| s.name.len()).max().unwrap_or(0);
         let mut out = String::new();

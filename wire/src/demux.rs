@@ -27,7 +27,7 @@ const DTLS_HEADER_BYTES: usize = 13;
 /// section 4).
 const RTCP_PACKET_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
 
-/// Protocol of `datagram`; `None` for what nobody here speaks or what is too short for its header.
+/// Protocol of `datagram`; `None` for an unknown protocol or a datagram shorter than its header.
 pub fn protocol(datagram: &[u8]) -> Option<Protocol> {
     let (first, shortest) = match *datagram.first()? {
         128..=191 => {

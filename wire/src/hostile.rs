@@ -29,7 +29,8 @@ pub fn stun(bytes: &[u8]) {
     }
 }
 
-/// What a request says lies in it, before its integrity; and what is written of it is read back the same.
+/// Property: the fields of a request are slices of the request, before its integrity; written fields are read back
+/// unchanged.
 pub fn turn_fields(bytes: &[u8]) {
     let Ok(message) = stun::Message::parse(bytes) else {
         return;
@@ -80,7 +81,7 @@ pub fn turn_channel(bytes: &[u8]) {
     assert_eq!(out, bytes[..out.len()]);
 }
 
-/// What a username says is in it, and all of it: digits, a colon and a user, or a user alone, who may be an expiry.
+/// Property: expiry and user of a username are slices that cover the whole username; a user alone may be an expiry.
 pub fn turn_username(bytes: &[u8]) {
     let username = turn::Username::read(bytes);
     assert!(bytes.ends_with(username.user));

@@ -230,7 +230,7 @@ mod tests {
             (&[0x78, 0, 1, 0x09, 0, 2, 0x67, 0x42], true), // STAP-A: AUD, SPS
             (&[0x78, 0, 1, 0x65, 0, 1, 0x65], false), // STAP-A: IDR slices
             (&[0x78, 0, 2, 0x67, 0x42, 0, 1, 0x41], false), // STAP-A: SPS, predicted slice
-            (&[0x78, 0, 9, 0x67], false), // STAP-A that lies
+            (&[0x78, 0, 9, 0x67], false), // STAP-A with a length beyond the packet
             (&[], false),
         ];
         for (payload, expected) in table {

@@ -1,6 +1,6 @@
 //! Bytes <-> types that cross a process boundary.
 //!
-//! No IO, no clock. What a stranger can send is parsed here by checked views that never allocate.
+//! No IO, no clock. Checked views that never allocate parse untrusted input.
 
 pub mod dataplane; // the gRPC schema between the planes
 pub mod demux; // which protocol a datagram on the media port speaks (RFC 7983)

@@ -26,7 +26,7 @@ pub enum ExtensionForm {
     /// Identifiers of 1 to 14, values of 1 to 16 bytes.
     #[default]
     OneByte,
-    /// Identifiers of 1 to 255, values of up to 255 bytes: only for a receiver that said `a=extmap-allow-mixed`.
+    /// Identifiers of 1 to 255, values of up to 255 bytes: only for a receiver with `a=extmap-allow-mixed` in its SDP.
     TwoByte,
 }
 
@@ -47,7 +47,7 @@ impl ExtensionForm {
         }
     }
 
-    /// Bytes of a header whose extension values have `values` bytes together, in `count` elements.
+    /// Bytes of a header with `count` extension elements and `values` bytes of values in all.
     pub fn length(self, count: usize, values: usize) -> usize {
         match count {
             0 => FIXED_BYTES,
@@ -122,7 +122,7 @@ impl Header {
     }
 }
 
-/// What the header of a received packet says, and where it ends. Anybody may have written it.
+/// Fields of the header of a received packet, and its length. The packet is not authenticated yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     /// Payload type, 7 bits.
@@ -157,8 +157,8 @@ impl Received {
     }
 }
 
-/// The elements of the header extension of `packet` (identifier, value), in either form; none where the header lies about
-/// its length.
+/// The elements of the header extension of `packet` (identifier, value), in either form; none if the header's length
+/// is wrong.
 pub fn extensions(packet: &[u8]) -> Extensions<'_> {
     let found = || {
         let header = Received::read(packet)?;

@@ -1,4 +1,4 @@
-//! What a track can be sent as: kinds of media, and codecs with the parameters that decide who can decode them.
+//! Kinds of media, and codecs with the parameters that decide which receivers can decode them.
 
 use std::fmt;
 
@@ -31,23 +31,23 @@ pub enum Codec {
     Vp8,
     /// VP9 (RTP payload format: RFC 9628).
     Vp9 {
-        /// profile-id: 0 where it is not said.
+        /// profile-id: 0 if absent.
         profile: u32,
     },
     /// H.264 (RTP payload format: RFC 6184).
     H264 {
-        /// profile-level-id, three bytes; `None` where it is not said.
+        /// profile-level-id, three bytes; `None` if absent.
         profile_level_id: Option<u32>,
-        /// packetization-mode: 0 where it is not said.
+        /// packetization-mode: 0 if absent.
         packetization_mode: u8,
     },
     /// The AV1 payload format of AOMedia.
     Av1 {
-        /// Of the sequence: 0 where it is not said.
+        /// Profile of the sequence: 0 if absent.
         profile: u8,
-        /// 5, level 3.1, where it is not said.
+        /// Level of the sequence: 5 (level 3.1) if absent.
         level_idx: u8,
-        /// 0 where it is not said.
+        /// Tier of the sequence: 0 if absent.
         tier: u8,
     },
 }

@@ -121,7 +121,7 @@ impl CarriedExtensions {
         Some(u16::from_be_bytes([number[0], number[1]]))
     }
 
-    /// A copy whose bytes the receiving shard owns alone.
+    /// A copy with payload bytes of its own, for another shard.
     #[must_use]
     pub fn copy_for_shard(&self) -> Self {
         Self(self.0.as_deref().map(Arc::from))

@@ -1,8 +1,7 @@
 //! Which layer each subscription of one subscriber gets, from its bandwidth and its wishes.
 //!
-//! A pure function. Everybody gets the lowest layer, whatever the estimate says: an estimate errs, and a
-//! picture with losses is better than none. What is left buys higher layers, a round for each, higher
-//! priority first.
+//! A pure function. Every subscription gets the lowest layer at any estimate: estimates err, and a picture with losses
+//! is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher priority first.
 
 use super::track::TrackStatus;
 use crate::key::LayerIndex;
@@ -88,7 +87,7 @@ pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target 
         }
     }
     let Some(step) = cheapest else {
-        return Target::default(); // everybody has the best there is: nothing to find out
+        return Target::default(); // all subscriptions have their best layer: no probe is needed
     };
     Target {
         sustain_bps: (sent + step).round() as u64,

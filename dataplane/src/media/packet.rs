@@ -47,7 +47,7 @@ pub struct MediaPacket {
 }
 
 impl MediaPacket {
-    /// A copy whose bytes the receiving shard owns alone, so that no reference count is shared.
+    /// A copy with payload bytes of its own, so that shards share no reference count.
     #[must_use]
     pub fn copy_for_shard(&self) -> Self {
         Self {

@@ -162,7 +162,7 @@ impl Subscription {
     pub fn waited(&mut self, packet: &MediaPacket, now: Instant) -> [Option<Sample>; 2] {
         let since = |at: Instant| now.saturating_duration_since(at);
         let has_begun = std::mem::take(&mut self.waits.has_begun);
-        // Where the first packet that was seen can be shown, nobody waited.
+        // If the first packet can be shown at once, the subscriber did not wait.
         let flow = has_begun.then(|| self.waits.flow.take().map_or(Duration::ZERO, since));
         let picture = match packet.keyframe {
             true => self.waits.picture.take().map(since),
@@ -176,7 +176,7 @@ impl Subscription {
         self.current
     }
 
-    /// The layers whose packets it needs: what flows and what is waited for.
+    /// The layers that the subscription needs: the forwarded one and the awaited one.
     pub fn layers(&self) -> LayerSet {
         let layers = self.target.into_iter().chain(self.current);
         if self.codecs.is_some() {

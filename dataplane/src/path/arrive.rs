@@ -51,8 +51,8 @@ impl Arrived<'_> {
             remote: self.source,
             local: self.local,
             nominates,
-            // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
-            // that they are where they say.
+            // A datagram from inside the process came over TCP or the relay, and both have proven their clients'
+            // addresses.
             is_proven: self.inside,
         }
     }

@@ -1,4 +1,4 @@
-//! Hop 2: whose datagram is it. Comes from [`super::arrive`], goes to [`super::decrypt`].
+//! Hop 2: finds the session of a datagram. Comes from [`super::arrive`], goes to [`super::decrypt`].
 //!
 //! Media is found by its source address. Connectivity checks are found by their ufrag, and an address
 //! becomes a session's only after a check from it proved to know the session's password.
@@ -76,7 +76,7 @@ fn classify_stun(
             None => Err(DropReason::UnknownUfrag),
         };
     }
-    // Nobody else sends from there.
+    // Only this node sends from its advertised addresses, so the source address is forged.
     if shard.ice.candidates.as_slice().contains(&datagram.source) {
         return Err(DropReason::UnknownSource);
     }

@@ -4,13 +4,13 @@
 //! [`fanout`] finds its subscribers here and on other shards, [`number`] gives each of them continuous
 //! numbers, [`seal`] encrypts it for each, [`transmit`] hands the batch to the kernel.
 //!
-//! Batches in, batches out; no lock, channel or `.await` on the way. Who loses a packet names a
+//! Batches in, batches out; no lock, channel or `.await` on the way. The code that drops a packet counts a
 //! [`DropReason`](crate::drop_reason::DropReason).
 
 pub mod arrive; // 1: datagrams from the socket
-pub mod classify; // 2: whose are they
+pub mod classify; // 2: finds the session of a datagram
 pub mod decrypt; // 3: through the session layer
-pub mod fanout; // 4: who gets them
+pub mod fanout; // 4: finds the subscribers of a packet
 pub mod number; // 5: with which numbers
 pub mod seal; // 6: encrypted for each
 pub mod transmit; // 7: to the kernel

@@ -65,7 +65,7 @@ impl History {
         numbers.filter_map(|(epoch, seq)| layer.get(epoch, seq))
     }
 
-    /// Forgets everything: nobody is left to ask.
+    /// Removes all packets: the track has no subscribers left.
     pub fn clear(&mut self) {
         self.by_layer = Default::default();
     }

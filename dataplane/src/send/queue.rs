@@ -27,7 +27,7 @@ pub struct Run {
     pub bytes: usize,
     /// Of each datagram but the last.
     pub segment_bytes: usize,
-    /// Who shall get it.
+    /// Address of the receiver.
     pub destination: SocketAddr,
     /// The local address to send from.
     pub source: Option<IpAddr>,
@@ -44,13 +44,13 @@ pub struct SendQueue {
     pub(crate) gone: usize,
     /// As many of the runs as were looked at by [`divert`](Self::divert).
     pub(crate) seen: usize,
-    /// Destinations whose path or device refused a run once.
+    /// Destinations that refused a run before, by path or device.
     pub(crate) without_runs: HashSet<SocketAddr>,
     /// The socket had no room when it was last asked.
     pub(crate) blocked: bool,
 }
 
-/// A run and where it lies.
+/// A run and its place in the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct Placed {
     pub(crate) at: usize,
@@ -63,7 +63,7 @@ pub struct Placed {
 /// A run with what is in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagrams<'a> {
-    /// How it is cut, and for whom it is.
+    /// Cut and destination of the run.
     pub run: &'a Run,
     /// All of its datagrams, next to each other.
     pub bytes: &'a [u8],

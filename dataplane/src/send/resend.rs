@@ -1,7 +1,7 @@
 //! What one stream may send again, and under which numbers (RFC 4588).
 //!
-//! A client gets at most a part of what was sent to it a second time: neither a broken client nor one that lies makes us
-//! amplify.
+//! A client gets at most a part of its packets a second time. So neither a broken nor a hostile client makes us
+//! amplify traffic.
 
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,7 @@ use crate::media::packet::MediaPacket;
 /// Numbers of one outgoing SSRC.
 #[derive(Debug)]
 pub struct Rewriter {
-    /// The next sequence number nobody has used.
+    /// The next unused sequence number.
     next_seq: u64,
     /// Which of the numbers right below it were given out; bit 0 is `next_seq - 1`.
     used: u128,
@@ -95,7 +95,7 @@ const IMPLAUSIBLE: Duration = Duration::from_millis(500);
 /// Least distance of two frames, in parts of a second: what a timestamp moves when clocks say less.
 const MIN_STEP_HZ: u32 = 1_000;
 const PICTURE_ID_MASK: u16 = 0x7fff;
-/// After it nothing is said of the clock until something is sent again.
+/// After this time no sender report is sent until a packet is sent.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// The longest step of timestamps: one of half their range looks like a step back.
 const MAX_STEP: u32 = 1 << 30;

@@ -1,8 +1,8 @@
 //! Which packets of a session leave as one run: equal sizes, the last may be shorter; packets that are
 //! a few bytes short are padded when that is within the budget.
 //!
-//! Publishers cut a frame into packets whose sizes differ by a byte or two, so without padding a frame
-//! would be several runs.
+//! Publishers cut a frame into packets of sizes that differ by one or two bytes. Without padding a frame would be
+//! several runs.
 
 use crate::limits::{MAX_RUN_BYTES, MAX_RUN_DATAGRAMS};
 

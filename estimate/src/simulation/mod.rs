@@ -1,7 +1,7 @@
 //! A path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may be late, feedback as
 //! real bytes in both directions of the codec. What the estimator has to do on it stands in the tests.
 
-mod path; // what lies between the two ends
+mod path; // the simulated network between sender and receiver
 mod source; // what is sent
 mod tests; // what the estimator has to do
 

@@ -1,7 +1,7 @@
 //! RTCP as checked views over a datagram (RFC 3550, RFC 4585, RFC 5104), and the few packets we write.
 //!
-//! Framing is strict: a length that lies ends the datagram. Packets of types we do not know are
-//! [`Packet::Other`]. Decrypting SRTCP comes before, deciding what a packet means comes after.
+//! Framing is strict: a wrong length field ends the datagram. Packets of unknown types are [`Packet::Other`]. SRTCP is
+//! decrypted before; the callers decide what a packet means.
 
 mod header; // numbers that packets begin with, and fields in them
 mod feedback; // what a receiver asks for: NACK, PLI, FIR, REMB
@@ -26,14 +26,14 @@ use header::{
 /// One packet of a compound.
 #[derive(Debug, Clone)]
 pub enum Packet<'a> {
-    /// SR: what somebody sent, and what they received of others.
+    /// SR: counters of a sender, and its reports about received streams.
     SenderReport {
         /// Clock and counters of the sender.
         info: SenderInfo,
         /// Reports about streams that the sender receives.
         blocks: ReportBlocks<'a>,
     },
-    /// RR: what somebody received.
+    /// RR: reports about received streams.
     ReceiverReport {
         /// SSRC of the sender of the report.
         sender_ssrc: u32,
@@ -145,7 +145,7 @@ pub fn packets(bytes: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Malforme
     })
 }
 
-/// A packet whose header and padding were checked.
+/// A packet with checked header and padding.
 struct Frame<'a> {
     kind: u8,
     /// Blocks, or the format of a feedback message.

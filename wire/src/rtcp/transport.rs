@@ -18,7 +18,7 @@ const PAIRS_PER_VECTOR: usize = 7;
 const VECTOR: u16 = 1 << 15;
 const PAIRS: u16 = 1 << 14;
 
-/// A feedback whose chunks and deltas were checked, so that reading them cannot fail.
+/// A feedback with checked chunks and deltas, so that reading them cannot fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportFeedback<'a> {
     header: TransportHeader,
@@ -153,8 +153,8 @@ impl<'a> TransportFeedback<'a> {
         }
     }
 
-    /// The packets one by one: sequence number, and the ticks of [`StatusRun`]. Its length is what the feedback claims,
-    /// up to 65,535 for 2 bytes: for tests and tools, not for feedback of strangers.
+    /// The packets one by one: sequence number, and the ticks of [`StatusRun`]. The feedback claims the length, up to
+    /// 65,535 packets for 2 bytes. Use this for tests and tools, not for untrusted feedback.
     pub fn arrivals(&self) -> impl Iterator<Item = (u16, Option<i32>)> + use<'a> {
         self.runs().flat_map(|run| {
             (0..run.count).map(move |offset| (run.seq.wrapping_add(offset), run.ticks))

@@ -41,7 +41,7 @@ impl Method {
         self as u16 | class as u16
     }
 
-    /// Method of a message that starts with `kind`; `None` for one nobody here speaks.
+    /// Method of a message that starts with `kind`; `None` for an unknown method.
     pub fn of(kind: u16) -> Option<Self> {
         match kind & 0x3eef {
             0x001 => Some(Self::Binding),

@@ -7,7 +7,7 @@ use super::attribute::kinds;
 use super::transaction::TransactionId;
 use super::{HEADER_BYTES, MAGIC_COOKIE, SHA1_BYTES, SHA256_BYTES};
 
-/// A STUN message whose framing was checked.
+/// A STUN message with checked framing.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     bytes: &'a [u8],

@@ -1,7 +1,7 @@
 //! STUN (RFC 8489): checked views of what came, and a writer of what goes.
 //!
-//! Nothing here allocates but a caller's buffer that is too small. Whose password a message was made with
-//! is the caller's to find out; here is only whether it fits.
+//! Nothing here allocates, except in a caller's buffer that is too small. The caller finds the password of a message;
+//! this module only checks it.
 
 mod kind; // method and class of a message
 mod transaction; // what requests and their answers share

@@ -1,6 +1,6 @@
 //! The attributes of a TURN request or indication, read in one pass.
 //!
-//! Nothing is refused here: a server that has not yet seen who asks has to say 401 before it says 420.
+//! This module refuses nothing: a server must answer 401 to an unauthenticated request before it may answer 420.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -47,7 +47,7 @@ pub struct Fields<'a> {
     pub data: Option<Range<usize>>,
     /// Attributes that must be understood and are not.
     pub unknown: Unknown,
-    /// The first attribute whose value has no meaning.
+    /// The first attribute with a malformed value.
     pub malformed: Option<u16>,
     /// Where the attributes end that count.
     end: usize,

@@ -1,9 +1,8 @@
 //! Messages in a stream: STUN and ChannelData after each other (RFC 8656 section 12.5), or anything with
 //! its length before it (RFC 4571).
 //!
-//! Bytes come in pieces of any size. A message that lies whole in a piece is handed out where it is;
-//! only what is cut in two is copied. What a stranger says a message will be long costs nothing until the
-//! bytes are there.
+//! Bytes come in pieces of any size. A message inside one piece is returned without a copy; only a message that is
+//! split is copied. A length field costs no memory until the bytes arrive.
 
 use std::marker::PhantomData;
 
@@ -29,7 +28,7 @@ pub enum FramingError {
     /// Neither STUN nor ChannelData starts like this.
     #[error("a message cannot start with {0:#06x}")]
     Start(u16),
-    /// A STUN message whose length is no multiple of four.
+    /// A STUN message with a length that is no multiple of four.
     #[error("length field says {0} bytes, which is no multiple of 4")]
     Odd(usize),
     /// More than this stream may send at once.
@@ -114,8 +113,8 @@ impl Framing for Prefixed {
 }
 
 impl<F: Framing> Splitter<F> {
-    /// For a stream whose messages have at most `limit_bytes` with their framing; what is longer is an
-    /// error as soon as it is said.
+    /// For a stream with messages of at most `limit_bytes`, framing included. A longer message is an error as soon as
+    /// its length is known.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             buffer: Vec::new(),

@@ -6,8 +6,8 @@
 pub struct Username<'a> {
     /// When its credentials end, in seconds since 1970; `None` where it does not say so.
     pub expiry_s: Option<u64>,
-    /// Whose they are: all that is not the expiry, or all where there is nothing else, so that what was handed out at
-    /// different times is told apart.
+    /// The user: all except the expiry, or the whole text if there is nothing else. So credentials with different
+    /// expiry are different users.
     pub user: &'a [u8],
 }
 

@@ -188,7 +188,7 @@ pub struct Config {
     pub io: EngineChoice,
     /// How datagrams leave: by the kernel's stack, or as Ethernet frames.
     pub egress: EgressKind,
-    /// Who seals AES-GCM packets.
+    /// Implementation of AES-GCM for media packets.
     pub aead: AeadChoice,
     /// Of each media socket.
     pub socket_buffer_bytes: usize,

@@ -33,7 +33,7 @@ pub struct Turn {
     pub tls: Option<Tls>,
     /// Peers that TURN clients may reach.
     pub peers: TurnPeers,
-    /// Whom they do not reach.
+    /// Peers that TURN clients may not reach.
     pub denied: Vec<Cidr>,
     /// Prefixes of translators in the network.
     pub nat64: Vec<Nat64Prefix>,
@@ -57,7 +57,7 @@ pub struct Tls {
 pub enum TurnPeers {
     /// Our own media addresses and these.
     Cluster(Vec<SocketAddr>),
-    /// Everybody on the open internet.
+    /// Every address on the public internet.
     Public,
 }
 

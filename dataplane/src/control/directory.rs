@@ -20,7 +20,8 @@ pub(super) struct Directory {
     key_by_ufrag: HashMap<Ufrag, SessionKey>,
     tracks: HashMap<TrackKey, TrackName>,
     track_by_id: HashMap<Arc<str>, TrackKey>,
-    /// Who was told when to come, the earliest first, with those who have come since, or were told again.
+    /// Sessions and the time until which their clients must come, the earliest first. May contain sessions whose
+    /// clients have come, or that got a new time.
     expected: VecDeque<(Instant, SessionKey)>,
     next_key: u64,
 }
@@ -30,7 +31,7 @@ pub(super) struct SessionRecord {
     pub(super) id: String,
     pub(super) role: SessionRole,
     pub(super) annotation: Vec<u8>,
-    /// Whose lease keeps it; empty: none.
+    /// Owner of the lease that keeps the session; empty: none.
     pub(super) owner: Arc<str>,
     pub(super) place: Place,
     pub(super) connected: bool,
@@ -79,7 +80,7 @@ struct TrackName {
 #[derive(Debug, Default)]
 pub(super) struct About {
     pub(super) annotation: Vec<u8>,
-    /// Who has its client's socket; empty for nobody.
+    /// Server that has the client's socket; empty: none.
     pub(super) owner: Arc<str>,
 }
 
@@ -177,12 +178,12 @@ impl Directory {
         }
     }
 
-    /// True while somebody is expected.
+    /// True while a client is expected.
     pub(super) fn expects(&self) -> bool {
         !self.expected.is_empty()
     }
 
-    /// Sessions whose client did not come in time.
+    /// Sessions whose clients did not come in time.
     pub(super) fn overdue_in_lobby(&mut self, now: Instant, wait: Duration) -> Vec<SessionKey> {
         let mut overdue = Vec::new();
         while let Some((at, key)) = self.expected.front().copied() {
@@ -204,8 +205,8 @@ impl Directory {
         matches!(place, Some(Place::Lobby { negotiated, .. }) if *negotiated == Some(at))
     }
 
-    /// The key of the track that session `key` calls `id`, made when nobody else does; kept until the
-    /// last session that names it ends or lets go.
+    /// The key of the track that session `key` calls `id`; made if it is new. It is kept until the last session that
+    /// names it ends or drops it.
     pub(super) fn name_track(&mut self, key: SessionKey, id: &str) -> TrackKey {
         let track = match self.track_by_id.get(id) {
             Some(track) => *track,

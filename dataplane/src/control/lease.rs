@@ -1,7 +1,7 @@
 //! Leases: sessions end when the server that has their clients' sockets is gone for long enough.
 //!
-//! The clock of the leases stands still while nobody renews any: a server that is restarted finds all sessions where it
-//! left them. So leases run out only at the renewal of another.
+//! The clock of the leases stops while no server renews any lease, so a restarted server finds all its sessions. So a
+//! lease expires only when another one is renewed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::peer::command::CommandError;
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_owner: BTreeMap<String, Lease>,
-    /// Time in which somebody renewed, up to the latest renewal.
+    /// Time in which a server renewed a lease, up to the latest renewal.
     clock: Duration,
     renewed: Option<Instant>,
 }
@@ -27,7 +27,7 @@ struct Lease {
 }
 
 impl Leases {
-    /// The lease of `owner` lasts for `time` from `now`. Returns the owners whose leases ran out.
+    /// Renews the lease of `owner` for `time` from `now`. Returns the owners with expired leases.
     pub(super) fn renew(
         &mut self,
         owner: &str,
@@ -100,7 +100,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(23);
     const INTERVAL: Duration = Duration::from_secs(2);
 
-    /// Renews for `owner` as servers do, from `from` to `to`; whose leases ended, and when.
+    /// Renews for `owner` like a server, from `from` to `to`; returns the expired leases and their times.
     fn renewed(
         leases: &mut Leases,
         owner: &str,

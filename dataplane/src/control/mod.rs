@@ -4,7 +4,7 @@
 mod convert; // gRPC messages <-> our types
 mod directory; // sessions and tracks by name
 mod grpc; // the service in front
-mod lease; // which sessions nobody looks after any more
+mod lease; // sessions without a living owner
 mod http; // metrics and health
 mod mail; // what shards say
 mod requests; // what the control plane asks
@@ -153,7 +153,7 @@ impl Control {
         }
     }
 
-    /// For those who watch; every watcher gets every event from now on.
+    /// Channel of events; every subscriber gets every event from now on.
     pub fn events(&self) -> &broadcast::Sender<proto::Event> {
         &self.events
     }
@@ -163,7 +163,7 @@ impl Control {
         &self.incarnation
     }
 
-    /// Asks all shards to say goodbye and end.
+    /// Asks all shards to close their sessions and end.
     pub fn stop(&mut self) {
         let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
         for shard in shards {
@@ -286,10 +286,10 @@ impl Control {
         }
     }
 
-    /// Forgets a session and tells who watches.
+    /// Forgets a session and publishes its end.
     fn closed(&mut self, key: SessionKey, reason: String, failure: Option<FailureKind>) {
         if let Some(record) = self.directory.remove(key) {
-            // Whoever sends datagrams on for it has nothing to send on any more.
+            // Shards that forward datagrams of the session must stop.
             let shards = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
             for shard in (0..shards).map(crate::key::ShardId) {
                 self.send(shard, ToShard::NotHere(key));
@@ -308,7 +308,7 @@ impl Control {
     }
 
     fn tell(&self, event: proto::event::Event) {
-        // Nobody watching is fine: whoever comes reads the state first.
+        // An event without subscribers is dropped: a new subscriber reads the state first.
         let _ = self.events.send(proto::Event { event: Some(event) });
     }
 
@@ -327,8 +327,8 @@ impl Control {
     }
 }
 
-/// Runs a command on a session that no shard has claimed. There is nobody to send to yet: datagrams are
-/// none, because ICE-lite waits to be checked.
+/// Runs a command on a session that no shard has claimed. It sends no datagrams, because an ICE-lite agent waits for
+/// checks.
 fn run_in_lobby(
     peer: &mut Peer,
     command: Command,

@@ -51,7 +51,7 @@ pub struct Failure {
 /// Kinds of failure, as they are counted and told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The client's certificate is not the one whose fingerprint was signalled.
+    /// The client's certificate differs from the signalled fingerprint.
     Fingerprint,
     /// The client's certificate, or its signature, cannot be verified.
     Certificate,
@@ -92,7 +92,7 @@ impl Handshake {
         let mut noted = self.noted();
         let noted = &mut *noted;
         noted.failure.get_or_insert(Failure { kind, detail });
-        // Of a message that makes no sense nobody knows whose it is: only time tells.
+        // A malformed message may be of any sender, so only the timeout ends the handshake.
         if kind != FailureKind::Protocol {
             noted.over.get_or_insert(now);
         }

@@ -82,7 +82,7 @@ impl Shard {
             inside: true,
         };
         path::take_in(self, &arrived, now);
-        // A stream is somebody's while a session receives from it.
+        // A stream is kept while a session receives from it.
         let is_known = self.peers.by_addr(source).is_some();
         self.egress.streams.keep(stream, is_known, now);
     }
@@ -176,7 +176,7 @@ fn over_stream(
     report: &mut ShardReport,
 ) {
     let run = datagrams.run;
-    // A session goes on sending to a client whose stream has just ended.
+    // A session may send to a client after its stream has ended.
     let Some(stream) = streams.named(stream) else {
         return report
             .drops

@@ -105,8 +105,8 @@ impl Shard {
         }
     }
 
-    /// A datagram of a session that should live here, received by shard `via`. When the client has nominated a path whose
-    /// packets land on another shard, and the address is proven, the session goes there.
+    /// Handles a datagram of a session of this shard, received by shard `via`. If the client has nominated a path that
+    /// arrives at another shard, and the address is proven, the session moves to that shard.
     fn on_datagram(
         &mut self,
         session: SessionKey,
@@ -249,7 +249,7 @@ impl Shard {
         self.tell_control(ToControl::Description { request, sessions });
     }
 
-    /// Says goodbye to every session, so that clients notice at once.
+    /// Closes every session, so that clients notice the end at once.
     fn stop(&mut self, now: Instant) {
         let indices: Vec<SessionIndex> = self.peers.iter().map(|(index, _)| index).collect();
         for index in indices {

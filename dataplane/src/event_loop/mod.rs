@@ -7,7 +7,7 @@ pub mod run; // the loop
 mod session_events; // what sessions report while they are driven
 mod sessions; // sessions that come, move and go
 mod tick; // what is looked at every 100 ms
-mod timers; // sessions whose time has come
+mod timers; // sessions with due timers
 mod turn; // TURN's clients and their peers
 #[cfg(test)]
 mod tests; // a whole shard in one thread

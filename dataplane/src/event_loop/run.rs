@@ -73,7 +73,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
     shard.unix_s = at.unix_s;
     // 1: what other threads sent.
     let mut more = shard.read_mail(now);
-    // 2: sessions whose time has come.
+    // 2: sessions with due timers.
     more |= timers::run(shard, now);
     // 3: the sockets, through the first hops of the path.
     more |= path::receive(shard, io, now, |shard, datagram| {
@@ -82,7 +82,7 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
     more |= shard.receive_relayed(now);
     more |= shard.receive_streams(now);
     shard.handle_session_events(now);
-    // 4: what came in, to some of those it is for: who is left is next, after what comes meanwhile.
+    // 4: forwards to some of the waiting sessions; the others follow in the next turn.
     more |= path::forward(shard, now, |shard| {
         flush(shard, io, now);
     });

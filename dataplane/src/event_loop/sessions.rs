@@ -65,7 +65,7 @@ impl Shard {
         self.take_out(index);
     }
 
-    /// Takes a session out of all tables, without a word to anybody.
+    /// Takes a session out of all tables and sends nothing.
     fn take_out(&mut self, index: SessionIndex) -> Option<Peer> {
         if let Some(peer) = self.peers.get_mut(index)
             && let Role::Subscribe(subscriber) = &peer.role
@@ -79,7 +79,7 @@ impl Shard {
             }
         }
         let peer = self.peers.remove(index)?;
-        // Whoever gets its place gets nothing of it.
+        // The next session at this index must not get packets of this one.
         let forwarding = &mut self.forwarding;
         forwarding.schedule.take_of(index, &mut forwarding.portions);
         self.timers.clear(index.0);

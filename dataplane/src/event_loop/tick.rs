@@ -58,7 +58,7 @@ impl Shard {
             self.periodic.next_report = now + REPORT_INTERVAL;
             self.report.busy_fraction = busy.take(now);
             self.send_report();
-            // Who was busy shows once more that it is no longer.
+            // A shard that was busy reports once more that it is idle.
             self.periodic.has_news = self.report.busy_fraction >= IDLE;
         }
     }

@@ -1,4 +1,4 @@
-//! Sessions whose time has come: what they do by themselves, and what is sent to them without media.
+//! Sessions with due timers: their own work, and packets that are sent without media.
 
 use std::time::Instant;
 

@@ -1,8 +1,7 @@
 //! ICE credentials that any shard can check without asking anyone.
 //!
-//! The password of a session is derived from its ufrag with a key of this process. So the shard that
-//! sees a first connectivity check knows at once whether its sender was given the password, and a
-//! stranger's flood of checks costs one HMAC each and reaches no other thread.
+//! The password of a session is derived from its ufrag with a key of this process. So every shard can verify the first
+//! connectivity check by itself. A flood of forged checks costs one HMAC each and reaches no other thread.
 
 use std::sync::Arc;
 

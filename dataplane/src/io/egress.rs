@@ -71,7 +71,7 @@ pub struct EgressStart {
 }
 
 impl EgressStart {
-    /// Watches the host's routes. Fails where a packet socket cannot be had.
+    /// Watches the host's routes. Fails if a packet socket is not available.
     pub fn new(buffer_bytes: usize) -> Result<Self, EgressError> {
         sys::packet_socket(buffer_bytes).map_err(refused)?;
         let watch = RouteWatch::start().map_err(EgressError::Routes)?;
@@ -81,7 +81,7 @@ impl EgressStart {
         })
     }
 
-    /// With these routes; `None` where a packet socket cannot be had.
+    /// An egress with fixed routes; `None` if a packet socket is not available.
     #[cfg(test)]
     pub fn fixed(routes: Routes) -> Option<Self> {
         let buffer_bytes = 1 << 20;
@@ -92,7 +92,7 @@ impl EgressStart {
         })
     }
 
-    /// That of a shard whose sockets have `ports`.
+    /// The egress of a shard with sockets at `ports`.
     pub fn egress(&self, ports: Vec<u16>) -> Result<Egress, EgressError> {
         Ok(Egress {
             socket: sys::packet_socket(self.buffer_bytes).map_err(refused)?,

@@ -96,7 +96,7 @@ fn write_offload(header: &mut [u8], length: usize, segment: Option<u16>) {
     header[8..10].copy_from_slice(&CHECKSUM_OFFSET.to_ne_bytes());
 }
 
-/// May be fragmented on the way: nobody here hears of a path that takes less.
+/// The packet may be fragmented (no DF), because no code here handles path MTU messages.
 fn write_ipv4(header: &mut [u8], from: Ipv4Addr, to: Ipv4Addr, udp: u16, identification: u16) {
     header.fill(0);
     header[0] = 0x45;

@@ -1,5 +1,5 @@
-//! Sockets of relayed addresses whose peers are not inside this process: opened when a client lets one in,
-//! closed with the client's allocation.
+//! Sockets of relayed addresses with peers outside of this process: opened when a client permits such a peer, closed
+//! with the client's allocation.
 //!
 //! What clients send is gathered into runs of one size to one peer (UDP_SEGMENT), as media is, and leaves
 //! with [`RelaySockets::flush`]; what peers send comes joined (UDP_GRO). Each trip through the network stack is
@@ -31,7 +31,7 @@ pub struct RelaySockets {
     waiting: Vec<usize>,
     /// Buffers of runs that are gone.
     spare: Vec<Vec<u8>>,
-    /// Datagrams that the kernel did not take since [`RelaySockets::flush`] last said so.
+    /// Datagrams that the kernel refused since the last [`RelaySockets::flush`].
     refused: usize,
 }
 

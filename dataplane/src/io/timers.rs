@@ -47,7 +47,7 @@ impl Timers {
         }
     }
 
-    /// An index whose deadline has come, once.
+    /// Returns an index with a due deadline, once.
     pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
         while let Some(Reverse((queued, index))) = self.heap.peek().copied() {
             if queued > now {

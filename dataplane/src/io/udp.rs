@@ -54,7 +54,7 @@ pub enum Family {
     V6,
 }
 
-/// Which place in [`ShardSockets::iter`] is whose.
+/// The purpose of each socket in [`ShardSockets::iter`].
 #[derive(Debug, Clone, Default)]
 pub struct Places(Vec<(PortKind, Family)>);
 
@@ -149,7 +149,7 @@ impl ShardSockets {
         pairs.flat_map(Pair::iter).map(port).collect()
     }
 
-    /// Which of them is whose.
+    /// The purpose of each socket.
     pub fn places(&self) -> Places {
         let media = std::iter::once((PortKind::Media, &self.media));
         let turn = self.turn.iter().map(|pair| (PortKind::Turn, pair));

@@ -34,7 +34,7 @@ pub struct Datagram {
 pub struct Outward {
     /// All of them, next to each other.
     pub bytes: Box<[u8]>,
-    /// How they are cut, and for whom they are.
+    /// Cut and destination of the run.
     pub run: Run,
 }
 
@@ -51,7 +51,7 @@ pub enum ToShard {
     Datagram {
         /// Session of the datagram.
         session: SessionKey,
-        /// The shard whose socket received it.
+        /// The shard that received the datagram.
         via: ShardId,
         /// The datagram with its addresses.
         datagram: Datagram,
@@ -131,7 +131,7 @@ pub enum ToShard {
     },
     /// The sender needs a keyframe.
     Keyframe(TrackKey, LayerIndex),
-    /// Say goodbye to all sessions and end.
+    /// Close all sessions and end.
     Stop,
 }
 
@@ -173,7 +173,7 @@ pub enum ToControl {
     Reply {
         /// Number of the answered command.
         request: u64,
-        /// What came of it.
+        /// Result of the command.
         result: CommandResult,
     },
     /// A command for a session that is not (or no longer, or not yet) here.
@@ -271,7 +271,7 @@ pub enum ShardEvent {
         /// Why nothing flows where that is for good, by its name in the protocol; empty otherwise.
         reason: &'static str,
     },
-    /// Who can be heard.
+    /// Audio levels of active speakers.
     Levels {
         /// Shard that measured the levels.
         shard: ShardId,

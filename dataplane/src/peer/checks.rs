@@ -103,7 +103,7 @@ impl Checks {
         (credentials, is_over.then(|| self.ufrags.remove(0)))
     }
 
-    /// The client said its credentials, in an SDP that was accepted.
+    /// Sets the client's ICE credentials from an accepted SDP.
     pub(super) fn set_remote(&mut self, credentials: Credentials) {
         self.remote = Some(credentials);
     }
@@ -146,7 +146,7 @@ impl Checks {
         self.pair
     }
 
-    /// A check between `ends`, whose password the caller has verified.
+    /// Handles a check between `ends`; the caller has verified its password.
     pub(super) fn check(&mut self, ends: Ends, message: &Message<'_>) -> Verdict {
         let Ends { source, candidate } = ends;
         let Some(remote) = &self.remote else {
@@ -205,7 +205,7 @@ impl Checks {
                 .is_some_and(|(remote, integrity)| integrity.fits(remote.pass.as_bytes()))
     }
 
-    /// A request to the client, whose response proves that it is where it is sent; `None` before its SDP came.
+    /// A request to the client, whose response proves the address; `None` before the client's SDP came.
     pub(super) fn request(&self, transaction: TransactionId) -> Option<Vec<u8>> {
         let remote = self.remote.as_ref()?;
         let ours = self
@@ -311,7 +311,7 @@ mod tests {
         };
         let inside = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         assert!(nominates(&mut checks, &inside));
-        // Whoever can see a check can add to what its password does not protect.
+        // An attacker who sees a check can append attributes behind MESSAGE-INTEGRITY.
         let mut outside = check_with(&ours, &[PRIORITY, CONTROLLING]);
         outside.extend([0x00, 0x25, 0, 0]);
         let length = u16::try_from(outside.len() - 20).unwrap();

@@ -245,8 +245,8 @@ fn fit(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     }
 }
 
-/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 takes mode 0, too; and profiles whose tools another
-/// has as well.
+/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 also takes mode 0, and profiles that use a subset
+/// of its tools.
 fn fit_h264(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     let is_same = |spec: LibrarySpec| of_our_list(spec).map(|params| *params.pt());
     if is_same(decoder) == is_same(stream) {

@@ -40,7 +40,7 @@ pub enum Command {
     },
 }
 
-/// What came of a command.
+/// Result of a command.
 pub type CommandResult = Result<CommandReply, CommandError>;
 
 /// What a command that worked gives back.
@@ -52,7 +52,7 @@ pub enum CommandReply {
     Answer(Answered),
 }
 
-/// What came of an offer.
+/// Result of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// SDP of the answer.

@@ -22,7 +22,7 @@ const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
 const IMMEDIATE: Duration = Duration::from_micros(300);
 
 impl Peer {
-    /// Runs `input` and drains, with one peer's bug kept from ending everybody's shard.
+    /// Runs `input` and drains. A panic of one peer must not end the shard.
     pub(super) fn guarded(
         &mut self,
         out: &mut Output,
@@ -61,8 +61,7 @@ impl Peer {
             Ok(Ok(())) if self.rtc.is_alive() => {}
             Ok(Ok(())) => self.end(None, "closed", out),
             Ok(Err(error)) => {
-                // A datagram anybody can forge must not end a call: only what the session layer gives
-                // up on is over.
+                // A forged datagram must not end a call: the call ends only when the session layer ends it.
                 out.drops.count(DropReason::Rejected);
                 tracing::debug!(session = self.session.0, %error, "session input refused");
                 if !self.rtc.is_alive() {

@@ -17,7 +17,7 @@ use crate::media::codec::MediaKind;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::srtp::AeadChoice;
 
-/// What came of an offer.
+/// Result of an offer.
 #[derive(Debug)]
 pub struct Report {
     /// SDP of the answer.

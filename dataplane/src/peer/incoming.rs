@@ -25,7 +25,7 @@ pub(super) struct Incoming {
     source_by_ssrc: HashMap<u32, Source>,
     /// Payload types of retransmissions, a bit each.
     resend_types: u128,
-    /// m-lines whose packets are known by nothing but their payload type.
+    /// m-lines with packets that only their payload type identifies.
     routes: Option<Box<PayloadRoutes>>,
 }
 

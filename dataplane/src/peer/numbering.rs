@@ -66,7 +66,7 @@ impl Numbering {
         Some(self.epoch)
     }
 
-    /// The SSRC whose packets count.
+    /// The SSRC of the packets that count.
     pub(super) fn ssrc(&self) -> Option<u32> {
         self.current.map(|current| current.ssrc)
     }

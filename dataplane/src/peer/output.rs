@@ -28,7 +28,8 @@ pub struct Output {
 /// Why a subscription ended that its client did not take, in the protocol's words.
 pub const REJECTED: &str = "rejected";
 
-/// Why a subscription does not flow whose subscriber negotiated no codec for what is published, in the protocol's words.
+/// Reason of the protocol for a subscription without media: the subscriber negotiated no codec that the publisher
+/// sends.
 pub const NO_CODEC: &str = "no_codec";
 
 /// What the surroundings of a session have to know.

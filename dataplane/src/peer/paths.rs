@@ -2,9 +2,9 @@
 //!
 //! A connectivity check proves that its sender knows the session's password. It does not prove that the sender is at
 //! the source address of the datagram, which can be forged. Until an address is proven, it gets at most
-//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address: a response under the
-//! client's password to a request of ours whose transaction ID nobody can guess ([`Paths::answered`]), and the end of a DTLS handshake whose
-//! datagrams went nowhere else ([`Paths::handshake_done`]).
+//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address. One is a
+//! response under the client's password to a request of ours with a random transaction ID ([`Paths::answered`]). The
+//! other is the end of a DTLS handshake that used no other address ([`Paths::handshake_done`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub struct Paths {
     media_heard: Option<Instant>,
     /// How many are not proven.
     unproven: usize,
-    /// Requests can be made: the client said its credentials.
+    /// True when requests can be made: the client's credentials are known.
     can_request: bool,
     rest: Box<Rest>,
 }
@@ -78,7 +78,7 @@ enum Proof {
     Missing(Challenge),
 }
 
-/// A request whose answer proves the address.
+/// A request to an address that its response proves.
 #[derive(Clone, Copy)]
 struct Challenge {
     transaction: TransactionId,
@@ -87,7 +87,7 @@ struct Challenge {
     /// When it is sent next; `None` after the last time.
     next: Option<Instant>,
     pause: Duration,
-    /// When it was sent, if it was once: of a repeated one nobody knows which was answered.
+    /// Time of the request, if it was sent once. A response to a repeated request does not tell which one it answers.
     sent_once: Option<Instant>,
 }
 
@@ -158,7 +158,7 @@ impl Paths {
         evicted
     }
 
-    /// The client does not use `remote` any more, or somebody else does.
+    /// Removes `remote`: the client does not use it any more, or another session does.
     pub fn remove(&mut self, remote: SocketAddr) {
         self.rest.paths.retain(|path| path.remote != remote);
         if self.rest.nominated == Some(remote) {
@@ -199,8 +199,8 @@ impl Paths {
         }
     }
 
-    /// True when `remote` is proven and something authenticated came from there a short while ago: nobody else may take
-    /// the address.
+    /// True when `remote` is proven and an authenticated packet came from there in the last 2 s: no other session may
+    /// take it.
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
         let heard = proven.and_then(|path| self.last_heard(path));
@@ -378,7 +378,7 @@ impl Paths {
         }
     }
 
-    /// The client said its credentials: requests can be made.
+    /// The client's credentials are known: requests can be made.
     pub fn can_request(&mut self) {
         self.can_request = true;
     }

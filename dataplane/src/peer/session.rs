@@ -110,7 +110,7 @@ impl Peer {
             }
             (_, Command::Candidate(line)) => check_candidate(&line),
             (_, Command::Close { reason }) => {
-                let _ = self.rtc.close(); // says goodbye if it can
+                let _ = self.rtc.close(); // sends a close notification if possible
                 out.events.push(PeerEvent::Closed(reason));
                 Ok(CommandReply::Done)
             }
@@ -307,12 +307,12 @@ impl Role {
     }
 }
 
-/// Checks a candidate of the client, and lets it go: an ICE-lite agent answers whoever checks (RFC 8445
-/// section 2.5), and one that cannot be paired with ours would make the session layer give up before
-/// the first check.
+/// Checks the syntax of a client's candidate and ignores it. An ICE-lite agent answers any sender of a valid check
+/// (RFC 8445 section 2.5). A candidate that cannot be paired with ours would make the session layer give up before the
+/// first check.
 fn check_candidate(line: &str) -> CommandResult {
     let line = line.trim().trim_start_matches("a=");
-    // Browsers send an empty candidate when they have no more, and names nobody can resolve (mDNS).
+    // Browsers send an empty candidate at the end, and names that only they can resolve (mDNS).
     if !line.is_empty() && !line.contains(".local ") {
         str0m::Candidate::from_sdp_string(line)
             .map_err(|error| CommandError::BadCandidate(error.to_string()))?;

@@ -4,7 +4,7 @@
 
 mod histogram; // times and lengths
 mod metrics; // all of it as text
-mod quality; // how calls are for those who watch
+mod quality; // quality of calls for subscribers
 mod quality_metrics; // and as text
 mod shard_report; // the counters of one shard
 mod streams; // of TCP and TLS

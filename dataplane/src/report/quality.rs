@@ -1,4 +1,4 @@
-//! How calls are for those who watch: histograms of what sessions measure, as Prometheus reads them.
+//! Quality of calls for subscribers: histograms of the sessions' measurements, in Prometheus' form.
 //!
 //! What a subscriber sees is known from what it reports: a picture that stands still asks for a keyframe (RFC 4585 section
 //! 6.3.1).

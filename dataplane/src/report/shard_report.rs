@@ -45,7 +45,7 @@ pub struct ShardReport {
     pub busy_fraction: f64,
     /// Time from arrival to transmission of media.
     pub latency: LatencyHistogram,
-    /// How calls are for those who watch.
+    /// Quality of calls for subscribers.
     pub quality: Quality,
     /// Of the relay, where there is one.
     pub turn: Option<Box<Counts>>,

@@ -1,4 +1,4 @@
-//! Sessions whose layers have to be chosen again: a set of indices.
+//! Sessions that need a new choice of layers: a set of indices.
 
 use crate::key::SessionIndex;
 

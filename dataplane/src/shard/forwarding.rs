@@ -6,7 +6,7 @@ use crate::key::{SubscriberIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::send::stream::Planned;
 
-/// Packets, and who has yet to get them. The lists are empty between turns and keep their allocations.
+/// Packets and the sessions that wait for them. The lists are empty between turns and keep their allocations.
 #[derive(Default)]
 pub struct Forwarding {
     /// Media received by sessions here, not yet measured and copied.

@@ -19,7 +19,7 @@ struct Competitor {
 }
 
 impl Shard {
-    /// Chooses layers for every subscriber for whom something changed.
+    /// Chooses layers for every subscriber with a change.
     pub(crate) fn allocate_dirty(&mut self, now: Instant) {
         while let Some(index) = self.dirty.pop() {
             self.allocate(index, now);

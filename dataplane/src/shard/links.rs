@@ -112,7 +112,7 @@ impl Shard {
         }
     }
 
-    /// `link` needs `layers` of a track whose home is here.
+    /// `link` needs `layers` of a track with its home on this shard.
     fn export(&mut self, link: LinkId, track: TrackKey, layers: LayerSet) {
         let Some(open) = self.links.get_mut(link) else {
             return;
@@ -163,7 +163,7 @@ impl Shard {
         entry.is_some_and(|entry| entry.route.origin() == Some(origin))
     }
 
-    /// What is measured of a track that enters the node here changed: tells all who get it.
+    /// Measured values of a track that enters the node here have changed: sends them to all targets.
     pub(crate) fn spread_status(&mut self, track: TrackKey, status: TrackStatus) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
@@ -191,7 +191,7 @@ impl Shard {
         }
     }
 
-    /// Shard `shard` needs these layers of a track whose home is here.
+    /// Shard `shard` needs these layers of a track with its home on this shard.
     pub(crate) fn set_interest(&mut self, track: TrackKey, shard: ShardId, layers: LayerSet) {
         if let Some(entry) = self.tracks.get_mut(track) {
             entry.route.set_demand(Target::Shard(shard), layers);

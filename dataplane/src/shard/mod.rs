@@ -5,7 +5,7 @@ pub mod backlog; // media that some subscribers have yet to get
 mod contested; // addresses that several sessions ask for
 mod dirty; // sessions to come back to
 pub mod egress; // everything by which clients are reached
-mod foreign; // addresses whose sessions live on other shards
+mod foreign; // addresses of sessions on other shards
 pub mod forwarding; // media on its way
 mod keyframes; // keyframe requests, from subscribers to publishers
 pub mod link_table; // links to other nodes
@@ -19,7 +19,7 @@ mod repair; // what a session gets of the history of a track
 pub mod route; // where datagrams from an address go
 pub mod schedule; // sessions with packets to seal
 pub mod state; // all of it
-mod subscriptions; // tracks and those who subscribe to them
+mod subscriptions; // tracks and their subscribers
 pub mod track_table; // tracks by key
 pub mod turn_service; // TURN on this shard
 

@@ -18,7 +18,7 @@ pub enum NextHop {
     Shard(ShardId),
 }
 
-/// Whose client a relayed address is.
+/// The shard with the client of a relayed address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relayed {
     /// The client of the relayed address is on this shard.
@@ -50,7 +50,7 @@ impl NextHops {
         true
     }
 
-    /// `addr` is nobody's any more.
+    /// `addr` is not in use any more.
     pub fn remove(&mut self, addr: SocketAddr) {
         if let Some(Relayed::By(_)) = self.relayed.remove(&addr) {
             self.away -= 1;

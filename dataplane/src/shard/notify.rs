@@ -8,7 +8,7 @@ use crate::mesh::message::{ShardEvent, ToControl, ToShard};
 use crate::peer::output::NO_CODEC;
 
 impl Shard {
-    /// Subscriptions switched while packets were sealed: tell who wants to know.
+    /// Subscriptions switched while packets were sealed: reports the new layers.
     pub fn after_switches(&mut self) {
         for at in std::mem::take(&mut self.forwarding.switched) {
             let Some(subscription) = self.peers.subscription(at) else {

@@ -134,7 +134,7 @@ impl PeerTable {
         Ok(given_up)
     }
 
-    /// The session whose request a response from `addr` to `transaction` answers: its owner's, or a claimant's.
+    /// The session with the request that a response from `addr` to `transaction` answers: the owner's or a claimant's.
     pub fn asked(&self, addr: SocketAddr, transaction: TransactionId) -> Option<Route> {
         let is_asked = |route: &Route| match route {
             Route::Local(index) => self
@@ -185,7 +185,7 @@ impl PeerTable {
 
     /// Sends datagrams from the addresses of a session that has moved to `home` there.
     pub fn follow(&mut self, addr: SocketAddr, foreign: ForeignSession, now: Instant) {
-        // Who has taken the address meanwhile keeps it.
+        // A session that took the address meanwhile keeps it.
         if self.by_addr(addr).is_none() {
             let _ = self.set_foreign(addr, foreign, Some(now));
         }
@@ -213,7 +213,7 @@ impl PeerTable {
         self.foreign.remove_session(session);
     }
 
-    /// Forgets an address whose session is no longer where it was said to be.
+    /// Forgets an address when its session is not on the expected shard.
     pub fn forget_foreign(&mut self, addr: SocketAddr) {
         self.foreign.remove(addr);
     }

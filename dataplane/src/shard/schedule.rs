@@ -86,7 +86,7 @@ impl Schedule {
             Some(_) => self.entries[ends.last as usize].next = Some(at),
         }
         ends.last = at;
-        // Who waits in the short line gets everything there.
+        // A session in the short queue gets all its waiting packets there.
         let waits = ends.stands[line as usize] || ends.stands[LineKind::Short as usize];
         if !waits {
             ends.stands[line as usize] = true;
@@ -206,7 +206,7 @@ mod tests {
             work.add(SessionIndex(index), portion(batch, sub), LineKind::Long);
         }
         assert_eq!(taken(&mut work), Some((3, vec![(0, 1), (1, 4), (2, 0)])));
-        // What comes meanwhile: with the rest for who waits, at the end for who was served.
+        // New packets go with the waiting ones for a waiting session, and to the end of the queue for a served one.
         work.add(SessionIndex(3), portion(3, 1), LineKind::Long);
         work.add(SessionIndex(0), portion(3, 2), LineKind::Long);
         assert_eq!(taken(&mut work), Some((5, vec![(0, 9)])));

@@ -56,7 +56,7 @@ pub struct Shard {
     pub(crate) awaiting_keyframes: Vec<TrackKey>,
     /// Links to other nodes.
     pub links: Links,
-    /// Subscribers whose layers have to be chosen again.
+    /// Subscribers that need a new choice of layers.
     pub(crate) dirty: DirtySet,
     /// TURN, streams and next hops of outgoing datagrams.
     pub egress: Egress,

@@ -23,19 +23,19 @@ pub struct TrackTable {
 /// What a shard knows of one track.
 #[derive(Default)]
 pub struct TrackEntry {
-    /// Where it comes from, and who needs it.
+    /// Source of the track, and its targets.
     pub route: TrackRoute,
     /// Description of the track, once it is known.
     pub info: Option<Arc<TrackInfo>>,
     /// What was measured last.
     pub status: TrackStatus,
-    /// Who subscribes here: session, subscription.
+    /// Subscribers on this shard: session and subscription.
     pub subscribers: Vec<SubscriberIndex>,
     /// What is measured where it enters the node, on this shard.
     pub published: Option<Published>,
     /// True while it is on the list of tracks with keyframe requests that wait.
     pub awaits_keyframe: bool,
-    /// Its latest packets, where somebody here subscribes to it.
+    /// Latest packets of the track, if it has a subscriber on this shard.
     pub history: History,
     /// Place of its packets in the backlog, while they are put together.
     pub batch: Option<u32>,
@@ -91,7 +91,7 @@ impl TrackTable {
         self.by_key.get_mut(&key)
     }
 
-    /// Forgets `key` when nobody publishes it and nobody here subscribes to it.
+    /// Removes `key` when it has no publisher and no subscriber on this shard.
     pub fn tidy(&mut self, key: TrackKey) {
         if let Some(entry) = self.by_key.get(&key)
             && entry.route.home().is_none()

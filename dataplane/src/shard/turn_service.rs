@@ -27,7 +27,7 @@ pub struct TurnService {
 pub(crate) struct ClientQueues(SendQueues);
 
 impl TurnService {
-    /// A server whose clients know it by `port`.
+    /// A server that clients reach at `port`.
     pub fn new(server: Server, port: u16) -> std::io::Result<Self> {
         Ok(Self {
             server,

@@ -85,8 +85,8 @@ impl Cipher {
         }
     }
 
-    /// Seals `packet[clear..]`, whose last bytes are room for the tag. `rollover` is authenticated
-    /// behind the packet by counter mode, `more` behind the clear part by AEAD.
+    /// Seals `packet[clear..]`; its last bytes are room for the tag. `rollover` is authenticated behind the packet by
+    /// counter mode, `more` behind the clear part by AEAD.
     pub(super) fn seal(
         &self,
         packet: &mut [u8],

@@ -8,7 +8,7 @@ use super::gcm;
 use super::profile::Profile;
 use crate::io::sys::prefetch;
 
-/// Who seals AES-GCM packets of media.
+/// Implementation of AES-GCM for media packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AeadChoice {
     /// Our own code on processors with the instructions it needs, else the library.
@@ -50,7 +50,7 @@ impl Outgoing {
         }
     }
 
-    /// Asks for the memory of the key, where that lies in one place.
+    /// Prefetches the key, if it is in one place.
     pub(super) fn prefetch(&self) {
         if let Self::Ours { key, .. } = self {
             prefetch(&**key, KEY_LINES);
@@ -84,7 +84,7 @@ impl Outgoing {
 }
 
 impl AeadChoice {
-    /// Who it will be, on this processor.
+    /// Name of the implementation on this processor.
     pub fn sealer(self) -> &'static str {
         match self {
             Self::Auto if gcm::is_available() => "ours",

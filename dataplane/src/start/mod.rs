@@ -212,8 +212,8 @@ fn spawn(
         .spawn(move || async move {
             let _guard = EndWithShard;
             if let Err(error) = run::run(shard, sockets, engine).await {
-                // Without this shard a part of all clients reaches nobody: better to end and be
-                // started again than to limp.
+                // A failed shard makes a part of all clients unreachable: end the process, so that it is started
+                // again.
                 tracing::error!(shard = id.0, %error, "shard failed");
                 std::process::exit(1);
             }
@@ -221,8 +221,8 @@ fn spawn(
         .map_err(|error| anyhow::anyhow!("cannot start shard {id} on core {core}: {error}"))
 }
 
-/// Ends the process when its shard panics: without it a part of all clients reaches nobody, and a
-/// process that ends is started again.
+/// Ends the process when its shard panics. A missing shard makes a part of all clients unreachable; an ended process
+/// is started again.
 struct EndWithShard;
 
 impl Drop for EndWithShard {

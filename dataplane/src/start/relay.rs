@@ -67,7 +67,7 @@ impl<'a> RelayStart<'a> {
     ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
         let nonce_secret = Entropy::System.bytes();
-        // Others reach nobody but who is named.
+        // Other scopes reach only the listed peers.
         let own = match self.turn.peers {
             TurnPeers::Public => Some(OwnWatch::start().context(
                 "cannot read the host's addresses, which turn-peers public keeps clients from",

@@ -36,8 +36,8 @@ impl Streams {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    // No descriptors or no memory: what is there goes on, and this is not asked again at
-                    // once, because a listener with somebody waiting is ready all the time.
+                    // No descriptors or no memory. Open streams go on. The next attempt is delayed, because a listener
+                    // with a waiting connection is always readable.
                     tracing::warn!(%error, "no stream can be accepted for now");
                     self.accept_again = Some(now + ACCEPT_PAUSE);
                     self.listen(epoll::EventFlags::empty());

@@ -1,9 +1,9 @@
 //! The address by which sessions know the client at the other end of a stream.
 //!
-//! Tables and sessions know clients by IP address and port. A stream's own would be ambiguous: behind one NAT, a
-//! stream and somebody else's datagrams can have the same, and who opens the one must not get what is for the
-//! other. So each stream has an address of its own, of a range that is nobody's, which also says which shard has
-//! it: no shard has to remember how another's are reached.
+//! Tables and sessions identify clients by IP address and port. The real address of a stream would be ambiguous:
+//! behind one NAT a stream and the datagrams of another client can have the same address, and a client must not get
+//! another client's datagrams. So each stream has an alias address of an unused range. The alias also contains its
+//! shard, so no shard needs a table of other shards' streams.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,7 +15,7 @@ use crate::turn::StreamId;
 /// What such an address says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
-    /// Who has the stream.
+    /// Shard that has the stream.
     pub shard: ShardId,
     /// Which of its streams.
     pub stream: ShortId,

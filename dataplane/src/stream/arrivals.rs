@@ -36,7 +36,7 @@ pub enum Event<'a> {
     },
     /// A stream has ended.
     Gone {
-        /// Who was at its other end.
+        /// The TURN client of the stream.
         client: Client,
     },
 }

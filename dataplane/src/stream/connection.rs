@@ -20,7 +20,7 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) phase: Phase,
-    /// Somebody's: an allocation's or a session's.
+    /// True when the stream has an allocation or a session.
     pub(super) is_kept: bool,
     /// Since when it is what it is.
     pub(super) since: Instant,
@@ -110,7 +110,7 @@ impl Connection {
         self.since = now;
     }
 
-    /// It is somebody's from now on, or nobody's.
+    /// Marks the stream as used by an allocation or a session, or as unused.
     pub(super) fn keep(&mut self, is_kept: bool, now: Instant) {
         self.is_kept = is_kept;
         self.since = now;

@@ -8,7 +8,7 @@ use super::{ListenerKind, Renewals};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum EndReason {
-    /// The other end said so, or its host did.
+    /// The client or its host closed the connection.
     Left,
     /// What it sent is no message, no handshake, no request.
     Garbage,

@@ -73,8 +73,8 @@ impl Layer {
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Without a goodbye: what it said can have been cut off, but every message says how long
-                // it is.
+                // The TLS connection ended without close_notify. Its data may be cut off, but every message has its
+                // length.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Took::End),
                 other => return took(other),
             }

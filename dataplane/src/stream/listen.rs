@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub enum ListenerKind {
     /// TURN as it is.
     Turn,
-    /// TURN inside TLS, and HTTP for those who pass it on.
+    /// TURN over TLS, and HTTP that is passed to `http-upstream`.
     Tls,
     /// Connectivity checks and what follows them (RFC 6544), for sessions.
     Ice,

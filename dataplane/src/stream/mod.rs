@@ -1,10 +1,10 @@
 //! Everything of a shard that comes over TCP: TURN as it is, TURN inside TLS and the HTTP that shares its port,
 //! and connectivity checks of clients without UDP (RFC 6544).
 //!
-//! Nothing waits. [`Streams::poll`] does what is ready, within bounds, and puts messages into a [`Arrivals`];
-//! [`Streams::send`] queues a whole message or drops it; [`Streams::flush`] hands what is queued to the
-//! kernel. The shard's loop sleeps on [`Streams::as_fd`]. A stranger gets a connection, a few kilobytes, and
-//! half a minute to become somebody.
+//! No call blocks. [`Streams::poll`] does the ready work, within bounds, and puts messages into an [`Arrivals`].
+//! [`Streams::send`] queues a whole message or drops it. [`Streams::flush`] writes the queues to the kernel. The
+//! shard's loop sleeps on [`Streams::as_fd`]. An unauthenticated client gets a connection, a few kilobytes, and 30 s
+//! to get an allocation or a session.
 
 mod id; // names of streams
 mod listen; // sockets that are connected to
@@ -14,7 +14,7 @@ mod connection; // what one is, and for how long
 mod accept; // connections that come
 mod take; // what they bring
 mod arrivals; // messages that came
-mod alias; // how sessions know who sent them
+mod alias; // alias addresses of streams
 mod counts; // how often
 mod renewals; // what became of the certificate
 #[cfg(test)]
@@ -75,7 +75,7 @@ pub struct Streams {
     dirty: Vec<usize>,
     /// Those that may have more than the kernel knows of: inside TLS, or not yet looked at.
     again: VecDeque<usize>,
-    /// Clients whose streams ended outside of [`Streams::poll`].
+    /// Clients with streams that ended outside of [`Streams::poll`].
     gone: Vec<Client>,
     buffer: Box<[u8]>,
     /// Accepting has failed, and is tried again then.
@@ -200,7 +200,7 @@ impl Streams {
         }
     }
 
-    /// Whether `stream` is somebody's. Those that are nobody's do not last.
+    /// Marks `stream` as used by an allocation or a session. Unused streams are closed after a time.
     pub fn keep(&mut self, stream: StreamId, is_kept: bool, now: Instant) {
         let index = index_of(stream);
         let connection = self.connections.get_mut(index);

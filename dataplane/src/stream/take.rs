@@ -13,7 +13,7 @@ use crate::limits::{PROXY_BYTES, READS_PER_STREAM};
 /// As ALPN names them (RFC 7443, RFC 7301).
 const STUN_TURN: &[u8] = b"stun.turn";
 const HTTP_1_1: &[u8] = b"http/1.1";
-/// What inside TLS may be asked for; who asks for both means the first.
+/// ALPN protocols inside TLS; for a client that offers both, the first is chosen.
 pub const PROTOCOLS: [&[u8]; 2] = [STUN_TURN, HTTP_1_1];
 
 impl Streams {
@@ -37,8 +37,8 @@ impl Streams {
             return false;
         }
         if !connection.wishes().contains(EventFlags::IN) {
-            // Whoever takes what it has said will ask again. That it is gone altogether, the kernel says
-            // whatever it was asked for, and again and again.
+            // More data will be reported again after a read. The kernel reports a closed connection in every call,
+            // whatever was asked for.
             if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                 self.end(index, EndReason::Left, arrivals);
             }

@@ -22,7 +22,7 @@ pub(super) struct Upstream {
     pub(super) is_deaf: bool,
     /// Nothing more comes from here.
     pub(super) is_over: bool,
-    /// It has said something.
+    /// True when the upstream has sent a byte.
     pub(super) has_answered: bool,
     /// What the kernel was asked to watch it for; nothing while it is not watched at all.
     pub(super) watched: EventFlags,
@@ -31,7 +31,7 @@ pub(super) struct Upstream {
 /// Capacity that is kept when nothing waits.
 const KEPT_BYTES: usize = 4_096;
 
-/// What a client is told when nobody is there to answer.
+/// Answer to the client when the upstream does not answer.
 pub(super) const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 42\r\n\r\nsignaling is not reachable from this node\n";
 /// What it is told where HTTP is not served.
@@ -76,7 +76,7 @@ impl Upstream {
         self.waiting.len()
     }
 
-    /// True before it is known whether anybody is there.
+    /// True until the connection to the upstream succeeds or fails.
     pub(super) fn is_awaited(&self) -> bool {
         !self.is_connected && !self.is_over
     }
@@ -126,7 +126,7 @@ impl Upstream {
             self.waiting.shrink_to(KEPT_BYTES);
         }
         if self.waiting.is_empty() && self.client_ended {
-            self.client_ended = false; // said once
+            self.client_ended = false; // reported once
             let _ = self.socket.shutdown(Shutdown::Write);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Who may be relayed to.
+//! Peers that clients may reach.
 //!
 //! By default only media nodes, by their exact address and port. A permission names an address without a
 //! port (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
@@ -13,20 +13,20 @@ use super::deny::DenyReason;
 use super::ranges::{Cidr, is_special};
 use super::relayed::RelayAddresses;
 
-/// Whom clients may reach through the relay.
+/// Scope of the peers that clients may reach through the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peers {
-    /// The media addresses of our nodes, and nobody else.
+    /// The media addresses of our nodes only.
     Cluster(Vec<SocketAddr>),
-    /// Everybody with an address on the open internet.
+    /// Every address on the public internet.
     Public,
 }
 
 /// What is ours, and what it is for.
 #[derive(Debug, Clone, Default)]
 pub struct Ourselves {
-    /// Where clients reach the relay. Of an unspecified address nobody's port may be a peer, because it is
-    /// not known which ones are ours.
+    /// Addresses where clients reach the relay. With an unspecified address, no peer may have its port, because our
+    /// own addresses are not known.
     pub listening: Vec<SocketAddr>,
     /// Where datagrams to peers are handed over inside the process.
     pub inside: Vec<SocketAddr>,
@@ -220,7 +220,7 @@ impl Scope {
     }
 }
 
-/// Whether who listens at `own` hears what is sent to `peer`.
+/// True when a listener at `own` receives datagrams to `peer`.
 fn is_at(own: SocketAddr, peer: SocketAddr) -> bool {
     own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
 }

@@ -19,7 +19,7 @@ use crate::limits::{ALLOCATION_LIFETIME, SESSION_ANSWER_TIME};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AllocationId(pub(super) u32);
 
-/// Relayed addresses of one client, and who may use them.
+/// Relayed addresses of one client, and the permitted peers.
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) client: Client,

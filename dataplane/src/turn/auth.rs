@@ -1,8 +1,8 @@
-//! Whether a request was made by somebody who was given credentials (RFC 8489 section 9.2).
+//! Authentication of requests by long-term credentials (RFC 8489 section 9.2).
 //!
-//! A username is `expiry:user`, or an expiry alone, its password base64(HMAC-SHA1(secret, username)): whoever holds the secret
-//! mints them, and nothing is looked up. Nothing here is remembered either; what a live allocation was made
-//! with is passed in.
+//! A username is `expiry:user`, or an expiry alone. The password is base64(HMAC-SHA1(secret, username)). Every service
+//! with the secret can create credentials, and no lookup is needed. This module keeps no state; the caller passes the
+//! credentials of a live allocation in.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const SHA256: u16 = 0x0002;
 /// The value of PASSWORD-ALGORITHMS that we offer: SHA-256, then MD5, both without parameters.
 pub(super) const PASSWORD_ALGORITHMS: [u8; 8] = [0, SHA256 as u8, 0, 0, 0, MD5 as u8, 0, 0];
 
-/// Who can say that a password is right.
+/// The secrets that verify passwords.
 pub(super) struct Authority {
     realm: Box<[u8]>,
     /// What credentials may be minted with: two while one replaces the other.
@@ -70,7 +70,7 @@ pub(super) enum IntegrityKind {
     Sha256,
 }
 
-/// The parts of a request that say who made it, all of them there.
+/// The attributes of a request for authentication, all present.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
     pub(super) username: &'a [u8],
@@ -139,8 +139,8 @@ impl Authority {
         &self.realm
     }
 
-    /// Whether the sender of `message` is who it claims to be. `known` is what its allocation was made with: then
-    /// neither the secrets nor the expiry matter here. They limit how long the allocation lives.
+    /// Verifies the password of `message`. `known` is the key of its allocation: then the secrets and the expiry do
+    /// not matter here. These limit the lifetime of the allocation.
     pub(super) fn verify(
         &self,
         claim: &Claim<'_>,
@@ -234,8 +234,8 @@ impl<'a> Claim<'a> {
 }
 
 impl Algorithm {
-    /// What a client took from our offer (RFC 8489 section 9.2.4). Our nonces all say that there was one, so
-    /// a client that repeats another list than ours was sent another: somebody in between weakened it.
+    /// The algorithm that a client chose from our list (RFC 8489 section 9.2.4). All our nonces say that there was a
+    /// list. A client that repeats another list got another one: a middlebox changed it.
     fn chosen(fields: &Fields<'_>) -> Result<Self, DenyReason> {
         match (fields.password_algorithms, fields.password_algorithm) {
             (None, None) => Ok(Self::Md5),

@@ -1,4 +1,4 @@
-//! Who talks to the relay: a client is known by the addresses and the transport it comes over.
+//! A TURN client: identified by its addresses and transport.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};

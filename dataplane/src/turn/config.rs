@@ -27,9 +27,9 @@ pub struct Config {
     pub relay: RelayAddresses,
     /// What else is ours.
     pub ourselves: Ourselves,
-    /// Who may be relayed to.
+    /// Peers that clients may reach.
     pub peers: Peers,
-    /// Who may not, in any case.
+    /// Peers that clients may never reach.
     pub denied: Vec<Cidr>,
     /// Prefixes by which translators of the network make IPv6 addresses of IPv4 ones.
     pub nat64: Vec<Nat64Prefix>,
@@ -56,7 +56,7 @@ pub enum ConfigError {
         /// Maximum number of secrets.
         limit: usize,
     },
-    /// A secret that everybody can guess.
+    /// An empty secret, which anyone can guess.
     #[error("a secret is empty")]
     EmptySecret,
     /// Nothing to relay from.

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DenyReason {
-    /// Neither STUN nor ChannelData, or one whose framing lies.
+    /// Neither STUN nor ChannelData, or a length field that contradicts the message.
     Malformed,
     /// The checksum does not fit.
     WrongFingerprint,
@@ -13,11 +13,11 @@ pub enum DenyReason {
     /// An answer to an address that has not proven to be the sender's would be longer than its question,
     /// and there were too many of them.
     ReflectionBudget,
-    /// A request whose attributes are missing, malformed or contradict each other.
+    /// A request with missing, malformed or contradictory attributes.
     BadRequest,
     /// A request without credentials: the first step of every client.
     NoCredentials,
-    /// Credentials whose time is over, further ahead than it may be, or not said.
+    /// Credentials that have expired, with an expiry too far ahead, or without an expiry.
     Expired,
     /// Credentials that do not fit any of our secrets, or another realm's.
     Unauthorized,
@@ -51,7 +51,7 @@ pub enum DenyReason {
     PeerOutsideCluster,
     /// A peer that is ourselves.
     PeerOurselves,
-    /// Data from a client without an allocation, or to an address that is nobody's.
+    /// Data from a client without an allocation, or to a relayed address without an allocation.
     NoAllocation,
     /// Data on a channel that is not bound.
     NoChannel,

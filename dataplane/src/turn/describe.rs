@@ -1,4 +1,4 @@
-//! What there is, for those who look at it from outside.
+//! Descriptions of allocations for the control plane.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use super::{Client, Server};
 pub struct Description {
     /// Client that made the allocation.
     pub client: Client,
-    /// As its credentials said.
+    /// Username of the credentials.
     pub username: String,
     /// Where peers see the client: one address of each family it asked for.
     pub relayed: Vec<SocketAddr>,

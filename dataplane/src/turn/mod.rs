@@ -1,28 +1,28 @@
 //! A TURN server (RFC 8656) as a state machine: datagrams and messages in, what to do with them out.
 //!
-//! It owns no socket and reads no clock. Whoever does calls [`Server::handle_client`] with what comes from
-//! clients and [`Server::handle_peer`] with what comes to relayed addresses, does what they return, then
-//! takes all of [`Server::poll_event`]; and calls [`Server::handle_timeout`] when [`Server::poll_timeout`]
-//! says so. Messages of a stream are cut apart before ([`spillway_wire::turn::Splitter`]).
+//! The server owns no socket and reads no clock. The caller passes messages of clients to [`Server::handle_client`]
+//! and datagrams to relayed addresses to [`Server::handle_peer`], and executes the returned outcome. Then it takes all
+//! events of [`Server::poll_event`]. It calls [`Server::handle_timeout`] at the time of [`Server::poll_timeout`].
+//! Messages of a stream are split before ([`spillway_wire::turn::Splitter`]).
 //!
-//! A stranger costs no memory: nothing is kept before somebody has shown credentials from an address at
-//! which it receives.
+//! An unauthenticated client costs no memory: the server keeps nothing before the client has shown credentials from an
+//! address at which it receives.
 
 mod config; // what a server is made of
-mod client; // who talks to us
-mod request; // a message, and who made it
+mod client; // identity of a TURN client
+mod request; // a message and its authentication
 mod nonce; // what proves that an address is the sender's
 mod auth; // what proves that credentials were given
-mod reflection; // what a stranger may make us send
+mod reflection; // budget of answers to unproven addresses
 mod allocate; // making, prolonging and ending allocations
 mod bind; // permissions and channels
 mod relay; // data, both ways
-mod address; // who may be relayed to
-mod ranges; // whose addresses are nobody's
+mod address; // permitted peers
+mod ranges; // special-purpose address ranges
 mod relayed; // our ports
 mod allocation; // what a client has
-mod permission; // whom it lets in
-mod channel; // whom it talks to often
+mod permission; // peers that an allocation permits
+mod channel; // channels to frequent peers
 mod quota; // how much there may be
 mod bucket; // how much of it a second
 mod deny; // why not
@@ -116,7 +116,7 @@ pub enum Event {
         /// The first of them.
         peer: std::net::IpAddr,
     },
-    /// It is nobody's any more.
+    /// The relayed address was released.
     Closed {
         /// Relayed address that was released.
         relayed: SocketAddr,
@@ -192,7 +192,7 @@ impl Server {
         self.timers.next()
     }
 
-    /// Ends allocations whose time has come, at most so many that a turn of the shard stays short.
+    /// Ends expired allocations, at most so many that a turn of the shard stays short.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(index) = self.timers.pop_due(now) else {
@@ -221,7 +221,7 @@ impl Server {
         self.allocation_by_client.contains_key(client)
     }
 
-    /// Who may be relayed to from now on, on channels that exist too.
+    /// Sets the permitted peers, for existing channels too.
     pub fn set_peers(&mut self, peers: Peers) {
         self.policy.set_peers(peers);
     }

@@ -1,7 +1,7 @@
 //! How many allocations there may be: of a user, from a source, and of all.
 //!
-//! Users and sources are kept as keyed hashes, and only while they have an allocation. Two whose hashes
-//! collide share a quota.
+//! Users and sources are kept as keyed hashes, and only while they have an allocation. Two with the same hash share a
+//! quota.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub struct Limits {
     pub bytes_per_second: u32,
 }
 
-/// Who an allocation counts for.
+/// User and source of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Account {
     user: u64,

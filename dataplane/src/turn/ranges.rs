@@ -1,4 +1,4 @@
-//! Addresses that are nobody's on the open internet.
+//! Special-purpose ranges, which are not on the public internet.
 //!
 //! After IANA's registries of special-purpose addresses (RFC 6890), with multicast and what is not assigned.
 

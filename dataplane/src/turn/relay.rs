@@ -114,7 +114,7 @@ impl Server {
         Ok(self.relayed.address(family, port))
     }
 
-    /// Writes what goes before a datagram of `length` bytes, and says to whom and with how much padding.
+    /// Writes the header before a datagram of `length` bytes, and returns the client and the padding.
     fn let_in(
         &mut self,
         now: Instant,

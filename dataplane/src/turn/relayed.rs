@@ -1,4 +1,4 @@
-//! Relayed addresses: which ports are free, and whose the others are.
+//! Relayed addresses: free ports, and the allocations of the others.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -51,7 +51,7 @@ struct Pool {
     offset: u16,
     /// Slots, in no order.
     free: Vec<u16>,
-    /// Slots that were given back, the longest ago first: somebody may still be sending to their last owner.
+    /// Released slots, the oldest first: peers may still send to their last owner.
     resting: VecDeque<u16>,
     /// As many rest, half of all: then the one that has rested longest is free.
     rest: usize,

@@ -1,4 +1,4 @@
-//! A message of a client: which kind it is, who made it, and the answer.
+//! A message of a client: its kind, its authentication, and the answer.
 
 use spillway_wire::stun::{Class, Fingerprint, Message, Method, Writer, kinds};
 use spillway_wire::turn::Fields;
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    /// RFC 8489 section 3: everybody may know where it is seen.
+    /// RFC 8489 section 3: a Binding request needs no authentication.
     fn binding(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         if !request.fields.unknown.is_empty() {
             return self.refuse_stranger(request, DenyReason::UnknownAttribute);
@@ -119,7 +119,8 @@ impl Server {
         }
     }
 
-    /// Who made `request`. The nonce comes first: it is cheap, and without it nothing is proven.
+    /// Authenticates `request`. The nonce is checked first: this is cheap, and without a valid nonce the address is
+    /// not proven.
     fn authenticate(&mut self, request: &Request<'_>) -> Result<Seal, DenyReason> {
         let claim = Claim::read(&request.fields)?;
         let (now, remote) = (request.now, request.client.remote);
@@ -132,7 +133,7 @@ impl Server {
         self.authority.verify(&claim, &request.message, known, now)
     }
 
-    /// An error for somebody who may not be where it says.
+    /// An error response to a client with an unproven address.
     fn refuse_stranger(
         &mut self,
         request: &Request<'_>,

@@ -4,8 +4,8 @@ use super::rig::{Rig, Values};
 use crate::io::engine::EngineKind;
 use crate::media::extensions::ExtensionKind;
 
-/// Allocations of a packet that comes in, whoever it is for: the session layer's receiving half and the
-/// one copy of the payload that all subscribers are sealed from.
+/// Allocations of an incoming packet for any number of subscribers: the session layer's receiving half, and the one
+/// copy of the payload that all subscribers are sealed from.
 const PER_PACKET_IN: f64 = 2.1;
 /// Of one with header extensions that are carried: their one copy.
 const PER_EXTENSIONS: f64 = 1.0;

@@ -1,4 +1,4 @@
-//! Subscribers that misbehave and publishers that overdo it: nobody else loses anything.
+//! Subscribers that misbehave and publishers that send too much: other participants lose nothing.
 
 use std::time::Duration;
 

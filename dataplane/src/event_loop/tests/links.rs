@@ -31,7 +31,7 @@ fn lowest() -> LayerSet {
     LayerSet::NONE.with(LayerIndex(0))
 }
 
-/// A rig whose track goes to `TO`, and what was said first.
+/// A rig with a track that goes to link `TO`, and the first messages of the link.
 fn exporting() -> (Rig, Arc<TrackInfo>) {
     let mut rig = Rig::start(1);
     rig.shard.open_link(TO).unwrap();

@@ -208,7 +208,7 @@ fn what_is_too_long_for_a_media_socket_is_too_long_through_the_relay() {
         (MAX_DATAGRAM_BYTES + 1, 1),
         (65_000, 2),
     ] {
-        // As RTP of nobody.
+        // As RTP of an unknown SSRC.
         let datagram = [&[0x80][..], &vec![96; bytes - 1]].concat();
         let (message, _) = client.leg().unwrap().wrap(&datagram, media);
         rig.shard.turn_message(&known, &message, now);

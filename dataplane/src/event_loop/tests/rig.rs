@@ -42,7 +42,7 @@ use super::relayed::Leg;
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Of everybody, in any time in which something is to settle.
+/// Steps of all clients, at least, in any simulated time.
 const SETTLE_STEPS: usize = 4;
 
 thread_local! {
@@ -62,7 +62,7 @@ fn at(now: Instant) -> Now {
     }
 }
 
-/// The shard and everybody connected to it.
+/// The shard and all clients connected to it.
 pub(super) struct Rig {
     pub(super) shard: Shard,
     io: Sockets,
@@ -112,7 +112,7 @@ pub(super) struct Client {
 }
 
 impl Rig {
-    /// Everybody is connected, and media has flowed.
+    /// Starts a rig in which all clients are connected and media has flowed.
     pub(super) fn start(subscribers: usize) -> Self {
         Self::start_with(EngineKind::Mmsg, subscribers)
     }
@@ -193,7 +193,7 @@ impl Rig {
         self.subscribers.push(client);
     }
 
-    /// A call of two beside all that, in which media has flowed: who sends and who receives.
+    /// Adds a call of two participants in which media has flowed; returns the publisher and the subscriber.
     pub(super) fn call(&mut self) -> (Client, Client) {
         let track = TrackKey(8);
         let names = (SessionKey(2), track);
@@ -219,7 +219,7 @@ impl Rig {
         (sender, receiver)
     }
 
-    /// One more publisher, whose offer is `edited`.
+    /// Adds a publisher with an offer changed by `edited`.
     pub(super) fn publish(
         &mut self,
         names: (SessionKey, TrackKey),
@@ -228,7 +228,7 @@ impl Rig {
         Client::publish(&mut self.shard, &self.factory, names, edited)
     }
 
-    /// A client whose datagrams all go through the relay.
+    /// A client that sends all datagrams through the relay.
     pub(super) fn relayed(&mut self) -> Client {
         let socket = Client::socket();
         let leg = Leg::open(&socket, self);
@@ -249,7 +249,7 @@ impl Rig {
     pub(super) fn settle(&mut self, time: Duration) {
         let settled = now() + time;
         let mut steps = 0;
-        // A host that stands still for as long must not pass for everybody having had their time.
+        // If the host stands still, the clients must still get their steps.
         while now() < settled || steps < SETTLE_STEPS {
             self.step();
             steps += 1;
@@ -299,7 +299,7 @@ impl Rig {
         }
     }
 
-    /// Everybody takes a step.
+    /// All clients take one step.
     pub(super) fn step(&mut self) {
         self.turn();
         let now = now();

@@ -26,7 +26,7 @@ pub struct Facts {
     pub local: Vec<Local>,
     /// Empty where rules choose between tables, or there are too many.
     pub routes: Vec<Route>,
-    /// Whose link-layer address is known.
+    /// Neighbours with a known link-layer address.
     pub neighbours: Vec<Neighbour>,
     /// Why routes were left out.
     pub left_out: Option<&'static str>,
@@ -74,7 +74,7 @@ pub enum Way {
     Link {
         /// Interface index of the kernel.
         interface: u32,
-        /// Who takes it from there; `None`: everybody is there.
+        /// Next router; `None`: the destination is on the link.
         router: Option<IpAddr>,
         /// Bytes of an IP packet, at most.
         mtu: u32,
@@ -128,7 +128,7 @@ impl Facts {
         self.routes = best(candidates);
     }
 
-    /// Routers whose address nobody has checked lately.
+    /// Routers that the kernel has not checked lately.
     pub(super) fn stale_routers(&mut self) -> impl Iterator<Item = &mut Neighbour> {
         let Self {
             routes, neighbours, ..

@@ -2,7 +2,7 @@
 //! enough to be done here. Everything else has no [`Hop`], and is left to the kernel.
 
 mod facts; // what the kernel says of links, routes and neighbours
-mod neighbour; // whom the kernel can reach on a link
+mod neighbour; // hosts that the kernel can reach on a link
 mod netlink; // how it is asked
 mod watch; // asks again when something changes
 mod own; // what the host keeps for itself
@@ -35,7 +35,7 @@ pub struct Routes {
     own: HashSet<IpAddr>,
     v4: Table<u32>,
     v6: Table<u128>,
-    /// Whom the kernel has heard of lately, by interface and address.
+    /// Neighbours that the kernel has confirmed lately, by interface and address.
     neighbours: HashMap<(u32, IpAddr), Hop>,
 }
 
@@ -122,7 +122,7 @@ impl Routes {
         }
     }
 
-    /// True for an address of the host: whoever else has it by now is not spoken for.
+    /// True for a source address of the host; frames with other source addresses are not sent.
     pub fn is_own(&self, source: IpAddr) -> bool {
         self.own.contains(&source)
     }

@@ -22,6 +22,6 @@ pub struct Neighbour {
 pub enum Reachability {
     /// It was heard of lately, or is being asked.
     Fresh,
-    /// It was not, and nobody asks.
+    /// The neighbour was not confirmed, and the kernel does not ask.
     Stale,
 }

@@ -19,7 +19,7 @@ use super::neighbour::Neighbour;
 /// Tries at a dump that changes while it is read.
 const DUMP_TRIES: usize = 3;
 
-/// The socket it is held through. After an error it may hold answers that nobody waits for, and is to be opened anew.
+/// The netlink socket. After an error it may have answers without a request, and must be opened again.
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
@@ -153,8 +153,8 @@ impl Netlink {
 
 const NETLINK_HEADER_BYTES: usize = 16;
 
-/// What the kernel has learned of one destination, and not a route: it is told to everybody who asks for routes,
-/// and strangers can make it many.
+/// True for a learned exception of one destination (redirect, path MTU), which is not a route. The kernel lists these
+/// too, and other hosts can cause many.
 fn is_exception(message: &RouteNetlinkMessage) -> bool {
     matches!(message, RouteNetlinkMessage::NewRoute(route) if route.header.flags.contains(RouteFlags::Cloned))
 }
@@ -177,7 +177,7 @@ mod tests {
     fn answers_are_those_to_what_was_asked_and_no_more_than_wanted() {
         let mut netlink = Netlink::open(&[]).unwrap();
         let nobody = RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default());
-        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // and nobody waits for the answer
+        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // and the answer is not read
         let routes = RouteNetlinkMessage::GetRoute(Default::default());
         let found = netlink.dump(&routes, 1).unwrap();
         assert_eq!(found.len(), 2, "one, and that there are more");

@@ -26,7 +26,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(5);
 /// An address, and how many of its bits count.
 pub type OwnPrefix = (IpAddr, u8);
 
-/// The newest addresses, for whoever wants to look.
+/// The newest addresses of the host, for all readers.
 #[derive(Debug, Default)]
 pub struct OwnWatch {
     generation: AtomicU64,
@@ -91,7 +91,7 @@ impl OwnWatched {
 }
 
 impl Onlooker {
-    /// As long as somebody wants to know. What was read last counts until something newer can be.
+    /// Runs while there is a reader. The last result counts until a newer one was read.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             if let Err(error) = self.follow() {

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The same where nothing comes of it, and after an error.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
-/// The newest routes, for whoever wants to look.
+/// The newest routes, for all readers.
 #[derive(Debug, Default)]
 pub struct RouteWatch {
     generation: AtomicU64,
@@ -92,7 +92,7 @@ impl RouteWatch {
 }
 
 impl Onlooker {
-    /// As long as somebody wants to know.
+    /// Runs while there is a reader.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             std::thread::sleep(if self.last.left_out.is_some() {
@@ -136,7 +136,7 @@ impl Onlooker {
     fn look(&mut self) -> io::Result<()> {
         let mut facts = Facts::read(&mut self.netlink)?;
         for router in facts.stale_routers() {
-            // Nobody else would: what leaves as a frame does not show the kernel that the router is needed.
+            // The kernel does not see that frames use the router, so it would not probe the router itself.
             match self.netlink.probe(router) {
                 Ok(()) => router.reach = Reachability::Fresh, // for as long as the kernel asks
                 Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {

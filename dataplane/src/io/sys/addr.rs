@@ -34,7 +34,7 @@ pub(super) fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAdd
     }
 }
 
-/// The address in the first bytes of a storage, as long as the kernel said it is.
+/// The address in the first bytes of a storage, with the length that the kernel returned.
 pub(super) fn from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
     let mut storage = empty();
     let length = bytes.len().min(mem::size_of_val(&storage));

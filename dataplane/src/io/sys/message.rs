@@ -9,7 +9,7 @@ use crate::io::frame::Frame;
 pub struct Message<'a> {
     /// What is in it.
     pub bytes: &'a [u8],
-    /// Who shall get it.
+    /// Address of the receiver.
     pub destination: SocketAddr,
     /// The local address to send from; `None` lets the routing table choose.
     pub source: Option<IpAddr>,

@@ -29,7 +29,7 @@ pub struct Received<'a> {
     pub segment_bytes: usize,
     /// Source address of the message.
     pub source: SocketAddr,
-    /// The local address it was sent to, where the kernel said so.
+    /// The local address of the datagram, if the kernel returned it.
     pub local: Option<IpAddr>,
     /// True when it was longer than the buffer; the rest is lost.
     pub truncated: bool,
@@ -37,8 +37,8 @@ pub struct Received<'a> {
     pub queue_overflows: Option<u32>,
 }
 
-// SAFETY: the pointers in `headers` and `iovecs` lead to the boxes beside them, which nobody else has, and which
-// stay where they are when the batch moves.
+// SAFETY: the pointers in `headers` and `iovecs` lead to the boxes beside them. No other code has these pointers, and
+// the boxes stay in place when the batch moves.
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {

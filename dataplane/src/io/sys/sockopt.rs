@@ -32,8 +32,8 @@ pub(super) fn enable_offload_header(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1_i32)
 }
 
-/// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket
-/// whose shard runs on the core that received it.
+/// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket of the shard on
+/// the receiving core.
 ///
 /// `cores[i]` is the core of the i-th socket bound to the group. Datagrams received on other cores are
 /// spread by core number.

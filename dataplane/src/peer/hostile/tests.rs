@@ -18,7 +18,7 @@ fn corpus() -> Vec<(String, String)> {
     rows
 }
 
-/// For each m-line what came of it, in the words of the corpus.
+/// The result for each m-line, in the words of the corpus.
 fn outcome(report: &Report, sdp: &str) -> Vec<String> {
     let offered = super::sections(sdp);
     let mids = super::mids(&offered[1..]);

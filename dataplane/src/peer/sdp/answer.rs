@@ -58,7 +58,7 @@ impl<'a> Offer<'a> {
         out
     }
 
-    /// What came of the track on m-line `mid`; `None` when it cannot play.
+    /// The negotiated track of m-line `mid`; `None` when it cannot play.
     pub(in crate::peer) fn negotiated(
         &self,
         rtc: &Rtc,
@@ -81,7 +81,7 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// For each payload type the m-line whose packets it tells from all others, where nothing else does (RFC 8843 section
+    /// For each payload type, the m-line that it identifies if nothing else does (RFC 8843 section
     /// 9.2): the offer has neither SSRCs nor the header extension for mids.
     pub(in crate::peer) fn payload_routes(&self, rtc: &Rtc) -> PayloadRoutes {
         let mut uses = [0_usize; PAYLOAD_TYPES];

@@ -130,7 +130,7 @@ impl<'a> Offer<'a> {
 }
 
 impl<'a> Reader<'_, 'a> {
-    /// Slots whose m-lines are no longer in the offer.
+    /// Frees slots of m-lines that are no longer in the offer.
     fn let_go(&mut self, mids: &[String]) {
         for slot in &mut self.lines.slots {
             if slot.state == SlotState::Live && !mids.contains(&slot.mid) {

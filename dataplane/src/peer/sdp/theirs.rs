@@ -18,7 +18,7 @@ use crate::send::header::CarriedIds;
 
 /// The SDP answer of a client, after normalisation.
 pub(in crate::peer) struct Answer {
-    /// For the session library; `None` when the client rejects every m-line and never said a word of its transport.
+    /// The answer for the session library; `None` when the client rejects every m-line and has sent no transport.
     pub(in crate::peer) normalised: Option<String>,
     /// What it says of its transport, if anything.
     pub(in crate::peer) transport: Option<(IceCreds, String)>,
@@ -46,7 +46,7 @@ pub(in crate::peer) struct Asked<'o> {
     pub(in crate::peer) menus: Vec<&'o Menu>,
     /// m-lines with port 0, which those have the places of, or come before.
     pub(in crate::peer) forgotten: usize,
-    /// What an earlier answer said of the client's transport.
+    /// The client's transport in an earlier answer.
     pub(in crate::peer) transport: Option<&'o str>,
 }
 

@@ -77,7 +77,8 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// A fingerprint whose hash function the session library knows; names of hash functions have no case (RFC 8122 section 5).
+/// A fingerprint with a hash function that the session library knows; names of hash functions are case-insensitive
+/// (RFC 8122 section 5).
 fn fingerprint(value: &str) -> Option<(&'static str, &str)> {
     let (hash, bytes) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let bytes = bytes.trim_ascii();

@@ -104,7 +104,7 @@ enum SlotState {
 struct Negotiation {
     /// Of the latest offer.
     revision: u64,
-    /// Of the latest offer whose answer was accepted.
+    /// Revision of the latest offer with an accepted answer.
     accepted: u64,
     outstanding: Option<Outstanding>,
     /// Answers to it that could not be read.
@@ -240,7 +240,7 @@ impl Subscriber {
             is_measured: estimator.is_some(),
         };
         let planned = stream.plan(packet, verdict, encoding, cost)?;
-        // A switch is not shed: who waits for a keyframe would wait for the next one.
+        // A switch is not shed: the subscriber would wait for the next keyframe.
         if stream.sheds(packet, is_full && verdict == Verdict::Forward) {
             // Its number is used: the receiver will ask for it again.
             return Err(DropReason::FrameShed);

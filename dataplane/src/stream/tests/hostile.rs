@@ -195,7 +195,7 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
         .unwrap();
     full.listen(0).unwrap();
     let to = full.local_addr().unwrap().as_socket().unwrap();
-    // The kernel ignores those who come when as many wait as may.
+    // The kernel ignores connections beyond the backlog of the listener.
     let _waiting: Vec<_> = (0..4)
         .map_while(|_| TcpStream::connect_timeout(&to, Duration::from_millis(200)).ok())
         .collect();

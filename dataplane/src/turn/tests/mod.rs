@@ -4,7 +4,7 @@ pub(crate) mod rig; // the two sides
 mod handshake; // credentials, nonces, algorithms
 mod allocating; // what an Allocate and a Refresh get
 mod lifetimes; // how long it lives at most
-mod peers; // who can be reached, and who cannot
+mod peers; // permitted and forbidden peers
 mod binding; // permissions and channels
 mod data; // what is relayed, both ways
 mod strangers; // what costs nothing

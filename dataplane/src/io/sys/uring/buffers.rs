@@ -75,8 +75,8 @@ impl Buffers {
         let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
         // SAFETY: the slot is one of the `count` entries, which the memory has room for.
         let entry = unsafe { entries.add(slot) };
-        // SAFETY: aligned and initialised; the kernel reads entries before the published tail only, and
-        // this one is not before it. The shared tail lies in the part of it that is not written here.
+        // SAFETY: aligned and initialised; the kernel reads only entries before the published tail, and this entry is
+        // behind it. The shared tail is in a part of the entry that is not written here.
         let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(self.buffer_bytes as u32);

@@ -64,7 +64,7 @@ impl Messages {
             .build()
     }
 
-    /// Messages whose fate is unknown.
+    /// Messages without a completion.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding
     }
@@ -74,7 +74,7 @@ impl Messages {
         self.outstanding -= 1;
     }
 
-    /// Nobody will say what became of the rest.
+    /// Forgets all outstanding messages: no completion will arrive.
     pub(super) fn forget(&mut self) {
         self.outstanding = 0;
     }

@@ -1,9 +1,8 @@
 //! The same messages in and out through io_uring: receives that stay armed and fill buffers as datagrams
 //! come, sends of many messages with one system call.
 //!
-//! A ring belongs to the thread that made it. What arrived lies in the kernel's choice of our buffers until
-//! the next [`Uring::receive`]; what is sent is gone when [`Uring::send`] returns, so nothing borrowed
-//! outlives a call.
+//! A ring belongs to the thread that made it. Received data is in buffers that the kernel chose, until the next
+//! [`Uring::receive`]. A send is complete when [`Uring::send`] returns, so the kernel borrows nothing beyond a call.
 
 mod buffers; // memory the kernel fills
 mod messages; // headers of what is sent
@@ -256,7 +255,7 @@ impl Uring {
         }
     }
 
-    /// Arms the receive of every socket whose last one ended.
+    /// Arms the receive of every socket without an armed one.
     fn arm(&mut self) -> io::Result<()> {
         for socket in 0..self.armed.len() {
             if self.armed[socket] {
@@ -371,7 +370,7 @@ impl Drop for Uring {
     }
 }
 
-/// A ring whose work is done in our calls alone; or, before Linux 6.1, at least without interrupts.
+/// A ring that works only during our calls (deferred task work), or before Linux 6.1 at least without interrupts.
 fn set_up(sockets: usize, sizes: UringSizes) -> Result<(IoUring, bool), UringError> {
     let requests = u32::from(sizes.messages) + sockets as u32;
     let completions = requests + u32::from(sizes.buffers);

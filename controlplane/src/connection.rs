@@ -1,5 +1,5 @@
-//! A connection whose reader is watched: what is written must be taken within a time, and it is known how far
-//! the conversation was when it ends.
+//! A connection with deadlines: the client must read what is written within a time. At the end the last phase is
+//! known.
 
 use std::io;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ pub(crate) struct Watch(Arc<AtomicU8>);
 pub(crate) enum Phase {
     /// No byte has arrived yet.
     Silent,
-    /// The client said something.
+    /// The client sent a request.
     Asked,
     /// The last request has its answer.
     Answered,
@@ -74,7 +74,7 @@ impl<S> Guarded<S> {
         (guarded, watch)
     }
 
-    /// The stream by itself, for whoever sets deadlines of its own.
+    /// The inner stream, for callers with their own deadlines.
     pub(crate) fn into_inner(self) -> S {
         self.inner
     }

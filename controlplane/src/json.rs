@@ -108,7 +108,7 @@ fn paired(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The surrogate whose escape begins at `at`.
+/// The surrogate of the escape that begins at `at`.
 fn surrogate(bytes: &[u8], at: usize) -> Option<u16> {
     let escape = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(escape).ok()?;

@@ -20,7 +20,7 @@ pub mod config; // settings
 pub mod fleet; // nodes, and the connections to them
 pub mod room; // the logic of one room
 pub mod hub; // runs the rooms
-mod connection; // a client's connection, whose reader is watched
+mod connection; // a client's connection with deadlines
 pub mod signaling; // one client's conversation
 pub mod http; // routes, the page, the admin API
 pub mod descriptors; // how many files may be open

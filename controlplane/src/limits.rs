@@ -1,6 +1,6 @@
 //! Every maximum of the control plane, with its unit.
 //!
-//! What an operator may change is a setting (`config.rs`) whose range stands here.
+//! Limits that an operator may change are settings (`config.rs`); their ranges are here.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -77,7 +77,7 @@ pub const HISTORY_EVENTS: usize = 1_024;
 /// Between news of a room in which much happens, for each socket that is told: a write costs some 15 us, so a
 /// room takes a small part of a core whatever happens in it.
 pub const NEWS_INTERVAL_PER_SOCKET: Duration = Duration::from_millis(1);
-/// At most: nobody looks more often than twenty times a second.
+/// Maximum: clients see no difference above 20 updates a second.
 pub const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 /// Much happens where something did within this time.
 pub const NEWS_STREAM: Duration = Duration::from_millis(100);
@@ -109,7 +109,7 @@ pub const ISLAND_EVENTS: usize = 2_048;
 pub const PIPELINE_COMMANDS: usize = 256;
 /// Pipelines to one server that are on their way at once.
 pub const PIPELINES: usize = 2;
-/// Messages of no history that wait for one server; what is beyond that reaches nobody on other servers.
+/// Ephemeral messages that wait for one server of the store; more are not sent to other servers.
 pub const UNANSWERED_COMMANDS: usize = 4_096;
 /// Events of one room that the store is told of with one call; it does nothing else meanwhile.
 pub const APPEND_EVENTS: usize = 64;
@@ -125,7 +125,7 @@ pub mod budget {
     /// What an account gains in a second.
     #[derive(Debug, Clone, Copy)]
     pub struct Rate {
-        /// Events times those who get them.
+        /// Events times their receivers.
         pub deliveries: f64,
         /// Bytes per second of these messages.
         pub bytes: f64,
@@ -152,8 +152,8 @@ pub mod budget {
     pub const CHANGES_AT_ONCE: f64 = 100.0;
     /// Accounts hold what so many seconds fill into them.
     pub const SECONDS: f64 = 8.0;
-    /// A share holds at least a join and an offer of so many tracks, however many hear of them: who empties the pool
-    /// keeps nobody out of a room.
+    /// A share is enough for a join and an offer of this many tracks, in a room of any size: an empty pool keeps no
+    /// participant out of a room.
     pub const SHARE_TRACKS: u64 = 2;
     /// Where participants may send fewer messages a second, accounts are as for so many.
     pub const LEAST_MESSAGES: u32 = 10;
@@ -161,8 +161,8 @@ pub mod budget {
     pub const EVENT_BYTES: u64 = 300;
     /// Bytes of what stands for a message to others.
     pub const STAND_IN_BYTES: u64 = 64;
-    /// Deliveries of a join, for each who hears of it: everybody does, the joiner hears of everybody, and the end is
-    /// not charged by itself.
+    /// Deliveries of a join per participant: all get the event, the joiner gets the list of all, and the leave is not
+    /// charged separately.
     pub const JOIN_DELIVERIES: u64 = 3;
     /// Deliveries of an event that makes others subscribe: each is offered the track and answers.
     pub const PUBLISH_DELIVERIES: u64 = 4;
@@ -217,7 +217,7 @@ pub const LEASE_RENEWAL: Duration = Duration::from_secs(2);
 /// Of the lease, beyond the grace time: it is as old as a renewal at our death, and the data plane takes 6 s without
 /// any for a time without a control plane.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(8);
-/// What nodes said that is not yet with the rooms; more of it waits at the nodes, which cut off who reads too slowly.
+/// Events of nodes that are not yet with the rooms. More wait at the nodes, which disconnect a slow reader.
 pub const NODE_UPDATES: usize = 1_024;
 /// Requests of a socket that wait while what its join needs is read; more are refused.
 pub const JOINING_REQUESTS: usize = 64;
@@ -228,7 +228,7 @@ pub const REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// Pause before reconnecting to the data plane, doubled up to the second.
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
-/// How long a join waits at start for the data plane's state, so that nobody is forgotten.
+/// Time that a join waits at start for the data plane's state, so that all participants are known.
 pub const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Pause before restarting a data plane that died, doubled up to the second.
 pub const RESTART_PAUSE: (Duration, Duration) =

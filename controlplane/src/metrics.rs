@@ -50,7 +50,7 @@ pub enum Label {
     Joined(&'static str),
 }
 
-/// Upper bounds of the buckets of joins: what nobody notices, what people wait for without complaint, what they do not.
+/// Upper bounds of the buckets of joins, in seconds: not noticeable, acceptable, too slow.
 const JOIN_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// What a shared store counts; clones count the same.
@@ -157,7 +157,7 @@ pub struct Metrics {
     pub nodes_connected: Level,
     /// Times a node's data plane died.
     pub node_deaths: Count,
-    /// Times a room had too much to do for what a node said.
+    /// Times a room's queue was full for an event of a node.
     pub room_overflows: Count,
     /// Events appended to rooms' histories.
     pub events: Count,

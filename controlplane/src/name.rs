@@ -1,9 +1,9 @@
-//! What names of rooms and identities are made of: the graphic characters of Unicode and the spaces between them, in
-//! Normalization Form C, up to a length in bytes. Names keep strangers apart, so nothing is left out of one or replaced:
-//! a text that is no name is refused, with the character that is wrong.
+//! Syntax of names of rooms and identities: the graphic characters of Unicode and spaces between them, in
+//! Normalization Form C, up to a length in bytes. Two different texts must not become the same name, so nothing is
+//! removed or replaced: a text that is not a name is refused, with the wrong character.
 //!
-//! Two texts that are canonically equivalent (UAX #15) are one name, since no reader can tell them apart. Display names
-//! are not the subject here: they keep nobody apart.
+//! Two canonically equivalent texts (UAX #15) are one name, because readers cannot distinguish them. Display names are
+//! not handled here: they need not be unique.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ pub enum NameError {
         /// The kind of character that is refused.
         why: &'static str,
     },
-    /// White space that nobody sees.
+    /// Invisible white space at the ends.
     #[error("begins or ends with white space (U+{:04X})", u32::from(*.0))]
     OuterSpace(char),
 }

@@ -102,6 +102,9 @@ class Checker:
         return missing_flag(script, words, "\n".join(texts))
 
     def help(self, *words):
+        """The help text of a program and subcommand; empty while the program is not built."""
+        if words not in self.helps and not (self.programs / words[0]).is_file():
+            self.helps[words] = ""
         if words not in self.helps:
             done = subprocess.run(
                 [self.programs / words[0], *words[1:], "--help"], capture_output=True, text=True, timeout=RUN_SECONDS

@@ -168,6 +168,11 @@ class Commands(unittest.TestCase):
             self.assertEqual(len(found := self.findings("sh norun", text)), 1, text)
             self.assertIn(problem, found[0])
 
+    def test_programs_that_are_not_built_are_found(self):
+        self.checker.programs = self.checker.root / "nowhere"
+        self.assertEqual(len(self.findings("sh norun", "spillway room ls")), 1)
+        self.assertEqual(len(self.findings("sh norun", "scripts/up --stop")), 0)
+
     def test_blocks_say_whether_they_are_run(self):
         self.assertEqual(self.findings("json", "{}"), [])
         self.assertEqual(len(self.findings("sh", "true")), 1)

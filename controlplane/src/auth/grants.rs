@@ -23,7 +23,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// `None` when the claims let nobody join. Grants left out are given (docs/protocol.md, Tokens).
+    /// `None` when the claims have no grant to join. Absent grants are true (docs/protocol.md, Tokens).
     pub fn from_claims(video: &VideoGrant) -> Option<Self> {
         let sources = video.can_publish_sources.as_ref();
         video.room_join.then(|| Self {

@@ -1,4 +1,4 @@
-//! Who may do what: tokens say it, resume keys prove a return.
+//! Authentication and grants: tokens give grants, resume keys prove a return.
 //!
 //! Nothing here reads a clock or the network.
 

@@ -90,7 +90,7 @@ impl Keys {
         })
     }
 
-    /// Checks that `key` was given to `participant` of `room`, who is `identity`.
+    /// Checks that `key` was issued to `participant` of `room` with this `identity`.
     pub fn check_resume(
         &self,
         key: &str,

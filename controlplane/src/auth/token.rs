@@ -55,20 +55,21 @@ pub(crate) struct Entry {
     pub(crate) grants: Grants,
     /// When it ends, seconds since 1970.
     pub(crate) ends_s: u64,
-    /// Anybody could have it.
+    /// True for a demo token, which every client can get.
     pub(crate) is_demo: bool,
     /// Seconds since it expired; a resume key may make up for that.
     pub(crate) expired: Option<u64>,
 }
 
 impl Keys {
-    /// Signs `claims` with the first key, whose name goes into `iss`.
+    /// Signs `claims` with the first key; its name is `iss`.
     pub fn sign(&self, mut claims: Claims) -> String {
         claims.iss.clone_from(&self.first().key);
         self.sign_any(&claims)
     }
 
-    /// Signs a demo token: anybody gets one. It lets programs in, and pages of this server, but no pages of other origins.
+    /// Signs a demo token, which every client can get. It admits programs, and pages of this server, but no pages of
+    /// other origins.
     pub(crate) fn sign_demo(&self, mut claims: Claims) -> String {
         #[derive(Serialize)]
         struct Demo {

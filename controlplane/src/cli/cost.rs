@@ -24,8 +24,8 @@ pub(super) struct Cost {
     /// Part of the viewers that TURN relays, 0 to 1
     #[arg(long, default_value_t = 0.2, value_parser = share, allow_negative_numbers = true)]
     turn_share: f64,
-    /// Part of the relayed viewers whose relay is another node than their media's, 0 to 1: what they are sent
-    /// leaves twice
+    /// Part of the relayed viewers that use a relay on another node than their media's, 0 to 1: their media leaves
+    /// twice
     #[arg(long, default_value_t = 0.0, value_parser = share, allow_negative_numbers = true)]
     turn_elsewhere: f64,
     /// Regions that the broadcast is copied to, its own included
@@ -195,7 +195,7 @@ fn rounded(value: f64) -> f64 {
 }
 
 fn number(text: &str) -> Result<f64, String> {
-    // What it says is said back as it came: 1e300 has 301 digits.
+    // The text is repeated unchanged in the error: 1e300 has 301 digits.
     let number: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
     match number.is_finite() {
         true => Ok(number),

@@ -1,4 +1,4 @@
-//! The commands of `spillway`: what they are called, what they take, and who does them.
+//! The commands of `spillway`: their names, arguments and functions.
 
 mod cost; // traffic and money
 mod turn; // credentials and allocations

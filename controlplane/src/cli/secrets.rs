@@ -1,6 +1,6 @@
-//! Secrets out of sight: what was given as a flag is in everybody's `ps`, and what was given as a variable stays
-//! readable in `/proc` and is inherited. So the process executes itself anew without them, and reads them from a
-//! pipe at its standard input. It keeps its process id.
+//! Hides secrets: every user can read a flag in `ps`, and a variable stays readable in `/proc` and is inherited. So
+//! the process executes itself again without them, and reads them from a pipe at its standard input. It keeps its
+//! process id.
 //!
 //! Between the two there is a moment in which flags can be seen; a file (`@/path`) is never seen at all.
 
@@ -15,7 +15,7 @@ use spillway_settings::{Given, Setting, Source};
 
 /// Says that the secrets are at the standard input.
 const MARK: &str = "SPILLWAY_SECRETS_ON_STDIN";
-/// Bytes that a pipe takes before anybody reads it.
+/// Bytes that fit into a pipe without a reader.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// Secrets by the setting's name, and whether a flag gave them.

@@ -19,7 +19,7 @@ pub(super) struct Create {
     /// The room it opens
     #[arg(long)]
     room: RoomName,
-    /// Who its owner is
+    /// Identity of the participant
     #[arg(long)]
     identity: Identity,
     /// Display name of the participant

@@ -39,15 +39,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the port's certificate is; without one it speaks no TLS.
     pub tls: Option<CertificateFiles>,
-    /// Who may sign tokens.
+    /// API keys that may sign tokens.
     pub keys: Vec<ApiKey>,
-    /// Who may use the admin API; `None` means nobody.
+    /// Bearer token of the admin API; `None` disables the API.
     pub admin_token: Option<String>,
     /// Where `up` keeps what must survive a restart.
     pub state_dir: PathBuf,
-    /// Whether anybody may have a token.
+    /// True: every client may get a token.
     pub demo_tokens: bool,
-    /// Names of this server, while anybody may.
+    /// Names of this server, needed with demo tokens.
     pub allowed_hosts: Vec<String>,
     /// Where a proxy shows it.
     pub public_path: PublicPath,
@@ -69,7 +69,7 @@ pub struct Config {
     pub log: String,
     /// What is odd and no mistake.
     pub warnings: Vec<String>,
-    /// The table of what holds and who said so, secrets masked.
+    /// The table of settings in effect with their sources, secrets masked.
     pub effective: String,
 }
 

@@ -15,7 +15,7 @@ pub enum Command {
         session: SessionId,
         /// Bytes that the node keeps with the session.
         annotation: SessionAnnotation,
-        /// The server whose lease keeps it.
+        /// The server with the session's lease.
         owner: String,
     },
     /// Changes what a session is subscribed to.
@@ -74,7 +74,7 @@ pub struct PutPublish {
     pub tracks: Vec<Published>,
     /// Kept with the session.
     pub annotation: SessionAnnotation,
-    /// The server whose lease keeps it.
+    /// The server with the session's lease.
     pub owner: String,
 }
 

@@ -42,7 +42,7 @@ pub enum NodeState {
 /// What keeps our participants' sessions at the data plane.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Whose it is: this process's.
+    /// Owner of the sessions: this process.
     pub owner: String,
     /// How long they stay without us.
     pub time: Duration,
@@ -71,7 +71,7 @@ impl Connection {
         self.state.clone()
     }
 
-    /// Where it relays, as it said last.
+    /// The latest TURN URLs of the node.
     pub fn turn_urls(&self) -> watch::Receiver<Arc<[String]>> {
         self.turn_urls.clone()
     }
@@ -130,7 +130,7 @@ impl Connection {
         }
     }
 
-    /// Who the data plane is and how busy its shards are.
+    /// Description of the data plane and the load of its shards.
     pub async fn describe(&self) -> Result<wire::Node, NodeError> {
         let mut client = self.client.clone();
         bounded(client.get_node(timed(wire::GetNodeRequest {}))).await
@@ -201,7 +201,7 @@ impl Supervisor {
         Ok((supervisor, connection))
     }
 
-    /// Runs until nobody wants the updates any more.
+    /// Runs until the receiver of the updates is dropped.
     pub(super) async fn run(mut self) {
         let (first_pause, longest_pause) = RECONNECT_PAUSE;
         let started = clock::now();
@@ -310,7 +310,7 @@ impl Supervisor {
 
     async fn tell(&self, update: Update) {
         let node = self.entry.node.clone();
-        // Nobody listens any more when we are ending.
+        // The receiver is dropped at the end of the process.
         let _ = self.updates.send(NodeUpdate { node, update }).await;
     }
 
@@ -333,8 +333,8 @@ impl Supervisor {
         }
     }
 
-    /// Certain that the process is dead: a unix socket nobody listens on. Over TCP only a new
-    /// incarnation is proof, because a data plane out of our reach may well be in the clients'.
+    /// True if the data plane's process is certainly dead: no process listens on its unix socket. Over TCP only a new
+    /// incarnation is proof, because clients may still reach a data plane that we cannot reach.
     async fn nobody_listens(&self) -> bool {
         let ControlAddress::Unix(path) = &self.entry.address else {
             return false;

@@ -67,7 +67,7 @@ pub enum NodeEvent {
         /// Why it is not.
         reason: Option<String>,
     },
-    /// Audio levels of tracks with somebody speaking; replaces the last report of the shard.
+    /// Audio levels of tracks with speech; replaces the last report of the shard.
     Levels {
         /// Shard that measured the levels.
         shard: u32,

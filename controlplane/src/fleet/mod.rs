@@ -133,7 +133,7 @@ impl Fleet {
         members.iter().map(state).collect()
     }
 
-    /// The node for whoever joins `room`: the first that is connected, or else the first.
+    /// The node for participants that join `room`: the first connected one, or else the first.
     pub fn choose(&self, _room: &RoomName) -> Option<NodeId> {
         let members = self.members();
         let is_connected =

@@ -21,7 +21,7 @@ pub struct HeldSession {
     pub subscriptions: Vec<(TrackId, Wish)>,
     /// Of a subscribe session: what was offered and is not answered.
     pub outstanding_offer: Option<Offer>,
-    /// The server whose lease keeps it; empty: none.
+    /// The server with the session's lease; empty: none.
     pub owner: String,
     /// Whether that lease goes on.
     pub is_leased: bool,

@@ -8,13 +8,13 @@ use crate::ids::{Identity, ParticipantId};
 pub struct Append {
     /// The event to append.
     pub event: RoomEvent,
-    /// Who alone may see it.
+    /// Identities that may see the event; `None` for all.
     pub to: Option<Vec<Identity>>,
     /// What it means for the participants; done in the same step.
     pub change: Change,
 }
 
-/// How an event changes the participants kept beside the history; whoever folds the events comes to the same.
+/// Change of the participants by an event; every server that applies the events gets the same list.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// The participants do not change.
@@ -25,7 +25,7 @@ pub enum Change {
     Remove(ParticipantId),
     /// The same, unless another server serves it by now.
     RemoveOurs(ParticipantId),
-    /// The same, unless somebody was quicker or it is present again.
+    /// The same, unless the participant was removed or is present again.
     RemoveAbsent(ParticipantId),
 }
 

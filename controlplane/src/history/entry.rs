@@ -15,7 +15,7 @@ pub struct Entry {
     pub offset: u64,
     /// The event with this offset.
     pub event: RoomEvent,
-    /// Who alone may see it; absent means everybody.
+    /// Identities that may see the event; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Vec<Identity>>,
 }

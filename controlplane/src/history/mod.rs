@@ -1,6 +1,6 @@
 //! A room's history: numbered events, and the participants that they come to. Rooms make it and stores keep it.
 
-mod participant; // who is in a room, with which tracks
+mod participant; // participants of a room, with their tracks
 mod event; // what changes that
 mod append; // an event that has no number yet
 mod entry; // an event with its number

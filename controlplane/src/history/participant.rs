@@ -75,7 +75,7 @@ pub struct Track {
     pub node: NodeId,
 }
 
-/// Somebody in a room.
+/// A participant of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct Participant {

@@ -18,7 +18,8 @@ pub struct Restart {
 pub struct MissedByRestart {
     /// Up to this event both are the same.
     pub common: u64,
-    /// Messages that nobody here was told. The snapshot of participants is of later, so they come without numbers.
+    /// Messages that participants on this server did not get. They are older than the snapshot of participants, so
+    /// they have no offsets.
     pub messages: Vec<Arc<Ephemeral>>,
     /// The latest events, all of them messages: the snapshot goes for before and after them.
     pub entries: Vec<Arc<Entry>>,

@@ -1,4 +1,4 @@
-//! Who is in the room and what they publish: the room's history, folded.
+//! Participants of the room and their tracks: the result of the room's history.
 //!
 //! Every signaling server that serves the room folds the same events and has the same roster.
 
@@ -36,7 +36,7 @@ impl Roster {
         self.offset
     }
 
-    /// Everybody, in the order of their ids.
+    /// All participants, in the order of their ids.
     pub fn participants(&self) -> impl Iterator<Item = &Arc<Participant>> {
         self.participant_by_id.values()
     }
@@ -54,7 +54,7 @@ impl Roster {
         self.participant_by_id.len()
     }
 
-    /// Whether nobody is there.
+    /// True when the room is empty.
     pub fn is_empty(&self) -> bool {
         self.participant_by_id.is_empty()
     }

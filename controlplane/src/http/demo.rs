@@ -1,4 +1,4 @@
-//! Tokens for anybody who asks: for the page and for probes, and only where that is wanted.
+//! Demo tokens for every client: for the page and for probes, if enabled.
 
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};

@@ -76,7 +76,7 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
                     if !std::mem::replace(&mut is_short, true) {
                         tracing::warn!(%error, "cannot accept connections");
                     }
-                    // Those who hang up give some back.
+                    // Closed connections release descriptors.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -88,7 +88,7 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             metrics.count_end(ConnectionEnd::TooManyOfSource);
             continue;
         };
-        // Signaling is small messages that somebody waits for.
+        // Signaling messages are small and urgent.
         let _ = stream.set_nodelay(true);
         metrics.open.inc();
         let place = Place {

@@ -2,8 +2,8 @@
 
 mod site; // what the routes need
 mod admin; // rooms and nodes, for those with the token
-mod demo; // tokens for anybody, when that is wanted
-mod hosts; // whom it answers for
+mod demo; // demo tokens for every client, if enabled
+mod hosts; // allowed values of Host and Origin
 mod listener; // connections, and how many at once
 mod sources; // how many of them a network has
 mod page; // the embedded page
@@ -95,7 +95,7 @@ async fn signal(
     let foreign = site.hosts.refuse_origin(request.headers());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        // Whoever hung up before the answer is not missed.
+        // The client may have closed the connection before the answer.
         if let Ok(upgraded) = upgrading.await {
             site.sockets.serve(Connection::new(upgraded), foreign).await;
         }

@@ -22,7 +22,7 @@ pub struct Site {
     pub(super) sockets: Arc<Sockets>,
     pub(super) admin_token: Option<Arc<str>>,
     pub(super) demo_tokens: bool,
-    /// Whom it answers for while it gives demo tokens.
+    /// Allowed hosts while demo tokens are enabled.
     pub(super) hosts: Arc<Hosts>,
     pub(super) public_path: PublicPath,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
@@ -33,7 +33,7 @@ pub struct Site {
 pub struct Policy {
     /// Of the admin API; without one there is none.
     pub admin_token: Option<String>,
-    /// Whether anybody gets a token.
+    /// True: every client may get a token.
     pub demo_tokens: bool,
     /// For which hosts, while that is so.
     pub hosts: Hosts,

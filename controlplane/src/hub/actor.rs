@@ -25,7 +25,7 @@ pub(super) struct Actor {
     audience: Audience,
     /// What follows from appends that the store has not numbered yet, in their order.
     unplaced: VecDeque<Expected>,
-    /// The same of those whose events have not come back yet.
+    /// The same for events that have not come back yet.
     unheard: VecDeque<Unheard>,
     joining_by_socket: HashMap<SocketId, Joining>,
     is_reading_again: bool,
@@ -35,7 +35,7 @@ pub(super) struct Actor {
 /// What follows from an append.
 #[derive(Debug)]
 struct Expected {
-    /// Whose state it changes.
+    /// The participant that the event changes.
     participant: Option<ParticipantId>,
     then: Then,
 }
@@ -127,7 +127,7 @@ impl Actor {
         self.room.members()
     }
 
-    /// Tracks whose levels belong here.
+    /// Tracks with levels for this room.
     pub(super) fn tracks(&self) -> Vec<TrackId> {
         self.room.tracks()
     }
@@ -170,7 +170,7 @@ impl Actor {
                 .room
                 .handle_node_synced(&node, (sessions, turn_urls), now),
             RoomInput::Report(sender) => {
-                // Whoever asked may have given up.
+                // The caller may have given up.
                 let _ = sender.send(self.room.report());
             }
         }
@@ -246,7 +246,7 @@ impl Actor {
         self.confirm_heard(now);
     }
 
-    /// What follows from appends whose events came back.
+    /// Continues after appends with events that have come back.
     fn confirm_heard(&mut self, now: Instant) {
         while let Some(first) = self.unheard.front() {
             if first.epoch == *self.room.epoch() && first.offset > self.room.offset() {

@@ -33,7 +33,7 @@ pub(super) struct Audience {
 #[derive(Debug)]
 struct Stream {
     dialect: &'static dyn Dialect,
-    /// Not yet with everybody.
+    /// Messages that are not sent yet.
     gathered: BytesMut,
 }
 

@@ -35,7 +35,7 @@ pub(super) type Start = fn(Arc<Hub>, RoomName, Inputs);
 /// What reaches the task of a room.
 pub(super) struct Inputs {
     pub(super) receiver: mpsc::Receiver<RoomInput>,
-    /// What a node said did not fit: its state is to be read.
+    /// The queue was full for an event of a node: the node's state must be read.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Inputs {
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox {
     sender: mpsc::Sender<RoomInput>,
-    /// What a node said did not fit: its state is read.
+    /// The queue was full for an event of a node: the node's state is read.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 

@@ -29,7 +29,7 @@ pub(super) enum Input {
     News(Option<News>),
     /// The result of an effect.
     Answer(Answer),
-    /// It is time to tell the store who is there.
+    /// Renew the presence of participants in the store.
     Presence,
     /// Nothing happened until now.
     Timeout,
@@ -52,7 +52,7 @@ pub(super) enum Effect {
     ReadForJoin(JoinReads),
     /// Open the history again and read what came after this. Answer: [`Answer::ReadAgain`].
     ReadAgain { epoch: Epoch, offset: u64 },
-    /// Tell the store who is there, and ask who is not. Answer: [`Answer::Absent`].
+    /// Renew the presence of participants, and ask for absent ones. Answer: [`Answer::Absent`].
     Presence(Vec<ParticipantId>),
     /// Send a command. The answer comes as [`RoomInput::Replied`].
     Call {
@@ -84,7 +84,7 @@ pub(super) struct JoinReads {
     pub(super) claimed: Option<Sessions>,
 }
 
-/// What came of an effect.
+/// Result of an effect.
 #[derive(Debug)]
 pub(super) enum Answer {
     Placed(Result<Placed, StoreError>),

@@ -49,6 +49,6 @@ pub enum RoomInput {
         /// URLs of the node's TURN server.
         turn_urls: Arc<[String]>,
     },
-    /// Somebody wants to see the room.
+    /// The admin API reads the room.
     Report(oneshot::Sender<RoomReport>),
 }

@@ -128,7 +128,7 @@ async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<N
     Ok((room, news))
 }
 
-/// A room the store does not give: who wants in is told to come again.
+/// A room that the store cannot open: joining clients are told to come again.
 async fn turn_away(
     hub: &Arc<Hub>,
     name: &RoomName,
@@ -284,13 +284,13 @@ impl Task {
             if let Some(connection) = hub.fleet.connection(&node)
                 && let Err(error) = connection.take(owner, &sessions).await
             {
-                // The next read of the node's state shows whose they are.
+                // The next read of the node's state shows the owners.
                 tracing::warn!(%node, %error, "sessions not taken over");
             }
         });
     }
 
-    /// Something that nodes said did not fit: it is read from them what they hold.
+    /// An event of a node did not fit into the queue: the state of all nodes is read.
     fn read_nodes(&mut self) {
         for node in self.actor.sessions_by_node().into_keys() {
             self.read_node(node, Duration::ZERO);

@@ -1,5 +1,4 @@
-//! Participants whose sessions are there and whose server is not: they go on as they are, from what was written on the
-//! sessions.
+//! Participants with sessions on a node but without a server: they continue from the annotations of their sessions.
 
 use std::time::Instant;
 
@@ -18,7 +17,7 @@ pub(super) struct Halves {
     pub(super) subscribe: Option<HeldSession>,
 }
 
-/// Who a participant is, and what it may do.
+/// Identity and grants of a participant.
 pub(super) struct Person {
     pub(super) identity: Identity,
     pub(super) name: String,
@@ -94,7 +93,7 @@ impl Room {
         }
     }
 
-    /// A member whose sessions go on as they are.
+    /// A member with sessions that continue.
     pub(super) fn add_adopted(&mut self, member: Member, halves: &Halves) {
         let (participant, node) = (member.participant.clone(), member.node.clone());
         let (generation, sessions) = (member.generation, member.sessions());
@@ -118,7 +117,7 @@ impl Room {
     }
 }
 
-/// A participant whose sessions go on as they are.
+/// A participant with sessions that continue.
 pub(super) fn member_of(
     sessions: &Sessions,
     person: Person,

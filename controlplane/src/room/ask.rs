@@ -1,4 +1,4 @@
-//! What clients ask of a room, in whatever words they said it.
+//! Requests of clients to a room, independent of the dialect.
 
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ pub enum Request {
         topic: String,
         /// Content of the message, defined by the application.
         payload: Value,
-        /// Who alone gets it; absent means everybody.
+        /// Identities that get the message; absent means all.
         to: Option<Vec<Identity>>,
         /// Whether it becomes part of the history.
         lasts: Lasts,
@@ -63,9 +63,9 @@ pub enum Request {
 /// Whether a message becomes part of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
-    /// Who comes back is told of it.
+    /// Participants that come back get the message.
     Yes,
-    /// Whom it does not reach now it does not reach.
+    /// Only participants that are connected now get the message.
     No,
 }
 
@@ -95,7 +95,7 @@ pub struct OfferedTrack {
     pub layers: Vec<Layer>,
 }
 
-/// A join whose token and resume key were found good.
+/// A join with a valid token and resume key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinRequest {
     /// The id that `joined` repeats.
@@ -110,7 +110,7 @@ pub struct JoinRequest {
     pub grants: Grants,
     /// Whether tracks of others are subscribed as they appear.
     pub auto_subscribe: bool,
-    /// Whom the client claims, and proves, to have been.
+    /// The participant that the client was before, with proof.
     pub resume: Option<ResumePoint>,
     /// When the latest valid token ends, seconds since 1970.
     pub token_ends_s: u64,

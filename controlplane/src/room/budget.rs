@@ -3,9 +3,9 @@
 //! A request is charged by what follows from it: an event to 500 participants is 500 deliveries. Accounts belong
 //! to identities and not to sockets or participants, so nothing is to be gained by coming back or joining anew.
 //!
-//! An identity pays from its own share first, which nobody else can use up. The rest it pays from its own
-//! extra and from the room's pool: ten guests can empty the pool, and the others still have their shares, which
-//! hold a join and an offer however large the room is.
+//! An identity first uses its own share, which others cannot use. Then it uses its own extra and the room's pool: ten
+//! guests can empty the pool, and the others still have their shares, which are enough for a join and an offer in a
+//! room of any size.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::limits::budget::{
 /// What a request causes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Events times those who get them.
+    /// Events times their receivers.
     pub(super) deliveries: u64,
     /// Bytes of these deliveries.
     pub(super) bytes: u64,
@@ -217,7 +217,7 @@ impl Account {
         }
     }
 
-    /// Shares are not looked at: who talks a little uses them.
+    /// Shares do not count: a participant with few messages uses only its share.
     fn wait_for_half(&mut self, now: Instant) -> Option<Duration> {
         let buckets = [
             &mut self.changes,
@@ -524,7 +524,7 @@ mod tests {
                 charge(&mut budget, name, to(1_000), start + second * SECOND).unwrap();
             }
         }
-        // Somebody plays with the mute button.
+        // A participant that toggles mute quickly.
         for tenth in 0..100 {
             let mute = Cost {
                 changes: 1,

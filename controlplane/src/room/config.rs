@@ -21,7 +21,7 @@ pub struct RoomConfig {
     pub turn: Option<Issuer>,
     /// Other servers serve the same rooms: what this one does not know may be theirs.
     pub is_shared: bool,
-    /// Whose lease keeps the sessions of this server's participants.
+    /// Owner of the leases of this server's sessions.
     pub owner: String,
 }
 
@@ -52,8 +52,8 @@ pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
 pub struct ReadForJoin {
     /// The history since the resume point.
     pub missed: Missed,
-    /// Of who comes from another server: its sessions, as its node holds them.
+    /// Sessions of a participant from another server, as its node has them.
     pub sessions: Vec<HeldSession>,
-    /// The node for who is new; `None` when there is none.
+    /// The node for new participants; `None` when there is none.
     pub node: Option<NodeId>,
 }

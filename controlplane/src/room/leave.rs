@@ -90,7 +90,7 @@ impl Room {
         Some(member)
     }
 
-    /// Who came back without a valid token, and did not get another in time, leaves.
+    /// Ends a participant that came back without a valid token and got no other token in time.
     pub(super) fn end_unauthorized(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;

@@ -119,7 +119,7 @@ impl Room {
         }
     }
 
-    /// Sessions of the room that nobody here knows, unless they are another server's.
+    /// Sessions of the room without a participant here, unless they belong to another server.
     fn left_behind(
         &self,
         node: &NodeId,
@@ -144,7 +144,7 @@ impl Room {
         held.iter().filter(is_unknown).map(sessions).collect()
     }
 
-    /// Tracks whose publisher did not offer again in time.
+    /// Unpublishes tracks that their publisher did not offer again in time.
     pub(super) fn unpublish_silent(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;

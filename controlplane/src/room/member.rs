@@ -1,4 +1,4 @@
-//! A participant whose socket this server serves.
+//! A participant with its socket on this server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -26,14 +26,14 @@ pub(super) struct Member {
     pub(super) stay: Stay,
     /// It came back without a valid token, and is there no longer than this.
     pub(super) ends_at: Option<Instant>,
-    /// The media was lost while nobody could be told.
+    /// The media was lost while the participant had no socket.
     pub(super) owes_lost: bool,
     /// What it publishes, with or without media.
     pub(super) track_by_id: BTreeMap<TrackId, Published>,
     pub(super) subscriptions: Subscriptions,
 }
 
-/// What a resume key says of the participant, beside who it is.
+/// Claims of a resume key, besides the participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stay {
     /// Where the history that it may see begins.

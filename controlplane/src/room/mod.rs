@@ -16,15 +16,15 @@ mod member; // a participant of this server
 mod session; // one of its sessions
 mod presence; // coming, and coming back
 mod leave; // going, and being gone
-mod takeover; // who moves between servers, and histories that start over
-mod adopt; // whose sessions are there without a server
+mod takeover; // participants that move between servers, and histories that start over
+mod adopt; // sessions without a server
 mod request; // what follows from what clients ask
-mod subscribe; // who is subscribed to what
+mod subscribe; // subscriptions
 mod publication; // what an offer makes of tracks
 mod negotiate; // jobs to commands
 mod replied; // what follows from their results
 mod media; // what nodes say
-mod speakers; // who is heard
+mod speakers; // active speakers
 mod budget; // what an identity may cause
 mod charge; // what each request costs
 mod report; // what the admin API shows
@@ -145,7 +145,7 @@ impl Room {
         self.member_by_id.len()
     }
 
-    /// Whether this server has nothing to do for the room, and nobody would gain by its starting over.
+    /// True when this server has no work for the room, and starting over would help no participant.
     pub fn is_idle(&mut self, now: Instant) -> bool {
         self.is_empty() && self.budget.lingers_until(now).is_none()
     }
@@ -183,13 +183,13 @@ impl Room {
         by_node
     }
 
-    /// Tracks whose levels belong to the room.
+    /// Tracks with levels for the room.
     pub fn tracks(&self) -> Vec<TrackId> {
         let tracks = self.roster.participants().flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
     }
 
-    /// A participant whose token was found good.
+    /// Handles the join of a participant with a valid token.
     pub fn handle_join(
         &mut self,
         socket: SocketId,
@@ -405,7 +405,7 @@ impl Room {
         queued.becomes = becomes;
     }
 
-    /// Sockets of those of this server who are told that they are in, each once.
+    /// Sockets of these identities on this server that have joined, each once.
     fn sockets_of(&self, identities: &[Identity]) -> BTreeSet<SocketId> {
         let socket = |identity| {
             let id = self.member_by_identity.get(identity)?;

@@ -1,4 +1,4 @@
-//! What a room tells those who are in it. In which words, the dialect of their socket says.
+//! Notices of a room to its participants. The dialect of each socket formats them.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub enum Notice {
     },
     /// A message of no history.
     Message(Arc<Ephemeral>),
-    /// Who is heard, the most important first.
+    /// Active speakers, the loudest first.
     Speakers(Vec<Speaker>),
     /// What is received of a track changed.
     Layer {
@@ -85,7 +85,7 @@ pub struct Joined {
     pub mode: Mode,
     /// Name of the room.
     pub room: RoomName,
-    /// Who the participant is.
+    /// Id of the participant.
     pub participant: ParticipantId,
     /// Identity: the token's claim `sub`.
     pub identity: Identity,
@@ -93,7 +93,7 @@ pub struct Joined {
     pub epoch: Epoch,
     /// The last event of it that is known with this.
     pub offset: u64,
-    /// Proves who it was, should the socket break.
+    /// Proves the participant's identity after a broken socket.
     pub resume_key: String,
     /// The others; absent where the events since the resume point follow.
     pub participants: Option<Vec<Arc<Participant>>>,
@@ -147,7 +147,7 @@ pub struct JoinedLimits {
     pub tracks: usize,
 }
 
-/// Somebody who is heard.
+/// An active speaker with its level.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Speaker {
     /// The participant that speaks.

@@ -49,7 +49,7 @@ pub enum Output {
         /// What to do after the append; handed back with it.
         then: Then,
     },
-    /// Tell whoever is in the room, on other servers too; it is no part of the history.
+    /// Send a message to the participants in the room, on other servers too; it is not part of the history.
     Publish {
         /// The message without offset.
         message: Ephemeral,
@@ -72,14 +72,14 @@ pub enum Output {
     },
     /// From now on events of this participant's sessions belong here, or no more.
     Serve {
-        /// The participant whose sessions are meant.
+        /// The participant of the sessions.
         participant: ParticipantId,
         /// Whether they belong here.
         here: bool,
     },
     /// From now on levels of this track belong here, or no more.
     Hear {
-        /// The track whose levels are meant.
+        /// The track of the levels.
         track: TrackId,
         /// Whether its levels belong here.
         here: bool,
@@ -109,7 +109,7 @@ pub enum Then {
     },
     /// The participant's time is up.
     Left(ParticipantId),
-    /// The participant of another server is out: its sessions, should there be any, are nobody's.
+    /// A participant of another server is removed: its remaining sessions have no owner.
     Absent(Sessions),
     /// The participant is in.
     Joined {
@@ -122,7 +122,7 @@ pub enum Then {
     },
 }
 
-/// Where a participant's sessions are, whoever serves them.
+/// Sessions of a participant on any server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sessions {
     /// The participant that has the sessions.

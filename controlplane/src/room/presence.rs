@@ -271,8 +271,8 @@ impl Room {
         issuer.relays(&facts.turn_urls, (&self.name, &member.identity), unix_s)
     }
 
-    /// Participants that a newcomer would be added to, `old` aside, which it replaces. Those who are hidden do not
-    /// count among those who are not: nobody learns of them by being refused.
+    /// Participants that count for a join, except `old`, which it replaces. For visible participants, hidden ones do
+    /// not count: a refusal must not reveal them.
     fn present(&self, hidden: bool, old: Option<&ParticipantId>) -> usize {
         let is_hidden =
             |id: &ParticipantId| self.member_by_id.get(id).is_some_and(|m| m.grants.hidden);

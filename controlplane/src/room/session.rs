@@ -11,7 +11,7 @@ use crate::fleet::{Offer, Published};
 use crate::ids::{NodeId, TrackId};
 use crate::limits::LANE_CALLS;
 
-/// Whom to answer, and with which number.
+/// Socket and id of the request to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReplyTo {
     pub(super) socket: SocketId,
@@ -91,7 +91,7 @@ pub(super) enum State {
         /// What the node offered and the client did not answer yet.
         outstanding: Option<Offer>,
     },
-    /// A session that nobody needs any more.
+    /// The session is being closed.
     Closing,
 }
 
@@ -259,7 +259,7 @@ impl Session {
         }
     }
 
-    /// Forgets jobs that nobody needs once the session is lost; those whose client waits are returned.
+    /// Drops all jobs of a lost session; returns the requests that wait for an answer.
     pub(super) fn reset(&mut self) -> Vec<ReplyTo> {
         let waiting = std::mem::take(&mut self.waiting);
         self.hurry();

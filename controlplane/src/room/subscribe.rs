@@ -1,4 +1,4 @@
-//! Who is subscribed to what: wishes of clients, tracks that come and go, and telling the node.
+//! Subscriptions: requests of clients, tracks that start and end, and commands to the node.
 
 use std::time::Instant;
 

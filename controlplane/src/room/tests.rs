@@ -100,7 +100,7 @@ impl Stage {
         }
     }
 
-    /// Whoever joins has its sessions on `node`.
+    /// The sessions of joining participants are on `node`.
     fn join(&mut self, identity: &str, node: Option<NodeId>) -> SocketId {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
@@ -196,7 +196,7 @@ fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
     assert!(stage.told(ann).iter().any(is_lost));
     stage.notices = all;
     assert!(!stage.told(bob).iter().any(is_lost));
-    // "These sessions and no others" is said of one node.
+    // "These sessions and no others" is about one node.
     let held = vec![stage.held("bob", Generation(0))];
     let urls: Arc<[String]> = Arc::from(["turn:b".to_owned()]);
     stage
@@ -254,7 +254,7 @@ fn sessions_of_another_generation_are_left_behind() {
         let closed: Vec<_> = stage.commands.iter().filter_map(closed).collect();
         assert!(closed.contains(&old.session), "{closed:?}");
         assert!(closed.iter().all(|id| id.generation == Generation(7)));
-        // What still comes from it is nobody's.
+        // Later events of the session are ignored.
         let event = NodeEvent::Closed {
             session: old.session,
             failure: None,

@@ -1,4 +1,4 @@
-//! Puts the parts of a server together and runs them until somebody says stop.
+//! Builds the parts of a server and runs them until a stop signal.
 
 mod role; // a part that is started and stopped by itself
 mod nodes; // connections to nodes
@@ -137,8 +137,8 @@ async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn Sto
 }
 
 impl Running {
-    /// Stops the roles one after the other, the last one first; each takes its drain time, unless somebody is in a
-    /// `hurry`.
+    /// Stops the roles one after the other, the last one first; each takes its drain time, unless
+    /// `hurry` completes.
     pub async fn stop(&self, hurry: impl Future<Output = ()>) {
         let (in_a_hurry, is_in_a_hurry) = watch::channel(false);
         let stopping = async {

@@ -19,7 +19,7 @@ impl Stopping {
     pub async fn is_over(mut self) {
         tokio::select! {
             () = tokio::time::sleep(self.drain) => {}
-            // Nobody is in a hurry any more once the sender is gone.
+            // Without a sender there is no hurry any more.
             Ok(_) = self.hurry.wait_for(|hurry| *hurry) => {}
         }
     }

@@ -280,7 +280,7 @@ impl Session {
             return Err(Refusal::new(ErrorCode::NotPermitted, foreign.clone()));
         }
         let proven = self.check_resume(join, &entry, unix_s)?;
-        // A token that is valid says what holds; of one that is not, only whose it is counts.
+        // A valid token sets the grants; of an expired one only the identity counts.
         let (grants, token_ends_s) = match (entry.expired, &proven) {
             (None, _) => (entry.grants, entry.ends_s),
             (Some(_), Some(proven)) => (proven.grants.clone(), proven.token_ends_s),
@@ -347,8 +347,8 @@ impl Session {
         }
     }
 
-    /// Says no; before `joined` also goodbye. Mistakes of a participant count as messages, which have a rate, and end
-    /// nothing; what comes faster than that for long ends the socket, which may come back.
+    /// Sends an error; before `joined` also closes the socket. Wrong messages of a participant count as messages and
+    /// end nothing. Messages faster than the rate for some time close the socket; the client may come back.
     fn refuse(&mut self, id: Option<u32>, refusal: &Refusal, now: Instant) {
         self.send(spillway::refusal(id, refusal));
         let is_flood = refusal.code == ErrorCode::TooFast;

@@ -175,7 +175,7 @@ pub(super) struct Answering {
     quota: Quota,
 }
 
-/// Bytes that may be read from somebody who has shown no token; clones share it.
+/// Budget of bytes to read from a client without a token; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Quota(Arc<AtomicUsize>);
 

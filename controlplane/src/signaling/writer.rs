@@ -93,7 +93,7 @@ impl Writer {
         }
         if let Err(error) = self.output.put(&mut wires).await {
             if error.kind() == io::ErrorKind::TimedOut && !is_last {
-                // It reads too slowly, as one whose queue is full.
+                // The client reads too slowly, like one with a full queue.
                 self.hub
                     .metrics()
                     .count_close(CloseCode::GoingAway.number());

@@ -24,7 +24,7 @@ pub struct Opened {
     pub epoch: Epoch,
     /// Number of the latest event.
     pub offset: u64,
-    /// Who was there after that event.
+    /// Participants after that event.
     pub participants: Vec<Participant>,
     /// Where the history started over while others of this server read it.
     pub restart: Option<Restart>,
@@ -56,7 +56,7 @@ pub enum Stored {
 pub enum News {
     /// The next event of the history.
     Entry(Arc<Entry>),
-    /// What is no event: it has no number, and whoever is not there does not hear of it.
+    /// A message outside the history: it has no offset and reaches only connected participants.
     Message(Arc<Ephemeral>),
     /// Another server_id serves this participant from now on.
     Taken(ParticipantId),
@@ -65,7 +65,7 @@ pub enum News {
 /// Why the store did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Nobody has opened this room.
+    /// The room is not open in this store.
     #[error("room '{0}' is not open")]
     NoRoom(RoomName),
     /// The store cannot be reached; later it may be.
@@ -96,7 +96,7 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async move { Ok(self.place(room, append).await?.offset) })
     }
 
-    /// Tells every reader there is, without a history. Whom it does not reach now it does not reach.
+    /// Sends a message to every current reader, outside the history.
     fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError>;
 
     /// The events after `offset` of `epoch`.
@@ -115,7 +115,7 @@ pub trait Store: Send + Sync + 'static {
         time: Duration,
     ) -> StoreFuture<'a, ()>;
 
-    /// Participants whose presence ran out: their server died with them.
+    /// Participants with expired presence: their server died with them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
 
     /// From now on this server serves the participant; the one that did is told.
@@ -130,6 +130,6 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Forgets the room if nobody is in it and nobody else reads it; its epoch ends.
+    /// Forgets the room if it is empty and has no other reader; its epoch ends.
     fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()>;
 }

@@ -53,8 +53,8 @@ impl Record {
         self.history.get(index)
     }
 
-    /// Adds the next event and tells every reader. One whose queue is full is cut off, and catches up
-    /// with `since`.
+    /// Adds the next event and sends it to every reader. A reader with a full queue is removed, and catches up with
+    /// `since`.
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
         debug_assert_eq!(entry.offset, self.offset + 1);
         self.offset = entry.offset;
@@ -65,10 +65,10 @@ impl Record {
         self.tell(&News::Entry(entry));
     }
 
-    /// Tells every reader a message of no history; one whose queue is full misses it.
+    /// Sends a message outside the history to every reader; a reader with a full queue misses it.
     pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
         for reader in &self.readers {
-            // Who is gone is found out with the next event.
+            // A closed reader is removed with the next event.
             let _ = reader.try_send(News::Message(Arc::clone(&message)));
         }
     }
@@ -96,7 +96,7 @@ impl Record {
         entries
     }
 
-    /// Whether anybody still reads.
+    /// True while there is a reader.
     pub(super) fn is_read(&mut self) -> bool {
         self.readers.retain(|reader| !reader.is_closed());
         !self.readers.is_empty()

@@ -57,7 +57,7 @@ pub enum Refusal {
 }
 
 impl Door {
-    /// A door with the certificate of `files`, and who looks after it.
+    /// A TLS listener with the certificate of `files`, and the task that renews it.
     pub fn tls(
         files: CertificateFiles,
         metrics: TlsMetrics,
@@ -111,7 +111,7 @@ impl Refusal {
 
 async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Opening, Refusal> {
     match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-        // Who names no protocol means HTTP; who names only others was refused (RFC 7301 section 3.2).
+        // A client without ALPN means HTTP; one with other protocols only was refused (RFC 7301 section 3.2).
         Ok(Ok(stream)) => Ok(Opening::Https(Box::new(stream))),
         Ok(Err(error)) => Err(Refusal::of(error)),
         Err(_) => Err(Refusal::TooSlow),

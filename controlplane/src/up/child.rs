@@ -28,13 +28,13 @@ use crate::tls::CertificateFiles;
 /// Starts that fail at once before `up` gives up: the binary or its settings are wrong then.
 const HOPELESS_STARTS: u32 = 5;
 
-/// Who lives this long can be run; wrong settings end sooner.
+/// A child that lives this long has valid settings; wrong settings end it sooner.
 const PROOF_TIME: Duration = Duration::from_secs(3);
 
 /// Between two looks at a process that is not our child.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a data plane serves its metrics when nobody says anything.
+/// Default address of a data plane's metrics.
 const CHILD_METRICS: &str = "127.0.0.1:9464";
 
 /// Keeps one data plane alive.
@@ -97,7 +97,7 @@ impl Supervisor {
                 arguments.extend([name.to_owned(), text]);
             }
         }
-        // Not among the arguments: those can be read by everybody on the host.
+        // Not an argument: every user of the host can read arguments.
         let secrets = config.turn.secrets.join(",");
         let mut environment = vec![
             ("SPILLWAY_LOG", config.log.clone()),
@@ -173,8 +173,8 @@ impl Supervisor {
         }
     }
 
-    /// A live data plane on our socket, whoever started it. What it was started with holds: where that is less than
-    /// was asked of us now, it is said, and where it is less safe, it is an error.
+    /// Takes over a live data plane on our socket, started by any process. Its own settings stay in effect. If it has
+    /// less than the settings ask for, this is logged; if it is less safe, it is an error.
     async fn adopt(&self) -> anyhow::Result<Option<Process>> {
         let Some((peer, fd)) = self.alive().await else {
             return Ok(None);
@@ -269,8 +269,8 @@ impl Process {
     }
 }
 
-/// Another data plane on this host may serve its metrics at the default address; ours then takes any
-/// free port, unless somebody chose one.
+/// Another data plane on this host may serve its metrics at the default address. Then ours takes any free port, unless
+/// the address was set.
 fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
     let chosen = std::env::var_os("SPILLWAY_METRICS").is_some();
     let taken = !chosen && std::net::TcpListener::bind(CHILD_METRICS).is_err();
@@ -342,7 +342,7 @@ fn beside_us() -> anyhow::Result<PathBuf> {
     Ok(bin)
 }
 
-/// What it said last, for who does not look into the log.
+/// The last line of its log, for the error message.
 fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -35,7 +35,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
         Some(address) => address.clone(),
         None => ControlAddress::Unix(socket.clone()),
     };
-    // Bound before the child is started: who cannot listen must not disturb who does.
+    // Bound before the child is started: a second `up` that cannot listen must not disturb the first.
     let running = serve::start(&config, address).await?;
     let own = config.dataplane_control.is_none();
     let behind = shared.map(|files| (files, running.address));

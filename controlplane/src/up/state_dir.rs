@@ -50,7 +50,7 @@ pub struct UpFile {
     pub turn_secret: Option<String>,
 }
 
-/// What the data plane was started with, for who takes it over.
+/// Settings that the data plane was started with, for an `up` that takes it over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StartedWith {
     pub(super) arguments: Vec<String>,

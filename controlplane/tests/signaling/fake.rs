@@ -24,7 +24,7 @@ pub(crate) struct Held {
     pub(crate) calls: Vec<&'static str>,
     pub(crate) candidates: Vec<String>,
     pub(crate) closed: Vec<String>,
-    /// Who renewed its lease last.
+    /// The owner of the latest renewed lease.
     pub(crate) owner: String,
     /// It has room for so many sessions.
     pub(crate) limit: Option<usize>,

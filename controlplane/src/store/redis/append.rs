@@ -35,7 +35,7 @@ impl Shared {
                 answer = &mut answered => {
                     return answer.unwrap_or_else(|_| Err(given_up()));
                 }
-                // Whoever may write takes along what waits.
+                // The task with the lock writes all waiting appends.
                 _writing = known.writing.lock() => self.write(&known).await,
             }
         }
@@ -95,7 +95,7 @@ impl Shared {
                     batch.seq += count as u64;
                     for (offset, answer) in (first..).zip(batch.answers.drain(..count)) {
                         let stored = Stored::Yes;
-                        // Whoever asked may have given up.
+                        // The caller may have given up.
                         let _ = answer.send(Ok(Placed { offset, stored }));
                     }
                 }
@@ -132,7 +132,7 @@ impl Shared {
                 offset,
                 stored: Stored::Later(is_stored),
             });
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(
                 placed.ok_or_else(|| StoreError::Unavailable("too many events wait for it".into())),
             );
@@ -155,7 +155,7 @@ struct Writing {
 impl Writing {
     fn fail(self, error: &StoreError) {
         for answer in self.answers {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(Err(error.clone()));
         }
     }

@@ -182,7 +182,7 @@ impl Shared {
             .cloned()
             .collect();
         let each = rooms.into_iter().map(|known| async move {
-            // Whoever appends finds out by itself, and may be waiting for the store to come back.
+            // A running append notices the change itself, and may be waiting for the store.
             let Ok(writing) = known.writing.try_lock() else {
                 return;
             };
@@ -193,7 +193,7 @@ impl Shared {
             drop(writing);
             let is_over = known.mirror().is_over();
             if result.is_ok() && is_over {
-                // Whoever closed it did so during the outage.
+                // The room was closed during the outage.
                 let _ = self.close(&known.name).await;
             }
         });

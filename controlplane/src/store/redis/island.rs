@@ -27,7 +27,7 @@ pub(super) struct Island {
 /// A room as the store has it, or had it.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
-    /// Who was there after the last event that it has.
+    /// Participants after the last event of the store.
     pub(super) roster: Roster,
     /// Latest events of the room, in order.
     pub(super) history: VecDeque<Arc<Entry>>,
@@ -137,7 +137,7 @@ impl Island {
         let goes_on = !self.has_parted() && first == Some(self.base.offset() + 1);
         let base = &mut self.base;
         for untold in self.untold.drain(..count.min(self.untold.len())) {
-            // Whoever said it may be gone.
+            // The sender of the message may have left.
             let _ = untold.stored.send(());
             let Some(entry) = record.at(base.offset() + 1) else {
                 continue;

@@ -81,7 +81,7 @@ impl Shared {
         let probed = self.link.probe().await;
         self.subscriptions.ping().await;
         let (repaired, outcome) = self.subscriptions.repair().await;
-        // One verdict of both, so that nobody is told that it is well in between.
+        // One verdict of both, so that the state is never shown as healthy in between.
         let verdict = probed.and(outcome);
         let is_up = verdict.is_ok();
         self.metrics.up.set(is_up.into());

@@ -67,7 +67,8 @@ impl Link {
         }
     }
 
-    /// Runs `script` where `slot` is, and tries on for a moment while nobody can: a master may be handing over.
+    /// Runs `script` on the server of `slot`. Repeats for a short time while no server can run it: a master may be
+    /// handing over.
     pub(super) async fn run_patiently(
         &self,
         slot: Slot,
@@ -174,7 +175,7 @@ impl Link {
         self.server(address).generation()
     }
 
-    /// A connection to a master whose pushes go to `pushes`.
+    /// A connection to a master that sends its pushes to `pushes`.
     pub(super) async fn connect(
         &self,
         address: &Address,
@@ -235,7 +236,7 @@ impl Link {
             self.try_rights(address).await?;
             let script = script::probe(&partition.trial(&self.server_id));
             match self.run_at(address, &script, false).await {
-                // Slots that move meanwhile are found by those who want them.
+                // The next command for a moved slot finds its new server.
                 Ok(_) | Err(Failure::Moved(_) | Failure::Ask(_) | Failure::Busy(_)) => {
                     self.server(address).works();
                 }
@@ -275,7 +276,7 @@ impl Link {
             .as_ref()
             .map_or_else(Instant::now, |(since, _)| *since);
         match error {
-            // One key's trouble is nobody else's.
+            // An error of one key does not affect other keys.
             LinkError::Broken(_) => {}
             LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_) => {
                 *trouble = Some((since, error.to_string()));
@@ -329,7 +330,7 @@ impl Link {
         for address in self.servers.named().iter().chain(&known) {
             match self.ask_topology(address).await {
                 Ok(topology) => return Ok(topology),
-                // What a server said weighs more than that another one said nothing.
+                // An error that a server returned is more important than a server that did not answer.
                 Err(_) if matches!(last, LinkError::Refused(_)) => {}
                 Err(error) => last = error,
             }
@@ -417,7 +418,7 @@ impl Link {
             Reply::Busy => Failure::Busy(means),
             Reply::Leave => {
                 self.server(address).left(generation, &means);
-                // Who did not answer in time would hardly do so now.
+                // A server that timed out would hardly answer now.
                 if error.is_timeout() {
                     Failure::Final(means)
                 } else {
@@ -448,9 +449,9 @@ enum Answer {
 enum Failure {
     /// Another server has the slot.
     Moved(Option<Address>),
-    /// Another server has it already, for those who ask.
+    /// Another server already answers for the key.
     Ask(Address),
-    /// Nobody can say now.
+    /// No server can answer now.
     Busy(LinkError),
     /// The connection is given up.
     Left(LinkError),

@@ -1,4 +1,4 @@
-//! What this server knows of a room: its latest history, who is in it, and who reads it here.
+//! A server's copy of a room: its latest history, its participants, and the readers on this server.
 //!
 //! While the store cannot be reached the mirror is an *island* ([`super::island`]): events get numbers here, and wait
 //! for it.
@@ -23,7 +23,7 @@ pub(super) struct Mirror {
     state: State,
     /// How the history goes on from the one before it, if it started over.
     restart: Option<Restart>,
-    /// Nobody wants it any more.
+    /// No reader needs the room any more.
     is_closing: bool,
 }
 
@@ -111,7 +111,7 @@ impl Mirror {
         matches!(self.state, State::Current | State::Island(_))
     }
 
-    /// Whether it can be forgotten: nobody reads it. An island has something to tell first.
+    /// True if the room can be forgotten: it has no reader. An island must send its events first.
     pub(super) fn close(&mut self) -> bool {
         self.is_closing = !self.record.is_read();
         self.is_closing && !self.is_island()
@@ -251,7 +251,7 @@ impl Mirror {
         }
     }
 
-    /// Somebody else serves the participant.
+    /// Another server has taken over the participant.
     pub(super) fn taken(&mut self, participant: ParticipantId) {
         self.record.tell(&News::Taken(participant));
     }

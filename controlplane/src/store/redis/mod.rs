@@ -16,7 +16,7 @@ mod partition; // where a room is
 mod pipeline; // one connection, commands that wait sent together
 mod rights; // what the user must be permitted
 mod script; // what is done in one step
-mod sentinel; // who says which server is the master
+mod sentinel; // master lookup by Sentinel
 mod sentinel_url; // how they are named
 mod server_url; // how one server is named
 mod server; // one server, and when it is tried again

@@ -1,5 +1,5 @@
-//! Which partition a room is in, and where that lies in a cluster: everything of a room in one slot, the
-//! partitions spread evenly over all slots.
+//! Partition of a room, and its place in a cluster: all keys of a room are in one slot, and the partitions are spread
+//! evenly over all slots.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -25,7 +25,7 @@ pub(super) struct Partition(u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Slot(pub(super) u16);
 
-/// Tags by partition: the first number whose slot is in the partition's share of them.
+/// Tags by partition: the first number with a slot in the partition's share of the slots.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![String::new(); usize::from(PARTITIONS)];
     let mut missing = tags.len();
@@ -68,7 +68,7 @@ impl Partition {
         Self(0)
     }
 
-    /// One that lies in these slots.
+    /// A partition in these slots.
     pub(super) fn within(slots: &RangeInclusive<u16>) -> Option<Self> {
         let mut all = (0..PARTITIONS).map(Self);
         all.find(|partition| slots.contains(&partition.slot().0))

@@ -31,7 +31,7 @@ struct Job {
 #[derive(Debug)]
 enum Answer {
     Wanted(oneshot::Sender<Result<Value, RedisError>>),
-    /// Nobody waits; holds a place in the queue.
+    /// No caller waits; holds a place in the queue.
     Unwanted(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
 }
 
@@ -80,7 +80,7 @@ impl Pipeline {
     }
 }
 
-/// Sends what waits until nobody can ask any more.
+/// Sends waiting commands until the last sender is dropped.
 async fn work(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
     let mut flying = FuturesUnordered::new();
     let mut batch = Vec::new();
@@ -132,7 +132,7 @@ async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
 impl Answer {
     fn give(self, result: Result<Value, RedisError>) {
         if let Self::Wanted(sender) = self {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = sender.send(result);
         }
     }

@@ -1,5 +1,5 @@
-//! What the user must be permitted, tried on every new connection: a right that is missing would otherwise show
-//! when somebody joins. Redis looks at rights before anything else, so most of it is tried on keys that are not there.
+//! Rights of the Redis user, tried on every new connection: otherwise a missing right would appear at the first join.
+//! Redis checks rights before anything else, so most are tried on keys that do not exist.
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
@@ -102,10 +102,10 @@ impl Missing {
             return Ok(());
         }
         match reply(&error) {
-            // The slot of what is tried may be anybody's, or nobody's.
+            // The tried slot may be on any server, or on none.
             Reply::Leave if error.code() == Some("CLUSTERDOWN") => Ok(()),
             Reply::Leave => Err(refusal(address, &error)),
-            // It was permitted; what came of it is of no interest.
+            // The command was permitted; its result does not matter.
             Reply::Redirect | Reply::Busy | Reply::Final => Ok(()),
         }
     }

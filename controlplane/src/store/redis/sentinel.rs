@@ -52,7 +52,7 @@ impl Sentinels {
                     self.with(|state| state.best = Some(address.clone()));
                     return Ok(master);
                 }
-                // What a sentinel said weighs more than that another one said nothing.
+                // An error that a sentinel returned is more important than a sentinel that did not answer.
                 Err(error) if matches!(last, LinkError::Refused(_)) => drop(error),
                 Err(error) => last = error,
             }

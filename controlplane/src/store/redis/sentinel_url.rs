@@ -36,7 +36,7 @@ pub fn is_encrypted(url: &str) -> bool {
     url.starts_with(SCHEMES[1].0)
 }
 
-/// The parts of `url`; what is wrong with it is said without its passwords.
+/// Parses `url`; errors do not contain its passwords.
 pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     let refused = |why: &str| {
         let (named, _) = url.split_once('?').unwrap_or((url, ""));

@@ -1,5 +1,5 @@
-//! Which Redis servers there are, and how each of their connections is to be: credentials, and TLS with
-//! whom it trusts and what it shows. Files are read for each connection, so that new ones need no restart.
+//! The Redis servers of the setting, and the parameters of their connections: credentials, CA certificates and client
+//! certificate. Files are read for each connection, so that new ones need no restart.
 
 use std::path::PathBuf;
 
@@ -20,9 +20,9 @@ pub struct RedisServers {
     /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one
     /// redis+sentinel://[user:password@]host[:port][,host[:port]...]/master, which names sentinels.
     pub urls: Vec<String>,
-    /// PEM of those who may vouch for the servers; without it, those the system trusts.
+    /// CA certificates (PEM) for the servers; without it, the system's.
     pub authorities: Option<PathBuf>,
-    /// What is shown to servers that want to know who we are.
+    /// Client certificate for servers that ask for one.
     pub identity: Option<CertificateFiles>,
 }
 
@@ -110,7 +110,7 @@ impl Servers {
         }
     }
 
-    /// The Redis user whose rights are tried.
+    /// The Redis user of the tried rights.
     pub(super) fn user(&self) -> &str {
         self.template
             .redis_settings()

@@ -37,7 +37,7 @@ pub(super) struct Shared {
 pub(super) struct Known {
     pub(super) name: RoomName,
     pub(super) keys: RoomKeys,
-    /// One writer at a time: while somebody reconciles, nobody appends.
+    /// One writer at a time: no append during a reconciliation.
     pub(super) writing: tokio::sync::Mutex<Writing>,
     /// Appends, oldest first, that no call was made for.
     pub(super) waiting: Mutex<VecDeque<Waiting>>,
@@ -148,7 +148,7 @@ impl Shared {
         Ok(mirror.read())
     }
 
-    /// Listens to the room's partition; tries on for a moment where nobody publishes.
+    /// Subscribes to the room's partition; repeats for a short time while no server publishes.
     pub(super) async fn hear(
         &self,
         known: &Known,

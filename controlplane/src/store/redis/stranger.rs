@@ -11,8 +11,8 @@ use super::topology::Address;
 
 /// For the whole question.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
-/// An empty ClientHello in a record of TLS 1.0 (RFC 8446 section 5.1): too short for anybody, so that whoever
-/// speaks TLS says so at once.
+/// An empty ClientHello in a record of TLS 1.0 (RFC 8446 section 5.1). It is too short for any server, so a TLS server
+/// answers with an alert at once.
 const EMPTY_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
 /// How the alert begins (RFC 8446 section 5.1).
 const ALERT: u8 = 21;
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who answers whatever it is asked.
+    /// A server with the same answer to every request.
     async fn who_says(answer: &'static [u8]) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -22,7 +22,7 @@ use super::trouble::{LinkError, refusal};
 /// Times a channel is looked for where the cluster says it is.
 const ATTEMPTS: usize = 4;
 
-/// What a subscription connection said, and which.
+/// A push of a subscription connection, and the connection.
 pub(super) type Pushed = (ConnectionId, PushInfo);
 
 /// Numbers are not used twice.
@@ -95,7 +95,7 @@ impl Subscriptions {
             && let Some(mut subscriber) = state.connection.get(&address).cloned()
             && subscriber.id == id
         {
-            // Its confirmation, or that of a dead server, matters to nobody.
+            // The confirmation, or that of a dead server, does not matter.
             let _ = redis::cmd("SUNSUBSCRIBE")
                 .arg(partition.channel())
                 .exec_async(&mut subscriber.connection)

@@ -54,7 +54,7 @@ impl Topology {
             .map(|ranges| Self { ranges })
     }
 
-    /// The master of `slot`; `None` while nobody has it.
+    /// The master of `slot`; `None` while the slot has no master.
     pub(super) fn owner(&self, slot: Slot) -> Option<&Address> {
         let range = self
             .ranges
@@ -63,7 +63,7 @@ impl Topology {
         range.map(|(_, address)| address)
     }
 
-    /// All masters, with a partition that lies on each; a master of few slots may have none.
+    /// All masters, each with a partition on it; a master of few slots may have none.
     pub(super) fn masters(&self) -> BTreeMap<&Address, Option<Partition>> {
         let mut masters = BTreeMap::new();
         for (slots, address) in &self.ranges {

@@ -20,8 +20,8 @@ pub(super) enum LinkError {
     /// The server cannot be reached or cannot serve the slot now.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no connection as it has to be. Spillway does not start like that; a process that runs goes on as
-    /// without a server, until somebody has put the certificates right.
+    /// No secure connection is possible. Spillway does not start like this. A running process goes on as without a
+    /// server, until the certificates are correct.
     #[error("{0}")]
     Insecure(String),
     /// The Redis server does not serve us as it is set up: credentials, rights, version, role. Spillway does not
@@ -47,7 +47,7 @@ pub(super) enum Reply {
     Final,
 }
 
-/// Which of these `error` is, if a server said it.
+/// The kind of an error that a server returned.
 pub(super) fn reply(error: &RedisError) -> Reply {
     match error.code() {
         Some("MOVED" | "ASK") => Reply::Redirect,
@@ -130,7 +130,7 @@ pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
     }
 }
 
-/// The library keeps what TLS said inside an error of IO, inside an `Arc`.
+/// The library keeps the TLS error inside an IO error, inside an `Arc`.
 fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
     type Kept = Arc<dyn std::error::Error + Send + Sync>;
     let kept = error.source()?.downcast_ref::<Kept>()?;
@@ -138,7 +138,7 @@ fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
     io.get_ref()?.downcast_ref()
 }
 
-/// What is wrong with a server's TLS, and whose move it is.
+/// The TLS error of a server, and the side that must change its configuration.
 fn insecurity(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => untrusted(why),

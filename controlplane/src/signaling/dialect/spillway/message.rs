@@ -32,7 +32,7 @@ pub struct Undecodable {
 /// How far a conversation is, which decides what is read at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Whoever has shown no token: `join` and `ping`.
+    /// The client has shown no token: `join` and `ping` are read.
     BeforeJoin,
     /// The client has joined: all message types are read.
     Joined,
@@ -308,7 +308,7 @@ mod tests {
         let first = |text: &str| decode_at(text, Stage::BeforeJoin);
         assert!(first(r#"{"type":"ping","id":1}"#).is_ok());
         assert!(first(r#"{"type":"join","token":"t"}"#).is_ok());
-        // Their fields are wrong, which nobody finds out.
+        // Their fields are wrong, but this is not checked before `join`.
         for name in LATER {
             let refused = first(&format!(r#"{{"type":"{name}","id":3,"tracks":7}}"#)).unwrap_err();
             assert_eq!(

@@ -100,7 +100,7 @@ pub struct Joined<'a> {
     pub limits: JoinedLimits,
 }
 
-/// Somebody in the room.
+/// A participant in the room.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
 pub struct Participant<'a> {

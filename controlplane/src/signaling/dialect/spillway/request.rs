@@ -38,7 +38,7 @@ pub enum Request {
         payload: Value,
         #[serde(default)]
         to: Option<Vec<Identity>>,
-        /// No part of the history: whom it does not reach now it does not reach.
+        /// Not part of the history: it reaches only participants that are connected now.
         #[serde(default)]
         ephemeral: bool,
     },

@@ -146,7 +146,7 @@ impl<'de> EnumAccess<'de> for Tagged {
     }
 }
 
-/// The fields of a message whose type is known.
+/// The fields of a message of known type.
 pub(super) struct Fields(Map<String, Value>);
 
 impl<'de> VariantAccess<'de> for Fields {

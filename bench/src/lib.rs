@@ -1,6 +1,6 @@
 //! Probes and load generators for a running Spillway.
 
-pub mod canary; // a synthetic call through the public door, as a health probe
+pub mod canary; // a synthetic call through the public signaling API, as a health probe
 pub mod fanout; // publishers and subscribers against a data plane
 pub mod saturate; // more and more of them, until something is full
 pub mod peers; // the same load on another server, side by side

@@ -162,7 +162,7 @@ impl Link {
         self.socket.as_ref()?.local_addr().ok()
     }
 
-    /// Another handle of its socket, for who wants to send what the session layer would not.
+    /// Another handle of its socket, for datagrams that the session layer would not send.
     pub fn raw_socket(&self) -> anyhow::Result<std::net::UdpSocket> {
         let socket = self.socket.as_ref().context("nothing is bound yet")?;
         Ok(socket.as_fd().try_clone_to_owned()?.into())

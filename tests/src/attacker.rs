@@ -83,7 +83,7 @@ impl Scene {
             subscribers.push(Subscriber::start(&mut node, &name, &tracks).await?);
         }
         connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
-        // Somebody with layers, so that the path to the attackers is worth measuring.
+        // A publisher with layers, so that the paths to the attackers are measured.
         publishers.push(Publisher::start(&mut node, LAYERED, true).await?);
         Ok(Self {
             node,
@@ -95,7 +95,7 @@ impl Scene {
         })
     }
 
-    /// `count` subscribers of the first speaker who send what they like.
+    /// `count` hostile subscribers of the first speaker.
     pub async fn hostile_subscribers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
         let mut weapons = Vec::new();
         for number in 0..count {
@@ -135,7 +135,7 @@ impl Scene {
         Ok(weapons)
     }
 
-    /// `count` publishers who send what they like.
+    /// `count` hostile publishers.
     pub async fn hostile_publishers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
         let mut weapons = Vec::new();
         for number in 0..count {

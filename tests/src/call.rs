@@ -273,14 +273,14 @@ impl Subscriber {
         self.count()
     }
 
-    /// As [`step`](Self::step), with nobody on the control API.
+    /// As [`step`](Self::step), without a client of the control API.
     pub async fn step_alone(&mut self, now: Instant) -> anyhow::Result<()> {
         self.link.receive().await?;
         self.link.tick(now).await?;
         self.count()
     }
 
-    /// What came of `track`.
+    /// Received packets of `track`.
     pub fn arrivals(&self, track: &str) -> &[Arrival] {
         self.received.get(track).map_or(&[], Vec::as_slice)
     }

@@ -28,7 +28,7 @@ pub struct Diary {
     pub from: u64,
     /// Everything since, in order.
     pub events: Vec<Value>,
-    /// Who is there, itself excluded.
+    /// Other participants in the room.
     pub others: BTreeSet<String>,
     /// Why its socket broke, and how long the host ran until it was back.
     pub returns: Vec<(String, Duration)>,
@@ -36,7 +36,7 @@ pub struct Diary {
     pub resyncs: usize,
     /// Numbers that were skipped.
     pub gaps: usize,
-    /// Joined as somebody new although it was there before.
+    /// Number of joins as a new participant after the first one.
     pub rejoined: usize,
     /// By track: when a packet came last, and the longest time without one in which the host ran.
     pub heard: HashMap<String, (Instant, Duration)>,
@@ -49,7 +49,7 @@ impl Diary {
     }
 }
 
-/// A participant in a task of its own: speaks, hears everybody, says things.
+/// A participant in its own task: sends messages and records all events.
 pub struct Caller {
     /// Identity of the caller in its token.
     pub identity: String,
@@ -383,7 +383,7 @@ fn lock(diary: &Mutex<Diary>) -> MutexGuard<'_, Diary> {
     diary.lock().expect("whoever panicked has failed the test")
 }
 
-/// Callers of one room whose logs differ where they overlap, or that do not all see each other.
+/// Callers of one room with logs that differ where they overlap, or that do not see each other.
 pub fn apart(room: &[&Caller]) -> Vec<String> {
     let diaries: Vec<Diary> = room.iter().map(|caller| caller.diary()).collect();
     let mut apart = Vec::new();

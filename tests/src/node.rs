@@ -171,12 +171,12 @@ pub fn binary(name: &str) -> PathBuf {
     path.join(name)
 }
 
-/// A port nobody listens on.
+/// A TCP port without a listener.
 pub fn free_tcp_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A socket of a stranger.
+/// A socket that belongs to no session.
 pub fn stranger() -> anyhow::Result<UdpSocket> {
     Ok(UdpSocket::bind("127.0.0.1:0")?)
 }

@@ -157,8 +157,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until a replica has taken the place of master `dead`. The others call the cluster well until they have
-    /// noticed the death, and an election that nobody wins is held again after seconds.
+    /// Waits until a replica has taken the place of master `dead`. The others report a healthy cluster until they
+    /// notice the death, and a failed election is repeated after seconds.
     pub async fn failed_over(&self, dead: usize) -> anyhow::Result<()> {
         let port = self.servers[dead].port.to_string();
         let patience = Patience::of(FAILOVER_LIMIT);

@@ -41,7 +41,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// A new one, whom nobody trusts yet.
+    /// A new CA that no client trusts yet.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -255,7 +255,7 @@ impl Drop for SecureServer {
 /// Admin token of every [`SecureServer`].
 pub const ADMIN_TOKEN: &str = "0123456789abcdef";
 
-/// Runs `spillway` with `args` until it ends by itself; how, and what it said.
+/// Runs `spillway` with `args` until it ends; returns its exit status and output.
 pub fn run_to_the_end(args: &[&str]) -> anyhow::Result<(ExitStatus, String)> {
     let log = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(binary("spillway"))

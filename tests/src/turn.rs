@@ -1,4 +1,4 @@
-//! A TURN client that says exactly what a test wants said, one request at a time, over UDP.
+//! A TURN client that sends exactly the given requests, one at a time, over UDP.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,13 +16,13 @@ pub struct TurnCaller {
     pub socket: UdpSocket,
     /// What it signs with; none: it does not.
     pub credentials: Option<Credentials>,
-    /// As the relay said, or as a test says.
+    /// Realm of the server, or of the test.
     pub realm: Vec<u8>,
-    /// As the relay said, or as a test says.
+    /// Nonce of the server, or of the test.
     pub nonce: Vec<u8>,
 }
 
-/// What the relay said.
+/// An answer of the server.
 #[derive(Debug, Clone)]
 pub struct Answer(pub Vec<u8>);
 
@@ -100,7 +100,7 @@ impl TurnCaller {
         self.say(&self.request(method, write))
     }
 
-    /// The answer to `request`, which is said again while there is none.
+    /// The answer to `request`, which is repeated until there is one.
     pub fn say(&self, request: &[u8]) -> anyhow::Result<Answer> {
         let mut buffer = vec![0; 65_536];
         for _ in 0..TRIES {

@@ -1,4 +1,4 @@
-//! One participant: joins, publishes a synthetic microphone and camera, watches everybody else.
+//! One participant: joins, publishes a synthetic microphone and camera, and watches all other participants.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

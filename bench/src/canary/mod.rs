@@ -1,5 +1,5 @@
-//! A synthetic call through the public door: two participants join, publish, and watch each other.
-//! Operators run it as a probe: one JSON line, exit 1 when media did not flow both ways.
+//! A synthetic call through the public signaling API: two participants join, publish, and watch each other. Operators
+//! run it as a probe: one JSON line, exit 1 when media did not flow both ways.
 
 pub mod client; // one participant
 pub mod signal; // the signaling WebSocket

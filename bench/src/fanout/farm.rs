@@ -67,7 +67,7 @@ impl Load {
     }
 }
 
-/// One subscriber of as many is decrypted, unless said otherwise.
+/// One of this many subscribers is decrypted by default.
 const USUAL_SAMPLE: usize = 50;
 
 /// The participants and what they saw.
@@ -89,9 +89,9 @@ pub struct Farm {
     pub(super) publishers: usize,
     /// Sessions that are asked for and not connected yet.
     pub(super) pending: usize,
-    /// What the decrypted sample said.
+    /// Measurements of the decrypted sample.
     pub sample: Sample,
-    /// What the listeners of calls said.
+    /// Measurements of the listeners of calls.
     pub sample_of_calls: Sample,
     /// How the farm itself did.
     pub own: Own,
@@ -135,7 +135,7 @@ impl Farm {
         })
     }
 
-    /// Everybody who is added from now on talks to the server through a relay. `open` brings them there.
+    /// Participants added from now on talk to the server through a relay. `open` makes their allocations.
     pub fn go_through(
         &mut self,
         detour: Detour,
@@ -256,7 +256,7 @@ impl Farm {
         Ok(())
     }
 
-    /// While nobody waits for the server's words they may take longer to be heard.
+    /// While no session waits for an answer, answers may be read later.
     fn idle_limit(&self) -> Duration {
         if self.pending > 0 {
             SIGNALING_PERIOD

@@ -65,7 +65,7 @@ pub struct Measurement {
     pub latency_us: Percentiles,
     /// The median of the 99th percentiles of each second: without the moments in which the host stood still.
     pub latency_typical_p99_us: u64,
-    /// The same for who listens in a call beside.
+    /// The same for the listeners of calls.
     pub calls_latency_us: Option<Percentiles>,
     /// Packets decrypted and checked byte for byte.
     pub checked_packets: u64,
@@ -79,7 +79,7 @@ pub struct Measurement {
     pub dataplane_drops: BTreeMap<String, u64>,
     /// The load generator could not do more: then the figures are its own, not the server's.
     pub load_generator_limited: bool,
-    /// Why that is said.
+    /// Reasons for the verdict on the generator.
     pub load_generator_limits: Vec<String>,
     /// Part of the time the load generator worked.
     pub load_generator_busy: f64,
@@ -188,7 +188,7 @@ pub fn measure(
     Ok(m)
 }
 
-/// Subscribers that somebody active sends to.
+/// Subscribers with an active publisher.
 fn watching(farm: &Farm, active: usize) -> impl Iterator<Item = usize> + '_ {
     let watches = move |number: usize| farm.watched(number).any(|publisher| publisher < active);
     (0..farm.subscribers()).filter(move |number| watches(*number))

@@ -2,9 +2,9 @@
 //! packet. Prints one JSON line.
 
 pub mod shape; // what a publisher sends, and when
-pub mod payload; // packets whose every byte can be checked
+pub mod payload; // packets with checkable bytes
 pub mod signaling; // how sessions are made
-pub mod request; // what for, and what came of it
+pub mod request; // requests of sessions and their results
 pub mod spillway; // ... with the data plane's control API
 pub mod janus; // ... with Janus' VideoRoom
 pub mod session; // one participant
@@ -30,7 +30,7 @@ use crate::host::facts::{self, Facts};
 use crate::host::sender::{Batch, Method};
 use crate::net::addresses::Addresses;
 
-/// What to load, and with whom.
+/// Load and participants of the benchmark.
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
@@ -42,7 +42,7 @@ pub struct Options {
     /// Number of participants that receive
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
-    /// Calls beside them: each is a speaker and one who listens, and nobody else
+    /// Calls beside them, each of one speaker and one listener
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     calls: u32,
     /// Length of the measured window

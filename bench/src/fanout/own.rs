@@ -1,4 +1,4 @@
-//! How the load generator itself did: without it nobody knows whose limit was measured.
+//! Usage of the load generator itself: without it the measured limit may be the generator's.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Payloads whose every byte can be checked where they arrive.
+//! Payloads with bytes that the receiver can check.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub enum Damage {
 
 /// The payload of `piece`, the `counter`th packet of its stream, made `made` after the Unix epoch.
 pub fn video(piece: &Piece, counter: u32, made: Duration) -> Vec<u8> {
-    // RFC 7741: extended, with a 15-bit picture id; then the payload header, whose lowest bit is set in
-    // frames that need others.
+    // RFC 7741: extended, with a 15-bit picture id; then the payload header. Its lowest bit is set in frames that
+    // depend on others.
     let [high, low] = piece.picture.to_be_bytes();
     let start = if piece.first { 0x90 } else { 0x80 };
     let mut payload = vec![start, 0x80, 0x80 | high, low, u8::from(!piece.keyframe)];

@@ -70,7 +70,7 @@ pub enum Told {
     },
     /// A session will not come to be, or ended.
     Failed {
-        /// Whose; none when the server itself is gone.
+        /// Index of the session; none when the server itself has ended.
         index: Option<Index>,
         /// Reason of the failure.
         why: String,

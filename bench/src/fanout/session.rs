@@ -255,7 +255,7 @@ fn write(
     stream.packets += 1;
     stream.seq += 1;
     let ext_vals = ExtensionValues {
-        // Somebody who talks, as a microphone hears it: louder and softer.
+        // Audio level of a speaker: louder and softer.
         audio_level: audio.then(|| -20 - (stream.packets % 40) as i8),
         voice_activity: audio.then_some(true),
         ..ExtensionValues::default()

@@ -1,7 +1,7 @@
 //! What a publisher sends, and when: frames of realistic sizes, cut and paced as libwebrtc does it.
 //!
-//! Open loop: the schedule does not wait for anybody, and a late caller gets everything it missed. Makes
-//! sizes and times; the bytes are made by [`super::payload`].
+//! Open loop: the schedule does not wait, and a late caller gets all missed packets. Makes sizes and times;
+//! [`super::payload`] makes the bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -278,8 +278,8 @@ impl Audio {
     }
 }
 
-/// Payload sizes of a frame whose packets have `bytes` together: as few packets as can be, and near equal,
-/// the larger ones last (libwebrtc's `SplitAboutEqually`).
+/// Payload sizes of a frame of `bytes` in all: the fewest possible packets, nearly equal, the larger ones last
+/// (libwebrtc's `SplitAboutEqually`).
 fn cut(bytes: usize) -> Vec<usize> {
     let count = bytes.div_ceil(MAX_PACKET_BYTES).max(1);
     let payload = bytes

@@ -52,12 +52,12 @@ impl Signaling {
     /// Asks for participant `index`; the answer comes as [`Told`].
     pub fn ask(&self, index: Index, want: Want) {
         if let Some(asks) = &self.asks {
-            // A conversation that ended has said so.
+            // An ended connection has reported its end.
             let _ = asks.send(Ask { index, want });
         }
     }
 
-    /// What the server said, if anything.
+    /// The next answer of the server, if any.
     pub fn told(&self) -> Option<Told> {
         self.told.try_recv().ok()
     }
@@ -101,7 +101,7 @@ async fn converse(
     }
 }
 
-/// Tells whoever waits that a conversation is open, or why it is not.
+/// Reports to the waiting thread that a connection is open, or the reason why not.
 fn announce<T>(opened: anyhow::Result<T>, ready: &mpsc::Sender<anyhow::Result<()>>) -> Option<T> {
     let (conversation, said) = match opened {
         Ok(conversation) => (Some(conversation), Ok(())),

@@ -42,7 +42,7 @@ pub struct Totals {
     pub reordered: u64,
 }
 
-/// What the decrypted sample said.
+/// Measurements of the decrypted sample.
 #[derive(Debug)]
 pub struct Sample {
     /// From the publisher's send to the kernel's receipt, microseconds.
@@ -124,7 +124,7 @@ impl Received {
         }
     }
 
-    /// Streams that media came of.
+    /// Streams with received media.
     pub fn streams(&self) -> usize {
         self.streams.len()
     }

@@ -1,5 +1,5 @@
-//! Runs beside the data plane: reads its usage, and sends what the ceiling wants. For lab networks: whoever
-//! reaches its port may have it send.
+//! Runs beside the data plane: reads its usage, and sends datagrams for the ceiling benchmark. For lab networks only:
+//! every host that reaches the port can make it send.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use super::sender::{Order, Sent};
 /// Where to listen and what to watch.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// IP:PORT to listen on, in a lab network: whoever reaches it may have this host send
+    /// IP:PORT to listen on, in a lab network: every host that reaches it can make this host send
     #[arg(long)]
     listen: SocketAddr,
     /// Process to watch; of several the sum [default: the one that listens on --control]

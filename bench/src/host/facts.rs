@@ -18,7 +18,7 @@ pub struct Facts {
     pub cpu: Option<String>,
     /// Cores this process may use.
     pub cores: usize,
-    /// For whom memory lies on huge pages: `always`, `madvise` or `never`.
+    /// Transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
     /// In a virtual machine: how long a processor looks for work before it halts, in nanoseconds.
     pub halt_poll_ns: Option<String>,

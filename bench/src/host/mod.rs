@@ -16,7 +16,7 @@ use self::facts::Facts;
 use self::process::Usage;
 use self::sender::{Order, Sent};
 
-/// The host whose data plane is measured.
+/// The host of the measured data plane.
 pub struct HostUnderTest {
     stream: BufReader<TcpStream>,
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// An IPv4 network whose addresses all belong to the load generator.
+/// An IPv4 network of addresses that all belong to the load generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     first: u32,
@@ -23,7 +23,7 @@ impl Addresses {
         Ipv4Addr::from(self.first + index)
     }
 
-    /// Whose address that is.
+    /// Index of the address in the network.
     pub fn index(self, address: Ipv4Addr) -> Option<usize> {
         let index = u32::from(address).checked_sub(self.first)?;
         (index < self.count).then_some(index as usize)

@@ -1,12 +1,11 @@
 //! One UDP socket that sends and receives as thousands of IPv4 addresses.
 //!
-//! The kernel delivers all addresses of a local route to it; the destination of a datagram says whose it
-//! is. Receives in batches of joined datagrams (UDP_GRO), with the time the kernel took each from the
-//! network. Not for IPv6.
+//! The kernel delivers all addresses of a local route to the socket; the destination of a datagram identifies the
+//! participant. Receives batches of joined datagrams (UDP_GRO), with the kernel's receive time of each. Not for IPv6.
 //!
-//! On a host whose interfaces are set up to be polled (napi_defer_hard_irqs), it polls (SO_BUSY_POLL) and never
-//! sleeps: then who sends to it does not pay for waking it up. There the kernel holds single datagrams for a while,
-//! to join others to them, which is for media and not for [`Traffic::Messages`].
+//! If the interfaces of the host are set up for polling (napi_defer_hard_irqs), it polls (SO_BUSY_POLL) and never
+//! sleeps, so that senders need no interrupt to wake it. The kernel then delays single datagrams to join others to
+//! them, which is for media and not for [`Traffic::Messages`].
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -229,7 +228,7 @@ fn read<'a>(message: &RecvMsg<'_, 'a, SockaddrIn>, overflowed: &mut u32) -> Opti
     })
 }
 
-/// True when an interface of this host leaves its interrupts to whoever polls it.
+/// True when an interface of this host is set up for polling.
 fn interfaces_are_polled() -> bool {
     let interfaces = fs::read_dir("/sys/class/net")
         .into_iter()

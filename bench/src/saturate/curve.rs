@@ -27,7 +27,7 @@ pub struct Curve {
     pub limit_text: String,
     /// Delivered datagrams a second of plain `sendmmsg` in the same run.
     pub ceiling_sendmmsg_pps: Option<f64>,
-    /// Speed of the link, if it was said.
+    /// Speed of the link, if given.
     pub link_bps: Option<u64>,
     /// What a publisher sends.
     pub media: String,
@@ -100,7 +100,7 @@ impl Curve {
         }
     }
 
-    /// What was sent by whom through what.
+    /// Media, publishers, server and command of the run.
     pub fn described(self, media: String, publishers: u32, server: &'static str) -> Self {
         Self {
             media,

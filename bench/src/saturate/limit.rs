@@ -39,7 +39,7 @@ pub enum Limit {
     },
     /// The load generator could not do more.
     LoadGenerator {
-        /// Why that is said.
+        /// Reason for the verdict.
         why: String,
     },
     /// Loss or latency, and nothing seen that was full.

@@ -150,7 +150,7 @@ impl Raising<'_> {
         }
     }
 
-    /// Subscribers of the next step: not far past a link whose end is in sight.
+    /// Subscribers of the next step: just above a link that is almost full.
     fn next(&self, now: usize, growth: f64) -> usize {
         let grown = (now as f64 * growth).ceil() as usize;
         let used = self

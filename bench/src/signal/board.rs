@@ -64,7 +64,7 @@ pub struct Heard {
     join_due_us: Vec<Option<u64>>,
 }
 
-/// Who came and went, as rooms of one kind were told.
+/// Joins and leaves, as rooms of one kind were notified.
 #[derive(Debug)]
 pub struct News {
     /// From the moment a participant's `join` was due to each peer's `participant_joined`.
@@ -187,7 +187,7 @@ impl Board {
         sum
     }
 
-    /// Events that the last of those who joined a room has still to be told.
+    /// Events that the last joined participant of a room has not received yet.
     pub(super) fn behind(&self, room: usize) -> u64 {
         let heard = self.heard();
         let receivers = &heard.receivers[self.rooms.members(room)];
@@ -250,7 +250,7 @@ impl Board {
         join.to_string()
     }
 
-    /// A participant has left, and has a connection again: when it said so, when the connection closed.
+    /// A participant has left and is connected again: time of its `leave`, and of the close of its connection.
     pub(super) fn reconnected(&self, leave_us: u64, closed_us: u64) {
         let now_us = self.now_us();
         let mut heard = self.heard();
@@ -258,7 +258,7 @@ impl Board {
         heard.connected_us.saturating_record(now_us - closed_us);
     }
 
-    /// A participant whose connection was lost at a time is there again.
+    /// A participant with a broken connection is back.
     pub(super) fn came_back(&self, lost_at_us: u64) {
         let away_us = self.now_us().saturating_sub(lost_at_us);
         self.heard().returned_us.saturating_record(away_us);
@@ -307,7 +307,7 @@ impl Board {
 }
 
 impl Heard {
-    /// What rooms of a kind were told of those who came and went.
+    /// Notifications of joins and leaves in rooms of a kind.
     pub fn news(&self, kind: Kind) -> &News {
         match kind {
             Kind::Large => &self.large,
@@ -362,7 +362,7 @@ impl Heard {
         self.delivered_us.saturating_record(late_us);
     }
 
-    /// A participant of a room of this kind was told of something, which may be that somebody joined.
+    /// A participant in a room of this kind was notified, perhaps of a join.
     fn told(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
         let due_us = joiner.and_then(|joiner| *self.join_due_us.get(joiner)?);
         let news = match kind {
@@ -409,7 +409,7 @@ fn event<'a>(text: &'a str, kind: &str) -> Option<(u64, &'a str)> {
     Some((offset, event.strip_prefix(kind)?))
 }
 
-/// Number of the event that somebody joined or left, and who joined.
+/// Number of a join or leave event, and the participant that joined.
 fn came_or_went(text: &str) -> Option<(u64, Option<usize>)> {
     if let Some((offset, _)) = event(text, r#"participant_left","#) {
         return Some((offset, None));

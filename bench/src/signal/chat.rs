@@ -21,7 +21,7 @@ const FIRST_RATE: f64 = 20_000.0;
 const GROWTH: f64 = 1.25;
 const MAX_STEPS: usize = 20;
 
-/// What was said in a window, and what came of it.
+/// Messages sent in a window, and their delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Step {
     /// Messages sent per second.
@@ -43,7 +43,7 @@ impl Step {
     }
 }
 
-/// What is said, and to whom.
+/// Messages of the chat, and their receivers.
 pub struct Chat<'a> {
     /// Records the delivery of events.
     pub board: &'a Arc<Board>,
@@ -74,7 +74,7 @@ impl Chat<'_> {
                 let payload = json!({"due_us": due_us, "pad": pad});
                 let message = json!({"type": "message", "topic": "chat", "payload": payload});
                 expected += self.board.sent(speaker);
-                // Who is gone does not speak; that shows as missing.
+                // A participant that left does not send; its message counts as missing.
                 self.crowd.order(speaker, Order::Say(message.to_string()));
                 sent += 1;
             }
@@ -115,7 +115,7 @@ impl Chat<'_> {
 
     /// Neighbours in time are in different rooms: all participants speak equally often.
     fn speaker(&self, number: u64) -> usize {
-        const STRIDE: u64 = 7_919; // a prime, so that it meets everybody in any crowd below it
+        const STRIDE: u64 = 7_919; // a prime, so that it reaches all participants of a smaller crowd
         let crowd = self.crowd.len() as u64;
         let stride = if crowd.is_multiple_of(STRIDE) {
             1

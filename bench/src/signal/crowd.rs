@@ -86,7 +86,7 @@ impl Crowd {
         self.mouths.is_empty()
     }
 
-    /// Has a participant do something. A conversation that ended has said so.
+    /// Gives a participant an order. An ended connection has reported its end.
     pub fn order(&self, participant: usize, order: Order) {
         let _ = self.mouths[participant].send(order);
     }
@@ -212,8 +212,8 @@ async fn connect(seat: &Seat) -> anyhow::Result<Wire> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     let source = files::source(seat.server, seat.index);
-    // Of each address a port that is free towards this server, chosen as it connects: one that is free
-    // towards everybody is sought through all that are taken.
+    // A port that is free towards this server, chosen at connect. A port that is free towards all servers would need a
+    // search through all used ports.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket
         .bind(source)

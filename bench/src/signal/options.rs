@@ -41,10 +41,10 @@ pub struct Options {
     /// Length of each window
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(super) seconds: u64,
-    /// Nobody says anything: what a connection costs in memory
+    /// Send no messages: measure the memory of connections
     #[arg(long)]
     pub(super) idle: bool,
-    /// Participants of one room beside rooms of --room-size, who come and go and say nothing
+    /// Participants of one room beside rooms of --room-size, which leave and join and send no messages
     #[arg(long, value_parser = clap::value_parser!(u32).range(500..=50_000), conflicts_with_all = ["connections", "idle"])]
     pub(super) room: Option<u32>,
     /// Rooms of --room-size beside the one of --room

@@ -1,5 +1,5 @@
-//! A storm of joins into rooms of one size, then chat at a rate that does not wait, then everybody's return; or thousands that
-//! only stay connected.
+//! A storm of joins into rooms of one size, then chat at a fixed rate, then the return of all participants; or
+//! thousands of idle connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Value> {
     Ok(result)
 }
 
-/// Has everybody join at the rate asked for, whoever is still waiting.
+/// Makes all participants join at the given rate, without waiting for answers.
 async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     let mut crowd = Crowd::new(board, &Arc::new(options.tokens()));
     let start = Instant::now();
@@ -70,7 +70,7 @@ async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     Ok(crowd)
 }
 
-/// Everybody loses the connection at about the same time, and comes back to the next server.
+/// All participants lose the connection at about the same time, and come back to the next server.
 async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::Result<Value> {
     let start = Instant::now();
     for index in 0..crowd.len() {

@@ -77,7 +77,7 @@ impl Wire {
                 TEXT => hear(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
                 PING => {
                     let pong = masked(PONG, payload);
-                    // A server whose connection takes no pong has other troubles.
+                    // A failed pong shows elsewhere.
                     let _ = self.stream.try_write(&pong);
                 }
                 CLOSE => {

@@ -1,5 +1,5 @@
-//! A call whose participants all go through a relay to an SFU: what a packet costs all processes on the way
-//! together. Past the relay, it costs what the SFU does.
+//! A call of participants that all use a relay to an SFU: the cost of a packet in all processes on the path. Without
+//! the relay, it is the cost of the SFU.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::fanout::farm::Farm;
 use crate::fanout::measure::{Measurement, measure};
 use crate::net::detour::Detour;
 
-/// Who is in it.
+/// Participants of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     /// Participants that receive what one sends.
@@ -24,7 +24,7 @@ pub struct Call {
     pub media: SocketAddrV4,
 }
 
-/// Measures the call; without a door, past the relays.
+/// Measures the call through the relay, or directly to the SFU without one.
 pub fn once(setup: &Setup, door: Option<Door<'_>>, call: Call) -> anyhow::Result<Measurement> {
     let mut system = setup.system()?;
     let mut farm = Farm::new(setup.server(), setup.sources(), setup.load())?;

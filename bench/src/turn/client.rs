@@ -1,7 +1,7 @@
 //! One client of a TURN server, without a socket: what it says next, given what it was told.
 //!
-//! Asks for an allocation, is refused and given a nonce, asks again with its credentials, and goes on to
-//! its goal. Over UDP, so what gets no answer is said again by who owns the socket.
+//! Sends an Allocate, gets a nonce with the 401, repeats the request with credentials, and goes on to its goal. Over
+//! UDP, so the owner of the socket repeats unanswered requests.
 
 use std::net::{SocketAddr, SocketAddrV4};
 

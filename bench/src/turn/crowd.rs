@@ -11,7 +11,7 @@ use super::client::{Client, Credentials, Goal, Progress};
 use crate::net::addresses::Addresses;
 use crate::net::socket::FarmSocket;
 
-/// Whose clients they are.
+/// The server of the clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Door<'a> {
     /// Where the server listens.
@@ -20,7 +20,7 @@ pub struct Door<'a> {
     pub secret: &'a [u8],
 }
 
-/// Who comes: so many clients, some at once, at a rate.
+/// Number of clients, size of a burst, and rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// Theirs are among these.
@@ -40,7 +40,7 @@ pub struct Arrival {
 pub struct Crowd {
     /// The clients, indexed by their number.
     pub clients: Vec<Client>,
-    /// Requests that were said again.
+    /// Requests that were repeated.
     pub repeated: u64,
     server: SocketAddrV4,
     arrival: Arrival,

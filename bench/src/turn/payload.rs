@@ -1,4 +1,4 @@
-//! What is relayed: a packet of the size of video, which says whose it is and when it was sent.
+//! A relayed packet of the size of video, with the number of its client and its send time.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub struct Stream {
     pub time: Duration,
 }
 
-/// Who talks to whom.
+/// Clients and their peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Parties<'a> {
     /// The relay and its process; `None` when they talk directly.
@@ -37,7 +37,7 @@ pub struct Parties<'a> {
     pub peer: SocketAddrV4,
 }
 
-/// What came of a window.
+/// Result of a window.
 #[derive(Debug)]
 pub struct Window {
     /// Packets sent, both ways.
@@ -262,7 +262,7 @@ fn note(
     }
 }
 
-/// Nobody yet; up to a minute.
+/// An empty histogram of up to one minute.
 pub fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are apart")
 }

@@ -6,12 +6,12 @@ use super::crowd::{self, Arrival, Door};
 use crate::host::process::{self, Pid};
 use crate::net::socket::{FarmSocket, Traffic};
 
-/// What came of a storm.
+/// Result of a storm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cycles {
     /// Allocations that were made and given back.
     pub allocations: u64,
-    /// Requests that were said again.
+    /// Requests that were repeated.
     pub repeated: u64,
     /// User and system time of the server's process.
     pub cpu_seconds: f64,

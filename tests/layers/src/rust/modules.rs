@@ -132,7 +132,7 @@ impl Modules {
         id
     }
 
-    /// Reads the file of module `id`, whose children lie in `children`.
+    /// Reads the file of module `id` with children in `children`.
     fn read_file(
         &mut self,
         sources: &Sources,

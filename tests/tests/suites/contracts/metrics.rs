@@ -91,7 +91,7 @@ pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether it passes, and what was said.
+/// True if the text passes, with the output of promtool.
 fn promtool(text: &str) -> anyhow::Result<(bool, String)> {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])

@@ -31,7 +31,7 @@ impl Rows {
         }
     }
 
-    /// One row that holds if `said` has `wanted` in it.
+    /// A row that passes if `said` contains `wanted`.
     pub(super) fn says(&mut self, kind: &'static str, row: &str, (said, wanted): (&str, &str)) {
         let wrong = (!said.contains(wanted)).then(|| format!("'{wanted}' is not in '{said}'"));
         self.add(kind, row, wrong);

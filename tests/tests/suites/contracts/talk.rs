@@ -30,7 +30,7 @@ impl Talk {
         Ok(Self(tokio_tungstenite::connect_async(request).await?.0))
     }
 
-    /// Joined with `token`, or what was said instead.
+    /// Joins with `token`; returns the error on failure.
     pub(super) async fn join(url: &str, token: &str) -> anyhow::Result<(Self, Value)> {
         let mut talk = Self::open(url, "/v1/signal", None).await?;
         let said = talk

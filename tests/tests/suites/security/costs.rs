@@ -74,14 +74,15 @@ impl Attack {
     }
 }
 
-/// Others lose no more than beside the same bytes to nobody, and a byte costs little, however many there are.
+/// Other participants lose no more than beside the same bytes to an unused address, and a byte costs little in any
+/// number.
 async fn is_bounded(
     name: &str,
     limit: f64,
     scene: &mut Scene,
     attack: &Attack,
 ) -> anyhow::Result<()> {
-    // Nobody reads from it: the kernel throws away what it has no room for.
+    // A socket that is not read: the kernel discards datagrams beyond its buffer.
     let discard = UdpSocket::bind("127.0.0.1:0")?;
     let to_nobody = discard.local_addr()?;
     let mut last = String::new();

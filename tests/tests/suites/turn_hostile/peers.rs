@@ -56,7 +56,7 @@ fn reach_own(target: &Target) -> anyhow::Result<()> {
     ensure!(victim.recv(&mut [0; 9]).is_err(), "data arrived at {peer}");
     let elsewhere = caller.permit(ELSEWHERE.parse()?)?;
     ensure!(elsewhere.is_success(), "the internet is refused too");
-    // One that it gets later was somebody else's until then.
+    // An address that the host gets later belonged to another host before.
     let peer = SocketAddr::new(OWN_LATER.parse()?, port);
     ensure!(caller.permit(peer)?.is_success(), "{peer} is refused early");
     ip(&format!("addr add {OWN_LATER}/32 dev lo"))?;

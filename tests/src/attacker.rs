@@ -95,7 +95,7 @@ impl Scene {
         })
     }
 
-    /// `count` hostile subscribers of the first speaker.
+    /// Starts `count` hostile subscribers of the first speaker.
     pub async fn hostile_subscribers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
         let mut weapons = Vec::new();
         for number in 0..count {
@@ -135,7 +135,7 @@ impl Scene {
         Ok(weapons)
     }
 
-    /// `count` hostile publishers.
+    /// Starts `count` hostile publishers.
     pub async fn hostile_publishers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
         let mut weapons = Vec::new();
         for number in 0..count {

@@ -380,7 +380,7 @@ impl Life {
 }
 
 fn lock(diary: &Mutex<Diary>) -> MutexGuard<'_, Diary> {
-    diary.lock().expect("whoever panicked has failed the test")
+    diary.lock().expect("a panic elsewhere has failed the test")
 }
 
 /// Callers of one room with logs that differ where they overlap, or that do not see each other.

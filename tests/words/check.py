@@ -63,7 +63,7 @@ def findings(kind, root, files, everything, programs):
     elif kind == "riddles":
         rules = riddles.rules(pathlib.Path(__file__).with_name("riddles.tsv").read_text())
         for name in files:
-            if name.endswith(riddles.READ) or "/" in name and "." not in name.rsplit("/", 1)[1]:
+            if name.endswith(riddles.READ):
                 yield from riddles.find(rules, name, read(root, name))
     elif kind == "broken_links":
         documents = {name: read(root, name) for name in files if name.endswith(".md")}

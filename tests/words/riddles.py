@@ -3,7 +3,7 @@
 import bisect
 import re
 
-# Files that people read. Names without an ending are scripts.
+# Documents and code.
 READ = (".rs", ".md", ".js", ".py", ".sh", ".go", ".proto", ".toml", ".html")
 # What begins a line of a comment or of a document, and what continues a string of Rust.
 MARK = re.compile(r"^[ \t]*(///|//!|//|#+(?= )|\*(?= )|--)?[ \t]*", re.M)

@@ -224,7 +224,7 @@ export class Room extends EventTarget {
    * @param {any} payload JSON, up to 8 KiB
    * @param {string[]} [to] identities; default everybody else
    * @param {object} [options]
-   * @param {boolean} [options.ephemeral] no part of the history: for whoever can be reached now
+   * @param {boolean} [options.ephemeral] not stored in the history: only connected participants get it
    */
   async sendMessage(topic, payload, to, options = {}) {
     checkOptions('the options of sendMessage', options, ['ephemeral']);

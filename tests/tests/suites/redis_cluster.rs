@@ -35,7 +35,7 @@ struct Log {
 type SharedLog = Arc<Mutex<Log>>;
 
 fn lock(log: &SharedLog) -> MutexGuard<'_, Log> {
-    log.lock().expect("whoever panicked has failed the test")
+    log.lock().expect("a panic elsewhere has failed the test")
 }
 
 struct Reader {

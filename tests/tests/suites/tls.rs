@@ -127,7 +127,7 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     let refused = stranger.connect().await;
     assert!(
         refused.is_err(),
-        "it does not know who vouches for the server"
+        "the client does not trust the server's CA"
     );
     until(&client, &failures("refused"), 1.0).await?;
     let refused = client.clone().speaking(b"h2").connect().await;

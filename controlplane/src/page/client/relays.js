@@ -54,7 +54,7 @@ export class Relays {
     try {
       this.take(await this.#request('ice_servers', {}));
     } catch {
-      // A broken socket brings new ones when it is back; otherwise whoever connects next asks again.
+      // After a broken socket the next `joined` has new credentials; otherwise the next peer connection asks again.
     }
     this.#renewal = null;
   }

@@ -206,7 +206,7 @@ mod tests {
         mirror.told(1, Some(2));
         let base = mirror.base();
         assert_eq!((base.offset(), base.history.len()), (2, 1));
-        assert!(first.try_recv().is_ok(), "who said it hears of it");
+        assert!(first.try_recv().is_ok(), "the sender is told");
         assert!(second.try_recv().is_err());
         for number in 0..ISLAND_EVENTS - 1 {
             assert!(mirror.append(untold(None, number).0).is_some());

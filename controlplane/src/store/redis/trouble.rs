@@ -157,7 +157,7 @@ fn insecurity(error: &rustls::Error) -> String {
 fn untrusted(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => {
-            "shows a certificate that nobody we trust vouches for: name its authority (setting store-ca)"
+            "shows a certificate that is not signed by a trusted CA: name its CA (setting store-ca)"
                 .into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

@@ -223,7 +223,7 @@ fn datagrams_of_sessions_come_with_their_length_before_them() {
     rig.now += SESSION_SILENCE;
     assert!(
         matches!(rig.poll()[..], [Came::Gone(_)]),
-        "whoever it was has left"
+        "the client has left"
     );
 }
 

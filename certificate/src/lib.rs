@@ -3,8 +3,8 @@
 //! Both planes serve TLS and never depend on each other, so what they share lives here: files in, what a
 //! `rustls` server shows its clients out. Handshakes are the owners' business.
 
-mod certificate; // a certificate and its key, out of their files
-mod renewal; // swaps the certificate when its files change
+mod certificate; // reads a certificate and its key from files
+mod renewal; // reloads the certificate when its files change
 
 use std::path::PathBuf;
 use std::time::Duration;

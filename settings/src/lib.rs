@@ -4,12 +4,12 @@
 //! environment and the file, and returns each value with its source. Parsing does not stop at the first mistake:
 //! [`Mistakes`] collects all, and they are shown together. The program decides what the values mean.
 
-mod setting; // one thing a program can be told
-mod nearest; // what was probably meant
-mod environment; // variables that begin as ours do
+mod setting; // one setting of the table
+mod nearest; // closest known name
+mod environment; // environment variables
 mod file; // the configuration file
-mod log; // what may be logged
-mod mistakes; // everything that is wrong, reported at once
+mod log; // syntax of log filters
+mod mistakes; // list of all wrong settings
 mod secret; // values that are masked in output
 mod source; // where a value comes from
 mod values; // the gathered values and their typed views

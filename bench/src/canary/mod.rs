@@ -3,7 +3,7 @@
 
 pub mod client; // one participant
 pub mod signal; // the signaling WebSocket
-pub mod token; // the right to join
+pub mod token; // tokens to join with
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

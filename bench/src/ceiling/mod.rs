@@ -1,7 +1,7 @@
 //! What a host can do at all: datagrams of one size to thousands of addresses, as fast as they go, by every
 //! way of handing them to the kernel. Delivered ones count.
 
-pub mod receiver; // counts what arrives, on the load host
+pub mod receiver; // counts received datagrams, on the load host
 
 use std::net::SocketAddr;
 use std::time::Duration;

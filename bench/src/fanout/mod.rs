@@ -1,19 +1,19 @@
 //! Real sessions against a running server: publishers on an open schedule, subscribers that count every
 //! packet. Prints one JSON line.
 
-pub mod shape; // what a publisher sends, and when
+pub mod shape; // sizes and times of a publisher's packets
 pub mod payload; // packets with checkable bytes
-pub mod signaling; // how sessions are made
+pub mod signaling; // thread that makes sessions
 pub mod request; // requests of sessions and their results
-pub mod spillway; // ... with the data plane's control API
-pub mod janus; // ... with Janus' VideoRoom
+pub mod spillway; // sessions by the data plane's control API
+pub mod janus; // sessions by Janus' VideoRoom
 pub mod session; // one participant
-pub mod farm; // all of them on one thread
-mod arrange; // how they come in
-pub mod own; // how the load generator itself did
-pub mod tally; // what receivers saw
-pub mod metrics; // what the data plane says of itself
-pub mod measure; // one window of time, and its figures
+pub mod farm; // all sessions on one thread
+mod arrange; // handshakes, a bounded number at a time
+pub mod own; // usage of the load generator itself
+pub mod tally; // packets that receivers counted
+pub mod metrics; // metrics of the data plane
+pub mod measure; // one measured window and its results
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! The host under test: what it is, what its data plane uses, and orders to send, near or far.
 
-pub mod facts; // what a number means nothing without
-pub mod process; // processor time and memory of a process
-pub mod sender; // the ways to send that the ceiling compares
-pub mod agent; // the far end: `spillway-bench host --listen`
+pub mod facts; // hardware and software of a host
+pub mod process; // CPU time and memory of a process
+pub mod sender; // methods of sending that the ceiling compares
+pub mod agent; // agent on the host under test: `spillway-bench host --listen`
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

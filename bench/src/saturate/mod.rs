@@ -3,9 +3,9 @@
 //! Sessions stay up: steps grow by a factor until one fails in all its tries; then, with publishers falling
 //! silent, the edge is halved in on. What fails once more is the end: from there on loss alone counts.
 
-pub mod limit; // what was full
-pub mod curve; // the steps and what follows from them
-pub mod report; // what a capacity planner reads of that
+pub mod limit; // the resource that was full
+pub mod curve; // the steps of a run and their results
+pub mod report; // chart and page of a run
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

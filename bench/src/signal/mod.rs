@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-mod options; // what to measure, and where
-pub mod files; // what the kernel must allow for so many connections
+mod options; // command line options
+pub mod files; // limits of open files and ports
 pub mod rooms; // rooms of the participants
-pub mod tally; // what a receiver should have heard
+pub mod tally; // events that a receiver must get
 pub mod board; // events that all participants receive
-pub mod wire; // one's connection
+pub mod wire; // WebSocket connection of a participant
 pub mod crowd; // the participants
-pub mod chat; // what they say
-pub mod raw; // what Redis delivers by itself
+pub mod chat; // chat messages at a fixed rate
+pub mod raw; // delivery rate of Redis alone
 mod storm; // a storm of joins, chat, and the return of all participants
-mod large; // one room of thousands beside others
+mod large; // one room of thousands beside small rooms
 
 use crate::host::facts::{self, Facts};
 pub use options::Options;

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub mod client; // what one says
-pub mod crowd; // many, brought to their goal
-pub mod storm; // allocations that come and go, or stay
-pub mod payload; // what is relayed
-pub mod relay; // to a peer elsewhere and back
-pub mod call; // to an SFU and back
-pub mod compare; // what it comes to
+pub mod client; // state machine of one TURN client
+pub mod crowd; // many clients that allocate
+pub mod storm; // allocations that are made and ended, or kept
+pub mod payload; // content of relayed packets
+pub mod relay; // packets to a peer on another host and back
+pub mod call; // packets to an SFU and back
+pub mod compare; // sums and ratios of both servers
 
 use crate::fanout::measure::Measurement;
 use crate::fanout::{Load, Setup};

@@ -2,10 +2,10 @@
 //!
 //! Nothing here reads a clock or the network.
 
-mod claims; // what a token says, claim by claim
-mod grants; // what a token lets its holder do
+mod claims; // claims of a token
+mod grants; // grants of a token
 mod keys; // API keys and their secrets
-mod resume; // proof of having been a participant
+mod resume; // resume keys
 mod token; // LiveKit's claim layout, HS256
 
 pub use claims::VideoGrant;

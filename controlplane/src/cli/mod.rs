@@ -1,12 +1,12 @@
 //! The commands of `spillway`: their names, arguments and functions.
 
-mod cost; // traffic and money
-mod turn; // credentials and allocations
-mod client; // finds and asks the admin API
-mod url; // the address of the control plane, from --url
-mod secrets; // out of the command line and the environment
-mod show; // tables
-mod token; // mints
+mod cost; // traffic and money of a broadcast
+mod turn; // TURN credentials and allocations
+mod client; // client of the admin API
+mod url; // URL of the control plane, from --url
+mod secrets; // hides secrets of the command line and the environment
+mod show; // tables of rooms and nodes
+mod token; // creates tokens
 
 use crate::terminal::say;
 pub use crate::terminal::{complain, report};

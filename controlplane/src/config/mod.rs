@@ -1,13 +1,13 @@
 //! What an operator can tell the control plane; every setting is a flag, an environment variable
 //! and a TOML key. All mistakes are reported together.
 
-mod role; // which command
-mod address; // where a data plane is controlled
-mod signaling; // what a participant and a room may have
-mod source; // connections of one network
-mod public_path; // where a proxy shows the server
-mod table; // their names, defaults and words of help
-mod turn; // of the relay
+mod role; // `up` or `serve`
+mod address; // control address of a data plane
+mod signaling; // limits of participants and rooms
+mod source; // limit of connections per source
+mod public_path; // path under which a reverse proxy serves
+mod table; // names, defaults and help texts
+mod turn; // settings of TURN
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -3,12 +3,12 @@
 //! Rooms see commands, events and sessions in the types of this folder; those of the schema stay in here. What a
 //! command means for a room is the room's business.
 
-mod annotation; // what a node keeps for us and never reads
-mod session; // sessions and their parts, as nodes and rooms tell each other of them
-mod command; // what a node is told to do, and its answer
-mod event; // what a node says by itself
-mod convert; // the schema's types, and ours
-mod registry; // which nodes there are
+mod annotation; // bytes that a node keeps with a session and never reads
+mod session; // types of sessions and their parts
+mod command; // commands to a node and their results
+mod event; // events of a node
+mod convert; // schema types <-> our types
+mod registry; // list of nodes
 mod connection; // the connection to one node, and its supervision
 
 pub use annotation::{SessionAnnotation, TrackAnnotation};

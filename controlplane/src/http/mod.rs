@@ -1,14 +1,14 @@
 //! The public site: routes, limits on everything, and the listener.
 
-mod site; // what the routes need
-mod admin; // rooms and nodes, for those with the token
+mod site; // shared state of the routes
+mod admin; // admin API, with a bearer token
 mod demo; // demo tokens for every client, if enabled
 mod hosts; // allowed values of Host and Origin
-mod listener; // connections, and how many at once
-mod sources; // how many of them a network has
+mod listener; // accepts connections, with limits and deadlines
+mod sources; // connections per source
 mod page; // the embedded page
-mod public_path; // where a proxy shows all of it
-mod query; // what comes after the question mark
+mod public_path; // strips the path of a reverse proxy
+mod query; // query of a URL
 
 use std::collections::BTreeMap;
 

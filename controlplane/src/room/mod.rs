@@ -6,28 +6,28 @@
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
-mod config; // what a room is told by its server
-mod ask; // what clients ask
-mod permit; // what their grants permit
-mod notice; // what they are told
-mod refusal; // why not
-mod output; // what a room wants done
-mod member; // a participant of this server
-mod session; // one of its sessions
-mod presence; // coming, and coming back
-mod leave; // going, and being gone
+mod config; // settings and facts that a room gets from its server
+mod ask; // requests of clients
+mod permit; // enforces grants
+mod notice; // notices to clients
+mod refusal; // error and close codes
+mod output; // outputs of a room
+mod member; // a participant with its socket on this server
+mod session; // a session of a participant
+mod presence; // joins and resumes
+mod leave; // leaves and timeouts
 mod takeover; // participants that move between servers, and histories that start over
 mod adopt; // sessions without a server
-mod request; // what follows from what clients ask
+mod request; // handles requests
 mod subscribe; // subscriptions
-mod publication; // what an offer makes of tracks
-mod negotiate; // jobs to commands
-mod replied; // what follows from their results
-mod media; // what nodes say
+mod publication; // track changes of an offer
+mod negotiate; // turns jobs of a session into commands
+mod replied; // handles results of commands
+mod media; // handles events of nodes
 mod speakers; // active speakers
-mod budget; // what an identity may cause
-mod charge; // what each request costs
-mod report; // what the admin API shows
+mod budget; // budgets of identities and rooms
+mod charge; // cost of requests
+mod report; // view of a room for the admin API
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

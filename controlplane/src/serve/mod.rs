@@ -1,9 +1,9 @@
 //! Builds the parts of a server and runs them until a stop signal.
 
-mod role; // a part that is started and stopped by itself
-mod nodes; // connections to nodes
-mod signal; // clients and rooms
-mod stop; // when to end
+mod role; // trait of a part that is started and stopped
+mod nodes; // role: connections to nodes
+mod signal; // role: listener and rooms
+mod stop; // stop signals
 
 use std::net::SocketAddr;
 use std::sync::Arc;

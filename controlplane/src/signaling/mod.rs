@@ -3,12 +3,12 @@
 //! What the room does with a request is not here.
 
 mod limit; // token bucket
-pub mod dialect; // its words
-mod frame; // messages on the wire
+pub mod dialect; // message formats
+mod frame; // WebSocket frames to clients
 mod session; // sans-IO state of one socket
-pub mod upgrade; // from a request to a connection
-pub mod socket; // drives a session with it
-mod writer; // what leaves by it
+pub mod upgrade; // HTTP upgrade to WebSocket
+pub mod socket; // drives a session with a connection
+mod writer; // writes the queue of a socket
 
 pub use dialect::spillway::{ClientMessage, Stage, Undecodable, decode, decode_at};
 pub use limit::TokenBucket;

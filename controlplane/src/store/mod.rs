@@ -3,10 +3,10 @@
 //! [`memory`] is the embedded implementation; [`redis`], standalone or a cluster, keeps to the same trait
 //! and runs the same [`suite`].
 
-pub mod memory; // in this process
-pub mod redis; // shared by many servers
-mod record; // a room's history and readers, in either
-pub mod suite; // what every implementation must pass
+pub mod memory; // store of a single server
+pub mod redis; // store shared by several servers
+mod record; // a room's history and its readers in this process
+pub mod suite; // tests for every implementation
 
 use std::sync::Arc;
 use std::time::Duration;

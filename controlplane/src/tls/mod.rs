@@ -4,7 +4,7 @@
 //!
 //! A connection comes from the listener to the [`Door`], and goes on to HTTP.
 
-mod door; // the handshake, and what came in by it
+mod door; // TLS handshakes of accepted connections
 
 pub use door::{Door, Opening, Refusal};
 pub use spillway_certificate::{

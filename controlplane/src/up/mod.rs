@@ -2,7 +2,7 @@
 //! that is restarted when it dies and taken over when it outlived us.
 
 mod child; // the data plane's process
-mod state_dir; // what survives a restart
+mod state_dir; // credentials and sockets that survive a restart
 
 use anyhow::Context as _;
 

@@ -2,16 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
-mod admin; // what operators see
+mod admin; // the admin API
 mod bad_input; // named errors without effect on other participants
-mod budget; // what one may cause for others
+mod budget; // budgets of participants
 mod call; // join, publish, subscribe, talk, leave
-mod client; // a client that checks everything it is told
+mod client; // a client that checks all received messages
 mod connections; // deadlines and numbers of TCP connections
 mod corpus; // untrusted messages
-mod fake; // a data plane that forwards nothing
+mod fake; // a simulated data plane
 mod ownership; // owners of sessions, and a full data plane
 mod protocol; // the documents and the code say the same
-mod relays; // what opens the relay, and for how long
-mod restart; // the data plane dies; the control plane dies
+mod relays; // TURN credentials and their lifetime
+mod restart; // end of the data plane, end of the control plane
 mod resume; // broken sockets

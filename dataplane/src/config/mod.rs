@@ -1,6 +1,6 @@
 //! What an operator can tell the data plane.
 
-mod turn; // of the relay
+mod turn; // settings of TURN
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -3,13 +3,13 @@
 
 mod convert; // gRPC messages <-> our types
 mod directory; // sessions and tracks by name
-mod grpc; // the service in front
+mod grpc; // gRPC service
 mod lease; // sessions without a living owner
 mod http; // metrics and health
-mod mail; // what shards say
-mod requests; // what the control plane asks
+mod mail; // messages of shards
+mod requests; // requests of the control plane
 mod allocations; // TURN allocations of all shards
-pub mod run; // the loop
+pub mod run; // the loop of the control thread
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

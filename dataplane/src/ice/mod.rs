@@ -2,4 +2,4 @@
 //! [`peer`](crate::peer).
 
 pub mod candidates; // our advertised addresses
-pub mod credentials; // ufrags and the passwords that follow from them
+pub mod credentials; // ufrags, and passwords derived from them

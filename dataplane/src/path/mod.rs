@@ -9,11 +9,11 @@
 
 pub mod arrive; // 1: datagrams from the socket
 pub mod classify; // 2: finds the session of a datagram
-pub mod decrypt; // 3: through the session layer
+pub mod decrypt; // 3: decrypts, through the session layer
 pub mod fanout; // 4: finds the subscribers of a packet
-pub mod number; // 5: with which numbers
-pub mod seal; // 6: encrypted for each
-pub mod transmit; // 7: to the kernel
+pub mod number; // 5: numbers packets for each session
+pub mod seal; // 6: encrypts packets for each session
+pub mod transmit; // 7: sends to the kernel
 
 use std::time::Instant;
 

@@ -4,15 +4,15 @@
 //! [`Sealer`] owns all numbers under the session's write key. With AES-GCM a packet index used twice reveals the
 //! authentication key, so no other code may send with it.
 
-mod cipher; // one direction of one kind of packet
+mod cipher; // cipher of one direction and packet kind
 mod derive; // session keys from master keys
-mod gcm; // AES-GCM of what is sent, where the processor has wide vectors
-mod incoming; // what the peer sends: SRTCP opened, SRTP verified
-mod master_key; // keys of one direction
+mod gcm; // our AES-GCM for processors with wide vectors
+mod incoming; // opens SRTCP, verifies SRTP
+mod master_key; // master keys of one direction
 mod outgoing; // outgoing RTP: choice between our AES-GCM and the library
-mod profile; // what is negotiated
-mod replay; // which packets were seen
-mod sealer; // all that one session sends
+mod profile; // protection profiles
+mod replay; // replay protection of SRTCP
+mod sealer; // encrypts everything that one session sends
 mod srtcp; // the layout of SRTCP
 
 pub use incoming::{OpenError, RtcpOpener, Verifier, packet_index};

@@ -7,16 +7,16 @@
 //! to get an allocation or a session.
 
 mod id; // names of streams
-mod listen; // sockets that are connected to
-mod layer; // bytes, with or without TLS
-mod upstream; // where HTTP goes
-mod connection; // what one is, and for how long
-mod accept; // connections that come
-mod take; // what they bring
-mod arrivals; // messages that came
+mod listen; // listening sockets
+mod layer; // plain TCP or TLS
+mod upstream; // connections to the control plane's HTTP
+mod connection; // state and deadlines of one connection
+mod accept; // accepts connections
+mod take; // reads messages, and detects the protocol
+mod arrivals; // received messages of a turn
 mod alias; // alias addresses of streams
-mod counts; // how often
-mod renewals; // what became of the certificate
+mod counts; // counters
+mod renewals; // reloads of the certificate
 #[cfg(test)]
 mod tests; // real connections on loopback
 

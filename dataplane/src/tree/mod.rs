@@ -5,7 +5,7 @@
 //! *home*: from a session of that shard, or over a link from another node. The home gives one copy to each shard and each
 //! link that needs the layer.
 
-pub mod keyframes; // requests, coalesced and repeated
-pub mod link; // what nodes say to each other, and what waits for one
+pub mod keyframes; // keyframe requests, merged and repeated
+pub mod link; // messages between nodes, and the queue of a link
 pub mod route; // one track on one shard
 pub mod source; // where packets come from and go to

@@ -8,27 +8,27 @@
 //! An unauthenticated client costs no memory: the server keeps nothing before the client has shown credentials from an
 //! address at which it receives.
 
-mod config; // what a server is made of
+mod config; // configuration of a server
 mod client; // identity of a TURN client
 mod request; // a message and its authentication
-mod nonce; // what proves that an address is the sender's
-mod auth; // what proves that credentials were given
+mod nonce; // nonces, which prove a client's address
+mod auth; // verifies credentials
 mod reflection; // budget of answers to unproven addresses
-mod allocate; // making, prolonging and ending allocations
-mod bind; // permissions and channels
-mod relay; // data, both ways
+mod allocate; // Allocate and Refresh
+mod bind; // CreatePermission and ChannelBind
+mod relay; // relays data in both directions
 mod address; // permitted peers
 mod ranges; // special-purpose address ranges
-mod relayed; // our ports
-mod allocation; // what a client has
+mod relayed; // relayed addresses and ports
+mod allocation; // state of an allocation
 mod permission; // peers that an allocation permits
 mod channel; // channels to frequent peers
-mod quota; // how much there may be
-mod bucket; // how much of it a second
-mod deny; // why not
-mod counts; // how often
-mod describe; // what there is
-mod now; // the time, twice
+mod quota; // allocations per user and source
+mod bucket; // bandwidth limit
+mod deny; // reasons of refusals
+mod counts; // counters
+mod describe; // descriptions of allocations
+mod now; // monotonic and wall clock
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,8 +2,8 @@
 //! real bytes in both directions of the codec. What the estimator has to do on it stands in the tests.
 
 mod path; // the simulated network between sender and receiver
-mod source; // what is sent
-mod tests; // what the estimator has to do
+mod source; // simulated video source
+mod tests; // the estimator on simulated paths
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

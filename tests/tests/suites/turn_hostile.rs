@@ -1,9 +1,9 @@
 //! Every known way to misuse a TURN server, against a real data plane: each by its name, with its outcome in one
 //! JSON line at the end. SPILLWAY_TEST_FLOOD is the number of forged requests (default 10,000,000).
 
-mod target; // the relay
+mod target; // the relay under attack
 mod streams; // over TCP and TLS
-mod lifetimes; // for longer than it may be
+mod lifetimes; // allocations beyond their lifetime
 mod peers; // to this host by its other addresses
 
 use std::collections::{BTreeMap, HashSet};

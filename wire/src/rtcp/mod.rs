@@ -3,10 +3,10 @@
 //! Framing is strict: a wrong length field ends the datagram. Packets of unknown types are [`Packet::Other`]. SRTCP is
 //! decrypted before; the callers decide what a packet means.
 
-mod header; // numbers that packets begin with, and fields in them
-mod feedback; // what a receiver asks for: NACK, PLI, FIR, REMB
-mod report; // what was sent and what of it arrived
-mod transport; // when each packet arrived (transport-wide congestion control)
+mod header; // common RTCP header
+mod feedback; // NACK, PLI, FIR, REMB
+mod report; // sender and receiver reports
+mod transport; // transport-wide feedback
 
 pub use feedback::{Firs, Nacks, Remb};
 pub use report::{

@@ -4,10 +4,10 @@
 //! this module only checks it.
 
 mod kind; // method and class of a message
-mod transaction; // what requests and their answers share
-mod message; // what came
-mod attribute; // what stands in it
-mod write; // what goes
+mod transaction; // transaction ids
+mod message; // checked view of a message
+mod attribute; // attributes
+mod write; // writer of messages
 mod integrity; // keys, HMACs and the checksum
 
 pub use attribute::{Address, Family, kinds, xor_address};

@@ -2,10 +2,10 @@
 //!
 //! The data plane decides which peers a client may reach.
 
-mod fields; // the attributes of a request
-mod channel; // data under a number
+mod fields; // attributes of a TURN request
+mod channel; // ChannelData
 mod framing; // messages in a stream
-mod secret; // what two planes share
+mod secret; // values derived from a secret
 mod username; // user and expiry of a credential
 mod embedded; // IPv4 addresses inside IPv6 addresses
 

@@ -1,11 +1,11 @@
 //! To which neighbour, of which interface, a destination is sent: the part of the host's routing that is plain
 //! enough to be done here. Everything else has no [`Hop`], and is left to the kernel.
 
-mod facts; // what the kernel says of links, routes and neighbours
+mod facts; // links, routes and neighbours of the kernel
 mod neighbour; // hosts that the kernel can reach on a link
-mod netlink; // how it is asked
-mod watch; // asks again when something changes
-mod own; // what the host keeps for itself
+mod netlink; // rtnetlink requests
+mod watch; // thread that keeps routes current
+mod own; // thread that keeps the host's addresses current
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};

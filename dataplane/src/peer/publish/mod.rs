@@ -301,10 +301,10 @@ fn find_route(
         .map(|layer| (track, LayerIndex(layer)))
 }
 
-mod packet; // what was decrypted, in our words
+mod packet; // decrypted packets as `MediaPacket`
 
 #[cfg(test)]
-mod media; // what is announced plays
+mod media; // tests: announced tracks can play
 
 #[cfg(test)]
 mod tests {

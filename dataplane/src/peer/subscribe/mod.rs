@@ -400,7 +400,7 @@ fn extension_ids(map: &ExtensionMap) -> ExtensionIds {
 }
 
 mod negotiate; // offers to the client, and its answers
-mod subscriptions; // by their places
+mod subscriptions; // subscriptions by index
 
 #[cfg(test)]
 mod tests; // offers and answers, as clients make them

@@ -6,7 +6,7 @@
 //! library does everything else (opening, RTCP, processors without these instructions); see docs/decisions/0018.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512; // sixteen blocks at a time
+mod avx512; // AES-GCM on sixteen blocks at a time
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // into code for processors with these instructions, and nothing else
 mod entry;

@@ -1,7 +1,7 @@
 //! Real connections on loopback; the tests pass the time as a value.
 
-mod http; // what is passed on
-mod hostile; // what no client does
+mod http; // HTTP passed to the control plane
+mod hostile; // hostile clients
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -4,8 +4,8 @@
 //! A ring belongs to the thread that made it. Received data is in buffers that the kernel chose, until the next
 //! [`Uring::receive`]. A send is complete when [`Uring::send`] returns, so the kernel borrows nothing beyond a call.
 
-mod buffers; // memory the kernel fills
-mod messages; // headers of what is sent
+mod buffers; // buffer ring for receives
+mod messages; // message headers for sends
 
 use std::collections::VecDeque;
 use std::io;

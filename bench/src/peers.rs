@@ -1,5 +1,5 @@
-//! The same publishers and receivers on Spillway and on Janus, in turns: what each delivers for a second of
-//! processor time. Equal deliveries only: one that carries less is not cheaper.
+//! The same publishers and receivers on Spillway and on Janus, alternating: deliveries per second of CPU. Only equal
+//! deliveries are compared.
 
 use std::net::SocketAddr;
 use std::time::Duration;

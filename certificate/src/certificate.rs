@@ -1,5 +1,5 @@
-//! A certificate and its key, out of their files. What is read here has been checked against each other;
-//! when to read is the renewal's business.
+//! Reads a certificate and its key from files and checks that they belong together. [`crate::renewal`] decides when to
+//! read.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

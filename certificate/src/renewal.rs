@@ -1,6 +1,5 @@
-//! Swaps the certificate when its files change, or when SIGHUP says so. New connections get the new one;
-//! those that stand keep what they agreed on. Files that cannot be used are named in the log, and the
-//! certificate that is served stays.
+//! Reloads the certificate when its files change, or on SIGHUP. New connections get the new certificate; open
+//! connections keep theirs. If the files cannot be used, the log names them and the old certificate stays.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! The descriptors this process may have: raised at start as far as the system allows.
+//! The limit of open files of this process, raised at start as far as allowed.
 //!
 //! Each connection takes one. What is left of them for everything else is [`RESERVED_FILES`].
 

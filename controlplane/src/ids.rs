@@ -1,5 +1,5 @@
-//! Names and identifiers, each a type of its own; all are checked text that is cheap to clone. What a room's name and
-//! an identity may be made of is in `name`.
+//! Names and identifiers, each with its own type: checked text that is cheap to clone. The syntax of names is in
+//! `name`.
 
 use std::borrow::Cow;
 use std::fmt;

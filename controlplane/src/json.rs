@@ -1,4 +1,4 @@
-//! JSON texts of others (RFC 8259), read as far as they can be, and the `id` of those that cannot.
+//! Parser for untrusted JSON (RFC 8259), and the `id` of texts that cannot be parsed.
 //!
 //! Decided where the RFC leaves it open: an escape for half a surrogate pair stands for U+FFFD (section 8.2), a byte order
 //! mark in front is skipped (8.1), the last of several members with one name counts (4), as in JSON.parse. Nesting is

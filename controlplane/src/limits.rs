@@ -1,4 +1,4 @@
-//! Every maximum of the control plane, with its unit.
+//! Limits of the control plane, with their units.
 //!
 //! Limits that an operator may change are settings (`config.rs`); their ranges are here.
 

@@ -1,4 +1,4 @@
-//! What the control plane counts, in Prometheus' words. `docs/operating/metrics.md` documents each.
+//! Prometheus metrics of the control plane. `docs/operating/metrics.md` documents each.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What commands say: answers at the standard output, errors at the standard error, as text or as one line of JSON each. A
-//! reader that has gone is no error of ours.
+//! Output of commands: answers to stdout, errors to stderr, as text or as one line of JSON each. A closed stdout is
+//! not an error.
 
 use std::io::{self, Write as _};
 

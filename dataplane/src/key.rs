@@ -1,4 +1,4 @@
-//! Names of things inside this process: small, copied freely, never reused.
+//! Identifiers of sessions, tracks, layers and shards inside this process: small, copied freely, never reused.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Every maximum of the data plane, with its unit.
+//! Limits of the data plane, with their units.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Bits per second over the last half second.
+//! Rate of acknowledged packets over the last 500 ms, in bits per second.
 
 const BUCKETS: i64 = 10;
 const BUCKET_US: i64 = 50_000;

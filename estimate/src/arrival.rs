@@ -1,4 +1,4 @@
-//! Packets sent together are one group; what counts is how much later each group arrives than it should
+//! Groups packets that were sent together, and measures how much later each group arrives than expected
 //! (draft-ietf-rmcat-gcc-02 section 5.2 and 5.3).
 
 /// Packets sent within this time are one group.

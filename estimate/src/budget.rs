@@ -1,4 +1,4 @@
-//! How many statuses of transport-wide feedback are read: an allowance that grows with what was sent.
+//! Limit of transport-wide feedback: the number of statuses that are read grows with the sent packets.
 //!
 //! A feedback of 22 bytes may claim the status of 65,535 packets. Receivers report each packet once, or a few times when
 //! packets arrive out of order, so the work that feedback can cause is bounded by the packets that were sent.

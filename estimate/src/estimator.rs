@@ -1,4 +1,4 @@
-//! The estimator: takes what was sent and what the receiver says, and says what the path takes.
+//! The bandwidth estimator: sent packets and feedback in, estimate out.
 
 use std::time::Instant;
 

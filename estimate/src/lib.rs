@@ -1,4 +1,4 @@
-//! How much the path to one receiver takes: send-side bandwidth estimation from transport-wide feedback
+//! Send-side bandwidth estimation for the path to one receiver, from transport-wide feedback
 //! (draft-ietf-rmcat-gcc-02), with probes.
 //!
 //! Sans-IO: the caller says what it sends and hears, and asks for padding. What the estimate is used for,

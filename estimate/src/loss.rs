@@ -1,5 +1,5 @@
-//! A bound for when packets are lost (draft-ietf-rmcat-gcc-02 section 6). Few losses mean nothing: radios
-//! lose packets. Many mean that we send too much, whatever the delays say.
+//! Loss-based bound of the estimate (draft-ietf-rmcat-gcc-02 section 6). Few losses are ignored, because radio links
+//! lose packets. Many losses mean that the rate is too high, whatever the delays are.
 
 /// An observation needs this many packets and this much time.
 const OBSERVED_PACKETS: u32 = 30;

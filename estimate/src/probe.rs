@@ -1,5 +1,5 @@
-//! Probes: short runs of packets at a rate higher than what is known to pass. One at a time; a run that
-//! passes is followed by a faster one.
+//! Probes: short runs of packets at a higher rate than the proven one. One at a time; a run that passes is followed by
+//! a faster one.
 
 use super::sent::Packet;
 

@@ -1,5 +1,4 @@
-//! How long packets stand in a queue: the shortest delay of the last moments against the shortest in a
-//! long time.
+//! Length of the queue on the path: the shortest recent delay against the shortest delay in a long time.
 //!
 //! A receiver that is late delays some packets, a queue delays all of them; so a minimum tells them apart.
 

@@ -1,5 +1,5 @@
-//! What delays allow: grows until the queue does, then falls below what arrives
-//! (draft-ietf-rmcat-gcc-02 section 5.5).
+//! Delay-based estimate: grows until the queue grows, then falls below the received rate (draft-ietf-rmcat-gcc-02
+//! section 5.5).
 
 /// The estimate never falls below this.
 pub const MIN_BPS: u64 = 50_000;

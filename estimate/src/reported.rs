@@ -1,5 +1,5 @@
-//! What the path of a subscriber takes that does not say when each packet arrived (native clients without transport-wide
-//! congestion control): from the losses in its receiver reports, and from its REMB.
+//! Estimate for subscribers without transport-wide feedback (native clients): from the losses in receiver reports, and
+//! from REMB.
 //!
 //! Without arrival times a queue that grows is not seen before it overflows. So the estimate rises slowly, by what holds
 //! without loss, and after a rise that did not hold it waits longer before the next.

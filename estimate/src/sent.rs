@@ -1,4 +1,4 @@
-//! What was sent and is not forgotten yet, by transport-wide sequence number.
+//! Sent packets that are still awaiting feedback, by transport-wide sequence number.
 
 /// Slots at first, and at most: a second at 20 Mb/s. 8 bytes each.
 const FIRST_SLOTS: usize = 256;

@@ -1,5 +1,5 @@
-//! Does the queue on the path grow? A line through the smoothed delays of the last groups, and a
-//! threshold that learns how much the path trembles anyway (draft-ietf-rmcat-gcc-02 sections 5.3, 5.4).
+//! Detects a growing queue: the slope of the smoothed delays of the last groups, against a threshold that adapts to
+//! the jitter of the path (draft-ietf-rmcat-gcc-02 sections 5.3, 5.4).
 
 use super::arrival::Step;
 

@@ -1,4 +1,4 @@
-//! Which format a scraper takes, by its Accept header (RFC 9110 section 12.5.1).
+//! Chooses the format of metrics from the scraper's Accept header (RFC 9110 section 12.5.1).
 
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Metrics as text, in the two formats that scrapers ask for, and what every process tells of itself. What a process counts
-//! is its own business: it writes OpenMetrics, and this crate makes of it what was asked for.
+//! Metrics as text in two formats, and the metrics of the process itself. A program writes OpenMetrics; this crate
+//! converts them to the requested format.
 
 mod format; // choice of the format
 mod process; // metrics of the process, process_*

@@ -1,4 +1,4 @@
-//! What Linux tells of this process, under the names that other programs have for it. Read when it is asked for.
+//! Metrics of this process from Linux, under Prometheus' usual names. Read at each scrape.
 
 use std::fs;
 

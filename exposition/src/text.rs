@@ -1,5 +1,5 @@
-//! From OpenMetrics 1.0 to Prometheus' text format 0.0.4, which names the family of a counter after its samples, has neither
-//! units nor an end, and other words for two types.
+//! Converts OpenMetrics 1.0 to Prometheus' text format 0.0.4. That format names the family of a counter after its
+//! samples, has no units and no end marker, and has other names for two types.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Variables of the environment that begin as ours do: which are settings, which are other programs' or an
-//! orchestrator's, and which are probably a setting misspelled.
+//! Environment variables with our prefix: settings, variables of other programs or of an orchestrator, and probable
+//! misspellings of settings.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The configuration file: its keys with their values as text, and the lines they stand in.
+//! The configuration file: its keys, their values as text, and their line numbers.
 
 use std::path::{Path, PathBuf};
 

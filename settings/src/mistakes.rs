@@ -1,4 +1,4 @@
-//! Everything that is wrong with a configuration, reported at once.
+//! A list of all wrong settings, reported together.
 
 use std::fmt;
 

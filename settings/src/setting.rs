@@ -1,4 +1,4 @@
-//! One row of the table.
+//! One row of the table of settings.
 
 use crate::secret;
 

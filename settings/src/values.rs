@@ -1,4 +1,4 @@
-//! The gathered values and their typed views.
+//! The collected values, and their typed views.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};

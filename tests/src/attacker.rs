@@ -1,4 +1,4 @@
-//! Participants that send what no client would, at a rate, and what that costs the calls of others.
+//! Hostile participants with real sessions, and their cost to the calls of others.
 //!
 //! They have real sessions: their clients hand over the keys of the handshake, so that what they send authenticates.
 

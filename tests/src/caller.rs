@@ -1,4 +1,4 @@
-//! Participants that come back by themselves and keep a log of what they were told.
+//! Participants that reconnect by themselves and log all received messages.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: a data plane of their own, and clients with real sessions.
+//! Base of the end-to-end tests: data planes, servers, and clients with real sessions.
 
 pub mod attacker; // hostile participants, and their cost to others
 pub mod caller; // participants of signaling servers that reconnect by themselves

@@ -1,4 +1,4 @@
-//! Certificates made for a test, clients that look at what they are shown, and a signaling server that has one.
+//! Certificates made for a test, clients that check them, and a signaling server with TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -1,4 +1,4 @@
-//! Which protocol a datagram on the media port speaks, by its first bytes (RFC 7983, RFC 5761).
+//! Protocol of a datagram on the media port, by its first bytes (RFC 7983, RFC 5761).
 
 /// What the first bytes of a datagram say it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! What has to hold for any bytes whatever: the properties that the fuzz targets look for violations of,
-//! and that the corpora are replayed against in the normal test run.
+//! Properties that hold for any bytes: the fuzz targets search for violations, and the normal test run replays the
+//! corpora.
 //!
 //! Each function panics when its property does not hold.
 

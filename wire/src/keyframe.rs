@@ -1,4 +1,4 @@
-//! Where a video frame that needs no other starts: the only place a receiver can join or change layers.
+//! Detects the first packet of a keyframe, where a receiver can join or change layers.
 //!
 //! Each function takes the RTP payload of one packet and says whether it is the first of such a frame.
 //! Payloads are the publisher's bytes: every read is checked.

@@ -1,5 +1,4 @@
-//! RTP headers (RFC 3550 section 5.1, RFC 8285): written as we send them, and what has to be known of one that
-//! is received before its packet was authenticated.
+//! RTP headers (RFC 3550 section 5.1, RFC 8285): a writer, and a reader for packets that are not authenticated yet.
 
 /// Bytes of a header without extensions.
 pub const FIXED_BYTES: usize = 12;

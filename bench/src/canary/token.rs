@@ -1,4 +1,4 @@
-//! The right to join: minted with an API key, or asked of a server that hands out demo tokens.
+//! Tokens to join with: signed with an API key, or demo tokens of the server.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

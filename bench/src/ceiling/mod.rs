@@ -1,5 +1,5 @@
-//! What a host can do at all: datagrams of one size to thousands of addresses, as fast as they go, by every
-//! way of handing them to the kernel. Delivered ones count.
+//! Maximum rate of a host: datagrams of one size to thousands of addresses, with every sending method of the kernel.
+//! Delivered datagrams count.
 
 pub mod receiver; // counts received datagrams, on the load host
 

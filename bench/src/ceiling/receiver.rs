@@ -1,4 +1,4 @@
-//! Counts datagrams as cheaply as it can.
+//! Counts datagrams at the lowest possible cost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What the data plane says of itself over HTTP, read beside the load.
+//! Reads the data plane's metrics over HTTP during the load.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

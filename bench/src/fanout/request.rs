@@ -1,4 +1,4 @@
-//! What the farm asks a server for and what it is told, whatever server that is.
+//! Requests of the farm to a server and their answers, for every kind of server.
 
 /// Number of a participant: also that of its address.
 pub type Index = usize;

@@ -1,4 +1,4 @@
-//! One participant: its peer connection and what it sends or watches.
+//! One participant: its peer connection, and its sent or received media.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

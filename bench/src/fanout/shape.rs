@@ -1,4 +1,4 @@
-//! What a publisher sends, and when: frames of realistic sizes, cut and paced as libwebrtc does it.
+//! Sizes and times of a publisher's packets: frames of realistic sizes, cut and paced like libwebrtc.
 //!
 //! Open loop: the schedule does not wait, and a late caller gets all missed packets. Makes sizes and times;
 //! [`super::payload`] makes the bytes.

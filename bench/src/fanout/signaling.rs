@@ -1,4 +1,4 @@
-//! How sessions are made, whatever server stands behind.
+//! Makes sessions on any kind of server.
 //!
 //! A thread of its own speaks the server's language, so that the farm never waits for it.
 

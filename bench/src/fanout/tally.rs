@@ -1,4 +1,4 @@
-//! What receivers saw: every packet counted from its cleartext header, a sample of them decrypted.
+//! Packets that receivers got: all counted by their cleartext header, a sample of them decrypted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

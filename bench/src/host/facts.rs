@@ -1,4 +1,4 @@
-//! What a number means nothing without: kernel, processor, network device, commit, command.
+//! Facts about a host that every result needs: kernel, processor, network device, commit, command.
 
 use std::collections::BTreeMap;
 use std::fs;

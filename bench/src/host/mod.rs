@@ -1,4 +1,4 @@
-//! The host under test: what it is, what its data plane uses, and orders to send, near or far.
+//! The host under test: its hardware, the usage of its data plane, and orders to send, local or remote.
 
 pub mod facts; // hardware and software of a host
 pub mod process; // CPU time and memory of a process

@@ -1,4 +1,4 @@
-//! The ways to hand datagrams to the kernel, each as fast as it goes.
+//! Methods of sending datagrams, each at its maximum rate.
 
 use std::fmt;
 use std::io::IoSlice;

@@ -1,4 +1,4 @@
-//! Which participant has which address: consecutive ones of a network, from its second on.
+//! Addresses of participants: consecutive ones of a network, from its second on.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Datagrams that go to their server through a TURN relay, in a channel that is bound already.
+//! Datagrams that go to their server through a bound channel of a TURN relay.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};

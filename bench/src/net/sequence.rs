@@ -1,4 +1,4 @@
-//! What the sequence numbers of one RTP stream tell: packets that are missing, doubled or late.
+//! Lost, duplicated and reordered packets of one RTP stream, by sequence number.
 
 /// Counts packets and losses of one SSRC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

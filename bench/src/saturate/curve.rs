@@ -1,4 +1,4 @@
-//! The steps of a saturation run, and what follows from them.
+//! The steps of a saturation run, and the results.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What was full when a step failed.
+//! The resource that was full when a step failed.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What all participants heard, and when it should have come.
+//! Events that all participants received, and the times when they were due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

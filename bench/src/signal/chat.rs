@@ -1,4 +1,4 @@
-//! Messages at a rate that does not wait for their delivery, and a rate that rises until they are late.
+//! Chat messages at a rate that does not wait for delivery, and that rises until messages are late.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The participants: a task each with a WebSocket.
+//! The participants: one task with a WebSocket each.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

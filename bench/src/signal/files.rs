@@ -1,4 +1,4 @@
-//! As many open files as there are connections, and as many source addresses as their ports need.
+//! Raises the limit of open files to the connections, and uses as many source addresses as their ports need.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

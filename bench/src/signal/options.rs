@@ -1,4 +1,4 @@
-//! What to measure, and where.
+//! Command line options of the benchmark.
 
 use std::net::SocketAddr;
 

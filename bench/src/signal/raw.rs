@@ -1,6 +1,5 @@
-//! What Redis itself delivers: messages published to one shard channel by a pipeline without a script,
-//! counted at as many subscribers as there are servers. Plain bytes over plain sockets, so that no client
-//! library is measured with it.
+//! Delivery rate of Redis alone: messages published to one shard channel by a pipeline without a script, counted at
+//! one subscriber per server. It uses plain sockets, so that no client library is measured.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! Which participant is in which room: rooms of one size, and before them one that may be larger.
+//! Rooms of participants: rooms of one size, and before them one that may be larger.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What each receiver got of its room's history: no offset may be missing, none may come twice.
+//! Events that each receiver got of its room's history: no offset may be missing or repeated.
 
 use serde::Serialize;
 

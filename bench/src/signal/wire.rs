@@ -1,5 +1,5 @@
-//! A participant's end of a WebSocket (RFC 6455), as cheap as a load on the same processors as what it measures
-//! must be: messages are looked at where they were read to. Knows what a Spillway server sends, and no more.
+//! A participant's WebSocket (RFC 6455) at low cost, because the load shares the processors with the servers. Messages
+//! are parsed in the receive buffer. Supports only what a Spillway server sends.
 
 use std::io::{Error, ErrorKind};
 

@@ -1,4 +1,4 @@
-//! One client of a TURN server, without a socket: what it says next, given what it was told.
+//! State machine of one TURN client, without a socket.
 //!
 //! Sends an Allocate, gets a nonce with the 401, repeats the request with credentials, and goes on to its goal. Over
 //! UDP, so the owner of the socket repeats unanswered requests.

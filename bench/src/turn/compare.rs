@@ -1,4 +1,4 @@
-//! Sums of what each relay did in its turns, and what they come to beside each other.
+//! Sums of each TURN server over its turns, and their ratios.
 
 use serde::Serialize;
 

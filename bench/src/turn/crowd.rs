@@ -1,5 +1,5 @@
-//! Many clients of one server on one socket, each with an address of its own: brought to their goal at a
-//! rate that does not wait for answers.
+//! Many clients of one server on one socket, each with its own address: started at a rate that does not wait for
+//! answers.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -1,5 +1,5 @@
-//! Spillway's relay and coturn, in turns, under the same clients: what each does for a second of processor
-//! time, what an allocation takes, and what the way through it adds.
+//! Spillway's TURN server and coturn, alternating, with the same clients: work per second of CPU, memory of an
+//! allocation, and added latency.
 //!
 //! Two kinds of peers. A peer elsewhere is what a general relay is for. A call with an SFU is what clients
 //! of ours use it for: there coturn has the SFU behind it, and Spillway is both.

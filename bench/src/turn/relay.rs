@@ -1,5 +1,5 @@
-//! Frames of packets from clients to a peer and back, at times that do not depend on what arrives: through
-//! a relay, or past it to learn what the way costs without one.
+//! Frames of packets from clients to a peer and back, at fixed times: through a relay, or directly to measure the path
+//! without one.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,4 @@
-//! Allocations that are made and given back at once, at a fixed rate; and many that are kept, to see what
-//! they take.
+//! Allocations that are made and ended at once, at a fixed rate; and many that are kept, to measure their memory.
 
 use super::client::Goal;
 use super::crowd::{self, Arrival, Door};

@@ -1,5 +1,5 @@
-//! The claims of a token as they were signed (RFC 7519 section 4), read one by one, so that a refusal names the claim.
-//! `null` is absence; claims that are not known here are ignored.
+//! The claims of a signed token (RFC 7519 section 4), read one by one, so that a refusal names the claim. `null` means
+//! absent; unknown claims are ignored.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -1,4 +1,4 @@
-//! What a token lets its holder do. Where that is enforced: [`crate::room::Request::permitted_by`].
+//! Grants of a token. [`crate::room::Request::permitted_by`] enforces them.
 
 use serde::{Deserialize, Serialize};
 

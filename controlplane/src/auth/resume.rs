@@ -1,5 +1,5 @@
-//! Resume keys: proof that a socket's owner was a certain participant of a certain room, and of what it may see
-//! and do there. They are signed as tokens are (HS256), and are none.
+//! Resume keys: proof that the owner of a socket was a certain participant of a room, with its grants and the start of
+//! its history. They are signed like tokens (HS256), but are not tokens.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Finds a running control plane and asks its admin API; every error says what to do next.
+//! Client of the admin API; every error says what to do next.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `spillway cost`: what a broadcast costs where traffic is sold by the gigabyte, and on hosts with a flat rate.
-//! Arithmetic only; nothing is asked.
+//! `spillway cost`: the cost of a broadcast, with traffic priced per gigabyte and on hosts with a flat rate.
+//! Arithmetic only.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;

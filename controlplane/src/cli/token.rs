@@ -1,4 +1,4 @@
-//! `spillway token create`: mints a token, without asking any server.
+//! `spillway token create`: signs a token without a server.
 
 use std::path::PathBuf;
 

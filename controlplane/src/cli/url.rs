@@ -1,4 +1,4 @@
-//! The URL of a control plane as people type it; what is wrong with one is answered with what to type.
+//! The URL of a control plane as a user types it; an error contains the correct URL.
 
 use axum::http::Uri;
 

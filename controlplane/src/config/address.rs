@@ -1,4 +1,4 @@
-//! Where a data plane is controlled.
+//! The control address of a data plane.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! What an operator can tell the control plane; every setting is a flag, an environment variable
-//! and a TOML key. All mistakes are reported together.
+//! Settings of the control plane; each is a flag, an environment variable and a TOML key. All mistakes are reported
+//! together.
 
 mod role; // `up` or `serve`
 mod address; // control address of a data plane

@@ -1,4 +1,4 @@
-//! Which command is being configured, and settings that may be left out.
+//! The command that is configured (`up` or `serve`), and its optional settings.
 
 use std::str::FromStr;
 

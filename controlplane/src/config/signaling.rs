@@ -1,4 +1,4 @@
-//! What one participant and one room may have.
+//! Limits of participants and rooms.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How many connections one network may have.
+//! Limit of connections per source.
 
 use std::net::IpAddr;
 use std::num::ParseIntError;

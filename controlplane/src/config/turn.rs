@@ -1,4 +1,4 @@
-//! What an operator can say of the relay, which is the data plane's.
+//! Settings of the data plane's TURN server.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What a node keeps for us and never reads: enough to rebuild a room after a restart.
+//! Bytes that a node keeps with a session and never reads: enough to rebuild a room after a restart.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a node is told to do, as values, so that a room can decide on it without doing it.
+//! Commands to a node, as values: a room decides on them without executing them.
 
 use super::{Published, SessionAnnotation, SyncGroup, Wish};
 use crate::history::{Kind, Source};

@@ -1,5 +1,5 @@
-//! The gRPC connection to a node: reconnects forever, reads the state back each time, and tells a dead data plane from
-//! one that is merely out of reach.
+//! The gRPC connection to a node: reconnects for ever, reads the state after each connect, and distinguishes a dead
+//! data plane from an unreachable one.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

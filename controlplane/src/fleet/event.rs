@@ -1,4 +1,4 @@
-//! What a node says by itself.
+//! Events of a node.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Nodes: which there are, the connections to them, and which of them newcomers are sent to.
+//! Nodes: their registry, the connections to them, and the choice of a node for new participants.
 //!
 //! Rooms see commands, events and sessions in the types of this folder; those of the schema stay in here. What a
 //! command means for a room is the room's business.

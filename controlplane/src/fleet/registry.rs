@@ -1,4 +1,4 @@
-//! Which nodes there are, and where they are controlled.
+//! The registry of nodes and their control addresses.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Sessions and their parts, as rooms and nodes tell each other of them.
+//! Types of sessions and their parts, shared by rooms and nodes.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Events that have no numbers yet.
+//! Events without an offset.
 
 use super::{Participant, RoomEvent};
 use crate::ids::{Identity, ParticipantId};

@@ -1,4 +1,4 @@
-//! Events with their numbers.
+//! Events with an offset.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What changes a room: each event takes one offset of its history. The shapes are those that the store keeps.
+//! Events of a room: each has one offset of the history. The types are those that the store keeps.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

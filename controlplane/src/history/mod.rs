@@ -1,4 +1,4 @@
-//! A room's history: numbered events, and the participants that they come to. Rooms make it and stores keep it.
+//! A room's history: numbered events, and the participants that result from them. Rooms write it and stores keep it.
 
 mod participant; // participants of a room, with their tracks
 mod event; // events of a room

@@ -1,4 +1,4 @@
-//! Participants and their tracks, in the shape that the store keeps.
+//! Participants and their tracks, in the form that the store keeps.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Histories that start over: how the new one goes on from the old, and what it has beyond what readers were told.
+//! Histories that start over: the relation of the new history to the old one, and messages that readers did not get.
 
 use std::sync::Arc;
 

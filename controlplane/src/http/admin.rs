@@ -1,4 +1,4 @@
-//! The admin API: what is where, for those with the bearer token.
+//! The admin API: rooms, sessions, nodes and TURN allocations, with a bearer token (docs/operating/admin-api.md).
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,5 +1,5 @@
-//! Takes connections, as many at once as there may be, and has their requests answered. What a connection
-//! is, `tls` finds out; what a request gets, the routes say.
+//! Accepts connections within limits, and serves their requests. `tls` detects the protocol of a connection; the
+//! routes answer requests.
 //!
 //! Each step of a connection has a time: the TLS handshake, a request's head (first byte and idle time
 //! included), the answer, and the reading of it. A request's body is not read.

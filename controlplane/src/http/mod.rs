@@ -1,4 +1,4 @@
-//! The public site: routes, limits on everything, and the listener.
+//! The HTTP site: routes, limits, and the listener.
 
 mod site; // shared state of the routes
 mod admin; // admin API, with a bearer token

@@ -1,4 +1,4 @@
-//! The embedded page: whatever is in `src/page/`, with an ETag, and nothing from anywhere else.
+//! The embedded page: all files of `src/page/`, with an ETag.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 

@@ -1,4 +1,4 @@
-//! Requests below the public path of a proxy, answered as those at the root.
+//! Serves requests below the public path of a reverse proxy like those at the root.
 
 use axum::Router;
 use axum::extract::Request;

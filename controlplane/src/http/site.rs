@@ -1,4 +1,4 @@
-//! What the routes of the site need, and how they say no.
+//! Shared state of the routes, and error answers.
 
 use std::sync::Arc;
 use std::time::Duration;

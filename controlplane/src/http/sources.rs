@@ -1,4 +1,4 @@
-//! How many connections each network has: an IPv4 address, or the /64 of an IPv6 address.
+//! Connections per source: an IPv4 address, or the /64 of an IPv6 address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! What a room and its sockets want done, without doing it: inputs go in, effects come out.
+//! Sans-IO state of a room and its sockets: inputs go in, effects come out.
 //!
 //! Feed it with [`Actor::handle`], then drain [`Actor::poll_effect`]. Effects that have an answer bring it back as
 //! an [`Answer`]; answers of [`Effect::Append`] come in the order of their effects, others in any.

@@ -1,4 +1,4 @@
-//! The sockets of a room, and what all of them are told.
+//! The sockets of a room, and the messages that all of them get.
 //!
 //! News of a busy room is a stream of small messages to many sockets; written one by one, their system
 //! calls and wake-ups cost more than all else. So a room in which much happens gathers its news for a moment

@@ -1,4 +1,4 @@
-//! The words in which sockets are told: the clients of one room may speak several dialects.
+//! Message formats of sockets: the clients of one room may use several dialects.
 
 use bytes::Bytes;
 

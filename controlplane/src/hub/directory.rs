@@ -1,4 +1,4 @@
-//! The rooms of this server: finds the task of a room, and delivers what belongs to it.
+//! The rooms of this server: finds the task of a room, and delivers its inputs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

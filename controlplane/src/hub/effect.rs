@@ -1,4 +1,4 @@
-//! What goes into the actor of a room, and what comes out of it.
+//! Inputs and effects of the actor of a room.
 
 use std::sync::Arc;
 use std::time::Instant;

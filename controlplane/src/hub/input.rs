@@ -1,4 +1,4 @@
-//! What a room's task is told.
+//! Inputs of a room's task.
 
 use std::sync::Arc;
 

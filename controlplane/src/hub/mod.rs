@@ -1,4 +1,4 @@
-//! All rooms of this server: finds or starts the task of a room, and delivers what belongs to it.
+//! All rooms of this server: finds or starts the task of a room, and delivers its inputs.
 //!
 //! The rooms' logic is in [`crate::room`]; this is what runs it on tokio.
 

@@ -1,5 +1,5 @@
-//! A socket's bounded queue. A reader too slow for it is cut off and comes back with its offset:
-//! once one message did not fit, none is taken, so that the client never misses one unknowingly.
+//! The bounded queue of a socket. A client that reads too slowly is disconnected and comes back with its offset. After
+//! one message did not fit, no other is queued, so the client notices the gap.
 //!
 //! A channel of the runtime keeps blocks for messages that are not there, kilobytes for each of thousands
 //! of idle sockets; this queue is as large as what waits in it.

@@ -1,4 +1,4 @@
-//! What the task of a room reads from the store and from nodes, beside everything else that it does.
+//! Reads of the store and of nodes for the task of a room, concurrent with its other work.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The task of one room: runs its [`Actor`] on tokio, until the room has nothing to do. Nothing here waits for the store
-//! or a node while something else could be done.
+//! The task of one room: runs its [`Actor`] on tokio until the room has no work. The task never waits for the store or
+//! a node.
 
 use std::pin::Pin;
 use std::sync::Arc;

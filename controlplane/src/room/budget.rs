@@ -1,4 +1,4 @@
-//! What one identity, and all of a room together, may cause: accounts of deliveries, bytes and changes.
+//! Budgets of one identity and of a whole room: deliveries, bytes and changes.
 //!
 //! A request is charged by what follows from it: an event to 500 participants is 500 deliveries. Accounts belong
 //! to identities and not to sockets or participants, so nothing is to be gained by coming back or joining anew.

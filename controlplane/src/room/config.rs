@@ -1,4 +1,4 @@
-//! What a room is told by its server: what all rooms have in common, what is known of nodes, what is read for a join.
+//! Data that a room gets from its server: common settings, facts about nodes, and reads for a join.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Going, and being gone: by themselves, by their time, or with their server.
+//! Ends of participants: by request, by timeout, or with their server.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What nodes say of the room's sessions: events, a node's death, its return, and what it still holds.
+//! Events of nodes about the room's sessions: a node's end, its return, and its remaining sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

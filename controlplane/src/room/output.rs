@@ -1,4 +1,4 @@
-//! What a room wants done; its driver does it.
+//! Outputs of a room, which its driver executes.
 
 use super::{CloseCode, Notice};
 use crate::fleet::Command;

@@ -1,4 +1,4 @@
-//! The one place where grants are enforced.
+//! The only place that enforces grants.
 
 use super::Request;
 use crate::auth::Grants;

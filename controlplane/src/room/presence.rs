@@ -1,4 +1,4 @@
-//! Coming, coming back and leaving.
+//! Joins and resumes of participants.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an offer makes of a participant's tracks.
+//! Changes of a participant's tracks by an offer.
 
 use std::collections::BTreeMap;
 

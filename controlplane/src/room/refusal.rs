@@ -1,5 +1,4 @@
-//! Why something is not done, and why a conversation ends: the names are those of the protocol (docs/protocol.md,
-//! Errors), in every dialect.
+//! Error codes and close codes, with the names of the protocol (docs/protocol.md, Errors) in every dialect.
 
 use serde::Serialize;
 

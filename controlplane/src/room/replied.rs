@@ -1,4 +1,4 @@
-//! What follows from a node's answers to commands.
+//! Handles a node's results of commands.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the admin API shows of a room; the data plane's part is added there.
+//! View of a room for the admin API; the API adds the data plane's part.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What clients ask of the room.
+//! Handles requests of clients.
 
 use std::time::Instant;
 

@@ -1,5 +1,4 @@
-//! A session of a participant: what its node is known to have of it, and its commands in their order: one on its way to
-//! the node, the others waiting.
+//! A session of a participant: its state on its node, and its commands in order, one of them outstanding.
 //!
 //! A session outlives its participant until it is closed, so that nothing is left behind.
 

@@ -1,4 +1,4 @@
-//! A room with several nodes, driven without a store: events come true as soon as they are appended.
+//! A room with several nodes, driven without a store: events take effect as soon as they are appended.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The role that keeps connections to nodes.
+//! The role that keeps the connections to nodes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A part of a server that is started and stopped by itself.
+//! A part of a server that can be started and stopped.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The role that talks with clients: the listener, the page, the admin API, and the rooms behind them.
+//! The role that serves clients: the listener, the page, the admin API, and the rooms.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! When the process is to end.
+//! Stop signals of the process.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -1,5 +1,5 @@
-//! Messages to clients on the wire (RFC 6455, section 5): a server's frames are not masked, so one encoding serves every
-//! socket it goes to.
+//! WebSocket frames to clients (RFC 6455, section 5): a server's frames are not masked, so one encoding serves all
+//! sockets.
 
 use bytes::{Bytes, BytesMut};
 

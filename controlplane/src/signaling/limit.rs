@@ -1,4 +1,4 @@
-//! A token bucket: how often something may happen.
+//! A token bucket: limits the rate of events.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The conversation with one client: text frames in and out of one WebSocket.
+//! Signaling of one client: text frames in and out of one WebSocket.
 //!
 //! What the room does with a request is not here.
 

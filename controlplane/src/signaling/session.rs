@@ -1,4 +1,4 @@
-//! One socket's side of the conversation, without the socket.
+//! Sans-IO state of one signaling socket.
 //!
 //! Feed it what arrives (`handle_*`), then drain [`Session::poll_output`]; when nothing arrives until
 //! [`Session::poll_timeout`], call [`Session::handle_timeout`]. It decodes, limits, checks the token

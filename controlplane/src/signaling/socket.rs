@@ -1,4 +1,4 @@
-//! Drives a [`Session`] with a connection: one task reads, one writes, neither waits for the other.
+//! Drives a [`Session`] with a connection: one task reads, one writes, and neither waits for the other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket (RFC 6455, section 4.2), and the two halves of its connection.
+//! HTTP upgrade to WebSocket (RFC 6455, section 4.2), and the two halves of its connection.
 //!
 //! The reading half goes through the WebSocket library. What is written is encoded once for all sockets, so
 //! it goes to the kernel as it is; what the library wants to say by itself, such as a pong, joins the queue.

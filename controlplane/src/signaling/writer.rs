@@ -1,4 +1,4 @@
-//! Writes what a socket's queue holds, as many messages at once as there are.
+//! Writes the queue of a socket, as many messages per call as are queued.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

@@ -1,4 +1,4 @@
-//! The embedded store: everything in this process, gone with it.
+//! The embedded store: all data is in this process and ends with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What must outlive a signaling server: a room's history, its participants, their presence.
+//! Data that must outlive a signaling server: a room's history, its participants, their presence.
 //!
 //! [`memory`] is the embedded implementation; [`redis`], standalone or a cluster, keeps to the same trait
 //! and runs the same [`suite`].

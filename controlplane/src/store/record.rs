@@ -1,5 +1,5 @@
-//! A room's history and its readers in this process: what the embedded store is made of, and what a server
-//! keeps of a room in a shared one.
+//! A room's history and its readers in this process: used by the embedded store, and by a server's copy of a shared
+//! store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What every [`Store`] must pass, whatever it is made of. Panics where one does not.
+//! Tests for every [`Store`] implementation. Panics on a failure.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The handshake, and what came in by it. Everything that shares the port is told apart here and nowhere
-//! else: so far HTTP, as it is or inside TLS. What is named by ALPN (HTTP as `http/1.1`; TURN would be
-//! `stun.turn`, RFC 7443 section 3) becomes an [`Opening`] of its own.
+//! TLS handshakes of accepted connections. The only place that detects the protocol of the port: HTTP, plain or inside
+//! TLS. Each ALPN protocol (HTTP is `http/1.1`; TURN would be `stun.turn`, RFC 7443 section 3) has its own
+//! [`Opening`].
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The data plane's process: started, watched, restarted; taken over when it is alive already.
+//! The data plane's process: started, watched, restarted; taken over if it is already running.
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! `spillway up`: everything embedded. A key pair that survives restarts, a data plane as a child
-//! that is restarted when it dies and taken over when it outlived us.
+//! `spillway up`: server and data plane together. The API key survives restarts. The data plane is a child process:
+//! restarted when it ends, taken over if an earlier `up` left it running.
 
 mod child; // the data plane's process
 mod state_dir; // credentials and sockets that survive a restart

@@ -1,4 +1,4 @@
-//! The state directory of `up`: credentials that survive restarts, and where a running one is found.
+//! The state directory of `up`: credentials that survive restarts, and the address of a running `up`.
 
 use std::fs;
 use std::io::Write as _;

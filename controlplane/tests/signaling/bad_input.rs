@@ -1,4 +1,4 @@
-//! Bad input gets a named error and loses nothing of anyone else.
+//! Bad input gets a named error, and other participants lose nothing.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! TCP connections to the port: each step has its time, a network has its number, and all of it is counted.
+//! TCP connections to the port: deadlines of each step, limits per source, and counters.
 
 use std::time::{Duration, Instant};
 

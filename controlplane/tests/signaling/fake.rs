@@ -1,4 +1,4 @@
-//! A data plane that forwards nothing: it keeps what it is told, answers, and says what a test wants.
+//! A simulated data plane without media: it keeps the received commands, answers, and sends the events of a test.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

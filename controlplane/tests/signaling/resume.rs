@@ -1,4 +1,4 @@
-//! Broken sockets: what was missed is told, or everything is.
+//! Broken sockets: clients get the missed events, or a snapshot.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What an operator can tell the data plane.
+//! Settings of the data plane.
 
 mod turn; // settings of TURN
 

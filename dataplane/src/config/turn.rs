@@ -1,4 +1,4 @@
-//! What an operator can say of the relay.
+//! Settings of the TURN server.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -1,5 +1,4 @@
-//! Sessions and tracks by name: what the control plane calls them, where they are, what it wrote on
-//! them.
+//! Sessions and tracks by name: their names at the control plane, their shards, their annotations.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The control thread: takes commands from the control plane, keeps the names of things, makes sessions,
-//! and holds them until a shard claims them. No media passes here.
+//! The control thread: takes commands from the control plane, keeps the directory of names, makes sessions, and keeps
+//! them until a shard claims them. No media passes here.
 
 mod convert; // gRPC messages <-> our types
 mod directory; // sessions and tracks by name

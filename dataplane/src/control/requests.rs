@@ -1,4 +1,4 @@
-//! What the control plane asks.
+//! Handles requests of the control plane.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What a session and its DTLS instance tell each other: keys, the round trip time, and why a handshake failed.
+//! State that a session and its DTLS instance share: keys, the round trip time, and the reason of a failed handshake.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! The DTLS provider of the session layer: it asks for an instance per session and drives it. What it does not pass on is
-//! noted in a [`Handshake`], which the session has too.
+//! The DTLS provider of the session layer, which makes an instance per session and drives it. Values that the session
+//! layer does not pass on are noted in a [`Handshake`], which the session shares.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Clients reached through TURN, a TCP stream or another shard: datagrams that come from them over streams, and datagrams for
-//! them, which are taken out of the queues of the media sockets.
+//! Clients reached through TURN, a TCP stream or another shard: handles their incoming messages, and takes outgoing
+//! datagrams for them out of the queues of the media sockets.
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! The loop of a shard: what it does with messages, sockets and time, in which order. Stands on [`path`](crate::path) and
-//! [`shard`](crate::shard); only [`run`] knows the runtime.
+//! The loop of a shard: order of messages, sockets and timers. Uses [`path`](crate::path) and [`shard`](crate::shard);
+//! only [`run`] depends on the async runtime.
 
 mod divert; // clients that are reached through TURN, a stream or another shard
 mod mailbox; // messages of other threads

@@ -1,5 +1,5 @@
-//! The loop of a shard on its glommio executor: numbered, bounded steps, again and again while there is
-//! something to do, then sleep until a socket, the doorbell or a timer has something.
+//! The loop of a shard on its glommio executor: numbered, bounded steps, repeated while there is work. Then the shard
+//! sleeps until a socket, the doorbell or a timer is ready.
 
 use std::io;
 use std::os::fd::AsFd;

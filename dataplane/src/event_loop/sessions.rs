@@ -1,4 +1,4 @@
-//! Sessions that come, move and go, and the tracks and subscriptions that come with them.
+//! Sessions that start, move and end, with their tracks and subscriptions.
 
 use std::time::Instant;
 

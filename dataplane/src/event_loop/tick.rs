@@ -1,5 +1,5 @@
-//! Periodic work of a shard, every 100 ms: bit rates, keyframe requests without an answer, layers, levels, counters.
-//! The work is bound by what was active since the last look, not by what exists.
+//! Periodic work of a shard, every 100 ms: bit rates, unanswered keyframe requests, layers, levels, counters. Its cost
+//! depends on what was active since the last tick, not on the number of sessions.
 
 use std::time::{Duration, Instant};
 

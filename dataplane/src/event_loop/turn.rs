@@ -1,4 +1,4 @@
-//! TURN on this shard: what its clients and their peers send.
+//! TURN on this shard: messages of clients and datagrams of peers.
 //!
 //! What a client sends to our own media port never leaves the process: it goes to [`path::classify`] as if
 //! it had come from the relayed address, and what sessions send there is taken out before it is handed to

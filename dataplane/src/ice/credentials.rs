@@ -1,4 +1,4 @@
-//! ICE credentials that any shard can check without asking anyone.
+//! ICE credentials that every shard can verify by itself.
 //!
 //! The password of a session is derived from its ufrag with a key of this process. So every shard can verify the first
 //! connectivity check by itself. A flood of forged checks costs one HMAC each and reaches no other thread.

@@ -1,4 +1,4 @@
-//! Which datagrams leave as whole frames, through a packet socket, and not through the kernel's UDP and IP.
+//! Datagrams that leave as Ethernet frames through a packet socket, instead of the kernel's UDP and IP.
 //!
 //! What they skip costs more than everything else that the kernel does for a datagram. They skip the host's
 //! firewall for what it sends with it, so the operator has to ask for it.

@@ -1,4 +1,4 @@
-//! How datagrams cross the kernel's boundary: two engines behind one seam, chosen with `--io`.
+//! Interface of the two I/O engines (`recvmmsg`/`sendmmsg` and io_uring), chosen with `--io`.
 //!
 //! Sockets are named by their place in [`ShardSockets::iter`]. Nothing here waits.
 

@@ -1,5 +1,5 @@
-//! What precedes a datagram's payload when it leaves as a whole Ethernet frame: the offload header of packet
-//! sockets (virtio_net_hdr), Ethernet, IP and UDP.
+//! Headers before a datagram's payload in an Ethernet frame: the offload header of packet sockets (virtio_net_hdr),
+//! Ethernet, IP and UDP.
 //!
 //! The device computes the UDP checksum and cuts joined datagrams apart, as it does for the kernel's own.
 

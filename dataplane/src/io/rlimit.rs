@@ -1,4 +1,4 @@
-//! What the kernel lets this process have: open files and locked memory, raised as far as allowed.
+//! Limits of the process: open files and locked memory, raised as far as allowed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

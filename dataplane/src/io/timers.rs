@@ -1,4 +1,4 @@
-//! When sessions want to be woken: a heap that never scans.
+//! Deadlines of sessions: a heap that is never scanned.
 //!
 //! Deadlines move with every packet, so an entry is not moved when its deadline does: it stays in the
 //! heap at the earliest time it was ever asked for and is put back when it comes up early.

@@ -1,4 +1,4 @@
-//! How loud a track is, from the levels its packets carry (RFC 6464).
+//! Smoothed audio level of a track, from the levels in its packets (RFC 6464).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! RTP header extensions that go from the publisher to its subscribers as they are.
+//! RTP header extensions that are forwarded unchanged from the publisher to its subscribers.
 //!
 //! What a shard reads or makes itself (mid, rid, transport-wide numbers, audio level, orientation) is not among them. Their
 //! identifiers are a session's own, so values are kept by meaning. Values stay true over a switch to another layer:

@@ -1,4 +1,4 @@
-//! Which layer each subscription of one subscriber gets, from its bandwidth and its wishes.
+//! Chooses the layer of each subscription of one subscriber, from its bandwidth and its priorities.
 //!
 //! A pure function. Every subscription gets the lowest layer at any estimate: estimates err, and a picture with losses
 //! is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher priority first.

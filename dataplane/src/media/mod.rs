@@ -1,4 +1,4 @@
-//! Tracks and their packets as shards know them, and what one subscriber gets of a track. No IO, no sessions.
+//! Types of tracks and packets, and one subscriber's view of a track. No IO, no sessions.
 
 pub mod audio_level; // smoothed audio level of a track
 pub mod codec; // codecs and their parameters

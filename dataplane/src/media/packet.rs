@@ -1,4 +1,4 @@
-//! One packet of a track, decrypted: what fan-out hands around.
+//! One decrypted packet of a track, as the fan-out passes it on.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

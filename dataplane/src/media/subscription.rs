@@ -1,4 +1,4 @@
-//! One subscriber's view of one track: which layer flows, which is wanted, what to do with a packet.
+//! One subscriber's view of one track: the forwarded layer, the wanted layer, and the verdict for each packet.
 //!
 //! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
 //! by [`super::layer_allocation`], the outgoing numbers are made by [`crate::send::rewriter`].

@@ -1,4 +1,4 @@
-//! Published tracks: what they are, and what their packets look like inside the data plane.
+//! Published tracks: declaration and packet properties.
 
 use std::sync::Arc;
 

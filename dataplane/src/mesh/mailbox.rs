@@ -1,4 +1,4 @@
-//! How threads of the data plane talk: bounded rings with a doorbell.
+//! Messages between threads of the data plane: bounded rings with a doorbell.
 //!
 //! Every shard, and the control thread, has one mailbox: a ring of media packets and a ring of letters. If the media
 //! ring is full, the sender drops and counts the packet. If the ring of letters is full, letters wait at the sender,

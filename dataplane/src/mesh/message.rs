@@ -1,4 +1,4 @@
-//! What threads of the data plane say to each other.
+//! Message types between threads of the data plane.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How sessions are made: what all of a node have in common.
+//! Factory of sessions, with the settings that all sessions of a node share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

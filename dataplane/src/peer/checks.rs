@@ -1,5 +1,5 @@
-//! Connectivity checks: the client's, which we answer as an ICE-lite agent (RFC 8445 section 7.3), and ours, which find
-//! out whether the client is where a check says it came from.
+//! Connectivity checks in both directions. We answer the client's checks as an ICE-lite agent (RFC 8445 section 7.3).
+//! Our own requests prove that the client is at the source address of its checks.
 //!
 //! The session layer has an ICE agent of its own. It is shown each check that was accepted here, always as if from one
 //! address, so that it knows of the session being alive and nominated, and of nothing else: its cost does not grow with

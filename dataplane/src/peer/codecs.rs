@@ -1,4 +1,4 @@
-//! The codecs that we speak, and which payload type of a subscriber carries which codec of a publisher.
+//! Supported codecs, and the mapping of a publisher's codec to a payload type of the subscriber.
 
 use std::sync::LazyLock;
 

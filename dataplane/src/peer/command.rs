@@ -1,4 +1,4 @@
-//! What the control plane can ask of a session, and what it gets.
+//! Commands of the control plane to a session, and their results.
 
 use std::sync::Arc;
 

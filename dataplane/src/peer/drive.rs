@@ -1,5 +1,5 @@
-//! Input to the session layer, and what comes out of it. A panic inside is caught here: it ends this session, not its
-//! shard.
+//! Drives the session layer (str0m) and drains its output. A panic inside is caught here: it ends this session, not
+//! its shard.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Connectivity checks that come before the client's answer: the session goes on as soon as that is there.
+//! Tests of connectivity checks that arrive before the client's answer: the session continues when the answer is
+//! there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

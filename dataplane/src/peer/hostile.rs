@@ -1,4 +1,4 @@
-//! What holds for every offer that a client can make; the fuzz target and the corpus of other stacks' offers ask.
+//! Properties of every offer that a client can make, for the fuzz target and the corpus of other stacks' offers.
 //!
 //! The answer is read here line by line, by other code than that which wrote it.
 

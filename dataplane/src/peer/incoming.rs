@@ -1,4 +1,5 @@
-//! What a publish session receives, before the session layer sees it: forged and repeated packets stop here.
+//! Authenticates packets of a publish session before the session layer sees them: forged and repeated packets are
+//! dropped here.
 //!
 //! The session layer maps an SSRC that it does not know to the m-line and layer that the packet's header extensions
 //! name, and drops the SSRC that was mapped there, before it authenticates the packet. So one forged packet could

@@ -1,4 +1,5 @@
-//! Epochs of a publisher's numbers: within one, sequence numbers and timestamps of a layer go on from each other.
+//! Epochs of a publisher's sequence numbers: within one epoch, sequence numbers and timestamps of a layer are
+//! continuous.
 //!
 //! A new SSRC (RFC 3550 sections 5.1 and 8.2) begins a new epoch, and so does a step that receivers of our SSRC could not
 //! follow: one as long as half of the sequence numbers breaks their rollover counters (RFC 3711 section 3.3.1), one as long

@@ -1,4 +1,4 @@
-//! What a session gives out: datagrams, media, and what its surroundings have to know.
+//! Outputs of a session: datagrams, media and events.
 
 use str0m::net::Transmit;
 

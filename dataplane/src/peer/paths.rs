@@ -1,4 +1,4 @@
-//! The addresses of a session's client: which are known, which were proven to be the client's, where media goes.
+//! Addresses of a session's client: the known ones, the proven ones, and the one that media goes to.
 //!
 //! A connectivity check proves that its sender knows the session's password. It does not prove that the sender is at
 //! the source address of the datagram, which can be forged. Until an address is proven, it gets at most

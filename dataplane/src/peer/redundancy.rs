@@ -1,5 +1,5 @@
-//! Lost frames of audio that come back in the redundancy (RFC 2198) of later packets, for subscribers that did not
-//! negotiate it; the others find them there themselves.
+//! Recovers lost audio frames from the redundancy (RFC 2198) of later packets, for subscribers that did not negotiate
+//! it. Other subscribers recover them themselves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The session layer as it is set up for all sessions of a node.
+//! Configuration of the session layer (str0m) for all sessions of a node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One session: what is common to both roles.
+//! One session: the common part of both roles.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Times and lengths, in buckets.
+//! Histograms of times and lengths.
 
 use std::time::Duration;
 

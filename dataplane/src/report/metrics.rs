@@ -1,4 +1,4 @@
-//! All counters in OpenMetrics.
+//! Writes all metrics in OpenMetrics format.
 
 use super::histogram::{BOUNDS_DATAGRAMS, BOUNDS_US};
 use super::shard_report::ShardReport;

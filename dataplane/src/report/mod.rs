@@ -1,4 +1,4 @@
-//! What a shard counts, and how it is shown to Prometheus.
+//! Counters of shards, and their Prometheus metrics.
 //!
 //! Shards count in plain integers and send a copy now and then; nothing here is touched by a packet.
 

@@ -1,4 +1,4 @@
-//! What a shard counts, in plain integers.
+//! Counters of a shard, as plain integers.
 
 use super::histogram::{LatencyHistogram, RunHistogram};
 use super::quality::Quality;

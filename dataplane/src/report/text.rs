@@ -1,4 +1,4 @@
-//! How metrics are written.
+//! Text format of metrics.
 
 use crate::key::ShardId;
 

@@ -1,4 +1,4 @@
-//! The header of an outgoing packet: its extensions, made anew or carried from the publisher, under the receiver's
+//! The header of an outgoing packet: extensions, written here or forwarded from the publisher, under the receiver's
 //! identifiers.
 
 use spillway_wire::rtp::{ExtensionForm, Header};

@@ -1,5 +1,5 @@
-//! The latest packets of a track, by layer and the publisher's sequence number: what all its
-//! subscribers on a shard are answered from when they ask for a packet again, and what a new subscriber starts with.
+//! The latest packets of a track, by layer and the publisher's sequence number. Used for retransmissions to all its
+//! subscribers on a shard, and for the first packets of a new subscriber.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What we send to a subscriber under its keys: RTP, retransmissions, padding, sender reports.
+//! Outgoing packets to a subscriber under its keys: RTP, retransmissions, padding, sender reports.
 //!
 //! The session layer negotiates; from its keys on, everything with an SSRC of ours is numbered, sealed
 //! and accounted for here, straight into the send arena.

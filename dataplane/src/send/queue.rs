@@ -1,5 +1,4 @@
-//! Datagrams that are sealed and wait for their socket, next to each other in an arena. No IO: hop 7 of the path hands them
-//! to the kernel.
+//! Sealed datagrams that wait for their socket, next to each other in an arena. No IO: hop 7 of the path sends them.
 //!
 //! A *run* is what goes to one destination in one message: datagrams of equal size, the last may be
 //! shorter (UDP_SEGMENT). What a packet costs is its trip through the kernel's network stack, and a run

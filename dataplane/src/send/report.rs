@@ -1,4 +1,4 @@
-//! Sender reports (RFC 3550 section 6.4.1): which wall clock time and which timestamp belong together.
+//! Sender reports (RFC 3550 section 6.4.1): the wall clock time of an RTP timestamp.
 //!
 //! The wall clock is the publisher's, so that its sound and its picture stay together at the receiver.
 

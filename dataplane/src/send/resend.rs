@@ -1,4 +1,4 @@
-//! What one stream may send again, and under which numbers (RFC 4588).
+//! Retransmissions of one stream: its allowance, and its RTX sequence numbers (RFC 4588).
 //!
 //! A client gets at most a part of its packets a second time. So neither a broken nor a hostile client makes us
 //! amplify traffic.

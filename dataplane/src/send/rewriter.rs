@@ -1,5 +1,5 @@
-//! The outgoing numbers of a packet, continuous for the receiver whatever layer or track feeds the m-line: what hop 5 of the
-//! path gives out.
+//! Outgoing sequence numbers, timestamps and picture ids, continuous for the receiver across layers and tracks. Used
+//! by hop 5.
 //!
 //! One [`Rewriter`] belongs to one outgoing SSRC and lives as long as it: a sequence number is given out
 //! once under one key.

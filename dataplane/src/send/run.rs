@@ -1,5 +1,5 @@
-//! Which packets of a session leave as one run: equal sizes, the last may be shorter; packets that are
-//! a few bytes short are padded when that is within the budget.
+//! Cuts the packets of a session into runs of equal size; the last packet may be shorter. Packets that are a few bytes
+//! short are padded within a budget.
 //!
 //! Publishers cut a frame into packets of sizes that differ by one or two bytes. Without padding a frame would be
 //! several runs.

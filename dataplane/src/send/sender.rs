@@ -1,4 +1,4 @@
-//! The sending half of a subscribe session: its keys, what its path takes, and when it reports.
+//! The sending half of a subscribe session: its keys, its bandwidth estimate, and times of its reports.
 
 use std::time::{Duration, Instant};
 

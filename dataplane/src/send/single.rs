@@ -1,4 +1,4 @@
-//! Packets that are sealed one at a time: what a subscriber lost, and what a new one starts with.
+//! Packets that are sealed one at a time: retransmissions, and the first packets of a new subscriber.
 
 use super::queue::Outlet;
 use super::resend::Asked;

@@ -1,4 +1,4 @@
-//! One outgoing SSRC: its numbers, its header extensions, and how its packets are written.
+//! One outgoing SSRC: its numbers and header extensions; writes its packets.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

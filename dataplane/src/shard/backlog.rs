@@ -1,4 +1,4 @@
-//! Media that some subscribers of this shard have yet to get: its packets, and which of them are of one track.
+//! Media that waits for subscribers of this shard: its packets, grouped by track.
 //!
 //! The place of a packet identifies it; places count up and wrap. A packet is kept until all sessions that waited for
 //! it at the end of its round were served ([`Schedule`]).

@@ -1,4 +1,4 @@
-//! Sessions that ask for an address which another session has.
+//! Sessions that claim an address of another session.
 //!
 //! A check proves that its sender knows a password, not that the sender is at the address. If the owner sent from the
 //! address in the last 2 s, the check is refused. After that the owner still keeps the address, and its datagrams,

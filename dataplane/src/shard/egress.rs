@@ -1,4 +1,4 @@
-//! What leaves a shard, and how: by its media sockets, through TURN, over streams.
+//! Everything that datagrams of a shard leave by: media sockets, TURN, streams.
 
 use super::next_hop::NextHops;
 use super::turn_service::TurnService;

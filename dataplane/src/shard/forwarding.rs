@@ -1,4 +1,4 @@
-//! Media on its way through a shard: from the session that received it to those it is sealed for.
+//! Media between the session that received it and the sessions that it is sealed for.
 
 use super::backlog::Backlog;
 use super::schedule::{Portion, Schedule};

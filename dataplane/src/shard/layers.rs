@@ -1,4 +1,4 @@
-//! Which layer each subscriber gets: gathers what [`crate::media::layer_allocation`] decides from, and carries it out.
+//! Layers of subscribers: collects the inputs of [`crate::media::layer_allocation`], and applies its result.
 
 use std::time::Instant;
 

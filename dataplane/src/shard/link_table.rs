@@ -1,4 +1,4 @@
-//! The links of a shard to other nodes: what waits for each, and which tracks it brings and gets.
+//! Links of a shard to other nodes: the queue of each, and its incoming and outgoing tracks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What a shard tells other threads, and its subscribers, of what happened on it.
+//! Notifications of a shard to other threads and to its subscribers.
 
 use super::forwarding::Undecodable;
 use super::state::Shard;

@@ -1,4 +1,4 @@
-//! When a shard measures and reports.
+//! Times of a shard's measurements and reports.
 
 use std::time::Instant;
 

@@ -1,5 +1,4 @@
-//! What the history of a track gives one session: what it lost is sent again, and a new subscriber starts with the newest
-//! keyframe that is kept.
+//! Packets from the history of a track: retransmissions, and the newest keyframe for a new subscriber.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Where datagrams from an address go.
+//! Home of an address: a session here, or another shard.
 
 use crate::key::{SessionIndex, SessionKey, ShardId};
 

@@ -1,4 +1,4 @@
-//! Per-session queues of packets waiting to be sealed: for each session, which tracks' packets for which subscription.
+//! Per-session queues of packets waiting to be sealed: for each session, the tracks and subscriptions with packets.
 //!
 //! Dense lists by index, linked through one vector: queueing a packet touches no session. A session that waits already gets
 //! new packets together with the queued ones; a session that was served goes to the end of its line.

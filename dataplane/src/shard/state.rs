@@ -1,4 +1,4 @@
-//! The state of a shard, grouped by concern. Nothing here is shared or locked, and nothing waits.
+//! The state of a shard, grouped by concern. Nothing here is shared or locked, and no call blocks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a shard knows of tracks, by key: those that it publishes, subscribes to or has heard of.
+//! Tracks of a shard by key: published here, subscribed here, or announced by other shards.
 
 use std::collections::HashMap;
 use std::sync::Arc;

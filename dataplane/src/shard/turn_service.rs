@@ -1,4 +1,4 @@
-//! TURN on this shard: the server, and everything by which it is reached and reaches others.
+//! TURN on this shard: the server, its sockets and its relayed addresses.
 
 use std::net::SocketAddr;
 use std::time::Instant;

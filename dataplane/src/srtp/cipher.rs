@@ -1,4 +1,4 @@
-//! One direction of one kind of packet: a cipher, its salt, and how packets are numbered under it.
+//! A cipher for one direction and one kind of packet, with its salt and packet index.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::EncryptingKey;

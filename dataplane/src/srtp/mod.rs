@@ -1,4 +1,4 @@
-//! SRTP and SRTCP (RFC 3711, RFC 7714): what we send to subscribers is sealed in place, what peers send is verified.
+//! SRTP and SRTCP (RFC 3711, RFC 7714): encrypts packets to subscribers in place, and verifies packets of peers.
 //!
 //! The session layer does the DTLS handshake; its keying material passes [`crate::dtls::provider`]. From then on one
 //! [`Sealer`] owns all numbers under the session's write key. With AES-GCM a packet index used twice reveals the

@@ -1,4 +1,4 @@
-//! RTP that we send: sealed by our own AES-GCM where the processor can, else by the library.
+//! Outgoing RTP: encrypted by our own AES-GCM if the processor supports it, otherwise by the library.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! What one session sends, sealed: the one owner of all numbers under its write key.
+//! Encrypts everything that one session sends: the only owner of the numbers under its write key.
 
 use super::cipher::Cipher;
 use super::derive;

@@ -1,4 +1,4 @@
-//! From a configuration to running threads.
+//! Starts the threads of a data plane from its configuration.
 
 mod bind; // UDP sockets of all shards
 mod relay; // TURN

@@ -1,4 +1,4 @@
-//! From a configuration to TURN servers, one for each shard.
+//! Starts the TURN servers from the configuration, one for each shard.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;

@@ -1,4 +1,4 @@
-//! From a configuration to the streams of each shard.
+//! Starts the TCP and TLS listeners of each shard from the configuration.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Connections that come: as many as there may be, set up so that media does not sit in deep buffers.
+//! Accepts connections within limits, with small kernel buffers, so that media does not wait in them.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! The address by which sessions know the client at the other end of a stream.
+//! Alias addresses: the address by which sessions know the client of a stream.
 //!
 //! Tables and sessions identify clients by IP address and port. The real address of a stream would be ambiguous:
 //! behind one NAT a stream and the datagrams of another client can have the same address, and a client must not get

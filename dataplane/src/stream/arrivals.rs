@@ -1,5 +1,5 @@
-//! What came over streams in one turn, for the shard to act upon when it is done reading: what it does then
-//! may be to write to them.
+//! Messages that arrived over streams in one turn. The shard handles them after the reads, because handling may write
+//! to streams.
 
 use std::net::SocketAddr;
 use std::ops::Range;

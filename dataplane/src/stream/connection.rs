@@ -1,4 +1,4 @@
-//! One connection: what it turned out to be, and how long it may stay so.
+//! One connection: its protocol, its state and its deadlines.
 
 use std::net::SocketAddr;
 use std::time::Instant;

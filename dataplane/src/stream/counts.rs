@@ -1,4 +1,4 @@
-//! What happened to streams: plain numbers that the shard reads when it reports.
+//! Counters of streams: plain integers that the shard copies into its report.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Bytes of a connection, as they are or inside TLS, and what waits to be sent over it.
+//! Bytes of a connection, plain or inside TLS, and the queue of outgoing bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};

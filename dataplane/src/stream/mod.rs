@@ -1,5 +1,4 @@
-//! Everything of a shard that comes over TCP: TURN as it is, TURN inside TLS and the HTTP that shares its port,
-//! and connectivity checks of clients without UDP (RFC 6544).
+//! All TCP of a shard: TURN over TCP and TLS, the HTTP that shares the TLS port, and sessions over TCP (RFC 6544).
 //!
 //! No call blocks. [`Streams::poll`] does the ready work, within bounds, and puts messages into an [`Arrivals`].
 //! [`Streams::send`] queues a whole message or drops it. [`Streams::flush`] writes the queues to the kernel. The

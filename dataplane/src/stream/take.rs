@@ -1,4 +1,4 @@
-//! What connections bring: bytes become messages, or say what the connection is.
+//! Reads connections: splits bytes into messages, and detects the protocol of a connection.
 
 use std::time::Instant;
 

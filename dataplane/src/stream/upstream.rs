@@ -1,5 +1,4 @@
-//! The other half of a connection that turned out to speak HTTP: a connection of ours to the control plane.
-//! Bytes go both ways as they come.
+//! The upstream half of an HTTP connection: our connection to the control plane. Bytes are copied in both directions.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};

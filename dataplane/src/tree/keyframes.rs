@@ -1,4 +1,4 @@
-//! Keyframe requests of one track: coalesced, throttled, repeated until answered, and where they are passed on to.
+//! Keyframe requests of one track: merged, throttled, repeated until answered, and passed on.
 //!
 //! Thousands of subscribers may ask in the same moment; the publisher hears it once. A keyframe costs
 //! every subscriber of the layer, so requests within [`KEYFRAME_INTERVAL`] of the last one wait.

@@ -1,4 +1,4 @@
-//! What nodes say to each other of tracks, the same both ways, and what waits to be sent over one link.
+//! Messages between nodes about tracks, the same in both directions, and the queue of one link.
 //!
 //! The carrier of the link takes messages out with [`LinkQueue::poll`]. If the queue is full, the caller drops the
 //! media and counts it. Control messages go first: they are few, and say which media is needed.

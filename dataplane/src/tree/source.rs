@@ -1,4 +1,4 @@
-//! Where the packets of a track come from and go to.
+//! Sources and targets of a track's packets.
 
 use crate::key::{LinkId, SessionIndex, ShardId, TrackKey};
 

@@ -1,4 +1,4 @@
-//! Making, prolonging and ending allocations (RFC 8656 sections 7 and 8).
+//! Allocate and Refresh (RFC 8656 sections 7 and 8): makes, prolongs and ends allocations.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What one client has at the relay.
+//! State of a client's allocation.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A share of bytes: a bucket that time fills and packets empty. Holds what a second brings.
+//! A token bucket of bytes, filled at a rate per second. It holds the bytes of one second.
 
 use std::time::Instant;
 

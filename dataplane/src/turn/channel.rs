@@ -1,4 +1,4 @@
-//! Channels of an allocation: a number each for peers that are talked to often (RFC 8656 section 12).
+//! Channels of an allocation: numbers for frequent peers (RFC 8656 section 12).
 
 use std::net::SocketAddr;
 use std::time::Instant;

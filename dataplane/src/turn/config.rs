@@ -1,4 +1,4 @@
-//! What a server is made of, and what it cannot be made of.
+//! Configuration of a TURN server, and its errors.
 
 use std::time::Duration;
 

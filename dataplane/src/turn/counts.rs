@@ -1,4 +1,4 @@
-//! What the relay counts: plain numbers that the shard reads when it reports.
+//! Counters of TURN: plain integers that the shard copies into its report.
 
 use super::client::Transport;
 use super::deny::DenyReason;

@@ -1,4 +1,4 @@
-//! Why the relay did not do what it was asked: each reason with its answer, if there is one, and a counter.
+//! Reasons of refusals: each with its error response, if there is one, and a counter.
 
 /// One way to be refused, or to be passed over in silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A TURN server (RFC 8656) as a state machine: datagrams and messages in, what to do with them out.
+//! A TURN server (RFC 8656) as a state machine: datagrams and messages in, actions out.
 //!
 //! The server owns no socket and reads no clock. The caller passes messages of clients to [`Server::handle_client`]
 //! and datagrams to relayed addresses to [`Server::handle_peer`], and executes the returned outcome. Then it takes all

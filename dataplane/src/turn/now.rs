@@ -1,4 +1,4 @@
-//! The time, as the server is told.
+//! The two clocks that the server gets: monotonic time and wall clock.
 
 use std::time::Instant;
 

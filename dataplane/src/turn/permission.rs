@@ -1,4 +1,4 @@
-//! Peers that an allocation lets in, by address without port (RFC 8656 section 9).
+//! Peers that an allocation permits, by address without port (RFC 8656 section 9).
 
 use std::net::IpAddr;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How many allocations there may be: of a user, from a source, and of all.
+//! Quotas of allocations: per user, per source, and of all.
 //!
 //! Users and sources are kept as keyed hashes, and only while they have an allocation. Two with the same hash share a
 //! quota.

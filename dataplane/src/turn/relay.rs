@@ -1,4 +1,4 @@
-//! Data, both ways (RFC 8656 sections 11 and 12): what a relay does nearly all the time.
+//! Relays data in both directions (RFC 8656 sections 11 and 12): the frequent case.
 //!
 //! One lookup by client, or none by relayed port; then few entries of one allocation. Nothing allocates.
 

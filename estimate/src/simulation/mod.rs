@@ -1,5 +1,5 @@
-//! A path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may be late, feedback as
-//! real bytes in both directions of the codec. What the estimator has to do on it stands in the tests.
+//! A network path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may be late, and encoded
+//! feedback. The tests state what the estimator must do.
 
 mod path; // the simulated network between sender and receiver
 mod source; // simulated video source

@@ -1,4 +1,4 @@
-//! What is sent, and how it follows the estimate.
+//! The simulated video source, and its reaction to the estimate.
 
 /// The simulated video source.
 #[derive(Debug, Clone, Copy)]

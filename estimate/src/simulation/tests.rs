@@ -1,4 +1,4 @@
-//! What the estimator has to do on a path.
+//! The estimator on simulated paths.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
-//! Packages as their Cargo.toml describes them: the files their crates begin with, and which other packages of the tree
-//! they depend on.
+//! Packages as described by their Cargo.toml: root files of their crates, and dependencies on other packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What a data plane promises its sessions, with real ones over loopback.
+//! Behaviour of a data plane with real sessions over loopback.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Attribute types, and the values that need more than copying.
+//! Attribute types, and attributes with encoded values.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Keys, HMACs and the checksum of messages.
+//! Keys, MESSAGE-INTEGRITY and FINGERPRINT of messages.
 //!
 //! Comparisons take the same time wherever the first difference is.
 

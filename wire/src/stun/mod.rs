@@ -1,4 +1,4 @@
-//! STUN (RFC 8489): checked views of what came, and a writer of what goes.
+//! STUN (RFC 8489): checked views of received messages, and a writer.
 //!
 //! Nothing here allocates, except in a caller's buffer that is too small. The caller finds the password of a message;
 //! this module only checks it.

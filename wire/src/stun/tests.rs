@@ -1,4 +1,4 @@
-//! The vectors of RFC 5769, and messages that lie.
+//! The vectors of RFC 5769, and malformed messages.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Messages written into a caller's buffer, attribute by attribute.
+//! Writes messages into a caller's buffer, attribute by attribute.
 //!
 //! The length field is right after each step, so a message can end anywhere.
 

@@ -1,4 +1,4 @@
-//! ChannelData: four bytes before what is relayed, instead of a whole message (RFC 8656 section 12.4).
+//! ChannelData: a header of four bytes before relayed data, instead of a STUN message (RFC 8656 section 12.4).
 
 /// The number of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! IPv4 addresses inside IPv6 addresses: each way to write one that something on the way may turn back.
+//! IPv4 addresses embedded in IPv6 addresses, in every notation that a translator on the path may decode.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

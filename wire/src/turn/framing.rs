@@ -1,5 +1,5 @@
-//! Messages in a stream: STUN and ChannelData after each other (RFC 8656 section 12.5), or anything with
-//! its length before it (RFC 4571).
+//! Splits a stream into messages: STUN and ChannelData (RFC 8656 section 12.5), or length-prefixed messages (RFC
+//! 4571).
 //!
 //! Bytes come in pieces of any size. A message inside one piece is returned without a copy; only a message that is
 //! split is copied. A length field costs no memory until the bytes arrive.

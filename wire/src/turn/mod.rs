@@ -1,4 +1,4 @@
-//! TURN (RFC 8656): what a client and its relay say to each other, beside STUN's own.
+//! TURN (RFC 8656): its attributes, channels and framing, in addition to STUN.
 //!
 //! The data plane decides which peers a client may reach.
 

@@ -1,5 +1,5 @@
-//! What is derived from a secret without saying it: its id, by which planes that do not share one find out before their
-//! clients do, and users of credentials.
+//! Values derived from a TURN secret that do not reveal it: an id, by which planes notice different secrets, and the
+//! users of credentials.
 
 use crate::stun::hmac_sha256;
 

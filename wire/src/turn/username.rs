@@ -1,5 +1,4 @@
-//! Usernames of credentials that end by themselves: `expiry:user`, or the expiry alone, as back ends of other servers make
-//! them too.
+//! Usernames of credentials with an expiry: `expiry:user`, or the expiry alone, as in coturn's REST scheme.
 
 /// A username, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Where values lie along a line, and the round numbers to write beside it.
+//! Positions of values on an axis, and its ticks.
 
 /// A line from the picture's `from` to its `to`.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! The page around the curve: what was carried, what ended it, every step, where and how it was measured.
+//! The page with the chart: results, limit, all steps, host and method.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! What a capacity planner reads: one picture and one page, without anything from elsewhere.
+//! Report for capacity planning: one chart and one page without external files.
 
 pub mod axis; // positions and ticks on an axis
 pub mod svg; // the chart as SVG

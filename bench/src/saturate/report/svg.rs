@@ -1,4 +1,4 @@
-//! The curve as a picture: throughput, processors and latency over subscribers.
+//! The chart: throughput, CPU and latency over subscribers.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! Appends: those of one room that wait go to the store with one call, in the order in which they came. While the
-//! store cannot be reached they get their numbers here.
+//! Appends: one call sends all waiting appends of a room, in order. While the store is unavailable they get their
+//! offsets here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Reconciling a room's mirror with the store: after an outage of any length, whether the store remembers
-//! everything, nothing, or something else.
+//! Reconciles a room's mirror with the store after an outage of any length: the store may have all events, none, or
+//! others.
 
 use std::sync::Arc;
 

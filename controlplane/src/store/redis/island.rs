@@ -1,5 +1,4 @@
-//! An island: what a server's mirror of a room has to tell the store, which cannot be reached, and how far the two
-//! agree when it can be again.
+//! An island: events of a mirror that the unavailable store does not have yet, and the offset up to which both agree.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is looked after all the time: servers that stop answering, subscriptions that end, gaps, islands.
+//! Background task: probes servers, and repairs subscriptions, gaps and islands.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Connections to the Redis servers: one to each for commands, found by the slot of what they are about.
+//! Connections to the Redis servers: one to each for commands, chosen by slot.
 //!
 //! Commands are scripts that may be sent again. What a cluster says of moved slots is followed here. A server that
 //! does not serve us any more, by what it says or by its silence, is left: the next connection is made to whatever

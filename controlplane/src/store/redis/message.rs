@@ -1,4 +1,4 @@
-//! What scripts reply and publish, read without trust: others may write to the same server.
+//! Replies of scripts and published messages. They are validated, because other programs may write to the same server.
 
 use redis::{FromRedisValue, ParsingError, Value};
 use serde::Deserialize;

@@ -1,5 +1,5 @@
-//! One connection for commands: those that wait are sent together. A round trip costs both sides more than a
-//! command does, so commands of many rooms share it.
+//! One connection for commands: waiting commands are sent together. A round trip costs both sides more than a command,
+//! so commands of many rooms share it.
 
 use std::sync::Arc;
 

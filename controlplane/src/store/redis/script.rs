@@ -1,4 +1,4 @@
-//! What is done in one step in the store: scripts and their arguments.
+//! Lua scripts, which are atomic steps in the store, and their arguments.
 
 use std::time::Duration;
 

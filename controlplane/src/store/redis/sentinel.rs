@@ -1,4 +1,4 @@
-//! Sentinels: servers that know which Redis server is the master now. They are asked whenever that may have changed.
+//! Sentinels: servers that know the current master. They are asked whenever the master may have changed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

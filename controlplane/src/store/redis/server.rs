@@ -1,4 +1,4 @@
-//! One Redis server: its connection for commands, and when to connect to it again.
+//! One Redis server: its connection for commands, and the time of the next reconnect.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What the store's methods share: the rooms that this server reads, the connections, and what is looked after.
+//! State that the store's methods share: the rooms that this server reads, and the connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;

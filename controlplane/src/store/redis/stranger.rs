@@ -1,6 +1,6 @@
-//! What a server that does not answer as it should speaks instead. A plain server waits for the rest of what
-//! it takes for a command when it is offered TLS, and one with TLS just hangs up on commands; so each is
-//! asked in the other's words. Only at start: a process that runs knows its Redis servers.
+//! Detects the protocol of a server that does not answer as expected: plain Redis or TLS. A plain server waits for the
+//! rest of a command when it gets a ClientHello, and a TLS server closes the connection when it gets a command. So
+//! each is asked in the other protocol. Only at start; later the Redis servers are known.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which shard channels this server listens to, and on which Redis server: one connection to each.
+//! Shard channel subscriptions of this server: one connection to each Redis server.
 //!
 //! The client library would subscribe again by itself, but to many channels with one command, which a
 //! cluster refuses; and it does not notice when a server ends a subscription because the slot moved. So

@@ -1,4 +1,4 @@
-//! Which server has which slot: asked of a cluster, simple without one.
+//! Servers of the hash slots: asked of a cluster, or the single server.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,4 @@
-//! What goes wrong with a Redis server, in words that say what to do: whether it is to be asked again, and
-//! whether it is one that we can work with at all.
+//! Errors of a Redis server, with advice: whether to try again, and whether Spillway can use the server at all.
 
 use std::collections::HashMap;
 use std::error::Error as _;

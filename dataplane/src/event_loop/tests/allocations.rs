@@ -1,4 +1,4 @@
-//! What one packet allocates, counted. The numbers may only fall.
+//! Counts allocations per packet. The numbers may only fall.
 
 use super::rig::{Rig, Values};
 use crate::io::engine::EngineKind;

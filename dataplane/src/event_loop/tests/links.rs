@@ -1,5 +1,5 @@
-//! Tracks from and for other nodes, through a whole shard. Nothing carries the links: the test takes out what is to be sent
-//! and hands in what came.
+//! Tracks from and for other nodes, through a whole shard. The test takes the outgoing messages out of the queue and
+//! passes incoming ones in.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

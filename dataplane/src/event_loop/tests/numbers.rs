@@ -1,4 +1,4 @@
-//! A publisher's numbers begin anew: existing subscribers go on with the next keyframe, with continuous numbers of ours.
+//! A publisher's sequence numbers restart: subscribers go on with the next keyframe, with continuous numbers.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What subscribers get again, how they start, and how long they are kept.
+//! Retransmissions to subscribers, first packets of a subscription, and the time that packets are kept.
 
 use std::time::Duration;
 

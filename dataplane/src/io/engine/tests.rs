@@ -1,3 +1,5 @@
+//! Both engines on real sockets: batches, joined datagrams, failures.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;

@@ -1,4 +1,4 @@
-//! What the kernel says of links, rules, routes and neighbours (rtnetlink(7)), as far as it is plain.
+//! Links, rules, routes and neighbours of the kernel (rtnetlink(7)), as far as this module supports them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

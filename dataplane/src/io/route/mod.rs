@@ -1,5 +1,5 @@
-//! To which neighbour, of which interface, a destination is sent: the part of the host's routing that is plain
-//! enough to be done here. Everything else has no [`Hop`], and is left to the kernel.
+//! Next hops of destinations, for the simple part of the host's routing. A destination with complex routing has no
+//! [`Hop`] and is left to the kernel.
 
 mod facts; // links, routes and neighbours of the kernel
 mod neighbour; // hosts that the kernel can reach on a link

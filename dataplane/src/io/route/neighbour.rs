@@ -1,4 +1,4 @@
-//! Neighbours as the kernel knows them.
+//! Entries of the kernel's neighbour table.
 
 use std::net::IpAddr;
 

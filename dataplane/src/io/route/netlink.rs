@@ -1,4 +1,4 @@
-//! A conversation with the kernel about its routes.
+//! rtnetlink requests about links, rules, routes and neighbours.
 
 use std::io;
 use std::net::IpAddr;

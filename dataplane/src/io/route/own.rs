@@ -1,5 +1,5 @@
-//! Keeps what the kernel takes for this host's own addresses, on a thread of its own: those of interfaces, and prefixes
-//! of the local table that belong to none.
+//! Keeps the addresses of this host current, on its own thread: addresses of interfaces, and prefixes of the local
+//! table without an interface.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,4 @@
-//! Keeps [`Routes`] as the kernel has them, on a thread of its own.
+//! Keeps [`Routes`] current, on its own thread.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! `SocketAddr` <-> `sockaddr_storage`; where a packet socket sends to.
+//! `SocketAddr` <-> `sockaddr_storage`, and addresses of packet sockets.
 
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};

@@ -1,4 +1,4 @@
-//! What the kernel is told of each message that is sent: where to, from where, with which ancillary data.
+//! Message headers for sends: destination, source address and ancillary data.
 
 use std::mem;
 use std::ptr;

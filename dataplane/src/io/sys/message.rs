@@ -1,4 +1,4 @@
-//! One message, as the kernel shall send it.
+//! One message to send.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! What is announced plays: a client's packets, however little its offer says of where they belong.
+//! Tests that announced tracks can play, with offers that say little about the m-lines of packets.
 
 use std::time::{Duration, Instant};
 

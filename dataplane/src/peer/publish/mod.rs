@@ -1,4 +1,4 @@
-//! The half of a client that sends to us: its m-lines are tracks.
+//! The publishing half of a session: its m-lines are tracks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A decrypted packet of a track, as the rest of the data plane knows it.
+//! Converts a decrypted packet into a `MediaPacket`.
 
 use std::sync::Arc;
 use std::time::Instant;

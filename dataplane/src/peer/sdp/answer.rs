@@ -1,5 +1,5 @@
-//! The answer to a client's offer: an m-line for each that was offered, in their order (RFC 3264 section 6), and nothing in
-//! it that was not offered.
+//! The answer to a client's offer: one m-line for each offered one, in order (RFC 3264 section 6), with nothing that
+//! was not offered.
 
 use std::collections::{HashMap, HashSet};
 

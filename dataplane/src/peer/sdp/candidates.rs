@@ -1,4 +1,5 @@
-//! Our candidates over TCP in an SDP. The client's are left out before it is read: ICE-lite has no use for them.
+//! Our TCP candidates in an SDP. The client's candidates are removed before the SDP is read, because an ICE-lite agent
+//! does not need them.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! What an offer can cost: processor time in proportion to its bytes, whatever it repeats.
+//! Tests that an offer costs CPU time in proportion to its bytes, whatever it repeats.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};

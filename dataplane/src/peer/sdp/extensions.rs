@@ -1,4 +1,4 @@
-//! RTP header extensions (RFC 8285): which of those that a client offers are of use to us.
+//! Negotiation of RTP header extensions (RFC 8285): the subset of a client's offer that we use.
 
 use super::read::Section;
 use crate::media::codec::MediaKind;

@@ -1,4 +1,4 @@
-//! The formats of an m-line: what each payload type means, however it is written.
+//! The formats of an m-line: the meaning of each payload type, in any notation.
 
 use str0m::format::{Codec, CodecSpec, FormatParams};
 use str0m::media::Frequency;

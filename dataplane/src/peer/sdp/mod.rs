@@ -1,5 +1,5 @@
-//! SDP: what other stacks write comes to one shape before the session library reads it, and what the library writes to
-//! what the client can use. The library's parser is not the contract.
+//! SDP: normalises other stacks' SDP before the session library reads it, and completes the library's SDP for clients.
+//! The library's parser is not the contract.
 
 pub(super) mod answer; // answers to a client's offer
 pub(super) mod candidates; // our TCP candidates

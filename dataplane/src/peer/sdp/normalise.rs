@@ -1,4 +1,4 @@
-//! The offer that the session library reads in place of a client's: in one shape, whatever stack the client has.
+//! Writes the offer that the session library reads in place of a client's: in one shape for all stacks.
 //!
 //! Its m-lines are those of [`Lines`], in that order. All are in one BUNDLE group, and all that send are `sendonly`, for a
 //! publish session sends nothing: so the library takes the payload types that the client has.

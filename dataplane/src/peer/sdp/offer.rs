@@ -1,4 +1,4 @@
-//! A client's offer: what each of its m-lines comes to, and the offer that the session library reads in its place.
+//! A client's offer: the result for each of its m-lines, and the offer that the session library reads in its place.
 //!
 //! The library's parser refuses much that is legal, and an m-line that it refuses would be lost: the offer that it gets is
 //! written anew, with nothing in it but what it needs (see [`normalise`](super::normalise)).

@@ -1,4 +1,4 @@
-//! The offers that subscribers get: the session library's, with the formats of each m-line as its track needs them.
+//! Our offers to subscribers: the session library's, with the formats of each m-line that its track needs.
 
 use std::fmt::Write;
 

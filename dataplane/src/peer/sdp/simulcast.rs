@@ -1,4 +1,4 @@
-//! Simulcast layers of an offer (RFC 8851, RFC 8853): which of them a track can have.
+//! Simulcast layers of an offer (RFC 8851, RFC 8853): the subset that a track can use.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! A client's answer to our offer: what it takes of each m-line, and the answer that the session library reads in its place.
+//! A client's answer to our offer: the accepted m-lines, and the answer that the session library reads in its place.
 //!
 //! The library is told nothing of the codecs that the client took, because it keeps those of an m-line's first answer for
 //! ever: it gets all of its own back, and [`AnsweredLine::accepted`] is what counts.

@@ -1,4 +1,4 @@
-//! What an SDP says of the client's transport: ICE, and the certificate of DTLS.
+//! The client's transport in an SDP: ICE credentials, and the DTLS fingerprint.
 
 use str0m::IceCreds;
 

@@ -1,4 +1,4 @@
-//! What comes of each m-line of an offer.
+//! Result for each m-line of an offer.
 
 use str0m::media::Mid;
 

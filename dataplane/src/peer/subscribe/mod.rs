@@ -1,5 +1,5 @@
-//! The half of a client that we send to: subscriptions play on m-lines, which are negotiated one offer
-//! at a time and used again.
+//! The subscribing half of a session: subscriptions play on m-lines, which are negotiated one offer at a time and
+//! reused.
 
 use std::collections::HashMap;
 use std::sync::Arc;

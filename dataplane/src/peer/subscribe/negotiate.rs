@@ -1,4 +1,4 @@
-//! Offers to a subscriber, one at a time, and its answers: what its m-lines carry and what it takes of that.
+//! Offers to a subscriber, one at a time, and its answers: the tracks of m-lines, and the accepted codecs.
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi};

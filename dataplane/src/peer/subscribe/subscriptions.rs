@@ -1,4 +1,4 @@
-//! The subscriptions of a session, by their places.
+//! The subscriptions of a session, by index.
 
 use std::ops::{Index, IndexMut};
 

@@ -1,4 +1,4 @@
-//! Into code that asks for a processor with these instructions.
+//! Calls code that is compiled for processors with these instructions.
 
 use super::avx512;
 use super::key::{Key, Nonce, Tag};

@@ -1,4 +1,4 @@
-//! Against published vectors, and against the library at every length of a packet.
+//! AES-GCM against published vectors, and against the library at every packet length.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 

@@ -1,4 +1,4 @@
-//! Ends that do what no client does: they flood, vanish, or look like something worse than they are.
+//! Hostile clients: floods, sudden disconnects, and misleading first bytes.
 
 use rustix::event::{PollFd, PollFlags};
 use socket2::SockRef;

@@ -1,4 +1,4 @@
-//! How long an allocation lives: no longer than a lifetime after its credentials, its session or its secret.
+//! Lifetime of an allocation: at most one lifetime after its credentials, its session or its secret.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How the relay behaves, in virtual time: a server, and clients that sign as real ones do.
+//! The TURN server in virtual time, with clients that authenticate like real ones.
 
 pub(crate) mod rig; // simulated server and client
 mod handshake; // credentials, nonces, algorithms

@@ -1,4 +1,4 @@
-//! A server in virtual time, and a client that does what it is told.
+//! A server in virtual time, and a scripted client.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;

@@ -1,4 +1,4 @@
-//! Which file is which module, and what names it has: its children, what it defines, what it takes from others.
+//! Files of modules, and the names in each: children, definitions, and imports.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Sources as texts, and what is found in them.
+//! Sources as texts, and the findings in them.
 
 mod order; // what the order says, and what is wrong with it
 mod rust; // every kind of import of Rust

@@ -1,4 +1,4 @@
-//! Suites that would fail for the host, or pass for it.
+//! Suites must not fail, or pass, because of the host.
 
 use std::process::Command;
 

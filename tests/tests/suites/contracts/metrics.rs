@@ -1,4 +1,4 @@
-//! Metrics of both planes, in the format that is asked for, as Prometheus' own tool likes them.
+//! Metrics of both planes, in the requested format, checked with Prometheus' promtool.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

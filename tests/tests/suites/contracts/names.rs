@@ -1,4 +1,4 @@
-//! Rooms and identities: what separates people is never changed into something else.
+//! Names of rooms and identities: a name is never changed into another one.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What the rows stand on: a signaling server with its data plane, and the list of what did not hold.
+//! Servers that the rows use, and the list of failed rows.
 
 use std::collections::BTreeMap;
 

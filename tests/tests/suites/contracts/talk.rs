@@ -1,4 +1,4 @@
-//! A client of signaling that says what it likes, and asks over HTTP as it likes.
+//! A scripted client of signaling and HTTP.
 
 use std::time::Duration;
 

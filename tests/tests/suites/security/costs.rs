@@ -1,5 +1,5 @@
-//! What a byte of an attack costs the data plane, and others: ten participants at 20 Mb/s together, beside the same bytes
-//! sent to a port that discards them.
+//! Cost of an attacking byte for the data plane and for others: ten participants at 20 Mb/s in all, beside the same
+//! bytes sent to a port that discards them.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Allocations that should live on: with credentials that have expired, and with a secret that was replaced.
+//! Allocations beyond their lifetime: with expired credentials, and with a replaced secret.
 
 use std::time::Duration;
 

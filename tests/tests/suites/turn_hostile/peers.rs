@@ -1,5 +1,5 @@
-//! Peers that must not be reached with `turn-peers public`: this host's other addresses, and what a translator of its
-//! network makes an address of.
+//! Forbidden peers with `turn-peers public`: this host's other addresses, and addresses that a NAT64 translator maps
+//! to them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Whether a message keeps to the limits: first how many of each there are, then what they are.
+//! Limits of a message: counts of items first, then the items.
 //!
 //! Every check is linear in the bytes of the message.
 

@@ -1,4 +1,4 @@
-//! What a client may say: text in, a checked [`ClientMessage`] or a named error out.
+//! Parses a client's message: text in, a checked [`ClientMessage`] or a named error out.
 //!
 //! Nothing here knows whether the message makes sense now; that is the session's and the room's part.
 

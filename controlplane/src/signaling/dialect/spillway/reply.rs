@@ -1,4 +1,4 @@
-//! What the server says, and what a room's notices are in these words.
+//! Messages of the server, and their conversion from a room's notices.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What a client may ask, in the words of docs/protocol.md.
+//! Message types of clients (docs/protocol.md).
 
 use serde::Deserialize;
 use serde_json::Value;

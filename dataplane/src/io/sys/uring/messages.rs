@@ -1,4 +1,4 @@
-//! Headers of the messages of one submission, and what became of each.
+//! Message headers of one submission, and the result of each message.
 
 use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};

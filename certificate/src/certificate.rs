@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{CERTIFICATE_FILE_BYTES, TlsError};
 
-/// Where a certificate and its key are, in PEM.
+/// Paths of a certificate and its key, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The chain, the server's own certificate first.
@@ -25,7 +25,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// What is in the files now, whatever it is.
+/// Current content of both files, valid or not.
 pub(super) struct Content {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Fingerprint(u64);
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub(super) certified: Arc<CertifiedKey>,
-    /// Its end, seconds since 1970.
+    /// Expiry of the certificate, seconds since 1970.
     pub ends_at: u64,
     /// The first name that is one host's.
     pub name: Option<String>,
@@ -50,7 +50,7 @@ pub struct Certificate {
 /// CA certificates of a file.
 #[derive(Debug)]
 pub struct Authorities {
-    /// As they were read.
+    /// The file's content, unchanged.
     pub pem: Vec<u8>,
     /// The CA certificates of the file, in order.
     pub certificates: Vec<CertificateDer<'static>>,

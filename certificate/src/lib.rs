@@ -25,7 +25,7 @@ pub enum TlsError {
     Unreadable {
         /// The file that cannot be read.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system call.
         error: std::io::Error,
     },
     /// No file of PEM is that long.
@@ -33,7 +33,7 @@ pub enum TlsError {
     TooLong {
         /// The file that is too long.
         path: PathBuf,
-        /// What is read at most.
+        /// Maximum bytes of the file.
         limit: u64,
     },
     /// Cut off, or something else altogether.
@@ -41,7 +41,7 @@ pub enum TlsError {
     NotPem {
         /// The file without a PEM block of the needed kind.
         path: PathBuf,
-        /// Where it goes wrong.
+        /// Description of the PEM error.
         why: String,
     },
     /// PEM of something else.
@@ -57,7 +57,7 @@ pub enum TlsError {
     BadCertificate {
         /// The file with the bad certificate.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the error in the certificate.
         why: String,
     },
     /// A key of another kind.
@@ -65,7 +65,7 @@ pub enum TlsError {
     BadKey {
         /// The file with the bad key.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the error in the key.
         why: String,
     },
     /// Two files that are not of one pair.

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificate::{Certificate, CertificateFiles, Content, Fingerprint};
 use super::{CERTIFICATE_LOOK, TlsError};
 
-/// What new connections are shown.
+/// The certificate for new connections.
 #[derive(Debug)]
 pub struct Certificates(RwLock<Arc<CertifiedKey>>);
 
@@ -51,7 +51,7 @@ impl<O: Observer> Observer for Arc<O> {
     }
 }
 
-/// What a look at the files found.
+/// Content of the files at one look, or the read error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sight {
     Content(Fingerprint),
@@ -59,8 +59,8 @@ enum Sight {
     Unreadable(String),
 }
 
-/// Which change of the files is worth a try: one that holds still, and was not tried before. Two files
-/// cannot be replaced in one step, so the first look at a change may find half of it.
+/// Decides which change of the files to load: one that has not changed since the last look and was not tried before.
+/// Two files cannot be replaced in one step, so the first look may find only one new file.
 #[derive(Debug)]
 struct Watch {
     tried: Sight,
@@ -78,7 +78,7 @@ impl Certificates {
         let certificate = files.parse(&content, &provider)?;
         observer.ends_at(certificate.ends_at);
         if certificate.ends_at <= unix_s() {
-            // Its clients may know why; without it there is nothing to serve.
+            // Clients may accept an expired certificate; without it the server serves nothing.
             let path = files.certificate.display();
             tracing::error!(certificate = %path, "tls: the certificate has ended, clients will refuse it");
         }
@@ -171,7 +171,7 @@ fn unix_s() -> u64 {
 }
 
 impl Watch {
-    /// Whether what was seen is to be tried.
+    /// True if the seen content should be loaded.
     fn see(&mut self, sight: Sight) -> bool {
         let is_due = sight == self.last && sight != self.tried;
         if is_due {

@@ -1,7 +1,7 @@
 //! Reasons why a packet was not forwarded. The code that drops a packet counts its reason; no packet is lost without
 //! one.
 
-/// One way to lose a packet.
+/// Reason to drop a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
@@ -25,7 +25,7 @@ pub enum DropReason {
     TooManyAddresses,
     /// A check from an address that another session is using.
     AddressInUse,
-    /// For an address that was not proven to be the client's, beyond three times what came from there.
+    /// A datagram to an unproven address, beyond 3 times the bytes that came from it.
     UnprovenAddress,
     /// The session layer refused it: malformed RTP, broken DTLS records.
     Rejected,
@@ -41,7 +41,7 @@ pub enum DropReason {
     MeshFull,
     /// The queue to another node was full.
     LinkFull,
-    /// Its shard has more to send than it can.
+    /// The shard cannot send as fast as it receives.
     BacklogFull,
     /// A late packet from before the layer switch or the start of the subscription, or one with a used sequence
     /// number.
@@ -153,14 +153,14 @@ impl Drops {
         self.0[reason as usize] += packets as u64;
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Drops) {
         for (count, more) in self.0.iter_mut().zip(other.0) {
             *count += more;
         }
     }
 
-    /// How many were dropped for `reason`.
+    /// Number of packets dropped for `reason`.
     pub fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }

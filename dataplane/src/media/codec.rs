@@ -14,11 +14,11 @@ pub enum MediaKind {
 /// A codec as a publisher may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodecSpec {
-    /// Which codec, with its parameters (`a=fmtp`).
+    /// The codec with its parameters (`a=fmtp`).
     pub codec: Codec,
-    /// Of its RTP timestamps.
+    /// Clock rate of the RTP timestamps, in Hz.
     pub clock_hz: u32,
-    /// Of audio, as `a=rtpmap` says it.
+    /// Number of audio channels in `a=rtpmap`.
     pub channels: Option<u8>,
 }
 

@@ -7,7 +7,7 @@ use super::track::TrackStatus;
 use crate::key::LayerIndex;
 use crate::limits::MAX_LAYERS;
 
-/// What a subscriber asked for.
+/// Parameters of a subscription: pause, maximum height, priority.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
     /// True: send no media, and keep the m-line.
@@ -21,13 +21,13 @@ pub struct Wish {
 /// One video subscription that competes for the subscriber's bandwidth.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// What the subscriber asked for.
+    /// Parameters of the subscription.
     pub wish: Wish,
     /// Number of declared layers; 1 without simulcast.
     pub layers: u8,
     /// Pixels of each layer; 0 when unknown.
     pub heights: [u32; MAX_LAYERS],
-    /// What the publisher sends.
+    /// Measured layers of the publisher.
     pub status: TrackStatus,
     /// The layer it has now.
     pub current: Option<LayerIndex>,
@@ -61,16 +61,16 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
     given
 }
 
-/// What to find out about the path, in bits per second.
+/// Bandwidth targets of the estimator, in bits per second.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// What is sent plus the cheapest next layer: worth sustaining with padding until it proves true.
+    /// The sent rate plus the cheapest next layer: sustained with padding until it is proven.
     pub sustain_bps: u64,
-    /// What all candidates would take at their best: worth probing for.
+    /// The rate of all candidates at their best layers: the target of probes.
     pub desired_bps: u64,
 }
 
-/// What to find out so that `given` can become better.
+/// Bandwidth targets at which `given` can become better.
 pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target {
     let (mut sent, mut desired, mut cheapest) = (0.0, 0.0, None::<f64>);
     for (candidate, layer) in candidates.iter().zip(given) {
@@ -106,7 +106,7 @@ impl Candidate {
             .filter(|layer| self.status.live.contains(*layer))
             .collect();
         if live.is_empty() {
-            // Nothing measured: keep what flows through a pause, and start with the lowest layer, which
+            // Nothing measured: keep the current layer through a pause, and start with the lowest layer, which
             // publishers start first.
             return vec![self.current.unwrap_or(LayerIndex(0))];
         }

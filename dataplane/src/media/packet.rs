@@ -8,17 +8,16 @@ use spillway_wire::vp8;
 use super::extensions::CarriedExtensions;
 use crate::key::{LayerIndex, TrackKey};
 
-/// One packet of a track, decrypted; what fan-out hands around.
+/// One decrypted packet of a track, as the fan-out passes it on.
 #[derive(Debug, Clone)]
 pub struct MediaPacket {
     /// The track of the packet.
     pub track: TrackKey,
-    /// Which layer of it.
+    /// Layer of the track.
     pub layer: LayerIndex,
     /// Codec of the packet, as an index into [`TrackInfo::codecs`].
     pub codec: u8,
-    /// When the payload is RFC 2198 redundancy around the codec: the newest block in it, for
-    /// subscribers that did not negotiate redundancy.
+    /// If the payload is RFC 2198 redundancy: its newest block, for subscribers that did not negotiate redundancy.
     pub primary: Option<Arc<[u8]>>,
     /// Epoch of the layer's numbers: they go on from each other within one, and a higher one is later.
     pub epoch: u32,
@@ -42,7 +41,7 @@ pub struct MediaPacket {
     pub sender_report: Option<(SystemTime, u32)>,
     /// RTP payload, shared by all subscribers on the shard.
     pub payload: Arc<[u8]>,
-    /// When the datagram was received by the shard that decrypted it.
+    /// Time when the decrypting shard received the datagram.
     pub arrived: Instant,
 }
 

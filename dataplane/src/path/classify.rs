@@ -16,17 +16,17 @@ use crate::shard::route::{ForeignSession, Route};
 use crate::shard::state::Shard;
 use crate::stream::Alias;
 
-/// Where a datagram goes.
+/// Destination of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Class {
-    /// To a session here.
+    /// A session on this shard.
     Local {
         /// Index of the session on this shard.
         peer: SessionIndex,
         /// Protocol of the datagram (RFC 7983).
         protocol: Protocol,
     },
-    /// To a session on another shard.
+    /// A session on another shard.
     Foreign(ForeignSession),
     /// A verified check for a session that does not live here.
     Claim(Ufrag),
@@ -92,8 +92,8 @@ fn classify_stun(
                 protocol: Protocol::Stun,
             })
         }
-        // Also from an address of a session elsewhere: the control thread knows where it lives now, and
-        // whether this check is for it at all.
+        // The address may be of a session elsewhere: the control thread knows its shard, and whether this check is for
+        // it.
         None => Ok(Class::Claim(Ufrag(ufrag.into()))),
     }
 }

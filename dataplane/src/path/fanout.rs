@@ -43,8 +43,8 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     }
 }
 
-/// Whether `packet` has another codec than those before it, and whether subscribers cannot go on with it, because its
-/// numbers began anew and it is no keyframe.
+/// True if `packet` has another codec than earlier packets, and if subscribers cannot continue with it: its sequence
+/// numbers restarted and it is no keyframe.
 fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return (false, false);

@@ -217,7 +217,7 @@ impl ExtensionIds {
         let is_video = kind.is_video();
         Self {
             mid: self.mid,
-            // Sound is not measured: it is little, and it flows whatever the estimate says.
+            // Audio is not measured: it is small, and it is sent at any estimate.
             transport_cc: self.transport_cc.filter(|_| is_video),
             audio_level: self.audio_level.filter(|_| !is_video),
             orientation: self.orientation.filter(|_| is_video),

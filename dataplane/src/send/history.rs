@@ -16,9 +16,9 @@ pub struct History {
 #[derive(Default)]
 struct Layer {
     ring: Vec<Option<MediaPacket>>,
-    /// Of the newest epoch, the highest sequence number.
+    /// Highest sequence number of the newest epoch.
     newest: Option<(u32, u64)>,
-    /// Of that epoch, the sequence number of the newest keyframe, and when it came.
+    /// Sequence number of the newest keyframe of that epoch, and its arrival time.
     keyframe: Option<(u64, Instant)>,
 }
 

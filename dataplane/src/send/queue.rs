@@ -22,26 +22,26 @@ use crate::report::ShardReport;
 /// Datagrams of one destination on their way out, next to each other in the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// Of all datagrams together.
+    /// Bytes of all datagrams together.
     pub bytes: usize,
-    /// Of each datagram but the last.
+    /// Bytes of each datagram but the last.
     pub segment_bytes: usize,
     /// Address of the receiver.
     pub destination: SocketAddr,
     /// The local address to send from.
     pub source: Option<IpAddr>,
-    /// When the media in it arrived; `None` for handshakes and reports.
+    /// Arrival time of the media; `None` for handshakes and reports.
     pub arrived: Option<Instant>,
 }
 
-/// What waits to be sent through one socket.
+/// Datagrams that wait for one socket.
 pub struct SendQueue {
     pub(crate) arena: Box<[u8]>,
     pub(crate) used: usize,
     pub(crate) runs: Vec<Placed>,
-    /// As many of the runs as are gone already.
+    /// Number of runs that were sent.
     pub(crate) gone: usize,
-    /// As many of the runs as were looked at by [`divert`](Self::divert).
+    /// Number of runs that [`divert`](Self::divert) has checked.
     pub(crate) seen: usize,
     /// Destinations that refused a run before, by path or device.
     pub(crate) without_runs: HashSet<SocketAddr>,
@@ -59,7 +59,7 @@ pub struct Placed {
     pub was_refused: bool,
 }
 
-/// A run with what is in it.
+/// A run with its datagrams.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagrams<'a> {
     /// Cut and destination of the run.
@@ -76,7 +76,7 @@ impl<'a> Datagrams<'a> {
 }
 
 impl Run {
-    /// How many datagrams it is.
+    /// Number of datagrams in the run.
     pub fn datagrams(&self) -> usize {
         self.bytes.div_ceil(self.segment_bytes.max(1)).max(1)
     }
@@ -141,7 +141,7 @@ impl SendQueue {
         self.arena.get_mut(self.used..self.used + bytes)
     }
 
-    /// What was written to the last [`room`](Self::room) leaves as `run`.
+    /// The bytes written to the last [`room`](Self::room) leave as `run`.
     pub fn commit(&mut self, run: Run, report: &mut ShardReport) {
         let at = self.used;
         self.used += run.bytes;
@@ -194,7 +194,7 @@ impl SendQueue {
         }
     }
 
-    /// Takes out what `takes` says yes to, of what was added since it was last asked.
+    /// Takes out the new runs for which `takes` returns true.
     pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
         let mut kept = self.seen;
         for index in self.seen..self.runs.len() {
@@ -238,7 +238,7 @@ impl SendQueue {
         self.gone < self.runs.len()
     }
 
-    /// What waits, as messages for the kernel, in order.
+    /// Waiting runs, as messages for the kernel, in order.
     pub fn messages(&self) -> impl Iterator<Item = Message<'_>> + Clone {
         let waiting = self.runs[self.gone..].iter();
         waiting.map(|placed| placed.message(&self.arena))
@@ -274,7 +274,7 @@ impl SendQueue {
         self.without_runs.insert(destination);
     }
 
-    /// Makes the room of what is gone free again.
+    /// Frees the memory of sent runs.
     pub fn tidy(&mut self) {
         if self.gone == self.runs.len() {
             self.runs.clear();
@@ -329,7 +329,7 @@ impl SendQueues {
         }
     }
 
-    /// Whether new frames of `layer` to `destination` are not worth sealing; see [`SendQueue::sheds`].
+    /// True if new frames of `layer` to `destination` should be dropped; see [`SendQueue::sheds`].
     pub fn sheds(&self, destination: SocketAddr, layer: LayerIndex) -> bool {
         match destination {
             SocketAddr::V4(_) => self.v4.sheds(layer),
@@ -337,7 +337,7 @@ impl SendQueues {
         }
     }
 
-    /// One of them has a full batch.
+    /// True when a queue has a full batch.
     pub fn is_ripe(&self) -> bool {
         self.v4.is_ripe() || self.v6.is_ripe()
     }
@@ -374,13 +374,13 @@ impl SendPath {
         }
     }
 
-    /// One datagram of `bytes` on this path.
+    /// A run of one datagram of `bytes` on this path.
     pub fn datagram(self, bytes: usize) -> Run {
         self.run(bytes, bytes, None)
     }
 }
 
-/// Where the datagrams of one session go, and when.
+/// Destination and send time of one session's datagrams.
 pub struct Outlet<'a> {
     /// The queue that reaches it.
     pub queue: &'a mut SendQueue,

@@ -12,7 +12,7 @@ use super::stream::Stream;
 
 /// Bytes a sealed report needs at most.
 const MAX_BYTES: usize = 384;
-/// Of these, what sealing adds at most.
+/// Maximum bytes that sealing adds.
 const SEALING_BYTES: usize = 32;
 
 /// Sends the reports of `streams` that are due.

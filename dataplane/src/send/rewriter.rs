@@ -1,8 +1,7 @@
 //! Outgoing sequence numbers, timestamps and picture ids, continuous for the receiver across layers and tracks. Used
 //! by hop 5.
 //!
-//! One [`Rewriter`] belongs to one outgoing SSRC and lives as long as it: a sequence number is given out
-//! once under one key.
+//! One [`Rewriter`] belongs to one outgoing SSRC for its whole life: a sequence number is used once under one key.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,17 +14,17 @@ use crate::media::packet::MediaPacket;
 pub struct Rewriter {
     /// The next unused sequence number.
     next_seq: u64,
-    /// Which of the numbers right below it were given out; bit 0 is `next_seq - 1`.
+    /// Used numbers right below the next one; bit 0 is `next_seq - 1`.
     used: u128,
     /// Highest timestamp sent, and when.
     last: Option<Last>,
-    /// What is added to the numbers of what flows now; `None` before anything did.
+    /// Offsets of the current source; `None` before the first packet.
     source: Option<Source>,
-    /// What flowed before it, oldest first: receivers may still ask for packets of it.
+    /// Earlier sources, oldest first: receivers may still request their packets.
     past: VecDeque<Source>,
 }
 
-/// What a packet gets.
+/// Outgoing numbers of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
     /// Extended sequence number for the receiver.
@@ -40,12 +39,12 @@ pub struct Rewritten {
     pub frame_number: u16,
 }
 
-/// How what flows from a switch on is tied to what flowed before.
+/// Relation of a new source to the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splice {
     /// No packet was forwarded before.
     First,
-    /// Its timestamps and its publisher's clock go on as before.
+    /// Timestamps and the publisher's clock continue.
     SameClock,
     /// They belong together otherwise from now on.
     OtherClock,
@@ -56,11 +55,11 @@ pub enum Splice {
 pub struct Sent {
     /// Track of the packet.
     pub track: TrackKey,
-    /// Of this layer of it.
+    /// Layer of the packet.
     pub layer: LayerIndex,
-    /// In this epoch of its numbers.
+    /// Epoch of the publisher's sequence numbers.
     pub epoch: u32,
-    /// With this extended sequence number at the publisher's side.
+    /// Extended sequence number of the publisher.
     pub seq: u64,
     source: Source,
 }
@@ -71,7 +70,7 @@ struct Last {
     at: Instant,
     picture_id: u16,
     tl0_pic_idx: u8,
-    /// Of the latest packet that had one.
+    /// Frame number of the latest packet with one.
     frame_number: Option<u16>,
 }
 
@@ -189,7 +188,7 @@ impl Rewriter {
         Some(numbers)
     }
 
-    /// What was sent as `seq`, if that is known.
+    /// The packet that was sent as `seq`, if it is known.
     pub fn sent(&self, seq: u16) -> Option<Sent> {
         let newest = self.next_seq.checked_sub(1)?;
         let seq = newest.checked_sub(u64::from((newest as u16).wrapping_sub(seq)))?;
@@ -243,7 +242,7 @@ impl Rewriter {
         fresh
     }
 
-    /// How far the timestamp moves from the last packet sent to the first of another source.
+    /// Timestamp step from the last sent packet to the first one of another source.
     ///
     /// The publisher's sender reports tie the timestamps of both layers to one clock; until both have
     /// come, arrival times have to do.

@@ -17,12 +17,12 @@ pub struct Backlog {
     packets: VecDeque<MediaPacket>,
     /// Place of the first.
     first_packet: u32,
-    /// As many of the packets, from the first, were told to their subscribers.
+    /// Number of packets, from the first, that are scheduled.
     told: usize,
     batches: VecDeque<Batch>,
     /// Place of the first.
     first_batch: u32,
-    /// As many of the batches are of a round.
+    /// Number of batches that belong to a round.
     in_rounds: usize,
     rounds: VecDeque<Round>,
     /// Lists that keep their allocations for later use.
@@ -38,7 +38,7 @@ pub struct Batch {
     pub packets: Vec<u32>,
 }
 
-/// What was told to subscribers at one time.
+/// Packets that were scheduled at one time.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     packets: usize,

@@ -15,7 +15,7 @@ pub struct Egress {
     pub turn: Option<Box<TurnService>>,
     /// Connections of clients over TCP and TLS.
     pub streams: Streams,
-    /// What they sent; empty between turns.
+    /// Received messages of streams; empty between turns.
     pub(crate) arrivals: Arrivals,
 }
 

@@ -21,7 +21,7 @@ pub(super) struct ForeignRoutes {
 pub(super) struct ForeignRoute {
     pub(super) home: ShardId,
     pub(super) session: SessionKey,
-    /// When its home, for which the address is proven, heard something authenticated from there, as far as we were told.
+    /// Time when the home last received an authenticated packet from the address, as far as reported to this shard.
     pub(super) heard: Option<Instant>,
 }
 

@@ -15,7 +15,7 @@ pub struct Links {
 /// State of one link to another node.
 #[derive(Debug, Default)]
 pub struct Link {
-    /// What waits to be sent over it.
+    /// Messages and packets that wait for the link.
     pub queue: LinkQueue,
     /// Tracks that it brings.
     pub imports: BTreeSet<TrackKey>,

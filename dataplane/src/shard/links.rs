@@ -45,7 +45,7 @@ impl Shard {
     /// A message came over `link`.
     pub fn on_link(&mut self, link: LinkId, message: LinkMessage, now: Instant) {
         if self.links.get_mut(link).is_none() {
-            return; // it was closed while the message was under way
+            return; // the session was closed meanwhile
         }
         match message {
             LinkMessage::Track(info, status) => self.import(link, info, status, now),
@@ -180,7 +180,7 @@ impl Shard {
     /// `target` of `track` gets nothing of it any more.
     pub(crate) fn tell_gone(&mut self, track: TrackKey, target: Target) {
         match target {
-            // All shards are told that it is gone, or where it is now.
+            // All shards get the new home of the track, or its end.
             Target::Shard(_) => {}
             Target::Link(link) => {
                 if let Some(open) = self.links.get_mut(link) {

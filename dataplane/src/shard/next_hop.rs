@@ -7,12 +7,12 @@ use crate::key::ShardId;
 use crate::limits::MAX_FOREIGN_ADDRESSES;
 use crate::stream::{Alias, ShortId};
 
-/// How an address is reached.
+/// Next hop of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextHop {
-    /// It is a relayed address of this shard.
+    /// A relayed address of this shard.
     Relay,
-    /// It is at the end of this stream.
+    /// The client of this stream.
     Stream(ShortId),
     /// Through this shard, which has the client.
     Shard(ShardId),
@@ -33,7 +33,7 @@ pub enum Relayed {
 #[derive(Debug, Default)]
 pub struct NextHops {
     relayed: HashMap<SocketAddr, Relayed>,
-    /// As many of them as lead to other shards.
+    /// Number of entries with other shards.
     away: usize,
 }
 

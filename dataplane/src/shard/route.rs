@@ -2,12 +2,12 @@
 
 use crate::key::{SessionIndex, SessionKey, ShardId};
 
-/// Where datagrams from an address go.
+/// Home of datagrams from an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// To this session here.
+    /// A session on this shard.
     Local(SessionIndex),
-    /// To a session on another shard.
+    /// A session on another shard.
     Foreign(ForeignSession),
 }
 

@@ -11,7 +11,7 @@ use crate::key::{SessionIndex, SubscriptionIndex};
 /// the thousands of subscribers of another track.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    /// By session: its first and last entry.
+    /// First and last entry of each session.
     ends: Vec<Ends>,
     entries: Vec<Entry>,
     /// Head of the entries that are free.
@@ -21,10 +21,10 @@ pub struct Schedule {
     streak: usize,
 }
 
-/// One of the two lines.
+/// One of the two queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
-    /// For packets that few get.
+    /// For packets that few sessions get.
     Short = 0,
     /// For packets that many sessions get.
     Long = 1,
@@ -47,7 +47,7 @@ pub struct Moment([u64; 2]);
 #[derive(Debug, Default)]
 struct Line {
     sessions: VecDeque<SessionIndex>,
-    /// As many have been taken.
+    /// Number of sessions that were taken.
     taken: u64,
 }
 
@@ -55,7 +55,7 @@ struct Line {
 struct Ends {
     first: Option<u32>,
     last: u32,
-    /// By line: it stands there.
+    /// True for each queue that contains the session.
     stands: [bool; 2],
 }
 
@@ -65,7 +65,7 @@ struct Entry {
     next: Option<u32>,
 }
 
-/// Where both lines wait, of so many sessions one is of the long line.
+/// If both queues have sessions, one of this many is from the long one.
 const LONG_SHARE: usize = 4;
 
 impl Schedule {
@@ -94,7 +94,7 @@ impl Schedule {
         }
     }
 
-    /// The next session, and with it all its portions, which replace what was in `portions`.
+    /// Takes the next session, and all its portions into `portions`.
     pub fn take(&mut self, portions: &mut Vec<Portion>) -> Option<SessionIndex> {
         let line = self.next_line()?;
         let index = self.lines[line].sessions.pop_front()?;
@@ -104,7 +104,7 @@ impl Schedule {
         Some(index)
     }
 
-    /// All portions of session `index`, which replace what was in `portions`.
+    /// Takes all portions of session `index` into `portions`.
     pub fn take_of(&mut self, index: SessionIndex, portions: &mut Vec<Portion>) {
         portions.clear();
         let first = self

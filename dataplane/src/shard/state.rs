@@ -28,25 +28,25 @@ use crate::report::ShardReport;
 use crate::send::queue::SendPath;
 use crate::stream::Streams;
 
-/// One core's share of the node.
+/// State of one shard.
 pub struct Shard {
-    /// Which one it is.
+    /// Number of the shard.
     pub id: ShardId,
-    /// How the node is reached.
+    /// ICE credentials and candidates of the node.
     pub ice: Ice,
-    /// Where its random numbers come from.
+    /// Random source of the shard.
     pub(crate) entropy: Entropy,
     /// Sessions on this shard.
     pub peers: PeerTable,
     /// Tracks with a publisher or subscriber on this shard.
     pub tracks: TrackTable,
-    /// When sessions want to be woken.
+    /// Deadlines of the sessions.
     pub timers: Timers,
-    /// Its way to other threads.
+    /// Mailboxes of the other threads.
     pub outbox: Outbox,
     /// Counters of the shard.
     pub report: ShardReport,
-    /// What sessions give out while they are driven; empty between calls.
+    /// Outputs of sessions while they are driven; empty between calls.
     pub out: Output,
     /// Events of sessions, not yet acted upon.
     pub(crate) events: Vec<(SessionIndex, PeerEvent)>,
@@ -60,31 +60,31 @@ pub struct Shard {
     pub(crate) dirty: DirtySet,
     /// TURN, streams and next hops of outgoing datagrams.
     pub egress: Egress,
-    /// How much there is to do.
+    /// Load of the shard.
     pub load: Load,
-    /// What is due now and then.
+    /// Times of periodic work.
     pub(crate) periodic: Periodic,
-    /// Seconds since 1970 when this turn of the loop began, for what is dated outside of this process.
+    /// Wall clock at the start of this turn, seconds since 1970, for timestamps outside of this process.
     pub(crate) unix_s: u64,
-    /// It was asked to end.
+    /// True when the shard was asked to end.
     pub(crate) stopping: bool,
 }
 
-/// What a shard is made of.
+/// Parts of a new shard.
 pub struct Setup {
-    /// Which one it is.
+    /// Number of the shard.
     pub id: ShardId,
     /// The mailboxes of the process.
     pub mesh: Arc<Mesh>,
-    /// How the node is reached.
+    /// ICE credentials and candidates of the node.
     pub ice: Ice,
     /// TCP and TLS listeners of the shard.
     pub streams: Streams,
-    /// Where its random numbers come from.
+    /// Random source of the shard.
     pub entropy: Entropy,
 }
 
-/// How a node is reached, the same for all of its sessions.
+/// ICE key and candidates, the same for all sessions of a node.
 pub struct Ice {
     /// Key that verifies connectivity checks.
     pub key: IceKey,
@@ -92,10 +92,10 @@ pub struct Ice {
     pub candidates: Candidates,
 }
 
-/// How much there is to do.
+/// Load of the shard.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// The shard has not slept for a while: time is what it has least of.
+    /// True when the shard has not slept for a while: CPU time is scarce.
     pub is_busy: bool,
     /// A socket had no room for all that waits.
     pub is_blocked: bool,

@@ -27,7 +27,7 @@ struct StreamEnds {
 }
 
 impl Shard {
-    /// Takes what came over streams. True when more may wait.
+    /// Receives from the streams. True when more may wait.
     pub(super) fn receive_streams(&mut self, now: Instant) -> bool {
         let mut arrivals = std::mem::take(&mut self.egress.arrivals);
         let more = self.egress.streams.poll(now, &mut arrivals);
@@ -87,7 +87,7 @@ impl Shard {
         self.egress.streams.keep(stream, is_known, now);
     }
 
-    /// Takes out of what waits for the kernel what is for clients that are reached otherwise.
+    /// Takes datagrams for addresses reached through TURN, a stream or another shard out of the queues.
     pub(super) fn divert(&mut self, now: Instant) {
         let Self {
             id,
@@ -135,7 +135,7 @@ impl Shard {
         }
     }
 
-    /// What another shard's session sends to a client that this one reaches.
+    /// Sends a datagram of another shard's session to a client that this shard reaches.
     pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
         let Outward { bytes, run } = outward;
         let datagrams = Datagrams { run, bytes };
@@ -152,7 +152,7 @@ impl Shard {
                 turn.deliver(datagrams, peer, now, streams, report);
             }
             (Some(NextHop::Stream(stream)), _) => over_stream(streams, stream, datagrams, report),
-            // It has just gone; or moved on, and then the session will hear from it.
+            // The client has left, or moved; then the session will receive from its new address.
             (Some(NextHop::Relay | NextHop::Shard(_)) | None, _) => {
                 let drops = &mut report.drops;
                 drops.count_many(DropReason::NotRelayed, run.datagrams());

@@ -115,7 +115,7 @@ impl Shard {
         now: Instant,
     ) {
         let Some(index) = self.peers.index_of(session) else {
-            // It ended or moved. Where it is now, the control thread says at the client's next check.
+            // The session ended or moved. The control thread knows its shard at the client's next check.
             self.report.drops.count(DropReason::UnknownSource);
             if via == self.id {
                 self.peers.forget_foreign(datagram.source);

@@ -26,7 +26,7 @@ impl Shard {
 
     /// A session goes to where its packets land.
     pub(super) fn hand_over(&mut self, index: SessionIndex, to: ShardId, now: Instant) {
-        // What waits here would not be found there. Sealing it may end the session.
+        // Packets that wait here do not move with the session. Sealing them may end the session.
         seal::seal_now(self, index, now);
         self.handle_session_events(now);
         self.after_switches();
@@ -94,7 +94,7 @@ impl Shard {
         Some(peer)
     }
 
-    /// Announces the tracks of session `index`, and that those in `gone` are no longer published.
+    /// Announces the tracks of session `index`, and the end of the tracks in `gone`.
     pub(super) fn publish(&mut self, index: SessionIndex, gone: &[TrackKey], now: Instant) {
         for track in gone {
             self.end_track(*track, Origin::Session(index));

@@ -15,8 +15,7 @@ const NOTABLE: f64 = 0.1;
 const IDLE: f64 = 0.01;
 
 impl Shard {
-    /// When [`tick`](Self::tick) has to be called: later where nothing happens, for there is nothing to measure and
-    /// nothing new to report.
+    /// Time of the next [`tick`](Self::tick): later on an idle shard, which has nothing to measure or report.
     pub fn next_tick(&self) -> Instant {
         if self.is_quiet() {
             self.periodic.next_tick + (QUIET_TICK - TICK)
@@ -41,7 +40,7 @@ impl Shard {
             && !self.periodic.has_news
     }
 
-    /// Does what is due; `busy` is the part of the time since start of the interval spent working.
+    /// Does the due periodic work; `busy` measures the part of the time spent working.
     pub fn tick(&mut self, now: Instant, busy: &mut BusyMeter) {
         if now < self.periodic.next_tick {
             return;
@@ -116,7 +115,7 @@ impl Shard {
     }
 }
 
-/// How much of the time is spent working.
+/// Measures the part of the time spent working.
 #[derive(Debug)]
 pub struct BusyMeter {
     busy: Duration,

@@ -27,8 +27,7 @@ pub struct PeerFactory {
     tcp_candidates: Arc<str>,
 }
 
-/// How often the session layer may make reports of what it sent: for subscribers that is nothing, and
-/// its reports are not sent.
+/// Report interval of the session layer for subscribers: its reports are not sent, so it makes none.
 const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 impl PeerFactory {

@@ -14,7 +14,7 @@ use crate::ice::credentials::{Credentials, IceKey, Ufrag};
 use crate::io::entropy::Entropy;
 use crate::limits::MAX_UFRAGS_PER_SESSION;
 
-/// What a session knows of ICE.
+/// ICE state of a session.
 pub(super) struct Checks {
     key: IceKey,
     entropy: Entropy,
@@ -22,7 +22,7 @@ pub(super) struct Checks {
     ufrags: Vec<Ufrag>,
     /// The client's; `None` before its SDP came.
     remote: Option<Credentials>,
-    /// The client and our candidate, as the session layer knows them: those of the first check.
+    /// Addresses of the client and our candidate as the session layer sees them: those of the first check.
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that came before the client's SDP: the latest of each address.
     waiting: Vec<WaitingCheck>,
@@ -37,22 +37,22 @@ pub(super) struct WaitingCheck {
     pub(super) bytes: Box<[u8]>,
 }
 
-/// What becomes of a check.
+/// Result of a check.
 pub(super) enum Verdict {
     /// The check is accepted and answered.
     Answer {
         /// The Binding response to send.
         response: Vec<u8>,
-        /// It belongs to the latest ICE generation: the session layer is shown it.
+        /// The check belongs to the latest ICE generation: the session layer gets it.
         is_current: bool,
         /// The client nominates its path.
         nominates: bool,
     },
     /// The client has to take the controlling role (RFC 8445 section 7.3.1.1).
     RoleConflict(Vec<u8>),
-    /// It waits for the client's SDP.
+    /// The check waits for the client's SDP.
     Wait,
-    /// It is not from the agent of the client's SDP, or lacks what checks have to have.
+    /// The check is not from the agent of the client's SDP, or lacks a required attribute.
     Refuse,
 }
 
@@ -130,7 +130,7 @@ impl Checks {
         *at = now;
     }
 
-    /// What the session layer is shown, for want of a check, of a client that was `heard` since the last one.
+    /// A check for the session layer, if the client was `heard` since the last one and sent none.
     pub(super) fn show_again(&mut self, heard: Option<Instant>, now: Instant) -> Option<Vec<u8>> {
         let (check, at) = self.shown.as_mut()?;
         let is_due = now.saturating_duration_since(*at) >= SHOW_INTERVAL;
@@ -141,7 +141,7 @@ impl Checks {
         Some(check.clone())
     }
 
-    /// How the session layer knows the client and our candidate.
+    /// Addresses of the client and our candidate as the session layer sees them.
     pub(super) fn pair(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.pair
     }

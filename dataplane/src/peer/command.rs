@@ -43,7 +43,7 @@ pub enum Command {
 /// Result of a command.
 pub type CommandResult = Result<CommandReply, CommandError>;
 
-/// What a command that worked gives back.
+/// Result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandReply {
     /// The command is done and has no result.
@@ -68,9 +68,9 @@ pub struct AnsweredTrack {
     pub key: TrackKey,
     /// The control plane's name.
     pub id: Arc<str>,
-    /// Its layers, of those that were declared.
+    /// Rids of its negotiated layers.
     pub rids: Vec<String>,
-    /// What it may be sent as.
+    /// Negotiated formats of the track.
     pub formats: Arc<TrackFormats>,
 }
 
@@ -112,7 +112,7 @@ pub enum CommandError {
         what: &'static str,
         /// Number in the request.
         got: usize,
-        /// How many may be.
+        /// Maximum number in a request.
         limit: usize,
     },
     /// The client offers more often than it may.
@@ -120,7 +120,7 @@ pub enum CommandError {
         "{OFFER_BYTES_PER_SECOND} bytes of offers a second are read; this one can be sent again in {retry_ms} ms"
     )]
     TooSoon {
-        /// When it will be read.
+        /// Milliseconds after which a new offer will be read.
         retry_ms: u128,
     },
     /// The thread that should do it does not answer.
@@ -129,7 +129,7 @@ pub enum CommandError {
 }
 
 impl Command {
-    /// What it is called in errors.
+    /// Name of the command in errors.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Publish { .. } => "offer",

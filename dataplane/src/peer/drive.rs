@@ -16,9 +16,9 @@ use crate::drop_reason::DropReason;
 use crate::dtls::handshake::FailureKind;
 use crate::limits::MAX_SSRCS_PER_SESSION;
 
-/// Timeouts that are due at once and handled at once; what is left is due in the next turn.
+/// Maximum number of timeouts handled at once; others are due in the next turn.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
-/// How soon a timeout has to be to be handled at once.
+/// A timeout due within this time is handled at once.
 const IMMEDIATE: Duration = Duration::from_micros(300);
 
 impl Peer {
@@ -76,8 +76,8 @@ impl Peer {
     }
 
     fn refused_by_session_layer(&mut self, error: &RtcError, now: Instant, out: &mut Output) {
-        // It compares the client's certificate with what was signalled, and gives up for no other reason before the end
-        // of a handshake.
+        // Before the end of a handshake str0m fails for only one reason: the client's certificate differs from the
+        // signalled fingerprint.
         let is_fingerprint = !self.keyed && matches!(error, RtcError::RemoteSdp(_));
         if is_fingerprint {
             let kind = FailureKind::Fingerprint;

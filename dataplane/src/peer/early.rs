@@ -39,7 +39,7 @@ struct Call {
 }
 
 impl Call {
-    /// A hop later: what the client has to say reaches us, and what we say to it reaches it.
+    /// Advances by one hop: datagrams of both sides arrive.
     fn step(&mut self) {
         self.now += HOP;
         let mut out = Output::default();

@@ -16,7 +16,7 @@ pub(super) struct Numbering {
     past: Vec<Past>,
 }
 
-/// Where the current epoch comes from.
+/// Source of the current epoch.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     ssrc: u32,

@@ -10,16 +10,16 @@ use crate::media::packet::MediaPacket;
 use crate::media::subscription::Subscription;
 use crate::report::Sample;
 
-/// What a session gives out; owned by the caller and emptied by it.
+/// Outputs of a session; the caller owns and empties them.
 #[derive(Default)]
 pub struct Output {
     /// Datagrams to send to the client.
     pub transmits: Vec<Transmit>,
     /// Decrypted media packets of the publisher.
     pub packets: Vec<MediaPacket>,
-    /// What the surroundings have to know.
+    /// Events for the shard.
     pub events: Vec<PeerEvent>,
-    /// What a subscriber asks for again: m-line, sequence number.
+    /// NACKs of a subscriber: m-line and sequence number.
     pub lost: Vec<(usize, u16)>,
     /// Packets that were dropped, by reason.
     pub drops: Drops,
@@ -32,14 +32,14 @@ pub const REJECTED: &str = "rejected";
 /// sends.
 pub const NO_CODEC: &str = "no_codec";
 
-/// What the surroundings of a session have to know.
+/// Events of a session for its shard.
 #[derive(Debug)]
 pub enum PeerEvent {
     /// ICE and DTLS are up.
     Connected,
-    /// It is over; why, for people.
+    /// The session ended, with the reason for logs.
     Closed(String),
-    /// It is over before it began.
+    /// The DTLS handshake failed.
     HandshakeFailed {
         /// Kind of the failure.
         kind: FailureKind,
@@ -55,13 +55,13 @@ pub enum PeerEvent {
     Offer(OfferOut),
     /// A subscriber's m-lines were negotiated.
     Settled,
-    /// A subscriber negotiated no codec for what is published.
+    /// A subscriber negotiated no codec of the publisher.
     Undecodable(TrackKey),
     /// A subscriber lost a frame of this subscription.
     KeyframeWanted(SubscriptionIndex),
     /// A subscriber's bandwidth was estimated anew.
     EstimateChanged,
-    /// A subscriber reported what it received.
+    /// A receiver report of a subscriber.
     Measured(Sample),
     /// The client does not take the m-line of this track: its subscription ended.
     Rejected(TrackKey),
@@ -71,12 +71,12 @@ pub enum PeerEvent {
     NewUfrag {
         /// The session answers to this ufrag now,
         ufrag: Ufrag,
-        /// and no longer to this one.
+        /// The ufrag that is no longer valid.
         retired: Option<Ufrag>,
     },
 }
 
-/// What the control plane can see of a session.
+/// State of a session for the control plane.
 #[derive(Debug, Clone, Default)]
 pub struct PeerState {
     /// ICE and DTLS are up.
@@ -85,22 +85,22 @@ pub struct PeerState {
     pub subscriptions: Vec<SubscriptionState>,
     /// The offer that waits for an answer.
     pub outstanding: Option<OfferOut>,
-    /// Of the latest offer.
+    /// Revision of the latest offer.
     pub revision: u64,
 }
 
-/// What the control plane can see of a subscription.
+/// State of a subscription for the control plane.
 #[derive(Debug, Clone)]
 pub struct SubscriptionState {
     /// The track of the subscription.
     pub track: TrackKey,
-    /// What was asked for.
+    /// Parameters of the subscription.
     pub wish: crate::media::layer_allocation::Wish,
     /// The m-line; empty until offered.
     pub mid: String,
     /// The layer that is forwarded now.
     pub layer: Option<LayerIndex>,
-    /// Its rid, where the shard knows the track; empty without simulcast.
+    /// Rid of the forwarded layer; empty without simulcast, or if the shard does not know the track.
     pub rid: String,
 }
 
@@ -111,6 +111,6 @@ pub struct OfferOut {
     pub revision: u64,
     /// SDP of the offer.
     pub sdp: String,
-    /// What plays on which m-line.
+    /// The track of each m-line.
     pub mids: Vec<(String, TrackKey)>,
 }

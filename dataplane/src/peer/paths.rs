@@ -19,18 +19,18 @@ use crate::stream::Alias;
 /// Addresses of one client.
 #[derive(Default)]
 pub struct Paths {
-    /// Where media goes: a proven address. Sending to a session touches this and nothing else of its paths.
+    /// Path of media: a proven address. Sending to a session reads only this of its paths.
     media: Option<SendPath>,
-    /// When something authenticated came from there; of other addresses their paths know.
+    /// Time of the last authenticated packet on the media path; other paths have their own.
     media_heard: Option<Instant>,
-    /// How many are not proven.
+    /// Number of unproven addresses.
     unproven: usize,
     /// True when requests can be made: the client's credentials are known.
     can_request: bool,
     rest: Box<Rest>,
 }
 
-/// What is of no matter to what is sent: kept apart.
+/// Data that sending does not need: kept apart.
 #[derive(Default)]
 struct Rest {
     /// Known paths, the oldest first.
@@ -38,22 +38,23 @@ struct Rest {
     /// The address that the client nominated last.
     nominated: Option<SocketAddr>,
     handshake: HandshakeTo,
-    /// Where the client's nomination came in, if that is another shard: the session moves there once the address is proven.
+    /// Address and shard of the client's nomination, if another shard received it: the session moves there once the
+    /// address is proven.
     destination: Option<(SocketAddr, ShardId)>,
-    /// When it moved last.
+    /// Time of the last move.
     moved: Option<Instant>,
-    /// To the client and back, as the latest answered request has measured it.
+    /// Round trip time of the latest answered request.
     rtt: Option<Duration>,
 }
 
 /// A connectivity check with the right password.
 #[derive(Debug, Clone, Copy)]
 pub struct Checked {
-    /// Where it came from.
+    /// Source address of the check.
     pub remote: SocketAddr,
     /// Our address that it came to.
     pub local: Option<IpAddr>,
-    /// It nominates its path.
+    /// True when the check nominates its path.
     pub nominates: bool,
     /// Something else has proven the address: the TCP handshake of a stream, or the authentication of a relayed client.
     pub is_proven: bool,
@@ -65,9 +66,9 @@ struct Path {
     local: Option<IpAddr>,
     /// Our address that the latest check came to: its response leaves from it.
     checked_local: Option<IpAddr>,
-    /// When something authenticated came from there.
+    /// Time of the last authenticated packet from the address.
     heard: Option<Instant>,
-    /// When the shard that receives from there was told of it.
+    /// Time of the last message to the shard that receives from the address.
     told: Option<Instant>,
     proof: Proof,
 }
@@ -84,14 +85,14 @@ struct Challenge {
     transaction: TransactionId,
     received_bytes: usize,
     sent_bytes: usize,
-    /// When it is sent next; `None` after the last time.
+    /// Time of the next request; `None` after the last one.
     next: Option<Instant>,
     pause: Duration,
     /// Time of the request, if it was sent once. A response to a repeated request does not tell which one it answers.
     sent_once: Option<Instant>,
 }
 
-/// Where our datagrams of the DTLS handshake went.
+/// Addresses that received our datagrams of the DTLS handshake.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum HandshakeTo {
     #[default]
@@ -106,7 +107,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(1_600);
 /// A path from which nothing came for so long may be dead: agents check at least every five seconds (RFC 7675 section 5.1),
 /// but a client that has another one left says so sooner.
 const ALIVE: Duration = Duration::from_secs(3);
-/// How often another shard is told that its route is alive.
+/// Interval at which another shard is told that its address is in use.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Paths {
@@ -190,7 +191,7 @@ impl Paths {
         }
     }
 
-    /// What came from `remote` was authenticated as the client's.
+    /// Notes an authenticated packet from `remote`.
     pub fn heard(&mut self, remote: SocketAddr, now: Instant) {
         if self.is_media(remote) {
             self.media_heard = Some(now);
@@ -226,7 +227,8 @@ impl Paths {
         )
     }
 
-    /// When something authenticated came from `remote`, which is proven, if the shard that receives from there should be told.
+    /// The time of the last authenticated packet from `remote`, if it is proven and the receiving shard should be
+    /// told.
     pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
         let path = self.get(remote).filter(|path| path.is_proven())?;
         let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
@@ -263,7 +265,7 @@ impl Paths {
         }
     }
 
-    /// Where the session has to move, if anywhere: once the address that was nominated there is proven, and not too often.
+    /// The shard to move to, if any: when the nominated address is proven, and not too often.
     pub fn take_destination(&mut self, now: Instant) -> Option<ShardId> {
         let rests = |at: Instant| now.saturating_duration_since(at) < MOVE_INTERVAL;
         if self.rest.moved.is_some_and(rests) {
@@ -281,13 +283,13 @@ impl Paths {
         self.rest.nominated
     }
 
-    /// Where media goes, and from which local address: the client's latest nomination once it is proven, until then
-    /// where it went before, or the latest address that is proven.
+    /// Path of media: the client's latest nomination once it is proven; until then the previous path, or the latest
+    /// proven address.
     pub fn media(&self) -> Option<SendPath> {
         self.media
     }
 
-    /// Where the handshake goes: the client's latest nomination, or the latest address.
+    /// Address for the handshake: the client's latest nomination, or the latest address.
     pub fn handshake(&self) -> Option<SocketAddr> {
         let latest = || self.rest.paths.last().map(|path| path.remote);
         self.rest.nominated.or_else(latest)
@@ -303,7 +305,7 @@ impl Paths {
         self.get(remote).and_then(|path| path.checked_local)
     }
 
-    /// Whether `bytes` may be sent to `remote` now. They are counted when they may.
+    /// True if `bytes` may be sent to `remote` now; then they are counted.
     pub fn may_send(&mut self, remote: SocketAddr, bytes: usize) -> bool {
         match self.get_mut(remote).map(|path| &mut path.proof) {
             None => false,
@@ -355,12 +357,12 @@ impl Paths {
         is_ours
     }
 
-    /// When something authenticated came from where media goes.
+    /// Time of the last authenticated packet on the media path.
     pub fn last_heard_of_media(&self) -> Option<Instant> {
         self.media_heard
     }
 
-    /// To the client and back, where an answered request has measured it.
+    /// Round trip time, if an answered request has measured it.
     pub fn rtt(&self) -> Option<Duration> {
         self.rest.rtt
     }
@@ -402,7 +404,7 @@ impl Paths {
         })
     }
 
-    /// When [`poll_request`](Self::poll_request) has something to do.
+    /// Time of the next work of [`poll_request`](Self::poll_request).
     pub fn deadline(&self) -> Option<Instant> {
         if self.unproven == 0 || !self.can_request {
             return None;
@@ -486,7 +488,7 @@ impl Paths {
 }
 
 impl Path {
-    /// When the request was sent that proves it, if it was once.
+    /// Time of the request that proves the address, if it was sent once.
     fn request_sent(&self) -> Option<Instant> {
         match self.proof {
             Proof::Missing(challenge) => challenge.sent_once,

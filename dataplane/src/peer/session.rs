@@ -30,13 +30,13 @@ pub struct Peer {
     pub role: Role,
     /// The addresses of its client.
     pub paths: Paths,
-    /// What it knows of ICE.
+    /// ICE state of the session.
     pub(super) checks: Box<Checks>,
-    /// Large, and of no matter to what is sent: kept apart.
+    /// The session layer: large, and not needed for sending, so kept apart.
     pub(super) rtc: Box<Rtc>,
     /// Lines for our SDP; see [`tcp_candidates`](sdp::candidates::tcp_candidates).
     pub(super) tcp_candidates: Arc<str>,
-    /// What its DTLS instance says.
+    /// State shared with the session's DTLS instance.
     pub(super) handshake: Arc<Handshake>,
     pub(super) connected: bool,
     /// The DTLS handshake is done.
@@ -45,9 +45,9 @@ pub struct Peer {
     pub(super) deadline: Instant,
 }
 
-/// What a session does.
+/// Role of a session.
 pub enum Role {
-    /// It sends to us.
+    /// The client sends media to us.
     Publish(Box<Publisher>),
     /// We send to it.
     Subscribe(Box<Subscriber>),
@@ -77,10 +77,10 @@ impl Peer {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has to be called.
+    /// Time of the next call of [`handle_timeout`](Self::handle_timeout).
     pub fn deadline(&self) -> Instant {
         let sending = match &self.role {
-            // Nothing of it can be done while there is nowhere to send to.
+            // No work is possible without a path to send to.
             Role::Subscribe(subscriber) if self.paths.media().is_some() => {
                 subscriber.send.deadline()
             }
@@ -247,7 +247,7 @@ impl Peer {
         self.checks.remote_ufrag()
     }
 
-    /// For the control plane.
+    /// State of the session for the control plane.
     pub fn state(&self) -> PeerState {
         let mut state = match &self.role {
             Role::Publish(_) => PeerState::default(),

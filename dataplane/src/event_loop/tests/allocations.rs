@@ -7,7 +7,7 @@ use crate::media::extensions::ExtensionKind;
 /// Allocations of an incoming packet for any number of subscribers: the session layer's receiving half, and the one
 /// copy of the payload that all subscribers are sealed from.
 const PER_PACKET_IN: f64 = 2.1;
-/// Of one with header extensions that are carried: their one copy.
+/// Allocations for carried header extensions: one copy.
 const PER_EXTENSIONS: f64 = 1.0;
 /// Allocations of a packet that goes out: none.
 const PER_PACKET_OUT: f64 = 0.0;
@@ -19,7 +19,7 @@ const PACKETS: usize = 7;
 fn per_packet_in(kind: EngineKind, subscribers: usize, extensions: &Values) -> f64 {
     let mut rig = Rig::start_with(kind, subscribers);
     rig.publisher.extensions = extensions.clone();
-    // What a check costs is no packet's.
+    // Allocations of checks do not count.
     rig.publisher.sends_no_checks = true;
     for client in &mut rig.subscribers {
         client.sends_no_checks = true;

@@ -21,7 +21,7 @@ fn values(all: &[(ExtensionKind, &[u8])]) -> Values {
     Values(all.collect())
 }
 
-/// What subscriber `index` got with each packet, in the order of kinds.
+/// Values that subscriber `index` got with each packet, in the order of kinds.
 fn received(rig: &mut Rig, index: usize) -> Vec<Values> {
     let packets = std::mem::take(&mut rig.subscribers[index].received);
     let of = |packet: &str0m::rtp::RtpPacket| {

@@ -127,7 +127,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
     }
     rig.settle(Duration::from_millis(50));
     assert_eq!(rig.subscribers[client].received.len(), 5 * PACKETS);
-    // It is sent again from the history here: the other node is not asked.
+    // The packet is sent again from the history here: the other node gets no request.
     rig.shard.on_link(FROM, LinkMessage::Gone(IMPORTED), now());
     let entry = rig.shard.tracks.get_mut(IMPORTED).unwrap();
     assert!(entry.route.home().is_none() && entry.published.is_none());

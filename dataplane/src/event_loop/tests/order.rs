@@ -21,7 +21,7 @@ const _: () = assert!(
 
 /// A shard in the middle of a frame for [`MANY`]; how many packets were sent before.
 fn in_the_middle(rig: &mut Rig) -> u64 {
-    while rig.pass() {} // what clients sent before
+    while rig.pass() {} // earlier packets of clients
     let before = rig.shard.report.traffic.packets_out;
     rig.send(PACKETS, false, 1_000);
     assert!(rig.pass(), "there is more to do");

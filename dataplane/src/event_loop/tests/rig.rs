@@ -71,7 +71,7 @@ pub(super) struct Rig {
     pub(super) publisher: Client,
     pub(super) subscribers: Vec<Client>,
     turn: SocketAddr,
-    /// What the control plane is told.
+    /// Events that the control plane got.
     pub(super) told: Vec<ShardEvent>,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Client {
     pub(super) socket: UdpSocket,
     addr: SocketAddr,
     leg: Option<Leg>,
-    /// Its session's place in the shard.
+    /// Index of its session on the shard.
     pub(super) index: SessionIndex,
     pub(super) connected: bool,
     pub(super) received: Vec<RtpPacket>,
@@ -91,17 +91,17 @@ pub(super) struct Client {
     pub(super) loses_every: usize,
     media: usize,
     sends_on: Option<Mid>,
-    /// Of the next packet it sends.
+    /// Sequence number of its next packet.
     pub(super) seq: u64,
-    /// What its timestamps are above those of its sequence numbers.
+    /// Offset from sequence numbers to timestamps.
     pub(super) time_offset: u32,
-    /// Header extensions of what it sends.
+    /// Header extensions of its packets.
     pub(super) extensions: Values,
-    /// What it changes of its answer.
+    /// Edits its SDP answer before it is sent.
     pub(super) edits_answer: fn(String) -> String,
-    /// It answers with RTX.
+    /// True: its answer contains RTX.
     pub(super) takes_rtx: bool,
-    /// Nothing that it sends leaves it.
+    /// True: its datagrams are dropped.
     pub(super) is_mute: bool,
     /// Nor its connectivity checks.
     pub(super) sends_no_checks: bool,
@@ -117,7 +117,7 @@ impl Rig {
         Self::start_with(EngineKind::Mmsg, subscribers)
     }
 
-    /// The same, on that engine.
+    /// The same, with this engine.
     pub(super) fn start_with(kind: EngineKind, subscribers: usize) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (port, turn_port, sockets) = udp::for_tests(4 << 20);
@@ -235,12 +235,12 @@ impl Rig {
         Client::with(socket, Some(leg))
     }
 
-    /// Where sessions are reached.
+    /// Address of the media port.
     pub(super) fn media(&self) -> SocketAddr {
         candidates_of(&self.shard)
     }
 
-    /// Where the relay is reached.
+    /// Address of the TURN port.
     pub(super) fn turn_addr(&self) -> SocketAddr {
         self.turn
     }
@@ -264,7 +264,7 @@ impl Rig {
         while now() < until {
             AHEAD.set(AHEAD.get() + STEP);
             self.step();
-            self.step(); // what was asked in the first is answered in the second
+            self.step(); // requests of the first step are answered in the second
         }
     }
 
@@ -282,7 +282,7 @@ impl Rig {
         self.publisher.send_frame(sizes, keyframe);
     }
 
-    /// One pass of the steps of the shard's loop. True when there is more to do.
+    /// One pass of the steps of the shard's loop. True when more work is waiting.
     pub(super) fn pass(&mut self) -> bool {
         run::turn(&mut self.shard, &mut self.io, &mut self.busy, at(now()))
     }
@@ -324,7 +324,7 @@ impl Client {
         Self::with(Self::socket(), None)
     }
 
-    /// One that speaks `codec` alone.
+    /// A client that supports only `codec`.
     pub(super) fn speaking(codec: Codec) -> Self {
         let mut client = Self::new();
         let mut config = config();
@@ -443,7 +443,7 @@ impl Client {
         client
     }
 
-    /// It has another address from now on.
+    /// Moves the client to another address.
     pub(super) fn move_to(&mut self, addr: &str) {
         self.socket = UdpSocket::bind(addr).unwrap();
         self.socket.set_nonblocking(true).unwrap();
@@ -460,7 +460,7 @@ impl Client {
         (mid.to_string(), *video.unwrap().pt())
     }
 
-    /// Its stream has another SSRC and other numbers from now on.
+    /// The stream gets another SSRC and other numbers from now on.
     pub(super) fn restart(&mut self, seq: u64, time_offset: u32) {
         let mid = self.sends_on.expect("only the publisher sends");
         let mut api = self.rtc.direct_api();
@@ -471,17 +471,17 @@ impl Client {
         (self.seq, self.time_offset) = (seq, time_offset);
     }
 
-    /// Where the shard sees it.
+    /// Its address as the shard sees it.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What is between it and the shard, if it is relayed.
+    /// Path to the relay, if the client is relayed.
     pub(super) fn leg(&self) -> Option<&Leg> {
         self.leg.as_ref()
     }
 
-    /// Takes what came and sends what is due.
+    /// Handles received datagrams and sends due ones.
     pub(super) fn drive(&mut self, now: Instant) {
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
@@ -618,7 +618,8 @@ impl ExtensionSerializer for Carried {
     }
 }
 
-/// What a client calls an extension: its session layer knows the real names of some, and has no hand for their bytes.
+/// Name of an extension in a client's SDP: its session layer knows the real names of some, and would handle their
+/// bytes itself.
 fn alias(kind: ExtensionKind) -> String {
     format!("urn:x-test:{}", kind as u8)
 }
@@ -669,7 +670,7 @@ fn without_rtx(sdp: &str) -> String {
     out
 }
 
-/// Of a client that speaks no codec yet.
+/// Configuration of a client without codecs.
 fn config() -> RtcConfig {
     let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
     let mut config = RtcConfig::new()

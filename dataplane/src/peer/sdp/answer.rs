@@ -16,18 +16,18 @@ use super::verdict::{Line, Taken, Verdict};
 use crate::media::track::LayerSpec;
 use crate::peer::codecs;
 
-/// What was negotiated of a track.
+/// Negotiated properties of a track.
 #[derive(Debug, Clone)]
 pub(in crate::peer) struct Negotiated {
     /// Codecs that the publisher may send, in its order of preference.
     pub(in crate::peer) codecs: Vec<PayloadParams>,
-    /// Its layers, in the order in which they were declared.
+    /// Its layers, in the declared order.
     pub(in crate::peer) layers: Vec<LayerSpec>,
-    /// It may have two channels.
+    /// True when it may have two channels.
     pub(in crate::peer) is_stereo: bool,
 }
 
-/// For each payload type the m-line that it names, in the session library's words.
+/// For each payload type the m-line that it identifies, as a mid of the session library.
 pub(in crate::peer) type PayloadRoutes = [Option<Mid>; PAYLOAD_TYPES];
 
 /// An m-line as the answer has it.

@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-/// Lines that offer passive TCP at `candidates` (RFC 6544 section 4.5); lower than all of UDP, because what is
-/// lost on the way holds up all that comes after it.
+/// Lines that offer passive TCP at `candidates` (RFC 6544 section 4.5); lower than all UDP candidates, because a lost
+/// segment delays all later data.
 pub(in crate::peer) fn tcp_candidates(candidates: &[SocketAddr]) -> String {
     let line = |(number, candidate): (u32, &SocketAddr)| {
         let (ip, port) = (candidate.ip(), candidate.port());

@@ -90,7 +90,7 @@ pub(crate) fn is_rid(rid: &str) -> bool {
 }
 
 impl Layer<'_> {
-    /// Whether it can be sent with one of `accepted`.
+    /// True if it can be sent with one of `accepted`.
     pub(super) fn is_possible(&self, accepted: &[u8]) -> bool {
         let is_accepted = |pts: &Vec<u8>| pts.iter().any(|pt| accepted.contains(pt));
         self.pts.as_ref().is_none_or(is_accepted)

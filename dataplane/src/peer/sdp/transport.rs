@@ -7,7 +7,7 @@ use crate::peer::command::CommandError;
 
 /// Bytes of a SHA-256 fingerprint, as they are written.
 const SHA256_TEXT_BYTES: usize = 32 * 3 - 1;
-/// Of one with SHA-1.
+/// Length of a SHA-1 fingerprint as text.
 const SHA1_TEXT_BYTES: usize = 20 * 3 - 1;
 
 /// The client's end of the one transport of a session.
@@ -22,7 +22,8 @@ pub(super) struct Transport<'a> {
 }
 
 impl<'a> Transport<'a> {
-    /// What `sections` say, the first that says a thing first; `session` comes after the m-lines (RFC 8839 section 5.4).
+    /// Reads the transport from `sections`; the first section with a value counts. `session` comes after the m-lines
+    /// (RFC 8839 section 5.4).
     pub(super) fn read(sections: &[&Section<'a>]) -> Result<Self, CommandError> {
         let missing = |what: &str| CommandError::BadSdp(format!("the sdp has no {what}"));
         let credentials = sections

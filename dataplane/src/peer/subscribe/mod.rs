@@ -32,16 +32,16 @@ use crate::send::sender::Sender;
 use crate::send::stream::{Negotiated, Planned, SealCost, Ssrcs, Stream};
 use crate::srtp::RtcpOpener;
 
-/// What a subscribe session knows.
+/// State of a subscribe session.
 pub struct Subscriber {
-    /// Its subscriptions; the shard names them by these keys.
+    /// Its subscriptions, by the keys that the shard uses.
     pub subscriptions: Subscriptions,
     /// m-lines of the session, in SDP order.
     pub slots: Vec<Slot>,
-    /// What it sends with.
+    /// Keys, path and reports of its outgoing packets.
     pub send: Sender,
     by_track: HashMap<TrackKey, SubscriptionIndex>,
-    /// What the publisher of a subscription's track may send, where that is known.
+    /// Formats of a subscription's publisher, if known.
     formats_by_sub: HashMap<SubscriptionIndex, TrackFormats>,
     /// By the SSRC of media, and that of its retransmissions.
     pub(super) slot_by_ssrc: HashMap<u32, usize>,

@@ -10,11 +10,11 @@ pub struct ShardId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
-/// A session, whatever its name towards the control plane.
+/// A session, independent of its name at the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
-/// A published track, whatever its name towards the control plane.
+/// A published track, independent of its name at the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrackKey(pub u64);
 
@@ -31,7 +31,7 @@ pub struct SubscriptionIndex(pub u32);
 pub struct SubscriberIndex {
     /// Session of the subscriber, on this shard.
     pub session: SessionIndex,
-    /// Which of the session's.
+    /// The subscription of the session.
     pub subscription: SubscriptionIndex,
 }
 
@@ -44,14 +44,14 @@ pub struct LayerIndex(pub u8);
 pub struct LayerSet(u8);
 
 impl ShardId {
-    /// As an index of per-shard arrays.
+    /// Index into per-shard arrays.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
 impl LayerIndex {
-    /// As an index of per-layer arrays.
+    /// Index into per-layer arrays.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

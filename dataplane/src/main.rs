@@ -39,7 +39,7 @@ fn run() -> anyhow::Result<()> {
         .with_env_filter(EnvFilter::try_new(&config.log)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        // It would panic where the standard error is closed.
+        // It would panic if stderr is closed.
         .log_internal_errors(false)
         .init();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");

@@ -170,9 +170,9 @@ pub const SETTINGS: &[Setting] = &[
 pub struct Config {
     /// Name of the node.
     pub node: String,
-    /// Where the control plane reaches it.
+    /// Address where the control plane reaches this node.
     pub control: ControlAddr,
-    /// Where metrics are served.
+    /// Address of the metrics; `None` disables them.
     pub metrics: Option<SocketAddr>,
     /// UDP and TCP port of media; 0 takes any free port.
     pub udp_port: u16,
@@ -180,9 +180,9 @@ pub struct Config {
     pub ice_tcp: bool,
     /// The core of each shard.
     pub cores: Vec<u32>,
-    /// What clients are told.
+    /// IP addresses in ICE candidates.
     pub advertise: Vec<IpAddr>,
-    /// How datagrams find their shard.
+    /// How the kernel chooses the shard of a datagram.
     pub steering: Steering,
     /// System calls that move datagrams.
     pub io: EngineChoice,
@@ -190,19 +190,19 @@ pub struct Config {
     pub egress: EgressKind,
     /// Implementation of AES-GCM for media packets.
     pub aead: AeadChoice,
-    /// Of each media socket.
+    /// Receive and send buffer of each media socket, in bytes.
     pub socket_buffer_bytes: usize,
     /// Sessions the node takes.
     pub max_sessions: usize,
     /// Tracks one publish session may declare.
     pub max_tracks_per_session: usize,
-    /// Of the relay; `None` without one.
+    /// Settings of TURN; `None` without TURN.
     pub turn: Option<Turn>,
     /// Log filter in the syntax of `tracing`.
     pub log: String,
 }
 
-/// Where the gRPC service listens.
+/// Listening address of the gRPC service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlAddr {
     /// Path of a unix socket.
@@ -211,14 +211,14 @@ pub enum ControlAddr {
     Tcp(SocketAddr),
 }
 
-/// What the configuration is checked against.
+/// Facts about the host that the configuration is checked against.
 #[derive(Debug, Clone)]
 pub struct Host {
     /// Name of the host.
     pub name: String,
     /// Cores this process may run on.
     pub cores: Vec<u32>,
-    /// Its addresses, the best to advertise first.
+    /// Addresses of the host, the best to advertise first.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -277,7 +277,7 @@ impl Config {
         mistakes.into_result(config)
     }
 
-    /// Whether the files that it names can be used.
+    /// Checks that the named files can be used.
     pub fn check_files(&self) -> anyhow::Result<()> {
         let tls = self.turn.as_ref().and_then(|turn| turn.tls.as_ref());
         if let Some(tls) = tls {

@@ -39,9 +39,9 @@ pub(super) struct SessionRecord {
     names: Vec<TrackKey>,
 }
 
-/// What a session does.
+/// Role of a session.
 pub(super) enum SessionRole {
-    /// With its tracks as declared last.
+    /// Publishes the tracks that were declared last.
     Publish(Vec<TrackRecord>),
     Subscribe,
 }
@@ -56,12 +56,12 @@ pub(super) struct TrackRecord {
     pub(super) is_published: bool,
 }
 
-/// Where a session is.
+/// Shard of a session.
 pub(super) enum Place {
     /// Here, until its first connectivity check.
     Lobby {
         peer: Box<Peer>,
-        /// When its client knew enough to send one.
+        /// Time when its client could send the first check.
         negotiated: Option<Instant>,
     },
     /// The session is on this shard.
@@ -71,11 +71,11 @@ pub(super) enum Place {
 struct TrackName {
     id: Arc<str>,
     users: usize,
-    /// What its publisher may send, as negotiated last.
+    /// Negotiated formats of its publisher.
     formats: Option<Arc<TrackFormats>>,
 }
 
-/// What the control plane says of a session when it is made.
+/// Values of a session that the control plane sets when it makes the session.
 #[derive(Debug, Default)]
 pub(super) struct About {
     pub(super) annotation: Vec<u8>,
@@ -235,7 +235,7 @@ impl Directory {
         track
     }
 
-    /// What the publisher of `track` may send, where that is known.
+    /// Formats of the publisher of `track`, if known.
     pub(super) fn formats_of(&self, track: TrackKey) -> Option<Arc<TrackFormats>> {
         self.tracks.get(&track)?.formats.clone()
     }

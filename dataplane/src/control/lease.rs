@@ -20,7 +20,7 @@ pub(super) struct Leases {
 
 #[derive(Debug)]
 struct Lease {
-    /// What a renewal is good for.
+    /// Time of a renewal.
     time: Duration,
     /// End of the lease, in time that counts.
     ends: Duration,
@@ -71,7 +71,7 @@ impl Leases {
         }
     }
 
-    /// What is left of the lease of `owner`; zero when there is none.
+    /// Time left of the lease of `owner`; zero without a lease.
     pub(super) fn left(&self, owner: &str, now: Instant) -> Duration {
         let since = self.renewed.map(|at| now.duration_since(at));
         let clock = self.clock
@@ -130,7 +130,7 @@ mod tests {
     fn time_in_which_nobody_renews_does_not_count() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         assert!(renewed(&mut leases, "first", (start, 0, 20)).is_empty());
-        // It is down for an hour, and another comes back in its place.
+        // The server is down for an hour, and another one comes back in its place.
         let ended = renewed(&mut leases, "second", (start, 3_620, 3_700));
         assert_eq!(
             ended,

@@ -53,7 +53,7 @@ impl Control {
                 session,
                 command,
             } => {
-                // It moved while the command was under way; by now the directory knows where to.
+                // The session moved while the command was under way; the directory knows its shard now.
                 let place = self.directory.get(session).map(|record| &record.place);
                 let waits = self
                     .commands

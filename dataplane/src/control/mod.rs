@@ -66,14 +66,14 @@ pub enum Request {
     Metrics(oneshot::Sender<String>),
 }
 
-/// Where clients reach us.
+/// Addresses where clients reach the node.
 #[derive(Debug, Clone)]
 pub struct Reached {
     /// Media addresses of the node, IP:port.
     pub addresses: Vec<String>,
-    /// TURN, what they should try first first.
+    /// TURN URLs, the preferred one first.
     pub turn_urls: Vec<String>,
-    /// Which secrets TURN's credentials are minted with.
+    /// Ids of the secrets of TURN credentials.
     pub turn_secret_ids: Vec<String>,
 }
 
@@ -182,7 +182,7 @@ impl Control {
         asked > 0 || self.directory.expects() || self.outbox.has_backlog()
     }
 
-    /// What has to be looked at now and then, while something is waited for.
+    /// Checks deadlines, while any exists.
     pub fn tick(&mut self, now: Instant) {
         self.outbox.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {

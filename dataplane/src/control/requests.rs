@@ -84,7 +84,7 @@ impl Control {
         for track in &request.tracks {
             convert::check_id("track", &track.track)?;
             convert::check_annotation(&track.annotation)?;
-            convert::track_spec(TrackKey(0), track)?; // before anything is made
+            convert::track_spec(TrackKey(0), track)?; // before anything is created
         }
         let unnamed = Command::Publish {
             offer: request.offer_sdp,
@@ -431,7 +431,7 @@ impl Control {
 enum Prepared {
     /// The session has to do it.
     Run(SessionKey, Command),
-    /// Nothing is left to do.
+    /// The request is done.
     Done,
 }
 

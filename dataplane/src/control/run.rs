@@ -19,7 +19,7 @@ use crate::config::{Config, ControlAddr};
 use crate::io::clock;
 use crate::limits::COMMAND_QUEUE;
 
-/// How often deadlines are looked at.
+/// Interval of deadline checks.
 const TICK: Duration = Duration::from_millis(50);
 /// Time that shards have to close their sessions.
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -17,13 +17,13 @@ thread_local! {
 
 /// A flight is sent again after so long while the RTT is not known (RFC 9147 section 5.8.2 names 100 ms for real time).
 pub(super) const UNKNOWN_RTO: Duration = Duration::from_millis(100);
-/// And at least after so long where it is.
+/// Minimum retransmission timeout, with a measured round trip time.
 pub(super) const MIN_RTO: Duration = Duration::from_millis(50);
-/// A handshake that failed ends its session after so long: errors before its end can be forged by others, and then it
-/// comes to its end all the same.
+/// Time from a failed handshake to the end of its session. Errors before the end of a handshake can be forged, and
+/// then the handshake still succeeds.
 pub const FAILURE_GRACE: Duration = Duration::from_secs(2);
 
-/// What a session and its DTLS instance tell each other.
+/// State that a session and its DTLS instance share.
 #[derive(Default)]
 pub struct Handshake {
     rto_ms: AtomicU32,
@@ -35,7 +35,7 @@ pub(super) struct Noted {
     pub(super) keys: Option<Keys>,
     /// The first failure of the handshake.
     failure: Option<Failure>,
-    /// When something failed that cannot be mended.
+    /// Time of a fatal failure.
     over: Option<Instant>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Noted {
 pub struct Failure {
     /// Kind of the failure.
     pub kind: FailureKind,
-    /// In words, for logs.
+    /// Description of the failure, for logs.
     pub detail: String,
 }
 
@@ -57,14 +57,14 @@ pub enum FailureKind {
     Certificate,
     /// The client sent a fatal alert.
     Alert,
-    /// It did not end in time.
+    /// The handshake did not end in time.
     Timeout,
     /// Both sides have nothing in common, or a message makes no sense.
     Protocol,
 }
 
 impl Handshake {
-    /// That of the instance that was made last on this thread; once.
+    /// Takes the state of the instance that was made last on this thread.
     pub fn take_created() -> Option<Arc<Self>> {
         CREATED.take()
     }
@@ -80,7 +80,7 @@ impl Handshake {
         self.noted().keys.take()
     }
 
-    /// When the session ends because the handshake failed, and why; `None` while it goes on.
+    /// The failure of the handshake and the time when the session ends; `None` while the handshake goes on.
     pub fn failure(&self) -> Option<(Failure, Instant)> {
         let noted = self.noted();
         let ends = noted.over? + FAILURE_GRACE;
@@ -118,7 +118,7 @@ impl FailureKind {
         FailureKind::Protocol,
     ];
 
-    /// The label of its counter, and what clients are told.
+    /// Label of its counter, and reason for clients.
     pub fn label(self) -> &'static str {
         match self {
             FailureKind::Fingerprint => "dtls_fingerprint",

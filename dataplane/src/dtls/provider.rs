@@ -19,7 +19,7 @@ use crate::srtp::{AeadChoice, Keys, MasterKey, Profile};
 /// Times that a flight is sent again: the pauses double, so the handshake's own limit comes first.
 const FLIGHT_RETRIES: usize = 10;
 
-/// What the session layer shall use: its own crypto, with this module's DTLS. What is sent with the keys is sealed as
+/// The crypto provider for the session layer: its own crypto, with this module's DTLS. Packets are sealed as
 /// `aead` says.
 pub fn provider(aead: AeadChoice) -> CryptoProvider {
     let inner = str0m::crypto::from_feature_flags();

@@ -18,7 +18,7 @@ pub struct IceKey(Arc<hmac::Key>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ufrag(pub Box<str>);
 
-/// What a client needs to check one of our agents.
+/// ICE credentials of one of our agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// ICE username fragment of the session.

@@ -13,7 +13,7 @@ use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, 
 use super::udp::ShardSockets;
 use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
 
-/// Which system calls move datagrams.
+/// System calls for datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
     /// System calls `recvmmsg` and `sendmmsg`.
@@ -22,21 +22,21 @@ pub enum EngineKind {
     Uring,
 }
 
-/// What the operator asked for.
+/// Setting of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
     /// This one, or an error.
     Only(EngineKind),
-    /// io_uring where the kernel has what it takes, else the other.
+    /// io_uring if the kernel supports it, otherwise the other one.
     Auto,
 }
 
-/// What an engine is started with.
+/// Values that an engine is started with.
 #[derive(Clone)]
 pub struct EngineStart {
-    /// Which system calls it uses.
+    /// System calls for datagrams.
     pub kind: EngineKind,
-    /// How whole frames leave, if they do.
+    /// Start values of frames, if enabled.
     pub egress: Option<EgressStart>,
 }
 
@@ -58,10 +58,10 @@ struct Mmsg {
     sockets: Vec<OwnedFd>,
     packet: Option<OwnedFd>,
     batches: Vec<ReceiveBatch>,
-    /// What each batch brought last.
+    /// Number of messages in the last batches.
     counts: Vec<usize>,
     send: SendBatch,
-    /// What became of the messages tried last: so many were sent, the one after them failed.
+    /// Result of the last messages: this many were sent, and the next one failed.
     sent: usize,
     error: Option<i32>,
 }
@@ -83,7 +83,7 @@ pub enum EngineError {
     Egress(#[from] EgressError),
 }
 
-/// Of a ring: all messages of a batch are looked at before their buffers are given back.
+/// Sizes of a ring: all messages of a batch are handled before their buffers are given back.
 const SIZES: UringSizes = UringSizes {
     messages: SEND_BATCH as u16,
     buffers: (2 * RECEIVE_BATCH) as u16,
@@ -129,7 +129,7 @@ impl Engine {
         })
     }
 
-    /// Takes what is there, from all sockets; the number of messages, and whether more may wait.
+    /// Receives from all sockets; returns the number of messages, and whether more may wait.
     pub fn receive(&mut self) -> io::Result<(usize, bool)> {
         match &mut self.calls {
             Calls::Mmsg(mmsg) => mmsg.receive(),
@@ -191,12 +191,12 @@ impl Engine {
         Ok(tried)
     }
 
-    /// When the last [`send`](Self::send) was done.
+    /// Time when the last [`send`](Self::send) ended.
     pub fn sent_at(&self) -> Instant {
         self.sent_at
     }
 
-    /// What became of message `index` of the last [`send`](Self::send).
+    /// Result of message `index` of the last [`send`](Self::send).
     pub fn result(&self, index: usize) -> io::Result<()> {
         let result = self.calls.result(index);
         match self.is_framed(index) {
@@ -286,7 +286,7 @@ impl Mmsg {
         None
     }
 
-    /// One call takes frames or datagrams, not both.
+    /// One call sends frames or datagrams, not both.
     fn send<'a>(&mut self, socket: usize, messages: impl Iterator<Item = Message<'a>>) -> usize {
         let mut messages = messages.peekable();
         let is_framed = messages.peek().is_some_and(|first| first.frame.is_some());

@@ -20,13 +20,13 @@ const UDP_BYTES: usize = 8;
 const NEEDS_CHECKSUM: u8 = 1;
 /// Value of VIRTIO_NET_HDR_GSO_UDP_L4 (Linux 6.2).
 const JOINED_UDP: u8 = 5;
-/// Where UDP's checksum is, from the start of its header.
+/// Offset of the UDP checksum in the header.
 const CHECKSUM_OFFSET: u16 = 6;
 const PROTOCOL_UDP: u8 = 17;
-/// As the kernel's own (net.ipv4.ip_default_ttl), unless told otherwise.
+/// Hop limit of the kernel (net.ipv4.ip_default_ttl), by default.
 const HOP_LIMIT: u8 = 64;
 
-/// How a message leaves as a frame.
+/// Next hop and addresses of a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
     /// Interface and link-layer address of the next hop.
@@ -85,7 +85,7 @@ impl Frame {
     }
 }
 
-/// In the byte order of the host, as packet sockets have it.
+/// Fields are in the host's byte order, as packet sockets require.
 fn write_offload(header: &mut [u8], length: usize, segment: Option<u16>) {
     let length = u16::try_from(length).expect("headers are short");
     header[0] = NEEDS_CHECKSUM;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn head(frame: &Frame, to: &str, payload: usize, segment: Option<u16>) -> Vec<u8> {
-        let mut head = [0xff; MAX_HEAD_BYTES]; // what was there before does not show
+        let mut head = [0xff; MAX_HEAD_BYTES]; // earlier content must be overwritten
         let to = to.parse().unwrap();
         let length = frame.write_head(&mut head, to, payload, segment);
         head[..length].to_vec()

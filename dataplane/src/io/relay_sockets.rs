@@ -39,7 +39,7 @@ struct Reached {
     relayed: SocketAddr,
     socket: UdpSocket,
     run: Option<Gathered>,
-    /// Its device or path took no run once.
+    /// True: its device or path refused a run before.
     without_runs: bool,
 }
 
@@ -114,7 +114,7 @@ impl RelaySockets {
         std::mem::take(&mut self.refused)
     }
 
-    /// Takes what came, within bounds: relayed address, peer, datagram. True when more may wait.
+    /// Receives datagrams, within bounds: relayed address, peer, datagram. True when more may wait.
     pub fn receive(&mut self, mut sink: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> bool {
         if self.sockets.is_empty() {
             return false;

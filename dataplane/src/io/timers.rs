@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// By index: the deadline, and the time of the one heap entry that counts.
+    /// By index: the deadline, and the time of its valid heap entry.
     by_index: Vec<Option<Timer>>,
 }
 
@@ -70,12 +70,12 @@ impl Timers {
         None
     }
 
-    /// When to look again; possibly earlier than needed, never later.
+    /// Time of the next check; possibly earlier than needed, never later.
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((queued, _))| *queued)
     }
 
-    /// Entries of the heap, those that no longer count included.
+    /// Entries of the heap, invalid ones included.
     #[cfg(test)]
     pub fn queued(&self) -> usize {
         self.heap.len()

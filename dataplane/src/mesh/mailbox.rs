@@ -43,7 +43,7 @@ pub struct Doorbell {
     asleep: AtomicBool,
 }
 
-/// One thread's way to send: keeps what did not fit, in order.
+/// One thread's senders to all mailboxes; keeps letters that did not fit, in order.
 pub struct Outbox {
     mesh: Arc<Mesh>,
     to_shard: Vec<VecDeque<ToShard>>,
@@ -74,7 +74,7 @@ impl Mesh {
         }))
     }
 
-    /// How many shards there are.
+    /// Number of shards of the node.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
@@ -142,7 +142,7 @@ impl Doorbell {
 
     /// Ends the ringing. Has to follow whenever the bell was heard: it rings until then.
     pub fn silence(&self) {
-        // Nothing to read is nothing to silence.
+        // A failed read means that the eventfd is empty.
         let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
     }
 

@@ -19,7 +19,7 @@ use crate::turn;
 /// A datagram on its way between threads.
 #[derive(Debug, Clone)]
 pub struct Datagram {
-    /// What was in it.
+    /// Payload of the datagram.
     pub bytes: Box<[u8]>,
     /// Source address of the datagram.
     pub source: SocketAddr,
@@ -38,7 +38,7 @@ pub struct Outward {
     pub run: Run,
 }
 
-/// To a shard, from another or from the control thread.
+/// To a shard, from another shard or from the control thread.
 pub enum ToShard {
     /// This session lives here from now on; its packets land here.
     Adopt {
@@ -72,7 +72,7 @@ pub enum ToShard {
         source: SocketAddr,
         /// Session that received from the address.
         session: SessionKey,
-        /// Where the session lives.
+        /// Shard that has the session.
         home: ShardId,
         /// Time when the session received.
         at: Instant,
@@ -104,11 +104,11 @@ pub enum ToShard {
     },
     /// A track is published on `home`, or changed, or moved there.
     TrackHome {
-        /// Where it is published.
+        /// Shard of the publisher.
         home: ShardId,
         /// Description of the track.
         info: Arc<TrackInfo>,
-        /// What was measured last.
+        /// Latest measured values of the track.
         status: TrackStatus,
     },
     /// A track is no longer published.
@@ -118,7 +118,7 @@ pub enum ToShard {
         /// The shard that was the track's home.
         home: ShardId,
     },
-    /// What is measured of a track now.
+    /// New measured values of a track.
     Status(TrackKey, TrackStatus),
     /// The sender needs these layers of a track that is published here.
     Interest {
@@ -210,7 +210,7 @@ pub enum ToControl {
 }
 
 impl ToControl {
-    /// What it is called in logs.
+    /// Name of the message in logs.
     pub fn name(&self) -> &'static str {
         match self {
             ToControl::Claim { .. } => "claim",
@@ -244,7 +244,7 @@ pub enum ShardEvent {
         session: SessionKey,
         /// Reason of the end, for logs.
         reason: String,
-        /// Its handshake failed in that way.
+        /// Kind of the failure, if the handshake failed.
         failure: Option<FailureKind>,
     },
     /// A subscribe session wants to negotiate.
@@ -255,10 +255,10 @@ pub enum ShardEvent {
         revision: u64,
         /// SDP of the offer.
         sdp: String,
-        /// What plays on which m-line.
+        /// The track of each m-line.
         mids: Vec<(String, TrackKey)>,
     },
-    /// What a subscriber is sent changed.
+    /// The forwarded layer of a subscription changed.
     Layer {
         /// The session that subscribes.
         session: SessionKey,

@@ -29,7 +29,7 @@ impl RunHistogram {
         self.datagrams += datagrams as u64;
     }
 
-    /// How many runs there were.
+    /// Number of recorded runs.
     pub fn runs(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -142,7 +142,7 @@ fn numbers(out: &mut String, reports: &[ShardReport]) {
     }
 }
 
-/// Times and lengths of what is forwarded.
+/// Writes the histograms of latencies and run lengths.
 fn histograms(out: &mut String, reports: &[ShardReport]) {
     header(
         out,

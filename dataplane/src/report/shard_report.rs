@@ -47,7 +47,7 @@ pub struct ShardReport {
     pub latency: LatencyHistogram,
     /// Quality of calls for subscribers.
     pub quality: Quality,
-    /// Of the relay, where there is one.
+    /// Counters of TURN, if it is on.
     pub turn: Option<Box<Counts>>,
     /// Counters of TCP and TLS streams.
     pub streams: stream::Counts,

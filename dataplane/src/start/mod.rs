@@ -39,7 +39,7 @@ const EXECUTOR_RING: usize = 64;
 /// Ports that are tried before none of them is free for UDP and TCP.
 const PORT_TRIES: u32 = 16;
 
-/// Runs the data plane until it is told to stop.
+/// Runs the data plane until a stop signal.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     rlimit::raise_files(config.cores.len())?;
     rlimit::take_all_files();
@@ -118,7 +118,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How shards move datagrams, as far as this kernel can.
+/// Engine and egress, as far as the kernel supports them.
 fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
     let (kind, refused) = config.io.probe().context("io_uring is not available")?;
     if let Some(refused) = refused {
@@ -166,7 +166,7 @@ fn bind_relay<'a>(
     }
 }
 
-/// What the configuration is checked against.
+/// Facts about the host that the configuration is checked against.
 pub fn host() -> anyhow::Result<Host> {
     let allowed =
         rustix::thread::sched_getaffinity(None).context("cannot read the cpu affinity")?;

@@ -15,7 +15,7 @@ use crate::io::{clock, udp};
 use crate::shard::turn_service::TurnService;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
 
-/// What all shards' servers are made of.
+/// Common parts of all shards' TURN servers.
 pub(super) struct RelayStart<'a> {
     turn: &'a config::Turn,
     candidates: &'a Candidates,
@@ -44,7 +44,7 @@ impl<'a> RelayStart<'a> {
         self.port
     }
 
-    /// Where clients find us (RFC 7065), what they should try first first.
+    /// TURN URLs (RFC 7065), the preferred one first.
     pub(super) fn urls(&self, tls: Option<TlsListener>) -> Vec<String> {
         let named = self.turn.host.as_ref();
         let ip = self.candidates.as_slice()[0].ip();
@@ -90,7 +90,7 @@ impl<'a> RelayStart<'a> {
         Ok(turn_services?.into_iter().zip(self.sockets))
     }
 
-    /// Of UDP and TCP, and of TLS where it is known.
+    /// Ports of UDP and TCP, and of TLS if known.
     fn ports(&self) -> impl Iterator<Item = u16> + use<> {
         let tls = self.turn.tls.as_ref().map(|tls| tls.port);
         std::iter::once(self.port).chain(tls)

@@ -12,16 +12,16 @@ use crate::key::ShardId;
 use crate::limits::{MAX_SHARDS, MAX_STREAMS};
 use crate::turn::StreamId;
 
-/// What such an address says.
+/// Content of an alias address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
     /// Shard that has the stream.
     pub shard: ShardId,
-    /// Which of its streams.
+    /// The stream on the shard.
     pub stream: ShortId,
 }
 
-/// As much of a stream's name as fits: its place, and the end of its number.
+/// A shortened stream id: its slot, and the low bits of its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortId(u64);
 
@@ -54,7 +54,7 @@ impl ShortId {
 }
 
 impl Alias {
-    /// That of `stream` on `shard`.
+    /// The alias of `stream` on `shard`.
     pub fn new(shard: ShardId, stream: StreamId) -> Self {
         Self {
             shard,
@@ -62,7 +62,7 @@ impl Alias {
         }
     }
 
-    /// As an address, of the family of `remote`: its session sends from where it was sent to.
+    /// The alias as an address, of the family of `remote`, so that the session answers from the right local address.
     pub fn address(self, remote: SocketAddr) -> SocketAddr {
         let code = u64::from(self.shard.0) << SHORT_BITS | self.stream.0;
         let host = (code >> PORT_BITS) as u32;
@@ -73,7 +73,7 @@ impl Alias {
         SocketAddr::new(ip, PORT_MARK | code as u16)
     }
 
-    /// What `address` says, if it is of a stream.
+    /// The alias in `address`, if it is one.
     pub fn of(address: SocketAddr) -> Option<Self> {
         let host = match address.ip() {
             IpAddr::V4(ip) => u32::from(ip) ^ RANGE_V4,

@@ -29,7 +29,7 @@ pub enum Event<'a> {
         stream: StreamId,
         /// Alias address of the client.
         remote: SocketAddr,
-        /// To which of our addresses.
+        /// Our address that the client connected to.
         local: SocketAddr,
         /// The datagram without its length prefix.
         datagram: &'a [u8],
@@ -66,7 +66,7 @@ impl Arrivals {
         })
     }
 
-    /// Empties it; what it holds of memory stays.
+    /// Removes all events and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.events.clear();

@@ -14,7 +14,7 @@ pub struct Renewals {
 }
 
 impl Renewals {
-    /// When the one that is served ends, seconds since 1970.
+    /// Expiry of the served certificate, seconds since 1970.
     pub fn ends_at_s(&self) -> u64 {
         self.ends_at_s.load(Ordering::Relaxed)
     }

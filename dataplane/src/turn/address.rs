@@ -1,7 +1,7 @@
 //! Peers that clients may reach.
 //!
-//! By default only media nodes, by their exact address and port. A permission names an address without a
-//! port (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
+//! By default clients reach only media nodes, by exact address and port. A permission names an address without a port
+//! (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -22,13 +22,13 @@ pub enum Peers {
     Public,
 }
 
-/// What is ours, and what it is for.
+/// Our own addresses and their purpose.
 #[derive(Debug, Clone, Default)]
 pub struct Ourselves {
     /// Addresses where clients reach the relay. With an unspecified address, no peer may have its port, because our
     /// own addresses are not known.
     pub listening: Vec<SocketAddr>,
-    /// Where datagrams to peers are handed over inside the process.
+    /// Addresses of peers that datagrams are passed to inside the process.
     pub inside: Vec<SocketAddr>,
 }
 
@@ -106,7 +106,7 @@ impl Policy {
         self.generation
     }
 
-    /// Whether there may be a permission for `ip`: some port of it could be a peer.
+    /// True if a permission for `ip` is possible: some port of it could be a peer.
     pub(super) fn check_ip(&self, ip: IpAddr) -> Result<(), DenyReason> {
         self.check_denied(ip)?;
         match &self.scope {
@@ -117,7 +117,7 @@ impl Policy {
         }
     }
 
-    /// Whether `peer` may be relayed to.
+    /// Checks whether `peer` may be reached.
     pub(super) fn check(&self, peer: SocketAddr) -> Result<(), DenyReason> {
         let ip = peer.ip();
         self.check_denied(ip)?;
@@ -130,7 +130,7 @@ impl Policy {
         match &self.scope {
             Scope::Cluster { endpoints, .. } if endpoints.binary_search(&peer).is_ok() => Ok(()),
             Scope::Cluster { .. } => Err(DenyReason::PeerOutsideCluster),
-            // Of our own host, the open internet may have the media port alone.
+            // Of our own host only the media port may be reached.
             Scope::Public if self.is_own(ip) => {
                 let is_media = self.ourselves.inside.contains(&peer);
                 is_media.then_some(()).ok_or(DenyReason::PeerOurselves)
@@ -186,7 +186,7 @@ impl Policy {
 }
 
 impl HostAddresses {
-    /// Of prefixes as the kernel has them: an address and how many of its bits count.
+    /// Set of prefixes, each an address and its number of bits.
     pub fn new(prefixes: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {
         let mut host = Self::default();
         for (ip, length) in prefixes {

@@ -26,9 +26,9 @@ pub(super) struct Allocation {
     pub(super) username: Box<[u8]>,
     pub(super) key: Key,
     pub(super) secret: SecretId,
-    /// When it ends whatever its client asks for: its secret was replaced.
+    /// End because its secret was replaced, independent of refreshes.
     pub(super) secret_ends: Option<Instant>,
-    /// When a media node last sent to it, which nodes do to authenticated addresses of live sessions only.
+    /// Time when a media node last sent to it; nodes send to authenticated addresses of live sessions only.
     pub(super) served: Option<Instant>,
     pub(super) account: Account,
     /// The request that made it: when it comes again, so does its answer.
@@ -74,8 +74,8 @@ impl Allocation {
         }
     }
 
-    /// The lifetime that an Allocate or a Refresh gets, of which `wished` is asked for. Credentials that have expired
-    /// prolong nothing, but for the participant of a live session: a browser cannot change those of an allocation.
+    /// Lifetime that an Allocate or a Refresh gets, for the requested `wished`. Expired credentials prolong nothing,
+    /// except for the participant of a live session: a browser cannot change the credentials of an allocation.
     pub(super) fn lifetime(&self, wished: Duration, now: Now) -> Result<Duration, DenyReason> {
         let is_served = self
             .served

@@ -28,18 +28,18 @@ pub(super) const PASSWORD_ALGORITHMS: [u8; 8] = [0, SHA256 as u8, 0, 0, 0, MD5 a
 /// The secrets that verify passwords.
 pub(super) struct Authority {
     realm: Box<[u8]>,
-    /// What credentials may be minted with: two while one replaces the other.
+    /// Valid secrets: two while one replaces the other.
     secrets: Vec<Secret>,
-    /// How long the second one is good, and what was made with one that is gone.
+    /// Time for which the second secret, and allocations made with a removed one, are valid.
     grace: Duration,
     next_id: u32,
 }
 
-/// Which secret credentials were minted with.
+/// Id of the secret of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SecretId(u32);
 
-/// What a live allocation was made with.
+/// Key and username of a live allocation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) username: &'a [u8],
@@ -47,7 +47,7 @@ pub(super) struct Known<'a> {
     pub(super) secret: SecretId,
 }
 
-/// What the answer to a request is sealed with.
+/// Key of the response's MESSAGE-INTEGRITY.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seal {
     pub(super) key: Key,
@@ -59,11 +59,11 @@ struct Secret {
     id: SecretId,
     bytes: Box<[u8]>,
     keyed: Hmac<Sha1>,
-    /// When it is no longer good, because another one has replaced it.
+    /// End of its validity, because another secret replaced it.
     ends: Option<Instant>,
 }
 
-/// Which of the two attributes a request carries; its answer carries the same (RFC 8489 section 9.2.4).
+/// The integrity attribute of a request; its response has the same (RFC 8489 section 9.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IntegrityKind {
     Sha1,
@@ -99,7 +99,7 @@ impl Authority {
         authority
     }
 
-    /// Credentials of other secrets are refused from now on, those of the second one when its grace is over.
+    /// Sets the secrets: credentials of others are refused from now on, those of the second one after its grace.
     pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) {
         let mut before = std::mem::take(&mut self.secrets);
         for (place, bytes) in secrets.iter().enumerate() {
@@ -116,7 +116,7 @@ impl Authority {
         }
     }
 
-    /// When what was made with `secret` ends at the latest, if it is to be replaced.
+    /// Latest end of allocations made with `secret`, if it is replaced.
     pub(super) fn end_of(&self, secret: SecretId, now: Instant) -> Option<Instant> {
         match self.secrets.iter().find(|known| known.id == secret) {
             Some(known) => known.ends,
@@ -191,7 +191,7 @@ impl Authority {
 }
 
 impl<'a> Claim<'a> {
-    /// What a request says of its sender, before anything is computed.
+    /// Reads the authentication attributes of a request, without any computation.
     pub(super) fn read(fields: &Fields<'a>) -> Result<Self, DenyReason> {
         let integrity = match (fields.has_integrity, fields.has_integrity_sha256) {
             (false, false) => return Err(DenyReason::NoCredentials),
@@ -263,7 +263,7 @@ pub(super) fn user(username: &[u8]) -> &[u8] {
     Username::read(username).user
 }
 
-/// Until when the credentials of `expiry:user` are good; `None` when they are no longer.
+/// Time for which the credentials of `expiry:user` are valid; `None` if expired.
 pub(super) fn time_left(username: &[u8], unix_s: u64) -> Option<Duration> {
     let left = Username::read(username).expiry_s?.checked_sub(unix_s)?;
     (left > 0).then(|| Duration::from_secs(left))

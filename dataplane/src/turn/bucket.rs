@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// What is left of a share.
+/// Bytes left in the bucket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
     bytes: u32,

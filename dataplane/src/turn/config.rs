@@ -12,20 +12,20 @@ use crate::limits::{
     MAX_ALLOCATIONS, MAX_DENIED_RANGES, MAX_NAT64_PREFIXES, MAX_REALM_BYTES, MAX_TURN_SECRETS,
 };
 
-/// What a server is made of.
+/// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What clients see as the domain of their credentials.
+    /// Realm of the credentials.
     pub realm: String,
-    /// What credentials are minted with: one, or two while the first replaces the second.
+    /// Secrets of credentials: one, or two while the first replaces the second.
     pub secrets: Vec<Box<[u8]>>,
-    /// How long the second one is good, and what was made with one that is gone.
+    /// Time for which the second secret, and allocations made with a removed one, are valid.
     pub secret_grace: Duration,
-    /// From a secure generator; the same for all shards that clients may end up on.
+    /// Secret of nonces, from a secure generator; the same for all shards that a client may reach.
     pub nonce_secret: [u8; 32],
-    /// Where peers see clients.
+    /// Relayed addresses, as peers see them.
     pub relay: RelayAddresses,
-    /// What else is ours.
+    /// Our other addresses and listeners.
     pub ourselves: Ourselves,
     /// Peers that clients may reach.
     pub peers: Peers,
@@ -33,7 +33,7 @@ pub struct Config {
     pub denied: Vec<Cidr>,
     /// Prefixes by which translators of the network make IPv6 addresses of IPv4 ones.
     pub nat64: Vec<Nat64Prefix>,
-    /// How much there may be.
+    /// Quotas of users, sources and the shard.
     pub limits: Limits,
 }
 
@@ -59,7 +59,7 @@ pub enum ConfigError {
     /// An empty secret, which anyone can guess.
     #[error("a secret is empty")]
     EmptySecret,
-    /// Nothing to relay from.
+    /// There is no address for relaying.
     #[error("no relay address of either family")]
     NoRelayAddress,
     /// This shard would have no port.

@@ -10,7 +10,7 @@ pub struct Counts {
     denied: [u64; DenyReason::COUNT],
 }
 
-/// What clients of one transport did.
+/// Counters of one client transport.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransportCounts {
     /// Allocations that were made.
@@ -33,7 +33,7 @@ impl Counts {
         &self.by_transport[transport.index()]
     }
 
-    /// How often something was not done for `reason`.
+    /// Number of refusals for `reason`.
     pub fn denied(&self, reason: DenyReason) -> u64 {
         self.denied[reason.index()]
     }

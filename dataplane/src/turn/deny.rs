@@ -1,6 +1,6 @@
 //! Reasons of refusals: each with its error response, if there is one, and a counter.
 
-/// One way to be refused, or to be passed over in silence.
+/// Reason to refuse or to ignore a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DenyReason {
@@ -66,7 +66,7 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
-    /// How many there are.
+    /// Number of reasons in this enum.
     pub const COUNT: usize = Self::TotalBandwidth as usize + 1;
 
     /// All of them, in the order of their counters.
@@ -137,13 +137,12 @@ impl DenyReason {
         }
     }
 
-    /// As an index of per-reason arrays.
+    /// Index into per-reason arrays.
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// ERROR-CODE and what it tells a human (RFC 8489 section 14.8, RFC 8656 section 19); `None` where
-    /// silence is the answer.
+    /// ERROR-CODE and its reason phrase (RFC 8489 section 14.8, RFC 8656 section 19); `None` for no response.
     pub(super) fn answer(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::BadRequest => (400, "Bad Request"),

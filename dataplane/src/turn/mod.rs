@@ -63,7 +63,7 @@ use quota::Quotas;
 use reflection::Reflection;
 use relayed::Relayed;
 
-/// What to do about a message of a client.
+/// Action for a message of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
     /// Send this back. It may tell the client that it was refused.
@@ -77,13 +77,13 @@ pub enum Outcome<'a> {
 /// A datagram from a client to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    /// From which of our addresses.
+    /// Relayed address that the data leaves from.
     pub relayed: SocketAddr,
     /// Peer that the data goes to.
     pub peer: SocketAddr,
-    /// Which bytes of the message.
+    /// Range of the data in the message.
     pub payload: Range<usize>,
-    /// With the DF bit (RFC 8656 section 15).
+    /// True: send with the DF bit (RFC 8656 section 15).
     pub dont_fragment: bool,
 }
 
@@ -99,17 +99,17 @@ pub struct Deliver<'a> {
     pub padding_bytes: usize,
 }
 
-/// What happened to relayed addresses.
+/// Changes of relayed addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It is a client's.
+    /// A client got the address.
     Open {
         /// Relayed address of the allocation.
         relayed: SocketAddr,
         /// Client of the allocation.
         client: Client,
     },
-    /// Its client has let in a peer that is not inside this process: it needs a socket. Comes once.
+    /// Its client permitted a peer outside of this process: the address needs a socket. Reported once.
     SocketWanted {
         /// Relayed address that needs a socket.
         relayed: SocketAddr,
@@ -134,8 +134,8 @@ pub struct Server {
     relayed: Relayed,
     allocations: Slab<Allocation>,
     allocation_by_client: HashMap<Client, AllocationId, RandomState>,
-    /// By allocation. One that has ended is left in, so that making and ending them does not make the heap
-    /// grow; see [`Server::handle_timeout`].
+    /// Timers by allocation. An ended one stays, so that making and ending allocations does not grow the heap; see
+    /// [`Server::handle_timeout`].
     timers: Timers,
     quotas: Quotas,
     limits: Limits,
@@ -147,7 +147,7 @@ pub struct Server {
     rng: fastrand::Rng,
 }
 
-/// Enough for every answer: what is longest in one is REALM.
+/// Bytes for the longest answer; its longest attribute is REALM.
 const SCRATCH_BYTES: usize = 1_024;
 
 impl Server {
@@ -182,12 +182,12 @@ impl Server {
         })
     }
 
-    /// What has happened since; call it until there is nothing.
+    /// Next event; call it until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When [`Server::handle_timeout`] has something to do; possibly nothing yet, but never later.
+    /// Time of the next [`Server::handle_timeout`]; possibly earlier than needed, never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
@@ -216,7 +216,7 @@ impl Server {
         }
     }
 
-    /// Whether `client` has an allocation, which may be one that is about to be found expired.
+    /// True if `client` has an allocation, perhaps an expired one.
     pub fn has_allocation(&self, client: &Client) -> bool {
         self.allocation_by_client.contains_key(client)
     }
@@ -226,13 +226,13 @@ impl Server {
         self.policy.set_peers(peers);
     }
 
-    /// What the kernel keeps for this host from now on: peers of the open internet are elsewhere.
+    /// Sets the addresses of this host, which are not peers on the public internet.
     pub fn set_host(&mut self, host: HostAddresses) {
         self.policy.set_host(host);
     }
 
-    /// What credentials have to be minted with from now on: see [`Config::secrets`]. Allocations made with another one
-    /// than the first end when its grace is over.
+    /// Sets the secrets of credentials: see [`Config::secrets`]. Allocations made with another secret than the first
+    /// end after its grace.
     pub fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) -> Result<(), ConfigError> {
         config::check_secrets(secrets)?;
         self.authority.set_secrets(secrets, now);
@@ -251,7 +251,7 @@ impl Server {
         Ok(())
     }
 
-    /// Makes nonces with another secret; those of the last one stay good until they are old.
+    /// Makes nonces with another secret; existing nonces stay valid until they expire.
     pub fn rotate_nonce_secret(&mut self, secret: &[u8; 32]) {
         self.nonces.rotate(secret);
     }

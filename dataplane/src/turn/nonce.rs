@@ -25,7 +25,7 @@ pub(super) type Nonce = [u8; TEXT_BYTES];
 /// Makes and checks them.
 pub(super) struct Nonces {
     current: Hmac<Sha256>,
-    /// Of before the last rotation: its nonces are good until they are old.
+    /// The secret before the last rotation: its nonces are valid until they expire.
     previous: Option<Hmac<Sha256>>,
 }
 

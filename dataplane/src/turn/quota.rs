@@ -16,7 +16,7 @@ pub struct Limits {
     pub allocations: usize,
     /// Allocations of one user.
     pub allocations_per_user: u16,
-    /// From one IPv4 address or IPv6 /64.
+    /// Allocations from one IPv4 address or IPv6 /64.
     pub allocations_per_source: u16,
     /// Bytes a second that one allocation relays.
     pub allocation_bytes_per_second: u32,
@@ -31,7 +31,7 @@ pub(super) struct Account {
     source: u64,
 }
 
-/// What has been taken.
+/// Current allocations per user and source.
 #[derive(Debug)]
 pub(super) struct Quotas {
     by_user: HashMap<u64, u16, RandomState>,
@@ -69,7 +69,7 @@ impl Quotas {
         }
     }
 
-    /// Whether one more is allowed.
+    /// Checks whether one more allocation is allowed.
     pub(super) fn check(&self, account: Account, limits: &Limits) -> Result<(), DenyReason> {
         let taken = |map: &HashMap<u64, u16, RandomState>, key| map.get(&key).copied().unwrap_or(0);
         if taken(&self.by_user, account.user) >= limits.allocations_per_user {

@@ -39,7 +39,7 @@ impl Reflection {
         }
     }
 
-    /// Whether an answer to `source` may be `bytes` longer than its question.
+    /// True if an answer to `source` may be `bytes` longer than its request.
     pub(super) fn spend(&mut self, now: Instant, source: SocketAddr, bytes: usize) -> bool {
         // The mask keeps the low bits: the table's length is a power of two.
         let at = self.hasher.hash_one(network(source.ip())) as usize & (self.slots.len() - 1);

@@ -1,6 +1,6 @@
 //! Relays data in both directions (RFC 8656 sections 11 and 12): the frequent case.
 //!
-//! One lookup by client, or none by relayed port; then few entries of one allocation. Nothing allocates.
+//! One lookup by client, or none by relayed port; then a few entries of one allocation. Nothing allocates.
 
 use std::net::SocketAddr;
 use std::time::Instant;

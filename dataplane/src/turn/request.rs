@@ -15,7 +15,7 @@ pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) message: Message<'a>,
     pub(super) fields: Fields<'a>,
-    /// It carried a checksum, so its answer does.
+    /// True: the request had a FINGERPRINT, so its response has one.
     fingerprint: Fingerprint,
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Done {
     Relay(Relay),
 }
 
-/// What we say we are.
+/// Value of SOFTWARE in our responses.
 const SOFTWARE: &[u8] = b"spillway";
 /// ChannelData starts with these two bits, STUN with none (RFC 7983).
 const CHANNEL_BITS: u8 = 0x40;
@@ -207,7 +207,7 @@ impl Request<'_> {
         }
     }
 
-    /// What is wrong with the attributes, whatever the method.
+    /// Checks the attributes, for any method.
     fn check_attributes(&self) -> Result<(), DenyReason> {
         if !self.fields.unknown.is_empty() {
             return Err(DenyReason::UnknownAttribute);
@@ -219,7 +219,7 @@ impl Request<'_> {
     }
 }
 
-/// Of the answer to an Allocate: once is enough.
+/// Adds SOFTWARE to the response to an Allocate; once is enough.
 pub(super) fn software(writer: &mut Writer<'_>) {
     writer.attribute(kinds::SOFTWARE, SOFTWARE);
 }

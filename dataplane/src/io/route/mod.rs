@@ -42,13 +42,13 @@ pub struct Routes {
 /// Prefixes of one address family.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Table<T> {
-    /// What the host keeps for itself, whatever routes say.
+    /// Prefixes that the host keeps for itself, before any route.
     local: Vec<Prefix<T>>,
     /// Routes, the longest prefix first.
     routes: Vec<Prefix<T>>,
 }
 
-/// Where a range of destinations is sent.
+/// Next hop of a range of destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Prefix<T> {
     bits: T,
@@ -127,7 +127,7 @@ impl Routes {
         self.own.contains(&source)
     }
 
-    /// How `to` is reached; `None` is the kernel's matter.
+    /// Next hop of `to`; `None` leaves it to the kernel.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
         let towards = match to {
             IpAddr::V4(ip) => self.v4.find(u32::from(ip)),
@@ -174,7 +174,7 @@ impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
         self.routes.sort_by_key(|prefix| Reverse(prefix.length));
     }
 
-    /// Where the longest prefix leads, unless the host keeps `ip` for itself.
+    /// Next hop of the longest prefix, unless the host keeps `ip` for itself.
     fn find(&self, ip: T) -> Option<&Towards> {
         let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
         if self.local.iter().any(|prefix| has(&prefix)) {
@@ -341,7 +341,7 @@ mod tests {
         let asked: Vec<_> = facts
             .stale_routers()
             .map(|router| {
-                router.reach = Reachability::Fresh; // as when the kernel has been told to ask it
+                router.reach = Reachability::Fresh; // like after a probe by the kernel
                 router.ip.to_string()
             })
             .collect();

@@ -11,16 +11,16 @@ pub struct Neighbour {
     pub ip: IpAddr,
     /// Link-layer address of the neighbour.
     pub mac: [u8; 6],
-    /// How sure that is.
+    /// State of the entry in the kernel.
     pub reach: Reachability,
-    /// It says so itself (IPv6).
+    /// True: the neighbour says that it is a router (IPv6).
     pub is_router: bool,
 }
 
-/// How sure the kernel is of a neighbour (RFC 4861 section 7.3.2).
+/// State of a neighbour (RFC 4861 section 7.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reachability {
-    /// It was heard of lately, or is being asked.
+    /// Confirmed lately, or being probed.
     Fresh,
     /// The neighbour was not confirmed, and the kernel does not ask.
     Stale,

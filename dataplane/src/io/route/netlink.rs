@@ -26,7 +26,7 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    /// Opens one; with `groups` of changes it is told of, or to ask with.
+    /// Opens a socket: for change notifications of `groups`, or for requests.
     pub(super) fn open(groups: &[u32]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -58,7 +58,7 @@ impl Netlink {
 
     /// Changes that were too many to be told of count as one.
     fn take_change(&mut self, flags: libc::c_int) -> io::Result<()> {
-        let mut beginning = [0; 16]; // what it is will be asked for
+        let mut beginning = [0; 16]; // the kind of change is read from the next dump
         match self.socket.recv_from(&mut &mut beginning[..], flags) {
             Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
             Ok(_) | Err(_) => Ok(()),
@@ -84,7 +84,7 @@ impl Netlink {
         self.answers(0).map(drop)
     }
 
-    /// What the kernel has of a kind: `limit` of them, and one more if there are more.
+    /// All entries of a kind: at most `limit`, and one more if there are more.
     pub(super) fn dump(
         &mut self,
         what: &RouteNetlinkMessage,
@@ -112,8 +112,8 @@ impl Netlink {
         self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// What the kernel answers; whether it changed meanwhile. What cannot be read is an error: a rule or a route
-    /// that is not known of might be the one that counts.
+    /// Reads the kernel's answers; returns whether the data changed meanwhile. An unreadable entry is an error: an
+    /// unknown rule or route might be the one that counts.
     fn answers(&mut self, limit: usize) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
         let (mut answers, mut changed) = (Vec::new(), false);
         loop {

@@ -20,7 +20,7 @@ use crate::limits::MAX_OWN_ROUTES;
 const GROUPS: [u32; 4] = [5, 7, 9, 11];
 /// Between two readings on a host that changes all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The same where the kernel has so many routes that reading them takes long, and after an error.
+/// Pause if the kernel has so many routes that reading takes long, and after an error.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// An address, and how many of its bits count.
@@ -125,7 +125,7 @@ impl Onlooker {
         }
     }
 
-    /// What a socket holds after an error is no answer to anything.
+    /// After an error the socket may have old answers, so it is opened again.
     fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
@@ -203,7 +203,7 @@ mod tests {
         assert!(watched.refresh().is_none(), "nothing is new");
     }
 
-    /// In a network namespace of its own, where that is allowed.
+    /// In its own network namespace, if allowed.
     #[test]
     fn an_address_that_appears_later_is_known_soon_and_one_that_goes_is_forgotten() {
         let in_namespace = std::thread::spawn(|| {

@@ -12,11 +12,11 @@ use super::netlink::Netlink;
 
 /// rtnetlink(7): RTNLGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE.
 const GROUPS: [u32; 6] = [1, 3, 7, 8, 11, 19];
-/// Changes come together; what is asked for after that has all of them.
+/// Changes come in bursts; a dump after this pause has all of them.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Between two readings on a host that changes all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The same where nothing comes of it, and after an error.
+/// Pause without a usable result, and after an error.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// The newest routes, for all readers.
@@ -32,7 +32,7 @@ struct Onlooker {
     netlink: Netlink,
     last: Facts,
     watch: Weak<RouteWatch>,
-    /// It was not refused yet.
+    /// True until the kernel refuses a probe.
     may_probe: bool,
 }
 
@@ -126,7 +126,7 @@ impl Onlooker {
         }
     }
 
-    /// What a socket holds after an error is no answer to anything.
+    /// After an error the socket may have old answers, so it is opened again.
     fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
@@ -138,7 +138,7 @@ impl Onlooker {
         for router in facts.stale_routers() {
             // The kernel does not see that frames use the router, so it would not probe the router itself.
             match self.netlink.probe(router) {
-                Ok(()) => router.reach = Reachability::Fresh, // for as long as the kernel asks
+                Ok(()) => router.reach = Reachability::Fresh, // while the kernel probes
                 Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {
                     let router = router.ip;
                     tracing::warn!(%error, %router, "cannot have a router probed (needs CAP_NET_ADMIN): until it is heard of, its packets go through the kernel's stack");
@@ -191,7 +191,7 @@ impl Watched {
         true
     }
 
-    /// What was taken last.
+    /// The routes of the last update.
     pub fn routes(&self) -> &Routes {
         &self.routes
     }

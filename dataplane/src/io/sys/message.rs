@@ -7,7 +7,7 @@ use crate::io::frame::Frame;
 /// One message to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// What is in it.
+    /// Payload of the message.
     pub bytes: &'a [u8],
     /// Address of the receiver.
     pub destination: SocketAddr,
@@ -15,6 +15,6 @@ pub struct Message<'a> {
     pub source: Option<IpAddr>,
     /// Bytes of each of its datagrams but the last, which may be shorter; `None`: it is one datagram.
     pub segment_bytes: Option<u16>,
-    /// How it leaves through a packet socket; `None`: through one of UDP.
+    /// Headers for a packet socket; `None`: through a UDP socket.
     pub frame: Option<Frame>,
 }

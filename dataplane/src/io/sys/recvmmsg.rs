@@ -23,7 +23,7 @@ pub struct ReceiveBatch {
 /// One received message, borrowed from its batch.
 #[derive(Debug)]
 pub struct Received<'a> {
-    /// What was in it.
+    /// Payload of the message.
     pub bytes: &'a [u8],
     /// Bytes of each datagram in it but the last, which may be shorter.
     pub segment_bytes: usize,
@@ -60,7 +60,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// Takes what is there, without waiting; the number of datagrams, 0 when there are none.
+    /// Receives without blocking; returns the number of datagrams, 0 if there are none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.point_headers();
         let count = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);

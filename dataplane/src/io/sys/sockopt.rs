@@ -27,7 +27,7 @@ pub fn enable_receive_offload(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, &1_i32)
 }
 
-/// What is sent through a packet socket begins with a virtio_net_hdr, which says what is left to the device.
+/// Data sent through a packet socket begins with a virtio_net_hdr, which lists the work of the device.
 pub(super) fn enable_offload_header(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1_i32)
 }

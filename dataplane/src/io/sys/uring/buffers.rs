@@ -84,7 +84,7 @@ impl Buffers {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows the kernel what was given back.
+    /// Publishes the returned buffers to the kernel.
     pub(super) fn publish(&mut self) {
         let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
         // SAFETY: the address of the first entry, which is initialised.

@@ -10,7 +10,7 @@ use super::super::headers::Headers;
 pub(super) struct Messages {
     parts: Headers,
     headers: Box<[libc::msghdr]>,
-    /// Which leave as frames.
+    /// True for each message that leaves as a frame.
     framed: Box<[bool]>,
     results: Box<[i32]>,
     outstanding: usize,

@@ -19,7 +19,7 @@ pub enum IdError {
     Name {
         /// Kind of the identifier, such as `room`.
         what: &'static str,
-        /// What is wrong with it.
+        /// Error of the name.
         why: NameError,
     },
     /// Not a prefix and 16 letters and digits.
@@ -27,7 +27,7 @@ pub enum IdError {
     Form {
         /// Kind of the identifier, such as `track`.
         what: &'static str,
-        /// What it starts with.
+        /// Required prefix of the identifier.
         prefix: &'static str,
         /// The offending text, shortened.
         text: String,
@@ -93,12 +93,12 @@ text_id!(
     |text| check_name("identity", text)
 );
 text_id!(
-    /// One stay of an identity in a room: `PA_` and 16 characters.
+    /// Id of a participant, from a join to its leave: `PA_` and 16 characters.
     ParticipantId,
     |text| check_form("participant", "PA_", text)
 );
 text_id!(
-    /// One publication: `TR_` and 16 characters.
+    /// Id of a track, from publish to unpublish: `TR_` and 16 characters.
     TrackId,
     |text| check_form("track", "TR_", text)
 );
@@ -108,7 +108,7 @@ text_id!(
     |text| check_name("node", text)
 );
 text_id!(
-    /// One history of a room; new when the history starts over.
+    /// Epoch of a room's history; new when the history starts over.
     Epoch,
     |text| check_name("epoch", text)
 );
@@ -155,7 +155,7 @@ impl Epoch {
     }
 }
 
-/// Which of a participant's two peer connections.
+/// One of a participant's two peer connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Half {
@@ -165,7 +165,7 @@ pub enum Half {
     Subscribe,
 }
 
-/// Which sessions of a participant: they start over with another number when the participant moves to another node.
+/// Generation of a participant's sessions: it counts up when the participant moves to another node.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -185,9 +185,9 @@ impl Generation {
 pub struct SessionId {
     /// The participant that the session belongs to.
     pub participant: ParticipantId,
-    /// Which of the participant's peer connections.
+    /// The peer connection of the session.
     pub half: Half,
-    /// Which of those that the participant had.
+    /// Generation of the session.
     pub generation: Generation,
 }
 
@@ -230,7 +230,7 @@ impl FromStr for SessionId {
                 half,
                 generation,
             };
-            // One text for one session: `+1` and `01` are no numbers here.
+            // One text for one session: numbers like `+1` and `01` are refused.
             (parts.next().is_none() && id.to_string() == text).then_some(id)
         };
         parse().ok_or_else(|| ForeignSession(text.chars().take(60).collect()))

@@ -79,7 +79,7 @@ pub fn whole(number: &serde_json::Number) -> Option<u64> {
         .or_else(|| number.as_f64().filter(is_whole).map(|float| float as u64))
 }
 
-/// `text` with U+FFFD for each escape of half a surrogate pair. What is against the grammar stays as it is.
+/// `text` with U+FFFD for each escape of half a surrogate pair. Invalid JSON is not changed.
 fn paired(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let (mut at, mut copied) = (0, 0);
@@ -118,7 +118,7 @@ fn surrogate(bytes: &[u8], at: usize) -> Option<u16> {
     (is_hexadecimal && (0xd800..=0xdfff).contains(&unit)).then_some(unit)
 }
 
-/// Where the string that begins before `at` has its closing quote.
+/// Position of the closing quote of the string that begins before `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match bytes.get(at)? {

@@ -39,7 +39,7 @@ struct BuildLabels {
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
-/// What a frame to a client is, for counting.
+/// Type of a frame to a client, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
     /// A frame that has no counter of its own.
@@ -53,7 +53,7 @@ pub enum Label {
 /// Upper bounds of the buckets of joins, in seconds: not noticeable, acceptable, too slow.
 const JOIN_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// What a shared store counts; clones count the same.
+/// Metrics of a shared store; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct StoreMetrics {
     /// 1 while all its servers answer.
@@ -74,13 +74,13 @@ pub struct StoreMetrics {
     pub unpublished: Count,
 }
 
-/// What the TLS of our own port counts; clones count the same.
+/// Metrics of TLS on the HTTP port; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct TlsMetrics {
     ends: Level,
     /// Certificates swapped while serving.
     pub reloads: Count,
-    /// Those that could not be used.
+    /// Reloads of the certificate that failed.
     pub reload_failures: Count,
     /// Connections that came in.
     pub handshakes: Count,
@@ -92,13 +92,13 @@ pub struct TlsMetrics {
 pub enum ConnectionEnd {
     /// The client sent no byte in time.
     Silent,
-    /// A request's head did not come to its end.
+    /// A request's head was not complete in time.
     SlowHead,
     /// No request followed the last answer.
     Idle,
-    /// Its answers were not taken.
+    /// The client did not read an answer in time.
     SlowReader,
-    /// Its network has as many as it may.
+    /// The source has the maximum number of connections.
     TooManyOfSource,
     /// The system did not hand it over.
     NotAccepted,
@@ -118,7 +118,7 @@ impl ConnectionEnd {
     }
 }
 
-/// What is counted of connections to the port; clones count the same.
+/// Metrics of connections to the port; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics {
     /// There are now, WebSockets included.
@@ -163,7 +163,7 @@ pub struct Metrics {
     pub events: Count,
     /// Appends the store refused.
     pub store_failures: Count,
-    /// What a shared store counts.
+    /// Metrics of a shared store.
     pub store: StoreMetrics,
     join_seconds: Histogram,
     messages: Family<TypeLabel, Count>,
@@ -298,8 +298,7 @@ impl Metrics {
         metrics
     }
 
-    /// The same with those of the TLS of our own port; without it nothing of it is shown, as a certificate
-    /// that ends at 0 would have ended.
+    /// Metrics with those of TLS. Without TLS they are absent, because an expiry of 0 would look expired.
     pub fn with_tls(tls: &TlsMetrics) -> Self {
         let mut metrics = Self::new();
         tls.register(&mut metrics.registry);

@@ -28,7 +28,7 @@ pub enum NameError {
     Character {
         /// The first such character.
         character: char,
-        /// Its place, from 1 on.
+        /// Position of the character, counted from 1.
         place: usize,
         /// The kind of character that is refused.
         why: &'static str,
@@ -67,10 +67,10 @@ pub fn normalized(text: &str) -> Result<Cow<'_, str>, NameError> {
     }
 }
 
-/// What forbids `character`: all but letters, marks, numbers, punctuation, symbols and spaces, which are the graphic
-/// characters (Unicode Standard section 2.4).
+/// Reason to refuse `character`: allowed are letters, marks, numbers, punctuation, symbols and spaces, which are the
+/// graphic characters (Unicode Standard section 2.4).
 fn refusal(character: char) -> Option<&'static str> {
-    // Decoders put it in the place of what they cannot read, so it may stand for anything.
+    // Decoders use it for unreadable bytes, so it may stand for any character.
     if character == char::REPLACEMENT_CHARACTER {
         return Some("which stands for text that could not be read");
     }
@@ -81,7 +81,7 @@ fn refusal(character: char) -> Option<&'static str> {
             Some("a line separator")
         }
         GeneralCategory::PrivateUse => Some("a private character, which means nothing to others"),
-        // What becomes of it in Normalization Form C is not decided yet.
+        // Its Normalization Form C is not defined yet.
         GeneralCategory::Unassigned => Some("which Unicode does not assign"),
         _ => None,
     }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(normalized("Zoe\u{308}").as_deref(), Ok("Zoë"));
         assert_eq!(normalized("\u{212b}").as_deref(), Ok("Å"));
         assert_eq!(normalized("\u{1100}\u{1161}").as_deref(), Ok("가"));
-        // Compatibility is no equivalence: these are told apart.
+        // Compatibility equivalents are different names.
         assert_ne!(normalized("ﬁ"), normalized("fi"));
     }
 

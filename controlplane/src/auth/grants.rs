@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::claims::VideoGrant;
 use crate::history::Source;
 
-/// What a participant may do.
+/// Grants of a participant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
     /// The participant may publish tracks.
     pub publish: bool,
-    /// Of these sources alone; absent means any.
+    /// Sources it may publish; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Source>>,
     /// May receive the tracks of others.
@@ -40,7 +40,7 @@ impl Grants {
         })
     }
 
-    /// Whether sessions that were made under `earlier` grants may go on as they are.
+    /// True if sessions made under `earlier` grants may continue.
     pub fn covers(&self, earlier: &Self) -> bool {
         let sources = match (&self.sources, &earlier.sources) {
             (None, _) => true,

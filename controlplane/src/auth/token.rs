@@ -13,7 +13,7 @@ use crate::ids::{IdError, Identity, RoomName};
 use crate::json;
 use crate::limits::{DISPLAY_NAME_CHARS, TOKEN_BYTES};
 
-/// What our own tokens say; those of others are read by [`SignedClaims`].
+/// Claims of tokens that this server signs; [`SignedClaims`] reads tokens of others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// API key that signed it.
@@ -35,7 +35,7 @@ pub struct Claims {
 /// Why a token opens nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
-    /// Not signed by one of our keys with HS256, or not a token at all.
+    /// Not signed by one of our keys with HS256, or not a token.
     #[error("token refused: {0}")]
     Invalid(String),
     /// The token expired this many seconds ago.
@@ -46,14 +46,14 @@ pub enum TokenRefused {
     NoJoin,
 }
 
-/// What a valid token entitles to.
+/// Content of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) room: RoomName,
     pub(crate) identity: Identity,
     pub(crate) name: String,
     pub(crate) grants: Grants,
-    /// When it ends, seconds since 1970.
+    /// Expiry of the token, seconds since 1970.
     pub(crate) ends_s: u64,
     /// True for a demo token, which every client can get.
     pub(crate) is_demo: bool,
@@ -112,7 +112,7 @@ impl Keys {
         };
         let room: RoomName = claims.video.room.parse().map_err(named("video.room"))?;
         let identity: Identity = claims.sub.parse().map_err(named("sub"))?;
-        // On its expiry a token has expired (RFC 7519 section 4.1.4).
+        // At the second of `exp` a token has expired (RFC 7519 section 4.1.4).
         let is_expired = now >= claims.exp + leeway;
         let ends_s = claims.exp as u64;
         Ok(Entry {

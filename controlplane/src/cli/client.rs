@@ -17,13 +17,13 @@ use crate::up::StateDir;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Where the control plane is; the same for every command that asks one.
+/// Options of commands that use the admin API.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
     /// The control plane, http://host:port or https://host:port, with its public-path if it has one [default: the local `up`]
     #[arg(long, env = "SPILLWAY_URL")]
     url: Option<String>,
-    /// Its admin token, or @/path of a file with it [default: of the local `up`]
+    /// Admin token, or @/path of a file with it [default: of the local `up`]
     #[arg(long, env = "SPILLWAY_ADMIN_TOKEN", value_parser = secret, hide_env_values = true)]
     admin_token: Option<String>,
     /// CA certificates (PEM) for an https:// control plane [default: the system's]

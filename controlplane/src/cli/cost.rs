@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::terminal::{say, say_json};
 
-/// What a broadcast costs in traffic
+/// Cost of a broadcast in traffic
 #[derive(Debug, clap::Args)]
 pub(super) struct Cost {
     /// Viewers that watch at the same time
@@ -15,7 +15,7 @@ pub(super) struct Cost {
     /// Megabits a second that each of them is sent
     #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     mbps: f64,
-    /// How long, in hours
+    /// Duration of the broadcast, in hours
     #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     hours: f64,
     /// Price of a gigabyte (10^9 bytes) that leaves, in any currency
@@ -48,7 +48,7 @@ pub(super) struct Cost {
     json: bool,
 }
 
-/// Gigabytes (10^9 bytes), and what they cost.
+/// Gigabytes (10^9 bytes), and their price.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Traffic {
     gb: f64,
@@ -58,11 +58,11 @@ struct Traffic {
 /// Traffic and money of a broadcast.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Bill {
-    /// To viewers, however they are reached.
+    /// Traffic to viewers, direct or relayed.
     egress: Traffic,
     /// The part of it that goes through TURN; it is in `egress` already.
     through_turn: Traffic,
-    /// From media nodes to relays elsewhere, on top of it.
+    /// Additional traffic from media nodes to relays on other nodes.
     turn_hop: Traffic,
     /// Traffic to the other regions.
     between_regions: Traffic,
@@ -71,15 +71,15 @@ struct Bill {
     formula: &'static str,
 }
 
-/// The same on hosts with a flat rate.
+/// The same broadcast on hosts with a flat rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Flat {
     /// Gigabits a second at the same time.
     peak_gbps: f64,
     hosts: u64,
-    /// For the whole month.
+    /// Price of a whole month.
     price_per_month: f64,
-    /// For the hours asked for, as if hosts were rented by the hour.
+    /// Price of the given hours, as if hosts were rented by the hour.
     price_for_hours: f64,
     /// Hours a month from which a flat rate is cheaper; `null` when it never is.
     cheaper_from_hours: Option<f64>,
@@ -189,7 +189,7 @@ fn rate(gbps: f64) -> String {
     }
 }
 
-/// To a millionth, so that sums of binary fractions read as people write them.
+/// Rounds to a millionth, so that sums of binary fractions are readable.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }

@@ -111,7 +111,7 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>>
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        // It would panic where the standard error is closed.
+        // It would panic if stderr is closed.
         .log_internal_errors(false)
         .init();
     complain(&format!("effective configuration:\n{}", config.effective));

@@ -32,7 +32,7 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
     let (arguments, mut found) = without_secrets(arguments.collect(), table);
     let mut command = match std::env::current_exe() {
         Ok(path) => Command::new(path),
-        // It goes on as it is: what cannot be hidden is no reason not to serve.
+        // Continue without hiding: this is no reason not to serve.
         Err(_) => return Ok(Given::default()),
     };
     for setting in table.iter().filter(|setting| setting.is_secret()) {
@@ -57,7 +57,7 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
         .args(arguments)
         .env(MARK, "1")
         .stdin(Stdio::from(reader));
-    // It does not go on: signals and the standard input are not as they were.
+    // No return on success. On failure signals and stdin have changed, so the process cannot continue.
     let error = command.exec();
     let names: Vec<_> = found.into_keys().collect();
     Err(error).with_context(|| {
@@ -104,7 +104,7 @@ fn without_secrets(arguments: Vec<OsString>, table: &'static [Setting]) -> (Vec<
             kept.push(argument);
             continue;
         };
-        // Every setting's flag has a value, whatever it looks like.
+        // Every setting's flag takes a value, in any form.
         let separate = match &inline {
             Some(_) => None,
             None => arguments.next(),
@@ -154,7 +154,7 @@ mod tests {
             "--turn-secret",
             "s",
         ]);
-        // `--keys` after `--log` is what is logged.
+        // `--keys` after `--log` is the value of `--log`.
         assert_eq!(
             kept,
             ["serve", "--listen", "127.0.0.1:1", "--log", "--keys"]

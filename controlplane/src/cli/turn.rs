@@ -28,7 +28,7 @@ pub(super) struct Mint {
     /// Identity in the room
     #[arg(long, requires = "room")]
     identity: Option<Identity>,
-    /// How long it may make allocations: a number and s, m, h or d
+    /// Lifetime of the credential for new allocations: a number and s, m, h or d
     #[arg(long, default_value = "5m", value_parser = seconds)]
     ttl: u64,
     /// The secret it is minted with, or @/path of a file with it [default: of the local `up`]

@@ -20,16 +20,16 @@ pub(super) struct NoServerUrl {
     wanted: String,
 }
 
-/// What a URL looks like, where nothing better is known.
+/// Example of a URL, for errors.
 const EXAMPLE: &str = "http://127.0.0.1:7880";
 
 impl ServerUrl {
-    /// Where `path` of the API is.
+    /// URL of `path` of the API.
     pub(super) fn of(&self, path: &str) -> String {
         format!("{}{}{path}", self.origin, self.path)
     }
 
-    /// The same host with TLS or without.
+    /// The same host with the other scheme.
     pub(super) fn other_scheme(&self) -> String {
         match self.origin.strip_prefix("https://") {
             Some(host) => format!("http://{host}"),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a data plane is controlled.
+/// Control address of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlAddress {
     /// A socket on this host.

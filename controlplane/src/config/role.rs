@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use spillway_settings::{Mistakes, Values};
 
-/// Which command is being configured; some defaults depend on it.
+/// The command that is configured; some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `spillway up`: server and data plane together.

@@ -8,7 +8,7 @@ use crate::ids::{Identity, ParticipantId, RoomName};
 
 const VERSION: u32 = 1;
 
-/// On each of a participant's sessions.
+/// Annotation of each of a participant's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct SessionAnnotation {
@@ -21,7 +21,7 @@ pub struct SessionAnnotation {
     pub grants: Grants,
 }
 
-/// On each published track; the data plane knows the rest.
+/// Annotation of each published track; the data plane knows the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct TrackAnnotation {
@@ -30,7 +30,7 @@ pub struct TrackAnnotation {
 }
 
 impl SessionAnnotation {
-    /// Of a participant of `room`.
+    /// The annotation of a participant of `room`.
     pub fn new(
         room: RoomName,
         (participant, identity, name): (ParticipantId, Identity, String),

@@ -31,7 +31,7 @@ pub enum Command {
     PutAnswer {
         /// The session that made the offer.
         session: SessionId,
-        /// Of the offer that is answered.
+        /// Revision of the answered offer.
         revision: u64,
         /// SDP of the client's answer.
         sdp: String,
@@ -40,7 +40,7 @@ pub enum Command {
     AddCandidate {
         /// The session of the candidate.
         session: SessionId,
-        /// With or without `a=`.
+        /// The candidate, with or without `a=`.
         candidate: String,
     },
     /// The mute state of a track.
@@ -49,9 +49,9 @@ pub enum Command {
         session: SessionId,
         /// The track to mute or unmute.
         track: TrackId,
-        /// Where it comes from, which is kept with it.
+        /// Source of the track, kept in its annotation.
         source: Source,
-        /// Whether its publisher sends nothing worth hearing.
+        /// True when the publisher has muted the track.
         muted: bool,
     },
     /// End a session and its connection.
@@ -85,13 +85,13 @@ pub struct TrackWish {
     pub track: TrackId,
     /// Audio or video, as the track.
     pub kind: Kind,
-    /// How it is wanted.
+    /// Parameters of the subscription.
     pub wish: Wish,
-    /// What it is played in sync with.
+    /// Lip sync group of the track.
     pub group: SyncGroup,
 }
 
-/// What a command that succeeded returns.
+/// Result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// `PutPublish`'s answer, and the tracks that can play.
@@ -110,7 +110,7 @@ pub enum Done {
 pub struct Playable {
     /// The track that can play.
     pub track: TrackId,
-    /// The layers that the answer has, of those that were declared.
+    /// Rids of the negotiated layers.
     pub rids: Vec<String>,
 }
 
@@ -120,19 +120,19 @@ pub enum NodeError {
     /// The data plane cannot be reached, or did not answer in time.
     #[error("no data plane: {0}")]
     Unavailable(String),
-    /// It refused an argument.
+    /// The node refused an argument.
     #[error("{0}")]
     Invalid(String),
-    /// It has no such session.
+    /// The node has no such session.
     #[error("{0}")]
     NoSession(String),
     /// The answer does not belong to the outstanding offer.
     #[error("{0}")]
     Stale(String),
-    /// One of its limits is reached.
+    /// A limit of the node is reached.
     #[error("{0}")]
     Full(String),
-    /// It is of a version before this command.
+    /// The node has a version without this command.
     #[error("data plane: {0}")]
     Unsupported(String),
     /// Another error of the data plane.

@@ -29,26 +29,26 @@ pub struct Connection {
     turn_urls: watch::Receiver<Arc<[String]>>,
 }
 
-/// Whether commands have a chance.
+/// State of the connection to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// Not yet, or not now.
+    /// The connection is not open.
     Connecting,
     /// Connected, and its state was read.
     Connected,
 }
 
-/// What keeps our participants' sessions at the data plane.
+/// The lease of this server at the data planes.
 #[derive(Debug, Clone)]
 pub struct Lease {
     /// Owner of the sessions: this process.
     pub owner: String,
-    /// How long they stay without us.
+    /// Time that sessions stay without a renewal.
     pub time: Duration,
 }
 
-/// For a data plane to come up together with us.
+/// Time for a data plane that starts together with this server.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Keeps the connection; see [`Supervisor::run`].
@@ -58,7 +58,7 @@ pub(super) struct Supervisor {
     entry: NodeEntry,
     state: watch::Sender<NodeState>,
     turn_urls: watch::Sender<Arc<[String]>>,
-    /// Of what our TURN credentials are minted with.
+    /// Id of the secret of our TURN credentials.
     secret_id: Option<String>,
     lease: Lease,
     incarnation: Option<String>,
@@ -66,7 +66,7 @@ pub(super) struct Supervisor {
 }
 
 impl Connection {
-    /// Whether commands have a chance now, and whenever that changes.
+    /// State of the connection, with changes.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
     }
@@ -124,7 +124,7 @@ impl Connection {
             time_ms: lease.time.as_millis() as u64,
         };
         match bounded(client.renew_lease(timed(request))).await {
-            // One of a version before leases: its sessions end with their clients alone.
+            // A node of a version before leases: its sessions end only with their clients.
             Ok(_) | Err(NodeError::Unsupported(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -136,7 +136,7 @@ impl Connection {
         bounded(client.get_node(timed(wire::GetNodeRequest {}))).await
     }
 
-    /// What it holds of these sessions.
+    /// State of these sessions on the node.
     pub async fn sessions(&self, sessions: &[SessionId]) -> Result<Vec<HeldSession>, NodeError> {
         if sessions.is_empty() {
             return Ok(Vec::new()); // the schema takes none for all
@@ -151,7 +151,7 @@ impl Connection {
         ours.collect()
     }
 
-    /// The same in the schema's types; of all, if none is named.
+    /// The same in types of the schema; of all sessions if none is named.
     pub async fn state_of(&self, sessions: &[SessionId]) -> Result<wire::State, NodeError> {
         let mut client = self.client.clone();
         let sessions = sessions.iter().map(SessionId::to_string);
@@ -214,7 +214,7 @@ impl Supervisor {
                 complained = false;
             }
             self.state.send_replace(NodeState::Connecting);
-            // One that is just being started is no news.
+            // A node that is just starting is not reported.
             let is_news = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
             if !complained && is_news {
                 let NodeEntry { node, address } = &self.entry;

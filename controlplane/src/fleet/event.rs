@@ -14,23 +14,23 @@ pub struct NodeUpdate {
     pub update: Update,
 }
 
-/// What became different at a node.
+/// Change of a node.
 #[derive(Debug)]
 pub enum Update {
-    /// It died, and every session with it.
+    /// The data plane ended, with all its sessions.
     Lost,
     /// The connection is up and the state was read.
     Synced {
         /// The sessions that it holds, and no others.
         sessions: Vec<HeldSession>,
-        /// Where it relays (RFC 7065), the URLs to try first first; empty without TURN.
+        /// TURN URLs of the node (RFC 7065), the preferred one first; empty without TURN.
         turn_urls: Arc<[String]>,
     },
     /// Something happened to a session or to tracks.
     Event(NodeEvent),
 }
 
-/// What a node says of one session, or of tracks.
+/// Event of a node about one session, or about tracks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
     /// ICE and DTLS are up.
@@ -54,7 +54,7 @@ pub enum NodeEvent {
         /// SDP, revision and tracks of the offer.
         offer: Offer,
     },
-    /// What a subscriber is sent of a track changed.
+    /// The forwarded layer of a subscription changed.
     Layer {
         /// The session of the subscriber.
         session: SessionId,
@@ -62,7 +62,7 @@ pub enum NodeEvent {
         track: TrackId,
         /// The layer, or empty.
         rid: String,
-        /// Whether anything is sent.
+        /// True when media is sent.
         is_active: bool,
         /// Why it is not.
         reason: Option<String>,

@@ -1,7 +1,7 @@
 //! Nodes: their registry, the connections to them, and the choice of a node for new participants.
 //!
-//! Rooms see commands, events and sessions in the types of this folder; those of the schema stay in here. What a
-//! command means for a room is the room's business.
+//! Rooms use the types of this folder for commands, events and sessions; types of the schema stay here. The room
+//! decides what a command means.
 
 mod annotation; // bytes that a node keeps with a session and never reads
 mod session; // types of sessions and their parts
@@ -45,7 +45,7 @@ struct Member {
 }
 
 impl Fleet {
-    /// A fleet without nodes; what they say comes out of the receiver. See [`Fleet::follow`].
+    /// A fleet without nodes; the receiver gets their updates. See [`Fleet::follow`].
     pub fn new(
         lease: Lease,
         turn_secret_id: Option<String>,
@@ -124,7 +124,7 @@ impl Fleet {
         members.iter().map(connection).collect()
     }
 
-    /// Whether each node is connected.
+    /// State of the connection to each node.
     pub fn states(&self) -> Vec<(NodeId, NodeState)> {
         let members = self.members();
         let state = |(node, member): (&NodeId, &Member)| {
@@ -187,7 +187,7 @@ impl Fleet {
     }
 }
 
-/// Before an empty registry is looked at again.
+/// Pause before an empty registry is read again.
 const REGISTRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl std::fmt::Debug for Fleet {

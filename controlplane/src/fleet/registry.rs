@@ -10,13 +10,13 @@ use crate::ids::NodeId;
 /// A node that may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEntry {
-    /// Its name in the fleet.
+    /// Name of the node in the fleet.
     pub node: NodeId,
-    /// Where its data plane is controlled.
+    /// Control address of its data plane.
     pub address: ControlAddress,
 }
 
-/// Where the list of nodes comes from.
+/// Source of the list of nodes.
 pub trait Registry: Send + Sync + 'static {
     /// The nodes there are now, and whenever that changes.
     fn nodes(&self) -> watch::Receiver<Arc<[NodeEntry]>>;

@@ -10,7 +10,7 @@ pub struct Append {
     pub event: RoomEvent,
     /// Identities that may see the event; `None` for all.
     pub to: Option<Vec<Identity>>,
-    /// What it means for the participants; done in the same step.
+    /// Change of the participants, in the same step.
     pub change: Change,
 }
 
@@ -23,14 +23,14 @@ pub enum Change {
     Put(Participant),
     /// The participant is gone.
     Remove(ParticipantId),
-    /// The same, unless another server serves it by now.
+    /// The same, unless another server has taken the participant over.
     RemoveOurs(ParticipantId),
     /// The same, unless the participant was removed or is present again.
     RemoveAbsent(ParticipantId),
 }
 
 impl Change {
-    /// Whether the store may find that it is not this server's to make.
+    /// True if the store may refuse it, because another server has the participant.
     pub fn may_be_refused(&self) -> bool {
         match self {
             Self::RemoveOurs(_) | Self::RemoveAbsent(_) => true,

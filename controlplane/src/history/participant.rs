@@ -71,7 +71,7 @@ pub struct Track {
     pub muted: bool,
     /// Lowest first; empty without simulcast.
     pub layers: Vec<Layer>,
-    /// Where it is at home: its publisher's node.
+    /// Home of the track: its publisher's node.
     pub node: NodeId,
 }
 
@@ -83,9 +83,9 @@ pub struct Participant {
     pub identity: Identity,
     pub name: String,
     pub tracks: Vec<Track>,
-    /// Where both of its sessions are.
+    /// Node of both of its sessions.
     pub node: NodeId,
-    /// Which sessions these are.
+    /// Generation of its sessions.
     #[serde(default)]
     pub generation: Generation,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Entry, Ephemeral, RoomEvent};
 
-/// How a history that started over goes on from the one that readers of this server were told.
+/// Relation of a history that started over to the one that readers of this server have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
     /// Up to this event both are the same.
@@ -13,7 +13,7 @@ pub struct Restart {
     pub told: Vec<u64>,
 }
 
-/// What the new history has that a room's participants were not told.
+/// Parts of the new history that a room's participants do not have.
 #[derive(Debug, Default, PartialEq)]
 pub struct MissedByRestart {
     /// Up to this event both are the same.
@@ -26,7 +26,7 @@ pub struct MissedByRestart {
 }
 
 impl MissedByRestart {
-    /// Of the events after the common ones; readers here were `told` some under other numbers.
+    /// From the events after the common ones; readers here have those in `told` under other numbers.
     pub fn new(mut all: Vec<Arc<Entry>>, told: &[u64]) -> Self {
         let common = all.first().map_or(u64::MAX, |first| first.offset - 1);
         let changes = |entry: &Arc<Entry>| entry.event.participant().is_some();

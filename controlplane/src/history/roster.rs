@@ -14,7 +14,7 @@ pub struct Roster {
     offset: u64,
     participant_by_id: BTreeMap<ParticipantId, Arc<Participant>>,
     owner_by_track: BTreeMap<TrackId, ParticipantId>,
-    /// At most one each, but for a moment when two servers let one in at once.
+    /// At most one each, except for a moment when two servers accept one identity at once.
     ids_by_identity: BTreeMap<Identity, BTreeSet<ParticipantId>>,
 }
 
@@ -41,7 +41,7 @@ impl Roster {
         self.participant_by_id.values()
     }
 
-    /// The same, as a store keeps them.
+    /// The participants as a list, for a store.
     pub fn to_vec(&self) -> Vec<Participant> {
         let participants = self.participants();
         participants
@@ -49,7 +49,7 @@ impl Roster {
             .collect()
     }
 
-    /// How many there are.
+    /// Number of participants in the room.
     pub fn len(&self) -> usize {
         self.participant_by_id.len()
     }
@@ -64,7 +64,7 @@ impl Roster {
         self.participant_by_id.get(id).map(|known| &**known)
     }
 
-    /// By identity; there is at most one.
+    /// The participant with this identity; there is at most one.
     pub fn by_identity(&self, identity: &Identity) -> Option<&Participant> {
         let ids = self.ids_by_identity.get(identity)?;
         self.participant(ids.first()?)

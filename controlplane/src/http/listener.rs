@@ -27,15 +27,15 @@ use crate::limits::{HEAD_BYTES, HEADER_TIME, HEADERS};
 use crate::metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::tls::{Door, Opening};
 
-/// Before another connection is tried when there are no descriptors left.
+/// Pause before the next accept when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How many connections there may be, and what counts them.
+/// Limits and counters of connections.
 #[derive(Debug)]
 pub struct Capacity {
     /// Connections that are open at once.
     pub connections: usize,
-    /// At once from one network.
+    /// Limit of connections from one source.
     pub per_source: SourceLimit,
     /// Counters of connections and their ends.
     pub metrics: ConnectionMetrics,
@@ -114,7 +114,7 @@ impl Drop for Held {
     }
 }
 
-/// Whether the process or the host lacks something that connections need.
+/// True if the process or the host lacks descriptors or memory.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
@@ -130,7 +130,7 @@ async fn welcome(
     match door.open(stream).await {
         Ok(Opening::Http(stream)) => answer((stream, false), router, place, metrics).await,
         Ok(Opening::Https(stream)) => answer((stream, true), router, place, metrics).await,
-        // It is counted.
+        // The failure is counted.
         Err(refusal) => tracing::debug!(%refusal, "a connection came to nothing"),
     }
 }

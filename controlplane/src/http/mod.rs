@@ -55,8 +55,8 @@ impl Site {
     }
 }
 
-/// Refuses requests for other hosts, where that matters. Probes ask with whatever name they like and learn
-/// nothing.
+/// Refuses requests for other hosts while demo tokens are enabled. Probes may use any name, because their answers
+/// reveal nothing.
 async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
     let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
     if !site.demo_tokens || is_probe {

@@ -9,12 +9,12 @@ use tower::ServiceExt as _;
 
 use crate::config::PublicPath;
 
-/// What the target of a request is to it.
+/// Relation of a request's target to the public path.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     /// The path is not under the public path.
     Elsewhere,
-    /// It without its last slash: relative URLs would lead elsewhere.
+    /// The public path without its last slash: relative URLs would be wrong.
     Bare(String),
     /// Under it, and without it.
     Under(Uri),

@@ -14,7 +14,7 @@ use crate::config::{PublicPath, SignalingLimits};
 use crate::hub::Hub;
 use crate::signaling::socket::Sockets;
 
-/// What the routes need.
+/// State that the routes share.
 #[derive(Debug, Clone)]
 pub struct Site {
     pub(super) hub: Arc<Hub>,
@@ -28,16 +28,16 @@ pub struct Site {
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
 }
 
-/// Which requests are answered: admin token, demo tokens, allowed hosts.
+/// Admin token, demo tokens and allowed hosts.
 #[derive(Debug)]
 pub struct Policy {
-    /// Of the admin API; without one there is none.
+    /// Bearer token of the admin API; without one there is no admin API.
     pub admin_token: Option<String>,
     /// True: every client may get a token.
     pub demo_tokens: bool,
-    /// For which hosts, while that is so.
+    /// Allowed hosts while demo tokens are enabled.
     pub hosts: Hosts,
-    /// Where a proxy shows it.
+    /// Path under which a reverse proxy serves.
     pub public_path: PublicPath,
 }
 

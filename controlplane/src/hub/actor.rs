@@ -23,16 +23,16 @@ use crate::store::{News, Placed, Stored};
 pub(super) struct Actor {
     room: Room,
     audience: Audience,
-    /// What follows from appends that the store has not numbered yet, in their order.
+    /// Continuations of appends without an offset yet, in order.
     unplaced: VecDeque<Expected>,
-    /// The same for events that have not come back yet.
+    /// Continuations of events that have not come back yet.
     unheard: VecDeque<Unheard>,
     joining_by_socket: HashMap<SocketId, Joining>,
     is_reading_again: bool,
     effects: VecDeque<Effect>,
 }
 
-/// What follows from an append.
+/// Continuation of an append.
 #[derive(Debug)]
 struct Expected {
     /// The participant that the event changes.
@@ -48,7 +48,7 @@ struct Unheard {
     expected: Expected,
 }
 
-/// A join that waits for what is read for it.
+/// A join that waits for its reads.
 #[derive(Debug)]
 struct Joining {
     request: JoinRequest,
@@ -74,7 +74,7 @@ impl Actor {
         actor
     }
 
-    /// Something happened. What is to be told to sockets is told when [`Actor::flush`] is called.
+    /// Handles an input. Messages to sockets are sent by [`Actor::flush`].
     pub(super) fn handle(&mut self, input: Input, time: Time) {
         let now = time.now;
         match input {
@@ -95,19 +95,19 @@ impl Actor {
         self.effects.pop_front()
     }
 
-    /// When to come again without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
+    /// Time of the next call without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
     pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let room = self.room.poll_timeout(now);
         let audience = self.audience.poll_timeout(now);
         room.into_iter().chain(audience).min()
     }
 
-    /// Hands out what sockets are told and has waited long enough.
+    /// Sends messages to sockets that have waited long enough.
     pub(super) fn flush(&mut self, now: Instant) {
         self.audience.handle_timeout(now);
     }
 
-    /// Whether nothing is to be done for the room, now or later, unless something else happens.
+    /// True if the room has no work, now or later, without another input.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
             && self.unplaced.is_empty()
@@ -271,7 +271,7 @@ impl Actor {
                     });
                 }
                 (then, _) => {
-                    // What the room wants told goes out before what follows from the event.
+                    // Notices of the room go out before the continuation of the event.
                     self.drain_room(Some(now));
                     self.room.handle_appended(then, Ok(offset), now);
                 }

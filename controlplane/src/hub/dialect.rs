@@ -17,7 +17,7 @@ pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
 /// An encoded message; cloning it copies no bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
-    /// As it is on the wire.
+    /// The frame on the wire.
     pub wire: Bytes,
     /// Type of the message, for the metrics.
     pub label: Label,

@@ -32,14 +32,14 @@ pub struct Hub {
 /// Starts the task of a room that these inputs are for.
 pub(super) type Start = fn(Arc<Hub>, RoomName, Inputs);
 
-/// What reaches the task of a room.
+/// Input queue of a room's task.
 pub(super) struct Inputs {
     pub(super) receiver: mpsc::Receiver<RoomInput>,
     /// The queue was full for an event of a node: the node's state must be read.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
-/// Where a room's inputs go.
+/// Sender of a room's inputs.
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox {
     sender: mpsc::Sender<RoomInput>,
@@ -74,7 +74,7 @@ impl Hub {
         &self.fleet
     }
 
-    /// Where rooms are kept.
+    /// Store of the rooms.
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }
@@ -288,7 +288,7 @@ impl Hub {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of the nodes now.
+    /// Current facts about the nodes.
     pub(super) fn node_facts(&self) -> NodeFactsById {
         self.facts().clone()
     }

@@ -9,18 +9,18 @@ use crate::fleet::{Done, HeldSession, NodeError, NodeEvent};
 use crate::ids::{NodeId, SessionId};
 use crate::room::{JoinRequest, Request, RoomReport, SocketId};
 
-/// From sockets, nodes and the admin API.
+/// Input from sockets, nodes and the admin API.
 #[derive(Debug)]
 pub enum RoomInput {
     /// A participant wants in.
     Join {
         /// Socket that wants to join.
         socket: SocketId,
-        /// Where its messages go.
+        /// Queue of its messages.
         outbox: Outbox,
-        /// What was found good.
+        /// Request with a valid token.
         request: JoinRequest,
-        /// Where its sessions are to be, should it be new.
+        /// Node for its sessions, if it is new.
         node: Option<NodeId>,
     },
     /// A participant sends a request.

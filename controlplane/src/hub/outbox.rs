@@ -15,7 +15,7 @@ use super::dialect::{Dialect, Frame};
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
 use crate::room::{CloseCode, Notice};
 
-/// What the writer of a socket does next.
+/// Next action of a socket's writer.
 #[derive(Debug)]
 pub enum ToSocket {
     /// Write this message to the socket.
@@ -85,7 +85,7 @@ pub fn outbox(dialect: &'static dyn Dialect) -> (Outbox, OutboxReader, EndingRea
 }
 
 impl Outbox {
-    /// In which words the socket is told.
+    /// Dialect of the socket.
     pub fn dialect(&self) -> &'static dyn Dialect {
         self.dialect
     }
@@ -100,7 +100,7 @@ impl Outbox {
         self.push(ToSocket::Frame(frame));
     }
 
-    /// Queues what is encoded already, or cuts the reader off.
+    /// Queues an encoded message, or disconnects a slow reader.
     pub fn send_bytes(&self, wire: Bytes) {
         self.push(ToSocket::Bytes(wire));
     }
@@ -110,7 +110,7 @@ impl Outbox {
         self.push(ToSocket::Close(code, reason));
     }
 
-    /// Asks the session to end the conversation, after what is queued already.
+    /// Asks the session to end, after the queued messages.
     pub fn end(&self, ending: Ending) {
         let shared = self.shared();
         // The first one is the reason.
@@ -118,7 +118,7 @@ impl Outbox {
         shared.ended.notify_one();
     }
 
-    /// Whether the reader was cut off.
+    /// True when the queue overflowed.
     pub fn overflowed(&self) -> bool {
         self.shared().overflowed.load(Ordering::Acquire)
     }

@@ -14,7 +14,7 @@ use crate::limits::PRESENCE_TIME;
 use crate::room::{Media, Sessions};
 use crate::store::News;
 
-/// Before the store is asked again after it failed.
+/// Pause before the store is asked again after a failure.
 pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// The history since the resume point and, for a participant from another server, its sessions on its node.
@@ -93,7 +93,7 @@ pub(super) async fn read_again(
     }
 }
 
-/// What the new history has that was not told here under its numbers.
+/// Parts of the new history that readers here do not have under its numbers.
 async fn missed_by_restart(
     hub: &Hub,
     name: &RoomName,
@@ -142,7 +142,7 @@ async fn without_lease(
     let owner = &hub.room_config.owner;
     let mut leased: HashSet<ParticipantId> = HashSet::new();
     for node in nodes {
-        // Of one that is dead, or not in the fleet any more, nothing is left.
+        // A dead or removed node has no sessions left.
         let (true, Some(connection)) = (is_there(&node), hub.fleet.connection(&node)) else {
             continue;
         };

@@ -32,7 +32,7 @@ enum Done {
     Answer(Answer),
     /// The history was opened again.
     Reopened(mpsc::Receiver<News>, ReadAgain),
-    /// What a node holds of the room's sessions; `None` when it could not be asked.
+    /// Sessions of the room on a node; `None` if the node did not answer.
     Held(NodeId, Option<RoomInput>),
 }
 
@@ -41,7 +41,7 @@ struct Task {
     name: RoomName,
     actor: Actor,
     news: mpsc::Receiver<News>,
-    /// In the order in which their events are numbered.
+    /// Appends in the order of their events' offsets.
     appends: FuturesOrdered<Future<Result<Placed, StoreError>>>,
     asked: FuturesUnordered<Future<Done>>,
     /// The reader ended, and another is being opened.
@@ -167,7 +167,7 @@ impl Task {
         self.actor.handle(input, time);
     }
 
-    /// Handles inputs that wait, so that the store is told of all that follows from them at once.
+    /// Handles waiting inputs, so that their effects reach the store together.
     fn handle_some(&mut self, first: RoomInput, inputs: &mut mpsc::Receiver<RoomInput>) {
         self.handle(Input::Room(first));
         for _ in 1..INPUTS_AT_ONCE {
@@ -199,7 +199,7 @@ impl Task {
         }
     }
 
-    /// Starts everything that is to be done, and tells sockets what they are to be told.
+    /// Starts all effects, and sends messages to sockets.
     fn settle(&mut self) {
         while let Some(effect) = self.actor.poll_effect() {
             self.start(effect);

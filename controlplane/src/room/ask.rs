@@ -14,16 +14,16 @@ pub enum Request {
     Offer(PublishOffer),
     /// The answer to an offer of the subscribe session.
     Answer {
-        /// Of the offer that is answered.
+        /// Revision of the answered offer.
         revision: u64,
         /// SDP of the answer.
         sdp: String,
     },
     /// A candidate (RFC 8839).
     Candidate {
-        /// Of which peer connection.
+        /// Peer connection of the candidate.
         half: Half,
-        /// With or without `a=`.
+        /// The candidate, with or without `a=`.
         candidate: String,
     },
     /// Tracks that are wanted from now on, and how.
@@ -40,7 +40,7 @@ pub enum Request {
     Mute {
         /// The track to mute or unmute.
         track: TrackId,
-        /// Whether nothing worth hearing or seeing is sent.
+        /// True when the track is muted.
         muted: bool,
     },
     /// A message to the others.
@@ -51,7 +51,7 @@ pub enum Request {
         payload: Value,
         /// Identities that get the message; absent means all.
         to: Option<Vec<Identity>>,
-        /// Whether it becomes part of the history.
+        /// Whether the message becomes part of the history.
         lasts: Lasts,
     },
     /// TURN credentials that last longer.
@@ -74,7 +74,7 @@ pub enum Lasts {
 pub struct PublishOffer {
     /// SDP of the offer.
     pub sdp: String,
-    /// Its m-lines that are tracks; others are ignored.
+    /// m-lines that are tracks; others are ignored.
     pub tracks: Vec<OfferedTrack>,
 }
 
@@ -85,11 +85,11 @@ pub struct OfferedTrack {
     pub mid: String,
     /// Audio or video of the track.
     pub kind: Kind,
-    /// Where it comes from.
+    /// Source of the track.
     pub source: Source,
     /// The track that it was before; absent for a new one.
     pub track: Option<TrackId>,
-    /// Whether nothing worth hearing or seeing is sent.
+    /// True when the track is muted.
     pub muted: bool,
     /// Simulcast layers, lowest first.
     pub layers: Vec<Layer>,
@@ -106,39 +106,39 @@ pub struct JoinRequest {
     pub identity: Identity,
     /// Display name of the participant.
     pub name: String,
-    /// What the token permits.
+    /// Grants of the token.
     pub grants: Grants,
-    /// Whether tracks of others are subscribed as they appear.
+    /// True: tracks of others are subscribed automatically.
     pub auto_subscribe: bool,
     /// The participant that the client was before, with proof.
     pub resume: Option<ResumePoint>,
-    /// When the latest valid token ends, seconds since 1970.
+    /// Expiry of the latest valid token, seconds since 1970.
     pub token_ends_s: u64,
     /// Seconds since the token expired: such a client may come back, but not join anew.
     pub expired: Option<u64>,
-    /// When this was, seconds since 1970.
+    /// Time of the join, seconds since 1970.
     pub unix_s: u64,
 }
 
-/// Where a returning participant was in the room's history.
+/// Position of a returning participant in the room's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResumePoint {
     /// The participant that comes back.
     pub participant: ParticipantId,
-    /// In which history, and the last event seen; absent when what followed is not to be told.
+    /// Epoch and offset of the last received event; absent if later events must not be sent.
     pub seen: Option<(Epoch, u64)>,
-    /// Where the history that it may see begins.
+    /// Start of the history that it may see.
     pub since: (Epoch, u64),
-    /// What it might do so far.
+    /// Grants before the return.
     pub grants: Grants,
-    /// When it joined, seconds since 1970.
+    /// Time of its first join, seconds since 1970.
     pub joined_s: u64,
-    /// It has no valid token any more, and stays until then, seconds since 1970.
+    /// End of its stay without a valid token, seconds since 1970.
     pub ends_s: Option<u64>,
 }
 
 impl Request {
-    /// Its name in metrics, which is that of the message.
+    /// Name of the request in the metrics, which is the message's type.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Offer(_) => "offer",

@@ -57,7 +57,7 @@ impl Room {
         join.grants.covers(earlier).then_some(point)
     }
 
-    /// Events that are told again.
+    /// Number of events that are sent again.
     fn missed_by(&self, point: &ResumePoint) -> u64 {
         match &point.seen {
             Some((epoch, offset)) if *epoch == self.epoch => {
@@ -68,7 +68,7 @@ impl Room {
         }
     }
 
-    /// An event of `bytes` is part of the history, which is told again.
+    /// Adds an event of `bytes` to the history, which may be sent again.
     pub(super) fn weigh(&mut self, bytes: usize) {
         self.event_bytes += (bytes as f64 - self.event_bytes) / MEAN_OF_EVENTS;
     }
@@ -96,7 +96,7 @@ impl Room {
         now: Instant,
     ) -> Result<(), Refusal> {
         let audience = self.audience();
-        // The others are told that there was something.
+        // The others get a substitute.
         let (deliveries, stand_ins) = match recipients {
             None => (audience, 0),
             Some(list) => {
@@ -112,7 +112,7 @@ impl Room {
         self.charge(participant, cost, now)
     }
 
-    /// Of an offer with these consequences; the offer itself is work for the data plane.
+    /// Cost of an offer with these events; the offer itself is work for the data plane.
     pub(super) fn cost_of_offer(&self, events: &[RoomEvent]) -> Cost {
         let weight = |event: &RoomEvent| match event {
             RoomEvent::TrackPublished { .. } | RoomEvent::TrackUnpublished { .. } => {

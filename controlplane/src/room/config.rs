@@ -10,12 +10,12 @@ use crate::history::Missed;
 use crate::ids::NodeId;
 use crate::turn::Issuer;
 
-/// What every room of a server has in common.
+/// Settings that all rooms of a server share.
 #[derive(Debug)]
 pub struct RoomConfig {
     /// Keys that sign resume keys.
     pub keys: Arc<Keys>,
-    /// What a room and a participant may have.
+    /// Limits of rooms and participants.
     pub limits: SignalingLimits,
     /// Hands out what opens the relay, where there is one.
     pub turn: Option<Issuer>,
@@ -25,29 +25,29 @@ pub struct RoomConfig {
     pub owner: String,
 }
 
-/// Whether a node is there, as far as is known.
+/// State of a node, as far as known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Media {
-    /// It is, or nothing else is known.
+    /// The node is connected, or its state is unknown.
     #[default]
     Up,
-    /// Its data plane died.
+    /// Its data plane ended.
     Lost,
 }
 
-/// What is known of a node.
+/// Facts about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Whether it is there.
+    /// State of its media.
     pub media: Media,
-    /// Where it relays (RFC 7065); empty where it does not.
+    /// TURN URLs of the node (RFC 7065); empty without TURN.
     pub turn_urls: Arc<[String]>,
 }
 
 /// Facts of all connected nodes.
 pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
 
-/// What a join needs that the room does not have.
+/// Reads of a join that the room does not have.
 #[derive(Debug)]
 pub struct ReadForJoin {
     /// The history since the resume point.

@@ -24,7 +24,7 @@ impl Room {
         let is_here = self.member_by_id.contains_key(participant);
         self.forget(participant, reason, now);
         if let Some(sessions) = listed.filter(|_| !is_here) {
-            // Its server closes them as well, unless it is dead.
+            // Its server closes them too, unless it is dead.
             self.close_sessions(&sessions, "replaced", now);
         }
     }

@@ -128,9 +128,9 @@ impl Room {
         let is_unknown = |(id, held): &(&SessionId, &HeldSession)| {
             let member = self.member_by_id.get(&id.participant);
             let is_members = member.is_some_and(|member| member.generation == id.generation);
-            // Where others serve the same rooms, what is unknown here is theirs, unless it is ours and was left behind.
+            // With other servers, unknown sessions belong to them, unless they are ours.
             let is_ours = !self.config.is_shared || held.owner == self.config.owner;
-            // One that is listed moves to another server just now.
+            // A listed participant is just moving to another server.
             let listed = self.roster.participant(&id.participant);
             let moves = self.config.is_shared
                 && listed.is_some_and(|listed| listed.generation == id.generation);
@@ -191,7 +191,7 @@ impl Room {
         };
         let ended = reason == Some(REJECTED) && member.subscriptions.unwant(track);
         if ended {
-            // Not until the client asks for it again.
+            // Not until the client subscribes again.
             member.subscriptions.declined.insert(track.clone());
         }
         if let Some(socket) = member.socket() {
@@ -202,7 +202,7 @@ impl Room {
         }
     }
 
-    /// One session ended by itself; its twin is of no use to the client either.
+    /// One session ended by itself; the client cannot use the other one without it.
     fn session_closed(&mut self, id: &SessionId, failure: Option<&str>, now: Instant) {
         let session = self.session_by_id.get(id);
         if session.is_some_and(|session| session.is_established()) {
@@ -242,7 +242,7 @@ impl Room {
                 let said = "the media session was lost";
                 self.refuse(to, Refusal::new(ErrorCode::MediaUnavailable, said));
             }
-            // When the node died this fails and is not tried again.
+            // If the node ended, this fails and is not repeated.
             if is_up {
                 let reason = "media lost";
                 self.push_own(&id, Job::Close { reason }, now);
@@ -274,7 +274,7 @@ impl Room {
         }
     }
 
-    /// Compares what is believed of a participant with what its node holds.
+    /// Compares a participant's state with the sessions on its node.
     fn reconcile(
         &mut self,
         participant: &ParticipantId,

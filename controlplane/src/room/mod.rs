@@ -66,9 +66,9 @@ pub struct Room {
     epoch: Epoch,
     roster: Roster,
     member_by_id: BTreeMap<ParticipantId, Member>,
-    /// Those of this server, hidden ones too.
+    /// Members of this server, including hidden ones.
     member_by_identity: HashMap<Identity, ParticipantId>,
-    /// How many of them are hidden.
+    /// Number of hidden members.
     hidden: usize,
     participant_by_socket: HashMap<SocketId, ParticipantId>,
     session_by_id: BTreeMap<SessionId, Session>,
@@ -77,9 +77,9 @@ pub struct Room {
     budget: Budget,
     /// Bytes of the latest events, on average.
     event_bytes: f64,
-    /// When to look at a participant again; looking too often does no harm.
+    /// Times to check a participant; extra checks do no harm.
     timers: BTreeSet<(Instant, ParticipantId)>,
-    /// What participants are once the events are done that are on their way to the store.
+    /// State of participants after the events that are on their way to the store.
     queued_by_id: HashMap<ParticipantId, Queued>,
     outputs: VecDeque<Output>,
 }
@@ -140,7 +140,7 @@ impl Room {
         self.member_by_id.keys().cloned().collect()
     }
 
-    /// How many they are.
+    /// Number of members on this server.
     pub fn members(&self) -> usize {
         self.member_by_id.len()
     }
@@ -272,7 +272,7 @@ impl Room {
             (Then::Absent(sessions), Ok(_)) => {
                 self.close_sessions(&sessions, "its server is gone", now);
             }
-            (Then::Absent(_), Err(_)) => {} // it is looked for again
+            (Then::Absent(_), Err(_)) => {} // it is checked again later
             (Then::Reply { socket, notice, .. }, Ok(_)) => self.reply(socket, notice),
             (Then::Confirm { socket, id }, Ok(_)) => self.reply(socket, Notice::ok(id)),
             (Then::Reply { socket, id, .. } | Then::Confirm { socket, id }, Err(error)) => {
@@ -309,7 +309,7 @@ impl Room {
         }
     }
 
-    /// When [`Room::handle_timeout`] wants to be called.
+    /// Time of the next [`Room::handle_timeout`].
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let first = self.timers.first().map(|(at, _)| *at);
         if self.is_empty() {
@@ -375,7 +375,7 @@ impl Room {
         self.outputs.push_back(Output::Append { append, then });
     }
 
-    /// What `event` makes of its participant once everything before it is done.
+    /// The participant after `event` and all earlier queued events.
     fn changed_after_queued(&self, event: &RoomEvent) -> Option<Participant> {
         event.applied_to(self.expected(event.participant()?))
     }

@@ -37,13 +37,13 @@ pub enum Notice {
     Message(Arc<Ephemeral>),
     /// Active speakers, the loudest first.
     Speakers(Vec<Speaker>),
-    /// What is received of a track changed.
+    /// The received layer of a track changed.
     Layer {
         /// The track of the subscription.
         track: TrackId,
         /// The layer, or empty.
         rid: String,
-        /// Whether anything is received.
+        /// True when media is received.
         is_active: bool,
         /// Why it is not.
         reason: Option<String>,
@@ -76,12 +76,12 @@ pub enum Notice {
     },
 }
 
-/// Everything that a participant is told when it is in.
+/// Content of the message `joined`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {
     /// The id of the `join` request.
     pub id: Option<u32>,
-    /// How it came about.
+    /// Kind of the join.
     pub mode: Mode,
     /// Name of the room.
     pub room: RoomName,
@@ -97,21 +97,21 @@ pub struct Joined {
     pub resume_key: String,
     /// The others; absent where the events since the resume point follow.
     pub participants: Option<Vec<Arc<Participant>>>,
-    /// What its media may be relayed with.
+    /// TURN servers and credentials.
     pub relays: Relays,
-    /// What it must stay within.
+    /// Limits of the client.
     pub limits: JoinedLimits,
 }
 
-/// How a participant came to be in.
+/// Kind of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// It was not in before.
+    /// The participant is new.
     New,
-    /// It came back, and missed nothing.
+    /// A return without missed events.
     Recovered,
-    /// It came back, and is given everything anew.
+    /// A return with a full snapshot.
     Resync,
 }
 
@@ -126,17 +126,17 @@ impl Mode {
     }
 }
 
-/// Whether a participant has media.
+/// State of a participant's media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaState {
-    /// Its peer connections are of no use any more.
+    /// Its peer connections have ended.
     Lost,
-    /// It can make new ones.
+    /// New peer connections are possible.
     Ready,
 }
 
-/// What a client must stay within.
+/// Limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct JoinedLimits {
     /// Bytes of one message.

@@ -9,7 +9,7 @@ use crate::ids::{Generation, NodeId, ParticipantId, SessionId, TrackId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
-/// What the driver must do.
+/// Output of a room for its driver.
 #[derive(Debug, PartialEq)]
 pub enum Output {
     /// Send a notice to one socket.
@@ -30,7 +30,7 @@ pub enum Output {
         sockets: Vec<SocketId>,
         /// The notice to send.
         notice: Notice,
-        /// What stands for it, so that offsets have no gaps.
+        /// Substitute for other sockets, so that offsets have no gaps.
         withheld: Notice,
     },
     /// End a socket's conversation.
@@ -67,26 +67,26 @@ pub enum Output {
     Take {
         /// The node that has the sessions.
         node: NodeId,
-        /// Which; those that are no more do not matter.
+        /// The sessions; ended ones are ignored.
         sessions: [SessionId; 2],
     },
-    /// From now on events of this participant's sessions belong here, or no more.
+    /// Whether events of this participant's sessions go to this room.
     Serve {
         /// The participant of the sessions.
         participant: ParticipantId,
-        /// Whether they belong here.
+        /// True: they go to this room.
         here: bool,
     },
-    /// From now on levels of this track belong here, or no more.
+    /// Whether audio levels of this track go to this room.
     Hear {
         /// The track of the levels.
         track: TrackId,
-        /// Whether its levels belong here.
+        /// True: they go to this room.
         here: bool,
     },
 }
 
-/// What follows once an event is part of the history.
+/// Continuation of an append.
 #[derive(Debug, PartialEq)]
 pub enum Then {
     /// There is nothing else to do.
@@ -95,7 +95,7 @@ pub enum Then {
     Reply {
         /// Socket that sent the request.
         socket: SocketId,
-        /// For the error, should the store fail.
+        /// Id for the error, if the store fails.
         id: Option<u32>,
         /// The answer; absent when none was asked for.
         notice: Option<Notice>,
@@ -117,7 +117,7 @@ pub enum Then {
         participant: ParticipantId,
         /// The id that `joined` repeats.
         id: Option<u32>,
-        /// When, seconds since 1970.
+        /// Time of the join, seconds since 1970.
         unix_s: u64,
     },
 }
@@ -129,12 +129,12 @@ pub struct Sessions {
     pub participant: ParticipantId,
     /// The node that has the sessions.
     pub node: NodeId,
-    /// Which of those that the participant had.
+    /// Generation of the sessions.
     pub generation: Generation,
 }
 
 impl Sessions {
-    /// Of a participant as it is in the history.
+    /// Sessions of a participant in the history.
     pub fn of(participant: &Participant) -> Self {
         Self {
             participant: participant.participant.clone(),

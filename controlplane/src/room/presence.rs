@@ -154,7 +154,7 @@ impl Room {
         }
     }
 
-    /// Everything a socket is told when its participant is in.
+    /// Content of `joined` for a participant.
     pub(super) fn welcome(
         &mut self,
         participant: &ParticipantId,
@@ -170,7 +170,7 @@ impl Room {
             return;
         };
         member.attachment = Attachment::Attached(socket);
-        // Of a history that started over it may see what follows.
+        // A participant may see all events of a history that started over.
         if mode == Mode::New || member.stay.since.0 != self.epoch {
             member.stay.since = (self.epoch.clone(), self.roster.offset());
         }
@@ -259,7 +259,7 @@ impl Room {
         }
     }
 
-    /// What the participant's media may be relayed with: the relays of its node.
+    /// TURN servers and credentials of the participant's node.
     pub(super) fn relays(&self, participant: &ParticipantId, unix_s: u64) -> Relays {
         let member = self.member_by_id.get(participant);
         let Some((issuer, member)) = self.config.turn.as_ref().zip(member) else {
@@ -322,7 +322,7 @@ impl Room {
     }
 }
 
-/// Whether the key says of the latest valid token what is known of it here; after a restart that is nothing.
+/// True if the key is from the latest valid token that this server knows; after a restart it knows none.
 fn is_latest(join: &JoinRequest, member: &Member) -> bool {
     let ends_s = member.stay.token_ends_s;
     ends_s == 0 || (ends_s, &member.grants) == (join.token_ends_s, &join.grants)

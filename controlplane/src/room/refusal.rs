@@ -58,7 +58,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same message may succeed later.
+    /// True if the same message may succeed later.
     pub fn retry(self) -> bool {
         matches!(
             self,
@@ -79,9 +79,9 @@ impl ErrorCode {
 pub struct Refusal {
     /// Error code of the protocol, for programs.
     pub code: ErrorCode,
-    /// For people; names the value and the limit.
+    /// Description with the value and the limit.
     pub message: String,
-    /// When the same request may succeed, if that is known.
+    /// Milliseconds until the same request may succeed, if known.
     pub after_ms: Option<u64>,
 }
 
@@ -126,7 +126,7 @@ impl CloseCode {
         }
     }
 
-    /// Whether coming back with a resume key makes sense.
+    /// True if the client should come back with its resume key.
     pub fn resume(self) -> bool {
         match self {
             Self::Left | Self::ProtocolError | Self::TokenRefused | Self::Replaced => false,

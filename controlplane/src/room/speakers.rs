@@ -22,7 +22,7 @@ const STOP_LEVEL: f32 = 0.20;
 const HOLD: Duration = Duration::from_millis(900);
 /// Passing another in the ranking takes this much more.
 const MARGIN: f32 = 0.10;
-/// Levels are told in such steps.
+/// Step of reported levels.
 const STEP: f32 = 0.1;
 /// A shard without a report for this long has no active speaker.
 const STALE: Duration = Duration::from_millis(1_500);

@@ -21,7 +21,7 @@ impl Room {
         (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 
-    /// It came, and its node holds these sessions of it: they go on as they are.
+    /// Takes over a participant that came to this server, with its sessions on its node.
     pub(super) fn take_over(
         &mut self,
         socket: SocketId,
@@ -38,7 +38,7 @@ impl Room {
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        // As it was there; what the token of today says is found out when it resumes.
+        // With its grants on the other server; its token is checked when it resumes.
         let person = Person {
             identity: join.identity.clone(),
             name: join.name.clone(),

@@ -308,7 +308,7 @@ fn a_track_is_at_home_where_its_publisher_is() {
 #[test]
 fn who_joins_again_before_its_first_join_came_back_is_there_once() {
     let mut stage = Stage::new(true);
-    // The store is slow: what is appended comes back later.
+    // The store is slow: appended events come back later.
     let mut appended = Vec::new();
     for _ in 0..2 {
         stage.sockets += 1;

@@ -30,18 +30,18 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::turn::Issuer;
 
-/// Characters of a server's name among those that keep sessions: long enough to be no other's.
+/// Characters of a server's name for leases: long enough to be unique.
 const SERVER_CHARS: usize = 16;
 
 /// A server that listens.
 pub struct Running {
-    /// Where, as `http://host:port` or `https://host:port`.
+    /// URL of the server, `http://host:port` or `https://host:port`.
     pub url: String,
     /// Address of the HTTP listener.
     pub address: SocketAddr,
     /// Connections to the nodes of the server.
     pub fleet: Arc<Fleet>,
-    /// In the order in which they were started.
+    /// Roles in the order of their start.
     roles: Vec<Box<dyn Role>>,
     drain: Duration,
 }

@@ -1,6 +1,6 @@
 //! Parses a client's message: text in, a checked [`ClientMessage`] or a named error out.
 //!
-//! Nothing here knows whether the message makes sense now; that is the session's and the room's part.
+//! This module does not know whether the message is valid in the current state; the session and the room check that.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub struct Undecodable {
     pub refusal: Refusal,
 }
 
-/// How far a conversation is, which decides what is read at all.
+/// Stage of a session; decides which messages are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The client has shown no token: `join` and `ping` are read.

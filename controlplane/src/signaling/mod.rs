@@ -1,6 +1,6 @@
 //! Signaling of one client: text frames in and out of one WebSocket.
 //!
-//! What the room does with a request is not here.
+//! The room handles requests; this module does not.
 
 mod limit; // token bucket
 pub mod dialect; // message formats

@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::room::{CloseCode, ErrorCode, JoinRequest, Refusal, Request, ResumePoint};
 
-/// What the driver must do.
+/// Output of a session for its driver.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// Write this frame to the socket.
@@ -85,7 +85,7 @@ impl Session {
         }
     }
 
-    /// The same for the page of another site, which demo tokens are not for; `foreign` says why.
+    /// The same for a page of another site, which may not use demo tokens; `foreign` is the reason.
     pub fn of_origin(self, foreign: Option<String>) -> Self {
         Self { foreign, ..self }
     }
@@ -99,7 +99,7 @@ impl Session {
         if text.len() > self.message_bytes() {
             return self.end_oversized(json::id_of(text), text.len());
         }
-        // What is to be read at all counts as one, and its length counts.
+        // A message counts as one before it is parsed, and its length counts too.
         let read = 1 + units_of_length(text.len());
         if !self.messages.take_all(read, now) {
             return self.refuse_too_fast(json::id_of(text), read, now);
@@ -151,7 +151,7 @@ impl Session {
         self.refuse(id, &refusal, now);
     }
 
-    /// A frame that was too large to be kept; `bytes` is what is known of its size.
+    /// Handles a frame that was too large to be kept; `bytes` is the known part of its size.
     pub fn handle_oversized(&mut self, bytes: usize) {
         self.end_oversized(None, bytes);
     }
@@ -187,7 +187,7 @@ impl Session {
         self.close(code, reason);
     }
 
-    /// When [`Session::handle_timeout`] wants to be called.
+    /// Time of the next [`Session::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let idle = self.heard_at + IDLE_TIME;
         match &self.state {
@@ -197,7 +197,7 @@ impl Session {
         }
     }
 
-    /// Nothing arrived until `now`.
+    /// Handles timeouts that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let seconds = |time: Duration| time.as_secs();
         match &self.state {
@@ -219,7 +219,7 @@ impl Session {
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
         if output.is_none() {
-            // An idle socket keeps no room for what it is not told.
+            // An idle socket keeps no memory for outputs.
             self.outputs = VecDeque::new();
         }
         output
@@ -323,7 +323,7 @@ impl Session {
         })
     }
 
-    /// What the resume key proves; nothing when there is none, or it is too old.
+    /// Claims of the resume key; `None` without a key, or with an expired one.
     fn check_resume(
         &self,
         join: &Join,
@@ -401,7 +401,7 @@ impl Session {
     }
 }
 
-/// Where a client says that it was, as far as its key allows: nothing from before its join is told again.
+/// The client's position, as far as its key allows: events from before its join are not sent.
 fn resume_point(said: &Resume, proven: ResumeClaims, ends_s: Option<u64>) -> ResumePoint {
     let is_same = said.epoch == proven.epoch;
     ResumePoint {

@@ -26,7 +26,7 @@ pub struct Opened {
     pub offset: u64,
     /// Participants after that event.
     pub participants: Vec<Participant>,
-    /// Where the history started over while others of this server read it.
+    /// Set if the history started over while readers of this server had it open.
     pub restart: Option<Restart>,
     /// Every later event in order. Ends when the reader is too slow, or when the history started over:
     /// open the room again and read [`Store::since`].
@@ -38,20 +38,20 @@ pub struct Opened {
 pub struct Placed {
     /// Offset that the event got.
     pub offset: u64,
-    /// Whether the store has it.
+    /// Whether the store has the event.
     pub stored: Stored,
 }
 
 /// Whether the store has an event.
 #[derive(Debug)]
 pub enum Stored {
-    /// It is part of the history.
+    /// The store has it.
     Yes,
     /// The store cannot be told now. Resolves when it was; fails when it never will be.
     Later(oneshot::Receiver<()>),
 }
 
-/// What a reader of a room is told.
+/// Message to a reader of a room.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     /// The next event of the history.
@@ -82,7 +82,7 @@ pub enum StoreError {
 /// The result of a store's method.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// What a signaling server needs to be stateless.
+/// Shared state that makes a signaling server stateless.
 pub trait Store: Send + Sync + 'static {
     /// Opens a room, with a new epoch when it does not exist.
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened>;
@@ -91,7 +91,7 @@ pub trait Store: Send + Sync + 'static {
     /// in one step. Events that are placed at once get their offsets in the order in which the futures were first polled.
     fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed>;
 
-    /// The same; returns the offset alone.
+    /// The same; returns only the offset.
     fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
         Box::pin(async move { Ok(self.place(room, append).await?.offset) })
     }
@@ -118,14 +118,14 @@ pub trait Store: Send + Sync + 'static {
     /// Participants with expired presence: their server died with them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
 
-    /// From now on this server serves the participant; the one that did is told.
+    /// Makes this server the participant's server; the previous one is told.
     fn claim<'a>(
         &'a self,
         room: &'a RoomName,
         participant: &'a ParticipantId,
     ) -> StoreFuture<'a, ()>;
 
-    /// Whether everything can be written now; if not, why.
+    /// The reason why writes are not possible now; `None` if they are.
     fn degraded(&self) -> Option<String> {
         None
     }

@@ -41,7 +41,7 @@ impl Record {
         self.offset
     }
 
-    /// What is kept, oldest first; it ends with the latest event.
+    /// Kept events, oldest first, up to the latest one.
     pub(super) fn history(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
         self.history.iter()
     }
@@ -73,13 +73,13 @@ impl Record {
         }
     }
 
-    /// Tells every reader what is no event.
+    /// Sends a message outside of the history to every reader.
     pub(super) fn tell(&mut self, news: &News) {
         self.readers
             .retain(|reader| reader.try_send(news.clone()).is_ok());
     }
 
-    /// What happened after `offset` of `epoch`.
+    /// Events after `offset` of `epoch`.
     pub(super) fn since(&self, epoch: &Epoch, offset: u64) -> Missed {
         let oldest = self.offset - self.history.len() as u64;
         if *epoch != self.epoch || !(oldest..=self.offset).contains(&offset) {

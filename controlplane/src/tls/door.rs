@@ -16,19 +16,19 @@ use super::{Certificate, CertificateFiles, Certificates, Renewal, TlsError};
 use crate::limits::HANDSHAKE_TIME;
 use crate::metrics::TlsMetrics;
 
-/// As ALPN names it (RFC 7301 section 6).
+/// Name of the ALPN protocol (RFC 7301 section 6).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// How connections come in.
+/// Kind of a listener's connections.
 #[derive(Clone)]
 pub enum Door {
     /// Connections begin with HTTP.
     Plain,
-    /// With a handshake first.
+    /// Connections begin with a TLS handshake.
     Tls(TlsAcceptor, TlsMetrics),
 }
 
-/// What a connection turned out to be.
+/// Accepted connection with its protocol.
 pub enum Opening {
     /// HTTP as it is.
     Http(TcpStream),
@@ -39,19 +39,19 @@ pub enum Opening {
 /// Why a connection came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It took too long.
+    /// The handshake took too long.
     #[error("no handshake within {} s", HANDSHAKE_TIME.as_secs())]
     TooSlow,
-    /// Its first bytes are something else's.
+    /// The first bytes are not TLS.
     #[error("it does not speak tls: {0}")]
     NotTls(rustls::Error),
-    /// It will not have us, most often because of the certificate.
+    /// The client sent an alert, usually because of the certificate.
     #[error("the client refused: {0:?}")]
     Refused(AlertDescription),
     /// There is no way to speak with it.
     #[error("no handshake is possible: {0}")]
     Incompatible(rustls::Error),
-    /// It went away before the end.
+    /// The client closed the connection.
     #[error("the client is gone: {0}")]
     Gone(io::Error),
 }
@@ -87,7 +87,7 @@ impl Door {
 }
 
 impl Refusal {
-    /// What became of the handshake.
+    /// The failure of a handshake.
     fn of(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {

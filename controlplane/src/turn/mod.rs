@@ -15,7 +15,7 @@ use spillway_wire::turn::user_id;
 
 use crate::ids::{Identity, RoomName};
 
-/// What opens a relay for a while.
+/// A TURN credential that expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// `expiry:user`, with the expiry in seconds since 1970.
@@ -30,12 +30,12 @@ pub struct Issuer {
     ttl_s: u64,
 }
 
-/// What a client reaches media with in spite of its firewall.
+/// TURN servers and credentials of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Relays {
     /// Empty when no node relays.
     pub ice_servers: Vec<IceServer>,
-    /// For how long from now on they may be asked to relay; absent where there are none.
+    /// Seconds during which the credentials may make allocations; absent without TURN servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ice_ttl_s: Option<u64>,
 }

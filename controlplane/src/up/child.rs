@@ -45,7 +45,7 @@ pub(super) struct Supervisor {
     environment: Vec<(&'static str, String)>,
     socket: PathBuf,
     log: PathBuf,
-    /// It ends TLS: signals about certificates are its.
+    /// True: the child ends TLS, and gets SIGHUP for its certificate.
     ends_tls: bool,
     started: StartedWith,
     state: StateDir,
@@ -55,12 +55,12 @@ pub(super) struct Supervisor {
 #[derive(Debug)]
 enum Process {
     Child(Child),
-    /// Of an earlier `up`.
+    /// A data plane of an earlier `up`.
     Adopted(OwnedFd),
 }
 
 impl Supervisor {
-    /// With a certificate and where we listen, if the child ends TLS for us.
+    /// With a certificate and our listening address, if the child ends TLS for us.
     pub(super) fn new(
         config: &Config,
         state: &StateDir,
@@ -216,7 +216,7 @@ impl Supervisor {
             // A file, not a pipe: the data plane outlives us and must be able to write.
             .stdout(log.try_clone().context("cannot share the log")?)
             .stderr(log)
-            // Out of reach of the terminal's Ctrl-C: we stop it, after the clients are told.
+            // In its own process group, so that Ctrl-C does not reach it: we stop it after the clients are told.
             .process_group(0)
             .kill_on_drop(false);
         let child = command
@@ -258,7 +258,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // An error means that it is gone, which is what is wanted.
+        // An error means that the process has already ended.
         let _ = match self {
             Self::Child(child) => child
                 .id()
@@ -309,7 +309,7 @@ const DATAPLANE_SETTINGS: [&str; 28] = [
     "MAX_TRACKS_PER_SESSION",
 ];
 
-/// Whether the data plane is told this variable: our keys and whatever else is in our environment are not its.
+/// True if the data plane gets this variable: it must not get our keys and other variables.
 fn is_for_child(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
@@ -346,7 +346,7 @@ fn beside_us() -> anyhow::Result<PathBuf> {
 fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    // Its complaints begin with its name; mistakes in settings follow on lines of their own.
+    // Its errors begin with its name; wrong settings follow on their own lines.
     let complaint = text
         .rfind("spillway-dataplane: ")
         .map(|at| text[at..].trim_end());
@@ -366,7 +366,7 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Where this host reaches what listens at `address`.
+/// Address at which this host reaches a listener at `address`.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -424,7 +424,7 @@ mod tests {
                 .to_ascii_uppercase()
                 .replace('-', "_")
         };
-        // What is logged is told by itself.
+        // The log filter is passed separately.
         let documented: BTreeSet<_> = names.map(upper).filter(|name| name != "LOG").collect();
         let known: BTreeSet<_> = DATAPLANE_SETTINGS.map(str::to_owned).into();
         assert_eq!(documented, known);

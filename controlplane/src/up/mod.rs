@@ -25,7 +25,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let secrets = credentials.turn_secret.iter();
     let secrets = secrets.flat_map(|secrets| secrets.split(','));
     config.turn.secrets = secrets.map(str::to_owned).collect();
-    // TLS ends where TURN and HTTP are told apart.
+    // TLS ends where TURN and HTTP are separated.
     let shared = config.turn.tls_port.and_then(|_| config.tls.take());
     if let Some(files) = &shared {
         config.allowed_hosts.extend(files.names()?);
@@ -75,7 +75,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One block, for people; programs read `up.json`.
+/// One block of text; programs read `up.json`.
 fn announce(up: &UpFile, config: &Config, turn_urls: &[String], state: &StateDir) {
     let (url, key, secret) = (&up.url, &up.api_key, &up.api_secret);
     let relays: String = turn_urls

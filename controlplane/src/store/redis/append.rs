@@ -16,7 +16,7 @@ use crate::ids::{ParticipantId, RoomName};
 use crate::limits::APPEND_EVENTS;
 use crate::store::{Placed, StoreError, Stored};
 
-/// Before events are tried again that a room which came back empty did not take.
+/// Pause before events are sent again to a room that was empty after an outage.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 impl Shared {
@@ -73,7 +73,7 @@ impl Shared {
         self.go_on_alone(known, batch, tried);
     }
 
-    /// Tells the store; the mirror, too, if these are the next events. What is left of the batch was not taken.
+    /// Sends the batch to the store, and to the mirror if these are the next events. Refused events stay in the batch.
     async fn tell(&self, known: &Known, batch: &mut Writing) -> Result<(), StoreError> {
         let mut missing = 0;
         while !batch.appends.is_empty() {
@@ -102,7 +102,7 @@ impl Shared {
                 message::Appended::NotOurs => {
                     return Err(StoreError::NotOurs(participant_of(&batch.appends[0])));
                 }
-                // Redis came back empty: it is told what there was.
+                // Redis lost the room: it is restored.
                 message::Appended::NoRoom if missing < 2 => {
                     missing += 1;
                     self.reconcile(known).await?;
@@ -161,7 +161,7 @@ impl Writing {
     }
 }
 
-/// What goes with one call: a change that may be refused goes alone.
+/// Appends for one call: a change that may be refused goes alone.
 fn batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let goes_alone = |waiting: &Waiting| waiting.append.change.may_be_refused();
     let first = waiting.iter().take(APPEND_EVENTS);

@@ -10,10 +10,10 @@ use crate::history::{Append, Entry, Restart};
 use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
 use crate::store::record::Record;
 
-/// What the store does not know yet.
+/// Events that the store does not have yet.
 #[derive(Debug)]
 pub(super) struct Island {
-    /// Where the store was.
+    /// Last known state of the store.
     base: Base,
     /// Events that the store does not have yet.
     untold: VecDeque<Untold>,
@@ -42,7 +42,7 @@ impl Base {
 /// An event that waits for the store.
 #[derive(Debug)]
 pub(super) struct Untold {
-    /// The number under which it was tried: it may have come to pass.
+    /// Sequence number of an attempt, which may have succeeded.
     pub(super) seq: Option<u64>,
     pub(super) append: Append,
     /// Hears when the store has it.
@@ -82,8 +82,8 @@ impl Island {
         fits
     }
 
-    /// The oldest events that wait for the store, as many as fit into one call. `next` gives out numbers of this
-    /// server, the first of so many; what was tried before is tried under the same ones.
+    /// The oldest waiting events, as many as fit into one call. `next` reserves sequence numbers of this server;
+    /// events of an earlier attempt keep theirs.
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
         let first = self.untold.front()?.seq;
         let goes_on = |(index, untold): &(usize, &Untold)| {
@@ -117,7 +117,7 @@ impl Island {
         self.told.clear();
     }
 
-    /// How the store's history goes on from that of readers here.
+    /// Relation of the store's history to that of readers here.
     pub(super) fn restart(&self) -> Restart {
         Restart {
             common: self.agreed,
@@ -125,7 +125,7 @@ impl Island {
         }
     }
 
-    /// Whether it does not go on as they were told.
+    /// True if the store's history differs from that of readers here.
     pub(super) fn has_parted(&self) -> bool {
         self.agreed < self.base.offset()
     }
@@ -269,7 +269,7 @@ mod tests {
                 mirror.told(1, *first);
             }
             let before = mirror.parted();
-            mirror.agrees_to(offset + 9); // it was interrupted, and looks again
+            mirror.agrees_to(offset + 9); // it was interrupted, and checks again
             assert_eq!(mirror.parted(), before);
             before.map(|restart| (restart.common, restart.told))
         };

@@ -13,7 +13,7 @@ use super::subscriptions::Pushed;
 use super::trouble::LinkError;
 use crate::history::{Entry, Restart};
 
-/// How often servers are asked whether they are there.
+/// Interval at which servers are probed.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts it; it ends with the store.
@@ -22,7 +22,7 @@ pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed
     tokio::spawn(keep(Arc::downgrade(shared)));
 }
 
-/// Delivers what is published.
+/// Delivers published events to rooms.
 async fn listen(shared: Weak<Shared>, mut pushed: mpsc::UnboundedReceiver<Pushed>) {
     while let Some((id, push)) = pushed.recv().await {
         let Some(shared) = shared.upgrade() else {

@@ -1,8 +1,8 @@
 //! The store on Redis, standalone or a cluster: many servers serve the same rooms.
 //!
-//! Each method is one script in the room's slot. What happens is published to the room's partition, and
-//! every server keeps a [`Mirror`] of the rooms it reads: numbers that are missing are asked for, and while
-//! Redis cannot be reached the mirror goes on by itself and is reconciled afterwards ([`heal`]).
+//! Each method is one script in the room's slot. Events are published to the room's partition, and every server keeps
+//! a [`Mirror`] of the rooms that it reads. Missing events are requested. While Redis is unavailable the mirror goes
+//! on by itself; afterwards it is reconciled ([`heal`]).
 
 mod shared; // state that all methods share
 mod append; // appends events, several per call
@@ -141,7 +141,7 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            // What is set up otherwise than at start can be put right.
+            // A wrong setup after the start can still be corrected.
             LinkError::Unavailable(why) | LinkError::Insecure(why) | LinkError::Refused(why) => {
                 Self::Unavailable(why)
             }

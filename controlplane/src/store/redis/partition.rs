@@ -14,7 +14,8 @@ pub(super) const SLOTS: u16 = 16_384;
 pub(super) const PARTITIONS: u16 = 128;
 const SLOTS_EACH: u16 = SLOTS / PARTITIONS;
 
-/// What all keys and channels begin with. The number changes when keys do: what another version wrote is not read.
+/// Prefix of all keys and channels. The version changes with their format, so that records of other versions are not
+/// read.
 pub(super) const NAMESPACE: &str = "spillway:1:";
 
 /// One of the 128 partitions of rooms.
@@ -74,7 +75,7 @@ impl Partition {
         all.find(|partition| slots.contains(&partition.slot().0))
     }
 
-    /// A key and a channel on which `server_id` tries what it may.
+    /// A key and a channel on which `server_id` tries its rights.
     pub(super) fn trial(self, server_id: &str) -> String {
         format!("{}:trial:{server_id}", self.channel())
     }
@@ -91,7 +92,7 @@ impl Partition {
     }
 }
 
-/// Where everything of a room is kept.
+/// Keys of a room.
 #[derive(Debug, Clone)]
 pub(super) struct RoomKeys {
     pub(super) partition: Partition,
@@ -166,7 +167,7 @@ mod tests {
                 &keys.readers,
             ] {
                 assert!(key.is_ascii() && !key.contains(' '), "{key}");
-                // Cluster specification: what is between the first brace and the next closing one.
+                // Cluster specification: the hash tag is between the first brace and the next closing one.
                 let from = key.find('{').unwrap() + 1;
                 let to = from + key[from..].find('}').unwrap();
                 assert_eq!(slot_of(&key.as_bytes()[from..to]), keys.slot, "{key}");

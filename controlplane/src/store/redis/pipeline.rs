@@ -23,7 +23,7 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 struct Job {
     command: Cmd,
-    /// It follows an ASKING: the slot is between two servers.
+    /// True after an ASKING: the slot moves between two servers.
     asking: bool,
     answer: Answer,
 }
@@ -48,7 +48,7 @@ impl Pipeline {
         }
     }
 
-    /// The connection itself, for what has no hurry.
+    /// The connection itself, for commands that are not urgent.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -66,7 +66,7 @@ impl Pipeline {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Sends `command`, whatever comes of it; false when too many wait already.
+    /// Sends `command` without waiting for its result; false when too many wait.
     pub(super) fn tell(&self, command: Cmd) -> bool {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             return false;

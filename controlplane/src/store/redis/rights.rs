@@ -44,7 +44,7 @@ const TRIED: &[&[&str]] = &[
     &["SPUBLISH", CHANNEL, "trial"],
 ];
 
-/// Tries what the user needs at `address`; the error names what to add.
+/// Tries all needed rights at `address`; the error lists the rules to add.
 pub(super) async fn try_all(
     address: &Address,
     connection: &mut MultiplexedConnection,
@@ -121,7 +121,7 @@ impl Missing {
     }
 }
 
-/// What to add to the user's ACL, so that the command is permitted.
+/// ACL rule that permits the command.
 fn rule(words: &[&str], error: &RedisError) -> String {
     let said = error.to_string();
     if said.contains("channel") {

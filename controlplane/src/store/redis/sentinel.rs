@@ -12,7 +12,7 @@ use super::trouble::{LinkError, refusal};
 /// The sentinels of one master, as the settings name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Watched {
-    /// What they call it.
+    /// Name of the master at the sentinels.
     pub(super) master: String,
     pub(super) sentinels: Vec<Address>,
 }
@@ -26,12 +26,12 @@ pub(super) struct Sentinels {
 #[derive(Default)]
 struct State {
     connection_by_address: HashMap<Address, MultiplexedConnection>,
-    /// It answered last, so it is asked first.
+    /// The sentinel that answered last is asked first.
     best: Option<Address>,
 }
 
 impl Sentinels {
-    /// Where the master is; `connect` makes a connection to a sentinel.
+    /// Address of the master; `connect` connects to a sentinel.
     pub(super) async fn master<C>(
         &self,
         watched: &Watched,

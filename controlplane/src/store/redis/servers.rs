@@ -14,7 +14,7 @@ use super::topology::Address;
 use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
 
-/// Where rooms are kept when servers share them.
+/// Redis servers of the store that several servers share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisServers {
     /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one
@@ -27,7 +27,7 @@ pub struct RedisServers {
 }
 
 impl RedisServers {
-    /// Those of `urls`, and nothing out of files.
+    /// The servers of `urls`, without certificate files.
     pub fn at(urls: &[String]) -> Self {
         Self {
             urls: urls.to_vec(),
@@ -36,12 +36,12 @@ impl RedisServers {
     }
 }
 
-/// What a connection is made to.
+/// Kind of server of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A server that keeps rooms.
     Server,
-    /// One that knows where the master is.
+    /// A sentinel, which knows the master.
     Sentinel,
 }
 
@@ -89,12 +89,12 @@ impl Servers {
         }
     }
 
-    /// Whether connections are encrypted.
+    /// True if connections use TLS.
     pub(super) fn are_encrypted(&self) -> bool {
         is_encrypted(&self.template)
     }
 
-    /// What the settings name.
+    /// Servers that the settings name.
     pub(super) fn named(&self) -> &[Address] {
         match &self.named {
             Named::Servers(addresses) => addresses,
@@ -118,7 +118,7 @@ impl Servers {
             .unwrap_or("default")
     }
 
-    /// For a connection to `address`; reads files.
+    /// A client for `address`; reads the certificate files.
     pub(super) fn client(&self, address: &Address, kind: Kind) -> Result<Client, LinkError> {
         let template = match (kind, &self.named) {
             (Kind::Sentinel, Named::Sentinels(_, sentinel)) => sentinel,

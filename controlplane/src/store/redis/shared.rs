@@ -21,7 +21,7 @@ use crate::store::{Opened, Placed, StoreError};
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// This server among those that share the store.
+    /// Name of this server at the store.
     pub(super) server_id: String,
     pub(super) appends: AtomicU64,
     pub(super) link: Arc<Link>,
@@ -46,7 +46,7 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 pub(super) struct Writing {
-    /// Its partition is listened to on its behalf.
+    /// True: its partition is subscribed to.
     pub(super) is_heard: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Result<Placed, StoreError>>,
 }
 
-/// Before a channel is subscribed to again that could not be.
+/// Pause before a failed subscription is repeated.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 /// Events that overtook others are given as long before the missing ones are asked for.
 pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
@@ -100,7 +100,7 @@ impl Shared {
                 Arc::clone(known)
             };
             let mut writing = known.writing.lock().await;
-            // It may have been closed while this waited.
+            // The room may have been closed meanwhile.
             if !self.is_known(&known) {
                 continue;
             }
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// Asks the store; what is published meanwhile waits in the mirror.
+    /// Opens the room in the store; events published meanwhile wait in the mirror.
     pub(super) async fn open_known(
         &self,
         known: &Known,
@@ -199,7 +199,7 @@ impl Shared {
         known.mirror().fork(restart);
     }
 
-    /// Tells readers here, and those of other servers if that is possible at once.
+    /// Sends a message to readers here, and to other servers if that is possible at once.
     pub(super) fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
         let known = self.known(room)?;
         let text = script::ephemeral(room, &self.server_id, &message);
@@ -227,7 +227,7 @@ impl Shared {
         self.fetch(&known, epoch, offset).await
     }
 
-    /// The same from the store.
+    /// Reads events from the store.
     pub(super) async fn fetch(
         &self,
         known: &Known,
@@ -294,7 +294,7 @@ impl Shared {
             message::Place::At(_, offset) if offset < seen => true,
             message::Place::At(epoch, offset) => {
                 if known.mirror().is_behind(&epoch, offset) {
-                    // What was published just now is on its way.
+                    // Just published events may still arrive.
                     tokio::time::sleep(GAP_PATIENCE).await;
                 }
                 known.mirror().is_behind(&epoch, offset)
@@ -345,7 +345,7 @@ impl Shared {
             )
             .await
         {
-            // Its life in the store ends by itself.
+            // The key in the store has a TTL.
             Ok(_)
             | Err(LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_)) => {
                 Ok(())

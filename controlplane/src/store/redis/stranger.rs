@@ -9,17 +9,17 @@ use tokio::net::TcpStream;
 
 use super::topology::Address;
 
-/// For the whole question.
+/// Time for the whole exchange.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 /// An empty ClientHello in a record of TLS 1.0 (RFC 8446 section 5.1). It is too short for any server, so a TLS server
 /// answers with an alert at once.
 const EMPTY_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
-/// How the alert begins (RFC 8446 section 5.1).
+/// First byte of a TLS alert (RFC 8446 section 5.1).
 const ALERT: u8 = 21;
 /// A command that needs no password to be answered with anything.
 const COMMAND: &[u8] = b"PING\r\n";
 
-/// Whether the server at `address` is of the kind that was not named, in a sentence.
+/// Error text if the server at `address` uses TLS unexpectedly, or no TLS.
 pub(super) async fn mistaken(address: &Address, encrypted: bool) -> Option<String> {
     let question = if encrypted { COMMAND } else { &EMPTY_HELLO };
     let first = tokio::time::timeout(ANSWER_TIME, first_byte(address, question));

@@ -22,14 +22,14 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    /// One server has everything.
+    /// One server has all slots.
     pub(super) fn single(address: Address) -> Self {
         Self {
             ranges: vec![(0..=SLOTS - 1, address)],
         }
     }
 
-    /// From a reply to `CLUSTER SLOTS` of `asked`; `None` for one that is none, or empty.
+    /// From a reply to `CLUSTER SLOTS` of `asked`; `None` for another or an empty reply.
     pub(super) fn parse(reply: Value, asked: &Address) -> Option<Self> {
         let rows = Vec::<Vec<Value>>::from_redis_value(reply).ok()?;
         let range = |row: Vec<Value>| {

@@ -27,12 +27,12 @@ pub(super) enum LinkError {
     /// start like that; one that runs goes on as without a server, until it is put right.
     #[error("{0}")]
     Refused(String),
-    /// The server answers, but what it holds is not ours.
+    /// The server answers with unexpected data.
     #[error("{0}")]
     Broken(String),
 }
 
-/// What the error reply to a command means for the connection it came over.
+/// Meaning of an error reply for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
     /// The cluster redirects the command.
@@ -52,8 +52,8 @@ pub(super) fn reply(error: &RedisError) -> Reply {
         Some("MOVED" | "ASK") => Reply::Redirect,
         Some("TRYAGAIN" | "BUSY") => Reply::Busy,
         Some(
-            // A demoted master answers READONLY for as long as the connection is open; UNBLOCKED is its answer to
-            // what it held back while it handed over.
+            // A demoted master answers READONLY for as long as the connection is open; after a hand-over it answers
+            // UNBLOCKED to delayed commands.
             "READONLY" | "UNBLOCKED" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"
             // A master that lost its replicas, or its disk, may have been replaced.
             | "NOREPLICAS" | "MISCONF"
@@ -67,7 +67,7 @@ pub(super) fn reply(error: &RedisError) -> Reply {
     }
 }
 
-/// Whether the user may not do that. Inside a script Redis says so in words alone.
+/// True if the user lacks a right. Inside a script Redis reports this only as text.
 pub(super) fn lacks_rights(error: &RedisError) -> bool {
     if error.code() == Some("NOPERM") {
         return true;
@@ -77,7 +77,7 @@ pub(super) fn lacks_rights(error: &RedisError) -> bool {
     said.contains("The user executing the script can't") || said.contains("ACL failure in script")
 }
 
-/// Whether the server is one we can work with.
+/// Checks whether Spillway can use the server.
 pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(), LinkError> {
     let text = |name: &str| {
         let value = hello.get(name)?;
@@ -103,7 +103,7 @@ pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(
     Ok(())
 }
 
-/// What an error of the client library means.
+/// Meaning of an error of the client library.
 pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
     if let Some(tls) = tls_error(error) {
         return LinkError::Insecure(format!("Redis at {address} {}", insecurity(tls)));
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// As the library reads it from the wire.
+    /// An error as the library reads it from the wire.
     fn said(line: &str) -> RedisError {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         value.extract_error().unwrap_err()

@@ -1,7 +1,7 @@
-//! A certificate that is served: read from its files, checked, and swapped while it is in use.
+//! The certificate of a TLS server: read from its files, checked, and replaced while the server runs.
 //!
-//! Both planes serve TLS and never depend on each other, so what they share lives here: files in, what a
-//! `rustls` server shows its clients out. Handshakes are the owners' business.
+//! Both planes serve TLS and do not depend on each other, so their common code is here: it reads files and makes the
+//! certificate of a `rustls` server. Each plane does its own handshakes.
 
 mod certificate; // reads a certificate and its key from files
 mod renewal; // reloads the certificate when its files change

@@ -34,7 +34,7 @@ impl RateWindow {
         *bytes_there = bytes_there.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// What came evenly since the last time seen, until `at_us`.
+    /// Adds bytes that arrived evenly since the last time, until `at_us`.
     pub(super) fn add_evenly(&mut self, at_us: i64, bytes: u64) {
         let last_us = self
             .span_us

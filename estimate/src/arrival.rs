@@ -14,7 +14,7 @@ pub(super) struct Arrivals {
     previous: Option<Group>,
 }
 
-/// From one group to the next.
+/// Difference between two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) sent_us: i64,
@@ -38,7 +38,7 @@ impl Arrivals {
             self.current = Some(Group::new(sent_us, arrived_us));
             return None;
         };
-        // Of a group that is complete already.
+        // The packet is of a group that is complete already.
         if sent_us < current.first_sent_us {
             return None;
         }

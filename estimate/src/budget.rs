@@ -13,10 +13,10 @@ pub(super) const MAX_STATUSES_PER_FEEDBACK: u16 = 8_192;
 /// Why a feedback was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FeedbackError {
-    /// It claims more packets than one feedback may.
+    /// The feedback claims more packets than allowed.
     #[error("feedback is about {0} packets, more than {MAX_STATUSES_PER_FEEDBACK}")]
     TooLong(u16),
-    /// It is about packets that were never sent.
+    /// The feedback is about packets that were never sent.
     #[error(
         "feedback is about packets from {base_seq} on, {count} of them, which were not all sent"
     )]

@@ -1,8 +1,8 @@
 //! Send-side bandwidth estimation for the path to one receiver, from transport-wide feedback
 //! (draft-ietf-rmcat-gcc-02), with probes.
 //!
-//! Sans-IO: the caller says what it sends and hears, and asks for padding. What the estimate is used for,
-//! and what a padding packet looks like, is not decided here. No clock is read, nothing is counted.
+//! Sans-IO: the caller reports sent packets and feedback, and requests padding. The caller decides how to use the
+//! estimate and what a padding packet is. No clock is read, and nothing is counted.
 
 mod estimator; // the bandwidth estimator
 mod clock; // our clock and the receiver's

@@ -1,10 +1,10 @@
 //! Padding that keeps the sent rate up while the application sends less.
 
-/// How often to look.
+/// Interval of padding, in µs.
 const INTERVAL_US: i64 = 25_000;
-/// What was missed for longer is not made up for.
+/// Missed padding older than this is not sent later.
 const MAX_DEBT_US: i64 = 50_000;
-/// What was sent too much counts this long.
+/// Excess of sent bytes counts this long.
 const MAX_CREDIT_US: i64 = 200_000;
 const MIN_BYTES: i64 = 200;
 
@@ -38,7 +38,7 @@ impl Sustain {
         }
     }
 
-    /// Nothing is to be sustained.
+    /// Stops sustaining a rate.
     pub(super) fn stop(&mut self) {
         *self = Self::default();
     }

@@ -11,16 +11,16 @@ const GAIN: f64 = 4.0;
 const MAX_CONFIDENCE: u32 = 60;
 const FIRST_THRESHOLD_MS: f64 = 12.5;
 const THRESHOLD_RANGE_MS: std::ops::RangeInclusive<f64> = 6.0..=600.0;
-/// How fast the threshold rises and falls, per millisecond.
+/// Speed of the threshold up and down, per millisecond.
 const RISE: f64 = 0.0087;
 const FALL: f64 = 0.039;
 /// Further above than this is a spike to be ignored, not a tremble to get used to.
 const SPIKE_MS: f64 = 15.0;
 const MAX_ADAPTATION_MS: f64 = 100.0;
-/// How long the slope has to be too steep.
+/// Time for which the slope must be too steep.
 const OVERUSE_MS: f64 = 10.0;
 
-/// What the delays say of the queue.
+/// State of the queue by the delays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Usage {
     /// The queue on the path grows.

@@ -1,6 +1,6 @@
 //! Chooses the format of metrics from the scraper's Accept header (RFC 9110 section 12.5.1).
 
-/// How metrics are written.
+/// Text format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus' text format 0.0.4.
@@ -55,7 +55,7 @@ impl Format {
     }
 }
 
-/// How much a format is wanted: the most precise range that it is in counts.
+/// Weight of a format in Accept: the most specific matching range counts.
 #[derive(Debug, Default)]
 struct Weight {
     precision: u8,

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 
-/// The same metrics in the text format.
+/// Converts the metrics to Prometheus' text format.
 pub(crate) fn of_open_metrics(open: &str) -> String {
     let kinds: HashMap<&str, &str> = open
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .collect();
-    // As samples of the family are called.
+    // The family is named like its samples.
     let name_of = |family: &str| match kinds.get(family) {
         Some(&"counter") => format!("{family}_total"),
         Some(&"info") => format!("{family}_info"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::Setting;
 use crate::nearest::nearest;
 
-/// What all variables of ours begin with.
+/// Prefix of all our variables.
 const PREFIX: &str = "SPILLWAY_";
 
 /// Variables that programs and scripts of ours read, beside the settings of the program at hand. Each program's tests hold
@@ -127,7 +127,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name.ends_with("_NAME") && value.starts_with('/'))
 }
 
-/// Whether a variable's value is the address of a service, which a setting for a port is not.
+/// True if the value is the address of a service, which the setting of a port never is.
 pub(crate) fn is_link(value: &str) -> bool {
     ["tcp://", "udp://", "sctp://"]
         .iter()

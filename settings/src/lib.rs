@@ -55,7 +55,7 @@ pub fn command(command: Command, table: &[Setting]) -> Command {
         })
 }
 
-/// Whether the settings are only to be checked.
+/// True if the settings are only checked.
 pub fn is_check(matches: &ArgMatches) -> bool {
     matches.get_flag("check")
 }

@@ -2,14 +2,14 @@
 
 use crate::secret;
 
-/// One thing a program can be told.
+/// A setting of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Flag and TOML key, kebab-case; the environment variable is derived by [`Setting::env`].
     pub name: &'static str,
     /// The default value; empty when there is no default.
     pub default: &'static str,
-    /// One line for `--help`, with the unit.
+    /// Help text of one line, with the unit.
     pub help: &'static str,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting's value comes from; the later variants win over the earlier.
+/// Source of a setting's value; later variants override earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The default of the setting's table.

@@ -28,7 +28,7 @@ impl Given {
 #[derive(Debug, Clone)]
 pub struct Values {
     table: &'static [Setting],
-    /// What is wrong with the file itself.
+    /// Mistakes of the file itself.
     file_mistakes: Mistakes,
     by_name: BTreeMap<&'static str, (String, Source)>,
     /// Warnings about environment variables that no program reads.
@@ -44,7 +44,7 @@ impl Values {
         Self::gather_with(matches, table, &Given::default())
     }
 
-    /// The same, with values that are no longer where they were given.
+    /// Gathers values, with those that the caller has read elsewhere.
     pub fn gather_with(
         matches: &ArgMatches,
         table: &'static [Setting],
@@ -135,7 +135,7 @@ impl Values {
         }
     }
 
-    /// What is wrong with the file itself: where a check of the values begins.
+    /// Mistakes of the file itself, to which checks of values add.
     pub fn mistakes(&self) -> Mistakes {
         self.file_mistakes.clone()
     }
@@ -201,7 +201,7 @@ impl Values {
         items.into_iter().collect()
     }
 
-    /// Says what a default comes to on this host, for [`print_effective`](Self::print_effective).
+    /// Sets the value of a default on this host, for [`print_effective`](Self::print_effective).
     pub fn settle(&mut self, name: &'static str, value: impl ToString) {
         if *self.source(name) == Source::Default {
             let settled = (value.to_string(), Source::Default);

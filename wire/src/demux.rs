@@ -1,6 +1,6 @@
 //! Protocol of a datagram on the media port, by its first bytes (RFC 7983, RFC 5761).
 
-/// What the first bytes of a datagram say it is.
+/// Protocol of a datagram by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// RTP of an SRTP session.

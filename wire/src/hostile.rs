@@ -105,8 +105,8 @@ pub fn turn_username(bytes: &[u8]) {
     }
 }
 
-/// What a translator takes an address for is behind its prefix, whatever else the address has; and what is the same
-/// everywhere is found beside that. The first byte says which length, 16 more the address.
+/// Property: an address behind a translator's prefix is found, with any other bits, and besides well-known notations.
+/// The first byte chooses the length, 16 more are the address.
 pub fn nat64(bytes: &[u8]) {
     let Some((selector, rest)) = bytes.split_first() else {
         return;
@@ -180,7 +180,8 @@ fn split<F: turn::Framing>(
     (messages, None)
 }
 
-/// What is classified is long enough for the header of its protocol, and STUN never passes for media.
+/// Property: a classified datagram is at least as long as the header of its protocol, and STUN is never taken for
+/// media.
 pub fn demux(bytes: &[u8]) {
     match demux::protocol(bytes) {
         Some(demux::Protocol::Rtp) => assert!(bytes.len() >= 12 && bytes[0] >> 6 == 2),
@@ -212,7 +213,7 @@ pub fn payload(bytes: &[u8]) {
     }
 }
 
-/// Packets come to an end, and none yields more than its bytes can hold.
+/// Property: iterators end, and yield no more than the bytes can contain.
 pub fn rtcp(bytes: &[u8]) {
     let mut packets = 0;
     for packet in rtcp::packets(bytes).flatten() {

@@ -22,7 +22,7 @@ pub struct Redundant<'a> {
 pub struct Block<'a> {
     /// Payload type of the block.
     pub payload_type: u8,
-    /// By how much its timestamp is below that of the packet.
+    /// Timestamp of the packet minus that of the block.
     pub time_offset: u32,
     /// Payload of the block.
     pub payload: &'a [u8],

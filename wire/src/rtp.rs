@@ -16,10 +16,10 @@ const ONE_BYTE_PROFILE: u16 = 0xbede;
 /// The profile that announces two-byte extension headers; its last four bits are the application's (section 4.3).
 const TWO_BYTE_PROFILE: u16 = 0x1000;
 const TWO_BYTE_MASK: u16 = 0xfff0;
-/// In one-byte headers nothing that follows this identifier is read (section 4.2).
+/// This identifier ends the elements of one-byte headers (section 4.2).
 const ONE_BYTE_STOP: u8 = 15;
 
-/// How the elements of a header's extension are laid out.
+/// Form of the elements of a header's extension.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum ExtensionForm {
     /// Identifiers of 1 to 14, values of 1 to 16 bytes.

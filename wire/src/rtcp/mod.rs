@@ -37,7 +37,7 @@ pub enum Packet<'a> {
     ReceiverReport {
         /// SSRC of the sender of the report.
         sender_ssrc: u32,
-        /// One block per stream.
+        /// Report blocks, one per stream.
         blocks: ReportBlocks<'a>,
     },
     /// Packets to be sent again.
@@ -54,12 +54,12 @@ pub enum Packet<'a> {
     },
     /// Full intra request: a keyframe is needed.
     Fir {
-        /// Of which streams, each with the number of the request.
+        /// SSRCs of the streams, each with the number of the request.
         entries: Firs<'a>,
     },
     /// The receiver's own estimate of the path.
     Remb(Remb<'a>),
-    /// When each packet arrived.
+    /// Transport-wide feedback: arrival time of each packet.
     TransportFeedback(TransportFeedback<'a>),
     /// BYE: a sender leaves the session.
     Bye,
@@ -101,7 +101,7 @@ pub enum Malformed {
     Padding {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// What its last byte says.
+        /// Padding length in the last byte.
         said: usize,
         /// Bytes after the header.
         room: usize,
@@ -152,7 +152,7 @@ struct Frame<'a> {
     count: u8,
     /// Without header and padding.
     body: &'a [u8],
-    /// Of the whole packet.
+    /// Length of the whole packet.
     length: usize,
 }
 
@@ -189,7 +189,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// `None`: the body is too short for what it announces.
+    /// Parses the body; `None` if it is too short for its counts.
     fn read(&self) -> Option<Packet<'a>> {
         let body = self.body;
         Some(match (self.kind, self.count) {

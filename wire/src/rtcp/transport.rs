@@ -27,12 +27,12 @@ pub struct TransportFeedback<'a> {
     deltas: &'a [u8],
 }
 
-/// What precedes the packets in a feedback.
+/// Header of a feedback, before its packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportHeader {
     /// SSRC of the sender of the feedback.
     pub sender_ssrc: u32,
-    /// One of the streams, for what it is worth.
+    /// SSRC of one of the streams; not meaningful.
     pub media_ssrc: u32,
     /// Transport-wide sequence number of the first packet.
     pub base_seq: u16,
@@ -56,7 +56,7 @@ pub struct StatusRun {
 
 /// Iterator over the runs of a feedback, in order of sequence numbers.
 ///
-/// It takes at most 14 steps for each 2 bytes of the feedback, however many packets the feedback claims to be about.
+/// It takes at most 14 steps for each 2 bytes of the feedback, for any claimed number of packets.
 #[derive(Debug, Clone)]
 pub struct StatusRuns<'a> {
     seq: u16,
@@ -270,7 +270,7 @@ impl Chunk {
         }
     }
 
-    /// Takes what it holds of `statuses`; the bytes of their deltas. A long run costs one step.
+    /// Reads its part of `statuses`; returns the bytes of their deltas. A long run is one step.
     fn take(&mut self, statuses: &mut u16) -> Option<usize> {
         match *self {
             Self::Run { symbol, left } => {
@@ -348,7 +348,7 @@ pub fn write_transport_feedback(
     Some(length)
 }
 
-/// The chunk that takes most of what is first in `deltas`, which are not empty, and how many that is.
+/// The chunk that covers most of the first `deltas`, which are not empty, and their number.
 fn chunk_of(deltas: &[Option<i32>]) -> Option<(u16, usize)> {
     let first = Symbol::of(deltas[0])?;
     let run = deltas
@@ -415,7 +415,7 @@ mod tests {
         let table: [Row; 6] = [
             // Run of 3 small deltas.
             (3, &[0x20, 3, 1, 2, 255], &[Some(1), Some(2), Some(255)]),
-            // Run longer than what is announced.
+            // A run longer than the packet count.
             (2, &[0x3f, 0xff, 1, 2], &[Some(1), Some(2)]),
             // Empty run, run of 2 lost, run of one large.
             (

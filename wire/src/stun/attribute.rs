@@ -39,7 +39,7 @@ pub mod kinds {
     pub const ICE_CONTROLLING: u16 = 0x802a;
 }
 
-/// Of which protocol an address is (RFC 8489 section 14.1).
+/// Address family (RFC 8489 section 14.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Family {
@@ -65,7 +65,7 @@ impl Family {
         }
     }
 
-    /// From its number on the wire.
+    /// The family of its number on the wire.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::V4),

@@ -22,18 +22,18 @@ pub enum Key {
     Sha256([u8; 32]),
 }
 
-/// What the checksum of a message says.
+/// Result of the FINGERPRINT check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fingerprint {
     /// The message has no FINGERPRINT.
     Absent,
     /// The FINGERPRINT matches the message.
     Fits,
-    /// It does not, or it is not the last attribute.
+    /// It differs, or FINGERPRINT is not the last attribute.
     Wrong,
 }
 
-/// What the checksum is mixed with, so that it differs from that of a packet around it (RFC 8489 section
+/// The checksum is XORed with this value, so that it differs from that of a packet around it (RFC 8489 section
 /// 14.7).
 const FINGERPRINT_MASK: u32 = 0x5354_554e;
 /// The polynomial of ITU V.42, reflected.
@@ -51,7 +51,7 @@ impl Key {
         Self::Sha256(digest::<Sha256>(username, realm, password).into())
     }
 
-    /// What the HMACs take.
+    /// Key bytes of the HMAC.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Md5(bytes) => bytes,

@@ -1,6 +1,6 @@
 //! Method and class of a message, which share its first two bytes (RFC 8489 section 5).
 
-/// What a message is about.
+/// Method of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Method {
@@ -20,7 +20,7 @@ pub enum Method {
     ChannelBind = 0x009,
 }
 
-/// Which side of a transaction a message is.
+/// Class of a message in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Class {

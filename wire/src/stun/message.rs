@@ -51,7 +51,7 @@ pub struct Attribute<'a> {
     pub at: usize,
 }
 
-/// What a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order the HMAC reads it.
+/// Bytes that a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order of the HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Integrity<'a, const N: usize = SHA1_BYTES> {
     /// The message header, with the length field as if the message ended at this attribute.
@@ -97,7 +97,7 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
-    /// What an answer has to repeat.
+    /// Transaction id, which the response repeats.
     pub fn transaction(&self) -> TransactionId {
         let id = self.bytes[8..HEADER_BYTES].try_into();
         TransactionId(id.expect("parse checked the header"))
@@ -145,17 +145,17 @@ impl<'a> Message<'a> {
         self.find_protected(kinds::USE_CANDIDATE).is_some()
     }
 
-    /// What MESSAGE-INTEGRITY protects; `None` without it or with one of a wrong size.
+    /// Input of MESSAGE-INTEGRITY; `None` without it or with a wrong size.
     pub fn integrity(&self) -> Option<Integrity<'a>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY)
     }
 
-    /// What MESSAGE-INTEGRITY-SHA256 protects; `None` without it or with one that is cut.
+    /// Input of MESSAGE-INTEGRITY-SHA256; `None` without it or with a truncated one.
     pub fn integrity_sha256(&self) -> Option<Integrity<'a, SHA256_BYTES>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY_SHA256)
     }
 
-    /// The first attribute of `kind` in front of MESSAGE-INTEGRITY; what comes behind it is to be ignored (RFC 8489 section
+    /// The first attribute of `kind` before MESSAGE-INTEGRITY; later ones are ignored (RFC 8489 section
     /// 14.5).
     pub fn find_protected(&self, kind: u16) -> Option<Attribute<'a>> {
         let end = self.find(kinds::MESSAGE_INTEGRITY)?.at;

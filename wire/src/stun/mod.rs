@@ -24,7 +24,7 @@ pub const HEADER_BYTES: usize = 20;
 pub const SHA1_BYTES: usize = 20;
 /// Bytes of the HMAC in MESSAGE-INTEGRITY-SHA256 (section 14.6), which may not be cut in TURN.
 pub const SHA256_BYTES: usize = 32;
-/// What tells STUN from its predecessor (section 5).
+/// Distinguishes STUN from its predecessor (section 5).
 const MAGIC_COOKIE: u32 = 0x2112_a442;
 
 #[cfg(test)]

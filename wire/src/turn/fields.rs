@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use crate::stun::{Attribute, Family, Message, TransactionId, kinds, xor_address};
 
-/// What a message says. Of attributes that occur more than once the first counts (RFC 8489 section 14), but
-/// for peers; what follows the integrity is not there (sections 14.5 and 14.6).
+/// Attributes of a message. Of repeated attributes the first counts (RFC 8489 section 14), except for peers;
+/// attributes after the integrity are ignored (sections 14.5 and 14.6).
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     /// Value of USERNAME, if the attribute is present.
@@ -43,22 +43,22 @@ pub struct Fields<'a> {
     pub channel: Option<u16>,
     /// Address of the first XOR-PEER-ADDRESS.
     pub peer: Option<SocketAddr>,
-    /// Where the value of DATA is in the message.
+    /// Range of the value of DATA in the message.
     pub data: Option<Range<usize>>,
     /// Attributes that must be understood and are not.
     pub unknown: Unknown,
     /// The first attribute with a malformed value.
     pub malformed: Option<u16>,
-    /// Where the attributes end that count.
+    /// End of the attributes that count.
     end: usize,
 }
 
-/// What is asked of a relayed port (RFC 8656 section 18.6).
+/// Value of EVEN-PORT (RFC 8656 section 18.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvenPort {
     /// The relayed port must be even.
     Alone,
-    /// It is even, and the next one is kept for later.
+    /// The port must be even, and the next one is reserved.
     WithNext,
 }
 
@@ -142,7 +142,7 @@ impl<'a> Fields<'a> {
                 let start = attribute.at + 4;
                 first(&mut self.data, Some(start..start + value.len()))
             }
-            // Of no meaning in what a client sends, and no reason to refuse it.
+            // Meaningless in a client's message, but no reason to refuse it.
             kinds::MAPPED_ADDRESS
             | kinds::ERROR_CODE
             | kinds::UNKNOWN_ATTRIBUTES
@@ -163,7 +163,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Unknown {
-    /// How many are kept.
+    /// Maximum number of kept entries.
     pub const MAX: usize = 8;
 
     /// True when everything was understood.
@@ -197,7 +197,7 @@ fn first<T>(field: &mut Option<T>, value: Option<T>) -> bool {
     true
 }
 
-/// Of a value that is one byte and three to come.
+/// Reads a value of one byte and three reserved ones.
 fn first_of_four(value: &[u8]) -> Option<u8> {
     <[u8; 4]>::try_from(value).ok().map(|[first, ..]| first)
 }

@@ -11,7 +11,7 @@ use crate::stun;
 
 /// Longest thing either framing can say: ChannelData of 64 KiB less one, its header and its padding.
 pub const MAX_FRAME_BYTES: usize = 4 + 65_536;
-/// What is kept of the buffer after a message longer than this.
+/// Bytes of the buffer that are kept after a longer message.
 const KEPT_BYTES: usize = 2_048;
 
 /// STUN messages and ChannelData padded to four bytes.
@@ -41,14 +41,14 @@ pub enum FramingError {
     },
 }
 
-/// Where the next message is, counted from its first byte.
+/// Extent of the next message, from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Bytes that only frame it.
     pub skip: usize,
     /// Offset behind the last byte of the message.
     pub end: usize,
-    /// Where the one after it starts.
+    /// Offset of the message after it.
     pub next: usize,
 }
 
@@ -57,7 +57,7 @@ pub trait Framing {
     /// Bytes from which [`Framing::measure`] can tell.
     const HEAD_BYTES: usize;
 
-    /// Where the message is that starts with `head`, of [`Framing::HEAD_BYTES`] bytes.
+    /// Extent of the message that starts with `head`, of [`Framing::HEAD_BYTES`] bytes.
     fn measure(head: &[u8]) -> Result<Extent, FramingError>;
 }
 
@@ -124,9 +124,8 @@ impl<F: Framing> Splitter<F> {
         }
     }
 
-    /// The next message, with what has come since in front of `input`, which is moved forward; `None` when
-    /// all of it was taken and more is needed ([`Splitter::waits_for`]). After an error the stream is of no
-    /// use any more.
+    /// The next message; moves `input` forward. `None` when all of it was taken and more is needed
+    /// ([`Splitter::waits_for`]). After an error the stream cannot be used any more.
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],

@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn an_id_tells_secrets_apart() {
-        // From the command: printf 'spillway turn secret id' | openssl dgst -sha256 -hmac a-secret-of-two-planes
+        // Computed by: printf 'spillway turn secret id' | openssl dgst -sha256 -hmac a-secret-of-two-planes
         assert_eq!(secret_id(b"a-secret-of-two-planes"), "70cb55e0");
         assert_ne!(secret_id(b"a-secret-of-two-planes"), secret_id(b"another"));
     }

@@ -3,7 +3,7 @@
 /// A username, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Username<'a> {
-    /// When its credentials end, in seconds since 1970; `None` where it does not say so.
+    /// Expiry of the credentials, seconds since 1970; `None` if absent.
     pub expiry_s: Option<u64>,
     /// The user: all except the expiry, or the whole text if there is nothing else. So credentials with different
     /// expiry are different users.
@@ -11,7 +11,7 @@ pub struct Username<'a> {
 }
 
 impl<'a> Username<'a> {
-    /// What `bytes` say. A user may have colons.
+    /// Parses `bytes`. A user may contain colons.
     pub fn read(bytes: &'a [u8]) -> Self {
         let Some(colon) = bytes.iter().position(|&byte| byte == b':') else {
             return Self {

@@ -10,7 +10,7 @@ use serde_json::json;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// Its reader has gone, as `head` does.
-    #[error("nobody reads the standard output any more")]
+    #[error("the reader of stdout has closed it")]
     Closed,
     /// Such as a full disk.
     #[error("cannot write to the standard output: {0}")]

@@ -29,7 +29,7 @@ impl HostUnderTest {
     /// Connects to its `spillway-bench host --listen`.
     pub fn connect(target: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect_timeout(&target, CONNECT_LIMIT).with_context(|| {
-            format!("nobody listens at {target}: run spillway-bench host --listen {target} there")
+            format!("no agent listens at {target}: run spillway-bench host --listen {target} there")
         })?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_LIMIT))?;

@@ -69,7 +69,7 @@ pub fn sum(pids: impl IntoIterator<Item = Pid>) -> anyhow::Result<Usage> {
 pub fn listening_on(addr: SocketAddr) -> anyhow::Result<Pid> {
     let table = fs::read_to_string("/proc/net/tcp")?;
     let inode = listening_inode(&table, addr.port())
-        .with_context(|| format!("nobody listens on {addr} here"))?;
+        .with_context(|| format!("no process listens on {addr} here"))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc")?.flatten() {
         let Some(pid) = process

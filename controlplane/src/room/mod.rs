@@ -1,8 +1,8 @@
 //! One room on one signaling server, without sockets, store, data plane or clock.
 //!
-//! Feed it what happens (`handle_*`), then drain [`Room::poll_output`] before the next; when nothing
-//! happens until [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events become true when they
-//! come back from the store ([`Room::handle_entry`]), so that every server sees the same order.
+//! Call `handle_*` for each input, then drain [`Room::poll_output`] before the next one. Without an input until
+//! [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events take effect when they come back from the store
+//! ([`Room::handle_entry`]), so that every server sees the same order.
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 

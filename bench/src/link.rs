@@ -16,12 +16,12 @@ use tokio::net::UdpSocket;
 
 use crate::media::Stamp;
 
-/// A peer connection, its socket once the server's addresses are known, and what it gave out.
+/// A peer connection, its socket once the server's addresses are known, and its outputs.
 pub struct Link {
     /// The session layer of the client.
     pub rtc: Rtc,
     socket: Option<UdpSocket>,
-    /// What the session layer believes to be its address; the socket has another after a rebinding.
+    /// Address of the socket for the session layer; after a rebinding the socket has another one.
     believed: Option<SocketAddr>,
     server: Option<SocketAddr>,
     deadline: Instant,
@@ -91,7 +91,7 @@ impl Link {
         Ok(answer)
     }
 
-    /// Of what it sends: one codec of each kind.
+    /// Payload type of its own media: one codec of each kind.
     pub fn payload_type(&self, kind: MediaKind) -> Option<Pt> {
         let codec = match kind {
             MediaKind::Audio => Codec::Opus,
@@ -102,7 +102,7 @@ impl Link {
         Some(params.pt())
     }
 
-    /// Synthetic media received since the last look: its m-line and what it says of itself.
+    /// Synthetic media received since the last call: m-line and stamp.
     pub fn take_received(&mut self) -> Vec<(Mid, Stamp, RtpPacket)> {
         let received = std::mem::take(&mut self.received);
         let mut api = self.rtc.direct_api();
@@ -114,12 +114,12 @@ impl Link {
         received.into_iter().filter_map(read).collect()
     }
 
-    /// When [`tick`](Self::tick) has to be called.
+    /// Time of the next [`tick`](Self::tick).
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Lets time pass and sends what is due.
+    /// Handles timers, and sends due media.
     pub async fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
         self.rtc.handle_input(Input::Timeout(now))?;
         self.drain().await
@@ -157,7 +157,7 @@ impl Link {
         Ok(())
     }
 
-    /// Where it sends from, once it does.
+    /// Local address of the socket, once it exists.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket.as_ref()?.local_addr().ok()
     }

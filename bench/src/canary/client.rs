@@ -14,14 +14,14 @@ use super::signal::Signal;
 use crate::link::Link;
 use crate::media::{Packet, Source};
 
-/// A participant and what it measured.
+/// A participant and its measurements.
 pub struct Client {
     signal: Signal,
     publish: Link,
     subscribe: Link,
     pending: Option<SdpPendingOffer>,
     tracks: Vec<Published>,
-    /// What it received, by track id.
+    /// Received packets, by track id.
     pub watched: HashMap<String, Watched>,
     track_by_mid: HashMap<String, String>,
     epoch: Instant,
@@ -36,7 +36,7 @@ struct Published {
     id: Option<String>,
 }
 
-/// What was received of one track.
+/// Received packets of one track.
 #[derive(Debug)]
 pub struct Watched {
     /// Counters of the received packets.

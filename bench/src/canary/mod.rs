@@ -17,7 +17,7 @@ use self::token::TokenSource;
 /// Options of the canary.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Where the server is
+    /// URL of the server
     #[arg(long, default_value = "http://127.0.0.1:7880", env = "SPILLWAY_URL")]
     url: String,
     /// Seconds of media to send and receive
@@ -50,11 +50,11 @@ struct Report {
     reason: Option<String>,
     /// The slower of both, until `joined`.
     join_ms: f64,
-    /// Until both had both tracks of the other.
+    /// Milliseconds until both participants had both tracks of the other.
     first_media_ms: f64,
     packets_sent: u64,
     packets_received: u64,
-    /// Of those sent after the first one that arrived.
+    /// Lost packets, of those sent after the first one that arrived.
     lost: u64,
     forward_us: Percentiles,
 }
@@ -65,9 +65,9 @@ struct Percentiles {
     p99: u64,
 }
 
-/// How long joining and connecting may take before the probe gives up.
+/// Time to join and connect before the probe fails.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How long packets under way are waited for at the end.
+/// Time to wait for packets under way at the end.
 const DRAIN: Duration = Duration::from_millis(500);
 /// Tracks that each participant has to see: microphone and camera of the other.
 const TRACKS_TO_SEE: usize = 2;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::http;
 
-/// Where tokens come from.
+/// Source of tokens.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
     /// Tokens are signed here with an API key.
@@ -21,7 +21,7 @@ pub enum TokenSource {
     Demo(String),
 }
 
-/// How long a minted token is valid.
+/// Lifetime of a signed token.
 const TTL: Duration = Duration::from_secs(600);
 
 impl TokenSource {

@@ -24,7 +24,7 @@ pub struct Options {
     /// Addresses of this host that datagrams are sent to
     #[arg(long, default_value = "10.64.0.0/10")]
     sources: Addresses,
-    /// How many of them
+    /// Number of destination addresses
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
     /// UDP payload of a datagram
@@ -35,7 +35,7 @@ pub struct Options {
     seconds: u64,
 }
 
-/// One way of sending and what it delivered.
+/// Result of one sending method.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Name of the sending method.
@@ -57,7 +57,7 @@ pub struct Row {
 pub struct Plan {
     /// Addresses that the datagrams go to.
     pub sources: Addresses,
-    /// To how many of these.
+    /// Number of destination addresses.
     pub subscribers: u32,
     /// Bytes of UDP payload per datagram.
     pub bytes: u16,

@@ -30,7 +30,7 @@ pub struct Conversation {
     early: Vec<(Index, Index)>,
     handles: HashMap<Index, u64>,
     index_by_handle: HashMap<u64, Index>,
-    /// What to do with the answer of a transaction.
+    /// Next step after the answer of a transaction.
     waiting: HashMap<String, Step>,
     tell: mpsc::Sender<Told>,
 }

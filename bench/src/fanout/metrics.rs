@@ -99,7 +99,7 @@ impl Watcher {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// What was read; counters are read once more.
+    /// Ends the readings; counters are read once more.
     pub fn finish(self, addr: SocketAddr) -> anyhow::Result<Watched> {
         self.pause();
         let watched = self.thread.join().expect("watching does not panic")?;

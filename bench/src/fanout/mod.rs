@@ -121,11 +121,11 @@ pub struct Line<'a> {
     command: String,
 }
 
-/// What a host can do at all is the best of as many tries: the others were disturbed.
+/// The ceiling is the best of this many tries: the others were disturbed.
 const CEILING_TRIES: u32 = 3;
 const MIN_BITRATE_BPS: u64 = 64_000;
 const MAX_BITRATE_BPS: u64 = 50_000_000;
-/// What a datagram of speech or video has at the ceiling when nothing was delivered to take it from.
+/// Bytes of a datagram at the ceiling if none was delivered.
 const USUAL_BYTES: u16 = 1_180;
 
 /// Runs it; its line.
@@ -222,7 +222,7 @@ impl Setup {
         }
     }
 
-    /// What goes together; clap checks the rest.
+    /// Checks combinations of options; clap checks the rest.
     pub fn check(&self, publishers: u32) -> anyhow::Result<()> {
         let watch = self.watch;
         anyhow::ensure!(
@@ -273,7 +273,7 @@ impl Setup {
         self.sources
     }
 
-    /// What each publisher sends, in words.
+    /// Description of each publisher's media.
     pub fn media(&self) -> String {
         let what = match (self.audio, self.layers) {
             (true, _) => "speech, 50 packets/s".into(),

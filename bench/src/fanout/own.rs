@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How the load generator itself did.
+/// Usage of the load generator itself.
 #[derive(Debug)]
 pub struct Own {
     /// Time that the thread spent waiting.
     pub waited: Duration,
-    /// How late publishers were, microseconds.
+    /// Delay of publishers, microseconds.
     pub late_us: Histogram<u64>,
     /// Participants that were lost, and the first reason.
     pub lost_sessions: Vec<String>,

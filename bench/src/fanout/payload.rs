@@ -7,13 +7,13 @@ use crate::media::Stamp;
 
 const VP8_DESCRIPTOR_BYTES: usize = 5;
 
-/// What is wrong with a payload.
+/// Damage of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// No stamp was found.
     #[error("payload carries no stamp")]
     NoStamp,
-    /// It was made longer or shorter.
+    /// The length differs.
     #[error("payload has {got} bytes, {made} were made")]
     Length {
         /// Bytes of the received payload.
@@ -41,7 +41,7 @@ pub fn video(piece: &Piece, counter: u32, made: Duration) -> Vec<u8> {
     payload
 }
 
-/// As [`video`], without a codec's header.
+/// Like [`video`], without a codec's header.
 pub fn audio(piece: &Piece, counter: u32, made: Duration) -> Vec<u8> {
     let mut payload = Vec::new();
     fill(&mut payload, piece.bytes, counter, made);

@@ -14,7 +14,7 @@ pub struct Published {
     pub layers: Vec<(&'static str, u32)>,
 }
 
-/// What the farm wants.
+/// A request of the farm.
 #[derive(Debug)]
 pub struct Ask {
     /// Index of the session that asks.
@@ -23,7 +23,7 @@ pub struct Ask {
     pub want: Want,
 }
 
-/// What a participant needs of the server.
+/// Request of a participant to the server.
 #[derive(Debug)]
 pub enum Want {
     /// A session that sends.
@@ -49,7 +49,7 @@ pub enum Want {
     },
 }
 
-/// What the server says.
+/// Answer or event of the server.
 #[derive(Debug)]
 pub enum Told {
     /// The answer to a publisher's offer.
@@ -68,7 +68,7 @@ pub enum Told {
         /// SDP of the offer.
         sdp: String,
     },
-    /// A session will not come to be, or ended.
+    /// The session could not be made, or ended.
     Failed {
         /// Index of the session; none when the server itself has ended.
         index: Option<Index>,

@@ -28,23 +28,23 @@ pub struct Maker {
 pub struct Session {
     /// The peer connection of the session.
     pub rtc: Rtc,
-    /// When the peer connection wants to be woken.
+    /// Time of the next wake-up of the peer connection.
     pub deadline: Instant,
     /// The deadline that stands in the farm's heap.
     pub queued: Option<Instant>,
     /// True when the DTLS handshake is done.
     pub connected: bool,
-    /// What it is for.
+    /// Role of the session.
     pub role: Role,
 }
 
-/// What a participant does.
+/// Role of a participant.
 pub enum Role {
     /// The session sends media.
     Publisher(Publisher),
     /// The session receives media.
     Subscriber {
-        /// Its media is decrypted and checked.
+        /// True: its media is decrypted and checked.
         sampled: bool,
     },
 }
@@ -53,7 +53,7 @@ pub enum Role {
 pub struct Publisher {
     pending: Option<SdpPendingOffer>,
     pt: Option<Pt>,
-    /// One for each layer, lowest first.
+    /// One stream for each layer, lowest first.
     pub streams: Vec<Stream>,
 }
 
@@ -61,7 +61,7 @@ pub struct Publisher {
 pub struct Stream {
     mid: Mid,
     rid: Option<Rid>,
-    /// What to send when.
+    /// Sizes and times of its packets.
     pub shape: Shape,
     /// Packets made since the start.
     pub packets: u32,

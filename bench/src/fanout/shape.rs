@@ -12,7 +12,7 @@ pub const FRAMES_PER_SECOND: u32 = 30;
 pub const RTP_OVERHEAD_BYTES: usize = 12 + 16 + 16;
 /// Longest RTP packet that libwebrtc makes by default.
 pub const MAX_PACKET_BYTES: usize = 1_200;
-/// Periodic keyframes, beside those that are asked for.
+/// Interval of periodic keyframes, besides requested ones.
 const KEYFRAME_PERIOD_FRAMES: u32 = 10 * FRAMES_PER_SECOND;
 /// A keyframe is as large as that many others.
 const KEYFRAME_SIZE: u32 = 5;
@@ -68,7 +68,7 @@ pub struct Video {
     random: fastrand::Rng,
 }
 
-/// What was sent is a debt that is paid off at the pacing rate; while that takes less than the length of a
+/// Sent bytes are a debt that is paid off at the pacing rate. While paying it off takes less than the length of a
 /// burst, the next packet goes at once.
 #[derive(Debug)]
 struct Pacer {
@@ -77,7 +77,7 @@ struct Pacer {
     /// Bytes that were sent ahead of the rate, at the time `at`.
     debt_bytes: f64,
     at: Instant,
-    /// When the debt of what held the rest back is paid off.
+    /// Time when the debt is low enough for the next packet.
     next: Instant,
 }
 
@@ -131,7 +131,7 @@ impl Shape {
         })
     }
 
-    /// When something is due.
+    /// Time of the next due packet.
     pub fn next(&self) -> Instant {
         match self {
             Self::Video(video) => video.next(),
@@ -139,7 +139,7 @@ impl Shape {
         }
     }
 
-    /// Takes what is due at `now`.
+    /// Makes the packets due at `now`.
     pub fn due(&mut self, now: Instant, out: &mut Vec<Piece>) {
         match self {
             Self::Video(video) => video.due(now, out),
@@ -194,7 +194,7 @@ impl Video {
         }
     }
 
-    /// From the beginning of its schedule, so that every window of time is the same.
+    /// Restarts the schedule, so that every window is the same.
     fn resume(&mut self, start: Instant) {
         self.rtp_start = self.rtp_time();
         (self.start, self.frames) = (start, 0);
@@ -389,7 +389,7 @@ mod tests {
             }
         }
         assert_eq!(keyframes, 2);
-        // All but those that a keyframe held up.
+        // All except those that a keyframe delayed.
         assert!((354..=358).contains(&at_once), "{at_once} of 358 frames");
     }
 

@@ -12,7 +12,7 @@ use crate::net::sequence::Sequence;
 #[derive(Debug, Default)]
 pub struct Received {
     streams: Vec<(u32, Sequence)>,
-    /// RTP datagrams, whatever they carry.
+    /// All RTP datagrams.
     pub datagrams: u64,
     /// Bytes of these: UDP payload.
     pub bytes: u64,
@@ -34,7 +34,7 @@ pub struct Totals {
     pub rtx: u64,
     /// Bytes of the packets on retransmission SSRCs.
     pub rtx_bytes: u64,
-    /// Media packets missing between those that came.
+    /// Media packets missing between received ones.
     pub gaps: u64,
     /// Media packets that came twice.
     pub duplicates: u64,
@@ -45,13 +45,13 @@ pub struct Totals {
 /// Measurements of the decrypted sample.
 #[derive(Debug)]
 pub struct Sample {
-    /// From the publisher's send to the kernel's receipt, microseconds.
+    /// Latency from the publisher's send to the kernel's receipt, microseconds.
     pub latency_us: Histogram<u64>,
-    /// The same by the second in which the packet was sent, since the Unix epoch.
+    /// Latency by the second in which the packet was sent, since the Unix epoch.
     by_second: BTreeMap<u64, Histogram<u64>>,
     /// Packets checked byte for byte.
     pub checked: u64,
-    /// Of these, wrong ones.
+    /// Number of damaged packets.
     pub damaged: u64,
     /// The first wrong one.
     pub first_damage: Option<Damage>,
@@ -68,7 +68,7 @@ pub struct RtpHeader {
     pub ssrc: u32,
 }
 
-/// What a datagram is, by its first bytes (RFC 7983 and RFC 5761 section 4).
+/// Protocol of a datagram, by its first bytes (RFC 7983 and RFC 5761 section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datagram {
     /// An RTP packet with this header.
@@ -138,7 +138,7 @@ impl Received {
         (self.rtx, self.rtx_bytes) = (0, 0);
     }
 
-    /// Adds what was counted.
+    /// Adds its counts to `totals`.
     pub fn add_to(&self, totals: &mut Totals) {
         totals.datagrams += self.datagrams;
         totals.bytes += self.bytes;

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::process::{self, Pid, Usage};
 use super::sender::{Order, Sent};
 
-/// Where to listen and what to watch.
+/// Listening address and watched process.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// IP:PORT to listen on, in a lab network: every host that reaches it can make this host send
@@ -28,9 +28,9 @@ pub struct Options {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// What this host is.
+    /// Report hardware and kernel of this host.
     Facts,
-    /// What the data plane has used.
+    /// Report the usage of the data plane.
     Usage,
     /// Send to the asker.
     Send(Order),
@@ -40,9 +40,9 @@ pub enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// What this host is.
+    /// Hardware and kernel of this host.
     Facts(Facts),
-    /// What the data plane has used.
+    /// Usage of the data plane so far.
     Usage(Usage),
     /// Datagrams that the agent sent.
     Sent(Sent),
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     loop {
         let (stream, _) = listener.accept()?;
-        // How an asker goes away is its own business.
+        // It does not matter how a client disconnects.
         let _ = answer(stream, options);
     }
 }

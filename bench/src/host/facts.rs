@@ -20,7 +20,7 @@ pub struct Facts {
     pub cores: usize,
     /// Transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
-    /// In a virtual machine: how long a processor looks for work before it halts, in nanoseconds.
+    /// In a virtual machine: time that a processor polls for work before it halts, in nanoseconds.
     pub halt_poll_ns: Option<String>,
     /// The network device on the path.
     pub nic: Option<Nic>,
@@ -57,7 +57,7 @@ const FEATURES: [&str; 6] = [
 ];
 
 impl Facts {
-    /// Of this host; the device is the one with address `local`.
+    /// Reads the facts of this host; the device is the one with address `local`.
     pub fn gather(local: Option<IpAddr>) -> Self {
         Self {
             kernel: read("/proc/sys/kernel/osrelease"),

@@ -46,7 +46,7 @@ impl HostUnderTest {
         }
     }
 
-    /// What the data plane has used so far.
+    /// Usage of the data plane so far.
     pub fn usage(&mut self) -> anyhow::Result<Usage> {
         match self.ask(&Request::Usage)? {
             Reply::Usage(usage) => Ok(usage),

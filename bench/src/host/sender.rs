@@ -23,7 +23,7 @@ pub enum Method {
     Sendto,
     /// A system call for many.
     Sendmmsg,
-    /// The same, each message `segments` datagrams to one address (UDP_SEGMENT).
+    /// The same with messages of `segments` datagrams to one address (UDP_SEGMENT).
     Gso {
         /// Datagrams of a message.
         segments: u16,
@@ -39,14 +39,14 @@ pub struct Batch {
     pub encrypted: bool,
 }
 
-/// What to send where.
+/// An order to send.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Order {
     /// Port of all addresses.
     pub port: u16,
     /// First of the destination addresses.
     pub first: Ipv4Addr,
-    /// How many, one after the other.
+    /// Number of consecutive addresses.
     pub addresses: u32,
     /// UDP payload of a datagram.
     pub bytes: u16,
@@ -73,7 +73,7 @@ pub enum OrderError {
     /// More than a datagram that is not cut.
     #[error("datagrams of {0} bytes are outside 64..=1472")]
     Bytes(u16),
-    /// Nothing to send to.
+    /// The number of addresses is invalid.
     #[error("addresses {0} are outside 1..=100000")]
     Addresses(u32),
     /// The duration is above the maximum.

@@ -11,7 +11,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Those of `scripts/lab`: 10.64.0.0/10.
+    /// Addresses of `scripts/lab`: 10.64.0.0/10.
     pub const LAB: Self = Self {
         first: u32::from_be_bytes([10, 64, 0, 1]),
         count: (1 << 22) - 2,
@@ -29,7 +29,7 @@ impl Addresses {
         (index < self.count).then_some(index as usize)
     }
 
-    /// How many participants there can be.
+    /// Maximum number of participants.
     pub fn capacity(self) -> usize {
         self.count as usize
     }

@@ -7,10 +7,10 @@ use spillway_wire::turn::{ChannelData, ChannelNumber};
 
 use super::socket::FarmSocket;
 
-/// One channel of each address, all to the same peer.
+/// One channel for each address, all to the same peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Detour {
-    /// Where the relay listens.
+    /// Address of the relay.
     pub relay: SocketAddrV4,
     /// Peer behind the channel.
     pub peer: SocketAddrV4,

@@ -59,7 +59,7 @@ impl Sequence {
         };
     }
 
-    /// Packets that are missing between those that came.
+    /// Packets missing between received ones.
     pub fn gaps(&self) -> u64 {
         let span = self.highest.map_or(0, |highest| highest - self.start);
         span.saturating_sub(self.received)

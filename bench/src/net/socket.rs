@@ -33,7 +33,7 @@ const SOCKET_BUFFER_BYTES: usize = 64 << 20;
 
 /// Frames that one poll of an interface takes.
 const POLL_FRAMES: i32 = 64;
-/// How long the kernel may poll in a call that waits; ours do not, and any value above 0 allows them to poll.
+/// Time that the kernel may poll in a blocking call; ours do not block, and any value above 0 enables polling.
 const POLL_MICROSECONDS: i32 = 50;
 
 sockopt_impl!(
@@ -49,7 +49,7 @@ sockopt_impl!(
     BusyPollBudget, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, i32
 );
 
-/// What a socket is for.
+/// Traffic of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {
     /// Runs of datagrams to each receiver.
@@ -71,9 +71,9 @@ pub struct FarmSocket {
 pub struct Burst<'a> {
     /// Source address of the datagrams.
     pub source: SocketAddrV4,
-    /// To which of our addresses.
+    /// Destination address of the datagram.
     pub destination: Ipv4Addr,
-    /// When the kernel took them from the network, since the Unix epoch.
+    /// Time of the kernel's receipt, since the Unix epoch.
     pub at: Duration,
     segment: usize,
     bytes: &'a [u8],
@@ -116,12 +116,12 @@ impl FarmSocket {
         self.overflowed
     }
 
-    /// Takes one batch of what is there; returns how many bursts that was.
+    /// Receives one batch; returns the number of bursts.
     pub fn receive(&mut self, mut each: impl FnMut(Burst<'_>)) -> io::Result<usize> {
         let chunks = self.buffers.chunks_mut(MESSAGE_BYTES);
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
-        // Made anew for each call: the kernel shortens the room for control messages to what it used.
+        // Made again for each call: the kernel shortens the control buffer to the used length.
         let space = cmsg_space!(libc::in_pktinfo, libc::timespec, i32, u32);
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(MESSAGES, Some(space));
         let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
@@ -216,7 +216,7 @@ fn read<'a>(message: &RecvMsg<'_, 'a, SockaddrIn>, overflowed: &mut u32) -> Opti
             ControlMessageOwned::UdpGroSegments(size) => segment = usize::try_from(size).ok()?,
             ControlMessageOwned::ScmTimestampns(time) => at = Duration::from(time),
             ControlMessageOwned::RxqOvfl(count) => *overflowed = count,
-            _ => {} // nothing else was asked for
+            _ => {} // no other control messages are enabled
         }
     }
     Some(Burst {

@@ -21,15 +21,15 @@ pub struct Step {
 pub struct Curve {
     /// Steps in order of their subscribers.
     pub steps: Vec<Step>,
-    /// What ended it, for machines.
+    /// Limit of the run, for programs.
     pub limit: &'static str,
-    /// The same in words.
+    /// The limit as text.
     pub limit_text: String,
     /// Delivered datagrams a second of plain `sendmmsg` in the same run.
     pub ceiling_sendmmsg_pps: Option<f64>,
     /// Speed of the link, if given.
     pub link_bps: Option<u64>,
-    /// What a publisher sends.
+    /// Description of a publisher's media.
     pub media: String,
     /// Number of participants that send.
     pub publishers: u32,
@@ -78,7 +78,7 @@ struct Point {
 }
 
 impl Curve {
-    /// Of `steps` in the order of their subscribers.
+    /// A curve of `steps`, sorted by subscribers.
     pub fn new(
         steps: Vec<Step>,
         limit: Limit,
@@ -110,7 +110,7 @@ impl Curve {
         }
     }
 
-    /// Where it was measured, and by what command.
+    /// Adds hosts and command.
     pub fn on(self, host: Option<Facts>, load_host: Facts, command: String) -> Self {
         Self {
             host,
@@ -120,8 +120,8 @@ impl Curve {
         }
     }
 
-    /// What a picture shows: of the steps with as many subscribers the one with the most load, and of its
-    /// tries the one that passed. The table has them all.
+    /// Steps for the chart: of steps with as many subscribers the one with the most load, and of its tries the one
+    /// that passed. The table has all steps.
     pub fn shown(&self) -> Vec<Step> {
         let mut shown: Vec<&Step> = Vec::new();
         for step in &self.steps {

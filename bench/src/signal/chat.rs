@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 use super::board::Board;
 use super::crowd::{Crowd, Order};
 
-/// Between looks at what is due.
+/// Interval of checks for due messages.
 const TICK: Duration = Duration::from_millis(1);
-/// After a step, for what is under way to arrive.
+/// Time after a step for messages under way.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// The p99 of a rate that is carried.
 const MAX_P99_MS: f64 = 100.0;
@@ -28,7 +28,7 @@ pub struct Step {
     pub messages_per_second: f64,
     /// Deliveries per second inside the window, senders' own included.
     pub delivered_per_second: f64,
-    /// Of all deliveries, from the moment the message was due.
+    /// Latency of all deliveries, from the moment the message was due, in ms.
     pub p50_ms: f64,
     /// 99th percentile of the same latency, in milliseconds.
     pub p99_ms: f64,
@@ -37,7 +37,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether everything came, in time.
+    /// True if all messages arrived in time.
     pub fn is_carried(&self) -> bool {
         self.missing == 0 && self.p99_ms <= MAX_P99_MS
     }
@@ -56,7 +56,7 @@ pub struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// One window at `rate` messages per second.
+    /// Measures one window at `rate` messages per second.
     pub async fn say(&self, rate: f64) -> Step {
         let pad = "x".repeat(self.message_bytes);
         let before = {

@@ -17,7 +17,7 @@ use super::files;
 use super::wire::Wire;
 use crate::canary::token::TokenSource;
 
-/// What a participant is to do.
+/// Order to a participant.
 #[derive(Debug)]
 pub enum Order {
     /// Send this text as a message.
@@ -33,10 +33,10 @@ pub enum Order {
     Leave,
 }
 
-/// One participant to be.
+/// A participant that will join.
 #[derive(Debug, Clone)]
 pub struct Seat {
-    /// Which one it is.
+    /// Index of the participant.
     pub index: usize,
     /// Address of the server to join at.
     pub server: SocketAddr,
@@ -51,7 +51,7 @@ pub struct Crowd {
     mouths: Vec<mpsc::UnboundedSender<Order>>,
 }
 
-/// After the last join was due, for all to have joined.
+/// Time after the last due join for all to have joined.
 pub const JOIN_TIME: Duration = Duration::from_secs(60);
 /// Between looks at whether something has happened.
 pub const LOOK: Duration = Duration::from_millis(20);
@@ -81,7 +81,7 @@ impl Crowd {
         self.mouths.len()
     }
 
-    /// Whether there is none.
+    /// True if there is no participant.
     pub fn is_empty(&self) -> bool {
         self.mouths.is_empty()
     }
@@ -119,7 +119,7 @@ impl Crowd {
     }
 }
 
-/// Joins, does what it is ordered to, and hears, until its orders end.
+/// Joins, executes orders, and records events until the orders end.
 async fn participate(
     board: Arc<Board>,
     seat: Seat,

@@ -35,13 +35,13 @@ const SETTLE_TIME: Duration = Duration::from_secs(15);
 const AWAY: Duration = Duration::from_secs(1);
 /// A participant does not leave again before this.
 const STAY: Duration = Duration::from_secs(3);
-/// After the last join was due, for what is under way to arrive.
+/// Time after the last due join for events under way.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
-/// Between looks at what is due.
+/// Interval of checks for due joins.
 const TICK: Duration = Duration::from_millis(1);
 const TICK_US: u64 = 1_000;
-/// The load is a limit itself where what is due waits longer than this for its turn, at the 99th percentile: as long as
-/// one processor takes to read what 10,000 sockets got at once, and half as long again.
+/// Maximum delay of the load at the 99th percentile, in ms; above it the load is the limit. It is 1.5 times the time
+/// in which one processor reads one event at 10,000 sockets.
 const MAX_LATE_MS: f64 = 150.0;
 
 /// The servers' processes, one for each server.
@@ -187,7 +187,7 @@ async fn come_and_go(
     Ok(())
 }
 
-/// By how much a task of the load is late that waits for its turn among those of the participants, in microseconds.
+/// Measures the delay of a task that waits for its turn among those of the participants, in microseconds.
 async fn watch_lateness(mut ended: oneshot::Receiver<()>) -> anyhow::Result<Histogram<u64>> {
     let mut late_us = Histogram::new(3)?;
     while ended.try_recv() == Err(TryRecvError::Empty) {
@@ -256,13 +256,13 @@ impl Servers<'_> {
         self.options.pids.iter().copied().map(Pid)
     }
 
-    /// Of the whole process of each server.
+    /// Resident memory of each server's process.
     fn rss_bytes(&self) -> anyhow::Result<Vec<u64>> {
         let read = |pid| anyhow::Ok(process::usage(pid)?.rss_bytes);
         self.pids().map(read).collect()
     }
 
-    /// By how much each server's process has grown, for each participant that is connected to it.
+    /// Growth of each server's process per connected participant.
     fn growth(&self, before: &[u64], participants: usize) -> anyhow::Result<Vec<u64>> {
         let count = self.options.servers.len();
         let grown = self.rss_bytes()?.into_iter().zip(before).enumerate();

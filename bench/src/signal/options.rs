@@ -14,7 +14,7 @@ pub struct Options {
     /// Process of a server on this host, to read its memory; as many as servers
     #[arg(long = "pid")]
     pub(super) pids: Vec<u32>,
-    /// The Redis that the servers share, IP:PORT, to measure what it delivers by itself
+    /// The Redis that the servers share, IP:PORT, to measure its own delivery rate
     #[arg(long)]
     pub(super) redis: Option<SocketAddr>,
     /// API key of the servers
@@ -70,7 +70,7 @@ impl Options {
         self.servers[participant % self.servers.len()]
     }
 
-    /// Where rooms are kept.
+    /// Name of the store.
     pub(super) fn store(&self) -> &'static str {
         match self.redis {
             Some(_) => "redis",
@@ -78,7 +78,7 @@ impl Options {
         }
     }
 
-    /// What participants join with.
+    /// Source of the participants' tokens.
     pub(super) fn tokens(&self) -> TokenSource {
         TokenSource::Key {
             key: self.api_key.clone(),

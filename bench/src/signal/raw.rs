@@ -14,9 +14,9 @@ const CHANNEL: &str = "spillway-bench";
 const BATCH: u64 = 64;
 /// Publications that may be without an answer.
 const WINDOW: u64 = 2_048;
-/// Before anything is counted.
+/// Time before counting starts.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// For a socket to give or take anything.
+/// Timeout of a socket.
 const PATIENCE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 * 1024;
 

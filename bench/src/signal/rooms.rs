@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-/// How large a room is, beside others of the run.
+/// Size of a room, relative to others of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The one that may be larger.
     Large,
-    /// One of those of one size.
+    /// One of the rooms of equal size.
     Usual,
 }
 
@@ -22,7 +22,7 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Rooms of `size` for `participants`; the last one gets what is left.
+    /// Rooms of `size` for `participants`; the last one gets the rest.
     pub fn of_size(size: usize, participants: usize) -> Self {
         Self {
             large: 0,

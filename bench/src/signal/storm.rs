@@ -16,7 +16,7 @@ use super::raw;
 use super::rooms::{Kind, Rooms};
 use crate::host::process::{self, Pid};
 
-/// Between the last join and what comes next.
+/// Time between the last join and the next phase.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Connections are lost within this time, as when a server dies.
 const RETURN_SPREAD: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::
         sleep(LOOK).await;
     }
     let took = start.elapsed();
-    sleep(SETTLE_TIME).await; // what they missed is on its way
+    sleep(SETTLE_TIME).await; // missed events are under way
     let heard = board.heard();
     eprintln!(
         "{} came back in {:.1} s, {} of them where they had been",
@@ -144,7 +144,7 @@ async fn talk(
     Ok(())
 }
 
-/// Of all servers together.
+/// Resident memory of all servers together.
 fn rss_bytes(options: &Options) -> anyhow::Result<u64> {
     let read = |pid: &u32| anyhow::Ok(process::usage(Pid(*pid))?.rss_bytes);
     options.pids.iter().map(read).sum()

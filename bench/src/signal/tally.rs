@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// One receiver's place in the history of its room.
+/// One receiver's position in the history of its room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receiver {
     last: Option<u64>,
@@ -14,7 +14,7 @@ pub struct Receiver {
     duplicates: u64,
 }
 
-/// What was not as it should be, over all receivers.
+/// Errors of all receivers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
     /// Messages and other events that a receiver should have got and did not.
@@ -24,12 +24,12 @@ pub struct Faults {
 }
 
 impl Receiver {
-    /// It joined, or was told where the history begins anew.
+    /// Starts at the offset of a join or of a new history.
     pub fn begin(&mut self, offset: u64) {
         self.last = Some(offset);
     }
 
-    /// Of the latest event; 0 before it joined.
+    /// Offset of the latest event; 0 before the join.
     pub fn last(&self) -> u64 {
         self.last.unwrap_or(0)
     }

@@ -7,9 +7,9 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// Bytes that are read at once; what a participant is told is small, and there are thousands of them.
+/// Bytes of one read; messages are small, and there are thousands of sockets.
 const READ_BYTES: usize = 8 * 1024;
-/// The same of a message that is longer, such as the list of a large room.
+/// Bytes of one read inside a longer message, such as the list of a large room.
 const READ_MORE_BYTES: usize = 256 * 1024;
 
 const TEXT: u8 = 1;

@@ -16,9 +16,9 @@ use crate::net::detour::Detour;
 pub struct Call {
     /// Participants that receive what one sends.
     pub subscribers: usize,
-    /// How many relays are asked a second, while they come.
+    /// Allocations per second while clients start.
     pub per_second: u32,
-    /// How long it is measured.
+    /// Duration of the measurement.
     pub time: Duration,
     /// The media address of the SFU.
     pub media: SocketAddrV4,
@@ -40,7 +40,7 @@ pub fn once(setup: &Setup, door: Option<Door<'_>>, call: Call) -> anyhow::Result
                 clients: call.subscribers + 1,
                 per_second: call.per_second,
                 burst: 1,
-                stride: 1, // as the farm hands them out
+                stride: 1, // as the farm assigns them
             };
             let goal = Goal::Channel(call.media);
             crowd::arrive(socket, door, arrival, goal).map(drop)

@@ -27,7 +27,7 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// What a client wants.
+/// Goal of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
     /// An allocation with a channel to that peer.
@@ -36,7 +36,7 @@ pub enum Goal {
     Cycle,
 }
 
-/// How far it is.
+/// State of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Allocating,
@@ -57,18 +57,18 @@ pub struct Client {
     refusals: u8,
     transaction: TransactionId,
     relayed: Option<SocketAddr>,
-    /// What waits for an answer.
+    /// The unanswered request.
     request: Vec<u8>,
 }
 
-/// What an answer led to.
+/// Effect of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// [`Client::request`] is to be sent.
     Ask,
     /// The goal is reached.
     Done,
-    /// It was no answer to what waits for one.
+    /// The message was no answer to the pending request.
     Nothing,
 }
 
@@ -94,7 +94,7 @@ impl Credentials {
         Self::of(secret, format!("{expiry_s}:{user}"))
     }
 
-    /// Mints those of any `username`.
+    /// Makes the credentials of any `username`.
     pub fn of(secret: &[u8], username: String) -> Self {
         // The scheme is a decade old and every server speaks it: SHA-1 is not ours to choose.
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
@@ -122,12 +122,12 @@ impl Client {
         client
     }
 
-    /// What waits for an answer.
+    /// The unanswered request.
     pub fn request(&self) -> &[u8] {
         &self.request
     }
 
-    /// Where its peers see it, once it has an allocation.
+    /// Its relayed address, once it has an allocation.
     pub fn relayed(&self) -> Option<SocketAddr> {
         self.relayed
     }
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn credentials_are_what_other_servers_take() {
-        // From the command: printf 1790000000:me | openssl dgst -sha1 -hmac secret -binary | base64
+        // Computed by: printf 1790000000:me | openssl dgst -sha1 -hmac secret -binary | base64
         let Credentials { username, password } = Credentials::mint(b"secret", "me", 1_790_000_000);
         assert_eq!(username, "1790000000:me");
         assert_eq!(password, "RDn9tfbCK7VBPMjAOQrX8whaTXg=");

@@ -14,9 +14,9 @@ use crate::net::socket::FarmSocket;
 /// The server of the clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Door<'a> {
-    /// Where the server listens.
+    /// Address of the server.
     pub server: SocketAddrV4,
-    /// What credentials are minted with.
+    /// Secret of the credentials.
     pub secret: &'a [u8],
 }
 
@@ -29,7 +29,7 @@ pub struct Arrival {
     pub clients: usize,
     /// Clients that start per second.
     pub per_second: u32,
-    /// So many come at once.
+    /// Clients that start at once.
     pub burst: usize,
     /// Neighbours are so many addresses apart.
     pub stride: usize,
@@ -48,9 +48,9 @@ pub struct Crowd {
 
 /// RFC 8489 section 6.2.1.
 const RETRANSMIT: Duration = Duration::from_millis(500);
-/// After the last client has come, for all to have reached their goal.
+/// Time after the last client has started for all to reach their goal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long credentials are good for.
+/// Lifetime of the credentials, in seconds.
 const TTL_S: u64 = 3_600;
 /// Longest wait for an answer before time is looked at again.
 const TICK: Duration = Duration::from_millis(1);
@@ -129,7 +129,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Says again what was not answered; a client that got on meanwhile says its newest.
+    /// Repeats unanswered requests; a client with progress sends its newest one.
     fn repeat(
         &mut self,
         socket: &FarmSocket,
@@ -195,7 +195,7 @@ impl Crowd {
 }
 
 impl Arrival {
-    /// When client `number` is due, counted from the start.
+    /// Time at which client `number` is due, from the start.
     pub fn due(self, number: usize) -> Duration {
         let before = number - number % self.burst;
         Duration::from_secs_f64(before as f64 / f64::from(self.per_second))

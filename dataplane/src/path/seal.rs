@@ -43,7 +43,7 @@ impl Share {
 
     /// True after twice the share of a turn: no batch became full, because the socket is full or the packets have no
     /// receiver.
-    fn is_overdone(&self) -> bool {
+    fn is_over_limit(&self) -> bool {
         self.sessions >= 2 * SESSIONS_PER_TURN || self.packets >= 2 * PACKETS_PER_TURN
     }
 }
@@ -51,7 +51,7 @@ impl Share {
 /// Seals for one session after the other until a batch is full: then true. Or until all have what they get, or for longer
 /// than a batch takes.
 pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
-    while !share.is_overdone() {
+    while !share.is_over_limit() {
         let forwarding = &mut shard.forwarding;
         let Some(index) = forwarding.schedule.take(&mut forwarding.portions) else {
             return false;

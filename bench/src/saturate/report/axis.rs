@@ -10,9 +10,9 @@ pub struct Axis {
 
 #[derive(Debug, Clone, Copy)]
 enum Scale {
-    /// From zero to this.
+    /// Linear from zero to this value.
     Linear(f64),
-    /// From and to these, both powers of ten.
+    /// Logarithmic between two powers of ten.
     Logarithmic(f64, f64),
 }
 
@@ -20,7 +20,7 @@ enum Scale {
 const TICKS: f64 = 6.0;
 
 impl Axis {
-    /// From zero past `max`.
+    /// An axis from zero past `max`.
     pub fn linear(max: f64, from: f64, to: f64) -> Self {
         let max = if max > 0.0 { max } else { 1.0 };
         let step = step(max);

@@ -4,7 +4,7 @@ pub mod axis; // positions and ticks on an axis
 pub mod svg; // the chart as SVG
 pub mod html; // the page with the chart
 
-/// For text and attributes of SVG and HTML.
+/// Escapes text for text and attributes of SVG and HTML.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::http;
 
-/// Source of tokens.
+/// Source of the participants' tokens.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
     /// Tokens are signed here with an API key.

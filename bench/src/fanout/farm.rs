@@ -151,7 +151,7 @@ impl Farm {
         &self.load
     }
 
-    /// Number of subscribers.
+    /// Number of subscribers in the farm.
     pub fn subscribers(&self) -> usize {
         self.sessions.len() - self.publishers
     }

@@ -13,7 +13,7 @@ pub enum Damage {
     /// No stamp was found.
     #[error("payload carries no stamp")]
     NoStamp,
-    /// The length differs.
+    /// The length of the payload differs.
     #[error("payload has {got} bytes, {made} were made")]
     Length {
         /// Bytes of the received payload.

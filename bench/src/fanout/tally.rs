@@ -12,7 +12,7 @@ use crate::net::sequence::Sequence;
 #[derive(Debug, Default)]
 pub struct Received {
     streams: Vec<(u32, Sequence)>,
-    /// All RTP datagrams.
+    /// Number of all RTP datagrams.
     pub datagrams: u64,
     /// Bytes of these: UDP payload.
     pub bytes: u64,

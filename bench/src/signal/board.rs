@@ -170,7 +170,7 @@ impl Board {
         self.start + Duration::from_micros(us)
     }
 
-    /// Results so far.
+    /// Results of all participants so far.
     pub fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -315,7 +315,7 @@ impl Heard {
         }
     }
 
-    /// Discards earlier notifications.
+    /// Discards notifications from before this call.
     pub fn forget_news(&mut self) {
         for news in [&mut self.large, &mut self.usual] {
             news.notified_us.reset();

@@ -57,7 +57,7 @@ pub struct Client {
     refusals: u8,
     transaction: TransactionId,
     relayed: Option<SocketAddr>,
-    /// The unanswered request.
+    /// The request that awaits an answer.
     request: Vec<u8>,
 }
 
@@ -122,7 +122,7 @@ impl Client {
         client
     }
 
-    /// The unanswered request.
+    /// The request that awaits an answer.
     pub fn request(&self) -> &[u8] {
         &self.request
     }

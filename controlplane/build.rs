@@ -1,4 +1,4 @@
-//! Lists the files of `src/page/` so that the binary embeds whatever is there, and finds out the commit.
+//! Lists the files of `src/page/` for embedding, and reads the commit.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Finds out the commit.
+//! Reads the commit for `--version` and the metrics.
 
 #[path = "../exposition/commit.rs"]
 mod commit;

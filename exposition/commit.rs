@@ -1,4 +1,4 @@
-//! The commit that a binary is built from, for build scripts (`#[path]`): metrics and `--version` say it.
+//! The commit of a build, for build scripts (`#[path]`): shown in metrics and by `--version`.
 
 use std::env;
 use std::process::Command;

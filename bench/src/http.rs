@@ -1,4 +1,4 @@
-//! Questions over HTTP to a server that may not answer.
+//! HTTP requests with a timeout.
 
 use std::time::Duration;
 

@@ -16,12 +16,12 @@ use tokio::net::UdpSocket;
 
 use crate::media::Stamp;
 
-/// A peer connection, its socket once the server's addresses are known, and what it gave out.
+/// A peer connection, its socket once the server's addresses are known, and its outputs.
 pub struct Link {
-    /// The session layer.
+    /// The session layer of the client.
     pub rtc: Rtc,
     socket: Option<UdpSocket>,
-    /// What the session layer believes to be its address; the socket has another after a rebinding.
+    /// Address of the socket for the session layer; after a rebinding the socket has another one.
     believed: Option<SocketAddr>,
     server: Option<SocketAddr>,
     deadline: Instant,
@@ -29,14 +29,14 @@ pub struct Link {
     received: Vec<RtpPacket>,
     /// m-lines of which the server wants a keyframe.
     pub keyframes_wanted: Vec<Mid>,
-    /// DTLS is up.
+    /// True when the DTLS handshake is done.
     pub connected: bool,
 }
 
 const MAX_DATAGRAM_BYTES: usize = 2_048;
 
 impl Link {
-    /// An idle one.
+    /// A link that is not connected.
     pub fn new(now: Instant) -> Self {
         Self::with_crypto(now, str0m::crypto::from_feature_flags())
     }
@@ -72,7 +72,7 @@ impl Link {
         Ok((offer, pending, audio, video))
     }
 
-    /// The server's answer.
+    /// Handles the SDP answer of the server.
     pub async fn accept_answer(
         &mut self,
         pending: SdpPendingOffer,
@@ -91,7 +91,7 @@ impl Link {
         Ok(answer)
     }
 
-    /// Of what it sends: one codec of each kind.
+    /// Payload type of its own media: one codec of each kind.
     pub fn payload_type(&self, kind: MediaKind) -> Option<Pt> {
         let codec = match kind {
             MediaKind::Audio => Codec::Opus,
@@ -102,7 +102,7 @@ impl Link {
         Some(params.pt())
     }
 
-    /// Synthetic media received since the last look: its m-line and what it says of itself.
+    /// Synthetic media received since the last call: m-line and stamp.
     pub fn take_received(&mut self) -> Vec<(Mid, Stamp, RtpPacket)> {
         let received = std::mem::take(&mut self.received);
         let mut api = self.rtc.direct_api();
@@ -114,12 +114,12 @@ impl Link {
         received.into_iter().filter_map(read).collect()
     }
 
-    /// When [`tick`](Self::tick) has to be called.
+    /// Time of the next [`tick`](Self::tick).
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Lets time pass and sends what is due.
+    /// Handles timers, and sends due media.
     pub async fn tick(&mut self, now: Instant) -> anyhow::Result<()> {
         self.rtc.handle_input(Input::Timeout(now))?;
         self.drain().await
@@ -157,12 +157,12 @@ impl Link {
         Ok(())
     }
 
-    /// Where it sends from, once it does.
+    /// Local address of the socket, once it exists.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.socket.as_ref()?.local_addr().ok()
     }
 
-    /// Another handle of its socket, for who wants to send what the session layer would not.
+    /// Another handle of its socket, for datagrams that the session layer would not send.
     pub fn raw_socket(&self) -> anyhow::Result<std::net::UdpSocket> {
         let socket = self.socket.as_ref().context("nothing is bound yet")?;
         Ok(socket.as_fd().try_clone_to_owned()?.into())

@@ -21,9 +21,9 @@ pub struct Source {
 /// One packet to send.
 #[derive(Debug)]
 pub struct Packet {
-    /// RTP payload.
+    /// RTP payload of the packet.
     pub payload: Vec<u8>,
-    /// RTP timestamp.
+    /// RTP timestamp of the packet.
     pub time: u32,
     /// Counts the track's packets: also its sequence number.
     pub counter: u32,
@@ -124,8 +124,8 @@ impl Source {
         }
     }
 
-    /// RFC 7741: extended, with a 15-bit picture id; then the payload header, whose lowest bit is set
-    /// in frames that need others.
+    /// RFC 7741: extended, with a 15-bit picture id; then the payload header. Its lowest bit is set in frames that
+    /// depend on others.
     fn vp8_descriptor(&self, first: bool, keyframe: bool) -> Vec<u8> {
         let [high, low] = self.picture_id.to_be_bytes();
         let start = if first { 0x90 } else { 0x80 };

@@ -1,5 +1,5 @@
-//! The same publishers and receivers on Spillway and on Janus, in turns: what each delivers for a second of
-//! processor time. Equal deliveries only: one that carries less is not cheaper.
+//! The same publishers and receivers on Spillway and on Janus, alternating: deliveries per second of CPU. Only equal
+//! deliveries are compared.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct Options {
     /// `spillway-bench host --listen` that watches Janus
     #[arg(long)]
     janus_target: SocketAddr,
-    /// Participants that receive
+    /// Number of participants that receive
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     subscribers: u32,
     /// Length of each window

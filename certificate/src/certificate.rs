@@ -1,5 +1,5 @@
-//! A certificate and its key, out of their files. What is read here has been checked against each other;
-//! when to read is the renewal's business.
+//! Reads a certificate and its key from files and checks that they belong together. [`crate::renewal`] decides when to
+//! read.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{CERTIFICATE_FILE_BYTES, TlsError};
 
-/// Where a certificate and its key are, in PEM.
+/// Paths of a certificate and its key, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The chain, the server's own certificate first.
@@ -25,7 +25,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// What is in the files now, whatever it is.
+/// Current content of both files, valid or not.
 pub(super) struct Content {
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Fingerprint(u64);
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub(super) certified: Arc<CertifiedKey>,
-    /// Its end, seconds since 1970.
+    /// Expiry of the certificate, seconds since 1970.
     pub ends_at: u64,
     /// The first name that is one host's.
     pub name: Option<String>,
@@ -47,12 +47,12 @@ pub struct Certificate {
     pub names: Vec<String>,
 }
 
-/// Those who vouch for others.
+/// CA certificates of a file.
 #[derive(Debug)]
 pub struct Authorities {
-    /// As they were read.
+    /// The file's content, unchanged.
     pub pem: Vec<u8>,
-    /// Each of them.
+    /// The CA certificates of the file, in order.
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -62,14 +62,14 @@ impl CertificateFiles {
         self.parse(&self.read()?, provider)
     }
 
-    /// PEM of both, for whoever reads it anew.
+    /// Reads both files again and returns their PEM, if certificate and key fit.
     pub fn checked_pem(&self) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
         let content = self.read()?;
         self.parse(&content, &aws_lc_rs::default_provider())?;
         Ok((content.certificate, content.key))
     }
 
-    /// The names in the certificate, whoever serves it.
+    /// The host names in the certificate.
     pub fn names(&self) -> Result<Vec<String>, TlsError> {
         Ok(self.load(&aws_lc_rs::default_provider())?.names)
     }
@@ -112,7 +112,7 @@ impl CertificateFiles {
         })
     }
 
-    /// Its end in seconds since 1970, and whose it is.
+    /// The expiry of the certificate in seconds since 1970, and its subject.
     fn describe(&self, der: &CertificateDer<'_>) -> Result<(u64, Vec<String>), TlsError> {
         let (_, parsed) =
             X509Certificate::from_der(der).map_err(|error| self.bad_certificate(&error))?;
@@ -143,7 +143,7 @@ impl Content {
 }
 
 impl Certificate {
-    /// Refuses one whose end has come.
+    /// Refuses a certificate that has expired.
     pub(super) fn still_good(self, now: u64, path: &Path) -> Result<Self, TlsError> {
         if self.ends_at > now {
             return Ok(self);
@@ -155,7 +155,7 @@ impl Certificate {
     }
 }
 
-/// Those who vouch for others, each one that can be trusted; at least one.
+/// Reads CA certificates; an error if one cannot be trusted or if there are none.
 pub fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     let pem = read(path)?;
     let certificates = certificates(path, &pem)?;
@@ -169,7 +169,7 @@ pub fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     Ok(Authorities { pem, certificates })
 }
 
-/// At least one.
+/// The certificates of a PEM file; an error if there are none.
 fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| not_pem(path, &error))?;

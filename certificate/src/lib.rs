@@ -1,10 +1,10 @@
-//! A certificate that is served: read from its files, checked, and swapped while it is in use.
+//! The certificate of a TLS server: read from its files, checked, and replaced while the server runs.
 //!
-//! Both planes serve TLS and never depend on each other, so what they share lives here: files in, what a
-//! `rustls` server shows its clients out. Handshakes are the owners' business.
+//! Both planes serve TLS and do not depend on each other, so their common code is here: it reads files and makes the
+//! certificate of a `rustls` server. Each plane does its own handshakes.
 
-mod certificate; // a certificate and its key, out of their files
-mod renewal; // swaps the certificate when its files change
+mod certificate; // reads a certificate and its key from files
+mod renewal; // reloads the certificate when its files change
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,25 +23,25 @@ pub enum TlsError {
     /// The file is not there, or not for us.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system call.
         error: std::io::Error,
     },
     /// No file of PEM is that long.
     #[error("{path} has more than {limit} bytes")]
     TooLong {
-        /// The file.
+        /// The file that is too long.
         path: PathBuf,
-        /// What is read at most.
+        /// Maximum bytes of the file.
         limit: u64,
     },
     /// Cut off, or something else altogether.
     #[error("{path} is no PEM: {why}")]
     NotPem {
-        /// The file.
+        /// The file without a PEM block of the needed kind.
         path: PathBuf,
-        /// Where it goes wrong.
+        /// Description of the PEM error.
         why: String,
     },
     /// PEM of something else.
@@ -55,33 +55,33 @@ pub enum TlsError {
     /// A certificate that is broken inside.
     #[error("the certificate in {path} cannot be read: {why}")]
     BadCertificate {
-        /// The file.
+        /// The file with the bad certificate.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the error in the certificate.
         why: String,
     },
     /// A key of another kind.
     #[error("the key in {path} cannot be used: {why}")]
     BadKey {
-        /// The file.
+        /// The file with the bad key.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the error in the key.
         why: String,
     },
     /// Two files that are not of one pair.
     #[error("the key in {key} does not belong to the certificate in {certificate}")]
     Mismatch {
-        /// The certificate's file.
+        /// Path of the certificate's file.
         certificate: PathBuf,
-        /// The key's file.
+        /// Path of the key's file.
         key: PathBuf,
     },
-    /// Nobody would trust it.
+    /// Clients would not trust an expired certificate.
     #[error("the certificate in {path} ended {seconds} s ago")]
     Expired {
-        /// The file.
+        /// The file of the expired certificate.
         path: PathBuf,
-        /// Since its end.
+        /// Seconds since the certificate expired.
         seconds: u64,
     },
     /// The configuration as a whole.

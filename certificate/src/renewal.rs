@@ -1,6 +1,5 @@
-//! Swaps the certificate when its files change, or when SIGHUP says so. New connections get the new one;
-//! those that stand keep what they agreed on. Files that cannot be used are named in the log, and the
-//! certificate that is served stays.
+//! Reloads the certificate when its files change, or on SIGHUP. New connections get the new certificate; open
+//! connections keep theirs. If the files cannot be used, the log names them and the old certificate stays.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificate::{Certificate, CertificateFiles, Content, Fingerprint};
 use super::{CERTIFICATE_LOOK, TlsError};
 
-/// What new connections are shown.
+/// The certificate for new connections.
 #[derive(Debug)]
 pub struct Certificates(RwLock<Arc<CertifiedKey>>);
 
@@ -28,7 +27,7 @@ pub struct Renewal {
     hangup: Signal,
 }
 
-/// Who counts what becomes of certificates.
+/// Counts reloads and failures of certificates.
 pub trait Observer: Send + Sync {
     /// The one that is served ends then, seconds since 1970.
     fn ends_at(&self, unix_s: u64);
@@ -52,16 +51,16 @@ impl<O: Observer> Observer for Arc<O> {
     }
 }
 
-/// What a look at the files found.
+/// Content of the files at one look, or the read error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sight {
     Content(Fingerprint),
-    /// And why.
+    /// The file cannot be read, with the reason.
     Unreadable(String),
 }
 
-/// Which change of the files is worth a try: one that holds still, and was not tried before. Two files
-/// cannot be replaced in one step, so the first look at a change may find half of it.
+/// Decides which change of the files to load: one that has not changed since the last look and was not tried before.
+/// Two files cannot be replaced in one step, so the first look may find only one new file.
 #[derive(Debug)]
 struct Watch {
     tried: Sight,
@@ -69,7 +68,7 @@ struct Watch {
 }
 
 impl Certificates {
-    /// Those of `files`, with whoever looks after them.
+    /// Loads `files`, and returns a task that reloads them when they change.
     pub fn load(
         files: CertificateFiles,
         provider: Arc<CryptoProvider>,
@@ -79,7 +78,7 @@ impl Certificates {
         let certificate = files.parse(&content, &provider)?;
         observer.ends_at(certificate.ends_at);
         if certificate.ends_at <= unix_s() {
-            // Its clients may know why; without it there is nothing to serve.
+            // Clients may accept an expired certificate; without it the server serves nothing.
             let path = files.certificate.display();
             tracing::error!(certificate = %path, "tls: the certificate has ended, clients will refuse it");
         }
@@ -172,7 +171,7 @@ fn unix_s() -> u64 {
 }
 
 impl Watch {
-    /// Whether what was seen is to be tried.
+    /// True if the seen content should be loaded.
     fn see(&mut self, sight: Sight) -> bool {
         let is_due = sight == self.last && sight != self.tried;
         if is_due {

@@ -1,4 +1,4 @@
-//! The one place that reads a clock; state machines are handed the time.
+//! The only place that reads a clock; state machines get the time as a value.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

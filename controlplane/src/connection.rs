@@ -1,5 +1,5 @@
-//! A connection whose reader is watched: what is written must be taken within a time, and it is known how far
-//! the conversation was when it ends.
+//! A connection with deadlines: the client must read what is written within a time. At the end the last phase is
+//! known.
 
 use std::io;
 use std::pin::Pin;
@@ -12,35 +12,35 @@ use tokio::time::{Sleep, sleep};
 
 use crate::limits::RESPONSE_TIME;
 
-/// A stream with a deadline for what it is to send. It starts when the kernel does not take everything and ends
-/// when the kernel does: a reader that takes a few bytes now and then does not move it.
+/// A stream with a deadline for its writes. The deadline starts when the kernel does not take everything and ends when
+/// it does: a reader that takes a few bytes now and then does not move it.
 pub(crate) struct Guarded<S> {
     inner: S,
     watch: Watch,
     blocked: Option<Pin<Box<Sleep>>>,
-    /// It takes more than the kernel does, and only a flush says that the kernel has it.
+    /// True: the inner stream buffers writes, and only a flush passes them to the kernel.
     is_buffered: bool,
 }
 
-/// How far a conversation is; clones look at the same one.
+/// Last phase of a connection; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watch(Arc<AtomicU8>);
 
-/// What was the last to happen.
+/// Last event of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing came.
+    /// No byte has arrived yet.
     Silent,
-    /// The client said something.
+    /// The client sent a request.
     Asked,
-    /// It was answered.
+    /// The last request has its answer.
     Answered,
-    /// It does not take its answers.
+    /// The client does not read its answers.
     Stuck,
 }
 
 impl Watch {
-    /// What was the last to happen.
+    /// The last phase of the connection.
     pub(crate) fn phase(&self) -> Phase {
         match self.0.load(Ordering::Relaxed) {
             0 => Phase::Silent,
@@ -62,7 +62,7 @@ impl Watch {
 }
 
 impl<S> Guarded<S> {
-    /// Watches `inner`, which may keep what is written to itself for a while, as TLS does.
+    /// Guards `inner`, which may buffer writes, like TLS.
     pub(crate) fn new(inner: S, is_buffered: bool) -> (Self, Watch) {
         let watch = Watch::default();
         let guarded = Self {
@@ -74,7 +74,7 @@ impl<S> Guarded<S> {
         (guarded, watch)
     }
 
-    /// The stream by itself, for whoever sets deadlines of its own.
+    /// The inner stream, for callers with their own deadlines.
     pub(crate) fn into_inner(self) -> S {
         self.inner
     }

@@ -1,6 +1,6 @@
-//! The descriptors this process may have: raised at start as far as the system allows.
+//! The limit of open files of this process, raised at start as far as allowed.
 //!
-//! Each connection takes one. What is left of them for everything else is [`RESERVED_FILES`].
+//! Each connection takes one descriptor. [`RESERVED_FILES`] are left for other uses.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,7 +13,7 @@ pub fn raise() -> u64 {
         current: held.maximum,
         ..held
     };
-    // Where that is refused, fewer connections are taken.
+    // If this is refused, fewer connections are accepted.
     let _ = setrlimit(Resource::Nofile, most);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

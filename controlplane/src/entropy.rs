@@ -1,4 +1,4 @@
-//! The one place that reads the system's random source.
+//! The only place that reads the system's random source.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Names and identifiers, each a type of its own; all are checked text that is cheap to clone. What a room's name and
-//! an identity may be made of is in `name`.
+//! Names and identifiers, each with its own type: checked text that is cheap to clone. The syntax of names is in
+//! `name`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,20 +14,20 @@ use crate::name::{self, NameError};
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Not a name.
+    /// The text is not a name.
     #[error("{what} {why}")]
     Name {
-        /// Which identifier.
+        /// Kind of the identifier, such as `room`.
         what: &'static str,
-        /// What is wrong with it.
+        /// Error of the name.
         why: NameError,
     },
     /// Not a prefix and 16 letters and digits.
     #[error("{what} '{text}' is not {prefix} and 16 letters or digits")]
     Form {
-        /// Which identifier.
+        /// Kind of the identifier, such as `track`.
         what: &'static str,
-        /// What it starts with.
+        /// Required prefix of the identifier.
         prefix: &'static str,
         /// The offending text, shortened.
         text: String,
@@ -41,7 +41,7 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The text.
+            /// The identifier as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -93,12 +93,12 @@ text_id!(
     |text| check_name("identity", text)
 );
 text_id!(
-    /// One stay of an identity in a room: `PA_` and 16 characters.
+    /// Id of a participant, from a join to its leave: `PA_` and 16 characters.
     ParticipantId,
     |text| check_form("participant", "PA_", text)
 );
 text_id!(
-    /// One publication: `TR_` and 16 characters.
+    /// Id of a track, from publish to unpublish: `TR_` and 16 characters.
     TrackId,
     |text| check_form("track", "TR_", text)
 );
@@ -108,7 +108,7 @@ text_id!(
     |text| check_name("node", text)
 );
 text_id!(
-    /// One history of a room; new when the history starts over.
+    /// Epoch of a room's history; new when the history starts over.
     Epoch,
     |text| check_name("epoch", text)
 );
@@ -155,7 +155,7 @@ impl Epoch {
     }
 }
 
-/// Which of a participant's two peer connections.
+/// One of a participant's two peer connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Half {
@@ -165,7 +165,7 @@ pub enum Half {
     Subscribe,
 }
 
-/// Which sessions of a participant: they start over with another number when the participant moves to another node.
+/// Generation of a participant's sessions: it counts up when the participant moves to another node.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -173,7 +173,7 @@ pub enum Half {
 pub struct Generation(pub u32);
 
 impl Generation {
-    /// The first.
+    /// The generation of a participant's first sessions.
     pub const MIN: Self = Self(0);
     /// The last there can be.
     pub const MAX: Self = Self(u32::MAX);
@@ -183,11 +183,11 @@ impl Generation {
 /// it from the second generation on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
-    /// Whose it is.
+    /// The participant that the session belongs to.
     pub participant: ParticipantId,
-    /// Which of the participant's peer connections.
+    /// The peer connection of the session.
     pub half: Half,
-    /// Which of those that the participant had.
+    /// Generation of the session.
     pub generation: Generation,
 }
 
@@ -230,7 +230,7 @@ impl FromStr for SessionId {
                 half,
                 generation,
             };
-            // One text for one session: `+1` and `01` are no numbers here.
+            // One text for one session: numbers like `+1` and `01` are refused.
             (parts.next().is_none() && id.to_string() == text).then_some(id)
         };
         parse().ok_or_else(|| ForeignSession(text.chars().take(60).collect()))

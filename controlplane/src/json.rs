@@ -1,4 +1,4 @@
-//! JSON texts of others (RFC 8259), read as far as they can be, and the `id` of those that cannot.
+//! Parser for untrusted JSON (RFC 8259), and the `id` of texts that cannot be parsed.
 //!
 //! Decided where the RFC leaves it open: an escape for half a surrogate pair stands for U+FFFD (section 8.2), a byte order
 //! mark in front is skipped (8.1), the last of several members with one name counts (4), as in JSON.parse. Nesting is
@@ -16,7 +16,7 @@ pub enum JsonError {
     /// Against the grammar, or with a number that no double holds.
     #[error("not JSON: {0}")]
     Grammar(serde_json::Error),
-    /// Too many brackets.
+    /// Arrays and objects are nested too deep.
     #[error("JSON is nested deeper than {JSON_DEPTH}")]
     Depth,
 }
@@ -79,7 +79,7 @@ pub fn whole(number: &serde_json::Number) -> Option<u64> {
         .or_else(|| number.as_f64().filter(is_whole).map(|float| float as u64))
 }
 
-/// `text` with U+FFFD for each escape of half a surrogate pair. What is against the grammar stays as it is.
+/// `text` with U+FFFD for each escape of half a surrogate pair. Invalid JSON is not changed.
 fn paired(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let (mut at, mut copied) = (0, 0);
@@ -108,7 +108,7 @@ fn paired(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The surrogate whose escape begins at `at`.
+/// The surrogate of the escape that begins at `at`.
 fn surrogate(bytes: &[u8], at: usize) -> Option<u16> {
     let escape = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(escape).ok()?;
@@ -118,7 +118,7 @@ fn surrogate(bytes: &[u8], at: usize) -> Option<u16> {
     (is_hexadecimal && (0xd800..=0xdfff).contains(&unit)).then_some(unit)
 }
 
-/// Where the string that begins before `at` has its closing quote.
+/// Position of the closing quote of the string that begins before `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match bytes.get(at)? {

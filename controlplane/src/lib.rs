@@ -4,27 +4,27 @@
 //! -> `fleet` (the nodes) and `store` (the history), and back through `hub` to every socket.
 //! Media never comes here.
 
-pub mod limits; // every maximum
+pub mod limits; // limits, with units
 pub mod clock; // the only clock
 pub mod entropy; // the only random source
-pub mod json; // texts of others
-pub mod name; // what names are made of
+pub mod json; // JSON parser for untrusted texts
+pub mod name; // syntax of names
 pub mod ids; // names and identifiers
-pub mod history; // a room's events, and what they come to
+pub mod history; // events of a room, and the resulting participants
 pub mod auth; // tokens, grants, resume keys
-pub mod turn; // credentials of the relay
-pub mod metrics; // what is counted
-pub mod tls; // the port's certificate, and what comes in
-pub mod store; // what outlives a server
+pub mod turn; // TURN credentials
+pub mod metrics; // Prometheus metrics
+pub mod tls; // TLS of the HTTP port
+pub mod store; // room histories, in memory or on Redis
 pub mod config; // settings
 pub mod fleet; // nodes, and the connections to them
 pub mod room; // the logic of one room
 pub mod hub; // runs the rooms
-mod connection; // a client's connection, whose reader is watched
-pub mod signaling; // one client's conversation
+mod connection; // a client's connection with deadlines
+pub mod signaling; // session of one signaling client
 pub mod http; // routes, the page, the admin API
-pub mod descriptors; // how many files may be open
-pub mod serve; // puts the parts together
-mod terminal; // what commands say
-pub mod up; // everything embedded
-pub mod cli; // commands
+pub mod descriptors; // limit of open files
+pub mod serve; // builds and runs a server
+mod terminal; // output of commands
+pub mod up; // `spillway up`: server and data plane together
+pub mod cli; // the command line

@@ -1,11 +1,11 @@
-//! Every maximum of the control plane, with its unit.
+//! Limits of the control plane, with their units.
 //!
-//! What an operator may change is a setting (`config.rs`) whose range stands here.
+//! Limits that an operator may change are settings (`config.rs`); their ranges are here.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-// What a client may send.
+// Limits of clients' messages.
 
 /// Bytes of a room's name or an identity in UTF-8: 128 characters of any script, and the 255 that a `sub` of OpenID
 /// Connect may have.
@@ -47,7 +47,7 @@ pub const FRAME_FACTOR: usize = 2;
 /// Pixels of the tallest layer.
 pub const LAYER_HEIGHT: u32 = 16_384;
 
-// One socket.
+// Limits of one socket.
 
 /// Messages waiting for a slow reader before it is closed with 4503.
 pub const SEND_QUEUE_MESSAGES: usize = 512;
@@ -55,37 +55,37 @@ pub const SEND_QUEUE_MESSAGES: usize = 512;
 pub const SEND_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes a socket reads at once and keeps for it while idle; a larger message makes room for itself.
 pub const READ_BUFFER_BYTES: usize = 1_024;
-/// What is gathered may take this long to write.
+/// Time for a batch of messages to be written.
 pub const WRITE_TIME: Duration = Duration::from_secs(10);
-/// From the socket's opening to `join`.
+/// Time from the socket's opening to `join`.
 pub const JOIN_TIME: Duration = Duration::from_secs(10);
 /// Without hearing anything from the client.
 pub const IDLE_TIME: Duration = Duration::from_secs(30);
 /// Between WebSocket pings; their pongs count as being heard.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// For the close frame to leave and the peer's to arrive.
+/// Time for the close frames of both sides.
 pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Messages a client may send at once, as a multiple of its rate per second.
 pub const BURST_SECONDS: u32 = 2;
 /// Messages over the rate, at once, before the socket is closed with 4429; one is forgiven a second.
 pub const STRIKES: u32 = 20;
 
-// One room.
+// Limits of one room.
 
 /// Events kept for sockets that come back.
 pub const HISTORY_EVENTS: usize = 1_024;
-/// Between news of a room in which much happens, for each socket that is told: a write costs some 15 us, so a
-/// room takes a small part of a core whatever happens in it.
+/// Pause between messages of a busy room, per socket: a write costs about 15 µs, so a room takes a bounded part of a
+/// core.
 pub const NEWS_INTERVAL_PER_SOCKET: Duration = Duration::from_millis(1);
-/// At most: nobody looks more often than twenty times a second.
+/// Maximum: clients see no difference above 20 updates a second.
 pub const NEWS_INTERVAL: Duration = Duration::from_millis(50);
 /// Much happens where something did within this time.
 pub const NEWS_STREAM: Duration = Duration::from_millis(100);
 /// Bytes of news that do not wait for more.
 pub const NEWS_BYTES: usize = 64 * 1024;
-/// Between two changes of what one session subscribes to: what comes and goes meanwhile is one command.
+/// Minimum time between two changes of a session's subscriptions; changes meanwhile are one command.
 pub const SUBSCRIBE_INTERVAL: Duration = Duration::from_millis(200);
-/// What only stands for messages to others waits so long for something to go with.
+/// Maximum delay of a substitute for a private message.
 pub const PRIVATE_INTERVAL: Duration = Duration::from_secs(2);
 /// Bytes of it that do not wait.
 pub const PRIVATE_BYTES: usize = 16 * 1024;
@@ -95,7 +95,7 @@ pub const ROOM_INPUTS: usize = 4_096;
 pub const LANE_CALLS: usize = 64;
 /// Tracks changed by one `PutSubscriptions`.
 pub const SUBSCRIPTION_BATCH: usize = 1_000;
-/// For a client to offer again after its media was lost, before its tracks are unpublished.
+/// Time for a client to offer its tracks again after its media was lost.
 pub const REOFFER_TIME: Duration = Duration::from_secs(30);
 /// A participant's presence in the store, without being touched.
 pub const PRESENCE_TIME: Duration = Duration::from_secs(30);
@@ -109,39 +109,39 @@ pub const ISLAND_EVENTS: usize = 2_048;
 pub const PIPELINE_COMMANDS: usize = 256;
 /// Pipelines to one server that are on their way at once.
 pub const PIPELINES: usize = 2;
-/// Messages of no history that wait for one server; what is beyond that reaches nobody on other servers.
+/// Ephemeral messages that wait for one server of the store; more are not sent to other servers.
 pub const UNANSWERED_COMMANDS: usize = 4_096;
-/// Events of one room that the store is told of with one call; it does nothing else meanwhile.
+/// Events of one room in one call to the store, which does nothing else meanwhile.
 pub const APPEND_EVENTS: usize = 64;
-/// What has to be written waits so long for a store that hands over, before a room goes on by itself.
+/// Time that a write waits for a store that hands over, before the room continues without it.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(3);
-/// The same for one that cannot be reached.
+/// Time that a write waits for a store that does not answer.
 pub const SILENT_STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// Speakers in one `speakers` message.
 pub const SPEAKERS: usize = 16;
 
-/// What identities of a room may cause, for each message a second that a participant may send.
+/// Budgets of a room's identities, per message a second that a participant may send.
 pub mod budget {
-    /// What an account gains in a second.
+    /// Gain of an account per second.
     #[derive(Debug, Clone, Copy)]
     pub struct Rate {
-        /// Events times those who get them.
+        /// Events times their receivers.
         pub deliveries: f64,
-        /// Bytes of these.
+        /// Bytes per second of these messages.
         pub bytes: f64,
     }
 
-    /// Of each identity, whatever the others do: 2,000 deliveries and 800 KiB a second by default.
+    /// Share of each identity that others cannot use: 2,000 deliveries and 800 KiB a second by default.
     pub const SHARE: Rate = Rate {
         deliveries: 40.0,
         bytes: 16.0 * 1024.0,
     };
-    /// Of each identity while the pool has it, too: 20,000 deliveries and 3.1 MiB a second by default.
+    /// Extra of each identity, as long as the pool lasts: 20,000 deliveries and 3.1 MiB a second by default.
     pub const EXTRA: Rate = Rate {
         deliveries: 400.0,
         bytes: 64.0 * 1024.0,
     };
-    /// Of all of a room together, beyond their shares: 100,000 deliveries and 15.6 MiB a second by default.
+    /// Pool of a whole room, beyond the shares: 100,000 deliveries and 15.6 MiB a second by default.
     pub const POOL: Rate = Rate {
         deliveries: 2_000.0,
         bytes: 320.0 * 1024.0,
@@ -152,17 +152,17 @@ pub mod budget {
     pub const CHANGES_AT_ONCE: f64 = 100.0;
     /// Accounts hold what so many seconds fill into them.
     pub const SECONDS: f64 = 8.0;
-    /// A share holds at least a join and an offer of so many tracks, however many hear of them: who empties the pool
-    /// keeps nobody out of a room.
+    /// A share is enough for a join and an offer of this many tracks, in a room of any size: an empty pool keeps no
+    /// participant out of a room.
     pub const SHARE_TRACKS: u64 = 2;
-    /// Where participants may send fewer messages a second, accounts are as for so many.
+    /// Accounts are at least those of this many messages a second.
     pub const LEAST_MESSAGES: u32 = 10;
     /// Bytes of an event, its payload aside.
     pub const EVENT_BYTES: u64 = 300;
     /// Bytes of what stands for a message to others.
     pub const STAND_IN_BYTES: u64 = 64;
-    /// Deliveries of a join, for each who hears of it: everybody does, the joiner hears of everybody, and the end is
-    /// not charged by itself.
+    /// Deliveries of a join per participant: all get the event, the joiner gets the list of all, and the leave is not
+    /// charged separately.
     pub const JOIN_DELIVERIES: u64 = 3;
     /// Deliveries of an event that makes others subscribe: each is offered the track and answers.
     pub const PUBLISH_DELIVERIES: u64 = 4;
@@ -176,7 +176,7 @@ pub mod budget {
 
 /// A resume key's life.
 pub const RESUME_KEY_SECONDS: u64 = 24 * 60 * 60;
-/// How long a participant stays without another valid token, from its first join on.
+/// Maximum stay without another valid token, from the first join on, in seconds.
 pub const STAY_SECONDS: u64 = 24 * 60 * 60;
 /// `token-leeway-seconds`: clocks of token issuers may differ by this much.
 pub const TOKEN_LEEWAY_SECONDS: RangeInclusive<u64> = 0..=300;
@@ -191,33 +191,33 @@ pub const CONNECTIONS: usize = 65_536;
 pub const RESERVED_FILES: u64 = 256;
 /// Connections at once from an IPv4 address or an IPv6 /64, unless the setting says otherwise.
 pub const CONNECTIONS_PER_SOURCE: usize = 4_096;
-/// For a TLS handshake, from the connection's first packet on.
+/// Time for a TLS handshake, from the connection's first packet on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// For a request's head to arrive, its first byte and the pause since the last answer included.
+/// Time for a request's head, including its first byte and the pause since the last answer.
 pub const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Lines in a request's head.
 pub const HEADERS: usize = 64;
-/// For a request other than a WebSocket to be answered.
+/// Time to answer a request other than a WebSocket.
 pub const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// For a client to take what it is answered, from when it does not take all of it at once.
+/// Time for a client to read its answer, from the first write that did not fit.
 pub const RESPONSE_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a request's head, and of answers that wait for their reader.
 pub const HEAD_BYTES: usize = 64 * 1024;
 /// Bytes of a request's body; none of the routes wants one.
 pub const BODY_BYTES: usize = 16 * 1024;
-/// For a room to report itself to the admin API.
+/// Time for a room to answer the admin API.
 pub const REPORT_TIME: Duration = Duration::from_secs(2);
 
 // The data plane.
 
-/// For one gRPC call to be answered.
+/// Time for the answer of a gRPC call.
 pub const CALL_TIME: Duration = Duration::from_secs(5);
 /// Between renewals of the lease that keeps our participants' sessions.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(2);
-/// Of the lease, beyond the grace time: it is as old as a renewal at our death, and the data plane takes 6 s without
-/// any for a time without a control plane.
+/// Margin of the lease beyond the grace time: the last renewal may be 2 s old when a server dies, and the data plane
+/// treats 6 s without a renewal as time without a control plane.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(8);
-/// What nodes said that is not yet with the rooms; more of it waits at the nodes, which cut off who reads too slowly.
+/// Events of nodes that are not yet with the rooms. More wait at the nodes, which disconnect a slow reader.
 pub const NODE_UPDATES: usize = 1_024;
 /// Requests of a socket that wait while what its join needs is read; more are refused.
 pub const JOINING_REQUESTS: usize = 64;
@@ -228,16 +228,16 @@ pub const REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// Pause before reconnecting to the data plane, doubled up to the second.
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
-/// How long a join waits at start for the data plane's state, so that nobody is forgotten.
+/// Time that a join waits at start for the data plane's state, so that all participants are known.
 pub const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Pause before restarting a data plane that died, doubled up to the second.
 pub const RESTART_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(5));
 /// A data plane that lived this long is restarted without a pause again.
 pub const STABLE_TIME: Duration = Duration::from_secs(10);
-/// For the data plane to end by itself before it is killed.
+/// Time for the data plane to end by itself before it is killed.
 pub const STOP_TIME: Duration = Duration::from_secs(5);
-/// For the data plane's control socket to appear.
+/// Time for the data plane's control socket to appear.
 pub const START_TIME: Duration = Duration::from_secs(10);
 /// Bytes of the data plane's log before it is started anew at the next start.
 pub const CHILD_LOG_BYTES: u64 = 16 * 1024 * 1024;
@@ -248,13 +248,13 @@ pub const SOCKET_PATH_BYTES: usize = 108;
 
 /// `shards`: as many as a data plane takes.
 pub const SHARDS: RangeInclusive<u16> = 1..=64;
-/// `max-participants-per-room`.
+/// Range of the setting `max-participants-per-room`.
 pub const PARTICIPANTS_PER_ROOM: RangeInclusive<usize> = 1..=1_000_000;
-/// `max-tracks-per-participant`.
+/// Range of the setting `max-tracks-per-participant`.
 pub const TRACKS_PER_PARTICIPANT: RangeInclusive<usize> = 1..=OFFER_M_LINES;
-/// `max-message-bytes`.
+/// Range of the setting `max-message-bytes`, in bytes.
 pub const MESSAGE_BYTES: RangeInclusive<usize> = 16 * 1024..=16 * 1024 * 1024;
-/// `messages-per-second`.
+/// Range of the setting `messages-per-second`.
 pub const MESSAGES_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 /// `turn-ttl-seconds`, and any other TURN credential: the relay takes none that lasts longer.
 pub const TURN_TTL_SECONDS: RangeInclusive<u64> = 60..=86_400;
@@ -264,11 +264,11 @@ pub const TURN_USER_BYTES: usize = 480;
 pub const TURN_SECRET_BYTES: usize = 16;
 /// Secrets of TURN credentials: one, and the one before it.
 pub const TURN_SECRETS: usize = 2;
-/// `drain-seconds`.
+/// Range of the setting `drain-seconds`, in seconds.
 pub const DRAIN_SECONDS: RangeInclusive<u64> = 0..=3_600;
-/// `resume-allowance-seconds`.
+/// Range of the setting `resume-allowance-seconds`, in seconds.
 pub const RESUME_ALLOWANCE_SECONDS: RangeInclusive<u64> = 0..=STAY_SECONDS;
-/// `grace-seconds`.
+/// Range of the setting `grace-seconds`, in seconds.
 pub const GRACE_SECONDS: RangeInclusive<u64> = 1..=600;
 
 const _: () = assert!(PAYLOAD_BYTES < *MESSAGE_BYTES.start());

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use spillway_controlplane::cli;
 
-/// Of a command line that is wrong, as clap has it.
+/// Exit code of clap for a wrong command line.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {

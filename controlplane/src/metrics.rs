@@ -1,4 +1,4 @@
-//! What the control plane counts, in Prometheus' words. `docs/operating.md` documents each.
+//! Prometheus metrics of the control plane. `docs/operating/metrics.md` documents each.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -39,10 +39,10 @@ struct BuildLabels {
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
-/// What a frame to a client is, for counting.
+/// Type of a frame to a client, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// Anything else.
+    /// A frame that has no counter of its own.
     Plain,
     /// An error, by its code.
     Error(&'static str),
@@ -50,10 +50,10 @@ pub enum Label {
     Joined(&'static str),
 }
 
-/// Upper bounds of the buckets of joins: what nobody notices, what people wait for without complaint, what they do not.
+/// Upper bounds of the buckets of joins, in seconds: not noticeable, acceptable, too slow.
 const JOIN_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// What a shared store counts; clones count the same.
+/// Metrics of a shared store; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct StoreMetrics {
     /// 1 while all its servers answer.
@@ -74,13 +74,13 @@ pub struct StoreMetrics {
     pub unpublished: Count,
 }
 
-/// What the TLS of our own port counts; clones count the same.
+/// Metrics of TLS on the HTTP port; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct TlsMetrics {
     ends: Level,
     /// Certificates swapped while serving.
     pub reloads: Count,
-    /// Those that could not be used.
+    /// Reloads of the certificate that failed.
     pub reload_failures: Count,
     /// Connections that came in.
     pub handshakes: Count,
@@ -90,22 +90,22 @@ pub struct TlsMetrics {
 /// Why we ended a connection, or did not take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// It said nothing.
+    /// The client sent no byte in time.
     Silent,
-    /// A request's head did not come to its end.
+    /// A request's head was not complete in time.
     SlowHead,
     /// No request followed the last answer.
     Idle,
-    /// Its answers were not taken.
+    /// The client did not read an answer in time.
     SlowReader,
-    /// Its network has as many as it may.
+    /// The source has the maximum number of connections.
     TooManyOfSource,
     /// The system did not hand it over.
     NotAccepted,
 }
 
 impl ConnectionEnd {
-    /// The label.
+    /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Silent => "silent",
@@ -118,7 +118,7 @@ impl ConnectionEnd {
     }
 }
 
-/// What is counted of connections to the port; clones count the same.
+/// Metrics of connections to the port; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics {
     /// There are now, WebSockets included.
@@ -127,7 +127,7 @@ pub struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// We ended one.
+    /// Counts a connection that the server ended.
     pub fn count_end(&self, end: ConnectionEnd) {
         let reason = end.as_str();
         self.ended.get_or_create(&ReasonLabel { reason }).inc();
@@ -147,7 +147,7 @@ pub struct Metrics {
     registry: Registry,
     /// Connections to the port.
     pub connections: ConnectionMetrics,
-    /// Open WebSockets.
+    /// Number of open WebSockets.
     pub sockets: Level,
     /// Rooms with something to do on this server.
     pub rooms: Level,
@@ -157,13 +157,13 @@ pub struct Metrics {
     pub nodes_connected: Level,
     /// Times a node's data plane died.
     pub node_deaths: Count,
-    /// Times a room had too much to do for what a node said.
+    /// Times a room's queue was full for an event of a node.
     pub room_overflows: Count,
     /// Events appended to rooms' histories.
     pub events: Count,
     /// Appends the store refused.
     pub store_failures: Count,
-    /// What a shared store counts.
+    /// Metrics of a shared store.
     pub store: StoreMetrics,
     join_seconds: Histogram,
     messages: Family<TypeLabel, Count>,
@@ -274,7 +274,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All zero.
+    /// Metrics that are all zero.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("spillway"),
@@ -298,8 +298,7 @@ impl Metrics {
         metrics
     }
 
-    /// The same with those of the TLS of our own port; without it nothing of it is shown, as a certificate
-    /// that ends at 0 would have ended.
+    /// Metrics with those of TLS. Without TLS they are absent, because an expiry of 0 would look expired.
     pub fn with_tls(tls: &TlsMetrics) -> Self {
         let mut metrics = Self::new();
         tls.register(&mut metrics.registry);

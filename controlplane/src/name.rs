@@ -1,9 +1,9 @@
-//! What names of rooms and identities are made of: the graphic characters of Unicode and the spaces between them, in
-//! Normalization Form C, up to a length in bytes. Names keep strangers apart, so nothing is left out of one or replaced:
-//! a text that is no name is refused, with the character that is wrong.
+//! Syntax of names of rooms and identities: the graphic characters of Unicode and spaces between them, in
+//! Normalization Form C, up to a length in bytes. Two different texts must not become the same name, so nothing is
+//! removed or replaced: a text that is not a name is refused, with the wrong character.
 //!
-//! Two texts that are canonically equivalent (UAX #15) are one name, since no reader can tell them apart. Display names
-//! are not the subject here: they keep nobody apart.
+//! Two canonically equivalent texts (UAX #15) are one name, because readers cannot distinguish them. Display names are
+//! not handled here: they need not be unique.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -17,10 +17,10 @@ use crate::limits::NAME_BYTES;
 /// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No character.
+    /// The text has no character.
     #[error("is empty")]
     Empty,
-    /// More than fits.
+    /// The text has this many bytes, more than the limit.
     #[error("has {0} bytes in UTF-8, the limit is {NAME_BYTES}")]
     Long(usize),
     /// A character that is not shown, or has no agreed meaning.
@@ -28,12 +28,12 @@ pub enum NameError {
     Character {
         /// The first such character.
         character: char,
-        /// Its place, from 1 on.
+        /// Position of the character, counted from 1.
         place: usize,
-        /// What it is.
+        /// The kind of character that is refused.
         why: &'static str,
     },
-    /// White space that nobody sees.
+    /// Invisible white space at the ends.
     #[error("begins or ends with white space (U+{:04X})", u32::from(*.0))]
     OuterSpace(char),
 }
@@ -67,10 +67,10 @@ pub fn normalized(text: &str) -> Result<Cow<'_, str>, NameError> {
     }
 }
 
-/// What forbids `character`: all but letters, marks, numbers, punctuation, symbols and spaces, which are the graphic
-/// characters (Unicode Standard section 2.4).
+/// Reason to refuse `character`: allowed are letters, marks, numbers, punctuation, symbols and spaces, which are the
+/// graphic characters (Unicode Standard section 2.4).
 fn refusal(character: char) -> Option<&'static str> {
-    // Decoders put it in the place of what they cannot read, so it may stand for anything.
+    // Decoders use it for unreadable bytes, so it may stand for any character.
     if character == char::REPLACEMENT_CHARACTER {
         return Some("which stands for text that could not be read");
     }
@@ -81,7 +81,7 @@ fn refusal(character: char) -> Option<&'static str> {
             Some("a line separator")
         }
         GeneralCategory::PrivateUse => Some("a private character, which means nothing to others"),
-        // What becomes of it in Normalization Form C is not decided yet.
+        // Its Normalization Form C is not defined yet.
         GeneralCategory::Unassigned => Some("which Unicode does not assign"),
         _ => None,
     }
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(normalized("Zoe\u{308}").as_deref(), Ok("Zoë"));
         assert_eq!(normalized("\u{212b}").as_deref(), Ok("Å"));
         assert_eq!(normalized("\u{1100}\u{1161}").as_deref(), Ok("가"));
-        // Compatibility is no equivalence: these are told apart.
+        // Compatibility equivalents are different names.
         assert_ne!(normalized("ﬁ"), normalized("fi"));
     }
 

@@ -1,16 +1,16 @@
-//! What commands say: answers at the standard output, errors at the standard error, as text or as one line of JSON each. A
-//! reader that has gone is no error of ours.
+//! Output of commands: answers to stdout, errors to stderr, as text or as one line of JSON each. A closed stdout is
+//! not an error.
 
 use std::io::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::json;
 
-/// The standard output took less than was said.
+/// Only a part of the output could be written to stdout.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// Its reader has gone, as `head` does.
-    #[error("nobody reads the standard output any more")]
+    #[error("the reader of stdout has closed it")]
     Closed,
     /// Such as a full disk.
     #[error("cannot write to the standard output: {0}")]
@@ -23,7 +23,7 @@ pub(crate) enum OutputError {
 pub(crate) struct Refused {
     /// For programs: a code of the server.
     pub(crate) code: String,
-    /// For people.
+    /// Description of the error, for people.
     pub(crate) message: String,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(value)?)
 }
 
-/// Says why a command failed, and whether it did: one whose reader has gone did not.
+/// Prints why a command failed. False if it did not fail: its reader has closed the output.
 pub fn report(error: &anyhow::Error, is_json: bool) -> bool {
     if matches!(error.downcast_ref(), Some(OutputError::Closed)) {
         return false;
@@ -68,6 +68,6 @@ pub fn report(error: &anyhow::Error, is_json: bool) -> bool {
 
 /// Writes to the standard error, which may be closed.
 pub fn complain(text: &str) {
-    // There is nowhere else to say that it cannot be said.
+    // A failed write to stderr cannot be reported anywhere else.
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,6 +1,7 @@
-//! Why a packet was not forwarded. Whoever drops one names the reason; there is no other way to lose one.
+//! Reasons why a packet was not forwarded. The code that drops a packet counts its reason; no packet is lost without
+//! one.
 
-/// One way to lose a packet.
+/// Reason to drop a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
@@ -8,7 +9,7 @@ pub enum DropReason {
     Truncated,
     /// Neither STUN, DTLS, RTP nor RTCP, or too short for its header.
     Unclassified,
-    /// STUN whose framing lies.
+    /// STUN with a length field that contradicts the message.
     MalformedStun,
     /// STUN that names no session: no connectivity check, one without a username, or one with the right
     /// password for a session that has just ended.
@@ -16,7 +17,7 @@ pub enum DropReason {
     /// A check that is not from the agent of the client's SDP or lacks what checks have to have, or a STUN response to no
     /// request of ours.
     CheckRefused,
-    /// A connectivity check whose sender does not know the session's password.
+    /// A connectivity check with a wrong password.
     BadIntegrity,
     /// DTLS, RTP or RTCP from an address no session receives from.
     UnknownSource,
@@ -24,7 +25,7 @@ pub enum DropReason {
     TooManyAddresses,
     /// A check from an address that another session is using.
     AddressInUse,
-    /// For an address that was not proven to be the client's, beyond three times what came from there.
+    /// A datagram to an unproven address, beyond 3 times the bytes that came from it.
     UnprovenAddress,
     /// The session layer refused it: malformed RTP, broken DTLS records.
     Rejected,
@@ -40,10 +41,10 @@ pub enum DropReason {
     MeshFull,
     /// The queue to another node was full.
     LinkFull,
-    /// Its shard has more to send than it can.
+    /// The shard cannot send as fast as it receives.
     BacklogFull,
-    /// A late packet from before the layer switch or the start of the subscription, or one whose number
-    /// was used.
+    /// A late packet from before the layer switch or the start of the subscription, or one with a used sequence
+    /// number.
     BeforeSwitch,
     /// A late packet from before the publisher's numbers began anew.
     LateNumbers,
@@ -142,7 +143,7 @@ impl DropReason {
 pub struct Drops([u64; DropReason::ALL.len()]);
 
 impl Drops {
-    /// Counts one.
+    /// Counts one dropped packet.
     pub fn count(&mut self, reason: DropReason) {
         self.count_many(reason, 1);
     }
@@ -152,19 +153,19 @@ impl Drops {
         self.0[reason as usize] += packets as u64;
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Drops) {
         for (count, more) in self.0.iter_mut().zip(other.0) {
             *count += more;
         }
     }
 
-    /// How many were dropped for `reason`.
+    /// Number of packets dropped for `reason`.
     pub fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize]
     }
 
-    /// All reasons together.
+    /// Sum of the drops of all reasons.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -1,4 +1,4 @@
-//! Names of things inside this process: small, copied freely, never reused.
+//! Identifiers of sessions, tracks, layers and shards inside this process: small, copied freely, never reused.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ pub struct ShardId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u32);
 
-/// A session, whatever its name towards the control plane.
+/// A session, independent of its name at the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
-/// A published track, whatever its name towards the control plane.
+/// A published track, independent of its name at the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrackKey(pub u64);
 
@@ -29,9 +29,9 @@ pub struct SubscriptionIndex(pub u32);
 /// A subscription of a session that lives on this shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriberIndex {
-    /// Its session.
+    /// Session of the subscriber, on this shard.
     pub session: SessionIndex,
-    /// Which of the session's.
+    /// The subscription of the session.
     pub subscription: SubscriptionIndex,
 }
 
@@ -44,24 +44,24 @@ pub struct LayerIndex(pub u8);
 pub struct LayerSet(u8);
 
 impl ShardId {
-    /// As an index of per-shard arrays.
+    /// Index into per-shard arrays.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
 impl LayerIndex {
-    /// As an index of per-layer arrays.
+    /// Index into per-layer arrays.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
 impl LayerSet {
-    /// No layer.
+    /// The set without a layer.
     pub const NONE: LayerSet = LayerSet(0);
 
-    /// With `layer`.
+    /// The set with `layer` added.
     #[must_use]
     pub fn with(self, layer: LayerIndex) -> Self {
         Self(self.0 | 1 << layer.0)
@@ -77,7 +77,7 @@ impl LayerSet {
         self.0 == 0
     }
 
-    /// Those of both.
+    /// Layers of either set.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

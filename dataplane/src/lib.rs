@@ -4,26 +4,26 @@
 //! core (a *shard*) owns everything it touches; a control thread talks to the control plane. See
 //! `docs/life-of-a-packet.md` for how they work together.
 
-pub mod limits; // every maximum
+pub mod limits; // limits, with units
 pub mod key; // names of sessions, tracks, layers, shards
 pub mod drop_reason; // why a packet was not forwarded
 
 pub mod io; // the kernel: sockets, clock, random source
 pub mod ice; // our addresses, and credentials that any shard can check
-pub mod dtls; // how keys are agreed on, and why not
-pub mod srtp; // keys and packets of what we send
-pub mod turn; // relaying for clients that no datagram reaches
+pub mod dtls; // DTLS keys and handshake failures
+pub mod srtp; // SRTP keys and ciphers
+pub mod turn; // TURN server
 pub mod stream; // clients over TCP and TLS
-pub mod config; // what an operator can say
+pub mod config; // settings
 
 pub mod media; // tracks, their packets, and one subscriber's view of them
-pub mod report; // what is counted, and how it is shown
-pub mod send; // what we send to a subscriber under its keys
+pub mod report; // counters and their metrics
+pub mod send; // outgoing RTP of subscribers
 pub mod peer; // one session
 
-pub mod mesh; // how threads talk, and what they say
-pub mod tree; // who carries which layers of a track to whom
-pub mod shard; // one core's share: its state
+pub mod mesh; // messages between threads
+pub mod tree; // distribution of a track's layers to shards and links
+pub mod shard; // state of a shard
 pub mod path; // the hops of a packet, in order
 pub mod event_loop; // the loop of a shard
 pub mod control; // the control thread: lobby, directory, gRPC

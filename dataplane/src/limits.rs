@@ -1,4 +1,4 @@
-//! Every maximum of the data plane, with its unit.
+//! Limits of the data plane, with their units.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -17,23 +17,23 @@ pub const RECEIVE_BATCH: usize = 32;
 pub const RECEIVES_PER_TURN: usize = 4;
 /// Datagrams, joined by the kernel or not, after which a turn receives no more.
 pub const DATAGRAMS_PER_TURN: usize = 128;
-/// Sessions that are sealed for in one turn of a shard's loop, or as many more as it takes to end a batch: what comes
-/// in meanwhile is looked at after them.
+/// Sessions sealed in one turn of a shard's loop, plus those that complete a batch. Received packets are handled after
+/// these.
 pub const SESSIONS_PER_TURN: usize = 64;
 /// Packets that are sealed in one turn, likewise.
 pub const PACKETS_PER_TURN: usize = 512;
 /// Media packets that subscribers of a shard have yet to get; more are dropped, the latest. As many as come in while a host
 /// stands still for a few tenths of a second, for that can be made up for.
 pub const BACKLOG_PACKETS: usize = 8_192;
-/// How long one of them may wait: past that, what comes in is dropped until it has been served. A shard so far behind has
-/// more to do than it can.
+/// Maximum time that a packet waits in the backlog. Beyond it, incoming media is dropped until the packet was sent:
+/// the shard is overloaded.
 pub const BACKLOG_TIME: Duration = Duration::from_millis(500);
-/// Subscribers of a track on a shard up to which its packets go before those that thousands get.
+/// A track with at most this many subscribers on a shard goes before tracks with more.
 pub const FEW_SUBSCRIBERS: usize = 64;
 /// Messages sent by one system call.
 pub const SEND_BATCH: usize = 32;
-/// Bytes that are sent without waiting for a whole batch: what was sealed is still in the second-level
-/// cache when the kernel copies it.
+/// Bytes after which a partial batch is sent: the sealed packets are still in the second-level cache when the kernel
+/// copies them.
 pub const SEND_BATCH_BYTES: usize = 96 << 10;
 /// Datagrams joined in one message to one destination (UDP_MAX_SEGMENTS of kernels before 6.9).
 pub const MAX_RUN_DATAGRAMS: usize = 64;
@@ -47,16 +47,16 @@ pub const SEND_ARENA_BYTES: usize = 4 << 20;
 pub const MAX_DESTINATIONS_WITHOUT_RUNS: usize = 4_096;
 /// Routes of the host that a shard looks through for where a frame goes; with more, the kernel does.
 pub const MAX_ROUTES: usize = 512;
-/// Routes of the host that are looked through for prefixes it keeps for itself; with more, those that are behind them and
-/// belong to no interface are not known to the relay.
+/// Routes that are read to find prefixes of the host. With more routes, prefixes behind them without an interface are
+/// unknown to the relay.
 pub const MAX_OWN_ROUTES: usize = 65_536;
 /// RTP padding that makes a packet as long as its neighbours, in bytes a packet: what a shard with little
 /// to do spends, enough for the packets of one video frame. A link that is full gets no more either.
 pub const IDLE_PADDING_BYTES: usize = 8;
-/// What a shard spends that has been awake for [`BUSY_STRETCH`]: a trip through the network stack costs more
-/// than sealing and copying as many bytes ten times over.
+/// Maximum padding of a packet on a shard that has been awake for [`BUSY_STRETCH`]: a pass through the network stack
+/// costs more than sealing and copying ten times as many bytes.
 pub const BUSY_PADDING_BYTES: usize = 160;
-/// A shard that has found something to do for so long is one whose time is scarce.
+/// A shard that has been awake for this long is busy: CPU time costs more than padding bytes.
 pub const BUSY_STRETCH: Duration = Duration::from_micros(500);
 /// Media packets per layer kept for retransmission, where the track has subscribers.
 pub const HISTORY_PACKETS: usize = 512;
@@ -75,16 +75,16 @@ pub const MESH_MEDIA: usize = 8_192;
 pub const MESH_LETTERS: usize = 4_096;
 /// Letters that wait at a sender for room; beyond that datagram letters are dropped and counted.
 pub const MAX_LETTER_BACKLOG: usize = 65_536;
-/// Of them at the most when one is media for a client that another shard reaches: it may be a run of 20 kB.
+/// Maximum of these messages for a client of another shard, if one is media: it may be a run of 20 kB.
 pub const MAX_OUTWARD_BACKLOG: usize = 1_024;
 /// Letters and media packets a shard takes from the mesh in one turn.
 pub const MESH_PER_TURN: usize = 1_024;
-/// Due sessions whose timers are handled in one turn.
+/// Sessions with due timers that are handled in one turn.
 pub const TIMERS_PER_TURN: usize = 64;
 /// Addresses a shard remembers for sessions that live on another shard.
 pub const MAX_FOREIGN_ADDRESSES: usize = 65_536;
-/// An address from which authenticated datagrams came this short a while ago stays with its session, whatever check comes
-/// from there.
+/// An address with authenticated datagrams within this time stays with its session: checks of other sessions do not
+/// take it.
 pub const OWNER_STAYS: Duration = Duration::from_secs(2);
 /// A session moves to another shard at most once in this time: its subscribers or its publishers have to be told.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ pub const OFFER_SAVED_TIME: Duration = Duration::from_secs(8);
 pub const MAX_SYNC_NAME_BYTES: usize = 64;
 /// Bytes of an answer: for each m-line that was offered, and besides.
 pub const ANSWER_BYTES_PER_M_LINE: usize = 4 * 1_024;
-/// See [`ANSWER_BYTES_PER_M_LINE`].
+/// Bytes of an answer besides [`ANSWER_BYTES_PER_M_LINE`] for each m-line.
 pub const ANSWER_BYTES_BESIDES: usize = 8 * 1_024;
 /// Answers to one offer that cannot be used; one more ends the session.
 pub const MAX_BAD_ANSWERS: usize = 4;
@@ -137,7 +137,7 @@ pub const MAX_ID_BYTES: usize = 128;
 pub const MAX_SUBSCRIPTIONS_PER_SESSION: usize = 2_048;
 /// Owners with a lease at once.
 pub const MAX_LEASES: usize = 1_024;
-/// What a lease may be renewed for.
+/// Range of the time of a lease.
 pub const LEASE_TIME: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
 /// A pause of all renewals that is so long is time without a control plane. Servers renew every 2 s.
@@ -147,23 +147,23 @@ pub const EVENT_BUFFER: usize = 8_192;
 /// Commands that wait for the control thread.
 pub const COMMAND_QUEUE: usize = 1_024;
 
-/// How long a session waits in the lobby for its first connectivity check.
+/// Time that a session waits in the lobby for its first connectivity check.
 pub const LOBBY_WAIT: Duration = Duration::from_secs(60);
 /// Least time between two keyframe requests for one layer.
 pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// Time after which an unanswered keyframe request is repeated.
 pub const KEYFRAME_RETRY: Duration = Duration::from_millis(1_000);
-/// A keyframe so young is what a subscription starts with, instead of a new one that everybody would pay for.
+/// A new subscription starts with a keyframe up to this age, instead of a new keyframe for all subscribers.
 pub const YOUNG_KEYFRAME: Duration = Duration::from_millis(300);
-/// How often levels, bitrates and allocations are looked at.
+/// Interval of the periodic work: levels, bit rates and layers.
 pub const TICK: Duration = Duration::from_millis(100);
-/// The same on a shard where nothing happens.
+/// Interval of the periodic work on an idle shard.
 pub const QUIET_TICK: Duration = Duration::from_secs(1);
-/// How often layer bitrates are measured.
+/// Window of the measurement of a layer's bit rate.
 pub const BITRATE_WINDOW: Duration = Duration::from_millis(500);
-/// How often audio levels are reported.
+/// Interval of audio level reports.
 pub const LEVEL_INTERVAL: Duration = Duration::from_millis(300);
-/// How often a shard reports its counters, when they change.
+/// Interval of a shard's reports, if its counters changed.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a shard to answer the control thread.
 pub const SHARD_REPLY: Duration = Duration::from_secs(5);
@@ -194,13 +194,13 @@ pub const STREAM_READ_BYTES: usize = 16 << 10;
 /// Bytes that wait for the other end of a stream; a message that does not fit is dropped whole. At
 /// 2 Mbit/s it is half a second of media, and later than that it is of no use.
 pub const STREAM_OUTBOX_BYTES: usize = 128 << 10;
-/// Bytes of a stream that the kernel keeps unsent: what lies there can no longer be dropped or overtaken.
+/// Unsent bytes of a stream in the kernel: these can no longer be dropped or overtaken.
 pub const STREAM_UNSENT_BYTES: u32 = 32 << 10;
 /// Bytes of HTTP that wait on either side before the other is read no further.
 pub const PROXY_BYTES: usize = 64 << 10;
 /// Bytes of a message in a stream before its sender has shown credentials.
 pub const MAX_STRANGER_MESSAGE_BYTES: usize = 2_048;
-/// TURN allocations of one shard, whoever's.
+/// TURN allocations of one shard, of all users together.
 pub const MAX_ALLOCATIONS: usize = 100_000;
 /// TURN allocations of one user of a shard: each device has one per transport it tries, and families and
 /// reconnections come on top.
@@ -223,57 +223,58 @@ pub const MAX_USERNAME_BYTES: usize = 508;
 pub const MAX_REALM_BYTES: usize = 763;
 /// Secrets that TURN credentials may be minted with: one, and the one before it.
 pub const MAX_TURN_SECRETS: usize = 2;
-/// Bytes of such a secret, at least: what nobody guesses.
+/// Minimum bytes of a TURN secret, against guessing.
 pub const MIN_TURN_SECRET_BYTES: usize = 16;
-/// How long a replaced secret of TURN credentials may be good, in seconds: a week.
+/// Maximum grace of a replaced TURN secret, in seconds: one week.
 pub const MAX_TURN_SECRET_GRACE_S: u64 = 7 * 24 * 3_600;
 /// NAT64 prefixes of an operator's network.
 pub const MAX_NAT64_PREFIXES: usize = 16;
 /// CIDRs an operator may forbid as peers.
 pub const MAX_DENIED_RANGES: usize = 256;
-/// Sources whose share of unasked-for bytes is counted: table slots of 8 bytes, shared by those whose hash
-/// collides.
+/// Table slots of 8 bytes that count the bytes sent to unproven sources; sources with the same hash share a slot.
 pub const REFLECTION_SLOTS: usize = 16_384;
 /// Bytes by which answers to a source may exceed its questions at once, before it has proven that it is where
 /// it says: 400 first Allocates of clients behind one address.
 pub const REFLECTION_BURST_BYTES: u32 = 32 << 10;
-/// By which they may exceed them in the long run, per second: 32 kbit/s towards a victim.
+/// Rate of unproven answer bytes per network and second: 32 kbit/s towards a victim.
 pub const REFLECTION_BYTES_PER_SECOND: u32 = 4 << 10;
 
-/// For a session's DTLS handshake, from its first datagram on.
+/// Time for a session's DTLS handshake, from its first datagram on.
 pub const DTLS_HANDSHAKE_TIME: Duration = Duration::from_secs(30);
-/// For a TLS handshake, from the connection on.
+/// Time for a TLS handshake, from the connection on.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// For a stream to become somebody's: an allocation's or a session's.
+/// Time for a stream to get an allocation or a session.
 pub const PROVE_TIME: Duration = Duration::from_secs(30);
-/// For a message in a stream, from its first byte to its last.
+/// Time for a message in a stream, from its first byte to its last.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(10);
-/// For a stream that passes HTTP on, with no byte either way; WebSockets say something more often.
+/// Time without a byte in either direction after which a proxied HTTP stream ends; WebSockets are never silent that
+/// long.
 pub const PROXY_IDLE: Duration = Duration::from_secs(120);
-/// For the upstream of HTTP to take a connection, before its client is told that it is not there.
+/// Time for the HTTP upstream to accept a connection, before the client gets an error.
 pub const UPSTREAM_TIME: Duration = Duration::from_secs(5);
-/// For a client that has its answer to say the rest of what it wanted: closing at once would be a reset,
-/// which takes back what it has not yet read.
+/// Time for a client to finish its request after it got its answer. Closing at once would be a reset, which discards
+/// the unread answer.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
-/// For a session's stream with nothing from its client, which shows every few seconds that it still
-/// consents (RFC 7675).
+/// Time without data from a session's client after which its stream ends; the client repeats its consent every few
+/// seconds (RFC 7675).
 pub const SESSION_SILENCE: Duration = Duration::from_secs(60);
-/// After accepting failed for want of descriptors or memory.
+/// Pause after accept failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long an allocation lasts without being asked otherwise, and at least (RFC 8656 section 3.2).
+/// Default and minimum lifetime of an allocation (RFC 8656 section 3.2).
 pub const ALLOCATION_LIFETIME: Duration = Duration::from_secs(600);
-/// How long it can be asked to last.
+/// Maximum lifetime that a client may request.
 pub const MAX_ALLOCATION_LIFETIME: Duration = Duration::from_secs(3_600);
-/// How long after a media node sent to a relayed address it counts as a live session's: nodes answer the checks of
-/// their participants (RFC 7675 has one every five seconds), and nobody else's. Backup paths are checked less often.
+/// Time after a media node sent to a relayed address during which the session counts as live. Nodes answer only the
+/// checks of live sessions; RFC 7675 sends one every 5 s. Backup paths are checked less often.
 pub const SESSION_ANSWER_TIME: Duration = Duration::from_secs(60);
-/// How long a permission lasts (RFC 8656 section 9).
+/// Lifetime of a permission (RFC 8656 section 9).
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
-/// How long a channel lasts (RFC 8656 section 12).
+/// Lifetime of a channel (RFC 8656 section 12).
 pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
-/// How long a nonce is good for.
+/// Time for which a nonce is valid.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(600);
-/// How far ahead the expiry of TURN credentials may be: whoever mints longer ones made a mistake.
+/// Maximum time from now to the expiry of TURN credentials; a later expiry is a mistake of the service that creates
+/// credentials.
 pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
 
 /// Header extensions of one packet that are carried from a publisher to its subscribers, with two bytes for each: a

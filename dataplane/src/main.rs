@@ -39,7 +39,7 @@ fn run() -> anyhow::Result<()> {
         .with_env_filter(EnvFilter::try_new(&config.log)?)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
-        // It would panic where the standard error is closed.
+        // It would panic if stderr is closed.
         .log_internal_errors(false)
         .init();
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
@@ -59,6 +59,6 @@ fn run() -> anyhow::Result<()> {
 
 /// Writes to the standard error, which may be closed.
 fn complain(text: &str) {
-    // There is nowhere else to say that it cannot be said.
+    // A failed write to stderr cannot be reported anywhere else.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

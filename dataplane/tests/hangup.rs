@@ -1,5 +1,5 @@
-//! What SIGHUP does to a data plane without a certificate: nothing. It asks for another look at certificates, and
-//! whoever sends it to all services of a host alike must not end calls.
+//! SIGHUP does nothing to a data plane without a certificate. It asks for a reload of certificates, and an operator
+//! who sends it to all services of a host must not end calls.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;

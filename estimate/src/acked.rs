@@ -1,4 +1,4 @@
-//! Bits per second over the last half second.
+//! Rate of acknowledged packets over the last 500 ms, in bits per second.
 
 const BUCKETS: i64 = 10;
 const BUCKET_US: i64 = 50_000;
@@ -34,7 +34,7 @@ impl RateWindow {
         *bytes_there = bytes_there.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    /// What came evenly since the last time seen, until `at_us`.
+    /// Adds bytes that arrived evenly since the last time, until `at_us`.
     pub(super) fn add_evenly(&mut self, at_us: i64, bytes: u64) {
         let last_us = self
             .span_us

@@ -1,4 +1,4 @@
-//! Packets sent together are one group; what counts is how much later each group arrives than it should
+//! Groups packets that were sent together, and measures how much later each group arrives than expected
 //! (draft-ietf-rmcat-gcc-02 section 5.2 and 5.3).
 
 /// Packets sent within this time are one group.
@@ -7,14 +7,14 @@ const GROUP_US: i64 = 5_000;
 /// had the channel. They are one group, up to this long.
 const BURST_US: i64 = 100_000;
 
-/// Forms groups.
+/// Groups packets by their send time.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     current: Option<Group>,
     previous: Option<Group>,
 }
 
-/// From one group to the next.
+/// Difference between two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) sent_us: i64,
@@ -38,7 +38,7 @@ impl Arrivals {
             self.current = Some(Group::new(sent_us, arrived_us));
             return None;
         };
-        // Of a group that is complete already.
+        // The packet is of a group that is complete already.
         if sent_us < current.first_sent_us {
             return None;
         }

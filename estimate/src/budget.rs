@@ -1,4 +1,4 @@
-//! How many statuses of transport-wide feedback are read: an allowance that grows with what was sent.
+//! Limit of transport-wide feedback: the number of statuses that are read grows with the sent packets.
 //!
 //! A feedback of 22 bytes may claim the status of 65,535 packets. Receivers report each packet once, or a few times when
 //! packets arrive out of order, so the work that feedback can cause is bounded by the packets that were sent.
@@ -13,17 +13,17 @@ pub(super) const MAX_STATUSES_PER_FEEDBACK: u16 = 8_192;
 /// Why a feedback was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FeedbackError {
-    /// It claims more packets than one feedback may.
+    /// The feedback claims more packets than allowed.
     #[error("feedback is about {0} packets, more than {MAX_STATUSES_PER_FEEDBACK}")]
     TooLong(u16),
-    /// It is about packets that were never sent.
+    /// The feedback is about packets that were never sent.
     #[error(
         "feedback is about packets from {base_seq} on, {count} of them, which were not all sent"
     )]
     NeverSent {
-        /// The first packet.
+        /// Sequence number of the first packet in the feedback.
         base_seq: u16,
-        /// How many.
+        /// Number of packets in the feedback.
         count: u16,
     },
     /// The receiver reports each packet too often.

@@ -7,7 +7,7 @@ use spillway_wire::rtcp::REFERENCE_US;
 /// More than this between the two clocks, from one feedback to another, is a jump.
 const JUMP_US: i64 = 10_000_000;
 
-/// Ours.
+/// Our clock, as microseconds since the start.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -22,7 +22,7 @@ pub(super) struct ReceiverClock {
 /// The reference time of one feedback.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
-    /// As received, 24 bits.
+    /// The reference time as received, 24 bits.
     reference: u32,
     pub(super) at_us: i64,
     heard_us: i64,
@@ -45,7 +45,7 @@ impl Clock {
 }
 
 impl ReceiverClock {
-    /// What `reference` means when it is heard now; nothing is remembered yet.
+    /// Time of `reference` if it is received now; does not change the clock.
     pub(super) fn read(&self, reference: u32, now_us: i64) -> Reading {
         let mut reading = Reading {
             reference,

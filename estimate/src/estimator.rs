@@ -1,4 +1,4 @@
-//! The estimator: takes what was sent and what the receiver says, and says what the path takes.
+//! The bandwidth estimator: sent packets and feedback in, estimate out.
 
 use std::time::Instant;
 
@@ -18,13 +18,13 @@ use super::trendline::{Trendline, Usage};
 
 /// Sending less than this, in percent of the estimate, is the application's choice.
 const LIMITED_PERCENT: u64 = 70;
-/// Growth of the queue counts when all packets wait this long; longer when the application chooses the
-/// rate, because then it is not what we send that fills it.
+/// A growing queue counts when all packets wait this long. With a rate that the application limits it must be longer,
+/// because then our packets do not fill the queue.
 const STANDING_US: i64 = 10_000;
 const STANDING_LIMITED_US: i64 = 50_000;
 /// A queue this long has to shrink, even if it does not grow.
 const STANDING_MAX_US: i64 = 80_000;
-/// Of what was sent, and of what stood, this much still counts as the same. Percent.
+/// Sent rates, and queue lengths, above this percentage count as equal.
 const SAME_PERCENT: u64 = 90;
 const PATH_MEMORY_US: i64 = 4_000_000;
 /// Time for a decrease to show. Until then padding would make it worse.
@@ -63,7 +63,7 @@ pub struct Estimator {
     sustain: Sustain,
     aim: Aim,
     pub(super) rtt_us: Option<i64>,
-    /// When the silence gets too long; only while packets wait for feedback.
+    /// Time when the silence gets too long; only while packets wait for feedback.
     silent_us: Option<i64>,
     told: Told,
 }
@@ -76,14 +76,14 @@ struct Aim {
     desired_bps: u64,
 }
 
-/// What is sent, and how long it stands in the queue.
+/// Sent rate, and time that packets stand in the queue.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     sent_bps: u64,
     standing_us: i64,
 }
 
-/// What the caller knows of the estimate.
+/// The estimate that the caller knows.
 #[derive(Debug, Default)]
 struct Told {
     bps: u64,
@@ -92,7 +92,7 @@ struct Told {
 }
 
 impl Estimator {
-    /// Nothing was measured: `initial_bps` is assumed.
+    /// An estimator without measurements: `initial_bps` is assumed.
     pub fn new(initial_bps: u64, now: Instant) -> Self {
         Self {
             clock: Clock::new(now),
@@ -135,8 +135,8 @@ impl Estimator {
         seq
     }
 
-    /// The receiver's word on what arrived. Packets that are no longer remembered, or that it reported before, change
-    /// nothing. The work is bounded by the bytes of `feedback` and by what was sent.
+    /// Handles feedback of the receiver. Forgotten packets, and those that it reported before, change nothing. The
+    /// work is bounded by the bytes of `feedback` and by the sent packets.
     pub fn feedback(
         &mut self,
         feedback: &TransportFeedback<'_>,
@@ -183,8 +183,8 @@ impl Estimator {
         Ok(())
     }
 
-    /// What to find out: `sustain_bps` is worth sustaining with padding until proven, `desired_bps` worth
-    /// probing for. (0, 0): nothing.
+    /// Sets the targets: `sustain_bps` is sustained with padding until proven, `desired_bps` is probed for. (0, 0):
+    /// none.
     pub fn aim(&mut self, sustain_bps: u64, desired_bps: u64) {
         self.aim = Aim {
             sustain_bps,
@@ -227,8 +227,8 @@ impl Estimator {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) or [`padding_due`](Self::padding_due) has something
-    /// to do next; `None`: nothing is due.
+    /// Time of the next work of [`handle_timeout`](Self::handle_timeout) or [`padding_due`](Self::padding_due);
+    /// `None`: nothing is due.
     pub fn deadline(&self) -> Option<Instant> {
         let wants_probe = self.wants_probe();
         let probe_us = self.prober.deadline_us(wants_probe).map(|at_us| {
@@ -249,7 +249,7 @@ impl Estimator {
             .map(|at_us| self.clock.instant(at_us))
     }
 
-    /// Time passed.
+    /// Handles timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now_us = self.clock.us(now);
         if self.silent_us.is_some_and(|at_us| now_us >= at_us) {
@@ -276,7 +276,7 @@ impl Estimator {
             .max(MIN_BPS)
     }
 
-    /// Whether `feedback` is about packets that were sent, and not too many of them.
+    /// True if `feedback` is about packets that were sent, and not too many.
     fn admit(&mut self, feedback: &TransportFeedback<'_>) -> Result<(), FeedbackError> {
         let (base_seq, count) = (feedback.base_seq(), feedback.status_count());
         if count > MAX_STATUSES_PER_FEEDBACK {

@@ -1,22 +1,22 @@
-//! How much the path to one receiver takes: send-side bandwidth estimation from transport-wide feedback
+//! Send-side bandwidth estimation for the path to one receiver, from transport-wide feedback
 //! (draft-ietf-rmcat-gcc-02), with probes.
 //!
-//! Sans-IO: the caller says what it sends and hears, and asks for padding. What the estimate is used for,
-//! and what a padding packet looks like, is not decided here. No clock is read, nothing is counted.
+//! Sans-IO: the caller reports sent packets and feedback, and requests padding. The caller decides how to use the
+//! estimate and what a padding packet is. No clock is read, and nothing is counted.
 
-mod estimator; // all of it together
-mod clock; // ours and the receiver's
-mod sent; // what was sent, by sequence number
-mod budget; // how much feedback is read
+mod estimator; // the bandwidth estimator
+mod clock; // our clock and the receiver's
+mod sent; // sent packets by sequence number
+mod budget; // limit of feedback per sent packet
 mod acked; // rates over half a second
-mod arrival; // groups of packets, and how late they are
-mod trendline; // whether the queue grows
-mod queue; // how long packets stand in it
-mod rate; // what delays allow
-mod loss; // what losses allow
-mod probe; // whether more would pass
+mod arrival; // groups of packets and their delay
+mod trendline; // detects a growing queue
+mod queue; // length of the queue
+mod rate; // delay-based estimate
+mod loss; // loss-based bound
+mod probe; // probes of a higher rate
 mod sustain; // padding that keeps the rate up
-mod reported; // the same of receivers that report losses alone
+mod reported; // estimate from receiver reports and REMB
 
 #[cfg(test)]
 mod simulation; // a path in virtual time

@@ -1,13 +1,14 @@
-//! A bound for when packets are lost (draft-ietf-rmcat-gcc-02 section 6). Few losses mean nothing: radios
-//! lose packets. Many mean that we send too much, whatever the delays say.
+//! Loss-based bound of the estimate (draft-ietf-rmcat-gcc-02 section 6). Few losses are ignored, because radio links
+//! lose packets. Many losses mean that the rate is too high, whatever the delays are.
 
 /// An observation needs this many packets and this much time.
 const OBSERVED_PACKETS: u32 = 30;
 const OBSERVED_US: i64 = 400_000;
-/// Of 100 packets: more is too much, less is forgiven; between them nothing changes.
+/// Lost packets of 100: above this the estimate falls, below the lower limit it may rise, between them it does not
+/// change.
 const TOO_MANY: u32 = 10;
 const FORGIVEN: u32 = 5;
-/// Of 100, for each observation that is forgiven.
+/// Percent of growth for each observation with few losses.
 const GROWTH: u64 = 5;
 
 /// Bits per second that losses allow.
@@ -37,8 +38,7 @@ impl LossBound {
         self.packets += 1;
     }
 
-    /// Looks at what was counted; `allowed_bps` is what delays allow, `estimate_bps` what was assumed so
-    /// far.
+    /// Updates the bound; `allowed_bps` is the delay-based estimate, `estimate_bps` the estimate so far.
     pub(super) fn update(&mut self, allowed_bps: u64, estimate_bps: u64, now_us: i64) {
         let since_us = *self.since_us.get_or_insert(now_us);
         if self.packets < OBSERVED_PACKETS || now_us - since_us < OBSERVED_US {

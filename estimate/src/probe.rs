@@ -1,5 +1,5 @@
-//! Probes: short runs of packets at a rate higher than what is known to pass. One at a time; a run that
-//! passes is followed by a faster one.
+//! Probes: short runs of packets at a higher rate than the proven one. One at a time; a run that passes is followed by
+//! a faster one.
 
 use super::sent::Packet;
 
@@ -17,7 +17,7 @@ const MAX_AWAITING_US: i64 = 1_000_000;
 /// Packets sent within this time are one burst.
 const BURST_US: i64 = 1_000;
 
-/// Of 100 packets that many have to arrive.
+/// Percent of a run's packets that must arrive.
 const SOUND_PERCENT: u32 = 80;
 const CLEAN_PERCENT: u32 = 95;
 /// Faster arrival than this, compared to sending, is a receiver that slept.
@@ -25,7 +25,7 @@ const MAX_COMPRESSION: u64 = 2;
 /// Arrival slower than this, in percent of sending, shows the path's rate; of which we take this much.
 const SATURATED_PERCENT: u64 = 90;
 const SATURATED_TAKE_PERCENT: u64 = 95;
-/// Of its rate in percent: a run this good is followed by a faster one.
+/// Percent of the run's rate: a run with at least this received rate is followed by a faster one.
 const PASSED_PERCENT: u64 = 70;
 
 /// The first runs, as multiples of the initial estimate; after them, of the estimate.
@@ -37,22 +37,22 @@ const DESIRED_PERCENT: u64 = 115;
 const FIRST_PAUSE_US: i64 = 1_250_000;
 const MAX_PAUSE_US: i64 = 5_000_000;
 
-/// One run after the other.
+/// Starts and evaluates one run after the other.
 #[derive(Debug)]
 pub(super) struct Prober {
     initial_bps: u64,
-    /// Runs so far.
+    /// Number of probe runs so far.
     runs: usize,
     last_cluster: u8,
     pause_us: i64,
     state: State,
 }
 
-/// What a run found.
+/// Result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proof {
     pub(super) bps: u64,
-    /// Nearly everything arrived.
+    /// True when at least the required part of the run arrived.
     pub(super) is_clean: bool,
 }
 
@@ -68,7 +68,7 @@ struct Run {
     cluster: u8,
     target_bps: u64,
     began_us: i64,
-    /// When to ask again one who did not send what was due.
+    /// Time of the next attempt when the sender did not send the requested padding.
     asked_us: i64,
     sent_packets: u32,
     sent_bytes: u64,
@@ -76,7 +76,7 @@ struct Run {
     arrived: Arrived,
 }
 
-/// What arrived of a run.
+/// Received packets of a run.
 #[derive(Debug, Clone, Copy, Default)]
 struct Arrived {
     packets: u32,
@@ -195,7 +195,7 @@ impl Prober {
         }
     }
 
-    /// What the run found, once all is known or it is too late; the next one is scheduled.
+    /// Result of the run, when all is known or time is over; the next run is scheduled.
     pub(super) fn conclude(&mut self, now_us: i64) -> Option<Proof> {
         let run = match self.state {
             State::Awaiting { run, since_us }
@@ -230,7 +230,7 @@ impl Prober {
         proof
     }
 
-    /// When there is something to do; `wanted`: a run is worth starting.
+    /// Time of the next work; `wanted`: a run is useful.
     pub(super) fn deadline_us(&self, wanted: bool) -> Option<i64> {
         match &self.state {
             State::Idle { next_us } => wanted.then_some(*next_us),

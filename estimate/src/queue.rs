@@ -1,5 +1,4 @@
-//! How long packets stand in a queue: the shortest delay of the last moments against the shortest in a
-//! long time.
+//! Length of the queue on the path: the shortest recent delay against the shortest delay in a long time.
 //!
 //! A receiver that is late delays some packets, a queue delays all of them; so a minimum tells them apart.
 
@@ -37,8 +36,8 @@ impl Queue {
         self.shortest.add(delay_us, arrived_us);
     }
 
-    /// What every packet of the last 100 to 200 ms waited at least; 0 when none came for that long, since
-    /// what comes then may have waited for the receiver.
+    /// Minimum delay of all packets of the last 100 to 200 ms; 0 if none arrived for that long, because later packets
+    /// may have waited for the receiver.
     pub(super) fn standing_us(&self) -> i64 {
         match self.recent.previous_us {
             i64::MAX => 0,
@@ -46,7 +45,7 @@ impl Queue {
         }
     }
 
-    /// The path itself became longer: what is standing now is no queue.
+    /// The path itself became longer: the present delay is no queue.
     pub(super) fn accept(&mut self) {
         self.shortest = Minimum::new(LONG_US);
         self.recent = Minimum::new(RECENT_US);
@@ -98,7 +97,7 @@ mod tests {
         assert_eq!(run(1_000, 2_000, &|ms| -500 + (80 - ms % 80)), 10);
         assert_eq!(run(2_000, 3_000, &|_| -400), 100);
         assert_eq!(run(3_000, 4_000, &|_| -500), 0);
-        // Nothing comes, and then all at once.
+        // No packet arrives, and then all at once.
         assert_eq!(run(4_000, 4_010, &|_| -100), 0);
         assert_eq!(run(4_300, 5_000, &|_| -500), 0);
         // Standing for longer than it can be told from a longer path.

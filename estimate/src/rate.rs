@@ -1,10 +1,10 @@
-//! What delays allow: grows until the queue does, then falls below what arrives
-//! (draft-ietf-rmcat-gcc-02 section 5.5).
+//! Delay-based estimate: grows until the queue grows, then falls below the received rate (draft-ietf-rmcat-gcc-02
+//! section 5.5).
 
 /// The estimate never falls below this.
 pub const MIN_BPS: u64 = 50_000;
 
-/// Of what arrives, after the queue grew.
+/// Part of the received rate that is kept after the queue grew.
 const DECREASE: f64 = 0.85;
 /// A second of growth far from the ceiling.
 const GROWTH: f64 = 1.08;
@@ -20,11 +20,11 @@ const PAST_CEILING: f64 = 1.25;
 const DECREASE_INTERVAL_US: std::ops::RangeInclusive<i64> = 100_000..=300_000;
 const MAX_BPS: f64 = 1e9;
 
-/// Bits per second.
+/// The estimated rate of the path, changed by increase and decrease.
 #[derive(Debug)]
 pub(super) struct Rate {
     bps: f64,
-    /// What arrived when the queue last grew.
+    /// Received rate when the queue last grew.
     ceiling_bps: Option<f64>,
     grown_us: Option<i64>,
     decreased_us: Option<i64>,
@@ -44,12 +44,12 @@ impl Rate {
         self.bps as u64
     }
 
-    /// When the queue last grew.
+    /// Time when the queue last grew.
     pub(super) fn decreased_us(&self) -> Option<i64> {
         self.decreased_us
     }
 
-    /// How long ago the queue grew.
+    /// Time since the queue grew.
     pub(super) fn since_decrease_us(&self, now_us: i64) -> i64 {
         self.decreased_us.map_or(i64::MAX, |at_us| now_us - at_us)
     }
@@ -102,7 +102,7 @@ impl Rate {
         self.bps = self.bps.max(bps);
     }
 
-    /// Nobody says what arrives.
+    /// Lowers the estimate while no feedback arrives.
     pub(super) fn fall(&mut self, factor: f64) {
         self.bps = bound(self.bps * factor);
     }

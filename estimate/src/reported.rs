@@ -1,5 +1,5 @@
-//! What the path of a subscriber takes that does not say when each packet arrived (native clients without transport-wide
-//! congestion control): from the losses in its receiver reports, and from its REMB.
+//! Estimate for subscribers without transport-wide feedback (native clients): from the losses in receiver reports, and
+//! from REMB.
 //!
 //! Without arrival times a queue that grows is not seen before it overflows. So the estimate rises slowly, by what holds
 //! without loss, and after a rise that did not hold it waits longer before the next.
@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Reported {
     bps: u64,
-    /// When it was changed last by a report.
+    /// Time of the last change by a report.
     changed: Option<Instant>,
-    /// It does not rise before.
+    /// Time before which the estimate does not rise.
     rises_after: Option<Instant>,
-    /// How long it waits after the next loss.
+    /// Pause after the next loss.
     pause: Duration,
     remb: Option<(u64, Instant)>,
 }
 
 /// Reports are looked at so often: browsers and native clients send one or two a second.
 const INTERVAL: Duration = Duration::from_millis(900);
-/// Part of the packets lost below which the estimate rises, and above which it falls: those of RFC 8698's loss-based mode.
+/// Loss below which the estimate rises, and above which it falls, as in RFC 8698's loss-based mode.
 const LITTLE_LOSS: f64 = 0.02;
 const MUCH_LOSS: f64 = 0.10;
-/// By so much in a second.
+/// Factor of growth per second.
 const RISE: f64 = 1.08;
-/// To this part of what was sent, at least.
+/// Minimum part of the sent rate after a fall.
 const FALL: f64 = 0.85;
 const MIN_BPS: u64 = 100_000;
 const MAX_BPS: u64 = 20_000_000;
@@ -36,7 +36,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 const REMB_TIME: Duration = Duration::from_secs(10);
 
 impl Reported {
-    /// Nothing is known: nothing but the lowest layers.
+    /// An estimate for the lowest layers only, before any report.
     pub fn new() -> Self {
         Self {
             bps: 0,
@@ -70,14 +70,14 @@ impl Reported {
         self.bps != before
     }
 
-    /// The client says what it can receive. True when that changes the estimate.
+    /// Handles a REMB of the client. True when it changes the estimate.
     pub fn remb(&mut self, bps: u64, now: Instant) -> bool {
         let before = self.estimate_bps(now);
         self.remb = Some((bps, now));
         self.estimate_bps(now) != before
     }
 
-    /// Bits per second.
+    /// The lower of our estimate and the latest REMB of the client, in bits per second.
     pub fn estimate_bps(&self, now: Instant) -> u64 {
         let is_fresh = |at: Instant| now.saturating_duration_since(at) < REMB_TIME;
         match self.remb {

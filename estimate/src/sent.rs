@@ -1,9 +1,9 @@
-//! What was sent and is not forgotten yet, by transport-wide sequence number.
+//! Sent packets that are still awaiting feedback, by transport-wide sequence number.
 
 /// Slots at first, and at most: a second at 20 Mb/s. 8 bytes each.
 const FIRST_SLOTS: usize = 256;
 const MAX_SLOTS: usize = 2_048;
-/// A packet nobody spoke of for this long makes room without regret.
+/// A packet without feedback for this long is forgotten if its place is needed.
 const PATIENCE_US: u32 = 1_000_000;
 
 /// Packets by sequence number; the newest overwrites the oldest.
@@ -26,7 +26,7 @@ pub(super) struct Packet {
     pub(super) cluster: u8,
     /// An earlier feedback called it lost.
     pub(super) was_lost: bool,
-    /// It was counted by [`Sent::skip_to`].
+    /// True: [`Sent::skip_to`] counted it.
     pub(super) was_skipped: bool,
 }
 
@@ -99,13 +99,13 @@ impl Sent {
         Some(slot.packet(now_us, was))
     }
 
-    /// How many of the `count` packets from `base_seq` on are remembered; `None` when one of them was never sent.
+    /// Number of packets from `base_seq` on, of `count`, that are remembered; `None` when one of them was never sent.
     pub(super) fn remembered(&self, base_seq: u16, count: u16) -> Option<u32> {
         let Some(last) = count.checked_sub(1) else {
             return Some(0);
         };
         let newest = self.next.checked_sub(1)?;
-        // Numbers wrap: what is more than half the numbers behind the newest packet is ahead of it.
+        // Numbers wrap: a number more than half the range behind the newest one is ahead of it.
         let age = (newest as u16).wrapping_sub(base_seq.wrapping_add(last));
         let oldest_age = u64::from(age) + u64::from(last);
         if age > u16::MAX / 2 || oldest_age > newest {
@@ -116,8 +116,8 @@ impl Sent {
         Some(remembered as u32)
     }
 
-    /// Which of the `count` packets from `seq` on are remembered: the latest of them, as [`remembered`](Self::remembered)
-    /// counts them.
+    /// The remembered packets, of `count` from `seq` on: the latest ones, as [`remembered`](Self::remembered) counts
+    /// them.
     pub(super) fn remembered_of(&self, seq: u16, count: u16) -> impl Iterator<Item = u16> + use<> {
         let remembered = self.remembered(seq, count).unwrap_or(0) as u16;
         (count - remembered..count).map(move |offset| seq.wrapping_add(offset))

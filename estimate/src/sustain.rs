@@ -1,23 +1,23 @@
 //! Padding that keeps the sent rate up while the application sends less.
 
-/// How often to look.
+/// Interval of padding, in µs.
 const INTERVAL_US: i64 = 25_000;
-/// What was missed for longer is not made up for.
+/// Missed padding older than this is not sent later.
 const MAX_DEBT_US: i64 = 50_000;
-/// What was sent too much counts this long.
+/// Excess of sent bytes counts this long.
 const MAX_CREDIT_US: i64 = 200_000;
 const MIN_BYTES: i64 = 200;
 
 /// Bytes owed to the rate.
 #[derive(Debug, Default)]
 pub(super) struct Sustain {
-    /// While active.
+    /// Time of the last call of `due`; `None` while there is nothing to sustain.
     since_us: Option<i64>,
     owed_bytes: i64,
 }
 
 impl Sustain {
-    /// A packet leaves.
+    /// Counts a packet that was sent against the debt.
     pub(super) fn sent(&mut self, bytes: usize) {
         if self.since_us.is_some() {
             self.owed_bytes = self.owed_bytes.saturating_sub(bytes as i64);
@@ -38,7 +38,7 @@ impl Sustain {
         }
     }
 
-    /// Nothing is to be sustained.
+    /// Stops sustaining a rate.
     pub(super) fn stop(&mut self) {
         *self = Self::default();
     }

@@ -1,5 +1,5 @@
-//! Does the queue on the path grow? A line through the smoothed delays of the last groups, and a
-//! threshold that learns how much the path trembles anyway (draft-ietf-rmcat-gcc-02 sections 5.3, 5.4).
+//! Detects a growing queue: the slope of the smoothed delays of the last groups, against a threshold that adapts to
+//! the jitter of the path (draft-ietf-rmcat-gcc-02 sections 5.3, 5.4).
 
 use super::arrival::Step;
 
@@ -11,24 +11,24 @@ const GAIN: f64 = 4.0;
 const MAX_CONFIDENCE: u32 = 60;
 const FIRST_THRESHOLD_MS: f64 = 12.5;
 const THRESHOLD_RANGE_MS: std::ops::RangeInclusive<f64> = 6.0..=600.0;
-/// How fast the threshold rises and falls, per millisecond.
+/// Speed of the threshold up and down, per millisecond.
 const RISE: f64 = 0.0087;
 const FALL: f64 = 0.039;
 /// Further above than this is a spike to be ignored, not a tremble to get used to.
 const SPIKE_MS: f64 = 15.0;
 const MAX_ADAPTATION_MS: f64 = 100.0;
-/// How long the slope has to be too steep.
+/// Time for which the slope must be too steep.
 const OVERUSE_MS: f64 = 10.0;
 
-/// What the delays say of the queue.
+/// State of the queue by the delays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Usage {
-    /// It grows.
+    /// The queue on the path grows.
     Over,
-    /// It stays.
+    /// The queue on the path keeps its length.
     #[default]
     Normal,
-    /// It drains.
+    /// The queue on the path drains.
     Under,
 }
 
@@ -69,7 +69,7 @@ impl Trendline {
         self.usage
     }
 
-    /// A group arrived.
+    /// Adds the delay of a group of packets that arrived.
     pub(super) fn add(&mut self, step: Step) {
         if self.steps == 0 {
             self.first_at_us = step.at_us;
@@ -151,7 +151,7 @@ impl Trendline {
 mod tests {
     use super::*;
 
-    /// Groups 20 ms apart whose delay changes by `change_us(n)` each.
+    /// Groups 20 ms apart; the delay of group `n` changes by `change_us(n)`.
     fn usage_after(groups: i64, change_us: impl Fn(i64) -> i64) -> Usage {
         let mut trendline = Trendline::new();
         let mut at_us = 0;

@@ -1,11 +1,11 @@
-//! Which format a scraper takes, by its Accept header (RFC 9110 section 12.5.1).
+//! Chooses the format of metrics from the scraper's Accept header (RFC 9110 section 12.5.1).
 
-/// How metrics are written.
+/// Text format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus' text format 0.0.4.
     Text,
-    /// OpenMetrics 1.0.0.
+    /// Text format of OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
@@ -46,7 +46,7 @@ impl Format {
         }
     }
 
-    /// Of the answer.
+    /// Value of the Content-Type header of an answer in this format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -55,7 +55,7 @@ impl Format {
     }
 }
 
-/// How much a format is wanted: the most precise range that it is in counts.
+/// Weight of a format in Accept: the most specific matching range counts.
 #[derive(Debug, Default)]
 struct Weight {
     precision: u8,

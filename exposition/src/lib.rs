@@ -1,9 +1,9 @@
-//! Metrics as text, in the two formats that scrapers ask for, and what every process tells of itself. What a process counts
-//! is its own business: it writes OpenMetrics, and this crate makes of it what was asked for.
+//! Metrics as text in two formats, and the metrics of the process itself. A program writes OpenMetrics; this crate
+//! converts them to the requested format.
 
-mod format; // which of the formats
-mod process; // process_*, as other programs name them
-mod text; // from OpenMetrics to the older one
+mod format; // choice of the format
+mod process; // metrics of the process, process_*
+mod text; // OpenMetrics to Prometheus' text format
 
 pub use format::Format;
 pub use process::process;

@@ -1,11 +1,11 @@
-//! What Linux tells of this process, under the names that other programs have for it. Read when it is asked for.
+//! Metrics of this process from Linux, under Prometheus' usual names. Read at each scrape.
 
 use std::fs;
 
 /// Ticks of the times in `/proc` (USER_HZ, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Adds the metrics of this process, in OpenMetrics; those that cannot be read are left out.
+/// Adds the metrics of this process, in OpenMetrics; unreadable ones are left out.
 pub fn process(out: &mut String) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Fields from the third on: the second is a name in brackets that may have blanks.

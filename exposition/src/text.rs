@@ -1,15 +1,15 @@
-//! From OpenMetrics 1.0 to Prometheus' text format 0.0.4, which names the family of a counter after its samples, has neither
-//! units nor an end, and other words for two types.
+//! Converts OpenMetrics 1.0 to Prometheus' text format 0.0.4. That format names the family of a counter after its
+//! samples, has no units and no end marker, and has other names for two types.
 
 use std::collections::HashMap;
 
-/// The same metrics in the text format.
+/// Converts the metrics to Prometheus' text format.
 pub(crate) fn of_open_metrics(open: &str) -> String {
     let kinds: HashMap<&str, &str> = open
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .collect();
-    // As samples of the family are called.
+    // The family is named like its samples.
     let name_of = |family: &str| match kinds.get(family) {
         Some(&"counter") => format!("{family}_total"),
         Some(&"info") => format!("{family}_info"),

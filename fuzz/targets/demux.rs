@@ -1,4 +1,4 @@
-//! The first bytes of anything.
+//! Detection of the protocol by the first bytes.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Media payloads, which a publisher makes.
+//! Media payloads of a publisher.
 
 #![no_main]
 

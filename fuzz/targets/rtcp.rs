@@ -1,4 +1,4 @@
-//! What receivers say about what they got.
+//! RTCP packets that receivers send.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A client's offer: one answer m-line for each that was offered, or an error that says what is wrong.
+//! A client's offer: one answer m-line for each offered one, or a named error.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Anything a stranger calls STUN.
+//! STUN messages of unauthenticated senders.
 
 #![no_main]
 

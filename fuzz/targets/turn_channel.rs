@@ -1,4 +1,4 @@
-//! Data under a channel number.
+//! ChannelData messages of TURN.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Requests of TURN, which a server reads before it knows who asks.
+//! TURN requests, which a server parses before authentication.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A stream of messages, in pieces.
+//! A stream of messages in pieces.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 # Signaling, on loopback. Read by scripts/bench.
 
-# On loopback: nobody else is to be reached, and what is measured is processes.
+# On loopback: no other host is reached, and only processes are measured.
 bench_signal() {
     [[ "$servers" =~ ^[1-9]$ ]] || die "--servers '$servers' is outside 1..=9"
     [[ "$store" == redis || "$store" == memory ]] || die "--store '$store' is neither redis nor memory"

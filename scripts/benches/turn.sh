@@ -49,7 +49,7 @@ start_coturn() {
     answers 3479 coturn
 }
 
-# Waits until somebody has UDP port $1 of the data plane's host; its log is called $2.
+# Waits until a process has UDP port $1 of the data plane's host; its log is called $2.
 answers() {
     local pid=${pids[-1]} port
     port=$(printf ':%04X ' "$1")

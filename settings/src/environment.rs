@@ -1,12 +1,12 @@
-//! Variables of the environment that begin as ours do: which are settings, which are other programs' or an
-//! orchestrator's, and which are probably a setting misspelled.
+//! Environment variables with our prefix: settings, variables of other programs or of an orchestrator, and probable
+//! misspellings of settings.
 
 use std::collections::BTreeSet;
 
 use crate::Setting;
 use crate::nearest::nearest;
 
-/// What all variables of ours begin with.
+/// Prefix of all our variables.
 const PREFIX: &str = "SPILLWAY_";
 
 /// Variables that programs and scripts of ours read, beside the settings of the program at hand. Each program's tests hold
@@ -84,7 +84,7 @@ pub const NAMES: &[&str] = &[
     "TEST_SECONDS",
 ];
 
-/// A sentence for each variable that nobody reads, once each.
+/// One warning for each variable that no program reads.
 pub(crate) fn unread(
     variables: impl Iterator<Item = (String, String)>,
     table: &[Setting],
@@ -107,7 +107,8 @@ pub(crate) fn unread(
     unknown.iter().map(sentence).collect()
 }
 
-/// Whether it is what Kubernetes and Docker tell of a service whose name begins like ours: `SPILLWAY_SERVICE_HOST`,
+/// True for variables that Kubernetes and Docker make for a service with a name that begins like ours:
+/// `SPILLWAY_SERVICE_HOST`,
 /// `SPILLWAY_REDIS_PORT_6379_TCP_ADDR`, `SPILLWAY_TURN_PORT=tcp://10.0.0.1:3478`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_of_port = || {
@@ -126,7 +127,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name.ends_with("_NAME") && value.starts_with('/'))
 }
 
-/// Whether a variable's value is the address of a service, which a setting for a port is not.
+/// True if the value is the address of a service, which the setting of a port never is.
 pub(crate) fn is_link(value: &str) -> bool {
     ["tcp://", "udp://", "sctp://"]
         .iter()

@@ -1,4 +1,4 @@
-//! The configuration file: its keys with their values as text, and the lines they stand in.
+//! The configuration file: its keys, their values as text, and their line numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ pub(crate) struct ConfigFile {
     entries: Vec<Entry>,
 }
 
-/// One key.
+/// One key of the configuration file.
 #[derive(Debug)]
 pub(crate) struct Entry {
     key: String,
-    /// From 1 on.
+    /// Line in the file, counted from 1.
     pub(crate) line: usize,
-    /// As a flag would have it, or the name of a shape that no flag has.
+    /// The value as in a flag, or the name of an unsupported TOML type.
     pub(crate) value: Result<String, &'static str>,
 }
 
@@ -68,7 +68,7 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// The keys of `text`, or what is wrong with it.
+    /// Parses the keys of `text`; the error says what is wrong.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let table = DeTable::parse(text).map_err(|error| {
@@ -94,7 +94,7 @@ impl ConfigFile {
         self.entries.iter().find(|entry| entry.key == name)
     }
 
-    /// What is wrong with keys that are in no table.
+    /// Adds a mistake for each unknown key.
     pub(crate) fn unknown(&self, table: &[Setting], mistakes: &mut Mistakes) {
         let is_unknown = |entry: &&Entry| table.iter().all(|setting| setting.name != entry.key);
         for entry in self.entries.iter().filter(is_unknown) {

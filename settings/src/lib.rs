@@ -1,18 +1,17 @@
 //! One table of settings, three ways to give each: flag = environment variable = TOML key.
 //!
-//! A program describes what it can be told as a `&[Setting]`; this crate turns the table into clap
-//! flags, reads the environment and the file, and answers "what is the value, and who said so".
-//! Parsing never stops at the first mistake: all are collected in [`Mistakes`] and shown together.
-//! What the values mean is the program's business, not this crate's.
+//! A program describes its settings as a `&[Setting]`. This crate turns the table into clap flags, reads the
+//! environment and the file, and returns each value with its source. Parsing does not stop at the first mistake:
+//! [`Mistakes`] collects all, and they are shown together. The program decides what the values mean.
 
-mod setting; // one thing a program can be told
-mod nearest; // what was probably meant
-mod environment; // variables that begin as ours do
+mod setting; // one setting of the table
+mod nearest; // closest known name
+mod environment; // environment variables
 mod file; // the configuration file
-mod log; // what may be logged
-mod mistakes; // everything that is wrong, reported at once
-mod secret; // values that nobody is shown
-mod source; // who gave a value
+mod log; // syntax of log filters
+mod mistakes; // list of all wrong settings
+mod secret; // values that are masked in output
+mod source; // where a value comes from
 mod values; // the gathered values and their typed views
 
 pub use environment::NAMES;
@@ -56,7 +55,7 @@ pub fn command(command: Command, table: &[Setting]) -> Command {
         })
 }
 
-/// Whether the settings are only to be checked.
+/// True if the settings are only checked.
 pub fn is_check(matches: &ArgMatches) -> bool {
     matches.get_flag("check")
 }

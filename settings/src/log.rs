@@ -1,4 +1,4 @@
-//! What may be logged: directives as `tracing` has them, comma-separated, where a word alone is a level.
+//! Syntax of log filters: comma-separated `tracing` directives; a single word is a level.
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -1,18 +1,18 @@
-//! Everything that is wrong with a configuration, reported at once.
+//! A list of all wrong settings, reported together.
 
 use std::fmt;
 
-/// The collected mistakes; each names the setting, the value, the limit and who gave it.
+/// The collected mistakes; each names the setting, the value, the limit and the source.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Mistakes(Vec<String>);
 
 impl Mistakes {
-    /// No mistakes yet.
+    /// An empty list of mistakes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes one more.
+    /// Adds a mistake to the list.
     pub fn push(&mut self, mistake: impl Into<String>) {
         self.0.push(mistake.into());
     }

@@ -1,4 +1,4 @@
-//! What was probably meant by a name that does not exist.
+//! The known name that is closest to an unknown one.
 
 /// The one of `names` that differs in a few letters at most.
 pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {

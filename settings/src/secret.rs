@@ -1,4 +1,4 @@
-//! Values that nobody is shown, and the files they may be in.
+//! Secret values, which are masked in output, and files that contain them.
 
 use std::fs::{File, Metadata};
 use std::io::Read as _;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Bytes of a file with a secret.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
-/// What a secret's `text` stands for: what is in the file that `@/path` names, or itself.
+/// The secret of `text`: content of the file in `@/path`, or the text itself.
 pub fn secret(text: &str) -> Result<String, String> {
     match text.strip_prefix('@') {
         Some(path) => read_secret(Path::new(path)),
@@ -27,18 +27,18 @@ pub(crate) fn is_secret(name: &str) -> bool {
         && !name.ends_with("-seconds")
 }
 
-/// Whether every user of the host may read what has these permissions.
+/// True if every user of the host may read a file with these permissions.
 pub(crate) fn is_public(mode: u32) -> bool {
     mode & 0o004 != 0
 }
 
-/// Permissions of what is a file, and no pipe or terminal.
+/// Permissions of a regular file; `None` for a pipe or terminal.
 pub(crate) fn mode_of(metadata: Option<Metadata>) -> Option<u32> {
     let metadata = metadata.filter(Metadata::is_file)?;
     Some(metadata.permissions().mode() & 0o777)
 }
 
-/// What is in the file, each line an item of a list.
+/// Content of the file; each line is an item of a list.
 fn read_secret(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let mut text = String::new();

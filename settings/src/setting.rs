@@ -1,26 +1,26 @@
-//! One row of the table.
+//! One row of the table of settings.
 
 use crate::secret;
 
-/// One thing a program can be told.
+/// A setting of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Flag and TOML key, kebab-case; the environment variable is derived by [`Setting::env`].
     pub name: &'static str,
-    /// What holds when nobody says anything; empty when there is no default.
+    /// The default value; empty when there is no default.
     pub default: &'static str,
-    /// One line for `--help`, with the unit.
+    /// Help text of one line, with the unit.
     pub help: &'static str,
 }
 
 impl Setting {
-    /// `udp-port` is `SPILLWAY_UDP_PORT`.
+    /// The environment variable of the setting: `udp-port` is `SPILLWAY_UDP_PORT`.
     pub fn env(&self) -> String {
         let upper = self.name.to_ascii_uppercase().replace('-', "_");
         format!("SPILLWAY_{upper}")
     }
 
-    /// Whether the value is shown to nobody. Such a value may be in a file: `@/path` names it.
+    /// True for values that are masked in output. Such a value may be in a file: `@/path` names it.
     pub fn is_secret(&self) -> bool {
         secret::is_secret(self.name)
     }

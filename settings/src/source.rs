@@ -1,16 +1,16 @@
-//! Who gave a value.
+//! The source of a value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting's value comes from; the later variants win over the earlier.
+/// Source of a setting's value; later variants override earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody said anything.
+    /// The default of the setting's table.
     Default,
     /// A key of the configuration file, in this line.
     File(PathBuf, usize),
-    /// An environment variable.
+    /// The environment variable with this name.
     Environment(String),
     /// A command line flag.
     Flag(&'static str),

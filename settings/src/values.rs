@@ -1,4 +1,4 @@
-//! The gathered values and their typed views.
+//! The collected values, and their typed views.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -13,12 +13,12 @@ use crate::file::ConfigFile;
 use crate::secret::{is_secret, secret};
 use crate::{Mistakes, Setting, Source};
 
-/// Values that the caller read itself, by name, with who gave them.
+/// Values that the caller has read, by name, with their sources.
 #[derive(Debug, Clone, Default)]
 pub struct Given(BTreeMap<&'static str, (String, Source)>);
 
 impl Given {
-    /// One more.
+    /// Adds a value that the caller has read.
     pub fn add(&mut self, name: &'static str, value: (String, Source)) {
         self.0.insert(name, value);
     }
@@ -28,10 +28,10 @@ impl Given {
 #[derive(Debug, Clone)]
 pub struct Values {
     table: &'static [Setting],
-    /// What is wrong with the file itself.
+    /// Mistakes of the file itself.
     file_mistakes: Mistakes,
     by_name: BTreeMap<&'static str, (String, Source)>,
-    /// About variables of the environment that nobody reads.
+    /// Warnings about environment variables that no program reads.
     warnings: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Values {
         Self::gather_with(matches, table, &Given::default())
     }
 
-    /// The same, with values that are no longer where they were given.
+    /// Gathers values, with those that the caller has read elsewhere.
     pub fn gather_with(
         matches: &ArgMatches,
         table: &'static [Setting],
@@ -126,7 +126,7 @@ impl Values {
         &self.warnings
     }
 
-    /// Goes on as if nobody had said anything about `name`.
+    /// Sets `name` to its default.
     pub fn forget(&mut self, name: &'static str) {
         let defaults = self.table.iter().filter(|setting| setting.name == name);
         for setting in defaults {
@@ -135,7 +135,7 @@ impl Values {
         }
     }
 
-    /// What is wrong with the file itself: where a check of the values begins.
+    /// Mistakes of the file itself, to which checks of values add.
     pub fn mistakes(&self) -> Mistakes {
         self.file_mistakes.clone()
     }
@@ -145,7 +145,7 @@ impl Values {
         &self.entry(name).0
     }
 
-    /// Who gave the value. Panics on a name that is not in the table.
+    /// The source of the value. Panics on a name that is not in the table.
     pub fn source(&self, name: &str) -> &Source {
         &self.entry(name).1
     }
@@ -201,7 +201,7 @@ impl Values {
         items.into_iter().collect()
     }
 
-    /// Says what a default comes to on this host, for [`print_effective`](Self::print_effective).
+    /// Sets the value of a default on this host, for [`print_effective`](Self::print_effective).
     pub fn settle(&mut self, name: &'static str, value: impl ToString) {
         if *self.source(name) == Source::Default {
             let settled = (value.to_string(), Source::Default);
@@ -209,7 +209,7 @@ impl Values {
         }
     }
 
-    /// One line a setting: what holds, and who said so. Secrets are masked.
+    /// One line per setting: the value in effect and its source. Secrets are masked.
     pub fn print_effective(&self) -> String {
         let width = self.table.iter().map(|s| s.name.len()).max().unwrap_or(0);
         let mut out = String::new();

@@ -43,7 +43,7 @@ after(async () => {
   await rm(recordings, { recursive: true, force: true });
 });
 
-/** For the picture in the documentation, a camera with somebody in front of it. */
+/** For the picture in the documentation, a camera that shows a person. */
 async function camera(who) {
   if (!process.env.SCREENSHOT) return [];
   const file = join(recordings, `${who}.y4m`);

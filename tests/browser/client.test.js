@@ -56,7 +56,7 @@ const left = { kind: 'participant_left', participant: 'PA_bob', identity: 'bob',
 const video = () => Object.assign(new EventTarget(), { kind: 'video', enabled: true, getSettings: () => ({ width: 1280, height: 720 }), stop() {} });
 
 const relay = (number) => [{ urls: ['turn:192.0.2.1:3478?transport=tcp'], username: `${number}:PA_me`, credential: 'c' }];
-/** How often new credentials were asked for, and nobody took notice. */
+/** Number of requests for new credentials without an answer. */
 const asked = () => socket.sent.filter((message) => message.type === 'ice_servers').length;
 
 const realNow = Date.now;

@@ -1,4 +1,4 @@
-/** Every codec that browsers send gets through, and redundancy reaches those who know it and those who do not. */
+/** Every codec that browsers send is forwarded; RED reaches receivers with and without support for it. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';

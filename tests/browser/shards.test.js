@@ -1,4 +1,4 @@
-/** One room lives on two shards, and nobody in it can tell. */
+/** A room on two shards behaves like a room on one shard. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';

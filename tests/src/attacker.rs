@@ -1,4 +1,4 @@
-//! Participants that send what no client would, at a rate, and what that costs the calls of others.
+//! Hostile participants with real sessions, and their cost to the calls of others.
 //!
 //! They have real sessions: their clients hand over the keys of the handshake, so that what they send authenticates.
 
@@ -26,7 +26,7 @@ pub struct Weapon {
     pub socket: UdpSocket,
     /// Seals what it sends.
     pub sealer: Sealer,
-    /// The media port.
+    /// Media port of the data plane.
     pub server: SocketAddr,
     /// An SSRC that the server sends it media with; 0 for publishers.
     pub media_ssrc: u32,
@@ -38,11 +38,11 @@ pub struct Weapon {
 
 /// A node with calls of others, and sessions of an attacker.
 pub struct Scene {
-    /// The data plane.
+    /// Data plane under attack.
     pub node: Node,
-    /// Others.
+    /// Publishers of the calls that must not suffer.
     pub publishers: Vec<Publisher>,
-    /// Others.
+    /// Subscribers of the calls that must not suffer.
     pub subscribers: Vec<Subscriber>,
     hostile_publishers: Vec<Publisher>,
     hostile_subscribers: Vec<Subscriber>,
@@ -61,7 +61,7 @@ pub struct Damage {
     pub bytes: u64,
 }
 
-/// Who publishes layers.
+/// Name of the session that publishes simulcast layers.
 const LAYERED: &str = "layered";
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
 /// How often a flood sends, and so how long its bursts are.
@@ -83,7 +83,7 @@ impl Scene {
             subscribers.push(Subscriber::start(&mut node, &name, &tracks).await?);
         }
         connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
-        // Somebody with layers, so that the path to the attackers is worth measuring.
+        // A publisher with layers, so that the paths to the attackers are measured.
         publishers.push(Publisher::start(&mut node, LAYERED, true).await?);
         Ok(Self {
             node,
@@ -95,7 +95,7 @@ impl Scene {
         })
     }
 
-    /// `count` subscribers of the first speaker who send what they like.
+    /// Starts `count` hostile subscribers of the first speaker.
     pub async fn hostile_subscribers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
         let mut weapons = Vec::new();
         for number in 0..count {
@@ -135,7 +135,7 @@ impl Scene {
         Ok(weapons)
     }
 
-    /// `count` publishers who send what they like.
+    /// Starts `count` hostile publishers.
     pub async fn hostile_publishers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
         let mut weapons = Vec::new();
         for number in 0..count {
@@ -249,11 +249,11 @@ pub type NextDatagram = Box<dyn FnMut(u64, &mut Vec<u8>) -> usize + Send>;
 
 /// Datagrams at a rate.
 pub struct Flood {
-    /// Where they go.
+    /// Address that the datagrams go to.
     pub target: SocketAddr,
     /// Bits a second on the wire.
     pub bps: u64,
-    /// What is sent.
+    /// Function that makes the next datagram.
     pub next: NextDatagram,
     /// Where they come from.
     pub sockets: Vec<UdpSocket>,
@@ -267,7 +267,7 @@ pub struct Flooding {
 }
 
 impl Flood {
-    /// Nothing at all.
+    /// A flood without datagrams, as control.
     pub fn none() -> anyhow::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         Ok(Self {

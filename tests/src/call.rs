@@ -15,11 +15,11 @@ use tonic::Streaming;
 use crate::clock::Patience;
 use crate::node::Node;
 
-/// Sends synthetic media.
+/// A publisher that sends synthetic media.
 pub struct Publisher {
-    /// Its session.
+    /// Name of the publisher's session.
     pub name: String,
-    /// Its peer connection.
+    /// Peer connection to the data plane.
     pub link: Link,
     streams: Vec<Stream>,
     /// The offer it made.
@@ -37,11 +37,11 @@ struct Stream {
     source: Source,
 }
 
-/// Watches tracks.
+/// A subscriber that records the received packets.
 pub struct Subscriber {
-    /// Its session.
+    /// Name of the subscriber's session.
     pub name: String,
-    /// Its peer connection.
+    /// Peer connection to the data plane.
     pub link: Link,
     events: Streaming<proto::Event>,
     track_by_mid: HashMap<String, String>,
@@ -60,17 +60,17 @@ pub struct Subscriber {
 /// A packet that came.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// The publisher's counter.
+    /// Counter that the publisher wrote into the packet.
     pub counter: u32,
     /// The layer it was made for: 0 without simulcast.
     pub layer: u8,
     /// Extended sequence number of the subscriber's stream.
     pub seq: u64,
-    /// RTP timestamp.
+    /// RTP timestamp of the packet.
     pub time: u32,
     /// VP8 picture id, for video.
     pub picture_id: Option<u16>,
-    /// When it came.
+    /// Time when the packet arrived.
     pub at: Instant,
 }
 
@@ -199,7 +199,7 @@ impl Publisher {
 }
 
 impl Subscriber {
-    /// Subscribes to `tracks`.
+    /// Starts a session that subscribes to `tracks`.
     pub async fn start(
         node: &mut Node,
         name: &str,
@@ -273,14 +273,14 @@ impl Subscriber {
         self.count()
     }
 
-    /// As [`step`](Self::step), with nobody on the control API.
+    /// As [`step`](Self::step), without a client of the control API.
     pub async fn step_alone(&mut self, now: Instant) -> anyhow::Result<()> {
         self.link.receive().await?;
         self.link.tick(now).await?;
         self.count()
     }
 
-    /// What came of `track`.
+    /// Received packets of `track`.
     pub fn arrivals(&self, track: &str) -> &[Arrival] {
         self.received.get(track).map_or(&[], Vec::as_slice)
     }

@@ -1,4 +1,4 @@
-//! Participants that come back by themselves and keep a log of what they were told.
+//! Participants that reconnect by themselves and log all received messages.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,7 +20,7 @@ use crate::servers::KEY;
 /// What a participant was told, and what it received.
 #[derive(Debug, Default, Clone)]
 pub struct Diary {
-    /// Its own id.
+    /// Participant id of the caller itself.
     pub participant: String,
     /// Of the history it follows.
     pub epoch: String,
@@ -28,7 +28,7 @@ pub struct Diary {
     pub from: u64,
     /// Everything since, in order.
     pub events: Vec<Value>,
-    /// Who is there, itself excluded.
+    /// Other participants in the room.
     pub others: BTreeSet<String>,
     /// Why its socket broke, and how long the host ran until it was back.
     pub returns: Vec<(String, Duration)>,
@@ -36,7 +36,7 @@ pub struct Diary {
     pub resyncs: usize,
     /// Numbers that were skipped.
     pub gaps: usize,
-    /// Joined as somebody new although it was there before.
+    /// Number of joins as a new participant after the first one.
     pub rejoined: usize,
     /// By track: when a packet came last, and the longest time without one in which the host ran.
     pub heard: HashMap<String, (Instant, Duration)>,
@@ -49,9 +49,9 @@ impl Diary {
     }
 }
 
-/// A participant in a task of its own: speaks, hears everybody, says things.
+/// A participant in its own task: sends messages and records all events.
 pub struct Caller {
-    /// Who.
+    /// Identity of the caller in its token.
     pub identity: String,
     diary: Arc<Mutex<Diary>>,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
@@ -380,10 +380,10 @@ impl Life {
 }
 
 fn lock(diary: &Mutex<Diary>) -> MutexGuard<'_, Diary> {
-    diary.lock().expect("whoever panicked has failed the test")
+    diary.lock().expect("a panic elsewhere has failed the test")
 }
 
-/// Callers of one room whose logs differ where they overlap, or that do not all see each other.
+/// Callers of one room with logs that differ where they overlap, or that do not see each other.
 pub fn apart(room: &[&Caller]) -> Vec<String> {
     let diaries: Vec<Diary> = room.iter().map(|caller| caller.diary()).collect();
     let mut apart = Vec::new();

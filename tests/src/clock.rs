@@ -35,7 +35,7 @@ pub fn watch() {
         Mutex::new(Core { next, stood_still })
     });
     if CORES.set(new.collect()).is_err() {
-        return; // somebody else was faster
+        return; // another task was faster
     }
     for (index, core) in cores.into_iter().enumerate() {
         std::thread::spawn(move || look(index, core));
@@ -107,7 +107,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// From now on.
+    /// A deadline at `limit` from now.
     pub fn of(limit: Duration) -> Self {
         watch();
         let since = Instant::now();

@@ -1,12 +1,12 @@
-//! What the end-to-end tests stand on: a data plane of their own, and clients with real sessions.
+//! Base of the end-to-end tests: data planes, servers, and clients with real sessions.
 
-pub mod attacker; // participants that send what no client would, and what that costs others
-pub mod caller; // participants of signaling servers, who come back by themselves
+pub mod attacker; // hostile participants, and their cost to others
+pub mod caller; // participants of signaling servers that reconnect by themselves
 pub mod call; // clients that publish and subscribe through the control API
 pub mod clock; // time in which the host ran
 pub mod node; // a data plane process
 pub mod servers; // signaling servers and a load balancer
 pub mod redis; // Redis servers, alone or as a cluster
 pub mod sentinel; // Redis servers that sentinels watch, and an address that moves
-pub mod tls; // certificates, and who looks at them
-pub mod turn; // a TURN client that does as it is told
+pub mod tls; // certificates, and clients that check them
+pub mod turn; // a scripted TURN client

@@ -17,7 +17,7 @@ pub struct Node {
     child: Child,
     metrics: String,
     control: String,
-    /// Its control API.
+    /// Client of the node's control API.
     pub client: DataPlaneClient<Channel>,
 }
 
@@ -80,7 +80,7 @@ impl Node {
         format!("http://{}/metrics", self.metrics)
     }
 
-    /// Its media port.
+    /// Address of the node's media port.
     pub async fn media_addr(&mut self) -> anyhow::Result<std::net::SocketAddr> {
         Ok(self
             .node()
@@ -138,7 +138,7 @@ impl Node {
         Ok(Duration::from_nanos(ns))
     }
 
-    /// Resident memory, bytes.
+    /// Resident memory of the process, in bytes.
     pub fn rss_bytes(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
@@ -171,12 +171,12 @@ pub fn binary(name: &str) -> PathBuf {
     path.join(name)
 }
 
-/// A port nobody listens on.
+/// A TCP port without a listener.
 pub fn free_tcp_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A socket of a stranger.
+/// A socket that belongs to no session.
 pub fn stranger() -> anyhow::Result<UdpSocket> {
     Ok(UdpSocket::bind("127.0.0.1:0")?)
 }

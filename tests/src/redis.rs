@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::clock::Patience;
 
-/// One server.
+/// A Redis server that the test started.
 pub struct Server {
     child: Option<Child>,
     /// Where it listens on loopback.
@@ -27,7 +27,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// A cluster's bus listens this much higher.
 const BUS_OFFSET: u16 = 10_000;
 const FORM_LIMIT: Duration = Duration::from_secs(30);
-/// Several elections.
+/// Time limit for several elections of a master.
 const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
 
 impl Server {
@@ -63,7 +63,7 @@ impl Server {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Ends the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Both fail only for a process that is gone.
@@ -72,7 +72,7 @@ impl Server {
         }
     }
 
-    /// redis://127.0.0.1:port
+    /// URL of the server: redis://127.0.0.1:port.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -157,8 +157,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until a replica has taken the place of master `dead`. The others call the cluster well until they have
-    /// noticed the death, and an election that nobody wins is held again after seconds.
+    /// Waits until a replica has taken the place of master `dead`. The others report a healthy cluster until they
+    /// notice the death, and a failed election is repeated after seconds.
     pub async fn failed_over(&self, dead: usize) -> anyhow::Result<()> {
         let port = self.servers[dead].port.to_string();
         let patience = Patience::of(FAILOVER_LIMIT);

@@ -12,9 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::clock::Patience;
 use crate::redis::Server;
 
-/// Of the servers.
+/// Password of the Redis servers.
 pub const PASSWORD: &str = "of-the-servers";
-/// Of the sentinels.
+/// Password of the sentinels.
 const SENTINEL_PASSWORD: &str = "of-the-sentinels";
 const FORM_LIMIT: Duration = Duration::from_secs(30);
 
@@ -54,7 +54,7 @@ impl Watched {
         Ok(watched)
     }
 
-    /// For `--store`.
+    /// URL of the sentinels for `--store`.
     pub fn url(&self) -> String {
         let hosts: Vec<String> = self
             .sentinels
@@ -175,7 +175,7 @@ impl Drop for Sentinel {
 
 /// An address that new connections reach one server through, and later another one; old ones stay where they are.
 pub struct Address {
-    /// Of loopback.
+    /// TCP port on the loopback address.
     pub port: u16,
     target: Arc<AtomicU16>,
     task: tokio::task::JoinHandle<()>,
@@ -207,7 +207,7 @@ impl Address {
         self.target.store(target, Ordering::Relaxed);
     }
 
-    /// redis://127.0.0.1:port
+    /// URL of the server: redis://127.0.0.1:port.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

@@ -12,14 +12,14 @@ use crate::node::{Node, binary, free_tcp_port};
 /// `spillway serve`, as a process.
 pub struct SignalingServer {
     child: Option<Child>,
-    /// Where it serves.
+    /// URL of the signaling server.
     pub url: String,
 }
 
-/// HAProxy with docs/haproxy.cfg.
+/// An HAProxy with the configuration docs/haproxy.cfg.
 pub struct Balancer {
     child: Child,
-    /// Where it listens.
+    /// URL of the proxy's listener.
     pub url: String,
     _dir: tempfile::TempDir,
 }
@@ -84,7 +84,7 @@ impl SignalingServer {
             .is_some_and(|(code, _)| code == 200)
     }
 
-    /// SIGKILL.
+    /// Ends the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Both fail only for a process that is gone.

@@ -1,4 +1,4 @@
-//! Certificates made for a test, clients that look at what they are shown, and a signaling server that has one.
+//! Certificates made for a test, clients that check them, and a signaling server with TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,7 +26,7 @@ use crate::clock::{self, Patience};
 use crate::node::{Node, binary, free_tcp_port};
 use crate::servers::KEY;
 
-/// Signs certificates.
+/// A CA that signs test certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -34,14 +34,14 @@ pub struct Authority {
 /// A certificate and its key, in PEM.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// The certificate.
+    /// The certificate chain in PEM.
     pub certificate: String,
-    /// Its key.
+    /// The private key in PEM.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one, whom nobody trusts yet.
+    /// A new CA that no client trusts yet.
     pub fn new(name: &str) -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -51,7 +51,7 @@ impl Authority {
         Ok(Self { issuer })
     }
 
-    /// Its own certificate.
+    /// The CA's own certificate in PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -187,7 +187,7 @@ impl Socket {
 /// `spillway serve` with a certificate, as a process.
 pub struct SecureServer {
     child: Child,
-    /// Where it listens.
+    /// Address of the server's listener.
     pub address: String,
     /// Its certificate, key and log.
     pub dir: tempfile::TempDir,
@@ -230,7 +230,7 @@ impl SecureServer {
         Ok(server)
     }
 
-    /// What it wrote.
+    /// Output of the server so far.
     pub fn log(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(self.dir.path().join("log"))?)
     }
@@ -252,10 +252,10 @@ impl Drop for SecureServer {
     }
 }
 
-/// Of every [`SecureServer`].
+/// Admin token of every [`SecureServer`].
 pub const ADMIN_TOKEN: &str = "0123456789abcdef";
 
-/// Runs `spillway` with `args` until it ends by itself; how, and what it said.
+/// Runs `spillway` with `args` until it ends; returns its exit status and output.
 pub fn run_to_the_end(args: &[&str]) -> anyhow::Result<(ExitStatus, String)> {
     let log = tempfile::NamedTempFile::new()?;
     let mut child = Command::new(binary("spillway"))

@@ -1,4 +1,4 @@
-//! A TURN client that says exactly what a test wants said, one request at a time, over UDP.
+//! A TURN client that sends exactly the given requests, one at a time, over UDP.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,13 +16,13 @@ pub struct TurnCaller {
     pub socket: UdpSocket,
     /// What it signs with; none: it does not.
     pub credentials: Option<Credentials>,
-    /// As the relay said, or as a test says.
+    /// Realm of the server, or of the test.
     pub realm: Vec<u8>,
-    /// As the relay said, or as a test says.
+    /// Nonce of the server, or of the test.
     pub nonce: Vec<u8>,
 }
 
-/// What the relay said.
+/// An answer of the server.
 #[derive(Debug, Clone)]
 pub struct Answer(pub Vec<u8>);
 
@@ -30,13 +30,13 @@ pub struct Answer(pub Vec<u8>);
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 const TRIES: usize = 10;
 
-/// Seconds since 1970.
+/// Wall clock, seconds since 1970.
 pub fn unix_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("the clock is past 1970").as_secs()
 }
 
-/// REQUESTED-TRANSPORT, UDP.
+/// Writes REQUESTED-TRANSPORT with the value UDP.
 pub fn udp(writer: &mut Writer<'_>) {
     writer.attribute(kinds::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
 }
@@ -100,7 +100,7 @@ impl TurnCaller {
         self.say(&self.request(method, write))
     }
 
-    /// The answer to `request`, which is said again while there is none.
+    /// The answer to `request`, which is repeated until there is one.
     pub fn say(&self, request: &[u8]) -> anyhow::Result<Answer> {
         let mut buffer = vec![0; 65_536];
         for _ in 0..TRIES {
@@ -115,7 +115,7 @@ impl TurnCaller {
         anyhow::bail!("no answer after {TRIES} tries")
     }
 
-    /// CreatePermission for `peer`.
+    /// Sends a CreatePermission request for `peer`.
     pub fn permit(&self, peer: SocketAddr) -> anyhow::Result<Answer> {
         self.ask(Method::CreatePermission, |writer| {
             writer.xor_address(kinds::XOR_PEER_ADDRESS, peer);
@@ -160,7 +160,7 @@ impl Answer {
         Some(u16::from(*value.get(2)?) * 100 + u16::from(*value.get(3)?))
     }
 
-    /// XOR-RELAYED-ADDRESS.
+    /// Address in XOR-RELAYED-ADDRESS of the answer.
     pub fn relayed(&self) -> Option<SocketAddr> {
         let message = Message::parse(&self.0).ok()?;
         let value = message.find(kinds::XOR_RELAYED_ADDRESS)?.value;

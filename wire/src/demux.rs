@@ -1,17 +1,17 @@
-//! Which protocol a datagram on the media port speaks, by its first bytes (RFC 7983, RFC 5761).
+//! Protocol of a datagram on the media port, by its first bytes (RFC 7983, RFC 5761).
 
-/// What the first bytes of a datagram say it is.
+/// Protocol of a datagram by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// SRTP media.
+    /// RTP of an SRTP session.
     Rtp,
     /// SRTCP feedback and reports.
     Rtcp,
-    /// ICE connectivity checks.
+    /// STUN messages, such as ICE connectivity checks.
     Stun,
-    /// Handshakes.
+    /// DTLS records, such as handshakes.
     Dtls,
-    /// TURN ChannelData.
+    /// TURN ChannelData messages (RFC 8656).
     TurnChannel,
 }
 
@@ -27,7 +27,7 @@ const DTLS_HEADER_BYTES: usize = 13;
 /// section 4).
 const RTCP_PACKET_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
 
-/// Protocol of `datagram`; `None` for what nobody here speaks or what is too short for its header.
+/// Protocol of `datagram`; `None` for an unknown protocol or a datagram shorter than its header.
 pub fn protocol(datagram: &[u8]) -> Option<Protocol> {
     let (first, shortest) = match *datagram.first()? {
         128..=191 => {

@@ -1,5 +1,5 @@
-//! What has to hold for any bytes whatever: the properties that the fuzz targets look for violations of,
-//! and that the corpora are replayed against in the normal test run.
+//! Properties that hold for any bytes: the fuzz targets search for violations, and the normal test run replays the
+//! corpora.
 //!
 //! Each function panics when its property does not hold.
 
@@ -29,7 +29,8 @@ pub fn stun(bytes: &[u8]) {
     }
 }
 
-/// What a request says lies in it, before its integrity; and what is written of it is read back the same.
+/// Property: the fields of a request are slices of the request, before its integrity; written fields are read back
+/// unchanged.
 pub fn turn_fields(bytes: &[u8]) {
     let Ok(message) = stun::Message::parse(bytes) else {
         return;
@@ -80,7 +81,7 @@ pub fn turn_channel(bytes: &[u8]) {
     assert_eq!(out, bytes[..out.len()]);
 }
 
-/// What a username says is in it, and all of it: digits, a colon and a user, or a user alone, who may be an expiry.
+/// Property: expiry and user of a username are slices that cover the whole username; a user alone may be an expiry.
 pub fn turn_username(bytes: &[u8]) {
     let username = turn::Username::read(bytes);
     assert!(bytes.ends_with(username.user));
@@ -104,8 +105,8 @@ pub fn turn_username(bytes: &[u8]) {
     }
 }
 
-/// What a translator takes an address for is behind its prefix, whatever else the address has; and what is the same
-/// everywhere is found beside that. The first byte says which length, 16 more the address.
+/// Property: an address behind a translator's prefix is found, with any other bits, and besides well-known notations.
+/// The first byte chooses the length, 16 more are the address.
 pub fn nat64(bytes: &[u8]) {
     let Some((selector, rest)) = bytes.split_first() else {
         return;
@@ -179,7 +180,8 @@ fn split<F: turn::Framing>(
     (messages, None)
 }
 
-/// What is classified is long enough for the header of its protocol, and STUN never passes for media.
+/// Property: a classified datagram is at least as long as the header of its protocol, and STUN is never taken for
+/// media.
 pub fn demux(bytes: &[u8]) {
     match demux::protocol(bytes) {
         Some(demux::Protocol::Rtp) => assert!(bytes.len() >= 12 && bytes[0] >> 6 == 2),
@@ -211,7 +213,7 @@ pub fn payload(bytes: &[u8]) {
     }
 }
 
-/// Packets come to an end, and none yields more than its bytes can hold.
+/// Property: iterators end, and yield no more than the bytes can contain.
 pub fn rtcp(bytes: &[u8]) {
     let mut packets = 0;
     for packet in rtcp::packets(bytes).flatten() {

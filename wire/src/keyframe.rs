@@ -1,4 +1,4 @@
-//! Where a video frame that needs no other starts: the only place a receiver can join or change layers.
+//! Detects the first packet of a keyframe, where a receiver can join or change layers.
 //!
 //! Each function takes the RTP payload of one packet and says whether it is the first of such a frame.
 //! Payloads are the publisher's bytes: every read is checked.
@@ -67,7 +67,7 @@ pub fn vp9(payload: &[u8]) -> bool {
     vp9_frame_is_key(rest)
 }
 
-/// What follows a scalability structure (RFC 9628 section 4.2.1).
+/// Bytes after a scalability structure (RFC 9628 section 4.2.1).
 fn after_vp9_structure(payload: &[u8]) -> Option<&[u8]> {
     let (&flags, mut rest) = payload.split_first()?;
     let spatial_layers = usize::from(flags >> 5) + 1;
@@ -135,7 +135,7 @@ pub fn av1(payload: &[u8]) -> bool {
     if aggregation & NEW_SEQUENCE == 0 || aggregation & CONTINUES != 0 || rest.is_empty() {
         return false;
     }
-    // With a count of one, the only element has no length before it.
+    // With a count of one, the only element has no length field.
     let first = match aggregation & 0x30 {
         0x10 => Some(rest),
         _ => after_leb128(rest),
@@ -152,7 +152,7 @@ pub fn av1(payload: &[u8]) -> bool {
 const OBU_SEQUENCE_HEADER: u8 = 1;
 const OBU_TEMPORAL_DELIMITER: u8 = 2;
 
-/// What follows a number of variable length (AV1 specification section 4.10.5).
+/// Bytes after a number of variable length (AV1 specification section 4.10.5).
 fn after_leb128(bytes: &[u8]) -> Option<&[u8]> {
     const MAX_BYTES: usize = 8;
     let last = bytes
@@ -230,7 +230,7 @@ mod tests {
             (&[0x78, 0, 1, 0x09, 0, 2, 0x67, 0x42], true), // STAP-A: AUD, SPS
             (&[0x78, 0, 1, 0x65, 0, 1, 0x65], false), // STAP-A: IDR slices
             (&[0x78, 0, 2, 0x67, 0x42, 0, 1, 0x41], false), // STAP-A: SPS, predicted slice
-            (&[0x78, 0, 9, 0x67], false), // STAP-A that lies
+            (&[0x78, 0, 9, 0x67], false), // STAP-A with a length beyond the packet
             (&[], false),
         ];
         for (payload, expected) in table {

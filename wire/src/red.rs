@@ -11,7 +11,7 @@ pub fn primary(payload: &[u8]) -> Option<&[u8]> {
 pub struct Redundant<'a> {
     /// Payload type of the newest block.
     pub payload_type: u8,
-    /// The newest block.
+    /// Payload of the newest block.
     pub primary: &'a [u8],
     headers: &'a [u8],
     blocks: &'a [u8],
@@ -20,11 +20,11 @@ pub struct Redundant<'a> {
 /// A block that was sent before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// Its payload type.
+    /// Payload type of the block.
     pub payload_type: u8,
-    /// By how much its timestamp is below that of the packet.
+    /// Timestamp of the packet minus that of the block.
     pub time_offset: u32,
-    /// What it carries.
+    /// Payload of the block.
     pub payload: &'a [u8],
 }
 

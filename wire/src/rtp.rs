@@ -1,5 +1,4 @@
-//! RTP headers (RFC 3550 section 5.1, RFC 8285): written as we send them, and what has to be known of one that
-//! is received before its packet was authenticated.
+//! RTP headers (RFC 3550 section 5.1, RFC 8285): a writer, and a reader for packets that are not authenticated yet.
 
 /// Bytes of a header without extensions.
 pub const FIXED_BYTES: usize = 12;
@@ -17,16 +16,16 @@ const ONE_BYTE_PROFILE: u16 = 0xbede;
 /// The profile that announces two-byte extension headers; its last four bits are the application's (section 4.3).
 const TWO_BYTE_PROFILE: u16 = 0x1000;
 const TWO_BYTE_MASK: u16 = 0xfff0;
-/// In one-byte headers nothing that follows this identifier is read (section 4.2).
+/// This identifier ends the elements of one-byte headers (section 4.2).
 const ONE_BYTE_STOP: u8 = 15;
 
-/// How the elements of a header's extension are laid out.
+/// Form of the elements of a header's extension.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum ExtensionForm {
     /// Identifiers of 1 to 14, values of 1 to 16 bytes.
     #[default]
     OneByte,
-    /// Identifiers of 1 to 255, values of up to 255 bytes: only for a receiver that said `a=extmap-allow-mixed`.
+    /// Identifiers of 1 to 255, values of up to 255 bytes: only for a receiver with `a=extmap-allow-mixed` in its SDP.
     TwoByte,
 }
 
@@ -47,7 +46,7 @@ impl ExtensionForm {
         }
     }
 
-    /// Bytes of a header whose extension values have `values` bytes together, in `count` elements.
+    /// Bytes of a header with `count` extension elements and `values` bytes of values in all.
     pub fn length(self, count: usize, values: usize) -> usize {
         match count {
             0 => FIXED_BYTES,
@@ -59,17 +58,17 @@ impl ExtensionForm {
 /// The fixed part of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// M.
+    /// Marker bit of the RTP header.
     pub marker: bool,
     /// The last byte of the packet counts padding.
     pub padded: bool,
-    /// PT, 7 bits.
+    /// Payload type, 7 bits.
     pub payload_type: u8,
-    /// Sequence number.
+    /// Sequence number, 16 bits.
     pub seq: u16,
-    /// Timestamp.
+    /// RTP timestamp in units of the codec's clock.
     pub time: u32,
-    /// Synchronization source.
+    /// SSRC of the stream.
     pub ssrc: u32,
 }
 
@@ -122,14 +121,14 @@ impl Header {
     }
 }
 
-/// What the header of a received packet says, and where it ends. Anybody may have written it.
+/// Fields of the header of a received packet, and its length. The packet is not authenticated yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     /// Payload type, 7 bits.
     pub payload_type: u8,
-    /// Sequence number.
+    /// Sequence number of the packet.
     pub seq: u16,
-    /// Synchronization source.
+    /// SSRC of the packet's stream.
     pub ssrc: u32,
     /// Bytes of the header with its contributing sources and extensions.
     pub length: usize,
@@ -157,8 +156,8 @@ impl Received {
     }
 }
 
-/// The elements of the header extension of `packet` (identifier, value), in either form; none where the header lies about
-/// its length.
+/// The elements of the header extension of `packet` (identifier, value), in either form; none if the header's length
+/// is wrong.
 pub fn extensions(packet: &[u8]) -> Extensions<'_> {
     let found = || {
         let header = Received::read(packet)?;
@@ -178,7 +177,7 @@ pub fn extensions(packet: &[u8]) -> Extensions<'_> {
     found().unwrap_or_default()
 }
 
-/// See [`extensions`].
+/// Iterator over header extensions, made by [`extensions`].
 #[derive(Debug, Default, Clone)]
 pub struct Extensions<'a> {
     rest: &'a [u8],

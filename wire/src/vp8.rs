@@ -1,7 +1,6 @@
-//! The VP8 payload descriptor (RFC 7741 section 4.2): where the numbers are that have to be continuous
-//! for a receiver.
+//! The VP8 payload descriptor (RFC 7741 section 4.2): offsets of the numbers that must be continuous for a receiver.
 
-/// What of a descriptor is rewritten, with its place in the payload.
+/// Rewritten fields of a descriptor, with their offsets in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptor {
     picture_id: Option<(u8, PictureId)>,

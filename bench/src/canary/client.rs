@@ -1,4 +1,4 @@
-//! One participant: joins, publishes a synthetic microphone and camera, watches everybody else.
+//! One participant: joins, publishes a synthetic microphone and camera, and watches all other participants.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use super::signal::Signal;
 use crate::link::Link;
 use crate::media::{Packet, Source};
 
-/// A participant and what it measured.
+/// A participant and its measurements.
 pub struct Client {
     signal: Signal,
     publish: Link,
     subscribe: Link,
     pending: Option<SdpPendingOffer>,
     tracks: Vec<Published>,
-    /// What it received, by track id.
+    /// Received packets, by track id.
     pub watched: HashMap<String, Watched>,
     track_by_mid: HashMap<String, String>,
     epoch: Instant,
@@ -36,14 +36,14 @@ struct Published {
     id: Option<String>,
 }
 
-/// What was received of one track.
+/// Received packets of one track.
 #[derive(Debug)]
 pub struct Watched {
-    /// Counters seen.
+    /// Counters of the received packets.
     pub counters: HashSet<u32>,
-    /// The first one.
+    /// Counter of the first received packet.
     pub first: u32,
-    /// When it came.
+    /// Time when the first packet arrived.
     pub first_at: Instant,
     /// Time from being made to arriving, microseconds.
     pub latency_us: Histogram<u64>,
@@ -130,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Says goodbye.
+    /// Leaves the room and closes the socket.
     pub async fn leave(&mut self) -> anyhow::Result<()> {
         self.signal.send(json!({"type": "leave"})).await.map(drop)
     }

@@ -1,9 +1,9 @@
-//! A synthetic call through the public door: two participants join, publish, and watch each other.
-//! Operators run it as a probe: one JSON line, exit 1 when media did not flow both ways.
+//! A synthetic call through the public signaling API: two participants join, publish, and watch each other. Operators
+//! run it as a probe: one JSON line, exit 1 when media did not flow both ways.
 
 pub mod client; // one participant
 pub mod signal; // the signaling WebSocket
-pub mod token; // the right to join
+pub mod token; // tokens to join with
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use serde::Serialize;
 use self::client::Client;
 use self::token::TokenSource;
 
-/// What to probe.
+/// Options of the canary.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Where the server is
+    /// URL of the server
     #[arg(long, default_value = "http://127.0.0.1:7880", env = "SPILLWAY_URL")]
     url: String,
-    /// Seconds of media
+    /// Seconds of media to send and receive
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// API key to mint tokens with; without it the server is asked for demo tokens
@@ -50,11 +50,11 @@ struct Report {
     reason: Option<String>,
     /// The slower of both, until `joined`.
     join_ms: f64,
-    /// Until both had both tracks of the other.
+    /// Milliseconds until both participants had both tracks of the other.
     first_media_ms: f64,
     packets_sent: u64,
     packets_received: u64,
-    /// Of those sent after the first one that arrived.
+    /// Lost packets, of those sent after the first one that arrived.
     lost: u64,
     forward_us: Percentiles,
 }
@@ -65,9 +65,9 @@ struct Percentiles {
     p99: u64,
 }
 
-/// How long joining and connecting may take before the probe gives up.
+/// Time to join and connect before the probe fails.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How long packets under way are waited for at the end.
+/// Time to wait for packets under way at the end.
 const DRAIN: Duration = Duration::from_millis(500);
 /// Tracks that each participant has to see: microphone and camera of the other.
 const TRACKS_TO_SEE: usize = 2;

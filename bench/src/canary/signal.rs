@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// An open conversation.
+/// An open signaling connection.
 pub struct Signal {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_id: u32,
@@ -34,7 +34,7 @@ impl Signal {
         Ok(id)
     }
 
-    /// The next message.
+    /// Waits for the next message.
     pub async fn receive(&mut self) -> anyhow::Result<Value> {
         while let Some(message) = self.socket.next().await {
             match message.context("signaling")? {

@@ -1,4 +1,4 @@
-//! The right to join: minted with an API key, or asked of a server that hands out demo tokens.
+//! Tokens to join with: signed with an API key, or demo tokens of the server.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,21 +7,21 @@ use serde_json::json;
 
 use crate::http;
 
-/// Where tokens come from.
+/// Source of the participants' tokens.
 #[derive(Debug, Clone)]
 pub enum TokenSource {
-    /// Minted here.
+    /// Tokens are signed here with an API key.
     Key {
         /// API key: the issuer.
         key: String,
-        /// API secret: signs.
+        /// API secret that signs the tokens.
         secret: String,
     },
     /// Asked of the server at this URL.
     Demo(String),
 }
 
-/// How long a minted token is valid.
+/// Lifetime of a signed token.
 const TTL: Duration = Duration::from_secs(600);
 
 impl TokenSource {

@@ -1,7 +1,7 @@
-//! What a host can do at all: datagrams of one size to thousands of addresses, as fast as they go, by every
-//! way of handing them to the kernel. Delivered ones count.
+//! Maximum rate of a host: datagrams of one size to thousands of addresses, with every sending method of the kernel.
+//! Delivered datagrams count.
 
-pub mod receiver; // counts what arrives, on the load host
+pub mod receiver; // counts received datagrams, on the load host
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::host::sender::{Batch, Method, Order};
 use crate::host::{self, HostUnderTest};
 use crate::net::addresses::Addresses;
 
-/// What to try.
+/// Options of the ceiling benchmark.
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
@@ -24,7 +24,7 @@ pub struct Options {
     /// Addresses of this host that datagrams are sent to
     #[arg(long, default_value = "10.64.0.0/10")]
     sources: Addresses,
-    /// How many of them
+    /// Number of destination addresses
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
     /// UDP payload of a datagram
@@ -35,10 +35,10 @@ pub struct Options {
     seconds: u64,
 }
 
-/// One way of sending and what it delivered.
+/// Result of one sending method.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Way of sending.
+    /// Name of the sending method.
     pub method: String,
     /// AES-128-GCM of every datagram.
     pub encrypted: bool,
@@ -52,16 +52,16 @@ pub struct Row {
     pub cpu_ns_per_packet: f64,
 }
 
-/// What [`measure`] sends.
+/// The datagrams that [`measure`] sends.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Where.
+    /// Addresses that the datagrams go to.
     pub sources: Addresses,
-    /// To how many of these.
+    /// Number of destination addresses.
     pub subscribers: u32,
-    /// UDP payload.
+    /// Bytes of UDP payload per datagram.
     pub bytes: u16,
-    /// How long.
+    /// Duration of the measurement.
     pub time: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Counts datagrams as cheaply as it can.
+//! Counts datagrams at the lowest possible cost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ pub struct Receiver {
     port: u16,
 }
 
-/// What arrived.
+/// Datagrams that arrived at the receiver.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Delivered {
-    /// Datagrams.
+    /// Number of datagrams that arrived.
     pub datagrams: u64,
     /// UDP payload of them.
     pub bytes: u64,
@@ -33,7 +33,7 @@ impl Receiver {
         Ok(Self { socket, port })
     }
 
-    /// Where it listens.
+    /// UDP port of the receiver.
     pub fn port(&self) -> u16 {
         self.port
     }

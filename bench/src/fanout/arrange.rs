@@ -1,4 +1,4 @@
-//! Brings participants in: so many handshakes at a time that none of them times out.
+//! Starts participants: a bounded number of handshakes at a time, so that none times out.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

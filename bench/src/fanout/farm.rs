@@ -24,22 +24,22 @@ use crate::net::addresses::Addresses;
 use crate::net::detour::Detour;
 use crate::net::socket::{FarmSocket, Traffic};
 
-/// What kind of load.
+/// Properties of the load.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     /// Speech instead of video.
     pub audio: bool,
-    /// Simulcast.
+    /// True: video with simulcast layers.
     pub layers: bool,
-    /// Of the highest layer, bits per second.
+    /// Bitrate of the highest layer, bits per second.
     pub bitrate_bps: u64,
-    /// As many times that is what the first publisher sends.
+    /// The first publisher sends this many times the bitrate.
     pub overdrive: u32,
     /// Length of a pacer's bursts; none: any frame leaves at once.
     pub burst: Option<Duration>,
     /// Publishers that each subscriber watches.
     pub watch: usize,
-    /// One subscriber of as many is decrypted.
+    /// One subscriber of this many is decrypted.
     pub sample: usize,
     /// Calls beside all that: of the publishers and subscribers the first as many are the two ends of one each, and
     /// speak.
@@ -47,7 +47,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// One layer of video for each subscriber; bursts `burst_ms` long at most, or whole frames.
+    /// One video layer for each subscriber; bursts of at most `burst_ms`, or whole frames.
     pub fn video(bitrate_bps: u64, burst_ms: u64) -> Self {
         Self {
             audio: false,
@@ -67,10 +67,10 @@ impl Load {
     }
 }
 
-/// One subscriber of as many is decrypted, unless said otherwise.
+/// One of this many subscribers is decrypted by default.
 const USUAL_SAMPLE: usize = 50;
 
-/// The participants and what they saw.
+/// The participants and their measurements.
 pub struct Farm {
     pub(super) load: Load,
     pub(super) addresses: Addresses,
@@ -89,11 +89,11 @@ pub struct Farm {
     pub(super) publishers: usize,
     /// Sessions that are asked for and not connected yet.
     pub(super) pending: usize,
-    /// What the decrypted sample said.
+    /// Measurements of the decrypted sample.
     pub sample: Sample,
-    /// What the listeners of calls said.
+    /// Measurements of the listeners of calls.
     pub sample_of_calls: Sample,
-    /// How the farm itself did.
+    /// Usage of the load generator itself.
     pub own: Own,
 }
 
@@ -105,12 +105,12 @@ struct Inbound {
     bytes: Vec<u8>,
 }
 
-/// How often the server's words are looked for.
+/// Interval at which answers of the server are read.
 pub(super) const SIGNALING_PERIOD: Duration = Duration::from_millis(2);
 /// Peer connections woken in one turn.
 const WAKES_PER_TURN: usize = 256;
 impl Farm {
-    /// Nobody yet.
+    /// A farm without sessions.
     pub fn new(server: Server, addresses: Addresses, load: Load) -> anyhow::Result<Self> {
         let socket = FarmSocket::bind(0, Traffic::Media)?;
         Ok(Self {
@@ -135,7 +135,7 @@ impl Farm {
         })
     }
 
-    /// Everybody who is added from now on talks to the server through a relay. `open` brings them there.
+    /// Participants added from now on talk to the server through a relay. `open` makes their allocations.
     pub fn go_through(
         &mut self,
         detour: Detour,
@@ -146,17 +146,17 @@ impl Farm {
         Ok(())
     }
 
-    /// What kind of load.
+    /// Properties of the load.
     pub fn load(&self) -> &Load {
         &self.load
     }
 
-    /// How many subscribers there are.
+    /// Number of subscribers in the farm.
     pub fn subscribers(&self) -> usize {
         self.sessions.len() - self.publishers
     }
 
-    /// Works until `until`.
+    /// Runs all sessions until `until`.
     pub fn run(&mut self, until: Instant) -> anyhow::Result<()> {
         while Instant::now() < until {
             self.turn(until)?;
@@ -182,7 +182,7 @@ impl Farm {
         }
     }
 
-    /// Publishers fall silent.
+    /// Publishers stop sending media.
     pub fn stop_media(&mut self) {
         self.sends.clear();
     }
@@ -199,12 +199,12 @@ impl Farm {
         }
     }
 
-    /// What subscribers received, in their order.
+    /// Received packets of all subscribers, in their order.
     pub fn received(&self) -> &[Received] {
         &self.received[self.publishers..]
     }
 
-    /// Counting begins anew.
+    /// Sets all counters to zero.
     pub fn restart_counting(&mut self) {
         self.received.iter_mut().for_each(Received::restart);
         self.sample = Sample::new();
@@ -256,7 +256,7 @@ impl Farm {
         Ok(())
     }
 
-    /// While nobody waits for the server's words they may take longer to be heard.
+    /// While no session waits for an answer, answers may be read later.
     fn idle_limit(&self) -> Duration {
         if self.pending > 0 {
             SIGNALING_PERIOD
@@ -324,7 +324,7 @@ impl Farm {
         let mut inbox = std::mem::take(&mut self.inbox);
         for inbound in inbox.drain(..) {
             let own = SocketAddr::from((self.addresses.of(inbound.index), self.port));
-            // What is no protocol the session layer knows is none of its business.
+            // The session layer ignores datagrams of unknown protocols.
             if let Ok(receive) =
                 Receive::new(Protocol::Udp, inbound.source.into(), own, &inbound.bytes)
             {
@@ -390,7 +390,7 @@ impl Farm {
     fn drive(&mut self, index: Index, input: Input<'_>, at: Duration) {
         if let Err(error) = self.try_drive(index, input, at) {
             self.own.lost(format!("participant {index}: {error:#}"));
-            // Nothing can be done with it any more.
+            // The session has failed and does no more work.
             self.sessions[index].deadline = Instant::now() + Duration::from_secs(3_600);
         }
     }
@@ -447,7 +447,7 @@ impl Farm {
 }
 
 impl Session {
-    /// Its media goes to its peer connection.
+    /// True if its media goes to its peer connection.
     fn is_sampled(&self) -> bool {
         match self.role {
             Role::Publisher(_) => true,

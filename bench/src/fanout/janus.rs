@@ -24,13 +24,13 @@ pub struct Conversation {
     /// Room and feed of the first publisher; those of others follow.
     first_id: usize,
     rooms: Vec<Index>,
-    /// Publishers whose media Janus is ready for: before that their feeds do not exist.
+    /// Publishers that Janus has media of; before that their feeds do not exist.
     up: HashSet<Index>,
     /// Subscribers that wait for a publisher: both.
     early: Vec<(Index, Index)>,
     handles: HashMap<Index, u64>,
     index_by_handle: HashMap<u64, Index>,
-    /// What to do with the answer of a transaction.
+    /// Next step after the answer of a transaction.
     waiting: HashMap<String, Step>,
     tell: mpsc::Sender<Told>,
 }
@@ -55,7 +55,7 @@ enum Step {
 
 /// Janus forgets a session that says nothing for a minute.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Rooms and feeds are numbered from somewhere in here, for rooms outlive those who made them.
+/// Range of the first room and feed numbers, because rooms outlive their sessions.
 const FIRST_IDS: std::ops::Range<usize> = 1_000..1_000_000_000;
 /// Janus tells receivers to send less than this; far above every test.
 const MAX_BPS: u64 = 100_000_000;
@@ -95,7 +95,7 @@ impl Conversation {
         Ok(this)
     }
 
-    /// Until nobody asks any more; then ends the session and all in it.
+    /// Runs until the last sender is dropped; then ends the session with all its handles.
     pub async fn run(mut self, mut asked: UnboundedReceiver<Ask>) -> anyhow::Result<()> {
         let mut keepalive = tokio::time::interval(KEEPALIVE);
         loop {
@@ -217,7 +217,7 @@ impl Conversation {
         }
     }
 
-    /// A publisher is there: so are those who wait for it.
+    /// A publisher is ready, and so are the subscribers that wait for it.
     async fn on_up(&mut self, message: &Value) -> anyhow::Result<()> {
         let handle = message["sender"].as_u64().unwrap_or(0);
         let Some(up) = self.index_by_handle.get(&handle).copied() else {

@@ -17,16 +17,16 @@ use crate::host::process::Usage;
 
 /// The server under test, as far as it can be asked.
 pub struct System {
-    /// Its host.
+    /// The host under test, if an agent runs there.
     pub host: Option<HostUnderTest>,
-    /// Its metrics.
+    /// Address of the system's metrics.
     pub metrics: Option<SocketAddr>,
 }
 
 /// The figures of a window.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Measurement {
-    /// Participants that received.
+    /// Number of participants that received.
     pub subscribers: usize,
     /// Length of the window.
     pub seconds: f64,
@@ -38,7 +38,7 @@ pub struct Measurement {
     pub delivered_packets: u64,
     /// Gigabits of UDP payload that arrived, per second.
     pub delivered_gbps: f64,
-    /// The same with UDP, IP and Ethernet headers: what a link carries.
+    /// The rate with UDP, IP and Ethernet headers, as on a link.
     pub wire_gbps: f64,
     /// Part of the packets that never arrived.
     pub lost_fraction: f64,
@@ -55,21 +55,21 @@ pub struct Measurement {
     /// User and system time of the server in the window and until its last packet arrived. What the kernel
     /// does in interrupts on its behalf cannot be told from other work and is not in it.
     pub dataplane_cpu_seconds: Option<f64>,
-    /// That, for each packet delivered.
+    /// CPU time per delivered packet, in ns.
     pub cpu_ns_per_packet: Option<f64>,
     /// Datagrams that the data plane joined for each of its sends.
     pub run_length_mean: Option<f64>,
     /// Part of these sends that left as whole frames (egress packet).
     pub framed_fraction: Option<f64>,
-    /// From the publisher's send to the kernel's receipt at a subscriber, of the decrypted sample.
+    /// Latency of the decrypted sample, from the publisher's send to the kernel's receipt at a subscriber.
     pub latency_us: Percentiles,
     /// The median of the 99th percentiles of each second: without the moments in which the host stood still.
     pub latency_typical_p99_us: u64,
-    /// The same for who listens in a call beside.
+    /// The same for the listeners of calls.
     pub calls_latency_us: Option<Percentiles>,
     /// Packets decrypted and checked byte for byte.
     pub checked_packets: u64,
-    /// Of these, wrong ones.
+    /// Number of damaged packets.
     pub damaged_packets: u64,
     /// Resident memory of the server that each subscriber added.
     pub rss_bytes_per_subscriber: Option<f64>,
@@ -79,11 +79,11 @@ pub struct Measurement {
     pub dataplane_drops: BTreeMap<String, u64>,
     /// The load generator could not do more: then the figures are its own, not the server's.
     pub load_generator_limited: bool,
-    /// Why that is said.
+    /// Reasons for the verdict on the generator.
     pub load_generator_limits: Vec<String>,
     /// Part of the time the load generator worked.
     pub load_generator_busy: f64,
-    /// How late publishers sent.
+    /// Delay of publishers against their schedule.
     pub publisher_late_us: Percentiles,
     /// Participants that were lost on the way, and why.
     pub lost_sessions: Vec<String>,
@@ -97,16 +97,16 @@ pub struct Measurement {
     pub(crate) rss_bytes: Option<u64>,
 }
 
-/// Of a distribution, in microseconds.
+/// Percentiles of a distribution, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
-    /// Median.
+    /// 50th percentile of the samples.
     pub p50: u64,
     /// 99 of 100 are smaller.
     pub p99: u64,
     /// 999 of 1,000 are smaller.
     pub p999: u64,
-    /// The largest.
+    /// Largest of the samples.
     pub max: u64,
 }
 
@@ -114,7 +114,7 @@ pub struct Percentiles {
 pub const WIRE_OVERHEAD_BYTES: u64 = 14 + 20 + 8;
 /// Longest wait until every subscriber has its media.
 const MEDIA_LIMIT: Duration = Duration::from_secs(15);
-/// After the last packet the network counts as silent.
+/// Time after the last packet until the network counts as silent.
 const QUIET: Duration = Duration::from_millis(200);
 /// A server that still sends after that is behind for good.
 const DRAIN_LIMIT: Duration = Duration::from_secs(3);
@@ -123,12 +123,12 @@ const BUSY_LIMIT: f64 = 0.95;
 const LATE_LIMIT: Duration = Duration::from_millis(20);
 
 impl System {
-    /// What the server has used so far.
+    /// Usage of the server so far.
     pub fn usage(&mut self) -> anyhow::Result<Option<Usage>> {
         self.host.as_mut().map(HostUnderTest::usage).transpose()
     }
 
-    /// What its host is.
+    /// Hardware and kernel of the server's host.
     pub fn facts(&mut self) -> anyhow::Result<Option<Facts>> {
         self.host.as_mut().map(HostUnderTest::facts).transpose()
     }
@@ -158,7 +158,7 @@ pub fn measure(
     farm.stop_media();
     let seconds = start.elapsed().as_secs_f64();
     let waited = farm.own.waited;
-    // What a server that fell behind sends later is not its rate.
+    // Packets that a slow server sends after the window do not count for its rate.
     let in_window = totals(farm);
     watcher.iter().for_each(Watcher::pause);
     drain(farm)?;
@@ -188,7 +188,7 @@ pub fn measure(
     Ok(m)
 }
 
-/// Subscribers that somebody active sends to.
+/// Subscribers with an active publisher.
 fn watching(farm: &Farm, active: usize) -> impl Iterator<Item = usize> + '_ {
     let watches = move |number: usize| farm.watched(number).any(|publisher| publisher < active);
     (0..farm.subscribers()).filter(move |number| watches(*number))
@@ -217,7 +217,7 @@ fn wait_for_media(farm: &mut Farm, active: usize) -> anyhow::Result<()> {
     }
 }
 
-/// Until nothing came for a while.
+/// Receives until no packet comes for a while.
 fn drain(farm: &mut Farm) -> anyhow::Result<()> {
     let give_up = Instant::now() + DRAIN_LIMIT;
     let (mut last, mut quiet_since) = (datagrams(farm), Instant::now());
@@ -258,7 +258,7 @@ fn backlog_drops() -> u64 {
 }
 
 impl Measurement {
-    /// The mean size of what was delivered: UDP payload.
+    /// Mean size of the delivered datagrams: UDP payload.
     pub fn mean_datagram_bytes(&self) -> Option<u16> {
         u16::try_from(self.bytes.checked_div(self.datagrams)?).ok()
     }
@@ -286,7 +286,7 @@ impl Measurement {
                 .watched(number)
                 .map(|index| farm.made(index) - made_before[index])
                 .sum();
-            // Which layers a subscriber should have got is the server's decision: there only gaps tell.
+            // The server chooses the layers of a subscriber: there only gaps are losses.
             let should = if farm.load().layers {
                 own.packets + own.gaps
             } else {

@@ -1,4 +1,4 @@
-//! What the data plane says of itself over HTTP, read beside the load.
+//! Reads the data plane's metrics over HTTP during the load.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,12 +21,12 @@ pub struct Watcher {
     stop: Arc<AtomicBool>,
 }
 
-/// What was read.
+/// Metrics at the start and at the end.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// At the start.
+    /// Metrics at the start of the window.
     pub first: Metrics,
-    /// At the end.
+    /// Metrics at the end of the window.
     pub last: Metrics,
     /// Part of the time that each shard worked, by shard.
     pub busy: BTreeMap<String, f64>,
@@ -85,7 +85,7 @@ impl Metrics {
 }
 
 impl Watcher {
-    /// Begins.
+    /// Starts to read the metrics at `addr`.
     pub fn start(addr: SocketAddr) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let first = Metrics::fetch(addr)?;
@@ -99,7 +99,7 @@ impl Watcher {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// What was read; counters are read once more.
+    /// Ends the readings; counters are read once more.
     pub fn finish(self, addr: SocketAddr) -> anyhow::Result<Watched> {
         self.pause();
         let watched = self.thread.join().expect("watching does not panic")?;

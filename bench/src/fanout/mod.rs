@@ -1,19 +1,19 @@
 //! Real sessions against a running server: publishers on an open schedule, subscribers that count every
 //! packet. Prints one JSON line.
 
-pub mod shape; // what a publisher sends, and when
-pub mod payload; // packets whose every byte can be checked
-pub mod signaling; // how sessions are made
-pub mod request; // what for, and what came of it
-pub mod spillway; // ... with the data plane's control API
-pub mod janus; // ... with Janus' VideoRoom
+pub mod shape; // sizes and times of a publisher's packets
+pub mod payload; // packets with checkable bytes
+pub mod signaling; // thread that makes sessions
+pub mod request; // requests of sessions and their results
+pub mod spillway; // sessions by the data plane's control API
+pub mod janus; // sessions by Janus' VideoRoom
 pub mod session; // one participant
-pub mod farm; // all of them on one thread
-mod arrange; // how they come in
-pub mod own; // how the load generator itself did
-pub mod tally; // what receivers saw
-pub mod metrics; // what the data plane says of itself
-pub mod measure; // one window of time, and its figures
+pub mod farm; // all sessions on one thread
+mod arrange; // handshakes, a bounded number at a time
+pub mod own; // usage of the load generator itself
+pub mod tally; // packets that receivers counted
+pub mod metrics; // metrics of the data plane
+pub mod measure; // one measured window and its results
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,19 +30,19 @@ use crate::host::facts::{self, Facts};
 use crate::host::sender::{Batch, Method};
 use crate::net::addresses::Addresses;
 
-/// What to load, and with whom.
+/// Load and participants of the benchmark.
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
     #[command(flatten)]
     pub(crate) setup: Setup,
-    /// Participants that send
+    /// Number of participants that send
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     publishers: u32,
-    /// Participants that receive
+    /// Number of participants that receive
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     subscribers: u32,
-    /// Calls beside them: each is a speaker and one who listens, and nobody else
+    /// Calls beside them, each of one speaker and one listener
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     calls: u32,
     /// Length of the measured window
@@ -99,7 +99,7 @@ pub struct Setup {
     ceiling_seconds: u64,
 }
 
-/// The JSON line.
+/// The JSON line of a run.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
     bench: &'static str,
@@ -121,11 +121,11 @@ pub struct Line<'a> {
     command: String,
 }
 
-/// What a host can do at all is the best of as many tries: the others were disturbed.
+/// The ceiling is the best of this many tries: the others were disturbed.
 const CEILING_TRIES: u32 = 3;
 const MIN_BITRATE_BPS: u64 = 64_000;
 const MAX_BITRATE_BPS: u64 = 50_000_000;
-/// What a datagram of speech or video has at the ceiling when nothing was delivered to take it from.
+/// Bytes of a datagram at the ceiling if none was delivered.
 const USUAL_BYTES: u16 = 1_180;
 
 /// Runs it; its line.
@@ -222,7 +222,7 @@ impl Setup {
         }
     }
 
-    /// What goes together; clap checks the rest.
+    /// Checks combinations of options; clap checks the rest.
     pub fn check(&self, publishers: u32) -> anyhow::Result<()> {
         let watch = self.watch;
         anyhow::ensure!(
@@ -268,12 +268,12 @@ impl Setup {
         })
     }
 
-    /// The participants' addresses.
+    /// Source addresses of the participants.
     pub fn sources(&self) -> Addresses {
         self.sources
     }
 
-    /// What each publisher sends, in words.
+    /// Description of each publisher's media.
     pub fn media(&self) -> String {
         let what = match (self.audio, self.layers) {
             (true, _) => "speech, 50 packets/s".into(),
@@ -318,7 +318,7 @@ impl Setup {
 }
 
 impl Server {
-    /// As printed.
+    /// Name of the server in the result.
     pub fn name(self) -> &'static str {
         match self {
             Self::Spillway(_) => "spillway",

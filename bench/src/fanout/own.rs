@@ -1,15 +1,15 @@
-//! How the load generator itself did: without it nobody knows whose limit was measured.
+//! Usage of the load generator itself: without it the measured limit may be the generator's.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How the load generator itself did.
+/// Usage of the load generator itself.
 #[derive(Debug)]
 pub struct Own {
-    /// Time spent waiting.
+    /// Time that the thread spent waiting.
     pub waited: Duration,
-    /// How late publishers were, microseconds.
+    /// Delay of publishers, microseconds.
     pub late_us: Histogram<u64>,
     /// Participants that were lost, and the first reason.
     pub lost_sessions: Vec<String>,
@@ -19,7 +19,7 @@ pub struct Own {
 const MAX_REASONS: usize = 5;
 
 impl Own {
-    /// Nothing yet.
+    /// Usage of this thread, from now on.
     pub fn new() -> Self {
         Self {
             waited: Duration::ZERO,

@@ -1,4 +1,4 @@
-//! Payloads whose every byte can be checked where they arrive.
+//! Payloads with bytes that the receiver can check.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use crate::media::Stamp;
 
 const VP8_DESCRIPTOR_BYTES: usize = 5;
 
-/// What is wrong with a payload.
+/// Damage of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// No stamp was found.
     #[error("payload carries no stamp")]
     NoStamp,
-    /// It was made longer or shorter.
+    /// The length of the payload differs.
     #[error("payload has {got} bytes, {made} were made")]
     Length {
-        /// Bytes there are.
+        /// Bytes of the received payload.
         got: usize,
-        /// Bytes there were.
+        /// Bytes of the sent payload.
         made: usize,
     },
-    /// A byte changed.
+    /// A byte of the payload differs.
     #[error("payload byte {at} was changed")]
     Content {
-        /// Its place.
+        /// Offset of the first different byte.
         at: usize,
     },
 }
 
 /// The payload of `piece`, the `counter`th packet of its stream, made `made` after the Unix epoch.
 pub fn video(piece: &Piece, counter: u32, made: Duration) -> Vec<u8> {
-    // RFC 7741: extended, with a 15-bit picture id; then the payload header, whose lowest bit is set in
-    // frames that need others.
+    // RFC 7741: extended, with a 15-bit picture id; then the payload header. Its lowest bit is set in frames that
+    // depend on others.
     let [high, low] = piece.picture.to_be_bytes();
     let start = if piece.first { 0x90 } else { 0x80 };
     let mut payload = vec![start, 0x80, 0x80 | high, low, u8::from(!piece.keyframe)];
@@ -41,7 +41,7 @@ pub fn video(piece: &Piece, counter: u32, made: Duration) -> Vec<u8> {
     payload
 }
 
-/// As [`video`], without a codec's header.
+/// Like [`video`], without a codec's header.
 pub fn audio(piece: &Piece, counter: u32, made: Duration) -> Vec<u8> {
     let mut payload = Vec::new();
     fill(&mut payload, piece.bytes, counter, made);

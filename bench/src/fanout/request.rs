@@ -1,4 +1,4 @@
-//! What the farm asks a server for and what it is told, whatever server that is.
+//! Requests of the farm to a server and their answers, for every kind of server.
 
 /// Number of a participant: also that of its address.
 pub type Index = usize;
@@ -6,73 +6,73 @@ pub type Index = usize;
 /// A track to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Its m-line.
+    /// The mid of the track's m-line.
     pub mid: String,
-    /// Speech, or video.
+    /// True for audio, false for video.
     pub audio: bool,
     /// Layers: rid and height, lowest first.
     pub layers: Vec<(&'static str, u32)>,
 }
 
-/// A need of one participant of the farm.
+/// A request of the farm.
 #[derive(Debug)]
 pub struct Ask {
-    /// The participant that needs it.
+    /// Index of the session that asks.
     pub index: Index,
-    /// What.
+    /// The request of the session.
     pub want: Want,
 }
 
-/// What a participant needs of the server.
+/// Request of a participant to the server.
 #[derive(Debug)]
 pub enum Want {
     /// A session that sends.
     Publish {
-        /// Its offer.
+        /// SDP of the offer.
         offer: String,
-        /// Its track.
+        /// The track that the session publishes.
         track: Published,
     },
     /// A session that receives.
     Subscribe {
         /// The publishers it watches.
         watches: Vec<Index>,
-        /// Speech, or video.
+        /// True for audio, false for video.
         audio: bool,
     },
     /// The answer to an offer it was told.
     Answer {
-        /// Which offer.
+        /// Revision of the answered offer.
         revision: u64,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
 }
 
-/// What the server says.
+/// Answer or event of the server.
 #[derive(Debug)]
 pub enum Told {
     /// The answer to a publisher's offer.
     Answered {
-        /// Whose.
+        /// Index of the session.
         index: Index,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
     /// An offer to a subscriber.
     Offered {
-        /// Whose.
+        /// Index of the session.
         index: Index,
-        /// Which one.
+        /// Revision of the offer.
         revision: u64,
-        /// The offer.
+        /// SDP of the offer.
         sdp: String,
     },
-    /// A session will not come to be, or ended.
+    /// The session could not be made, or ended.
     Failed {
-        /// Whose; none when the server itself is gone.
+        /// Index of the session; none when the server itself has ended.
         index: Option<Index>,
-        /// Why.
+        /// Reason of the failure.
         why: String,
     },
 }

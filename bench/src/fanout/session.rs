@@ -1,4 +1,4 @@
-//! One participant: its peer connection and what it sends or watches.
+//! One participant: its peer connection, and its sent or received media.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,36 +24,36 @@ pub struct Maker {
     certificate: DtlsCert,
 }
 
-/// A participant.
+/// One session of a participant.
 pub struct Session {
-    /// Its peer connection.
+    /// The peer connection of the session.
     pub rtc: Rtc,
-    /// When the peer connection wants to be woken.
+    /// Time of the next wake-up of the peer connection.
     pub deadline: Instant,
     /// The deadline that stands in the farm's heap.
     pub queued: Option<Instant>,
-    /// DTLS is up.
+    /// True when the DTLS handshake is done.
     pub connected: bool,
-    /// What it is for.
+    /// Role of the session.
     pub role: Role,
 }
 
-/// What a participant does.
+/// Role of a participant.
 pub enum Role {
-    /// Sends.
+    /// The session sends media.
     Publisher(Publisher),
-    /// Receives.
+    /// The session receives media.
     Subscriber {
-        /// Its media is decrypted and checked.
+        /// True: its media is decrypted and checked.
         sampled: bool,
     },
 }
 
-/// The sending half.
+/// Media that a publisher sends.
 pub struct Publisher {
     pending: Option<SdpPendingOffer>,
     pt: Option<Pt>,
-    /// One for each layer, lowest first.
+    /// One stream for each layer, lowest first.
     pub streams: Vec<Stream>,
 }
 
@@ -61,7 +61,7 @@ pub struct Publisher {
 pub struct Stream {
     mid: Mid,
     rid: Option<Rid>,
-    /// What to send when.
+    /// Sizes and times of its packets.
     pub shape: Shape,
     /// Packets made since the start.
     pub packets: u32,
@@ -73,7 +73,7 @@ pub struct Stream {
 const LAYERS: [(&str, u32, u64); 3] = [("q", 180, 4), ("h", 360, 2), ("f", 720, 1)];
 
 impl Maker {
-    /// Makes the certificate.
+    /// Generates the certificate that all sessions share.
     pub fn new() -> anyhow::Result<Self> {
         let crypto = Arc::new(str0m::crypto::from_feature_flags());
         let certificate = crypto
@@ -255,7 +255,7 @@ fn write(
     stream.packets += 1;
     stream.seq += 1;
     let ext_vals = ExtensionValues {
-        // Somebody who talks, as a microphone hears it: louder and softer.
+        // Audio level of a speaker: louder and softer.
         audio_level: audio.then(|| -20 - (stream.packets % 40) as i8),
         voice_activity: audio.then_some(true),
         ..ExtensionValues::default()

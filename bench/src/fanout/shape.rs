@@ -1,7 +1,7 @@
-//! What a publisher sends, and when: frames of realistic sizes, cut and paced as libwebrtc does it.
+//! Sizes and times of a publisher's packets: frames of realistic sizes, cut and paced like libwebrtc.
 //!
-//! Open loop: the schedule does not wait for anybody, and a late caller gets everything it missed. Makes
-//! sizes and times; the bytes are made by [`super::payload`].
+//! Open loop: the schedule does not wait, and a late caller gets all missed packets. Makes sizes and times;
+//! [`super::payload`] makes the bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub const FRAMES_PER_SECOND: u32 = 30;
 pub const RTP_OVERHEAD_BYTES: usize = 12 + 16 + 16;
 /// Longest RTP packet that libwebrtc makes by default.
 pub const MAX_PACKET_BYTES: usize = 1_200;
-/// Periodic keyframes, beside those that are asked for.
+/// Interval of periodic keyframes, besides requested ones.
 const KEYFRAME_PERIOD_FRAMES: u32 = 10 * FRAMES_PER_SECOND;
 /// A keyframe is as large as that many others.
 const KEYFRAME_SIZE: u32 = 5;
@@ -31,7 +31,7 @@ const AUDIO_BYTES: std::ops::RangeInclusive<usize> = 80..=120;
 pub struct Piece {
     /// Payload bytes, codec header included.
     pub bytes: usize,
-    /// RTP timestamp.
+    /// RTP timestamp of the packet.
     pub time: u32,
     /// First packet of its frame.
     pub first: bool,
@@ -39,16 +39,16 @@ pub struct Piece {
     pub last: bool,
     /// Part of a keyframe.
     pub keyframe: bool,
-    /// Counts frames.
+    /// VP8 picture id: counts frames.
     pub picture: u16,
 }
 
 /// The schedule of one stream.
 #[derive(Debug)]
 pub enum Shape {
-    /// Frames of video.
+    /// Video frames of several packets.
     Video(Video),
-    /// Packets of speech.
+    /// Audio packets of 20 ms.
     Audio(Audio),
 }
 
@@ -68,16 +68,16 @@ pub struct Video {
     random: fastrand::Rng,
 }
 
-/// What was sent is a debt that is paid off at the pacing rate; while that takes less than the length of a
+/// Sent bytes are a debt that is paid off at the pacing rate. While paying it off takes less than the length of a
 /// burst, the next packet goes at once.
 #[derive(Debug)]
 struct Pacer {
     burst: Duration,
     bytes_per_second: f64,
-    /// At `at`.
+    /// Bytes that were sent ahead of the rate, at the time `at`.
     debt_bytes: f64,
     at: Instant,
-    /// When the debt of what held the rest back is paid off.
+    /// Time when the debt is low enough for the next packet.
     next: Instant,
 }
 
@@ -131,7 +131,7 @@ impl Shape {
         })
     }
 
-    /// When something is due.
+    /// Time of the next due packet.
     pub fn next(&self) -> Instant {
         match self {
             Self::Video(video) => video.next(),
@@ -139,7 +139,7 @@ impl Shape {
         }
     }
 
-    /// Takes what is due at `now`.
+    /// Makes the packets due at `now`.
     pub fn due(&mut self, now: Instant, out: &mut Vec<Piece>) {
         match self {
             Self::Video(video) => video.due(now, out),
@@ -194,7 +194,7 @@ impl Video {
         }
     }
 
-    /// From the beginning of its schedule, so that every window of time is the same.
+    /// Restarts the schedule, so that every window is the same.
     fn resume(&mut self, start: Instant) {
         self.rtp_start = self.rtp_time();
         (self.start, self.frames) = (start, 0);
@@ -278,8 +278,8 @@ impl Audio {
     }
 }
 
-/// Payload sizes of a frame whose packets have `bytes` together: as few packets as can be, and near equal,
-/// the larger ones last (libwebrtc's `SplitAboutEqually`).
+/// Payload sizes of a frame of `bytes` in all: the fewest possible packets, nearly equal, the larger ones last
+/// (libwebrtc's `SplitAboutEqually`).
 fn cut(bytes: usize) -> Vec<usize> {
     let count = bytes.div_ceil(MAX_PACKET_BYTES).max(1);
     let payload = bytes
@@ -389,7 +389,7 @@ mod tests {
             }
         }
         assert_eq!(keyframes, 2);
-        // All but those that a keyframe held up.
+        // All except those that a keyframe delayed.
         assert!((354..=358).contains(&at_once), "{at_once} of 358 frames");
     }
 

@@ -1,4 +1,4 @@
-//! How sessions are made, whatever server stands behind.
+//! Makes sessions on any kind of server.
 //!
 //! A thread of its own speaks the server's language, so that the farm never waits for it.
 
@@ -29,7 +29,7 @@ pub struct Signaling {
 }
 
 impl Signaling {
-    /// Connects.
+    /// Connects to the control API of `server`.
     pub fn start(server: Server) -> anyhow::Result<Self> {
         let (asks, asked) = unbounded_channel();
         let (tell, told) = mpsc::channel();
@@ -52,19 +52,19 @@ impl Signaling {
     /// Asks for participant `index`; the answer comes as [`Told`].
     pub fn ask(&self, index: Index, want: Want) {
         if let Some(asks) = &self.asks {
-            // A conversation that ended has said so.
+            // An ended connection has reported its end.
             let _ = asks.send(Ask { index, want });
         }
     }
 
-    /// What the server said, if anything.
+    /// The next answer of the server, if any.
     pub fn told(&self) -> Option<Told> {
         self.told.try_recv().ok()
     }
 }
 
 impl Drop for Signaling {
-    /// Ends all sessions.
+    /// Ends all sessions of the run.
     fn drop(&mut self) {
         self.asks = None;
         if let Some(thread) = self.thread.take() {
@@ -101,7 +101,7 @@ async fn converse(
     }
 }
 
-/// Tells whoever waits that a conversation is open, or why it is not.
+/// Reports to the waiting thread that a connection is open, or the reason why not.
 fn announce<T>(opened: anyhow::Result<T>, ready: &mpsc::Sender<anyhow::Result<()>>) -> Option<T> {
     let (conversation, said) = match opened {
         Ok(conversation) => (Some(conversation), Ok(())),

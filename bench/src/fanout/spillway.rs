@@ -52,7 +52,7 @@ impl Conversation {
         })
     }
 
-    /// Until nobody asks any more; then ends all sessions.
+    /// Runs until the last sender is dropped; then ends all sessions.
     pub async fn run(mut self, mut asked: UnboundedReceiver<Ask>) -> anyhow::Result<()> {
         loop {
             tokio::select! {

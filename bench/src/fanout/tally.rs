@@ -1,4 +1,4 @@
-//! What receivers saw: every packet counted from its cleartext header, a sample of them decrypted.
+//! Packets that receivers got: all counted by their cleartext header, a sample of them decrypted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::net::sequence::Sequence;
 #[derive(Debug, Default)]
 pub struct Received {
     streams: Vec<(u32, Sequence)>,
-    /// RTP datagrams, whatever they carry.
+    /// Number of all RTP datagrams.
     pub datagrams: u64,
     /// Bytes of these: UDP payload.
     pub bytes: u64,
@@ -24,17 +24,17 @@ pub struct Received {
 /// The sum over subscribers.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
-    /// Different media packets.
+    /// Number of distinct media packets.
     pub packets: u64,
     /// RTP datagrams of any kind.
     pub datagrams: u64,
-    /// Bytes of these.
+    /// Bytes of the distinct media packets.
     pub bytes: u64,
-    /// On retransmission SSRCs.
+    /// Packets on retransmission SSRCs.
     pub rtx: u64,
-    /// Bytes of these.
+    /// Bytes of the packets on retransmission SSRCs.
     pub rtx_bytes: u64,
-    /// Media packets missing between those that came.
+    /// Media packets missing between received ones.
     pub gaps: u64,
     /// Media packets that came twice.
     pub duplicates: u64,
@@ -42,16 +42,16 @@ pub struct Totals {
     pub reordered: u64,
 }
 
-/// What the decrypted sample said.
+/// Measurements of the decrypted sample.
 #[derive(Debug)]
 pub struct Sample {
-    /// From the publisher's send to the kernel's receipt, microseconds.
+    /// Latency from the publisher's send to the kernel's receipt, microseconds.
     pub latency_us: Histogram<u64>,
-    /// The same by the second in which the packet was sent, since the Unix epoch.
+    /// Latency by the second in which the packet was sent, since the Unix epoch.
     by_second: BTreeMap<u64, Histogram<u64>>,
     /// Packets checked byte for byte.
     pub checked: u64,
-    /// Of these, wrong ones.
+    /// Number of damaged packets.
     pub damaged: u64,
     /// The first wrong one.
     pub first_damage: Option<Damage>,
@@ -60,20 +60,20 @@ pub struct Sample {
 /// An RTP header's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtpHeader {
-    /// Payload type.
+    /// RTP payload type, 7 bits.
     pub pt: u8,
-    /// Sequence number.
+    /// RTP sequence number, 16 bits.
     pub seq: u16,
-    /// Source.
+    /// SSRC of the packet.
     pub ssrc: u32,
 }
 
-/// What a datagram is, by its first bytes (RFC 7983 and RFC 5761 section 4).
+/// Protocol of a datagram, by its first bytes (RFC 7983 and RFC 5761 section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datagram {
-    /// Media.
+    /// An RTP packet with this header.
     Rtp(RtpHeader),
-    /// Reports and feedback.
+    /// RTCP: reports and feedback.
     Rtcp,
     /// STUN, DTLS: the session layer's.
     Other,
@@ -124,7 +124,7 @@ impl Received {
         }
     }
 
-    /// Streams that media came of.
+    /// Streams with received media.
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
@@ -138,7 +138,7 @@ impl Received {
         (self.rtx, self.rtx_bytes) = (0, 0);
     }
 
-    /// Adds what was counted.
+    /// Adds its counts to `totals`.
     pub fn add_to(&self, totals: &mut Totals) {
         totals.datagrams += self.datagrams;
         totals.bytes += self.bytes;
@@ -154,7 +154,7 @@ impl Received {
 }
 
 impl Sample {
-    /// Nothing yet.
+    /// A sample without values.
     pub fn new() -> Self {
         Self {
             latency_us: latencies(),

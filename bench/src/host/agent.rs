@@ -1,5 +1,5 @@
-//! Runs beside the data plane: reads its usage, and sends what the ceiling wants. For lab networks: whoever
-//! reaches its port may have it send.
+//! Runs beside the data plane: reads its usage, and sends datagrams for the ceiling benchmark. For lab networks only:
+//! every host that reaches the port can make it send.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use super::facts::Facts;
 use super::process::{self, Pid, Usage};
 use super::sender::{Order, Sent};
 
-/// Where to listen and what to watch.
+/// Listening address and watched process.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// IP:PORT to listen on, in a lab network: whoever reaches it may have this host send
+    /// IP:PORT to listen on, in a lab network: every host that reaches it can make this host send
     #[arg(long)]
     listen: SocketAddr,
     /// Process to watch; of several the sum [default: the one that listens on --control]
@@ -28,25 +28,25 @@ pub struct Options {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// What this host is.
+    /// Report hardware and kernel of this host.
     Facts,
-    /// What the data plane has used.
+    /// Report the usage of the data plane.
     Usage,
     /// Send to the asker.
     Send(Order),
 }
 
-/// Its answer.
+/// Answer of the agent to an order.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// What this host is.
+    /// Hardware and kernel of this host.
     Facts(Facts),
-    /// What the data plane has used.
+    /// Usage of the data plane so far.
     Usage(Usage),
-    /// What was sent.
+    /// Datagrams that the agent sent.
     Sent(Sent),
-    /// Why not.
+    /// Reason why the agent could not execute the order.
     Error(String),
 }
 
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen)?;
     loop {
         let (stream, _) = listener.accept()?;
-        // How an asker goes away is its own business.
+        // It does not matter how a client disconnects.
         let _ = answer(stream, options);
     }
 }

@@ -1,4 +1,4 @@
-//! What a number means nothing without: kernel, processor, network device, commit, command.
+//! Facts about a host that every result needs: kernel, processor, network device, commit, command.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::ifaddrs::getifaddrs;
 use serde::{Deserialize, Serialize};
 
-/// A host.
+/// Hardware and kernel of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Release of the kernel.
@@ -18,28 +18,28 @@ pub struct Facts {
     pub cpu: Option<String>,
     /// Cores this process may use.
     pub cores: usize,
-    /// For whom memory lies on huge pages: `always`, `madvise` or `never`.
+    /// Transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
-    /// In a virtual machine: how long a processor looks for work before it halts, in nanoseconds.
+    /// In a virtual machine: time that a processor polls for work before it halts, in nanoseconds.
     pub halt_poll_ns: Option<String>,
-    /// The network device.
+    /// The network device on the path.
     pub nic: Option<Nic>,
     /// Commit of the sources.
     pub commit: Option<String>,
 }
 
-/// A network device.
+/// Properties of a network device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
-    /// Its name.
+    /// Name of the interface.
     pub interface: String,
-    /// Its driver.
+    /// Name of the device's driver.
     pub driver: Option<String>,
     /// Link speed; virtual devices claim one they do not keep.
     pub speed_mbps: Option<u64>,
-    /// Receive queues.
+    /// Number of receive queues.
     pub rx_queues: usize,
-    /// Transmit queues.
+    /// Number of transmit queues.
     pub tx_queues: usize,
     /// Offloads that matter here, as `ethtool -k` names them: on or off.
     pub features: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ const FEATURES: [&str; 6] = [
 ];
 
 impl Facts {
-    /// Of this host; the device is the one with address `local`.
+    /// Reads the facts of this host; the device is the one with address `local`.
     pub fn gather(local: Option<IpAddr>) -> Self {
         Self {
             kernel: read("/proc/sys/kernel/osrelease"),

@@ -1,9 +1,9 @@
-//! The host under test: what it is, what its data plane uses, and orders to send, near or far.
+//! The host under test: its hardware, the usage of its data plane, and orders to send, local or remote.
 
-pub mod facts; // what a number means nothing without
-pub mod process; // processor time and memory of a process
-pub mod sender; // the ways to send that the ceiling compares
-pub mod agent; // the far end: `spillway-bench host --listen`
+pub mod facts; // hardware and software of a host
+pub mod process; // CPU time and memory of a process
+pub mod sender; // methods of sending that the ceiling compares
+pub mod agent; // agent on the host under test: `spillway-bench host --listen`
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use self::facts::Facts;
 use self::process::Usage;
 use self::sender::{Order, Sent};
 
-/// The host whose data plane is measured.
+/// The host of the measured data plane.
 pub struct HostUnderTest {
     stream: BufReader<TcpStream>,
 }
@@ -29,7 +29,7 @@ impl HostUnderTest {
     /// Connects to its `spillway-bench host --listen`.
     pub fn connect(target: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect_timeout(&target, CONNECT_LIMIT).with_context(|| {
-            format!("nobody listens at {target}: run spillway-bench host --listen {target} there")
+            format!("no agent listens at {target}: run spillway-bench host --listen {target} there")
         })?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_LIMIT))?;
@@ -38,7 +38,7 @@ impl HostUnderTest {
         })
     }
 
-    /// What it is.
+    /// Hardware and kernel of the host under test.
     pub fn facts(&mut self) -> anyhow::Result<Facts> {
         match self.ask(&Request::Facts)? {
             Reply::Facts(facts) => Ok(facts),
@@ -46,7 +46,7 @@ impl HostUnderTest {
         }
     }
 
-    /// What the data plane has used so far.
+    /// Usage of the data plane so far.
     pub fn usage(&mut self) -> anyhow::Result<Usage> {
         match self.ask(&Request::Usage)? {
             Reply::Usage(usage) => Ok(usage),

@@ -6,24 +6,24 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// A process.
+/// The id of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pid(pub u32);
 
-/// What a process has used.
+/// CPU time and memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// User and system time of all threads. The kernel's work in interrupts, on behalf of the process, is
     /// not in it.
     pub cpu_seconds: f64,
-    /// Resident memory.
+    /// Resident memory of the process, in bytes.
     pub rss_bytes: u64,
 }
 
 /// TCP_LISTEN of the kernel's tcp_states.h.
 const LISTENING: &str = "0A";
 
-/// What `pid` has used so far.
+/// Usage of `pid` so far.
 pub fn usage(pid: Pid) -> anyhow::Result<Usage> {
     let Pid(pid) = pid;
     let read = |name: &str| {
@@ -40,7 +40,7 @@ pub fn usage(pid: Pid) -> anyhow::Result<Usage> {
     })
 }
 
-/// What the scheduler gave to the threads there are, to the nanosecond; `None` where it keeps no account.
+/// CPU time of the existing threads by the scheduler, in ns; `None` if the kernel does not account it.
 fn scheduled_seconds(pid: u32) -> Option<f64> {
     let mut ns = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
@@ -50,7 +50,7 @@ fn scheduled_seconds(pid: u32) -> Option<f64> {
     Some(ns as f64 / 1e9)
 }
 
-/// What all `pids` have used together.
+/// Usage of all `pids` together.
 pub fn sum(pids: impl IntoIterator<Item = Pid>) -> anyhow::Result<Usage> {
     let nothing = Usage {
         cpu_seconds: 0.0,
@@ -69,7 +69,7 @@ pub fn sum(pids: impl IntoIterator<Item = Pid>) -> anyhow::Result<Usage> {
 pub fn listening_on(addr: SocketAddr) -> anyhow::Result<Pid> {
     let table = fs::read_to_string("/proc/net/tcp")?;
     let inode = listening_inode(&table, addr.port())
-        .with_context(|| format!("nobody listens on {addr} here"))?;
+        .with_context(|| format!("no process listens on {addr} here"))?;
     let wanted = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc")?.flatten() {
         let Some(pid) = process
@@ -79,7 +79,7 @@ pub fn listening_on(addr: SocketAddr) -> anyhow::Result<Pid> {
         else {
             continue;
         };
-        // Processes of others, and those that just ended, cannot be read.
+        // Processes of other users, and ended ones, cannot be read.
         let Ok(files) = fs::read_dir(process.path().join("fd")) else {
             continue;
         };

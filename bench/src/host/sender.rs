@@ -1,4 +1,4 @@
-//! The ways to hand datagrams to the kernel, each as fast as it goes.
+//! Methods of sending datagrams, each at its maximum rate.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -23,7 +23,7 @@ pub enum Method {
     Sendto,
     /// A system call for many.
     Sendmmsg,
-    /// The same, each message `segments` datagrams to one address (UDP_SEGMENT).
+    /// The same with messages of `segments` datagrams to one address (UDP_SEGMENT).
     Gso {
         /// Datagrams of a message.
         segments: u16,
@@ -33,35 +33,35 @@ pub enum Method {
 /// A way of sending, with or without the work of a media server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    /// The way.
+    /// System call that sends the batch.
     pub method: Method,
     /// AES-128-GCM of every datagram.
     pub encrypted: bool,
 }
 
-/// What to send where.
+/// An order to send.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Order {
     /// Port of all addresses.
     pub port: u16,
-    /// The first address.
+    /// First of the destination addresses.
     pub first: Ipv4Addr,
-    /// How many, one after the other.
+    /// Number of consecutive addresses.
     pub addresses: u32,
     /// UDP payload of a datagram.
     pub bytes: u16,
-    /// How long.
+    /// Duration of the sending in milliseconds.
     pub milliseconds: u64,
-    /// How.
+    /// Method and size of each batch.
     pub batch: Batch,
 }
 
-/// What was sent.
+/// Datagrams sent, and the time it took.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Sent {
     /// Datagrams the kernel took.
     pub datagrams: u64,
-    /// In how long.
+    /// Time of the sending in seconds.
     pub seconds: f64,
     /// Processor time it took.
     pub cpu_seconds: f64,
@@ -73,10 +73,10 @@ pub enum OrderError {
     /// More than a datagram that is not cut.
     #[error("datagrams of {0} bytes are outside 64..=1472")]
     Bytes(u16),
-    /// Nothing to send to.
+    /// The number of addresses is invalid.
     #[error("addresses {0} are outside 1..=100000")]
     Addresses(u32),
-    /// Too long.
+    /// The duration is above the maximum.
     #[error("{0} ms are more than 60000")]
     Time(u64),
     /// More than the kernel joins.
@@ -91,7 +91,7 @@ const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = 12;
 
 impl Order {
-    /// Sends it.
+    /// Sends the datagrams of the order.
     pub fn carry_out(&self) -> anyhow::Result<Sent> {
         self.check()?;
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;

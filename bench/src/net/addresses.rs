@@ -1,9 +1,9 @@
-//! Which participant has which address: consecutive ones of a network, from its second on.
+//! Addresses of participants: consecutive ones of a network, from its second on.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// An IPv4 network whose addresses all belong to the load generator.
+/// An IPv4 network of addresses that all belong to the load generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     first: u32,
@@ -11,7 +11,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// Those of `scripts/lab`: 10.64.0.0/10.
+    /// Addresses of `scripts/lab`: 10.64.0.0/10.
     pub const LAB: Self = Self {
         first: u32::from_be_bytes([10, 64, 0, 1]),
         count: (1 << 22) - 2,
@@ -23,13 +23,13 @@ impl Addresses {
         Ipv4Addr::from(self.first + index)
     }
 
-    /// Whose address that is.
+    /// Index of the address in the network.
     pub fn index(self, address: Ipv4Addr) -> Option<usize> {
         let index = u32::from(address).checked_sub(self.first)?;
         (index < self.count).then_some(index as usize)
     }
 
-    /// How many participants there can be.
+    /// Maximum number of participants.
     pub fn capacity(self) -> usize {
         self.count as usize
     }

@@ -1,4 +1,4 @@
-//! Datagrams that go to their server through a TURN relay, in a channel that is bound already.
+//! Datagrams that go to their server through a bound channel of a TURN relay.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -7,14 +7,14 @@ use spillway_wire::turn::{ChannelData, ChannelNumber};
 
 use super::socket::FarmSocket;
 
-/// One channel of each address, all to the same peer.
+/// One channel for each address, all to the same peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Detour {
-    /// Where the relay listens.
+    /// Address of the relay.
     pub relay: SocketAddrV4,
-    /// Who is behind it.
+    /// Peer behind the channel.
     pub peer: SocketAddrV4,
-    /// The number of everybody's channel.
+    /// Channel number of all clients.
     pub channel: ChannelNumber,
 }
 
@@ -26,8 +26,8 @@ impl Detour {
         socket.send(source, self.relay, &[&header, datagram].concat())
     }
 
-    /// Who sent `datagram`, which came from `source`, and what; `None` for what the relay itself says, or
-    /// what did not come by `detour` though there is one.
+    /// Sender and payload of `datagram`, which came from `source`. `None` for messages of the relay itself, or if
+    /// `detour` is set and the datagram did not come through it.
     pub fn unpack(
         detour: Option<Self>,
         source: SocketAddrV4,

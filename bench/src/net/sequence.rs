@@ -1,6 +1,6 @@
-//! What the sequence numbers of one RTP stream tell: packets that are missing, doubled or late.
+//! Lost, duplicated and reordered packets of one RTP stream, by sequence number.
 
-/// Follows one SSRC.
+/// Counts packets and losses of one SSRC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sequence {
     /// Highest extended sequence number; none before the first packet.
@@ -11,7 +11,7 @@ pub struct Sequence {
     start: u64,
     /// Different packets since counting began.
     pub received: u64,
-    /// Packets seen before.
+    /// Packets with a number that was received before.
     pub duplicates: u64,
     /// Packets that came after a later one.
     pub reordered: u64,
@@ -59,7 +59,7 @@ impl Sequence {
         };
     }
 
-    /// Packets that are missing between those that came.
+    /// Packets missing between received ones.
     pub fn gaps(&self) -> u64 {
         let span = self.highest.map_or(0, |highest| highest - self.start);
         span.saturating_sub(self.received)

@@ -1,12 +1,11 @@
 //! One UDP socket that sends and receives as thousands of IPv4 addresses.
 //!
-//! The kernel delivers all addresses of a local route to it; the destination of a datagram says whose it
-//! is. Receives in batches of joined datagrams (UDP_GRO), with the time the kernel took each from the
-//! network. Not for IPv6.
+//! The kernel delivers all addresses of a local route to the socket; the destination of a datagram identifies the
+//! participant. Receives batches of joined datagrams (UDP_GRO), with the kernel's receive time of each. Not for IPv6.
 //!
-//! On a host whose interfaces are set up to be polled (napi_defer_hard_irqs), it polls (SO_BUSY_POLL) and never
-//! sleeps: then who sends to it does not pay for waking it up. There the kernel holds single datagrams for a while,
-//! to join others to them, which is for media and not for [`Traffic::Messages`].
+//! If the interfaces of the host are set up for polling (napi_defer_hard_irqs), it polls (SO_BUSY_POLL) and never
+//! sleeps, so that senders need no interrupt to wake it. The kernel then delays single datagrams to join others to
+//! them, which is for media and not for [`Traffic::Messages`].
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -34,11 +33,11 @@ const SOCKET_BUFFER_BYTES: usize = 64 << 20;
 
 /// Frames that one poll of an interface takes.
 const POLL_FRAMES: i32 = 64;
-/// How long the kernel may poll in a call that waits; ours do not, and any value above 0 allows them to poll.
+/// Time that the kernel may poll in a blocking call; ours do not block, and any value above 0 enables polling.
 const POLL_MICROSECONDS: i32 = 50;
 
 sockopt_impl!(
-    /// SO_BUSY_POLL
+    /// Socket option SO_BUSY_POLL: microseconds of polling.
     BusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL, i32
 );
 sockopt_impl!(
@@ -46,11 +45,11 @@ sockopt_impl!(
     PreferBusyPoll, SetOnly, libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, bool
 );
 sockopt_impl!(
-    /// SO_BUSY_POLL_BUDGET
+    /// Socket option SO_BUSY_POLL_BUDGET: packets per poll.
     BusyPollBudget, SetOnly, libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, i32
 );
 
-/// What a socket is for.
+/// Traffic of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {
     /// Runs of datagrams to each receiver.
@@ -70,11 +69,11 @@ pub struct FarmSocket {
 /// Datagrams of one sender to one receiver that came joined: all `segment` bytes long, but the last.
 #[derive(Debug, Clone, Copy)]
 pub struct Burst<'a> {
-    /// Who sent them.
+    /// Source address of the datagrams.
     pub source: SocketAddrV4,
-    /// To which of our addresses.
+    /// Destination address of the datagram.
     pub destination: Ipv4Addr,
-    /// When the kernel took them from the network, since the Unix epoch.
+    /// Time of the kernel's receipt, since the Unix epoch.
     pub at: Duration,
     segment: usize,
     bytes: &'a [u8],
@@ -117,12 +116,12 @@ impl FarmSocket {
         self.overflowed
     }
 
-    /// Takes one batch of what is there; returns how many bursts that was.
+    /// Receives one batch; returns the number of bursts.
     pub fn receive(&mut self, mut each: impl FnMut(Burst<'_>)) -> io::Result<usize> {
         let chunks = self.buffers.chunks_mut(MESSAGE_BYTES);
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             chunks.map(|chunk| [IoSliceMut::new(chunk)]).collect();
-        // Made anew for each call: the kernel shortens the room for control messages to what it used.
+        // Made again for each call: the kernel shortens the control buffer to the used length.
         let space = cmsg_space!(libc::in_pktinfo, libc::timespec, i32, u32);
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(MESSAGES, Some(space));
         let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
@@ -200,7 +199,7 @@ impl FarmSocket {
 }
 
 impl<'a> Burst<'a> {
-    /// The datagrams.
+    /// Each datagram of the burst.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.bytes.chunks(self.segment)
     }
@@ -217,7 +216,7 @@ fn read<'a>(message: &RecvMsg<'_, 'a, SockaddrIn>, overflowed: &mut u32) -> Opti
             ControlMessageOwned::UdpGroSegments(size) => segment = usize::try_from(size).ok()?,
             ControlMessageOwned::ScmTimestampns(time) => at = Duration::from(time),
             ControlMessageOwned::RxqOvfl(count) => *overflowed = count,
-            _ => {} // nothing else was asked for
+            _ => {} // no other control messages are enabled
         }
     }
     Some(Burst {
@@ -229,7 +228,7 @@ fn read<'a>(message: &RecvMsg<'_, 'a, SockaddrIn>, overflowed: &mut u32) -> Opti
     })
 }
 
-/// True when an interface of this host leaves its interrupts to whoever polls it.
+/// True when an interface of this host is set up for polling.
 fn interfaces_are_polled() -> bool {
     let interfaces = fs::read_dir("/sys/class/net")
         .into_iter()

@@ -1,4 +1,4 @@
-//! The steps of a saturation run, and what follows from them.
+//! The steps of a saturation run, and the results.
 
 use serde::Serialize;
 
@@ -9,37 +9,37 @@ use crate::host::facts::Facts;
 /// A load and its figures.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// It was carried.
+    /// True when the step had no loss and low latency.
     pub passed: bool,
-    /// Its figures.
+    /// Measured values of the step.
     #[serde(flatten)]
     pub measurement: Measurement,
 }
 
-/// A run.
+/// All steps of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Curve {
-    /// By subscribers.
+    /// Steps in order of their subscribers.
     pub steps: Vec<Step>,
-    /// What ended it, for machines.
+    /// Limit of the run, for programs.
     pub limit: &'static str,
-    /// The same in words.
+    /// The limit as text.
     pub limit_text: String,
     /// Delivered datagrams a second of plain `sendmmsg` in the same run.
     pub ceiling_sendmmsg_pps: Option<f64>,
-    /// Speed of the link, if it was said.
+    /// Speed of the link, if given.
     pub link_bps: Option<u64>,
-    /// What a publisher sends.
+    /// Description of a publisher's media.
     pub media: String,
-    /// Participants that send.
+    /// Number of participants that send.
     pub publishers: u32,
     /// The server under test.
     pub server: &'static str,
-    /// Its host.
+    /// The host under test, if known.
     pub host: Option<Facts>,
     /// The host of the load.
     pub load_host: Facts,
-    /// What was typed.
+    /// The command line of the run.
     pub command: String,
 }
 
@@ -78,7 +78,7 @@ struct Point {
 }
 
 impl Curve {
-    /// Of `steps` in the order of their subscribers.
+    /// A curve of `steps`, sorted by subscribers.
     pub fn new(
         steps: Vec<Step>,
         limit: Limit,
@@ -100,7 +100,7 @@ impl Curve {
         }
     }
 
-    /// What was sent by whom through what.
+    /// Media, publishers, server and command of the run.
     pub fn described(self, media: String, publishers: u32, server: &'static str) -> Self {
         Self {
             media,
@@ -110,7 +110,7 @@ impl Curve {
         }
     }
 
-    /// Where it was measured, and by what command.
+    /// Adds hosts and command.
     pub fn on(self, host: Option<Facts>, load_host: Facts, command: String) -> Self {
         Self {
             host,
@@ -120,8 +120,8 @@ impl Curve {
         }
     }
 
-    /// What a picture shows: of the steps with as many subscribers the one with the most load, and of its
-    /// tries the one that passed. The table has them all.
+    /// Steps for the chart: of steps with as many subscribers the one with the most load, and of its tries the one
+    /// that passed. The table has all steps.
     pub fn shown(&self) -> Vec<Step> {
         let mut shown: Vec<&Step> = Vec::new();
         for step in &self.steps {
@@ -165,7 +165,7 @@ impl Curve {
         Some(self.peak_pps()? / self.ceiling_sendmmsg_pps?)
     }
 
-    /// What is printed.
+    /// The JSON line of the run.
     pub fn line(&self) -> Line<'_> {
         let lossless = self
             .steps

@@ -1,45 +1,45 @@
-//! What was full when a step failed.
+//! The resource that was full when a step failed.
 
 use std::fmt;
 
 use crate::fanout::measure::Measurement;
 
-/// What a step came to.
+/// Result of a step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// It was carried.
+    /// The load was delivered within the limits.
     Passed,
-    /// It was not, because of this.
+    /// The step failed at this limit.
     Failed(Limit),
 }
 
-/// What ended the curve.
+/// The limit of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Limit {
     /// The link carried all it can.
     Link {
-        /// What it carried, Gb/s with headers.
+        /// Carried rate, Gb/s with headers.
         carried_gbps: f64,
-        /// What it can.
+        /// Speed of the link in Gb/s.
         speed_gbps: f64,
     },
     /// A shard had no time left.
     ShardCpu {
-        /// Which.
+        /// Number of the shard.
         shard: String,
         /// Part of the time it worked.
         busy: f64,
     },
     /// A socket buffer of the data plane was full.
     SocketBuffer {
-        /// Its reason for the drops.
+        /// Reason of the drops.
         reason: String,
-        /// Packets dropped.
+        /// Number of dropped packets.
         packets: u64,
     },
     /// The load generator could not do more.
     LoadGenerator {
-        /// Why that is said.
+        /// Reason for the verdict.
         why: String,
     },
     /// Loss or latency, and nothing seen that was full.
@@ -112,7 +112,7 @@ fn name(m: &Measurement, link: Option<u64>) -> Limit {
 }
 
 impl Limit {
-    /// One word for machines.
+    /// One word for programs.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Link { .. } => "link",

@@ -3,9 +3,9 @@
 //! Sessions stay up: steps grow by a factor until one fails in all its tries; then, with publishers falling
 //! silent, the edge is halved in on. What fails once more is the end: from there on loss alone counts.
 
-pub mod limit; // what was full
-pub mod curve; // the steps and what follows from them
-pub mod report; // what a capacity planner reads of that
+pub mod limit; // the resource that was full
+pub mod curve; // the steps of a run and their results
+pub mod report; // chart and page of a run
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::fanout::measure::{Measurement, System, measure};
 use crate::fanout::{Setup, parse_bitrate_of_link};
 use crate::host::facts::{self, Facts};
 
-/// What to raise, and until when.
+/// Start and end of the load.
 #[derive(clap::Args, Debug)]
 #[command(args_override_self = true)]
 pub struct Options {
@@ -45,9 +45,9 @@ pub struct Options {
     out: PathBuf,
 }
 
-/// From step to step.
+/// Growth from step to step.
 const GROWTH: f64 = 1.5;
-/// The same near the edge.
+/// Growth near the limit.
 const PUSH: f64 = 1.12;
 /// The last step before a link is full, and the first one past it.
 const BEFORE_LINK: f64 = 0.985;
@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
     std::fs::create_dir_all(out)
         .with_context(|| format!("cannot make folder {}", out.display()))?;
     let mut system = setup.system()?;
-    // Before and after: the better one counts, for the other was disturbed.
+    // Before and after: the better one counts, because the other was disturbed.
     let mut ceiling = setup.ceiling(&mut system, options.from.max(1_000), None)?;
     let mut raising = Raising {
         options,
@@ -134,10 +134,10 @@ impl Raising<'_> {
                     if self.options.link.is_some() {
                         return Ok(limit);
                     }
-                    // Whatever disturbed it may be over.
+                    // The disturbance may be over.
                     if self.step(publishers)? != Verdict::Passed {
                         self.push_on()?;
-                        // What is full shows best where the load is clearly too much.
+                        // The full resource shows best far above the limit.
                         return Ok(limit);
                     }
                     (passed, growth) = (wanted, PUSH);
@@ -150,7 +150,7 @@ impl Raising<'_> {
         }
     }
 
-    /// Subscribers of the next step: not far past a link whose end is in sight.
+    /// Subscribers of the next step: just above a link that is almost full.
     fn next(&self, now: usize, growth: f64) -> usize {
         let grown = (now as f64 * growth).ceil() as usize;
         let used = self
@@ -207,7 +207,7 @@ impl Raising<'_> {
         Ok(())
     }
 
-    /// A step that fails is tried again: what happens once was an accident.
+    /// Repeats a failed step: a single failure may be a disturbance.
     fn step(&mut self, active: usize) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::Passed;
         for _ in 0..TRIES {
@@ -223,7 +223,7 @@ impl Raising<'_> {
                 });
                 return Ok(verdict);
             }
-            // Of the tries that failed the one that carried most stays.
+            // Of failed tries the one with the most load stays.
             let same = |step: &Step| {
                 !step.passed && step.measurement.subscribers == measurement.subscribers
             };

@@ -1,4 +1,4 @@
-//! What all participants heard, and when it should have come.
+//! Events that all participants received, and the times when they were due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use super::tally::{Faults, Receiver, faults};
 pub(super) const JOIN: u64 = 1;
 const RETURN: u64 = 2;
 
-/// Longest latency that is told apart from longer ones.
+/// Longest measured latency, in microseconds.
 const MAX_LATENCY_US: u64 = 60_000_000;
 
-/// What all participants heard; times are microseconds since it was made.
+/// Events of all participants; times are microseconds since the board was made.
 #[derive(Debug)]
 pub struct Board {
     start: Instant,
@@ -26,7 +26,7 @@ pub struct Board {
     heard: Mutex<Heard>,
 }
 
-/// See [`Board`].
+/// Delivery of one event, counted by [`Board`].
 #[derive(Debug)]
 pub struct Heard {
     /// Joins that were answered.
@@ -37,21 +37,21 @@ pub struct Heard {
     pub why_broken: Option<String>,
     /// Participants that have come back.
     pub returned: usize,
-    /// Those of them that went on where they had been.
+    /// Participants that recovered without a snapshot.
     pub recovered: usize,
-    /// From the loss of a connection to the answer over the next one.
+    /// Time from the loss of a connection to the answer over the next one.
     pub returned_us: Histogram<u64>,
     /// Times a participant was told the whole truth anew, as the room's history began anew.
     pub resyncs: u64,
     /// Refusals that did not end a conversation.
     pub errors: u64,
-    /// From a participant's `leave` to the close of its connection.
+    /// Time from a participant's `leave` to the close of its connection.
     pub left_us: Histogram<u64>,
-    /// From there to the next connection's handshake.
+    /// Time from there to the next connection's handshake.
     pub connected_us: Histogram<u64>,
-    /// From the moment a `join` was due to its answer.
+    /// Time from the moment a `join` was due to its answer.
     pub answered_us: Histogram<u64>,
-    /// From the moment a message was due to each delivery, since it was last reset.
+    /// Time from the moment a message was due to each delivery, since the last reset.
     pub delivered_us: Histogram<u64>,
     /// Deliveries of messages, senders' own included.
     pub deliveries: u64,
@@ -64,16 +64,16 @@ pub struct Heard {
     join_due_us: Vec<Option<u64>>,
 }
 
-/// Joins and leaves of participants, as received in rooms of one kind.
+/// Joins and leaves, as rooms of one kind were notified.
 #[derive(Debug)]
 pub struct News {
-    /// From the moment a participant's `join` was due to each peer's `participant_joined`.
+    /// Time from the moment a participant's `join` was due to each peer's `participant_joined`.
     pub notified_us: Histogram<u64>,
     /// Deliveries of events that are no messages.
     pub deliveries: u64,
 }
 
-/// What a `joined` gives, to come back with.
+/// Values of `joined` for a resume.
 #[derive(Debug)]
 pub(super) struct Pass {
     participant: String,
@@ -119,7 +119,7 @@ enum Who<'a> {
 }
 
 impl Board {
-    /// For the participants of `rooms`.
+    /// A board for the participants of `rooms`.
     pub fn new(rooms: Rooms) -> anyhow::Result<Self> {
         let histogram = || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3);
         let news = || {
@@ -155,7 +155,7 @@ impl Board {
         })
     }
 
-    /// The room of each participant.
+    /// Rooms with their participants.
     pub fn rooms(&self) -> Rooms {
         self.rooms
     }
@@ -170,7 +170,7 @@ impl Board {
         self.start + Duration::from_micros(us)
     }
 
-    /// What was heard so far.
+    /// Results of all participants so far.
     pub fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,7 +187,7 @@ impl Board {
         sum
     }
 
-    /// Events that the newest participant of a room has not received yet.
+    /// Events that the last joined participant of a room has not received yet.
     pub(super) fn behind(&self, room: usize) -> u64 {
         let heard = self.heard();
         let receivers = &heard.receivers[self.rooms.members(room)];
@@ -202,7 +202,7 @@ impl Board {
         most.saturating_sub(least)
     }
 
-    /// Adds what went wrong.
+    /// Adds errors to the result.
     pub fn conclude(&self, result: &mut Value) {
         let faults = self.faults();
         let heard = self.heard();
@@ -250,7 +250,7 @@ impl Board {
         join.to_string()
     }
 
-    /// A participant has left, and has a connection again: when it said so, when the connection closed.
+    /// A participant has left and is connected again: time of its `leave`, and of the close of its connection.
     pub(super) fn reconnected(&self, leave_us: u64, closed_us: u64) {
         let now_us = self.now_us();
         let mut heard = self.heard();
@@ -258,13 +258,13 @@ impl Board {
         heard.connected_us.saturating_record(now_us - closed_us);
     }
 
-    /// A participant whose connection was lost at a time is there again.
+    /// A participant with a broken connection is back.
     pub(super) fn came_back(&self, lost_at_us: u64) {
         let away_us = self.now_us().saturating_sub(lost_at_us);
         self.heard().returned_us.saturating_record(away_us);
     }
 
-    /// What one participant is told; what it can come back with, where that is it.
+    /// Handles a message to one participant; returns the resume point of a `joined`.
     pub(super) fn hear(&self, index: usize, text: &str) -> anyhow::Result<Option<Pass>> {
         if let Some((offset, due_us)) = message(text) {
             let now_us = self.now_us();
@@ -307,7 +307,7 @@ impl Board {
 }
 
 impl Heard {
-    /// Joins and leaves that rooms of a kind received.
+    /// Notifications of joins and leaves in rooms of a kind.
     pub fn news(&self, kind: Kind) -> &News {
         match kind {
             Kind::Large => &self.large,
@@ -315,7 +315,7 @@ impl Heard {
         }
     }
 
-    /// What was told before does not count.
+    /// Discards notifications from before this call.
     pub fn forget_news(&mut self) {
         for news in [&mut self.large, &mut self.usual] {
             news.notified_us.reset();
@@ -362,7 +362,7 @@ impl Heard {
         self.delivered_us.saturating_record(late_us);
     }
 
-    /// A participant of a room of this kind was told of something, which may be that somebody joined.
+    /// A participant in a room of this kind was notified, perhaps of a join.
     fn told(&mut self, kind: Kind, joiner: Option<usize>, now_us: u64) {
         let due_us = joiner.and_then(|joiner| *self.join_due_us.get(joiner)?);
         let news = match kind {
@@ -387,13 +387,13 @@ impl Event<'_> {
     }
 }
 
-/// Of a histogram of microseconds.
+/// Quantiles of a histogram of microseconds, in ms.
 pub fn quantiles_ms(histogram: &Histogram<u64>) -> Value {
     let ms = |part| histogram.value_at_quantile(part) as f64 / 1e3;
     json!({"p50": ms(0.5), "p99": ms(0.99)})
 }
 
-/// How the answer to a `join` begins.
+/// Start of the answer to a `join`.
 const JOINED: &str = r#"{"type":"joined""#;
 /// Comes before the time.
 const DUE: &str = r#""due_us":"#;
@@ -401,15 +401,15 @@ const DUE: &str = r#""due_us":"#;
 /// Comes before the number of a participant.
 const IDENTITY: &str = r#","identity":"p"#;
 
-/// Number of an event and what follows its kind, from its text: hundreds of thousands come in a second, so their JSON is
-/// not taken apart. What is written otherwise is.
+/// Offset of an event, and the text after its kind. Hundreds of thousands arrive in a second, so the JSON is not
+/// parsed. Other forms are parsed.
 fn event<'a>(text: &'a str, kind: &str) -> Option<(u64, &'a str)> {
     let (offset, event) = number(text.strip_prefix(r#"{"type":"event","offset":"#)?)?;
     let event = event.strip_prefix(r#","event":{"kind":""#)?;
     Some((offset, event.strip_prefix(kind)?))
 }
 
-/// Number of the event that somebody joined or left, and who joined.
+/// Number of a join or leave event, and the participant that joined.
 fn came_or_went(text: &str) -> Option<(u64, Option<usize>)> {
     if let Some((offset, _)) = event(text, r#"participant_left","#) {
         return Some((offset, None));

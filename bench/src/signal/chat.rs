@@ -1,4 +1,4 @@
-//! Messages at a rate that does not wait for their delivery, and a rate that rises until they are late.
+//! Chat messages at a rate that does not wait for delivery, and that rises until messages are late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 use super::board::Board;
 use super::crowd::{Crowd, Order};
 
-/// Between looks at what is due.
+/// Interval of checks for due messages.
 const TICK: Duration = Duration::from_millis(1);
-/// After a step, for what is under way to arrive.
+/// Time after a step for messages under way.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// The p99 of a rate that is carried.
 const MAX_P99_MS: f64 = 100.0;
@@ -21,33 +21,33 @@ const FIRST_RATE: f64 = 20_000.0;
 const GROWTH: f64 = 1.25;
 const MAX_STEPS: usize = 20;
 
-/// What was said in a window, and what came of it.
+/// Messages sent in a window, and their delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Step {
     /// Messages sent per second.
     pub messages_per_second: f64,
     /// Deliveries per second inside the window, senders' own included.
     pub delivered_per_second: f64,
-    /// Of all deliveries, from the moment the message was due.
+    /// Latency of all deliveries, from the moment the message was due, in ms.
     pub p50_ms: f64,
-    /// The same.
+    /// 99th percentile of the same latency, in milliseconds.
     pub p99_ms: f64,
     /// Deliveries that did not come.
     pub missing: u64,
 }
 
 impl Step {
-    /// Whether everything came, in time.
+    /// True if all messages arrived in time.
     pub fn is_carried(&self) -> bool {
         self.missing == 0 && self.p99_ms <= MAX_P99_MS
     }
 }
 
-/// What is said, and to whom.
+/// Messages of the chat, and their receivers.
 pub struct Chat<'a> {
-    /// What they hear.
+    /// Records the delivery of events.
     pub board: &'a Arc<Board>,
-    /// The participants.
+    /// Participants that send and receive.
     pub crowd: &'a Crowd,
     /// Bytes of a message's padding.
     pub message_bytes: usize,
@@ -56,7 +56,7 @@ pub struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// One window at `rate` messages per second.
+    /// Measures one window at `rate` messages per second.
     pub async fn say(&self, rate: f64) -> Step {
         let pad = "x".repeat(self.message_bytes);
         let before = {
@@ -74,7 +74,7 @@ impl Chat<'_> {
                 let payload = json!({"due_us": due_us, "pad": pad});
                 let message = json!({"type": "message", "topic": "chat", "payload": payload});
                 expected += self.board.sent(speaker);
-                // Who is gone does not speak; that shows as missing.
+                // A participant that left does not send; its message counts as missing.
                 self.crowd.order(speaker, Order::Say(message.to_string()));
                 sent += 1;
             }
@@ -115,7 +115,7 @@ impl Chat<'_> {
 
     /// Neighbours in time are in different rooms: all participants speak equally often.
     fn speaker(&self, number: u64) -> usize {
-        const STRIDE: u64 = 7_919; // a prime, so that it meets everybody in any crowd below it
+        const STRIDE: u64 = 7_919; // a prime, so that it reaches all participants of a smaller crowd
         let crowd = self.crowd.len() as u64;
         let stride = if crowd.is_multiple_of(STRIDE) {
             1

@@ -1,4 +1,4 @@
-//! The participants: a task each with a WebSocket.
+//! The participants: one task with a WebSocket each.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::files;
 use super::wire::Wire;
 use crate::canary::token::TokenSource;
 
-/// What a participant is to do.
+/// Order to a participant.
 #[derive(Debug)]
 pub enum Order {
-    /// Say this.
+    /// Send this text as a message.
     Say(String),
     /// Lose the connection and come back, to this server.
     Return(SocketAddr),
@@ -29,18 +29,18 @@ pub enum Order {
         /// Microseconds since the board was made.
         due_us: u64,
     },
-    /// Leave for good.
+    /// Leave the room and close the socket.
     Leave,
 }
 
-/// One participant to be.
+/// A participant that will join.
 #[derive(Debug, Clone)]
 pub struct Seat {
-    /// Which one it is.
+    /// Index of the participant.
     pub index: usize,
-    /// Where it joins.
+    /// Address of the server to join at.
     pub server: SocketAddr,
-    /// The room's name.
+    /// Name of the room to join.
     pub room: String,
 }
 
@@ -51,7 +51,7 @@ pub struct Crowd {
     mouths: Vec<mpsc::UnboundedSender<Order>>,
 }
 
-/// After the last join was due, for all to have joined.
+/// Time after the last due join for all to have joined.
 pub const JOIN_TIME: Duration = Duration::from_secs(60);
 /// Between looks at whether something has happened.
 pub const LOOK: Duration = Duration::from_millis(20);
@@ -59,7 +59,7 @@ pub const LOOK: Duration = Duration::from_millis(20);
 const LEAVE_TIME: Duration = Duration::from_secs(10);
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without participants.
     pub fn new(board: &Arc<Board>, tokens: &Arc<TokenSource>) -> Self {
         Self {
             board: Arc::clone(board),
@@ -76,17 +76,17 @@ impl Crowd {
         tokio::spawn(participate(board, seat, tokens, orders));
     }
 
-    /// Participants so far.
+    /// Number of participants that were started.
     pub fn len(&self) -> usize {
         self.mouths.len()
     }
 
-    /// Whether there is none.
+    /// True if there is no participant.
     pub fn is_empty(&self) -> bool {
         self.mouths.is_empty()
     }
 
-    /// Has a participant do something. A conversation that ended has said so.
+    /// Gives a participant an order. An ended connection has reported its end.
     pub fn order(&self, participant: usize, order: Order) {
         let _ = self.mouths[participant].send(order);
     }
@@ -119,7 +119,7 @@ impl Crowd {
     }
 }
 
-/// Joins, does what it is ordered to, and hears, until its orders end.
+/// Joins, executes orders, and records events until the orders end.
 async fn participate(
     board: Arc<Board>,
     seat: Seat,
@@ -212,8 +212,8 @@ async fn connect(seat: &Seat) -> anyhow::Result<Wire> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     let source = files::source(seat.server, seat.index);
-    // Of each address a port that is free towards this server, chosen as it connects: one that is free
-    // towards everybody is sought through all that are taken.
+    // A port that is free towards this server, chosen at connect. A port that is free towards all servers would need a
+    // search through all used ports.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
     socket
         .bind(source)

@@ -1,4 +1,4 @@
-//! As many open files as there are connections, and as many source addresses as their ports need.
+//! Raises the limit of open files to the connections, and uses as many source addresses as their ports need.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -42,8 +42,8 @@ pub fn allow(connections: usize) -> Result<(), TooFewFiles> {
     })
 }
 
-/// Where connection `index` comes from: to a server on loopback from many addresses of it, each with its
-/// own ports; to any other from wherever the kernel says.
+/// Source address of connection `index`: to a server on loopback one of many loopback addresses, each with its own
+/// ports; to other servers the kernel's choice.
 pub fn source(server: SocketAddr, index: usize) -> SocketAddr {
     if !server.ip().is_loopback() || server.is_ipv6() {
         let unspecified = match server {

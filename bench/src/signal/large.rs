@@ -1,5 +1,5 @@
-//! One room of thousands beside rooms of the usual size, in one run: how long it takes until everybody knows of somebody who
-//! joins, and what a participant costs in memory.
+//! One room of thousands beside rooms of the usual size, in one run: the time until all participants are notified of a
+//! join, and the memory of a participant.
 //!
 //! The rooms are filled first. Then participants of both kinds leave and join again at a rate that waits for nothing, and
 //! that has the large room and all others together deliver as many events a second.
@@ -25,23 +25,23 @@ use crate::host::process::{self, Pid};
 const WARM_UP: usize = 100;
 /// Between the last of them and that reading.
 const COOL_DOWN: Duration = Duration::from_secs(3);
-/// Joins of the filling that may be without an answer, and events that somebody may not have been told yet: it is as fast
-/// as the host, and overruns no socket.
+/// Unanswered joins, and undelivered events, while the rooms fill: as fast as the host allows, without overruns of
+/// sockets.
 const FILL_UNANSWERED: usize = 50;
 const FILL_UNTOLD: u64 = 100;
-/// After the rooms are full: everybody was pinged at least once.
+/// Time after the rooms are full in which every socket was pinged.
 const SETTLE_TIME: Duration = Duration::from_secs(15);
 /// Between a participant's leaving and its join.
 const AWAY: Duration = Duration::from_secs(1);
 /// A participant does not leave again before this.
 const STAY: Duration = Duration::from_secs(3);
-/// After the last join was due, for what is under way to arrive.
+/// Time after the last due join for events under way.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
-/// Between looks at what is due.
+/// Interval of checks for due joins.
 const TICK: Duration = Duration::from_millis(1);
 const TICK_US: u64 = 1_000;
-/// The load is a limit itself where what is due waits longer than this for its turn, at the 99th percentile: as long as
-/// one processor takes to read what 10,000 sockets got at once, and half as long again.
+/// Maximum delay of the load at the 99th percentile, in ms; above it the load is the limit. It is 1.5 times the time
+/// in which one processor reads one event at 10,000 sockets.
 const MAX_LATE_MS: f64 = 150.0;
 
 /// The servers' processes, one for each server.
@@ -121,7 +121,7 @@ pub(super) async fn measure(options: &Options, large: usize) -> anyhow::Result<V
     Ok(result)
 }
 
-/// A few participants who join, each server, and leave.
+/// Some participants join each server and leave.
 async fn warm_up(options: &Options, tokens: &Arc<TokenSource>) -> anyhow::Result<()> {
     let board = Arc::new(Board::new(Rooms::of_size(WARM_UP, WARM_UP))?);
     let mut crowd = Crowd::new(&board, tokens);
@@ -138,7 +138,7 @@ async fn warm_up(options: &Options, tokens: &Arc<TokenSource>) -> anyhow::Result
     Ok(())
 }
 
-/// Has everybody join, at the rate asked for or as fast as the host can tell everybody.
+/// Makes all participants join, at the given rate or as fast as the host notifies all.
 async fn fill(
     options: &Options,
     board: &Arc<Board>,
@@ -187,7 +187,7 @@ async fn come_and_go(
     Ok(())
 }
 
-/// By how much a task of the load is late that waits for its turn among those of the participants, in microseconds.
+/// Measures the delay of a task that waits for its turn among those of the participants, in microseconds.
 async fn watch_lateness(mut ended: oneshot::Receiver<()>) -> anyhow::Result<Histogram<u64>> {
     let mut late_us = Histogram::new(3)?;
     while ended.try_recv() == Err(TryRecvError::Empty) {
@@ -207,13 +207,13 @@ impl Coming {
         };
         Self {
             of: rooms.of_kind(kind),
-            // Both that somebody leaves and that somebody joins is told to all.
+            // Both a leave and a join are sent to all participants.
             rate: f64::from(options.deliveries_per_second) / members as f64 / 2.0,
             done: 0,
         }
     }
 
-    /// Everybody has to be back before leaving again.
+    /// All participants must be back before they leave again.
     fn check(&self) -> anyhow::Result<()> {
         let round_s = self.of.len() as f64 / self.rate;
         let least_s = (AWAY + STAY).as_secs_f64();
@@ -227,7 +227,7 @@ impl Coming {
         Ok(())
     }
 
-    /// Sends away whoever is due.
+    /// Makes the due participants leave.
     fn send(&mut self, crowd: &Crowd, elapsed: Duration, start_us: u64) {
         let away_us = AWAY.as_micros() as f64;
         while self.done as f64 <= elapsed.as_secs_f64() * self.rate {
@@ -240,7 +240,7 @@ impl Coming {
 
     /// Neighbours in time are at different servers and in different rooms.
     fn next(&self) -> usize {
-        const STRIDE: usize = 7_919; // a prime, so that it meets everybody in any crowd below it
+        const STRIDE: usize = 7_919; // a prime, so that it reaches all participants of a smaller crowd
         let crowd = self.of.len();
         let stride = if crowd.is_multiple_of(STRIDE) {
             1
@@ -256,13 +256,13 @@ impl Servers<'_> {
         self.options.pids.iter().copied().map(Pid)
     }
 
-    /// Of the whole process of each server.
+    /// Resident memory of each server's process.
     fn rss_bytes(&self) -> anyhow::Result<Vec<u64>> {
         let read = |pid| anyhow::Ok(process::usage(pid)?.rss_bytes);
         self.pids().map(read).collect()
     }
 
-    /// By how much each server's process has grown, for each participant that is connected to it.
+    /// Growth of each server's process per connected participant.
     fn growth(&self, before: &[u64], participants: usize) -> anyhow::Result<Vec<u64>> {
         let count = self.options.servers.len();
         let grown = self.rss_bytes()?.into_iter().zip(before).enumerate();
@@ -279,7 +279,7 @@ impl Servers<'_> {
     }
 }
 
-/// Of this process.
+/// CPU time of this process, in seconds.
 fn own_cpu_seconds() -> anyhow::Result<f64> {
     Ok(process::usage(Pid(std::process::id()))?.cpu_seconds)
 }

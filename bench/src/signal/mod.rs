@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-mod options; // what to measure, and where
-pub mod files; // what the kernel must allow for so many connections
-pub mod rooms; // who is in which room
-pub mod tally; // what a receiver should have heard
-pub mod board; // what everybody hears
-pub mod wire; // one's connection
+mod options; // command line options
+pub mod files; // limits of open files and ports
+pub mod rooms; // rooms of the participants
+pub mod tally; // events that a receiver must get
+pub mod board; // events that all participants receive
+pub mod wire; // WebSocket connection of a participant
 pub mod crowd; // the participants
-pub mod chat; // what they say
-pub mod raw; // what Redis delivers by itself
-mod storm; // a storm of joins, chat, everybody's return
-mod large; // one room of thousands beside others
+pub mod chat; // chat messages at a fixed rate
+pub mod raw; // delivery rate of Redis alone
+mod storm; // a storm of joins, chat, and the return of all participants
+mod large; // one room of thousands beside small rooms
 
 use crate::host::facts::{self, Facts};
 pub use options::Options;
@@ -30,7 +30,7 @@ pub fn run(options: &Options) -> anyhow::Result<String> {
         }
     };
     let mut result = runtime.block_on(measured)?;
-    // Nobody is connected any more.
+    // All connections are closed.
     runtime.shutdown_background();
     result["command"] = json!(facts::command_line());
     result["host"] = serde_json::to_value(Facts::gather(None))?;

@@ -1,4 +1,4 @@
-//! What to measure, and where.
+//! Command line options of the benchmark.
 
 use std::net::SocketAddr;
 
@@ -14,22 +14,22 @@ pub struct Options {
     /// Process of a server on this host, to read its memory; as many as servers
     #[arg(long = "pid")]
     pub(super) pids: Vec<u32>,
-    /// The Redis that the servers share, IP:PORT, to measure what it delivers by itself
+    /// The Redis that the servers share, IP:PORT, to measure its own delivery rate
     #[arg(long)]
     pub(super) redis: Option<SocketAddr>,
     /// API key of the servers
     #[arg(long)]
     pub(super) api_key: String,
-    /// Its secret
+    /// Secret of the API key
     #[arg(long)]
     pub(super) api_secret: String,
-    /// Participants
+    /// Number of participants on all servers
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(super) connections: u32,
     /// Participants of a room
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub(super) room_size: u32,
-    /// Rate of joins
+    /// Joins per second of all participants
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) joins_per_second: u32,
     /// Messages sent per second [default: rises until they are late]
@@ -41,10 +41,10 @@ pub struct Options {
     /// Length of each window
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(super) seconds: u64,
-    /// Nobody says anything: what a connection costs in memory
+    /// Send no messages: measure the memory of connections
     #[arg(long)]
     pub(super) idle: bool,
-    /// Participants of one room beside rooms of --room-size, who come and go and say nothing
+    /// Participants of one room beside rooms of --room-size, which leave and join and send no messages
     #[arg(long, value_parser = clap::value_parser!(u32).range(500..=50_000), conflicts_with_all = ["connections", "idle"])]
     pub(super) room: Option<u32>,
     /// Rooms of --room-size beside the one of --room
@@ -70,7 +70,7 @@ impl Options {
         self.servers[participant % self.servers.len()]
     }
 
-    /// Where rooms are kept.
+    /// Name of the store.
     pub(super) fn store(&self) -> &'static str {
         match self.redis {
             Some(_) => "redis",
@@ -78,7 +78,7 @@ impl Options {
         }
     }
 
-    /// What participants join with.
+    /// Source of the participants' tokens.
     pub(super) fn tokens(&self) -> TokenSource {
         TokenSource::Key {
             key: self.api_key.clone(),

@@ -1,6 +1,5 @@
-//! What Redis itself delivers: messages published to one shard channel by a pipeline without a script,
-//! counted at as many subscribers as there are servers. Plain bytes over plain sockets, so that no client
-//! library is measured with it.
+//! Delivery rate of Redis alone: messages published to one shard channel by a pipeline without a script, counted at
+//! one subscriber per server. It uses plain sockets, so that no client library is measured.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,9 +14,9 @@ const CHANNEL: &str = "spillway-bench";
 const BATCH: u64 = 64;
 /// Publications that may be without an answer.
 const WINDOW: u64 = 2_048;
-/// Before anything is counted.
+/// Time before counting starts.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// For a socket to give or take anything.
+/// Timeout of a socket.
 const PATIENCE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 * 1024;
 

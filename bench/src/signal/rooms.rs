@@ -1,13 +1,13 @@
-//! Which participant is in which room: rooms of one size, and before them one that may be larger.
+//! Rooms of participants: rooms of one size, and before them one that may be larger.
 
 use std::ops::Range;
 
-/// How large a room is, beside others of the run.
+/// Size of a room, relative to others of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The one that may be larger.
     Large,
-    /// One of those of one size.
+    /// One of the rooms of equal size.
     Usual,
 }
 
@@ -22,7 +22,7 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// Rooms of `size` for `participants`; the last one gets what is left.
+    /// Rooms of `size` for `participants`; the last one gets the rest.
     pub fn of_size(size: usize, participants: usize) -> Self {
         Self {
             large: 0,
@@ -45,7 +45,7 @@ impl Rooms {
         self.large + self.others
     }
 
-    /// Rooms.
+    /// Number of rooms in the run.
     pub fn count(&self) -> usize {
         usize::from(self.large > 0) + self.others.div_ceil(self.size)
     }

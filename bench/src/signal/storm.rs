@@ -1,5 +1,5 @@
-//! A storm of joins into rooms of one size, then chat at a rate that does not wait, then everybody's return; or thousands that
-//! only stay connected.
+//! A storm of joins into rooms of one size, then chat at a fixed rate, then the return of all participants; or
+//! thousands of idle connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::raw;
 use super::rooms::{Kind, Rooms};
 use crate::host::process::{self, Pid};
 
-/// Between the last join and what comes next.
+/// Time between the last join and the next phase.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Connections are lost within this time, as when a server dies.
 const RETURN_SPREAD: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(super) async fn measure(options: &Options) -> anyhow::Result<Value> {
     Ok(result)
 }
 
-/// Has everybody join at the rate asked for, whoever is still waiting.
+/// Makes all participants join at the given rate, without waiting for answers.
 async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     let mut crowd = Crowd::new(board, &Arc::new(options.tokens()));
     let start = Instant::now();
@@ -70,7 +70,7 @@ async fn storm(options: &Options, board: &Arc<Board>) -> anyhow::Result<Crowd> {
     Ok(crowd)
 }
 
-/// Everybody loses the connection at about the same time, and comes back to the next server.
+/// All participants lose the connection at about the same time, and come back to the next server.
 async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::Result<Value> {
     let start = Instant::now();
     for index in 0..crowd.len() {
@@ -82,7 +82,7 @@ async fn return_all(options: &Options, board: &Board, crowd: &Crowd) -> anyhow::
         sleep(LOOK).await;
     }
     let took = start.elapsed();
-    sleep(SETTLE_TIME).await; // what they missed is on its way
+    sleep(SETTLE_TIME).await; // missed events are under way
     let heard = board.heard();
     eprintln!(
         "{} came back in {:.1} s, {} of them where they had been",
@@ -144,7 +144,7 @@ async fn talk(
     Ok(())
 }
 
-/// Of all servers together.
+/// Resident memory of all servers together.
 fn rss_bytes(options: &Options) -> anyhow::Result<u64> {
     let read = |pid: &u32| anyhow::Ok(process::usage(Pid(*pid))?.rss_bytes);
     options.pids.iter().map(read).sum()

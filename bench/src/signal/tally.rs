@@ -1,20 +1,20 @@
-//! What each receiver got of its room's history: no offset may be missing, none may come twice.
+//! Events that each receiver got of its room's history: no offset may be missing or repeated.
 
 use serde::Serialize;
 
-/// One receiver's place in the history of its room.
+/// One receiver's position in the history of its room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Receiver {
     last: Option<u64>,
     /// Events of any kind.
     pub events: u64,
-    /// Messages among them.
+    /// Number of messages among the events.
     pub messages: u64,
     gaps: u64,
     duplicates: u64,
 }
 
-/// What was not as it should be, over all receivers.
+/// Errors of all receivers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
     /// Messages and other events that a receiver should have got and did not.
@@ -24,17 +24,17 @@ pub struct Faults {
 }
 
 impl Receiver {
-    /// It joined, or was told where the history begins anew.
+    /// Starts at the offset of a join or of a new history.
     pub fn begin(&mut self, offset: u64) {
         self.last = Some(offset);
     }
 
-    /// Of the latest event; 0 before it joined.
+    /// Offset of the latest event; 0 before the join.
     pub fn last(&self) -> u64 {
         self.last.unwrap_or(0)
     }
 
-    /// An event came.
+    /// Counts an event that arrived.
     pub fn event(&mut self, offset: u64, is_message: bool) {
         let last = self.last.unwrap_or(offset.saturating_sub(1));
         if offset <= last {

@@ -1,5 +1,5 @@
-//! A participant's end of a WebSocket (RFC 6455), as cheap as a load on the same processors as what it measures
-//! must be: messages are looked at where they were read to. Knows what a Spillway server sends, and no more.
+//! A participant's WebSocket (RFC 6455) at low cost, because the load shares the processors with the servers. Messages
+//! are parsed in the receive buffer. Supports only what a Spillway server sends.
 
 use std::io::{Error, ErrorKind};
 
@@ -7,9 +7,9 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-/// Bytes that are read at once; what a participant is told is small, and there are thousands of them.
+/// Bytes of one read; messages are small, and there are thousands of sockets.
 const READ_BYTES: usize = 8 * 1024;
-/// The same of a message that is longer, such as the list of a large room.
+/// Bytes of one read inside a longer message, such as the list of a large room.
 const READ_MORE_BYTES: usize = 256 * 1024;
 
 const TEXT: u8 = 1;
@@ -77,7 +77,7 @@ impl Wire {
                 TEXT => hear(std::str::from_utf8(payload).context("a text that is no UTF-8")?)?,
                 PING => {
                     let pong = masked(PONG, payload);
-                    // A server whose connection takes no pong has other troubles.
+                    // A failed pong shows elsewhere.
                     let _ = self.stream.try_write(&pong);
                 }
                 CLOSE => {
@@ -100,7 +100,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends a message.
+    /// Sends a chat message with this text.
     pub async fn say(&mut self, text: &str) -> Result<(), Error> {
         self.stream.write_all(&masked(TEXT, text.as_bytes())).await
     }

@@ -1,5 +1,5 @@
-//! A call whose participants all go through a relay to an SFU: what a packet costs all processes on the way
-//! together. Past the relay, it costs what the SFU does.
+//! A call of participants that all use a relay to an SFU: the cost of a packet in all processes on the path. Without
+//! the relay, it is the cost of the SFU.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use crate::fanout::farm::Farm;
 use crate::fanout::measure::{Measurement, measure};
 use crate::net::detour::Detour;
 
-/// Who is in it.
+/// Participants of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     /// Participants that receive what one sends.
     pub subscribers: usize,
-    /// How many relays are asked a second, while they come.
+    /// Allocations per second while clients start.
     pub per_second: u32,
-    /// How long it is measured.
+    /// Duration of the measurement.
     pub time: Duration,
     /// The media address of the SFU.
     pub media: SocketAddrV4,
 }
 
-/// Measures the call; without a door, past the relays.
+/// Measures the call through the relay, or directly to the SFU without one.
 pub fn once(setup: &Setup, door: Option<Door<'_>>, call: Call) -> anyhow::Result<Measurement> {
     let mut system = setup.system()?;
     let mut farm = Farm::new(setup.server(), setup.sources(), setup.load())?;
@@ -40,7 +40,7 @@ pub fn once(setup: &Setup, door: Option<Door<'_>>, call: Call) -> anyhow::Result
                 clients: call.subscribers + 1,
                 per_second: call.per_second,
                 burst: 1,
-                stride: 1, // as the farm hands them out
+                stride: 1, // as the farm assigns them
             };
             let goal = Goal::Channel(call.media);
             crowd::arrive(socket, door, arrival, goal).map(drop)

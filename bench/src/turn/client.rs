@@ -1,7 +1,7 @@
-//! One client of a TURN server, without a socket: what it says next, given what it was told.
+//! State machine of one TURN client, without a socket.
 //!
-//! Asks for an allocation, is refused and given a nonce, asks again with its credentials, and goes on to
-//! its goal. Over UDP, so what gets no answer is said again by who owns the socket.
+//! Sends an Allocate, gets a nonce with the 401, repeats the request with credentials, and goes on to its goal. Over
+//! UDP, so the owner of the socket repeats unanswered requests.
 
 use std::net::{SocketAddr, SocketAddrV4};
 
@@ -13,7 +13,7 @@ use spillway_wire::turn::ChannelNumber;
 
 /// The channel that every client binds: each has its own.
 pub const CHANNEL: u16 = 0x4001;
-/// REQUESTED-TRANSPORT: UDP.
+/// Value of REQUESTED-TRANSPORT for UDP (RFC 8656).
 const UDP: [u8; 4] = [17, 0, 0, 0];
 /// Refusals that a new nonce is hoped to mend, before it is given up.
 const MAX_REFUSALS: u8 = 3;
@@ -23,11 +23,11 @@ const MAX_REFUSALS: u8 = 3;
 pub struct Credentials {
     /// `expiry:user`, the expiry in seconds since 1970.
     pub username: String,
-    /// base64(HMAC-SHA1(secret, username)).
+    /// The password: base64(HMAC-SHA1(secret, username)).
     pub password: String,
 }
 
-/// What a client wants.
+/// Goal of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
     /// An allocation with a channel to that peer.
@@ -36,7 +36,7 @@ pub enum Goal {
     Cycle,
 }
 
-/// How far it is.
+/// State of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Allocating,
@@ -45,7 +45,7 @@ enum Step {
     Done,
 }
 
-/// A client.
+/// A TURN client with its allocation.
 #[derive(Debug)]
 pub struct Client {
     credentials: Credentials,
@@ -57,30 +57,30 @@ pub struct Client {
     refusals: u8,
     transaction: TransactionId,
     relayed: Option<SocketAddr>,
-    /// What waits for an answer.
+    /// The request that awaits an answer.
     request: Vec<u8>,
 }
 
-/// What an answer led to.
+/// Effect of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// [`Client::request`] is to be sent.
     Ask,
     /// The goal is reached.
     Done,
-    /// It was no answer to what waits for one.
+    /// The message was no answer to the pending request.
     Nothing,
 }
 
 /// Why a client will not reach its goal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// By the server.
+    /// The server answered with an error code.
     #[error("the server answers {code} {reason}")]
     Code {
         /// RFC 8489 section 14.8.
         code: u16,
-        /// For a human.
+        /// Reason phrase of the error.
         reason: String,
     },
     /// Something must stand in an answer and does not.
@@ -94,7 +94,7 @@ impl Credentials {
         Self::of(secret, format!("{expiry_s}:{user}"))
     }
 
-    /// Mints those of any `username`.
+    /// Makes the credentials of any `username`.
     pub fn of(secret: &[u8], username: String) -> Self {
         // The scheme is a decade old and every server speaks it: SHA-1 is not ours to choose.
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
@@ -122,12 +122,12 @@ impl Client {
         client
     }
 
-    /// What waits for an answer.
+    /// The request that awaits an answer.
     pub fn request(&self) -> &[u8] {
         &self.request
     }
 
-    /// Where its peers see it, once it has an allocation.
+    /// Its relayed address, once it has an allocation.
     pub fn relayed(&self) -> Option<SocketAddr> {
         self.relayed
     }
@@ -239,7 +239,7 @@ impl Client {
     }
 }
 
-/// [`CHANNEL`].
+/// The channel number [`CHANNEL`] of all clients.
 pub fn channel() -> ChannelNumber {
     ChannelNumber::new(CHANNEL).expect("it is in the range")
 }
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn credentials_are_what_other_servers_take() {
-        // From the command: printf 1790000000:me | openssl dgst -sha1 -hmac secret -binary | base64
+        // Computed by: printf 1790000000:me | openssl dgst -sha1 -hmac secret -binary | base64
         let Credentials { username, password } = Credentials::mint(b"secret", "me", 1_790_000_000);
         assert_eq!(username, "1790000000:me");
         assert_eq!(password, "RDn9tfbCK7VBPMjAOQrX8whaTXg=");

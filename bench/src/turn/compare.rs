@@ -1,4 +1,4 @@
-//! Sums of what each relay did in its turns, and what they come to beside each other.
+//! Sums of each TURN server over its turns, and their ratios.
 
 use serde::Serialize;
 
@@ -6,29 +6,29 @@ use super::relay::{Window, latencies};
 use super::storm::Cycles;
 use crate::fanout::measure::Measurement;
 
-/// Work done, and what it took.
+/// Completed work and its cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Work {
-    /// Turns.
+    /// Number of measured turns.
     pub runs: usize,
-    /// What was to be done.
+    /// Requested amount of work.
     pub asked: u64,
-    /// What was done.
+    /// Packets or allocations that were completed.
     pub done: u64,
-    /// What was not, or only after it was asked for again.
+    /// Work that was lost, or done only after a retry.
     pub lost: u64,
     /// User and system time of the processes that count.
     pub cpu_seconds: f64,
     /// Done for each second of it.
     pub per_cpu_second: f64,
-    /// Of it for each that was done.
+    /// CPU time per completed item, in ns.
     pub cpu_ns_each: f64,
 }
 
-/// Of a distribution, in microseconds.
+/// Percentiles of a distribution, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
-    /// Median.
+    /// 50th percentile in microseconds.
     pub p50: f64,
     /// 99 of 100 are smaller.
     pub p99: f64,
@@ -37,25 +37,25 @@ pub struct Latency {
 /// Why two are not compared.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Unequal {
-    /// One that does less is not cheaper.
+    /// A server that does less work is not compared.
     #[error(
         "what was done differs by {percent:.2} %, more than {MAX_DIFFERENCE_PERCENT} %: spillway {spillway}, coturn {coturn}"
     )]
     Done {
-        /// Of the greater.
+        /// Difference in percent of the larger number.
         percent: f64,
-        /// By Spillway.
+        /// Packets or allocations of Spillway.
         spillway: u64,
-        /// By coturn.
+        /// Packets or allocations of coturn.
         coturn: u64,
     },
-    /// Nothing was done, or it took nothing.
+    /// No work was done, or its cost could not be measured.
     #[error("{0} did nothing or used no processor time that could be measured: measure for longer")]
     Nothing(&'static str),
 }
 
 const MAX_DIFFERENCE_PERCENT: f64 = 2.0;
-/// Of /proc/PID/stat, which counts hundredths; the scheduler's own account, where there is one, is finer.
+/// Resolution of /proc/PID/stat; the scheduler's account, if there is one, is finer.
 const CPU_RESOLUTION_S: f64 = 0.01;
 
 impl Work {
@@ -112,8 +112,8 @@ impl Work {
         })
     }
 
-    /// The same work with what it takes beyond `other`, which does it without; `None` when that is less than can be
-    /// told from nothing.
+    /// The cost beyond `other`, which does the same work without a relay; `None` when the difference is too small to
+    /// measure.
     pub fn beyond(&self, other: &Self) -> Option<Self> {
         let each = self.cpu_ns_each - other.cpu_ns_each;
         let cpu_seconds = each * self.done as f64 / 1e9;
@@ -127,7 +127,7 @@ impl Work {
         })
     }
 
-    /// How many times as much this one does for a second as `other`.
+    /// Ratio of work per second to `other`.
     pub fn ratio_to(&self, other: &Self) -> Result<f64, Unequal> {
         let (spillway, coturn) = (self.done, other.done);
         let percent = spillway.abs_diff(coturn) as f64 * 100.0 / spillway.max(coturn) as f64;
@@ -143,7 +143,7 @@ impl Work {
 }
 
 impl Latency {
-    /// Of all `windows` together.
+    /// Sum of all `windows`.
     pub fn of(windows: &[Window]) -> Self {
         let mut all = latencies();
         for window in windows {
@@ -157,7 +157,7 @@ impl Latency {
         }
     }
 
-    /// What is added to `direct`; nothing where noise makes it less.
+    /// Latency added to `direct`; zero if noise makes it negative.
     pub fn beyond(&self, direct: &Self) -> Self {
         Self {
             p50: (self.p50 - direct.p50).max(0.0),

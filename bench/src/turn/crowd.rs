@@ -1,5 +1,5 @@
-//! Many clients of one server on one socket, each with an address of its own: brought to their goal at a
-//! rate that does not wait for answers.
+//! Many clients of one server on one socket, each with its own address: started at a rate that does not wait for
+//! answers.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -11,25 +11,25 @@ use super::client::{Client, Credentials, Goal, Progress};
 use crate::net::addresses::Addresses;
 use crate::net::socket::FarmSocket;
 
-/// Whose clients they are.
+/// The server of the clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Door<'a> {
-    /// Where the server listens.
+    /// Address of the server.
     pub server: SocketAddrV4,
-    /// What credentials are minted with.
+    /// Secret of the credentials.
     pub secret: &'a [u8],
 }
 
-/// Who comes: so many clients, some at once, at a rate.
+/// Number of clients, size of a burst, and rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// Theirs are among these.
     pub addresses: Addresses,
-    /// How many.
+    /// Number of clients to start.
     pub clients: usize,
-    /// Rate.
+    /// Clients that start per second.
     pub per_second: u32,
-    /// So many come at once.
+    /// Clients that start at once.
     pub burst: usize,
     /// Neighbours are so many addresses apart.
     pub stride: usize,
@@ -38,9 +38,9 @@ pub struct Arrival {
 /// Clients that were brought to their goal.
 #[derive(Debug)]
 pub struct Crowd {
-    /// By their number.
+    /// The clients, indexed by their number.
     pub clients: Vec<Client>,
-    /// Requests that were said again.
+    /// Requests that were repeated.
     pub repeated: u64,
     server: SocketAddrV4,
     arrival: Arrival,
@@ -48,9 +48,9 @@ pub struct Crowd {
 
 /// RFC 8489 section 6.2.1.
 const RETRANSMIT: Duration = Duration::from_millis(500);
-/// After the last client has come, for all to have reached their goal.
+/// Time after the last client has started for all to reach their goal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long credentials are good for.
+/// Lifetime of the credentials, in seconds.
 const TTL_S: u64 = 3_600;
 /// Longest wait for an answer before time is looked at again.
 const TICK: Duration = Duration::from_millis(1);
@@ -92,7 +92,7 @@ impl Crowd {
         self.arrival.addresses.of(self.arrival.address(number))
     }
 
-    /// Whose `address` is.
+    /// Number of the client with this address.
     pub fn number(&self, address: Ipv4Addr) -> Option<usize> {
         self.arrival.number(self.arrival.addresses.index(address)?)
     }
@@ -129,7 +129,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Says again what was not answered; a client that got on meanwhile says its newest.
+    /// Repeats unanswered requests; a client with progress sends its newest one.
     fn repeat(
         &mut self,
         socket: &FarmSocket,
@@ -195,7 +195,7 @@ impl Crowd {
 }
 
 impl Arrival {
-    /// When client `number` is due, counted from the start.
+    /// Time at which client `number` is due, from the start.
     pub fn due(self, number: usize) -> Duration {
         let before = number - number % self.burst;
         Duration::from_secs_f64(before as f64 / f64::from(self.per_second))
@@ -206,7 +206,7 @@ impl Arrival {
         number * self.stride
     }
 
-    /// Whose `address` is.
+    /// Number of the client with this address.
     pub fn number(self, address: usize) -> Option<usize> {
         if !address.is_multiple_of(self.stride) {
             return None;

@@ -1,5 +1,5 @@
-//! Spillway's relay and coturn, in turns, under the same clients: what each does for a second of processor
-//! time, what an allocation takes, and what the way through it adds.
+//! Spillway's TURN server and coturn, alternating, with the same clients: work per second of CPU, memory of an
+//! allocation, and added latency.
 //!
 //! Two kinds of peers. A peer elsewhere is what a general relay is for. A call with an SFU is what clients
 //! of ours use it for: there coturn has the SFU behind it, and Spillway is both.
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub mod client; // what one says
-pub mod crowd; // many, brought to their goal
-pub mod storm; // allocations that come and go, or stay
-pub mod payload; // what is relayed
-pub mod relay; // to a peer elsewhere and back
-pub mod call; // to an SFU and back
-pub mod compare; // what it comes to
+pub mod client; // state machine of one TURN client
+pub mod crowd; // many clients that allocate
+pub mod storm; // allocations that are made and ended, or kept
+pub mod payload; // content of relayed packets
+pub mod relay; // packets to a peer on another host and back
+pub mod call; // packets to an SFU and back
+pub mod compare; // sums and ratios of both servers
 
 use crate::fanout::measure::Measurement;
 use crate::fanout::{Load, Setup};
@@ -74,7 +74,7 @@ pub struct Options {
     /// Allocations kept, to see what they take
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(100..=16_000))]
     kept: u32,
-    /// Rate of allocations
+    /// Allocations per second of all clients
     #[arg(long, default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     allocations_per_second: u32,
     /// Clients that allocate at once, as they do when a meeting starts or another relay is gone

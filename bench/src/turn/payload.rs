@@ -1,4 +1,4 @@
-//! What is relayed: a packet of the size of video, which says whose it is and when it was sent.
+//! A relayed packet of the size of video, with the number of its client and its send time.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Stamp {
 const MARK: [u8; 2] = [0x80, 0x60];
 const STAMP_BYTES: usize = 16;
 
-/// Appends a packet.
+/// Appends a packet with this stamp to `out`.
 pub fn write(out: &mut Vec<u8>, stamp: Stamp) {
     let nanos = u64::try_from(stamp.at.as_nanos()).expect("five centuries fit");
     out.extend(MARK);

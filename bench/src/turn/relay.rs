@@ -1,5 +1,5 @@
-//! Frames of packets from clients to a peer and back, at times that do not depend on what arrives: through
-//! a relay, or past it to learn what the way costs without one.
+//! Frames of packets from clients to a peer and back, at fixed times: through a relay, or directly to measure the path
+//! without one.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,26 +18,26 @@ use crate::net::socket::{FarmSocket, Traffic};
 /// What is sent: by each client, and to each client, frames of `frame_packets` packets.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream {
-    /// Frames a second.
+    /// Video frames per second and client.
     pub frames_per_second: u32,
     /// Packets of a frame, sent one after another.
     pub frame_packets: u16,
-    /// For how long.
+    /// Duration of the measured window.
     pub time: Duration,
 }
 
-/// Who talks to whom.
+/// Clients and their peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Parties<'a> {
     /// The relay and its process; `None` when they talk directly.
     pub relay: Option<(Door<'a>, Pid)>,
-    /// The clients.
+    /// Number and rate of the clients.
     pub arrival: Arrival,
-    /// The other end.
+    /// Address of the peer that clients send to.
     pub peer: SocketAddrV4,
 }
 
-/// What came of a window.
+/// Result of a window.
 #[derive(Debug)]
 pub struct Window {
     /// Packets sent, both ways.
@@ -74,7 +74,7 @@ const DRAIN: Duration = Duration::from_millis(300);
 /// The longest nap: both sockets are looked at after it.
 const TICK: Duration = Duration::from_micros(500);
 
-/// Measures one window.
+/// Measures one window of relayed packets.
 pub fn measure(parties: Parties<'_>, stream: Stream) -> anyhow::Result<Window> {
     let mut both = Both::new(parties)?;
     let pid = parties.relay.map(|(_, pid)| pid);
@@ -262,7 +262,7 @@ fn note(
     }
 }
 
-/// Nobody yet; up to a minute.
+/// An empty histogram of up to one minute.
 pub fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are apart")
 }

@@ -1,17 +1,16 @@
-//! Allocations that are made and given back at once, at a fixed rate; and many that are kept, to see what
-//! they take.
+//! Allocations that are made and ended at once, at a fixed rate; and many that are kept, to measure their memory.
 
 use super::client::Goal;
 use super::crowd::{self, Arrival, Door};
 use crate::host::process::{self, Pid};
 use crate::net::socket::{FarmSocket, Traffic};
 
-/// What came of a storm.
+/// Result of a storm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cycles {
     /// Allocations that were made and given back.
     pub allocations: u64,
-    /// Requests that were said again.
+    /// Requests that were repeated.
     pub repeated: u64,
     /// User and system time of the server's process.
     pub cpu_seconds: f64,

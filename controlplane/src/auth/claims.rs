@@ -1,10 +1,10 @@
-//! The claims of a token as they were signed (RFC 7519 section 4), read one by one, so that a refusal names the claim.
-//! `null` is absence; claims that are not known here are ignored.
+//! The claims of a signed token (RFC 7519 section 4), read one by one, so that a refusal names the claim. `null` means
+//! absent; unknown claims are ignored.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// LiveKit's `video` claim; what is left out is decided by [`super::Grants::from_claims`].
+/// LiveKit's `video` claim; [`super::Grants::from_claims`] sets defaults for absent fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)] // the names are LiveKit's
@@ -32,11 +32,11 @@ pub(super) struct SignedClaims {
     pub(super) exp: f64,
     pub(super) nbf: Option<f64>,
     pub(super) video: VideoGrant,
-    /// It is a demo token of ours.
+    /// True for a demo token of this server.
     pub(super) is_demo: bool,
 }
 
-/// What is wrong with a claim.
+/// Error in a claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error("{0} is missing")]

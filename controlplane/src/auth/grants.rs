@@ -1,21 +1,21 @@
-//! What a token lets its holder do. Where that is enforced: [`crate::room::Request::permitted_by`].
+//! Grants of a token. [`crate::room::Request::permitted_by`] enforces them.
 
 use serde::{Deserialize, Serialize};
 
 use super::claims::VideoGrant;
 use crate::history::Source;
 
-/// What a participant may do.
+/// Grants of a participant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
-    /// May publish tracks.
+    /// The participant may publish tracks.
     pub publish: bool,
-    /// Of these sources alone; absent means any.
+    /// Sources it may publish; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Source>>,
     /// May receive the tracks of others.
     pub subscribe: bool,
-    /// May send messages.
+    /// The participant may send messages.
     pub data: bool,
     /// Is not shown to the others, and therefore publishes nothing.
     #[serde(default)]
@@ -23,7 +23,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// `None` when the claims let nobody join. Grants left out are given (docs/protocol.md, Tokens).
+    /// `None` when the claims have no grant to join. Absent grants are true (docs/protocol.md, Tokens).
     pub fn from_claims(video: &VideoGrant) -> Option<Self> {
         let sources = video.can_publish_sources.as_ref();
         video.room_join.then(|| Self {
@@ -40,7 +40,7 @@ impl Grants {
         })
     }
 
-    /// Whether sessions that were made under `earlier` grants may go on as they are.
+    /// True if sessions made under `earlier` grants may continue.
     pub fn covers(&self, earlier: &Self) -> bool {
         let sources = match (&self.sources, &earlier.sources) {
             (None, _) => true,

@@ -1,11 +1,11 @@
-//! Who may do what: tokens say it, resume keys prove a return.
+//! Authentication and grants: tokens give grants, resume keys prove a return.
 //!
 //! Nothing here reads a clock or the network.
 
-mod claims; // what a token says, claim by claim
-mod grants; // what a token lets its holder do
+mod claims; // claims of a token
+mod grants; // grants of a token
 mod keys; // API keys and their secrets
-mod resume; // proof of having been a participant
+mod resume; // resume keys
 mod token; // LiveKit's claim layout, HS256
 
 pub use claims::VideoGrant;

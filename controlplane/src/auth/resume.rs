@@ -1,5 +1,5 @@
-//! Resume keys: proof that a socket's owner was a certain participant of a certain room, and of what it may see
-//! and do there. They are signed as tokens are (HS256), and are none.
+//! Resume keys: proof that the owner of a socket was a certain participant of a room, with its grants and the start of
+//! its history. They are signed like tokens (HS256), but are not tokens.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,10 +10,10 @@ use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
 use crate::limits::{RESUME_KEY_SECONDS, STAY_SECONDS};
 
 const USE: &str = "spillway-resume";
-/// Of the claims: keys of another form prove nothing.
+/// Version of the claims: keys of another version are not accepted.
 const VERSION: u32 = 2;
 
-/// What a resume key binds together.
+/// Claims of a resume key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct ResumeClaims {
@@ -23,10 +23,10 @@ pub struct ResumeClaims {
     /// The history that the participant may see begins after `since` of this epoch.
     pub epoch: Epoch,
     pub since: u64,
-    /// What its latest valid token permits, and when that ends, seconds since 1970.
+    /// Grants of its latest valid token; and the expiry of that token, seconds since 1970.
     pub grants: Grants,
     pub token_ends_s: u64,
-    /// When it joined first, seconds since 1970.
+    /// Time of its first join, seconds since 1970.
     pub joined_s: u64,
 }
 
@@ -56,7 +56,7 @@ struct Form {
 /// Why a resume key proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeRefused {
-    /// Not made by us, or a token used as one.
+    /// Not signed by this server, or a token used as a key.
     #[error("resume key is not one of ours")]
     Invalid,
     /// Too late, or of another version of us.
@@ -65,13 +65,13 @@ pub enum ResumeRefused {
     /// Given in another room.
     #[error("resume key belongs to another room")]
     OtherRoom,
-    /// Somebody else's.
+    /// The key is of another participant.
     #[error("resume key belongs to another participant")]
     OtherParticipant,
 }
 
 impl ResumeClaims {
-    /// Until when the participant may stay without another valid token, seconds since 1970.
+    /// Time until which the participant may stay without another valid token, seconds since 1970.
     pub fn stays_until(&self, allowance_s: u64) -> u64 {
         let by_token = self.token_ends_s.saturating_add(allowance_s);
         by_token.min(self.joined_s.saturating_add(STAY_SECONDS))
@@ -90,7 +90,7 @@ impl Keys {
         })
     }
 
-    /// Checks that `key` was given to `participant` of `room`, who is `identity`.
+    /// Checks that `key` was issued to `participant` of `room` with this `identity`.
     pub fn check_resume(
         &self,
         key: &str,

@@ -13,14 +13,14 @@ use crate::ids::{IdError, Identity, RoomName};
 use crate::json;
 use crate::limits::{DISPLAY_NAME_CHARS, TOKEN_BYTES};
 
-/// What our own tokens say; those of others are read by [`SignedClaims`].
+/// Claims of tokens that this server signs; [`SignedClaims`] reads tokens of others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// API key that signed it.
     pub iss: String,
-    /// Identity.
+    /// Identity of the participant.
     pub sub: String,
-    /// Display name.
+    /// Display name of the participant; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Not before, seconds since 1970.
@@ -28,47 +28,48 @@ pub struct Claims {
     pub nbf: Option<u64>,
     /// Expiry, seconds since 1970.
     pub exp: u64,
-    /// The grants.
+    /// Room and grants of the participant.
     pub video: VideoGrant,
 }
 
 /// Why a token opens nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
-    /// Not signed by one of our keys with HS256, or not a token at all.
+    /// Not signed by one of our keys with HS256, or not a token.
     #[error("token refused: {0}")]
     Invalid(String),
-    /// Too late.
+    /// The token expired this many seconds ago.
     #[error("token expired {0} s ago")]
     Expired(u64),
-    /// Lets nobody join.
+    /// The token has no grant to join.
     #[error("token lacks the grant roomJoin")]
     NoJoin,
 }
 
-/// What a valid token entitles to.
+/// Content of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) room: RoomName,
     pub(crate) identity: Identity,
     pub(crate) name: String,
     pub(crate) grants: Grants,
-    /// When it ends, seconds since 1970.
+    /// Expiry of the token, seconds since 1970.
     pub(crate) ends_s: u64,
-    /// Anybody could have it.
+    /// True for a demo token, which every client can get.
     pub(crate) is_demo: bool,
     /// Seconds since it expired; a resume key may make up for that.
     pub(crate) expired: Option<u64>,
 }
 
 impl Keys {
-    /// Signs `claims` with the first key, whose name goes into `iss`.
+    /// Signs `claims` with the first key; its name is `iss`.
     pub fn sign(&self, mut claims: Claims) -> String {
         claims.iss.clone_from(&self.first().key);
         self.sign_any(&claims)
     }
 
-    /// Signs a demo token: anybody gets one. It lets programs in, and pages of this server, but no pages of other origins.
+    /// Signs a demo token, which every client can get. It admits programs, and pages of this server, but no pages of
+    /// other origins.
     pub(crate) fn sign_demo(&self, mut claims: Claims) -> String {
         #[derive(Serialize)]
         struct Demo {
@@ -111,7 +112,7 @@ impl Keys {
         };
         let room: RoomName = claims.video.room.parse().map_err(named("video.room"))?;
         let identity: Identity = claims.sub.parse().map_err(named("sub"))?;
-        // On its expiry a token has expired (RFC 7519 section 4.1.4).
+        // At the second of `exp` a token has expired (RFC 7519 section 4.1.4).
         let is_expired = now >= claims.exp + leeway;
         let ends_s = claims.exp as u64;
         Ok(Entry {

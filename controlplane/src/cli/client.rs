@@ -1,4 +1,4 @@
-//! Finds a running control plane and asks its admin API; every error says what to do next.
+//! Client of the admin API; every error says what to do next.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::up::StateDir;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Where the control plane is; the same for every command that asks one.
+/// Options of commands that use the admin API.
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
     /// The control plane, http://host:port or https://host:port, with its public-path if it has one [default: the local `up`]
     #[arg(long, env = "SPILLWAY_URL")]
     url: Option<String>,
-    /// Its admin token, or @/path of a file with it [default: of the local `up`]
+    /// Admin token, or @/path of a file with it [default: of the local `up`]
     #[arg(long, env = "SPILLWAY_ADMIN_TOKEN", value_parser = secret, hide_env_values = true)]
     admin_token: Option<String>,
-    /// PEM file of those who vouch for an https:// control plane [default: those the system trusts]
+    /// CA certificates (PEM) for an https:// control plane [default: the system's]
     #[arg(long, env = "SPILLWAY_CA")]
     ca: Option<PathBuf>,
     /// State directory of the local `up`
@@ -84,7 +84,7 @@ impl Target {
         Err(Refused { code, message }.into())
     }
 
-    /// Whom to trust, where that is asked.
+    /// TLS settings: the given CA certificates, or the system's.
     fn tls(&self, url: &ServerUrl) -> anyhow::Result<TlsConfig> {
         let roots = match &self.ca {
             _ if !url.is_https() => Vec::new(),
@@ -143,7 +143,7 @@ fn unanswered(url: &ServerUrl, error: ureq::Error) -> anyhow::Error {
     anyhow::Error::new(error).context(said)
 }
 
-/// The library keeps what TLS said inside an error of IO.
+/// The library keeps the TLS error inside an IO error.
 fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     match error {
         ureq::Error::Io(io) => io.get_ref()?.downcast_ref(),
@@ -152,7 +152,7 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     }
 }
 
-/// Whether it took the connection and then said something else, or nothing.
+/// True if the server accepted the connection and answered without HTTP, or not at all.
 fn is_no_http(error: &ureq::Error) -> bool {
     use std::io::ErrorKind;
     match error {

@@ -1,21 +1,21 @@
-//! `spillway cost`: what a broadcast costs where traffic is sold by the gigabyte, and on hosts with a flat rate.
-//! Arithmetic only; nothing is asked.
+//! `spillway cost`: the cost of a broadcast, with traffic priced per gigabyte and on hosts with a flat rate.
+//! Arithmetic only.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
 use crate::terminal::{say, say_json};
 
-/// What a broadcast costs in traffic
+/// Cost of a broadcast in traffic
 #[derive(Debug, clap::Args)]
 pub(super) struct Cost {
-    /// People who watch
+    /// Viewers that watch at the same time
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     viewers: u64,
     /// Megabits a second that each of them is sent
     #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     mbps: f64,
-    /// How long, in hours
+    /// Duration of the broadcast, in hours
     #[arg(long, value_parser = positive, allow_negative_numbers = true)]
     hours: f64,
     /// Price of a gigabyte (10^9 bytes) that leaves, in any currency
@@ -24,8 +24,8 @@ pub(super) struct Cost {
     /// Part of the viewers that TURN relays, 0 to 1
     #[arg(long, default_value_t = 0.2, value_parser = share, allow_negative_numbers = true)]
     turn_share: f64,
-    /// Part of the relayed viewers whose relay is another node than their media's, 0 to 1: what they are sent
-    /// leaves twice
+    /// Part of the relayed viewers that use a relay on another node than their media's, 0 to 1: their media leaves
+    /// twice
     #[arg(long, default_value_t = 0.0, value_parser = share, allow_negative_numbers = true)]
     turn_elsewhere: f64,
     /// Regions that the broadcast is copied to, its own included
@@ -48,38 +48,38 @@ pub(super) struct Cost {
     json: bool,
 }
 
-/// Gigabytes (10^9 bytes), and what they cost.
+/// Gigabytes (10^9 bytes), and their price.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Traffic {
     gb: f64,
     price: f64,
 }
 
-/// The answer.
+/// Traffic and money of a broadcast.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Bill {
-    /// To viewers, however they are reached.
+    /// Traffic to viewers, direct or relayed.
     egress: Traffic,
     /// The part of it that goes through TURN; it is in `egress` already.
     through_turn: Traffic,
-    /// From media nodes to relays elsewhere, on top of it.
+    /// Additional traffic from media nodes to relays on other nodes.
     turn_hop: Traffic,
-    /// To further regions.
+    /// Traffic to the other regions.
     between_regions: Traffic,
     total: Traffic,
     flat: Flat,
     formula: &'static str,
 }
 
-/// The same on hosts with a flat rate.
+/// The same broadcast on hosts with a flat rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Flat {
     /// Gigabits a second at the same time.
     peak_gbps: f64,
     hosts: u64,
-    /// For the whole month.
+    /// Price of a whole month.
     price_per_month: f64,
-    /// For the hours asked for, as if hosts were rented by the hour.
+    /// Price of the given hours, as if hosts were rented by the hour.
     price_for_hours: f64,
     /// Hours a month from which a flat rate is cheaper; `null` when it never is.
     cheaper_from_hours: Option<f64>,
@@ -189,13 +189,13 @@ fn rate(gbps: f64) -> String {
     }
 }
 
-/// To a millionth, so that sums of binary fractions read as people write them.
+/// Rounds to a millionth, so that sums of binary fractions are readable.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
 fn number(text: &str) -> Result<f64, String> {
-    // What it says is said back as it came: 1e300 has 301 digits.
+    // The text is repeated unchanged in the error: 1e300 has 301 digits.
     let number: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
     match number.is_finite() {
         true => Ok(number),

@@ -1,12 +1,12 @@
-//! The commands of `spillway`: what they are called, what they take, and who does them.
+//! The commands of `spillway`: their names, arguments and functions.
 
-mod cost; // traffic and money
-mod turn; // credentials and allocations
-mod client; // finds and asks the admin API
-mod url; // the address of the control plane, from --url
-mod secrets; // out of the command line and the environment
-mod show; // tables
-mod token; // mints
+mod cost; // traffic and money of a broadcast
+mod turn; // TURN credentials and allocations
+mod client; // client of the admin API
+mod url; // URL of the control plane, from --url
+mod secrets; // hides secrets of the command line and the environment
+mod show; // tables of rooms and nodes
+mod token; // creates tokens
 
 use crate::terminal::say;
 pub use crate::terminal::{complain, report};
@@ -16,7 +16,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::config::{Config, Role, SETTINGS};
 use crate::{serve, up};
 
-/// All commands.
+/// The command line with all commands.
 pub fn command() -> Command {
     let up_command = Command::new("up").about("Run everything: signaling, the page, a data plane");
     let serve_command =
@@ -111,7 +111,7 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>>
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        // It would panic where the standard error is closed.
+        // It would panic if stderr is closed.
         .log_internal_errors(false)
         .init();
     complain(&format!("effective configuration:\n{}", config.effective));

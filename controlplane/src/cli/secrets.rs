@@ -1,6 +1,6 @@
-//! Secrets out of sight: what was given as a flag is in everybody's `ps`, and what was given as a variable stays
-//! readable in `/proc` and is inherited. So the process executes itself anew without them, and reads them from a
-//! pipe at its standard input. It keeps its process id.
+//! Hides secrets: every user can read a flag in `ps`, and a variable stays readable in `/proc` and is inherited. So
+//! the process executes itself again without them, and reads them from a pipe at its standard input. It keeps its
+//! process id.
 //!
 //! Between the two there is a moment in which flags can be seen; a file (`@/path`) is never seen at all.
 
@@ -15,7 +15,7 @@ use spillway_settings::{Given, Setting, Source};
 
 /// Says that the secrets are at the standard input.
 const MARK: &str = "SPILLWAY_SECRETS_ON_STDIN";
-/// Bytes that a pipe takes before anybody reads it.
+/// Bytes that fit into a pipe without a reader.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// Secrets by the setting's name, and whether a flag gave them.
@@ -32,7 +32,7 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
     let (arguments, mut found) = without_secrets(arguments.collect(), table);
     let mut command = match std::env::current_exe() {
         Ok(path) => Command::new(path),
-        // It goes on as it is: what cannot be hidden is no reason not to serve.
+        // Continue without hiding: this is no reason not to serve.
         Err(_) => return Ok(Given::default()),
     };
     for setting in table.iter().filter(|setting| setting.is_secret()) {
@@ -57,7 +57,7 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
         .args(arguments)
         .env(MARK, "1")
         .stdin(Stdio::from(reader));
-    // It does not go on: signals and the standard input are not as they were.
+    // No return on success. On failure signals and stdin have changed, so the process cannot continue.
     let error = command.exec();
     let names: Vec<_> = found.into_keys().collect();
     Err(error).with_context(|| {
@@ -104,7 +104,7 @@ fn without_secrets(arguments: Vec<OsString>, table: &'static [Setting]) -> (Vec<
             kept.push(argument);
             continue;
         };
-        // Every setting's flag has a value, whatever it looks like.
+        // Every setting's flag takes a value, in any form.
         let separate = match &inline {
             Some(_) => None,
             None => arguments.next(),
@@ -154,7 +154,7 @@ mod tests {
             "--turn-secret",
             "s",
         ]);
-        // `--keys` after `--log` is what is logged.
+        // `--keys` after `--log` is the value of `--log`.
         assert_eq!(
             kept,
             ["serve", "--listen", "127.0.0.1:1", "--log", "--keys"]

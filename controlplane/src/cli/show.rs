@@ -9,7 +9,7 @@ use crate::http::{NodeView, ParticipantView, RoomView};
 use crate::ids::RoomName;
 use crate::terminal::{say, say_json};
 
-/// List the rooms
+/// List the rooms of a server
 #[derive(Debug, clap::Args)]
 pub(super) struct RoomLs {
     #[command(flatten)]
@@ -19,7 +19,7 @@ pub(super) struct RoomLs {
 /// Show a room: participants, tracks, sessions, layers
 #[derive(Debug, clap::Args)]
 pub(super) struct RoomShow {
-    /// Its name
+    /// Name of the room
     name: RoomName,
     #[command(flatten)]
     target: Target,

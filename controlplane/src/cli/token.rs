@@ -1,4 +1,4 @@
-//! `spillway token create`: mints a token, without asking any server.
+//! `spillway token create`: signs a token without a server.
 
 use std::path::PathBuf;
 
@@ -19,22 +19,22 @@ pub(super) struct Create {
     /// The room it opens
     #[arg(long)]
     room: RoomName,
-    /// Who its owner is
+    /// Identity of the participant
     #[arg(long)]
     identity: Identity,
-    /// Display name
+    /// Display name of the participant
     #[arg(long, default_value = "")]
     name: String,
-    /// How long it opens the room: a number and s, m, h or d
+    /// Lifetime of the token: a number and s, m, h or d
     #[arg(long, default_value = "6h", value_parser = seconds)]
     ttl: u64,
-    /// Its owner may not publish
+    /// The participant may not publish
     #[arg(long)]
     no_publish: bool,
-    /// Its owner may publish these alone: camera, microphone, screen, screen_audio, other [default: all]
+    /// Sources that the participant may publish: camera, microphone, screen, screen_audio, other [default: all]
     #[arg(long, value_delimiter = ',', value_name = "SOURCES", value_parser = source, conflicts_with = "no_publish")]
     publish_sources: Vec<String>,
-    /// Its owner may not subscribe
+    /// The participant may not subscribe
     #[arg(long)]
     no_subscribe: bool,
     /// Print JSON instead of the bare token
@@ -81,12 +81,12 @@ impl Create {
         let given = self.keys.iter().flat_map(|keys| keys.split(','));
         let given = given.map(str::trim).filter(|pair| !pair.is_empty());
         let given: Result<Vec<ApiKey>, _> = given.map(str::parse).collect();
-        // What was given is not quoted: it may be a secret.
+        // The error does not quote the value: it may be a secret.
         if let Some(keys) = Keys::new(given.map_err(|error| anyhow!("--keys: {error}"))?) {
             return Ok(keys);
         }
         let dir = StateDir::at(&self.state_dir);
-        // What a running `up` uses wins over what it kept: it may have been given other keys.
+        // Keys of a running `up` override its stored ones: they may have been set otherwise.
         let pair = match dir.up()? {
             Some(up) => Some((up.api_key, up.api_secret)),
             None => dir

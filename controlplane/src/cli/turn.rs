@@ -1,4 +1,4 @@
-//! `turn credential` mints what opens the relay; `turn ls` shows who uses it.
+//! `turn credential` creates a TURN credential; `turn ls` lists allocations.
 
 use std::path::PathBuf;
 
@@ -19,16 +19,16 @@ use crate::{clock, limits};
 /// Mint a TURN credential
 #[derive(Debug, clap::Args)]
 pub(super) struct Mint {
-    /// Who it is for: what the relay shows and counts it as
+    /// User of the credential, as the relay lists and counts it
     #[arg(long, default_value = "cli", conflicts_with = "identity")]
     user: String,
-    /// The room of an identity that it is for, whom the relay counts as one user however often it joins
+    /// Room of the identity; the relay counts an identity in its room as one user, however often it joins
     #[arg(long, requires = "identity")]
     room: Option<RoomName>,
-    /// That identity
+    /// Identity in the room
     #[arg(long, requires = "room")]
     identity: Option<Identity>,
-    /// How long it may make allocations: a number and s, m, h or d
+    /// Lifetime of the credential for new allocations: a number and s, m, h or d
     #[arg(long, default_value = "5m", value_parser = seconds)]
     ttl: u64,
     /// The secret it is minted with, or @/path of a file with it [default: of the local `up`]

@@ -1,11 +1,11 @@
-//! The URL of a control plane as people type it; what is wrong with one is answered with what to type.
+//! The URL of a control plane as a user types it; an error contains the correct URL.
 
 use axum::http::Uri;
 
 /// A control plane's URL: `http://` or `https://`, a host, perhaps a port, and the path that it is shown at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerUrl {
-    /// Scheme and authority.
+    /// Scheme, host and port of the URL.
     pub(super) origin: String,
     /// Without a slash at its end; empty for the root.
     pub(super) path: String,
@@ -20,16 +20,16 @@ pub(super) struct NoServerUrl {
     wanted: String,
 }
 
-/// What a URL looks like, where nothing better is known.
+/// Example of a URL, for errors.
 const EXAMPLE: &str = "http://127.0.0.1:7880";
 
 impl ServerUrl {
-    /// Where `path` of the API is.
+    /// URL of `path` of the API.
     pub(super) fn of(&self, path: &str) -> String {
         format!("{}{}{path}", self.origin, self.path)
     }
 
-    /// The same host with TLS or without.
+    /// The same host with the other scheme.
     pub(super) fn other_scheme(&self) -> String {
         match self.origin.strip_prefix("https://") {
             Some(host) => format!("http://{host}"),

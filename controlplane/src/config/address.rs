@@ -1,9 +1,9 @@
-//! Where a data plane is controlled.
+//! The control address of a data plane.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a data plane is controlled.
+/// Control address of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlAddress {
     /// A socket on this host.

@@ -1,13 +1,13 @@
-//! What an operator can tell the control plane; every setting is a flag, an environment variable
-//! and a TOML key. All mistakes are reported together.
+//! Settings of the control plane; each is a flag, an environment variable and a TOML key. All mistakes are reported
+//! together.
 
-mod role; // which command
-mod address; // where a data plane is controlled
-mod signaling; // what a participant and a room may have
-mod source; // connections of one network
-mod public_path; // where a proxy shows the server
-mod table; // their names, defaults and words of help
-mod turn; // of the relay
+mod role; // `up` or `serve`
+mod address; // control address of a data plane
+mod signaling; // limits of participants and rooms
+mod source; // limit of connections per source
+mod public_path; // path under which a reverse proxy serves
+mod table; // names, defaults and help texts
+mod turn; // settings of TURN
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -32,68 +32,68 @@ use crate::limits;
 use crate::store::redis::{self, RedisServers};
 use crate::tls::CertificateFiles;
 
-/// The checked settings.
+/// The checked settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// HTTP and WebSocket.
+    /// Address of HTTP and WebSocket.
     pub listen: SocketAddr,
-    /// Where the port's certificate is; without one it speaks no TLS.
+    /// Certificate of the port; without one there is no TLS.
     pub tls: Option<CertificateFiles>,
-    /// Who may sign tokens.
+    /// API keys that may sign tokens.
     pub keys: Vec<ApiKey>,
-    /// Who may use the admin API; `None` means nobody.
+    /// Bearer token of the admin API; `None` disables the API.
     pub admin_token: Option<String>,
-    /// Where `up` keeps what must survive a restart.
+    /// Directory for data of `up` that must survive a restart.
     pub state_dir: PathBuf,
-    /// Whether anybody may have a token.
+    /// True: every client may get a token.
     pub demo_tokens: bool,
-    /// Names of this server, while anybody may.
+    /// Names of this server, needed with demo tokens.
     pub allowed_hosts: Vec<String>,
-    /// Where a proxy shows it.
+    /// Path under which a reverse proxy serves.
     pub public_path: PublicPath,
-    /// Where the data plane is controlled; `up` chooses when absent.
+    /// Control address of the data plane; `up` chooses when absent.
     pub dataplane_control: Option<ControlAddress>,
-    /// How to run the data plane.
+    /// Settings of the data plane that `up` starts.
     pub dataplane: DataplaneConfig,
-    /// The relay.
+    /// Settings of TURN and its credentials.
     pub turn: TurnConfig,
-    /// Where rooms are kept.
+    /// Store of the rooms.
     pub store: StoreConfig,
-    /// What one participant and one room may have.
+    /// Limits of participants and rooms.
     pub limits: SignalingLimits,
     /// Connections at once from one network.
     pub per_source: SourceLimit,
-    /// How long a server that was told to stop takes to send its clients away.
+    /// Time over which a stopping server closes its sockets.
     pub drain: Duration,
-    /// What is logged.
+    /// Log filter in the syntax of `tracing`.
     pub log: String,
-    /// What is odd and no mistake.
+    /// Warnings about unusual settings.
     pub warnings: Vec<String>,
-    /// The table of what holds and who said so, secrets masked.
+    /// The table of settings in effect with their sources, secrets masked.
     pub effective: String,
 }
 
 /// Settings passed on to the data plane `up` runs.
 #[derive(Debug, Clone)]
 pub struct DataplaneConfig {
-    /// The binary.
+    /// Path of the data plane's program.
     pub bin: Option<PathBuf>,
-    /// Number of shards.
+    /// Number of shards; `None` for one per core.
     pub shards: Option<u16>,
-    /// Media port.
+    /// UDP and TCP port of media.
     pub udp_port: u16,
     /// Media addresses told to clients.
     pub advertise: Vec<IpAddr>,
-    /// Its name.
+    /// Name of the data plane's node.
     pub node: String,
 }
 
-/// Where rooms are kept.
+/// Store of the rooms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In this process.
+    /// Rooms are kept in this process.
     Memory,
-    /// On these servers, shared with other servers.
+    /// On these Redis servers, shared with other servers.
     Redis(RedisServers),
 }
 
@@ -103,12 +103,12 @@ impl Config {
         Self::gather_with(matches, role, &Given::default())
     }
 
-    /// The same, where some settings were `given` otherwise.
+    /// Like `gather`, with some settings `given` by the caller.
     pub fn gather_with(matches: &ArgMatches, role: Role, given: &Given) -> Result<Self, Mistakes> {
         Self::check(Values::gather_with(matches, SETTINGS, given)?, role)
     }
 
-    /// Whether the files that it names can be used.
+    /// Checks that the named files can be used.
     pub fn check_files(&self) -> anyhow::Result<()> {
         if let Some(files) = &self.tls {
             files
@@ -207,8 +207,8 @@ impl Config {
     }
 }
 
-/// What only `up` uses is a mistake of `serve`. In the environment it may be another program's: the data plane has settings
-/// of the same names.
+/// A setting that only `up` uses is an error of `serve`. In the environment it may belong to the data plane, which has
+/// settings of the same names.
 fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
     for name in table::up_alone() {
         let source = values.source(name).clone();
@@ -223,7 +223,7 @@ fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
     }
 }
 
-/// Those of the setting, and the name in TURN URLs, which is this server's as well.
+/// Hosts of the setting, and the host in TURN URLs, which is this server's too.
 fn allowed_hosts(values: &Values, mistakes: &mut Mistakes) -> Option<Vec<String>> {
     let mut names: Vec<String> = values.list("allowed-hosts", mistakes)?;
     let is_host = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -306,7 +306,7 @@ fn path(values: &Values, name: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-/// `Some(None)` for neither.
+/// The certificate and key of two settings; `Some(None)` if both are empty.
 fn certificate_files(
     values: &Values,
     (certificate, key): (&str, &str),

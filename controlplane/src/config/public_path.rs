@@ -1,5 +1,5 @@
-//! Where a proxy shows this server to the world: under `/calls/`, say. What is asked for under that path is answered as
-//! without it, so that a proxy may leave the path as it is or take it off.
+//! Path under which a reverse proxy serves this server, such as `/calls/`. Requests under the path are answered like
+//! those at the root, so the proxy may keep or strip the path.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub struct PublicPath(String);
 pub struct NoPublicPath;
 
 impl PublicPath {
-    /// The text.
+    /// The path as text, with slashes at both ends.
     pub fn as_str(&self) -> &str {
         &self.0
     }

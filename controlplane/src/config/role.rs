@@ -1,13 +1,13 @@
-//! Which command is being configured, and settings that may be left out.
+//! The command that is configured (`up` or `serve`), and its optional settings.
 
 use std::str::FromStr;
 
 use spillway_settings::{Mistakes, Values};
 
-/// Which command is being configured; some defaults depend on it.
+/// The command that is configured; some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Everything embedded.
+    /// `spillway up`: server and data plane together.
     Up,
     /// Signaling for a data plane that runs elsewhere.
     Serve,

@@ -1,4 +1,4 @@
-//! What one participant and one room may have.
+//! Limits of participants and rooms.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use spillway_settings::{Mistakes, Values};
 
 use crate::limits;
 
-/// What one participant and one room may have.
+/// Limits of participants and rooms.
 #[derive(Debug, Clone, Copy)]
 pub struct SignalingLimits {
     /// Participants in one room.
@@ -19,13 +19,13 @@ pub struct SignalingLimits {
     pub messages_per_second: u32,
     /// A participant's life without its socket.
     pub grace: Duration,
-    /// How long after its token's end a participant may come back without another.
+    /// Time after its token expired during which a participant may come back without another, in seconds.
     pub resume_allowance_s: u64,
-    /// How much the clocks of token issuers may differ from ours.
+    /// Accepted clock difference to token issuers, in seconds.
     pub token_leeway_s: u64,
 }
 
-/// Reads them.
+/// Reads the limits of signaling from the settings.
 pub(super) fn signaling_limits(
     values: &Values,
     mistakes: &mut Mistakes,

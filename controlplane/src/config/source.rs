@@ -1,4 +1,4 @@
-//! How many connections one network may have.
+//! Limit of connections per source.
 
 use std::net::IpAddr;
 use std::num::ParseIntError;
@@ -14,7 +14,7 @@ pub struct SourceLimit {
 }
 
 impl SourceLimit {
-    /// The same for every address.
+    /// The same limit for every address.
     pub fn every(limit: usize) -> Self {
         Self {
             own_host: Some(limit),
@@ -22,7 +22,7 @@ impl SourceLimit {
         }
     }
 
-    /// None at all.
+    /// No limit for any source.
     pub fn none() -> Self {
         Self {
             own_host: None,
@@ -30,7 +30,7 @@ impl SourceLimit {
         }
     }
 
-    /// That of a connection from `peer` to `local`, which come from this host if they are the same.
+    /// Limit for a connection from `peer` to `local`; if these are equal, it comes from this host.
     pub fn of(self, peer: IpAddr, local: Option<IpAddr>) -> Option<usize> {
         let (peer, local) = (peer.to_canonical(), local.map(|ip| ip.to_canonical()));
         if peer.is_loopback() || local == Some(peer) {

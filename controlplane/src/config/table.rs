@@ -1,5 +1,5 @@
-//! The settings of `spillway up` and `spillway serve`: names, defaults, words of help. What a value may be is
-//! checked in the module above.
+//! The settings of `spillway up` and `spillway serve`: names, defaults and help texts. The parent module checks the
+//! values.
 
 use spillway_settings::Setting;
 
@@ -21,23 +21,23 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "tls-certificate",
         "",
-        "PEM file of the certificate and those that vouch for it; read again when it changes, and on SIGHUP",
+        "PEM file of the certificate and its intermediate CA certificates; read again when it changes, and on SIGHUP",
     ),
-    setting("tls-key", "", "PEM file of the certificate's key"),
+    setting("tls-key", "", "PEM file of the certificate's private key"),
     setting(
         "keys",
         "",
-        "API keys, KEY:SECRET, comma-separated; up makes one when empty",
+        "API keys, KEY:SECRET, comma-separated; if empty, up generates one",
     ),
     setting(
         "admin-token",
         "",
-        "bearer token of the admin API; up makes one when empty, serve then has no admin API",
+        "bearer token of the admin API; if empty, up generates one and serve has no admin API",
     ),
     setting(
         "state-dir",
         ".spillway",
-        "where up keeps its keys, its sockets and the data plane's log",
+        "directory of up's keys, sockets and the data plane's log",
     ),
     setting(
         "store",
@@ -47,49 +47,57 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "store-ca",
         "",
-        "PEM file of those who vouch for a rediss:// store (default: those the system trusts)",
+        "CA certificates (PEM) for a rediss:// store (default: the system's)",
     ),
     setting(
         "store-certificate",
         "",
-        "PEM file of the certificate shown to a rediss:// store that wants one",
+        "PEM file of the client certificate for a rediss:// store that requires one",
     ),
-    setting("store-key", "", "PEM file of the key of store-certificate"),
+    setting(
+        "store-key",
+        "",
+        "PEM file of the private key of store-certificate",
+    ),
     setting(
         "demo-tokens",
         "",
-        "serve tokens to anybody at /v1/demo/token (true or false; default true for up, else false)",
+        "give a token to every client at /v1/demo/token: true or false (default: true for up, false for serve)",
     ),
     setting(
         "allowed-hosts",
         "",
-        "names of this server, comma-separated, for which it answers while it gives demo tokens; *.example.com for one label",
+        "names of this server, comma-separated; with demo-tokens, requests for other hosts are refused; *.example.com matches one label",
     ),
     setting(
         "public-path",
         "/",
-        "path at which a proxy shows this server, such as /calls/; it answers there and at /",
+        "path under which a reverse proxy serves this server, such as /calls/; it answers there and at /",
     ),
     setting(
         "dataplane-control",
         "",
-        "the data plane's control address, unix:/path or http://host:port; up runs its own",
+        "control address of the data plane, unix:/path or http://host:port; if empty, up starts its own data plane",
     ),
     setting(
         "dataplane-bin",
         "",
-        "the data plane up runs (default: spillway-dataplane beside this binary)",
+        "data plane program that up starts (default: spillway-dataplane beside this program)",
     ),
     setting(
         "shards",
         "",
-        "shards of the data plane up runs (default: one per core)",
+        "shards of the data plane that up starts (default: one per core)",
     ),
-    setting("udp-port", "7882", "UDP port of the data plane up runs"),
+    setting(
+        "udp-port",
+        "7882",
+        "media port of the data plane that up starts; 0 takes any free port",
+    ),
     setting(
         "advertise",
         "",
-        "media IPs the data plane up runs tells clients, comma-separated (default: those of the host)",
+        "IP addresses in ICE candidates of the data plane that up starts, comma-separated (default: the host's)",
     ),
     setting(
         "node",
@@ -99,32 +107,32 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "turn-secret",
         "",
-        "shared secret of TURN credentials, the data plane's too; two, comma-separated, while the first replaces the second; up makes one when empty, serve hands out none then",
+        "shared secret of TURN credentials, also of the data plane; two, comma-separated, while the first replaces the second; if empty, up generates one and serve issues no credentials",
     ),
     setting(
         "turn-ttl-seconds",
         "300",
-        "seconds that TURN credentials may make allocations",
+        "seconds during which TURN credentials may make allocations",
     ),
     setting(
         "turn-port",
         "0",
-        "port of TURN over UDP and TCP of the data plane up runs, best 3478; 0 for any free one",
+        "port of TURN over UDP and TCP of the data plane that up starts, usually 3478; 0 takes any free port",
     ),
     setting(
         "turn-tls-port",
         "",
-        "port, best 443, at which the data plane up runs serves TURN inside TLS, and passes HTTP on to listen, which speaks no TLS then; needs tls-certificate and tls-key",
+        "port, usually 443, at which the data plane that up starts serves TURN over TLS and passes HTTP to listen, which then has no TLS; needs tls-certificate and tls-key",
     ),
     setting(
         "turn-host",
         "",
-        "name or IP address in TURN URLs of the data plane up runs (default: the first one advertised)",
+        "host name or IP address in TURN URLs of the data plane that up starts (default: the first advertised address)",
     ),
     setting(
         "turn-peers",
         "",
-        "whom TURN's clients reach: see the data plane's help (default: cluster)",
+        "peers that TURN clients may reach: see the data plane's help (default: cluster)",
     ),
     setting(
         "turn-nat64-prefixes",
@@ -134,7 +142,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "turn-secret-grace-seconds",
         "",
-        "how long the data plane takes the second turn-secret (default: 86400)",
+        "seconds during which the data plane accepts the second turn-secret (default: 86400)",
     ),
     setting(
         "turn-relay-ports",
@@ -144,7 +152,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ice-tcp",
         "true",
-        "true or false: the data plane up runs is reached over TCP, too, at its media port",
+        "true or false: the data plane that up starts also accepts sessions over TCP at its media port",
     ),
     setting(
         "max-participants-per-room",
@@ -154,7 +162,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "max-tracks-per-participant",
         "16",
-        "tracks one participant may publish",
+        "tracks that one participant may publish",
     ),
     setting(
         "max-message-bytes",
@@ -164,41 +172,37 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "messages-per-second",
         "50",
-        "signaling messages a client may send per second, twice that at once",
+        "signaling messages per second and client; twice as many at once",
     ),
     setting(
         "max-connections-per-source",
         "",
-        "connections at once from an IPv4 address or an IPv6 /64, 0 for no limit (default: 4096, none from loopback)",
+        "connections at once from an IPv4 address or an IPv6 /64, 0 for no limit (default: 4096; unlimited from this host)",
     ),
     setting(
         "token-leeway-seconds",
         "60",
-        "seconds by which the clocks of those who sign tokens may differ from this host's",
+        "accepted clock difference between this host and the issuers of tokens, in seconds",
     ),
     setting(
         "resume-allowance-seconds",
         "21600",
-        "seconds after its token's end in which a participant may come back without another; 24 h after its join at most",
+        "seconds after its token expired during which a participant may come back without a new one; at most 24 h after its first join",
     ),
     setting(
         "grace-seconds",
         "15",
-        "seconds a participant stays without its socket",
+        "seconds a participant stays in the room without a socket",
     ),
     setting(
         "drain-seconds",
         "0",
-        "seconds over which a server that was told to stop sends its clients away; told twice, it stops at once",
+        "seconds over which a stopping server closes its sockets; a second signal stops it at once",
     ),
-    setting(
-        "log",
-        "info",
-        "what is logged: a level, or tracing directives",
-    ),
+    setting("log", "info", "log filter: a level, or tracing directives"),
 ];
 
-/// Settings of the data plane that `up` runs, and of what `up` keeps: `serve` has neither. Those of the relay are in
+/// Settings of the data plane that `up` starts, and of its state directory: `serve` has neither. Settings of TURN are in
 /// [`super::turn::PASSED_ON`].
 const UP_ALONE: [&str; 5] = [
     "state-dir",

@@ -1,4 +1,4 @@
-//! What an operator can say of the relay, which is the data plane's.
+//! Settings of the data plane's TURN server.
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,9 @@ use crate::limits;
 /// The relay, as far as the control plane has to do with it.
 #[derive(Clone)]
 pub struct TurnConfig {
-    /// What credentials are minted with: the first; `up` makes one when there is none.
+    /// Secrets of credentials; the first one signs. `up` generates one if there is none.
     pub secrets: Vec<String>,
-    /// How long they may make allocations.
+    /// Lifetime of credentials for new allocations, in seconds.
     pub ttl_s: u64,
     /// TLS ends at the data plane, at this port, for HTTP too.
     pub tls_port: Option<u16>,

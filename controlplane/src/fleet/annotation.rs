@@ -1,4 +1,4 @@
-//! What a node keeps for us and never reads: enough to rebuild a room after a restart.
+//! Bytes that a node keeps with a session and never reads: enough to rebuild a room after a restart.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::ids::{Identity, ParticipantId, RoomName};
 
 const VERSION: u32 = 1;
 
-/// On each of a participant's sessions.
+/// Annotation of each of a participant's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct SessionAnnotation {
@@ -21,7 +21,7 @@ pub struct SessionAnnotation {
     pub grants: Grants,
 }
 
-/// On each published track; the data plane knows the rest.
+/// Annotation of each published track; the data plane knows the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct TrackAnnotation {
@@ -30,7 +30,7 @@ pub struct TrackAnnotation {
 }
 
 impl SessionAnnotation {
-    /// Of a participant of `room`.
+    /// The annotation of a participant of `room`.
     pub fn new(
         room: RoomName,
         (participant, identity, name): (ParticipantId, Identity, String),
@@ -48,7 +48,7 @@ impl SessionAnnotation {
         }
     }
 
-    /// As bytes.
+    /// The annotation as versioned JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("annotations are plain data")
     }
@@ -61,13 +61,13 @@ impl SessionAnnotation {
 }
 
 impl TrackAnnotation {
-    /// Of a track.
+    /// The annotation of a published track.
     pub fn new(source: Source) -> Self {
         let version = VERSION;
         Self { version, source }
     }
 
-    /// As bytes.
+    /// The annotation as versioned JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("annotations are plain data")
     }

@@ -1,4 +1,4 @@
-//! What a node is told to do, as values, so that a room can decide on it without doing it.
+//! Commands to a node, as values: a room decides on them without executing them.
 
 use super::{Published, SessionAnnotation, SyncGroup, Wish};
 use crate::history::{Kind, Source};
@@ -11,54 +11,54 @@ pub enum Command {
     PutPublish(PutPublish),
     /// Makes a subscribe session.
     PutSubscribe {
-        /// Which.
+        /// The session to make or to keep.
         session: SessionId,
-        /// Kept with it.
+        /// Bytes that the node keeps with the session.
         annotation: SessionAnnotation,
-        /// The server whose lease keeps it.
+        /// The server with the session's lease.
         owner: String,
     },
     /// Changes what a session is subscribed to.
     PutSubscriptions {
-        /// Which session.
+        /// The session that subscribes.
         session: SessionId,
-        /// Added or changed.
+        /// Subscriptions to add or to change.
         put: Vec<TrackWish>,
-        /// Ended.
+        /// Tracks whose subscriptions end.
         remove: Vec<TrackId>,
     },
     /// The client's answer to a node's offer.
     PutAnswer {
-        /// Of which session.
+        /// The session that made the offer.
         session: SessionId,
-        /// Of the offer that is answered.
+        /// Revision of the answered offer.
         revision: u64,
-        /// The answer.
+        /// SDP of the client's answer.
         sdp: String,
     },
     /// A candidate of the client (RFC 8839).
     AddCandidate {
-        /// Of which session.
+        /// The session of the candidate.
         session: SessionId,
-        /// With or without `a=`.
+        /// The candidate, with or without `a=`.
         candidate: String,
     },
     /// The mute state of a track.
     Mute {
-        /// Of the publisher.
+        /// The session of the publisher.
         session: SessionId,
-        /// Which track.
+        /// The track to mute or unmute.
         track: TrackId,
-        /// Where it comes from, which is kept with it.
+        /// Source of the track, kept in its annotation.
         source: Source,
-        /// Whether its publisher sends nothing worth hearing.
+        /// True when the publisher has muted the track.
         muted: bool,
     },
-    /// Ends a session.
+    /// End a session and its connection.
     CloseSession {
-        /// Which.
+        /// The session to end.
         session: SessionId,
-        /// For the log.
+        /// Reason of the end, for the node's log.
         reason: &'static str,
     },
 }
@@ -66,37 +66,37 @@ pub enum Command {
 /// Makes a publish session, or negotiates it anew.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PutPublish {
-    /// Which.
+    /// The session to make or to change.
     pub session: SessionId,
-    /// The client's offer.
+    /// SDP of the client's offer.
     pub sdp: String,
     /// All tracks of the session; other m-lines are ignored.
     pub tracks: Vec<Published>,
     /// Kept with the session.
     pub annotation: SessionAnnotation,
-    /// The server whose lease keeps it.
+    /// The server with the session's lease.
     pub owner: String,
 }
 
 /// A track that a session is subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackWish {
-    /// Which.
+    /// The track to subscribe to.
     pub track: TrackId,
-    /// Sound or picture.
+    /// Audio or video, as the track.
     pub kind: Kind,
-    /// How it is wanted.
+    /// Parameters of the subscription.
     pub wish: Wish,
-    /// What it is played in sync with.
+    /// Lip sync group of the track.
     pub group: SyncGroup,
 }
 
-/// What a command that succeeded returns.
+/// Result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// `PutPublish`'s answer, and the tracks that can play.
     Answer {
-        /// The answer.
+        /// SDP of the node's answer.
         sdp: String,
         /// Others of the command are not published.
         tracks: Vec<Playable>,
@@ -108,9 +108,9 @@ pub enum Done {
 /// A track that was negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Playable {
-    /// Which.
+    /// The track that can play.
     pub track: TrackId,
-    /// The layers that the answer has, of those that were declared.
+    /// Rids of the negotiated layers.
     pub rids: Vec<String>,
 }
 
@@ -120,22 +120,22 @@ pub enum NodeError {
     /// The data plane cannot be reached, or did not answer in time.
     #[error("no data plane: {0}")]
     Unavailable(String),
-    /// It refused an argument.
+    /// The node refused an argument.
     #[error("{0}")]
     Invalid(String),
-    /// It has no such session.
+    /// The node has no such session.
     #[error("{0}")]
     NoSession(String),
     /// The answer does not belong to the outstanding offer.
     #[error("{0}")]
     Stale(String),
-    /// One of its limits is reached.
+    /// A limit of the node is reached.
     #[error("{0}")]
     Full(String),
-    /// It is of a version before this command.
+    /// The node has a version without this command.
     #[error("data plane: {0}")]
     Unsupported(String),
-    /// Anything else.
+    /// Another error of the data plane.
     #[error("data plane: {0}")]
     Internal(String),
 }

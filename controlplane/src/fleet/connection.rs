@@ -1,5 +1,5 @@
-//! The gRPC connection to a node: reconnects forever, reads the state back each time, and tells a dead data plane from
-//! one that is merely out of reach.
+//! The gRPC connection to a node: reconnects for ever, reads the state after each connect, and distinguishes a dead
+//! data plane from an unreachable one.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -29,26 +29,26 @@ pub struct Connection {
     turn_urls: watch::Receiver<Arc<[String]>>,
 }
 
-/// Whether commands have a chance.
+/// State of the connection to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// Not yet, or not now.
+    /// The connection is not open.
     Connecting,
     /// Connected, and its state was read.
     Connected,
 }
 
-/// What keeps our participants' sessions at the data plane.
+/// The lease of this server at the data planes.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Whose it is: this process's.
+    /// Owner of the sessions: this process.
     pub owner: String,
-    /// How long they stay without us.
+    /// Time that sessions stay without a renewal.
     pub time: Duration,
 }
 
-/// For a data plane to come up together with us.
+/// Time for a data plane that starts together with this server.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Keeps the connection; see [`Supervisor::run`].
@@ -58,7 +58,7 @@ pub(super) struct Supervisor {
     entry: NodeEntry,
     state: watch::Sender<NodeState>,
     turn_urls: watch::Sender<Arc<[String]>>,
-    /// Of what our TURN credentials are minted with.
+    /// Id of the secret of our TURN credentials.
     secret_id: Option<String>,
     lease: Lease,
     incarnation: Option<String>,
@@ -66,12 +66,12 @@ pub(super) struct Supervisor {
 }
 
 impl Connection {
-    /// Whether commands have a chance now, and whenever that changes.
+    /// State of the connection, with changes.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
     }
 
-    /// Where it relays, as it said last.
+    /// The latest TURN URLs of the node.
     pub fn turn_urls(&self) -> watch::Receiver<Arc<[String]>> {
         self.turn_urls.clone()
     }
@@ -84,7 +84,7 @@ impl Connection {
         Ok(listed.allocations)
     }
 
-    /// Does one command.
+    /// Sends one command and waits for its result.
     pub async fn call(&self, command: Command) -> Result<Done, NodeError> {
         use convert::Request;
         let mut client = self.client.clone();
@@ -124,19 +124,19 @@ impl Connection {
             time_ms: lease.time.as_millis() as u64,
         };
         match bounded(client.renew_lease(timed(request))).await {
-            // One of a version before leases: its sessions end with their clients alone.
+            // A node of a version before leases: its sessions end only with their clients.
             Ok(_) | Err(NodeError::Unsupported(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Who the data plane is and how busy its shards are.
+    /// Description of the data plane and the load of its shards.
     pub async fn describe(&self) -> Result<wire::Node, NodeError> {
         let mut client = self.client.clone();
         bounded(client.get_node(timed(wire::GetNodeRequest {}))).await
     }
 
-    /// What it holds of these sessions.
+    /// State of these sessions on the node.
     pub async fn sessions(&self, sessions: &[SessionId]) -> Result<Vec<HeldSession>, NodeError> {
         if sessions.is_empty() {
             return Ok(Vec::new()); // the schema takes none for all
@@ -151,7 +151,7 @@ impl Connection {
         ours.collect()
     }
 
-    /// The same in the schema's types; of all, if none is named.
+    /// The same in types of the schema; of all sessions if none is named.
     pub async fn state_of(&self, sessions: &[SessionId]) -> Result<wire::State, NodeError> {
         let mut client = self.client.clone();
         let sessions = sessions.iter().map(SessionId::to_string);
@@ -201,7 +201,7 @@ impl Supervisor {
         Ok((supervisor, connection))
     }
 
-    /// Runs until nobody wants the updates any more.
+    /// Runs until the receiver of the updates is dropped.
     pub(super) async fn run(mut self) {
         let (first_pause, longest_pause) = RECONNECT_PAUSE;
         let started = clock::now();
@@ -214,7 +214,7 @@ impl Supervisor {
                 complained = false;
             }
             self.state.send_replace(NodeState::Connecting);
-            // One that is just being started is no news.
+            // A node that is just starting is not reported.
             let is_news = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
             if !complained && is_news {
                 let NodeEntry { node, address } = &self.entry;
@@ -310,7 +310,7 @@ impl Supervisor {
 
     async fn tell(&self, update: Update) {
         let node = self.entry.node.clone();
-        // Nobody listens any more when we are ending.
+        // The receiver is dropped at the end of the process.
         let _ = self.updates.send(NodeUpdate { node, update }).await;
     }
 
@@ -333,8 +333,8 @@ impl Supervisor {
         }
     }
 
-    /// Certain that the process is dead: a unix socket nobody listens on. Over TCP only a new
-    /// incarnation is proof, because a data plane out of our reach may well be in the clients'.
+    /// True if the data plane's process is certainly dead: no process listens on its unix socket. Over TCP only a new
+    /// incarnation is proof, because clients may still reach a data plane that we cannot reach.
     async fn nobody_listens(&self) -> bool {
         let ControlAddress::Unix(path) = &self.entry.address else {
             return false;

@@ -1,4 +1,4 @@
-//! The types of the schema (`wire/proto/dataplane.proto`), and ours.
+//! Converts types of the schema (`wire/proto/dataplane.proto`) to ours and back.
 
 use spillway_wire::dataplane as wire;
 

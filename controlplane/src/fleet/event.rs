@@ -1,4 +1,4 @@
-//! What a node says by itself.
+//! Events of a node.
 
 use std::sync::Arc;
 
@@ -8,68 +8,68 @@ use crate::ids::{NodeId, SessionId, TrackId};
 /// Something that rooms must know of a node.
 #[derive(Debug)]
 pub struct NodeUpdate {
-    /// Which node.
+    /// The node that the update is about.
     pub node: NodeId,
-    /// What of it.
+    /// The event, or the change of the connection.
     pub update: Update,
 }
 
-/// What became different at a node.
+/// Change of a node.
 #[derive(Debug)]
 pub enum Update {
-    /// It died, and every session with it.
+    /// The data plane ended, with all its sessions.
     Lost,
-    /// It is connected.
+    /// The connection is up and the state was read.
     Synced {
         /// The sessions that it holds, and no others.
         sessions: Vec<HeldSession>,
-        /// Where it relays (RFC 7065), the URLs to try first first; empty without TURN.
+        /// TURN URLs of the node (RFC 7065), the preferred one first; empty without TURN.
         turn_urls: Arc<[String]>,
     },
     /// Something happened to a session or to tracks.
     Event(NodeEvent),
 }
 
-/// What a node says of one session, or of tracks.
+/// Event of a node about one session, or about tracks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
     /// ICE and DTLS are up.
     Connected {
-        /// Of which session.
+        /// The session that is connected.
         session: SessionId,
-        /// Where it lives.
+        /// Shard that has the session.
         shard: u32,
     },
     /// The session ended by itself.
     Closed {
-        /// Which.
+        /// The session that ended.
         session: SessionId,
         /// The handshake that failed (docs/protocol.md, `media`).
         failure: Option<String>,
     },
     /// A subscribe session is to be negotiated.
     Offer {
-        /// Which.
+        /// The session that offers.
         session: SessionId,
-        /// What is offered.
+        /// SDP, revision and tracks of the offer.
         offer: Offer,
     },
-    /// What a subscriber is sent of a track changed.
+    /// The forwarded layer of a subscription changed.
     Layer {
-        /// The subscriber's session.
+        /// The session of the subscriber.
         session: SessionId,
-        /// Of which track.
+        /// The track of the subscription.
         track: TrackId,
         /// The layer, or empty.
         rid: String,
-        /// Whether anything is sent.
+        /// True when media is sent.
         is_active: bool,
         /// Why it is not.
         reason: Option<String>,
     },
-    /// Audio levels of tracks with somebody speaking; replaces the last report of the shard.
+    /// Audio levels of tracks with speech; replaces the last report of the shard.
     Levels {
-        /// Who reports.
+        /// Shard that measured the levels.
         shard: u32,
         /// -dBov (RFC 6464): 0 loudest, 127 silent. Absent is silent.
         levels: Vec<(TrackId, u32)>,

@@ -1,14 +1,14 @@
-//! Nodes: which there are, the connections to them, and which of them newcomers are sent to.
+//! Nodes: their registry, the connections to them, and the choice of a node for new participants.
 //!
-//! Rooms see commands, events and sessions in the types of this folder; those of the schema stay in here. What a
-//! command means for a room is the room's business.
+//! Rooms use the types of this folder for commands, events and sessions; types of the schema stay here. The room
+//! decides what a command means.
 
-mod annotation; // what a node keeps for us and never reads
-mod session; // sessions and their parts, as nodes and rooms tell each other of them
-mod command; // what a node is told to do, and its answer
-mod event; // what a node says by itself
-mod convert; // the schema's types, and ours
-mod registry; // which nodes there are
+mod annotation; // bytes that a node keeps with a session and never reads
+mod session; // types of sessions and their parts
+mod command; // commands to a node and their results
+mod event; // events of a node
+mod convert; // schema types <-> our types
+mod registry; // list of nodes
 mod connection; // the connection to one node, and its supervision
 
 pub use annotation::{SessionAnnotation, TrackAnnotation};
@@ -45,7 +45,7 @@ struct Member {
 }
 
 impl Fleet {
-    /// A fleet without nodes; what they say comes out of the receiver. See [`Fleet::follow`].
+    /// A fleet without nodes; the receiver gets their updates. See [`Fleet::follow`].
     pub fn new(
         lease: Lease,
         turn_secret_id: Option<String>,
@@ -116,7 +116,7 @@ impl Fleet {
         Some(self.members().get(node)?.connection.clone())
     }
 
-    /// All of them.
+    /// Connections to all nodes of the registry.
     pub fn connections(&self) -> Vec<(NodeId, Connection)> {
         let members = self.members();
         let connection =
@@ -124,7 +124,7 @@ impl Fleet {
         members.iter().map(connection).collect()
     }
 
-    /// Whether each node is connected.
+    /// State of the connection to each node.
     pub fn states(&self) -> Vec<(NodeId, NodeState)> {
         let members = self.members();
         let state = |(node, member): (&NodeId, &Member)| {
@@ -133,7 +133,7 @@ impl Fleet {
         members.iter().map(state).collect()
     }
 
-    /// The node for whoever joins `room`: the first that is connected, or else the first.
+    /// The node for participants that join `room`: the first connected one, or else the first.
     pub fn choose(&self, _room: &RoomName) -> Option<NodeId> {
         let members = self.members();
         let is_connected =
@@ -187,7 +187,7 @@ impl Fleet {
     }
 }
 
-/// Before an empty registry is looked at again.
+/// Pause before an empty registry is read again.
 const REGISTRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl std::fmt::Debug for Fleet {

@@ -1,4 +1,4 @@
-//! Which nodes there are, and where they are controlled.
+//! The registry of nodes and their control addresses.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::ids::NodeId;
 /// A node that may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEntry {
-    /// Its name in the fleet.
+    /// Name of the node in the fleet.
     pub node: NodeId,
-    /// Where its data plane is controlled.
+    /// Control address of its data plane.
     pub address: ControlAddress,
 }
 
-/// Where the list of nodes comes from.
+/// Source of the list of nodes.
 pub trait Registry: Send + Sync + 'static {
     /// The nodes there are now, and whenever that changes.
     fn nodes(&self) -> watch::Receiver<Arc<[NodeEntry]>>;
@@ -29,7 +29,7 @@ pub struct StaticRegistry {
 }
 
 impl StaticRegistry {
-    /// These.
+    /// A registry of these nodes, which never change.
     pub fn new(nodes: Vec<NodeEntry>) -> Self {
         Self {
             nodes: watch::channel(nodes.into()).0,

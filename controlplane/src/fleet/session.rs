@@ -1,4 +1,4 @@
-//! Sessions and their parts, as rooms and nodes tell each other of them.
+//! Types of sessions and their parts, shared by rooms and nodes.
 
 use serde::Serialize;
 
@@ -9,21 +9,21 @@ use crate::ids::{SessionId, TrackId};
 /// A session that a node holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldSession {
-    /// Which.
+    /// Name of the session on the node.
     pub session: SessionId,
-    /// What was written on it; `None` where a newer or other control plane did.
+    /// Its annotation; `None` if a newer or other control plane wrote it.
     pub annotation: Option<SessionAnnotation>,
-    /// Where it is connected; `None` while it is not.
+    /// Shard that has the connected session; `None` while it is not connected.
     pub connected_shard: Option<u32>,
-    /// Of a publish session.
+    /// Tracks of a publish session.
     pub tracks: Vec<Published>,
-    /// Of a subscribe session: what is subscribed to, and how.
+    /// Subscriptions of a subscribe session.
     pub subscriptions: Vec<(TrackId, Wish)>,
-    /// Of a subscribe session: what was offered and is not answered.
+    /// The unanswered offer of a subscribe session.
     pub outstanding_offer: Option<Offer>,
-    /// The server whose lease keeps it; empty: none.
+    /// The server with the session's lease; empty: none.
     pub owner: String,
-    /// Whether that lease goes on.
+    /// True while that lease is valid.
     pub is_leased: bool,
 }
 
@@ -32,14 +32,14 @@ pub struct HeldSession {
 pub struct Published {
     /// The m-line's mid (RFC 8843).
     pub mid: String,
-    /// What is published there.
+    /// The track of the m-line.
     pub track: Track,
 }
 
-/// How a subscriber wants a track.
+/// Parameters of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// Nothing of it is sent.
+    /// True: no media is sent.
     pub paused: bool,
     /// Pixels of the highest layer; 0: no limit.
     pub max_height: u32,
@@ -47,7 +47,7 @@ pub struct Wish {
     pub priority: u32,
 }
 
-/// What is played in sync with what.
+/// Lip sync group: tracks with the same one play in sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncGroup {
     /// Media stream id of `a=msid` (RFC 8830): tracks of one stream are played in sync.
@@ -61,17 +61,17 @@ pub struct SyncGroup {
 pub struct Offer {
     /// Counts up; the answer names it.
     pub revision: u64,
-    /// The offer.
+    /// SDP of the offer.
     pub sdp: String,
-    /// Which track plays on which m-line from this offer on.
+    /// The track of each m-line from this offer on.
     pub tracks: Vec<MidTrack>,
 }
 
-/// Which track an m-line carries.
+/// The track of an m-line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MidTrack {
     /// The m-line's mid (RFC 8843).
     pub mid: String,
-    /// The track.
+    /// The track on the m-line.
     pub track: TrackId,
 }

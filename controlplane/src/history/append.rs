@@ -1,4 +1,4 @@
-//! Events that have no numbers yet.
+//! Events without an offset.
 
 use super::{Participant, RoomEvent};
 use crate::ids::{Identity, ParticipantId};
@@ -6,31 +6,31 @@ use crate::ids::{Identity, ParticipantId};
 /// An event that has no number yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
-    /// What happened.
+    /// The event to append.
     pub event: RoomEvent,
-    /// Who alone may see it.
+    /// Identities that may see the event; `None` for all.
     pub to: Option<Vec<Identity>>,
-    /// What it means for the participants; done in the same step.
+    /// Change of the participants, in the same step.
     pub change: Change,
 }
 
-/// How an event changes the participants kept beside the history; whoever folds the events comes to the same.
+/// Change of the participants by an event; every server that applies the events gets the same list.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Not at all.
+    /// The participants do not change.
     None,
     /// This is what the participant is now.
     Put(Participant),
     /// The participant is gone.
     Remove(ParticipantId),
-    /// The same, unless another server serves it by now.
+    /// The same, unless another server has taken the participant over.
     RemoveOurs(ParticipantId),
-    /// The same, unless somebody was quicker or it is present again.
+    /// The same, unless the participant was removed or is present again.
     RemoveAbsent(ParticipantId),
 }
 
 impl Change {
-    /// Whether the store may find that it is not this server's to make.
+    /// True if the store may refuse it, because another server has the participant.
     pub fn may_be_refused(&self) -> bool {
         match self {
             Self::RemoveOurs(_) | Self::RemoveAbsent(_) => true,

@@ -1,4 +1,4 @@
-//! Events with their numbers.
+//! Events with an offset.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::json;
 pub struct Entry {
     /// Its number; the first of an epoch is 1 and there are no gaps.
     pub offset: u64,
-    /// What happened.
+    /// The event with this offset.
     pub event: RoomEvent,
-    /// Who alone may see it; absent means everybody.
+    /// Identities that may see the event; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Vec<Identity>>,
 }

@@ -1,4 +1,4 @@
-//! What changes a room: each event takes one offset of its history. The shapes are those that the store keeps.
+//! Events of a room: each has one offset of the history. The types are those that the store keeps.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -6,17 +6,17 @@ use serde_json::Value;
 use super::{Participant, Track};
 use crate::ids::{Identity, ParticipantId, TrackId};
 
-/// Why somebody is gone.
+/// Reason why a participant left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveReason {
-    /// Said so.
+    /// The participant sent `leave`.
     Left,
     /// The socket stayed away too long.
     Timeout,
     /// The same identity joined again.
     Replaced,
-    /// Somebody with the power to do so removed it.
+    /// An operator removed the participant.
     Removed,
 }
 
@@ -28,7 +28,7 @@ pub struct Ephemeral {
     pub identity: Identity,
     pub topic: String,
     pub payload: Value,
-    /// Who alone may see it; absent means everybody.
+    /// Identities that may see the event; absent means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Vec<Identity>>,
 }
@@ -70,7 +70,7 @@ pub enum RoomEvent {
 }
 
 impl RoomEvent {
-    /// Whose state it changes; `None` for what changes nobody's.
+    /// The participant that the event changes; `None` if it changes none.
     pub fn participant(&self) -> Option<&ParticipantId> {
         match self {
             Self::ParticipantJoined { participant } => Some(&participant.participant),
@@ -82,7 +82,7 @@ impl RoomEvent {
         }
     }
 
-    /// What it makes of its participant, who was `before`; `None` when it makes nothing of it.
+    /// The participant after the event, `before` it; `None` if the event does not change it.
     pub fn applied_to(&self, before: Option<&Participant>) -> Option<Participant> {
         match self {
             Self::ParticipantJoined { participant } => Some(participant.clone()),

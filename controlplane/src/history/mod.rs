@@ -1,9 +1,9 @@
-//! A room's history: numbered events, and the participants that they come to. Rooms make it and stores keep it.
+//! A room's history: numbered events, and the participants that result from them. Rooms write it and stores keep it.
 
-mod participant; // who is in a room, with which tracks
-mod event; // what changes that
-mod append; // an event that has no number yet
-mod entry; // an event with its number
+mod participant; // participants of a room, with their tracks
+mod event; // events of a room
+mod append; // events without an offset
+mod entry; // events with their offset
 mod roster; // the participants after all events so far
 mod restart; // a history that started over
 

@@ -1,16 +1,16 @@
-//! Participants and their tracks, in the shape that the store keeps.
+//! Participants and their tracks, in the form that the store keeps.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Generation, Identity, NodeId, ParticipantId, TrackId};
 
-/// Sound or picture.
+/// Audio or video of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Sound.
+    /// Audio, such as speech.
     Audio,
-    /// Picture.
+    /// Video, such as a camera or a screen.
     Video,
 }
 
@@ -51,7 +51,7 @@ impl Source {
     }
 }
 
-/// One simulcast layer.
+/// One simulcast layer of a track.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
@@ -71,11 +71,11 @@ pub struct Track {
     pub muted: bool,
     /// Lowest first; empty without simulcast.
     pub layers: Vec<Layer>,
-    /// Where it is at home: its publisher's node.
+    /// Home of the track: its publisher's node.
     pub node: NodeId,
 }
 
-/// Somebody in a room.
+/// A participant of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct Participant {
@@ -83,9 +83,9 @@ pub struct Participant {
     pub identity: Identity,
     pub name: String,
     pub tracks: Vec<Track>,
-    /// Where both of its sessions are.
+    /// Node of both of its sessions.
     pub node: NodeId,
-    /// Which sessions these are.
+    /// Generation of its sessions.
     #[serde(default)]
     pub generation: Generation,
 }

@@ -1,10 +1,10 @@
-//! Histories that start over: how the new one goes on from the old, and what it has beyond what readers were told.
+//! Histories that start over: the relation of the new history to the old one, and messages that readers did not get.
 
 use std::sync::Arc;
 
 use super::{Entry, Ephemeral, RoomEvent};
 
-/// How a history that started over goes on from the one that readers of this server were told.
+/// Relation of a history that started over to the one that readers of this server have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
     /// Up to this event both are the same.
@@ -13,19 +13,20 @@ pub struct Restart {
     pub told: Vec<u64>,
 }
 
-/// What the new history has that a room's participants were not told.
+/// Parts of the new history that a room's participants do not have.
 #[derive(Debug, Default, PartialEq)]
 pub struct MissedByRestart {
     /// Up to this event both are the same.
     pub common: u64,
-    /// Messages that nobody here was told. The snapshot of participants is of later, so they come without numbers.
+    /// Messages that participants on this server did not get. They are older than the snapshot of participants, so
+    /// they have no offsets.
     pub messages: Vec<Arc<Ephemeral>>,
     /// The latest events, all of them messages: the snapshot goes for before and after them.
     pub entries: Vec<Arc<Entry>>,
 }
 
 impl MissedByRestart {
-    /// Of the events after the common ones; readers here were `told` some under other numbers.
+    /// From the events after the common ones; readers here have those in `told` under other numbers.
     pub fn new(mut all: Vec<Arc<Entry>>, told: &[u64]) -> Self {
         let common = all.first().map_or(u64::MAX, |first| first.offset - 1);
         let changes = |entry: &Arc<Entry>| entry.event.participant().is_some();

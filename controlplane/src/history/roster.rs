@@ -1,4 +1,4 @@
-//! Who is in the room and what they publish: the room's history, folded.
+//! Participants of the room and their tracks: the result of the room's history.
 //!
 //! Every signaling server that serves the room folds the same events and has the same roster.
 
@@ -14,7 +14,7 @@ pub struct Roster {
     offset: u64,
     participant_by_id: BTreeMap<ParticipantId, Arc<Participant>>,
     owner_by_track: BTreeMap<TrackId, ParticipantId>,
-    /// At most one each, but for a moment when two servers let one in at once.
+    /// At most one each, except for a moment when two servers accept one identity at once.
     ids_by_identity: BTreeMap<Identity, BTreeSet<ParticipantId>>,
 }
 
@@ -36,12 +36,12 @@ impl Roster {
         self.offset
     }
 
-    /// Everybody, in the order of their ids.
+    /// All participants, in the order of their ids.
     pub fn participants(&self) -> impl Iterator<Item = &Arc<Participant>> {
         self.participant_by_id.values()
     }
 
-    /// The same, as a store keeps them.
+    /// The participants as a list, for a store.
     pub fn to_vec(&self) -> Vec<Participant> {
         let participants = self.participants();
         participants
@@ -49,22 +49,22 @@ impl Roster {
             .collect()
     }
 
-    /// How many there are.
+    /// Number of participants in the room.
     pub fn len(&self) -> usize {
         self.participant_by_id.len()
     }
 
-    /// Whether nobody is there.
+    /// True when the room is empty.
     pub fn is_empty(&self) -> bool {
         self.participant_by_id.is_empty()
     }
 
-    /// By id.
+    /// The participant with this id.
     pub fn participant(&self, id: &ParticipantId) -> Option<&Participant> {
         self.participant_by_id.get(id).map(|known| &**known)
     }
 
-    /// By identity; there is at most one.
+    /// The participant with this identity; there is at most one.
     pub fn by_identity(&self, identity: &Identity) -> Option<&Participant> {
         let ids = self.ids_by_identity.get(identity)?;
         self.participant(ids.first()?)

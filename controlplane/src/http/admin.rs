@@ -1,4 +1,4 @@
-//! The admin API: what is where, for those with the bearer token.
+//! The admin API: rooms, sessions, nodes and TURN allocations, with a bearer token (docs/operating/admin-api.md).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +20,7 @@ use crate::history::Track;
 use crate::ids::{Half, IdError, Identity, NodeId, ParticipantId, RoomName, SessionId};
 use crate::room::{MemberReport, RoomReport};
 
-/// One room, as `room ls` shows it.
+/// One room in the answer to `room ls`.
 #[derive(Debug, Serialize)]
 struct RoomSummary {
     room: RoomName,
@@ -37,7 +37,7 @@ struct ParticipantSummary {
     tracks: Vec<Track>,
 }
 
-/// One room with all its sessions, as `room show` shows it.
+/// One room with all its sessions, the answer to `room show`.
 #[derive(Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct RoomView {
@@ -185,7 +185,7 @@ async fn room(State(site): State<Site>, name: Result<Path<String>, PathRejection
     }
 }
 
-/// What nodes hold of the room's participants.
+/// Sessions of the room's participants on their nodes.
 async fn sessions_of(site: &Site, report: &RoomReport) -> Result<Vec<wire::Session>, NodeError> {
     let mut ids_by_node: BTreeMap<&NodeId, Vec<SessionId>> = BTreeMap::new();
     for p in &report.participants {

@@ -1,4 +1,4 @@
-//! Tokens for anybody who asks: for the page and for probes, and only where that is wanted.
+//! Demo tokens for every client: for the page and for probes, if enabled.
 
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -48,7 +48,7 @@ impl Asked {
     }
 }
 
-/// `GET /v1/demo/token?room=&identity=&name=`
+/// Handles the route `GET /v1/demo/token?room=&identity=&name=` of demo tokens.
 pub(super) async fn token(
     State(site): State<Site>,
     headers: HeaderMap,

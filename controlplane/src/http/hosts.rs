@@ -1,5 +1,5 @@
-//! Which hosts this server answers for while it gives a token to anybody: a page of another site whose name was
-//! made to resolve to this host (DNS rebinding) is not to enter through its visitor's browser.
+//! Names of this server, needed with demo tokens. A page of another site with a name that resolves to this host (DNS
+//! rebinding) must not join through its visitor's browser.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -27,7 +27,7 @@ enum Name {
 /// Characters of a host that an error quotes.
 const QUOTED_CHARS: usize = 100;
 
-/// No host.
+/// The text is not a host with an optional port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoHost;
 
@@ -56,7 +56,7 @@ impl Hosts {
         Some(refusal("Host", &foreign))
     }
 
-    /// Why a page of the origin that these headers name gets no token, and gets in with none that anybody gets.
+    /// The reason why a page of the origin in these headers gets no demo token, and cannot join with one.
     pub(super) fn refuse_origin(&self, headers: &HeaderMap) -> Option<String> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let foreign = origins.find(|origin| {
@@ -74,7 +74,7 @@ impl Hosts {
 
     fn allows(&self, host: &Host) -> bool {
         match &host.name {
-            // No name is resolved for it: nobody else can have made it point here.
+            // An IP address needs no DNS, so another site cannot have redirected it.
             Name::Address(_) => true,
             Name::Dns(name) => {
                 name == "localhost"

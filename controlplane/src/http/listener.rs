@@ -1,5 +1,5 @@
-//! Takes connections, as many at once as there may be, and has their requests answered. What a connection
-//! is, `tls` finds out; what a request gets, the routes say.
+//! Accepts connections within limits, and serves their requests. `tls` detects the protocol of a connection; the
+//! routes answer requests.
 //!
 //! Each step of a connection has a time: the TLS handshake, a request's head (first byte and idle time
 //! included), the answer, and the reading of it. A request's body is not read.
@@ -27,17 +27,17 @@ use crate::limits::{HEAD_BYTES, HEADER_TIME, HEADERS};
 use crate::metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::tls::{Door, Opening};
 
-/// Before another connection is tried when there are no descriptors left.
+/// Pause before the next accept when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How many connections there may be, and what counts them.
+/// Limits and counters of connections.
 #[derive(Debug)]
 pub struct Capacity {
-    /// At once.
+    /// Connections that are open at once.
     pub connections: usize,
-    /// At once from one network.
+    /// Limit of connections from one source.
     pub per_source: SourceLimit,
-    /// What is counted.
+    /// Counters of connections and their ends.
     pub metrics: ConnectionMetrics,
 }
 
@@ -76,7 +76,7 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
                     if !std::mem::replace(&mut is_short, true) {
                         tracing::warn!(%error, "cannot accept connections");
                     }
-                    // Those who hang up give some back.
+                    // Closed connections release descriptors.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -88,7 +88,7 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             metrics.count_end(ConnectionEnd::TooManyOfSource);
             continue;
         };
-        // Signaling is small messages that somebody waits for.
+        // Signaling messages are small and urgent.
         let _ = stream.set_nodelay(true);
         metrics.open.inc();
         let place = Place {
@@ -114,7 +114,7 @@ impl Drop for Held {
     }
 }
 
-/// Whether the process or the host lacks something that connections need.
+/// True if the process or the host lacks descriptors or memory.
 fn is_shortage(error: &std::io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
@@ -130,7 +130,7 @@ async fn welcome(
     match door.open(stream).await {
         Ok(Opening::Http(stream)) => answer((stream, false), router, place, metrics).await,
         Ok(Opening::Https(stream)) => answer((stream, true), router, place, metrics).await,
-        // It is counted.
+        // The failure is counted.
         Err(refusal) => tracing::debug!(%refusal, "a connection came to nothing"),
     }
 }

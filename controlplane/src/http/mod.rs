@@ -1,14 +1,14 @@
-//! The public site: routes, limits on everything, and the listener.
+//! The HTTP site: routes, limits, and the listener.
 
-mod site; // what the routes need
-mod admin; // rooms and nodes, for those with the token
-mod demo; // tokens for anybody, when that is wanted
-mod hosts; // whom it answers for
-mod listener; // connections, and how many at once
-mod sources; // how many of them a network has
+mod site; // shared state of the routes
+mod admin; // admin API, with a bearer token
+mod demo; // demo tokens for every client, if enabled
+mod hosts; // allowed values of Host and Origin
+mod listener; // accepts connections, with limits and deadlines
+mod sources; // connections per source
 mod page; // the embedded page
-mod public_path; // where a proxy shows all of it
-mod query; // what comes after the question mark
+mod public_path; // strips the path of a reverse proxy
+mod query; // query of a URL
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ use crate::limits::{BODY_BYTES, REQUEST_TIME};
 use crate::signaling::upgrade::{self, Connection};
 
 impl Site {
-    /// All routes.
+    /// All routes of the HTTP port.
     pub fn router(self) -> Router {
         let short = Router::new()
             .route("/healthz", get(healthz))
@@ -55,8 +55,8 @@ impl Site {
     }
 }
 
-/// Refuses requests for other hosts, where that matters. Probes ask with whatever name they like and learn
-/// nothing.
+/// Refuses requests for other hosts while demo tokens are enabled. Probes may use any name, because their answers
+/// reveal nothing.
 async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
     let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
     if !site.demo_tokens || is_probe {
@@ -95,7 +95,7 @@ async fn signal(
     let foreign = site.hosts.refuse_origin(request.headers());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        // Whoever hung up before the answer is not missed.
+        // The client may have closed the connection before the answer.
         if let Ok(upgraded) = upgrading.await {
             site.sockets.serve(Connection::new(upgraded), foreign).await;
         }

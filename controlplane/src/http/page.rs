@@ -1,4 +1,4 @@
-//! The embedded page: whatever is in `src/page/`, with an ETag, and nothing from anywhere else.
+//! The embedded page: all files of `src/page/`, with an ETag.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -12,7 +12,7 @@ use super::site::Site;
 
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
-/// What applications import, and what that imports.
+/// The module that applications import; it imports the others.
 const CLIENT: &str = "spillway.js";
 const CLIENT_PARTS: &str = "client/";
 

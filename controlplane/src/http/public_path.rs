@@ -1,4 +1,4 @@
-//! Requests below the public path of a proxy, answered as those at the root.
+//! Serves requests below the public path of a reverse proxy like those at the root.
 
 use axum::Router;
 use axum::extract::Request;
@@ -9,12 +9,12 @@ use tower::ServiceExt as _;
 
 use crate::config::PublicPath;
 
-/// What the target of a request is to it.
+/// Relation of a request's target to the public path.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    /// Not under it.
+    /// The path is not under the public path.
     Elsewhere,
-    /// It without its last slash: relative URLs would lead elsewhere.
+    /// The public path without its last slash: relative URLs would be wrong.
     Bare(String),
     /// Under it, and without it.
     Under(Uri),

@@ -1,5 +1,5 @@
-//! The query of a URL as a form's fields (URL standard, application/x-www-form-urlencoded), strictly: what is no UTF-8 is
-//! refused, because a replacement character in its place would make one of two names.
+//! Strict parser of a URL query (URL standard, application/x-www-form-urlencoded). Text that is not UTF-8 is refused,
+//! because a replacement character would turn two names into one.
 
 use percent_encoding::percent_decode_str;
 

@@ -1,4 +1,4 @@
-//! What the routes of the site need, and how they say no.
+//! Shared state of the routes, and error answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::{PublicPath, SignalingLimits};
 use crate::hub::Hub;
 use crate::signaling::socket::Sockets;
 
-/// What the routes need.
+/// State that the routes share.
 #[derive(Debug, Clone)]
 pub struct Site {
     pub(super) hub: Arc<Hub>,
@@ -22,27 +22,27 @@ pub struct Site {
     pub(super) sockets: Arc<Sockets>,
     pub(super) admin_token: Option<Arc<str>>,
     pub(super) demo_tokens: bool,
-    /// Whom it answers for while it gives demo tokens.
+    /// Allowed hosts while demo tokens are enabled.
     pub(super) hosts: Arc<Hosts>,
     pub(super) public_path: PublicPath,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
 }
 
-/// Which requests are answered: admin token, demo tokens, allowed hosts.
+/// Admin token, demo tokens and allowed hosts.
 #[derive(Debug)]
 pub struct Policy {
-    /// Of the admin API; without one there is none.
+    /// Bearer token of the admin API; without one there is no admin API.
     pub admin_token: Option<String>,
-    /// Whether anybody gets a token.
+    /// True: every client may get a token.
     pub demo_tokens: bool,
-    /// For which hosts, while that is so.
+    /// Allowed hosts while demo tokens are enabled.
     pub hosts: Hosts,
-    /// Where a proxy shows it.
+    /// Path under which a reverse proxy serves.
     pub public_path: PublicPath,
 }
 
 impl Site {
-    /// A site.
+    /// A site with these parts of the server.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,

@@ -1,4 +1,4 @@
-//! How many connections each network has: an IPv4 address, or the /64 of an IPv6 address.
+//! Connections per source: an IPv4 address, or the /64 of an IPv6 address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +13,7 @@ pub(super) struct Sources {
     count_by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// One connection among those of its source, until it is dropped.
+/// Counts one connection of its source, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Counted {
     sources: Sources,
@@ -21,7 +21,7 @@ pub(super) struct Counted {
 }
 
 impl Sources {
-    /// No connection yet.
+    /// A table without connections, with this limit per source.
     pub(super) fn new(limit: SourceLimit) -> Self {
         Self {
             limit,
@@ -64,7 +64,7 @@ impl Drop for Counted {
     }
 }
 
-/// What one party has of the address space: a host's /64 gives it any address inside.
+/// The network that one source controls: a host's /64 gives it every address inside.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -111,7 +111,7 @@ mod tests {
         let strangers: Vec<_> = (0..limit).map(|_| enter("192.0.2.1").unwrap()).collect();
         assert!(enter("192.0.2.1").is_none());
         drop(strangers);
-        // What this host passes on to its own address comes from there.
+        // Connections of this host to its own address come from that address.
         let own = "::ffff:198.51.100.7";
         let passed_on: Vec<_> = (0..=limit).map(|_| enter(own).unwrap()).collect();
         assert_eq!(passed_on.len(), limit + 1);

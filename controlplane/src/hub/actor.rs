@@ -1,4 +1,4 @@
-//! What a room and its sockets want done, without doing it: inputs go in, effects come out.
+//! Sans-IO state of a room and its sockets: inputs go in, effects come out.
 //!
 //! Feed it with [`Actor::handle`], then drain [`Actor::poll_effect`]. Effects that have an answer bring it back as
 //! an [`Answer`]; answers of [`Effect::Append`] come in the order of their effects, others in any.
@@ -24,19 +24,19 @@ use crate::store::{News, Placed, Stored};
 pub(super) struct Actor {
     room: Room,
     audience: Audience,
-    /// What follows from appends that the store has not numbered yet, in their order.
+    /// Continuations of appends without an offset yet, in order.
     unplaced: VecDeque<Expected>,
-    /// The same of those whose events have not come back yet.
+    /// Continuations of events that have not come back yet.
     unheard: VecDeque<Unheard>,
     joining_by_socket: HashMap<SocketId, Joining>,
     is_reading_again: bool,
     effects: VecDeque<Effect>,
 }
 
-/// What follows from an append.
+/// Continuation of an append.
 #[derive(Debug)]
 struct Expected {
-    /// Whose state it changes.
+    /// The participant that the event changes.
     participant: Option<ParticipantId>,
     then: Then,
 }
@@ -49,7 +49,7 @@ struct Unheard {
     expected: Expected,
 }
 
-/// A join that waits for what is read for it.
+/// A join that waits for its reads.
 #[derive(Debug)]
 struct Joining {
     request: JoinRequest,
@@ -75,7 +75,7 @@ impl Actor {
         actor
     }
 
-    /// Something happened. What is to be told to sockets is told when [`Actor::flush`] is called.
+    /// Handles an input. Messages to sockets are sent by [`Actor::flush`].
     pub(super) fn handle(&mut self, input: Input, time: Time) {
         let now = time.now;
         match input {
@@ -96,19 +96,19 @@ impl Actor {
         self.effects.pop_front()
     }
 
-    /// When to come again without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
+    /// Time of the next call without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
     pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let room = self.room.poll_timeout(now);
         let audience = self.audience.poll_timeout(now);
         room.into_iter().chain(audience).min()
     }
 
-    /// Hands out what sockets are told and has waited long enough.
+    /// Sends messages to sockets that have waited long enough.
     pub(super) fn flush(&mut self, now: Instant) {
         self.audience.handle_timeout(now);
     }
 
-    /// Whether nothing is to be done for the room, now or later, unless something else happens.
+    /// True if the room has no work, now or later, without another input.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
             && self.unplaced.is_empty()
@@ -128,7 +128,7 @@ impl Actor {
         self.room.members()
     }
 
-    /// Tracks whose levels belong here.
+    /// Tracks with levels for this room.
     pub(super) fn tracks(&self) -> Vec<TrackId> {
         self.room.tracks()
     }
@@ -177,7 +177,7 @@ impl Actor {
                 self.room.handle_node_synced(&node, synced, now);
             }
             RoomInput::Report(sender) => {
-                // Whoever asked may have given up.
+                // The caller may have given up.
                 let _ = sender.send(self.room.report());
             }
         }
@@ -253,7 +253,7 @@ impl Actor {
         self.confirm_heard(now);
     }
 
-    /// What follows from appends whose events came back.
+    /// Continues after appends with events that have come back.
     fn confirm_heard(&mut self, now: Instant) {
         while let Some(first) = self.unheard.front() {
             if first.epoch == *self.room.epoch() && first.offset > self.room.offset() {
@@ -278,7 +278,7 @@ impl Actor {
                     });
                 }
                 (then, _) => {
-                    // What the room wants told goes out before what follows from the event.
+                    // Notices of the room go out before the continuation of the event.
                     self.drain_room(Some(now));
                     self.room.handle_appended(then, Ok(offset), now);
                 }

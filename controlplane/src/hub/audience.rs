@@ -1,4 +1,4 @@
-//! The sockets of a room, and what all of them are told.
+//! The sockets of a room, and the messages that all of them get.
 //!
 //! News of a busy room is a stream of small messages to many sockets; written one by one, their system
 //! calls and wake-ups cost more than all else. So a room in which much happens gathers its news for a moment
@@ -22,7 +22,7 @@ use crate::room::{Notice, SocketId};
 #[derive(Debug, Default)]
 pub(super) struct Audience {
     listener_by_socket: HashMap<SocketId, Listener>,
-    /// One for each dialect that a socket ever spoke.
+    /// One stream for each dialect that a socket ever used.
     streams: Vec<Stream>,
     /// Since when all that is gathered only stands for messages to others.
     quiet_since: Option<Instant>,
@@ -33,21 +33,21 @@ pub(super) struct Audience {
 #[derive(Debug)]
 struct Stream {
     dialect: &'static dyn Dialect,
-    /// Not yet with everybody.
+    /// Messages that are not sent yet.
     gathered: BytesMut,
 }
 
 #[derive(Debug)]
 struct Listener {
     outbox: Outbox,
-    /// Which of the streams.
+    /// Index of its stream.
     stream: usize,
-    /// Bytes of what is gathered that it has; `None` until it is told that it is in.
+    /// Bytes of the collected messages that it has; `None` until it has joined.
     has: Option<usize>,
 }
 
 impl Audience {
-    /// A socket that is told nothing until it is told that it is in.
+    /// Adds a socket that gets no messages until it has joined.
     pub(super) fn enter(&mut self, socket: SocketId, outbox: Outbox) {
         let listener = Listener {
             stream: self.stream(outbox.dialect()),
@@ -57,14 +57,14 @@ impl Audience {
         self.listener_by_socket.insert(socket, listener);
     }
 
-    /// A socket that is told nothing any more.
+    /// Removes a socket from the audience.
     pub(super) fn leave(&mut self, socket: SocketId) -> Option<Outbox> {
         let mut listener = self.listener_by_socket.remove(&socket)?;
         listener.catch_up(&self.streams[listener.stream].gathered);
         Some(listener.outbox)
     }
 
-    /// Tells one.
+    /// Sends a notice to one socket.
     pub(super) fn send(&mut self, socket: SocketId, notice: &Notice) {
         let Some(listener) = self.listener_by_socket.get_mut(&socket) else {
             return;
@@ -72,7 +72,7 @@ impl Audience {
         let gathered = &self.streams[listener.stream].gathered;
         listener.catch_up(gathered);
         if let Notice::Joined(_) = notice {
-            // It knows what is gathered already.
+            // It already has the collected messages.
             listener.has = Some(gathered.len());
         }
         listener.outbox.tell(notice);
@@ -87,8 +87,8 @@ impl Audience {
         self.quiet_since = None;
     }
 
-    /// Tells these; all others are told what stands for it with whatever comes next, or after a while, so that
-    /// they are not woken for what is not for them.
+    /// Sends to these sockets. All others get a substitute with their next message, or after a while, so that they are
+    /// not woken for it.
     pub(super) fn whisper(
         &mut self,
         sockets: &[SocketId],
@@ -120,7 +120,7 @@ impl Audience {
         }
     }
 
-    /// When [`Audience::handle_timeout`] wants to be called.
+    /// Time of the next [`Audience::handle_timeout`].
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let gathered = self.gathered_bytes();
         if gathered == 0 {
@@ -139,7 +139,7 @@ impl Audience {
         rested.filter(|_| gathered < NEWS_BYTES).or(Some(now))
     }
 
-    /// Hands out what has waited long enough.
+    /// Sends messages that have waited long enough.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout(now).is_none_or(|at| at > now) {
             return;
@@ -171,7 +171,7 @@ impl Audience {
         })
     }
 
-    /// Of the dialect that has most.
+    /// Bytes of the largest stream.
     fn gathered_bytes(&self) -> usize {
         let bytes = self.streams.iter().map(|stream| stream.gathered.len());
         bytes.max().unwrap_or(0)
@@ -275,7 +275,7 @@ mod tests {
         }))
     }
 
-    /// What came to the socket since it was last asked.
+    /// Messages that the socket got since the last call.
     fn heard(reader: &mut OutboxReader) -> String {
         let mut items = VecDeque::new();
         if reader.next(&mut items).now_or_never() != Some(true) {
@@ -307,7 +307,7 @@ mod tests {
             heard(reader);
         }
         let (bob, _) = all[7];
-        // Work is what is queued: for one socket each time, however many there are.
+        // The work is constant per message, for any number of sockets.
         for n in 0..100 {
             let now = start + n * PRIVATE_INTERVAL / 200;
             audience.whisper(&[bob], (&news("secret "), &news("private ")), now);

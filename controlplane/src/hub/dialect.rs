@@ -1,4 +1,4 @@
-//! The words in which sockets are told: the clients of one room may speak several dialects.
+//! Message formats of sockets: the clients of one room may use several dialects.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::room::Notice;
 
 /// Encodes what a room tells.
 pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
-    /// Tells dialects apart.
+    /// Name of the dialect, unique among dialects.
     fn name(&self) -> &'static str;
 
     /// A notice in its words.
@@ -17,8 +17,8 @@ pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
 /// An encoded message; cloning it copies no bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
-    /// As it is on the wire.
+    /// The frame on the wire.
     pub wire: Bytes,
-    /// What it is.
+    /// Type of the message, for the metrics.
     pub label: Label,
 }

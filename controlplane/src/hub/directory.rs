@@ -1,4 +1,4 @@
-//! The rooms of this server: finds the task of a room, and delivers what belongs to it.
+//! The rooms of this server: finds the task of a room, and delivers its inputs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,18 +32,18 @@ pub struct Hub {
 /// Starts the task of a room that these inputs are for.
 pub(super) type Start = fn(Arc<Hub>, RoomName, Inputs);
 
-/// What reaches the task of a room.
+/// Input queue of a room's task.
 pub(super) struct Inputs {
     pub(super) receiver: mpsc::Receiver<RoomInput>,
-    /// What a node said did not fit: its state is to be read.
+    /// The queue was full for an event of a node: the node's state must be read.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
-/// Where a room's inputs go.
+/// Sender of a room's inputs.
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox {
     sender: mpsc::Sender<RoomInput>,
-    /// What a node said did not fit: its state is read.
+    /// The queue was full for an event of a node: the node's state is read.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
@@ -69,17 +69,17 @@ impl Hub {
         })
     }
 
-    /// The nodes.
+    /// The nodes and the connections to them.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
     }
 
-    /// Where rooms are kept.
+    /// Store of the rooms.
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    /// What is counted.
+    /// Counters of the server.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -289,7 +289,7 @@ impl Hub {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of the nodes now.
+    /// Current facts about the nodes.
     pub(super) fn node_facts(&self) -> NodeFactsById {
         self.facts().clone()
     }

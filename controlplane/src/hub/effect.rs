@@ -1,4 +1,4 @@
-//! What goes into the actor of a room, and what comes out of it.
+//! Inputs and effects of the actor of a room.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,30 +12,30 @@ use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::room::{Sessions, SocketId, Then};
 use crate::store::{News, Placed, StoreError};
 
-/// When something happened, in both clocks.
+/// Time of an event, in both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
     pub(super) now: Instant,
-    /// Seconds since 1970.
+    /// Wall clock, seconds since 1970.
     pub(super) unix_s: u64,
 }
 
-/// What reaches a room.
+/// Input of a room's actor.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// From sockets, nodes and the admin API.
+    /// An input from sockets, nodes or the admin API.
     Room(RoomInput),
-    /// From the store's reader; `None` when it ended.
+    /// An event of the store's reader; `None` when it ended.
     News(Option<News>),
-    /// Of an effect.
+    /// The result of an effect.
     Answer(Answer),
-    /// It is time to tell the store who is there.
+    /// Renew the presence of participants in the store.
     Presence,
-    /// Nothing happened until now.
+    /// The next timeout has come.
     Timeout,
 }
 
-/// What must be done for a room.
+/// Effect of a room's actor.
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Append to the history. Answer: [`Answer::Placed`].
@@ -50,9 +50,9 @@ pub(super) enum Effect {
     Publish(Ephemeral),
     /// Read what a join needs. Answer: [`Answer::ReadForJoin`].
     ReadForJoin(JoinReads),
-    /// Open the history again and read what came after this. Answer: [`Answer::ReadAgain`].
+    /// Open the history again and read the events after this offset. Answer: [`Answer::ReadAgain`].
     ReadAgain { epoch: Epoch, offset: u64 },
-    /// Tell the store who is there, and ask who is not. Answer: [`Answer::Absent`].
+    /// Renew the presence of participants, and ask for absent ones. Answer: [`Answer::Absent`].
     Presence(Vec<ParticipantId>),
     /// Send a command. The answer comes as [`RoomInput::Replied`].
     Call {
@@ -74,7 +74,7 @@ pub(super) enum Effect {
     Hear { track: TrackId, here: bool },
 }
 
-/// What must be read for a join.
+/// Reads for a join.
 #[derive(Debug)]
 pub(super) struct JoinReads {
     pub(super) socket: SocketId,
@@ -84,7 +84,7 @@ pub(super) struct JoinReads {
     pub(super) claimed: Option<Sessions>,
 }
 
-/// What came of an effect.
+/// Result of an effect.
 #[derive(Debug)]
 pub(super) enum Answer {
     Placed(Result<Placed, StoreError>),
@@ -98,12 +98,12 @@ pub(super) enum Answer {
     Absent(Vec<Participant>),
 }
 
-/// How the history goes on that was opened again.
+/// Continuation of a history that was opened again.
 #[derive(Debug)]
 pub(super) enum ReadAgain {
-    /// With these events.
+    /// The history continues with these events.
     Entries(Vec<Arc<Entry>>),
-    /// It is another one.
+    /// The history started over.
     Restarted {
         epoch: Epoch,
         roster: Roster,

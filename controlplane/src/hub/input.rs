@@ -1,4 +1,4 @@
-//! What a room's task is told.
+//! Inputs of a room's task.
 
 use std::sync::Arc;
 
@@ -9,48 +9,48 @@ use crate::fleet::{Done, HeldSession, NodeError, NodeEvent};
 use crate::ids::{NodeId, SessionId};
 use crate::room::{JoinRequest, Request, RoomReport, SocketId};
 
-/// From sockets, nodes and the admin API.
+/// Input from sockets, nodes and the admin API.
 #[derive(Debug)]
 pub enum RoomInput {
     /// A participant wants in.
     Join {
-        /// Its socket.
+        /// Socket that wants to join.
         socket: SocketId,
-        /// Where its messages go.
+        /// Queue of its messages.
         outbox: Outbox,
-        /// What was found good.
+        /// Request with a valid token.
         request: JoinRequest,
-        /// Where its sessions are to be, should it be new.
+        /// Node for its sessions, if it is new.
         node: Option<NodeId>,
     },
-    /// A participant asks.
+    /// A participant sends a request.
     Request {
-        /// Who.
+        /// Socket of the participant.
         socket: SocketId,
         /// Echoed in the reply.
         id: Option<u32>,
-        /// What.
+        /// The request of the participant.
         request: Request,
     },
     /// A socket is gone.
     SocketGone(SocketId),
-    /// A node answered.
+    /// The node answered the command of this session.
     Replied(SessionId, Result<Done, NodeError>),
     /// Something happened to a session or a track of a node.
     Node(NodeId, NodeEvent),
-    /// A node died.
+    /// The data plane of this node ended.
     NodeLost(NodeId),
     /// A node is connected.
     NodeSynced {
-        /// Which.
+        /// The node whose state was read.
         node: NodeId,
         /// The sessions of the room that it holds, and no others.
         sessions: Vec<HeldSession>,
-        /// Which it was asked for; `None`: all of them.
+        /// The sessions that the node was asked for; `None` stands for all of them.
         asked: Option<Vec<SessionId>>,
-        /// Where it relays.
+        /// URLs of the node's TURN server.
         turn_urls: Arc<[String]>,
     },
-    /// Somebody wants to see the room.
+    /// The admin API reads the room.
     Report(oneshot::Sender<RoomReport>),
 }

@@ -1,17 +1,17 @@
-//! All rooms of this server: finds or starts the task of a room, and delivers what belongs to it.
+//! All rooms of this server: finds or starts the task of a room, and delivers its inputs.
 //!
 //! The rooms' logic is in [`crate::room`]; this is what runs it on tokio.
 
-mod dialect; // the words in which sockets are told
-mod outbox; // a socket's bounded queue, as rooms see it
-mod audience; // a room's sockets, and what all of them are told
-mod input; // what a room's task is told
-mod routes; // which room hears of what
-mod directory; // finds a room's task
-mod effect; // what goes into an actor, and what comes out
-mod actor; // what a room and its sockets want done
-mod read; // what is read for them
-mod task; // does it
+mod dialect; // message formats of sockets
+mod outbox; // bounded queue of a socket
+mod audience; // sockets of a room, and their common messages
+mod input; // inputs of a room's task
+mod routes; // routing of events to rooms
+mod directory; // finds or starts a room's task
+mod effect; // inputs and effects of an actor
+mod actor; // sans-IO state of a room and its sockets
+mod read; // reads of the store and of nodes
+mod task; // tokio task that runs an actor
 
 use std::sync::Arc;
 

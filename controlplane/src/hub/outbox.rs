@@ -1,5 +1,5 @@
-//! A socket's bounded queue. A reader too slow for it is cut off and comes back with its offset:
-//! once one message did not fit, none is taken, so that the client never misses one unknowingly.
+//! The bounded queue of a socket. A client that reads too slowly is disconnected and comes back with its offset. After
+//! one message did not fit, no other is queued, so the client notices the gap.
 //!
 //! A channel of the runtime keeps blocks for messages that are not there, kilobytes for each of thousands
 //! of idle sockets; this queue is as large as what waits in it.
@@ -15,10 +15,10 @@ use super::dialect::{Dialect, Frame};
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
 use crate::room::{CloseCode, Notice};
 
-/// What the writer of a socket does next.
+/// Next action of a socket's writer.
 #[derive(Debug)]
 pub enum ToSocket {
-    /// Write a message.
+    /// Write this message to the socket.
     Frame(Frame),
     /// Write messages, or a control frame, as they are.
     Bytes(Bytes),
@@ -85,7 +85,7 @@ pub fn outbox(dialect: &'static dyn Dialect) -> (Outbox, OutboxReader, EndingRea
 }
 
 impl Outbox {
-    /// In which words the socket is told.
+    /// Dialect of the socket.
     pub fn dialect(&self) -> &'static dyn Dialect {
         self.dialect
     }
@@ -100,17 +100,17 @@ impl Outbox {
         self.push(ToSocket::Frame(frame));
     }
 
-    /// Queues what is encoded already, or cuts the reader off.
+    /// Queues an encoded message, or disconnects a slow reader.
     pub fn send_bytes(&self, wire: Bytes) {
         self.push(ToSocket::Bytes(wire));
     }
 
-    /// Queues the end.
+    /// Queues the close of the socket behind all messages.
     pub fn close(&self, code: CloseCode, reason: String) {
         self.push(ToSocket::Close(code, reason));
     }
 
-    /// Asks the session to end the conversation, after what is queued already.
+    /// Asks the session to end, after the queued messages.
     pub fn end(&self, ending: Ending) {
         let shared = self.shared();
         // The first one is the reason.
@@ -118,7 +118,7 @@ impl Outbox {
         shared.ended.notify_one();
     }
 
-    /// Whether the reader was cut off.
+    /// True when the queue overflowed.
     pub fn overflowed(&self) -> bool {
         self.shared().overflowed.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! What the task of a room reads from the store and from nodes, beside everything else that it does.
+//! Reads of the store and of nodes for the task of a room, concurrent with its other work.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::limits::PRESENCE_TIME;
 use crate::room::{Media, Sessions};
 use crate::store::News;
 
-/// Before the store is asked again after it failed.
+/// Pause before the store is asked again after a failure.
 pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
 
-/// The history since the resume point and, of who comes from another server, what its node holds.
+/// The history since the resume point and, for a participant from another server, its sessions on its node.
 pub(super) async fn read_for_join(hub: &Hub, name: &RoomName, reads: JoinReads) -> Answer {
     let JoinReads {
         socket,
@@ -48,7 +48,7 @@ async fn claim(hub: &Hub, name: &RoomName, claimed: Option<Sessions>) -> Vec<Hel
         return Vec::new();
     };
     if let Err(error) = hub.store.claim(name, &sessions.participant).await {
-        // Whoever served it finds out when the store is back.
+        // The previous server notices when the store is back.
         tracing::warn!(room = ?name, %error, "participant taken over unheard");
     }
     let Some(connection) = hub.fleet.connection(&sessions.node) else {
@@ -58,7 +58,7 @@ async fn claim(hub: &Hub, name: &RoomName, claimed: Option<Sessions>) -> Vec<Hel
     held.unwrap_or_default()
 }
 
-/// Reads a history again whose reader ended, or missed something.
+/// Reads a history again after its reader ended, or missed an event.
 pub(super) async fn read_again(
     hub: &Hub,
     name: &RoomName,
@@ -74,7 +74,7 @@ pub(super) async fn read_again(
     };
     match hub.store.since(name, epoch, offset).await {
         Ok(Missed::Entries(entries)) => (opened.news, ReadAgain::Entries(entries)),
-        // The history started over behind our back: everybody is told the whole truth.
+        // The history started over: all participants get a snapshot.
         Ok(Missed::TooOld) | Err(_) => {
             tracing::warn!(room = ?name, "the history started over, participants resync");
             let missed = match &opened.restart {
@@ -93,7 +93,7 @@ pub(super) async fn read_again(
     }
 }
 
-/// What the new history has that was not told here under its numbers.
+/// Parts of the new history that readers here do not have under its numbers.
 async fn missed_by_restart(
     hub: &Hub,
     name: &RoomName,
@@ -110,7 +110,7 @@ async fn missed_by_restart(
     }
 }
 
-/// Tells the store who is there; who is not, and has no lease either.
+/// Renews presence in the store; returns the participants without presence and without a lease.
 pub(super) async fn absent(
     hub: &Hub,
     name: &RoomName,
@@ -127,8 +127,8 @@ pub(super) async fn absent(
     }
 }
 
-/// Those of `absent` whose sessions nobody's lease keeps. A server that is cut off from the store alone goes on serving
-/// its participants, and renews.
+/// Participants of `absent` with sessions without a lease. A server that cannot reach the store still serves its
+/// participants, and renews its lease.
 async fn without_lease(
     hub: &Hub,
     name: &RoomName,
@@ -142,7 +142,7 @@ async fn without_lease(
     let owner = &hub.room_config.owner;
     let mut leased: HashSet<ParticipantId> = HashSet::new();
     for node in nodes {
-        // Of one that is dead, or not in the fleet any more, nothing is left.
+        // A dead or removed node has no sessions left.
         let (true, Some(connection)) = (is_there(&node), hub.fleet.connection(&node)) else {
             continue;
         };

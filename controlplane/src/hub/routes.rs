@@ -1,4 +1,4 @@
-//! Which room hears of what.
+//! Routing of node events to rooms.
 
 use std::collections::HashMap;
 

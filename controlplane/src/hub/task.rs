@@ -1,5 +1,5 @@
-//! The task of one room: runs its [`Actor`] on tokio, until the room has nothing to do. Nothing here waits for the store
-//! or a node while something else could be done.
+//! The task of one room: runs its [`Actor`] on tokio until the room has no work. The task never waits for the store or
+//! a node.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ enum Done {
     Answer(Answer),
     /// The history was opened again.
     Reopened(mpsc::Receiver<News>, ReadAgain),
-    /// What a node holds of the room's sessions; `None` when it could not be asked.
+    /// Sessions of the room on a node; `None` if the node did not answer.
     Held(NodeId, Option<RoomInput>),
 }
 
@@ -42,7 +42,7 @@ struct Task {
     name: RoomName,
     actor: Actor,
     news: mpsc::Receiver<News>,
-    /// In the order in which their events are numbered.
+    /// Appends in the order of their events' offsets.
     appends: FuturesOrdered<Future<Result<Placed, StoreError>>>,
     asked: FuturesUnordered<Future<Done>>,
     /// The reader ended, and another is being opened.
@@ -129,7 +129,7 @@ async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<N
     Ok((room, news))
 }
 
-/// A room the store does not give: who wants in is told to come again.
+/// A room that the store cannot open: joining clients are told to come again.
 async fn turn_away(
     hub: &Arc<Hub>,
     name: &RoomName,
@@ -168,7 +168,7 @@ impl Task {
         self.actor.handle(input, time);
     }
 
-    /// Handles inputs that wait, so that the store is told of all that follows from them at once.
+    /// Handles waiting inputs, so that their effects reach the store together.
     fn handle_some(&mut self, first: RoomInput, inputs: &mut mpsc::Receiver<RoomInput>) {
         self.handle(Input::Room(first));
         for _ in 1..INPUTS_AT_ONCE {
@@ -200,7 +200,7 @@ impl Task {
         }
     }
 
-    /// Starts everything that is to be done, and tells sockets what they are to be told.
+    /// Starts all effects, and sends messages to sockets.
     fn settle(&mut self) {
         while let Some(effect) = self.actor.poll_effect() {
             self.start(effect);
@@ -285,13 +285,13 @@ impl Task {
             if let Some(connection) = hub.fleet.connection(&node)
                 && let Err(error) = connection.take(owner, &sessions).await
             {
-                // The next read of the node's state shows whose they are.
+                // The next read of the node's state shows the owners.
                 tracing::warn!(%node, %error, "sessions not taken over");
             }
         });
     }
 
-    /// Something that nodes said did not fit: it is read from them what they hold.
+    /// An event of a node did not fit into the queue: the state of all nodes is read.
     fn read_nodes(&mut self) {
         let mut nodes: BTreeSet<NodeId> = self.hub.node_facts().into_keys().collect();
         nodes.extend(self.actor.sessions_by_node().into_keys());

@@ -1,4 +1,4 @@
-//! The actor of a room under a slow store, and a hub with a room that is stuck.
+//! The actor of a room with a slow store, and a hub with a blocked room.
 
 use std::sync::Arc;
 use std::time::Duration;

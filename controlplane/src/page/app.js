@@ -57,7 +57,7 @@ async function enter(wish) {
   await call.publishDevices();
 }
 
-/** The devices were closed with the call, and stay so until somebody asks for them. */
+/** The devices were closed with the call, and stay closed until the user opens them. */
 function leaveTo(wish, devices, error) {
   const { name } = globalThis.spillway.room ?? { name: wish.room };
   globalThis.spillway = { call: null, room: null };

@@ -23,7 +23,7 @@
  * | `layer` | `{track, rid, active}`: what the server sends of a RemoteTrack now |
  * | `message` | `{participant, identity, topic, payload}`: `participant` is an id |
  * | `localtrackended` | `{track}`: a LocalTrack whose device went away or whose screen share was stopped |
- * | `error` | `{error}`: a SpillwayError nobody waits for |
+ * | `error` | `{error}`: a SpillwayError outside of a called method |
  *
  * RemoteParticipant and RemoteTrack are described in client/roster.js, TrackStats in client/stats.js.
  */
@@ -138,7 +138,7 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Joins the token's room. Resolves once the server has said who is there.
+   * Joins the token's room. Resolves when the server has sent the list of participants.
    * @param {string | (() => string | Promise<string>)} token a function is asked again when the token was refused on
    *   the way back, for instance because it expired
    * @returns {Promise<Room>} rejects with a SpillwayError
@@ -224,7 +224,7 @@ export class Room extends EventTarget {
    * @param {any} payload JSON, up to 8 KiB
    * @param {string[]} [to] identities; default everybody else
    * @param {object} [options]
-   * @param {boolean} [options.ephemeral] no part of the history: for whoever can be reached now
+   * @param {boolean} [options.ephemeral] not stored in the history: only connected participants get it
    */
   async sendMessage(topic, payload, to, options = {}) {
     checkOptions('the options of sendMessage', options, ['ephemeral']);
@@ -431,7 +431,7 @@ export class Room extends EventTarget {
     this.#repairUnless(() => !cause && this.#subscriber.connectionState !== 'failed');
   }
 
-  /** The last resort: join as somebody new, with new peer connections. */
+  /** The last resort: join as a new participant, with new peer connections. */
   #repairUnless(repaired) {
     clearTimeout(this.#repairTimer);
     this.#repairTimer = setTimeout(() => {

@@ -1,5 +1,4 @@
-//! Participants whose sessions are there and whose server is not: they go on as they are, from what was written on the
-//! sessions.
+//! Participants with sessions on a node but without a server: they continue from the annotations of their sessions.
 
 use std::time::Instant;
 
@@ -11,14 +10,14 @@ use crate::fleet::HeldSession;
 use crate::history::{Participant, RoomEvent};
 use crate::ids::{Half, Identity};
 
-/// What a node holds of one participant.
+/// Sessions of one participant on a node.
 #[derive(Debug, Default)]
 pub(super) struct Halves {
     pub(super) publish: Option<HeldSession>,
     pub(super) subscribe: Option<HeldSession>,
 }
 
-/// Who a participant is, and what it may do.
+/// Identity and grants of a participant.
 pub(super) struct Person {
     pub(super) identity: Identity,
     pub(super) name: String,
@@ -27,7 +26,7 @@ pub(super) struct Person {
 }
 
 impl Halves {
-    /// Of these sessions those with the names of `sessions`.
+    /// The sessions with the names of `sessions`.
     pub(super) fn of(sessions: &Sessions, held: Vec<HeldSession>) -> Self {
         let mut halves = Self::default();
         for session in held {
@@ -56,7 +55,7 @@ impl Room {
     pub(super) fn adopt(&mut self, sessions: Sessions, halves: Halves, now: Instant) {
         let mut ids = sessions.ids().into_iter();
         if ids.any(|id| self.session_by_id.contains_key(&id)) {
-            return; // it left, and its sessions are being closed
+            return; // it has left, and its sessions are being closed
         }
         let of = |held: &Option<HeldSession>| held.as_ref()?.annotation.clone();
         let annotation = of(&halves.publish).or_else(|| of(&halves.subscribe));
@@ -78,7 +77,7 @@ impl Room {
             grants: annotation.grants,
             auto_subscribe: annotation.auto_subscribe,
         };
-        // It does not come back without a key, which says the rest.
+        // It cannot come back without a key, which has the rest.
         let stay = Stay {
             since: (self.epoch.clone(), self.roster.offset()),
             joined_s: 0,
@@ -94,7 +93,7 @@ impl Room {
         }
     }
 
-    /// A member whose sessions go on as they are.
+    /// A member with sessions that continue.
     pub(super) fn add_adopted(&mut self, member: Member, halves: &Halves) {
         let (participant, node) = (member.participant.clone(), member.node.clone());
         let (generation, sessions) = (member.generation, member.sessions());
@@ -118,7 +117,7 @@ impl Room {
     }
 }
 
-/// A participant whose sessions go on as they are.
+/// A participant with sessions that continue.
 pub(super) fn member_of(
     sessions: &Sessions,
     person: Person,

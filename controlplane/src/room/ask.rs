@@ -1,4 +1,4 @@
-//! What clients ask of a room, in whatever words they said it.
+//! Requests of clients to a room, independent of the dialect.
 
 use serde_json::Value;
 
@@ -14,16 +14,16 @@ pub enum Request {
     Offer(PublishOffer),
     /// The answer to an offer of the subscribe session.
     Answer {
-        /// Of the offer that is answered.
+        /// Revision of the answered offer.
         revision: u64,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
     /// A candidate (RFC 8839).
     Candidate {
-        /// Of which peer connection.
+        /// Peer connection of the candidate.
         half: Half,
-        /// With or without `a=`.
+        /// The candidate, with or without `a=`.
         candidate: String,
     },
     /// Tracks that are wanted from now on, and how.
@@ -33,48 +33,48 @@ pub enum Request {
     },
     /// Tracks that are wanted no more.
     Unsubscribe {
-        /// Which.
+        /// Tracks whose subscriptions end.
         tracks: Vec<TrackId>,
     },
     /// The mute state of a track of the participant.
     Mute {
-        /// Which.
+        /// The track to mute or unmute.
         track: TrackId,
-        /// Whether nothing worth hearing or seeing is sent.
+        /// True when the track is muted.
         muted: bool,
     },
     /// A message to the others.
     Message {
-        /// For the application.
+        /// Topic of the message, defined by the application.
         topic: String,
-        /// For the application.
+        /// Content of the message, defined by the application.
         payload: Value,
-        /// Who alone gets it; absent means everybody.
+        /// Identities that get the message; absent means all.
         to: Option<Vec<Identity>>,
-        /// Whether it becomes part of the history.
+        /// Whether the message becomes part of the history.
         lasts: Lasts,
     },
     /// TURN credentials that last longer.
     IceServers,
-    /// The participant goes.
+    /// The participant leaves the room.
     Leave,
 }
 
 /// Whether a message becomes part of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
-    /// Who comes back is told of it.
+    /// Participants that come back get the message.
     Yes,
-    /// Whom it does not reach now it does not reach.
+    /// Only participants that are connected now get the message.
     No,
 }
 
 /// Everything that a participant publishes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishOffer {
-    /// The offer.
+    /// SDP of the offer.
     pub sdp: String,
-    /// Its m-lines that are tracks; others are ignored.
+    /// m-lines that are tracks; others are ignored.
     pub tracks: Vec<OfferedTrack>,
 }
 
@@ -83,62 +83,62 @@ pub struct PublishOffer {
 pub struct OfferedTrack {
     /// The m-line's mid (RFC 8843).
     pub mid: String,
-    /// Sound or picture.
+    /// Audio or video of the track.
     pub kind: Kind,
-    /// Where it comes from.
+    /// Source of the track.
     pub source: Source,
     /// The track that it was before; absent for a new one.
     pub track: Option<TrackId>,
-    /// Whether nothing worth hearing or seeing is sent.
+    /// True when the track is muted.
     pub muted: bool,
     /// Simulcast layers, lowest first.
     pub layers: Vec<Layer>,
 }
 
-/// A join whose token and resume key were found good.
+/// A join with a valid token and resume key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinRequest {
-    /// Echoed in `joined`.
+    /// The id that `joined` repeats.
     pub id: Option<u32>,
-    /// The token's room.
+    /// Room of the token.
     pub room: RoomName,
-    /// The token's `sub`.
+    /// Identity: the token's claim `sub`.
     pub identity: Identity,
-    /// Display name.
+    /// Display name of the participant.
     pub name: String,
-    /// What the token permits.
+    /// Grants of the token.
     pub grants: Grants,
-    /// Whether tracks of others are subscribed as they appear.
+    /// True: tracks of others are subscribed automatically.
     pub auto_subscribe: bool,
-    /// Whom the client claims, and proves, to have been.
+    /// The participant that the client was before, with proof.
     pub resume: Option<ResumePoint>,
-    /// When the latest valid token ends, seconds since 1970.
+    /// Expiry of the latest valid token, seconds since 1970.
     pub token_ends_s: u64,
     /// Seconds since the token expired: such a client may come back, but not join anew.
     pub expired: Option<u64>,
-    /// When this was, seconds since 1970.
+    /// Time of the join, seconds since 1970.
     pub unix_s: u64,
 }
 
-/// Where a returning participant was in the room's history.
+/// Position of a returning participant in the room's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResumePoint {
-    /// Who.
+    /// The participant that comes back.
     pub participant: ParticipantId,
-    /// In which history, and the last event seen; absent when what followed is not to be told.
+    /// Epoch and offset of the last received event; absent if later events must not be sent.
     pub seen: Option<(Epoch, u64)>,
-    /// Where the history that it may see begins.
+    /// Start of the history that it may see.
     pub since: (Epoch, u64),
-    /// What it might do so far.
+    /// Grants before the return.
     pub grants: Grants,
-    /// When it joined, seconds since 1970.
+    /// Time of its first join, seconds since 1970.
     pub joined_s: u64,
-    /// It has no valid token any more, and stays until then, seconds since 1970.
+    /// End of its stay without a valid token, seconds since 1970.
     pub ends_s: Option<u64>,
 }
 
 impl Request {
-    /// Its name in metrics, which is that of the message.
+    /// Name of the request in the metrics, which is the message's type.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Offer(_) => "offer",

@@ -1,11 +1,11 @@
-//! What one identity, and all of a room together, may cause: accounts of deliveries, bytes and changes.
+//! Budgets of one identity and of a whole room: deliveries, bytes and changes.
 //!
 //! A request is charged by what follows from it: an event to 500 participants is 500 deliveries. Accounts belong
 //! to identities and not to sockets or participants, so nothing is to be gained by coming back or joining anew.
 //!
-//! An identity pays from its own share first, which nobody else can use up. The rest it pays from its own
-//! extra and from the room's pool: ten guests can empty the pool, and the others still have their shares, which
-//! hold a join and an offer however large the room is.
+//! An identity first uses its own share, which others cannot use. Then it uses its own extra and the room's pool: ten
+//! guests can empty the pool, and the others still have their shares, which are enough for a join and an offer in a
+//! room of any size.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use crate::limits::budget::{
     POOL, PUBLISH_DELIVERIES, Rate, SECONDS, SHARE, SHARE_TRACKS,
 };
 
-/// What a request causes.
+/// Cost of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Events times those who get them.
+    /// Events times their receivers.
     pub(super) deliveries: u64,
-    /// Bytes of these.
+    /// Bytes of these deliveries.
     pub(super) bytes: u64,
     /// Things that become different for the room, or work for the data plane.
     pub(super) changes: u64,
@@ -53,7 +53,7 @@ struct Purse {
     extra: Bucket,
 }
 
-/// Where a purse's amount comes from.
+/// Level of a budget.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     share: f64,
@@ -68,7 +68,7 @@ struct Bucket {
     at: Instant,
 }
 
-/// An account that does not have what is asked of it.
+/// A budget that is too low for a request.
 #[derive(Debug)]
 struct Short {
     amount: u64,
@@ -78,7 +78,7 @@ struct Short {
     wait: Duration,
 }
 
-/// When a bucket has what is asked of it.
+/// Time until a bucket has the requested amount.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
     owner: Owner,
@@ -107,8 +107,8 @@ impl Budget {
         }
     }
 
-    /// Takes `cost` in a room where `audience` hear of everything, all of it or nothing. What is more than an account
-    /// holds passes when the account is full.
+    /// Takes `cost` in a room with `audience` receivers, all of it or nothing. A cost above the capacity passes when
+    /// the account is full.
     pub(super) fn charge(
         &mut self,
         identity: &Identity,
@@ -130,8 +130,7 @@ impl Budget {
             .map_err(|short| short.refusal(identity))
     }
 
-    /// When the accounts that were used much are half full again: a room that ended before would start with full
-    /// ones.
+    /// Time when heavily used accounts are half full again: a room that ended before would restart with full ones.
     pub(super) fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
         let accounts = self.account_by_identity.values_mut();
         let waits = accounts.filter_map(|account| account.wait_for_half(now));
@@ -208,7 +207,7 @@ impl Account {
                 self.bytes.take(of_bytes, bytes);
                 Ok(())
             }
-            // It passes when the last of them has it.
+            // It passes when the last of them has enough.
             (of_changes, of_deliveries, of_bytes) => {
                 let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
                 let longest = shorts.into_iter().flatten().max_by_key(|short| short.wait);
@@ -217,7 +216,7 @@ impl Account {
         }
     }
 
-    /// Shares are not looked at: who talks a little uses them.
+    /// Shares do not count: a participant with few messages uses only its share.
     fn wait_for_half(&mut self, now: Instant) -> Option<Duration> {
         let buckets = [
             &mut self.changes,
@@ -248,7 +247,7 @@ impl Account {
 }
 
 impl Purse {
-    /// What the share has, and the rest from the others; or when that is, or the share by itself has it all.
+    /// Splits between the share and the others; or the time when these, or the share alone, have enough.
     fn split(&mut self, amount: u64, pool: &mut Bucket, now: Instant) -> Result<Split, Wait> {
         let amount = amount as f64;
         self.share.fill(now);
@@ -524,7 +523,7 @@ mod tests {
                 charge(&mut budget, name, to(1_000), start + second * SECOND).unwrap();
             }
         }
-        // Somebody plays with the mute button.
+        // A participant that toggles mute quickly.
         for tenth in 0..100 {
             let mute = Cost {
                 changes: 1,

@@ -1,4 +1,4 @@
-//! What requests cost: what each of them makes the room tell, and whom.
+//! Cost of requests: the events that each causes, and their receivers.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -16,8 +16,7 @@ use crate::limits::budget::{
 const MEAN_OF_EVENTS: f64 = 64.0;
 
 impl Room {
-    /// Whether somebody may join or come back now; who may not is turned away. To be asked before anything is
-    /// read for it.
+    /// Whether the identity may join or come back now. Called before the store is read for the join.
     pub fn admit(&mut self, socket: SocketId, join: &JoinRequest, now: Instant) -> bool {
         let audience = self.audience();
         let cost = match self.comes_back(join) {
@@ -44,7 +43,7 @@ impl Room {
         }
     }
 
-    /// Where it goes on, if it does: who is gone, or may less than before, joins anew.
+    /// The member that continues, if any: a participant that left, or with fewer grants than before, joins again.
     fn comes_back<'a>(&self, join: &'a JoinRequest) -> Option<&'a ResumePoint> {
         let point = join.resume.as_ref()?;
         let earlier = match self.member_by_id.get(&point.participant) {
@@ -58,7 +57,7 @@ impl Room {
         join.grants.covers(earlier).then_some(point)
     }
 
-    /// Events that are told again.
+    /// Number of events that are sent again.
     fn missed_by(&self, point: &ResumePoint) -> u64 {
         match &point.seen {
             Some((epoch, offset)) if *epoch == self.epoch => {
@@ -69,12 +68,12 @@ impl Room {
         }
     }
 
-    /// An event of `bytes` is part of the history, which is told again.
+    /// Adds an event of `bytes` to the history, which may be sent again.
     pub(super) fn weigh(&mut self, bytes: usize) {
         self.event_bytes += (bytes as f64 - self.event_bytes) / MEAN_OF_EVENTS;
     }
 
-    /// Charges a change of mute state, which everybody hears of.
+    /// Charges a change of mute state, which all participants get.
     pub(super) fn charge_mute(
         &mut self,
         participant: &ParticipantId,
@@ -97,7 +96,7 @@ impl Room {
         now: Instant,
     ) -> Result<(), Refusal> {
         let audience = self.audience();
-        // The others are told that there was something.
+        // The others get a substitute.
         let (deliveries, stand_ins) = match recipients {
             None => (audience, 0),
             Some(list) => {
@@ -113,7 +112,7 @@ impl Room {
         self.charge(participant, cost, now)
     }
 
-    /// Of an offer with these consequences; the offer itself is work for the data plane.
+    /// Cost of an offer with these events; the offer itself is work for the data plane.
     pub(super) fn cost_of_offer(&self, events: &[RoomEvent]) -> Cost {
         let weight = |event: &RoomEvent| match event {
             RoomEvent::TrackPublished { .. } | RoomEvent::TrackUnpublished { .. } => {
@@ -157,7 +156,7 @@ impl Room {
         self.budget.charge(identity, (cost, audience), now)
     }
 
-    /// Those who hear of an event, whichever server they are on.
+    /// Receivers of an event, on all servers.
     fn audience(&self) -> u64 {
         self.roster.len().max(self.member_by_id.len()).max(1) as u64
     }

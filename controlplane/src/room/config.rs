@@ -1,4 +1,4 @@
-//! What a room is told by its server: what all rooms have in common, what is known of nodes, what is read for a join.
+//! Data that a room gets from its server: common settings, facts about nodes, and reads for a join.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,51 +10,51 @@ use crate::history::Missed;
 use crate::ids::{NodeId, SessionId};
 use crate::turn::Issuer;
 
-/// What every room of a server has in common.
+/// Settings that all rooms of a server share.
 #[derive(Debug)]
 pub struct RoomConfig {
-    /// Signs resume keys.
+    /// Keys that sign resume keys.
     pub keys: Arc<Keys>,
-    /// What a room and a participant may have.
+    /// Limits of rooms and participants.
     pub limits: SignalingLimits,
     /// Hands out what opens the relay, where there is one.
     pub turn: Option<Issuer>,
     /// Other servers serve the same rooms: what this one does not know may be theirs.
     pub is_shared: bool,
-    /// Whose lease keeps the sessions of this server's participants.
+    /// Owner of the leases of this server's sessions.
     pub owner: String,
 }
 
-/// Whether a node is there, as far as is known.
+/// State of a node, as far as known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Media {
-    /// It is, or nothing else is known.
+    /// The node is connected, or its state is unknown.
     #[default]
     Up,
-    /// Its data plane died.
+    /// Its data plane ended.
     Lost,
 }
 
-/// What is known of a node.
+/// Facts about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Whether it is there.
+    /// State of its media.
     pub media: Media,
-    /// Where it relays (RFC 7065); empty where it does not.
+    /// TURN URLs of the node (RFC 7065); empty without TURN.
     pub turn_urls: Arc<[String]>,
 }
 
-/// All of them.
+/// Facts of all connected nodes.
 pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
 
-/// What a join needs that the room does not have.
+/// Reads of a join that the room does not have.
 #[derive(Debug)]
 pub struct ReadForJoin {
     /// The history since the resume point.
     pub missed: Missed,
-    /// Of who comes from another server: its sessions, as its node holds them.
+    /// Sessions of a participant from another server, as its node has them.
     pub sessions: Vec<HeldSession>,
-    /// The node for who is new; `None` when there is none.
+    /// The node for new participants; `None` when there is none.
     pub node: Option<NodeId>,
 }
 

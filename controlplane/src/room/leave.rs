@@ -1,4 +1,4 @@
-//! Going, and being gone: by themselves, by their time, or with their server.
+//! Ends of participants: by request, by timeout, or with their server.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ impl Room {
         let is_here = self.member_by_id.contains_key(participant);
         self.forget(participant, reason, now);
         if let Some(sessions) = listed.filter(|_| !is_here) {
-            // Its server closes them as well, unless it is dead.
+            // Its server closes them too, unless it is dead.
             self.close_sessions(&sessions, "replaced", now);
         }
     }
@@ -90,7 +90,7 @@ impl Room {
         Some(member)
     }
 
-    /// Who came back without a valid token, and did not get another in time, leaves.
+    /// Ends a participant that came back without a valid token and got no other token in time.
     pub(super) fn end_unauthorized(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;

@@ -1,4 +1,4 @@
-//! What nodes say of the room's sessions: events, a node's death, its return, and what it still holds.
+//! Events of nodes about the room's sessions: a node's end, its return, and its remaining sessions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
@@ -122,7 +122,7 @@ impl Room {
         }
     }
 
-    /// Sessions of the room that nobody here knows, unless they are another server's.
+    /// Sessions of the room without a participant here, unless they belong to another server.
     fn left_behind(
         &self,
         node: &NodeId,
@@ -131,9 +131,9 @@ impl Room {
         let is_unknown = |(id, held): &(&SessionId, &HeldSession)| {
             let member = self.member_by_id.get(&id.participant);
             let is_members = member.is_some_and(|member| member.generation == id.generation);
-            // Where others serve the same rooms, what is unknown here is theirs, unless it is ours and was left behind.
+            // With other servers, unknown sessions belong to them, unless they are ours.
             let is_ours = !self.config.is_shared || held.owner == self.config.owner;
-            // One that is listed moves to another server just now.
+            // A listed participant is just moving to another server.
             let listed = self.roster.participant(&id.participant);
             let moves = self.config.is_shared
                 && listed.is_some_and(|listed| listed.generation == id.generation);
@@ -147,7 +147,7 @@ impl Room {
         held.iter().filter(is_unknown).map(sessions).collect()
     }
 
-    /// Tracks whose publisher did not offer again in time.
+    /// Unpublishes tracks that their publisher did not offer again in time.
     pub(super) fn unpublish_silent(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
@@ -194,7 +194,7 @@ impl Room {
         };
         let ended = reason == Some(REJECTED) && member.subscriptions.unwant(track);
         if ended {
-            // Not until the client asks for it again.
+            // Not until the client subscribes again.
             member.subscriptions.declined.insert(track.clone());
         }
         if let Some(socket) = member.socket() {
@@ -205,7 +205,7 @@ impl Room {
         }
     }
 
-    /// One session ended by itself; its twin is of no use to the client either.
+    /// One session ended by itself; the client cannot use the other one without it.
     fn session_closed(&mut self, id: &SessionId, failure: Option<&str>, now: Instant) {
         let session = self.session_by_id.get(id);
         if session.is_some_and(|session| session.is_established()) {
@@ -245,7 +245,7 @@ impl Room {
                 let said = "the media session was lost";
                 self.refuse(to, Refusal::new(ErrorCode::MediaUnavailable, said));
             }
-            // When the node died this fails and is not tried again.
+            // If the node ended, this fails and is not repeated.
             if is_up {
                 let reason = "media lost";
                 self.push_own(&id, Job::Close { reason }, now);
@@ -277,7 +277,7 @@ impl Room {
         }
     }
 
-    /// Compares what is believed of a participant with what its node holds.
+    /// Compares a participant's state with the sessions on its node.
     fn reconcile(
         &mut self,
         participant: &ParticipantId,

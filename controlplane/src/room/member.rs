@@ -1,4 +1,4 @@
-//! A participant whose socket this server serves.
+//! A participant with its socket on this server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -18,36 +18,36 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) grants: Grants,
     pub(super) auto_subscribe: bool,
-    /// Where both of its sessions are.
+    /// Node of both of its sessions.
     pub(super) node: NodeId,
-    /// Which sessions these are.
+    /// Generation of its sessions.
     pub(super) generation: Generation,
     pub(super) attachment: Attachment,
     pub(super) stay: Stay,
-    /// It came back without a valid token, and is there no longer than this.
+    /// End of its stay, after a return without a valid token.
     pub(super) ends_at: Option<Instant>,
-    /// The media was lost while nobody could be told.
+    /// The media was lost while the participant had no socket.
     pub(super) owes_lost: bool,
-    /// What it publishes, with or without media.
+    /// Its tracks, with or without media.
     pub(super) track_by_id: BTreeMap<TrackId, Published>,
     pub(super) subscriptions: Subscriptions,
 }
 
-/// What a resume key says of the participant, beside who it is.
+/// Claims of a resume key, besides the participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stay {
-    /// Where the history that it may see begins.
+    /// Start of the history that it may see.
     pub(super) since: (Epoch, u64),
-    /// When it joined, seconds since 1970.
+    /// Time of its first join, seconds since 1970.
     pub(super) joined_s: u64,
-    /// When its latest valid token ends, seconds since 1970.
+    /// Expiry of its latest valid token, seconds since 1970.
     pub(super) token_ends_s: u64,
 }
 
-/// Whether there is a socket.
+/// State of a participant's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attachment {
-    /// Not yet told that it is in.
+    /// Its `joined` was not sent yet.
     Entering(SocketId),
     Attached(SocketId),
     /// The participant leaves then.
@@ -56,16 +56,16 @@ pub(super) enum Attachment {
     },
 }
 
-/// What a participant wants of the others, and what its node was told of that.
+/// Subscriptions of a participant, and the state of its node.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    /// What the client wants, by track.
+    /// Requested subscriptions, by track.
     pub(super) wish_by_track: BTreeMap<TrackId, Wish>,
-    /// Where the node may not know the wish yet.
+    /// Tracks with changes that the node may not have.
     pub(super) dirty: BTreeSet<TrackId>,
-    /// Which the node may have, wanted or not.
+    /// Tracks that the node may have, requested or not.
     pub(super) known: BTreeSet<TrackId>,
-    /// It was told just now: what changes until then is told together.
+    /// End of the pause after a command: later changes are sent together.
     pub(super) rests_until: Option<Instant>,
     /// Taken out by the client's own wish: not subscribed again by itself.
     pub(super) declined: BTreeSet<TrackId>,

@@ -1,33 +1,33 @@
 //! One room on one signaling server, without sockets, store, data plane or clock.
 //!
-//! Feed it what happens (`handle_*`), then drain [`Room::poll_output`] before the next; when nothing
-//! happens until [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events become true when they
-//! come back from the store ([`Room::handle_entry`]), so that every server sees the same order.
+//! Call `handle_*` for each input, then drain [`Room::poll_output`] before the next one. Without an input until
+//! [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events take effect when they come back from the store
+//! ([`Room::handle_entry`]), so that every server sees the same order.
 //!
 //! Requests come here from [`crate::signaling::Session`], permitted and within limits.
 
-mod config; // what a room is told by its server
-mod ask; // what clients ask
-mod permit; // what their grants permit
-mod notice; // what they are told
-mod refusal; // why not
-mod output; // what a room wants done
-mod member; // a participant of this server
-mod session; // one of its sessions
-mod presence; // coming, and coming back
-mod leave; // going, and being gone
-mod takeover; // who moves between servers, and histories that start over
-mod adopt; // whose sessions are there without a server
-mod request; // what follows from what clients ask
-mod subscribe; // who is subscribed to what
-mod publication; // what an offer makes of tracks
-mod negotiate; // jobs to commands
-mod replied; // what follows from their results
-mod media; // what nodes say
-mod speakers; // who is heard
-mod budget; // what an identity may cause
-mod charge; // what each request costs
-mod report; // what the admin API shows
+mod config; // settings and facts that a room gets from its server
+mod ask; // requests of clients
+mod permit; // enforces grants
+mod notice; // notices to clients
+mod refusal; // error and close codes
+mod output; // outputs of a room
+mod member; // a participant with its socket on this server
+mod session; // a session of a participant
+mod presence; // joins and resumes
+mod leave; // leaves and timeouts
+mod takeover; // participants that move between servers, and histories that start over
+mod adopt; // sessions without a server
+mod request; // handles requests
+mod subscribe; // subscriptions
+mod publication; // track changes of an offer
+mod negotiate; // turns jobs of a session into commands
+mod replied; // handles results of commands
+mod media; // handles events of nodes
+mod speakers; // active speakers
+mod budget; // budgets of identities and rooms
+mod charge; // cost of requests
+mod report; // view of a room for the admin API
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -66,9 +66,9 @@ pub struct Room {
     epoch: Epoch,
     roster: Roster,
     member_by_id: BTreeMap<ParticipantId, Member>,
-    /// Those of this server, hidden ones too.
+    /// Members of this server, including hidden ones.
     member_by_identity: HashMap<Identity, ParticipantId>,
-    /// How many of them are hidden.
+    /// Number of hidden members.
     hidden: usize,
     participant_by_socket: HashMap<SocketId, ParticipantId>,
     session_by_id: BTreeMap<SessionId, Session>,
@@ -77,9 +77,9 @@ pub struct Room {
     budget: Budget,
     /// Bytes of the latest events, on average.
     event_bytes: f64,
-    /// When to look at a participant again; looking too often does no harm.
+    /// Times to check a participant; extra checks do no harm.
     timers: BTreeSet<(Instant, ParticipantId)>,
-    /// What participants are once the events are done that are on their way to the store.
+    /// State of participants after the events that are on their way to the store.
     queued_by_id: HashMap<ParticipantId, Queued>,
     outputs: VecDeque<Output>,
 }
@@ -140,12 +140,12 @@ impl Room {
         self.member_by_id.keys().cloned().collect()
     }
 
-    /// How many they are.
+    /// Number of members on this server.
     pub fn members(&self) -> usize {
         self.member_by_id.len()
     }
 
-    /// Whether this server has nothing to do for the room, and nobody would gain by its starting over.
+    /// True when this server has no work for the room, and starting over would help no participant.
     pub fn is_idle(&mut self, now: Instant) -> bool {
         self.is_empty() && self.budget.lingers_until(now).is_none()
     }
@@ -183,13 +183,13 @@ impl Room {
         by_node
     }
 
-    /// Tracks whose levels belong to the room.
+    /// Tracks with levels for the room.
     pub fn tracks(&self) -> Vec<TrackId> {
         let tracks = self.roster.participants().flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
     }
 
-    /// A participant whose token was found good.
+    /// Handles the join of a participant with a valid token.
     pub fn handle_join(
         &mut self,
         socket: SocketId,
@@ -272,7 +272,7 @@ impl Room {
             (Then::Absent(sessions), Ok(_)) => {
                 self.close_sessions(&sessions, "its server is gone", now);
             }
-            (Then::Absent(_), Err(_)) => {} // it is looked for again
+            (Then::Absent(_), Err(_)) => {} // it is checked again later
             (Then::Reply { socket, notice, .. }, Ok(_)) => self.reply(socket, notice),
             (Then::Confirm { socket, id }, Ok(_)) => self.reply(socket, Notice::ok(id)),
             (Then::Reply { socket, id, .. } | Then::Confirm { socket, id }, Err(error)) => {
@@ -309,7 +309,7 @@ impl Room {
         }
     }
 
-    /// When [`Room::handle_timeout`] wants to be called.
+    /// Time of the next [`Room::handle_timeout`].
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let first = self.timers.first().map(|(at, _)| *at);
         if self.is_empty() {
@@ -375,7 +375,7 @@ impl Room {
         self.outputs.push_back(Output::Append { append, then });
     }
 
-    /// What `event` makes of its participant once everything before it is done.
+    /// The participant after `event` and all earlier queued events.
     fn changed_after_queued(&self, event: &RoomEvent) -> Option<Participant> {
         event.applied_to(self.expected(event.participant()?))
     }
@@ -405,7 +405,7 @@ impl Room {
         queued.becomes = becomes;
     }
 
-    /// Sockets of those of this server who are told that they are in, each once.
+    /// Sockets of these identities on this server that have joined, each once.
     fn sockets_of(&self, identities: &[Identity]) -> BTreeSet<SocketId> {
         let socket = |identity| {
             let id = self.member_by_identity.get(identity)?;

@@ -1,4 +1,4 @@
-//! From jobs of a session to commands for its node.
+//! Turns jobs of a session into commands for its node.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What a room tells those who are in it. In which words, the dialect of their socket says.
+//! Notices of a room to its participants. The dialect of each socket formats them.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ pub enum Notice {
     Joined(Box<Joined>),
     /// The answer to a publish offer.
     Answer {
-        /// Of the request.
+        /// The id of the answered request.
         id: Option<u32>,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
         /// Tracks that can play, by m-line.
         tracks: Vec<MidTrack>,
@@ -30,88 +30,88 @@ pub enum Notice {
     Event(Arc<Entry>),
     /// Stands for an event that others alone may see, so that offsets have no gaps.
     Withheld {
-        /// Its number.
+        /// Offset of the withheld event.
         offset: u64,
     },
     /// A message of no history.
     Message(Arc<Ephemeral>),
-    /// Who is heard, the most important first.
+    /// Active speakers, the loudest first.
     Speakers(Vec<Speaker>),
-    /// What is received of a track changed.
+    /// The received layer of a track changed.
     Layer {
-        /// Which track.
+        /// The track of the subscription.
         track: TrackId,
         /// The layer, or empty.
         rid: String,
-        /// Whether anything is received.
+        /// True when media is received.
         is_active: bool,
         /// Why it is not.
         reason: Option<String>,
     },
     /// The participant's media is lost, or can be made anew.
     Media {
-        /// Which of both.
+        /// Whether media is lost or ready.
         state: MediaState,
         /// Why it is lost.
         reason: Option<String>,
     },
     /// TURN credentials that last longer.
     IceServers {
-        /// Of the request.
+        /// The id of the answered request.
         id: Option<u32>,
         /// They, and where they hold.
         relays: Relays,
     },
     /// A request was done.
     Ok {
-        /// Of the request.
+        /// The id of the answered request.
         id: u32,
     },
     /// A request was not done.
     Refused {
-        /// Of the request.
+        /// The id of the refused request.
         id: Option<u32>,
-        /// Why not.
+        /// Error code and message of the refusal.
         refusal: Refusal,
     },
 }
 
-/// Everything that a participant is told when it is in.
+/// Content of the message `joined`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Joined {
-    /// Of the request.
+    /// The id of the `join` request.
     pub id: Option<u32>,
-    /// How it came about.
+    /// Kind of the join.
     pub mode: Mode,
-    /// The room.
+    /// Name of the room.
     pub room: RoomName,
-    /// Who the participant is.
+    /// Id of the participant.
     pub participant: ParticipantId,
-    /// The token's `sub`.
+    /// Identity: the token's claim `sub`.
     pub identity: Identity,
-    /// The history.
+    /// Epoch of the room's history.
     pub epoch: Epoch,
     /// The last event of it that is known with this.
     pub offset: u64,
-    /// Proves who it was, should the socket break.
+    /// Proves the participant's identity after a broken socket.
     pub resume_key: String,
     /// The others; absent where the events since the resume point follow.
     pub participants: Option<Vec<Arc<Participant>>>,
-    /// What its media may be relayed with.
+    /// TURN servers and credentials.
     pub relays: Relays,
-    /// What it must stay within.
+    /// Limits of the client.
     pub limits: JoinedLimits,
 }
 
-/// How a participant came to be in.
+/// Kind of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// It was not in before.
+    /// The participant is new.
     New,
-    /// It came back, and missed nothing.
+    /// A return without missed events.
     Recovered,
-    /// It came back, and is given everything anew.
+    /// A return with a full snapshot.
     Resync,
 }
 
@@ -126,33 +126,33 @@ impl Mode {
     }
 }
 
-/// Whether a participant has media.
+/// State of a participant's media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaState {
-    /// Its peer connections are of no use any more.
+    /// Its peer connections have ended.
     Lost,
-    /// It can make new ones.
+    /// New peer connections are possible.
     Ready,
 }
 
-/// What a client must stay within.
+/// Limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct JoinedLimits {
     /// Bytes of one message.
     pub message_bytes: usize,
-    /// Messages per second.
+    /// Signaling messages that a client may send per second.
     pub messages_per_second: u32,
     /// Tracks that it may publish.
     pub tracks: usize,
 }
 
-/// Somebody who is heard.
+/// An active speaker with its level.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Speaker {
-    /// Who.
+    /// The participant that speaks.
     pub participant: ParticipantId,
-    /// 0 to 1.
+    /// Audio level from 0 to 1.
     pub level: f32,
 }
 

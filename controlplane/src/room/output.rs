@@ -1,4 +1,4 @@
-//! What a room wants done; its driver does it.
+//! Outputs of a room, which its driver executes.
 
 use super::{CloseCode, Notice};
 use crate::fleet::Command;
@@ -9,132 +9,132 @@ use crate::ids::{Generation, NodeId, ParticipantId, SessionId, TrackId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
-/// What the driver must do.
+/// Output of a room for its driver.
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    /// Tell one socket.
+    /// Send a notice to one socket.
     Send {
-        /// Where to.
+        /// Socket that receives the notice.
         socket: SocketId,
-        /// What.
+        /// The notice to send.
         notice: Notice,
     },
     /// Tell every socket that was told that it is in.
     Tell {
-        /// What.
+        /// The notice to send.
         notice: Notice,
     },
     /// Tell these sockets, and `withheld` to every other that was told that it is in: that has no hurry.
     Whisper {
-        /// Where to.
+        /// Sockets that receive the notice.
         sockets: Vec<SocketId>,
-        /// What.
+        /// The notice to send.
         notice: Notice,
-        /// What stands for it, so that offsets have no gaps.
+        /// Substitute for other sockets, so that offsets have no gaps.
         withheld: Notice,
     },
     /// End a socket's conversation.
     Close {
-        /// Which.
+        /// The socket to close.
         socket: SocketId,
-        /// Why.
+        /// Close code of the WebSocket.
         code: CloseCode,
-        /// Why, in words.
+        /// Reason of the close, for people.
         reason: &'static str,
     },
     /// Append to the room's history, hand in all entries up to it, then [`super::Room::handle_appended`].
     Append {
-        /// The event.
+        /// The event to append.
         append: Append,
-        /// To hand back.
+        /// What to do after the append; handed back with it.
         then: Then,
     },
-    /// Tell whoever is in the room, on other servers too; it is no part of the history.
+    /// Send a message to the participants in the room, on other servers too; it is not part of the history.
     Publish {
-        /// What.
+        /// The message without offset.
         message: Ephemeral,
     },
     /// Send a command to a node; its result goes to [`super::Room::handle_replied`].
     Call {
-        /// Which node.
+        /// The node that receives the command.
         node: NodeId,
-        /// To hand back.
+        /// The session of the command; handed back with the result.
         session: SessionId,
-        /// The command.
+        /// The command to send.
         command: Command,
     },
     /// These sessions of a node are kept by this server's lease from now on.
     Take {
-        /// Which node.
+        /// The node that has the sessions.
         node: NodeId,
-        /// Which; those that are no more do not matter.
+        /// The sessions; ended ones are ignored.
         sessions: [SessionId; 2],
     },
-    /// From now on events of this participant's sessions belong here, or no more.
+    /// Whether events of this participant's sessions go to this room.
     Serve {
-        /// Whose sessions.
+        /// The participant of the sessions.
         participant: ParticipantId,
-        /// Whether they belong here.
+        /// True: they go to this room.
         here: bool,
     },
-    /// From now on levels of this track belong here, or no more.
+    /// Whether audio levels of this track go to this room.
     Hear {
-        /// Which track.
+        /// The track of the levels.
         track: TrackId,
-        /// Whether its levels belong here.
+        /// True: they go to this room.
         here: bool,
     },
 }
 
-/// What follows once an event is part of the history.
+/// Continuation of an append.
 #[derive(Debug, PartialEq)]
 pub enum Then {
-    /// Nothing.
+    /// There is nothing else to do.
     Nothing,
     /// The request that caused it is answered.
     Reply {
-        /// Where to.
+        /// Socket that sent the request.
         socket: SocketId,
-        /// For the error, should the store fail.
+        /// Id for the error, if the store fails.
         id: Option<u32>,
         /// The answer; absent when none was asked for.
         notice: Option<Notice>,
     },
     /// The request that caused it is answered with `ok` once the store has it: it may be numbered before.
     Confirm {
-        /// Where to.
+        /// Socket that sent the request.
         socket: SocketId,
-        /// Echoed.
+        /// The id that `ok` repeats.
         id: Option<u32>,
     },
     /// The participant's time is up.
     Left(ParticipantId),
-    /// The participant of another server is out: its sessions, should there be any, are nobody's.
+    /// A participant of another server is removed: its remaining sessions have no owner.
     Absent(Sessions),
     /// The participant is in.
     Joined {
-        /// Who.
+        /// The participant that joined.
         participant: ParticipantId,
-        /// Echoed.
+        /// The id that `joined` repeats.
         id: Option<u32>,
-        /// When, seconds since 1970.
+        /// Time of the join, seconds since 1970.
         unix_s: u64,
     },
 }
 
-/// Where a participant's sessions are, whoever serves them.
+/// Sessions of a participant on any server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sessions {
-    /// Whose.
+    /// The participant that has the sessions.
     pub participant: ParticipantId,
-    /// On which node.
+    /// The node that has the sessions.
     pub node: NodeId,
-    /// Which of those that the participant had.
+    /// Generation of the sessions.
     pub generation: Generation,
 }
 
 impl Sessions {
-    /// Of a participant as it is in the history.
+    /// Sessions of a participant in the history.
     pub fn of(participant: &Participant) -> Self {
         Self {
             participant: participant.participant.clone(),
@@ -143,7 +143,7 @@ impl Sessions {
         }
     }
 
-    /// Their names.
+    /// Names of the publish and subscribe sessions.
     pub fn ids(&self) -> [SessionId; 2] {
         self.participant.sessions(self.generation)
     }

@@ -1,4 +1,4 @@
-//! The one place where grants are enforced.
+//! The only place that enforces grants.
 
 use super::Request;
 use crate::auth::Grants;
@@ -8,13 +8,12 @@ use crate::ids::Half;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("token lacks the grant {grant}")]
 pub struct NotPermitted {
-    /// In the words of the token's claims.
+    /// Name of the missing grant in the token's claims.
     pub grant: String,
 }
 
 impl Request {
-    /// Whether a participant with these grants may ask this. Asked before any request reaches the room; nothing behind it
-    /// checks again.
+    /// Checks the grants for this request. Called before a request reaches the room; later code does not check again.
     pub fn permitted_by(&self, grants: &Grants) -> Result<(), NotPermitted> {
         match self {
             Self::Offer(offer) => {

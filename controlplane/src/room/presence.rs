@@ -1,4 +1,4 @@
-//! Coming, coming back and leaving.
+//! Joins and resumes of participants.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ impl Room {
         }
     }
 
-    /// Everything a socket is told when its participant is in.
+    /// Content of `joined` for a participant.
     pub(super) fn welcome(
         &mut self,
         participant: &ParticipantId,
@@ -175,7 +175,7 @@ impl Room {
             return;
         };
         member.attachment = Attachment::Attached(socket);
-        // Of a history that started over it may see what follows.
+        // A participant may see all events of a history that started over.
         if mode == Mode::New || member.stay.since.0 != self.epoch {
             member.stay.since = (self.epoch.clone(), self.roster.offset());
         }
@@ -264,7 +264,7 @@ impl Room {
         }
     }
 
-    /// What the participant's media may be relayed with: the relays of its node.
+    /// TURN servers and credentials of the participant's node.
     pub(super) fn relays(&self, participant: &ParticipantId, unix_s: u64) -> Relays {
         let member = self.member_by_id.get(participant);
         let Some((issuer, member)) = self.config.turn.as_ref().zip(member) else {
@@ -276,8 +276,8 @@ impl Room {
         issuer.relays(&facts.turn_urls, (&self.name, &member.identity), unix_s)
     }
 
-    /// Participants that a newcomer would be added to, `old` aside, which it replaces. Those who are hidden do not
-    /// count among those who are not: nobody learns of them by being refused.
+    /// Participants that count for a join, except `old`, which it replaces. For visible participants, hidden ones do
+    /// not count: a refusal must not reveal them.
     fn present(&self, hidden: bool, old: Option<&ParticipantId>) -> usize {
         let is_hidden =
             |id: &ParticipantId| self.member_by_id.get(id).is_some_and(|m| m.grants.hidden);
@@ -327,7 +327,7 @@ impl Room {
     }
 }
 
-/// Whether the key says of the latest valid token what is known of it here; after a restart that is nothing.
+/// True if the key is from the latest valid token that this server knows; after a restart it knows none.
 fn is_latest(join: &JoinRequest, member: &Member) -> bool {
     let ends_s = member.stay.token_ends_s;
     ends_s == 0 || (ends_s, &member.grants) == (join.token_ends_s, &join.grants)

@@ -1,4 +1,4 @@
-//! What an offer makes of a participant's tracks.
+//! Changes of a participant's tracks by an offer.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(super) fn publication(member: &Member, offered: OfferedTrack) -> Result<Publ
     })
 }
 
-/// Of `tracks` those that the node negotiated, with the layers that the answer has: what cannot play is not announced.
+/// The tracks that the node negotiated, with the layers of the answer: tracks that cannot play are not announced.
 pub(super) fn playable(
     mut tracks: BTreeMap<TrackId, Published>,
     negotiated: Vec<Playable>,
@@ -57,7 +57,7 @@ pub(super) fn playable(
     tracks
 }
 
-/// What becomes different for the room when `participant` publishes `new` instead of `old`.
+/// Events when `participant` publishes `new` instead of `old`.
 pub(super) fn changes(
     old: &BTreeMap<TrackId, Published>,
     new: &BTreeMap<TrackId, Published>,

@@ -1,5 +1,4 @@
-//! Why something is not done, and why a conversation ends: the names are those of the protocol (docs/protocol.md,
-//! Errors), in every dialect.
+//! Error codes and close codes, with the names of the protocol (docs/protocol.md, Errors) in every dialect.
 
 use serde::Serialize;
 
@@ -59,7 +58,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same message may succeed later.
+    /// True if the same message may succeed later.
     pub fn retry(self) -> bool {
         matches!(
             self,
@@ -78,16 +77,16 @@ impl ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct Refusal {
-    /// For programs.
+    /// Error code of the protocol, for programs.
     pub code: ErrorCode,
-    /// For people; names the value and the limit.
+    /// Description with the value and the limit.
     pub message: String,
-    /// When the same request may succeed, if that is known.
+    /// Milliseconds until the same request may succeed, if known.
     pub after_ms: Option<u64>,
 }
 
 impl Refusal {
-    /// A refusal.
+    /// A refusal with this code and message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
         Self {
@@ -127,7 +126,7 @@ impl CloseCode {
         }
     }
 
-    /// Whether coming back with a resume key makes sense.
+    /// True if the client should come back with its resume key.
     pub fn resume(self) -> bool {
         match self {
             Self::Left | Self::ProtocolError | Self::TokenRefused | Self::Replaced => false,

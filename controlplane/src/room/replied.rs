@@ -1,4 +1,4 @@
-//! What follows from a node's answers to commands.
+//! Handles a node's results of commands.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::{ErrorCode, MediaState, Notice, Output, Refusal, Room, Then};
 use crate::fleet::{Done, MidTrack, NodeError, Published};
 use crate::ids::{ParticipantId, SessionId, TrackId};
 
-/// Before a command of our own that failed is sent again.
+/// Pause before a failed command of our own is sent again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a participant has no media while its node is full.
@@ -102,7 +102,7 @@ impl Room {
         self.append(last, None, then);
     }
 
-    /// There is no session for the participant: it is told once, and it is tried on.
+    /// The node has no capacity for the participant's session: the client is told once, and attempts continue.
     fn node_is_full(&mut self, id: &SessionId) {
         let member = self.member_by_id.get(&id.participant);
         let socket = member.and_then(|member| member.socket());

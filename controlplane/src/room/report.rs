@@ -1,4 +1,4 @@
-//! What the admin API shows of a room; the data plane's part is added there.
+//! View of a room for the admin API; the API adds the data plane's part.
 
 use serde::Serialize;
 
@@ -27,9 +27,9 @@ pub struct MemberReport {
     pub tracks: Vec<Track>,
     /// `attached`, `away` (its socket broke) or `elsewhere` (another server's).
     pub socket: &'static str,
-    /// Where its sessions are.
+    /// Node of its sessions.
     pub node: NodeId,
-    /// Which sessions these are.
+    /// Generation of its sessions.
     pub generation: Generation,
     pub publish_shard: Option<u32>,
     pub subscribe_shard: Option<u32>,

@@ -1,4 +1,4 @@
-//! What clients ask of the room.
+//! Handles requests of clients.
 
 use std::time::Instant;
 
@@ -183,7 +183,7 @@ impl Room {
         ),
         now: Instant,
     ) -> Result<(), Refusal> {
-        // Hidden ones are not in the roster: they are answered for like those who are not there.
+        // Hidden identities are not in the roster and are answered like absent ones.
         let absent = |identity: &&Identity| self.roster.by_identity(identity).is_none();
         if let Some(unknown) = recipients.iter().flatten().find(absent) {
             let said = format!("nobody here is '{unknown}'");

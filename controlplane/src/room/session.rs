@@ -1,5 +1,4 @@
-//! A session of a participant: what its node is known to have of it, and its commands in their order: one on its way to
-//! the node, the others waiting.
+//! A session of a participant: its state on its node, and its commands in order, one of them outstanding.
 //!
 //! A session outlives its participant until it is closed, so that nothing is left behind.
 
@@ -11,7 +10,7 @@ use crate::fleet::{Offer, Published};
 use crate::ids::{NodeId, TrackId};
 use crate::limits::LANE_CALLS;
 
-/// Whom to answer, and with which number.
+/// Socket and id of the request to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReplyTo {
     pub(super) socket: SocketId,
@@ -29,19 +28,19 @@ pub(super) enum Job {
         revision: u64,
         sdp: String,
     },
-    /// A trickled candidate.
+    /// Pass a trickled candidate to the node.
     Candidate { to: ReplyTo, candidate: String },
     /// The track's mute state, as the room knows it.
     Mute { track: TrackId },
     /// Create the subscribe session.
     Create,
-    /// Bring what is subscribed to what is wanted.
+    /// Update the subscriptions on the node.
     Subscribe,
-    /// End the session.
+    /// End the session on the node.
     Close { reason: &'static str },
 }
 
-/// What a command on its way is for.
+/// Job of an outstanding command.
 #[derive(Debug)]
 pub(super) enum InFlight {
     Offer {
@@ -68,40 +67,40 @@ pub(super) enum InFlight {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Where it lives.
+    /// The node that has the session.
     pub(super) node: NodeId,
     pub(super) state: State,
     waiting: VecDeque<Job>,
     turn: Turn,
 }
 
-/// What the node is known to have.
+/// State of a session on its node.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum State {
-    /// Nothing.
+    /// The node has no such session.
     Absent,
-    /// Nothing, because it is full; the client was told.
+    /// The node had no capacity; the client was told.
     Refused,
-    /// Nothing any more: the tracks of the publisher have no media, and are unpublished then.
+    /// The session ended: the publisher's tracks have no media, and are unpublished at this time.
     Lost { until: Instant },
-    /// The session.
+    /// The node has the session.
     Established {
-        /// Where it is connected; `None` while it is not.
+        /// Shard of the connected session; `None` while it is not connected.
         connected_shard: Option<u32>,
-        /// What the node offered and the client did not answer yet.
+        /// Offer of the node that the client has not answered.
         outstanding: Option<Offer>,
     },
-    /// A session that nobody needs any more.
+    /// The session is being closed.
     Closing,
 }
 
-/// Whether a command may go out.
+/// Whether the next command may be sent.
 #[derive(Debug)]
 enum Turn {
     Free,
-    /// One is with the node.
+    /// A command is outstanding.
     Taken(InFlight),
-    /// One failed: nothing is sent before.
+    /// A command failed: nothing is sent before this time.
     Paused {
         until: Instant,
     },
@@ -116,7 +115,7 @@ impl State {
 }
 
 impl Session {
-    /// One that `node` has, or will have.
+    /// A session on `node`, or one that will be there.
     pub(super) fn new(node: NodeId, state: State) -> Self {
         Self {
             node,
@@ -126,7 +125,7 @@ impl Session {
         }
     }
 
-    /// Whether the node has it, as far as is known.
+    /// True if the node has the session, as far as known.
     pub(super) fn is_established(&self) -> bool {
         matches!(self.state, State::Established { .. })
     }
@@ -135,7 +134,7 @@ impl Session {
         self.state == State::Closing
     }
 
-    /// When its tracks are unpublished, if they have no media.
+    /// Time when its tracks are unpublished, if they have no media.
     pub(super) fn reoffer_until(&self) -> Option<Instant> {
         match self.state {
             State::Lost { until } => Some(until),
@@ -169,7 +168,7 @@ impl Session {
         }
     }
 
-    /// What the node says is offered and not answered; true when the client must hear of it.
+    /// Sets the node's unanswered offer; true when the client must get it.
     pub(super) fn offered(&mut self, offer: Option<&Offer>) -> bool {
         let revision = |offer: &Offer| offer.revision;
         let known = self.outstanding().map(revision);
@@ -194,7 +193,7 @@ impl Session {
         }
     }
 
-    /// False when too much waits already; what is the room's own always fits.
+    /// False when too many jobs wait; the room's own jobs always fit.
     #[must_use]
     pub(super) fn push(&mut self, job: Job) -> bool {
         let own = matches!(job, Job::Create | Job::Subscribe | Job::Close { .. });
@@ -208,7 +207,7 @@ impl Session {
         true
     }
 
-    /// Nothing but its end matters any more.
+    /// Drops all jobs, and ends the session.
     pub(super) fn close(&mut self, reason: &'static str) {
         self.state = State::Closing;
         self.waiting.clear();
@@ -231,7 +230,7 @@ impl Session {
         self.turn = Turn::Taken(in_flight);
     }
 
-    /// What the command was for that the node answered.
+    /// The job of the command that the node answered.
     pub(super) fn replied(&mut self) -> Option<InFlight> {
         match std::mem::replace(&mut self.turn, Turn::Free) {
             Turn::Taken(in_flight) => Some(in_flight),
@@ -252,14 +251,14 @@ impl Session {
         }
     }
 
-    /// What waits for a pause to end waits no more.
+    /// Ends the pause after a failed command.
     pub(super) fn hurry(&mut self) {
         if let Turn::Paused { .. } = self.turn {
             self.turn = Turn::Free;
         }
     }
 
-    /// Forgets jobs that nobody needs once the session is lost; those whose client waits are returned.
+    /// Drops all jobs of a lost session; returns the requests that wait for an answer.
     pub(super) fn reset(&mut self) -> Vec<ReplyTo> {
         let waiting = std::mem::take(&mut self.waiting);
         self.hurry();
@@ -270,7 +269,7 @@ impl Session {
         waiting.into_iter().filter_map(reply_to).collect()
     }
 
-    /// Whether it is closed, and nothing is left to do.
+    /// True when the session is closed and no job is left.
     pub(super) fn is_done(&self) -> bool {
         self.is_closing() && self.waiting.is_empty() && !matches!(self.turn, Turn::Taken(_))
     }

@@ -1,4 +1,4 @@
-//! Who speaks: levels of tracks in, a ranking of participants out that does not flicker.
+//! Active speakers: levels of tracks in, a stable ranking of participants out.
 //!
 //! A participant starts to be heard at a higher level than it stops at, stays for a while, and passes
 //! another only by a margin.
@@ -22,9 +22,9 @@ const STOP_LEVEL: f32 = 0.20;
 const HOLD: Duration = Duration::from_millis(900);
 /// Passing another in the ranking takes this much more.
 const MARGIN: f32 = 0.10;
-/// Levels are told in such steps.
+/// Step of reported levels.
 const STEP: f32 = 0.1;
-/// A shard that reports nothing for this long has nobody speaking.
+/// A shard without a report for this long has no active speaker.
 const STALE: Duration = Duration::from_millis(1_500);
 
 /// The ranking of one room.
@@ -49,8 +49,8 @@ struct Voice {
 }
 
 impl Speakers {
-    /// Replaces the last report of a node's shard; `owner` says whose a track is. Returns the ranking when it is worth
-    /// telling.
+    /// Replaces the last report of a node's shard; `owner` maps a track to its participant. Returns the ranking when
+    /// it changed enough.
     pub fn handle_report(
         &mut self,
         shard: (NodeId, u32),
@@ -67,7 +67,7 @@ impl Speakers {
         self.tell()
     }
 
-    /// The node's levels are gone, and so is whoever was heard by them alone.
+    /// Removes the node's levels, and speakers with no other level.
     pub fn clear(&mut self, node: &NodeId) -> Option<&[Speaker]> {
         self.report_by_shard.retain(|(of, _), _| of != node);
         if self.report_by_shard.is_empty() {

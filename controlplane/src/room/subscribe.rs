@@ -1,4 +1,4 @@
-//! Who is subscribed to what: wishes of clients, tracks that come and go, and telling the node.
+//! Subscriptions: requests of clients, tracks that start and end, and commands to the node.
 
 use std::time::Instant;
 
@@ -135,7 +135,7 @@ impl Room {
                     remove.push(track.clone());
                     tracks.push(track);
                 }
-                // It came and went meanwhile: the node never heard of it.
+                // It was added and removed meanwhile: the node never got it.
                 (None, _) | (_, None) => {}
             }
         }
@@ -152,8 +152,8 @@ impl Room {
     }
 }
 
-/// What a participant sends with one device is played in sync with the rest of it: camera with microphone, a screen with
-/// its sound. All of it is by the participant's one clock.
+/// Tracks of one device group play in sync: camera with microphone, a screen with its sound. All have the
+/// participant's one clock.
 fn sync_group(owner: &ParticipantId, source: Source) -> SyncGroup {
     let stream = match source {
         Source::Camera | Source::Microphone | Source::Other => owner.to_string(),

@@ -1,5 +1,5 @@
-//! Participants that move between signaling servers, and histories that start over: what the others who serve
-//! the room have to say about this server's part of it.
+//! Participants that move between signaling servers, and histories that start over: effects of other servers on this
+//! server's part of the room.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::history::{Ephemeral, MissedByRestart, RoomEvent, Roster};
 use crate::ids::{Epoch, ParticipantId, TrackId};
 
 impl Room {
-    /// Who comes back to this server from another one, with what it proved to be.
+    /// The participant that a resuming client was on another server.
     pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<Sessions> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
@@ -21,7 +21,7 @@ impl Room {
         (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 
-    /// It came, and its node holds these sessions of it: they go on as they are.
+    /// Takes over a participant that came to this server, with its sessions on its node.
     pub(super) fn take_over(
         &mut self,
         socket: SocketId,
@@ -38,7 +38,7 @@ impl Room {
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        // As it was there; what the token of today says is found out when it resumes.
+        // With its grants on the other server; its token is checked when it resumes.
         let person = Person {
             identity: join.identity.clone(),
             name: join.name.clone(),
@@ -85,8 +85,8 @@ impl Room {
         self.outputs.push_back(Output::Serve { participant, here });
     }
 
-    /// The history started over: everybody here is told the whole truth, and who is missing in it is
-    /// entered again. `missed` is what it has that was not told here; whoever was in the room by then is told.
+    /// The history started over. All participants here get a snapshot, and missing ones are added again. Messages in
+    /// `missed` are sent to participants that were in the room at their time.
     pub fn handle_restarted(
         &mut self,
         (epoch, roster): (Epoch, Roster),
@@ -118,7 +118,7 @@ impl Room {
             let member = self.member_by_id.get(id);
             if let Some(member) = member.filter(|member| member.socket().is_some()) {
                 let (epoch, since) = &member.stay.since;
-                // Nobody is told what was before their join.
+                // Participants do not get events from before their join.
                 let came_later = *epoch == old_epoch && *since > missed.common;
                 let entries = if came_later { &[] } else { &missed.entries[..] };
                 self.welcome(id, Mode::Resync, (None, unix_s), entries, now);
@@ -131,7 +131,7 @@ impl Room {
         }
     }
 
-    /// Messages whose numbers are before those of the snapshot.
+    /// Sends messages with offsets before those of the snapshot.
     fn tell_late(&mut self, id: &ParticipantId, messages: &[Arc<Ephemeral>]) {
         let Some(member) = self.member_by_id.get(id) else {
             return;

@@ -1,4 +1,4 @@
-//! A room with several nodes, driven without a store: events come true as soon as they are appended.
+//! A room with several nodes, driven without a store: events take effect as soon as they are appended.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Stage {
         }
     }
 
-    /// Whoever joins has its sessions on `node`.
+    /// The sessions of joining participants are on `node`.
     fn join(&mut self, identity: &str, node: Option<NodeId>) -> SocketId {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
@@ -161,7 +161,7 @@ fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
     assert!(stage.told(ann).iter().any(is_lost));
     stage.notices = all;
     assert!(!stage.told(bob).iter().any(is_lost));
-    // "These sessions and no others" is said of one node.
+    // "These sessions and no others" is about one node.
     let held = vec![stage.held("bob", Generation(0))];
     let urls: Arc<[String]> = Arc::from(["turn:b".to_owned()]);
     stage
@@ -231,7 +231,7 @@ fn sessions_of_another_generation_are_left_behind() {
         let closed: Vec<_> = stage.commands.iter().filter_map(closed).collect();
         assert!(closed.contains(&old.session), "{closed:?}");
         assert!(closed.iter().all(|id| id.generation == Generation(7)));
-        // What still comes from it is nobody's.
+        // Later events of the session are ignored.
         let event = NodeEvent::Closed {
             session: old.session,
             failure: None,
@@ -285,7 +285,7 @@ fn a_track_is_at_home_where_its_publisher_is() {
 #[test]
 fn who_joins_again_before_its_first_join_came_back_is_there_once() {
     let mut stage = Stage::new(true);
-    // The store is slow: what is appended comes back later.
+    // The store is slow: appended events come back later.
     let mut appended = Vec::new();
     for _ in 0..2 {
         stage.sockets += 1;

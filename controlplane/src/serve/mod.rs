@@ -1,9 +1,9 @@
-//! Puts the parts of a server together and runs them until somebody says stop.
+//! Builds the parts of a server and runs them until a stop signal.
 
-mod role; // a part that is started and stopped by itself
-mod nodes; // connections to nodes
-mod signal; // clients and rooms
-mod stop; // when to end
+mod role; // trait of a part that is started and stopped
+mod nodes; // role: connections to nodes
+mod signal; // role: listener and rooms
+mod stop; // stop signals
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,18 +30,18 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::turn::Issuer;
 
-/// Characters of a server's name among those that keep sessions: long enough to be no other's.
+/// Characters of a server's name for leases: long enough to be unique.
 const SERVER_CHARS: usize = 16;
 
 /// A server that listens.
 pub struct Running {
-    /// Where, as `http://host:port` or `https://host:port`.
+    /// URL of the server, `http://host:port` or `https://host:port`.
     pub url: String,
-    /// Where it listens.
+    /// Address of the HTTP listener.
     pub address: SocketAddr,
-    /// Its nodes.
+    /// Connections to the nodes of the server.
     pub fleet: Arc<Fleet>,
-    /// In the order in which they were started.
+    /// Roles in the order of their start.
     roles: Vec<Box<dyn Role>>,
     drain: Duration,
 }
@@ -137,8 +137,8 @@ async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn Sto
 }
 
 impl Running {
-    /// Stops the roles one after the other, the last one first; each takes its drain time, unless somebody is in a
-    /// `hurry`.
+    /// Stops the roles one after the other, the last one first; each takes its drain time, unless
+    /// `hurry` completes.
     pub async fn stop(&self, hurry: impl Future<Output = ()>) {
         let (in_a_hurry, is_in_a_hurry) = watch::channel(false);
         let stopping = async {

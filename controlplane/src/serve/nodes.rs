@@ -1,4 +1,4 @@
-//! The role that keeps connections to nodes.
+//! The role that keeps the connections to nodes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Connects to them, and follows the registry.
     pub(super) fn start(fleet: &Arc<Fleet>, registry: Arc<dyn Registry>) -> Self {
-        // Those that are there now are known at once.
+        // Nodes that are listed now are added at once.
         fleet.adopt(&registry.nodes().borrow());
         Self {
             fleet: Arc::clone(fleet),

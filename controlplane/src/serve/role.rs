@@ -1,14 +1,14 @@
-//! A part of a server that is started and stopped by itself.
+//! A part of a server that can be started and stopped.
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-/// How a role stops.
+/// Parameters of a stop.
 #[derive(Debug, Clone)]
 pub struct Stopping {
-    /// It takes this long to send its clients away.
+    /// Time over which clients are disconnected.
     pub drain: Duration,
     /// True when there is no time for that any more.
     pub hurry: watch::Receiver<bool>,
@@ -19,7 +19,7 @@ impl Stopping {
     pub async fn is_over(mut self) {
         tokio::select! {
             () = tokio::time::sleep(self.drain) => {}
-            // Nobody is in a hurry any more once the sender is gone.
+            // Without a sender there is no hurry any more.
             Ok(_) = self.hurry.wait_for(|hurry| *hurry) => {}
         }
     }
@@ -27,9 +27,9 @@ impl Stopping {
 
 /// See the module's documentation.
 pub trait Role: Send + Sync {
-    /// Its name in the log.
+    /// Name of the role in the log.
     fn name(&self) -> &'static str;
 
-    /// Ends what it does; other roles go on until it is done.
+    /// Stops the role; other roles go on until it has stopped.
     fn stop(&self, how: Stopping) -> BoxFuture<'_, ()>;
 }

@@ -1,4 +1,4 @@
-//! The role that talks with clients: the listener, the page, the admin API, and the rooms behind them.
+//! The role that serves clients: the listener, the page, the admin API, and the rooms.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::hub::Hub;
 use crate::metrics::{Metrics, TlsMetrics};
 use crate::tls::{Certificate, Door};
 
-/// For sockets to hear that the server is going away.
+/// Time for sockets to get the close message.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Listens, and serves the rooms of a hub.
@@ -31,10 +31,10 @@ pub(super) struct Entrance {
     listener: TcpListener,
     door: Door,
     certificate: Option<Certificate>,
-    /// Counts what happens there, and all else of the server.
+    /// Metrics of the listener, and of the whole server.
     pub(super) metrics: Arc<Metrics>,
     pub(super) address: SocketAddr,
-    /// `http://host:port` or `https://host:port`.
+    /// URL of the server: `http://host:port` or `https://host:port`.
     pub(super) url: String,
 }
 

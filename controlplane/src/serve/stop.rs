@@ -1,4 +1,4 @@
-//! When the process is to end.
+//! Stop signals of the process.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,7 +12,7 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Catches them.
+    /// Catches SIGTERM and SIGINT from now on.
     pub fn catch() -> anyhow::Result<Self> {
         let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;

@@ -1,5 +1,5 @@
-//! Messages to clients on the wire (RFC 6455, section 5): a server's frames are not masked, so one encoding serves every
-//! socket it goes to.
+//! WebSocket frames to clients (RFC 6455, section 5): a server's frames are not masked, so one encoding serves all
+//! sockets.
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,7 +11,7 @@ const FINAL_PING: u8 = 0x89;
 /// Longest payload of a control frame (section 5.5).
 const CONTROL_BYTES: usize = 125;
 
-/// A text message.
+/// Encodes a WebSocket text frame with its header.
 pub(super) fn text(payload: &[u8]) -> Bytes {
     framed(FINAL_TEXT, payload)
 }

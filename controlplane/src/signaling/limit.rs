@@ -1,4 +1,4 @@
-//! A token bucket: how often something may happen.
+//! A token bucket: limits the rate of events.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full bucket.
+    /// A bucket that is full at `now`.
     pub fn new(capacity: u32, per_second: u32, now: Instant) -> Self {
         let capacity = f64::from(capacity);
         Self {

@@ -1,14 +1,14 @@
-//! The conversation with one client: text frames in and out of one WebSocket.
+//! Signaling of one client: text frames in and out of one WebSocket.
 //!
-//! What the room does with a request is not here.
+//! The room handles requests; this module does not.
 
 mod limit; // token bucket
-pub mod dialect; // its words
-mod frame; // messages on the wire
+pub mod dialect; // message formats
+mod frame; // WebSocket frames to clients
 mod session; // sans-IO state of one socket
-pub mod upgrade; // from a request to a connection
-pub mod socket; // drives a session with it
-mod writer; // what leaves by it
+pub mod upgrade; // HTTP upgrade to WebSocket
+pub mod socket; // drives a session with a connection
+mod writer; // writes the queue of a socket
 
 pub use dialect::spillway::{ClientMessage, Stage, Undecodable, decode, decode_at};
 pub use limit::TokenBucket;

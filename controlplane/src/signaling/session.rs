@@ -1,4 +1,4 @@
-//! One socket's side of the conversation, without the socket.
+//! Sans-IO state of one signaling socket.
 //!
 //! Feed it what arrives (`handle_*`), then drain [`Session::poll_output`]; when nothing arrives until
 //! [`Session::poll_timeout`], call [`Session::handle_timeout`]. It decodes, limits, checks the token
@@ -22,10 +22,10 @@ use crate::limits::{
 };
 use crate::room::{CloseCode, ErrorCode, JoinRequest, Refusal, Request, ResumePoint};
 
-/// What the driver must do.
+/// Output of a session for its driver.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Write this.
+    /// Write this frame to the socket.
     Send(Frame),
     /// Ask the room to let this participant in; then pass on its requests.
     Join(JoinRequest),
@@ -36,7 +36,7 @@ pub enum Output {
         /// Permitted by the token.
         request: Request,
     },
-    /// Close the socket.
+    /// Close the socket with a code.
     Close {
         /// Goes into the close frame.
         code: CloseCode,
@@ -85,12 +85,12 @@ impl Session {
         }
     }
 
-    /// The same for the page of another site, which demo tokens are not for; `foreign` says why.
+    /// The same for a page of another site, which may not use demo tokens; `foreign` is the reason.
     pub fn of_origin(self, foreign: Option<String>) -> Self {
         Self { foreign, ..self }
     }
 
-    /// A text frame.
+    /// Handles one text frame of the client.
     pub fn handle_text(&mut self, text: &str, now: Instant, unix_s: u64) {
         self.heard_at = now;
         if matches!(self.state, State::Closed) {
@@ -99,7 +99,7 @@ impl Session {
         if text.len() > self.message_bytes() {
             return self.end_oversized(json::id_of(text), text.len());
         }
-        // What is to be read at all counts as one, and its length counts.
+        // A message counts as one before it is parsed, and its length counts too.
         let read = 1 + units_of_length(text.len());
         if !self.messages.take_all(read, now) {
             return self.refuse_too_fast(json::id_of(text), read, now);
@@ -151,7 +151,7 @@ impl Session {
         self.refuse(id, &refusal, now);
     }
 
-    /// A frame that was too large to be kept; `bytes` is what is known of its size.
+    /// Handles a frame that was too large to be kept; `bytes` is the known part of its size.
     pub fn handle_oversized(&mut self, bytes: usize) {
         self.end_oversized(None, bytes);
     }
@@ -187,7 +187,7 @@ impl Session {
         self.close(code, reason);
     }
 
-    /// When [`Session::handle_timeout`] wants to be called.
+    /// Time of the next [`Session::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
         let idle = self.heard_at + IDLE_TIME;
         match &self.state {
@@ -197,7 +197,7 @@ impl Session {
         }
     }
 
-    /// Nothing arrived until `now`.
+    /// Handles timeouts that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let seconds = |time: Duration| time.as_secs();
         match &self.state {
@@ -219,7 +219,7 @@ impl Session {
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
         if output.is_none() {
-            // An idle socket keeps no room for what it is not told.
+            // An idle socket keeps no memory for outputs.
             self.outputs = VecDeque::new();
         }
         output
@@ -280,7 +280,7 @@ impl Session {
             return Err(Refusal::new(ErrorCode::NotPermitted, foreign.clone()));
         }
         let proven = self.check_resume(join, &entry, unix_s)?;
-        // A token that is valid says what holds; of one that is not, only whose it is counts.
+        // A valid token sets the grants; of an expired one only the identity counts.
         let (grants, token_ends_s) = match (entry.expired, &proven) {
             (None, _) => (entry.grants, entry.ends_s),
             (Some(_), Some(proven)) => (proven.grants.clone(), proven.token_ends_s),
@@ -323,7 +323,7 @@ impl Session {
         })
     }
 
-    /// What the resume key proves; nothing when there is none, or it is too old.
+    /// Claims of the resume key; `None` without a key, or with an expired one.
     fn check_resume(
         &self,
         join: &Join,
@@ -347,8 +347,8 @@ impl Session {
         }
     }
 
-    /// Says no; before `joined` also goodbye. Mistakes of a participant count as messages, which have a rate, and end
-    /// nothing; what comes faster than that for long ends the socket, which may come back.
+    /// Sends an error; before `joined` also closes the socket. Wrong messages of a participant count as messages and
+    /// end nothing. Messages faster than the rate for some time close the socket; the client may come back.
     fn refuse(&mut self, id: Option<u32>, refusal: &Refusal, now: Instant) {
         self.send(spillway::refusal(id, refusal));
         let is_flood = refusal.code == ErrorCode::TooFast;
@@ -401,7 +401,7 @@ impl Session {
     }
 }
 
-/// Where a client says that it was, as far as its key allows: nothing from before its join is told again.
+/// The client's position, as far as its key allows: events from before its join are not sent.
 fn resume_point(said: &Resume, proven: ResumeClaims, ends_s: Option<u64>) -> ResumePoint {
     let is_same = said.epoch == proven.epoch;
     ResumePoint {

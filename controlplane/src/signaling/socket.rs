@@ -1,4 +1,4 @@
-//! Drives a [`Session`] with a connection: one task reads, one writes, neither waits for the other.
+//! Drives a [`Session`] with a connection: one task reads, one writes, and neither waits for the other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,22 +23,22 @@ use crate::limits::{CLOSE_TIME, FRAME_FACTOR};
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, SocketId};
 
-/// What every socket of a server shares.
+/// State that all sockets of a server share.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The rooms.
+    /// Rooms and nodes of the server.
     pub hub: Arc<Hub>,
-    /// Check tokens.
+    /// Keys that check tokens.
     pub keys: Arc<Keys>,
-    /// What a client may send.
+    /// Limits of a client's messages.
     pub limits: SignalingLimits,
-    /// When the server is going away: over how long its clients do.
+    /// Set when the server stops: the time over which it closes sockets.
     pub shutdown: watch::Receiver<Option<Duration>>,
     next: AtomicU64,
 }
 
 impl Sockets {
-    /// No socket yet.
+    /// An empty set of sockets with these parts of the server.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,
@@ -99,13 +99,13 @@ impl Sockets {
             let reading = async move { while let Some(Ok(_)) = stream.next().await {} };
             let written = async {
                 if !writing.is_finished() {
-                    // Its end is all that matters.
+                    // Only the end of the task matters.
                     let _ = (&mut writing).await;
                 }
             };
             tokio::join!(reading, written);
             if cannot_read_on {
-                // What the peer still sends cannot be taken; it gets the time to see why.
+                // Further bytes of the peer cannot be read; it gets time to read the close frame.
                 std::future::pending::<()>().await;
             }
         };
@@ -176,7 +176,7 @@ impl Conversation {
                 }
                 _ = &mut *writing => return stream,
             }
-            // In a box, because an idle socket's task would keep the room for it.
+            // Boxed, because the task of an idle socket would keep the memory.
             if Box::pin(self.drain()).await {
                 return stream;
             }
@@ -257,7 +257,7 @@ impl Conversation {
     }
 }
 
-/// Of what the client sent more than is read.
+/// Limit of received bytes that a client has exceeded.
 enum TooMuch {
     Message,
     /// All together, before it joined.
@@ -275,8 +275,7 @@ fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
     }
 }
 
-/// When a socket of a server that is going away is sent elsewhere: not all at once, or all would come back
-/// at once.
+/// Time at which a socket of a stopping server is closed: spread out, so that clients do not come back all at once.
 fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
     let drain = (*shutdown.borrow())?;
     Some(clock::now() + entropy::part_of(drain))

@@ -1,7 +1,7 @@
-//! From an HTTP request to a WebSocket (RFC 6455, section 4.2), and the two halves of its connection.
+//! HTTP upgrade to WebSocket (RFC 6455, section 4.2), and the two halves of its connection.
 //!
-//! The reading half goes through the WebSocket library. What is written is encoded once for all sockets, so
-//! it goes to the kernel as it is; what the library wants to say by itself, such as a pong, joins the queue.
+//! The WebSocket library reads. Messages are encoded once for all sockets, so they are written unchanged; frames of
+//! the library itself, such as a pong, join the queue.
 
 use std::io;
 use std::pin::Pin;
@@ -30,15 +30,15 @@ const PROTOCOL: &str = "spillway.v1";
 /// Why a request does not become a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoUpgrade {
-    /// Not a GET of HTTP/1.1, or no `Connection: Upgrade`, or another protocol.
+    /// Not a GET of HTTP/1.1, or without `Connection: Upgrade`, or for another protocol.
     #[error(
         "this is a WebSocket: ask with GET, HTTP/1.1 and 'Connection: Upgrade', 'Upgrade: websocket'"
     )]
     NotAsked,
-    /// Another version.
+    /// The client asks for another version of WebSocket.
     #[error("the version of WebSocket is 13 (Sec-WebSocket-Version)")]
     Version,
-    /// Nothing to prove understanding with.
+    /// Sec-WebSocket-Key is missing, so the handshake cannot be answered.
     #[error("Sec-WebSocket-Key is missing")]
     NoKey,
 }
@@ -88,7 +88,7 @@ pub fn accept(
     ])
 }
 
-/// Whether a header with a list of words has this one.
+/// True if a header with a list of tokens contains this one.
 fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).into_iter();
     let words = values.filter_map(|value| value.to_str().ok());
@@ -105,13 +105,13 @@ pub struct Connection {
     early: Bytes,
 }
 
-/// What is read from.
+/// Source of received bytes.
 enum Input {
     Tcp(OwnedReadHalf),
     Other(ReadHalf<TokioIo<Upgraded>>),
 }
 
-/// What is written to.
+/// Destination of written bytes.
 pub(super) enum Output {
     /// The kernel takes many messages at once.
     Tcp(OwnedWriteHalf),
@@ -120,7 +120,7 @@ pub(super) enum Output {
 }
 
 impl Connection {
-    /// What the request's connection has become.
+    /// The upgraded connection of the request.
     pub fn new(upgraded: Upgraded) -> Self {
         match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
             Ok(parts) => {
@@ -143,7 +143,7 @@ impl Connection {
         }
     }
 
-    /// Its halves; messages are at most `message_bytes` long, and no more is read than `quota` has.
+    /// Splits it into its halves; messages have at most `message_bytes`, and at most `quota` is read.
     pub(super) async fn split(
         self,
         outbox: Outbox,
@@ -175,7 +175,7 @@ pub(super) struct Answering {
     quota: Quota,
 }
 
-/// Bytes that may be read from somebody who has shown no token; clones share it.
+/// Budget of bytes to read from a client without a token; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Quota(Arc<AtomicUsize>);
 
@@ -185,12 +185,12 @@ pub(super) struct Quota(Arc<AtomicUsize>);
 pub(super) struct OverQuota;
 
 impl Quota {
-    /// Of a socket that has not joined.
+    /// Quota of a socket that has not joined.
     pub(super) fn unjoined() -> Self {
         Self(Arc::new(AtomicUsize::new(UNJOINED_BYTES)))
     }
 
-    /// It has joined: its rate of messages limits it from now on.
+    /// Removes the quota after `join`: from then on the rate of messages is the limit.
     pub(super) fn lift(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Writes what a socket's queue holds, as many messages at once as there are.
+//! Writes the queue of a socket, as many messages per call as are queued.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -26,7 +26,7 @@ pub(super) struct Writer {
     pub(super) output: Output,
     pub(super) reader: OutboxReader,
     pub(super) hub: Arc<Hub>,
-    /// When the client asked to join.
+    /// Time of the client's `join`.
     pub(super) asked_at: Arc<OnceLock<Instant>>,
 }
 
@@ -34,8 +34,7 @@ pub(super) struct Writer {
 struct Over;
 
 impl Writer {
-    /// Until nothing can come any more, the peer is gone, or `last` says what is to be written instead of
-    /// what waits.
+    /// Runs until no message can follow, the peer has closed, or `last` replaces the waiting messages.
     pub(super) async fn run(mut self, mut last: oneshot::Receiver<Vec<ToSocket>>) {
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -46,7 +45,7 @@ impl Writer {
                 biased;
                 words = &mut last, if listening => match words {
                     Ok(words) => {
-                        // They are the last, whatever becomes of them.
+                        // These are the last bytes, and a failure does not matter.
                         let _ = self.write(&mut words.into()).await;
                         return;
                     }
@@ -93,7 +92,7 @@ impl Writer {
         }
         if let Err(error) = self.output.put(&mut wires).await {
             if error.kind() == io::ErrorKind::TimedOut && !is_last {
-                // It reads too slowly, as one whose queue is full.
+                // The client reads too slowly, like one with a full queue.
                 self.hub
                     .metrics()
                     .count_close(CloseCode::GoingAway.number());
@@ -132,7 +131,7 @@ impl Output {
         Ok(())
     }
 
-    /// What can be written without waiting.
+    /// Writes as much as possible without waiting.
     fn try_put(&mut self, wires: &mut VecDeque<Bytes>) -> io::Result<()> {
         match self {
             Self::Tcp(output) => try_put(output, wires),
@@ -160,7 +159,7 @@ fn try_put(
     Ok(())
 }
 
-/// Forgets what was written.
+/// Removes the written bytes from the queue.
 fn advance(wires: &mut VecDeque<Bytes>, mut written: usize) {
     while let Some(wire) = wires.front_mut() {
         if wire.len() > written {

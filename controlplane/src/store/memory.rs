@@ -1,4 +1,4 @@
-//! The embedded store: everything in this process, gone with it.
+//! The embedded store: all data is in this process and ends with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::history::{Append, Change, Entry, Missed};
 use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 
-/// Rooms by name.
+/// The histories of rooms, by name.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     room_by_name: Mutex<HashMap<RoomName, Kept>>,
@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// A store without rooms.
     pub fn new() -> Self {
         Self::default()
     }

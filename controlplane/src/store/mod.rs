@@ -1,12 +1,12 @@
-//! What must outlive a signaling server: a room's history, its participants, their presence.
+//! Data that must outlive a signaling server: a room's history, its participants, their presence.
 //!
 //! [`memory`] is the embedded implementation; [`redis`], standalone or a cluster, keeps to the same trait
 //! and runs the same [`suite`].
 
-pub mod memory; // in this process
-pub mod redis; // shared by many servers
-mod record; // a room's history and readers, in either
-pub mod suite; // what every implementation must pass
+pub mod memory; // store of a single server
+pub mod redis; // store shared by several servers
+mod record; // a room's history and its readers in this process
+pub mod suite; // tests for every implementation
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::ids::{Epoch, ParticipantId, RoomName};
 /// A room, and all that happens in it from then on.
 #[derive(Debug)]
 pub struct Opened {
-    /// The room's history.
+    /// Epoch of the room's history.
     pub epoch: Epoch,
     /// Number of the latest event.
     pub offset: u64,
-    /// Who was there after that event.
+    /// Participants after that event.
     pub participants: Vec<Participant>,
-    /// Where the history started over while others of this server read it.
+    /// Set if the history started over while readers of this server had it open.
     pub restart: Option<Restart>,
     /// Every later event in order. Ends when the reader is too slow, or when the history started over:
     /// open the room again and read [`Store::since`].
@@ -36,27 +36,27 @@ pub struct Opened {
 /// An event that has its number.
 #[derive(Debug)]
 pub struct Placed {
-    /// Its number.
+    /// Offset that the event got.
     pub offset: u64,
-    /// Whether the store has it.
+    /// Whether the store has the event.
     pub stored: Stored,
 }
 
 /// Whether the store has an event.
 #[derive(Debug)]
 pub enum Stored {
-    /// It is part of the history.
+    /// The store has it.
     Yes,
     /// The store cannot be told now. Resolves when it was; fails when it never will be.
     Later(oneshot::Receiver<()>),
 }
 
-/// What a reader of a room is told.
+/// Message to a reader of a room.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
-    /// The next event.
+    /// The next event of the history.
     Entry(Arc<Entry>),
-    /// What is no event: it has no number, and whoever is not there does not hear of it.
+    /// A message outside the history: it has no offset and reaches only connected participants.
     Message(Arc<Ephemeral>),
     /// Another server_id serves this participant from now on.
     Taken(ParticipantId),
@@ -65,7 +65,7 @@ pub enum News {
 /// Why the store did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Nobody has opened this room.
+    /// The room is not open in this store.
     #[error("room '{0}' is not open")]
     NoRoom(RoomName),
     /// The store cannot be reached; later it may be.
@@ -82,7 +82,7 @@ pub enum StoreError {
 /// The result of a store's method.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// What a signaling server needs to be stateless.
+/// Shared state that makes a signaling server stateless.
 pub trait Store: Send + Sync + 'static {
     /// Opens a room, with a new epoch when it does not exist.
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened>;
@@ -91,12 +91,12 @@ pub trait Store: Send + Sync + 'static {
     /// in one step. Events that are placed at once get their offsets in the order in which the futures were first polled.
     fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed>;
 
-    /// The same; returns the offset alone.
+    /// The same; returns only the offset.
     fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
         Box::pin(async move { Ok(self.place(room, append).await?.offset) })
     }
 
-    /// Tells every reader there is, without a history. Whom it does not reach now it does not reach.
+    /// Sends a message to every current reader, outside the history.
     fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError>;
 
     /// The events after `offset` of `epoch`.
@@ -115,21 +115,21 @@ pub trait Store: Send + Sync + 'static {
         time: Duration,
     ) -> StoreFuture<'a, ()>;
 
-    /// Participants whose presence ran out: their server died with them.
+    /// Participants with expired presence: their server died with them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
 
-    /// From now on this server serves the participant; the one that did is told.
+    /// Makes this server the participant's server; the previous one is told.
     fn claim<'a>(
         &'a self,
         room: &'a RoomName,
         participant: &'a ParticipantId,
     ) -> StoreFuture<'a, ()>;
 
-    /// Whether everything can be written now; if not, why.
+    /// The reason why writes are not possible now; `None` if they are.
     fn degraded(&self) -> Option<String> {
         None
     }
 
-    /// Forgets the room if nobody is in it and nobody else reads it; its epoch ends.
+    /// Forgets the room if it is empty and has no other reader; its epoch ends.
     fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()>;
 }

@@ -1,5 +1,5 @@
-//! A room's history and its readers in this process: what the embedded store is made of, and what a server
-//! keeps of a room in a shared one.
+//! A room's history and its readers in this process: used by the embedded store, and by a server's copy of a shared
+//! store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Record {
         self.offset
     }
 
-    /// What is kept, oldest first; it ends with the latest event.
+    /// Kept events, oldest first, up to the latest one.
     pub(super) fn history(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
         self.history.iter()
     }
@@ -53,8 +53,8 @@ impl Record {
         self.history.get(index)
     }
 
-    /// Adds the next event and tells every reader. One whose queue is full is cut off, and catches up
-    /// with `since`.
+    /// Adds the next event and sends it to every reader. A reader with a full queue is removed, and catches up with
+    /// `since`.
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
         debug_assert_eq!(entry.offset, self.offset + 1);
         self.offset = entry.offset;
@@ -65,21 +65,21 @@ impl Record {
         self.tell(&News::Entry(entry));
     }
 
-    /// Tells every reader a message of no history; one whose queue is full misses it.
+    /// Sends a message outside the history to every reader; a reader with a full queue misses it.
     pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
         for reader in &self.readers {
-            // Who is gone is found out with the next event.
+            // A closed reader is removed with the next event.
             let _ = reader.try_send(News::Message(Arc::clone(&message)));
         }
     }
 
-    /// Tells every reader what is no event.
+    /// Sends a message outside of the history to every reader.
     pub(super) fn tell(&mut self, news: &News) {
         self.readers
             .retain(|reader| reader.try_send(news.clone()).is_ok());
     }
 
-    /// What happened after `offset` of `epoch`.
+    /// Events after `offset` of `epoch`.
     pub(super) fn since(&self, epoch: &Epoch, offset: u64) -> Missed {
         let oldest = self.offset - self.history.len() as u64;
         if *epoch != self.epoch || !(oldest..=self.offset).contains(&offset) {
@@ -96,7 +96,7 @@ impl Record {
         entries
     }
 
-    /// Whether anybody still reads.
+    /// True while there is a reader.
     pub(super) fn is_read(&mut self) -> bool {
         self.readers.retain(|reader| !reader.is_closed());
         !self.readers.is_empty()

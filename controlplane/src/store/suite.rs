@@ -1,4 +1,4 @@
-//! What every [`Store`] must pass, whatever it is made of. Panics where one does not.
+//! Tests for every [`Store`] implementation. Panics on a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub fn note(number: usize) -> Append {
     }
 }
 
-/// Somebody without tracks.
+/// A participant without tracks, with this identity.
 pub fn participant(identity: &str) -> Participant {
     Participant {
         participant: ParticipantId::random(),
@@ -58,12 +58,12 @@ pub fn participant(identity: &str) -> Participant {
     }
 }
 
-/// Where everybody is.
+/// The node that has all participants of the suite.
 fn node() -> NodeId {
     "node".parse().expect("a name")
 }
 
-/// It comes.
+/// The event that this participant joined.
 pub fn joined(participant: &Participant) -> Append {
     Append {
         event: RoomEvent::ParticipantJoined {
@@ -74,7 +74,7 @@ pub fn joined(participant: &Participant) -> Append {
     }
 }
 
-/// It leaves, unless another server serves it.
+/// The event that it leaves, unless another server serves it.
 pub fn left_if_ours(participant: &Participant) -> Append {
     Append {
         change: Change::RemoveOurs(participant.participant.clone()),
@@ -289,7 +289,7 @@ async fn appends_at_once_keep_the_order_they_were_asked_in<S: Store>(store: &S) 
     append(store, &room, joined(&ann)).await;
     next(&mut opened).await;
     let at_once = (0..EVENTS).map(|number| match number {
-        // One that may be refused among those that are not.
+        // An append that may be refused, among others.
         250 => store.append(&room, left_if_ours(&ann)),
         _ => store.append(&room, note(number)),
     });

@@ -1,6 +1,6 @@
-//! The handshake, and what came in by it. Everything that shares the port is told apart here and nowhere
-//! else: so far HTTP, as it is or inside TLS. What is named by ALPN (HTTP as `http/1.1`; TURN would be
-//! `stun.turn`, RFC 7443 section 3) becomes an [`Opening`] of its own.
+//! TLS handshakes of accepted connections. The only place that detects the protocol of the port: HTTP, plain or inside
+//! TLS. Each ALPN protocol (HTTP is `http/1.1`; TURN would be `stun.turn`, RFC 7443 section 3) has its own
+//! [`Opening`].
 
 use std::io;
 use std::sync::Arc;
@@ -16,48 +16,48 @@ use super::{Certificate, CertificateFiles, Certificates, Renewal, TlsError};
 use crate::limits::HANDSHAKE_TIME;
 use crate::metrics::TlsMetrics;
 
-/// As ALPN names it (RFC 7301 section 6).
+/// Name of the ALPN protocol (RFC 7301 section 6).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// How connections come in.
+/// Kind of a listener's connections.
 #[derive(Clone)]
 pub enum Door {
-    /// As they are.
+    /// Connections begin with HTTP.
     Plain,
-    /// With a handshake first.
+    /// Connections begin with a TLS handshake.
     Tls(TlsAcceptor, TlsMetrics),
 }
 
-/// What a connection turned out to be.
+/// Accepted connection with its protocol.
 pub enum Opening {
     /// HTTP as it is.
     Http(TcpStream),
-    /// HTTP inside TLS.
+    /// HTTP inside a TLS connection.
     Https(Box<TlsStream<TcpStream>>),
 }
 
 /// Why a connection came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It took too long.
+    /// The handshake took too long.
     #[error("no handshake within {} s", HANDSHAKE_TIME.as_secs())]
     TooSlow,
-    /// Its first bytes are something else's.
+    /// The first bytes are not TLS.
     #[error("it does not speak tls: {0}")]
     NotTls(rustls::Error),
-    /// It will not have us, most often because of the certificate.
+    /// The client sent an alert, usually because of the certificate.
     #[error("the client refused: {0:?}")]
     Refused(AlertDescription),
     /// There is no way to speak with it.
     #[error("no handshake is possible: {0}")]
     Incompatible(rustls::Error),
-    /// It went away before the end.
+    /// The client closed the connection.
     #[error("the client is gone: {0}")]
     Gone(io::Error),
 }
 
 impl Door {
-    /// A door with the certificate of `files`, and who looks after it.
+    /// A TLS listener with the certificate of `files`, and the task that renews it.
     pub fn tls(
         files: CertificateFiles,
         metrics: TlsMetrics,
@@ -87,7 +87,7 @@ impl Door {
 }
 
 impl Refusal {
-    /// What became of the handshake.
+    /// The failure of a handshake.
     fn of(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
@@ -111,7 +111,7 @@ impl Refusal {
 
 async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Opening, Refusal> {
     match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-        // Who names no protocol means HTTP; who names only others was refused (RFC 7301 section 3.2).
+        // A client without ALPN means HTTP; one with other protocols only was refused (RFC 7301 section 3.2).
         Ok(Ok(stream)) => Ok(Opening::Https(Box::new(stream))),
         Ok(Err(error)) => Err(Refusal::of(error)),
         Err(_) => Err(Refusal::TooSlow),

@@ -1,10 +1,10 @@
-//! TLS on the control plane's own port: a certificate that is swapped while it serves, and what each
-//! connection turns out to be. Connections that we open are others' business (`store::redis`), who have their
-//! files read here.
+//! TLS on the control plane's own port: a certificate that is replaced while the server runs, and detection of the
+//! protocol of each connection. Outgoing connections are not handled here; `store::redis` only reads its files with
+//! this module.
 //!
-//! A connection comes from the listener to the [`Door`], and goes on to whoever speaks what is inside.
+//! A connection comes from the listener to the [`Door`], and goes on to HTTP.
 
-mod door; // the handshake, and what came in by it
+mod door; // TLS handshakes of accepted connections
 
 pub use door::{Door, Opening, Refusal};
 pub use spillway_certificate::{

@@ -1,8 +1,8 @@
-//! TURN credentials that end by themselves: a username that says until when, and a password that only those who
-//! share a secret with the relay can make. Back ends that mint them for coturn's REST scheme mint these, too.
+//! TURN credentials that expire: a username with its expiry, and a password that needs the shared secret of the TURN
+//! server. These are coturn's REST credentials, so backends that create those work too.
 //!
-//! The relay counts by user. Ours is an identity in its room, whatever participant it joins as: who leaves and joins
-//! again is the same. Clients, and who reads their packets, see a keyed hash of it and not the names.
+//! The TURN server counts by user. The user is an identity in its room, so a participant that leaves and joins again
+//! is the same user. The username contains a keyed hash of both and not the names.
 //!
 //! Relaying is the data plane's business.
 
@@ -15,27 +15,27 @@ use spillway_wire::turn::user_id;
 
 use crate::ids::{Identity, RoomName};
 
-/// What opens a relay for a while.
+/// A TURN credential that expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// `expiry:user`, with the expiry in seconds since 1970.
     pub username: String,
-    /// base64(HMAC-SHA1(secret, username)).
+    /// The password: base64(HMAC-SHA1(secret, username)).
     pub password: String,
 }
 
-/// Hands credentials out.
+/// Issues TURN credentials that expire.
 pub struct Issuer {
     secret: Box<[u8]>,
     ttl_s: u64,
 }
 
-/// What a client reaches media with in spite of its firewall.
+/// TURN servers and credentials of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Relays {
-    /// None where nobody relays.
+    /// Empty when no node relays.
     pub ice_servers: Vec<IceServer>,
-    /// For how long from now on they may be asked to relay; absent where there are none.
+    /// Seconds during which the credentials may make allocations; absent without TURN servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ice_ttl_s: Option<u64>,
 }
@@ -72,7 +72,7 @@ impl Issuer {
         }
     }
 
-    /// What opens the relays at `urls` for `identity` for the next `ttl_s`; nothing where nobody relays.
+    /// Credentials of `identity` for the TURN servers at `urls`, valid for `ttl_s`; empty when no node relays.
     pub fn relays(
         &self,
         urls: &[String],
@@ -96,7 +96,7 @@ impl Issuer {
     }
 }
 
-/// Whom the relay counts `identity` of `room` as.
+/// The TURN user of `identity` in `room`.
 pub fn user(secret: &[u8], room: &RoomName, identity: &Identity) -> String {
     user_id(secret, room.as_str(), identity.as_str())
 }

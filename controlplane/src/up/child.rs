@@ -1,4 +1,4 @@
-//! The data plane's process: started, watched, restarted; taken over when it is alive already.
+//! The data plane's process: started, watched, restarted; taken over if it is already running.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -28,13 +28,13 @@ use crate::tls::CertificateFiles;
 /// Starts that fail at once before `up` gives up: the binary or its settings are wrong then.
 const HOPELESS_STARTS: u32 = 5;
 
-/// Who lives this long can be run; wrong settings end sooner.
+/// A child that lives this long has valid settings; wrong settings end it sooner.
 const PROOF_TIME: Duration = Duration::from_secs(3);
 
 /// Between two looks at a process that is not our child.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where a data plane serves its metrics when nobody says anything.
+/// Default address of a data plane's metrics.
 const CHILD_METRICS: &str = "127.0.0.1:9464";
 
 /// Keeps one data plane alive.
@@ -45,7 +45,7 @@ pub(super) struct Supervisor {
     environment: Vec<(&'static str, String)>,
     socket: PathBuf,
     log: PathBuf,
-    /// It ends TLS: signals about certificates are its.
+    /// True: the child ends TLS, and gets SIGHUP for its certificate.
     ends_tls: bool,
     started: StartedWith,
     state: StateDir,
@@ -55,12 +55,12 @@ pub(super) struct Supervisor {
 #[derive(Debug)]
 enum Process {
     Child(Child),
-    /// Of an earlier `up`.
+    /// A data plane of an earlier `up`.
     Adopted(OwnedFd),
 }
 
 impl Supervisor {
-    /// With a certificate and where we listen, if the child ends TLS for us.
+    /// With a certificate and our listening address, if the child ends TLS for us.
     pub(super) fn new(
         config: &Config,
         state: &StateDir,
@@ -97,7 +97,7 @@ impl Supervisor {
                 arguments.extend([name.to_owned(), text]);
             }
         }
-        // Not among the arguments: those can be read by everybody on the host.
+        // Not an argument: every user of the host can read arguments.
         let secrets = config.turn.secrets.join(",");
         let mut environment = vec![
             ("SPILLWAY_LOG", config.log.clone()),
@@ -173,8 +173,8 @@ impl Supervisor {
         }
     }
 
-    /// A live data plane on our socket, whoever started it. What it was started with holds: where that is less than
-    /// was asked of us now, it is said, and where it is less safe, it is an error.
+    /// Takes over a live data plane on our socket, started by any process. Its own settings stay in effect. If it has
+    /// less than the settings ask for, this is logged; if it is less safe, it is an error.
     async fn adopt(&self) -> anyhow::Result<Option<Process>> {
         let Some((peer, fd)) = self.alive().await else {
             return Ok(None);
@@ -216,7 +216,7 @@ impl Supervisor {
             // A file, not a pipe: the data plane outlives us and must be able to write.
             .stdout(log.try_clone().context("cannot share the log")?)
             .stderr(log)
-            // Out of reach of the terminal's Ctrl-C: we stop it, after the clients are told.
+            // In its own process group, so that Ctrl-C does not reach it: we stop it after the clients are told.
             .process_group(0)
             .kill_on_drop(false);
         let child = command
@@ -258,7 +258,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // An error means that it is gone, which is what is wanted.
+        // An error means that the process has already ended.
         let _ = match self {
             Self::Child(child) => child
                 .id()
@@ -269,15 +269,15 @@ impl Process {
     }
 }
 
-/// Another data plane on this host may serve its metrics at the default address; ours then takes any
-/// free port, unless somebody chose one.
+/// Another data plane on this host may serve its metrics at the default address. Then ours takes any free port, unless
+/// the address was set.
 fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
     let chosen = std::env::var_os("SPILLWAY_METRICS").is_some();
     let taken = !chosen && std::net::TcpListener::bind(CHILD_METRICS).is_err();
     taken.then_some(("SPILLWAY_METRICS", "127.0.0.1:0"))
 }
 
-/// Settings of the data plane (docs/operating.md).
+/// Settings of the data plane (docs/operating/settings.md).
 const DATAPLANE_SETTINGS: [&str; 28] = [
     "NODE",
     "CONTROL",
@@ -309,7 +309,7 @@ const DATAPLANE_SETTINGS: [&str; 28] = [
     "MAX_TRACKS_PER_SESSION",
 ];
 
-/// Whether the data plane is told this variable: our keys and whatever else is in our environment are not its.
+/// True if the data plane gets this variable: it must not get our keys and other variables.
 fn is_for_child(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
@@ -342,11 +342,11 @@ fn beside_us() -> anyhow::Result<PathBuf> {
     Ok(bin)
 }
 
-/// What it said last, for who does not look into the log.
+/// The last line of its log, for the error message.
 fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    // Its complaints begin with its name; mistakes in settings follow on lines of their own.
+    // Its errors begin with its name; wrong settings follow on their own lines.
     let complaint = text
         .rfind("spillway-dataplane: ")
         .map(|at| text[at..].trim_end());
@@ -366,7 +366,7 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Where this host reaches what listens at `address`.
+/// Address at which this host reaches a listener at `address`.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -382,7 +382,7 @@ mod tests {
 
     use super::*;
 
-    const OPERATING: &str = include_str!("../../../docs/operating.md");
+    const OPERATING: &str = include_str!("../../../docs/operating/settings.md");
 
     #[test]
     fn the_child_is_told_its_own_settings_and_nothing_else() {
@@ -424,7 +424,7 @@ mod tests {
                 .to_ascii_uppercase()
                 .replace('-', "_")
         };
-        // What is logged is told by itself.
+        // The log filter is passed separately.
         let documented: BTreeSet<_> = names.map(upper).filter(|name| name != "LOG").collect();
         let known: BTreeSet<_> = DATAPLANE_SETTINGS.map(str::to_owned).into();
         assert_eq!(documented, known);

@@ -1,8 +1,8 @@
-//! `spillway up`: everything embedded. A key pair that survives restarts, a data plane as a child
-//! that is restarted when it dies and taken over when it outlived us.
+//! `spillway up`: server and data plane together. The API key survives restarts. The data plane is a child process:
+//! restarted when it ends, taken over if an earlier `up` left it running.
 
 mod child; // the data plane's process
-mod state_dir; // what survives a restart
+mod state_dir; // credentials and sockets that survive a restart
 
 use anyhow::Context as _;
 
@@ -25,7 +25,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let secrets = credentials.turn_secret.iter();
     let secrets = secrets.flat_map(|secrets| secrets.split(','));
     config.turn.secrets = secrets.map(str::to_owned).collect();
-    // TLS ends where TURN and HTTP are told apart.
+    // TLS ends where TURN and HTTP are separated.
     let shared = config.turn.tls_port.and_then(|_| config.tls.take());
     if let Some(files) = &shared {
         config.allowed_hosts.extend(files.names()?);
@@ -35,7 +35,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
         Some(address) => address.clone(),
         None => ControlAddress::Unix(socket.clone()),
     };
-    // Bound before the child is started: who cannot listen must not disturb who does.
+    // Bound before the child is started: a second `up` that cannot listen must not disturb the first.
     let running = serve::start(&config, address).await?;
     let own = config.dataplane_control.is_none();
     let behind = shared.map(|files| (files, running.address));
@@ -75,7 +75,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One block, for people; programs read `up.json`.
+/// One block of text; programs read `up.json`.
 fn announce(up: &UpFile, config: &Config, turn_urls: &[String], state: &StateDir) {
     let (url, key, secret) = (&up.url, &up.api_key, &up.api_secret);
     let relays: String = turn_urls

@@ -1,4 +1,4 @@
-//! The state directory of `up`: credentials that survive restarts, and where a running one is found.
+//! The state directory of `up`: credentials that survive restarts, and the address of a running `up`.
 
 use std::fs;
 use std::io::Write as _;
@@ -36,7 +36,7 @@ pub struct Credentials {
     pub turn_secret: Option<String>,
 }
 
-/// Where a running `up` is, and how to talk to it.
+/// Address and credentials of a running `up`.
 #[derive(Clone, Serialize, Deserialize)]
 #[allow(missing_docs)] // they say it themselves
 pub struct UpFile {
@@ -45,21 +45,21 @@ pub struct UpFile {
     pub admin_token: String,
     pub api_key: String,
     pub api_secret: String,
-    /// What credentials of TURN are minted with now; absent in those of earlier versions.
+    /// The current secret of TURN credentials; absent in files of earlier versions.
     #[serde(default)]
     pub turn_secret: Option<String>,
 }
 
-/// What the data plane was started with, for who takes it over.
+/// Settings that the data plane was started with, for an `up` that takes it over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StartedWith {
     pub(super) arguments: Vec<String>,
-    /// Not the secrets themselves.
+    /// Ids of the secrets, not the secrets themselves.
     pub(super) turn_secret_ids: Vec<String>,
 }
 
 impl StartedWith {
-    /// What is not the same in `other`, in a few words.
+    /// Differences to `other`, as text.
     pub(super) fn differs_from(&self, other: &Self) -> String {
         let pairs = |started: &Self| -> Vec<String> {
             started
@@ -87,7 +87,7 @@ impl StartedWith {
 }
 
 impl Credentials {
-    /// Those of the configuration; the kept ones when it has none.
+    /// Keys of the configuration; without any, the stored ones.
     pub fn keys(&self, configured: &[ApiKey]) -> Vec<ApiKey> {
         if !configured.is_empty() {
             return configured.to_vec();
@@ -188,7 +188,7 @@ impl StateDir {
         self.read(UP)
     }
 
-    /// With what the data plane was started last.
+    /// Settings that the data plane was started with last.
     pub(super) fn child_started(&self) -> anyhow::Result<Option<StartedWith>> {
         self.read(STARTED)
     }
@@ -259,7 +259,7 @@ impl StateDir {
     }
 }
 
-/// What is in the directory makes its reader us: it must be ours alone, and so must a link to it.
+/// A reader of the directory has all our rights: the directory must be ours alone, and so must a link to it.
 fn refuse_others(path: &Path, absolute: &Path) -> anyhow::Result<()> {
     let us = rustix::process::geteuid().as_raw();
     let link = fs::symlink_metadata(path);
@@ -366,7 +366,7 @@ mod tests {
         let path = dir.path().join("state");
         StateDir::create(&path).unwrap();
         if us != 0 {
-            // Without root nothing can be given away: what is there already has to do.
+            // Only root can change owners, so the test uses an existing directory.
             let said = refuse_others(Path::new("/"), Path::new("/")).unwrap_err();
             assert!(said.to_string().contains("belongs to user 0"), "{said}");
             return;

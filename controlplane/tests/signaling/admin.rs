@@ -1,4 +1,4 @@
-//! What operators see, and who is let in to see it.
+//! The admin API: its answers and its authentication.
 
 use serde_json::Value;
 
@@ -196,7 +196,7 @@ async fn rooms_of_every_script_are_rooms_of_their_own() {
         let (status, _, body) = get(url, Some("admin-admin-admin")).await;
         assert_eq!((status, &body["room"]), (200, &name.into()), "{body}");
     }
-    // Not as a router has it, but as everything else is said.
+    // The error has our JSON form, not the router's.
     for (path, status) in [("%FF", 400), ("%07", 400), ("nobody", 404)] {
         let url = format!("{}/v1/admin/rooms/{path}", door.running.url);
         let (got, _, body) = get(url, Some("admin-admin-admin")).await;

@@ -1,4 +1,4 @@
-//! Bad input gets a named error and loses nothing of anyone else.
+//! Bad input gets a named error, and other participants lose nothing.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ async fn before_join_a_message_is_short_and_little_is_read() {
     let _node = FakeNode::start(&door.socket());
     let mut bob = door.join("r", "bob").await;
     let track = r#"{"mid":"0","kind":"audio","source":"other"},"#;
-    // A message that fits into what is read of a stranger, and one that does not.
+    // A message below the limit before `join`, and one above it.
     for tracks in [500, 12_000] {
         let mut client = door.connect().await;
         let tracks = track.repeat(tracks);
@@ -76,7 +76,7 @@ async fn before_join_a_message_is_short_and_little_is_read() {
                 Err(code) => break code,
             }
         };
-        // Bytes that nobody reads reset the connection: the frame may be lost on the way.
+        // Unread bytes reset the connection: the frame may be lost on the way.
         assert!(
             (named && code == Some(4413)) || tracks.len() > 65_536,
             "{named} {code:?}"
@@ -85,7 +85,7 @@ async fn before_join_a_message_is_short_and_little_is_read() {
     // Pings are answered, but not for ever.
     let mut client = door.connect().await;
     assert_eq!(client.ask(json!({"type": "ping"})).await["type"], "pong");
-    // Who joins may send long messages, and at once.
+    // After `join`, long messages are accepted at once.
     let mut quick = door.connect().await;
     let join = json!({"type": "join", "token": token("r", "quick", |_| ())});
     quick.send(&join).await;
@@ -245,8 +245,8 @@ async fn large_messages_are_refused_with_the_limit() {
                 Err(code) => break code,
             }
         };
-        // What is more than twice too long is not read to its end, and bytes nobody reads reset the connection:
-        // the frame may be lost on the way, the limit not.
+        // A message of more than twice the limit is not read to its end, and unread bytes reset the connection: the
+        // frame may be lost, the limit not.
         assert!(
             (named && code == Some(4413)) || bytes > 40_000,
             "{bytes}: {named} {code:?}"

@@ -1,4 +1,4 @@
-//! What one participant may cause for others: it is refused by name, and nobody else notices.
+//! Budgets of participants: a request beyond one is refused by name, and other participants are not affected.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn tracks_that_come_and_go_are_too_much_and_coming_back_does_not_help() {
         check(&refused);
         assert_eq!(again.closed().await, Some(4429));
     }
-    // Nobody else pays for it.
+    // Other participants do not pay for it.
     bob.publish().await;
 }
 
@@ -223,11 +223,11 @@ async fn a_hidden_identity_is_answered_for_as_an_absent_one() {
         said.push(refused["message"].as_str().unwrap().replace(name, "X"));
     }
     assert_eq!(said[0], said[1]);
-    // The room is as full as those say who can be seen.
+    // Visible participants alone count for the limit of the room.
     let mut bob = door.join("r", "bob").await;
     ann.event("participant_joined").await;
     assert_eq!(bob.joined["participants"].as_array().unwrap().len(), 1);
-    // It hears what is for everybody.
+    // It gets messages to all participants.
     let all = json!({"type": "message", "topic": "t", "payload": 7});
     assert_eq!(bob.ask(all).await["type"], "ok");
     assert_eq!(ghost.event("message").await["payload"], 7);

@@ -229,7 +229,7 @@ async fn ephemeral_messages_reach_those_who_are_there_and_are_no_part_of_the_his
             );
         }
     }
-    // Whoever comes back is not told of it, and its place in the history is nobody's.
+    // A participant that comes back does not get the message, and its offset is private.
     let resume = bob.resume();
     drop(bob);
     let last = json!({"type": "message", "topic": "t", "payload": 5});

@@ -206,7 +206,7 @@ impl Client {
         }
     }
 
-    /// The close code, past whatever is said before.
+    /// The close code, after all messages before it.
     pub(crate) async fn closed(&mut self) -> Option<u16> {
         loop {
             if let Err(code) = self.next_or_close().await {

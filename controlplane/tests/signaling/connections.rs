@@ -1,4 +1,4 @@
-//! TCP connections to the port: each step has its time, a network has its number, and all of it is counted.
+//! TCP connections to the port: deadlines of each step, limits per source, and counters.
 
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ async fn a_body_without_end_is_not_read() {
 async fn a_network_has_so_many_connections_and_no_more() {
     let door = Door::open(&["--max-connections-per-source", "3"]).await;
     let _node = FakeNode::start(&door.socket());
-    // One of them is a WebSocket, whose place outlives its request.
+    // One is a WebSocket; its place is kept after its request.
     let ann = door.join("r", "ann").await;
     let kept = [connect(&door).await, connect(&door).await];
     let refused = connect(&door).await;

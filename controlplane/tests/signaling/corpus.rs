@@ -1,5 +1,5 @@
-//! What strangers send as a message: a committed corpus, and endless variations of it. Nothing
-//! panics, errors are short, and what is understood is in the schema.
+//! Untrusted messages: a committed corpus, and variations of it. Nothing panics, errors are short, and understood
+//! messages match the schema.
 
 use std::fs;
 use std::path::Path;

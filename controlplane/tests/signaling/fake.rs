@@ -1,4 +1,4 @@
-//! A data plane that forwards nothing: it keeps what it is told, answers, and says what a test wants.
+//! A simulated data plane without media: it keeps the received commands, answers, and sends the events of a test.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Held {
     pub(crate) calls: Vec<&'static str>,
     pub(crate) candidates: Vec<String>,
     pub(crate) closed: Vec<String>,
-    /// Who renewed its lease last.
+    /// The owner of the latest renewed lease.
     pub(crate) owner: String,
     /// It has room for so many sessions.
     pub(crate) limit: Option<usize>,

@@ -1,4 +1,4 @@
-//! Whose sessions are whose, and a data plane that has no room for more.
+//! Owners of sessions, and a data plane without capacity.
 
 use serde_json::json;
 

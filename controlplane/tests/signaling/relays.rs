@@ -1,4 +1,4 @@
-//! What opens the relay: with `joined`, and anew for who asks.
+//! TURN credentials: with `joined`, and again on request.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn who_asks_later_may_relay_for_longer() {
     let door = door_with_relay().await;
     let _node = FakeNode::start(&door.socket());
     let mut early = door.join("r", "early").await;
-    // Whoever came before the node was known need not stay without.
+    // A client that joined before the node was known gets credentials later.
     while fresh(&mut early).await["ice_servers"] == json!([]) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

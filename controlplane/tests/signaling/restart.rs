@@ -1,4 +1,4 @@
-//! The data plane dies; the control plane dies. Neither takes the call with it.
+//! Ends of the data plane and of the control plane: neither ends the call.
 
 use serde_json::json;
 

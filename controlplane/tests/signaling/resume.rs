@@ -1,4 +1,4 @@
-//! Broken sockets: what was missed is told, or everything is.
+//! Broken sockets: clients get the missed events, or a snapshot.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -198,7 +198,7 @@ async fn an_older_key_does_not_bring_back_what_the_latest_token_took() {
     let refused = older.join(join).await;
     assert_eq!(refused["code"], "token_expired");
     assert_eq!(older.closed().await, Some(4401));
-    // Who is there stays there, with what it may.
+    // Connected participants stay, with their grants.
     let message = json!({"type": "message", "topic": "t", "payload": 1});
     assert_eq!(second.ask(message).await["code"], "not_permitted");
     let mut latest = door.connect().await;
@@ -261,7 +261,7 @@ async fn without_another_token_a_stay_ends() {
     assert_eq!(refused["code"], "token_expired");
     let said = refused["message"].as_str().unwrap();
     assert!(said.contains("without another ended"), "{said}");
-    // Its socket goes on: nobody ends what did not break.
+    // Its socket stays open: only broken sockets are closed.
     assert_eq!(here.ask(json!({"type": "ping"})).await["type"], "pong");
     // Where there is time left, it ends with it.
     let mut back = longer.connect().await;

@@ -1,6 +1,6 @@
-//! What an operator can tell the data plane.
+//! Settings of the data plane.
 
-mod turn; // of the relay
+mod turn; // settings of TURN
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -26,22 +26,22 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "control",
         default: "unix:.spillway/dataplane.sock",
-        help: "where the control plane reaches it: unix:PATH or IP:PORT (gRPC)",
+        help: "address where the control plane reaches this node: unix:PATH or IP:PORT (gRPC)",
     },
     Setting {
         name: "metrics",
         default: "127.0.0.1:9464",
-        help: "IP:PORT that serves /metrics and /healthz over HTTP; empty for none",
+        help: "IP:PORT of /metrics and /healthz over HTTP; empty disables both",
     },
     Setting {
         name: "udp-port",
         default: "7882",
-        help: "media port, 0 for any free one",
+        help: "media port; 0 takes any free port",
     },
     Setting {
         name: "ice-tcp",
         default: "true",
-        help: "true or false: sessions are also reached over TCP, at the media port (RFC 6544)",
+        help: "true or false: also accept sessions over TCP at the media port (RFC 6544)",
     },
     Setting {
         name: "shards",
@@ -56,27 +56,27 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "advertise",
         default: "auto",
-        help: "IP addresses clients are told, comma-separated; auto takes those of the host",
+        help: "IP addresses in ICE candidates, comma-separated; auto takes the host's",
     },
     Setting {
         name: "steer",
         default: "hash",
-        help: "how datagrams find their shard: hash (of the four-tuple) or cpu (that received them)",
+        help: "how the kernel chooses the shard of a datagram: hash (of the four-tuple) or cpu (the receiving core)",
     },
     Setting {
         name: "io",
         default: "auto",
-        help: "system calls that move datagrams: mmsg, uring (Linux 6.1) or auto (uring where it works)",
+        help: "system calls for datagrams: mmsg, uring (Linux 6.1) or auto (uring if it works)",
     },
     Setting {
         name: "egress",
         default: "stack",
-        help: "how datagrams leave: stack (the kernel's) or packet (as whole frames where the route is plain; bypassing the host's firewall; needs CAP_NET_RAW)",
+        help: "how datagrams leave: stack (the kernel's) or packet (as Ethernet frames on simple routes; bypasses the host's firewall; needs CAP_NET_RAW)",
     },
     Setting {
         name: "aead",
         default: "auto",
-        help: "who seals AES-GCM packets: auto (our own code on processors with AVX-512, VAES and VPCLMULQDQ, else the library) or library",
+        help: "implementation of AES-GCM: auto (our own on processors with AVX-512, VAES and VPCLMULQDQ, otherwise the library) or library",
     },
     Setting {
         name: "socket-buffer-bytes",
@@ -86,72 +86,72 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "max-sessions",
         default: "20000",
-        help: "sessions the node takes",
+        help: "maximum number of sessions on this node",
     },
     Setting {
         name: "max-tracks-per-session",
         default: "32",
-        help: "tracks one publish session may declare",
+        help: "tracks that one publish session may declare",
     },
     Setting {
         name: "turn-secret",
         default: "",
-        help: "shared secret of TURN credentials; two, comma-separated, while the first replaces the second; empty for no TURN",
+        help: "shared secret of TURN credentials; two, comma-separated, while the first replaces the second; empty disables TURN",
     },
     Setting {
         name: "turn-secret-grace-seconds",
         default: "86400",
-        help: "how long the second turn-secret is good after the start; what was relayed with it ends then",
+        help: "seconds after the start during which the second turn-secret is valid; allocations made with it end then",
     },
     Setting {
         name: "turn-realm",
         default: "spillway",
-        help: "domain of TURN credentials",
+        help: "realm of TURN credentials",
     },
     Setting {
         name: "turn-host",
         default: "",
-        help: "name or IP address of this node in TURN URLs [default: the first one advertised]",
+        help: "host name or IP address of this node in TURN URLs [default: the first advertised address]",
     },
     Setting {
         name: "turn-port",
         default: "3478",
-        help: "port of TURN over UDP and TCP, 0 for any free one",
+        help: "port of TURN over UDP and TCP; 0 takes any free port",
     },
     Setting {
         name: "turn-tls-port",
         default: "",
-        help: "port of TURN inside TLS, best 443, with tls-certificate and tls-key; empty for none",
+        help: "port of TURN over TLS, usually 443, with tls-certificate and tls-key; empty disables it",
     },
     Setting {
         name: "tls-certificate",
         default: "",
-        help: "PEM file of the certificate and those that vouch for it; read again when it changes, and on SIGHUP",
+        help: "PEM file of the certificate and its intermediate CA certificates; read again when it changes, and on SIGHUP",
     },
     Setting {
         name: "tls-key",
         default: "",
-        help: "PEM file of the certificate's key",
+        help: "PEM file of the certificate's private key",
     },
     Setting {
         name: "http-upstream",
         default: "",
-        help: "IP:PORT of the control plane's HTTP, which gets what comes to turn-tls-port and is not TURN; empty for none",
+        help: "IP:PORT of the control plane's HTTP: connections to turn-tls-port that are not TURN go there; empty for none",
     },
     Setting {
         name: "turn-peers",
         default: "cluster",
-        help: "whom TURN's clients reach: cluster (media addresses: ours, and IP:PORT, comma-separated, of other nodes) or public (everybody with an address on the open internet)",
+        help: "peers that TURN clients may reach: cluster (media addresses: this node's, and IP:PORT, comma-separated, of other nodes) or public (every address on the public internet)",
     },
     Setting {
         name: "turn-denied",
         default: "",
-        help: "whom they do not reach in any case: CIDRs, comma-separated",
+        help: "peers that TURN clients may never reach: CIDR prefixes, comma-separated",
     },
     Setting {
         name: "turn-nat64-prefixes",
         default: "",
-        help: "prefixes of NAT64 translators in this network (RFC 6052), beside the well-known ones: IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits, comma-separated",
+        help: "prefixes of NAT64 translators in this network (RFC 6052), besides the well-known ones: IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits, comma-separated",
     },
     Setting {
         name: "turn-relay-ports",
@@ -165,60 +165,60 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// A checked configuration.
+/// The checked configuration of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Name of the node.
     pub node: String,
-    /// Where the control plane reaches it.
+    /// Address where the control plane reaches this node.
     pub control: ControlAddr,
-    /// Where metrics are served.
+    /// Address of the metrics; `None` disables them.
     pub metrics: Option<SocketAddr>,
-    /// Media port.
+    /// UDP and TCP port of media; 0 takes any free port.
     pub udp_port: u16,
     /// Sessions are reached over TCP, too.
     pub ice_tcp: bool,
     /// The core of each shard.
     pub cores: Vec<u32>,
-    /// What clients are told.
+    /// IP addresses in ICE candidates.
     pub advertise: Vec<IpAddr>,
-    /// How datagrams find their shard.
+    /// How the kernel chooses the shard of a datagram.
     pub steering: Steering,
     /// System calls that move datagrams.
     pub io: EngineChoice,
-    /// How datagrams leave.
+    /// How datagrams leave: by the kernel's stack, or as Ethernet frames.
     pub egress: EgressKind,
-    /// Who seals AES-GCM packets.
+    /// Implementation of AES-GCM for media packets.
     pub aead: AeadChoice,
-    /// Of each media socket.
+    /// Receive and send buffer of each media socket, in bytes.
     pub socket_buffer_bytes: usize,
     /// Sessions the node takes.
     pub max_sessions: usize,
     /// Tracks one publish session may declare.
     pub max_tracks_per_session: usize,
-    /// Of the relay; `None` without one.
+    /// Settings of TURN; `None` without TURN.
     pub turn: Option<Turn>,
-    /// Log filter.
+    /// Log filter in the syntax of `tracing`.
     pub log: String,
 }
 
-/// Where the gRPC service listens.
+/// Listening address of the gRPC service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlAddr {
-    /// A unix socket.
+    /// Path of a unix socket.
     Unix(PathBuf),
-    /// A TCP address.
+    /// Address of a TCP listener without encryption.
     Tcp(SocketAddr),
 }
 
-/// What the configuration is checked against.
+/// Facts about the host that the configuration is checked against.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Its name.
+    /// Name of the host.
     pub name: String,
     /// Cores this process may run on.
     pub cores: Vec<u32>,
-    /// Its addresses, the best to advertise first.
+    /// Addresses of the host, the best to advertise first.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -277,7 +277,7 @@ impl Config {
         mistakes.into_result(config)
     }
 
-    /// Whether the files that it names can be used.
+    /// Checks that the named files can be used.
     pub fn check_files(&self) -> anyhow::Result<()> {
         let tls = self.turn.as_ref().and_then(|turn| turn.tls.as_ref());
         if let Some(tls) = tls {

@@ -1,4 +1,4 @@
-//! What an operator can say of the relay.
+//! Settings of the TURN server.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -19,25 +19,25 @@ use crate::turn::Cidr;
 /// A checked configuration of the relay.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// What credentials are minted with.
+    /// Secrets of TURN credentials.
     pub secrets: Vec<Box<[u8]>>,
-    /// How long the second one is good.
+    /// Time for which the second secret is valid.
     pub secret_grace: Duration,
-    /// What clients see as the domain of their credentials.
+    /// Realm of TURN credentials.
     pub realm: String,
-    /// In URLs; `None` for the first advertised address.
+    /// Host in TURN URLs; `None` for the first advertised address.
     pub host: Option<String>,
-    /// Of UDP and TCP; 0 for any free one.
+    /// Port of TURN over UDP and TCP; 0 takes any free port.
     pub port: u16,
     /// Inside TLS; `None` where there is no certificate for it.
     pub tls: Option<Tls>,
-    /// Whom clients reach.
+    /// Peers that TURN clients may reach.
     pub peers: TurnPeers,
-    /// Whom they do not reach.
+    /// Peers that TURN clients may not reach.
     pub denied: Vec<Cidr>,
     /// Prefixes of translators in the network.
     pub nat64: Vec<Nat64Prefix>,
-    /// Of relayed addresses.
+    /// Ports of relayed addresses, both ends included.
     pub relay_ports: RangeInclusive<u16>,
 }
 
@@ -46,18 +46,18 @@ pub struct Turn {
 pub struct Tls {
     /// 0 for any free one.
     pub port: u16,
-    /// What clients are shown.
+    /// Certificate and key of TURN over TLS.
     pub files: CertificateFiles,
-    /// Where HTTP is passed on to.
+    /// Address of the HTTP upstream.
     pub http: Option<SocketAddr>,
 }
 
-/// Whom clients reach.
+/// Peers that TURN clients may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnPeers {
     /// Our own media addresses and these.
     Cluster(Vec<SocketAddr>),
-    /// Everybody on the open internet.
+    /// Every address on the public internet.
     Public,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Debug for Turn {
     }
 }
 
-/// What `values` say; `Some(None)` where there shall be no relay.
+/// TURN settings of `values`; `Some(None)` without TURN.
 pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
     let secrets: Vec<String> = values.list("turn-secret", m)?;
     let port = values.parse("turn-port", m);
@@ -142,7 +142,8 @@ pub(super) fn check(values: &Values, m: &mut Mistakes) -> Option<Option<Turn>> {
     Some((!turn.secrets.is_empty()).then_some(turn))
 }
 
-/// What can stand in a TURN URI (RFC 7065): an address, an IPv6 one in brackets or not, or labels of RFC 1123.
+/// True if the text may be in a TURN URI (RFC 7065): an address, an IPv6 one with or without brackets, or labels of
+/// RFC 1123.
 fn is_host(text: &str) -> bool {
     let bare = text
         .strip_prefix('[')

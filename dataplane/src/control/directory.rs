@@ -1,5 +1,4 @@
-//! Sessions and tracks by name: what the control plane calls them, where they are, what it wrote on
-//! them.
+//! Sessions and tracks by name: their names at the control plane, their shards, their annotations.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +19,8 @@ pub(super) struct Directory {
     key_by_ufrag: HashMap<Ufrag, SessionKey>,
     tracks: HashMap<TrackKey, TrackName>,
     track_by_id: HashMap<Arc<str>, TrackKey>,
-    /// Who was told when to come, the earliest first, with those who have come since, or were told again.
+    /// Sessions and the time until which their clients must come, the earliest first. May contain sessions whose
+    /// clients have come, or that got a new time.
     expected: VecDeque<(Instant, SessionKey)>,
     next_key: u64,
 }
@@ -30,7 +30,7 @@ pub(super) struct SessionRecord {
     pub(super) id: String,
     pub(super) role: SessionRole,
     pub(super) annotation: Vec<u8>,
-    /// Whose lease keeps it; empty: none.
+    /// Owner of the lease that keeps the session; empty: none.
     pub(super) owner: Arc<str>,
     pub(super) place: Place,
     pub(super) connected: bool,
@@ -39,9 +39,9 @@ pub(super) struct SessionRecord {
     names: Vec<TrackKey>,
 }
 
-/// What a session does.
+/// Role of a session.
 pub(super) enum SessionRole {
-    /// With its tracks as declared last.
+    /// Publishes the tracks that were declared last.
     Publish(Vec<TrackRecord>),
     Subscribe,
 }
@@ -56,30 +56,30 @@ pub(super) struct TrackRecord {
     pub(super) is_published: bool,
 }
 
-/// Where a session is.
+/// Shard of a session.
 pub(super) enum Place {
     /// Here, until its first connectivity check.
     Lobby {
         peer: Box<Peer>,
-        /// When its client knew enough to send one.
+        /// Time when its client could send the first check.
         negotiated: Option<Instant>,
     },
-    /// On this shard.
+    /// The session is on this shard.
     Shard(ShardId),
 }
 
 struct TrackName {
     id: Arc<str>,
     users: usize,
-    /// What its publisher may send, as negotiated last.
+    /// Negotiated formats of its publisher.
     formats: Option<Arc<TrackFormats>>,
 }
 
-/// What the control plane says of a session when it is made.
+/// Values of a session that the control plane sets when it makes the session.
 #[derive(Debug, Default)]
 pub(super) struct About {
     pub(super) annotation: Vec<u8>,
-    /// Who has its client's socket; empty for nobody.
+    /// Server that has the client's socket; empty: none.
     pub(super) owner: Arc<str>,
 }
 
@@ -177,12 +177,12 @@ impl Directory {
         }
     }
 
-    /// True while somebody is expected.
+    /// True while a client is expected.
     pub(super) fn expects(&self) -> bool {
         !self.expected.is_empty()
     }
 
-    /// Sessions whose client did not come in time.
+    /// Sessions whose clients did not come in time.
     pub(super) fn overdue_in_lobby(&mut self, now: Instant, wait: Duration) -> Vec<SessionKey> {
         let mut overdue = Vec::new();
         while let Some((at, key)) = self.expected.front().copied() {
@@ -204,8 +204,8 @@ impl Directory {
         matches!(place, Some(Place::Lobby { negotiated, .. }) if *negotiated == Some(at))
     }
 
-    /// The key of the track that session `key` calls `id`, made when nobody else does; kept until the
-    /// last session that names it ends or lets go.
+    /// The key of the track that session `key` calls `id`; made if it is new. It is kept until the last session that
+    /// names it ends or drops it.
     pub(super) fn name_track(&mut self, key: SessionKey, id: &str) -> TrackKey {
         let track = match self.track_by_id.get(id) {
             Some(track) => *track,
@@ -235,7 +235,7 @@ impl Directory {
         track
     }
 
-    /// What the publisher of `track` may send, where that is known.
+    /// Formats of the publisher of `track`, if known.
     pub(super) fn formats_of(&self, track: TrackKey) -> Option<Arc<TrackFormats>> {
         self.tracks.get(&track)?.formats.clone()
     }

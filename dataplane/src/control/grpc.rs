@@ -22,7 +22,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// In front of whoever reads `requests`.
+    /// The service that passes requests to the reader of `requests`.
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         events: broadcast::Sender<proto::Event>,

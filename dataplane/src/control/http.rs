@@ -39,7 +39,7 @@ pub(super) async fn serve(listener: TcpListener, requests: mpsc::Sender<Request>
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
-            // How a scraper ends its connection is its own business.
+            // It does not matter how a scraper ends its connection.
             let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
         });
     }

@@ -1,7 +1,7 @@
 //! Leases: sessions end when the server that has their clients' sockets is gone for long enough.
 //!
-//! The clock of the leases stands still while nobody renews any: a server that is restarted finds all sessions where it
-//! left them. So leases run out only at the renewal of another.
+//! The clock of the leases stops while no server renews any lease, so a restarted server finds all its sessions. So a
+//! lease expires only when another one is renewed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use crate::peer::command::CommandError;
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_owner: BTreeMap<String, Lease>,
-    /// Time in which somebody renewed, up to the latest renewal.
+    /// Time in which a server renewed a lease, up to the latest renewal.
     clock: Duration,
     renewed: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Lease {
-    /// What a renewal is good for.
+    /// Time of a renewal.
     time: Duration,
-    /// By our clock.
+    /// End of the lease, in time that counts.
     ends: Duration,
 }
 
 impl Leases {
-    /// The lease of `owner` lasts for `time` from `now`. Returns the owners whose leases ran out.
+    /// Renews the lease of `owner` for `time` from `now`. Returns the owners with expired leases.
     pub(super) fn renew(
         &mut self,
         owner: &str,
@@ -71,7 +71,7 @@ impl Leases {
         }
     }
 
-    /// What is left of the lease of `owner`; zero when there is none.
+    /// Time left of the lease of `owner`; zero without a lease.
     pub(super) fn left(&self, owner: &str, now: Instant) -> Duration {
         let since = self.renewed.map(|at| now.duration_since(at));
         let clock = self.clock
@@ -100,7 +100,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(23);
     const INTERVAL: Duration = Duration::from_secs(2);
 
-    /// Renews for `owner` as servers do, from `from` to `to`; whose leases ended, and when.
+    /// Renews for `owner` like a server, from `from` to `to`; returns the expired leases and their times.
     fn renewed(
         leases: &mut Leases,
         owner: &str,
@@ -130,7 +130,7 @@ mod tests {
     fn time_in_which_nobody_renews_does_not_count() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         assert!(renewed(&mut leases, "first", (start, 0, 20)).is_empty());
-        // It is down for an hour, and another comes back in its place.
+        // The server is down for an hour, and another one comes back in its place.
         let ended = renewed(&mut leases, "second", (start, 3_620, 3_700));
         assert_eq!(
             ended,

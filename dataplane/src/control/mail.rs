@@ -1,4 +1,4 @@
-//! What shards say to the control thread.
+//! Handles messages of shards.
 
 use std::time::Instant;
 

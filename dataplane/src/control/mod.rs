@@ -1,15 +1,15 @@
-//! The control thread: takes commands from the control plane, keeps the names of things, makes sessions,
-//! and holds them until a shard claims them. No media passes here.
+//! The control thread: takes commands from the control plane, keeps the directory of names, makes sessions, and keeps
+//! them until a shard claims them. No media passes here.
 
 mod convert; // gRPC messages <-> our types
 mod directory; // sessions and tracks by name
-mod grpc; // the service in front
-mod lease; // which sessions nobody looks after any more
+mod grpc; // gRPC service
+mod lease; // sessions without a living owner
 mod http; // metrics and health
-mod mail; // what shards say
-mod requests; // what the control plane asks
+mod mail; // messages of shards
+mod requests; // requests of the control plane
 mod allocations; // TURN allocations of all shards
-pub mod run; // the loop
+pub mod run; // the loop of the control thread
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,45 +35,45 @@ use lease::Leases;
 
 /// A question of the control plane and the way to answer it.
 pub enum Request {
-    /// Who is this.
+    /// Describe the node and its shards.
     Node(oneshot::Sender<proto::Node>),
-    /// What is there.
+    /// List the sessions and tracks of the node.
     State(oneshot::Sender<Result<proto::State, CommandError>>),
-    /// See the schema.
+    /// `PutPublish` of the gRPC schema.
     PutPublish(proto::PutPublishRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `PutSubscribe` of the gRPC schema.
     PutSubscribe(proto::PutSubscribeRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `PutSubscriptions` of the gRPC schema.
     PutSubscriptions(
         proto::PutSubscriptionsRequest,
         oneshot::Sender<CommandResult>,
     ),
-    /// See the schema.
+    /// `PutAnswer` of the gRPC schema.
     PutAnswer(proto::PutAnswerRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `AddCandidate` of the gRPC schema.
     AddCandidate(proto::AddCandidateRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `Annotate` of the gRPC schema.
     Annotate(proto::AnnotateRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `CloseSession` of the gRPC schema.
     Close(proto::CloseSessionRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `RenewLease` of the gRPC schema.
     RenewLease(proto::RenewLeaseRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `TakeSessions` of the gRPC schema.
     TakeSessions(proto::TakeSessionsRequest, oneshot::Sender<CommandResult>),
-    /// See the schema.
+    /// `ListAllocations` of the gRPC schema.
     Allocations(oneshot::Sender<Result<proto::ListAllocationsReply, CommandError>>),
     /// Counters in the Prometheus text format.
     Metrics(oneshot::Sender<String>),
 }
 
-/// Where clients reach us.
+/// Addresses where clients reach the node.
 #[derive(Debug, Clone)]
 pub struct Reached {
-    /// Media, IP:port.
+    /// Media addresses of the node, IP:port.
     pub addresses: Vec<String>,
-    /// TURN, what they should try first first.
+    /// TURN URLs, the preferred one first.
     pub turn_urls: Vec<String>,
-    /// Which secrets TURN's credentials are minted with.
+    /// Ids of the secrets of TURN credentials.
     pub turn_secret_ids: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ impl Control {
         }
     }
 
-    /// For those who watch; every watcher gets every event from now on.
+    /// Channel of events; every subscriber gets every event from now on.
     pub fn events(&self) -> &broadcast::Sender<proto::Event> {
         &self.events
     }
@@ -163,7 +163,7 @@ impl Control {
         &self.incarnation
     }
 
-    /// Asks all shards to say goodbye and end.
+    /// Asks all shards to close their sessions and end.
     pub fn stop(&mut self) {
         let shards: Vec<_> = self.reports.iter().map(|report| report.shard).collect();
         for shard in shards {
@@ -182,7 +182,7 @@ impl Control {
         asked > 0 || self.directory.expects() || self.outbox.has_backlog()
     }
 
-    /// What has to be looked at now and then, while something is waited for.
+    /// Checks deadlines, while any exists.
     pub fn tick(&mut self, now: Instant) {
         self.outbox.flush();
         for session in self.directory.overdue_in_lobby(now, LOBBY_WAIT) {
@@ -286,10 +286,10 @@ impl Control {
         }
     }
 
-    /// Forgets a session and tells who watches.
+    /// Forgets a session and publishes its end.
     fn closed(&mut self, key: SessionKey, reason: String, failure: Option<FailureKind>) {
         if let Some(record) = self.directory.remove(key) {
-            // Whoever sends datagrams on for it has nothing to send on any more.
+            // Shards that forward datagrams of the session must stop.
             let shards = u16::try_from(self.outbox.mesh().shards()).expect("MAX_SHARDS fits");
             for shard in (0..shards).map(crate::key::ShardId) {
                 self.send(shard, ToShard::NotHere(key));
@@ -308,7 +308,7 @@ impl Control {
     }
 
     fn tell(&self, event: proto::event::Event) {
-        // Nobody watching is fine: whoever comes reads the state first.
+        // An event without subscribers is dropped: a new subscriber reads the state first.
         let _ = self.events.send(proto::Event { event: Some(event) });
     }
 
@@ -327,8 +327,8 @@ impl Control {
     }
 }
 
-/// Runs a command on a session that no shard has claimed. There is nobody to send to yet: datagrams are
-/// none, because ICE-lite waits to be checked.
+/// Runs a command on a session that no shard has claimed. It sends no datagrams, because an ICE-lite agent waits for
+/// checks.
 fn run_in_lobby(
     peer: &mut Peer,
     command: Command,

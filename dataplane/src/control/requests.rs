@@ -1,4 +1,4 @@
-//! What the control plane asks.
+//! Handles requests of the control plane.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ impl Control {
     /// Answers `request`, now or when a shard has.
     pub fn on_request(&mut self, request: Request, now: Instant) {
         let (prepared, reply) = match request {
-            // Whoever asked and went away is not answered: send errors are of no matter below.
+            // The caller may have given up: failures to send a reply are ignored below.
             Request::Node(reply) => return drop(reply.send(self.node(now))),
             Request::Metrics(reply) => {
                 return drop(reply.send(report::open_metrics(&self.reports)));
@@ -84,7 +84,7 @@ impl Control {
         for track in &request.tracks {
             convert::check_id("track", &track.track)?;
             convert::check_annotation(&track.annotation)?;
-            convert::track_spec(TrackKey(0), track)?; // before anything is made
+            convert::track_spec(TrackKey(0), track)?; // before anything is created
         }
         let unnamed = Command::Publish {
             offer: request.offer_sdp,
@@ -257,7 +257,7 @@ impl Control {
         }
     }
 
-    /// Session `key` is `owner`'s, if it is anybody's.
+    /// Makes `owner` the owner of session `key`; an empty `owner` is none.
     fn own(&mut self, key: SessionKey, owner: &str) {
         let record = self.directory.get_mut(key);
         if let Some(record) = record.filter(|record| !owner.is_empty() && *record.owner != *owner) {
@@ -278,7 +278,7 @@ impl Control {
         Ok(Prepared::Done)
     }
 
-    /// Sessions whose owner is gone end, as if their owner had said so.
+    /// Renews a lease. Sessions of owners with expired leases end like after a command of the owner.
     fn renew_lease(
         &mut self,
         request: &proto::RenewLeaseRequest,
@@ -431,7 +431,7 @@ impl Control {
 enum Prepared {
     /// The session has to do it.
     Run(SessionKey, Command),
-    /// Nothing is left to do.
+    /// The request is done.
     Done,
 }
 
@@ -452,4 +452,4 @@ fn track(record: &TrackRecord) -> proto::Track {
 }
 
 #[cfg(test)]
-mod tests; // sessions that nobody looks after
+mod tests; // sessions without a living owner

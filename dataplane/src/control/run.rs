@@ -19,12 +19,12 @@ use crate::config::{Config, ControlAddr};
 use crate::io::clock;
 use crate::limits::COMMAND_QUEUE;
 
-/// How often deadlines are looked at.
+/// Interval of deadline checks.
 const TICK: Duration = Duration::from_millis(50);
-/// How long shards may take to say goodbye.
+/// Time that shards have to close their sessions.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM or SIGINT, then lets the shards say goodbye.
+/// Runs until SIGTERM or SIGINT, then lets the shards close their sessions.
 pub async fn run(mut control: Control, config: &Config) -> anyhow::Result<()> {
     let (sender, mut requests) = mpsc::channel(COMMAND_QUEUE);
     serve(&control, config, sender).await?;
@@ -89,7 +89,7 @@ async fn serve(
     Ok(())
 }
 
-/// Binds `path`, replacing a socket that a dead process left, but not one that somebody serves.
+/// Binds `path` and replaces a socket that a dead process left, but not the socket of a living process.
 fn bind_unix(path: &Path) -> anyhow::Result<StdUnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         anyhow::bail!(
@@ -112,7 +112,7 @@ fn bind_unix(path: &Path) -> anyhow::Result<StdUnixListener> {
     }
     let listener = StdUnixListener::bind(path)
         .with_context(|| format!("cannot listen on unix:{}", path.display()))?;
-    // Whoever can connect commands this node: its owner alone.
+    // Every user that can connect controls this node: allow the owner only.
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, owner_only)?;
     listener.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! What a session and its DTLS instance tell each other: keys, the round trip time, and why a handshake failed.
+//! State that a session and its DTLS instance share: keys, the round trip time, and the reason of a failed handshake.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,13 +17,13 @@ thread_local! {
 
 /// A flight is sent again after so long while the RTT is not known (RFC 9147 section 5.8.2 names 100 ms for real time).
 pub(super) const UNKNOWN_RTO: Duration = Duration::from_millis(100);
-/// And at least after so long where it is.
+/// Minimum retransmission timeout, with a measured round trip time.
 pub(super) const MIN_RTO: Duration = Duration::from_millis(50);
-/// A handshake that failed ends its session after so long: errors before its end can be forged by others, and then it
-/// comes to its end all the same.
+/// Time from a failed handshake to the end of its session. Errors before the end of a handshake can be forged, and
+/// then the handshake still succeeds.
 pub const FAILURE_GRACE: Duration = Duration::from_secs(2);
 
-/// What a session and its DTLS instance tell each other.
+/// State that a session and its DTLS instance share.
 #[derive(Default)]
 pub struct Handshake {
     rto_ms: AtomicU32,
@@ -33,38 +33,38 @@ pub struct Handshake {
 #[derive(Default)]
 pub(super) struct Noted {
     pub(super) keys: Option<Keys>,
-    /// The first one.
+    /// The first failure of the handshake.
     failure: Option<Failure>,
-    /// When something failed that cannot be mended.
+    /// Time of a fatal failure.
     over: Option<Instant>,
 }
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Which kind.
+    /// Kind of the failure.
     pub kind: FailureKind,
-    /// In words, for logs.
+    /// Description of the failure, for logs.
     pub detail: String,
 }
 
 /// Kinds of failure, as they are counted and told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The client's certificate is not the one whose fingerprint was signalled.
+    /// The client's certificate differs from the signalled fingerprint.
     Fingerprint,
     /// The client's certificate, or its signature, cannot be verified.
     Certificate,
     /// The client sent a fatal alert.
     Alert,
-    /// It did not end in time.
+    /// The handshake did not end in time.
     Timeout,
     /// Both sides have nothing in common, or a message makes no sense.
     Protocol,
 }
 
 impl Handshake {
-    /// That of the instance that was made last on this thread; once.
+    /// Takes the state of the instance that was made last on this thread.
     pub fn take_created() -> Option<Arc<Self>> {
         CREATED.take()
     }
@@ -80,7 +80,7 @@ impl Handshake {
         self.noted().keys.take()
     }
 
-    /// When the session ends because the handshake failed, and why; `None` while it goes on.
+    /// The failure of the handshake and the time when the session ends; `None` while the handshake goes on.
     pub fn failure(&self) -> Option<(Failure, Instant)> {
         let noted = self.noted();
         let ends = noted.over? + FAILURE_GRACE;
@@ -92,7 +92,7 @@ impl Handshake {
         let mut noted = self.noted();
         let noted = &mut *noted;
         noted.failure.get_or_insert(Failure { kind, detail });
-        // Of a message that makes no sense nobody knows whose it is: only time tells.
+        // A malformed message may be of any sender, so only the timeout ends the handshake.
         if kind != FailureKind::Protocol {
             noted.over.get_or_insert(now);
         }
@@ -118,7 +118,7 @@ impl FailureKind {
         FailureKind::Protocol,
     ];
 
-    /// The label of its counter, and what clients are told.
+    /// Label of its counter, and reason for clients.
     pub fn label(self) -> &'static str {
         match self {
             FailureKind::Fingerprint => "dtls_fingerprint",

@@ -1,6 +1,6 @@
-//! The DTLS of sessions: where their keys come from, how long a flight waits to be sent again, and why a handshake failed.
+//! DTLS of sessions: keys, retransmission timers, and reasons of failed handshakes.
 
-pub mod handshake; // what a session learns of its handshake
+pub mod handshake; // shared state of a session and its DTLS instance
 pub mod provider; // DTLS instances for the session layer
 
 pub use handshake::Handshake;

@@ -1,5 +1,5 @@
-//! The DTLS provider of the session layer: it asks for an instance per session and drives it. What it does not pass on is
-//! noted in a [`Handshake`], which the session has too.
+//! The DTLS provider of the session layer, which makes an instance per session and drives it. Values that the session
+//! layer does not pass on are noted in a [`Handshake`], which the session shares.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::srtp::{AeadChoice, Keys, MasterKey, Profile};
 /// Times that a flight is sent again: the pauses double, so the handshake's own limit comes first.
 const FLIGHT_RETRIES: usize = 10;
 
-/// What the session layer shall use: its own crypto, with this module's DTLS. What is sent with the keys is sealed as
+/// The crypto provider for the session layer: its own crypto, with this module's DTLS. Packets are sealed as
 /// `aead` says.
 pub fn provider(aead: AeadChoice) -> CryptoProvider {
     let inner = str0m::crypto::from_feature_flags();

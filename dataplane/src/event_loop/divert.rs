@@ -1,5 +1,5 @@
-//! Clients reached through TURN, a TCP stream or another shard: datagrams that come from them over streams, and datagrams for
-//! them, which are taken out of the queues of the media sockets.
+//! Clients reached through TURN, a TCP stream or another shard: handles their incoming messages, and takes outgoing
+//! datagrams for them out of the queues of the media sockets.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -27,7 +27,7 @@ struct StreamEnds {
 }
 
 impl Shard {
-    /// Takes what came over streams. True when more may wait.
+    /// Receives from the streams. True when more may wait.
     pub(super) fn receive_streams(&mut self, now: Instant) -> bool {
         let mut arrivals = std::mem::take(&mut self.egress.arrivals);
         let more = self.egress.streams.poll(now, &mut arrivals);
@@ -82,12 +82,12 @@ impl Shard {
             inside: true,
         };
         path::take_in(self, &arrived, now);
-        // A stream is somebody's while a session receives from it.
+        // A stream is kept while a session receives from it.
         let is_known = self.peers.by_addr(source).is_some();
         self.egress.streams.keep(stream, is_known, now);
     }
 
-    /// Takes out of what waits for the kernel what is for clients that are reached otherwise.
+    /// Takes datagrams for addresses reached through TURN, a stream or another shard out of the queues.
     pub(super) fn divert(&mut self, now: Instant) {
         let Self {
             id,
@@ -135,7 +135,7 @@ impl Shard {
         }
     }
 
-    /// What another shard's session sends to a client that this one reaches.
+    /// Sends a datagram of another shard's session to a client that this shard reaches.
     pub(super) fn on_outward(&mut self, outward: &Outward, now: Instant) {
         let Outward { bytes, run } = outward;
         let datagrams = Datagrams { run, bytes };
@@ -152,7 +152,7 @@ impl Shard {
                 turn.deliver(datagrams, peer, now, streams, report);
             }
             (Some(NextHop::Stream(stream)), _) => over_stream(streams, stream, datagrams, report),
-            // It has just gone; or moved on, and then the session will hear from it.
+            // The client has left, or moved; then the session will receive from its new address.
             (Some(NextHop::Relay | NextHop::Shard(_)) | None, _) => {
                 let drops = &mut report.drops;
                 drops.count_many(DropReason::NotRelayed, run.datagrams());
@@ -176,7 +176,7 @@ fn over_stream(
     report: &mut ShardReport,
 ) {
     let run = datagrams.run;
-    // A session goes on sending to a client whose stream has just ended.
+    // A session may send to a client after its stream has ended.
     let Some(stream) = streams.named(stream) else {
         return report
             .drops

@@ -105,8 +105,8 @@ impl Shard {
         }
     }
 
-    /// A datagram of a session that should live here, received by shard `via`. When the client has nominated a path whose
-    /// packets land on another shard, and the address is proven, the session goes there.
+    /// Handles a datagram of a session of this shard, received by shard `via`. If the client has nominated a path that
+    /// arrives at another shard, and the address is proven, the session moves to that shard.
     fn on_datagram(
         &mut self,
         session: SessionKey,
@@ -115,7 +115,7 @@ impl Shard {
         now: Instant,
     ) {
         let Some(index) = self.peers.index_of(session) else {
-            // It ended or moved. Where it is now, the control thread says at the client's next check.
+            // The session ended or moved. The control thread knows its shard at the client's next check.
             self.report.drops.count(DropReason::UnknownSource);
             if via == self.id {
                 self.peers.forget_foreign(datagram.source);
@@ -249,7 +249,7 @@ impl Shard {
         self.tell_control(ToControl::Description { request, sessions });
     }
 
-    /// Says goodbye to every session, so that clients notice at once.
+    /// Closes every session, so that clients notice the end at once.
     fn stop(&mut self, now: Instant) {
         let indices: Vec<SessionIndex> = self.peers.iter().map(|(index, _)| index).collect();
         for index in indices {

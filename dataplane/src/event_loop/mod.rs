@@ -1,13 +1,13 @@
-//! The loop of a shard: what it does with messages, sockets and time, in which order. Stands on [`path`](crate::path) and
-//! [`shard`](crate::shard); only [`run`] knows the runtime.
+//! The loop of a shard: order of messages, sockets and timers. Uses [`path`](crate::path) and [`shard`](crate::shard);
+//! only [`run`] depends on the async runtime.
 
 mod divert; // clients that are reached through TURN, a stream or another shard
-mod mailbox; // what other threads ask
+mod mailbox; // messages of other threads
 pub mod run; // the loop
-mod session_events; // what sessions report while they are driven
-mod sessions; // sessions that come, move and go
-mod tick; // what is looked at every 100 ms
-mod timers; // sessions whose time has come
-mod turn; // TURN's clients and their peers
+mod session_events; // events of sessions
+mod sessions; // sessions that start, move and end
+mod tick; // periodic work, every 100 ms
+mod timers; // sessions with due timers
+mod turn; // TURN clients and their peers
 #[cfg(test)]
 mod tests; // a whole shard in one thread

@@ -1,5 +1,5 @@
-//! The loop of a shard on its glommio executor: numbered, bounded steps, again and again while there is
-//! something to do, then sleep until a socket, the doorbell or a timer has something.
+//! The loop of a shard on its glommio executor: numbered, bounded steps, repeated while there is work. Then the shard
+//! sleeps until a socket, the doorbell or a timer is ready.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,10 +19,10 @@ use crate::path::{self, Sockets};
 use crate::shard::state::Shard;
 use crate::turn::Now;
 
-/// How soon a socket that had no room for more is tried again.
+/// Pause before a full socket is tried again.
 const SEND_RETRY: Duration = Duration::from_micros(500);
 
-/// Runs `shard` until it is told to stop. Must be called inside an executor.
+/// Runs `shard` until it is stopped. Must be called inside an executor.
 pub async fn run(
     mut shard: Shard,
     sockets: ShardSockets,
@@ -47,7 +47,7 @@ pub async fn run(
         let end = clock::now();
         busy.add(end.duration_since(start));
         shard.load.is_busy = more && end.duration_since(woke) >= BUSY_STRETCH;
-        // Also what the turn did after its tick.
+        // Includes work of the turn after its tick.
         shard.periodic.has_news |= had_activity;
         had_activity = more || sleep(&mut shard, &wait);
         if !more {
@@ -67,13 +67,13 @@ pub async fn run(
     Ok(())
 }
 
-/// One turn of the loop. True when there is more to do right away.
+/// One turn of the loop. True when more work is waiting.
 pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at: Now) -> bool {
     let now = at.instant;
     shard.unix_s = at.unix_s;
     // 1: what other threads sent.
     let mut more = shard.read_mail(now);
-    // 2: sessions whose time has come.
+    // 2: sessions with due timers.
     more |= timers::run(shard, now);
     // 3: the sockets, through the first hops of the path.
     more |= path::receive(shard, io, now, |shard, datagram| {
@@ -82,12 +82,12 @@ pub(super) fn turn(shard: &mut Shard, io: &mut Sockets, busy: &mut BusyMeter, at
     more |= shard.receive_relayed(now);
     more |= shard.receive_streams(now);
     shard.handle_session_events(now);
-    // 4: what came in, to some of those it is for: who is left is next, after what comes meanwhile.
+    // 4: forwards to some of the waiting sessions; the others follow in the next turn.
     more |= path::forward(shard, now, |shard| {
         flush(shard, io, now);
     });
     shard.handle_session_events(now);
-    // 5: what is looked at now and then.
+    // 5: periodic work.
     shard.tick(now, busy);
     shard.handle_session_events(now);
     // 6: everything that is to be sent.

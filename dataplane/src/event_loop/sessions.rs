@@ -1,4 +1,4 @@
-//! Sessions that come, move and go, and the tracks and subscriptions that come with them.
+//! Sessions that start, move and end, with their tracks and subscriptions.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ impl Shard {
 
     /// A session goes to where its packets land.
     pub(super) fn hand_over(&mut self, index: SessionIndex, to: ShardId, now: Instant) {
-        // What waits here would not be found there. Sealing it may end the session.
+        // Packets that wait here do not move with the session. Sealing them may end the session.
         seal::seal_now(self, index, now);
         self.handle_session_events(now);
         self.after_switches();
@@ -65,7 +65,7 @@ impl Shard {
         self.take_out(index);
     }
 
-    /// Takes a session out of all tables, without a word to anybody.
+    /// Takes a session out of all tables and sends nothing.
     fn take_out(&mut self, index: SessionIndex) -> Option<Peer> {
         if let Some(peer) = self.peers.get_mut(index)
             && let Role::Subscribe(subscriber) = &peer.role
@@ -79,7 +79,7 @@ impl Shard {
             }
         }
         let peer = self.peers.remove(index)?;
-        // Whoever gets its place gets nothing of it.
+        // The next session at this index must not get packets of this one.
         let forwarding = &mut self.forwarding;
         forwarding.schedule.take_of(index, &mut forwarding.portions);
         self.timers.clear(index.0);
@@ -94,7 +94,7 @@ impl Shard {
         Some(peer)
     }
 
-    /// Announces the tracks of session `index`, and that those in `gone` are no longer published.
+    /// Announces the tracks of session `index`, and the end of the tracks in `gone`.
     pub(super) fn publish(&mut self, index: SessionIndex, gone: &[TrackKey], now: Instant) {
         for track in gone {
             self.end_track(*track, Origin::Session(index));

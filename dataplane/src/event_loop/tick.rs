@@ -1,5 +1,5 @@
-//! Periodic work of a shard, every 100 ms: bit rates, keyframe requests without an answer, layers, levels, counters.
-//! The work is bound by what was active since the last look, not by what exists.
+//! Periodic work of a shard, every 100 ms: bit rates, unanswered keyframe requests, layers, levels, counters. Its cost
+//! depends on what was active since the last tick, not on the number of sessions.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,7 @@ const NOTABLE: f64 = 0.1;
 const IDLE: f64 = 0.01;
 
 impl Shard {
-    /// When [`tick`](Self::tick) has to be called: later where nothing happens, for there is nothing to measure and
-    /// nothing new to report.
+    /// Time of the next [`tick`](Self::tick): later on an idle shard, which has nothing to measure or report.
     pub fn next_tick(&self) -> Instant {
         if self.is_quiet() {
             self.periodic.next_tick + (QUIET_TICK - TICK)
@@ -41,7 +40,7 @@ impl Shard {
             && !self.periodic.has_news
     }
 
-    /// Does what is due; `busy` is the part of the time since start of the interval spent working.
+    /// Does the due periodic work; `busy` measures the part of the time spent working.
     pub fn tick(&mut self, now: Instant, busy: &mut BusyMeter) {
         if now < self.periodic.next_tick {
             return;
@@ -58,7 +57,7 @@ impl Shard {
             self.periodic.next_report = now + REPORT_INTERVAL;
             self.report.busy_fraction = busy.take(now);
             self.send_report();
-            // Who was busy shows once more that it is no longer.
+            // A shard that was busy reports once more that it is idle.
             self.periodic.has_news = self.report.busy_fraction >= IDLE;
         }
     }
@@ -116,7 +115,7 @@ impl Shard {
     }
 }
 
-/// How much of the time is spent working.
+/// Measures the part of the time spent working.
 #[derive(Debug)]
 pub struct BusyMeter {
     busy: Duration,
@@ -124,7 +123,7 @@ pub struct BusyMeter {
 }
 
 impl BusyMeter {
-    /// Starts at `now`.
+    /// A meter whose interval starts at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             busy: Duration::ZERO,
@@ -132,7 +131,7 @@ impl BusyMeter {
         }
     }
 
-    /// Schedule took `time`.
+    /// Adds time that the shard worked.
     pub fn add(&mut self, time: Duration) {
         self.busy += time;
     }

@@ -1,4 +1,4 @@
-//! Sessions whose time has come: what they do by themselves, and what is sent to them without media.
+//! Sessions with due timers: their own work, and packets that are sent without media.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::send::queue::Outlet;
 use crate::send::{padding, report};
 use crate::shard::state::Shard;
 
-/// Runs what is due, within bounds. True when more may be.
+/// Handles due timers, within bounds. True when more may be due.
 pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     shard.turn_timeout(now);
     for _ in 0..TIMERS_PER_TURN {
@@ -28,8 +28,7 @@ pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     true
 }
 
-/// What a session sends by itself when its time has come: sender reports, and padding that finds out
-/// what its path takes.
+/// Sends due packets of a session: sender reports, and padding that probes its path.
 fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let Some(peer) = shard.peers.get_mut(index) else {
         return;

@@ -1,8 +1,8 @@
-//! TURN on this shard: what its clients and their peers send.
+//! TURN on this shard: messages of clients and datagrams of peers.
 //!
-//! What a client sends to our own media port never leaves the process: it goes to [`path::classify`] as if
-//! it had come from the relayed address, and what sessions send there is taken out before it is handed to
-//! the kernel ([`Shard::divert`]).
+//! Data of a client for our own media port stays inside the process: it goes to [`path::classify`] with the relayed
+//! address as source. Datagrams of sessions to the relayed address are taken out before they reach the kernel
+//! ([`Shard::divert`]).
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -32,7 +32,7 @@ impl Shard {
         self.turn_message(&client, datagram.bytes, now);
     }
 
-    /// A client's message, whatever carried it.
+    /// Handles a client's message, over any transport.
     pub(super) fn turn_message(&mut self, client: &Client, bytes: &[u8], now: Instant) {
         let Some(turn) = &mut self.egress.turn else {
             return;
@@ -66,8 +66,8 @@ impl Shard {
     fn relay(&mut self, relay: &Relay, message: &[u8], now: Instant) {
         let bytes = &message[relay.payload.clone()];
         if self.ice.candidates.as_slice().contains(&relay.peer) {
-            // Over a stream a message can be longer than what comes by a media socket, and everything behind that
-            // relies on its bound.
+            // A message of a stream can be longer than a datagram of the media socket, and later code relies on that
+            // limit.
             if bytes.len() > MAX_DATAGRAM_BYTES {
                 return self.report.drops.count(DropReason::Truncated);
             }
@@ -140,7 +140,7 @@ impl Shard {
         })
     }
 
-    /// Ends allocations whose time has come.
+    /// Ends allocations that have expired.
     pub(super) fn turn_timeout(&mut self, now: Instant) {
         if let Some(turn) = &mut self.egress.turn
             && turn.server.poll_timeout().is_some_and(|at| at <= now)

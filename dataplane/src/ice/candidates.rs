@@ -1,4 +1,4 @@
-//! Which of our advertised addresses a datagram was sent to.
+//! Maps the local address of a datagram to an advertised address.
 //!
 //! Behind a 1:1 NAT the kernel sees another address than the client used; the session layer only knows
 //! the advertised ones.
@@ -19,7 +19,7 @@ impl Candidates {
         Self(ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 
-    /// All of them.
+    /// All candidate addresses, in order of preference.
     pub fn as_slice(&self) -> &[SocketAddr] {
         &self.0
     }

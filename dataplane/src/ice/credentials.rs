@@ -1,8 +1,7 @@
-//! ICE credentials that any shard can check without asking anyone.
+//! ICE credentials that every shard can verify by itself.
 //!
-//! The password of a session is derived from its ufrag with a key of this process. So the shard that
-//! sees a first connectivity check knows at once whether its sender was given the password, and a
-//! stranger's flood of checks costs one HMAC each and reaches no other thread.
+//! The password of a session is derived from its ufrag with a key of this process. So every shard can verify the first
+//! connectivity check by itself. A flood of forged checks costs one HMAC each and reaches no other thread.
 
 use std::sync::Arc;
 
@@ -19,12 +18,12 @@ pub struct IceKey(Arc<hmac::Key>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ufrag(pub Box<str>);
 
-/// What a client needs to check one of our agents.
+/// ICE credentials of one of our agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The username fragment.
+    /// ICE username fragment of the session.
     pub ufrag: String,
-    /// The password.
+    /// ICE password of the session.
     pub pass: String,
 }
 
@@ -32,7 +31,7 @@ pub struct Credentials {
 const UFRAG_DIGITS: usize = 20;
 
 impl IceKey {
-    /// A new key.
+    /// Makes a random key of the process.
     pub fn generate(entropy: &mut Entropy) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy.bytes::<32>());
         Self(Arc::new(key))

@@ -1,5 +1,4 @@
-//! ICE of all sessions: what every shard can check without asking anyone. Checks of one session are in
-//! [`peer`](crate::peer).
+//! ICE of all sessions: credentials and candidates. Checks of one session are in [`peer`](crate::peer).
 
 pub mod candidates; // our advertised addresses
-pub mod credentials; // ufrags and the passwords that follow from them
+pub mod credentials; // ufrags, and passwords derived from them

@@ -7,7 +7,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since 1970, for what is dated outside of this process.
+/// Wall clock, seconds since 1970, for timestamps outside of this process.
 pub fn unix_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())

@@ -1,7 +1,7 @@
-//! Which datagrams leave as whole frames, through a packet socket, and not through the kernel's UDP and IP.
+//! Datagrams that leave as Ethernet frames through a packet socket, instead of the kernel's UDP and IP.
 //!
-//! What they skip costs more than everything else that the kernel does for a datagram. They skip the host's
-//! firewall for what it sends with it, so the operator has to ask for it.
+//! The kernel's UDP and IP cost more than all other work of the kernel for a datagram. Frames also bypass the host's
+//! firewall, so the operator must enable them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,19 +18,19 @@ use super::route::Routes;
 use super::route::{RouteWatch, Watched};
 use super::sys::{self, Message};
 
-/// What every path takes (RFC 8200 section 5).
+/// Minimum MTU of every IPv6 path (RFC 8200 section 5).
 const MIN_IPV6_MTU: usize = 1_280;
 
-/// How datagrams leave.
+/// How datagrams leave: by the kernel's stack, or as Ethernet frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressKind {
     /// Through the kernel's UDP and IP.
     Stack,
-    /// As whole frames, where the way to their destination is plain.
+    /// As Ethernet frames, if the route to the destination is simple.
     Packet,
 }
 
-/// The packet socket of one shard, and what it needs to know.
+/// The packet socket of one shard, with its routes.
 pub struct Egress {
     socket: OwnedFd,
     watched: Watched,
@@ -41,21 +41,21 @@ pub struct Egress {
     joins: bool,
     /// Interfaces that took none, since the routes last changed.
     failed: HashSet<u32>,
-    /// Of the messages tried last: the interface that each left through as a frame.
+    /// Interfaces that the last messages left through as frames.
     tried: Vec<Option<u32>>,
 }
 
 /// Why there is no packet socket.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
-    /// Not for this process.
+    /// The process has no CAP_NET_RAW.
     #[error(
         "egress packet needs the capability CAP_NET_RAW, and CAP_NET_ADMIN to keep routers fresh; this process lacks the \
          former: setcap cap_net_raw,cap_net_admin+ep {}, AmbientCapabilities= in its unit, or --cap-add of its container",
         program()
     )]
     Forbidden,
-    /// Not on this kernel.
+    /// The kernel does not support it.
     #[error("egress packet is refused: {0}")]
     Refused(io::Error),
     /// Routes cannot be read.
@@ -63,7 +63,7 @@ pub enum EgressError {
     Routes(io::Error),
 }
 
-/// What a shard needs to make its [`Egress`].
+/// Values that a shard needs to make its [`Egress`].
 #[derive(Debug, Clone)]
 pub struct EgressStart {
     watch: Arc<RouteWatch>,
@@ -71,7 +71,7 @@ pub struct EgressStart {
 }
 
 impl EgressStart {
-    /// Watches the host's routes. Fails where a packet socket cannot be had.
+    /// Watches the host's routes. Fails if a packet socket is not available.
     pub fn new(buffer_bytes: usize) -> Result<Self, EgressError> {
         sys::packet_socket(buffer_bytes).map_err(refused)?;
         let watch = RouteWatch::start().map_err(EgressError::Routes)?;
@@ -81,7 +81,7 @@ impl EgressStart {
         })
     }
 
-    /// With these routes; `None` where a packet socket cannot be had.
+    /// An egress with fixed routes; `None` if a packet socket is not available.
     #[cfg(test)]
     pub fn fixed(routes: Routes) -> Option<Self> {
         let buffer_bytes = 1 << 20;
@@ -92,7 +92,7 @@ impl EgressStart {
         })
     }
 
-    /// That of a shard whose sockets have `ports`.
+    /// The egress of a shard with sockets at `ports`.
     pub fn egress(&self, ports: Vec<u16>) -> Result<Egress, EgressError> {
         Ok(Egress {
             socket: sys::packet_socket(self.buffer_bytes).map_err(refused)?,
@@ -107,7 +107,7 @@ impl EgressStart {
 }
 
 impl Egress {
-    /// Before a batch: whatever has changed is known from here on.
+    /// Called before a batch: takes the newest routes.
     pub fn begin(&mut self) {
         self.tried.clear();
         if self.watched.refresh() {
@@ -116,7 +116,7 @@ impl Egress {
         }
     }
 
-    /// How `message` of the socket at `place` leaves as a frame, if it does.
+    /// The frame of `message` of the socket at `place`, if it can leave as one.
     pub fn frame(&mut self, place: usize, message: &Message<'_>) -> Option<Frame> {
         let frame = self.find(place, message);
         self.tried.push(frame.map(|frame| frame.hop.interface));
@@ -130,7 +130,7 @@ impl Egress {
             .segment_bytes
             .map_or(message.bytes.len(), usize::from);
         let packet = header_bytes(to.is_ipv6()) + datagram;
-        // Where less than its link takes may be all that the path does, the stack knows, or fragments.
+        // If the path may have a smaller MTU than the link, the stack knows it, or fragments.
         let most = if to.is_ipv6() {
             MIN_IPV6_MTU
         } else {
@@ -160,7 +160,7 @@ impl Egress {
         self.tried.get(index).is_some_and(Option::is_some)
     }
 
-    /// What the failure of message `index`, which was joined or not, means for it: with
+    /// Handles the failure of message `index`, which was joined or not; with
     /// [`Interrupted`](io::ErrorKind::Interrupted) it goes through the stack the next time.
     pub fn failed(&mut self, index: usize, is_joined: bool, error: &io::Error) {
         let Some(interface) = self.tried.get(index).copied().flatten() else {
@@ -220,7 +220,7 @@ impl FromStr for EgressKind {
     }
 }
 
-/// What runs, for people.
+/// Name of this program, for errors.
 fn program() -> String {
     let program = std::env::current_exe();
     program.map_or_else(|_| "PROGRAM".into(), |path| path.display().to_string())

@@ -1,4 +1,4 @@
-//! How datagrams cross the kernel's boundary: two engines behind one seam, chosen with `--io`.
+//! Interface of the two I/O engines (`recvmmsg`/`sendmmsg` and io_uring), chosen with `--io`.
 //!
 //! Sockets are named by their place in [`ShardSockets::iter`]. Nothing here waits.
 
@@ -13,30 +13,30 @@ use super::sys::{Message, ReceiveBatch, Received, SendBatch, Uring, UringError, 
 use super::udp::ShardSockets;
 use crate::limits::{MAX_MESSAGE_BYTES, RECEIVE_BATCH, SEND_BATCH};
 
-/// Which system calls move datagrams.
+/// System calls for datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
-    /// `recvmmsg` and `sendmmsg`.
+    /// System calls `recvmmsg` and `sendmmsg`.
     Mmsg,
     /// A ring of the shard's own, with receives that stay armed.
     Uring,
 }
 
-/// What the operator asked for.
+/// Setting of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
     /// This one, or an error.
     Only(EngineKind),
-    /// io_uring where the kernel has what it takes, else the other.
+    /// io_uring if the kernel supports it, otherwise the other one.
     Auto,
 }
 
-/// What an engine is started with.
+/// Values that an engine is started with.
 #[derive(Clone)]
 pub struct EngineStart {
-    /// Which system calls it uses.
+    /// System calls for datagrams.
     pub kind: EngineKind,
-    /// How whole frames leave, if they do.
+    /// Start values of frames, if enabled.
     pub egress: Option<EgressStart>,
 }
 
@@ -58,10 +58,10 @@ struct Mmsg {
     sockets: Vec<OwnedFd>,
     packet: Option<OwnedFd>,
     batches: Vec<ReceiveBatch>,
-    /// What each batch brought last.
+    /// Number of messages in the last batches.
     counts: Vec<usize>,
     send: SendBatch,
-    /// What became of the messages tried last: so many were sent, the one after them failed.
+    /// Result of the last messages: this many were sent, and the next one failed.
     sent: usize,
     error: Option<i32>,
 }
@@ -69,21 +69,21 @@ struct Mmsg {
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The ring.
+    /// The ring cannot be set up.
     #[error(transparent)]
     Ring(#[from] UringError),
     /// The ring works, but completions would interrupt the shard.
     #[error("io_uring of this kernel has no deferred task work (needs linux 6.1)")]
     NotDeferred,
-    /// A descriptor.
+    /// A socket's descriptor cannot be duplicated.
     #[error("cannot duplicate a socket: {0}")]
     Socket(#[from] io::Error),
-    /// The packet socket.
+    /// The packet socket cannot be set up.
     #[error(transparent)]
     Egress(#[from] EgressError),
 }
 
-/// Of a ring: all messages of a batch are looked at before their buffers are given back.
+/// Sizes of a ring: all messages of a batch are handled before their buffers are given back.
 const SIZES: UringSizes = UringSizes {
     messages: SEND_BATCH as u16,
     buffers: (2 * RECEIVE_BATCH) as u16,
@@ -129,7 +129,7 @@ impl Engine {
         })
     }
 
-    /// Takes what is there, from all sockets; the number of messages, and whether more may wait.
+    /// Receives from all sockets; returns the number of messages, and whether more may wait.
     pub fn receive(&mut self) -> io::Result<(usize, bool)> {
         match &mut self.calls {
             Calls::Mmsg(mmsg) => mmsg.receive(),
@@ -191,12 +191,12 @@ impl Engine {
         Ok(tried)
     }
 
-    /// When the last [`send`](Self::send) was done.
+    /// Time when the last [`send`](Self::send) ended.
     pub fn sent_at(&self) -> Instant {
         self.sent_at
     }
 
-    /// What became of message `index` of the last [`send`](Self::send).
+    /// Result of message `index` of the last [`send`](Self::send).
     pub fn result(&self, index: usize) -> io::Result<()> {
         let result = self.calls.result(index);
         match self.is_framed(index) {
@@ -286,7 +286,7 @@ impl Mmsg {
         None
     }
 
-    /// One call takes frames or datagrams, not both.
+    /// One call sends frames or datagrams, not both.
     fn send<'a>(&mut self, socket: usize, messages: impl Iterator<Item = Message<'a>>) -> usize {
         let mut messages = messages.peekable();
         let is_framed = messages.peek().is_some_and(|first| first.frame.is_some());

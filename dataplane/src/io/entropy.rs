@@ -3,7 +3,7 @@
 /// A random source: the system's, or a seed, which makes a run of a test or a simulation repeatable.
 #[derive(Debug, Clone)]
 pub enum Entropy {
-    /// Numbers that nobody can predict. Secrets come from nowhere else in production.
+    /// The random source of the system, for all secrets in production.
     System,
     /// Numbers that follow from a seed.
     Seeded(fastrand::Rng),
@@ -33,7 +33,7 @@ impl Entropy {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// A source for somebody else: the system's again, or one that follows from this one.
+    /// A source for another owner: the system's, or one derived from this seed.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         match self {

@@ -1,5 +1,5 @@
-//! What precedes a datagram's payload when it leaves as a whole Ethernet frame: the offload header of packet
-//! sockets (virtio_net_hdr), Ethernet, IP and UDP.
+//! Headers before a datagram's payload in an Ethernet frame: the offload header of packet sockets (virtio_net_hdr),
+//! Ethernet, IP and UDP.
 //!
 //! The device computes the UDP checksum and cuts joined datagrams apart, as it does for the kernel's own.
 
@@ -18,18 +18,18 @@ const UDP_BYTES: usize = 8;
 
 /// VIRTIO_NET_HDR_F_NEEDS_CSUM: the device completes the sum that the checksum field begins with.
 const NEEDS_CHECKSUM: u8 = 1;
-/// VIRTIO_NET_HDR_GSO_UDP_L4 (Linux 6.2).
+/// Value of VIRTIO_NET_HDR_GSO_UDP_L4 (Linux 6.2).
 const JOINED_UDP: u8 = 5;
-/// Where UDP's checksum is, from the start of its header.
+/// Offset of the UDP checksum in the header.
 const CHECKSUM_OFFSET: u16 = 6;
 const PROTOCOL_UDP: u8 = 17;
-/// As the kernel's own (net.ipv4.ip_default_ttl), unless told otherwise.
+/// Hop limit of the kernel (net.ipv4.ip_default_ttl), by default.
 const HOP_LIMIT: u8 = 64;
 
-/// How a message leaves as a frame.
+/// Next hop and addresses of a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
-    /// To which neighbour.
+    /// Interface and link-layer address of the next hop.
     pub hop: Hop,
     /// The address it is sent from.
     pub from: SocketAddr,
@@ -85,7 +85,7 @@ impl Frame {
     }
 }
 
-/// In the byte order of the host, as packet sockets have it.
+/// Fields are in the host's byte order, as packet sockets require.
 fn write_offload(header: &mut [u8], length: usize, segment: Option<u16>) {
     let length = u16::try_from(length).expect("headers are short");
     header[0] = NEEDS_CHECKSUM;
@@ -96,7 +96,7 @@ fn write_offload(header: &mut [u8], length: usize, segment: Option<u16>) {
     header[8..10].copy_from_slice(&CHECKSUM_OFFSET.to_ne_bytes());
 }
 
-/// May be fragmented on the way: nobody here hears of a path that takes less.
+/// The packet may be fragmented (no DF), because no code here handles path MTU messages.
 fn write_ipv4(header: &mut [u8], from: Ipv4Addr, to: Ipv4Addr, udp: u16, identification: u16) {
     header.fill(0);
     header[0] = 0x45;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn head(frame: &Frame, to: &str, payload: usize, segment: Option<u16>) -> Vec<u8> {
-        let mut head = [0xff; MAX_HEAD_BYTES]; // what was there before does not show
+        let mut head = [0xff; MAX_HEAD_BYTES]; // earlier content must be overwritten
         let to = to.parse().unwrap();
         let length = frame.write_head(&mut head, to, payload, segment);
         head[..length].to_vec()

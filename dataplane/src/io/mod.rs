@@ -2,13 +2,13 @@
 
 pub mod clock; // the only clock
 pub mod entropy; // the only random source
-pub mod egress; // which datagrams leave as whole frames
-pub mod engine; // how datagrams cross the kernel's boundary
-pub mod frame; // the headers of such a frame
-pub mod route; // to which neighbour, of which interface, a destination is sent
+pub mod egress; // datagrams sent as Ethernet frames
+pub mod engine; // interface of the two I/O engines
+pub mod frame; // headers of an Ethernet frame
+pub mod route; // next hops of destinations
 pub mod sys; // system calls
 pub mod udp; // the sockets of media and of TURN
 pub mod relay_sockets; // the sockets of relayed addresses
-pub mod rlimit; // what the kernel lets the process have
-pub mod timers; // deadlines of things with an index
-pub mod wait; // how a shard waits
+pub mod rlimit; // limits of the process
+pub mod timers; // deadlines by index
+pub mod wait; // sleeps until a descriptor or a deadline is ready

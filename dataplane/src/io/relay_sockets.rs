@@ -1,5 +1,5 @@
-//! Sockets of relayed addresses whose peers are not inside this process: opened when a client lets one in,
-//! closed with the client's allocation.
+//! Sockets of relayed addresses with peers outside of this process: opened when a client permits such a peer, closed
+//! with the client's allocation.
 //!
 //! What clients send is gathered into runs of one size to one peer (UDP_SEGMENT), as media is, and leaves
 //! with [`RelaySockets::flush`]; what peers send comes joined (UDP_GRO). Each trip through the network stack is
@@ -31,7 +31,7 @@ pub struct RelaySockets {
     waiting: Vec<usize>,
     /// Buffers of runs that are gone.
     spare: Vec<Vec<u8>>,
-    /// Datagrams that the kernel did not take since [`RelaySockets::flush`] last said so.
+    /// Datagrams that the kernel refused since the last [`RelaySockets::flush`].
     refused: usize,
 }
 
@@ -39,7 +39,7 @@ struct Reached {
     relayed: SocketAddr,
     socket: UdpSocket,
     run: Option<Gathered>,
-    /// Its device or path took no run once.
+    /// True: its device or path refused a run before.
     without_runs: bool,
 }
 
@@ -54,7 +54,7 @@ struct Gathered {
 const MAX_SPARE: usize = 32;
 
 impl RelaySockets {
-    /// No sockets.
+    /// A set without sockets; fails if epoll is not available.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -114,7 +114,7 @@ impl RelaySockets {
         std::mem::take(&mut self.refused)
     }
 
-    /// Takes what came, within bounds: relayed address, peer, datagram. True when more may wait.
+    /// Receives datagrams, within bounds: relayed address, peer, datagram. True when more may wait.
     pub fn receive(&mut self, mut sink: impl FnMut(SocketAddr, SocketAddr, &[u8])) -> bool {
         if self.sockets.is_empty() {
             return false;

@@ -1,4 +1,4 @@
-//! What the kernel lets this process have: open files and locked memory, raised as far as allowed.
+//! Limits of the process: open files and locked memory, raised as far as allowed.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -6,31 +6,31 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const FILES: u64 = 64;
 /// Open files of a shard: sockets, rings, doorbells, and what its executor opens.
 const FILES_PER_SHARD: u64 = 16;
-/// What an executor asks of RLIMIT_MEMLOCK.
+/// RLIMIT_MEMLOCK of a glommio executor.
 const LOCKED_BYTES_PER_SHARD: u64 = 512 << 10;
 
 /// A limit that is too low and may not be raised by us.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooLow {
-    /// RLIMIT_NOFILE.
+    /// The limit of open files (RLIMIT_NOFILE) is too low.
     #[error(
         "the limit of open files is {limit}, this node needs {needed}: raise it with ulimit -n {needed}, or LimitNOFILE={needed} in its systemd unit"
     )]
     Files {
-        /// What there is.
+        /// Current limit of the process.
         limit: u64,
-        /// What is needed.
+        /// Files that the node needs.
         needed: u64,
     },
-    /// RLIMIT_MEMLOCK.
+    /// The limit of locked memory (RLIMIT_MEMLOCK) is too low.
     #[error(
         "the limit of locked memory is {limit} bytes, this node needs {needed}: raise it with ulimit -l {kib}, or LimitMEMLOCK={needed} in its systemd unit",
         kib = needed.div_ceil(1024)
     )]
     LockedMemory {
-        /// What there is.
+        /// Current limit of the process, in bytes.
         limit: u64,
-        /// What is needed.
+        /// Bytes that the node needs.
         needed: u64,
     },
 }
@@ -41,14 +41,14 @@ pub fn raise_files(shards: usize) -> Result<(), TooLow> {
     raise(Resource::Nofile, needed).map_err(|limit| TooLow::Files { limit, needed })
 }
 
-/// Takes as many open files as the hard limit allows: connections of clients come on top of what is needed.
+/// Raises the limit of open files to the hard limit: connections of clients need more than the minimum.
 pub fn take_all_files() {
     let now = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: now.maximum,
         ..now
     };
-    // Without them fewer clients come over TCP; those that do not are told of in the log.
+    // A lower limit means fewer clients over TCP; refused ones are logged.
     let _ = setrlimit(Resource::Nofile, most);
 }
 

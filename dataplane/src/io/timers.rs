@@ -1,4 +1,4 @@
-//! When sessions want to be woken: a heap that never scans.
+//! Deadlines of sessions: a heap that is never scanned.
 //!
 //! Deadlines move with every packet, so an entry is not moved when its deadline does: it stays in the
 //! heap at the earliest time it was ever asked for and is put back when it comes up early.
@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// By index: the deadline, and the time of the one heap entry that counts.
+    /// By index: the deadline, and the time of its valid heap entry.
     by_index: Vec<Option<Timer>>,
 }
 
@@ -40,14 +40,14 @@ impl Timers {
         }
     }
 
-    /// Forgets `index`.
+    /// Removes the timer of `index`.
     pub fn clear(&mut self, index: usize) {
         if let Some(slot) = self.by_index.get_mut(index) {
             *slot = None;
         }
     }
 
-    /// An index whose deadline has come, once.
+    /// Returns an index with a due deadline, once.
     pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
         while let Some(Reverse((queued, index))) = self.heap.peek().copied() {
             if queued > now {
@@ -70,12 +70,12 @@ impl Timers {
         None
     }
 
-    /// When to look again; possibly earlier than needed, never later.
+    /// Time of the next check; possibly earlier than needed, never later.
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((queued, _))| *queued)
     }
 
-    /// Entries of the heap, those that no longer count included.
+    /// Entries of the heap, invalid ones included.
     #[cfg(test)]
     pub fn queued(&self) -> usize {
         self.heap.len()

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::sys;
 
-/// How datagrams find their shard.
+/// How the kernel chooses the shard of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Steering {
     /// The kernel hashes the four-tuple.
@@ -18,10 +18,10 @@ pub enum Steering {
     Cpu,
 }
 
-/// One shard's part of a group: a socket of each family.
+/// One shard's sockets of a group, one per address family.
 #[derive(Debug)]
 pub struct Pair {
-    /// IPv4.
+    /// Socket of the IPv4 address family.
     pub v4: Socket,
     /// IPv6; `None` on hosts without it.
     pub v6: Option<Socket>,
@@ -30,42 +30,42 @@ pub struct Pair {
 /// The sockets of one shard.
 #[derive(Debug)]
 pub struct ShardSockets {
-    /// Of sessions.
+    /// Sockets of the media port.
     pub media: Pair,
-    /// Of TURN's clients.
+    /// Sockets of the TURN port, if TURN is on.
     pub turn: Option<Pair>,
 }
 
-/// What a port is for.
+/// Purpose of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortKind {
-    /// Sessions.
+    /// The media port of sessions.
     Media,
-    /// TURN's clients.
+    /// The port of TURN clients.
     Turn,
 }
 
 /// The address family of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// IPv4.
+    /// The IPv4 address family.
     V4,
-    /// IPv6.
+    /// The IPv6 address family.
     V6,
 }
 
-/// Which place in [`ShardSockets::iter`] is whose.
+/// The purpose of each socket in [`ShardSockets::iter`].
 #[derive(Debug, Clone, Default)]
 pub struct Places(Vec<(PortKind, Family)>);
 
-/// What all sockets of a group have.
+/// Common properties of all sockets of a group.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupOptions<'a> {
     /// 0: one the kernel chooses, the same for all.
     pub port: u16,
-    /// What the port is called where it is set.
+    /// Name of the port's setting.
     pub setting: &'a str,
-    /// How datagrams find their shard.
+    /// How the kernel chooses the shard of a datagram.
     pub steering: Steering,
     /// Receive and send buffer, each.
     pub buffer_bytes: usize,
@@ -149,7 +149,7 @@ impl ShardSockets {
         pairs.flat_map(Pair::iter).map(port).collect()
     }
 
-    /// Which of them is whose.
+    /// The purpose of each socket.
     pub fn places(&self) -> Places {
         let media = std::iter::once((PortKind::Media, &self.media));
         let turn = self.turn.iter().map(|pair| (PortKind::Turn, pair));
@@ -162,12 +162,12 @@ impl ShardSockets {
 }
 
 impl Places {
-    /// What the socket at `place` is for.
+    /// Purpose of the socket at `place`.
     pub fn port_kind(&self, place: usize) -> PortKind {
         self.0.get(place).map_or(PortKind::Media, |(port, _)| *port)
     }
 
-    /// Where the socket of `port` is for `family`.
+    /// Index of the socket of `port` for `family`.
     pub fn of(&self, port: PortKind, family: Family) -> Option<usize> {
         self.0.iter().position(|place| *place == (port, family))
     }
@@ -202,7 +202,7 @@ fn refuse_shared(port: u16, setting: &str) -> io::Result<()> {
             let message = format!("another process has udp port {port}: choose another {setting}");
             Err(io::Error::new(io::ErrorKind::AddrInUse, message))
         }
-        Ok(_) | Err(_) => Ok(()), // what else is wrong, the real bind will say
+        Ok(_) | Err(_) => Ok(()), // the real bind reports other errors
     }
 }
 
@@ -222,7 +222,7 @@ fn bind(addr: SocketAddr, buffer_bytes: usize) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The kernel clamps silently and doubles what it grants, for its own bookkeeping (socket(7)).
+/// The kernel limits the size without an error, and doubles it for its own bookkeeping (socket(7)).
 fn small_buffers(socket: &Socket, wanted: usize) -> io::Result<Vec<SmallBuffer>> {
     let sizes = [
         ("receive", "rmem_max", socket.recv_buffer_size()? / 2),
@@ -264,7 +264,7 @@ mod tests {
             media: pair(),
             turn: Some(pair()),
         };
-        sockets.media.v6 = None; // as on a host without it
+        sockets.media.v6 = None; // like on a host without IPv6
         let places = sockets.places();
         assert_eq!(places.of(PortKind::Media, Family::V4), Some(0));
         assert_eq!(places.of(PortKind::Media, Family::V6), None);

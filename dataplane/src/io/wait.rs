@@ -1,4 +1,4 @@
-//! How a shard waits when it has nothing to do: for any of its descriptors, or until a time.
+//! Waits until one of a shard's descriptors is ready, or until a deadline.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

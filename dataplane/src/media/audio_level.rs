@@ -1,8 +1,8 @@
-//! How loud a track is, from the levels its packets carry (RFC 6464).
+//! Smoothed audio level of a track, from the levels in its packets (RFC 6464).
 
 use std::time::{Duration, Instant};
 
-/// A smoothed level.
+/// A smoothed audio level (RFC 6464).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AudioLevel {
     loudness: f32,
@@ -11,7 +11,7 @@ pub struct AudioLevel {
 
 /// The level of silence, in -dBov.
 pub const SILENT_DBOV: u8 = 127;
-/// Louder than this is somebody speaking; a quiet room is at 60 to 90.
+/// A level louder than this is speech; a quiet room has 60 to 90.
 const AUDIBLE_DBOV: u8 = 55;
 /// Weight of the newest of 50 packets a second: half of the level is 90 ms old at most.
 const NEWEST: f32 = 0.15;
@@ -30,7 +30,7 @@ impl AudioLevel {
         self.last_packet = Some(now);
     }
 
-    /// The level, when somebody can be heard.
+    /// The level, if it is above the threshold of speech.
     pub fn audible(&self, now: Instant) -> Option<u8> {
         let fresh = self
             .last_packet

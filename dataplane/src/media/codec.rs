@@ -1,53 +1,53 @@
-//! What a track can be sent as: kinds of media, and codecs with the parameters that decide who can decode them.
+//! Kinds of media, and codecs with the parameters that decide which receivers can decode them.
 
 use std::fmt;
 
-/// Audio or video.
+/// Audio or video; decides codecs, history and layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
-    /// Sound.
+    /// Audio, such as speech.
     Audio,
-    /// Picture.
+    /// Video, such as a camera or a screen.
     Video,
 }
 
 /// A codec as a publisher may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodecSpec {
-    /// Which codec, with its parameters (`a=fmtp`).
+    /// The codec with its parameters (`a=fmtp`).
     pub codec: Codec,
-    /// Of its RTP timestamps.
+    /// Clock rate of the RTP timestamps, in Hz.
     pub clock_hz: u32,
-    /// Of audio, as `a=rtpmap` says it.
+    /// Number of audio channels in `a=rtpmap`.
     pub channels: Option<u8>,
 }
 
 /// A codec and its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// RFC 7587.
+    /// Opus (RTP payload format: RFC 7587).
     Opus,
-    /// RFC 7741.
+    /// VP8 (RTP payload format: RFC 7741).
     Vp8,
-    /// RFC 9628.
+    /// VP9 (RTP payload format: RFC 9628).
     Vp9 {
-        /// profile-id: 0 where it is not said.
+        /// profile-id: 0 if absent.
         profile: u32,
     },
-    /// RFC 6184.
+    /// H.264 (RTP payload format: RFC 6184).
     H264 {
-        /// profile-level-id, three bytes; `None` where it is not said.
+        /// profile-level-id, three bytes; `None` if absent.
         profile_level_id: Option<u32>,
-        /// packetization-mode: 0 where it is not said.
+        /// packetization-mode: 0 if absent.
         packetization_mode: u8,
     },
     /// The AV1 payload format of AOMedia.
     Av1 {
-        /// Of the sequence: 0 where it is not said.
+        /// Profile of the sequence: 0 if absent.
         profile: u8,
-        /// 5, level 3.1, where it is not said.
+        /// Level of the sequence: 5 (level 3.1) if absent.
         level_idx: u8,
-        /// 0 where it is not said.
+        /// Tier of the sequence: 0 if absent.
         tier: u8,
     },
 }
@@ -62,12 +62,12 @@ impl fmt::Display for MediaKind {
 }
 
 impl MediaKind {
-    /// True for sound.
+    /// True when the codec is for audio.
     pub fn is_audio(self) -> bool {
         self == Self::Audio
     }
 
-    /// True for pictures.
+    /// True when the codec is for video.
     pub fn is_video(self) -> bool {
         self == Self::Video
     }

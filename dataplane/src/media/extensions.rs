@@ -1,7 +1,8 @@
-//! RTP header extensions that go from the publisher to its subscribers as they are.
+//! RTP header extensions that are forwarded unchanged from the publisher to its subscribers.
 //!
-//! What a shard reads or makes itself (mid, rid, transport-wide numbers, audio level, orientation) is not among them. Their
-//! identifiers are a session's own, so values are kept by meaning. Values stay true over a switch to another layer:
+//! Extensions that a shard reads or writes itself (mid, rid, transport-wide numbers, audio level, orientation) are not
+//! included. Identifiers differ between sessions, so values are kept by kind. Values stay valid after a switch to
+//! another layer:
 //!
 //! * absolute capture time is of the packet's own picture, on the publisher's clock;
 //! * playout delay is the sender's wish, the same for all layers;
@@ -19,17 +20,17 @@ use crate::limits::CARRIED_EXTENSION_BYTES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExtensionKind {
-    /// When the picture or sound was captured.
+    /// Capture time of the picture or sound.
     AbsoluteCaptureTime,
-    /// How long a receiver shall wait before it plays.
+    /// Minimum and maximum delay before a receiver plays the frame.
     PlayoutDelay,
-    /// Which frames a frame needs, and which layers it is of (the AV1 payload format, appendix A).
+    /// Dependencies and layers of a frame (the AV1 payload format, appendix A).
     DependencyDescriptor,
     /// The publisher's layers and what each takes.
     LayersAllocation,
 }
 
-/// How many kinds there are.
+/// Number of kinds of extensions.
 pub const EXTENSION_KINDS: usize = ExtensionKind::ALL.len();
 
 impl ExtensionKind {
@@ -41,7 +42,7 @@ impl ExtensionKind {
         Self::LayersAllocation,
     ];
 
-    /// Its name in SDP.
+    /// URI of the extension in SDP.
     pub fn uri(self) -> &'static str {
         match self {
             Self::AbsoluteCaptureTime => {
@@ -75,7 +76,7 @@ pub struct CarriedExtensions(Option<Arc<[u8]>>);
 const FRAME_NUMBER_AT: usize = 1;
 
 impl CarriedExtensions {
-    /// Those of `values`, each kind once, as many as there is room for.
+    /// Keeps `values`, each kind once, as many as there is room for.
     pub fn new<'a>(values: impl Iterator<Item = (ExtensionKind, &'a [u8])> + Clone) -> Self {
         let mut bytes = [0; CARRIED_EXTENSION_BYTES];
         let mut end = 0;
@@ -88,14 +89,14 @@ impl CarriedExtensions {
                 continue;
             };
             room[0] = kind as u8;
-            room[1] = value.len() as u8; // as long as CARRIED_EXTENSION_BYTES at most
+            room[1] = value.len() as u8; // at most CARRIED_EXTENSION_BYTES
             room[2..].copy_from_slice(value);
             end += room.len();
         }
         Self((end > 0).then(|| Arc::from(&bytes[..end])))
     }
 
-    /// Each of them.
+    /// Each carried extension with its value.
     pub fn iter(&self) -> impl Iterator<Item = (ExtensionKind, &[u8])> + Clone {
         let mut rest = self.0.as_deref().unwrap_or_default();
         std::iter::from_fn(move || {
@@ -121,7 +122,7 @@ impl CarriedExtensions {
         Some(u16::from_be_bytes([number[0], number[1]]))
     }
 
-    /// A copy whose bytes the receiving shard owns alone.
+    /// A copy with payload bytes of its own, for another shard.
     #[must_use]
     pub fn copy_for_shard(&self) -> Self {
         Self(self.0.as_deref().map(Arc::from))

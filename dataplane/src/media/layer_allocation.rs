@@ -1,17 +1,16 @@
-//! Which layer each subscription of one subscriber gets, from its bandwidth and its wishes.
+//! Chooses the layer of each subscription of one subscriber, from its bandwidth and its priorities.
 //!
-//! A pure function. Everybody gets the lowest layer, whatever the estimate says: an estimate errs, and a
-//! picture with losses is better than none. What is left buys higher layers, a round for each, higher
-//! priority first.
+//! A pure function. Every subscription gets the lowest layer at any estimate: estimates err, and a picture with losses
+//! is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher priority first.
 
 use super::track::TrackStatus;
 use crate::key::LayerIndex;
 use crate::limits::MAX_LAYERS;
 
-/// What a subscriber asked for.
+/// Parameters of a subscription: pause, maximum height, priority.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// Send nothing.
+    /// True: send no media, and keep the m-line.
     pub paused: bool,
     /// Pixels; 0: no limit.
     pub max_height: u32,
@@ -22,13 +21,13 @@ pub struct Wish {
 /// One video subscription that competes for the subscriber's bandwidth.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
-    /// What the subscriber asked for.
+    /// Parameters of the subscription.
     pub wish: Wish,
     /// Number of declared layers; 1 without simulcast.
     pub layers: u8,
     /// Pixels of each layer; 0 when unknown.
     pub heights: [u32; MAX_LAYERS],
-    /// What the publisher sends.
+    /// Measured layers of the publisher.
     pub status: TrackStatus,
     /// The layer it has now.
     pub current: Option<LayerIndex>,
@@ -62,16 +61,16 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
     given
 }
 
-/// What to find out about the path, in bits per second.
+/// Bandwidth targets of the estimator, in bits per second.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// What is sent plus the cheapest next layer: worth sustaining with padding until it proves true.
+    /// The sent rate plus the cheapest next layer: sustained with padding until it is proven.
     pub sustain_bps: u64,
-    /// What all candidates would take at their best: worth probing for.
+    /// The rate of all candidates at their best layers: the target of probes.
     pub desired_bps: u64,
 }
 
-/// What to find out so that `given` can become better.
+/// Bandwidth targets at which `given` can become better.
 pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target {
     let (mut sent, mut desired, mut cheapest) = (0.0, 0.0, None::<f64>);
     for (candidate, layer) in candidates.iter().zip(given) {
@@ -88,7 +87,7 @@ pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target 
         }
     }
     let Some(step) = cheapest else {
-        return Target::default(); // everybody has the best there is: nothing to find out
+        return Target::default(); // all subscriptions have their best layer: no probe is needed
     };
     Target {
         sustain_bps: (sent + step).round() as u64,
@@ -107,7 +106,7 @@ impl Candidate {
             .filter(|layer| self.status.live.contains(*layer))
             .collect();
         if live.is_empty() {
-            // Nothing measured: keep what flows through a pause, and start with the lowest layer, which
+            // Nothing measured: keep the current layer through a pause, and start with the lowest layer, which
             // publishers start first.
             return vec![self.current.unwrap_or(LayerIndex(0))];
         }

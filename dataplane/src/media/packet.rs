@@ -1,4 +1,4 @@
-//! One packet of a track, decrypted: what fan-out hands around.
+//! One decrypted packet of a track, as the fan-out passes it on.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -8,46 +8,45 @@ use spillway_wire::vp8;
 use super::extensions::CarriedExtensions;
 use crate::key::{LayerIndex, TrackKey};
 
-/// One packet of a track, decrypted; what fan-out hands around.
+/// One decrypted packet of a track, as the fan-out passes it on.
 #[derive(Debug, Clone)]
 pub struct MediaPacket {
-    /// Which track.
+    /// The track of the packet.
     pub track: TrackKey,
-    /// Which layer of it.
+    /// Layer of the track.
     pub layer: LayerIndex,
-    /// Index into [`TrackInfo::codecs`].
+    /// Codec of the packet, as an index into [`TrackInfo::codecs`].
     pub codec: u8,
-    /// When the payload is RFC 2198 redundancy around the codec: the newest block in it, for
-    /// subscribers that did not negotiate redundancy.
+    /// If the payload is RFC 2198 redundancy: its newest block, for subscribers that did not negotiate redundancy.
     pub primary: Option<Arc<[u8]>>,
     /// Epoch of the layer's numbers: they go on from each other within one, and a higher one is later.
     pub epoch: u32,
-    /// Extended sequence number.
+    /// Extended sequence number of the publisher.
     pub seq: u64,
-    /// RTP timestamp.
+    /// RTP timestamp of the publisher.
     pub time: u32,
     /// Last packet of a frame (video), first of a talk spurt (audio).
     pub marker: bool,
     /// First packet of a frame that needs no other.
     pub keyframe: bool,
-    /// VP8 payload descriptor.
+    /// VP8 payload descriptor; `None` for other codecs.
     pub vp8: Option<vp8::Descriptor>,
     /// RFC 6464: level in -dBov (0 loudest), and whether it is voice.
     pub audio_level: Option<(u8, bool)>,
-    /// CVO header extension.
+    /// Value of the video orientation (CVO) header extension.
     pub orientation: Option<u8>,
     /// Header extensions that subscribers get as they are.
     pub extensions: CarriedExtensions,
     /// The publisher's latest sender report for this layer: wall clock and RTP time that belong together.
     pub sender_report: Option<(SystemTime, u32)>,
-    /// RTP payload.
+    /// RTP payload, shared by all subscribers on the shard.
     pub payload: Arc<[u8]>,
-    /// When the datagram was received by the shard that decrypted it.
+    /// Time when the decrypting shard received the datagram.
     pub arrived: Instant,
 }
 
 impl MediaPacket {
-    /// A copy whose bytes the receiving shard owns alone, so that no reference count is shared.
+    /// A copy with payload bytes of its own, so that shards share no reference count.
     #[must_use]
     pub fn copy_for_shard(&self) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! One subscriber's view of one track: which layer flows, which is wanted, what to do with a packet.
+//! One subscriber's view of one track: the forwarded layer, the wanted layer, and the verdict for each packet.
 //!
 //! Video starts and changes layers at keyframes only; audio starts at once. The layer itself is chosen
 //! by [`super::layer_allocation`], the outgoing numbers are made by [`crate::send::rewriter`].
@@ -16,34 +16,34 @@ use crate::report::Sample;
 /// A subscription and what flows through it.
 #[derive(Debug, Clone)]
 pub struct Subscription {
-    /// Which track.
+    /// The track that the session subscribes to.
     pub track: TrackKey,
-    /// Audio or video.
+    /// Audio or video, as the track.
     pub kind: MediaKind,
-    /// What the subscriber asked for.
+    /// Parameters of the subscription.
     pub wish: Wish,
-    /// What it is played in sync with; of no matter to what is sent, and so apart.
+    /// Its lip sync group; kept apart, because sending does not need it.
     pub group: Option<Box<SyncGroup>>,
     /// The m-line it plays on, as an index into the session's slots, once offered.
     pub slot: Option<usize>,
-    /// Its place among the track's subscribers on this shard.
+    /// Its index among the track's subscribers on this shard.
     pub place: Option<usize>,
     /// The layers its shard counts for it.
     pub counted: LayerSet,
-    /// For each codec of the publisher, what the subscriber negotiated; set with the answer.
+    /// For each codec of the publisher, the subscriber's negotiated one; set with the answer.
     pub codecs: Option<Vec<Option<SubscriberCodec>>>,
-    /// What the allocator gave; `None` is paused.
+    /// The layer that the allocator chose; `None` is paused.
     target: Option<LayerIndex>,
-    /// What flows; `None` before the first keyframe and while paused.
+    /// The forwarded layer; `None` before the first keyframe and while paused.
     current: Option<LayerIndex>,
     /// The epoch of its numbers.
     epoch: u32,
     /// Index of the publisher's codec that its m-line offers first; set when the publisher sent a codec that the subscriber
     /// had not negotiated.
     pub offered_first: Option<u8>,
-    /// Times that happened.
+    /// Number of offers made because the publisher changed its codec.
     pub reoffers: u8,
-    /// The subscriber was told that it negotiated no codec for what is published.
+    /// True: the subscriber was told that it negotiated no codec of the publisher.
     is_undecodable: bool,
     /// Something lost in front of the subscriber needs a keyframe of the layer that flows.
     refresh: bool,
@@ -53,15 +53,15 @@ pub struct Subscription {
 /// Since when its subscriber waits for what, to be measured.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waits {
-    /// For the first frame.
+    /// Start of the wait for the first frame.
     flow: Option<Instant>,
-    /// For a keyframe of what flows.
+    /// Start of the wait for a keyframe of the forwarded layer.
     picture: Option<Instant>,
-    /// It flows for the first time since it was asked after.
+    /// True when the first packet was forwarded since the last check.
     has_begun: bool,
 }
 
-/// What a track is played in sync with, as its publisher's other tracks say the same.
+/// Lip sync group of a track; tracks of one publisher with the same group play in sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncGroup {
     /// Media stream id of `a=msid` (RFC 8830): browsers play tracks of one stream in sync.
@@ -73,50 +73,50 @@ pub struct SyncGroup {
 /// A subscription as the control plane asks for it.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Which track.
+    /// The track to subscribe to.
     pub track: TrackKey,
-    /// Audio or video.
+    /// Audio or video, as the track.
     pub kind: MediaKind,
-    /// How.
+    /// Pause, maximum height and priority of the subscription.
     pub wish: Wish,
-    /// In sync with what; `None`: by itself.
+    /// Lip sync group; `None`: the track plays by itself.
     pub group: Option<SyncGroup>,
-    /// What its publisher may send, where that is known already.
+    /// Formats that the publisher may send, if known.
     pub formats: Option<Arc<TrackFormats>>,
 }
 
 /// Payload types a subscriber negotiated for a codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberCodec {
-    /// Of the codec itself.
+    /// Payload type of the codec itself.
     pub pt: u8,
-    /// Of RFC 2198 redundancy around it.
+    /// Payload type of RFC 2198 redundancy.
     pub red: Option<u8>,
-    /// Of retransmissions of it (RFC 4588).
+    /// Payload type of retransmissions (RFC 4588).
     pub resend: Option<u8>,
 }
 
-/// How a packet is sent to a subscriber.
+/// Encoding of a packet for a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
-    /// With this payload type.
+    /// Payload type of the packet.
     pub pt: u8,
     /// Only the primary block of its redundancy.
     pub unwrap_red: bool,
     /// The payload type of the blocks of its redundancy, where that is sent.
     pub inner: Option<u8>,
-    /// And sent again with that one.
+    /// Payload type of its retransmission.
     pub resend: Option<u8>,
 }
 
-/// What to do with a packet.
+/// Verdict for a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It continues what flows.
+    /// It continues the forwarded layer.
     Forward,
-    /// It is the first of what flows from now on: of another layer, or of new numbers.
+    /// It is the first packet of another layer, or of new sequence numbers.
     Switch,
-    /// It is of what does not flow.
+    /// It is not of the forwarded layer.
     Skip,
 }
 
@@ -151,18 +151,18 @@ impl Subscription {
         }
     }
 
-    /// It could flow from `now` on, for its publisher sends.
+    /// The publisher sends from `now` on, so the first frame is awaited.
     pub fn may_flow(&mut self, now: Instant) {
         if self.codecs.is_some() && self.current.is_none() {
             self.waits.flow.get_or_insert(now);
         }
     }
 
-    /// What the subscriber waited for until `now`, when `packet` was sent to it: the first frame, a keyframe.
+    /// The times that the subscriber waited until `now`, when `packet` was sent: for the first frame, for a keyframe.
     pub fn waited(&mut self, packet: &MediaPacket, now: Instant) -> [Option<Sample>; 2] {
         let since = |at: Instant| now.saturating_duration_since(at);
         let has_begun = std::mem::take(&mut self.waits.has_begun);
-        // Where the first packet that was seen can be shown, nobody waited.
+        // If the first packet can be shown at once, the subscriber did not wait.
         let flow = has_begun.then(|| self.waits.flow.take().map_or(Duration::ZERO, since));
         let picture = match packet.keyframe {
             true => self.waits.picture.take().map(since),
@@ -176,7 +176,7 @@ impl Subscription {
         self.current
     }
 
-    /// The layers whose packets it needs: what flows and what is waited for.
+    /// The layers that the subscription needs: the forwarded one and the awaited one.
     pub fn layers(&self) -> LayerSet {
         let layers = self.target.into_iter().chain(self.current);
         if self.codecs.is_some() {
@@ -212,12 +212,12 @@ impl Subscription {
         changed
     }
 
-    /// The subscriber negotiated no codec for what is published. True when it has to be told.
+    /// The subscriber negotiated no codec of the publisher. True when the subscriber must be told.
     pub fn cannot_be_decoded(&mut self) -> bool {
         !std::mem::replace(&mut self.is_undecodable, true)
     }
 
-    /// The subscriber is told again when the next offer does not help either.
+    /// Clears the state, so that the subscriber is told again when the next offer does not help.
     pub fn reset_undecodable(&mut self) {
         self.is_undecodable = false;
     }
@@ -229,7 +229,7 @@ impl Subscription {
         self.waits = Waits::default();
     }
 
-    /// How the subscriber takes `packet`; `None` when it negotiated no codec for it.
+    /// Encoding of `packet` for the subscriber; `None` when it negotiated no codec for it.
     pub fn encoding(&self, packet: &MediaPacket) -> Option<Encoding> {
         let codec = self
             .codecs
@@ -242,7 +242,7 @@ impl Subscription {
                 pt: red,
                 inner: Some(codec.pt),
                 unwrap_red: false,
-                resend: None, // what is sent again would be taken for the codec itself
+                resend: None, // a retransmission would be taken for the codec itself
             }),
             (primary, _) => Some(Encoding {
                 pt: codec.pt,
@@ -253,7 +253,7 @@ impl Subscription {
         }
     }
 
-    /// What to do with `packet` of its track.
+    /// Verdict for `packet` of the track.
     pub fn judge(&mut self, packet: &MediaPacket) -> Verdict {
         let starts = self.kind.is_audio() || packet.keyframe;
         if self.current == Some(packet.layer) {

@@ -1,4 +1,4 @@
-//! Published tracks: what they are, and what their packets look like inside the data plane.
+//! Published tracks: declaration and packet properties.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::limits::MAX_LAYERS;
 /// A track as the control plane declared it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackSpec {
-    /// Our name.
+    /// Name of the track inside the data plane.
     pub key: TrackKey,
     /// The control plane's name.
     pub id: Arc<str>,
     /// The m-line of the publisher's offer.
     pub mid: String,
-    /// Audio or video.
+    /// Audio or video, as declared.
     pub kind: MediaKind,
     /// Simulcast layers, lowest first; empty without simulcast.
     pub layers: Vec<LayerSpec>,
@@ -30,12 +30,12 @@ pub struct LayerSpec {
     pub height: u32,
 }
 
-/// What a publisher may send as a track, as negotiated.
+/// Negotiated formats that a publisher may send for a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackFormats {
     /// Codecs, the publisher's preference first.
     pub codecs: Vec<CodecSpec>,
-    /// It may have two channels (RFC 7587).
+    /// True when the track may have two channels (RFC 7587).
     pub is_stereo: bool,
 }
 
@@ -48,18 +48,18 @@ impl TrackFormats {
     }
 }
 
-/// What every shard knows of a track.
+/// Description of a track that every shard has.
 #[derive(Debug, Clone)]
 pub struct TrackInfo {
-    /// As declared.
+    /// The track as the control plane declared it.
     pub spec: TrackSpec,
     /// Codecs the publisher may send, as negotiated; packets name one by index.
     pub codecs: Vec<CodecSpec>,
-    /// It may have two channels (RFC 7587).
+    /// True when the track may have two channels (RFC 7587).
     pub is_stereo: bool,
 }
 
-/// What is measured of a track where it is published.
+/// Values of a track that are measured at the publisher.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct TrackStatus {
     /// Bits per second of each layer over the last window.

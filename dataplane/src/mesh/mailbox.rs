@@ -1,8 +1,8 @@
-//! How threads of the data plane talk: bounded rings with a doorbell.
+//! Messages between threads of the data plane: bounded rings with a doorbell.
 //!
-//! Every shard, and the control thread, has one mailbox: a ring of media packets and a ring of letters.
-//! Media that finds its ring full is dropped and counted by the sender; letters wait at the sender, in
-//! order. Nobody ever blocks. The doorbell (an eventfd) is rung only when the receiver sleeps.
+//! Every shard, and the control thread, has one mailbox: a ring of media packets and a ring of letters. If the media
+//! ring is full, the sender drops and counts the packet. If the ring of letters is full, letters wait at the sender,
+//! in order. No thread blocks. The doorbell (an eventfd) is written only when the receiver sleeps.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,7 +33,7 @@ struct ShardMailbox {
 
 struct ControlMailbox {
     letters: ArrayQueue<ToControl>,
-    /// The control thread sleeps in tokio, whose own waker does what the eventfd does for shards.
+    /// The control thread sleeps in tokio; tokio's waker does the work of the eventfd.
     bell: Notify,
 }
 
@@ -43,7 +43,7 @@ pub struct Doorbell {
     asleep: AtomicBool,
 }
 
-/// One thread's way to send: keeps what did not fit, in order.
+/// One thread's senders to all mailboxes; keeps letters that did not fit, in order.
 pub struct Outbox {
     mesh: Arc<Mesh>,
     to_shard: Vec<VecDeque<ToShard>>,
@@ -74,7 +74,7 @@ impl Mesh {
         }))
     }
 
-    /// How many shards there are.
+    /// Number of shards of the node.
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
@@ -134,15 +134,15 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
-    /// Says that the receiver is awake: no need to ring. Whoever took the flag before may ring yet; then the next
-    /// sleep ends at once.
+    /// Notes that the receiver is awake: senders need not ring. A sender that took the flag before may still ring;
+    /// then the next sleep ends at once.
     pub fn wake_up(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
     /// Ends the ringing. Has to follow whenever the bell was heard: it rings until then.
     pub fn silence(&self) {
-        // Nothing to read is nothing to silence.
+        // A failed read means that the eventfd is empty.
         let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
     }
 
@@ -272,7 +272,7 @@ mod tests {
     fn a_bell_that_is_rung_too_late_ends_one_sleep_and_no_more() {
         let bell = Doorbell::new().unwrap();
         bell.fall_asleep();
-        // A sender has seen the sleeper, who wakes up before the bell is rung.
+        // A sender has seen the sleeping receiver, which wakes up before the sender rings.
         assert!(bell.asleep.swap(false, Ordering::SeqCst));
         bell.wake_up();
         rustix::io::write(&bell.eventfd, &1_u64.to_ne_bytes()).unwrap();

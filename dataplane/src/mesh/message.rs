@@ -1,4 +1,4 @@
-//! What threads of the data plane say to each other.
+//! Message types between threads of the data plane.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::turn;
 /// A datagram on its way between threads.
 #[derive(Debug, Clone)]
 pub struct Datagram {
-    /// What was in it.
+    /// Payload of the datagram.
     pub bytes: Box<[u8]>,
-    /// Who sent it.
+    /// Source address of the datagram.
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: Option<IpAddr>,
-    /// See [`Arrived`](crate::path::arrive::Arrived).
+    /// True when the datagram came from inside the process, see [`Arrived`](crate::path::arrive::Arrived).
     pub inside: bool,
 }
 
@@ -34,47 +34,47 @@ pub struct Datagram {
 pub struct Outward {
     /// All of them, next to each other.
     pub bytes: Box<[u8]>,
-    /// How they are cut, and for whom they are.
+    /// Cut and destination of the run.
     pub run: Run,
 }
 
-/// To a shard, from another or from the control thread.
+/// To a shard, from another shard or from the control thread.
 pub enum ToShard {
     /// This session lives here from now on; its packets land here.
     Adopt {
-        /// The session.
+        /// The session with all its state.
         peer: Box<Peer>,
         /// The check that made it move.
         first: Option<Datagram>,
     },
     /// A datagram for a session that lives here, received elsewhere by `via`.
     Datagram {
-        /// For which session.
+        /// Session of the datagram.
         session: SessionKey,
-        /// The shard whose socket received it.
+        /// The shard that received the datagram.
         via: ShardId,
-        /// It.
+        /// The datagram with its addresses.
         datagram: Datagram,
     },
     /// Datagrams from `source` are for a session that lives on `home`.
     Foreign {
-        /// Who sends them.
+        /// Source address of the datagrams to forward.
         source: SocketAddr,
-        /// Their session.
+        /// Session that the datagrams belong to.
         session: SessionKey,
-        /// Where it lives.
+        /// Shard that has the session.
         home: ShardId,
     },
     /// The home of a session heard something authenticated from an address that this shard receives from, and that is
     /// proven to be the client's.
     Heard {
-        /// The address.
+        /// The address that the session received from.
         source: SocketAddr,
-        /// Its session.
+        /// Session that received from the address.
         session: SessionKey,
-        /// Where the session lives.
+        /// Shard that has the session.
         home: ShardId,
-        /// When.
+        /// Time when the session received.
         at: Instant,
     },
     /// A session that this shard sends datagrams to the sender for does not live there: it has ended or moved.
@@ -85,14 +85,14 @@ pub enum ToShard {
     Command {
         /// Echoed in the reply.
         request: u64,
-        /// For which session.
+        /// Session of the command.
         session: SessionKey,
-        /// What to do.
+        /// The command to execute.
         command: Command,
     },
     /// Datagrams for a client that this shard reaches through TURN or a stream.
     Outward(Outward),
-    /// Describe all sessions.
+    /// Describe all sessions of the shard.
     Describe {
         /// Echoed in the reply.
         request: u64,
@@ -104,34 +104,34 @@ pub enum ToShard {
     },
     /// A track is published on `home`, or changed, or moved there.
     TrackHome {
-        /// Where it is published.
+        /// Shard of the publisher.
         home: ShardId,
-        /// What it is.
+        /// Description of the track.
         info: Arc<TrackInfo>,
-        /// What was measured last.
+        /// Latest measured values of the track.
         status: TrackStatus,
     },
     /// A track is no longer published.
     TrackGone {
-        /// Which track.
+        /// The track that ended.
         track: TrackKey,
-        /// Who published it.
+        /// The shard that was the track's home.
         home: ShardId,
     },
-    /// What is measured of a track now.
+    /// New measured values of a track.
     Status(TrackKey, TrackStatus),
     /// The sender needs these layers of a track that is published here.
     Interest {
-        /// Which track.
+        /// The track that is needed.
         track: TrackKey,
-        /// Who needs it.
+        /// The shard with subscribers of the track.
         shard: ShardId,
         /// All it needs; none ends the copies.
         layers: LayerSet,
     },
     /// The sender needs a keyframe.
     Keyframe(TrackKey, LayerIndex),
-    /// Say goodbye to all sessions and end.
+    /// Close all sessions and end.
     Stop,
 }
 
@@ -139,78 +139,78 @@ pub enum ToShard {
 pub enum ToControl {
     /// A connectivity check, its password verified, for a session that does not live on `shard`.
     Claim {
-        /// Who received it.
+        /// The shard that received the check.
         shard: ShardId,
-        /// Which session.
+        /// ICE ufrag of the claimed session.
         ufrag: Ufrag,
-        /// The check.
+        /// The connectivity check that was received.
         datagram: Datagram,
     },
     /// A session was sent to another shard.
     Moved {
-        /// Which session.
+        /// The session that moved.
         session: SessionKey,
-        /// Where it went.
+        /// The shard that has the session now.
         to: ShardId,
     },
     /// A session answers to one more ufrag.
     NewUfrag {
-        /// Which session.
+        /// The session with new credentials.
         session: SessionKey,
-        /// The ufrag.
+        /// The new ICE ufrag.
         ufrag: Ufrag,
         /// The ufrag that it no longer answers to.
         retired: Option<Ufrag>,
     },
     /// The publisher of a track sends that codec of those it negotiated.
     Sends {
-        /// Which track.
+        /// The track whose codec is known now.
         track: TrackKey,
-        /// Which codec.
+        /// The codec that its publisher sends.
         codec: CodecSpec,
     },
     /// A command was carried out or refused.
     Reply {
-        /// Of the command.
+        /// Number of the answered command.
         request: u64,
-        /// What came of it.
+        /// Result of the command.
         result: CommandResult,
     },
     /// A command for a session that is not (or no longer, or not yet) here.
     Bounced {
-        /// Of the command.
+        /// Number of the command.
         request: u64,
-        /// For which session.
+        /// Session of the command.
         session: SessionKey,
-        /// What to do.
+        /// The command to execute.
         command: Command,
     },
     /// All sessions of a shard.
     Description {
-        /// Of the question.
+        /// Number of the answered question.
         request: u64,
-        /// The sessions.
+        /// State of each session on the shard.
         sessions: Vec<(SessionKey, PeerState)>,
     },
     /// All TURN allocations of a shard.
     Allocations {
-        /// Of the question.
+        /// Number of the answered question.
         request: u64,
-        /// Of whom.
+        /// Shard of the allocations.
         shard: ShardId,
-        /// Them.
+        /// TURN allocations of the shard.
         allocations: Vec<turn::Description>,
     },
     /// Something the control plane wants to know.
     Event(ShardEvent),
-    /// Counters.
+    /// Counters of the shard, since its start.
     Report(Box<ShardReport>),
-    /// The shard ended.
+    /// The loop of this shard has ended.
     Stopped(ShardId),
 }
 
 impl ToControl {
-    /// What it is called in logs.
+    /// Name of the message in logs.
     pub fn name(&self) -> &'static str {
         match self {
             ToControl::Claim { .. } => "claim",
@@ -233,36 +233,36 @@ impl ToControl {
 pub enum ShardEvent {
     /// ICE and DTLS are up.
     Connected {
-        /// Which session.
+        /// The session that is connected.
         session: SessionKey,
-        /// Where it lives.
+        /// Shard that has the session.
         shard: ShardId,
     },
     /// A session ended by itself.
     Closed {
-        /// Which session.
+        /// The session that ended.
         session: SessionKey,
-        /// Why, for people.
+        /// Reason of the end, for logs.
         reason: String,
-        /// Its handshake failed in that way.
+        /// Kind of the failure, if the handshake failed.
         failure: Option<FailureKind>,
     },
     /// A subscribe session wants to negotiate.
     Offer {
-        /// Which session.
+        /// The session that offers.
         session: SessionKey,
-        /// Counts its offers.
+        /// Number of the offer in its session.
         revision: u64,
-        /// The offer.
+        /// SDP of the offer.
         sdp: String,
-        /// What plays on which m-line.
+        /// The track of each m-line.
         mids: Vec<(String, TrackKey)>,
     },
-    /// What a subscriber is sent changed.
+    /// The forwarded layer of a subscription changed.
     Layer {
-        /// Which session.
+        /// The session that subscribes.
         session: SessionKey,
-        /// Which track.
+        /// The track of the subscription.
         track: TrackKey,
         /// The rid of what flows; empty without simulcast.
         rid: String,
@@ -271,9 +271,9 @@ pub enum ShardEvent {
         /// Why nothing flows where that is for good, by its name in the protocol; empty otherwise.
         reason: &'static str,
     },
-    /// Who can be heard.
+    /// Audio levels of active speakers.
     Levels {
-        /// Where.
+        /// Shard that measured the levels.
         shard: ShardId,
         /// Tracks and their -dBov.
         levels: Vec<(TrackKey, u8)>,

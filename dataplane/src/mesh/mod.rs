@@ -1,4 +1,4 @@
-//! How threads of the data plane talk: bounded rings, and the messages in them.
+//! Messages between threads of the data plane: bounded rings, and the message types.
 
-pub mod mailbox; // rings with a doorbell
-pub mod message; // what threads say to each other
+pub mod mailbox; // rings with an eventfd
+pub mod message; // message types

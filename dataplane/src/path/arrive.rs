@@ -11,8 +11,7 @@ use crate::limits::MAX_DATAGRAM_BYTES;
 use crate::peer::paths::Checked;
 use crate::report::ShardReport;
 
-/// What was reported of the datagrams that each socket's receive buffer had no room for: SO_RXQ_OVFL
-/// counts since the socket was made.
+/// Datagrams that did not fit into each socket's receive buffer: SO_RXQ_OVFL counts from the creation of the socket.
 #[derive(Debug, Default)]
 pub struct Overflows([u32; SOCKETS]);
 
@@ -26,39 +25,39 @@ pub struct Joined<'a> {
     segment_bytes: usize,
     source: SocketAddr,
     local: Option<IpAddr>,
-    /// Which of the shard's sockets they came by.
+    /// Index of the shard's socket that received the datagram.
     pub socket: usize,
 }
 
 /// A datagram in its receive buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrived<'a> {
-    /// What was in it.
+    /// Payload of the datagram.
     pub bytes: &'a [u8],
-    /// Who sent it.
+    /// Source address of the datagram.
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub local: Option<IpAddr>,
-    /// It did not come by a media socket: what goes to its source has to leave the shard that received it
-    /// by the same way.
+    /// True: the datagram came from the relay or a stream of this shard. Datagrams to its source must leave by the
+    /// same way.
     pub inside: bool,
 }
 
 impl Arrived<'_> {
-    /// Where it came from, as a verified check.
+    /// The addresses of the datagram, as a verified check.
     pub fn checked(&self, nominates: bool) -> Checked {
         Checked {
             remote: self.source,
             local: self.local,
             nominates,
-            // What did not come by a media socket came by a TCP connection, or through the relay, whose clients have shown
-            // that they are where they say.
+            // A datagram from inside the process came over TCP or the relay, and both have proven their clients'
+            // addresses.
             is_proven: self.inside,
         }
     }
 }
 
-/// Takes what is there; the number of messages, and whether more may wait.
+/// Receives messages; returns their number, and whether more may wait.
 pub fn take(engine: &mut Engine, report: &mut ShardReport) -> (usize, bool) {
     engine.receive().unwrap_or_else(|error| {
         // An error queued by an earlier send (ECONNREFUSED): it says nothing about this socket.

@@ -1,4 +1,4 @@
-//! Hop 2: whose datagram is it. Comes from [`super::arrive`], goes to [`super::decrypt`].
+//! Hop 2: finds the session of a datagram. Comes from [`super::arrive`], goes to [`super::decrypt`].
 //!
 //! Media is found by its source address. Connectivity checks are found by their ufrag, and an address
 //! becomes a session's only after a check from it proved to know the session's password.
@@ -16,17 +16,17 @@ use crate::shard::route::{ForeignSession, Route};
 use crate::shard::state::Shard;
 use crate::stream::Alias;
 
-/// Where a datagram goes.
+/// Destination of a datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Class {
-    /// To a session here.
+    /// A session on this shard.
     Local {
-        /// Which.
+        /// Index of the session on this shard.
         peer: SessionIndex,
-        /// What it speaks.
+        /// Protocol of the datagram (RFC 7983).
         protocol: Protocol,
     },
-    /// To a session on another shard.
+    /// A session on another shard.
     Foreign(ForeignSession),
     /// A verified check for a session that does not live here.
     Claim(Ufrag),
@@ -76,7 +76,7 @@ fn classify_stun(
             None => Err(DropReason::UnknownUfrag),
         };
     }
-    // Nobody else sends from there.
+    // Only this node sends from its advertised addresses, so the source address is forged.
     if shard.ice.candidates.as_slice().contains(&datagram.source) {
         return Err(DropReason::UnknownSource);
     }
@@ -92,8 +92,8 @@ fn classify_stun(
                 protocol: Protocol::Stun,
             })
         }
-        // Also from an address of a session elsewhere: the control thread knows where it lives now, and
-        // whether this check is for it at all.
+        // The address may be of a session elsewhere: the control thread knows its shard, and whether this check is for
+        // it.
         None => Ok(Class::Claim(Ufrag(ufrag.into()))),
     }
 }

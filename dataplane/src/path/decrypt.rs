@@ -1,4 +1,4 @@
-//! Hop 3: through the session layer, which decrypts media and consumes everything else. Comes from
+//! Hop 3: passes datagrams through the session layer, which decrypts media and consumes everything else. Comes from
 //! [`super::classify`]; media goes to the shard's inbox for [`super::fanout`].
 
 use std::time::Instant;

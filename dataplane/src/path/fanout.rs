@@ -1,4 +1,4 @@
-//! Hop 4: who gets a packet. Comes from [`super::decrypt`] or from another shard; goes through
+//! Hop 4: finds the subscribers of a packet. Comes from [`super::decrypt`] or from another shard; goes through
 //! [`crate::send::rewriter`] to [`super::seal`].
 //!
 //! A packet crosses to another shard once, however many subscribers live there, and only if one of them
@@ -17,8 +17,8 @@ use crate::shard::track_table::Published;
 use crate::tree::link::LinkMessage;
 use crate::tree::source::Target;
 
-/// At the home of tracks: measures what the sessions of this shard received, copies it to other shards, and
-/// keeps what somebody here subscribes to.
+/// At the home of tracks: measures the received packets, copies them to other shards, and keeps those with subscribers
+/// on this shard.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.forwarding.inbox);
     let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
@@ -43,8 +43,8 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     }
 }
 
-/// Whether `packet` has another codec than those before it, and whether subscribers cannot go on with it, because its
-/// numbers began anew and it is no keyframe.
+/// True if `packet` has another codec than earlier packets, and if subscribers cannot continue with it: its sequence
+/// numbers restarted and it is no keyframe.
 fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return (false, false);
@@ -114,7 +114,7 @@ fn gather(shard: &mut Shard) {
     }
 }
 
-/// True when somebody here subscribes to it.
+/// True when the track has a subscriber on this shard.
 fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bool {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return false;

@@ -4,16 +4,16 @@
 //! [`fanout`] finds its subscribers here and on other shards, [`number`] gives each of them continuous
 //! numbers, [`seal`] encrypts it for each, [`transmit`] hands the batch to the kernel.
 //!
-//! Batches in, batches out; no lock, channel or `.await` on the way. Who loses a packet names a
+//! Batches in, batches out; no lock, channel or `.await` on the way. The code that drops a packet counts a
 //! [`DropReason`](crate::drop_reason::DropReason).
 
 pub mod arrive; // 1: datagrams from the socket
-pub mod classify; // 2: whose are they
-pub mod decrypt; // 3: through the session layer
-pub mod fanout; // 4: who gets them
-pub mod number; // 5: with which numbers
-pub mod seal; // 6: encrypted for each
-pub mod transmit; // 7: to the kernel
+pub mod classify; // 2: finds the session of a datagram
+pub mod decrypt; // 3: decrypts, through the session layer
+pub mod fanout; // 4: finds the subscribers of a packet
+pub mod number; // 5: numbers packets for each session
+pub mod seal; // 6: encrypts packets for each session
+pub mod transmit; // 7: sends to the kernel
 
 use std::time::Instant;
 
@@ -24,17 +24,17 @@ use crate::shard::state::Shard;
 use arrive::{Arrived, Overflows};
 use seal::Share;
 
-/// What moves a shard's datagrams.
+/// The engine and sockets of a shard.
 pub struct Sockets {
     /// Crosses the kernel's boundary.
     pub engine: Engine,
-    /// What the kernel dropped.
+    /// Counters of datagrams that the kernel dropped.
     pub overflows: Overflows,
-    /// Which socket is for what.
+    /// Purpose of each socket.
     pub places: Places,
 }
 
-/// Takes what waits at the sockets in: hops 1 to 3; `on_turn` takes what came to TURN's port. True when more may wait.
+/// Receives from the sockets: hops 1 to 3. `on_turn` handles datagrams of the TURN port. True when more may wait.
 pub fn receive(
     shard: &mut Shard,
     sockets: &mut Sockets,
@@ -80,7 +80,7 @@ pub fn take_in(shard: &mut Shard, datagram: &Arrived<'_>, now: Instant) {
     }
 }
 
-/// Sends what came in, from the socket or from other shards, to some of those it is for: hops 4 to 7.
+/// Forwards fresh packets to some of the waiting sessions: hops 4 to 6.
 /// `flush` hands a full batch to the kernel. True when others wait.
 pub fn forward(shard: &mut Shard, now: Instant, mut flush: impl FnMut(&mut Shard)) -> bool {
     fanout::publish_inbox(shard, now);

@@ -1,5 +1,5 @@
-//! Hop 5: what each session gets of the packets that wait for it, and under which numbers. Comes from [`super::fanout`], goes
-//! to [`super::seal`].
+//! Hop 5: chooses the packets of each session, and numbers them. Comes from [`super::fanout`], goes to
+//! [`super::seal`].
 
 use std::time::Instant;
 

@@ -20,7 +20,7 @@ use crate::shard::backlog::Backlog;
 use crate::shard::forwarding::Numbered;
 use crate::shard::state::Shard;
 
-/// Sessions ahead whose memory is asked for: by the time one is sealed for, a few microseconds passed.
+/// Sessions to prefetch ahead of the sealed one; the memory arrives within a few microseconds.
 const FAR: usize = 6;
 const NEAR: usize = 4;
 const NEXT: usize = 2;
@@ -41,8 +41,9 @@ impl Share {
         self.sessions >= SESSIONS_PER_TURN || self.packets >= PACKETS_PER_TURN
     }
 
-    /// No batch has become full: the socket is, or nobody needs the packets.
-    fn is_overdone(&self) -> bool {
+    /// True after twice the share of a turn: no batch became full, because the socket is full or the packets have no
+    /// receiver.
+    fn is_over_limit(&self) -> bool {
         self.sessions >= 2 * SESSIONS_PER_TURN || self.packets >= 2 * PACKETS_PER_TURN
     }
 }
@@ -50,7 +51,7 @@ impl Share {
 /// Seals for one session after the other until a batch is full: then true. Or until all have what they get, or for longer
 /// than a batch takes.
 pub fn seal(shard: &mut Shard, now: Instant, share: &mut Share) -> bool {
-    while !share.is_overdone() {
+    while !share.is_over_limit() {
         let forwarding = &mut shard.forwarding;
         let Some(index) = forwarding.schedule.take(&mut forwarding.portions) else {
             return false;

@@ -1,4 +1,4 @@
-//! How sessions are made: what all of a node have in common.
+//! Factory of sessions, with the settings that all sessions of a node share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::io::entropy::Entropy;
 use crate::key::SessionKey;
 use crate::srtp::AeadChoice;
 
-/// Makes sessions.
+/// Makes sessions with the settings of the node.
 #[derive(Clone)]
 pub struct PeerFactory {
     setup: RtcSetup,
@@ -27,8 +27,7 @@ pub struct PeerFactory {
     tcp_candidates: Arc<str>,
 }
 
-/// How often the session layer may make reports of what it sent: for subscribers that is nothing, and
-/// its reports are not sent.
+/// Report interval of the session layer for subscribers: its reports are not sent, so it makes none.
 const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 impl PeerFactory {

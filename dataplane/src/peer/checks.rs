@@ -1,5 +1,5 @@
-//! Connectivity checks: the client's, which we answer as an ICE-lite agent (RFC 8445 section 7.3), and ours, which find
-//! out whether the client is where a check says it came from.
+//! Connectivity checks in both directions. We answer the client's checks as an ICE-lite agent (RFC 8445 section 7.3).
+//! Our own requests prove that the client is at the source address of its checks.
 //!
 //! The session layer has an ICE agent of its own. It is shown each check that was accepted here, always as if from one
 //! address, so that it knows of the session being alive and nominated, and of nothing else: its cost does not grow with
@@ -14,7 +14,7 @@ use crate::ice::credentials::{Credentials, IceKey, Ufrag};
 use crate::io::entropy::Entropy;
 use crate::limits::MAX_UFRAGS_PER_SESSION;
 
-/// What a session knows of ICE.
+/// ICE state of a session.
 pub(super) struct Checks {
     key: IceKey,
     entropy: Entropy,
@@ -22,7 +22,7 @@ pub(super) struct Checks {
     ufrags: Vec<Ufrag>,
     /// The client's; `None` before its SDP came.
     remote: Option<Credentials>,
-    /// The client and our candidate, as the session layer knows them: those of the first check.
+    /// Addresses of the client and our candidate as the session layer sees them: those of the first check.
     pair: Option<(SocketAddr, SocketAddr)>,
     /// Checks that came before the client's SDP: the latest of each address.
     waiting: Vec<WaitingCheck>,
@@ -37,22 +37,22 @@ pub(super) struct WaitingCheck {
     pub(super) bytes: Box<[u8]>,
 }
 
-/// What becomes of a check.
+/// Result of a check.
 pub(super) enum Verdict {
-    /// Accepted.
+    /// The check is accepted and answered.
     Answer {
-        /// The response.
+        /// The Binding response to send.
         response: Vec<u8>,
-        /// It belongs to the latest ICE generation: the session layer is shown it.
+        /// The check belongs to the latest ICE generation: the session layer gets it.
         is_current: bool,
         /// The client nominates its path.
         nominates: bool,
     },
     /// The client has to take the controlling role (RFC 8445 section 7.3.1.1).
     RoleConflict(Vec<u8>),
-    /// It waits for the client's SDP.
+    /// The check waits for the client's SDP.
     Wait,
-    /// It is not from the agent of the client's SDP, or lacks what checks have to have.
+    /// The check is not from the agent of the client's SDP, or lacks a required attribute.
     Refuse,
 }
 
@@ -71,7 +71,7 @@ const ROLE_CONFLICT: u16 = 487;
 /// The addresses that a datagram of the client went between.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
-    /// The client's.
+    /// Address of the client.
     pub(super) source: SocketAddr,
     /// Ours, as the client knows it.
     pub(super) candidate: SocketAddr,
@@ -103,12 +103,12 @@ impl Checks {
         (credentials, is_over.then(|| self.ufrags.remove(0)))
     }
 
-    /// The client said its credentials, in an SDP that was accepted.
+    /// Sets the client's ICE credentials from an accepted SDP.
     pub(super) fn set_remote(&mut self, credentials: Credentials) {
         self.remote = Some(credentials);
     }
 
-    /// The client's ufrag.
+    /// ICE username fragment of the client.
     #[cfg(test)]
     pub(super) fn remote_ufrag(&self) -> Option<&str> {
         self.remote.as_ref().map(|remote| &*remote.ufrag)
@@ -130,7 +130,7 @@ impl Checks {
         *at = now;
     }
 
-    /// What the session layer is shown, for want of a check, of a client that was `heard` since the last one.
+    /// A check for the session layer, if the client was `heard` since the last one and sent none.
     pub(super) fn show_again(&mut self, heard: Option<Instant>, now: Instant) -> Option<Vec<u8>> {
         let (check, at) = self.shown.as_mut()?;
         let is_due = now.saturating_duration_since(*at) >= SHOW_INTERVAL;
@@ -141,12 +141,12 @@ impl Checks {
         Some(check.clone())
     }
 
-    /// How the session layer knows the client and our candidate.
+    /// Addresses of the client and our candidate as the session layer sees them.
     pub(super) fn pair(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.pair
     }
 
-    /// A check between `ends`, whose password the caller has verified.
+    /// Handles a check between `ends`; the caller has verified its password.
     pub(super) fn check(&mut self, ends: Ends, message: &Message<'_>) -> Verdict {
         let Ends { source, candidate } = ends;
         let Some(remote) = &self.remote else {
@@ -205,7 +205,7 @@ impl Checks {
                 .is_some_and(|(remote, integrity)| integrity.fits(remote.pass.as_bytes()))
     }
 
-    /// A request to the client, whose response proves that it is where it is sent; `None` before its SDP came.
+    /// A request to the client, whose response proves the address; `None` before the client's SDP came.
     pub(super) fn request(&self, transaction: TransactionId) -> Option<Vec<u8>> {
         let remote = self.remote.as_ref()?;
         let ours = self
@@ -311,7 +311,7 @@ mod tests {
         };
         let inside = check_with(&ours, &[PRIORITY, CONTROLLING, USE_CANDIDATE]);
         assert!(nominates(&mut checks, &inside));
-        // Whoever can see a check can add to what its password does not protect.
+        // An attacker who sees a check can append attributes behind MESSAGE-INTEGRITY.
         let mut outside = check_with(&ours, &[PRIORITY, CONTROLLING]);
         outside.extend([0x00, 0x25, 0, 0]);
         let length = u16::try_from(outside.len() - 20).unwrap();

@@ -1,4 +1,4 @@
-//! The codecs that we speak, and which payload type of a subscriber carries which codec of a publisher.
+//! Supported codecs, and the mapping of a publisher's codec to a payload type of the subscriber.
 
 use std::sync::LazyLock;
 
@@ -31,7 +31,7 @@ const MORE_H264: [(u8, u8, bool, u32); 3] = [
     (41, 42, false, 0x64_0c1f),
 ];
 
-/// What an m-line offers a subscriber.
+/// Codecs that an m-line offers to a subscriber.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Menu {
     /// Codecs of our list, the first to be preferred.
@@ -42,7 +42,7 @@ pub(super) struct Menu {
 /// A codec of our list as a subscriber takes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Accepted {
-    /// As our list has it.
+    /// Parameters of our own list.
     pub(super) params: PayloadParams,
     /// The subscriber's payload types, which need not be ours (RFC 3264 section 6.1).
     pub(super) pt: Pt,
@@ -60,22 +60,22 @@ fn of_our_list(spec: LibrarySpec) -> Option<PayloadParams> {
     found.copied()
 }
 
-/// What `config`, the list of a session, has for `pt` as `spec`.
+/// The entry of `config`, the list of a session, for `pt` with `spec`.
 pub(super) fn negotiated(config: &CodecConfig, pt: u8, spec: LibrarySpec) -> Option<PayloadParams> {
     let mut known = config.params().iter().filter(|params| *params.pt() == pt);
     known.find(|params| is_same(params, spec)).copied()
 }
 
-/// Whether `params` are those of `spec`, whatever the payload types.
+/// True if `params` match `spec`, with any payload types.
 fn is_same(params: &PayloadParams, spec: LibrarySpec) -> bool {
     let alone = CodecConfig::new_from_payload_params(vec![*params]);
     let offered = PayloadParams::new(0.into(), None, spec);
     alone.match_params(offered).is_some()
 }
 
-/// What a subscriber is offered of a track of `kind` that its publisher may send as `formats` say: the publisher's codecs
-/// in its order, each in the form that it has and then in others that can decode it. `None`: not known, so all that there
-/// is.
+/// Codecs offered to a subscriber for a track of `kind` with these `formats` of the publisher: the publisher's codecs
+/// in its order, each in its own form first and then in others that can decode it. `None`: not known, so all
+/// codecs of our list.
 pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
     let ours = || {
         SPOKEN
@@ -108,14 +108,14 @@ pub(super) fn menu(kind: MediaKind, formats: Option<&TrackFormats>) -> Menu {
 }
 
 impl Menu {
-    /// Whether it has all of `other`.
+    /// True if it contains all of `other`.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let has = |params: &PayloadParams| self.codecs.iter().any(|had| had.pt() == params.pt());
         self.is_stereo == other.is_stereo && other.codecs.iter().all(has)
     }
 }
 
-/// For each of the publisher's `codecs`, what of `accepted` decodes it best.
+/// For each of the publisher's `codecs`, the entry of `accepted` that decodes it best.
 pub(super) fn map(accepted: &[Accepted], codecs: &[CodecSpec]) -> Vec<Option<SubscriberCodec>> {
     let best = |codec: &CodecSpec| {
         let fitting = accepted
@@ -131,12 +131,12 @@ pub(super) fn map(accepted: &[Accepted], codecs: &[CodecSpec]) -> Vec<Option<Sub
     codecs.iter().map(best).collect()
 }
 
-/// Whether a decoder for `decoder` can decode a stream of `stream`.
+/// True if a decoder for `decoder` can decode a stream of `stream`.
 pub(super) fn decodes(decoder: &PayloadParams, stream: &CodecSpec) -> bool {
     fit(decoder.spec(), library(stream)).is_some()
 }
 
-/// `spec` in our words. Only what is on our list is negotiated.
+/// `spec` as our codec type. Only codecs of our list are negotiated.
 pub(super) fn described(spec: LibrarySpec) -> CodecSpec {
     let format = spec.format;
     let codec = match spec.codec {
@@ -221,16 +221,16 @@ impl From<MediaKind> for str0m::media::MediaKind {
     }
 }
 
-/// How well a decoder suits a stream.
+/// Rank of a decoder for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
-    /// It is for such streams.
+    /// The decoder is for this kind of stream.
     Same,
-    /// It decodes them, too.
+    /// The decoder can also decode this kind of stream.
     Decodes,
 }
 
-/// How well a decoder for `decoder` suits a stream of `stream`; `None`: it cannot decode it.
+/// Rank of a decoder for `decoder` with a stream of `stream`; `None`: it cannot decode the stream.
 fn fit(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     if decoder.codec != stream.codec {
         return None;
@@ -245,8 +245,8 @@ fn fit(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     }
 }
 
-/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 takes mode 0, too; and profiles whose tools another
-/// has as well.
+/// RFC 6184 sections 6.2 and 8.1: a receiver of packetization mode 1 also takes mode 0, and profiles that use a subset
+/// of its tools.
 fn fit_h264(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
     let is_same = |spec: LibrarySpec| of_our_list(spec).map(|params| *params.pt());
     if is_same(decoder) == is_same(stream) {
@@ -260,7 +260,7 @@ fn fit_h264(decoder: LibrarySpec, stream: LibrarySpec) -> Option<Fit> {
 /// A profile of H.264, by the tools that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum H264Profile {
-    /// What browsers call baseline has no tools beside those of this one.
+    /// The browsers' baseline profile uses only tools of this one.
     ConstrainedBaseline,
     Main,
     /// High without interlace and B slices: main is no part of it.

@@ -1,4 +1,4 @@
-//! What the control plane can ask of a session, and what it gets.
+//! Commands of the control plane to a session, and their results.
 
 use std::sync::Arc;
 
@@ -12,50 +12,50 @@ use crate::media::track::{TrackFormats, TrackSpec};
 pub enum Command {
     /// The client's offer for a publish session, first or again.
     Publish {
-        /// The offer.
+        /// SDP of the offer.
         offer: String,
         /// All tracks from now on.
         tracks: Vec<TrackSpec>,
     },
     /// Changes of a subscribe session.
     Subscribe {
-        /// Added or changed.
+        /// Subscriptions to add or to change.
         put: Vec<Wanted>,
-        /// Ended.
+        /// Tracks whose subscriptions end.
         remove: Vec<TrackKey>,
     },
     /// The client's answer to our offer.
     Answer {
-        /// Of the offer.
+        /// Revision of the answered offer.
         revision: u64,
-        /// The answer.
+        /// SDP of the answer.
         sdp: String,
     },
     /// A candidate of the client.
     Candidate(String),
-    /// End the session.
+    /// End the session and close its connection.
     Close {
-        /// For the log.
+        /// Reason of the end, for the log.
         reason: String,
     },
 }
 
-/// What came of a command.
+/// Result of a command.
 pub type CommandResult = Result<CommandReply, CommandError>;
 
-/// What a command that worked gives back.
+/// Result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandReply {
-    /// Nothing to say.
+    /// The command is done and has no result.
     Done,
     /// The answer to an offer.
     Answer(Answered),
 }
 
-/// What came of an offer.
+/// Result of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The answer.
+    /// SDP of the answer.
     pub sdp: String,
     /// The tracks that are published: others of the offer cannot play.
     pub tracks: Vec<AnsweredTrack>,
@@ -64,28 +64,28 @@ pub struct Answered {
 /// A published track as it was negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnsweredTrack {
-    /// Our name.
+    /// Name of the track inside the data plane.
     pub key: TrackKey,
     /// The control plane's name.
     pub id: Arc<str>,
-    /// Its layers, of those that were declared.
+    /// Rids of its negotiated layers.
     pub rids: Vec<String>,
-    /// What it may be sent as.
+    /// Negotiated formats of the track.
     pub formats: Arc<TrackFormats>,
 }
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// No such session.
+    /// The data plane has no session with this name.
     #[error("no session '{0}'")]
     UnknownSession(String),
     /// The command is for the other kind of session.
     #[error("a {actual} session takes no {command}")]
     WrongRole {
-        /// What it is.
+        /// Role of the session.
         actual: &'static str,
-        /// What was asked.
+        /// Name of the refused command.
         command: &'static str,
     },
     /// The SDP cannot be used.
@@ -97,7 +97,7 @@ pub enum CommandError {
     /// An answer to an offer that is not the outstanding one.
     #[error("answer to offer {got}, but {outstanding} is outstanding")]
     StaleAnswer {
-        /// The answer's.
+        /// Revision in the answer.
         got: u64,
         /// Ours; "none" when nothing is outstanding.
         outstanding: String,
@@ -108,11 +108,11 @@ pub enum CommandError {
     /// More of something than is allowed.
     #[error("{what}: {got} is more than the limit of {limit}")]
     TooMany {
-        /// Of what.
+        /// Name of the counted things.
         what: &'static str,
-        /// How many.
+        /// Number in the request.
         got: usize,
-        /// How many may be.
+        /// Maximum number in a request.
         limit: usize,
     },
     /// The client offers more often than it may.
@@ -120,7 +120,7 @@ pub enum CommandError {
         "{OFFER_BYTES_PER_SECOND} bytes of offers a second are read; this one can be sent again in {retry_ms} ms"
     )]
     TooSoon {
-        /// When it will be read.
+        /// Milliseconds after which a new offer will be read.
         retry_ms: u128,
     },
     /// The thread that should do it does not answer.
@@ -129,7 +129,7 @@ pub enum CommandError {
 }
 
 impl Command {
-    /// What it is called in errors.
+    /// Name of the command in errors.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Publish { .. } => "offer",

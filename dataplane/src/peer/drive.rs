@@ -1,5 +1,5 @@
-//! Input to the session layer, and what comes out of it. A panic inside is caught here: it ends this session, not its
-//! shard.
+//! Drives the session layer (str0m) and drains its output. A panic inside is caught here: it ends this session, not
+//! its shard.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use crate::drop_reason::DropReason;
 use crate::dtls::handshake::FailureKind;
 use crate::limits::MAX_SSRCS_PER_SESSION;
 
-/// Timeouts that are due at once and handled at once; what is left is due in the next turn.
+/// Maximum number of timeouts handled at once; others are due in the next turn.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 256;
-/// How soon a timeout has to be to be handled at once.
+/// A timeout due within this time is handled at once.
 const IMMEDIATE: Duration = Duration::from_micros(300);
 
 impl Peer {
-    /// Runs `input` and drains, with one peer's bug kept from ending everybody's shard.
+    /// Runs `input` and drains. A panic of one peer must not end the shard.
     pub(super) fn guarded(
         &mut self,
         out: &mut Output,
@@ -61,8 +61,7 @@ impl Peer {
             Ok(Ok(())) if self.rtc.is_alive() => {}
             Ok(Ok(())) => self.end(None, "closed", out),
             Ok(Err(error)) => {
-                // A datagram anybody can forge must not end a call: only what the session layer gives
-                // up on is over.
+                // A forged datagram must not end a call: the call ends only when the session layer ends it.
                 out.drops.count(DropReason::Rejected);
                 tracing::debug!(session = self.session.0, %error, "session input refused");
                 if !self.rtc.is_alive() {
@@ -77,8 +76,8 @@ impl Peer {
     }
 
     fn refused_by_session_layer(&mut self, error: &RtcError, now: Instant, out: &mut Output) {
-        // It compares the client's certificate with what was signalled, and gives up for no other reason before the end
-        // of a handshake.
+        // Before the end of a handshake str0m fails for only one reason: the client's certificate differs from the
+        // signalled fingerprint.
         let is_fingerprint = !self.keyed && matches!(error, RtcError::RemoteSdp(_));
         if is_fingerprint {
             let kind = FailureKind::Fingerprint;

@@ -1,4 +1,5 @@
-//! Connectivity checks that come before the client's answer: the session goes on as soon as that is there.
+//! Tests of connectivity checks that arrive before the client's answer: the session continues when the answer is
+//! there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::media::layer_allocation::Wish;
 use crate::media::subscription::Wanted;
 use crate::srtp::AeadChoice;
 
-/// One way.
+/// Simulated one-way delay of the path.
 const HOP: Duration = Duration::from_millis(1);
 
 struct Call {
@@ -38,7 +39,7 @@ struct Call {
 }
 
 impl Call {
-    /// A hop later: what the client has to say reaches us, and what we say to it reaches it.
+    /// Advances by one hop: datagrams of both sides arrive.
     fn step(&mut self) {
         self.now += HOP;
         let mut out = Output::default();

@@ -1,4 +1,4 @@
-//! What holds for every offer that a client can make; the fuzz target and the corpus of other stacks' offers ask.
+//! Properties of every offer that a client can make, for the fuzz target and the corpus of other stacks' offers.
 //!
 //! The answer is read here line by line, by other code than that which wrote it.
 
@@ -17,12 +17,12 @@ use crate::media::codec::MediaKind;
 use crate::media::track::{LayerSpec, TrackSpec};
 use crate::srtp::AeadChoice;
 
-/// What came of an offer.
+/// Result of an offer.
 #[derive(Debug)]
 pub struct Report {
-    /// The answer.
+    /// SDP of the answer.
     pub answer: String,
-    /// For each m-line of the offer the direction of the answer, or `0` for one that is rejected.
+    /// For each m-line of the offer the direction of the answer, or `0` for a rejected one.
     pub lines: Vec<String>,
     /// mids of the tracks that are published, with the rids of their layers.
     pub tracks: Vec<(String, Vec<String>)>,
@@ -43,7 +43,7 @@ static FACTORY: LazyLock<PeerFactory> = LazyLock::new(|| {
 ///
 /// # Panics
 ///
-/// When the answer breaks a rule, or a track is published that cannot play.
+/// Panics when the answer breaks a rule, or when a published track cannot play.
 pub fn offer(sdp: &str) -> Result<Report, CommandError> {
     let now = clock::now();
     let mut peer = FACTORY.publisher(SessionKey(1), &mut Entropy::System, now);
@@ -123,7 +123,7 @@ pub fn offer(sdp: &str) -> Result<Report, CommandError> {
 
 type Lines<'a> = Vec<&'a str>;
 
-/// The session's lines, and those of each m-line.
+/// Lines of the session, and of each m-line.
 fn sections(sdp: &str) -> Vec<Lines<'_>> {
     let mut sections = vec![Vec::new()];
     for line in sdp.split('\n').map(str::trim_ascii_end) {
@@ -213,7 +213,7 @@ fn direction_of(line: &Lines<'_>) -> String {
     found.unwrap_or("sendrecv").to_owned()
 }
 
-/// One m-line of the answer against that of the offer.
+/// Checks an m-line of the answer against that of the offer.
 fn check_line(session: &Lines<'_>, offered: &Lines<'_>, answered: &Lines<'_>) -> String {
     let (asked, got) = (fields(offered), fields(answered));
     assert_eq!((got[0], got[2]), (asked[0], asked[2]), "media and protocol");
@@ -273,7 +273,7 @@ fn check_line(session: &Lines<'_>, offered: &Lines<'_>, answered: &Lines<'_>) ->
     direction
 }
 
-/// What the answer says of its formats was offered of them.
+/// Checks that every format in the answer was offered.
 fn check_formats(offered: &Lines<'_>, answered: &Lines<'_>, pts: &[&str]) {
     let split = |value: &str| {
         let (pt, rest) = value

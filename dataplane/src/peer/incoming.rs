@@ -1,4 +1,5 @@
-//! What a publish session receives, before the session layer sees it: forged and repeated packets stop here.
+//! Authenticates packets of a publish session before the session layer sees them: forged and repeated packets are
+//! dropped here.
 //!
 //! The session layer maps an SSRC that it does not know to the m-line and layer that the packet's header extensions
 //! name, and drops the SSRC that was mapped there, before it authenticates the packet. So one forged packet could
@@ -25,7 +26,7 @@ pub(super) struct Incoming {
     source_by_ssrc: HashMap<u32, Source>,
     /// Payload types of retransmissions, a bit each.
     resend_types: u128,
-    /// m-lines whose packets are known by nothing but their payload type.
+    /// m-lines with packets that only their payload type identifies.
     routes: Option<Box<PayloadRoutes>>,
 }
 
@@ -41,7 +42,7 @@ struct Source {
 /// Why a packet does not reach the session layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is dropped.
+    /// The packet is dropped for this reason.
     Drop(DropReason),
     /// The client has used more SSRCs than it may: the session ends.
     TooManySsrcs,
@@ -53,7 +54,7 @@ impl Incoming {
         self.keys = Some((keys.rtcp_opener, keys.verifier));
     }
 
-    /// Whether an SRTP packet may reach the session layer; true inside when it was authenticated.
+    /// True if an SRTP packet may reach the session layer; the inner value is true if it was authenticated.
     pub(super) fn admit_rtp(&mut self, rtc: &mut Rtc, packet: &[u8]) -> Result<bool, Refusal> {
         let header = rtp::Received::read(packet).ok_or(Refusal::Drop(DropReason::Rejected))?;
         let is_resend = self.resend_types & 1 << header.payload_type != 0;
@@ -147,7 +148,7 @@ impl Source {
     }
 }
 
-/// The session layer takes padding of bandwidth probes under this SSRC, whatever the payload type.
+/// SSRC of padding in bandwidth probes, which the session layer accepts with any payload type.
 const PROBE_SSRC: u32 = 0;
 
 /// True when media of `ssrc` is received already, so that its packets are mapped by nothing but their SSRC.
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
     use crate::srtp::{AeadChoice, MasterKey, Profile, Sealer};
 
-    /// What the client seals with, and what stands before the session layer.
+    /// Keys of the client, and the authentication before the session layer.
     fn session() -> (Sealer, Incoming, Rtc) {
         let material: Vec<u8> = (0..56).collect();
         let (client, server) = MasterKey::split(Profile::AeadAes128Gcm, &material).unwrap();
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(incoming.admit_rtp(&mut rtc, &forged), bad);
         assert!(incoming.source_by_ssrc.is_empty(), "it changed nothing");
         assert_eq!(incoming.admit_rtp(&mut rtc, &packet), Ok(true));
-        // The rollover counter goes with what was authenticated.
+        // The rollover counter follows authenticated packets only.
         for index in [65_535, 65_537, 90_000, 120_000, 140_000] {
             let packet = rtp(&sealer, 9, index);
             assert_eq!(incoming.admit_rtp(&mut rtc, &packet), Ok(true), "{index}");

@@ -1,4 +1,4 @@
-//! What a subscriber says of what it received: RTCP under its keys, opened and acted upon here.
+//! RTCP of a subscriber: decrypted and handled here.
 
 use std::time::Instant;
 

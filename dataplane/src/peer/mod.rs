@@ -3,25 +3,25 @@
 //! Sans-IO. Every method that changes the session drains it into an [`Output`](output::Output) before it returns, which
 //! is the contract of the session layer underneath (mutate, then drain to the timeout).
 
-pub mod build; // how sessions are made: one factory per node
-mod checks; // connectivity checks, both ways
-pub mod command; // what the control plane asks of a session
-mod codecs; // which payload type of the subscriber carries which codec of the publisher
-mod drive; // input to the session layer, and what comes out of it
+pub mod build; // factory of sessions, one per node
+mod checks; // connectivity checks in both directions
+pub mod command; // commands of the control plane
+mod codecs; // mapping of the publisher's codecs to the subscriber's payload types
+mod drive; // drives str0m and drains its output
 #[cfg(test)]
-mod early; // checks that come before the client's answer
+mod early; // tests of checks before the client's answer
 #[doc(hidden)]
-pub mod hostile; // what holds for every offer
-mod incoming; // what a publisher sends, before the session layer sees it
-mod listen; // what a subscriber says of what it received
+pub mod hostile; // properties of every offer
+mod incoming; // authentication of a publisher's packets before str0m
+mod listen; // RTCP of a subscriber
 mod numbering; // epochs of a publisher's numbers
-pub mod output; // what a session gives out
+pub mod output; // outputs of a session
 pub mod paths; // the addresses of the client
-pub mod publish; // the half that sends to us
+pub mod publish; // the publishing half
 mod receive; // datagrams of the client
-mod redundancy; // lost frames of audio, out of later packets
-mod rtc; // the session layer as it is set up for all sessions
-pub(crate) mod sdp; // what other stacks write, and what we write
-pub mod session; // what both halves have in common
-pub mod subscribe; // the half we send to
-mod validate; // what is checked of a command before
+mod redundancy; // lost audio frames recovered from RED
+mod rtc; // configuration of str0m
+pub(crate) mod sdp; // SDP before str0m reads it and after it wrote it
+pub mod session; // a session: common part of both halves
+pub mod subscribe; // the subscribing half
+mod validate; // checks of commands without their session

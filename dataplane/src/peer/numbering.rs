@@ -1,4 +1,5 @@
-//! Epochs of a publisher's numbers: within one, sequence numbers and timestamps of a layer go on from each other.
+//! Epochs of a publisher's sequence numbers: within one epoch, sequence numbers and timestamps of a layer are
+//! continuous.
 //!
 //! A new SSRC (RFC 3550 sections 5.1 and 8.2) begins a new epoch, and so does a step that receivers of our SSRC could not
 //! follow: one as long as half of the sequence numbers breaks their rollover counters (RFC 3711 section 3.3.1), one as long
@@ -15,15 +16,15 @@ pub(super) struct Numbering {
     past: Vec<Past>,
 }
 
-/// Where the current epoch comes from.
+/// Source of the current epoch.
 #[derive(Debug, Clone, Copy)]
 struct Source {
     ssrc: u32,
     /// Lowest packet index that is of this epoch.
     floor: u64,
-    /// Highest packet index so far, and
+    /// Highest packet index so far.
     highest: u64,
-    /// when it came.
+    /// Time when the packet with the highest index came.
     at: Instant,
 }
 
@@ -66,7 +67,7 @@ impl Numbering {
         Some(self.epoch)
     }
 
-    /// The SSRC whose packets count.
+    /// The SSRC of the packets that count.
     pub(super) fn ssrc(&self) -> Option<u32> {
         self.current.map(|current| current.ssrc)
     }

@@ -1,4 +1,4 @@
-//! What a session gives out: datagrams, media, and what its surroundings have to know.
+//! Outputs of a session: datagrams, media and events.
 
 use str0m::net::Transmit;
 
@@ -10,72 +10,73 @@ use crate::media::packet::MediaPacket;
 use crate::media::subscription::Subscription;
 use crate::report::Sample;
 
-/// What a session gives out; owned by the caller and emptied by it.
+/// Outputs of a session; the caller owns and empties them.
 #[derive(Default)]
 pub struct Output {
-    /// Datagrams to send.
+    /// Datagrams to send to the client.
     pub transmits: Vec<Transmit>,
-    /// Decrypted media.
+    /// Decrypted media packets of the publisher.
     pub packets: Vec<MediaPacket>,
-    /// What the surroundings have to know.
+    /// Events for the shard.
     pub events: Vec<PeerEvent>,
-    /// What a subscriber asks for again: m-line, sequence number.
+    /// NACKs of a subscriber: m-line and sequence number.
     pub lost: Vec<(usize, u16)>,
-    /// What was lost.
+    /// Packets that were dropped, by reason.
     pub drops: Drops,
 }
 
 /// Why a subscription ended that its client did not take, in the protocol's words.
 pub const REJECTED: &str = "rejected";
 
-/// Why a subscription does not flow whose subscriber negotiated no codec for what is published, in the protocol's words.
+/// Reason of the protocol for a subscription without media: the subscriber negotiated no codec that the publisher
+/// sends.
 pub const NO_CODEC: &str = "no_codec";
 
-/// What the surroundings of a session have to know.
+/// Events of a session for its shard.
 #[derive(Debug)]
 pub enum PeerEvent {
     /// ICE and DTLS are up.
     Connected,
-    /// It is over; why, for people.
+    /// The session ended, with the reason for logs.
     Closed(String),
-    /// It is over before it began.
+    /// The DTLS handshake failed.
     HandshakeFailed {
-        /// In which way.
+        /// Kind of the failure.
         kind: FailureKind,
-        /// Why, for people.
+        /// Description of the failure, for the log.
         reason: String,
     },
     /// A publisher's tracks changed: these are gone, the rest is to be announced.
     TracksChanged {
-        /// No longer published.
+        /// Tracks that are no longer published.
         gone: Vec<TrackKey>,
     },
     /// A subscriber wants to negotiate.
     Offer(OfferOut),
     /// A subscriber's m-lines were negotiated.
     Settled,
-    /// A subscriber negotiated no codec for what is published.
+    /// A subscriber negotiated no codec of the publisher.
     Undecodable(TrackKey),
     /// A subscriber lost a frame of this subscription.
     KeyframeWanted(SubscriptionIndex),
     /// A subscriber's bandwidth was estimated anew.
     EstimateChanged,
-    /// A subscriber reported what it received.
+    /// A receiver report of a subscriber.
     Measured(Sample),
     /// The client does not take the m-line of this track: its subscription ended.
     Rejected(TrackKey),
-    /// These subscriptions ended.
+    /// Subscriptions that ended, with their state.
     Unsubscribed(Vec<Subscription>),
     /// The client restarted ICE.
     NewUfrag {
         /// The session answers to this ufrag now,
         ufrag: Ufrag,
-        /// and no longer to this one.
+        /// The ufrag that is no longer valid.
         retired: Option<Ufrag>,
     },
 }
 
-/// What the control plane can see of a session.
+/// State of a session for the control plane.
 #[derive(Debug, Clone, Default)]
 pub struct PeerState {
     /// ICE and DTLS are up.
@@ -84,22 +85,22 @@ pub struct PeerState {
     pub subscriptions: Vec<SubscriptionState>,
     /// The offer that waits for an answer.
     pub outstanding: Option<OfferOut>,
-    /// Of the latest offer.
+    /// Revision of the latest offer.
     pub revision: u64,
 }
 
-/// What the control plane can see of a subscription.
+/// State of a subscription for the control plane.
 #[derive(Debug, Clone)]
 pub struct SubscriptionState {
-    /// Which track.
+    /// The track of the subscription.
     pub track: TrackKey,
-    /// What was asked for.
+    /// Parameters of the subscription.
     pub wish: crate::media::layer_allocation::Wish,
     /// The m-line; empty until offered.
     pub mid: String,
-    /// What flows.
+    /// The layer that is forwarded now.
     pub layer: Option<LayerIndex>,
-    /// Its rid, where the shard knows the track; empty without simulcast.
+    /// Rid of the forwarded layer; empty without simulcast, or if the shard does not know the track.
     pub rid: String,
 }
 
@@ -108,8 +109,8 @@ pub struct SubscriptionState {
 pub struct OfferOut {
     /// Counts the session's offers.
     pub revision: u64,
-    /// The offer.
+    /// SDP of the offer.
     pub sdp: String,
-    /// What plays on which m-line.
+    /// The track of each m-line.
     pub mids: Vec<(String, TrackKey)>,
 }

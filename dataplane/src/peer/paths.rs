@@ -1,10 +1,10 @@
-//! The addresses of a session's client: which are known, which were proven to be the client's, where media goes.
+//! Addresses of a session's client: the known ones, the proven ones, and the one that media goes to.
 //!
 //! A connectivity check proves that its sender knows the session's password. It does not prove that the sender is at
 //! the source address of the datagram, which can be forged. Until an address is proven, it gets at most
-//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address: a response under the
-//! client's password to a request of ours whose transaction ID nobody can guess ([`Paths::answered`]), and the end of a DTLS handshake whose
-//! datagrams went nowhere else ([`Paths::handshake_done`]).
+//! [`AMPLIFICATION_LIMIT`] times the bytes that came from it, and no media. Two things prove an address. One is a
+//! response under the client's password to a request of ours with a random transaction ID ([`Paths::answered`]). The
+//! other is the end of a DTLS handshake that used no other address ([`Paths::handshake_done`]).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -19,41 +19,42 @@ use crate::stream::Alias;
 /// Addresses of one client.
 #[derive(Default)]
 pub struct Paths {
-    /// Where media goes: a proven address. Sending to a session touches this and nothing else of its paths.
+    /// Path of media: a proven address. Sending to a session reads only this of its paths.
     media: Option<SendPath>,
-    /// When something authenticated came from there; of other addresses their paths know.
+    /// Time of the last authenticated packet on the media path; other paths have their own.
     media_heard: Option<Instant>,
-    /// How many are not proven.
+    /// Number of unproven addresses.
     unproven: usize,
-    /// Requests can be made: the client said its credentials.
+    /// True when requests can be made: the client's credentials are known.
     can_request: bool,
     rest: Box<Rest>,
 }
 
-/// What is of no matter to what is sent: kept apart.
+/// Data that sending does not need: kept apart.
 #[derive(Default)]
 struct Rest {
-    /// Oldest first.
+    /// Known paths, the oldest first.
     paths: Vec<Path>,
     /// The address that the client nominated last.
     nominated: Option<SocketAddr>,
     handshake: HandshakeTo,
-    /// Where the client's nomination came in, if that is another shard: the session moves there once the address is proven.
+    /// Address and shard of the client's nomination, if another shard received it: the session moves there once the
+    /// address is proven.
     destination: Option<(SocketAddr, ShardId)>,
-    /// When it moved last.
+    /// Time of the last move.
     moved: Option<Instant>,
-    /// To the client and back, as the latest answered request has measured it.
+    /// Round trip time of the latest answered request.
     rtt: Option<Duration>,
 }
 
-/// A verified check.
+/// A connectivity check with the right password.
 #[derive(Debug, Clone, Copy)]
 pub struct Checked {
-    /// Where it came from.
+    /// Source address of the check.
     pub remote: SocketAddr,
     /// Our address that it came to.
     pub local: Option<IpAddr>,
-    /// It nominates its path.
+    /// True when the check nominates its path.
     pub nominates: bool,
     /// Something else has proven the address: the TCP handshake of a stream, or the authentication of a relayed client.
     pub is_proven: bool,
@@ -65,9 +66,9 @@ struct Path {
     local: Option<IpAddr>,
     /// Our address that the latest check came to: its response leaves from it.
     checked_local: Option<IpAddr>,
-    /// When something authenticated came from there.
+    /// Time of the last authenticated packet from the address.
     heard: Option<Instant>,
-    /// When the shard that receives from there was told of it.
+    /// Time of the last message to the shard that receives from the address.
     told: Option<Instant>,
     proof: Proof,
 }
@@ -78,20 +79,20 @@ enum Proof {
     Missing(Challenge),
 }
 
-/// A request whose answer proves the address.
+/// A request to an address that its response proves.
 #[derive(Clone, Copy)]
 struct Challenge {
     transaction: TransactionId,
     received_bytes: usize,
     sent_bytes: usize,
-    /// When it is sent next; `None` after the last time.
+    /// Time of the next request; `None` after the last one.
     next: Option<Instant>,
     pause: Duration,
-    /// When it was sent, if it was once: of a repeated one nobody knows which was answered.
+    /// Time of the request, if it was sent once. A response to a repeated request does not tell which one it answers.
     sent_once: Option<Instant>,
 }
 
-/// Where our datagrams of the DTLS handshake went.
+/// Addresses that received our datagrams of the DTLS handshake.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum HandshakeTo {
     #[default]
@@ -106,7 +107,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(1_600);
 /// A path from which nothing came for so long may be dead: agents check at least every five seconds (RFC 7675 section 5.1),
 /// but a client that has another one left says so sooner.
 const ALIVE: Duration = Duration::from_secs(3);
-/// How often another shard is told that its route is alive.
+/// Interval at which another shard is told that its address is in use.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Paths {
@@ -158,7 +159,7 @@ impl Paths {
         evicted
     }
 
-    /// The client does not use `remote` any more, or somebody else does.
+    /// Removes `remote`: the client does not use it any more, or another session does.
     pub fn remove(&mut self, remote: SocketAddr) {
         self.rest.paths.retain(|path| path.remote != remote);
         if self.rest.nominated == Some(remote) {
@@ -168,7 +169,7 @@ impl Paths {
         self.select();
     }
 
-    /// The known addresses.
+    /// The known addresses of the client.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.rest.paths.iter().map(|path| path.remote)
     }
@@ -190,7 +191,7 @@ impl Paths {
         }
     }
 
-    /// What came from `remote` was authenticated as the client's.
+    /// Notes an authenticated packet from `remote`.
     pub fn heard(&mut self, remote: SocketAddr, now: Instant) {
         if self.is_media(remote) {
             self.media_heard = Some(now);
@@ -199,8 +200,8 @@ impl Paths {
         }
     }
 
-    /// True when `remote` is proven and something authenticated came from there a short while ago: nobody else may take
-    /// the address.
+    /// True when `remote` is proven and an authenticated packet came from there in the last 2 s: no other session may
+    /// take it.
     pub fn is_in_use(&self, remote: SocketAddr, now: Instant) -> bool {
         let proven = self.get(remote).filter(|path| path.is_proven());
         let heard = proven.and_then(|path| self.last_heard(path));
@@ -226,7 +227,8 @@ impl Paths {
         )
     }
 
-    /// When something authenticated came from `remote`, which is proven, if the shard that receives from there should be told.
+    /// The time of the last authenticated packet from `remote`, if it is proven and the receiving shard should be
+    /// told.
     pub fn take_news(&mut self, remote: SocketAddr, now: Instant) -> Option<Instant> {
         let path = self.get(remote).filter(|path| path.is_proven())?;
         let is_due = |at: Instant| now.saturating_duration_since(at) >= TELL_INTERVAL;
@@ -263,7 +265,7 @@ impl Paths {
         }
     }
 
-    /// Where the session has to move, if anywhere: once the address that was nominated there is proven, and not too often.
+    /// The shard to move to, if any: when the nominated address is proven, and not too often.
     pub fn take_destination(&mut self, now: Instant) -> Option<ShardId> {
         let rests = |at: Instant| now.saturating_duration_since(at) < MOVE_INTERVAL;
         if self.rest.moved.is_some_and(rests) {
@@ -281,13 +283,13 @@ impl Paths {
         self.rest.nominated
     }
 
-    /// Where media goes, and from which local address: the client's latest nomination once it is proven, until then
-    /// where it went before, or the latest address that is proven.
+    /// Path of media: the client's latest nomination once it is proven; until then the previous path, or the latest
+    /// proven address.
     pub fn media(&self) -> Option<SendPath> {
         self.media
     }
 
-    /// Where the handshake goes: the client's latest nomination, or the latest address.
+    /// Address for the handshake: the client's latest nomination, or the latest address.
     pub fn handshake(&self) -> Option<SocketAddr> {
         let latest = || self.rest.paths.last().map(|path| path.remote);
         self.rest.nominated.or_else(latest)
@@ -303,7 +305,7 @@ impl Paths {
         self.get(remote).and_then(|path| path.checked_local)
     }
 
-    /// Whether `bytes` may be sent to `remote` now. They are counted when they may.
+    /// True if `bytes` may be sent to `remote` now; then they are counted.
     pub fn may_send(&mut self, remote: SocketAddr, bytes: usize) -> bool {
         match self.get_mut(remote).map(|path| &mut path.proof) {
             None => false,
@@ -355,12 +357,12 @@ impl Paths {
         is_ours
     }
 
-    /// When something authenticated came from where media goes.
+    /// Time of the last authenticated packet on the media path.
     pub fn last_heard_of_media(&self) -> Option<Instant> {
         self.media_heard
     }
 
-    /// To the client and back, where an answered request has measured it.
+    /// Round trip time, if an answered request has measured it.
     pub fn rtt(&self) -> Option<Duration> {
         self.rest.rtt
     }
@@ -378,7 +380,7 @@ impl Paths {
         }
     }
 
-    /// The client said its credentials: requests can be made.
+    /// The client's credentials are known: requests can be made.
     pub fn can_request(&mut self) {
         self.can_request = true;
     }
@@ -402,7 +404,7 @@ impl Paths {
         })
     }
 
-    /// When [`poll_request`](Self::poll_request) has something to do.
+    /// Time of the next work of [`poll_request`](Self::poll_request).
     pub fn deadline(&self) -> Option<Instant> {
         if self.unproven == 0 || !self.can_request {
             return None;
@@ -486,7 +488,7 @@ impl Paths {
 }
 
 impl Path {
-    /// When the request was sent that proves it, if it was once.
+    /// Time of the request that proves the address, if it was sent once.
     fn request_sent(&self) -> Option<Instant> {
         match self.proof {
             Proof::Missing(challenge) => challenge.sent_once,

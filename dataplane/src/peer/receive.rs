@@ -1,4 +1,4 @@
-//! Datagrams of the client: what each must prove before it changes anything.
+//! Datagrams of the client: each is authenticated before it changes anything.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

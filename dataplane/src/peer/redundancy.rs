@@ -1,5 +1,5 @@
-//! Lost frames of audio that come back in the redundancy (RFC 2198) of later packets, for subscribers that did not
-//! negotiate it; the others find them there themselves.
+//! Recovers lost audio frames from the redundancy (RFC 2198) of later packets, for subscribers that did not negotiate
+//! it. Other subscribers recover them themselves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ impl Redundancy {
         }
     }
 
-    /// The sequence number of the frame with timestamp `time`, if it is missing. Blocks carry none: it lies between the
-    /// packets received before and after it, where frames are equally long.
+    /// The sequence number of the frame with timestamp `time`, if it is missing. Blocks have no sequence numbers: the
+    /// number is between those of the packets received before and after it, if frames are equally long.
     fn missing_at(&self, time: u32, packet: &MediaPacket) -> Option<u64> {
         let age = |of: u32| packet.time.wrapping_sub(of) as i32;
         let after = self

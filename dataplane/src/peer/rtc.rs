@@ -1,4 +1,4 @@
-//! The session layer as it is set up for all sessions of a node.
+//! Configuration of the session layer (str0m) for all sessions of a node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 use super::codecs;
 use crate::ice::credentials::{Credentials, IceKey};
 
-/// What the session layers of a node have in common.
+/// Settings that the session layers of a node share.
 #[derive(Clone)]
 pub(super) struct RtcSetup {
     pub(super) ice_key: IceKey,
@@ -21,7 +21,7 @@ pub(super) struct RtcSetup {
 }
 
 impl RtcSetup {
-    /// `rtc` anew, with `codecs` besides those of our list, before its client has heard of it.
+    /// Makes `rtc` again, with `codecs` besides those of our list, before its client has seen it.
     pub(super) fn with_codecs(&self, rtc: &mut Rtc, codecs: &[PayloadParams], now: Instant) {
         let mut config = self.config(rtc.direct_api().local_ice_credentials());
         for params in codecs {

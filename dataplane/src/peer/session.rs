@@ -1,4 +1,4 @@
-//! One session: what is common to both roles.
+//! One session: the common part of both roles.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,21 +22,21 @@ use crate::key::{LayerIndex, SessionKey, SubscriptionIndex, TrackKey};
 use crate::media::layer_allocation::Target;
 use crate::media::track::TrackInfo;
 
-/// A session.
+/// One session: a peer connection with a client.
 pub struct Peer {
-    /// Its name.
+    /// Name of the session inside the data plane.
     pub session: SessionKey,
-    /// What it does.
+    /// Whether the session publishes or subscribes.
     pub role: Role,
     /// The addresses of its client.
     pub paths: Paths,
-    /// What it knows of ICE.
+    /// ICE state of the session.
     pub(super) checks: Box<Checks>,
-    /// Large, and of no matter to what is sent: kept apart.
+    /// The session layer: large, and not needed for sending, so kept apart.
     pub(super) rtc: Box<Rtc>,
     /// Lines for our SDP; see [`tcp_candidates`](sdp::candidates::tcp_candidates).
     pub(super) tcp_candidates: Arc<str>,
-    /// What its DTLS instance says.
+    /// State shared with the session's DTLS instance.
     pub(super) handshake: Arc<Handshake>,
     pub(super) connected: bool,
     /// The DTLS handshake is done.
@@ -45,9 +45,9 @@ pub struct Peer {
     pub(super) deadline: Instant,
 }
 
-/// What a session does.
+/// Role of a session.
 pub enum Role {
-    /// It sends to us.
+    /// The client sends media to us.
     Publish(Box<Publisher>),
     /// We send to it.
     Subscribe(Box<Subscriber>),
@@ -57,7 +57,7 @@ pub enum Role {
 const SUBSCRIBER_LINES: usize = 12;
 
 impl Peer {
-    /// Time passed.
+    /// Handles timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
         if let Role::Subscribe(subscriber) = &mut self.role
             && let Some(estimator) = subscriber.send.estimator()
@@ -77,10 +77,10 @@ impl Peer {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has to be called.
+    /// Time of the next call of [`handle_timeout`](Self::handle_timeout).
     pub fn deadline(&self) -> Instant {
         let sending = match &self.role {
-            // Nothing of it can be done while there is nowhere to send to.
+            // No work is possible without a path to send to.
             Role::Subscribe(subscriber) if self.paths.media().is_some() => {
                 subscriber.send.deadline()
             }
@@ -110,7 +110,7 @@ impl Peer {
             }
             (_, Command::Candidate(line)) => check_candidate(&line),
             (_, Command::Close { reason }) => {
-                let _ = self.rtc.close(); // says goodbye if it can
+                let _ = self.rtc.close(); // sends a close notification if possible
                 out.events.push(PeerEvent::Closed(reason));
                 Ok(CommandReply::Done)
             }
@@ -190,7 +190,7 @@ impl Peer {
         self.connected && self.keyed && self.paths.media().is_some()
     }
 
-    /// The subscribing half.
+    /// The subscribing half, if the session subscribes.
     pub fn subscriber(&mut self) -> Option<&mut Subscriber> {
         match &mut self.role {
             Role::Subscribe(subscriber) => Some(subscriber),
@@ -209,7 +209,7 @@ impl Peer {
         }
     }
 
-    /// See [`Subscriber::offer_first`].
+    /// Offers this codec first, see [`Subscriber::offer_first`].
     pub fn offer_first(
         &mut self,
         sub: SubscriptionIndex,
@@ -241,13 +241,13 @@ impl Peer {
         self.checks.ufrags()
     }
 
-    /// The client's ufrag.
+    /// ICE username fragment of the client.
     #[cfg(test)]
     pub(crate) fn remote_ufrag(&self) -> Option<&str> {
         self.checks.remote_ufrag()
     }
 
-    /// For the control plane.
+    /// State of the session for the control plane.
     pub fn state(&self) -> PeerState {
         let mut state = match &self.role {
             Role::Publish(_) => PeerState::default(),
@@ -307,12 +307,12 @@ impl Role {
     }
 }
 
-/// Checks a candidate of the client, and lets it go: an ICE-lite agent answers whoever checks (RFC 8445
-/// section 2.5), and one that cannot be paired with ours would make the session layer give up before
-/// the first check.
+/// Checks the syntax of a client's candidate and ignores it. An ICE-lite agent answers any sender of a valid check
+/// (RFC 8445 section 2.5). A candidate that cannot be paired with ours would make the session layer give up before the
+/// first check.
 fn check_candidate(line: &str) -> CommandResult {
     let line = line.trim().trim_start_matches("a=");
-    // Browsers send an empty candidate when they have no more, and names nobody can resolve (mDNS).
+    // Browsers send an empty candidate at the end, and names that only they can resolve (mDNS).
     if !line.is_empty() && !line.contains(".local ") {
         str0m::Candidate::from_sdp_string(line)
             .map_err(|error| CommandError::BadCandidate(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! What can be checked of a command without its session.
+//! Checks of commands that need no session.
 
 use super::command::{Command, CommandError};
 use super::sdp::limits::check_sizes;

@@ -1,4 +1,4 @@
-//! Times and lengths, in buckets.
+//! Histograms of times and lengths.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl RunHistogram {
         self.datagrams += datagrams as u64;
     }
 
-    /// How many runs there were.
+    /// Number of recorded runs.
     pub fn runs(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -1,4 +1,4 @@
-//! All counters in OpenMetrics.
+//! Writes all metrics in OpenMetrics format.
 
 use super::histogram::{BOUNDS_DATAGRAMS, BOUNDS_US};
 use super::shard_report::ShardReport;
@@ -99,7 +99,7 @@ fn build_info(out: &mut String) {
     ));
 }
 
-/// Counters and gauges.
+/// Writes the counters and gauges of all shards.
 fn numbers(out: &mut String, reports: &[ShardReport]) {
     let counters = COUNTERS.iter().map(|metric| ("counter", metric));
     let gauges = GAUGES.iter().map(|metric| ("gauge", metric));
@@ -142,7 +142,7 @@ fn numbers(out: &mut String, reports: &[ShardReport]) {
     }
 }
 
-/// Times and lengths of what is forwarded.
+/// Writes the histograms of latencies and run lengths.
 fn histograms(out: &mut String, reports: &[ShardReport]) {
     header(
         out,

@@ -1,33 +1,33 @@
-//! How calls are for those who watch: histograms of what sessions measure, as Prometheus reads them.
+//! Quality of calls for subscribers: histograms of the sessions' measurements, in Prometheus' form.
 //!
-//! What a subscriber sees is known from what it reports: a picture that stands still asks for a keyframe (RFC 4585 section
+//! Reports of a subscriber show its quality: a frozen picture causes a keyframe request (RFC 4585 section
 //! 6.3.1).
 
 use std::time::Duration;
 
-/// One measurement.
+/// One measurement of the quality of a subscription or path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sample {
-    /// From when a subscription could flow to its first frame.
+    /// Time from the moment a subscription can start to its first frame.
     FirstFrame(Duration),
-    /// From a subscriber's request for a keyframe of what flows to that keyframe.
+    /// Time from a subscriber's keyframe request to that keyframe.
     Freeze(Duration),
-    /// Of a report block: the part of a stream's packets that was lost since the last one, 0 to 1.
+    /// Loss in a report block: part of a stream's packets since the last report, 0 to 1.
     Loss(f64),
-    /// Of a report block: the round trip time.
+    /// Round trip time in a report block.
     Rtt(Duration),
-    /// What a subscriber's path takes, in bytes a second.
+    /// Bandwidth estimate of a subscriber's path, in bytes a second.
     Estimate(f64),
 }
 
-/// Measurements in buckets.
+/// A histogram: counts of measurements in buckets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Buckets {
     pub(super) counts: [u64; BUCKETS + 1],
     pub(super) sum: f64,
 }
 
-/// All of them.
+/// Histograms of all kinds of measurements.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quality(pub(super) [Buckets; KINDS.len()]);
 
@@ -79,7 +79,7 @@ pub(super) const KINDS: [Kind; 5] = [
 ];
 
 impl Quality {
-    /// Counts one.
+    /// Adds a measurement to its histogram.
     pub fn record(&mut self, sample: Sample) {
         let (kind, value) = match sample {
             Sample::FirstFrame(time) => (0, time.as_secs_f64()),

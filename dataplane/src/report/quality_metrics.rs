@@ -1,4 +1,4 @@
-//! How calls are for those who watch, as Prometheus reads it.
+//! Quality of calls for subscribers, as Prometheus metrics.
 
 use super::quality::{BUCKETS, Buckets, KINDS};
 use super::shard_report::ShardReport;

@@ -1,4 +1,4 @@
-//! What a shard counts, in plain integers.
+//! Counters of a shard, as plain integers.
 
 use super::histogram::{LatencyHistogram, RunHistogram};
 use super::quality::Quality;
@@ -11,7 +11,7 @@ use crate::turn::Counts;
 /// Counters of one shard since start, and its gauges of now.
 #[derive(Debug, Clone)]
 pub struct ShardReport {
-    /// Which shard.
+    /// Shard of the counters.
     pub shard: ShardId,
     /// Datagrams and bytes from and to the network.
     pub traffic: Traffic,
@@ -37,7 +37,7 @@ pub struct ShardReport {
     pub runs: RunHistogram,
     /// Sessions that live here.
     pub sessions: usize,
-    /// Tracks published here.
+    /// Tracks published on this shard.
     pub tracks: usize,
     /// Subscriptions of sessions that live here.
     pub subscriptions: usize,
@@ -45,29 +45,29 @@ pub struct ShardReport {
     pub busy_fraction: f64,
     /// Time from arrival to transmission of media.
     pub latency: LatencyHistogram,
-    /// How calls are for those who watch.
+    /// Quality of calls for subscribers.
     pub quality: Quality,
-    /// Of the relay, where there is one.
+    /// Counters of TURN, if it is on.
     pub turn: Option<Box<Counts>>,
-    /// Of streams.
+    /// Counters of TCP and TLS streams.
     pub streams: stream::Counts,
 }
 
 /// Datagrams and bytes, UDP payload only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Traffic {
-    /// Datagrams received.
+    /// Datagrams received from the network.
     pub packets_in: u64,
     /// Datagrams the kernel accepted for sending.
     pub packets_out: u64,
-    /// Bytes received.
+    /// Bytes received from the network.
     pub bytes_in: u64,
     /// Bytes the kernel accepted for sending.
     pub bytes_out: u64,
 }
 
 impl ShardReport {
-    /// Nothing counted yet.
+    /// A report in which all counters are zero.
     pub fn new(shard: ShardId) -> Self {
         Self {
             shard,

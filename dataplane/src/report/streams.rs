@@ -1,4 +1,4 @@
-//! What is counted of streams, as Prometheus reads it.
+//! Prometheus metrics of streams.
 
 use super::shard_report::ShardReport;
 use super::text::header;

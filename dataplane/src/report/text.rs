@@ -1,8 +1,8 @@
-//! How metrics are written.
+//! Text format of metrics.
 
 use crate::key::ShardId;
 
-/// What goes before the values of a metric. The family of a counter is named without the `_total` of its values.
+/// Lines before the values of a metric. The family of a counter has no `_total`.
 pub(super) fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     let name = match kind {
         "counter" => name.strip_suffix("_total").unwrap_or(name),

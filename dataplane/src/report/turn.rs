@@ -1,4 +1,4 @@
-//! What the relay counts, as Prometheus reads it.
+//! Prometheus metrics of TURN.
 
 use super::shard_report::ShardReport;
 use super::text::header;

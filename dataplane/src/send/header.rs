@@ -1,4 +1,4 @@
-//! The header of an outgoing packet: its extensions, made anew or carried from the publisher, under the receiver's
+//! The header of an outgoing packet: extensions, written here or forwarded from the publisher, under the receiver's
 //! identifiers.
 
 use spillway_wire::rtp::{ExtensionForm, Header};
@@ -21,11 +21,11 @@ pub(super) struct HeaderLayout {
 pub struct ExtensionIds {
     /// The name of the m-line (RFC 9143).
     pub mid: Option<u8>,
-    /// Transport-wide sequence numbers.
+    /// Identifier of the transport-wide sequence number extension.
     pub transport_cc: Option<u8>,
-    /// RFC 6464.
+    /// Identifier of the audio level extension (RFC 6464).
     pub audio_level: Option<u8>,
-    /// CVO.
+    /// Identifier of the video orientation (CVO) extension.
     pub orientation: Option<u8>,
     /// What is carried from the publisher.
     pub carried: CarriedIds,
@@ -88,7 +88,7 @@ pub(super) struct HeaderNeeds {
 
 /// What stands in the extension of a header.
 pub(super) struct HeaderExtras<'a> {
-    /// `None` for padding.
+    /// The media packet; `None` for a padding packet.
     pub(super) packet: Option<&'a MediaPacket>,
     pub(super) is_bound: bool,
     pub(super) transport_seq: Option<[u8; 2]>,
@@ -217,7 +217,7 @@ impl ExtensionIds {
         let is_video = kind.is_video();
         Self {
             mid: self.mid,
-            // Sound is not measured: it is little, and it flows whatever the estimate says.
+            // Audio is not measured: it is small, and it is sent at any estimate.
             transport_cc: self.transport_cc.filter(|_| is_video),
             audio_level: self.audio_level.filter(|_| !is_video),
             orientation: self.orientation.filter(|_| is_video),

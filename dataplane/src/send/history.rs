@@ -1,5 +1,5 @@
-//! The latest packets of a track, by layer and the publisher's sequence number: what all its
-//! subscribers on a shard are answered from when they ask for a packet again, and what a new subscriber starts with.
+//! The latest packets of a track, by layer and the publisher's sequence number. Used for retransmissions to all its
+//! subscribers on a shard, and for the first packets of a new subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ pub struct History {
 #[derive(Default)]
 struct Layer {
     ring: Vec<Option<MediaPacket>>,
-    /// Of the newest epoch, the highest sequence number.
+    /// Highest sequence number of the newest epoch.
     newest: Option<(u32, u64)>,
-    /// Of that epoch, the sequence number of the newest keyframe, and when it came.
+    /// Sequence number of the newest keyframe of that epoch, and its arrival time.
     keyframe: Option<(u64, Instant)>,
 }
 
@@ -65,7 +65,7 @@ impl History {
         numbers.filter_map(|(epoch, seq)| layer.get(epoch, seq))
     }
 
-    /// Forgets everything: nobody is left to ask.
+    /// Removes all packets: the track has no subscribers left.
     pub fn clear(&mut self) {
         self.by_layer = Default::default();
     }

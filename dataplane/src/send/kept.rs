@@ -1,5 +1,5 @@
-//! Datagrams as they were sealed, for subscribers without RTX: RFC 4588 is optional, and then the packet itself is sent
-//! again. Nothing is ever sealed anew under a number that was used: under GCM that gives the key away.
+//! Sealed datagrams that are kept for subscribers without RTX. RFC 4588 is optional; without it the same datagram is
+//! sent again. A packet is never sealed again under a used number: with AES-GCM this reveals the authentication key.
 
 use crate::limits::KEPT_DATAGRAMS;
 

@@ -1,4 +1,4 @@
-//! Time as sender reports have it (RFC 3550 section 4).
+//! NTP timestamps of sender reports (RFC 3550 section 4).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

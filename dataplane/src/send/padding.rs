@@ -1,4 +1,4 @@
-//! Packets of padding alone, which find out what a path takes.
+//! Padding packets, which probe the bandwidth of a path.
 
 use super::queue::Outlet;
 use super::sender::Sender;

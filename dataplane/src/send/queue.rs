@@ -1,5 +1,4 @@
-//! Datagrams that are sealed and wait for their socket, next to each other in an arena. No IO: hop 7 of the path hands them
-//! to the kernel.
+//! Sealed datagrams that wait for their socket, next to each other in an arena. No IO: hop 7 of the path sends them.
 //!
 //! A *run* is what goes to one destination in one message: datagrams of equal size, the last may be
 //! shorter (UDP_SEGMENT). What a packet costs is its trip through the kernel's network stack, and a run
@@ -23,61 +22,61 @@ use crate::report::ShardReport;
 /// Datagrams of one destination on their way out, next to each other in the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// Of all datagrams together.
+    /// Bytes of all datagrams together.
     pub bytes: usize,
-    /// Of each datagram but the last.
+    /// Bytes of each datagram but the last.
     pub segment_bytes: usize,
-    /// Who shall get it.
+    /// Address of the receiver.
     pub destination: SocketAddr,
     /// The local address to send from.
     pub source: Option<IpAddr>,
-    /// When the media in it arrived; `None` for handshakes and reports.
+    /// Arrival time of the media; `None` for handshakes and reports.
     pub arrived: Option<Instant>,
 }
 
-/// What waits to be sent through one socket.
+/// Datagrams that wait for one socket.
 pub struct SendQueue {
     pub(crate) arena: Box<[u8]>,
     pub(crate) used: usize,
     pub(crate) runs: Vec<Placed>,
-    /// As many of the runs as are gone already.
+    /// Number of runs that were sent.
     pub(crate) gone: usize,
-    /// As many of the runs as were looked at by [`divert`](Self::divert).
+    /// Number of runs that [`divert`](Self::divert) has checked.
     pub(crate) seen: usize,
-    /// Destinations whose path or device refused a run once.
+    /// Destinations that refused a run before, by path or device.
     pub(crate) without_runs: HashSet<SocketAddr>,
     /// The socket had no room when it was last asked.
     pub(crate) blocked: bool,
 }
 
-/// A run and where it lies.
+/// A run and its place in the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct Placed {
     pub(crate) at: usize,
-    /// The run.
+    /// The run with its place in the arena.
     pub run: Run,
     /// The kernel refused it once.
     pub was_refused: bool,
 }
 
-/// A run with what is in it.
+/// A run with its datagrams.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagrams<'a> {
-    /// How it is cut, and for whom it is.
+    /// Cut and destination of the run.
     pub run: &'a Run,
     /// All of its datagrams, next to each other.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Datagrams<'a> {
-    /// Each of them.
+    /// Each datagram of the run.
     pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
         self.bytes.chunks(self.run.segment_bytes.max(1))
     }
 }
 
 impl Run {
-    /// How many datagrams it is.
+    /// Number of datagrams in the run.
     pub fn datagrams(&self) -> usize {
         self.bytes.div_ceil(self.segment_bytes.max(1)).max(1)
     }
@@ -124,7 +123,7 @@ impl Placed {
 }
 
 impl SendQueue {
-    /// Allocates the arena.
+    /// Allocates the arena of the queue.
     pub fn new() -> Self {
         Self {
             arena: vec![0; SEND_ARENA_BYTES].into_boxed_slice(),
@@ -142,7 +141,7 @@ impl SendQueue {
         self.arena.get_mut(self.used..self.used + bytes)
     }
 
-    /// What was written to the last [`room`](Self::room) leaves as `run`.
+    /// The bytes written to the last [`room`](Self::room) leave as `run`.
     pub fn commit(&mut self, run: Run, report: &mut ShardReport) {
         let at = self.used;
         self.used += run.bytes;
@@ -195,7 +194,7 @@ impl SendQueue {
         }
     }
 
-    /// Takes out what `takes` says yes to, of what was added since it was last asked.
+    /// Takes out the new runs for which `takes` returns true.
     pub fn divert(&mut self, mut takes: impl FnMut(&Run, &[u8]) -> bool) {
         let mut kept = self.seen;
         for index in self.seen..self.runs.len() {
@@ -239,7 +238,7 @@ impl SendQueue {
         self.gone < self.runs.len()
     }
 
-    /// What waits, as messages for the kernel, in order.
+    /// Waiting runs, as messages for the kernel, in order.
     pub fn messages(&self) -> impl Iterator<Item = Message<'_>> + Clone {
         let waiting = self.runs[self.gone..].iter();
         waiting.map(|placed| placed.message(&self.arena))
@@ -275,7 +274,7 @@ impl SendQueue {
         self.without_runs.insert(destination);
     }
 
-    /// Makes the room of what is gone free again.
+    /// Frees the memory of sent runs.
     pub fn tidy(&mut self) {
         if self.gone == self.runs.len() {
             self.runs.clear();
@@ -330,7 +329,7 @@ impl SendQueues {
         }
     }
 
-    /// Whether new frames of `layer` to `destination` are not worth sealing; see [`SendQueue::sheds`].
+    /// True if new frames of `layer` to `destination` should be dropped; see [`SendQueue::sheds`].
     pub fn sheds(&self, destination: SocketAddr, layer: LayerIndex) -> bool {
         match destination {
             SocketAddr::V4(_) => self.v4.sheds(layer),
@@ -338,7 +337,7 @@ impl SendQueues {
         }
     }
 
-    /// One of them has a full batch.
+    /// True when a queue has a full batch.
     pub fn is_ripe(&self) -> bool {
         self.v4.is_ripe() || self.v6.is_ripe()
     }
@@ -357,7 +356,7 @@ impl SendQueues {
 /// The addresses between which a session's packets go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendPath {
-    /// The client's.
+    /// Address of the client.
     pub remote: SocketAddr,
     /// Ours, where it has to be that one.
     pub local: Option<IpAddr>,
@@ -375,20 +374,20 @@ impl SendPath {
         }
     }
 
-    /// One datagram of `bytes` on this path.
+    /// A run of one datagram of `bytes` on this path.
     pub fn datagram(self, bytes: usize) -> Run {
         self.run(bytes, bytes, None)
     }
 }
 
-/// Where the datagrams of one session go, and when.
+/// Destination and send time of one session's datagrams.
 pub struct Outlet<'a> {
     /// The queue that reaches it.
     pub queue: &'a mut SendQueue,
-    /// Its addresses.
+    /// Addresses of the session's path.
     pub path: SendPath,
-    /// When they leave.
+    /// Time when the packets leave.
     pub now: Instant,
-    /// Counts them.
+    /// Counters of the shard.
     pub report: &'a mut ShardReport,
 }

@@ -1,4 +1,4 @@
-//! Sender reports (RFC 3550 section 6.4.1): which wall clock time and which timestamp belong together.
+//! Sender reports (RFC 3550 section 6.4.1): the wall clock time of an RTP timestamp.
 //!
 //! The wall clock is the publisher's, so that its sound and its picture stay together at the receiver.
 
@@ -12,7 +12,7 @@ use super::stream::Stream;
 
 /// Bytes a sealed report needs at most.
 const MAX_BYTES: usize = 384;
-/// Of these, what sealing adds at most.
+/// Maximum bytes that sealing adds.
 const SEALING_BYTES: usize = 32;
 
 /// Sends the reports of `streams` that are due.

@@ -1,7 +1,7 @@
-//! What one stream may send again, and under which numbers (RFC 4588).
+//! Retransmissions of one stream: its allowance, and its RTX sequence numbers (RFC 4588).
 //!
-//! A client gets at most a part of what was sent to it a second time: neither a broken client nor one that lies makes us
-//! amplify.
+//! A client gets at most a part of its packets a second time. So neither a broken nor a hostile client makes us
+//! amplify traffic.
 
 use std::time::{Duration, Instant};
 
@@ -10,29 +10,29 @@ use crate::limits::HISTORY_PACKETS;
 /// The retransmission stream beside a media stream.
 #[derive(Debug)]
 pub struct Resend {
-    /// Its SSRC.
+    /// SSRC of the retransmission stream.
     pub ssrc: u32,
     /// The receiver reported on that SSRC: it knows to which m-line it belongs.
     pub is_bound: bool,
     next_seq: u64,
 }
 
-/// How much and how often a stream sends again.
+/// Retransmission allowance of a stream.
 #[derive(Debug)]
 pub struct Allowance {
     bytes: usize,
-    /// When the first request came; times are counted from it.
+    /// Time of the first request; times are counted from it.
     start: Option<Instant>,
-    /// By sequence number; made with the first request.
+    /// Latest retransmissions by sequence number; allocated with the first request.
     latest: Vec<Repeat>,
 }
 
-/// When a subscriber asked for a packet again.
+/// Time and RTT of a subscriber's request.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
-    /// When.
+    /// Time of the request.
     pub now: Instant,
-    /// To the subscriber and back; zero until it is known.
+    /// Round trip time; zero until it is known.
     pub rtt: Duration,
 }
 
@@ -40,15 +40,15 @@ pub struct Asked {
 #[derive(Debug, Default, Clone, Copy)]
 struct Repeat {
     seq: u16,
-    /// How often; 0: never.
+    /// Number of retransmissions; 0: never.
     count: u8,
-    /// When last, in milliseconds.
+    /// Time of the last one, in milliseconds.
     at_ms: u32,
 }
 
-/// Of what is sent, this part may be sent again.
+/// A quarter of the sent bytes may be sent again.
 const PART: usize = 4;
-/// What may be sent again at once, beyond that.
+/// Bytes that may be sent again at once, beyond the part.
 const BURST_BYTES: usize = 128 << 10;
 /// Packets remembered so that a repeated request is not answered twice: all that can be sent again.
 const LATEST: usize = HISTORY_PACKETS;
@@ -56,7 +56,7 @@ const LATEST: usize = HISTORY_PACKETS;
 const REPEAT_AFTER: Duration = Duration::from_millis(20);
 /// Times that one packet is sent again.
 const MAX_REPEATS: u8 = 5;
-/// What requests that are repeated leave for others: a client that does not take what it gets asks for all on and on.
+/// Allowance that repeated requests leave for others: a client that does not receive repeats all its requests.
 const RESERVED_BYTES: usize = BURST_BYTES / 2;
 
 impl Resend {
@@ -82,8 +82,8 @@ impl Allowance {
         self.bytes = (self.bytes + bytes / PART).min(BURST_BYTES);
     }
 
-    /// Whether the `bytes` of packet `seq` may be sent again, and counts them if so. A packet is sent again at
-    /// most once in `rtt`, and then in twice the time each: a client that does not take what it gets asks on and on.
+    /// True if the `bytes` of packet `seq` may be sent again; then they are counted. A packet is sent again at most
+    /// once in `rtt`, and the time doubles with each: a client that does not receive asks again and again.
     pub fn allow(&mut self, seq: u16, bytes: usize, at: Asked) -> bool {
         let Asked { now, rtt } = at;
         let start = *self.start.get_or_insert(now);

@@ -1,8 +1,7 @@
-//! The outgoing numbers of a packet, continuous for the receiver whatever layer or track feeds the m-line: what hop 5 of the
-//! path gives out.
+//! Outgoing sequence numbers, timestamps and picture ids, continuous for the receiver across layers and tracks. Used
+//! by hop 5.
 //!
-//! One [`Rewriter`] belongs to one outgoing SSRC and lives as long as it: a sequence number is given out
-//! once under one key.
+//! One [`Rewriter`] belongs to one outgoing SSRC for its whole life: a sequence number is used once under one key.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,24 +12,24 @@ use crate::media::packet::MediaPacket;
 /// Numbers of one outgoing SSRC.
 #[derive(Debug)]
 pub struct Rewriter {
-    /// The next sequence number nobody has used.
+    /// The next unused sequence number.
     next_seq: u64,
-    /// Which of the numbers right below it were given out; bit 0 is `next_seq - 1`.
+    /// Used numbers right below the next one; bit 0 is `next_seq - 1`.
     used: u128,
     /// Highest timestamp sent, and when.
     last: Option<Last>,
-    /// What is added to the numbers of what flows now; `None` before anything did.
+    /// Offsets of the current source; `None` before the first packet.
     source: Option<Source>,
-    /// What flowed before it, oldest first: receivers may still ask for packets of it.
+    /// Earlier sources, oldest first: receivers may still request their packets.
     past: VecDeque<Source>,
 }
 
-/// What a packet gets.
+/// Outgoing numbers of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
-    /// Extended sequence number.
+    /// Extended sequence number for the receiver.
     pub seq: u64,
-    /// RTP timestamp.
+    /// RTP timestamp for the receiver.
     pub time: u32,
     /// VP8 picture id, for payload descriptors that have one.
     pub picture_id: u16,
@@ -40,12 +39,12 @@ pub struct Rewritten {
     pub frame_number: u16,
 }
 
-/// How what flows from a switch on is tied to what flowed before.
+/// Relation of a new source to the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splice {
-    /// Nothing flowed.
+    /// No packet was forwarded before.
     First,
-    /// Its timestamps and its publisher's clock go on as before.
+    /// Timestamps and the publisher's clock continue.
     SameClock,
     /// They belong together otherwise from now on.
     OtherClock,
@@ -54,13 +53,13 @@ pub enum Splice {
 /// The packet that was sent under some sequence number.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
-    /// Of this track.
+    /// Track of the packet.
     pub track: TrackKey,
-    /// Of this layer of it.
+    /// Layer of the packet.
     pub layer: LayerIndex,
-    /// In this epoch of its numbers.
+    /// Epoch of the publisher's sequence numbers.
     pub epoch: u32,
-    /// With this extended sequence number at the publisher's side.
+    /// Extended sequence number of the publisher.
     pub seq: u64,
     source: Source,
 }
@@ -71,7 +70,7 @@ struct Last {
     at: Instant,
     picture_id: u16,
     tl0_pic_idx: u8,
-    /// Of the latest packet that had one.
+    /// Frame number of the latest packet with one.
     frame_number: Option<u16>,
 }
 
@@ -95,7 +94,7 @@ const IMPLAUSIBLE: Duration = Duration::from_millis(500);
 /// Least distance of two frames, in parts of a second: what a timestamp moves when clocks say less.
 const MIN_STEP_HZ: u32 = 1_000;
 const PICTURE_ID_MASK: u16 = 0x7fff;
-/// After it nothing is said of the clock until something is sent again.
+/// After this time no sender report is sent until a packet is sent.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// The longest step of timestamps: one of half their range looks like a step back.
 const MAX_STEP: u32 = 1 << 30;
@@ -189,7 +188,7 @@ impl Rewriter {
         Some(numbers)
     }
 
-    /// What was sent as `seq`, if that is known.
+    /// The packet that was sent as `seq`, if it is known.
     pub fn sent(&self, seq: u16) -> Option<Sent> {
         let newest = self.next_seq.checked_sub(1)?;
         let seq = newest.checked_sub(u64::from((newest as u16).wrapping_sub(seq)))?;
@@ -243,7 +242,7 @@ impl Rewriter {
         fresh
     }
 
-    /// How far the timestamp moves from the last packet sent to the first of another source.
+    /// Timestamp step from the last sent packet to the first one of another source.
     ///
     /// The publisher's sender reports tie the timestamps of both layers to one clock; until both have
     /// come, arrival times have to do.

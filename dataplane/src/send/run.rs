@@ -1,15 +1,15 @@
-//! Which packets of a session leave as one run: equal sizes, the last may be shorter; packets that are
-//! a few bytes short are padded when that is within the budget.
+//! Cuts the packets of a session into runs of equal size; the last packet may be shorter. Packets that are a few bytes
+//! short are padded within a budget.
 //!
-//! Publishers cut a frame into packets whose sizes differ by a byte or two, so without padding a frame
-//! would be several runs.
+//! Publishers cut a frame into packets of sizes that differ by one or two bytes. Without padding a frame would be
+//! several runs.
 
 use crate::limits::{MAX_RUN_BYTES, MAX_RUN_DATAGRAMS};
 
 /// The first packets of what waits, as a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// How many.
+    /// Number of packets in the run.
     pub packets: usize,
     /// The size all but the last are padded to.
     pub segment_bytes: usize,

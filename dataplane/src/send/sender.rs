@@ -1,4 +1,4 @@
-//! The sending half of a subscribe session: its keys, what its path takes, and when it reports.
+//! The sending half of a subscribe session: its keys, its bandwidth estimate, and times of its reports.
 
 use std::time::{Duration, Instant};
 
@@ -16,32 +16,32 @@ pub struct Sender {
     /// They are: what its path takes decides something.
     is_measuring: bool,
     next_report: Option<Instant>,
-    /// When all streams report again.
+    /// Time of the next report of all streams.
     next_full_report: Option<Instant>,
-    /// What is known of a path that cannot be measured.
+    /// Estimate from receiver reports, for a path without transport-wide feedback.
     reported: Option<Box<Losses>>,
-    /// To the subscriber and back, smoothed; zero until it is known.
+    /// Smoothed round trip time; zero until it is known.
     rtt: Duration,
 }
 
-/// Which streams report.
+/// Streams that send a sender report now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// All of them.
+    /// All streams of the session.
     All,
-    /// Those on which something else plays since a short while.
+    /// Streams with a new source since a short time.
     Quick,
 }
 
-/// What a subscriber is assumed to be able to receive before anything was measured, bits per second.
+/// Estimate before the first measurement, in bits per second.
 pub const INITIAL_ESTIMATE_BPS: u64 = 1_500_000;
-/// How often a subscriber is told what was sent: libwebrtc's interval for video.
+/// Interval of sender reports: libwebrtc's interval for video.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// And where something else plays than before.
+/// Interval of sender reports after a change of the source.
 const QUICK_REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// A longer way there and back is not believed.
 const MAX_RTT: Duration = Duration::from_secs(2);
-/// One part of so many of the RTT is the newest sample (RFC 6298 section 2).
+/// Weight of a new RTT sample: one part in so many (RFC 6298 section 2).
 const RTT_SMOOTHING: u32 = 8;
 
 impl Sender {
@@ -94,7 +94,7 @@ impl Sender {
         }
     }
 
-    /// What its path takes.
+    /// Bandwidth estimator of the path, if it is measured.
     pub fn estimator(&mut self) -> Option<&mut Estimator> {
         self.estimator.as_deref_mut()
     }
@@ -121,13 +121,13 @@ impl Sender {
             .report(lost, octets, now)
     }
 
-    /// The subscriber says what it can receive. True when the estimate changed because of it.
+    /// Handles a REMB of the subscriber. True when it changed the estimate.
     pub fn remb(&mut self, bps: u64, now: Instant) -> bool {
         let reported = self.reported.as_mut().filter(|_| !self.can_measure);
         reported.is_some_and(|losses| losses.estimate.remb(bps, now))
     }
 
-    /// Which sender reports are due, if any; the next ones are an interval later, or sooner where `hurries`.
+    /// The due sender reports, if any; the next ones follow after an interval, or sooner if `hurries`.
     pub fn take_reports_due(&mut self, hurries: bool, now: Instant) -> Option<Due> {
         let at = self.next_report.filter(|at| *at <= now)?;
         let all_at = self.next_full_report.unwrap_or(at);
@@ -150,12 +150,12 @@ impl Sender {
         };
     }
 
-    /// To the subscriber and back; zero until it is known.
+    /// Smoothed round trip time; zero until it is known.
     pub fn rtt(&self) -> Duration {
         self.rtt
     }
 
-    /// When something is due: reports, padding, a look at the estimate.
+    /// Time of the next due work: reports, padding, estimate.
     pub fn deadline(&self) -> Option<Instant> {
         let estimator = self.estimator.as_ref().filter(|_| self.is_measuring);
         let estimator = estimator.and_then(|estimator| estimator.deadline());
@@ -163,14 +163,14 @@ impl Sender {
     }
 }
 
-/// Losses as they are reported, and what was sent meanwhile.
+/// Reported losses, and the bytes sent meanwhile.
 struct Losses {
     estimate: Reported,
     octets: u32,
     since: Instant,
 }
 
-/// What is sent is measured over at least so long.
+/// Minimum interval over which the sent rate is measured.
 const LOSSES_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Losses {

@@ -1,4 +1,4 @@
-//! Packets that are sealed one at a time: what a subscriber lost, and what a new one starts with.
+//! Packets that are sealed one at a time: retransmissions, and the first packets of a new subscriber.
 
 use super::queue::Outlet;
 use super::resend::Asked;
@@ -29,7 +29,7 @@ pub fn send(
     Ok(())
 }
 
-/// Sends again what went out as `seq`; `find` has the packet, if it is still kept.
+/// Sends the packet of `seq` again; `find` returns the packet, if it is still in the history.
 pub fn resend<'p>(
     stream: &mut Stream,
     sender: &mut Sender,

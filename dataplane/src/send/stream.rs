@@ -1,4 +1,4 @@
-//! One outgoing SSRC: its numbers, its header extensions, and how its packets are written.
+//! One outgoing SSRC: its numbers and header extensions; writes its packets.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use crate::media::packet::MediaPacket;
 use crate::media::subscription::{Encoding, Verdict};
 use crate::srtp::Sealer;
 
-/// Of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
+/// Clock rate of all video codecs (RFC 7741, RFC 9628, RFC 6184 and the AV1 payload format).
 const VIDEO_CLOCK_HZ: u32 = 90_000;
-/// Of Opus at any sampling rate (RFC 7587 section 4.1).
+/// Clock rate of Opus at any sampling rate (RFC 7587 section 4.1).
 const OPUS_CLOCK_HZ: u32 = 48_000;
 /// The original sequence number in front of a retransmitted payload (RFC 4588 section 4).
 const ORIGINAL_SEQ_BYTES: usize = 2;
@@ -40,11 +40,11 @@ pub struct Stream {
     is_bound: bool,
     /// RTP timestamp of the frame that is being sent.
     frame: Option<u32>,
-    /// That frame is dropped.
+    /// True: the current frame is dropped.
     is_shedding: bool,
-    /// What may be sent again.
+    /// Retransmission allowance of the stream.
     allowance: Allowance,
-    /// What was sealed for a subscriber without RTX.
+    /// Sealed datagrams for a subscriber without RTX.
     kept: Kept,
     /// The latest sender reports: the middle of their NTP time, and when they were sent.
     reports: VecDeque<(u32, Instant)>,
@@ -57,47 +57,47 @@ const REPORTS: usize = 32;
 /// Reports that follow each other quickly when something else plays from then on: receivers tie sound and picture together by
 /// the latest ones, libwebrtc by twenty, and its clock may be another publisher's.
 const QUICK_REPORTS: u8 = 20;
-/// The same when the first packet was sent: libwebrtc ties sound and picture together from the second report on.
+/// Quick reports after the first packet: libwebrtc starts lip sync with the second report.
 const FIRST_QUICK_REPORTS: u8 = 2;
 
 /// The SSRCs of an m-line.
 #[derive(Debug, Clone, Copy)]
 pub struct Ssrcs {
-    /// Of its media.
+    /// SSRC of the media packets.
     pub media: u32,
-    /// Of retransmissions (RFC 4588), where they were negotiated.
+    /// SSRC of retransmissions (RFC 4588), if negotiated.
     pub rtx: Option<u32>,
 }
 
 /// An m-line as it was negotiated.
 #[derive(Debug, Clone, Copy)]
 pub struct Negotiated<'a> {
-    /// Its name.
+    /// The mid of the m-line.
     pub mid: &'a str,
-    /// What reports call its source.
+    /// CNAME of the source in reports.
     pub cname: &'a str,
-    /// Its SSRCs.
+    /// SSRCs of media and retransmissions.
     pub ssrcs: Ssrcs,
-    /// Its header extensions.
+    /// Identifiers of the negotiated header extensions.
     pub extensions: ExtensionIds,
 }
 
-/// What was negotiated.
+/// Negotiated values that each packet is written with.
 struct Wire {
     ssrc: u32,
     resend: Option<Resend>,
-    /// Payload type of retransmissions of what was sent last.
+    /// Payload type of retransmissions of the latest packet.
     resend_pt: Option<u8>,
     cname: Box<str>,
     header: HeaderLayout,
 }
 
-/// What a sender report says.
+/// Values of a sender report.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
-    /// Of which stream.
+    /// SSRC of the reported stream.
     pub ssrc: u32,
-    /// Whose.
+    /// CNAME of the stream's source.
     pub cname: &'a str,
     /// The publisher's wall clock as NTP has it, and
     pub ntp: u64,
@@ -119,7 +119,7 @@ pub struct Planned {
     resent: bool,
 }
 
-/// What sealing adds to a packet.
+/// Bytes that sealing adds to a packet.
 #[derive(Debug, Clone, Copy)]
 pub struct SealCost {
     /// Bytes behind the payload.
@@ -130,11 +130,11 @@ pub struct SealCost {
 
 /// Everything a packet is written with besides its stream.
 pub struct Keys<'a> {
-    /// Seals.
+    /// Encrypts packets with the session's keys.
     pub sealer: &'a mut Sealer,
-    /// Counts what it may carry.
+    /// Bandwidth estimator that counts sent packets.
     pub estimator: Option<&'a mut Estimator>,
-    /// When it leaves.
+    /// Time when the packet leaves.
     pub now: Instant,
 }
 
@@ -157,7 +157,7 @@ impl Stream {
         }
     }
 
-    /// Its SSRCs, m-line and extensions are known. Numbers go on: they belong to the SSRC.
+    /// Sets the negotiated SSRCs, m-line and extensions. Sequence numbers continue, because they belong to the SSRC.
     pub fn negotiated(&mut self, line: &Negotiated<'_>, entropy: &mut Entropy) {
         let Ssrcs { media: ssrc, rtx } = line.ssrcs;
         let known = self.wire.take();
@@ -209,8 +209,8 @@ impl Stream {
         now.saturating_duration_since(*sent).checked_sub(held)
     }
 
-    /// Whether `packet` is dropped because the socket is full. Frames are dropped whole: what their first
-    /// packet found holds for all.
+    /// True if `packet` is dropped because the socket is full. Frames are dropped whole: the decision for the first
+    /// packet holds for all.
     pub fn sheds(&mut self, packet: &MediaPacket, is_full: bool) -> bool {
         if self.frame != Some(packet.time) {
             self.frame = Some(packet.time);
@@ -255,7 +255,7 @@ impl Stream {
         })
     }
 
-    /// Plans to send again what went out as `seq`. `kept` finds the packet.
+    /// Plans a retransmission of the packet of `seq`. `kept` finds the packet.
     pub fn plan_again<'p>(
         &mut self,
         seq: u16,
@@ -295,7 +295,7 @@ impl Stream {
         is_allowed.then_some(datagram)
     }
 
-    /// Writes and seals `planned` to `room`, which it fills: what is longer than the packet is padding.
+    /// Writes and seals `planned` to `room`, and fills it with padding.
     pub fn write(
         &mut self,
         room: &mut [u8],
@@ -411,7 +411,7 @@ impl Stream {
         keys.sealer.seal_rtp(room, at, ssrc, index);
     }
 
-    /// What a sender report at `now` says; `None` when nothing was sent lately, or the publisher's clock is not known yet.
+    /// The sender report at `now`; `None` if nothing was sent lately, or the publisher's clock is unknown.
     pub fn report(&mut self, now: Instant) -> Option<Report<'_>> {
         self.quick_reports = self.quick_reports.saturating_sub(1);
         let wire = self.wire.as_ref().filter(|_| self.packets > 0)?;
@@ -457,7 +457,7 @@ fn first_seq(entropy: &mut Entropy) -> u16 {
     u16::from_ne_bytes(entropy.bytes()) & 0x3fff
 }
 
-/// What of `packet` is sent.
+/// The bytes of `packet` for this encoding.
 fn payload(packet: &MediaPacket, encoding: Encoding) -> &[u8] {
     match &packet.primary {
         Some(primary) if encoding.unwrap_red => primary,

@@ -1,7 +1,7 @@
-//! Media that some subscribers of this shard have yet to get: its packets, and which of them are of one track.
+//! Media that waits for subscribers of this shard: its packets, grouped by track.
 //!
-//! A packet is named by its place, which counts on and wraps. It is kept until everybody who waited when it was told
-//! was served ([`Schedule`]), whatever came in meanwhile.
+//! The place of a packet identifies it; places count up and wrap. A packet is kept until all sessions that waited for
+//! it at the end of its round were served ([`Schedule`]).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -17,39 +17,39 @@ pub struct Backlog {
     packets: VecDeque<MediaPacket>,
     /// Place of the first.
     first_packet: u32,
-    /// As many of the packets, from the first, were told to their subscribers.
+    /// Number of packets, from the first, that are scheduled.
     told: usize,
     batches: VecDeque<Batch>,
     /// Place of the first.
     first_batch: u32,
-    /// As many of the batches are of a round.
+    /// Number of batches that belong to a round.
     in_rounds: usize,
     rounds: VecDeque<Round>,
-    /// Lists whose allocations are kept.
+    /// Lists that keep their allocations for later use.
     spare: Vec<Vec<u32>>,
 }
 
 /// The packets of one track that came together.
 #[derive(Debug)]
 pub struct Batch {
-    /// Which track.
+    /// The track of the packets.
     pub track: TrackKey,
     /// Places of its packets, in order.
     pub packets: Vec<u32>,
 }
 
-/// What was told to subscribers at one time.
+/// Packets that were scheduled at one time.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     packets: usize,
     batches: usize,
-    /// When all who wait for them did.
+    /// Position of the schedule at which all waiting sessions were served.
     told: Moment,
 }
 
 impl Backlog {
-    /// Adds a packet, of which nobody was told yet. False where there are so many, or the first waits for so long,
-    /// that the shard has more to send than it can: then it is not added.
+    /// Adds a packet that is not scheduled yet. False if the shard is overloaded: too many packets wait, or the first
+    /// one waits too long. Then the packet is not added.
     pub fn push(&mut self, packet: MediaPacket, now: Instant) -> bool {
         let waits = |first: &MediaPacket| now.saturating_duration_since(first.arrived);
         let is_late = self.packets.front().map(waits) >= Some(BACKLOG_TIME);
@@ -65,7 +65,7 @@ impl Backlog {
         &self.packets[place.wrapping_sub(self.first_packet) as usize]
     }
 
-    /// Places of the packets that nobody was told of yet.
+    /// Places of the packets that are not scheduled yet.
     pub fn untold(&self) -> impl Iterator<Item = u32> + use<> {
         let first = self.first_packet;
         let counts = self.told..self.packets.len();
@@ -97,7 +97,7 @@ impl Backlog {
         counts.map(move |count| first.wrapping_add(count as u32))
     }
 
-    /// All packets were told to who gets them: that is what `work` waits for.
+    /// All packets are scheduled for their subscribers; they are kept until `work` has served these.
     pub fn close_round(&mut self, work: &Schedule) {
         let packets = self.packets.len() - self.told;
         if packets == 0 {
@@ -111,14 +111,14 @@ impl Backlog {
         (self.told, self.in_rounds) = (self.packets.len(), self.batches.len());
     }
 
-    /// Nobody gets any more of what came of `track` so far.
+    /// Removes the waiting packets of `track`.
     pub fn forget(&mut self, track: TrackKey) {
         let batches = self.batches.iter_mut();
         let of_track = batches.filter(|batch| batch.track == track);
         of_track.for_each(|batch| batch.packets.clear());
     }
 
-    /// Forgets what everybody has got.
+    /// Removes the packets that all subscribers got.
     pub fn tidy(&mut self, work: &Schedule) {
         while let Some(round) = self.rounds.front().copied()
             && work.is_past(round.told)
@@ -207,7 +207,7 @@ mod tests {
         assert!((0..BACKLOG_PACKETS as u64).all(|seq| push(&mut backlog, seq)));
         assert!(!push(&mut backlog, 0), "so many");
         backlog.close_round(&work);
-        backlog.tidy(&work); // nobody waited for them
+        backlog.tidy(&work); // no subscriber waited for them
         assert!(push(&mut backlog, 0));
         let late = Instant::now() + BACKLOG_TIME;
         assert!(!backlog.push(packet(0, 1, false), late), "so late");
@@ -224,8 +224,8 @@ mod tests {
         assert_eq!(backlog.batch(other).packets, [place]);
     }
 
-    /// Tracks with few and many subscribers, told and served in any order: everybody gets everything once and in order,
-    /// and in the end nothing is left.
+    /// Tracks with few and many subscribers, scheduled and served in any order: every subscriber gets every packet
+    /// once and in order, and in the end the backlog is empty.
     #[test]
     fn whatever_the_order_everybody_gets_everything_once() {
         let mut rng = fastrand::Rng::with_seed(5);

@@ -1,8 +1,8 @@
-//! Sessions that ask for an address which another session has.
+//! Sessions that claim an address of another session.
 //!
-//! A check proves that its sender knows a password, not that the sender is at the address. While the owner was heard from
-//! there a short while ago, the check is refused. After that the owner still keeps the address, and what comes from there,
-//! until the claimant has proven it: somebody who forges source addresses takes nothing from an owner who is quiet.
+//! A check proves that its sender knows a password, not that the sender is at the address. If the owner sent from the
+//! address in the last 2 s, the check is refused. After that the owner still keeps the address, and its datagrams,
+//! until the claimant has proven it. So forged source addresses take nothing from an owner that is silent.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

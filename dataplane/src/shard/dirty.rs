@@ -1,4 +1,4 @@
-//! Sessions whose layers have to be chosen again: a set of indices.
+//! Sessions that need a new choice of layers: a set of indices.
 
 use crate::key::SessionIndex;
 
@@ -25,7 +25,7 @@ impl DirtySet {
         self.list.is_empty()
     }
 
-    /// Takes one out.
+    /// Takes one session out of the set.
     pub(crate) fn pop(&mut self) -> Option<SessionIndex> {
         let index = self.list.pop()?;
         self.is_marked[index.0] = false;

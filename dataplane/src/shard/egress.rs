@@ -1,4 +1,4 @@
-//! What leaves a shard, and how: by its media sockets, through TURN, over streams.
+//! Everything that datagrams of a shard leave by: media sockets, TURN, streams.
 
 use super::next_hop::NextHops;
 use super::turn_service::TurnService;
@@ -13,14 +13,14 @@ pub struct Egress {
     pub next_hops: NextHops,
     /// TURN, where clients are relayed.
     pub turn: Option<Box<TurnService>>,
-    /// Clients over TCP.
+    /// Connections of clients over TCP and TLS.
     pub streams: Streams,
-    /// What they sent; empty between turns.
+    /// Received messages of streams; empty between turns.
     pub(crate) arrivals: Arrivals,
 }
 
 impl Egress {
-    /// Without TURN.
+    /// The egress of a shard without TURN.
     pub fn new(streams: Streams) -> Self {
         Self {
             queues: SendQueues::default(),

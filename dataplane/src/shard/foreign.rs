@@ -1,4 +1,4 @@
-//! Addresses whose sessions live on other shards.
+//! Addresses of sessions on other shards.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
 use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, OWNER_STAYS};
 
-/// Addresses whose datagrams are handed to other shards.
+/// Addresses with datagrams that are passed to other shards.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRoutes {
     by_addr: HashMap<SocketAddr, ForeignRoute>,
@@ -16,12 +16,12 @@ pub(super) struct ForeignRoutes {
     addrs_by_session: HashMap<SessionKey, Vec<SocketAddr>>,
 }
 
-/// Whose address it is.
+/// The session that uses the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ForeignRoute {
     pub(super) home: ShardId,
     pub(super) session: SessionKey,
-    /// When its home, for which the address is proven, heard something authenticated from there, as far as we were told.
+    /// Time when the home last received an authenticated packet from the address, as far as reported to this shard.
     pub(super) heard: Option<Instant>,
 }
 

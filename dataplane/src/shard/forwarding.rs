@@ -1,4 +1,4 @@
-//! Media on its way through a shard: from the session that received it to those it is sealed for.
+//! Media between the session that received it and the sessions that it is sealed for.
 
 use super::backlog::Backlog;
 use super::schedule::{Portion, Schedule};
@@ -6,7 +6,7 @@ use crate::key::{SubscriberIndex, TrackKey};
 use crate::media::packet::MediaPacket;
 use crate::send::stream::Planned;
 
-/// Packets, and who has yet to get them. The lists are empty between turns and keep their allocations.
+/// Packets and the sessions that wait for them. The lists are empty between turns and keep their allocations.
 #[derive(Default)]
 pub struct Forwarding {
     /// Media received by sessions here, not yet measured and copied.
@@ -15,34 +15,34 @@ pub struct Forwarding {
     pub backlog: Backlog,
     /// The sessions it has to be sealed for.
     pub schedule: Schedule,
-    /// What the session that is being sealed for gets.
+    /// Portions of the session that is being sealed.
     pub portions: Vec<Portion>,
     /// Packets of the session that is being sealed for.
     pub numbered: Vec<Numbered>,
     /// Subscriptions that began or changed layers while packets were numbered.
     pub switched: Vec<SubscriberIndex>,
-    /// Subscriptions that negotiated no codec for what is published, found out while packets were numbered.
+    /// Subscriptions without a codec of the publisher, found while numbering.
     pub undecodable: Vec<Undecodable>,
 }
 
-/// A subscription that negotiated no codec for what is published.
+/// A subscription without a codec of the publisher.
 #[derive(Debug, Clone, Copy)]
 pub struct Undecodable {
-    /// Which.
+    /// The session and subscription without a common codec.
     pub at: SubscriberIndex,
-    /// Of this track.
+    /// The track of the subscription.
     pub track: TrackKey,
-    /// What is published, as an index into the codecs of the track.
+    /// The publisher's codec, as an index into the codecs of the track.
     pub codec: u8,
 }
 
 /// A packet that has its numbers and waits to be sealed.
 #[derive(Debug, Clone, Copy)]
 pub struct Numbered {
-    /// Its place in the backlog.
+    /// Place of the packet in the backlog.
     pub packet: u32,
-    /// Its m-line.
+    /// Index of the m-line in the session.
     pub slot: usize,
-    /// Its numbers and size.
+    /// Numbers and size of the packet.
     pub planned: Planned,
 }

@@ -1,5 +1,5 @@
-//! Keyframe requests on their way from subscribers to publishers: answered from what is kept, or passed on to where
-//! [`tree`](crate::tree) says.
+//! Keyframe requests from subscribers to publishers: answered from the history, or passed on according to
+//! [`tree`](crate::tree).
 
 use std::time::Instant;
 

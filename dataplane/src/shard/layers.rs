@@ -1,4 +1,4 @@
-//! Which layer each subscriber gets: gathers what [`crate::media::layer_allocation`] decides from, and carries it out.
+//! Layers of subscribers: collects the inputs of [`crate::media::layer_allocation`], and applies its result.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ struct Competitor {
 }
 
 impl Shard {
-    /// Chooses layers for every subscriber for whom something changed.
+    /// Chooses layers for every subscriber with a change.
     pub(crate) fn allocate_dirty(&mut self, now: Instant) {
         while let Some(index) = self.dirty.pop() {
             self.allocate(index, now);

@@ -1,4 +1,4 @@
-//! The links of a shard to other nodes: what waits for each, and which tracks it brings and gets.
+//! Links of a shard to other nodes: the queue of each, and its incoming and outgoing tracks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ pub struct Links {
     by_id: BTreeMap<LinkId, Link>,
 }
 
-/// One link.
+/// State of one link to another node.
 #[derive(Debug, Default)]
 pub struct Link {
-    /// What waits to be sent over it.
+    /// Messages and packets that wait for the link.
     pub queue: LinkQueue,
     /// Tracks that it brings.
     pub imports: BTreeSet<TrackKey>,

@@ -45,7 +45,7 @@ impl Shard {
     /// A message came over `link`.
     pub fn on_link(&mut self, link: LinkId, message: LinkMessage, now: Instant) {
         if self.links.get_mut(link).is_none() {
-            return; // it was closed while the message was under way
+            return; // the session was closed meanwhile
         }
         match message {
             LinkMessage::Track(info, status) => self.import(link, info, status, now),
@@ -112,7 +112,7 @@ impl Shard {
         }
     }
 
-    /// `link` needs `layers` of a track whose home is here.
+    /// `link` needs `layers` of a track with its home on this shard.
     fn export(&mut self, link: LinkId, track: TrackKey, layers: LayerSet) {
         let Some(open) = self.links.get_mut(link) else {
             return;
@@ -163,7 +163,7 @@ impl Shard {
         entry.is_some_and(|entry| entry.route.origin() == Some(origin))
     }
 
-    /// What is measured of a track that enters the node here changed: tells all who get it.
+    /// Measured values of a track that enters the node here have changed: sends them to all targets.
     pub(crate) fn spread_status(&mut self, track: TrackKey, status: TrackStatus) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
@@ -180,7 +180,7 @@ impl Shard {
     /// `target` of `track` gets nothing of it any more.
     pub(crate) fn tell_gone(&mut self, track: TrackKey, target: Target) {
         match target {
-            // All shards are told that it is gone, or where it is now.
+            // All shards get the new home of the track, or its end.
             Target::Shard(_) => {}
             Target::Link(link) => {
                 if let Some(open) = self.links.get_mut(link) {
@@ -191,7 +191,7 @@ impl Shard {
         }
     }
 
-    /// Shard `shard` needs these layers of a track whose home is here.
+    /// Shard `shard` needs these layers of a track with its home on this shard.
     pub(crate) fn set_interest(&mut self, track: TrackKey, shard: ShardId, layers: LayerSet) {
         if let Some(entry) = self.tracks.get_mut(track) {
             entry.route.set_demand(Target::Shard(shard), layers);

@@ -1,25 +1,25 @@
 //! One core's share of the node: its sessions, tracks and packets. Nothing here is shared or locked, nothing does IO, and
 //! nothing knows the hops of a packet: [`path`](crate::path) and [`event_loop`](crate::event_loop) stand on it.
 
-pub mod backlog; // media that some subscribers have yet to get
+pub mod backlog; // media that waits for subscribers
 mod contested; // addresses that several sessions ask for
-mod dirty; // sessions to come back to
-pub mod egress; // everything by which clients are reached
-mod foreign; // addresses whose sessions live on other shards
-pub mod forwarding; // media on its way
+mod dirty; // sessions that need a new choice of layers
+pub mod egress; // TURN, streams and next hops
+mod foreign; // addresses of sessions on other shards
+pub mod forwarding; // media between receive and seal
 mod keyframes; // keyframe requests, from subscribers to publishers
 pub mod link_table; // links to other nodes
 mod links; // tracks from and for other nodes
-mod layers; // which layer each subscriber gets
-pub mod next_hop; // clients that are reached through TURN, a stream or another shard
-mod notify; // what other threads are told
+mod layers; // choice of layers for subscribers
+pub mod next_hop; // addresses reached through TURN, a stream or another shard
+mod notify; // notifications to other threads
 pub mod peer_table; // sessions by address, ufrag and key
-mod periodic; // when it measures and reports
-mod repair; // what a session gets of the history of a track
-pub mod route; // where datagrams from an address go
-pub mod schedule; // sessions with packets to seal
-pub mod state; // all of it
-mod subscriptions; // tracks and those who subscribe to them
+mod periodic; // times of measurements and reports
+mod repair; // retransmissions from the history
+pub mod route; // home of an address
+pub mod schedule; // per-session queues of packets waiting to be sealed
+pub mod state; // the shard's state
+mod subscriptions; // tracks and their subscribers
 pub mod track_table; // tracks by key
 pub mod turn_service; // TURN on this shard
 

@@ -7,23 +7,23 @@ use crate::key::ShardId;
 use crate::limits::MAX_FOREIGN_ADDRESSES;
 use crate::stream::{Alias, ShortId};
 
-/// How an address is reached.
+/// Next hop of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextHop {
-    /// It is a relayed address of this shard.
+    /// A relayed address of this shard.
     Relay,
-    /// It is at the end of this stream.
+    /// The client of this stream.
     Stream(ShortId),
     /// Through this shard, which has the client.
     Shard(ShardId),
 }
 
-/// Whose client a relayed address is.
+/// The shard with the client of a relayed address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relayed {
-    /// This shard's.
+    /// The client of the relayed address is on this shard.
     Here,
-    /// That one's.
+    /// The client of the relayed address is on another shard.
     By(ShardId),
 }
 
@@ -33,7 +33,7 @@ pub enum Relayed {
 #[derive(Debug, Default)]
 pub struct NextHops {
     relayed: HashMap<SocketAddr, Relayed>,
-    /// As many of them as lead to other shards.
+    /// Number of entries with other shards.
     away: usize,
 }
 
@@ -50,7 +50,7 @@ impl NextHops {
         true
     }
 
-    /// `addr` is nobody's any more.
+    /// `addr` is not in use any more.
     pub fn remove(&mut self, addr: SocketAddr) {
         if let Some(Relayed::By(_)) = self.relayed.remove(&addr) {
             self.away -= 1;

@@ -1,4 +1,4 @@
-//! What a shard tells other threads, and its subscribers, of what happened on it.
+//! Notifications of a shard to other threads and to its subscribers.
 
 use super::forwarding::Undecodable;
 use super::state::Shard;
@@ -8,7 +8,7 @@ use crate::mesh::message::{ShardEvent, ToControl, ToShard};
 use crate::peer::output::NO_CODEC;
 
 impl Shard {
-    /// Subscriptions switched while packets were sealed: tell who wants to know.
+    /// Subscriptions switched while packets were sealed: reports the new layers.
     pub fn after_switches(&mut self) {
         for at in std::mem::take(&mut self.forwarding.switched) {
             let Some(subscription) = self.peers.subscription(at) else {
@@ -40,7 +40,7 @@ impl Shard {
             return;
         };
         let codec = *codec;
-        // Lost, it is told again with the next change; offers have all codecs in any case.
+        // If the message is lost, the next change sends it again; offers have all codecs in any case.
         let _ = self.outbox.send_control(ToControl::Sends { track, codec });
     }
 
@@ -58,7 +58,7 @@ impl Shard {
         is_offered
     }
 
-    /// The subscriber `peer` negotiated no codec for what is published as `track`.
+    /// The subscriber `peer` negotiated no codec of the publisher of `track`.
     pub(crate) fn tell_undecodable(&mut self, peer: SessionIndex, track: TrackKey) {
         let Some(peer) = self.peers.get(peer) else {
             return;
@@ -95,7 +95,7 @@ impl Shard {
         });
     }
 
-    /// Tells the control plane. What it cannot take any more, it reads from the state later.
+    /// Sends an event to the control plane. If its queue is full, it reads the state later.
     pub(crate) fn tell(&mut self, event: ShardEvent) {
         self.tell_control(ToControl::Event(event));
     }

@@ -22,7 +22,7 @@ use crate::peer::session::{Peer, Role};
 /// The sessions of a shard.
 #[derive(Default)]
 pub struct PeerTable {
-    /// One pointer each: finding one ahead of time touches none.
+    /// Boxed sessions: prefetching one touches no other.
     peers: Slab<Box<Peer>>,
     by_addr: HashMap<SocketAddr, SessionIndex>,
     by_ufrag: HashMap<Ufrag, SessionIndex>,
@@ -84,7 +84,7 @@ impl PeerTable {
         self.by_ufrag.get(&Ufrag(ufrag.into())).copied()
     }
 
-    /// Where datagrams from `addr` go.
+    /// Home of datagrams from `addr`.
     pub fn by_addr(&self, addr: SocketAddr) -> Option<Route> {
         let local = self.by_addr.get(&addr).map(|index| Route::Local(*index));
         local.or_else(|| {
@@ -134,7 +134,7 @@ impl PeerTable {
         Ok(given_up)
     }
 
-    /// The session whose request a response from `addr` to `transaction` answers: its owner's, or a claimant's.
+    /// The session with the request that a response from `addr` to `transaction` answers: the owner's or a claimant's.
     pub fn asked(&self, addr: SocketAddr, transaction: TransactionId) -> Option<Route> {
         let is_asked = |route: &Route| match route {
             Route::Local(index) => self
@@ -148,7 +148,7 @@ impl PeerTable {
             .flatten()
             .find(|route| is_asked(route))
             .copied();
-        // Only their homes know what they have asked.
+        // Only their homes know the requests of these sessions.
         here.or_else(|| {
             let is_foreign = |route: &&Route| matches!(route, Route::Foreign(_));
             routes.iter().rev().flatten().find(is_foreign).copied()
@@ -156,7 +156,7 @@ impl PeerTable {
         .or(routes[0])
     }
 
-    /// `addr` was proven to be where the client of session `index` is: what comes from there is the session's.
+    /// `addr` is proven for the client of session `index`: its datagrams belong to the session.
     pub fn proven(&mut self, addr: SocketAddr, index: SessionIndex) {
         if self.claims.take(addr, Route::Local(index)) {
             self.take_over(addr, index);
@@ -185,7 +185,7 @@ impl PeerTable {
 
     /// Sends datagrams from the addresses of a session that has moved to `home` there.
     pub fn follow(&mut self, addr: SocketAddr, foreign: ForeignSession, now: Instant) {
-        // Who has taken the address meanwhile keeps it.
+        // A session that took the address meanwhile keeps it.
         if self.by_addr(addr).is_none() {
             let _ = self.set_foreign(addr, foreign, Some(now));
         }
@@ -213,12 +213,12 @@ impl PeerTable {
         self.foreign.remove_session(session);
     }
 
-    /// Forgets an address whose session is no longer where it was said to be.
+    /// Forgets an address when its session is not on the expected shard.
     pub fn forget_foreign(&mut self, addr: SocketAddr) {
         self.foreign.remove(addr);
     }
 
-    /// How many sessions live here.
+    /// Number of sessions on this shard.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
@@ -256,7 +256,7 @@ impl PeerTable {
         }
     }
 
-    /// What comes from `addr` is for session `index` from now on.
+    /// Datagrams from `addr` belong to session `index` from now on.
     fn take_over(&mut self, addr: SocketAddr, index: SessionIndex) {
         self.foreign.remove(addr);
         let before = self.by_addr.insert(addr, index);

@@ -1,10 +1,10 @@
-//! When a shard measures and reports.
+//! Times of a shard's measurements and reports.
 
 use std::time::Instant;
 
 use crate::key::TrackKey;
 
-/// What is due now and then, and what there is to tell.
+/// Times of periodic work, and pending reports.
 pub(crate) struct Periodic {
     pub(crate) next_tick: Instant,
     pub(crate) next_levels: Instant,

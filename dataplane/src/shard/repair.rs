@@ -1,5 +1,4 @@
-//! What the history of a track gives one session: what it lost is sent again, and a new subscriber starts with the newest
-//! keyframe that is kept.
+//! Packets from the history of a track: retransmissions, and the newest keyframe for a new subscriber.
 
 use std::time::Instant;
 
@@ -52,7 +51,7 @@ impl Shard {
         };
         single::resend(&mut slots[slot].stream, send, seq, &mut outlet, |sent| {
             if sent.track != subscription.track {
-                return None; // of what played on the m-line before
+                return None; // of an earlier track on the m-line
             }
             let entry = tracks.get_mut(sent.track)?;
             let packet = entry.history.get(sent.layer, sent.epoch, sent.seq)?;
@@ -60,8 +59,8 @@ impl Shard {
         })
     }
 
-    /// Lets subscription `at` start with the newest keyframe of the layer that is kept, and what came
-    /// after it. False where there is no young one.
+    /// Starts subscription `at` with the newest keyframe of the layer in the history, and the packets after it. False
+    /// if there is no recent one.
     pub(super) fn start_from_history(
         &mut self,
         at: SubscriberIndex,

@@ -1,21 +1,21 @@
-//! Where datagrams from an address go.
+//! Home of an address: a session here, or another shard.
 
 use crate::key::{SessionIndex, SessionKey, ShardId};
 
-/// Where datagrams from an address go.
+/// Home of datagrams from an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// To this session here.
+    /// A session on this shard.
     Local(SessionIndex),
-    /// To a session on another shard.
+    /// A session on another shard.
     Foreign(ForeignSession),
 }
 
 /// A session on another shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignSession {
-    /// Which shard.
+    /// The shard that has the session.
     pub home: ShardId,
-    /// Which session.
+    /// Name of the session inside the data plane.
     pub session: SessionKey,
 }

@@ -1,4 +1,4 @@
-//! Per-session queues of packets waiting to be sealed: for each session, which tracks' packets for which subscription.
+//! Per-session queues of packets waiting to be sealed: for each session, the tracks and subscriptions with packets.
 //!
 //! Dense lists by index, linked through one vector: queueing a packet touches no session. A session that waits already gets
 //! new packets together with the queued ones; a session that was served goes to the end of its line.
@@ -11,7 +11,7 @@ use crate::key::{SessionIndex, SubscriptionIndex};
 /// the thousands of subscribers of another track.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    /// By session: its first and last entry.
+    /// First and last entry of each session.
     ends: Vec<Ends>,
     entries: Vec<Entry>,
     /// Head of the entries that are free.
@@ -21,12 +21,12 @@ pub struct Schedule {
     streak: usize,
 }
 
-/// One of the two lines.
+/// One of the two queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
-    /// For packets that few get.
+    /// For packets that few sessions get.
     Short = 0,
-    /// For all others.
+    /// For packets that many sessions get.
     Long = 1,
 }
 
@@ -47,7 +47,7 @@ pub struct Moment([u64; 2]);
 #[derive(Debug, Default)]
 struct Line {
     sessions: VecDeque<SessionIndex>,
-    /// As many have been taken.
+    /// Number of sessions that were taken.
     taken: u64,
 }
 
@@ -55,7 +55,7 @@ struct Line {
 struct Ends {
     first: Option<u32>,
     last: u32,
-    /// By line: it stands there.
+    /// True for each queue that contains the session.
     stands: [bool; 2],
 }
 
@@ -65,7 +65,7 @@ struct Entry {
     next: Option<u32>,
 }
 
-/// Where both lines wait, of so many sessions one is of the long line.
+/// If both queues have sessions, one of this many is from the long one.
 const LONG_SHARE: usize = 4;
 
 impl Schedule {
@@ -86,7 +86,7 @@ impl Schedule {
             Some(_) => self.entries[ends.last as usize].next = Some(at),
         }
         ends.last = at;
-        // Who waits in the short line gets everything there.
+        // A session in the short queue gets all its waiting packets there.
         let waits = ends.stands[line as usize] || ends.stands[LineKind::Short as usize];
         if !waits {
             ends.stands[line as usize] = true;
@@ -94,7 +94,7 @@ impl Schedule {
         }
     }
 
-    /// The next session, and with it all its portions, which replace what was in `portions`.
+    /// Takes the next session, and all its portions into `portions`.
     pub fn take(&mut self, portions: &mut Vec<Portion>) -> Option<SessionIndex> {
         let line = self.next_line()?;
         let index = self.lines[line].sessions.pop_front()?;
@@ -104,7 +104,7 @@ impl Schedule {
         Some(index)
     }
 
-    /// All portions of session `index`, which replace what was in `portions`.
+    /// Takes all portions of session `index` into `portions`.
     pub fn take_of(&mut self, index: SessionIndex, portions: &mut Vec<Portion>) {
         portions.clear();
         let first = self
@@ -133,7 +133,7 @@ impl Schedule {
         self.lines.iter().all(|line| line.sessions.is_empty())
     }
 
-    /// The position now.
+    /// The current position in both queues.
     pub fn moment(&self) -> Moment {
         let count = |line: &Line| line.taken + line.sessions.len() as u64;
         let [short, long] = &self.lines;
@@ -206,7 +206,7 @@ mod tests {
             work.add(SessionIndex(index), portion(batch, sub), LineKind::Long);
         }
         assert_eq!(taken(&mut work), Some((3, vec![(0, 1), (1, 4), (2, 0)])));
-        // What comes meanwhile: with the rest for who waits, at the end for who was served.
+        // New packets go with the waiting ones for a waiting session, and to the end of the queue for a served one.
         work.add(SessionIndex(3), portion(3, 1), LineKind::Long);
         work.add(SessionIndex(0), portion(3, 2), LineKind::Long);
         assert_eq!(taken(&mut work), Some((5, vec![(0, 9)])));

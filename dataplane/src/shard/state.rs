@@ -1,4 +1,4 @@
-//! The state of a shard, grouped by concern. Nothing here is shared or locked, and nothing waits.
+//! The state of a shard, grouped by concern. Nothing here is shared or locked, and no call blocks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -28,25 +28,25 @@ use crate::report::ShardReport;
 use crate::send::queue::SendPath;
 use crate::stream::Streams;
 
-/// One core's share of the node.
+/// State of one shard.
 pub struct Shard {
-    /// Which one it is.
+    /// Number of the shard.
     pub id: ShardId,
-    /// How the node is reached.
+    /// ICE credentials and candidates of the node.
     pub ice: Ice,
-    /// Where its random numbers come from.
+    /// Random source of the shard.
     pub(crate) entropy: Entropy,
-    /// Its sessions.
+    /// Sessions on this shard.
     pub peers: PeerTable,
-    /// Its tracks.
+    /// Tracks with a publisher or subscriber on this shard.
     pub tracks: TrackTable,
-    /// When sessions want to be woken.
+    /// Deadlines of the sessions.
     pub timers: Timers,
-    /// Its way to other threads.
+    /// Mailboxes of the other threads.
     pub outbox: Outbox,
-    /// What it counted.
+    /// Counters of the shard.
     pub report: ShardReport,
-    /// What sessions give out while they are driven; empty between calls.
+    /// Outputs of sessions while they are driven; empty between calls.
     pub out: Output,
     /// Events of sessions, not yet acted upon.
     pub(crate) events: Vec<(SessionIndex, PeerEvent)>,
@@ -54,48 +54,48 @@ pub struct Shard {
     pub forwarding: Forwarding,
     /// Tracks with keyframe requests that wait.
     pub(crate) awaiting_keyframes: Vec<TrackKey>,
-    /// Other nodes.
+    /// Links to other nodes.
     pub links: Links,
-    /// Subscribers whose layers have to be chosen again.
+    /// Subscribers that need a new choice of layers.
     pub(crate) dirty: DirtySet,
-    /// What leaves it.
+    /// TURN, streams and next hops of outgoing datagrams.
     pub egress: Egress,
-    /// How much there is to do.
+    /// Load of the shard.
     pub load: Load,
-    /// What is due now and then.
+    /// Times of periodic work.
     pub(crate) periodic: Periodic,
-    /// Seconds since 1970 when this turn of the loop began, for what is dated outside of this process.
+    /// Wall clock at the start of this turn, seconds since 1970, for timestamps outside of this process.
     pub(crate) unix_s: u64,
-    /// It was asked to end.
+    /// True when the shard was asked to end.
     pub(crate) stopping: bool,
 }
 
-/// What a shard is made of.
+/// Parts of a new shard.
 pub struct Setup {
-    /// Which one it is.
+    /// Number of the shard.
     pub id: ShardId,
     /// The mailboxes of the process.
     pub mesh: Arc<Mesh>,
-    /// How the node is reached.
+    /// ICE credentials and candidates of the node.
     pub ice: Ice,
-    /// Its TCP listeners.
+    /// TCP and TLS listeners of the shard.
     pub streams: Streams,
-    /// Where its random numbers come from.
+    /// Random source of the shard.
     pub entropy: Entropy,
 }
 
-/// How a node is reached, the same for all of its sessions.
+/// ICE key and candidates, the same for all sessions of a node.
 pub struct Ice {
-    /// Checks connectivity checks.
+    /// Key that verifies connectivity checks.
     pub key: IceKey,
-    /// The advertised addresses.
+    /// Addresses that the node advertises.
     pub candidates: Candidates,
 }
 
-/// How much there is to do.
+/// Load of the shard.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// The shard has not slept for a while: time is what it has least of.
+    /// True when the shard has not slept for a while: CPU time is scarce.
     pub is_busy: bool,
     /// A socket had no room for all that waits.
     pub is_blocked: bool,

@@ -1,4 +1,4 @@
-//! Tracks and those who subscribe to them here: put together when both are known, and taken apart.
+//! Tracks and their subscribers on this shard: connected when both are known, and separated at the end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +34,7 @@ impl Shard {
         self.tell_demand(track);
     }
 
-    /// A track enters the node here: all shards are told, and those who subscribe to it are connected.
+    /// A track enters the node here: tells all shards, and connects the waiting subscribers.
     pub(crate) fn announce(
         &mut self,
         info: Arc<TrackInfo>,

@@ -1,4 +1,4 @@
-//! What a shard knows of tracks, by key: those that it publishes, subscribes to or has heard of.
+//! Tracks of a shard by key: published here, subscribed here, or announced by other shards.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ pub struct TrackTable {
 /// What a shard knows of one track.
 #[derive(Default)]
 pub struct TrackEntry {
-    /// Where it comes from, and who needs it.
+    /// Source of the track, and its targets.
     pub route: TrackRoute,
-    /// What it is.
+    /// Description of the track, once it is known.
     pub info: Option<Arc<TrackInfo>>,
     /// What was measured last.
     pub status: TrackStatus,
-    /// Who subscribes here: session, subscription.
+    /// Subscribers on this shard: session and subscription.
     pub subscribers: Vec<SubscriberIndex>,
     /// What is measured where it enters the node, on this shard.
     pub published: Option<Published>,
     /// True while it is on the list of tracks with keyframe requests that wait.
     pub awaits_keyframe: bool,
-    /// Its latest packets, where somebody here subscribes to it.
+    /// Latest packets of the track, if it has a subscriber on this shard.
     pub history: History,
     /// Place of its packets in the backlog, while they are put together.
     pub batch: Option<u32>,
@@ -43,7 +43,7 @@ pub struct TrackEntry {
 
 /// What is measured of a track on its home.
 pub struct Published {
-    /// Bit rates.
+    /// Bit rates of the track's layers.
     pub meter: LayerMeter,
     /// How loud it is.
     pub level: AudioLevel,
@@ -91,7 +91,7 @@ impl TrackTable {
         self.by_key.get_mut(&key)
     }
 
-    /// Forgets `key` when nobody publishes it and nobody here subscribes to it.
+    /// Removes `key` when it has no publisher and no subscriber on this shard.
     pub fn tidy(&mut self, key: TrackKey) {
         if let Some(entry) = self.by_key.get(&key)
             && entry.route.home().is_none()

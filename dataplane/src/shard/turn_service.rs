@@ -1,4 +1,4 @@
-//! TURN on this shard: the server, and everything by which it is reached and reaches others.
+//! TURN on this shard: the server, its sockets and its relayed addresses.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -27,7 +27,7 @@ pub struct TurnService {
 pub(crate) struct ClientQueues(SendQueues);
 
 impl TurnService {
-    /// A server whose clients know it by `port`.
+    /// A server that clients reach at `port`.
     pub fn new(server: Server, port: u16) -> std::io::Result<Self> {
         Ok(Self {
             server,
@@ -52,7 +52,7 @@ impl TurnService {
         }
     }
 
-    /// The server.
+    /// The TURN server's state machine.
     pub fn server(&self) -> &Server {
         &self.server
     }

@@ -1,4 +1,4 @@
-//! One direction of one kind of packet: a cipher, its salt, and how packets are numbered under it.
+//! A cipher for one direction and one kind of packet, with its salt and packet index.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::EncryptingKey;
@@ -9,11 +9,11 @@ use super::profile::Profile;
 
 /// Seals and opens in place.
 pub(super) enum Cipher {
-    /// AES-GCM (RFC 7714).
+    /// AES-GCM by the library (RFC 7714).
     Aead {
         /// The key, expanded once.
         key: LessSafeKey,
-        /// Session salt.
+        /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],
     },
     /// AES in counter mode with HMAC-SHA1-80 (RFC 3711).
@@ -24,9 +24,9 @@ pub(super) enum Cipher {
 pub(super) struct CounterHmac {
     /// The key, expanded once.
     key: EncryptingKey,
-    /// Authenticates.
+    /// HMAC key of the authentication tag.
     auth: hmac::Key,
-    /// Session salt.
+    /// Session salt of the counter (RFC 3711 section 4.1.1).
     salt: [u8; 14],
 }
 
@@ -85,8 +85,8 @@ impl Cipher {
         }
     }
 
-    /// Seals `packet[clear..]`, whose last bytes are room for the tag. `rollover` is authenticated
-    /// behind the packet by counter mode, `more` behind the clear part by AEAD.
+    /// Seals `packet[clear..]`; its last bytes are room for the tag. `rollover` is authenticated behind the packet by
+    /// counter mode, `more` behind the clear part by AEAD.
     pub(super) fn seal(
         &self,
         packet: &mut [u8],

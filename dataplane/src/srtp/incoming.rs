@@ -1,4 +1,4 @@
-//! What the peer sends: SRTCP is opened, SRTP is verified before the session layer sees it.
+//! Packets of the peer: SRTCP is decrypted, SRTP is verified before the session layer sees it.
 //!
 //! The session layer decrypts media. It also learns from a packet which SSRC carries which m-line before it has
 //! authenticated the packet, so [`Verifier`] authenticates those packets first.

@@ -1,4 +1,4 @@
-//! Keys of one direction, and what is derived from them.
+//! Master keys of one direction, and the derived session keys.
 
 use zeroize::Zeroize;
 

@@ -1,4 +1,4 @@
-//! RTP that we send: sealed by our own AES-GCM where the processor can, else by the library.
+//! Outgoing RTP: encrypted by our own AES-GCM if the processor supports it, otherwise by the library.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use super::gcm;
 use super::profile::Profile;
 use crate::io::sys::prefetch;
 
-/// Who seals AES-GCM packets of media.
+/// Implementation of AES-GCM for media packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AeadChoice {
     /// Our own code on processors with the instructions it needs, else the library.
@@ -23,10 +23,10 @@ pub(super) enum Outgoing {
     Ours {
         /// The key, expanded once.
         key: Box<gcm::Key>,
-        /// Session salt.
+        /// Session salt of the nonce (RFC 7714 section 8.1).
         salt: [u8; 12],
     },
-    /// By the library.
+    /// Encryption by the library, for all profiles.
     Library(Cipher),
 }
 
@@ -50,7 +50,7 @@ impl Outgoing {
         }
     }
 
-    /// Asks for the memory of the key, where that lies in one place.
+    /// Prefetches the key, if it is in one place.
     pub(super) fn prefetch(&self) {
         if let Self::Ours { key, .. } = self {
             prefetch(&**key, KEY_LINES);
@@ -84,7 +84,7 @@ impl Outgoing {
 }
 
 impl AeadChoice {
-    /// Who it will be, on this processor.
+    /// Name of the implementation on this processor.
     pub fn sealer(self) -> &'static str {
         match self {
             Self::Auto if gcm::is_available() => "ours",

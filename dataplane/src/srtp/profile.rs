@@ -3,11 +3,11 @@
 /// The protection profiles of DTLS-SRTP that are negotiated (RFC 5764, RFC 7714).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// SRTP_AES128_CM_HMAC_SHA1_80.
+    /// The profile SRTP_AES128_CM_HMAC_SHA1_80 (RFC 5764).
     Aes128CmSha1,
-    /// SRTP_AEAD_AES_128_GCM.
+    /// The profile SRTP_AEAD_AES_128_GCM (RFC 7714).
     AeadAes128Gcm,
-    /// SRTP_AEAD_AES_256_GCM.
+    /// The profile SRTP_AEAD_AES_256_GCM (RFC 7714).
     AeadAes256Gcm,
 }
 

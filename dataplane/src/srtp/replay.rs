@@ -1,5 +1,5 @@
-//! Which SRTCP packets were seen. Each sender (SSRC) of a client counts its own (RFC 3711 section 3.2.3): a browser
-//! reports with one SSRC before it has a track of its own, and with another after.
+//! Replay protection of SRTCP. Each sender (SSRC) of a client has its own index (RFC 3711 section 3.2.3): a browser
+//! reports with one SSRC before it has a track, and with another one after.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What one session sends, sealed: the one owner of all numbers under its write key.
+//! Encrypts everything that one session sends: the only owner of the numbers under its write key.
 
 use super::cipher::Cipher;
 use super::derive;
@@ -36,7 +36,7 @@ impl Keys {
 }
 
 impl Sealer {
-    /// Seals with `ours`.
+    /// A sealer with the keys of our side, `ours`.
     pub fn new(ours: &MasterKey, choice: AeadChoice) -> Self {
         let rtp = ours.derive(derive::Use::Rtp);
         Self {

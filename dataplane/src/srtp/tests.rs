@@ -1,4 +1,4 @@
-//! Key derivation and packets against the vectors of the RFCs, and everything that must not open.
+//! Key derivation and packets against the vectors of the RFCs, and packets that must not decrypt.
 
 use super::outgoing::Outgoing;
 use super::*;

@@ -1,4 +1,4 @@
-//! From a configuration to running threads.
+//! Starts the threads of a data plane from its configuration.
 
 mod bind; // UDP sockets of all shards
 mod relay; // TURN
@@ -39,7 +39,7 @@ const EXECUTOR_RING: usize = 64;
 /// Ports that are tried before none of them is free for UDP and TCP.
 const PORT_TRIES: u32 = 16;
 
-/// Runs the data plane until it is told to stop.
+/// Runs the data plane until a stop signal.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     rlimit::raise_files(config.cores.len())?;
     rlimit::take_all_files();
@@ -112,9 +112,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How shards move datagrams, as far as this kernel can.
+/// Engine and egress, as far as the kernel supports them.
 fn engine_start(config: &Config) -> anyhow::Result<EngineStart> {
-    let (kind, refused) = config.io.probe().context("io uring cannot be had")?;
+    let (kind, refused) = config.io.probe().context("io_uring is not available")?;
     if let Some(refused) = refused {
         tracing::info!(%refused, "io auto takes mmsg");
     }
@@ -160,7 +160,7 @@ fn bind_relay<'a>(
     }
 }
 
-/// What the configuration is checked against.
+/// Facts about the host that the configuration is checked against.
 pub fn host() -> anyhow::Result<Host> {
     let allowed =
         rustix::thread::sched_getaffinity(None).context("cannot read the cpu affinity")?;
@@ -223,8 +223,8 @@ fn spawn(
         .spawn(move || async move {
             let _guard = EndWithShard;
             if let Err(error) = run::run(shard, sockets, engine).await {
-                // Without this shard a part of all clients reaches nobody: better to end and be
-                // started again than to limp.
+                // A failed shard makes a part of all clients unreachable: end the process, so that it is started
+                // again.
                 tracing::error!(shard = id.0, %error, "shard failed");
                 std::process::exit(1);
             }
@@ -232,8 +232,8 @@ fn spawn(
         .map_err(|error| anyhow::anyhow!("cannot start shard {id} on core {core}: {error}"))
 }
 
-/// Ends the process when its shard panics: without it a part of all clients reaches nobody, and a
-/// process that ends is started again.
+/// Ends the process when its shard panics. A missing shard makes a part of all clients unreachable; an ended process
+/// is started again.
 struct EndWithShard;
 
 impl Drop for EndWithShard {

@@ -1,4 +1,4 @@
-//! From a configuration to TURN servers, one for each shard.
+//! Starts the TURN servers from the configuration, one for each shard.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -15,7 +15,7 @@ use crate::io::{clock, udp};
 use crate::shard::turn_service::TurnService;
 use crate::turn::{self, Limits, Ourselves, Peers, RelayAddresses, Server};
 
-/// What all shards' servers are made of.
+/// Common parts of all shards' TURN servers.
 pub(super) struct RelayStart<'a> {
     turn: &'a config::Turn,
     candidates: &'a Candidates,
@@ -24,7 +24,7 @@ pub(super) struct RelayStart<'a> {
 }
 
 impl<'a> RelayStart<'a> {
-    /// Binds its sockets.
+    /// Binds the UDP and TCP sockets of TURN.
     pub(super) fn bind(
         config: &Config,
         turn: &'a config::Turn,
@@ -39,12 +39,12 @@ impl<'a> RelayStart<'a> {
         })
     }
 
-    /// Of UDP.
+    /// UDP port of TURN.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where clients find us (RFC 7065), what they should try first first.
+    /// TURN URLs (RFC 7065), the preferred one first.
     pub(super) fn urls(&self, tls: Option<TlsListener>) -> Vec<String> {
         let named = self.turn.host.as_ref();
         let ip = self.candidates.as_slice()[0].ip();
@@ -67,7 +67,7 @@ impl<'a> RelayStart<'a> {
     ) -> anyhow::Result<impl Iterator<Item = (TurnService, udp::Pair)>> {
         let count = u16::try_from(self.sockets.len()).expect("MAX_SHARDS fits");
         let nonce_secret = Entropy::System.bytes();
-        // Others reach nobody but who is named.
+        // Other scopes reach only the listed peers.
         let own = match self.turn.peers {
             TurnPeers::Public => Some(OwnWatch::start().context(
                 "cannot read the host's addresses, which turn-peers public keeps clients from",
@@ -90,7 +90,7 @@ impl<'a> RelayStart<'a> {
         Ok(turn_services?.into_iter().zip(self.sockets))
     }
 
-    /// Of UDP and TCP, and of TLS where it is known.
+    /// Ports of UDP and TCP, and of TLS if known.
     fn ports(&self) -> impl Iterator<Item = u16> + use<> {
         let tls = self.turn.tls.as_ref().map(|tls| tls.port);
         std::iter::once(self.port).chain(tls)

@@ -1,4 +1,4 @@
-//! From a configuration to the streams of each shard.
+//! Starts the TCP and TLS listeners of each shard from the configuration.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) struct StreamStart {
     has_ice: bool,
 }
 
-/// Where TLS is listened for.
+/// A listener for TLS.
 pub(super) struct TlsListener {
     pub(super) port: u16,
     /// The first name of the certificate that is one host's.
@@ -47,7 +47,7 @@ impl StreamStart {
         Ok(())
     }
 
-    /// Whether sessions are.
+    /// True when sessions are reached over TCP at the media port.
     pub(super) fn has_ice(&self) -> bool {
         self.has_ice
     }
@@ -89,7 +89,7 @@ impl StreamStart {
     }
 }
 
-/// With the name in the certificate. Has to be called inside the runtime that runs while it is served.
+/// TLS options with the name in the certificate. Must be called inside the runtime that serves.
 fn tls_options(tls: &Tls) -> anyhow::Result<(TlsOptions, Option<String>)> {
     let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
     let renewals = Arc::new(Renewals::default());
@@ -148,13 +148,13 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
 
-        /// What all shards report of the certificate.
+        /// Certificate counters in the reports of all shards.
         fn renewals(&self) -> (u64, u64, u64) {
             let renewals = self.streams.counts().renewals.as_ref().unwrap();
             (renewals.ends_at_s(), renewals.done(), renewals.failed())
         }
 
-        /// A client, and what it was shown.
+        /// Connects a client; returns it with the server's certificate.
         async fn connect(&mut self) -> (Client, CertificateDer<'static>) {
             let provider = Arc::new(aws_lc_rs::default_provider());
             let config = ClientConfig::builder_with_provider(provider)

@@ -1,4 +1,4 @@
-//! Connections that come: as many as there may be, set up so that media does not sit in deep buffers.
+//! Accepts connections within limits, with small kernel buffers, so that media does not wait in them.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -21,8 +21,8 @@ use crate::turn::{Client, StreamId, Transport};
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
-/// The same for one that something was sent to: the kernel probes no connection with bytes under way, and
-/// by itself would repeat them for a quarter of an hour.
+/// Time for an acknowledgement of sent bytes: the kernel sends no keepalives while bytes are unacknowledged, and would
+/// retransmit for 15 minutes.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 impl Streams {
@@ -36,8 +36,8 @@ impl Streams {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    // No descriptors or no memory: what is there goes on, and this is not asked again at
-                    // once, because a listener with somebody waiting is ready all the time.
+                    // No descriptors or no memory. Open streams go on. The next attempt is delayed, because a listener
+                    // with a waiting connection is always readable.
                     tracing::warn!(%error, "no stream can be accepted for now");
                     self.accept_again = Some(now + ACCEPT_PAUSE);
                     self.listen(epoll::EventFlags::empty());
@@ -50,7 +50,7 @@ impl Streams {
 
     fn admit(&mut self, kind: ListenerKind, socket: TcpStream, remote: SocketAddr, now: Instant) {
         let Ok(local) = prepare(&socket) else {
-            return; // it has gone already
+            return; // the client has already disconnected
         };
         let source = Client::stream(Transport::Tcp, StreamId(0), remote, local).source();
         let of_source = self.by_source.get(&source).copied().unwrap_or(0);

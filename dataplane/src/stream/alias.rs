@@ -1,9 +1,9 @@
-//! The address by which sessions know the client at the other end of a stream.
+//! Alias addresses: the address by which sessions know the client of a stream.
 //!
-//! Tables and sessions know clients by IP address and port. A stream's own would be ambiguous: behind one NAT, a
-//! stream and somebody else's datagrams can have the same, and who opens the one must not get what is for the
-//! other. So each stream has an address of its own, of a range that is nobody's, which also says which shard has
-//! it: no shard has to remember how another's are reached.
+//! Tables and sessions identify clients by IP address and port. The real address of a stream would be ambiguous:
+//! behind one NAT a stream and the datagrams of another client can have the same address, and a client must not get
+//! another client's datagrams. So each stream has an alias address of an unused range. The alias also contains its
+//! shard, so no shard needs a table of other shards' streams.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,16 +12,16 @@ use crate::key::ShardId;
 use crate::limits::{MAX_SHARDS, MAX_STREAMS};
 use crate::turn::StreamId;
 
-/// What such an address says.
+/// Content of an alias address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alias {
-    /// Who has the stream.
+    /// Shard that has the stream.
     pub shard: ShardId,
-    /// Which of its streams.
+    /// The stream on the shard.
     pub stream: ShortId,
 }
 
-/// As much of a stream's name as fits: its place, and the end of its number.
+/// A shortened stream id: its slot, and the low bits of its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortId(u64);
 
@@ -47,14 +47,14 @@ impl ShortId {
         Self(number << PLACE_BITS | index_of(stream) as u64)
     }
 
-    /// Where to look.
+    /// Index of the stream's slot.
     pub(super) fn index(self) -> usize {
         (self.0 & ((1 << PLACE_BITS) - 1)) as usize
     }
 }
 
 impl Alias {
-    /// That of `stream` on `shard`.
+    /// The alias of `stream` on `shard`.
     pub fn new(shard: ShardId, stream: StreamId) -> Self {
         Self {
             shard,
@@ -62,7 +62,7 @@ impl Alias {
         }
     }
 
-    /// As an address, of the family of `remote`: its session sends from where it was sent to.
+    /// The alias as an address, of the family of `remote`, so that the session answers from the right local address.
     pub fn address(self, remote: SocketAddr) -> SocketAddr {
         let code = u64::from(self.shard.0) << SHORT_BITS | self.stream.0;
         let host = (code >> PORT_BITS) as u32;
@@ -73,7 +73,7 @@ impl Alias {
         SocketAddr::new(ip, PORT_MARK | code as u16)
     }
 
-    /// What `address` says, if it is of a stream.
+    /// The alias in `address`, if it is one.
     pub fn of(address: SocketAddr) -> Option<Self> {
         let host = match address.ip() {
             IpAddr::V4(ip) => u32::from(ip) ^ RANGE_V4,

@@ -1,5 +1,5 @@
-//! What came over streams in one turn, for the shard to act upon when it is done reading: what it does then
-//! may be to write to them.
+//! Messages that arrived over streams in one turn. The shard handles them after the reads, because handling may write
+//! to streams.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -13,30 +13,30 @@ pub struct Arrivals {
     events: Vec<Placed>,
 }
 
-/// Something that came.
+/// A message that arrived on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A message of TURN.
     Turn {
-        /// Whose.
+        /// The TURN client of the stream.
         client: Client,
-        /// It.
+        /// The STUN or ChannelData message.
         message: &'a [u8],
     },
     /// A datagram for the media port.
     Ice {
-        /// Over which stream.
+        /// The stream of the datagram.
         stream: StreamId,
-        /// Who sent it.
+        /// Alias address of the client.
         remote: SocketAddr,
-        /// To which of our addresses.
+        /// Our address that the client connected to.
         local: SocketAddr,
-        /// It.
+        /// The datagram without its length prefix.
         datagram: &'a [u8],
     },
     /// A stream has ended.
     Gone {
-        /// Who was at its other end.
+        /// The TURN client of the stream.
         client: Client,
     },
 }
@@ -49,7 +49,7 @@ enum Placed {
 }
 
 impl Arrivals {
-    /// Everything in it.
+    /// All events, in the order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = Event<'_>> {
         self.events.iter().map(|event| match event {
             Placed::Turn(client, range) => Event::Turn {
@@ -66,7 +66,7 @@ impl Arrivals {
         })
     }
 
-    /// Empties it; what it holds of memory stays.
+    /// Removes all events and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.events.clear();

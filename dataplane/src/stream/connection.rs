@@ -1,4 +1,4 @@
-//! One connection: what it turned out to be, and how long it may stay so.
+//! One connection: its protocol, its state and its deadlines.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,39 +20,39 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) phase: Phase,
-    /// Somebody's: an allocation's or a session's.
+    /// True when the stream has an allocation or a session.
     pub(super) is_kept: bool,
-    /// Since when it is what it is.
+    /// Time of the last change of the phase.
     pub(super) since: Instant,
     /// Since when a message is on its way.
     pub(super) partial_since: Option<Instant>,
-    /// When bytes last came; for HTTP, or went.
+    /// Time of the last received bytes; for HTTP, also of sent bytes.
     pub(super) heard: Instant,
-    /// Its place among those with something to write.
+    /// True while it is in the list of connections with something to write.
     pub(super) is_dirty: bool,
-    /// Its place among those that may have more.
+    /// True while it is in the list of connections that may have more data.
     pub(super) is_again: bool,
-    /// It is to end when all was written.
+    /// True: it ends when all is written.
     pub(super) is_closing: bool,
-    /// It sends no more.
+    /// True: the client sends no more.
     pub(super) has_ended: bool,
-    /// What the kernel was asked to watch it for.
+    /// Events that epoll watches.
     pub(super) watched: EventFlags,
 }
 
-/// What a connection is.
+/// Phase of a connection.
 pub(super) enum Phase {
-    /// It shakes hands.
+    /// The TLS handshake is not complete.
     Handshake,
-    /// Its first byte will tell.
+    /// The first byte has not arrived.
     Undecided,
-    /// STUN and ChannelData.
+    /// TURN: STUN and ChannelData messages.
     Turn(Splitter<TurnStream>),
     /// Datagrams with their length before them (RFC 4571).
     Ice(Splitter<Prefixed>),
-    /// HTTP, passed on.
+    /// HTTP that is passed to the control plane.
     Http(Box<Upstream>),
-    /// It has its answer, and may still be asking.
+    /// It has its answer; further requests are discarded.
     Lingering,
 }
 
@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// As TURN knows it.
+    /// The TURN client of the connection.
     pub(super) fn client(&self) -> Client {
         let transport = match self.layer.is_tls() {
             true => Transport::Tls,
@@ -104,13 +104,13 @@ impl Connection {
         Client::stream(transport, self.id, self.remote, self.local)
     }
 
-    /// It has turned out to be something, and has its time for that.
+    /// Sets the detected protocol, and its deadline.
     pub(super) fn turn_out(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
     }
 
-    /// It is somebody's from now on, or nobody's.
+    /// Marks the stream as used by an allocation or a session, or as unused.
     pub(super) fn keep(&mut self, is_kept: bool, now: Instant) {
         self.is_kept = is_kept;
         self.since = now;
@@ -132,7 +132,7 @@ impl Connection {
         self.partial_since = is_partial.then(|| self.partial_since.unwrap_or(now));
     }
 
-    /// When it has taken too long, unless something happens before; never, for an allocation's.
+    /// Time when it has taken too long, unless something happens before; never, for an allocation's.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let whole = match &self.phase {
             Phase::Handshake | Phase::Undecided => Some(self.since + HANDSHAKE_TIME),
@@ -149,7 +149,7 @@ impl Connection {
         all.min()
     }
 
-    /// What the kernel shall watch it for.
+    /// Events that epoll should watch.
     pub(super) fn wishes(&self) -> EventFlags {
         let mut flags = EventFlags::empty();
         let is_full = match &self.phase {

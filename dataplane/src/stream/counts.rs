@@ -1,4 +1,4 @@
-//! What happened to streams: plain numbers that the shard reads when it reports.
+//! Counters of streams: plain integers that the shard copies into its report.
 
 use std::sync::Arc;
 
@@ -8,20 +8,19 @@ use super::{ListenerKind, Renewals};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum EndReason {
-    /// The other end said so, or its host did.
+    /// The client or its host closed the connection.
     Left,
-    /// What it sent is no message, no handshake, no request.
+    /// The bytes are no message, no handshake and no request.
     Garbage,
-    /// It took longer than it may for a handshake, a message, or to show credentials; or it was a session's,
-    /// and has fallen silent.
+    /// It took too long for a handshake, a message, or authentication; or it belongs to a session, and is silent.
     TooSlow,
-    /// It reads nothing, so what is due to it cannot be sent.
+    /// The client reads nothing, so nothing can be sent.
     Stuck,
     /// There are as many streams as there may be, all together or from its address.
     TooMany,
-    /// It asked for something that is not here.
+    /// The client requested a protocol that is not served.
     NotServed,
-    /// It was answered to the end.
+    /// The request was answered completely.
     Done,
 }
 
@@ -34,18 +33,18 @@ pub struct Counts {
     pub handshakes: u64,
     /// Messages that were dropped whole because the other end was behind.
     pub dropped_messages: u64,
-    /// Streams there are.
+    /// Streams that are open now.
     pub open: u64,
     /// Bytes of messages received.
     pub bytes_in: u64,
     /// Bytes handed to the kernel.
     pub bytes_out: u64,
-    /// Of the certificate that all shards show, where there is TLS.
+    /// Reloads of the certificate of all shards, with TLS.
     pub renewals: Option<Arc<Renewals>>,
 }
 
 impl EndReason {
-    /// How many there are.
+    /// Number of reasons for the end of a stream.
     pub const COUNT: usize = Self::Done as usize + 1;
 
     /// All of them, in the order of their counters.
@@ -74,7 +73,7 @@ impl EndReason {
 }
 
 impl ListenerKind {
-    /// How many there are.
+    /// Number of listener kinds.
     pub const COUNT: usize = 3;
 
     /// All of them, in the order of their counters.
@@ -111,7 +110,7 @@ impl Counts {
         self.open -= 1;
     }
 
-    /// One that was not let in at all.
+    /// Counts a connection that was refused at once.
     pub(super) fn refuse(&mut self) {
         self.ended[EndReason::TooMany as usize] += 1;
     }

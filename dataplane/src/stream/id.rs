@@ -1,4 +1,4 @@
-//! Names of streams: they are never used again, and say where to look.
+//! Identifiers of streams: never reused, and they contain the stream's slot.
 
 use crate::turn::StreamId;
 

@@ -1,4 +1,4 @@
-//! Bytes of a connection, as they are or inside TLS, and what waits to be sent over it.
+//! Bytes of a connection, plain or inside TLS, and the queue of outgoing bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
@@ -6,11 +6,11 @@ use std::net::TcpStream;
 
 use rustls::ServerConnection;
 
-/// What carries bytes.
+/// Plain TCP or TLS under the messages.
 pub(super) struct Layer {
     pub(super) socket: TcpStream,
     tls: Option<Box<ServerConnection>>,
-    /// Not yet given to TLS or the kernel, from `at` on.
+    /// Bytes that TLS or the kernel has not taken, from `at` on.
     waiting: Vec<u8>,
     at: usize,
     /// Lengths of the messages that wait inside TLS: each becomes a record, because there are clients (coturn's
@@ -20,12 +20,12 @@ pub(super) struct Layer {
     pub(super) is_blocked: bool,
 }
 
-/// What a read brought.
+/// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Took {
-    /// So many bytes.
+    /// Number of bytes that were read.
     Bytes(usize),
-    /// Nothing for now.
+    /// No bytes are available now.
     Nothing,
     /// The other end sends no more.
     End,
@@ -34,9 +34,9 @@ pub(super) enum Took {
 /// Capacity that an outbox keeps when it is empty.
 const KEPT_BYTES: usize = 4_096;
 const KEPT_MESSAGES: usize = 32;
-/// What TLS makes a record of, at most.
+/// Maximum bytes of a TLS record.
 const RECORD_BYTES: usize = 16_384;
-/// What is sealed before the kernel is asked to take it.
+/// Bytes that TLS encrypts before a write to the kernel.
 const SEALED_BYTES: usize = 32 * 1_024;
 const SEALED_RECORDS: usize = 512;
 
@@ -60,12 +60,12 @@ impl Layer {
         self.tls.is_some()
     }
 
-    /// What the handshake agreed upon (RFC 7301).
+    /// Negotiated ALPN protocol (RFC 7301).
     pub(super) fn protocol(&self) -> Option<&[u8]> {
         self.tls.as_ref()?.alpn_protocol()
     }
 
-    /// Takes what is there, at most as much as fits.
+    /// Reads available bytes into `buffer`.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
         let Some(tls) = &mut self.tls else {
             return took(self.socket.read(buffer));
@@ -73,8 +73,8 @@ impl Layer {
         loop {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Without a goodbye: what it said can have been cut off, but every message says how long
-                // it is.
+                // The TLS connection ended without close_notify. Its data may be cut off, but every message has its
+                // length.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Took::End),
                 other => return took(other),
             }
@@ -94,7 +94,7 @@ impl Layer {
         }
     }
 
-    /// Takes what is there, whatever it is, to be forgotten.
+    /// Reads and discards available bytes.
     pub(super) fn discard(&mut self, buffer: &mut [u8]) -> io::Result<Took> {
         took(self.socket.read(buffer))
     }
@@ -121,7 +121,7 @@ impl Layer {
         }
     }
 
-    /// Gives the kernel what it takes; how many bytes.
+    /// Writes to the kernel; returns the number of bytes taken.
     pub(super) fn write(&mut self) -> io::Result<usize> {
         self.is_blocked = false;
         let mut written = 0;
@@ -161,7 +161,7 @@ impl Layer {
                 let length = self.messages.front().copied().unwrap_or(RECORD_BYTES);
                 let sealed = tls.writer().write(&rest[..length.min(rest.len())])?;
                 if sealed == 0 {
-                    break; // it holds no more; the kernel is next
+                    break; // it has no more; the kernel is next
                 }
                 self.at += sealed;
                 match self.messages.front_mut() {

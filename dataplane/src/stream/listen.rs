@@ -5,21 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// What comes in by a listener.
+/// Kind of connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
     /// TURN as it is.
     Turn,
-    /// TURN inside TLS, and HTTP for those who pass it on.
+    /// TURN over TLS, and HTTP that is passed to `http-upstream`.
     Tls,
     /// Connectivity checks and what follows them (RFC 6544), for sessions.
     Ice,
 }
 
-/// A listening socket and what it is for.
+/// A listening socket and its kind.
 #[derive(Debug)]
 pub struct Listener {
-    /// What comes in by it.
+    /// Kind of its connections.
     pub kind: ListenerKind,
     pub(super) socket: TcpListener,
 }
@@ -67,7 +67,7 @@ fn refuse_shared(port: u16, setting: &str) -> io::Result<()> {
             let message = format!("another process has tcp port {port}: choose another {setting}");
             Err(io::Error::new(io::ErrorKind::AddrInUse, message))
         }
-        Ok(()) | Err(_) => Ok(()), // what else is wrong, the real bind will say
+        Ok(()) | Err(_) => Ok(()), // the real bind reports other errors
     }
 }
 

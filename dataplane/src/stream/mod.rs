@@ -1,22 +1,21 @@
-//! Everything of a shard that comes over TCP: TURN as it is, TURN inside TLS and the HTTP that shares its port,
-//! and connectivity checks of clients without UDP (RFC 6544).
+//! All TCP of a shard: TURN over TCP and TLS, the HTTP that shares the TLS port, and sessions over TCP (RFC 6544).
 //!
-//! Nothing waits. [`Streams::poll`] does what is ready, within bounds, and puts messages into a [`Arrivals`];
-//! [`Streams::send`] queues a whole message or drops it; [`Streams::flush`] hands what is queued to the
-//! kernel. The shard's loop sleeps on [`Streams::as_fd`]. A stranger gets a connection, a few kilobytes, and
-//! half a minute to become somebody.
+//! No call blocks. [`Streams::poll`] does the ready work, within bounds, and puts messages into an [`Arrivals`].
+//! [`Streams::send`] queues a whole message or drops it. [`Streams::flush`] writes the queues to the kernel. The
+//! shard's loop sleeps on [`Streams::as_fd`]. An unauthenticated client gets a connection, a few kilobytes, and 30 s
+//! to get an allocation or a session.
 
 mod id; // names of streams
-mod listen; // sockets that are connected to
-mod layer; // bytes, with or without TLS
-mod upstream; // where HTTP goes
-mod connection; // what one is, and for how long
-mod accept; // connections that come
-mod take; // what they bring
-mod arrivals; // messages that came
-mod alias; // how sessions know who sent them
-mod counts; // how often
-mod renewals; // what became of the certificate
+mod listen; // listening sockets
+mod layer; // plain TCP or TLS
+mod upstream; // connections to the control plane's HTTP
+mod connection; // state and deadlines of one connection
+mod accept; // accepts connections
+mod take; // reads messages, and detects the protocol
+mod arrivals; // received messages of a turn
+mod alias; // alias addresses of streams
+mod counts; // counters
+mod renewals; // reloads of the certificate
 #[cfg(test)]
 mod tests; // real connections on loopback
 
@@ -50,14 +49,14 @@ use crate::limits::{
 use crate::turn::{Client, StreamId};
 use connection::{Connection, Phase};
 
-/// What TLS connections are met with.
+/// Options of TLS connections.
 #[derive(Clone, Default)]
 pub struct TlsOptions {
     /// Certificate and protocols; none where there is no TLS.
     pub config: Option<Arc<ServerConfig>>,
-    /// What became of the certificate.
+    /// Results of certificate reloads.
     pub renewals: Option<Arc<Renewals>>,
-    /// Where HTTP is passed on to.
+    /// Address of the HTTP upstream.
     pub http: Option<SocketAddr>,
 }
 
@@ -71,11 +70,11 @@ pub struct Streams {
     /// Connections from each IPv4 address or IPv6 /64.
     by_source: HashMap<u128, u16>,
     timers: Timers,
-    /// Those with something to write.
+    /// Connections with something to write.
     dirty: Vec<usize>,
-    /// Those that may have more than the kernel knows of: inside TLS, or not yet looked at.
+    /// Connections that may have data that epoll does not report: inside TLS, or not read yet.
     again: VecDeque<usize>,
-    /// Clients whose streams ended outside of [`Streams::poll`].
+    /// Clients with streams that ended outside of [`Streams::poll`].
     gone: Vec<Client>,
     buffer: Box<[u8]>,
     /// Accepting has failed, and is tried again then.
@@ -86,7 +85,7 @@ pub struct Streams {
     counts: Counts,
 }
 
-/// What an event of the kernel is about.
+/// Object of an epoll event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Token {
     Listener(usize),
@@ -123,7 +122,7 @@ impl Streams {
         })
     }
 
-    /// Does what is ready, within bounds. True when more may be.
+    /// Does the ready work, within bounds. True when more may be ready.
     pub fn poll(&mut self, now: Instant, arrivals: &mut Arrivals) -> bool {
         for client in self.gone.drain(..) {
             arrivals.gone(client);
@@ -145,7 +144,7 @@ impl Streams {
             let flags = event.flags;
             more |= match Token::of(event.data.u64()) {
                 Token::Listener(index) => self.accept(index, now),
-                // The kernel tells of them again, those that it has told of last.
+                // The kernel reports these again, the latest ones last.
                 Token::Client(_) | Token::Upstream(_) if self.budget_bytes == 0 => true,
                 Token::Client(index) => self.client_ready(index, flags, now, arrivals),
                 Token::Upstream(index) => self.upstream_ready(index, flags, now),
@@ -177,7 +176,7 @@ impl Streams {
         (ShortId::of(id) == short).then_some(id)
     }
 
-    /// Hands what is queued to the kernel, as far as it takes it.
+    /// Writes queued bytes to the kernel.
     pub fn flush(&mut self, now: Instant) {
         for index in std::mem::take(&mut self.dirty) {
             let Some(connection) = self.connections.get_mut(index) else {
@@ -200,7 +199,7 @@ impl Streams {
         }
     }
 
-    /// Whether `stream` is somebody's. Those that are nobody's do not last.
+    /// Marks `stream` as used by an allocation or a session. Unused streams are closed after a time.
     pub fn keep(&mut self, stream: StreamId, is_kept: bool, now: Instant) {
         let index = index_of(stream);
         let connection = self.connections.get_mut(index);
@@ -212,13 +211,13 @@ impl Streams {
         }
     }
 
-    /// When [`Streams::poll`] has something to do even if nothing is ready.
+    /// Time of the next call of [`Streams::poll`] without a ready event.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timers = self.timers.next();
         timers.into_iter().chain(self.accept_again).min()
     }
 
-    /// What was counted.
+    /// Counters of the streams of this shard.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -288,7 +287,7 @@ impl Streams {
         }
     }
 
-    /// Connection `index` was told everything; what it still says is taken and forgotten, for a while.
+    /// Connection `index` got its whole answer; further bytes are discarded for a while.
     fn finish(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -305,12 +304,12 @@ impl Streams {
     fn listen(&self, flags: epoll::EventFlags) {
         for (index, listener) in self.listeners.iter().enumerate() {
             let token = Token::Listener(index).data();
-            // It was added, and nothing else can be wrong with it.
+            // The descriptor was added, so this cannot fail otherwise.
             let _ = epoll::modify(&self.epoll, &listener.socket, token, flags);
         }
     }
 
-    /// Asks the kernel to watch connection `index` for what it can do now.
+    /// Makes epoll watch the events that connection `index` can handle now.
     fn watch(&mut self, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;

@@ -1,5 +1,5 @@
-//! What became of the certificate: counted by the task that renews it, and read where metrics are written. Shards
-//! only pass it on with their reports, because there is one certificate for all of them.
+//! Results of certificate reloads: counted by the task that reloads, and read for the metrics. Shards only pass the
+//! counters on with their reports, because there is one certificate for all shards.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ pub struct Renewals {
 }
 
 impl Renewals {
-    /// When the one that is served ends, seconds since 1970.
+    /// Expiry of the served certificate, seconds since 1970.
     pub fn ends_at_s(&self) -> u64 {
         self.ends_at_s.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What connections bring: bytes become messages, or say what the connection is.
+//! Reads connections: splits bytes into messages, and detects the protocol of a connection.
 
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use super::upstream::{BAD_GATEWAY, NOT_SERVED, Upstream};
 use super::{Arrivals, EndReason, Streams, Token, mark};
 use crate::limits::{PROXY_BYTES, READS_PER_STREAM};
 
-/// As ALPN names them (RFC 7443, RFC 7301).
+/// Names of the ALPN protocols (RFC 7443, RFC 7301).
 const STUN_TURN: &[u8] = b"stun.turn";
 const HTTP_1_1: &[u8] = b"http/1.1";
-/// What inside TLS may be asked for; who asks for both means the first.
+/// ALPN protocols inside TLS; for a client that offers both, the first is chosen.
 pub const PROTOCOLS: [&[u8]; 2] = [STUN_TURN, HTTP_1_1];
 
 impl Streams {
@@ -37,8 +37,8 @@ impl Streams {
             return false;
         }
         if !connection.wishes().contains(EventFlags::IN) {
-            // Whoever takes what it has said will ask again. That it is gone altogether, the kernel says
-            // whatever it was asked for, and again and again.
+            // More data will be reported again after a read. The kernel reports a closed connection in every call,
+            // whatever was asked for.
             if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
                 self.end(index, EndReason::Left, arrivals);
             }
@@ -135,7 +135,7 @@ impl Streams {
         }
     }
 
-    /// What the handshake says the connection is.
+    /// Protocol of the connection according to ALPN.
     fn agreed(&mut self, index: usize) -> Result<Phase, EndReason> {
         match self.connections[index].layer.protocol() {
             Some(STUN_TURN) => Ok(Phase::turn()),
@@ -145,7 +145,7 @@ impl Streams {
         }
     }
 
-    /// So many bytes came into the buffer.
+    /// Handles this many new bytes in the buffer.
     fn take(
         &mut self,
         index: usize,
@@ -154,7 +154,7 @@ impl Streams {
         arrivals: &mut Arrivals,
     ) -> Result<(), EndReason> {
         if self.connections[index].is_closing {
-            return Ok(()); // it gets its answer, whatever else it says
+            return Ok(()); // it gets its answer; other bytes are ignored
         }
         if matches!(self.connections[index].phase, Phase::Undecided) {
             let phase = match self.buffer[0] {
@@ -190,7 +190,7 @@ impl Streams {
                 upstream.push(input);
                 self.write_upstream(index);
             }
-            Phase::Handshake | Phase::Undecided | Phase::Lingering => {} // it has ended above
+            Phase::Handshake | Phase::Undecided | Phase::Lingering => {} // handled above
         }
         self.connections[index].note_partial(now);
         Ok(())
@@ -265,7 +265,7 @@ impl Streams {
             }
             Ok(Took::Nothing) => false,
             Ok(Took::End) if upstream.is_deaf => {
-                // It may be that the write was told of the reset, so the read is not.
+                // The write may have consumed the reset, so the read does not report it.
                 self.upstream_failed(index, &std::io::ErrorKind::ConnectionReset.into());
                 false
             }
@@ -296,13 +296,13 @@ impl Streams {
         upstream.is_over = true;
         tracing::debug!(%error, "http is passed on no further");
         let said: &[u8] = match upstream.has_answered {
-            true => &[], // in the middle of an answer there is nothing to say
+            true => &[], // an answer is under way, so no error can be sent
             false => BAD_GATEWAY,
         };
         self.say_and_close(index, said);
     }
 
-    /// The kernel shall watch both halves for what they can do now.
+    /// Updates the watched events of both halves.
     pub(super) fn after(&mut self, index: usize) {
         self.watch(index);
         let Some(connection) = self.connections.get_mut(index) else {
@@ -311,7 +311,7 @@ impl Streams {
         if let Phase::Http(upstream) = &mut connection.phase {
             let wishes = upstream.wishes(connection.layer.waiting_bytes());
             let (token, socket) = (Token::Upstream(index).data(), &upstream.socket);
-            // A hang-up is told whatever is asked for, so one that nothing is asked of is not watched.
+            // epoll always reports a hang-up, so a half with no events is removed.
             let _ = match (upstream.watched.is_empty(), wishes.is_empty()) {
                 (true, true) => Ok(()),
                 (true, false) => epoll::add(&self.epoll, socket, token, wishes),

@@ -1,5 +1,4 @@
-//! The other half of a connection that turned out to speak HTTP: a connection of ours to the control plane.
-//! Bytes go both ways as they come.
+//! The upstream half of an HTTP connection: our connection to the control plane. Bytes are copied in both directions.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,32 +13,32 @@ use crate::limits::PROXY_BYTES;
 pub(super) struct Upstream {
     pub(super) socket: TcpStream,
     is_connected: bool,
-    /// From the client, not yet taken.
+    /// Bytes of the client that the upstream has not taken.
     waiting: Vec<u8>,
     /// The client sends no more.
     client_ended: bool,
-    /// It takes no more, but may have answered before.
+    /// True: it accepts no more bytes, but its answer may be readable.
     pub(super) is_deaf: bool,
-    /// Nothing more comes from here.
+    /// True: it sends no more.
     pub(super) is_over: bool,
-    /// It has said something.
+    /// True when the upstream has sent a byte.
     pub(super) has_answered: bool,
-    /// What the kernel was asked to watch it for; nothing while it is not watched at all.
+    /// Events that epoll watches; empty when it is not registered.
     pub(super) watched: EventFlags,
 }
 
 /// Capacity that is kept when nothing waits.
 const KEPT_BYTES: usize = 4_096;
 
-/// What a client is told when nobody is there to answer.
+/// Answer to the client when the upstream does not answer.
 pub(super) const BAD_GATEWAY: &[u8] = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 42\r\n\r\nsignaling is not reachable from this node\n";
-/// What it is told where HTTP is not served.
+/// Answer to the client where HTTP is not served.
 pub(super) const NOT_SERVED: &[u8] = b"HTTP/1.1 421 Misdirected Request\r\nConnection: close\r\n\
     Content-Type: text/plain\r\nContent-Length: 30\r\n\r\nonly turn is served over here\n";
 
 impl Upstream {
-    /// Begins to connect.
+    /// Begins to connect to the control plane's HTTP address.
     pub(super) fn connect(to: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -61,7 +60,7 @@ impl Upstream {
         })
     }
 
-    /// Adds to what it is to be told, if it listens.
+    /// Adds bytes for the upstream, if it still reads.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if !self.is_deaf {
             self.waiting.extend_from_slice(bytes);
@@ -76,12 +75,12 @@ impl Upstream {
         self.waiting.len()
     }
 
-    /// True before it is known whether anybody is there.
+    /// True until the connection to the upstream succeeds or fails.
     pub(super) fn is_awaited(&self) -> bool {
         !self.is_connected && !self.is_over
     }
 
-    /// What the kernel shall watch it for while `due_bytes` wait for its client.
+    /// Events that epoll should watch while `due_bytes` wait for its client.
     pub(super) fn wishes(&self, due_bytes: usize) -> EventFlags {
         let mut flags = EventFlags::empty();
         if self.is_over {
@@ -96,15 +95,14 @@ impl Upstream {
         flags
     }
 
-    /// It can be written to, perhaps for the first time. That it takes no more is no error: its answer may be
-    /// there to be read.
+    /// The upstream is writable, perhaps for the first time. A failed write is no error: its answer may be readable.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if !self.is_connected {
             if let Some(error) = self.socket.take_error()? {
                 return Err(error);
             }
             if self.socket.peer_addr().is_err() {
-                return Ok(()); // not yet
+                return Ok(()); // not connected yet
             }
             self.is_connected = true;
         }
@@ -126,7 +124,7 @@ impl Upstream {
             self.waiting.shrink_to(KEPT_BYTES);
         }
         if self.waiting.is_empty() && self.client_ended {
-            self.client_ended = false; // said once
+            self.client_ended = false; // reported once
             let _ = self.socket.shutdown(Shutdown::Write);
         }
         Ok(())

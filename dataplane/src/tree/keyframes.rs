@@ -1,4 +1,4 @@
-//! Keyframe requests of one track: coalesced, throttled, repeated until answered, and where they are passed on to.
+//! Keyframe requests of one track: merged, throttled, repeated until answered, and passed on.
 //!
 //! Thousands of subscribers may ask in the same moment; the publisher hears it once. A keyframe costs
 //! every subscriber of the layer, so requests within [`KEYFRAME_INTERVAL`] of the last one wait.
@@ -19,7 +19,7 @@ pub struct Keyframes {
 }
 
 impl Keyframes {
-    /// Somebody needs a keyframe of `layer`. True: ask `source` now.
+    /// Requests a keyframe of `layer`. True: send a request to `source` now.
     pub fn request(&mut self, source: Source, layer: LayerIndex, now: Instant) -> bool {
         match source {
             Source::Session(_) | Source::Link(_) => self.at_origin.request(layer, now),
@@ -66,7 +66,7 @@ impl Keyframes {
         due
     }
 
-    /// True while somebody waits for a keyframe.
+    /// True while a keyframe is awaited.
     pub fn is_waiting(&self) -> bool {
         self.at_origin.is_waiting() || self.asked.iter().any(Option::is_some)
     }
@@ -87,12 +87,12 @@ struct KeyframeRequests {
 struct Layer {
     last_sent: Option<Instant>,
     wanted: bool,
-    /// A keyframe came after the last request: who asks now came later than it.
+    /// A keyframe came after the last request, so a new request is for a later one.
     answered: bool,
 }
 
 impl KeyframeRequests {
-    /// Somebody needs a keyframe of `layer`. True: ask the publisher now.
+    /// Requests a keyframe of `layer`. True: send a request to the publisher now.
     fn request(&mut self, layer: LayerIndex, now: Instant) -> bool {
         let state = &mut self.by_layer[layer.index()];
         state.wanted = true;
@@ -105,7 +105,7 @@ impl KeyframeRequests {
         waited
     }
 
-    /// A keyframe of `layer` arrived: whoever asked is served.
+    /// A keyframe of `layer` arrived and answers all pending requests.
     fn answered(&mut self, layer: LayerIndex) {
         let state = &mut self.by_layer[layer.index()];
         state.wanted = false;
@@ -135,7 +135,7 @@ impl KeyframeRequests {
             .map(|(layer, _)| LayerIndex(layer))
     }
 
-    /// True while somebody waits for a keyframe.
+    /// True while a keyframe is awaited.
     fn is_waiting(&self) -> bool {
         self.by_layer.iter().any(|layer| layer.wanted)
     }

@@ -1,7 +1,7 @@
-//! What nodes say to each other of tracks, the same both ways, and what waits to be sent over one link.
+//! Messages between nodes about tracks, the same in both directions, and the queue of one link.
 //!
-//! Whoever carries it (sockets, an agent, a simulation) takes it out with [`LinkQueue::poll`]. Media that finds the queue
-//! full is dropped by the caller, who counts it; messages come first, because they are few and say what media is needed.
+//! The carrier of the link takes messages out with [`LinkQueue::poll`]. If the queue is full, the caller drops the
+//! media and counts it. Control messages go first: they are few, and say which media is needed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

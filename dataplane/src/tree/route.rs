@@ -1,4 +1,4 @@
-//! One track as one shard knows it: where it comes from, who needs which layer, who gets copies.
+//! State of a track on one shard: its source, the layers that each receiver needs, and its targets.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ pub struct TrackRoute {
     home: Option<ShardId>,
     /// How, where that is this shard.
     origin: Option<Origin>,
-    /// Who gets copies from here, and of which layers; nobody where it does not enter here.
+    /// Targets of copies from here, with their layers; empty if the track does not enter the node here.
     targets: Vec<(Target, LayerSet)>,
     /// For each layer, how many subscribers of this shard need it.
     local: [u32; MAX_LAYERS],
@@ -40,7 +40,7 @@ impl TrackRoute {
         self.told = LayerSet::NONE;
     }
 
-    /// It enters the node here. Who gets copies stays, where it did before.
+    /// The track enters the node here. Existing targets stay.
     pub fn enter(&mut self, origin: Origin) {
         self.origin = Some(origin);
         if let Origin::Link(link) = origin {
@@ -50,7 +50,7 @@ impl TrackRoute {
         }
     }
 
-    /// It does not enter the node here any more. Gives back who got copies.
+    /// The track does not enter the node here any more. Returns its targets.
     pub fn leave(&mut self) -> Vec<(Target, LayerSet)> {
         self.origin = None;
         self.keyframes.left();
@@ -104,12 +104,13 @@ impl TrackRoute {
         true
     }
 
-    /// Who gets copies, and of which layers.
+    /// Targets of copies, with their layers.
     pub fn targets(&self) -> &[(Target, LayerSet)] {
         &self.targets
     }
 
-    /// Whom to tell what is needed, if that changed. A publisher here is told nothing: it sends all that it has.
+    /// The source to tell the needed layers, if these changed. A publisher on this shard is not told: it sends all its
+    /// layers.
     pub fn demand_news(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
         let source = self.source(here)?;
         if let Source::Session(_) = source {
@@ -120,7 +121,7 @@ impl TrackRoute {
         is_news.then_some((source, demand))
     }
 
-    /// Somebody needs a keyframe of `layer`: whom to ask now, if anybody.
+    /// Requests a keyframe of `layer`. Returns the source to ask now, if any.
     pub fn request_keyframe(
         &mut self,
         layer: LayerIndex,
@@ -132,7 +133,7 @@ impl TrackRoute {
         asks.then_some(source)
     }
 
-    /// Who is to be asked again, for which layers.
+    /// Sources to ask again, and the layers to ask for.
     pub fn due_keyframes(
         &mut self,
         here: ShardId,

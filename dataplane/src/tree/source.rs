@@ -1,4 +1,4 @@
-//! Where the packets of a track come from and go to.
+//! Sources and targets of a track's packets.
 
 use crate::key::{LinkId, SessionIndex, ShardId, TrackKey};
 
@@ -11,23 +11,23 @@ pub enum Origin {
     Link(LinkId),
 }
 
-/// Who gets copies of a track from its home.
+/// Receiver of a track's copies from its home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Another shard of this node.
     Shard(ShardId),
-    /// Another node.
+    /// A link to another node.
     Link(LinkId),
 }
 
-/// Where a shard gets a track from: whom it tells what it needs, and asks for keyframes.
+/// Where a shard gets a track from. The shard sends its needed layers and keyframe requests there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The publisher, here.
+    /// The publisher's session on this shard.
     Session(SessionIndex),
     /// The home of the track.
     Shard(ShardId),
-    /// Another node.
+    /// A link to another node.
     Link(LinkId),
 }
 
@@ -40,9 +40,9 @@ impl From<Origin> for Source {
     }
 }
 
-/// The home of a track that another node sends: the same shard for everybody who asks, and all shards alike often.
+/// The home of a track from another node: the same shard for every caller, spread evenly over all shards.
 pub fn home_of_import(track: TrackKey, shards: u16) -> ShardId {
-    // Fibonacci hashing: keys are counted up, so their low bits alone would do, but nobody promises that.
+    // Fibonacci hashing. Keys are counted up, so their low bits would be enough, but keys may change.
     let hash = track.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     ShardId((hash % u64::from(shards.max(1))) as u16)
 }

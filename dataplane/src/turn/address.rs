@@ -1,7 +1,7 @@
-//! Who may be relayed to.
+//! Peers that clients may reach.
 //!
-//! By default only media nodes, by their exact address and port. A permission names an address without a
-//! port (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
+//! By default clients reach only media nodes, by exact address and port. A permission names an address without a port
+//! (RFC 8656 section 9), so it is given for the addresses of nodes, and each packet is checked again.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,22 +13,22 @@ use super::deny::DenyReason;
 use super::ranges::{Cidr, is_special};
 use super::relayed::RelayAddresses;
 
-/// Whom clients may reach through the relay.
+/// Scope of the peers that clients may reach through the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peers {
-    /// The media addresses of our nodes, and nobody else.
+    /// The media addresses of our nodes only.
     Cluster(Vec<SocketAddr>),
-    /// Everybody with an address on the open internet.
+    /// Every address on the public internet.
     Public,
 }
 
-/// What is ours, and what it is for.
+/// Our own addresses and their purpose.
 #[derive(Debug, Clone, Default)]
 pub struct Ourselves {
-    /// Where clients reach the relay. Of an unspecified address nobody's port may be a peer, because it is
-    /// not known which ones are ours.
+    /// Addresses where clients reach the relay. With an unspecified address, no peer may have its port, because our
+    /// own addresses are not known.
     pub listening: Vec<SocketAddr>,
-    /// Where datagrams to peers are handed over inside the process.
+    /// Addresses of peers that datagrams are passed to inside the process.
     pub inside: Vec<SocketAddr>,
 }
 
@@ -39,7 +39,7 @@ pub struct HostAddresses {
     ranges: Vec<Cidr>,
 }
 
-/// Judges peers.
+/// Decides which peers clients may reach.
 #[derive(Debug)]
 pub(super) struct Policy {
     scope: Scope,
@@ -54,9 +54,9 @@ pub(super) struct Policy {
 #[derive(Debug)]
 enum Scope {
     Cluster {
-        /// Sorted.
+        /// Media addresses of the cluster, sorted.
         endpoints: Vec<SocketAddr>,
-        /// Sorted.
+        /// IP addresses of the cluster, sorted.
         ips: Vec<IpAddr>,
     },
     Public,
@@ -106,7 +106,7 @@ impl Policy {
         self.generation
     }
 
-    /// Whether there may be a permission for `ip`: some port of it could be a peer.
+    /// True if a permission for `ip` is possible: some port of it could be a peer.
     pub(super) fn check_ip(&self, ip: IpAddr) -> Result<(), DenyReason> {
         self.check_denied(ip)?;
         match &self.scope {
@@ -117,7 +117,7 @@ impl Policy {
         }
     }
 
-    /// Whether `peer` may be relayed to.
+    /// Checks whether `peer` may be reached.
     pub(super) fn check(&self, peer: SocketAddr) -> Result<(), DenyReason> {
         let ip = peer.ip();
         self.check_denied(ip)?;
@@ -130,7 +130,7 @@ impl Policy {
         match &self.scope {
             Scope::Cluster { endpoints, .. } if endpoints.binary_search(&peer).is_ok() => Ok(()),
             Scope::Cluster { .. } => Err(DenyReason::PeerOutsideCluster),
-            // Of our own host, the open internet may have the media port alone.
+            // Of our own host only the media port may be reached.
             Scope::Public if self.is_own(ip) => {
                 let is_media = self.ourselves.inside.contains(&peer);
                 is_media.then_some(()).ok_or(DenyReason::PeerOurselves)
@@ -186,7 +186,7 @@ impl Policy {
 }
 
 impl HostAddresses {
-    /// Of prefixes as the kernel has them: an address and how many of its bits count.
+    /// Set of prefixes, each an address and its number of bits.
     pub fn new(prefixes: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {
         let mut host = Self::default();
         for (ip, length) in prefixes {
@@ -220,7 +220,7 @@ impl Scope {
     }
 }
 
-/// Whether who listens at `own` hears what is sent to `peer`.
+/// True when a listener at `own` receives datagrams to `peer`.
 fn is_at(own: SocketAddr, peer: SocketAddr) -> bool {
     own.port() == peer.port() && (own.ip() == peer.ip() || own.ip().is_unspecified())
 }

@@ -1,4 +1,4 @@
-//! Making, prolonging and ending allocations (RFC 8656 sections 7 and 8).
+//! Allocate and Refresh (RFC 8656 sections 7 and 8): makes, prolongs and ends allocations.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::limits::{ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME};
 /// The protocol number of UDP.
 const UDP: u8 = 17;
 
-/// What an Allocate asks for.
+/// Parameters of an Allocate.
 #[derive(Debug, Clone, Copy)]
 struct Wish {
     family: Family,
@@ -42,7 +42,7 @@ impl Server {
             return Ok(());
         }
         let wish = Wish::read(&request.fields)?;
-        self.client_gone(&request.client); // one that has expired but was not yet taken away
+        self.client_gone(&request.client); // an expired allocation that was not removed yet
         let username = request.fields.username.ok_or(DenyReason::BadRequest)?;
         let account = self.quotas.account(user(username), request.client.source());
         self.quotas.check(account, &self.limits)?;
@@ -185,7 +185,7 @@ impl Server {
 }
 
 impl Wish {
-    /// In the order of RFC 8656 section 7.2.
+    /// Reads in the order of RFC 8656 section 7.2.
     fn read(fields: &Fields<'_>) -> Result<Self, DenyReason> {
         match fields.transport {
             None => return Err(DenyReason::BadRequest),
@@ -223,7 +223,7 @@ impl Wish {
     }
 }
 
-/// What is asked for, within bounds (RFC 8656 section 7.2).
+/// Requested lifetime, within bounds (RFC 8656 section 7.2).
 fn wished(wished_s: Option<u32>) -> Duration {
     let wished = Duration::from_secs(wished_s.unwrap_or_default().into());
     wished.clamp(ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME)

@@ -1,4 +1,4 @@
-//! What one client has at the relay.
+//! State of a client's allocation.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use crate::limits::{ALLOCATION_LIFETIME, SESSION_ANSWER_TIME};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AllocationId(pub(super) u32);
 
-/// Relayed addresses of one client, and who may use them.
+/// Relayed addresses of one client, and the permitted peers.
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) client: Client,
     pub(super) username: Box<[u8]>,
     pub(super) key: Key,
     pub(super) secret: SecretId,
-    /// When it ends whatever its client asks for: its secret was replaced.
+    /// End because its secret was replaced, independent of refreshes.
     pub(super) secret_ends: Option<Instant>,
-    /// When a media node last sent to it, which nodes do to authenticated addresses of live sessions only.
+    /// Time when a media node last sent to it; nodes send to authenticated addresses of live sessions only.
     pub(super) served: Option<Instant>,
     pub(super) account: Account,
     /// The request that made it: when it comes again, so does its answer.
@@ -52,12 +52,12 @@ pub(super) struct Ports {
     v6: Option<u16>,
 }
 
-/// Some of both.
+/// A set of address families: IPv4, IPv6 or both.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Families(u8);
 
 impl AllocationId {
-    /// Nobody.
+    /// An id of no allocation.
     pub(super) const NONE: Self = Self(u32::MAX);
 
     pub(super) fn index(self) -> usize {
@@ -74,8 +74,8 @@ impl Allocation {
         }
     }
 
-    /// The lifetime that an Allocate or a Refresh gets, of which `wished` is asked for. Credentials that have expired
-    /// prolong nothing, but for the participant of a live session: a browser cannot change those of an allocation.
+    /// Lifetime that an Allocate or a Refresh gets, for the requested `wished`. Expired credentials prolong nothing,
+    /// except for the participant of a live session: a browser cannot change the credentials of an allocation.
     pub(super) fn lifetime(&self, wished: Duration, now: Now) -> Result<Duration, DenyReason> {
         let is_served = self
             .served

@@ -1,8 +1,8 @@
-//! Whether a request was made by somebody who was given credentials (RFC 8489 section 9.2).
+//! Authentication of requests by long-term credentials (RFC 8489 section 9.2).
 //!
-//! A username is `expiry:user`, or an expiry alone, its password base64(HMAC-SHA1(secret, username)): whoever holds the secret
-//! mints them, and nothing is looked up. Nothing here is remembered either; what a live allocation was made
-//! with is passed in.
+//! A username is `expiry:user`, or an expiry alone. The password is base64(HMAC-SHA1(secret, username)). Every service
+//! with the secret can create credentials, and no lookup is needed. This module keeps no state; the caller passes the
+//! credentials of a live allocation in.
 
 use std::time::{Duration, Instant};
 
@@ -25,21 +25,21 @@ const SHA256: u16 = 0x0002;
 /// The value of PASSWORD-ALGORITHMS that we offer: SHA-256, then MD5, both without parameters.
 pub(super) const PASSWORD_ALGORITHMS: [u8; 8] = [0, SHA256 as u8, 0, 0, 0, MD5 as u8, 0, 0];
 
-/// Who can say that a password is right.
+/// The secrets that verify passwords.
 pub(super) struct Authority {
     realm: Box<[u8]>,
-    /// What credentials may be minted with: two while one replaces the other.
+    /// Valid secrets: two while one replaces the other.
     secrets: Vec<Secret>,
-    /// How long the second one is good, and what was made with one that is gone.
+    /// Time for which the second secret, and allocations made with a removed one, are valid.
     grace: Duration,
     next_id: u32,
 }
 
-/// Which secret credentials were minted with.
+/// Id of the secret of credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SecretId(u32);
 
-/// What a live allocation was made with.
+/// Key and username of a live allocation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) username: &'a [u8],
@@ -47,7 +47,7 @@ pub(super) struct Known<'a> {
     pub(super) secret: SecretId,
 }
 
-/// What the answer to a request is sealed with.
+/// Key of the response's MESSAGE-INTEGRITY.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seal {
     pub(super) key: Key,
@@ -59,18 +59,18 @@ struct Secret {
     id: SecretId,
     bytes: Box<[u8]>,
     keyed: Hmac<Sha1>,
-    /// When it is no longer good, because another one has replaced it.
+    /// End of its validity, because another secret replaced it.
     ends: Option<Instant>,
 }
 
-/// Which of the two attributes a request carries; its answer carries the same (RFC 8489 section 9.2.4).
+/// The integrity attribute of a request; its response has the same (RFC 8489 section 9.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IntegrityKind {
     Sha1,
     Sha256,
 }
 
-/// The parts of a request that say who made it, all of them there.
+/// The attributes of a request for authentication, all present.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
     pub(super) username: &'a [u8],
@@ -99,7 +99,7 @@ impl Authority {
         authority
     }
 
-    /// Credentials of other secrets are refused from now on, those of the second one when its grace is over.
+    /// Sets the secrets: credentials of others are refused from now on, those of the second one after its grace.
     pub(super) fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) {
         let mut before = std::mem::take(&mut self.secrets);
         for (place, bytes) in secrets.iter().enumerate() {
@@ -116,7 +116,7 @@ impl Authority {
         }
     }
 
-    /// When what was made with `secret` ends at the latest, if it is to be replaced.
+    /// Latest end of allocations made with `secret`, if it is replaced.
     pub(super) fn end_of(&self, secret: SecretId, now: Instant) -> Option<Instant> {
         match self.secrets.iter().find(|known| known.id == secret) {
             Some(known) => known.ends,
@@ -139,8 +139,8 @@ impl Authority {
         &self.realm
     }
 
-    /// Whether the sender of `message` is who it claims to be. `known` is what its allocation was made with: then
-    /// neither the secrets nor the expiry matter here. They limit how long the allocation lives.
+    /// Verifies the password of `message`. `known` is the key of its allocation: then the secrets and the expiry do
+    /// not matter here. These limit the lifetime of the allocation.
     pub(super) fn verify(
         &self,
         claim: &Claim<'_>,
@@ -191,7 +191,7 @@ impl Authority {
 }
 
 impl<'a> Claim<'a> {
-    /// What a request says of its sender, before anything is computed.
+    /// Reads the authentication attributes of a request, without any computation.
     pub(super) fn read(fields: &Fields<'a>) -> Result<Self, DenyReason> {
         let integrity = match (fields.has_integrity, fields.has_integrity_sha256) {
             (false, false) => return Err(DenyReason::NoCredentials),
@@ -234,8 +234,8 @@ impl<'a> Claim<'a> {
 }
 
 impl Algorithm {
-    /// What a client took from our offer (RFC 8489 section 9.2.4). Our nonces all say that there was one, so
-    /// a client that repeats another list than ours was sent another: somebody in between weakened it.
+    /// The algorithm that a client chose from our list (RFC 8489 section 9.2.4). All our nonces say that there was a
+    /// list. A client that repeats another list got another one: a middlebox changed it.
     fn chosen(fields: &Fields<'_>) -> Result<Self, DenyReason> {
         match (fields.password_algorithms, fields.password_algorithm) {
             (None, None) => Ok(Self::Md5),
@@ -263,7 +263,7 @@ pub(super) fn user(username: &[u8]) -> &[u8] {
     Username::read(username).user
 }
 
-/// Until when the credentials of `expiry:user` are good; `None` when they are no longer.
+/// Time for which the credentials of `expiry:user` are valid; `None` if expired.
 pub(super) fn time_left(username: &[u8], unix_s: u64) -> Option<Duration> {
     let left = Username::read(username).expiry_s?.checked_sub(unix_s)?;
     (left > 0).then(|| Duration::from_secs(left))

@@ -1,4 +1,4 @@
-//! Letting peers in, and giving them channels (RFC 8656 sections 10 and 12).
+//! CreatePermission and ChannelBind (RFC 8656 sections 10 and 12).
 
 use std::net::IpAddr;
 

@@ -1,8 +1,8 @@
-//! A share of bytes: a bucket that time fills and packets empty. Holds what a second brings.
+//! A token bucket of bytes, filled at a rate per second. It holds the bytes of one second.
 
 use std::time::Instant;
 
-/// What is left of a share.
+/// Bytes left in the bucket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
     bytes: u32,

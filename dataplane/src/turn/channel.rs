@@ -1,4 +1,4 @@
-//! Channels of an allocation: a number each for peers that are talked to often (RFC 8656 section 12).
+//! Channels of an allocation: numbers for frequent peers (RFC 8656 section 12).
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -8,11 +8,11 @@ use spillway_wire::turn::ChannelNumber;
 use super::deny::DenyReason;
 use crate::limits::{CHANNEL_LIFETIME, MAX_CHANNELS};
 
-/// Those of one allocation: few, so they are looked through.
+/// Channels of one allocation: few, so lookups are linear.
 #[derive(Debug, Default)]
 pub(super) struct Channels(Vec<Channel>);
 
-/// One number's peer.
+/// The peer that a channel number is bound to.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) number: ChannelNumber,
@@ -23,7 +23,7 @@ pub(super) struct Channel {
 }
 
 impl Channels {
-    /// How many are kept, ended ones included.
+    /// Number of entries, expired ones included.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -44,8 +44,8 @@ impl Channels {
             .find(|channel| channel.peer == peer && channel.expires > now)
     }
 
-    /// Whether `number` may be bound to `peer`: both are bound to each other already, or neither is to
-    /// another (RFC 8656 section 12.2).
+    /// True if `number` may be bound to `peer`: they are bound to each other already, or neither is bound to another
+    /// (RFC 8656 section 12.2).
     pub(super) fn check(
         &mut self,
         now: Instant,
@@ -66,7 +66,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Binds what was checked, for another while.
+    /// Binds a checked pair, for another lifetime.
     pub(super) fn bind(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! Who talks to the relay: a client is known by the addresses and the transport it comes over.
+//! A TURN client: identified by its addresses and transport.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -7,39 +7,39 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u64);
 
-/// What carries messages between a client and us.
+/// Transport between a client and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Transport {
-    /// A datagram each.
+    /// UDP: each message is one datagram.
     Udp,
     /// A stream of them.
     Tcp,
-    /// An encrypted stream.
+    /// TLS: an encrypted stream of messages.
     Tls,
 }
 
 /// The five-tuple of RFC 8656 section 2: one allocation each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// Over what.
+    /// Transport between client and server.
     pub transport: Transport,
-    /// Its address as we see it.
+    /// Address of the client as the server sees it.
     pub remote: SocketAddr,
-    /// Our address.
+    /// Address of the server that the client uses.
     pub local: SocketAddr,
-    /// Which connection, for streams.
+    /// Connection of the client, for streams.
     pub stream: Option<StreamId>,
 }
 
 impl Transport {
-    /// How many there are.
+    /// Number of client transports.
     pub const COUNT: usize = 3;
 
     /// All of them, in the order of their counters.
     pub const ALL: [Self; Self::COUNT] = [Self::Udp, Self::Tcp, Self::Tls];
 
-    /// As people call it.
+    /// Name of the transport.
     pub fn label(self) -> &'static str {
         match self {
             Self::Udp => "udp",
@@ -48,7 +48,7 @@ impl Transport {
         }
     }
 
-    /// As an index of per-transport arrays.
+    /// Index into per-transport arrays.
     pub fn index(self) -> usize {
         self as usize
     }
@@ -103,7 +103,7 @@ pub(super) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Families differ in length, and a family's addresses in value; one that collides is told apart by `Eq`.
+/// Hash of an address: families differ in length, and addresses in value; `Eq` resolves collisions.
 fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => u128::from(u32::from(ip)),

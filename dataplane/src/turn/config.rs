@@ -1,4 +1,4 @@
-//! What a server is made of, and what it cannot be made of.
+//! Configuration of a TURN server, and its errors.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::limits::{
     MAX_ALLOCATIONS, MAX_DENIED_RANGES, MAX_NAT64_PREFIXES, MAX_REALM_BYTES, MAX_TURN_SECRETS,
 };
 
-/// What a server is made of.
+/// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What clients see as the domain of their credentials.
+    /// Realm of the credentials.
     pub realm: String,
-    /// What credentials are minted with: one, or two while the first replaces the second.
+    /// Secrets of credentials: one, or two while the first replaces the second.
     pub secrets: Vec<Box<[u8]>>,
-    /// How long the second one is good, and what was made with one that is gone.
+    /// Time for which the second secret, and allocations made with a removed one, are valid.
     pub secret_grace: Duration,
-    /// From a secure generator; the same for all shards that clients may end up on.
+    /// Secret of nonces, from a secure generator; the same for all shards that a client may reach.
     pub nonce_secret: [u8; 32],
-    /// Where peers see clients.
+    /// Relayed addresses, as peers see them.
     pub relay: RelayAddresses,
-    /// What else is ours.
+    /// Our other addresses and listeners.
     pub ourselves: Ourselves,
-    /// Who may be relayed to.
+    /// Peers that clients may reach.
     pub peers: Peers,
-    /// Who may not, in any case.
+    /// Peers that clients may never reach.
     pub denied: Vec<Cidr>,
     /// Prefixes by which translators of the network make IPv6 addresses of IPv4 ones.
     pub nat64: Vec<Nat64Prefix>,
-    /// How much there may be.
+    /// Quotas of users, sources and the shard.
     pub limits: Limits,
 }
 
@@ -43,59 +43,59 @@ pub enum ConfigError {
     /// No realm, or one that clients could not repeat.
     #[error("realm of {bytes} bytes is outside 1..={limit}")]
     Realm {
-        /// As given.
+        /// Length of the given realm.
         bytes: usize,
-        /// Most.
+        /// Maximum length of a realm.
         limit: usize,
     },
     /// No secret, or more than a rotation needs.
     #[error("{count} secrets are outside 1..={limit}")]
     Secrets {
-        /// As given.
+        /// Number of given secrets.
         count: usize,
-        /// Most.
+        /// Maximum number of secrets.
         limit: usize,
     },
-    /// A secret that everybody can guess.
+    /// An empty secret, which anyone can guess.
     #[error("a secret is empty")]
     EmptySecret,
-    /// Nothing to relay from.
+    /// There is no address for relaying.
     #[error("no relay address of either family")]
     NoRelayAddress,
     /// This shard would have no port.
     #[error("ports {start}..={end} hold none for shard {offset} of {step}")]
     NoPort {
-        /// First of all.
+        /// First port of the range.
         start: u16,
-        /// Last of all.
+        /// Last port of the range.
         end: u16,
-        /// This shard.
+        /// Offset of this shard in the range.
         offset: u16,
-        /// Shards.
+        /// Number of shards that share the range.
         step: u16,
     },
     /// More ranges than can be looked through for each peer.
     #[error("{count} denied ranges are more than {limit}")]
     Denied {
-        /// As given.
+        /// Number of given prefixes.
         count: usize,
-        /// Most.
+        /// Maximum number of prefixes.
         limit: usize,
     },
     /// More prefixes than can be looked through for each peer.
     #[error("{count} NAT64 prefixes are more than {limit}")]
     Nat64 {
-        /// As given.
+        /// Number of given NAT64 prefixes.
         count: usize,
-        /// Most.
+        /// Maximum number of NAT64 prefixes.
         limit: usize,
     },
     /// More allocations than a shard can have.
     #[error("{count} allocations are more than {limit}")]
     Allocations {
-        /// As given.
+        /// Number of given allocations.
         count: usize,
-        /// Most.
+        /// Maximum number of allocations.
         limit: usize,
     },
 }

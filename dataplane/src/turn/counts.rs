@@ -1,4 +1,4 @@
-//! What the relay counts: plain numbers that the shard reads when it reports.
+//! Counters of TURN: plain integers that the shard copies into its report.
 
 use super::client::Transport;
 use super::deny::DenyReason;
@@ -10,12 +10,12 @@ pub struct Counts {
     denied: [u64; DenyReason::COUNT],
 }
 
-/// What clients of one transport did.
+/// Counters of one client transport.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransportCounts {
     /// Allocations that were made.
     pub allocations_made: u64,
-    /// Allocations that ended.
+    /// Number of allocations that ended.
     pub allocations_ended: u64,
     /// Datagrams from clients to peers.
     pub to_peer_packets: u64,
@@ -28,12 +28,12 @@ pub struct TransportCounts {
 }
 
 impl Counts {
-    /// Of one transport.
+    /// Counters of one client transport.
     pub fn of(&self, transport: Transport) -> &TransportCounts {
         &self.by_transport[transport.index()]
     }
 
-    /// How often something was not done for `reason`.
+    /// Number of refusals for `reason`.
     pub fn denied(&self, reason: DenyReason) -> u64 {
         self.denied[reason.index()]
     }

@@ -1,10 +1,10 @@
-//! Why the relay did not do what it was asked: each reason with its answer, if there is one, and a counter.
+//! Reasons of refusals: each with its error response, if there is one, and a counter.
 
-/// One way to be refused, or to be passed over in silence.
+/// Reason to refuse or to ignore a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DenyReason {
-    /// Neither STUN nor ChannelData, or one whose framing lies.
+    /// Neither STUN nor ChannelData, or a length field that contradicts the message.
     Malformed,
     /// The checksum does not fit.
     WrongFingerprint,
@@ -13,11 +13,11 @@ pub enum DenyReason {
     /// An answer to an address that has not proven to be the sender's would be longer than its question,
     /// and there were too many of them.
     ReflectionBudget,
-    /// A request whose attributes are missing, malformed or contradict each other.
+    /// A request with missing, malformed or contradictory attributes.
     BadRequest,
     /// A request without credentials: the first step of every client.
     NoCredentials,
-    /// Credentials whose time is over, further ahead than it may be, or not said.
+    /// Credentials that have expired, with an expiry too far ahead, or without an expiry.
     Expired,
     /// Credentials that do not fit any of our secrets, or another realm's.
     Unauthorized,
@@ -51,7 +51,7 @@ pub enum DenyReason {
     PeerOutsideCluster,
     /// A peer that is ourselves.
     PeerOurselves,
-    /// Data from a client without an allocation, or to an address that is nobody's.
+    /// Data from a client without an allocation, or to a relayed address without an allocation.
     NoAllocation,
     /// Data on a channel that is not bound.
     NoChannel,
@@ -61,12 +61,12 @@ pub enum DenyReason {
     TooLong,
     /// The allocation relays as much as it may.
     Bandwidth,
-    /// All together do.
+    /// All allocations of the shard relay as much as allowed.
     TotalBandwidth,
 }
 
 impl DenyReason {
-    /// How many there are.
+    /// Number of reasons in this enum.
     pub const COUNT: usize = Self::TotalBandwidth as usize + 1;
 
     /// All of them, in the order of their counters.
@@ -137,13 +137,12 @@ impl DenyReason {
         }
     }
 
-    /// As an index of per-reason arrays.
+    /// Index into per-reason arrays.
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// ERROR-CODE and what it tells a human (RFC 8489 section 14.8, RFC 8656 section 19); `None` where
-    /// silence is the answer.
+    /// ERROR-CODE and its reason phrase (RFC 8489 section 14.8, RFC 8656 section 19); `None` for no response.
     pub(super) fn answer(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::BadRequest => (400, "Bad Request"),
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn operators_are_told_what_each_reason_means() {
-        let told = include_str!("../../../docs/operating.md");
+        let told = include_str!("../../../docs/operating/metrics.md");
         let (_, told) = told.split_once("### Reasons of TURN").unwrap();
         let (table, _) = told.split_once("\n#").unwrap();
         let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));

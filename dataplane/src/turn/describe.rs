@@ -1,18 +1,18 @@
-//! What there is, for those who look at it from outside.
+//! Descriptions of allocations for the control plane.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Client, Server};
 
-/// One allocation.
+/// Description of one allocation, for the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// Whose it is.
+    /// Client that made the allocation.
     pub client: Client,
-    /// As its credentials said.
+    /// Username of the credentials.
     pub username: String,
-    /// Where peers see the client: one address of each family it asked for.
+    /// Relayed addresses: one of each requested family.
     pub relayed: Vec<SocketAddr>,
     /// Peers it lets in, some of them perhaps no longer.
     pub permissions: usize,
@@ -22,7 +22,7 @@ pub struct Description {
     pub to_peer_bytes: u64,
     /// Data from peers to the client, without TURN's bytes.
     pub to_client_bytes: u64,
-    /// Until it ends, unless it is refreshed.
+    /// Seconds until it expires, unless it is refreshed.
     pub expires_in_s: u64,
 }
 

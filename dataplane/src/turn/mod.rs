@@ -1,34 +1,34 @@
-//! A TURN server (RFC 8656) as a state machine: datagrams and messages in, what to do with them out.
+//! A TURN server (RFC 8656) as a state machine: datagrams and messages in, actions out.
 //!
-//! It owns no socket and reads no clock. Whoever does calls [`Server::handle_client`] with what comes from
-//! clients and [`Server::handle_peer`] with what comes to relayed addresses, does what they return, then
-//! takes all of [`Server::poll_event`]; and calls [`Server::handle_timeout`] when [`Server::poll_timeout`]
-//! says so. Messages of a stream are cut apart before ([`spillway_wire::turn::Splitter`]).
+//! The server owns no socket and reads no clock. The caller passes messages of clients to [`Server::handle_client`]
+//! and datagrams to relayed addresses to [`Server::handle_peer`], and executes the returned outcome. Then it takes all
+//! events of [`Server::poll_event`]. It calls [`Server::handle_timeout`] at the time of [`Server::poll_timeout`].
+//! Messages of a stream are split before ([`spillway_wire::turn::Splitter`]).
 //!
-//! A stranger costs no memory: nothing is kept before somebody has shown credentials from an address at
-//! which it receives.
+//! An unauthenticated client costs no memory: the server keeps nothing before the client has shown credentials from an
+//! address at which it receives.
 
-mod config; // what a server is made of
-mod client; // who talks to us
-mod request; // a message, and who made it
-mod nonce; // what proves that an address is the sender's
-mod auth; // what proves that credentials were given
-mod reflection; // what a stranger may make us send
-mod allocate; // making, prolonging and ending allocations
-mod bind; // permissions and channels
-mod relay; // data, both ways
-mod address; // who may be relayed to
-mod ranges; // whose addresses are nobody's
-mod relayed; // our ports
-mod allocation; // what a client has
-mod permission; // whom it lets in
-mod channel; // whom it talks to often
-mod quota; // how much there may be
-mod bucket; // how much of it a second
-mod deny; // why not
-mod counts; // how often
-mod describe; // what there is
-mod now; // the time, twice
+mod config; // configuration of a server
+mod client; // identity of a TURN client
+mod request; // a message and its authentication
+mod nonce; // nonces, which prove a client's address
+mod auth; // verifies credentials
+mod reflection; // budget of answers to unproven addresses
+mod allocate; // Allocate and Refresh
+mod bind; // CreatePermission and ChannelBind
+mod relay; // relays data in both directions
+mod address; // permitted peers
+mod ranges; // special-purpose address ranges
+mod relayed; // relayed addresses and ports
+mod allocation; // state of an allocation
+mod permission; // peers that an allocation permits
+mod channel; // channels to frequent peers
+mod quota; // allocations per user and source
+mod bucket; // bandwidth limit
+mod deny; // reasons of refusals
+mod counts; // counters
+mod describe; // descriptions of allocations
+mod now; // monotonic and wall clock
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -63,27 +63,27 @@ use quota::Quotas;
 use reflection::Reflection;
 use relayed::Relayed;
 
-/// What to do about a message of a client.
+/// Action for a message of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
     /// Send this back. It may tell the client that it was refused.
     Reply(&'a [u8]),
     /// Send a part of the message on.
     Relay(Relay),
-    /// Nothing.
+    /// Send no answer, and count the reason.
     Silent(DenyReason),
 }
 
 /// A datagram from a client to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    /// From which of our addresses.
+    /// Relayed address that the data leaves from.
     pub relayed: SocketAddr,
-    /// To whom.
+    /// Peer that the data goes to.
     pub peer: SocketAddr,
-    /// Which bytes of the message.
+    /// Range of the data in the message.
     pub payload: Range<usize>,
-    /// With the DF bit (RFC 8656 section 15).
+    /// True: send with the DF bit (RFC 8656 section 15).
     pub dont_fragment: bool,
 }
 
@@ -91,7 +91,7 @@ pub struct Relay {
 /// `padding_bytes`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deliver<'a> {
-    /// To whom.
+    /// Client that the data goes to.
     pub client: Client,
     /// A ChannelData header, or a Data indication up to the data.
     pub head: &'a [u8],
@@ -99,28 +99,28 @@ pub struct Deliver<'a> {
     pub padding_bytes: usize,
 }
 
-/// What happened to relayed addresses.
+/// Changes of relayed addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It is a client's.
+    /// A client got the address.
     Open {
-        /// Ours.
+        /// Relayed address of the allocation.
         relayed: SocketAddr,
-        /// The client's.
+        /// Client of the allocation.
         client: Client,
     },
-    /// Its client has let in a peer that is not inside this process: it needs a socket. Comes once.
+    /// Its client permitted a peer outside of this process: the address needs a socket. Reported once.
     SocketWanted {
-        /// Ours.
+        /// Relayed address that needs a socket.
         relayed: SocketAddr,
         /// The first of them.
         peer: std::net::IpAddr,
     },
-    /// It is nobody's any more.
+    /// The relayed address was released.
     Closed {
-        /// Ours.
+        /// Relayed address that was released.
         relayed: SocketAddr,
-        /// Whose it was.
+        /// Client of the ended allocation.
         client: Client,
     },
 }
@@ -134,8 +134,8 @@ pub struct Server {
     relayed: Relayed,
     allocations: Slab<Allocation>,
     allocation_by_client: HashMap<Client, AllocationId, RandomState>,
-    /// By allocation. One that has ended is left in, so that making and ending them does not make the heap
-    /// grow; see [`Server::handle_timeout`].
+    /// Timers by allocation. An ended one stays, so that making and ending allocations does not grow the heap; see
+    /// [`Server::handle_timeout`].
     timers: Timers,
     quotas: Quotas,
     limits: Limits,
@@ -147,7 +147,7 @@ pub struct Server {
     rng: fastrand::Rng,
 }
 
-/// Enough for every answer: what is longest in one is REALM.
+/// Bytes for the longest answer; its longest attribute is REALM.
 const SCRATCH_BYTES: usize = 1_024;
 
 impl Server {
@@ -182,17 +182,17 @@ impl Server {
         })
     }
 
-    /// What has happened since; call it until there is nothing.
+    /// Next event; call it until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When [`Server::handle_timeout`] has something to do; possibly nothing yet, but never later.
+    /// Time of the next [`Server::handle_timeout`]; possibly earlier than needed, never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// Ends allocations whose time has come, at most so many that a turn of the shard stays short.
+    /// Ends expired allocations, at most so many that a turn of the shard stays short.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMERS_PER_TURN {
             let Some(index) = self.timers.pop_due(now) else {
@@ -216,23 +216,23 @@ impl Server {
         }
     }
 
-    /// Whether `client` has an allocation, which may be one that is about to be found expired.
+    /// True if `client` has an allocation, perhaps an expired one.
     pub fn has_allocation(&self, client: &Client) -> bool {
         self.allocation_by_client.contains_key(client)
     }
 
-    /// Who may be relayed to from now on, on channels that exist too.
+    /// Sets the permitted peers, for existing channels too.
     pub fn set_peers(&mut self, peers: Peers) {
         self.policy.set_peers(peers);
     }
 
-    /// What the kernel keeps for this host from now on: peers of the open internet are elsewhere.
+    /// Sets the addresses of this host, which are not peers on the public internet.
     pub fn set_host(&mut self, host: HostAddresses) {
         self.policy.set_host(host);
     }
 
-    /// What credentials have to be minted with from now on: see [`Config::secrets`]. Allocations made with another one
-    /// than the first end when its grace is over.
+    /// Sets the secrets of credentials: see [`Config::secrets`]. Allocations made with another secret than the first
+    /// end after its grace.
     pub fn set_secrets(&mut self, secrets: &[Box<[u8]>], now: Instant) -> Result<(), ConfigError> {
         config::check_secrets(secrets)?;
         self.authority.set_secrets(secrets, now);
@@ -251,17 +251,17 @@ impl Server {
         Ok(())
     }
 
-    /// Makes nonces with another secret; those of the last one stay good until they are old.
+    /// Makes nonces with another secret; existing nonces stay valid until they expire.
     pub fn rotate_nonce_secret(&mut self, secret: &[u8; 32]) {
         self.nonces.rotate(secret);
     }
 
-    /// Allocations there are.
+    /// Number of open allocations.
     pub fn allocations(&self) -> usize {
         self.allocations.len()
     }
 
-    /// What was counted.
+    /// Counters of the server.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }

@@ -1,4 +1,4 @@
-//! Nonces that nobody has to remember: the time they were made, and an HMAC over it and the client.
+//! Nonces without server state: the time they were made, and an HMAC over the time and the client.
 //!
 //! All shards that are given the same secret take each other's. What a client repeats proves that it
 //! receives at the address it sends from.
@@ -12,8 +12,8 @@ use sha2::Sha256;
 
 use crate::limits::NONCE_LIFETIME;
 
-/// What a nonce starts with (RFC 8489 section 9.2): a cookie, and in base64 the features a client may count
-/// on. Bit 0, the first, says that PASSWORD-ALGORITHMS was sent; who removes it is found out.
+/// Start of a nonce (RFC 8489 section 9.2): a cookie, and in base64 the security features. Bit 0, the first, says that
+/// PASSWORD-ALGORITHMS was sent, so its removal is detected.
 const COOKIE: &[u8; 13] = b"obMatJos2gAAA";
 const TIME_BYTES: usize = 4;
 const TAG_BYTES: usize = 14;
@@ -25,7 +25,7 @@ pub(super) type Nonce = [u8; TEXT_BYTES];
 /// Makes and checks them.
 pub(super) struct Nonces {
     current: Hmac<Sha256>,
-    /// Of before the last rotation: its nonces are good until they are old.
+    /// The secret before the last rotation: its nonces are valid until they expire.
     previous: Option<Hmac<Sha256>>,
 }
 

@@ -1,12 +1,12 @@
-//! The time, as the server is told.
+//! The two clocks that the server gets: monotonic time and wall clock.
 
 use std::time::Instant;
 
 /// Both times: the one that never jumps, and the one that credentials and nonces are dated with.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// For everything that lasts.
+    /// Monotonic time, for all lifetimes.
     pub instant: Instant,
-    /// Seconds since 1970.
+    /// Wall clock, seconds since 1970.
     pub unix_s: u64,
 }

@@ -1,11 +1,11 @@
-//! Peers that an allocation lets in, by address without port (RFC 8656 section 9).
+//! Peers that an allocation permits, by address without port (RFC 8656 section 9).
 
 use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::limits::{MAX_PERMISSIONS, PERMISSION_LIFETIME};
 
-/// Those of one allocation.
+/// Permissions of one allocation.
 #[derive(Debug, Default)]
 pub(super) struct Permissions(Vec<Permission>);
 
@@ -16,7 +16,7 @@ struct Permission {
 }
 
 impl Permissions {
-    /// How many are kept, ended ones included.
+    /// Number of entries, expired ones included.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

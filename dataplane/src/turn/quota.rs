@@ -1,7 +1,7 @@
-//! How many allocations there may be: of a user, from a source, and of all.
+//! Quotas of allocations: per user, per source, and of all.
 //!
-//! Users and sources are kept as keyed hashes, and only while they have an allocation. Two whose hashes
-//! collide share a quota.
+//! Users and sources are kept as keyed hashes, and only while they have an allocation. Two with the same hash share a
+//! quota.
 
 use std::collections::HashMap;
 
@@ -12,11 +12,11 @@ use super::deny::DenyReason;
 /// Most allocations there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// All together.
+    /// Allocations of all users together.
     pub allocations: usize,
-    /// Of one user.
+    /// Allocations of one user.
     pub allocations_per_user: u16,
-    /// From one IPv4 address or IPv6 /64.
+    /// Allocations from one IPv4 address or IPv6 /64.
     pub allocations_per_source: u16,
     /// Bytes a second that one allocation relays.
     pub allocation_bytes_per_second: u32,
@@ -24,14 +24,14 @@ pub struct Limits {
     pub bytes_per_second: u32,
 }
 
-/// Who an allocation counts for.
+/// User and source of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Account {
     user: u64,
     source: u64,
 }
 
-/// What has been taken.
+/// Current allocations per user and source.
 #[derive(Debug)]
 pub(super) struct Quotas {
     by_user: HashMap<u64, u16, RandomState>,
@@ -69,7 +69,7 @@ impl Quotas {
         }
     }
 
-    /// Whether one more is allowed.
+    /// Checks whether one more allocation is allowed.
     pub(super) fn check(&self, account: Account, limits: &Limits) -> Result<(), DenyReason> {
         let taken = |map: &HashMap<u64, u16, RandomState>, key| map.get(&key).copied().unwrap_or(0);
         if taken(&self.by_user, account.user) >= limits.allocations_per_user {

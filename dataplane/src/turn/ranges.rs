@@ -1,6 +1,6 @@
-//! Addresses that are nobody's on the open internet.
+//! Special-purpose ranges, which are not on the public internet.
 //!
-//! After IANA's registries of special-purpose addresses (RFC 6890), with multicast and what is not assigned.
+//! From IANA's registries of special-purpose addresses (RFC 6890), with multicast and unassigned ranges.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,11 +24,11 @@ pub enum CidrError {
     /// A prefix longer than the address.
     #[error("prefix {prefix} of `{text}` is longer than {limit} bits")]
     Prefix {
-        /// All of it.
+        /// The whole text of the range.
         text: String,
-        /// As read.
+        /// The prefix length in the text.
         prefix: u8,
-        /// Of this family.
+        /// Maximum prefix length of the address family.
         limit: u8,
     },
 }
@@ -55,8 +55,8 @@ const SPECIAL_V4: [(Ipv4Addr, u8); 18] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),     // reserved, and broadcast
 ];
 
-/// IPv6 within what is assigned to hosts (2000::/3) that is none's. What carries an IPv4 address and is not
-/// in here is as special as that address.
+/// Unused ranges inside the assigned IPv6 space (2000::/3). An address with an embedded IPv4 address that is not in
+/// this list is as special as that address.
 const SPECIAL_V6: [(Ipv6Addr, u8); 5] = [
     (v6(0x2001, 0), 23), // protocol assignments: benchmarking, ORCHID, and Teredo below
     (v6(0x2001, 0x0db8), 32), // documentation
@@ -112,7 +112,7 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// True when `ip` is not one host's on the open internet. What is written in it is the caller's to ask for
+/// True when `ip` is not the address of one host on the public internet. The caller must check embedded addresses
 /// ([`spillway_wire::turn::embedded`]).
 pub(super) fn is_special(ip: IpAddr) -> bool {
     match ip {

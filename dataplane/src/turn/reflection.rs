@@ -1,9 +1,8 @@
-//! What strangers can make us send to somebody else.
+//! Limit of answers to unproven source addresses (reflection).
 //!
-//! The source of a datagram may be forged until it has repeated a nonce we sent there. So an answer before
-//! that is no longer than its question, but for a small budget per network: a first Allocate of 28 bytes is
-//! answered with a 401 of about 110, and that has to work. The table has a fixed size; networks whose hash
-//! collides share a budget.
+//! The source of a datagram may be forged until it has repeated a nonce that we sent there. So an answer before that
+//! is no longer than its request, except for a small budget per network: the 401 to a first Allocate of 28 bytes has
+//! about 110 bytes and must be possible. The table has a fixed size; networks with the same hash share a budget.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -40,7 +39,7 @@ impl Reflection {
         }
     }
 
-    /// Whether an answer to `source` may be `bytes` longer than its question.
+    /// True if an answer to `source` may be `bytes` longer than its request.
     pub(super) fn spend(&mut self, now: Instant, source: SocketAddr, bytes: usize) -> bool {
         // The mask keeps the low bits: the table's length is a power of two.
         let at = self.hasher.hash_one(network(source.ip())) as usize & (self.slots.len() - 1);

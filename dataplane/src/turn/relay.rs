@@ -1,6 +1,6 @@
-//! Data, both ways (RFC 8656 sections 11 and 12): what a relay does nearly all the time.
+//! Relays data in both directions (RFC 8656 sections 11 and 12): the frequent case.
 //!
-//! One lookup by client, or none by relayed port; then few entries of one allocation. Nothing allocates.
+//! One lookup by client, or none by relayed port; then a few entries of one allocation. Nothing allocates.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -114,7 +114,7 @@ impl Server {
         Ok(self.relayed.address(family, port))
     }
 
-    /// Writes what goes before a datagram of `length` bytes, and says to whom and with how much padding.
+    /// Writes the header before a datagram of `length` bytes, and returns the client and the padding.
     fn let_in(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! Relayed addresses: which ports are free, and whose the others are.
+//! Relayed addresses: free ports, and the allocations of the others.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,17 +14,17 @@ use super::allocation::AllocationId;
 /// `(port - first) / 2 % step`.
 #[derive(Debug, Clone)]
 pub struct RelayAddresses {
-    /// As peers see it.
+    /// Relayed IPv4 address, as peers see it.
     pub v4: Option<Ipv4Addr>,
-    /// As peers see it.
+    /// Relayed IPv6 address, as peers see it.
     pub v6: Option<Ipv6Addr>,
-    /// Of all shards.
+    /// Ports of the relayed addresses of all shards.
     pub ports: RangeInclusive<u16>,
-    /// Those of them that are something else's.
+    /// Ports in the range that are used otherwise.
     pub except: Vec<u16>,
-    /// Shards.
+    /// Number of shards that share the ports.
     pub step: NonZeroU16,
-    /// Which shard this is, from zero.
+    /// Number of this shard, from zero.
     pub offset: u16,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Relayed {
     v6: Option<Pool>,
 }
 
-/// Which ports would do.
+/// Allowed ports of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parity {
     Any,
@@ -45,15 +45,15 @@ pub(super) enum Parity {
 #[derive(Debug)]
 struct Pool {
     ip: IpAddr,
-    /// Of all shards.
+    /// First port of all shards.
     first: u16,
     step: u16,
     offset: u16,
     /// Slots, in no order.
     free: Vec<u16>,
-    /// Slots that were given back, the longest ago first: somebody may still be sending to their last owner.
+    /// Released slots, the oldest first: peers may still send to their last owner.
     resting: VecDeque<u16>,
-    /// As many rest, half of all: then the one that has rested longest is free.
+    /// Number of resting slots, half of all: beyond it the oldest one is free.
     rest: usize,
     owner_by_slot: Vec<AllocationId>,
 }
@@ -112,7 +112,7 @@ impl Relayed {
         }
     }
 
-    /// Whose `address` is.
+    /// Allocation that has the relayed address.
     pub(super) fn owner(&self, address: SocketAddr) -> Option<AllocationId> {
         let pool = self.pool(Family::of(address.ip()))?;
         if address.ip() != pool.ip {

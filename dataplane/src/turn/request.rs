@@ -1,4 +1,4 @@
-//! A message of a client: which kind it is, who made it, and the answer.
+//! A message of a client: its kind, its authentication, and the answer.
 
 use spillway_wire::stun::{Class, Fingerprint, Message, Method, Writer, kinds};
 use spillway_wire::turn::Fields;
@@ -15,18 +15,18 @@ pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) message: Message<'a>,
     pub(super) fields: Fields<'a>,
-    /// It carried a checksum, so its answer does.
+    /// True: the request had a FINGERPRINT, so its response has one.
     fingerprint: Fingerprint,
 }
 
-/// What was done.
+/// Result of a request that was granted.
 pub(super) enum Done {
     /// The answer is in the scratch buffer.
     Replied,
     Relay(Relay),
 }
 
-/// What we say we are.
+/// Value of SOFTWARE in our responses.
 const SOFTWARE: &[u8] = b"spillway";
 /// ChannelData starts with these two bits, STUN with none (RFC 7983).
 const CHANNEL_BITS: u8 = 0x40;
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    /// RFC 8489 section 3: everybody may know where it is seen.
+    /// RFC 8489 section 3: a Binding request needs no authentication.
     fn binding(&mut self, request: &Request<'_>) -> Result<Done, DenyReason> {
         if !request.fields.unknown.is_empty() {
             return self.refuse_stranger(request, DenyReason::UnknownAttribute);
@@ -119,7 +119,8 @@ impl Server {
         }
     }
 
-    /// Who made `request`. The nonce comes first: it is cheap, and without it nothing is proven.
+    /// Authenticates `request`. The nonce is checked first: this is cheap, and without a valid nonce the address is
+    /// not proven.
     fn authenticate(&mut self, request: &Request<'_>) -> Result<Seal, DenyReason> {
         let claim = Claim::read(&request.fields)?;
         let (now, remote) = (request.now, request.client.remote);
@@ -132,7 +133,7 @@ impl Server {
         self.authority.verify(&claim, &request.message, known, now)
     }
 
-    /// An error for somebody who may not be where it says.
+    /// An error response to a client with an unproven address.
     fn refuse_stranger(
         &mut self,
         request: &Request<'_>,
@@ -206,7 +207,7 @@ impl Request<'_> {
         }
     }
 
-    /// What is wrong with the attributes, whatever the method.
+    /// Checks the attributes, for any method.
     fn check_attributes(&self) -> Result<(), DenyReason> {
         if !self.fields.unknown.is_empty() {
             return Err(DenyReason::UnknownAttribute);
@@ -218,7 +219,7 @@ impl Request<'_> {
     }
 }
 
-/// Of the answer to an Allocate: once is enough.
+/// Adds SOFTWARE to the response to an Allocate; once is enough.
 pub(super) fn software(writer: &mut Writer<'_>) {
     writer.attribute(kinds::SOFTWARE, SOFTWARE);
 }

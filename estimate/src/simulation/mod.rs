@@ -1,9 +1,9 @@
-//! A path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may be late, feedback as
-//! real bytes in both directions of the codec. What the estimator has to do on it stands in the tests.
+//! A network path in virtual time: bottleneck, queue, delay, jitter, loss, a receiver that may be late, and encoded
+//! feedback. The tests state what the estimator must do.
 
-mod path; // what lies between the two ends
-mod source; // what is sent
-mod tests; // what the estimator has to do
+mod path; // the simulated network between sender and receiver
+mod source; // simulated video source
+mod tests; // the estimator on simulated paths
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -29,9 +29,9 @@ struct Simulation {
     source: Source,
     owed_bits: i64,
     link_free_us: i64,
-    /// Sequence number and time of what is on its way, by arrival.
+    /// Sequence number and arrival time of packets on the path.
     flying: VecDeque<(u16, i64)>,
-    /// What arrived and was not reported: by sequence number.
+    /// Arrived packets that were not reported, by sequence number.
     arrived: Vec<(u16, i64)>,
     next_report: u16,
     feedback_at_us: i64,
@@ -179,7 +179,7 @@ impl Simulation {
         }
     }
 
-    /// What a receiver says of everything since its last report.
+    /// Encodes feedback about all packets since the last report.
     fn report(&mut self) -> Vec<u8> {
         let base_seq = self.next_report;
         let reference = self.arrived[0].1 / REFERENCE_US;

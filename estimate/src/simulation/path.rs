@@ -1,6 +1,6 @@
-//! What lies between sender and receiver.
+//! The simulated network between sender and receiver.
 
-/// What lies between sender and receiver.
+/// Properties of the simulated network.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Path {
     pub(super) bps: i64,

@@ -1,6 +1,6 @@
-//! What is sent, and how it follows the estimate.
+//! The simulated video source, and its reaction to the estimate.
 
-/// What is sent.
+/// The simulated video source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
     /// The rates of the layers; the highest that fits is sent.
@@ -11,7 +11,7 @@ pub(super) struct Source {
     pub(super) desired_bps: u64,
 }
 
-/// Fine steps up to 3 Mb/s: what is sent follows the estimate.
+/// Fine steps up to 3 Mb/s: the sent rate follows the estimate.
 pub(super) const FINE: &[u64] = &{
     let mut layers = [0; 60];
     let mut index = 0;

@@ -1,4 +1,4 @@
-//! What the estimator has to do on a path.
+//! The estimator on simulated paths.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -250,7 +250,7 @@ fn repeated_reordered_and_lying_feedback_is_ignored() {
         honest.run(0.05);
         attacked.run(0.05);
         old.extend(attacked.feedback.iter().map(|(_, bytes)| bytes.clone()));
-        // Said again, late, and about packets that were not sent, at any time.
+        // Repeated and late feedback, and feedback about packets that were not sent.
         for _ in 0..3 {
             if let Some(bytes) = old.get(random.usize(0..old.len().max(1))).cloned() {
                 let sent_already = attacked.feedback.iter().all(|(_, flying)| *flying != bytes);

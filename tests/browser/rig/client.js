@@ -61,7 +61,7 @@ export class FakeSocket {
     this.onclose?.({ code, reason });
   }
 
-  /** The next message of a type that nobody took yet. */
+  /** The next message of a type that was not taken yet. */
   async heard(type) {
     const index = () => this.sent.findIndex((message) => message.type === type);
     await until(() => index() >= 0, `the client to send ${type}`, 6_000);

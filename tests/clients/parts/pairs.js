@@ -81,7 +81,7 @@ function judge(checks, { publisher, kind, codec, row, isPublished }) {
   checks.expect(row.heard, `${pair}: audio`, `${row.audio_packets} packets, ${row.heard ? 'heard' : 'silence'}`, 'sound', why);
 }
 
-/** Who sees and hears whom, with the longest freeze and the time from join to the first frame. */
+/** Pairs of sender and receiver, with the longest freeze and the time from join to the first frame. */
 export function printPairs(rows) {
   const sees = ({ seen, heard }) => (seen && heard ? 'sees and hears' : seen ? 'sees only' : heard ? 'hears only' : 'NOTHING');
   const cells = rows.map((row) => [row.publisher, row.codec, row.viewer, sees(row), row.frames, row.audio_packets, row.first_video_ms ?? '-', row.first_audio_ms ?? '-', row.longest_freeze_ms ?? '-', row.frozen === null ? '-' : `${rounded(row.frozen * 100, 1)} %`].map(String));

@@ -1,4 +1,4 @@
-/** What is computed of events. Times in which the host stood still are nobody's freeze. */
+/** Values computed from events. Times in which the host stood still do not count as freezes. */
 import { ranMs } from '../../browser/rig/clock.js';
 
 /** Without a complete frame for longer than this, a picture is frozen. */

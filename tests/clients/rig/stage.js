@@ -10,7 +10,7 @@ import { Lab, SERVER } from './lab.js';
 
 const ROOT = new URL('../../..', import.meta.url).pathname;
 const MADE = process.env.CLIENTS_DIR ?? `${ROOT}target/clients`;
-/** Of the data plane, as nobody else is in the namespace. */
+/** Address of the data plane, the only host in the namespace. */
 const METRICS = 'http://127.0.0.1:9464/metrics';
 /** A busy host starts browsers slowly. */
 const READY_WITHIN_MS = 120_000;

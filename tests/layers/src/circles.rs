@@ -1,4 +1,4 @@
-//! Files that import each other: of each such group the shortest way round, with the names that tie it.
+//! Cycles of imports: the shortest cycle of each group, with its imported names.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Who imports what of whom, and where.
+//! An import: the importing file, the imported file, and the line.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Imports of ES modules: every statement and call that names a file by a relative path. Absolute paths are URLs of a
-//! running server, bare names are packages; what stands in comments and texts is read by nobody.
+//! running server, bare names are packages. Comments and texts are skipped.
 
 use crate::import::Imports;
 use crate::sources::{Sources, folder_of, is_javascript, join};

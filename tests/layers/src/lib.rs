@@ -12,7 +12,7 @@
 //!   of `room/member.rs` alone. A glob is an import of the module's file, and of what is taken through it;
 //! * `mod child;` is none, and `pub use child::Name` is none: a folder's `mod.rs` lists its parts and knows nothing of
 //!   them by that. A name that `mod.rs` also uses itself is an import of the child;
-//! * methods and fields are none: they follow from the type, which somebody named;
+//! * methods and fields are no imports: they follow from the type, which was imported;
 //! * a dependency in a Cargo.toml; a `#[path]` to another folder; `include!`, `include_str!` and `include_bytes!` of a
 //!   source; every kind of import of an ES module by a relative path.
 //!
@@ -25,7 +25,7 @@ mod sources; // texts by path, and how they are read from the disk
 mod manifest; // packages: their crates and what they depend on
 mod rust; // imports of Rust
 mod javascript; // imports of ES modules
-mod import; // who imports what of whom
+mod import; // imports between files
 mod order; // the order that ARCHITECTURE.md states
 mod upward; // imports against it
 mod circles; // files that import each other

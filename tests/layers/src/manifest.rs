@@ -1,5 +1,4 @@
-//! Packages as their Cargo.toml describes them: the files their crates begin with, and which other packages of the tree
-//! they depend on.
+//! Packages as described by their Cargo.toml: root files of their crates, and dependencies on other packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +29,7 @@ struct Dependency {
     line: usize,
     /// What code of the dependent calls it, where that is not the library's name.
     alias: Option<String>,
-    /// For tests alone.
+    /// True for a dependency of tests only.
     is_dev: bool,
 }
 
@@ -54,7 +53,7 @@ struct Manifest {
     build_dependencies: Named,
     #[serde(default)]
     dev_dependencies: Named,
-    /// For some platforms.
+    /// Dependencies for certain platforms only.
     #[serde(default)]
     target: BTreeMap<String, Sections>,
     workspace: Option<Workspace>,

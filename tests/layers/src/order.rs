@@ -7,7 +7,7 @@ use crate::sources::{ARCHITECTURE, Sources};
 
 /// How a block begins.
 const FENCE: &str = "```layers";
-/// How it ends.
+/// The line that ends a fenced block.
 const FENCE_END: &str = "```";
 
 /// The layers of each folder that has a line.
@@ -16,12 +16,12 @@ pub(crate) struct Order {
     pub(crate) folders: Vec<Folder>,
 }
 
-/// One line.
+/// One line of the order: a folder and its names.
 #[derive(Debug)]
 pub(crate) struct Folder {
     /// Empty for the root of the tree.
     pub(crate) path: String,
-    /// Of ARCHITECTURE.md.
+    /// Line number in ARCHITECTURE.md, counted from 1.
     pub(crate) line: usize,
     level_by_name: BTreeMap<String, usize>,
 }

@@ -13,7 +13,7 @@ pub(crate) const MANIFEST: &str = "Cargo.toml";
 /// Folders that hold what others wrote or what is built.
 const FOREIGN: [&str; 3] = ["target", "node_modules", "third_party"];
 
-/// Texts by path.
+/// Texts of source files, by path.
 #[derive(Debug, Default)]
 pub struct Sources {
     text_by_path: BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Imports against the order, and names that a folder's line lacks or has in vain.
+//! Imports against the order, and names that are missing in a folder's line or do not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,17 +1,17 @@
 //! What the edges of a server promise: identifiers, tokens, JSON, paths, the command line, settings, metrics, and the suites
 //! themselves. Each row is one input; a kind is what its rows have in common.
 
-mod stage; // what the rows stand on
+mod stage; // servers and results of the rows
 mod cli; // outputs that are closed, URLs, JSON
 mod host; // suites that fail for the host
 mod metrics; // two formats of both planes
 mod names; // rooms and identities
-mod paths; // where a proxy shows the server
+mod paths; // paths of reverse proxies
 mod settings; // mistakes, warnings, files
-mod talk; // a client that says what it likes
+mod talk; // a scripted signaling client
 mod texts; // JSON
 mod tokens; // claims
-mod turn; // usernames of the relay
+mod turn; // TURN usernames
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What strangers send to the media port, while a call goes on that must not notice.
+//! Untrusted datagrams to the media port, beside a call that must not be affected.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use spillway_wire::dataplane as proto;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DATAGRAMS: usize = 1_000_000;
-/// Growth of resident memory that a flood may cause: caches that fill once, no state per stranger.
+/// Growth of resident memory that a flood may cause: caches fill once, and there is no state per sender.
 const MAX_GROWTH_BYTES: u64 = 32 << 20;
 
 #[tokio::test]
@@ -142,7 +142,7 @@ fn rubbish(index: usize) -> Vec<u8> {
     datagram
 }
 
-/// A well-formed connectivity check with an integrity that nobody made.
+/// A well-formed connectivity check with a random integrity.
 fn stun_check(username: Option<&str>) -> Vec<u8> {
     let mut attributes = Vec::new();
     let mut put = |kind: u16, value: &[u8]| {

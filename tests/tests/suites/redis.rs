@@ -61,7 +61,7 @@ async fn it_passes_the_suite_of_every_store() -> anyhow::Result<()> {
     let keys = server.cli(&["keys", "*"])?;
     for key in keys.lines() {
         let life: i64 = server.cli(&["ttl", key])?.trim().parse()?;
-        assert!(life > 0, "{key} has no end of life");
+        assert!(life > 0, "{key} has no TTL");
     }
     Ok(())
 }
@@ -224,7 +224,7 @@ async fn two_islands_become_one_history_and_everybody_resyncs() -> anyhow::Resul
             {
                 assert_ne!(
                     left.epoch, first.epoch,
-                    "whoever has the old numbers is told"
+                    "readers with the old numbers are told"
                 );
                 break;
             }
@@ -276,8 +276,10 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
 
 /// The user that the documentation makes, without some of its rights.
 async fn set_user(server: &Server, without: &[&str]) -> anyhow::Result<String> {
-    let docs =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operating.md"))?;
+    let docs = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/operating/many-servers.md"
+    ))?;
     let line = docs
         .lines()
         .find(|line| line.starts_with("ACL SETUSER spillway "));

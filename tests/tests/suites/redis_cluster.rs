@@ -1,5 +1,5 @@
-//! The store on a Redis cluster: what every store must do, and nobody misses anything unknowingly while
-//! slots move and masters die.
+//! The store on a Redis cluster: the suite of all stores, and no missing event without notice while slots move and
+//! masters die.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ struct Log {
 type SharedLog = Arc<Mutex<Log>>;
 
 fn lock(log: &SharedLog) -> MutexGuard<'_, Log> {
-    log.lock().expect("whoever panicked has failed the test")
+    log.lock().expect("a panic elsewhere has failed the test")
 }
 
 struct Reader {
@@ -219,7 +219,7 @@ impl Load {
     }
 }
 
-/// Rooms whose readers, or the store, do not say the same.
+/// Rooms with differences between readers, or between a reader and the store.
 async fn differences(
     logs: &BTreeMap<RoomName, Vec<SharedLog>>,
     stores: &[RedisStore],
@@ -303,7 +303,7 @@ async fn slots_move_and_a_master_dies_and_nobody_misses_anything_unknowingly() -
     Ok(())
 }
 
-/// Where everything of `room` lies.
+/// Hash slot of the keys of `room`.
 fn slot_of(servers: &[Server], room: &RoomName) -> anyhow::Result<u16> {
     for server in servers {
         let keys = server.cli(&["keys", &format!("*:{room}:meta")])?;

@@ -22,19 +22,19 @@ const CONVERGE_LIMIT: Duration = Duration::from_secs(8);
 const FAILOVER_LIMIT: Duration = Duration::from_secs(30);
 /// Between the messages of each.
 const SAY_EVERY: Duration = Duration::from_millis(50);
-/// Everybody talks for as long before and after.
+/// Time of messages before and after the failover.
 const LOAD_AROUND: Duration = Duration::from_secs(1);
-/// The address still leads to the demoted master: for so long that nobody notices, and for longer.
+/// Times for which the address still leads to the demoted master: within the store's patience, and beyond.
 const LATE: [Duration; 2] = [Duration::from_millis(1_500), Duration::from_secs(6)];
 const ROOMS: usize = 5;
 
-/// What somebody was answered, and what they heard of the others.
+/// Answers to a participant, and received messages of the others.
 #[derive(Default)]
 struct Heard {
     /// When which of their messages was answered with `ok`.
     confirmed: BTreeMap<u64, Instant>,
     refused: usize,
-    /// Whose messages, and which.
+    /// Sender and number of each message.
     messages: BTreeSet<(String, u64)>,
 }
 
@@ -169,7 +169,7 @@ impl Stage {
         })
     }
 
-    /// What came of a failover after which a master accepts writes since `accepts`.
+    /// Result of a failover after which a master accepts writes since `accepts`.
     async fn judge(&self, accepts: Instant) -> anyhow::Result<Outcome> {
         let resumed = || {
             let last = self.talkers.iter().flatten().map(|talker| {

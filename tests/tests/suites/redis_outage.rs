@@ -1,5 +1,5 @@
-//! Redis dies under running calls, for a minute, and comes back empty: calls do not notice, and everybody
-//! ends up knowing the same.
+//! Redis is killed under running calls, for a minute, and comes back empty: calls are not affected, and all
+//! participants end with the same state.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use spillway_tests::servers::SignalingServer;
 
 /// Servers say by then that the store is away.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
-/// Everybody talks for as long before the outage, and after it is over.
+/// Time of messages before the outage, and after its end.
 const LOAD_AROUND: Duration = Duration::from_secs(2);
 const ROOMS: usize = 50;
-/// Rooms that somebody joins during the outage.
+/// Rooms with a join during the outage.
 const JOINED: usize = 5;
 const OUTAGE: Duration = Duration::from_secs(60);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! The store on Redis servers that speak TLS: every connection does, and what is not as named is said.
+//! The store on Redis servers with TLS: every connection uses TLS, and a wrong server gives an error.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ impl SecureServer {
         }
     }
 
-    /// The ports its clients came by, the one who asks excluded.
+    /// Client ports of its connections, except the asking one.
     fn ports_of_clients(&self) -> anyhow::Result<Vec<u16>> {
         let list = self
             .server
@@ -96,7 +96,7 @@ fn ca_in(dir: &Path) -> PathBuf {
     dir.join("ca.pem")
 }
 
-/// Most servers do not ask clients who they are.
+/// Most servers do not ask clients for certificates.
 const OPEN: [&str; 4] = ["--tls-auth-clients", "no", "--requirepass", PASSWORD];
 
 async fn refusal(servers: &RedisServers) -> anyhow::Result<String> {
@@ -204,7 +204,7 @@ async fn who_vouches_and_for_whom_is_looked_at() -> anyhow::Result<()> {
         let said = refusal(&named).await?;
         let port = redis.tls_port.to_string();
         assert!(
-            said.contains("nobody we trust vouches for") && said.contains(&port),
+            said.contains("not signed by a trusted CA") && said.contains(&port),
             "{said}"
         );
         assert!(said.contains("store-ca"), "{said}");
@@ -274,19 +274,19 @@ async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> an
     let room = "room".parse()?;
     store.open(&room).await?;
     store.append(&room, suite::note(1)).await?;
-    // Somebody replaced the certificate by one that nobody vouches for.
+    // The certificate is replaced by one of an unknown CA.
     let stranger = Authority::new("another authority")?.issue(&["127.0.0.1"])?;
     stranger.write(redis.dir.path())?;
     redis.server.kill();
     redis.server.restart().await?;
     let degraded = |store: &RedisStore| store.degraded().unwrap_or_default();
     let patience = Patience::of(CONVERGE_LIMIT);
-    while !degraded(&store).contains("nobody we trust vouches for") {
+    while !degraded(&store).contains("not signed by a trusted CA") {
         anyhow::ensure!(!patience.is_over(), "{}", degraded(&store));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(2)).await, Ok(2));
-    // The operator makes the servers trust it, and nobody is restarted.
+    // The operator makes the servers trust it; no process restarts.
     pair.write(redis.dir.path())?;
     redis.server.kill();
     redis.server.restart().await?;
@@ -336,7 +336,7 @@ async fn nodes_meet_in_a_redis_behind_tls() -> anyhow::Result<()> {
         &url,
     ])?;
     assert_eq!(status.code(), Some(1));
-    assert!(said.contains("nobody we trust vouches for"), "{said}");
+    assert!(said.contains("not signed by a trusted CA"), "{said}");
     assert!(!said.contains(PASSWORD), "{said}");
     Ok(())
 }

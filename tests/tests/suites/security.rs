@@ -1,5 +1,5 @@
-//! What a guest of a call, or somebody who can forge source addresses, cannot do to the calls of others: each attack beside
-//! calls whose losses are counted. Costs are in [`costs`].
+//! Attacks of a participant, or of a host that forges source addresses, on the calls of others: each beside calls with
+//! counted losses. Costs are in [`costs`].
 
 mod costs; // floods, beside the same bytes sent to a port that discards them
 

@@ -1,5 +1,5 @@
-//! Servers die, or lose sight of the store, under load: participants come back, those who stay away leave nothing behind,
-//! and nobody is removed while talking.
+//! Servers are killed, or lose the store, under load: participants come back, absent ones leave nothing behind, and no
+//! participant is removed during a call.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -14,7 +14,7 @@ use spillway_tests::redis::Server;
 use spillway_tests::servers::{Balancer, SignalingServer};
 use spillway_wire::dataplane as proto;
 
-/// Everybody talks for as long before the server dies.
+/// Time of messages before the server is killed.
 const LOAD_BEFORE: Duration = Duration::from_secs(2);
 const ROOMS: usize = 6;
 const EACH: usize = 3;
@@ -196,7 +196,7 @@ fn leavers(caller: &Caller) -> usize {
     left.count()
 }
 
-/// What an outage did to people who talk on, and to their sessions.
+/// Effect of an outage on participants that go on sending, and on their sessions.
 async fn undisturbed(
     people: &mut [Caller],
     before: BTreeSet<String>,
@@ -252,7 +252,7 @@ impl Drop for Wall {
     }
 }
 
-/// Participants of a killed server come back on the others, and nobody hears a thing.
+/// Participants of a killed server come back on the others, without a gap in media.
 async fn come_back() -> anyhow::Result<Value> {
     let redis = Server::start(&[]).await?;
     let media = Node::start(1, &[]).await?;
@@ -279,7 +279,7 @@ async fn come_back() -> anyhow::Result<Value> {
     wait(Duration::from_secs(15), || all_heard(&rooms).then_some(()))
         .await
         .context("not everybody is heard")?;
-    // What is said and sent before is part of what nobody may miss.
+    // Messages and media from before must not be lost either.
     tokio::time::sleep(LOAD_BEFORE).await;
 
     servers[1].kill();
@@ -301,7 +301,7 @@ async fn come_back() -> anyhow::Result<Value> {
     judge(&diaries, together, killed)
 }
 
-/// What the death of the server did to those who were there.
+/// Effect of the server's death on its participants.
 fn judge(diaries: &[Diary], together: bool, killed: Instant) -> anyhow::Result<Value> {
     let returns: Vec<Duration> = diaries
         .iter()

@@ -1,4 +1,4 @@
-//! What a data plane promises its sessions, with real ones over loopback.
+//! Behaviour of a data plane with real sessions over loopback.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -253,7 +253,7 @@ async fn pausing_stops_the_media_and_going_on_starts_at_a_keyframe() -> anyhow::
 }
 
 #[tokio::test]
-#[allow(clippy::too_many_lines)] // a table of bad requests and what is said to each
+#[allow(clippy::too_many_lines)] // a table of bad requests and their errors
 async fn commands_are_idempotent_and_bad_ones_say_what_is_wrong() -> anyhow::Result<()> {
     let mut node =
         Node::start(1, &["--max-sessions", "3", "--max-tracks-per-session", "2"]).await?;
@@ -440,7 +440,7 @@ async fn an_unsubscribed_m_line_is_used_again() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who open streams from addresses of clients; there are more clients, for some ports are taken.
+/// Hosts that open streams from addresses of clients; there are more clients, because some ports are in use.
 const STRANGERS: usize = 6;
 
 #[tokio::test]
@@ -455,13 +455,13 @@ async fn who_opens_a_stream_from_the_address_of_a_client_gets_none_of_its_media(
     }
     connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
     let media = node.media_addr().await?;
-    // As somebody behind the same NAT would, which keeps ports; which shard it lands on is the kernel's choice.
+    // Like a host behind the same NAT, which keeps ports; the kernel chooses the shard.
     let mut strangers = Vec::new();
     for subscriber in &subscribers {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         match socket.bind(subscriber.link.local_addr().context("it is connected")?) {
-            // The port of that number for TCP belongs to somebody else on this host.
+            // The TCP port of that number is in use on this host.
             Err(error) if error.kind() == ErrorKind::AddrInUse => continue,
             bound => bound?,
         }

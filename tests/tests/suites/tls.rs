@@ -1,4 +1,4 @@
-//! TLS of the port: certificates change under open sockets, and whoever does not shake hands is shut out.
+//! TLS of the HTTP port: certificates change under open sockets, and clients without a handshake are disconnected.
 
 use std::time::{Duration, Instant};
 
@@ -127,7 +127,7 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     let refused = stranger.connect().await;
     assert!(
         refused.is_err(),
-        "it does not know who vouches for the server"
+        "the client does not trust the server's CA"
     );
     until(&client, &failures("refused"), 1.0).await?;
     let refused = client.clone().speaking(b"h2").connect().await;
@@ -136,7 +136,7 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     drop(TcpStream::connect(&server.address).await?);
     until(&client, &failures("gone"), 1.0).await?;
 
-    // Those that keep the door open are shut out after ten seconds; others come in meanwhile.
+    // Silent clients are disconnected after 10 s; others connect meanwhile.
     let mut socket = client.join("room", "ann").await?;
     for (lasted, ran) in [silent.await??, slow.await??] {
         assert!(lasted >= Duration::from_secs(9), "{lasted:?}");

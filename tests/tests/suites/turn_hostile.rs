@@ -1,9 +1,9 @@
 //! Every known way to misuse a TURN server, against a real data plane: each by its name, with its outcome in one
 //! JSON line at the end. SPILLWAY_TEST_FLOOD is the number of forged requests (default 10,000,000).
 
-mod target; // the relay
+mod target; // the relay under attack
 mod streams; // over TCP and TLS
-mod lifetimes; // for longer than it may be
+mod lifetimes; // allocations beyond their lifetime
 mod peers; // to this host by its other addresses
 
 use std::collections::{BTreeMap, HashSet};
@@ -143,7 +143,7 @@ fn private_ranges(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Nobody can say a nonce before it is given, nor use that of another.
+/// A client cannot predict a nonce, nor use one of another client.
 fn nonces(target: &Target) -> anyhow::Result<()> {
     const SOURCES: u8 = 200;
     const EACH: usize = 8;
@@ -152,7 +152,7 @@ fn nonces(target: &Target) -> anyhow::Result<()> {
     let mut by_place = vec![BTreeMap::<u8, usize>::new(); TAIL];
     let mut last = None;
     for number in 0..SOURCES {
-        // All at once: whoever has the port of one that is gone is, within a second, who that was.
+        // All at once: within a second, the new owner of a released port gets nothing of the previous one.
         let callers = (0..EACH).map(|_| target.caller(number));
         for mut caller in callers.collect::<anyhow::Result<Vec<_>>>()? {
             caller.greet()?;
@@ -350,7 +350,7 @@ fn replayed(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Requests of sources that do not exist take no memory, and keep nobody from being served.
+/// Requests from forged sources take no memory, and other clients are served.
 fn flood(target: &Target) -> anyhow::Result<()> {
     let requests = match std::env::var("SPILLWAY_TEST_FLOOD") {
         Ok(text) => text.parse().context("SPILLWAY_TEST_FLOOD is no number")?,
@@ -402,7 +402,7 @@ fn forge(socket: &mut FarmSocket, relay: SocketAddrV4, requests: usize) -> anyho
         let source = Ipv4Addr::new(127, rng.u8(1..), rng.u8(..), rng.u8(1..255));
         socket.send(source, relay, &request)?;
         if index % 1_024 == 0 {
-            socket.receive(|_| {})?; // what is answered goes to who did not ask
+            socket.receive(|_| {})?; // answers go to the forged address
         }
     }
     Ok(())

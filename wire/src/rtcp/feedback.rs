@@ -1,4 +1,4 @@
-//! What a receiver asks for (RFC 4585, RFC 5104, draft-alvestrand-rmcat-remb-03).
+//! Feedback of a receiver: NACK, PLI, FIR, REMB (RFC 4585, RFC 5104, draft-alvestrand-rmcat-remb-03).
 
 use super::header::u32_at;
 

@@ -1,4 +1,4 @@
-//! The common header of RTCP packets (RFC 3550 section 6.4.1): its numbers, and fields of a body by their offset.
+//! The common header of RTCP packets (RFC 3550 section 6.4.1): constants, and fields by offset.
 
 pub(super) const HEADER_BYTES: usize = 4;
 pub(super) const VERSION: u8 = 2 << 6;

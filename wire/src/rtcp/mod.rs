@@ -1,12 +1,12 @@
 //! RTCP as checked views over a datagram (RFC 3550, RFC 4585, RFC 5104), and the few packets we write.
 //!
-//! Framing is strict: a length that lies ends the datagram. Packets of types we do not know are
-//! [`Packet::Other`]. Decrypting SRTCP comes before, deciding what a packet means comes after.
+//! Framing is strict: a wrong length field ends the datagram. Packets of unknown types are [`Packet::Other`]. SRTCP is
+//! decrypted before; the callers decide what a packet means.
 
-mod header; // numbers that packets begin with, and fields in them
-mod feedback; // what a receiver asks for: NACK, PLI, FIR, REMB
-mod report; // what was sent and what of it arrived
-mod transport; // when each packet arrived (transport-wide congestion control)
+mod header; // common RTCP header
+mod feedback; // NACK, PLI, FIR, REMB
+mod report; // sender and receiver reports
+mod transport; // transport-wide feedback
 
 pub use feedback::{Firs, Nacks, Remb};
 pub use report::{
@@ -26,42 +26,42 @@ use header::{
 /// One packet of a compound.
 #[derive(Debug, Clone)]
 pub enum Packet<'a> {
-    /// SR: what somebody sent, and what they received of others.
+    /// SR: counters of a sender, and its reports about received streams.
     SenderReport {
-        /// What they sent.
+        /// Clock and counters of the sender.
         info: SenderInfo,
-        /// What they received.
+        /// Reports about streams that the sender receives.
         blocks: ReportBlocks<'a>,
     },
-    /// RR: what somebody received.
+    /// RR: reports about received streams.
     ReceiverReport {
-        /// Who says so.
+        /// SSRC of the sender of the report.
         sender_ssrc: u32,
-        /// One block per stream.
+        /// Report blocks, one per stream.
         blocks: ReportBlocks<'a>,
     },
     /// Packets to be sent again.
     Nack {
-        /// Of which stream.
+        /// SSRC of the stream with lost packets.
         media_ssrc: u32,
-        /// Sequence numbers.
+        /// Sequence numbers of the lost packets.
         lost: Nacks<'a>,
     },
     /// Picture loss: a keyframe is needed.
     Pli {
-        /// Of which stream.
+        /// SSRC of the stream that needs a keyframe.
         media_ssrc: u32,
     },
     /// Full intra request: a keyframe is needed.
     Fir {
-        /// Of which streams, each with the number of the request.
+        /// SSRCs of the streams, each with the number of the request.
         entries: Firs<'a>,
     },
     /// The receiver's own estimate of the path.
     Remb(Remb<'a>),
-    /// When each packet arrived.
+    /// Transport-wide feedback: arrival time of each packet.
     TransportFeedback(TransportFeedback<'a>),
-    /// Somebody leaves.
+    /// BYE: a sender leaves the session.
     Bye,
     /// Something we have no use for.
     Other,
@@ -75,7 +75,7 @@ pub enum Malformed {
     Short {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// Bytes left.
+        /// Bytes that are left in the datagram.
         got: usize,
     },
     /// The version is not 2.
@@ -83,7 +83,7 @@ pub enum Malformed {
     Version {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// What it says.
+        /// The version in the packet's header.
         version: u8,
     },
     /// The length field reaches past the end.
@@ -93,7 +93,7 @@ pub enum Malformed {
         at: usize,
         /// Bytes of the packet by its length field.
         said: usize,
-        /// Bytes left.
+        /// Bytes that are left in the datagram.
         got: usize,
     },
     /// More padding than packet, or none where some is announced.
@@ -101,7 +101,7 @@ pub enum Malformed {
     Padding {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// What its last byte says.
+        /// Padding length in the last byte.
         said: usize,
         /// Bytes after the header.
         room: usize,
@@ -111,7 +111,7 @@ pub enum Malformed {
     Body {
         /// Offset of the packet in the datagram.
         at: usize,
-        /// Packet type.
+        /// Packet type in the RTCP header.
         kind: u8,
         /// Bytes after the header, without padding.
         got: usize,
@@ -145,14 +145,14 @@ pub fn packets(bytes: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Malforme
     })
 }
 
-/// A packet whose header and padding were checked.
+/// A packet with checked header and padding.
 struct Frame<'a> {
     kind: u8,
     /// Blocks, or the format of a feedback message.
     count: u8,
     /// Without header and padding.
     body: &'a [u8],
-    /// Of the whole packet.
+    /// Length of the whole packet.
     length: usize,
 }
 
@@ -189,7 +189,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    /// `None`: the body is too short for what it announces.
+    /// Parses the body; `None` if it is too short for its counts.
     fn read(&self) -> Option<Packet<'a>> {
         let body = self.body;
         Some(match (self.kind, self.count) {

@@ -10,14 +10,14 @@ const CNAME: u8 = 1;
 /// Longest canonical name: its length is one byte (RFC 3550 section 6.5).
 pub const CNAME_MAX_BYTES: usize = 255;
 
-/// What a sender says of its stream.
+/// Sender information of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// The stream.
+    /// SSRC of the sender's stream.
     pub ssrc: u32,
     /// Wall clock of the report: seconds since 1900 in 32.32 fixed point.
     pub ntp: u64,
-    /// The same moment in the clock of the stream.
+    /// The same moment as RTP timestamp.
     pub rtp_time: u32,
     /// Packets sent since the start.
     pub packets: u32,
@@ -25,10 +25,10 @@ pub struct SenderInfo {
     pub octets: u32,
 }
 
-/// What a receiver says of one stream.
+/// Report of a receiver about one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportBlock {
-    /// The stream.
+    /// SSRC of the stream that the block reports on.
     pub ssrc: u32,
     /// Lost since the last report, in 256ths.
     pub fraction_lost: u8,

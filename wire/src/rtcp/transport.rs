@@ -5,7 +5,7 @@ use super::header::{PADDING, TRANSPORT_LAYER, TRANSPORT_WIDE, header, u16_at, u3
 
 /// Unit of arrival times between packets.
 pub const DELTA_US: i64 = 250;
-/// Unit of [`TransportFeedback::reference_time`].
+/// Microseconds per unit of [`TransportFeedback::reference_time`].
 pub const REFERENCE_US: i64 = 64_000;
 /// Most packets one feedback speaks of.
 pub const MAX_STATUSES: usize = u16::MAX as usize;
@@ -18,7 +18,7 @@ const PAIRS_PER_VECTOR: usize = 7;
 const VECTOR: u16 = 1 << 15;
 const PAIRS: u16 = 1 << 14;
 
-/// A feedback whose chunks and deltas were checked, so that reading them cannot fail.
+/// A feedback with checked chunks and deltas, so that reading them cannot fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportFeedback<'a> {
     header: TransportHeader,
@@ -27,12 +27,12 @@ pub struct TransportFeedback<'a> {
     deltas: &'a [u8],
 }
 
-/// What precedes the packets in a feedback.
+/// Header of a feedback, before its packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransportHeader {
-    /// Who received.
+    /// SSRC of the sender of the feedback.
     pub sender_ssrc: u32,
-    /// One of the streams, for what it is worth.
+    /// SSRC of one of the streams; not meaningful.
     pub media_ssrc: u32,
     /// Transport-wide sequence number of the first packet.
     pub base_seq: u16,
@@ -56,7 +56,7 @@ pub struct StatusRun {
 
 /// Iterator over the runs of a feedback, in order of sequence numbers.
 ///
-/// It takes at most 14 steps for each 2 bytes of the feedback, however many packets the feedback claims to be about.
+/// It takes at most 14 steps for each 2 bytes of the feedback, for any claimed number of packets.
 #[derive(Debug, Clone)]
 pub struct StatusRuns<'a> {
     seq: u16,
@@ -153,8 +153,8 @@ impl<'a> TransportFeedback<'a> {
         }
     }
 
-    /// The packets one by one: sequence number, and the ticks of [`StatusRun`]. Its length is what the feedback claims,
-    /// up to 65,535 for 2 bytes: for tests and tools, not for feedback of strangers.
+    /// The packets one by one: sequence number, and the ticks of [`StatusRun`]. The feedback claims the length, up to
+    /// 65,535 packets for 2 bytes. Use this for tests and tools, not for untrusted feedback.
     pub fn arrivals(&self) -> impl Iterator<Item = (u16, Option<i32>)> + use<'a> {
         self.runs().flat_map(|run| {
             (0..run.count).map(move |offset| (run.seq.wrapping_add(offset), run.ticks))
@@ -194,7 +194,7 @@ impl Iterator for StatusRuns<'_> {
 }
 
 impl Symbol {
-    /// `None`: reserved.
+    /// Reads a two-bit symbol; `None` for the reserved value.
     fn read(bits: u16) -> Option<Self> {
         [Some(Self::Lost), Some(Self::Small), Some(Self::Large), None][usize::from(bits & 3)]
     }
@@ -270,7 +270,7 @@ impl Chunk {
         }
     }
 
-    /// Takes what it holds of `statuses`; the bytes of their deltas. A long run costs one step.
+    /// Reads its part of `statuses`; returns the bytes of their deltas. A long run is one step.
     fn take(&mut self, statuses: &mut u16) -> Option<usize> {
         match *self {
             Self::Run { symbol, left } => {
@@ -348,7 +348,7 @@ pub fn write_transport_feedback(
     Some(length)
 }
 
-/// The chunk that takes most of what is first in `deltas`, which are not empty, and how many that is.
+/// The chunk that covers most of the first `deltas`, which are not empty, and their number.
 fn chunk_of(deltas: &[Option<i32>]) -> Option<(u16, usize)> {
     let first = Symbol::of(deltas[0])?;
     let run = deltas
@@ -415,7 +415,7 @@ mod tests {
         let table: [Row; 6] = [
             // Run of 3 small deltas.
             (3, &[0x20, 3, 1, 2, 255], &[Some(1), Some(2), Some(255)]),
-            // Run longer than what is announced.
+            // A run longer than the packet count.
             (2, &[0x3f, 0xff, 1, 2], &[Some(1), Some(2)]),
             // Empty run, run of 2 lost, run of one large.
             (

@@ -1,4 +1,4 @@
-//! Attribute types, and the values that need more than copying.
+//! Attribute types, and attributes with encoded values.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -39,13 +39,13 @@ pub mod kinds {
     pub const ICE_CONTROLLING: u16 = 0x802a;
 }
 
-/// Of which protocol an address is (RFC 8489 section 14.1).
+/// Address family (RFC 8489 section 14.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Family {
-    /// IPv4.
+    /// An IPv4 address follows.
     V4 = 1,
-    /// IPv6.
+    /// An IPv6 address follows.
     V6 = 2,
 }
 
@@ -57,7 +57,7 @@ pub struct Address {
 }
 
 impl Family {
-    /// That of `ip`.
+    /// The address family of `ip`.
     pub fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(_) => Self::V4,
@@ -65,7 +65,7 @@ impl Family {
         }
     }
 
-    /// From its number on the wire.
+    /// The family of its number on the wire.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::V4),
@@ -96,7 +96,7 @@ impl Address {
         Self { bytes, length }
     }
 
-    /// The attribute's value.
+    /// The encoded value of the attribute.
     pub fn value(&self) -> &[u8] {
         &self.bytes[..self.length]
     }

@@ -1,4 +1,4 @@
-//! Keys, HMACs and the checksum of messages.
+//! Keys, MESSAGE-INTEGRITY and FINGERPRINT of messages.
 //!
 //! Comparisons take the same time wherever the first difference is.
 
@@ -18,22 +18,22 @@ use super::{SHA1_BYTES, SHA256_BYTES};
 pub enum Key {
     /// Number 1, which all clients know.
     Md5([u8; 16]),
-    /// Number 2.
+    /// Password algorithm 2: SHA-256 (RFC 8489 section 18.5).
     Sha256([u8; 32]),
 }
 
-/// What the checksum of a message says.
+/// Result of the FINGERPRINT check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fingerprint {
-    /// There is none.
+    /// The message has no FINGERPRINT.
     Absent,
-    /// It fits.
+    /// The FINGERPRINT matches the message.
     Fits,
-    /// It does not, or it is not the last attribute.
+    /// It differs, or FINGERPRINT is not the last attribute.
     Wrong,
 }
 
-/// What the checksum is mixed with, so that it differs from that of a packet around it (RFC 8489 section
+/// The checksum is XORed with this value, so that it differs from that of a packet around it (RFC 8489 section
 /// 14.7).
 const FINGERPRINT_MASK: u32 = 0x5354_554e;
 /// The polynomial of ITU V.42, reflected.
@@ -51,7 +51,7 @@ impl Key {
         Self::Sha256(digest::<Sha256>(username, realm, password).into())
     }
 
-    /// What the HMACs take.
+    /// Key bytes of the HMAC.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Md5(bytes) => bytes,

@@ -1,6 +1,6 @@
 //! Method and class of a message, which share its first two bytes (RFC 8489 section 5).
 
-/// What a message is about.
+/// Method of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Method {
@@ -20,17 +20,17 @@ pub enum Method {
     ChannelBind = 0x009,
 }
 
-/// Which side of a transaction a message is.
+/// Class of a message in a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Class {
-    /// Wants an answer.
+    /// A request, which needs a response.
     Request = 0x0000,
-    /// Wants none.
+    /// An indication, which gets no response.
     Indication = 0x0010,
-    /// Answer: done.
+    /// A success response to a request.
     Success = 0x0100,
-    /// Answer: refused.
+    /// An error response to a request.
     Error = 0x0110,
 }
 
@@ -41,7 +41,7 @@ impl Method {
         self as u16 | class as u16
     }
 
-    /// Method of a message that starts with `kind`; `None` for one nobody here speaks.
+    /// Method of a message that starts with `kind`; `None` for an unknown method.
     pub fn of(kind: u16) -> Option<Self> {
         match kind & 0x3eef {
             0x001 => Some(Self::Binding),

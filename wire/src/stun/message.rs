@@ -7,7 +7,7 @@ use super::attribute::kinds;
 use super::transaction::TransactionId;
 use super::{HEADER_BYTES, MAGIC_COOKIE, SHA1_BYTES, SHA256_BYTES};
 
-/// A STUN message whose framing was checked.
+/// A STUN message with checked framing.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     bytes: &'a [u8],
@@ -25,33 +25,33 @@ pub enum StunError {
     /// The length field does not match the datagram, or is no multiple of four.
     #[error("length field says {said} bytes, the message has {got}")]
     Length {
-        /// From the header.
+        /// Length in the header, in bytes.
         said: usize,
-        /// After the header.
+        /// Bytes that follow the header.
         got: usize,
     },
     /// An attribute reaches past the end.
     #[error("attribute {kind:#06x} at byte {at} reaches past the end")]
     Attribute {
-        /// Attribute type.
+        /// Type of the attribute.
         kind: u16,
         /// Offset of its header in the message.
         at: usize,
     },
 }
 
-/// One attribute.
+/// One attribute of a message, not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attribute<'a> {
-    /// Attribute type.
+    /// Type of the attribute.
     pub kind: u16,
-    /// Value without padding.
+    /// Value of the attribute without padding.
     pub value: &'a [u8],
     /// Offset of the attribute header in the message.
     pub at: usize,
 }
 
-/// What a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order the HMAC reads it.
+/// Bytes that a MESSAGE-INTEGRITY attribute with an HMAC of `N` bytes protects, in the order of the HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Integrity<'a, const N: usize = SHA1_BYTES> {
     /// The message header, with the length field as if the message ended at this attribute.
@@ -92,12 +92,12 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
-    /// The whole message.
+    /// All bytes of the message, header included.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// What an answer has to repeat.
+    /// Transaction id, which the response repeats.
     pub fn transaction(&self) -> TransactionId {
         let id = self.bytes[8..HEADER_BYTES].try_into();
         TransactionId(id.expect("parse checked the header"))
@@ -145,17 +145,17 @@ impl<'a> Message<'a> {
         self.find_protected(kinds::USE_CANDIDATE).is_some()
     }
 
-    /// What MESSAGE-INTEGRITY protects; `None` without it or with one of a wrong size.
+    /// Input of MESSAGE-INTEGRITY; `None` without it or with a wrong size.
     pub fn integrity(&self) -> Option<Integrity<'a>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY)
     }
 
-    /// What MESSAGE-INTEGRITY-SHA256 protects; `None` without it or with one that is cut.
+    /// Input of MESSAGE-INTEGRITY-SHA256; `None` without it or with a truncated one.
     pub fn integrity_sha256(&self) -> Option<Integrity<'a, SHA256_BYTES>> {
         self.integrity_of(kinds::MESSAGE_INTEGRITY_SHA256)
     }
 
-    /// The first attribute of `kind` in front of MESSAGE-INTEGRITY; what comes behind it is to be ignored (RFC 8489 section
+    /// The first attribute of `kind` before MESSAGE-INTEGRITY; later ones are ignored (RFC 8489 section
     /// 14.5).
     pub fn find_protected(&self, kind: u16) -> Option<Attribute<'a>> {
         let end = self.find(kinds::MESSAGE_INTEGRITY)?.at;

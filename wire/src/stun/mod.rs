@@ -1,13 +1,13 @@
-//! STUN (RFC 8489): checked views of what came, and a writer of what goes.
+//! STUN (RFC 8489): checked views of received messages, and a writer.
 //!
-//! Nothing here allocates but a caller's buffer that is too small. Whose password a message was made with
-//! is the caller's to find out; here is only whether it fits.
+//! Nothing here allocates, except in a caller's buffer that is too small. The caller finds the password of a message;
+//! this module only checks it.
 
 mod kind; // method and class of a message
-mod transaction; // what requests and their answers share
-mod message; // what came
-mod attribute; // what stands in it
-mod write; // what goes
+mod transaction; // transaction ids
+mod message; // checked view of a message
+mod attribute; // attributes
+mod write; // writer of messages
 mod integrity; // keys, HMACs and the checksum
 
 pub use attribute::{Address, Family, kinds, xor_address};
@@ -24,7 +24,7 @@ pub const HEADER_BYTES: usize = 20;
 pub const SHA1_BYTES: usize = 20;
 /// Bytes of the HMAC in MESSAGE-INTEGRITY-SHA256 (section 14.6), which may not be cut in TURN.
 pub const SHA256_BYTES: usize = 32;
-/// What tells STUN from its predecessor (section 5).
+/// Distinguishes STUN from its predecessor (section 5).
 const MAGIC_COOKIE: u32 = 0x2112_a442;
 
 #[cfg(test)]

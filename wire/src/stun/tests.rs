@@ -1,4 +1,4 @@
-//! The vectors of RFC 5769, and messages that lie.
+//! The vectors of RFC 5769, and malformed messages.
 
 use super::*;
 
@@ -75,7 +75,7 @@ fn the_sample_request_of_rfc_5769_with_long_term_credentials_is_read() {
 #[test]
 fn what_a_bit_changes_no_longer_fits() {
     let sound = bytes(REQUEST);
-    // From the type on, over the transaction and all attributes before the HMAC.
+    // From the type on, over the transaction id and all attributes before the HMAC.
     for at in [1, 8, 19, 25, 60, 75] {
         let mut changed = sound.clone();
         changed[at] ^= 4;

@@ -1,5 +1,5 @@
 //! The transaction id of a STUN message (RFC 8489 section 5).
 
-/// What answers repeat, so that they find their request.
+/// Transaction id, which matches responses to requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TransactionId(pub [u8; 12]);

@@ -1,4 +1,4 @@
-//! Messages written into a caller's buffer, attribute by attribute.
+//! Writes messages into a caller's buffer, attribute by attribute.
 //!
 //! The length field is right after each step, so a message can end anywhere.
 
@@ -18,7 +18,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Starts a message that begins with `kind`, after what is in `out` already.
+    /// Starts a message of `kind` behind the content of `out`.
     pub fn new(out: &'a mut Vec<u8>, kind: u16, transaction: TransactionId) -> Self {
         let start = out.len();
         out.extend_from_slice(&kind.to_be_bytes());
@@ -64,7 +64,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// MESSAGE-INTEGRITY (RFC 8489 section 14.5) over what is written so far.
+    /// Adds MESSAGE-INTEGRITY (RFC 8489 section 14.5) over the message so far.
     pub fn integrity_sha1(&mut self, key: &[u8]) -> &mut Self {
         self.attribute_header(kinds::MESSAGE_INTEGRITY, SHA1_BYTES);
         let covered = &self.out[self.start..self.out.len() - 4];
@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6) over what is written so far.
+    /// Adds MESSAGE-INTEGRITY-SHA256 (RFC 8489 section 14.6) over the message so far.
     pub fn integrity_sha256(&mut self, key: &[u8]) -> &mut Self {
         self.attribute_header(kinds::MESSAGE_INTEGRITY_SHA256, SHA256_BYTES);
         let covered = &self.out[self.start..self.out.len() - 4];

@@ -1,15 +1,15 @@
-//! ChannelData: four bytes before what is relayed, instead of a whole message (RFC 8656 section 12.4).
+//! ChannelData: a header of four bytes before relayed data, instead of a STUN message (RFC 8656 section 12.4).
 
 /// The number of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChannelNumber(u16);
 
-/// What came over a channel.
+/// A parsed ChannelData message (RFC 8656 section 12.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelData<'a> {
-    /// Which channel.
+    /// Number of the channel.
     pub number: ChannelNumber,
-    /// What is relayed.
+    /// The relayed data without padding.
     pub data: &'a [u8],
 }
 
@@ -25,16 +25,16 @@ pub enum ChannelError {
     /// The length field says more than there is.
     #[error("length field says {said} bytes, the datagram has {got}")]
     Length {
-        /// From the header.
+        /// Length in the header, in bytes.
         said: usize,
-        /// After the header.
+        /// Bytes that follow the header.
         got: usize,
     },
 }
 
 impl ChannelNumber {
-    /// Numbers a client may choose: those of RFC 8656 section 12 end at 0x4fff, but clients of RFC 5766
-    /// choose from all of these, and nothing else of ours starts with them.
+    /// Channel numbers that a client may choose. Those of RFC 8656 section 12 end at 0x4fff; clients of RFC 5766 use
+    /// the whole range, and no other protocol of ours starts with these bytes.
     pub const RANGE: std::ops::RangeInclusive<u16> = 0x4000..=0x7fff;
 
     /// `number` when it may be a channel's.
@@ -42,7 +42,7 @@ impl ChannelNumber {
         Self::RANGE.contains(&number).then_some(Self(number))
     }
 
-    /// As it stands on the wire.
+    /// The number on the wire.
     pub fn get(self) -> u16 {
         self.0
     }
@@ -68,7 +68,7 @@ impl<'a> ChannelData<'a> {
         Ok(Self { number, data })
     }
 
-    /// What goes before data of `length` bytes.
+    /// Header for data of `length` bytes.
     pub fn header(number: ChannelNumber, length: u16) -> [u8; 4] {
         let [n0, n1] = number.0.to_be_bytes();
         let [l0, l1] = length.to_be_bytes();

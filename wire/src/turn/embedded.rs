@@ -1,4 +1,4 @@
-//! IPv4 addresses inside IPv6 addresses: each way to write one that something on the way may turn back.
+//! IPv4 addresses embedded in IPv6 addresses, in every notation that a translator on the path may decode.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,17 +33,17 @@ pub enum Nat64Error {
     /// A length that RFC 6052 does not have.
     #[error("length {length} of `{text}` is none of 32, 40, 48, 56, 64 and 96")]
     Length {
-        /// All of it.
+        /// The whole text of the prefix.
         text: String,
-        /// As read.
+        /// The length in the text, in bits.
         length: u8,
     },
     /// Bits behind the prefix, where addresses are.
     #[error("`{text}` has bits beyond its {length}: the prefix is {prefix}/{length}")]
     Bits {
-        /// All of it.
+        /// The whole text of the prefix.
         text: String,
-        /// As read.
+        /// The length in the text, in bits.
         length: u8,
         /// The address with as many bits.
         prefix: Ipv6Addr,

@@ -1,64 +1,64 @@
 //! The attributes of a TURN request or indication, read in one pass.
 //!
-//! Nothing is refused here: a server that has not yet seen who asks has to say 401 before it says 420.
+//! This module refuses nothing: a server must answer 401 to an unauthenticated request before it may answer 420.
 
 use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::stun::{Attribute, Family, Message, TransactionId, kinds, xor_address};
 
-/// What a message says. Of attributes that occur more than once the first counts (RFC 8489 section 14), but
-/// for peers; what follows the integrity is not there (sections 14.5 and 14.6).
+/// Attributes of a message. Of repeated attributes the first counts (RFC 8489 section 14), except for peers;
+/// attributes after the integrity are ignored (sections 14.5 and 14.6).
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
-    /// USERNAME.
+    /// Value of USERNAME, if the attribute is present.
     pub username: Option<&'a [u8]>,
-    /// REALM.
+    /// Value of REALM, if the attribute is present.
     pub realm: Option<&'a [u8]>,
-    /// NONCE.
+    /// Value of NONCE, if the attribute is present.
     pub nonce: Option<&'a [u8]>,
-    /// MESSAGE-INTEGRITY is there.
+    /// True when MESSAGE-INTEGRITY is present.
     pub has_integrity: bool,
-    /// MESSAGE-INTEGRITY-SHA256 is there.
+    /// True when MESSAGE-INTEGRITY-SHA256 is present.
     pub has_integrity_sha256: bool,
     /// PASSWORD-ALGORITHM, with its parameters.
     pub password_algorithm: Option<&'a [u8]>,
     /// PASSWORD-ALGORITHMS, as it is.
     pub password_algorithms: Option<&'a [u8]>,
-    /// LIFETIME in seconds.
+    /// Value of LIFETIME in seconds.
     pub lifetime_s: Option<u32>,
     /// The protocol number of REQUESTED-TRANSPORT; 17 is UDP.
     pub transport: Option<u8>,
     /// REQUESTED-ADDRESS-FAMILY; the inner `None` is one that does not exist.
     pub family: Option<Option<Family>>,
-    /// ADDITIONAL-ADDRESS-FAMILY.
+    /// ADDITIONAL-ADDRESS-FAMILY; `Some(None)` when its family is unknown.
     pub additional_family: Option<Option<Family>>,
-    /// EVEN-PORT.
+    /// EVEN-PORT, if the attribute is present.
     pub even_port: Option<EvenPort>,
-    /// RESERVATION-TOKEN is there.
+    /// True when RESERVATION-TOKEN is present.
     pub has_reservation_token: bool,
-    /// DONT-FRAGMENT is there.
+    /// True when DONT-FRAGMENT is present.
     pub dont_fragment: bool,
     /// CHANNEL-NUMBER, of any value.
     pub channel: Option<u16>,
-    /// The first XOR-PEER-ADDRESS.
+    /// Address of the first XOR-PEER-ADDRESS.
     pub peer: Option<SocketAddr>,
-    /// Where the value of DATA is in the message.
+    /// Range of the value of DATA in the message.
     pub data: Option<Range<usize>>,
     /// Attributes that must be understood and are not.
     pub unknown: Unknown,
-    /// The first attribute whose value has no meaning.
+    /// The first attribute with a malformed value.
     pub malformed: Option<u16>,
-    /// Where the attributes end that count.
+    /// End of the attributes that count.
     end: usize,
 }
 
-/// What is asked of a relayed port (RFC 8656 section 18.6).
+/// Value of EVEN-PORT (RFC 8656 section 18.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvenPort {
-    /// It is even.
+    /// The relayed port must be even.
     Alone,
-    /// It is even, and the next one is kept for later.
+    /// The port must be even, and the next one is reserved.
     WithNext,
 }
 
@@ -70,7 +70,7 @@ pub struct Unknown {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads `message`.
+    /// Reads the fields of a TURN request from `message`.
     pub fn read(message: &Message<'a>) -> Self {
         let mut fields = Self {
             end: message.bytes().len(),
@@ -142,7 +142,7 @@ impl<'a> Fields<'a> {
                 let start = attribute.at + 4;
                 first(&mut self.data, Some(start..start + value.len()))
             }
-            // Of no meaning in what a client sends, and no reason to refuse it.
+            // Meaningless in a client's message, but no reason to refuse it.
             kinds::MAPPED_ADDRESS
             | kinds::ERROR_CODE
             | kinds::UNKNOWN_ATTRIBUTES
@@ -163,7 +163,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Unknown {
-    /// How many are kept.
+    /// Maximum number of kept entries.
     pub const MAX: usize = 8;
 
     /// True when everything was understood.
@@ -197,7 +197,7 @@ fn first<T>(field: &mut Option<T>, value: Option<T>) -> bool {
     true
 }
 
-/// Of a value that is one byte and three to come.
+/// Reads a value of one byte and three reserved ones.
 fn first_of_four(value: &[u8]) -> Option<u8> {
     <[u8; 4]>::try_from(value).ok().map(|[first, ..]| first)
 }

@@ -1,9 +1,8 @@
-//! Messages in a stream: STUN and ChannelData after each other (RFC 8656 section 12.5), or anything with
-//! its length before it (RFC 4571).
+//! Splits a stream into messages: STUN and ChannelData (RFC 8656 section 12.5), or length-prefixed messages (RFC
+//! 4571).
 //!
-//! Bytes come in pieces of any size. A message that lies whole in a piece is handed out where it is;
-//! only what is cut in two is copied. What a stranger says a message will be long costs nothing until the
-//! bytes are there.
+//! Bytes come in pieces of any size. A message inside one piece is returned without a copy; only a message that is
+//! split is copied. A length field costs no memory until the bytes arrive.
 
 use std::marker::PhantomData;
 
@@ -12,7 +11,7 @@ use crate::stun;
 
 /// Longest thing either framing can say: ChannelData of 64 KiB less one, its header and its padding.
 pub const MAX_FRAME_BYTES: usize = 4 + 65_536;
-/// What is kept of the buffer after a message longer than this.
+/// Bytes of the buffer that are kept after a longer message.
 const KEPT_BYTES: usize = 2_048;
 
 /// STUN messages and ChannelData padded to four bytes.
@@ -29,27 +28,27 @@ pub enum FramingError {
     /// Neither STUN nor ChannelData starts like this.
     #[error("a message cannot start with {0:#06x}")]
     Start(u16),
-    /// A STUN message whose length is no multiple of four.
+    /// A STUN message with a length that is no multiple of four.
     #[error("length field says {0} bytes, which is no multiple of 4")]
     Odd(usize),
     /// More than this stream may send at once.
     #[error("message of {bytes} bytes is longer than {limit}")]
     Long {
-        /// With its header.
+        /// Bytes of the message, its header included.
         bytes: usize,
-        /// Of this stream.
+        /// Maximum of a message in this stream, in bytes.
         limit: usize,
     },
 }
 
-/// Where the next message is, counted from its first byte.
+/// Extent of the next message, from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Bytes that only frame it.
     pub skip: usize,
-    /// Where it ends.
+    /// Offset behind the last byte of the message.
     pub end: usize,
-    /// Where the one after it starts.
+    /// Offset of the message after it.
     pub next: usize,
 }
 
@@ -58,7 +57,7 @@ pub trait Framing {
     /// Bytes from which [`Framing::measure`] can tell.
     const HEAD_BYTES: usize;
 
-    /// Where the message is that starts with `head`, of [`Framing::HEAD_BYTES`] bytes.
+    /// Extent of the message that starts with `head`, of [`Framing::HEAD_BYTES`] bytes.
     fn measure(head: &[u8]) -> Result<Extent, FramingError>;
 }
 
@@ -114,8 +113,8 @@ impl Framing for Prefixed {
 }
 
 impl<F: Framing> Splitter<F> {
-    /// For a stream whose messages have at most `limit_bytes` with their framing; what is longer is an
-    /// error as soon as it is said.
+    /// For a stream with messages of at most `limit_bytes`, framing included. A longer message is an error as soon as
+    /// its length is known.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
             buffer: Vec::new(),
@@ -125,9 +124,8 @@ impl<F: Framing> Splitter<F> {
         }
     }
 
-    /// The next message, with what has come since in front of `input`, which is moved forward; `None` when
-    /// all of it was taken and more is needed ([`Splitter::waits_for`]). After an error the stream is of no
-    /// use any more.
+    /// The next message; moves `input` forward. `None` when all of it was taken and more is needed
+    /// ([`Splitter::waits_for`]). After an error the stream cannot be used any more.
     pub fn next<'a, 'i: 'a>(
         &'a mut self,
         input: &mut &'i [u8],

@@ -1,12 +1,12 @@
-//! TURN (RFC 8656): what a client and its relay say to each other, beside STUN's own.
+//! TURN (RFC 8656): its attributes, channels and framing, in addition to STUN.
 //!
-//! Who may relay what to whom is decided in the data plane.
+//! The data plane decides which peers a client may reach.
 
-mod fields; // the attributes of a request
-mod channel; // data under a number
+mod fields; // attributes of a TURN request
+mod channel; // ChannelData
 mod framing; // messages in a stream
-mod secret; // what two planes share
-mod username; // who somebody is, and until when
+mod secret; // values derived from a secret
+mod username; // user and expiry of a credential
 mod embedded; // IPv4 addresses inside IPv6 addresses
 
 pub(crate) use embedded::NAT64_LENGTHS;

@@ -1,5 +1,5 @@
-//! What is derived from a secret without saying it: its id, by which planes that do not share one find out before their
-//! clients do, and users of credentials.
+//! Values derived from a TURN secret that do not reveal it: an id, by which planes notice different secrets, and the
+//! users of credentials.
 
 use crate::stun::hmac_sha256;
 
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn an_id_tells_secrets_apart() {
-        // From the command: printf 'spillway turn secret id' | openssl dgst -sha256 -hmac a-secret-of-two-planes
+        // Computed by: printf 'spillway turn secret id' | openssl dgst -sha256 -hmac a-secret-of-two-planes
         assert_eq!(secret_id(b"a-secret-of-two-planes"), "70cb55e0");
         assert_ne!(secret_id(b"a-secret-of-two-planes"), secret_id(b"another"));
     }

@@ -1,18 +1,17 @@
-//! Usernames of credentials that end by themselves: `expiry:user`, or the expiry alone, as back ends of other servers make
-//! them too.
+//! Usernames of credentials with an expiry: `expiry:user`, or the expiry alone, as in coturn's REST scheme.
 
 /// A username, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Username<'a> {
-    /// When its credentials end, in seconds since 1970; `None` where it does not say so.
+    /// Expiry of the credentials, seconds since 1970; `None` if absent.
     pub expiry_s: Option<u64>,
-    /// Whose they are: all that is not the expiry, or all where there is nothing else, so that what was handed out at
-    /// different times is told apart.
+    /// The user: all except the expiry, or the whole text if there is nothing else. So credentials with different
+    /// expiry are different users.
     pub user: &'a [u8],
 }
 
 impl<'a> Username<'a> {
-    /// What `bytes` say. A user may have colons.
+    /// Parses `bytes`. A user may contain colons.
     pub fn read(bytes: &'a [u8]) -> Self {
         let Some(colon) = bytes.iter().position(|&byte| byte == b':') else {
             return Self {

@@ -1,4 +1,4 @@
-//! Where values lie along a line, and the round numbers to write beside it.
+//! Positions of values on an axis, and its ticks.
 
 /// A line from the picture's `from` to its `to`.
 #[derive(Debug, Clone, Copy)]
@@ -10,9 +10,9 @@ pub struct Axis {
 
 #[derive(Debug, Clone, Copy)]
 enum Scale {
-    /// From zero to this.
+    /// Linear from zero to this value.
     Linear(f64),
-    /// From and to these, both powers of ten.
+    /// Logarithmic between two powers of ten.
     Logarithmic(f64, f64),
 }
 
@@ -20,7 +20,7 @@ enum Scale {
 const TICKS: f64 = 6.0;
 
 impl Axis {
-    /// From zero past `max`.
+    /// An axis from zero past `max`.
     pub fn linear(max: f64, from: f64, to: f64) -> Self {
         let max = if max > 0.0 { max } else { 1.0 };
         let step = step(max);
@@ -36,7 +36,7 @@ impl Axis {
         Self { scale, from, to }
     }
 
-    /// Where `value` lies.
+    /// Position of `value` on the axis.
     pub fn at(&self, value: f64) -> f64 {
         let part = match self.scale {
             Scale::Linear(max) => value / max,
@@ -45,7 +45,7 @@ impl Axis {
         self.from + (self.to - self.from) * part.clamp(0.0, 1.0)
     }
 
-    /// The round numbers.
+    /// Round values at which the axis has ticks.
     pub fn ticks(&self) -> Vec<f64> {
         match self.scale {
             Scale::Linear(max) => {

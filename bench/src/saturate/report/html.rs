@@ -1,4 +1,4 @@
-//! The page around the curve: what was carried, what ended it, every step, where and how it was measured.
+//! The page with the chart: results, limit, all steps, host and method.
 
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:6
 code{font:13px ui-monospace,monospace;background:var(--card);border:1px solid var(--line);border-radius:6px;\
 padding:8px 12px;display:block;overflow-x:auto}";
 
-/// The page.
+/// The HTML page of the report.
 pub fn page(curve: &Curve) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\

@@ -1,10 +1,10 @@
-//! What a capacity planner reads: one picture and one page, without anything from elsewhere.
+//! Report for capacity planning: one chart and one page without external files.
 
-pub mod axis; // round numbers along a line
-pub mod svg; // the picture
-pub mod html; // the page around it
+pub mod axis; // positions and ticks on an axis
+pub mod svg; // the chart as SVG
+pub mod html; // the page with the chart
 
-/// For text and attributes of SVG and HTML.
+/// Escapes text for text and attributes of SVG and HTML.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! The curve as a picture: throughput, processors and latency over subscribers.
+//! The chart: throughput, CPU and latency over subscribers.
 
 use std::fmt::Write;
 
@@ -31,7 +31,7 @@ font:13px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--ink)}\
 .curve .dot.over{fill:var(--over);stroke:var(--over)}.curve text.a,.curve text.b,.curve text.c{stroke:none}\
 .curve text.a{fill:var(--a)}.curve text.b{fill:var(--b)}.curve text.c{fill:var(--c)}";
 
-/// One line of a panel.
+/// One line of a panel in the chart.
 struct Series {
     name: String,
     class: &'static str,
@@ -41,7 +41,7 @@ struct Series {
 /// Takes one figure, if it was measured.
 type Value = Box<dyn Fn(&Measurement) -> Option<f64>>;
 
-/// A panel: what it shows, and values worth a line across.
+/// A panel: its series, and values with a line across.
 struct Panel {
     title: &'static str,
     series: Vec<Series>,
@@ -49,7 +49,7 @@ struct Panel {
     logarithmic: bool,
 }
 
-/// The whole picture.
+/// The chart as an SVG document.
 pub fn draw(curve: &Curve) -> String {
     let height = TOP + PANELS as f64 * PANEL + (PANELS - 1) as f64 * GAP + BOTTOM;
     let most = curve
@@ -273,7 +273,7 @@ fn write_labels(out: &mut String, mut labels: Vec<(f64, &'static str, String)>, 
     }
 }
 
-/// As many decimals as it needs.
+/// Formats a value with the needed decimals.
 fn number(value: f64) -> String {
     if value >= 1_000.0 {
         return grouped(value);

@@ -4,7 +4,7 @@ import { arrivalMessage, stateMessage } from './words.js';
 
 /** How long good news stays. */
 const GOOD_NEWS_MS = 2_500;
-/** How long somebody waits before they are offered to try again, or to leave. */
+/** Time before the user is offered to try again, or to leave. */
 const OFFER_AFTER_MS = 20_000;
 
 export class Banner {

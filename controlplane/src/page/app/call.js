@@ -45,7 +45,7 @@ export class Call {
     this.#wire();
     for (const what of ['microphone', 'camera', 'screen']) this.#showButton(what);
     this.#showPermissions();
-    // For who hears the page: where they are now.
+    // For users of screen readers: the current view.
     element('call-room').focus({ preventScroll: true });
   }
 
@@ -127,7 +127,7 @@ export class Call {
     element('open-settings').hidden = !this.#mayPublish('camera') && !this.#mayPublish('microphone') && !subscribe;
     for (const what of ['camera', 'microphone']) element(`settings-${what}`).closest('.field').classList.toggle('is-barred', !this.#mayPublish(what));
     element('settings-height').closest('.field').hidden = !this.#mayPublish('camera');
-    // A link without a token is of no use where tokens are given out by somebody else.
+    // A link without a token does not work if the server gives no tokens.
     const canInvite = !this.#wish.token;
     element('copy-link').hidden = !canInvite;
     element('alone').textContent = canInvite

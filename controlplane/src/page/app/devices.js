@@ -34,7 +34,7 @@ async function open(kind, what, wishes) {
   try {
     return await ask(chosen[what]);
   } catch (error) {
-    // A remembered device that is gone should not keep anybody out.
+    // A remembered device that was removed must not prevent the join.
     if (!chosen[what] || error.name !== 'OverconstrainedError') throw error;
     choose(what, '');
     return ask('');

@@ -1,4 +1,4 @@
-/** The people on the screen: tiles, their video and audio elements, who speaks, how well it arrives. */
+/** The participants on the screen: tiles, their video and audio elements, active speakers, connection quality. */
 import { chosen } from './devices.js';
 import { Grid, wantedHeight } from './grid.js';
 import { Tile } from './tile.js';

@@ -1,4 +1,4 @@
-/** Before the call: who, where, and a look into the mirror. */
+/** The form before the call: name, room, and a preview of the camera. */
 import { choose, fillSelect, openCamera, openMicrophone, recall, remember } from './devices.js';
 import { icon } from './icons.js';
 import { newIdentity, readToken, roomName } from './token.js';
@@ -162,7 +162,7 @@ export class JoinView {
     let problem = '';
     try {
       const track = await (what === 'camera' ? openCamera() : openMicrophone());
-      // What opens after the form was sent is nobody's.
+      // A device that opens after the form was sent is closed again.
       if (this.#view.hidden || this.#isSent) track.stop();
       else this.#tracks[what] = track;
     } catch (error) {

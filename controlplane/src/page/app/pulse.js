@@ -1,4 +1,4 @@
-/** What arrives: audio packets and video frames of the last second, for as long as somebody wants to know. */
+/** Received audio packets and video frames of the last second, while there is a listener. */
 
 const EVERY_MS = 1_000;
 

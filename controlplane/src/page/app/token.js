@@ -40,7 +40,7 @@ export async function ask({ room, name, identity }) {
   return body.token;
 }
 
-/** Whether the server gives a token to whoever asks; true where it does not say. */
+/** True if the server gives demo tokens, or does not say. */
 export async function givesTokens() {
   const reply = await fetch('v1/demo/token?room=lobby&identity=probe').catch(() => null);
   return reply?.status !== 404;

@@ -1,11 +1,11 @@
 /**
- * The relays this participant may use, and until when: fresh credentials are there before somebody connects with them.
+ * TURN servers of this participant, and the expiry of their credentials: fresh credentials are requested before a peer connection uses them.
  * Who connects, and when, is decided by the owners of the peer connections.
  */
 
 /** Credentials count as old that long before they end, because candidates are not gathered at once. */
 const MARGIN_MS = 30_000;
-/** How long somebody who connects waits for fresh credentials; most networks need none. */
+/** Time that a new peer connection waits for fresh credentials; most networks need none. */
 const RENEW_WITHIN_MS = 3_000;
 
 export class Relays {
@@ -36,7 +36,7 @@ export class Relays {
   }
 
   /**
-   * What to gather candidates with now. Never rejects, and never keeps anybody waiting for long.
+   * ICE servers for gathering candidates now. Never rejects, and resolves within a limit.
    * @returns {Promise<RTCIceServer[]>}
    */
   async fresh() {
@@ -54,7 +54,7 @@ export class Relays {
     try {
       this.take(await this.#request('ice_servers', {}));
     } catch {
-      // A broken socket brings new ones when it is back; otherwise whoever connects next asks again.
+      // After a broken socket the next `joined` has new credentials; otherwise the next peer connection asks again.
     }
     this.#renewal = null;
   }

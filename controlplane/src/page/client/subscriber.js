@@ -32,7 +32,7 @@ export class Subscriber {
     this.#failed = failed;
   }
 
-  /** For when the server restarts ICE: who answers restarts nothing. */
+  /** Used when the server restarts ICE: the answering side does not restart it. */
   setIceServers(servers) {
     if (this.#pc) reconfigure(this.#pc, servers);
   }

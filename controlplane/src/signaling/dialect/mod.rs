@@ -1,3 +1,3 @@
-//! The words of a conversation: what clients say and are told, as text.
+//! Message formats (dialects) of signaling.
 
 pub mod spillway; // docs/protocol.md

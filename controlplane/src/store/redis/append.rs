@@ -1,5 +1,5 @@
-//! Appends: those of one room that wait go to the store with one call, in the order in which they came. While the
-//! store cannot be reached they get their numbers here.
+//! Appends: one call sends all waiting appends of a room, in order. While the store is unavailable they get their
+//! offsets here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::ids::{ParticipantId, RoomName};
 use crate::limits::APPEND_EVENTS;
 use crate::store::{Placed, StoreError, Stored};
 
-/// Before events are tried again that a room which came back empty did not take.
+/// Pause before events are sent again to a room that was empty after an outage.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 impl Shared {
@@ -35,7 +35,7 @@ impl Shared {
                 answer = &mut answered => {
                     return answer.unwrap_or_else(|_| Err(given_up()));
                 }
-                // Whoever may write takes along what waits.
+                // The task with the lock writes all waiting appends.
                 _writing = known.writing.lock() => self.write(&known).await,
             }
         }
@@ -73,7 +73,7 @@ impl Shared {
         self.go_on_alone(known, batch, tried);
     }
 
-    /// Tells the store; the mirror, too, if these are the next events. What is left of the batch was not taken.
+    /// Sends the batch to the store, and to the mirror if these are the next events. Refused events stay in the batch.
     async fn tell(&self, known: &Known, batch: &mut Writing) -> Result<(), StoreError> {
         let mut missing = 0;
         while !batch.appends.is_empty() {
@@ -95,14 +95,14 @@ impl Shared {
                     batch.seq += count as u64;
                     for (offset, answer) in (first..).zip(batch.answers.drain(..count)) {
                         let stored = Stored::Yes;
-                        // Whoever asked may have given up.
+                        // The caller may have given up.
                         let _ = answer.send(Ok(Placed { offset, stored }));
                     }
                 }
                 message::Appended::NotOurs => {
                     return Err(StoreError::NotOurs(participant_of(&batch.appends[0])));
                 }
-                // Redis came back empty: it is told what there was.
+                // Redis lost the room: it is restored.
                 message::Appended::NoRoom if missing < 2 => {
                     missing += 1;
                     self.reconcile(known).await?;
@@ -132,7 +132,7 @@ impl Shared {
                 offset,
                 stored: Stored::Later(is_stored),
             });
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(
                 placed.ok_or_else(|| StoreError::Unavailable("too many events wait for it".into())),
             );
@@ -155,13 +155,13 @@ struct Writing {
 impl Writing {
     fn fail(self, error: &StoreError) {
         for answer in self.answers {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(Err(error.clone()));
         }
     }
 }
 
-/// What goes with one call: a change that may be refused goes alone.
+/// Appends for one call: a change that may be refused goes alone.
 fn batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let goes_alone = |waiting: &Waiting| waiting.append.change.may_be_refused();
     let first = waiting.iter().take(APPEND_EVENTS);

@@ -1,5 +1,5 @@
-//! Reconciling a room's mirror with the store: after an outage of any length, whether the store remembers
-//! everything, nothing, or something else.
+//! Reconciles a room's mirror with the store after an outage of any length: the store may have all events, none, or
+//! others.
 
 use std::sync::Arc;
 
@@ -11,13 +11,12 @@ use crate::ids::Epoch;
 use crate::store::StoreError;
 
 impl Shared {
-    /// Tells the store what it does not know and learns what this server does not. The caller is the room's
-    /// only writer.
+    /// Exchanges missing events between the store and this server. The caller is the room's only writer.
     pub(super) async fn reconcile(&self, known: &Known) -> Result<(), StoreError> {
         if !known.mirror().is_open() {
             return Ok(());
         }
-        // What others append while this is asked reaches the mirror before the answer does.
+        // Appends of other servers meanwhile reach the mirror before the answer.
         let seen = known.mirror().offset();
         let base = known.mirror().base();
         let restored = self.restore(known, &base).await?;
@@ -39,7 +38,7 @@ impl Shared {
             return self.replay(known, epoch).await;
         }
         if *offset < seen {
-            // A failover lost what had been published.
+            // A failover lost published events.
             return self.start_over(known, (epoch, *offset)).await;
         }
         if *offset > base.offset() {
@@ -65,7 +64,7 @@ impl Shared {
         })
     }
 
-    /// What others appended and did not reach us.
+    /// Reads appends of other servers that did not arrive.
     async fn catch_up(
         &self,
         known: &Known,
@@ -124,7 +123,7 @@ impl Shared {
         }))
     }
 
-    /// Where the store put the first events of `batch`, and how many; `None` for one that was not ours.
+    /// Offset of the first events of `batch` in the store, and their number; `None` if the event there is not ours.
     async fn tell_again(
         &self,
         known: &Known,
@@ -146,7 +145,7 @@ impl Shared {
         }
     }
 
-    /// After `common` the store has another history than the one this server's readers know: it is given a new epoch.
+    /// The store's history after `common` differs from the readers': the room gets a new epoch.
     async fn start_over(
         &self,
         known: &Known,
@@ -158,8 +157,8 @@ impl Shared {
         self.rewrite(known, Some(common)).await
     }
 
-    /// The store's history has another epoch: it is told what it lacks, and every reader learns the whole truth
-    /// anew. Up to `common` it is the one that they know.
+    /// The store's history has another epoch: it gets the missing events, and every reader gets a snapshot. Up to
+    /// `common` both histories are equal.
     async fn rewrite(&self, known: &Known, common: Option<u64>) -> Result<(), StoreError> {
         known.mirror().agrees_to(common.unwrap_or(0));
         while self.tell_oldest(known).await?.is_some() {}
@@ -172,7 +171,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The same for all rooms for which it is `due`, many at once.
+    /// Reconciles all rooms for which `due` is true, many at once.
     pub(super) async fn reconcile_all(&self, due: impl Fn(&Known) -> bool) {
         use futures_util::StreamExt as _;
         let rooms: Vec<Arc<Known>> = self
@@ -182,7 +181,7 @@ impl Shared {
             .cloned()
             .collect();
         let each = rooms.into_iter().map(|known| async move {
-            // Whoever appends finds out by itself, and may be waiting for the store to come back.
+            // A running append notices the change itself, and may be waiting for the store.
             let Ok(writing) = known.writing.try_lock() else {
                 return;
             };
@@ -193,7 +192,7 @@ impl Shared {
             drop(writing);
             let is_over = known.mirror().is_over();
             if result.is_ok() && is_over {
-                // Whoever closed it did so during the outage.
+                // The room was closed during the outage.
                 let _ = self.close(&known.name).await;
             }
         });
@@ -204,13 +203,13 @@ impl Shared {
     }
 }
 
-/// Where the store's history is.
+/// Position of the store's history.
 struct Restored {
     epoch: Epoch,
     offset: u64,
     /// The epoch that it went on from, if any, and after which event.
     before: (String, u64),
-    /// Whether there was nothing, and it is what this server remembered.
+    /// True if the store had lost the room, and this server restored it.
     is_made: bool,
 }
 

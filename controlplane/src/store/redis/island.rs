@@ -1,5 +1,4 @@
-//! An island: what a server's mirror of a room has to tell the store, which cannot be reached, and how far the two
-//! agree when it can be again.
+//! An island: events of a mirror that the unavailable store does not have yet, and the offset up to which both agree.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +10,12 @@ use crate::history::{Append, Entry, Restart};
 use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
 use crate::store::record::Record;
 
-/// What the store does not know yet.
+/// Events that the store does not have yet.
 #[derive(Debug)]
 pub(super) struct Island {
-    /// Where the store was.
+    /// Last known state of the store.
     base: Base,
-    /// What happened since.
+    /// Events that the store does not have yet.
     untold: VecDeque<Untold>,
     /// Up to this event the store's history is that of the readers here. Below `base.offset` the two have parted.
     agreed: u64,
@@ -27,9 +26,9 @@ pub(super) struct Island {
 /// A room as the store has it, or had it.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
-    /// Who was there after the last event that it has.
+    /// Participants after the last event of the store.
     pub(super) roster: Roster,
-    /// What had happened.
+    /// Latest events of the room, in order.
     pub(super) history: VecDeque<Arc<Entry>>,
 }
 
@@ -43,7 +42,7 @@ impl Base {
 /// An event that waits for the store.
 #[derive(Debug)]
 pub(super) struct Untold {
-    /// The number under which it was tried: it may have come to pass.
+    /// Sequence number of an attempt, which may have succeeded.
     pub(super) seq: Option<u64>,
     pub(super) append: Append,
     /// Hears when the store has it.
@@ -83,8 +82,8 @@ impl Island {
         fits
     }
 
-    /// The oldest events that wait for the store, as many as fit into one call. `next` gives out numbers of this
-    /// server, the first of so many; what was tried before is tried under the same ones.
+    /// The oldest waiting events, as many as fit into one call. `next` reserves sequence numbers of this server;
+    /// events of an earlier attempt keep theirs.
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
         let first = self.untold.front()?.seq;
         let goes_on = |(index, untold): &(usize, &Untold)| {
@@ -118,7 +117,7 @@ impl Island {
         self.told.clear();
     }
 
-    /// How the store's history goes on from that of readers here.
+    /// Relation of the store's history to that of readers here.
     pub(super) fn restart(&self) -> Restart {
         Restart {
             common: self.agreed,
@@ -126,7 +125,7 @@ impl Island {
         }
     }
 
-    /// Whether it does not go on as they were told.
+    /// True if the store's history differs from that of readers here.
     pub(super) fn has_parted(&self) -> bool {
         self.agreed < self.base.offset()
     }
@@ -137,7 +136,7 @@ impl Island {
         let goes_on = !self.has_parted() && first == Some(self.base.offset() + 1);
         let base = &mut self.base;
         for untold in self.untold.drain(..count.min(self.untold.len())) {
-            // Whoever said it may be gone.
+            // The sender of the message may have left.
             let _ = untold.stored.send(());
             let Some(entry) = record.at(base.offset() + 1) else {
                 continue;
@@ -206,7 +205,7 @@ mod tests {
         mirror.told(1, Some(2));
         let base = mirror.base();
         assert_eq!((base.offset(), base.history.len()), (2, 1));
-        assert!(first.try_recv().is_ok(), "who said it hears of it");
+        assert!(first.try_recv().is_ok(), "the sender is told");
         assert!(second.try_recv().is_err());
         for number in 0..ISLAND_EVENTS - 1 {
             assert!(mirror.append(untold(None, number).0).is_some());
@@ -270,7 +269,7 @@ mod tests {
                 mirror.told(1, *first);
             }
             let before = mirror.parted();
-            mirror.agrees_to(offset + 9); // it was interrupted, and looks again
+            mirror.agrees_to(offset + 9); // it was interrupted, and checks again
             assert_eq!(mirror.parted(), before);
             before.map(|restart| (restart.common, restart.told))
         };

@@ -1,4 +1,4 @@
-//! What is looked after all the time: servers that stop answering, subscriptions that end, gaps, islands.
+//! Background task: probes servers, and repairs subscriptions, gaps and islands.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::subscriptions::Pushed;
 use super::trouble::LinkError;
 use crate::history::{Entry, Restart};
 
-/// How often servers are asked whether they are there.
+/// Interval at which servers are probed.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts it; it ends with the store.
@@ -22,7 +22,7 @@ pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed
     tokio::spawn(keep(Arc::downgrade(shared)));
 }
 
-/// Delivers what is published.
+/// Delivers published events to rooms.
 async fn listen(shared: Weak<Shared>, mut pushed: mpsc::UnboundedReceiver<Pushed>) {
     while let Some((id, push)) = pushed.recv().await {
         let Some(shared) = shared.upgrade() else {
@@ -81,7 +81,7 @@ impl Shared {
         let probed = self.link.probe().await;
         self.subscriptions.ping().await;
         let (repaired, outcome) = self.subscriptions.repair().await;
-        // One verdict of both, so that nobody is told that it is well in between.
+        // One verdict of both, so that the state is never shown as healthy in between.
         let verdict = probed.and(outcome);
         let is_up = verdict.is_ok();
         self.metrics.up.set(is_up.into());

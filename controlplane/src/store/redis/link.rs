@@ -1,8 +1,8 @@
-//! Connections to the Redis servers: one to each for commands, found by the slot of what they are about.
+//! Connections to the Redis servers: one to each for commands, chosen by slot.
 //!
-//! Commands are scripts that may be sent again. What a cluster says of moved slots is followed here. A server that
-//! does not serve us any more, by what it says or by its silence, is left: the next connection is made to whatever
-//! answers at that address, or to whatever the sentinels name, then.
+//! Commands are scripts that may be repeated. Redirections of a cluster are followed here. When a server refuses
+//! commands or does not answer, its connection is closed; the next one goes to the same address, resolved again, or to
+//! the master that the sentinels name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,13 +24,13 @@ use super::topology::{Address, Topology};
 use super::trouble::{LinkError, Reply, fit, refusal, reply};
 use crate::limits::{SILENT_STORE_PATIENCE, STORE_PATIENCE};
 
-/// For a connection to stand.
+/// Time to connect to a server.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
-/// For a command to be answered; a server that is merely busy must not be taken for one that is away.
+/// Time for the answer to a command; a busy server must not count as unavailable.
 const RESPONSE_TIME: Duration = Duration::from_millis(2_000);
 /// Times a command follows what the cluster says of its slot.
 const REDIRECTS: usize = 6;
-/// While a slot is between two servers.
+/// Pause while a slot moves between two servers.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
 /// Between attempts of what can wait a little, doubled up to the second.
 const PATIENT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
@@ -41,20 +41,20 @@ const RIGHTS_INTERVAL: Duration = Duration::from_secs(3);
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// This server among those that share the store.
+    /// Name of this server at the store.
     pub(super) server_id: String,
     servers: Arc<Servers>,
     sentinels: Sentinels,
     server_by_address: Mutex<HashMap<Address, Arc<Server>>>,
     topology: Mutex<Option<Arc<Topology>>>,
-    /// Held while it is asked for: those that wait for it do not ask, too.
+    /// Held during a query, so that other tasks wait for its result.
     asking: tokio::sync::Mutex<()>,
     /// Since when not everything can be written, and why.
     trouble: Mutex<Option<(Instant, String)>>,
 }
 
 impl Link {
-    /// Of `server_id` to these.
+    /// A link of `server_id` to these servers.
     pub(super) fn new(servers: Servers, server_id: String) -> Self {
         Self {
             server_id,
@@ -67,7 +67,8 @@ impl Link {
         }
     }
 
-    /// Runs `script` where `slot` is, and tries on for a moment while nobody can: a master may be handing over.
+    /// Runs `script` on the server of `slot`. Repeats for a short time while no server can run it: a master may be
+    /// handing over.
     pub(super) async fn run_patiently(
         &self,
         slot: Slot,
@@ -85,12 +86,12 @@ impl Link {
         }
     }
 
-    /// Whether `error`, of what was begun at `start`, may be over in a moment.
+    /// True if `error`, of a call begun at `start`, may pass soon.
     pub(super) fn may_pass(&self, error: &LinkError, start: Instant) -> bool {
         let patience = match error {
             LinkError::Broken(_) => return false,
             LinkError::Unavailable(_) | LinkError::Insecure(_) => SILENT_STORE_PATIENCE,
-            // It has been demoted, say, and another one takes its place.
+            // For example a demoted master, which another one replaces.
             LinkError::Refused(_) => STORE_PATIENCE,
         };
         let trouble = lock(&self.trouble);
@@ -128,7 +129,7 @@ impl Link {
                     asking = false;
                     tokio::time::sleep(MOVING_PAUSE).await;
                 }
-                // Whatever is at that address by now is tried at once.
+                // The address is tried again at once; another server may have it now.
                 Err(Failure::Left(error)) if !left => {
                     self.forget_topology();
                     (left, asking, last) = (true, false, Some(error));
@@ -144,7 +145,8 @@ impl Link {
         }))
     }
 
-    /// Publishes to `partition`, whatever comes of it; false when too much waits already, or there is no connection.
+    /// Publishes to `partition` without waiting for the result; false when too many commands wait, or without a
+    /// connection.
     pub(super) fn publish(&self, partition: Partition, message: &str) -> bool {
         let topology = lock(&self.topology).clone();
         let owner = topology
@@ -169,12 +171,12 @@ impl Link {
         })
     }
 
-    /// Which connection to the server at `address` for commands is the present one.
+    /// Generation of the current command connection to the server at `address`.
     pub(super) fn generation(&self, address: &Address) -> Generation {
         self.server(address).generation()
     }
 
-    /// A connection to a master whose pushes go to `pushes`.
+    /// A connection to a master that sends its pushes to `pushes`.
     pub(super) async fn connect(
         &self,
         address: &Address,
@@ -212,7 +214,7 @@ impl Link {
         }
     }
 
-    /// Whether one of the servers is encrypted where it should not be or the other way round.
+    /// The error if one of the servers uses TLS unexpectedly, or no TLS.
     pub(super) async fn mistaken(&self) -> Option<String> {
         let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
         for address in self.servers.named().iter().chain(&known) {
@@ -235,7 +237,7 @@ impl Link {
             self.try_rights(address).await?;
             let script = script::probe(&partition.trial(&self.server_id));
             match self.run_at(address, &script, false).await {
-                // Slots that move meanwhile are found by those who want them.
+                // The next command for a moved slot finds its new server.
                 Ok(_) | Err(Failure::Moved(_) | Failure::Ask(_) | Failure::Busy(_)) => {
                     self.server(address).works();
                 }
@@ -275,7 +277,7 @@ impl Link {
             .as_ref()
             .map_or_else(Instant::now, |(since, _)| *since);
         match error {
-            // One key's trouble is nobody else's.
+            // An error of one key does not affect other keys.
             LinkError::Broken(_) => {}
             LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_) => {
                 *trouble = Some((since, error.to_string()));
@@ -329,7 +331,7 @@ impl Link {
         for address in self.servers.named().iter().chain(&known) {
             match self.ask_topology(address).await {
                 Ok(topology) => return Ok(topology),
-                // What a server said weighs more than that another one said nothing.
+                // An error that a server returned is more important than a server that did not answer.
                 Err(_) if matches!(last, LinkError::Refused(_)) => {}
                 Err(error) => last = error,
             }
@@ -417,7 +419,7 @@ impl Link {
             Reply::Busy => Failure::Busy(means),
             Reply::Leave => {
                 self.server(address).left(generation, &means);
-                // Who did not answer in time would hardly do so now.
+                // A server that timed out would hardly answer now.
                 if error.is_timeout() {
                     Failure::Final(means)
                 } else {
@@ -428,7 +430,7 @@ impl Link {
         }
     }
 
-    /// Away from those that drive other tasks, as it reads files.
+    /// On a blocking thread, because it reads files.
     async fn client(&self, address: &Address, kind: Kind) -> Result<redis::Client, LinkError> {
         let (servers, address) = (Arc::clone(&self.servers), address.clone());
         let made = tokio::task::spawn_blocking(move || servers.client(&address, kind));
@@ -437,10 +439,10 @@ impl Link {
     }
 }
 
-/// Which topology will do.
+/// Freshness of the topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// What is known already, too.
+    /// A cached one is enough.
     Any,
     New,
 }
@@ -448,16 +450,16 @@ enum Answer {
 enum Failure {
     /// Another server has the slot.
     Moved(Option<Address>),
-    /// Another server has it already, for those who ask.
+    /// Another server already answers for the key.
     Ask(Address),
-    /// Nobody can say now.
+    /// No server can answer now.
     Busy(LinkError),
     /// The connection is given up.
     Left(LinkError),
     Final(LinkError),
 }
 
-/// Where a cluster sends us; a server that does not know its own name says none.
+/// Target of a cluster's redirection; a server that does not know its own address sends none.
 fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
     let (target, _) = error.redirect_node()?;
     let (host, port) = target.rsplit_once(':')?;

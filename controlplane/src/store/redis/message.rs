@@ -1,4 +1,4 @@
-//! What scripts reply and publish, read without trust: others may write to the same server.
+//! Replies of scripts and published messages. They are validated, because other programs may write to the same server.
 
 use redis::{FromRedisValue, ParsingError, Value};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use crate::store::StoreError;
 /// The reply to an append.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Appended {
-    /// As many of the events as `count`, from this number on.
+    /// The first `count` events have offsets from this one on.
     At {
         epoch: Epoch,
         first: u64,
@@ -31,14 +31,14 @@ pub(super) enum Since {
     NoRoom,
 }
 
-/// Where the history is.
+/// Position of a history.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     At(Epoch, u64),
     NoRoom,
 }
 
-/// What is published to a partition.
+/// A message that is published to a partition.
 #[derive(Debug)]
 pub(super) enum Published {
     /// The next events; of one that cannot be read its number.

@@ -1,7 +1,7 @@
-//! What this server knows of a room: its latest history, who is in it, and who reads it here.
+//! A server's copy of a room: its latest history, its participants, and the readers on this server.
 //!
-//! While the store cannot be reached the mirror is an *island* ([`super::island`]): events get numbers here, and wait
-//! for it.
+//! While the store is unavailable the mirror is an *island* ([`super::island`]): events get their offsets here, and
+//! wait for the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::store::{News, Opened};
 pub(super) struct Mirror {
     record: Record,
     roster: Roster,
-    /// Arrived before those that precede them, with their epochs.
+    /// Events that arrived before earlier ones, with their epochs.
     early: BTreeMap<u64, (Epoch, Arc<Entry>)>,
     state: State,
-    /// How the history goes on from the one before it, if it started over.
+    /// Relation to the previous history, if it started over.
     restart: Option<Restart>,
-    /// Nobody wants it any more.
+    /// No reader needs the room any more.
     is_closing: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Mirror {
 enum State {
     /// The store's answer is not here yet.
     Opening,
-    /// As the store has it.
+    /// The mirror has the store's state.
     Current,
     /// Ahead of the store, which cannot be reached.
     Island(Island),
@@ -39,14 +39,14 @@ enum State {
     Stale,
 }
 
-/// What an entry did.
+/// Result of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// It is known now, or was.
+    /// The entry was added, or was known.
     Fine,
     /// Some before it are missing.
     Gap,
-    /// It is not what this server was told before.
+    /// The entry differs from the known one.
     Fork,
 }
 
@@ -63,14 +63,14 @@ impl Mirror {
         }
     }
 
-    /// The same once more, where readers have to be told how it goes on.
+    /// Opens again, if readers must get the new history.
     pub(super) fn open_again(&mut self) {
         let restart = self.restart.take();
         *self = Self::opening();
         self.restart = restart;
     }
 
-    /// The store's answer.
+    /// Takes over the state of a room that the store has opened.
     pub(super) fn opened(&mut self, (epoch, offset): (Epoch, u64), participants: Vec<Participant>) {
         self.record = Record::new(epoch, offset);
         self.roster = Roster::new(offset, participants);
@@ -91,38 +91,38 @@ impl Mirror {
         matches!(self.state, State::Island(_))
     }
 
-    /// Whether events are missing before some that are here.
+    /// True if events before received ones are missing.
     pub(super) fn has_gap(&self) -> bool {
         self.is_open() && !self.early.is_empty()
     }
 
-    /// Whether its history, as the store had it, is none of `epoch`.
+    /// True if its store history has another epoch than `epoch`.
     pub(super) fn is_of_another(&self, epoch: &Epoch) -> bool {
         matches!(self.state, State::Current) && self.record.epoch() != epoch
     }
 
-    /// Whether readers of it lack something of the store's history up to `offset`.
+    /// True if readers lack events of the store's history up to `offset`.
     pub(super) fn is_behind(&self, epoch: &Epoch, offset: u64) -> bool {
         self.is_open() && (self.record.epoch() != epoch || self.record.offset() < offset)
     }
 
-    /// Whether readers can be served.
+    /// True if readers can be served.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Current | State::Island(_))
     }
 
-    /// Whether it can be forgotten: nobody reads it. An island has something to tell first.
+    /// True if the room can be forgotten: it has no reader. An island must send its events first.
     pub(super) fn close(&mut self) -> bool {
         self.is_closing = !self.record.is_read();
         self.is_closing && !self.is_island()
     }
 
-    /// Whether it was closed while it was an island, and is none any more.
+    /// True if it was closed while it was an island, and is none any more.
     pub(super) fn is_over(&self) -> bool {
         self.is_closing && !self.is_island()
     }
 
-    /// A new reader.
+    /// Opens a reader from the current offset.
     pub(super) fn read(&mut self) -> Opened {
         self.is_closing = false;
         let news = self.record.read();
@@ -146,7 +146,7 @@ impl Mirror {
                 self.early.insert(entry.offset, (epoch.clone(), entry));
                 return Received::Fine;
             }
-            // What the others did meanwhile is found out when the island ends.
+            // Changes of other servers are read when the island ends.
             State::Island(_) | State::Stale => return Received::Fine,
             State::Current => {}
         }
@@ -200,37 +200,37 @@ impl Mirror {
         }
     }
 
-    /// See [`Island::batch`].
+    /// The next events for the store, see [`Island::batch`].
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
         self.island()?.batch(next)
     }
 
-    /// See [`Island::agrees_to`].
+    /// Notes that both histories agree up to `offset`, see [`Island::agrees_to`].
     pub(super) fn agrees_to(&mut self, offset: u64) {
         if let Some(island) = self.island() {
             island.agrees_to(offset);
         }
     }
 
-    /// See [`Island::was_restored`].
+    /// Notes that the store has the room again, see [`Island::was_restored`].
     pub(super) fn was_restored(&mut self) {
         if let Some(island) = self.island() {
             island.was_restored();
         }
     }
 
-    /// See [`Island::restart`].
+    /// The restart of a history that forked, see [`Island::restart`].
     pub(super) fn restart(&mut self) -> Option<Restart> {
         self.island().map(|island| island.restart())
     }
 
-    /// The same, if the store's history does not go on as readers here were told.
+    /// The restart, if the store's history differs from that of readers here.
     pub(super) fn parted(&mut self) -> Option<Restart> {
         let island = self.island()?;
         island.has_parted().then(|| island.restart())
     }
 
-    /// See [`Island::told`].
+    /// Notes the offsets that the store gave, see [`Island::told`].
     pub(super) fn told(&mut self, count: usize, first: Option<u64>) {
         if let State::Island(island) = &mut self.state {
             island.told(&self.record, count, first);
@@ -251,7 +251,7 @@ impl Mirror {
         }
     }
 
-    /// Somebody else serves the participant.
+    /// Another server has taken over the participant.
     pub(super) fn taken(&mut self, participant: ParticipantId) {
         self.record.tell(&News::Taken(participant));
     }
@@ -265,7 +265,7 @@ impl Mirror {
 
     /// The history is another one, and goes on like that: readers open the room again.
     pub(super) fn fork(&mut self, restart: Option<Restart>) {
-        // What never reached this server comes after what both have.
+        // Messages that never reached this server come after the common events.
         self.restart = restart.map(|restart| Restart {
             common: restart.common.min(self.record.offset()),
             ..restart
@@ -328,7 +328,7 @@ mod tests {
         for offset in [4, 6, 5] {
             assert_eq!(mirror.receive(&epoch, entry(offset, 0)), Received::Fine);
         }
-        mirror.receive(&Epoch::random(), entry(7, 0)); // of a history that ended
+        mirror.receive(&Epoch::random(), entry(7, 0)); // of an ended history
         mirror.opened((epoch.clone(), 4), Vec::new());
         assert_eq!(mirror.offset(), 6);
         let mut news = mirror.read().news;

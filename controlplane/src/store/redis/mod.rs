@@ -1,30 +1,30 @@
 //! The store on Redis, standalone or a cluster: many servers serve the same rooms.
 //!
-//! Each method is one script in the room's slot. What happens is published to the room's partition, and
-//! every server keeps a [`Mirror`] of the rooms it reads: numbers that are missing are asked for, and while
-//! Redis cannot be reached the mirror goes on by itself and is reconciled afterwards ([`heal`]).
+//! Each method is one script in the room's slot. Events are published to the room's partition, and every server keeps
+//! a [`Mirror`] of the rooms that it reads. Missing events are requested. While Redis is unavailable the mirror goes
+//! on by itself; afterwards it is reconciled ([`heal`]).
 
-mod shared; // what the methods share
-mod append; // events to the store, many at once
-mod heal; // after an outage, a failover, or a gap
-mod island; // what the store could not be told yet
-mod keeper; // what is looked after all the time
-mod link; // connections and the way to a slot
-mod message; // what is published
-mod mirror; // what a server knows of a room
-mod partition; // where a room is
-mod pipeline; // one connection, commands that wait sent together
-mod rights; // what the user must be permitted
-mod script; // what is done in one step
-mod sentinel; // who says which server is the master
-mod sentinel_url; // how they are named
-mod server_url; // how one server is named
-mod server; // one server, and when it is tried again
-mod servers; // which there are, and how they are spoken to
-mod stranger; // what a server speaks that is not as named
-mod subscriptions; // channels a server listens to
-mod topology; // which server has which slot
-mod trouble; // what goes wrong, and what it means
+mod shared; // state that all methods share
+mod append; // appends events, several per call
+mod heal; // reconciles after an outage, a failover or a gap
+mod island; // events that the store does not have yet
+mod keeper; // background task: probes, subscriptions, gaps
+mod link; // connections to the server of a slot
+mod message; // published messages
+mod mirror; // a server's copy of a room
+mod partition; // partition and slot of a room
+mod pipeline; // one connection with pipelined commands
+mod rights; // needed rights of the Redis user
+mod script; // Lua scripts
+mod sentinel; // master lookup by Sentinel
+mod sentinel_url; // URLs of sentinels
+mod server_url; // URLs of Redis servers
+mod server; // one server, and its reconnects
+mod servers; // all servers, and their connection parameters
+mod stranger; // detects a server with or without TLS
+mod subscriptions; // shard channel subscriptions
+mod topology; // servers of the slots
+mod trouble; // errors of Redis servers
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            // What is set up otherwise than at start can be put right.
+            // A wrong setup after the start can still be corrected.
             LinkError::Unavailable(why) | LinkError::Insecure(why) | LinkError::Refused(why) => {
                 Self::Unavailable(why)
             }

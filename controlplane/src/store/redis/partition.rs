@@ -1,5 +1,5 @@
-//! Which partition a room is in, and where that lies in a cluster: everything of a room in one slot, the
-//! partitions spread evenly over all slots.
+//! Partition of a room, and its place in a cluster: all keys of a room are in one slot, and the partitions are spread
+//! evenly over all slots.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -14,10 +14,11 @@ pub(super) const SLOTS: u16 = 16_384;
 pub(super) const PARTITIONS: u16 = 128;
 const SLOTS_EACH: u16 = SLOTS / PARTITIONS;
 
-/// What all keys and channels begin with. The number changes when keys do: what another version wrote is not read.
+/// Prefix of all keys and channels. The version changes with their format, so that records of other versions are not
+/// read.
 pub(super) const NAMESPACE: &str = "spillway:1:";
 
-/// One of them.
+/// One of the 128 partitions of rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Partition(u16);
 
@@ -25,7 +26,7 @@ pub(super) struct Partition(u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Slot(pub(super) u16);
 
-/// Tags by partition: the first number whose slot is in the partition's share of them.
+/// Tags by partition: the first number with a slot in the partition's share of the slots.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![String::new(); usize::from(PARTITIONS)];
     let mut missing = tags.len();
@@ -48,33 +49,33 @@ fn slot_of(tag: &[u8]) -> Slot {
 }
 
 impl Partition {
-    /// The room's.
+    /// The partition of this room.
     pub(super) fn of(room: &RoomName) -> Self {
         Self(State::<XMODEM>::calculate(room.as_str().as_bytes()) % PARTITIONS)
     }
 
-    /// Where it lies.
+    /// The hash slot of the partition's keys.
     pub(super) fn slot(self) -> Slot {
         slot_of(self.tag().as_bytes())
     }
 
-    /// Its shard channel.
+    /// The shard channel of the partition's events.
     pub(super) fn channel(self) -> String {
         format!("{NAMESPACE}{{{}}}", self.tag())
     }
 
-    /// Any one.
+    /// The first partition, for commands that need no room.
     pub(super) fn first() -> Self {
         Self(0)
     }
 
-    /// One that lies in these slots.
+    /// A partition in these slots.
     pub(super) fn within(slots: &RangeInclusive<u16>) -> Option<Self> {
         let mut all = (0..PARTITIONS).map(Self);
         all.find(|partition| slots.contains(&partition.slot().0))
     }
 
-    /// A key and a channel on which `server_id` tries what it may.
+    /// A key and a channel on which `server_id` tries its rights.
     pub(super) fn trial(self, server_id: &str) -> String {
         format!("{}:trial:{server_id}", self.channel())
     }
@@ -91,7 +92,7 @@ impl Partition {
     }
 }
 
-/// Where everything of a room is kept.
+/// Keys of a room.
 #[derive(Debug, Clone)]
 pub(super) struct RoomKeys {
     pub(super) partition: Partition,
@@ -166,7 +167,7 @@ mod tests {
                 &keys.readers,
             ] {
                 assert!(key.is_ascii() && !key.contains(' '), "{key}");
-                // Cluster specification: what is between the first brace and the next closing one.
+                // Cluster specification: the hash tag is between the first brace and the next closing one.
                 let from = key.find('{').unwrap() + 1;
                 let to = from + key[from..].find('}').unwrap();
                 assert_eq!(slot_of(&key.as_bytes()[from..to]), keys.slot, "{key}");

@@ -1,5 +1,5 @@
-//! One connection for commands: those that wait are sent together. A round trip costs both sides more than a
-//! command does, so commands of many rooms share it.
+//! One connection for commands: waiting commands are sent together. A round trip costs both sides more than a command,
+//! so commands of many rooms share it.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 struct Job {
     command: Cmd,
-    /// It follows an ASKING: the slot is between two servers.
+    /// True after an ASKING: the slot moves between two servers.
     asking: bool,
     answer: Answer,
 }
@@ -31,12 +31,12 @@ struct Job {
 #[derive(Debug)]
 enum Answer {
     Wanted(oneshot::Sender<Result<Value, RedisError>>),
-    /// Nobody waits; holds a place in the queue.
+    /// No caller waits; holds a place in the queue.
     Unwanted(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
 }
 
 impl Pipeline {
-    /// Over `connection`.
+    /// A pipeline of commands over `connection`.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
         tokio::spawn(work(connection.clone(), jobs));
@@ -48,7 +48,7 @@ impl Pipeline {
         }
     }
 
-    /// The connection itself, for what has no hurry.
+    /// The connection itself, for commands that are not urgent.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -66,7 +66,7 @@ impl Pipeline {
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Sends `command`, whatever comes of it; false when too many wait already.
+    /// Sends `command` without waiting for its result; false when too many wait.
     pub(super) fn tell(&self, command: Cmd) -> bool {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             return false;
@@ -80,7 +80,7 @@ impl Pipeline {
     }
 }
 
-/// Sends what waits until nobody can ask any more.
+/// Sends waiting commands until the last sender is dropped.
 async fn work(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
     let mut flying = FuturesUnordered::new();
     let mut batch = Vec::new();
@@ -132,7 +132,7 @@ async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
 impl Answer {
     fn give(self, result: Result<Value, RedisError>) {
         if let Self::Wanted(sender) = self {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = sender.send(result);
         }
     }

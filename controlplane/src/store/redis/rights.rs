@@ -1,5 +1,5 @@
-//! What the user must be permitted, tried on every new connection: a right that is missing would otherwise show
-//! when somebody joins. Redis looks at rights before anything else, so most of it is tried on keys that are not there.
+//! Rights of the Redis user, tried on every new connection: otherwise a missing right would appear at the first join.
+//! Redis checks rights before anything else, so most are tried on keys that do not exist.
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
@@ -44,7 +44,7 @@ const TRIED: &[&[&str]] = &[
     &["SPUBLISH", CHANNEL, "trial"],
 ];
 
-/// Tries what the user needs at `address`; the error names what to add.
+/// Tries all needed rights at `address`; the error lists the rules to add.
 pub(super) async fn try_all(
     address: &Address,
     connection: &mut MultiplexedConnection,
@@ -102,10 +102,10 @@ impl Missing {
             return Ok(());
         }
         match reply(&error) {
-            // The slot of what is tried may be anybody's, or nobody's.
+            // The tried slot may be on any server, or on none.
             Reply::Leave if error.code() == Some("CLUSTERDOWN") => Ok(()),
             Reply::Leave => Err(refusal(address, &error)),
-            // It was permitted; what came of it is of no interest.
+            // The command was permitted; its result does not matter.
             Reply::Redirect | Reply::Busy | Reply::Final => Ok(()),
         }
     }
@@ -121,7 +121,7 @@ impl Missing {
     }
 }
 
-/// What to add to the user's ACL, so that the command is permitted.
+/// ACL rule that permits the command.
 fn rule(words: &[&str], error: &RedisError) -> String {
     let said = error.to_string();
     if said.contains("channel") {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_documented_user_may_do_exactly_that() {
-        let docs = include_str!("../../../../docs/operating.md");
+        let docs = include_str!("../../../../docs/operating/many-servers.md");
         let line = docs
             .lines()
             .find(|line| line.starts_with("ACL SETUSER spillway "));

@@ -1,4 +1,4 @@
-//! What is done in one step in the store: scripts and their arguments.
+//! Lua scripts, which are atomic steps in the store, and their arguments.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::limits::{HISTORY_EVENTS, PRESENCE_TIME, READER_LEASE, ROOM_LIFE};
 
-/// What a probe writes lasts as long.
+/// TTL of keys that a probe writes.
 const PROBE_LIFE: Duration = Duration::from_secs(60);
 
 /// A script with everything it needs.
@@ -47,7 +47,7 @@ sources! {
     PROBE "scripts/probe.lua"
 }
 
-/// All of them.
+/// The source texts of all scripts.
 #[cfg(test)]
 pub(super) fn texts() -> [&'static str; 10] {
     [
@@ -75,7 +75,7 @@ impl Script {
         self.arg(time.as_millis())
     }
 
-    /// For a server that knows it.
+    /// The command for a server that has the script.
     pub(super) fn by_hash(&self) -> Cmd {
         let hash = self
             .source
@@ -84,7 +84,7 @@ impl Script {
         self.command("EVALSHA", hash)
     }
 
-    /// For one that does not; it does from then on.
+    /// The command for a server that does not have the script; it keeps the script.
     pub(super) fn by_source(&self) -> Cmd {
         self.command("EVAL", self.source.text)
     }

@@ -1,4 +1,4 @@
-//! Sentinels: servers that know which Redis server is the master now. They are asked whenever that may have changed.
+//! Sentinels: servers that know the current master. They are asked whenever the master may have changed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,12 +12,12 @@ use super::trouble::{LinkError, refusal};
 /// The sentinels of one master, as the settings name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Watched {
-    /// What they call it.
+    /// Name of the master at the sentinels.
     pub(super) master: String,
     pub(super) sentinels: Vec<Address>,
 }
 
-/// Connections to them.
+/// Open connections to the sentinels.
 #[derive(Default)]
 pub(super) struct Sentinels {
     state: Mutex<State>,
@@ -26,12 +26,12 @@ pub(super) struct Sentinels {
 #[derive(Default)]
 struct State {
     connection_by_address: HashMap<Address, MultiplexedConnection>,
-    /// It answered last, so it is asked first.
+    /// The sentinel that answered last is asked first.
     best: Option<Address>,
 }
 
 impl Sentinels {
-    /// Where the master is; `connect` makes a connection to a sentinel.
+    /// Address of the master; `connect` connects to a sentinel.
     pub(super) async fn master<C>(
         &self,
         watched: &Watched,
@@ -52,7 +52,7 @@ impl Sentinels {
                     self.with(|state| state.best = Some(address.clone()));
                     return Ok(master);
                 }
-                // What a sentinel said weighs more than that another one said nothing.
+                // An error that a sentinel returned is more important than a sentinel that did not answer.
                 Err(error) if matches!(last, LinkError::Refused(_)) => drop(error),
                 Err(error) => last = error,
             }

@@ -16,27 +16,27 @@ const SCHEMES: [(&str, &str); 2] = [
     ("rediss+sentinel://", "rediss"),
 ];
 
-/// What such a URL names.
+/// Content of such a URL.
 #[derive(Debug)]
 pub(super) struct Parsed {
-    /// How the master is spoken to; its address is not known.
+    /// Credentials and TLS of the master; its address is not known.
     pub(super) server: ConnectionInfo,
-    /// How sentinels are spoken to.
+    /// Credentials and TLS of sentinels.
     pub(super) sentinel: ConnectionInfo,
     pub(super) watched: Watched,
 }
 
-/// Whether `url` names sentinels.
+/// True if `url` names sentinels.
 pub fn is_one(url: &str) -> bool {
     SCHEMES.iter().any(|(scheme, _)| url.starts_with(scheme))
 }
 
-/// Whether `url` names sentinels that are spoken to with TLS.
+/// True if `url` names sentinels with TLS.
 pub fn is_encrypted(url: &str) -> bool {
     url.starts_with(SCHEMES[1].0)
 }
 
-/// The parts of `url`; what is wrong with it is said without its passwords.
+/// Parses `url`; errors do not contain its passwords.
 pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     let refused = |why: &str| {
         let (named, _) = url.split_once('?').unwrap_or((url, ""));

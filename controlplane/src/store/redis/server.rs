@@ -1,4 +1,4 @@
-//! One Redis server: its connection for commands, and when to connect to it again.
+//! One Redis server: its connection for commands, and the time of the next reconnect.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const RETRY_PAUSE: (Duration, Duration) =
 #[derive(Debug, Default)]
 pub(super) struct Server {
     state: Mutex<State>,
-    /// Held while connecting: those that wait for the same connection make no second one.
+    /// Held while connecting, so that other tasks use the same connection.
     pub(super) connecting: tokio::sync::Mutex<()>,
 }
 
@@ -28,9 +28,9 @@ struct State {
     pipeline: Option<Pipeline>,
     /// Since the last command that was carried out as it should be.
     failures: u32,
-    /// When its user's rights were tried last.
+    /// Time of the last check of rights.
     tried: Option<Instant>,
-    /// Until when it is left alone, and what it is to be blamed for meanwhile.
+    /// End of the pause before a reconnect, and the error to report meanwhile.
     pause: Option<(Instant, LinkError)>,
 }
 
@@ -81,7 +81,7 @@ impl Server {
         state.pause = Some((Instant::now() + pause, error.clone()));
     }
 
-    /// Whether rights were not tried for `time`; from now on they were.
+    /// True if rights were not checked for `time`; from now on they count as checked.
     pub(super) fn try_rights(&self, time: Duration) -> bool {
         let mut state = self.state();
         let is_due = state.tried.is_none_or(|tried| tried.elapsed() >= time);
@@ -91,7 +91,7 @@ impl Server {
         is_due
     }
 
-    /// It did what it was asked.
+    /// Notes a command that succeeded.
     pub(super) fn works(&self) {
         self.state().failures = 0;
     }

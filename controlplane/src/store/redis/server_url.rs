@@ -5,7 +5,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use super::topology::Address;
 use super::trouble::LinkError;
 
-/// How the server is spoken to, and where it is; what is wrong with the URL is said without its password.
+/// Credentials, TLS and address of a server URL; errors do not contain its password.
 pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
     let refused = |error: &dyn std::fmt::Display| {
         let url = masked(url);

@@ -1,5 +1,5 @@
-//! Which Redis servers there are, and how each of their connections is to be: credentials, and TLS with
-//! whom it trusts and what it shows. Files are read for each connection, so that new ones need no restart.
+//! The Redis servers of the setting, and the parameters of their connections: credentials, CA certificates and client
+//! certificate. Files are read for each connection, so that new ones need no restart.
 
 use std::path::PathBuf;
 
@@ -14,20 +14,20 @@ use super::topology::Address;
 use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
 
-/// Where rooms are kept when servers share them.
+/// Redis servers of the store that several servers share.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisServers {
     /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one
     /// redis+sentinel://[user:password@]host[:port][,host[:port]...]/master, which names sentinels.
     pub urls: Vec<String>,
-    /// PEM of those who may vouch for the servers; without it, those the system trusts.
+    /// CA certificates (PEM) for the servers; without it, the system's.
     pub authorities: Option<PathBuf>,
-    /// What is shown to servers that want to know who we are.
+    /// Client certificate for servers that ask for one.
     pub identity: Option<CertificateFiles>,
 }
 
 impl RedisServers {
-    /// Those of `urls`, and nothing out of files.
+    /// The servers of `urls`, without certificate files.
     pub fn at(urls: &[String]) -> Self {
         Self {
             urls: urls.to_vec(),
@@ -36,16 +36,16 @@ impl RedisServers {
     }
 }
 
-/// What a connection is made to.
+/// Kind of server of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A server that keeps rooms.
     Server,
-    /// One that knows where the master is.
+    /// A sentinel, which knows the master.
     Sentinel,
 }
 
-/// The same, understood.
+/// The Redis servers of the setting `store`, parsed.
 #[derive(Debug)]
 pub(super) struct Servers {
     /// Credentials and encryption, for every server.
@@ -59,7 +59,7 @@ pub(super) struct Servers {
 #[derive(Debug)]
 enum Named {
     Servers(Vec<Address>),
-    /// The sentinels' credentials.
+    /// The watched master, and the credentials for the sentinels.
     Sentinels(Watched, ConnectionInfo),
 }
 
@@ -89,12 +89,12 @@ impl Servers {
         }
     }
 
-    /// Whether connections are encrypted.
+    /// True if connections use TLS.
     pub(super) fn are_encrypted(&self) -> bool {
         is_encrypted(&self.template)
     }
 
-    /// What the settings name.
+    /// Servers that the settings name.
     pub(super) fn named(&self) -> &[Address] {
         match &self.named {
             Named::Servers(addresses) => addresses,
@@ -110,7 +110,7 @@ impl Servers {
         }
     }
 
-    /// Whose rights count.
+    /// The Redis user of the tried rights.
     pub(super) fn user(&self) -> &str {
         self.template
             .redis_settings()
@@ -118,7 +118,7 @@ impl Servers {
             .unwrap_or("default")
     }
 
-    /// For a connection to `address`; reads files.
+    /// A client for `address`; reads the certificate files.
     pub(super) fn client(&self, address: &Address, kind: Kind) -> Result<Client, LinkError> {
         let template = match (kind, &self.named) {
             (Kind::Sentinel, Named::Sentinels(_, sentinel)) => sentinel,

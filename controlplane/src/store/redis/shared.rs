@@ -1,4 +1,4 @@
-//! What the store's methods share: the rooms that this server reads, the connections, and what is looked after.
+//! State that the store's methods share: the rooms that this server reads, and the connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -21,7 +21,7 @@ use crate::store::{Opened, Placed, StoreError};
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// This server among those that share the store.
+    /// Name of this server at the store.
     pub(super) server_id: String,
     pub(super) appends: AtomicU64,
     pub(super) link: Arc<Link>,
@@ -37,7 +37,7 @@ pub(super) struct Shared {
 pub(super) struct Known {
     pub(super) name: RoomName,
     pub(super) keys: RoomKeys,
-    /// One writer at a time: while somebody reconciles, nobody appends.
+    /// One writer at a time: no append during a reconciliation.
     pub(super) writing: tokio::sync::Mutex<Writing>,
     /// Appends, oldest first, that no call was made for.
     pub(super) waiting: Mutex<VecDeque<Waiting>>,
@@ -46,7 +46,7 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 pub(super) struct Writing {
-    /// Its partition is listened to on its behalf.
+    /// True: its partition is subscribed to.
     pub(super) is_heard: bool,
 }
 
@@ -57,13 +57,13 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Result<Placed, StoreError>>,
 }
 
-/// Before a channel is subscribed to again that could not be.
+/// Pause before a failed subscription is repeated.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 /// Events that overtook others are given as long before the missing ones are asked for.
 pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// Without rooms.
+    /// The shared state of a store, without rooms.
     pub(super) fn new(
         server_id: String,
         link: Arc<Link>,
@@ -100,7 +100,7 @@ impl Shared {
                 Arc::clone(known)
             };
             let mut writing = known.writing.lock().await;
-            // It may have been closed while this waited.
+            // The room may have been closed meanwhile.
             if !self.is_known(&known) {
                 continue;
             }
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// Asks the store; what is published meanwhile waits in the mirror.
+    /// Opens the room in the store; events published meanwhile wait in the mirror.
     pub(super) async fn open_known(
         &self,
         known: &Known,
@@ -148,7 +148,7 @@ impl Shared {
         Ok(mirror.read())
     }
 
-    /// Listens to the room's partition; tries on for a moment where nobody publishes.
+    /// Subscribes to the room's partition; repeats for a short time while no server publishes.
     pub(super) async fn hear(
         &self,
         known: &Known,
@@ -199,7 +199,7 @@ impl Shared {
         known.mirror().fork(restart);
     }
 
-    /// Tells readers here, and those of other servers if that is possible at once.
+    /// Sends a message to readers here, and to other servers if that is possible at once.
     pub(super) fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
         let known = self.known(room)?;
         let text = script::ephemeral(room, &self.server_id, &message);
@@ -227,7 +227,7 @@ impl Shared {
         self.fetch(&known, epoch, offset).await
     }
 
-    /// The same from the store.
+    /// Reads events from the store.
     pub(super) async fn fetch(
         &self,
         known: &Known,
@@ -294,7 +294,7 @@ impl Shared {
             message::Place::At(_, offset) if offset < seen => true,
             message::Place::At(epoch, offset) => {
                 if known.mirror().is_behind(&epoch, offset) {
-                    // What was published just now is on its way.
+                    // Just published events may still arrive.
                     tokio::time::sleep(GAP_PATIENCE).await;
                 }
                 known.mirror().is_behind(&epoch, offset)
@@ -345,7 +345,7 @@ impl Shared {
             )
             .await
         {
-            // Its life in the store ends by itself.
+            // The key in the store has a TTL.
             Ok(_)
             | Err(LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_)) => {
                 Ok(())

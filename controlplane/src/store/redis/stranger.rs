@@ -1,6 +1,6 @@
-//! What a server that does not answer as it should speaks instead. A plain server waits for the rest of what
-//! it takes for a command when it is offered TLS, and one with TLS just hangs up on commands; so each is
-//! asked in the other's words. Only at start: a process that runs knows its Redis servers.
+//! Detects the protocol of a server that does not answer as expected: plain Redis or TLS. A plain server waits for the
+//! rest of a command when it gets a ClientHello, and a TLS server closes the connection when it gets a command. So
+//! each is asked in the other protocol. Only at start; later the Redis servers are known.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use tokio::net::TcpStream;
 
 use super::topology::Address;
 
-/// For the whole question.
+/// Time for the whole exchange.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
-/// An empty ClientHello in a record of TLS 1.0 (RFC 8446 section 5.1): too short for anybody, so that whoever
-/// speaks TLS says so at once.
+/// An empty ClientHello in a record of TLS 1.0 (RFC 8446 section 5.1). It is too short for any server, so a TLS server
+/// answers with an alert at once.
 const EMPTY_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
-/// How the alert begins (RFC 8446 section 5.1).
+/// First byte of a TLS alert (RFC 8446 section 5.1).
 const ALERT: u8 = 21;
 /// A command that needs no password to be answered with anything.
 const COMMAND: &[u8] = b"PING\r\n";
 
-/// Whether the server at `address` is of the kind that was not named, in a sentence.
+/// Error text if the server at `address` uses TLS unexpectedly, or no TLS.
 pub(super) async fn mistaken(address: &Address, encrypted: bool) -> Option<String> {
     let question = if encrypted { COMMAND } else { &EMPTY_HELLO };
     let first = tokio::time::timeout(ANSWER_TIME, first_byte(address, question));
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who answers whatever it is asked.
+    /// A server with the same answer to every request.
     async fn who_says(answer: &'static [u8]) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Which shard channels this server listens to, and on which Redis server: one connection to each.
+//! Shard channel subscriptions of this server: one connection to each Redis server.
 //!
 //! The client library would subscribe again by itself, but to many channels with one command, which a
 //! cluster refuses; and it does not notice when a server ends a subscription because the slot moved. So
@@ -22,7 +22,7 @@ use super::trouble::{LinkError, refusal};
 /// Times a channel is looked for where the cluster says it is.
 const ATTEMPTS: usize = 4;
 
-/// What a subscription connection said, and which.
+/// A push of a subscription connection, and the connection.
 pub(super) type Pushed = (ConnectionId, PushInfo);
 
 /// Numbers are not used twice.
@@ -38,9 +38,9 @@ pub(super) struct Subscriptions {
 
 #[derive(Default)]
 struct State {
-    /// How many rooms want each.
+    /// Number of rooms that need each partition.
     rooms: BTreeMap<Partition, usize>,
-    /// What a server confirmed.
+    /// Subscriptions that a server confirmed.
     place: HashMap<Partition, (Address, ConnectionId)>,
     connection: HashMap<Address, Subscriber>,
     connections: u64,
@@ -51,7 +51,7 @@ struct State {
 struct Subscriber {
     id: ConnectionId,
     connection: MultiplexedConnection,
-    /// That of the connection for commands to the same server: once that is left, so is this one.
+    /// Generation of the command connection to the same server: this connection is closed with it.
     generation: Generation,
 }
 
@@ -64,7 +64,7 @@ impl Subscriptions {
         }
     }
 
-    /// One more room wants the partition.
+    /// A room needs the partition.
     pub(super) async fn want(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         *state.rooms.entry(partition).or_default() += 1;
@@ -80,7 +80,7 @@ impl Subscriptions {
         self.subscribe(&mut state, partition).await
     }
 
-    /// One room less does.
+    /// A room does not need the partition any more.
     pub(super) async fn release(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         let Some(rooms) = state.rooms.get_mut(&partition) else {
@@ -95,7 +95,7 @@ impl Subscriptions {
             && let Some(mut subscriber) = state.connection.get(&address).cloned()
             && subscriber.id == id
         {
-            // Its confirmation, or that of a dead server, matters to nobody.
+            // The confirmation, or that of a dead server, does not matter.
             let _ = redis::cmd("SUNSUBSCRIBE")
                 .arg(partition.channel())
                 .exec_async(&mut subscriber.connection)
@@ -103,7 +103,7 @@ impl Subscriptions {
         }
     }
 
-    /// Subscribes again to what was lost or has moved; those partitions, and whether that is all of them.
+    /// Repeats lost or moved subscriptions; returns their partitions, and whether all succeeded.
     pub(super) async fn repair(&self) -> (Vec<Partition>, Result<(), LinkError>) {
         let mut state = self.state.lock().await;
         let mut repaired = Vec::new();
@@ -147,7 +147,7 @@ impl Subscriptions {
         self.link.forget_topology();
     }
 
-    /// Whether every server still answers on its subscription connection; those that do not are dropped.
+    /// Pings every server on its subscription connection; connections without an answer are dropped.
     pub(super) async fn ping(&self) {
         let all: Vec<_> = self
             .state
@@ -242,7 +242,7 @@ impl State {
         self.place.retain(|_, (_, other)| *other != id);
     }
 
-    /// Ends connections to servers that commands have left: what is published is published elsewhere.
+    /// Closes connections to servers that commands no longer use: events are published elsewhere.
     fn drop_outdated(&mut self, link: &Link) {
         let outdated = |(address, other): (&Address, &Subscriber)| {
             (link.generation(address) != other.generation).then_some(other.id)
@@ -254,7 +254,7 @@ impl State {
     }
 }
 
-/// Whether a push is about `channel`.
+/// True if a push is about `channel`.
 fn names(data: &[Value], channel: &str) -> bool {
     matches!(data.first(), Some(Value::BulkString(name)) if name == channel.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Which server has which slot: asked of a cluster, simple without one.
+//! Servers of the hash slots: asked of a cluster, or the single server.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use redis::{FromRedisValue, Value};
 
 use super::partition::{Partition, SLOTS, Slot};
 
-/// A Redis server.
+/// Host and port of a Redis server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Address {
     pub(super) host: String,
@@ -22,14 +22,14 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    /// One server has everything.
+    /// One server has all slots.
     pub(super) fn single(address: Address) -> Self {
         Self {
             ranges: vec![(0..=SLOTS - 1, address)],
         }
     }
 
-    /// From a reply to `CLUSTER SLOTS` of `asked`; `None` for one that is none, or empty.
+    /// From a reply to `CLUSTER SLOTS` of `asked`; `None` for another or an empty reply.
     pub(super) fn parse(reply: Value, asked: &Address) -> Option<Self> {
         let rows = Vec::<Vec<Value>>::from_redis_value(reply).ok()?;
         let range = |row: Vec<Value>| {
@@ -54,7 +54,7 @@ impl Topology {
             .map(|ranges| Self { ranges })
     }
 
-    /// The master of `slot`; `None` while nobody has it.
+    /// The master of `slot`; `None` while the slot has no master.
     pub(super) fn owner(&self, slot: Slot) -> Option<&Address> {
         let range = self
             .ranges
@@ -63,7 +63,7 @@ impl Topology {
         range.map(|(_, address)| address)
     }
 
-    /// All masters, with a partition that lies on each; a master of few slots may have none.
+    /// All masters, each with a partition on it; a master of few slots may have none.
     pub(super) fn masters(&self) -> BTreeMap<&Address, Option<Partition>> {
         let mut masters = BTreeMap::new();
         for (slots, address) in &self.ranges {

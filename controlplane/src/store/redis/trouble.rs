@@ -1,5 +1,4 @@
-//! What goes wrong with a Redis server, in words that say what to do: whether it is to be asked again, and
-//! whether it is one that we can work with at all.
+//! Errors of a Redis server, with advice: whether to try again, and whether Spillway can use the server at all.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -20,20 +19,20 @@ pub(super) enum LinkError {
     /// The server cannot be reached or cannot serve the slot now.
     #[error("{0}")]
     Unavailable(String),
-    /// There is no connection as it has to be. Spillway does not start like that; a process that runs goes on as
-    /// without a server, until somebody has put the certificates right.
+    /// No secure connection is possible. Spillway does not start like this. A running process goes on as without a
+    /// server, until the certificates are correct.
     #[error("{0}")]
     Insecure(String),
     /// The Redis server does not serve us as it is set up: credentials, rights, version, role. Spillway does not
     /// start like that; one that runs goes on as without a server, until it is put right.
     #[error("{0}")]
     Refused(String),
-    /// The server answers, but what it holds is not ours.
+    /// The server answers with unexpected data.
     #[error("{0}")]
     Broken(String),
 }
 
-/// What the error reply to a command means for the connection it came over.
+/// Meaning of an error reply for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
     /// The cluster redirects the command.
@@ -47,14 +46,14 @@ pub(super) enum Reply {
     Final,
 }
 
-/// Which of these `error` is, if a server said it.
+/// The kind of an error that a server returned.
 pub(super) fn reply(error: &RedisError) -> Reply {
     match error.code() {
         Some("MOVED" | "ASK") => Reply::Redirect,
         Some("TRYAGAIN" | "BUSY") => Reply::Busy,
         Some(
-            // A demoted master answers READONLY for as long as the connection is open; UNBLOCKED is its answer to
-            // what it held back while it handed over.
+            // A demoted master answers READONLY for as long as the connection is open; after a hand-over it answers
+            // UNBLOCKED to delayed commands.
             "READONLY" | "UNBLOCKED" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"
             // A master that lost its replicas, or its disk, may have been replaced.
             | "NOREPLICAS" | "MISCONF"
@@ -68,7 +67,7 @@ pub(super) fn reply(error: &RedisError) -> Reply {
     }
 }
 
-/// Whether the user may not do that. Inside a script Redis says so in words alone.
+/// True if the user lacks a right. Inside a script Redis reports this only as text.
 pub(super) fn lacks_rights(error: &RedisError) -> bool {
     if error.code() == Some("NOPERM") {
         return true;
@@ -78,7 +77,7 @@ pub(super) fn lacks_rights(error: &RedisError) -> bool {
     said.contains("The user executing the script can't") || said.contains("ACL failure in script")
 }
 
-/// Whether the server is one we can work with.
+/// Checks whether Spillway can use the server.
 pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(), LinkError> {
     let text = |name: &str| {
         let value = hello.get(name)?;
@@ -104,7 +103,7 @@ pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(
     Ok(())
 }
 
-/// What an error of the client library means.
+/// Meaning of an error of the client library.
 pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
     if let Some(tls) = tls_error(error) {
         return LinkError::Insecure(format!("Redis at {address} {}", insecurity(tls)));
@@ -130,7 +129,7 @@ pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
     }
 }
 
-/// The library keeps what TLS said inside an error of IO, inside an `Arc`.
+/// The library keeps the TLS error inside an IO error, inside an `Arc`.
 fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
     type Kept = Arc<dyn std::error::Error + Send + Sync>;
     let kept = error.source()?.downcast_ref::<Kept>()?;
@@ -138,7 +137,7 @@ fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
     io.get_ref()?.downcast_ref()
 }
 
-/// What is wrong with a server's TLS, and whose move it is.
+/// The TLS error of a server, and the side that must change its configuration.
 fn insecurity(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => untrusted(why),
@@ -157,7 +156,7 @@ fn insecurity(error: &rustls::Error) -> String {
 fn untrusted(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => {
-            "shows a certificate that nobody we trust vouches for: name its authority (setting store-ca)"
+            "shows a certificate that is not signed by a trusted CA: name its CA (setting store-ca)"
                 .into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -212,7 +211,7 @@ mod tests {
         }
     }
 
-    /// As the library reads it from the wire.
+    /// An error as the library reads it from the wire.
     fn said(line: &str) -> RedisError {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         value.extract_error().unwrap_err()

@@ -1,4 +1,4 @@
-//! Sessions that nobody looks after any more.
+//! Sessions without a living owner.
 
 use super::*;
 use crate::config::{Config, Host, SETTINGS};

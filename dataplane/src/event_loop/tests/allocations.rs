@@ -1,13 +1,13 @@
-//! What one packet allocates, counted. The numbers may only fall.
+//! Counts allocations per packet. The numbers may only fall.
 
 use super::rig::{Rig, Values};
 use crate::io::engine::EngineKind;
 use crate::media::extensions::ExtensionKind;
 
-/// Allocations of a packet that comes in, whoever it is for: the session layer's receiving half and the
-/// one copy of the payload that all subscribers are sealed from.
+/// Allocations of an incoming packet for any number of subscribers: the session layer's receiving half, and the one
+/// copy of the payload that all subscribers are sealed from.
 const PER_PACKET_IN: f64 = 2.1;
-/// Of one with header extensions that are carried: their one copy.
+/// Allocations for carried header extensions: one copy.
 const PER_EXTENSIONS: f64 = 1.0;
 /// Allocations of a packet that goes out: none.
 const PER_PACKET_OUT: f64 = 0.0;
@@ -19,7 +19,7 @@ const PACKETS: usize = 7;
 fn per_packet_in(kind: EngineKind, subscribers: usize, extensions: &Values) -> f64 {
     let mut rig = Rig::start_with(kind, subscribers);
     rig.publisher.extensions = extensions.clone();
-    // What a check costs is no packet's.
+    // Allocations of checks do not count.
     rig.publisher.sends_no_checks = true;
     for client in &mut rig.subscribers {
         client.sends_no_checks = true;

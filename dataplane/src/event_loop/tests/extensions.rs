@@ -21,7 +21,7 @@ fn values(all: &[(ExtensionKind, &[u8])]) -> Values {
     Values(all.collect())
 }
 
-/// What subscriber `index` got with each packet, in the order of kinds.
+/// Values that subscriber `index` got with each packet, in the order of kinds.
 fn received(rig: &mut Rig, index: usize) -> Vec<Values> {
     let packets = std::mem::take(&mut rig.subscribers[index].received);
     let of = |packet: &str0m::rtp::RtpPacket| {
@@ -71,7 +71,7 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
     let delay: &[u8] = &[0x12, 0x34, 0x56];
     type Sent<'a> = &'a [(ExtensionKind, &'a [u8])];
     type Kinds<'a> = &'a [ExtensionKind];
-    // Sent; received by who takes all, and by who takes nothing of more than 16 bytes.
+    // Sent extensions; those that reach a receiver of all sizes, and those that reach a receiver of at most 16 bytes.
     let rows: [(Sent<'_>, Kinds<'_>, Kinds<'_>); 6] = [
         (&[], &[], &[]),
         (

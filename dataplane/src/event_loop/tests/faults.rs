@@ -1,4 +1,4 @@
-//! Subscribers that misbehave and publishers that overdo it: nobody else loses anything.
+//! Subscribers that misbehave and publishers that send too much: other participants lose nothing.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn lost_packets_are_sent_again_from_the_history_of_the_track() {
     rig.subscribers[1].loses_every = 10;
     for _ in 0..FRAMES {
         rig.send(PACKETS, false, 900);
-        // Receivers ask for the latest hundred only, every 33 ms; what is sent again may be lost again.
+        // Receivers request only the latest hundred packets, every 33 ms; retransmissions may be lost too.
         rig.settle(Duration::from_millis(25));
     }
     rig.subscribers[1].loses_every = 0;
@@ -66,7 +66,7 @@ fn a_session_whose_code_panics_ends_alone() {
     let mut rig = Rig::start(3);
     let index = rig.subscribers[1].index;
     let peer = rig.shard.peers.get_mut(index).unwrap();
-    peer.subscriber().unwrap().slots.clear(); // what its subscription still names
+    peer.subscriber().unwrap().slots.clear(); // m-lines that its subscription still names
     send_frames(&mut rig, PACKETS, 900);
     assert_eq!(rig.shard.report.drops.of(DropReason::SessionPanicked), 1);
     assert!(rig.shard.peers.get_mut(index).is_none());

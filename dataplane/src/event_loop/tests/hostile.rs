@@ -1,4 +1,4 @@
-//! What somebody who can forge source addresses, or who has a session of their own, cannot do to others.
+//! Attacks by forged source addresses and by clients with a session of their own: other participants are not affected.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn nomination(rig: &Rig, client: SessionIndex) -> Vec<u8> {
     check_from(&remote, &credentials, &attributes)
 }
 
-/// Frames for everybody, until all have come.
+/// Sends frames to all subscribers until all have arrived.
 fn frames(rig: &mut Rig, count: usize) {
     for _ in 0..count {
         rig.send(PACKETS, false, 1_000);
@@ -144,8 +144,8 @@ fn many_addresses_of_one_session_push_out_nobody_elses() {
     }
 }
 
-/// RTP as the publisher sends it, but of an SSRC that nobody has used and under no key: with header extensions of every
-/// identifier that name the m-line.
+/// RTP as the publisher sends it, but with an unused SSRC and no key: with header extensions of every identifier that
+/// name the m-line.
 fn forged_rtp(client: &mut Client, ssrc: u32) -> Vec<Vec<u8>> {
     let (mid, payload_type) = client.sends_on_pt();
     let forged = |id: u8| {

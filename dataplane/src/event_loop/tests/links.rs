@@ -1,5 +1,5 @@
-//! Tracks from and for other nodes, through a whole shard. Nothing carries the links: the test takes out what is to be sent
-//! and hands in what came.
+//! Tracks from and for other nodes, through a whole shard. The test takes the outgoing messages out of the queue and
+//! passes incoming ones in.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn lowest() -> LayerSet {
     LayerSet::NONE.with(LayerIndex(0))
 }
 
-/// A rig whose track goes to `TO`, and what was said first.
+/// A rig with a track that goes to link `TO`, and the first messages of the link.
 fn exporting() -> (Rig, Arc<TrackInfo>) {
     let mut rig = Rig::start(1);
     rig.shard.open_link(TO).unwrap();
@@ -127,7 +127,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
     }
     rig.settle(Duration::from_millis(50));
     assert_eq!(rig.subscribers[client].received.len(), 5 * PACKETS);
-    // It is sent again from the history here: the other node is not asked.
+    // The packet is sent again from the history here: the other node gets no request.
     rig.shard.on_link(FROM, LinkMessage::Gone(IMPORTED), now());
     let entry = rig.shard.tracks.get_mut(IMPORTED).unwrap();
     assert!(entry.route.home().is_none() && entry.published.is_none());

@@ -1,14 +1,14 @@
 //! A whole shard in the test's thread: its steps are called one by one, its clients are real sessions on
 //! loopback sockets.
 
-mod allocations; // what one packet allocates
-mod faults; // subscribers that misbehave and publishers that overdo it
+mod allocations; // allocations per packet
+mod faults; // misbehaving subscribers and publishers
 mod rig; // the shard, a publisher, subscribers
 mod relayed; // clients behind TURN
-mod quiet; // nobody there, or no longer
-mod numbers; // a publisher's numbers that begin anew
-mod repair; // what subscribers get again, and how they start
-mod order; // who is served when
-mod hostile; // what others cannot do to them
+mod quiet; // empty and idle shards
+mod numbers; // restarts of a publisher's sequence numbers
+mod repair; // retransmissions, and first packets of a subscription
+mod order; // order of the sessions in a turn
+mod hostile; // attacks on sessions
 mod links; // tracks from and for other nodes
 mod extensions; // header extensions that are carried

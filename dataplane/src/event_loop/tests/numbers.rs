@@ -1,16 +1,16 @@
-//! A publisher's numbers begin anew: existing subscribers go on with the next keyframe, with continuous numbers of ours.
+//! A publisher's sequence numbers restart: subscribers go on with the next keyframe, with continuous numbers.
 
 use std::time::Duration;
 
 use super::rig::{Client, Rig, now};
 use crate::mesh::message::ShardEvent;
 
-/// How a publisher goes on.
+/// Change of a publisher's numbers.
 struct Restart {
     name: &'static str,
     /// Another SSRC that begins with this sequence number; `None`: the same.
     seq: Option<u64>,
-    /// What timestamps are above those of the sequence numbers.
+    /// Offset from sequence numbers to timestamps.
     time_offset: u32,
     pause: Duration,
 }
@@ -19,10 +19,10 @@ const START_SEQ: u64 = 13_000;
 const FRAME: Duration = Duration::from_millis(33);
 const HOURS: Duration = Duration::from_secs(3_600);
 
-/// What existing subscribers saw of it.
+/// Packets that existing subscribers received.
 #[derive(Debug)]
 struct Seen {
-    /// From the next keyframe to the first packet that came.
+    /// Time from the next keyframe to its first received packet.
     longest_gap: Duration,
     /// Packets sent from that keyframe on, and not received or not authenticated.
     missing: usize,

@@ -1,4 +1,5 @@
-//! Who is served when: a frame for many leaves in several passes, and what comes in meanwhile does not wait for the last.
+//! Order of the sessions: a frame for many subscribers leaves in several turns, and packets that arrive meanwhile do
+//! not wait for the last subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const _: () = assert!(
 
 /// A shard in the middle of a frame for [`MANY`]; how many packets were sent before.
 fn in_the_middle(rig: &mut Rig) -> u64 {
-    while rig.pass() {} // what clients sent before
+    while rig.pass() {} // earlier packets of clients
     let before = rig.shard.report.traffic.packets_out;
     rig.send(PACKETS, false, 1_000);
     assert!(rig.pass(), "there is more to do");
@@ -118,7 +119,7 @@ fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
     let now = Instant::now(); // however slow the host is, nothing is late
     in_the_middle(&mut rig);
     for seq in 0..BACKLOG_PACKETS as u64 {
-        rig.shard.forward_later(packet(0, seq, false), now); // of a track that nobody knows
+        rig.shard.forward_later(packet(0, seq, false), now); // of an unknown track
     }
     let lost = |rig: &Rig| rig.shard.report.drops.of(DropReason::BacklogFull);
     assert_eq!(lost(&rig), PACKETS as u64, "beside the frame that waits");

@@ -1,4 +1,4 @@
-//! What is counted of those who come and go, and how seldom a shard looks at the time when nobody is there.
+//! Counters of sessions that start and end, and the slow tick of an idle shard.
 
 use std::time::{Duration, Instant};
 

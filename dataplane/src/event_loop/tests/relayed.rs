@@ -20,7 +20,7 @@ use crate::turn::{
 };
 
 const CHANNEL: u16 = 0x4001;
-/// How long credentials of clients are good.
+/// Lifetime of the clients' credentials, in seconds.
 const CREDENTIALS_S: u64 = 60;
 
 /// The relay of a shard that has its sessions at `media`.
@@ -51,14 +51,14 @@ pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
     TurnService::new(server, port).unwrap()
 }
 
-/// What is between a client and the relay.
+/// Simulated path between a client and the relay.
 pub(super) struct Leg {
     turn: SocketAddr,
     media: SocketAddr,
     relayed: SocketAddr,
     /// A Refresh for ten minutes, with its credentials.
     pub(super) refresh: Vec<u8>,
-    /// Of the channel's data, first and last.
+    /// Lengths of the channel's data, first and last.
     pub(super) lengths: Vec<usize>,
 }
 
@@ -208,7 +208,7 @@ fn what_is_too_long_for_a_media_socket_is_too_long_through_the_relay() {
         (MAX_DATAGRAM_BYTES + 1, 1),
         (65_000, 2),
     ] {
-        // As RTP of nobody.
+        // As RTP of an unknown SSRC.
         let datagram = [&[0x80][..], &vec![96; bytes - 1]].concat();
         let (message, _) = client.leg().unwrap().wrap(&datagram, media);
         rig.shard.turn_message(&known, &message, now);

@@ -1,4 +1,4 @@
-//! What subscribers get again, how they start, and how long they are kept.
+//! Retransmissions to subscribers, first packets of a subscription, and the time that packets are kept.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::peer::output::NO_CODEC;
 fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
     let mut rig = Rig::start(1);
     rig.subscribe(SessionKey(200), Client::new());
-    // It negotiates, and does not connect yet.
+    // The session negotiates, and is not connected yet.
     rig.settle(Duration::from_millis(20));
     let before = rig.publisher.keyframe_requests;
     let late = rig.subscribers.len() - 1;
@@ -65,7 +65,7 @@ fn a_publisher_is_asked_again_for_a_packet_that_hundreds_have_followed() {
     let mut rig = Rig::start(1);
     rig.publisher.loses_next = 1;
     rig.send(1, false, 500);
-    // It hears nothing of what it is asked for meanwhile: a long way.
+    // The publisher gets no requests meanwhile: a lossy path.
     rig.publisher.loses_every = 1;
     for _ in 0..10 {
         for _ in 0..30 {

@@ -42,7 +42,7 @@ use super::relayed::Leg;
 
 pub(super) const TRACK: TrackKey = TrackKey(7);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Of everybody, in any time in which something is to settle.
+/// Steps of all clients, at least, in any simulated time.
 const SETTLE_STEPS: usize = 4;
 
 thread_local! {
@@ -54,7 +54,7 @@ pub(super) fn now() -> Instant {
     Instant::now() + AHEAD.get()
 }
 
-/// Both clocks.
+/// Both clocks at `now`.
 fn at(now: Instant) -> Now {
     Now {
         instant: now,
@@ -62,7 +62,7 @@ fn at(now: Instant) -> Now {
     }
 }
 
-/// The shard and everybody connected to it.
+/// The shard and all clients connected to it.
 pub(super) struct Rig {
     pub(super) shard: Shard,
     io: Sockets,
@@ -71,7 +71,7 @@ pub(super) struct Rig {
     pub(super) publisher: Client,
     pub(super) subscribers: Vec<Client>,
     turn: SocketAddr,
-    /// What the control plane is told.
+    /// Events that the control plane got.
     pub(super) told: Vec<ShardEvent>,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Client {
     pub(super) socket: UdpSocket,
     addr: SocketAddr,
     leg: Option<Leg>,
-    /// Its session's place in the shard.
+    /// Index of its session on the shard.
     pub(super) index: SessionIndex,
     pub(super) connected: bool,
     pub(super) received: Vec<RtpPacket>,
@@ -91,17 +91,17 @@ pub(super) struct Client {
     pub(super) loses_every: usize,
     media: usize,
     sends_on: Option<Mid>,
-    /// Of the next packet it sends.
+    /// Sequence number of its next packet.
     pub(super) seq: u64,
-    /// What its timestamps are above those of its sequence numbers.
+    /// Offset from sequence numbers to timestamps.
     pub(super) time_offset: u32,
-    /// Header extensions of what it sends.
+    /// Header extensions of its packets.
     pub(super) extensions: Values,
-    /// What it changes of its answer.
+    /// Edits its SDP answer before it is sent.
     pub(super) edits_answer: fn(String) -> String,
-    /// It answers with RTX.
+    /// True: its answer contains RTX.
     pub(super) takes_rtx: bool,
-    /// Nothing that it sends leaves it.
+    /// True: its datagrams are dropped.
     pub(super) is_mute: bool,
     /// Nor its connectivity checks.
     pub(super) sends_no_checks: bool,
@@ -112,12 +112,12 @@ pub(super) struct Client {
 }
 
 impl Rig {
-    /// Everybody is connected, and media has flowed.
+    /// Starts a rig in which all clients are connected and media has flowed.
     pub(super) fn start(subscribers: usize) -> Self {
         Self::start_with(EngineKind::Mmsg, subscribers)
     }
 
-    /// The same, on that engine.
+    /// The same, with this engine.
     pub(super) fn start_with(kind: EngineKind, subscribers: usize) -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (port, turn_port, sockets) = udp::for_tests(4 << 20);
@@ -193,7 +193,7 @@ impl Rig {
         self.subscribers.push(client);
     }
 
-    /// A call of two beside all that, in which media has flowed: who sends and who receives.
+    /// Adds a call of two participants in which media has flowed; returns the publisher and the subscriber.
     pub(super) fn call(&mut self) -> (Client, Client) {
         let track = TrackKey(8);
         let names = (SessionKey(2), track);
@@ -219,7 +219,7 @@ impl Rig {
         (sender, receiver)
     }
 
-    /// One more publisher, whose offer is `edited`.
+    /// Adds a publisher with an offer changed by `edited`.
     pub(super) fn publish(
         &mut self,
         names: (SessionKey, TrackKey),
@@ -228,28 +228,28 @@ impl Rig {
         Client::publish(&mut self.shard, &self.factory, names, edited)
     }
 
-    /// A client whose datagrams all go through the relay.
+    /// A client that sends all datagrams through the relay.
     pub(super) fn relayed(&mut self) -> Client {
         let socket = Client::socket();
         let leg = Leg::open(&socket, self);
         Client::with(socket, Some(leg))
     }
 
-    /// Where sessions are reached.
+    /// Address of the media port.
     pub(super) fn media(&self) -> SocketAddr {
         candidates_of(&self.shard)
     }
 
-    /// Where the relay is reached.
+    /// Address of the TURN port.
     pub(super) fn turn_addr(&self) -> SocketAddr {
         self.turn
     }
 
-    /// Lets `time` pass.
+    /// Runs the shard until `time` has passed.
     pub(super) fn settle(&mut self, time: Duration) {
         let settled = now() + time;
         let mut steps = 0;
-        // A host that stands still for as long must not pass for everybody having had their time.
+        // If the host stands still, the clients must still get their steps.
         while now() < settled || steps < SETTLE_STEPS {
             self.step();
             steps += 1;
@@ -264,7 +264,7 @@ impl Rig {
         while now() < until {
             AHEAD.set(AHEAD.get() + STEP);
             self.step();
-            self.step(); // what was asked in the first is answered in the second
+            self.step(); // requests of the first step are answered in the second
         }
     }
 
@@ -282,7 +282,7 @@ impl Rig {
         self.publisher.send_frame(sizes, keyframe);
     }
 
-    /// One pass of the steps of the shard's loop. True when there is more to do.
+    /// One pass of the steps of the shard's loop. True when more work is waiting.
     pub(super) fn pass(&mut self) -> bool {
         run::turn(&mut self.shard, &mut self.io, &mut self.busy, at(now()))
     }
@@ -299,7 +299,7 @@ impl Rig {
         }
     }
 
-    /// Everybody takes a step.
+    /// All clients take one step.
     pub(super) fn step(&mut self) {
         self.turn();
         let now = now();
@@ -324,7 +324,7 @@ impl Client {
         Self::with(Self::socket(), None)
     }
 
-    /// One that speaks `codec` alone.
+    /// A client that supports only `codec`.
     pub(super) fn speaking(codec: Codec) -> Self {
         let mut client = Self::new();
         let mut config = config();
@@ -443,7 +443,7 @@ impl Client {
         client
     }
 
-    /// It has another address from now on.
+    /// Moves the client to another address.
     pub(super) fn move_to(&mut self, addr: &str) {
         self.socket = UdpSocket::bind(addr).unwrap();
         self.socket.set_nonblocking(true).unwrap();
@@ -460,7 +460,7 @@ impl Client {
         (mid.to_string(), *video.unwrap().pt())
     }
 
-    /// Its stream has another SSRC and other numbers from now on.
+    /// The stream gets another SSRC and other numbers from now on.
     pub(super) fn restart(&mut self, seq: u64, time_offset: u32) {
         let mid = self.sends_on.expect("only the publisher sends");
         let mut api = self.rtc.direct_api();
@@ -471,17 +471,17 @@ impl Client {
         (self.seq, self.time_offset) = (seq, time_offset);
     }
 
-    /// Where the shard sees it.
+    /// Its address as the shard sees it.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What is between it and the shard, if it is relayed.
+    /// Path to the relay, if the client is relayed.
     pub(super) fn leg(&self) -> Option<&Leg> {
         self.leg.as_ref()
     }
 
-    /// Takes what came and sends what is due.
+    /// Handles received datagrams and sends due ones.
     pub(super) fn drive(&mut self, now: Instant) {
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
@@ -618,7 +618,8 @@ impl ExtensionSerializer for Carried {
     }
 }
 
-/// What a client calls an extension: its session layer knows the real names of some, and has no hand for their bytes.
+/// Name of an extension in a client's SDP: its session layer knows the real names of some, and would handle their
+/// bytes itself.
 fn alias(kind: ExtensionKind) -> String {
     format!("urn:x-test:{}", kind as u8)
 }
@@ -669,7 +670,7 @@ fn without_rtx(sdp: &str) -> String {
     out
 }
 
-/// Of a client that speaks no codec yet.
+/// Configuration of a client without codecs.
 fn config() -> RtcConfig {
     let crypto = std::sync::Arc::new(str0m::crypto::from_feature_flags());
     let mut config = RtcConfig::new()

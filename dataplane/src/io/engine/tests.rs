@@ -1,3 +1,5 @@
+//! Both engines on real sockets: batches, joined datagrams, failures.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::*;
@@ -85,8 +87,8 @@ fn both_engines_say_which_message_failed_and_send_the_others() {
 /// The first interface of every network.
 const LOOPBACK: u32 = 1;
 
-/// Moves this thread into a network of its own, whose loopback takes frames that were not sent by itself;
-/// false where this process may not.
+/// Moves this thread into its own network namespace, with a loopback that accepts frames of other sources; false if
+/// this process may not.
 fn enter_own_network() -> bool {
     if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
         eprintln!("skipped: no network namespace of its own: {error}");

@@ -1,4 +1,4 @@
-//! What the kernel says of links, rules, routes and neighbours (rtnetlink(7)), as far as it is plain.
+//! Links, rules, routes and neighbours of the kernel (rtnetlink(7)), as far as this module supports them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,11 +22,11 @@ use crate::limits::MAX_ROUTES;
 pub struct Facts {
     /// Ethernet interfaces that are up.
     pub links: Vec<Link>,
-    /// What the host keeps for itself, whatever routes say.
+    /// Prefixes that the host keeps for itself, before any route.
     pub local: Vec<Local>,
     /// Empty where rules choose between tables, or there are too many.
     pub routes: Vec<Route>,
-    /// Whose link-layer address is known.
+    /// Neighbours with a known link-layer address.
     pub neighbours: Vec<Neighbour>,
     /// Why routes were left out.
     pub left_out: Option<&'static str>,
@@ -35,46 +35,46 @@ pub struct Facts {
 /// A prefix of the table that comes before all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
-    /// The prefix.
+    /// Address of the local prefix.
     pub to: IpAddr,
-    /// Its length.
+    /// Length of the prefix, in bits.
     pub length: u8,
     /// Addresses of the host, not those it broadcasts to.
     pub is_own: bool,
 }
 
-/// An Ethernet interface.
+/// An Ethernet interface of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its index.
+    /// Interface index of the kernel.
     pub index: u32,
-    /// Its address.
+    /// Link-layer address of the interface.
     pub mac: [u8; 6],
     /// Bytes of an IP packet, at most.
     pub mtu: u32,
 }
 
-/// Where a prefix is sent.
+/// Route of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The prefix.
+    /// Address of the destination prefix.
     pub to: IpAddr,
-    /// Its length.
+    /// Length of the prefix, in bits.
     pub length: u8,
-    /// How.
+    /// How the route reaches the prefix.
     pub way: Way,
 }
 
-/// How a destination is reached.
+/// Next hop of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// In a way only the kernel knows: this host, a tunnel, several ways at once.
+    /// Only the kernel can send there: this host, a tunnel, several routes at once.
     Kernel,
-    /// Through an interface.
+    /// Through an Ethernet interface, directly or by a router.
     Link {
-        /// Its index.
+        /// Interface index of the kernel.
         interface: u32,
-        /// Who takes it from there; `None`: everybody is there.
+        /// Next router; `None`: the destination is on the link.
         router: Option<IpAddr>,
         /// Bytes of an IP packet, at most.
         mtu: u32,
@@ -82,7 +82,7 @@ pub enum Way {
 }
 
 impl Facts {
-    /// Asks the kernel.
+    /// Reads rules, routes, neighbours and addresses from the kernel.
     pub(super) fn read(netlink: &mut Netlink) -> io::Result<Self> {
         let mut facts = Self::default();
         let rules = RouteNetlinkMessage::GetRule(RuleMessage::default());
@@ -112,7 +112,7 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Of the tables that plain rules ask; what is in others leads nowhere.
+    /// Sorts routes of the tables that simple rules use; others are ignored.
     fn sort(&mut self, routes: &[RouteNetlinkMessage]) {
         let mut candidates = Vec::new();
         for message in routes {
@@ -128,7 +128,7 @@ impl Facts {
         self.routes = best(candidates);
     }
 
-    /// Routers whose address nobody has checked lately.
+    /// Routers that the kernel has not checked lately.
     pub(super) fn stale_routers(&mut self) -> impl Iterator<Item = &mut Neighbour> {
         let Self {
             routes, neighbours, ..
@@ -178,7 +178,7 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
         NeighbourState::Stale => Reachability::Stale,
         _ => return None,
     };
-    // Those that a program put there are its own to keep fresh.
+    // The program that made a managed neighbour keeps it fresh.
     let is_managed = header.flags.contains(NeighbourFlags::ExtLearned)
         || message
             .attributes
@@ -237,7 +237,7 @@ fn is_plain(message: &RouteNetlinkMessage) -> bool {
 const TABLE_LOCAL: u8 = 255;
 const TABLE_DEFAULT: u8 = 253;
 
-/// Where a route leads to, and what else it says.
+/// Destination and other attributes of a route.
 fn read(message: &RouteMessage) -> Option<(IpAddr, Found)> {
     let mut found = Found::default();
     for attribute in &message.attributes {
@@ -251,7 +251,7 @@ fn read(message: &RouteMessage) -> Option<(IpAddr, Found)> {
     Some((found.to.or(everybody)?, found))
 }
 
-/// What the host keeps for itself, of all `routes`.
+/// Prefixes of `routes` that the host keeps for itself.
 pub(super) fn local_prefixes(
     routes: &[RouteNetlinkMessage],
 ) -> impl Iterator<Item = (IpAddr, u8)> + '_ {
@@ -273,7 +273,7 @@ fn read_local(message: &RouteMessage) -> Option<Local> {
     })
 }
 
-/// With its priority, of which the lowest counts. Those for some sources come before those for all.
+/// With its priority; the lowest counts. Routes for some sources come before routes for all.
 fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
     let header = &message.header;
     let (to, mut found) = read(message)?;
@@ -301,7 +301,7 @@ fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
     Some((found.priority, Route { to, length, way }))
 }
 
-/// What the attributes of a route say.
+/// Attributes of a route.
 struct Found {
     to: Option<IpAddr>,
     interface: Option<u32>,
@@ -365,7 +365,7 @@ fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// One route for each prefix: the one of lowest priority. Two of the same are the kernel's to choose from.
+/// One route for each prefix: the one of lowest priority. If two have the same, the kernel chooses.
 fn best(mut routes: Vec<(u32, Route)>) -> Vec<Route> {
     let key = |(_, route): &(u32, Route)| (route.to, route.length);
     routes.sort_by_key(|found| (key(found), found.0, found.1.way != Way::Kernel));

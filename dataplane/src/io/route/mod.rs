@@ -1,11 +1,11 @@
-//! To which neighbour, of which interface, a destination is sent: the part of the host's routing that is plain
-//! enough to be done here. Everything else has no [`Hop`], and is left to the kernel.
+//! Next hops of destinations, for the simple part of the host's routing. A destination with complex routing has no
+//! [`Hop`] and is left to the kernel.
 
-mod facts; // what the kernel says of links, routes and neighbours
-mod neighbour; // whom the kernel can reach on a link
-mod netlink; // how it is asked
-mod watch; // asks again when something changes
-mod own; // what the host keeps for itself
+mod facts; // links, routes and neighbours of the kernel
+mod neighbour; // hosts that the kernel can reach on a link
+mod netlink; // rtnetlink requests
+mod watch; // thread that keeps routes current
+mod own; // thread that keeps the host's addresses current
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -35,20 +35,20 @@ pub struct Routes {
     own: HashSet<IpAddr>,
     v4: Table<u32>,
     v6: Table<u128>,
-    /// Whom the kernel has heard of lately, by interface and address.
+    /// Neighbours that the kernel has confirmed lately, by interface and address.
     neighbours: HashMap<(u32, IpAddr), Hop>,
 }
 
 /// Prefixes of one address family.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Table<T> {
-    /// What the host keeps for itself, whatever routes say.
+    /// Prefixes that the host keeps for itself, before any route.
     local: Vec<Prefix<T>>,
-    /// Longest prefix first.
+    /// Routes, the longest prefix first.
     routes: Vec<Prefix<T>>,
 }
 
-/// Where a range of destinations is sent.
+/// Next hop of a range of destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Prefix<T> {
     bits: T,
@@ -59,9 +59,9 @@ struct Prefix<T> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Towards {
-    /// The kernel knows.
+    /// The kernel's stack sends the datagram.
     Kernel,
-    /// A router.
+    /// A router at this next hop.
     Router(Hop),
     /// Each destination is a neighbour on this interface.
     Link(u32),
@@ -71,7 +71,7 @@ const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 
 impl Routes {
-    /// What `facts` allow.
+    /// Routes that frames may take, according to `facts`.
     pub fn new(facts: &Facts) -> Self {
         let mut routes = Self::default();
         let links: HashMap<u32, &Link> = facts.links.iter().map(|l| (l.index, l)).collect();
@@ -122,12 +122,12 @@ impl Routes {
         }
     }
 
-    /// True for an address of the host: whoever else has it by now is not spoken for.
+    /// True for a source address of the host; frames with other source addresses are not sent.
     pub fn is_own(&self, source: IpAddr) -> bool {
         self.own.contains(&source)
     }
 
-    /// How `to` is reached; `None` is the kernel's matter.
+    /// Next hop of `to`; `None` leaves it to the kernel.
     pub fn hop(&self, to: IpAddr) -> Option<&Hop> {
         let towards = match to {
             IpAddr::V4(ip) => self.v4.find(u32::from(ip)),
@@ -174,7 +174,7 @@ impl<T: Copy + PartialEq + BitAnd<Output = T>> Table<T> {
         self.routes.sort_by_key(|prefix| Reverse(prefix.length));
     }
 
-    /// Where the longest prefix leads, unless the host keeps `ip` for itself.
+    /// Next hop of the longest prefix, unless the host keeps `ip` for itself.
     fn find(&self, ip: T) -> Option<&Towards> {
         let has = |prefix: &&Prefix<T>| ip & prefix.mask == prefix.bits;
         if self.local.iter().any(|prefix| has(&prefix)) {
@@ -341,7 +341,7 @@ mod tests {
         let asked: Vec<_> = facts
             .stale_routers()
             .map(|router| {
-                router.reach = Reachability::Fresh; // as when the kernel has been told to ask it
+                router.reach = Reachability::Fresh; // like after a probe by the kernel
                 router.ip.to_string()
             })
             .collect();

@@ -1,4 +1,4 @@
-//! Neighbours as the kernel knows them.
+//! Entries of the kernel's neighbour table.
 
 use std::net::IpAddr;
 
@@ -7,21 +7,21 @@ use std::net::IpAddr;
 pub struct Neighbour {
     /// Index of the interface.
     pub interface: u32,
-    /// Its address there.
+    /// IP address of the neighbour.
     pub ip: IpAddr,
-    /// Its link-layer address.
+    /// Link-layer address of the neighbour.
     pub mac: [u8; 6],
-    /// How sure that is.
+    /// State of the entry in the kernel.
     pub reach: Reachability,
-    /// It says so itself (IPv6).
+    /// True: the neighbour says that it is a router (IPv6).
     pub is_router: bool,
 }
 
-/// How sure the kernel is of a neighbour (RFC 4861 section 7.3.2).
+/// State of a neighbour (RFC 4861 section 7.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reachability {
-    /// It was heard of lately, or is being asked.
+    /// Confirmed lately, or being probed.
     Fresh,
-    /// It was not, and nobody asks.
+    /// The neighbour was not confirmed, and the kernel does not ask.
     Stale,
 }

@@ -1,4 +1,4 @@
-//! A conversation with the kernel about its routes.
+//! rtnetlink requests about links, rules, routes and neighbours.
 
 use std::io;
 use std::net::IpAddr;
@@ -19,14 +19,14 @@ use super::neighbour::Neighbour;
 /// Tries at a dump that changes while it is read.
 const DUMP_TRIES: usize = 3;
 
-/// The socket it is held through. After an error it may hold answers that nobody waits for, and is to be opened anew.
+/// The netlink socket. After an error it may have answers without a request, and must be opened again.
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
 }
 
 impl Netlink {
-    /// Opens one; with `groups` of changes it is told of, or to ask with.
+    /// Opens a socket: for change notifications of `groups`, or for requests.
     pub(super) fn open(groups: &[u32]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
@@ -58,7 +58,7 @@ impl Netlink {
 
     /// Changes that were too many to be told of count as one.
     fn take_change(&mut self, flags: libc::c_int) -> io::Result<()> {
-        let mut beginning = [0; 16]; // what it is will be asked for
+        let mut beginning = [0; 16]; // the kind of change is read from the next dump
         match self.socket.recv_from(&mut &mut beginning[..], flags) {
             Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
             Ok(_) | Err(_) => Ok(()),
@@ -84,7 +84,7 @@ impl Netlink {
         self.answers(0).map(drop)
     }
 
-    /// What the kernel has of a kind: `limit` of them, and one more if there are more.
+    /// All entries of a kind: at most `limit`, and one more if there are more.
     pub(super) fn dump(
         &mut self,
         what: &RouteNetlinkMessage,
@@ -112,8 +112,8 @@ impl Netlink {
         self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// What the kernel answers; whether it changed meanwhile. What cannot be read is an error: a rule or a route
-    /// that is not known of might be the one that counts.
+    /// Reads the kernel's answers; returns whether the data changed meanwhile. An unreadable entry is an error: an
+    /// unknown rule or route might be the one that counts.
     fn answers(&mut self, limit: usize) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
         let (mut answers, mut changed) = (Vec::new(), false);
         loop {
@@ -153,8 +153,8 @@ impl Netlink {
 
 const NETLINK_HEADER_BYTES: usize = 16;
 
-/// What the kernel has learned of one destination, and not a route: it is told to everybody who asks for routes,
-/// and strangers can make it many.
+/// True for a learned exception of one destination (redirect, path MTU), which is not a route. The kernel lists these
+/// too, and other hosts can cause many.
 fn is_exception(message: &RouteNetlinkMessage) -> bool {
     matches!(message, RouteNetlinkMessage::NewRoute(route) if route.header.flags.contains(RouteFlags::Cloned))
 }
@@ -177,7 +177,7 @@ mod tests {
     fn answers_are_those_to_what_was_asked_and_no_more_than_wanted() {
         let mut netlink = Netlink::open(&[]).unwrap();
         let nobody = RouteNetlinkMessage::NewNeighbour(NeighbourMessage::default());
-        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // and nobody waits for the answer
+        netlink.ask(&nobody, NLM_F_ACK).unwrap(); // and the answer is not read
         let routes = RouteNetlinkMessage::GetRoute(Default::default());
         let found = netlink.dump(&routes, 1).unwrap();
         assert_eq!(found.len(), 2, "one, and that there are more");

@@ -1,5 +1,5 @@
-//! Keeps what the kernel takes for this host's own addresses, on a thread of its own: those of interfaces, and prefixes
-//! of the local table that belong to none.
+//! Keeps the addresses of this host current, on its own thread: addresses of interfaces, and prefixes of the local
+//! table without an interface.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,20 +20,20 @@ use crate::limits::MAX_OWN_ROUTES;
 const GROUPS: [u32; 4] = [5, 7, 9, 11];
 /// Between two readings on a host that changes all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The same where the kernel has so many routes that reading them takes long, and after an error.
+/// Pause if the kernel has so many routes that reading takes long, and after an error.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// An address, and how many of its bits count.
 pub type OwnPrefix = (IpAddr, u8);
 
-/// The newest addresses, for whoever wants to look.
+/// The newest addresses of the host, for all readers.
 #[derive(Debug, Default)]
 pub struct OwnWatch {
     generation: AtomicU64,
     prefixes: Mutex<Arc<[OwnPrefix]>>,
 }
 
-/// A reader's place.
+/// A reader's copy of the host's addresses, with its version.
 #[derive(Debug, Clone)]
 pub struct OwnWatched {
     watch: Arc<OwnWatch>,
@@ -91,7 +91,7 @@ impl OwnWatched {
 }
 
 impl Onlooker {
-    /// As long as somebody wants to know. What was read last counts until something newer can be.
+    /// Runs while there is a reader. The last result counts until a newer one was read.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             if let Err(error) = self.follow() {
@@ -125,7 +125,7 @@ impl Onlooker {
         }
     }
 
-    /// What a socket holds after an error is no answer to anything.
+    /// After an error the socket may have old answers, so it is opened again.
     fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
@@ -203,7 +203,7 @@ mod tests {
         assert!(watched.refresh().is_none(), "nothing is new");
     }
 
-    /// In a network namespace of its own, where that is allowed.
+    /// In its own network namespace, if allowed.
     #[test]
     fn an_address_that_appears_later_is_known_soon_and_one_that_goes_is_forgotten() {
         let in_namespace = std::thread::spawn(|| {

@@ -1,4 +1,4 @@
-//! Keeps [`Routes`] as the kernel has them, on a thread of its own.
+//! Keeps [`Routes`] current, on its own thread.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use super::netlink::Netlink;
 
 /// rtnetlink(7): RTNLGRP_LINK, _NEIGH, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE.
 const GROUPS: [u32; 6] = [1, 3, 7, 8, 11, 19];
-/// Changes come together; what is asked for after that has all of them.
+/// Changes come in bursts; a dump after this pause has all of them.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Between two readings on a host that changes all the time.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The same where nothing comes of it, and after an error.
+/// Pause without a usable result, and after an error.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
-/// The newest routes, for whoever wants to look.
+/// The newest routes, for all readers.
 #[derive(Debug, Default)]
 pub struct RouteWatch {
     generation: AtomicU64,
@@ -32,11 +32,11 @@ struct Onlooker {
     netlink: Netlink,
     last: Facts,
     watch: Weak<RouteWatch>,
-    /// It was not refused yet.
+    /// True until the kernel refuses a probe.
     may_probe: bool,
 }
 
-/// A shard's copy.
+/// A shard's copy of the routes, with its version.
 #[derive(Debug, Clone)]
 pub struct Watched {
     watch: Arc<RouteWatch>,
@@ -62,7 +62,7 @@ impl RouteWatch {
         Ok(watch)
     }
 
-    /// These, for good.
+    /// Routes that never change, for tests.
     #[cfg(test)]
     pub fn fixed(routes: Routes) -> Arc<Self> {
         let watch = Self::default();
@@ -92,7 +92,7 @@ impl RouteWatch {
 }
 
 impl Onlooker {
-    /// As long as somebody wants to know.
+    /// Runs while there is a reader.
     fn run(mut self) {
         while self.watch.strong_count() > 0 {
             std::thread::sleep(if self.last.left_out.is_some() {
@@ -126,7 +126,7 @@ impl Onlooker {
         }
     }
 
-    /// What a socket holds after an error is no answer to anything.
+    /// After an error the socket may have old answers, so it is opened again.
     fn reopen(&mut self) -> io::Result<()> {
         self.changes = Netlink::open(&GROUPS)?;
         self.netlink = Netlink::open(&[])?;
@@ -136,9 +136,9 @@ impl Onlooker {
     fn look(&mut self) -> io::Result<()> {
         let mut facts = Facts::read(&mut self.netlink)?;
         for router in facts.stale_routers() {
-            // Nobody else would: what leaves as a frame does not show the kernel that the router is needed.
+            // The kernel does not see that frames use the router, so it would not probe the router itself.
             match self.netlink.probe(router) {
-                Ok(()) => router.reach = Reachability::Fresh, // for as long as the kernel asks
+                Ok(()) => router.reach = Reachability::Fresh, // while the kernel probes
                 Err(error) if self.may_probe && error.kind() == io::ErrorKind::PermissionDenied => {
                     let router = router.ip;
                     tracing::warn!(%error, %router, "cannot have a router probed (needs CAP_NET_ADMIN): until it is heard of, its packets go through the kernel's stack");
@@ -191,7 +191,7 @@ impl Watched {
         true
     }
 
-    /// What was taken last.
+    /// The routes of the last update.
     pub fn routes(&self) -> &Routes {
         &self.routes
     }

@@ -1,4 +1,4 @@
-//! `SocketAddr` <-> `sockaddr_storage`; where a packet socket sends to.
+//! `SocketAddr` <-> `sockaddr_storage`, and addresses of packet sockets.
 
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -34,7 +34,7 @@ pub(super) fn from_storage(storage: &libc::sockaddr_storage) -> Option<SocketAdd
     }
 }
 
-/// The address in the first bytes of a storage, as long as the kernel said it is.
+/// The address in the first bytes of a storage, with the length that the kernel returned.
 pub(super) fn from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
     let mut storage = empty();
     let length = bytes.len().min(mem::size_of_val(&storage));

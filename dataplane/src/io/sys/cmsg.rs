@@ -15,7 +15,7 @@ impl ControlBuffer {
     pub(super) const EMPTY: ControlBuffer = ControlBuffer([0; 128]);
 }
 
-/// What the kernel said beside a received datagram.
+/// Control messages of a received datagram.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Ancillary {
     pub(super) local: Option<IpAddr>,

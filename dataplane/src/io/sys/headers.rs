@@ -1,4 +1,4 @@
-//! What the kernel is told of each message that is sent: where to, from where, with which ancillary data.
+//! Message headers for sends: destination, source address and ancillary data.
 
 use std::mem;
 use std::ptr;
@@ -8,11 +8,11 @@ use super::cmsg::{self, ControlBuffer};
 use super::message::Message;
 use crate::io::frame::MAX_HEAD_BYTES;
 
-/// What the headers of so many messages point to, allocated once.
+/// Buffers that the headers of all messages point to, allocated once.
 pub(super) struct Headers {
     names: Box<[libc::sockaddr_storage]>,
     controls: Box<[ControlBuffer]>,
-    /// Of each message: the head of a frame, the payload.
+    /// For each message: the head of a frame, and the payload.
     iovecs: Box<[[libc::iovec; 2]]>,
     /// Heads of frames, and with them short payloads.
     heads: Box<[[u8; FRAME_BYTES]]>,
@@ -22,7 +22,7 @@ pub(super) struct Headers {
 const FRAME_BYTES: usize = 384;
 
 impl Headers {
-    /// For up to `count` messages a call.
+    /// Allocates headers for up to `count` messages a call.
     pub(super) fn new(count: usize) -> Self {
         let iovec = libc::iovec {
             iov_base: ptr::null_mut(),
@@ -60,7 +60,7 @@ impl Headers {
             let length = frame.write_head(head, to, bytes.len(), message.segment_bytes);
             header.msg_namelen = addr::to_device(&frame.hop, &mut self.names[index]);
             let start = MAX_HEAD_BYTES - length;
-            head.copy_within(..length, start); // its end is where the payload begins
+            head.copy_within(..length, start); // its end is the start of the payload
             let whole = room.get_mut(..bytes.len());
             let is_whole = whole.map(|room| room.copy_from_slice(bytes)).is_some();
             iovecs[0] = libc::iovec {

@@ -6,14 +6,14 @@
 
 mod addr; // SocketAddr <-> sockaddr_storage
 mod cmsg; // ancillary data: packet info, receive queue overflow
-mod headers; // what the kernel is told of each message that is sent
+mod headers; // message headers for sends
 mod message; // one message to send
-mod packet; // the socket that takes whole frames
+mod packet; // packet socket for frames
 mod prefetch; // a hint that memory is needed soon
 mod recvmmsg; // many datagrams in, one call
 mod sendmmsg; // many datagrams out, one call
 mod sockopt; // the socket options socket2 lacks
-mod uring; // both through io_uring
+mod uring; // receive and send by io_uring
 
 pub use message::Message;
 pub use packet::packet_socket;

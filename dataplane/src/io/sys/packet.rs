@@ -1,4 +1,4 @@
-//! The socket that takes whole frames.
+//! The packet socket for Ethernet frames.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! A hint that memory is needed soon: what a session's packets touch lies in a dozen places that the
-//! cache has forgotten since its last turn.
+//! A hint that memory is needed soon: the packets of a session use about 12 places of memory that are no longer in the
+//! cache.
 
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;

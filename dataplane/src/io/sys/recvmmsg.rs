@@ -23,13 +23,13 @@ pub struct ReceiveBatch {
 /// One received message, borrowed from its batch.
 #[derive(Debug)]
 pub struct Received<'a> {
-    /// What was in it.
+    /// Payload of the message.
     pub bytes: &'a [u8],
     /// Bytes of each datagram in it but the last, which may be shorter.
     pub segment_bytes: usize,
-    /// Who sent it.
+    /// Source address of the message.
     pub source: SocketAddr,
-    /// The local address it was sent to, where the kernel said so.
+    /// The local address of the datagram, if the kernel returned it.
     pub local: Option<IpAddr>,
     /// True when it was longer than the buffer; the rest is lost.
     pub truncated: bool,
@@ -37,8 +37,8 @@ pub struct Received<'a> {
     pub queue_overflows: Option<u32>,
 }
 
-// SAFETY: the pointers in `headers` and `iovecs` lead to the boxes beside them, which nobody else has, and which
-// stay where they are when the batch moves.
+// SAFETY: the pointers in `headers` and `iovecs` lead to the boxes beside them. No other code has these pointers, and
+// the boxes stay in place when the batch moves.
 unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
@@ -60,7 +60,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// Takes what is there, without waiting; the number of datagrams, 0 when there are none.
+    /// Receives without blocking; returns the number of datagrams, 0 if there are none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.point_headers();
         let count = libc::c_uint::try_from(self.headers.len()).unwrap_or(libc::c_uint::MAX);

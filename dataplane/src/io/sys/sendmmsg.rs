@@ -13,8 +13,8 @@ pub struct SendBatch {
     headers: Box<[libc::mmsghdr]>,
 }
 
-// SAFETY: the pointers in `headers` and `parts` are used in `send` alone, which writes them first; those to the
-// boxes beside them stay right when the batch moves.
+// SAFETY: only `send` uses the pointers in `headers` and `parts`, and writes them first; pointers to the boxes beside
+// them stay valid when the batch moves.
 unsafe impl Send for SendBatch {}
 
 impl SendBatch {

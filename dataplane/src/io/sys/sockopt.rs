@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// linux/if_packet.h
+/// Socket option of linux/if_packet.h for a virtio header.
 const PACKET_VNET_HDR: i32 = 15;
 
 /// Makes received datagrams say which local address they were sent to.
@@ -27,13 +27,13 @@ pub fn enable_receive_offload(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_UDP, libc::UDP_GRO, &1_i32)
 }
 
-/// What is sent through a packet socket begins with a virtio_net_hdr, which says what is left to the device.
+/// Data sent through a packet socket begins with a virtio_net_hdr, which lists the work of the device.
 pub(super) fn enable_offload_header(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, PACKET_VNET_HDR, &1_i32)
 }
 
-/// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket
-/// whose shard runs on the core that received it.
+/// Replaces the four-tuple hash of the SO_REUSEPORT group of `socket`: a datagram goes to the socket of the shard on
+/// the receiving core.
 ///
 /// `cores[i]` is the core of the i-th socket bound to the group. Datagrams received on other cores are
 /// spread by core number.

@@ -1,4 +1,4 @@
-//! Runs through real sockets, by both engines.
+//! Runs through real sockets, with both engines.
 
 use std::net::{SocketAddr, UdpSocket};
 

@@ -1,5 +1,5 @@
-//! Offers in the shapes of other stacks, and variations of them. The first line of each file says what is expected of its
-//! m-lines: a direction, with the rids of the track's layers, or 0.
+//! Offers in the shapes of other stacks, and variations of them. The first line of each file has the expected result
+//! for its m-lines: a direction, with the rids of the track's layers, or 0.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn corpus() -> Vec<(String, String)> {
     rows
 }
 
-/// For each m-line what came of it, in the words of the corpus.
+/// The result for each m-line, in the words of the corpus.
 fn outcome(report: &Report, sdp: &str) -> Vec<String> {
     let offered = super::sections(sdp);
     let mids = super::mids(&offered[1..]);

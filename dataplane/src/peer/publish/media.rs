@@ -1,4 +1,4 @@
-//! What is announced plays: a client's packets, however little its offer says of where they belong.
+//! Tests that announced tracks can play, with offers that say little about the m-lines of packets.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const SERVER: &str = "127.0.0.1:7000";
 /// Rounds of 10 ms in which a client connects and sends.
 const ROUNDS: usize = 300;
 
-/// Number of what is before the m-lines.
+/// Index of the lines before the m-lines.
 const SESSION: usize = usize::MAX;
 
 /// A client with two m-lines of VP8.
@@ -54,8 +54,8 @@ fn client(now: Instant) -> (Rtc, [Mid; 2], str0m::change::SdpPendingOffer, Strin
     (rtc, mids, pending, offer.to_sdp_string())
 }
 
-/// How many packets of each track the server got, where `edit` changes each m-line of the
-/// client's offer, and `undo` the answer, for a client that knows nothing of that.
+/// Number of received packets of each track, if `edit` changes each m-line of the client's offer, and `undo` the
+/// answer for a client that does not know of the change.
 fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8; 2]) -> [usize; 2] {
     let mut now = Instant::now();
     let (mut rtc, mids, pending, offer) = client(now);
@@ -94,7 +94,7 @@ fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8;
     let answer = SdpAnswer::from_sdp_string(&undo(&sdp)).unwrap();
     rtc.sdp_api().accept_answer(pending, answer).unwrap();
     let mut counts = [0; 2];
-    // As its shard does when a check from there was verified.
+    // Like the shard after a verified check from there.
     let checked = Checked {
         remote: CLIENT.parse().unwrap(),
         local: None,
@@ -136,7 +136,7 @@ fn received(edit: fn(usize, &str) -> String, undo: fn(&str) -> String, pts: [u8;
     counts
 }
 
-/// What the client sends, and whether it is connected.
+/// Datagrams that the client sends, and whether it is connected.
 fn drain(rtc: &mut Rtc, sent: &mut Vec<Vec<u8>>, is_connected: &mut bool) {
     loop {
         match rtc.poll_output().unwrap() {

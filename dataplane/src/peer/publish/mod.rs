@@ -1,4 +1,4 @@
-//! The half of a client that sends to us: its m-lines are tracks.
+//! The publishing half of a session: its m-lines are tracks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,36 +28,36 @@ use crate::peer::codecs;
 use crate::peer::rtc::RtcSetup;
 use packet::Payloads;
 
-/// What a publish session knows.
+/// State of a publish session.
 #[derive(Default)]
 pub struct Publisher {
-    /// What it publishes.
+    /// Tracks that the session publishes.
     pub tracks: Vec<Arc<TrackInfo>>,
     /// The session layer's name of the m-line of each.
     names: Vec<Mid>,
-    /// What each may be sent as.
+    /// Negotiated payload types of each track.
     payloads: Vec<Payloads>,
-    /// What was received of each.
+    /// Received packets of each track.
     received: Vec<Received>,
     /// The client's ICE credentials in the last offer that was accepted.
     pub(super) credentials: Option<IceCreds>,
-    /// What stands between the network and the session layer.
+    /// Authentication between the network and the session layer.
     pub(super) incoming: Incoming,
     /// Header extensions that are carried.
     carried_by_id: CarriedById,
-    /// Those of the datagram that the session layer is being given.
+    /// Extensions of the datagram that the session layer is given now.
     carried: CarriedExtensions,
-    /// What offers have settled.
+    /// m-lines that earlier offers negotiated.
     lines: Lines,
     /// Makes the session layer anew for the codecs of the first offer; gone with it.
     factory: Option<Box<RtcSetup>>,
-    /// Until when what it may use for offers is used up, were it used evenly.
+    /// Time until which the budget of offers is used up, at the allowed rate.
     offers_used_until: Option<Instant>,
     /// The last negotiation, to answer a repeated command.
     last: Option<Negotiation>,
 }
 
-/// What is known of the packets of a track.
+/// State of a track's packets.
 #[derive(Default)]
 struct Received {
     by_layer: [Numbering; MAX_LAYERS],
@@ -71,7 +71,7 @@ struct Negotiation {
 }
 
 impl Publisher {
-    /// Nothing is published yet.
+    /// A publisher without tracks.
     pub(super) fn new(factory: RtcSetup) -> Self {
         Self {
             factory: Some(Box::new(factory)),
@@ -145,7 +145,7 @@ impl Publisher {
         }
     }
 
-    /// A datagram of RTP comes, and what is decrypted of it next is its packet. Its header is authenticated with it.
+    /// An RTP datagram arrives; the next decrypted packet is its packet. Its header is authenticated with it.
     pub(super) fn arriving(&mut self, datagram: &[u8]) {
         if self.carried_by_id.iter().all(Option::is_none) {
             return;
@@ -215,7 +215,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes what was negotiated of `specs`: a track that cannot play is not announced.
+    /// Publishes the negotiated tracks of `specs`: a track that cannot play is not announced.
     fn replace_tracks(
         &mut self,
         specs: &[TrackSpec],
@@ -301,10 +301,10 @@ fn find_route(
         .map(|layer| (track, LayerIndex(layer)))
 }
 
-mod packet; // what was decrypted, in our words
+mod packet; // decrypted packets as `MediaPacket`
 
 #[cfg(test)]
-mod media; // what is announced plays
+mod media; // tests: announced tracks can play
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! A decrypted packet of a track, as the rest of the data plane knows it.
+//! Converts a decrypted packet into a `MediaPacket`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::key::{LayerIndex, TrackKey};
 use crate::media::extensions::CarriedExtensions;
 use crate::media::packet::MediaPacket;
 
-/// What a client may send as one track, as negotiated; [`MediaPacket::codec`] is an index into it.
+/// Negotiated formats of a client's track; [`MediaPacket::codec`] is an index into them.
 #[derive(Default)]
 pub(super) struct Payloads {
     pub(super) payloads: Vec<PayloadParams>,

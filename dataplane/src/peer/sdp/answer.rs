@@ -1,5 +1,5 @@
-//! The answer to a client's offer: an m-line for each that was offered, in their order (RFC 3264 section 6), and nothing in
-//! it that was not offered.
+//! The answer to a client's offer: one m-line for each offered one, in order (RFC 3264 section 6), with nothing that
+//! was not offered.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,18 +16,18 @@ use super::verdict::{Line, Taken, Verdict};
 use crate::media::track::LayerSpec;
 use crate::peer::codecs;
 
-/// What was negotiated of a track.
+/// Negotiated properties of a track.
 #[derive(Debug, Clone)]
 pub(in crate::peer) struct Negotiated {
     /// Codecs that the publisher may send, in its order of preference.
     pub(in crate::peer) codecs: Vec<PayloadParams>,
-    /// Its layers, in the order in which they were declared.
+    /// Its layers, in the declared order.
     pub(in crate::peer) layers: Vec<LayerSpec>,
-    /// It may have two channels.
+    /// True when it may have two channels.
     pub(in crate::peer) is_stereo: bool,
 }
 
-/// For each payload type the m-line that it names, in the session library's words.
+/// For each payload type the m-line that it identifies, as a mid of the session library.
 pub(in crate::peer) type PayloadRoutes = [Option<Mid>; PAYLOAD_TYPES];
 
 /// An m-line as the answer has it.
@@ -58,7 +58,7 @@ impl<'a> Offer<'a> {
         out
     }
 
-    /// What came of the track on m-line `mid`; `None` when it cannot play.
+    /// The negotiated track of m-line `mid`; `None` when it cannot play.
     pub(in crate::peer) fn negotiated(
         &self,
         rtc: &Rtc,
@@ -81,7 +81,7 @@ impl<'a> Offer<'a> {
         })
     }
 
-    /// For each payload type the m-line whose packets it tells from all others, where nothing else does (RFC 8843 section
+    /// For each payload type, the m-line that it identifies if nothing else does (RFC 8843 section
     /// 9.2): the offer has neither SSRCs nor the header extension for mids.
     pub(in crate::peer) fn payload_routes(&self, rtc: &Rtc) -> PayloadRoutes {
         let mut uses = [0_usize; PAYLOAD_TYPES];

@@ -1,9 +1,10 @@
-//! Our candidates over TCP in an SDP. The client's are left out before it is read: ICE-lite has no use for them.
+//! Our TCP candidates in an SDP. The client's candidates are removed before the SDP is read, because an ICE-lite agent
+//! does not need them.
 
 use std::net::SocketAddr;
 
-/// Lines that offer passive TCP at `candidates` (RFC 6544 section 4.5); lower than all of UDP, because what is
-/// lost on the way holds up all that comes after it.
+/// Lines that offer passive TCP at `candidates` (RFC 6544 section 4.5); lower than all UDP candidates, because a lost
+/// segment delays all later data.
 pub(in crate::peer) fn tcp_candidates(candidates: &[SocketAddr]) -> String {
     let line = |(number, candidate): (u32, &SocketAddr)| {
         let (ip, port) = (candidate.ip(), candidate.port());

@@ -1,4 +1,4 @@
-//! What an offer can cost: processor time in proportion to its bytes, whatever it repeats.
+//! Tests that an offer costs CPU time in proportion to its bytes, whatever it repeats.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const SESSION: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-
     a=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\na=fingerprint:sha-256 \
     00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n";
 
-/// As many m-lines, with as many lines of `line` (which gets a number) as fit the limits.
+/// An offer with the maximum number of m-lines, with as many lines of `line` (which gets a number) as fit the limits.
 fn offer(lines_each: usize, line: impl Fn(usize) -> String) -> String {
     let mut media = String::new();
     let mut mids = String::new();

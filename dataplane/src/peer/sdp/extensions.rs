@@ -1,4 +1,4 @@
-//! RTP header extensions (RFC 8285): which of those that a client offers are of use to us.
+//! Negotiation of RTP header extensions (RFC 8285): the subset of a client's offer that we use.
 
 use super::read::Section;
 use crate::media::codec::MediaKind;
@@ -13,7 +13,7 @@ pub(super) const MIXED: &str = "extmap-allow-mixed";
 pub(super) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
 
-/// What we read: by name, of audio, of video.
+/// Extensions that we read: name, for audio, for video.
 const KNOWN: [(&str, bool, bool); 7] = [
     ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", true, false),
     (
@@ -36,14 +36,14 @@ const KNOWN: [(&str, bool, bool); 7] = [
     ("urn:3gpp:video-orientation", false, true),
 ];
 
-/// What is carried as it is, and where: the session library is told nothing of it.
+/// The kind of a forwarded extension, if it is one; the session library does not see it.
 pub(in crate::peer) fn carried(uri: &str, kind: MediaKind) -> Option<ExtensionKind> {
     let mut all = ExtensionKind::ALL.into_iter();
     let known = all.find(|carried| carried.uri() == uri);
     known.filter(|carried| kind.is_video() || carried.is_of_audio())
 }
 
-/// What each id means, in the whole BUNDLE group (RFC 8843 section 9).
+/// Meaning of each id, in the whole BUNDLE group (RFC 8843 section 9).
 pub(in crate::peer) type Extensions = [Option<&'static str>; EXTENSION_IDS];
 
 /// An `a=extmap` that is of use.
@@ -55,7 +55,7 @@ pub(super) struct Extension {
     pub(super) is_send_only: bool,
 }
 
-/// The extensions of an m-line that we read, without those that contradict `settled`, where the rest is added.
+/// Extensions of an m-line that we read, without those that contradict `settled`; the others are added there.
 pub(super) fn read(
     kind: MediaKind,
     (session, section): (&Section<'_>, &Section<'_>),

@@ -1,4 +1,4 @@
-//! The formats of an m-line: what each payload type means, however it is written.
+//! The formats of an m-line: the meaning of each payload type, in any notation.
 
 use str0m::format::{Codec, CodecSpec, FormatParams};
 use str0m::media::Frequency;
@@ -19,7 +19,7 @@ pub(in crate::peer) struct Format<'a> {
     pub(in crate::peer) meaning: Meaning,
 }
 
-/// What a payload type carries.
+/// Meaning of a payload type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::peer) enum Meaning {
     /// A codec that we may speak.
@@ -106,13 +106,13 @@ impl<'a> Format<'a> {
         })
     }
 
-    /// Whether its sender may send two channels, or asks for them (RFC 7587 section 6.1).
+    /// True if its sender may send two channels, or requests them (RFC 7587 section 6.1).
     pub(in crate::peer) fn is_stereo(&self) -> bool {
         let is_set = |name| self.parameter(name) == Some("1");
         is_set("stereo") || is_set("sprop-stereo")
     }
 
-    /// Its encoding name.
+    /// Encoding name of the format.
     pub(in crate::peer) fn name(&self) -> &'a str {
         let name = self.rtpmap.split('/').next().unwrap_or_default();
         name.trim_ascii()
@@ -147,7 +147,7 @@ fn meaning(format: &Format<'_>) -> Meaning {
     let clock = fields.next().unwrap_or_default();
     let channels = fields.next();
     let meaning = match (name.as_str(), clock) {
-        // RFC 7587 section 7: two channels are written whatever is sent.
+        // RFC 7587 section 7: the channels in rtpmap are always two.
         ("opus", "48000") if matches!(channels, None | Some("2")) => opus(format),
         ("vp8", "90000") => video(Codec::Vp8, FormatParams::default()),
         ("vp9", "90000") => vp9(format),

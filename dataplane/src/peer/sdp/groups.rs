@@ -1,4 +1,4 @@
-//! What is played in sync: media stream ids and CNAMEs of our offers.
+//! Lip sync groups: media stream ids and CNAMEs of our offers.
 
 use crate::media::subscription::SyncGroup;
 

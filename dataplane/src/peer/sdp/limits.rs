@@ -1,4 +1,4 @@
-//! Sizes of an SDP that reading costs time for.
+//! Limits of an SDP that bound the time to read it.
 
 use crate::limits::{MAX_SDP_LINE_BYTES, MAX_SDP_LINES_PER_SECTION, MAX_SSRC_LINES_PER_M_LINE};
 use crate::peer::command::CommandError;

@@ -14,12 +14,12 @@ use crate::media::extensions::ExtensionKind;
 /// Header extensions that are carried as they are, by their identifiers.
 pub(in crate::peer) type CarriedById = [Option<ExtensionKind>; EXTENSION_IDS];
 
-/// What earlier offers of the session settled.
+/// State that earlier offers of the session fixed.
 #[derive(Clone)]
 pub(in crate::peer) struct Lines {
     pub(super) slots: Vec<Slot>,
     pub(super) payload_types: PayloadTypes,
-    /// What each id of a header extension means, in the whole BUNDLE group (RFC 8843 section 9).
+    /// Meaning of each id of a header extension, in the whole BUNDLE group (RFC 8843 section 9).
     pub(super) extensions: Extensions,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Written {
     pub(super) lines: String,
 }
 
-/// How a slot stands.
+/// State of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotState {
     /// The client has an m-line of its mid.
@@ -54,19 +54,19 @@ pub(super) enum SlotState {
     Free,
 }
 
-/// What each payload type means, in the whole BUNDLE group (RFC 8843 section 9.1).
+/// Meaning of each payload type, in the whole BUNDLE group (RFC 8843 section 9.1).
 #[derive(Clone)]
 pub(super) struct PayloadTypes {
     uses: [Option<Use>; PAYLOAD_TYPES],
 }
 
-/// What a payload type is used for; a codec is named by the payload type that our own list has for it.
+/// Use of a payload type; a codec is identified by its payload type in our own list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     Codec(u8),
-    /// Of the codec with that payload type.
+    /// Retransmissions of the codec with that payload type.
     Resend(u8),
-    /// Of the codec with that payload type.
+    /// Redundancy of the codec with that payload type.
     Redundancy(u8),
 }
 
@@ -83,7 +83,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// What is carried as it is, by its identifier.
+    /// Forwarded extensions, by their identifier.
     pub(in crate::peer) fn carried(&self) -> CarriedById {
         let kind_of = |uri: &'static str| carried(uri, MediaKind::Video);
         self.extensions.map(|uri| uri.and_then(kind_of))
@@ -94,7 +94,7 @@ impl Lines {
         self.place_of(mid).map(|place| self.slots[place].name)
     }
 
-    /// Whether an offer was taken before.
+    /// True if no offer was accepted before.
     pub(in crate::peer) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -136,7 +136,7 @@ impl Lines {
 }
 
 impl PayloadTypes {
-    /// Whether `pt` may mean `wanted` beside what was settled before.
+    /// True if `pt` may mean `wanted`, given earlier offers.
     pub(super) fn allow(&self, pt: u8, wanted: Use) -> bool {
         self.uses[usize::from(pt)].is_none_or(|used| used == wanted)
     }

@@ -1,7 +1,7 @@
-//! The offer that the session library reads in place of a client's: in one shape, whatever stack the client has.
+//! Writes the offer that the session library reads in place of a client's: in one shape for all stacks.
 //!
-//! Its m-lines are those of [`Lines`], in that order. All are in one BUNDLE group, and all that send are `sendonly`, for a
-//! publish session sends nothing: so the library takes the payload types that the client has.
+//! Its m-lines are those of [`Lines`], in that order. All are in one BUNDLE group. All m-lines that send are
+//! `sendonly`, because a publish session sends nothing; so the library takes the client's payload types.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use super::read::{Description, Section};
 use super::transport::Transport;
 use super::verdict::{Line, Taken, Verdict};
 
-/// The offer; what it says of formats is kept in `settled`, for offers in which an m-line has none.
+/// Writes the offer; its formats are kept in `settled`, for offers in which an m-line has none.
 pub(super) fn offer(
     (description, lines): (&Description<'_>, &[Line<'_>]),
     transport: &Transport<'_>,
@@ -138,7 +138,7 @@ fn written(formats: &[Format<'_>]) -> Written {
 /// Feedback that we send to publishers.
 pub(super) const FEEDBACK: [&str; 5] = ["transport-cc", "nack", "nack pli", "ccm fir", "goog-remb"];
 
-/// What tells one codec of a name from another.
+/// Parameters that distinguish formats of one codec.
 fn parameters(format: &Format<'_>) -> String {
     let Meaning::Codec(spec) = format.meaning else {
         return String::new();

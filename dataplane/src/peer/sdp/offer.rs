@@ -1,7 +1,7 @@
-//! A client's offer: what each of its m-lines comes to, and the offer that the session library reads in its place.
+//! A client's offer: the result for each of its m-lines, and the offer that the session library reads in its place.
 //!
-//! The library's parser refuses much that is legal, and an m-line that it refuses would be lost: the offer that it gets is
-//! written anew, with nothing in it but what it needs (see [`normalise`](super::normalise)).
+//! The library's parser refuses much that is legal, and a refused m-line would be lost. So the library gets a new
+//! offer with only the needed lines (see [`normalise`](super::normalise)).
 
 use std::collections::HashMap;
 
@@ -24,21 +24,21 @@ use crate::peer::command::CommandError;
 /// A client's offer, taken apart.
 pub(in crate::peer) struct Offer<'a> {
     pub(super) description: Description<'a>,
-    /// For each m-line what comes of it.
+    /// Result for each m-line.
     pub(super) lines: Vec<Line<'a>>,
     pub(super) transport: Transport<'a>,
     /// The offer for the session library.
     pub(in crate::peer) normalised: String,
     /// Codecs that the offer has under a second payload type, in another m-line than the first.
     pub(in crate::peer) twins: Vec<PayloadParams>,
-    /// What is settled when the offer is accepted.
+    /// State that is fixed when the offer is accepted.
     settled: Lines,
 }
 
 /// Codecs that an error names.
 const NAMES_SHOWN: usize = 8;
 
-/// What an offer is read with.
+/// State of the reader of an offer.
 struct Reader<'o, 'a> {
     description: &'o Description<'a>,
     lines: Lines,
@@ -118,7 +118,7 @@ impl<'a> Offer<'a> {
         self.transport.credentials()
     }
 
-    /// What the session has when the offer was accepted; what ended in it is free.
+    /// m-lines of the session after the offer is accepted; ended ones are free.
     pub(in crate::peer) fn into_lines(mut self) -> Lines {
         for slot in &mut self.settled.slots {
             if slot.state == SlotState::Ending {
@@ -130,7 +130,7 @@ impl<'a> Offer<'a> {
 }
 
 impl<'a> Reader<'_, 'a> {
-    /// Slots whose m-lines are no longer in the offer.
+    /// Frees slots of m-lines that are no longer in the offer.
     fn let_go(&mut self, mids: &[String]) {
         for slot in &mut self.lines.slots {
             if slot.state == SlotState::Live && !mids.contains(&slot.mid) {
@@ -294,7 +294,7 @@ fn apart(
     (!shares).then(why)
 }
 
-/// What speaks against an m-line before its codecs are looked at.
+/// Reason to reject an m-line before its codecs are read.
 fn refusal(line: &MediaLine<'_>, section: &Section<'_>) -> Option<String> {
     if kind_of(line).is_none() {
         return Some(format!(
@@ -312,7 +312,8 @@ fn refusal(line: &MediaLine<'_>, section: &Section<'_>) -> Option<String> {
     None
 }
 
-/// RFC 8829 section 5.1.2: these all mean DTLS-SRTP where there is a fingerprint, and the answer repeats what was offered.
+/// RFC 8829 section 5.1.2: with a fingerprint all of these mean DTLS-SRTP, and the answer repeats the offered
+/// protocol.
 fn is_rtp(protocol: &str) -> bool {
     const PROFILES: [&str; 8] = [
         "UDP/TLS/RTP/SAVPF",
@@ -348,7 +349,7 @@ fn declared<'t>(tracks: &'t [TrackSpec], mid: &str) -> &'t [LayerSpec] {
     track.map_or(&[], |track| &track.layers)
 }
 
-/// Where to look for the transport: m-lines that are taken, the session, and the others, of which one may be tagged
+/// Sections with the transport, in order: accepted m-lines, the session, and the others, one of which may be tagged
 /// (RFC 8843 section 7.1.3).
 fn transport_sections<'o, 'a>(
     description: &'o Description<'a>,

@@ -1,4 +1,4 @@
-//! The offers that subscribers get: the session library's, with the formats of each m-line as its track needs them.
+//! Our offers to subscribers: the session library's, with the formats of each m-line that its track needs.
 
 use std::fmt::Write;
 
@@ -32,7 +32,7 @@ pub(in crate::peer) fn with_formats(
             put(&mut out, line);
         }
     }
-    // Some values of what is carried are longer than 16 bytes.
+    // Some forwarded values are longer than 16 bytes.
     if !read.session.has(MIXED) {
         put(&mut out, "a=extmap-allow-mixed");
     }
@@ -78,7 +78,7 @@ pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
     )
 }
 
-/// Header extensions that are carried, with their identifiers in our offers: those that the session library leaves free.
+/// Forwarded header extensions with their identifiers in our offers: those that the session library leaves free.
 const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
     (ExtensionKind::AbsoluteCaptureTime, 5),
     (ExtensionKind::PlayoutDelay, 6),
@@ -86,14 +86,14 @@ const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
     (ExtensionKind::LayersAllocation, 8),
 ];
 
-/// Those that the m-line of `first`, its first line, offers.
+/// Forwarded extensions that the m-line of `first`, its first line, offers.
 fn carried_on(first: &str) -> impl Iterator<Item = (ExtensionKind, u8)> + use<> {
     let is_video = first.starts_with("m=video");
     let all = CARRIED.into_iter();
     all.filter(move |(kind, _)| is_video || kind.is_of_audio())
 }
 
-/// What of those a client takes, with the m-line `answered` in the answer of `session`.
+/// Forwarded extensions that a client accepts, in the m-line `answered` of the answer of `session`.
 pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> CarriedIds {
     let mut ids = CarriedIds::none(answered.has(MIXED) || session.has(MIXED));
     let first = answered.lines.first().copied().unwrap_or_default();
@@ -104,7 +104,7 @@ pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> Carri
         };
         let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
         let receives = matches!(direction, "sendrecv" | "recvonly");
-        // RFC 8285 section 6: an identifier means in the answer what it means in the offer.
+        // RFC 8285 section 6: an identifier has the same meaning in the answer and in the offer.
         let is_offered =
             |offered: &(ExtensionKind, u8)| offered.0.uri() == uri && id.parse() == Ok(offered.1);
         if let Some((kind, id)) = carried_on(first).find(is_offered).filter(|_| receives) {
@@ -154,7 +154,7 @@ fn put_codec(out: &mut String, params: &PayloadParams, is_stereo: bool) -> std::
         write!(out, "a=rtcp-fb:{pt} {feedback}\r\n")?;
     }
     let mut parameters = spec.format.to_string();
-    // RFC 7587 section 6.1: what is sent, and what the client may send, which is nothing.
+    // RFC 7587 section 6.1: the channels that we send, and those that the client may send, which sends nothing.
     if spec.codec == Codec::Opus && is_stereo {
         parameters += ";stereo=1;sprop-stereo=1";
     }

@@ -27,7 +27,7 @@ pub(super) struct MediaLine<'a> {
     pub(super) formats: Vec<&'a str>,
 }
 
-/// What RTP may flow as an m-line says it.
+/// Direction of RTP on an m-line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     SendRecv,
@@ -89,7 +89,7 @@ impl<'a> Section<'a> {
         attributes.find_map(|(found, value)| (found == name).then_some(value))
     }
 
-    /// Whether there is such an attribute.
+    /// True if the attribute exists.
     pub(super) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
     }
@@ -138,18 +138,18 @@ impl MediaLine<'_> {
 }
 
 impl Direction {
-    /// Whether the side that says it may send.
+    /// True if the side with this direction may send.
     pub(super) fn sends(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
 
-    /// Whether the side that says it may receive.
+    /// True if the side with this direction may receive.
     pub(super) fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 }
 
-/// As much of the client's text as an error shows.
+/// The start of the client's text, for an error.
 pub(super) fn shortened(text: &str) -> &str {
     const SHOWN: usize = 40;
     let mut ends = (0..=SHOWN.min(text.len())).rev();
@@ -157,7 +157,7 @@ pub(super) fn shortened(text: &str) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// What an error calls an m-line.
+/// Name of an m-line in errors.
 pub(super) fn named(index: usize, mid: &str) -> String {
     format!("m-line {index} (mid '{}')", shortened(mid))
 }

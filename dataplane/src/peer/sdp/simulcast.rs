@@ -1,4 +1,4 @@
-//! Simulcast layers of an offer (RFC 8851, RFC 8853): which of them a track can have.
+//! Simulcast layers of an offer (RFC 8851, RFC 8853): the subset that a track can use.
 
 use std::collections::HashSet;
 
@@ -58,7 +58,7 @@ fn sent_rids<'a>(section: &Section<'a>) -> Option<HashSet<&'a str>> {
     )
 }
 
-/// `id send [pt=1,2;name=value;...]`.
+/// Parses a layer: `id send [pt=1,2;name=value;...]`.
 fn layer(value: &str) -> Option<Layer<'_>> {
     let (rid, rest) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let rest = rest.trim_ascii();
@@ -90,7 +90,7 @@ pub(crate) fn is_rid(rid: &str) -> bool {
 }
 
 impl Layer<'_> {
-    /// Whether it can be sent with one of `accepted`.
+    /// True if it can be sent with one of `accepted`.
     pub(super) fn is_possible(&self, accepted: &[u8]) -> bool {
         let is_accepted = |pts: &Vec<u8>| pts.iter().any(|pt| accepted.contains(pt));
         self.pts.as_ref().is_none_or(is_accepted)

@@ -1,7 +1,7 @@
-//! A client's answer to our offer: what it takes of each m-line, and the answer that the session library reads in its place.
+//! A client's answer to our offer: the accepted m-lines, and the answer that the session library reads in its place.
 //!
-//! The library is told nothing of the codecs that the client took, because it keeps those of an m-line's first answer for
-//! ever: it gets all of its own back, and [`AnsweredLine::accepted`] is what counts.
+//! The library does not see the client's choice of codecs, because it keeps those of an m-line's first answer for
+//! ever. It gets all of its own codecs back, and [`AnsweredLine::accepted`] is the client's choice.
 
 use std::collections::HashMap;
 
@@ -16,20 +16,20 @@ use crate::peer::codecs::{self, Accepted, Menu};
 use crate::peer::command::CommandError;
 use crate::send::header::CarriedIds;
 
-/// A client's answer.
+/// The SDP answer of a client, after normalisation.
 pub(in crate::peer) struct Answer {
-    /// For the session library; `None` when the client rejects every m-line and never said a word of its transport.
+    /// The answer for the session library; `None` when the client rejects every m-line and has sent no transport.
     pub(in crate::peer) normalised: Option<String>,
-    /// What it says of its transport, if anything.
+    /// Transport of the client, if the answer has one.
     pub(in crate::peer) transport: Option<(IceCreds, String)>,
-    /// Of each m-line of the session library.
+    /// Answer for each m-line of the session library.
     pub(in crate::peer) lines: Vec<AnsweredLine>,
 }
 
-/// What a client says to an m-line.
+/// A client's answer for one m-line.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::peer) struct AnsweredLine {
-    /// Its port is 0: the m-line is gone.
+    /// True: its port is 0, so the m-line has ended.
     pub(in crate::peer) is_rejected: bool,
     /// Media may be sent on it.
     pub(in crate::peer) is_taken: bool,
@@ -38,20 +38,20 @@ pub(in crate::peer) struct AnsweredLine {
     pub(in crate::peer) carried: CarriedIds,
 }
 
-/// What was asked.
+/// The outstanding offer that a client answers.
 pub(in crate::peer) struct Asked<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,
-    /// What each of its m-lines offered.
+    /// Formats that each of its m-lines offered.
     pub(in crate::peer) menus: Vec<&'o Menu>,
     /// m-lines with port 0, which those have the places of, or come before.
     pub(in crate::peer) forgotten: usize,
-    /// What an earlier answer said of the client's transport.
+    /// The client's transport in an earlier answer.
     pub(in crate::peer) transport: Option<&'o str>,
 }
 
 impl Answer {
-    /// Reads `sdp` as the answer to what was `asked`.
+    /// Reads `sdp` as the answer to the offer `asked`.
     pub(in crate::peer) fn read(sdp: &str, asked: &Asked<'_>) -> Result<Self, CommandError> {
         let answer = Description::read(sdp);
         let offer = Description::read(asked.written);
@@ -125,7 +125,7 @@ fn check_mid(
     }
 }
 
-/// What a payload type of ours is.
+/// Role of one of our payload types.
 enum Role {
     Codec,
     Resend,
@@ -156,7 +156,7 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
         });
     }
     for format in &formats {
-        // What it says that it belongs to, or what its number says.
+        // Meaning by its `apt` parameter, or by its number.
         let (said, role) = match format.meaning {
             Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Resend)),
             Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),
@@ -182,7 +182,7 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
     accepted
 }
 
-/// What `format` is by its number.
+/// Role of `format` by its number.
 fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams, Role)> {
     let pt = format.pt.into();
     let (params, role, name) = menu.codecs.iter().find_map(|params| {

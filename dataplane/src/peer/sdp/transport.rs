@@ -1,4 +1,4 @@
-//! What an SDP says of the client's transport: ICE, and the certificate of DTLS.
+//! The client's transport in an SDP: ICE credentials, and the DTLS fingerprint.
 
 use str0m::IceCreds;
 
@@ -7,7 +7,7 @@ use crate::peer::command::CommandError;
 
 /// Bytes of a SHA-256 fingerprint, as they are written.
 const SHA256_TEXT_BYTES: usize = 32 * 3 - 1;
-/// Of one with SHA-1.
+/// Length of a SHA-1 fingerprint as text.
 const SHA1_TEXT_BYTES: usize = 20 * 3 - 1;
 
 /// The client's end of the one transport of a session.
@@ -22,7 +22,8 @@ pub(super) struct Transport<'a> {
 }
 
 impl<'a> Transport<'a> {
-    /// What `sections` say, the first that says a thing first; `session` comes after the m-lines (RFC 8839 section 5.4).
+    /// Reads the transport from `sections`; the first section with a value counts. `session` comes after the m-lines
+    /// (RFC 8839 section 5.4).
     pub(super) fn read(sections: &[&Section<'a>]) -> Result<Self, CommandError> {
         let missing = |what: &str| CommandError::BadSdp(format!("the sdp has no {what}"));
         let credentials = sections
@@ -77,7 +78,8 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// A fingerprint whose hash function the session library knows; names of hash functions have no case (RFC 8122 section 5).
+/// A fingerprint with a hash function that the session library knows; names of hash functions are case-insensitive
+/// (RFC 8122 section 5).
 fn fingerprint(value: &str) -> Option<(&'static str, &str)> {
     let (hash, bytes) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let bytes = bytes.trim_ascii();

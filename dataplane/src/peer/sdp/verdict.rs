@@ -1,4 +1,4 @@
-//! What comes of each m-line of an offer.
+//! Result for each m-line of an offer.
 
 use str0m::media::Mid;
 
@@ -14,11 +14,11 @@ pub(super) struct Line<'a> {
     pub(super) verdict: Verdict<'a>,
 }
 
-/// What comes of an m-line.
+/// Result for an m-line.
 pub(super) enum Verdict<'a> {
-    /// It is answered with port 0, because of this.
+    /// The m-line is answered with port 0, for this reason.
     Rejected(String),
-    /// It is negotiated.
+    /// The m-line is negotiated with these values.
     Taken(Box<Taken<'a>>),
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Verdict<'a> {
 pub(super) struct Taken<'a> {
     /// The session library's name of it.
     pub(super) name: Mid,
-    /// As the client says it.
+    /// Direction in the client's offer.
     pub(super) direction: Direction,
     pub(super) formats: Vec<Format<'a>>,
     pub(super) extensions: Vec<Extension>,

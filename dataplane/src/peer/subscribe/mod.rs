@@ -1,5 +1,5 @@
-//! The half of a client that we send to: subscriptions play on m-lines, which are negotiated one offer
-//! at a time and used again.
+//! The subscribing half of a session: subscriptions play on m-lines, which are negotiated one offer at a time and
+//! reused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,16 +32,16 @@ use crate::send::sender::Sender;
 use crate::send::stream::{Negotiated, Planned, SealCost, Ssrcs, Stream};
 use crate::srtp::RtcpOpener;
 
-/// What a subscribe session knows.
+/// State of a subscribe session.
 pub struct Subscriber {
-    /// Its subscriptions; the shard names them by these keys.
+    /// Its subscriptions, by the keys that the shard uses.
     pub subscriptions: Subscriptions,
-    /// Its m-lines.
+    /// m-lines of the session, in SDP order.
     pub slots: Vec<Slot>,
-    /// What it sends with.
+    /// Keys, path and reports of its outgoing packets.
     pub send: Sender,
     by_track: HashMap<TrackKey, SubscriptionIndex>,
-    /// What the publisher of a subscription's track may send, where that is known.
+    /// Formats of a subscription's publisher, if known.
     formats_by_sub: HashMap<SubscriptionIndex, TrackFormats>,
     /// By the SSRC of media, and that of its retransmissions.
     pub(super) slot_by_ssrc: HashMap<u32, usize>,
@@ -55,7 +55,7 @@ pub struct Subscriber {
     forgotten: Vec<String>,
     /// Lines for its offers; see [`tcp_candidates`](crate::peer::sdp::candidates::tcp_candidates).
     tcp_candidates: Arc<str>,
-    /// First sequence numbers.
+    /// Random source of first sequence numbers.
     entropy: Entropy,
 }
 
@@ -63,7 +63,7 @@ pub struct Subscriber {
 pub struct Slot {
     /// Its name in the SDP.
     pub mid: Mid,
-    /// Its outgoing packets.
+    /// Outgoing packets of the m-line.
     pub stream: Stream,
     kind: MediaKind,
     state: SlotState,
@@ -104,7 +104,7 @@ enum SlotState {
 struct Negotiation {
     /// Of the latest offer.
     revision: u64,
-    /// Of the latest offer whose answer was accepted.
+    /// Revision of the latest offer with an accepted answer.
     accepted: u64,
     outstanding: Option<Outstanding>,
     /// Answers to it that could not be read.
@@ -240,7 +240,7 @@ impl Subscriber {
             is_measured: estimator.is_some(),
         };
         let planned = stream.plan(packet, verdict, encoding, cost)?;
-        // A switch is not shed: who waits for a keyframe would wait for the next one.
+        // A switch is not shed: the subscriber would wait for the next keyframe.
         if stream.sheds(packet, is_full && verdict == Verdict::Forward) {
             // Its number is used: the receiver will ask for it again.
             return Err(DropReason::FrameShed);
@@ -400,7 +400,7 @@ fn extension_ids(map: &ExtensionMap) -> ExtensionIds {
 }
 
 mod negotiate; // offers to the client, and its answers
-mod subscriptions; // by their places
+mod subscriptions; // subscriptions by index
 
 #[cfg(test)]
 mod tests; // offers and answers, as clients make them

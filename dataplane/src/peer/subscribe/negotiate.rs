@@ -1,4 +1,4 @@
-//! Offers to a subscriber, one at a time, and its answers: what its m-lines carry and what it takes of that.
+//! Offers to a subscriber, one at a time, and its answers: the tracks of m-lines, and the accepted codecs.
 
 use str0m::Rtc;
 use str0m::change::{SdpAnswer, SdpApi};
@@ -85,7 +85,7 @@ impl Subscriber {
         Ok((answer, parsed))
     }
 
-    /// What the client said to each m-line: subscriptions on those that it does not take end.
+    /// Handles the client's answer for each m-line: subscriptions on rejected m-lines end.
     fn answered(&mut self, answer: Answer, out: &mut Output) {
         if let Some((credentials, lines)) = answer.transport {
             self.credentials = Some(credentials);

@@ -1,4 +1,4 @@
-//! The subscriptions of a session, by their places.
+//! The subscriptions of a session, by index.
 
 use std::ops::{Index, IndexMut};
 
@@ -12,7 +12,7 @@ use crate::media::subscription::Subscription;
 pub struct Subscriptions(Slab<Subscription>);
 
 impl Subscriptions {
-    /// Adds one.
+    /// Adds a subscription and returns its index.
     pub fn insert(&mut self, subscription: Subscription) -> SubscriptionIndex {
         named(self.0.insert(subscription))
     }
@@ -27,17 +27,17 @@ impl Subscriptions {
         self.0.get_mut(index.0 as usize)
     }
 
-    /// All of them.
+    /// All subscriptions with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (SubscriptionIndex, &Subscription)> {
         self.0.iter().map(|(index, one)| (named(index), one))
     }
 
-    /// All of them.
+    /// All subscriptions with their indices, mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (SubscriptionIndex, &mut Subscription)> {
         self.0.iter_mut().map(|(index, one)| (named(index), one))
     }
 
-    /// Their places.
+    /// Indices of all subscriptions.
     pub fn indices(&self) -> Vec<SubscriptionIndex> {
         self.iter().map(|(index, _)| index).collect()
     }

@@ -14,7 +14,7 @@ use super::lanes::{
 
 /// x^128 + x^127 + x^126 + x^121 + 1 without its first term: that of GHASH, bits reversed.
 const POLYNOMIAL: u128 = (0xc2 << 120) | 1;
-/// Of a group.
+/// Vectors that are encrypted together.
 const GROUP_VECTORS: usize = 4;
 const GROUP_BYTES: usize = GROUP_VECTORS * VECTOR_BYTES;
 const VECTOR_BLOCKS: usize = VECTOR_BYTES / BLOCK_BYTES;
@@ -204,7 +204,7 @@ wide! {
         blocks
     }
 
-    /// One block.
+    /// Encrypts one AES block.
     fn block<const ROUNDS: usize>(key: &Key, block: __m128i) -> __m128i {
         let mut block = _mm_xor_si128(block, load_block(&key.round_keys[0]));
         for round in &key.round_keys[1..ROUNDS] {

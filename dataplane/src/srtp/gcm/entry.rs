@@ -1,4 +1,4 @@
-//! Into code that asks for a processor with these instructions.
+//! Calls code that is compiled for processors with these instructions.
 
 use super::avx512;
 use super::key::{Key, Nonce, Tag};
@@ -13,7 +13,7 @@ pub(super) fn expand(key: &[u8], expanded: &mut Key) -> bool {
     is_available
 }
 
-/// [`avx512::seal`].
+/// Calls [`avx512::seal`], which the processor supports.
 pub(super) fn seal(key: &Key, nonce: &Nonce, clear: &[u8], body: &mut [u8]) -> Tag {
     // SAFETY: the processor has what the function was compiled for, or `expand` had not made a key.
     unsafe { avx512::seal(key, nonce, clear, body) }

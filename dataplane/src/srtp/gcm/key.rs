@@ -1,4 +1,4 @@
-//! A key as it lies in memory.
+//! Memory layout of an expanded key.
 
 use zeroize::Zeroize;
 

@@ -1,4 +1,4 @@
-//! Between memory and vector registers.
+//! Loads and stores of vector registers.
 
 use std::arch::x86_64::{
     __m128i, __m512i, __mmask64, _mm_loadu_si128, _mm_storeu_si128, _mm512_loadu_si512,

@@ -1,17 +1,16 @@
 //! AES-GCM (NIST SP 800-38D), sealing only, for the packets that go to subscribers.
 //!
-//! Libraries seal a message of any size for anybody. Here it is always a packet, in a batch of packets under
-//! the same key, for one of thousands of keys, of which none is in the cache: what a call begins and ends
-//! with costs as much as the cipher. So a key is eight cache lines in one place, to be asked for ahead, and a
-//! packet is one pass. Everything else (opening, RTCP, processors without these instructions) is the
-//! library's; see docs/decisions/0018.
+//! A library seals messages of any size. Here a message is always a packet, in a batch of packets under the same key,
+//! with one of thousands of keys, none of which is in the cache. So the begin and end of a library call cost as much
+//! as the cipher. Here a key is eight cache lines in one place, which can be prefetched, and a packet is one pass. The
+//! library does everything else (opening, RTCP, processors without these instructions); see docs/decisions/0018.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512; // sixteen blocks at a time
+mod avx512; // AES-GCM on sixteen blocks at a time
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // into code for processors with these instructions, and nothing else
 mod entry;
-mod key; // a key as it lies in memory
+mod key; // memory layout of an expanded key
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // between memory and vector registers, and nothing else
 mod lanes;
@@ -49,7 +48,7 @@ impl Key {
         entry::expand(key, &mut expanded).then_some(expanded)
     }
 
-    /// There is none.
+    /// Always `None`: other architectures have no implementation.
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn new(_key: &[u8]) -> Option<Box<Self>> {
         None
@@ -61,7 +60,7 @@ impl Key {
         entry::seal(self, nonce, clear, body)
     }
 
-    /// Never called.
+    /// Is never called, because there is no key.
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn seal(&self, _nonce: &Nonce, _clear: &[u8], _body: &mut [u8]) -> Tag {
         unreachable!("there is no key on this architecture")

@@ -1,4 +1,4 @@
-//! Against published vectors, and against the library at every length of a packet.
+//! AES-GCM against published vectors, and against the library at every packet length.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -90,8 +90,8 @@ fn the_code_is_used_where_the_processor_has_the_instructions() {
     }
 }
 
-/// Whole groups, parts of them, parts of blocks; clear parts of every length that a header has, and more.
-/// What lies beside the packet stays as it was.
+/// Whole groups, parts of groups, parts of blocks; clear parts of every header length and longer. Bytes beside the
+/// packet do not change.
 #[test]
 fn packets_of_every_length_are_sealed_as_the_library_does() {
     const BESIDE: usize = 64;

@@ -1,4 +1,4 @@
-//! Ends that do what no client does: they flood, vanish, or look like something worse than they are.
+//! Hostile clients: floods, sudden disconnects, and misleading first bytes.
 
 use rustix::event::{PollFd, PollFlags};
 use socket2::SockRef;
@@ -10,7 +10,7 @@ use crate::limits::{
 };
 
 impl Rig {
-    /// Whether the shard would be woken right away.
+    /// True if the shard would be woken at once.
     fn is_ready(&self) -> bool {
         let mut set = [PollFd::new(&self.streams, PollFlags::IN)];
         rustix::event::poll(&mut set, Some(&Timespec::default())).unwrap() > 0
@@ -112,7 +112,7 @@ fn many_busy_streams_share_what_is_read_in_a_turn() {
         let before = rig.streams.counts().bytes_in;
         rig.streams.poll(rig.now, &mut arrivals);
         let bytes = rig.streams.counts().bytes_in - before;
-        // One that was begun is read to its bound.
+        // A connection that was begun is read up to its bound.
         let limit = STREAM_BYTES_PER_TURN + READS_PER_STREAM * STREAM_READ_BYTES;
         assert!(bytes <= limit as u64, "{bytes}");
         for event in arrivals.iter() {
@@ -195,7 +195,7 @@ fn an_upstream_that_says_nothing_at_all_is_none() {
         .unwrap();
     full.listen(0).unwrap();
     let to = full.local_addr().unwrap().as_socket().unwrap();
-    // The kernel ignores those who come when as many wait as may.
+    // The kernel ignores connections beyond the backlog of the listener.
     let _waiting: Vec<_> = (0..4)
         .map_while(|_| TcpStream::connect_timeout(&to, Duration::from_millis(200)).ok())
         .collect();

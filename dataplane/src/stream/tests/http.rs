@@ -1,4 +1,4 @@
-//! HTTP that is passed on: to an upstream that listens, that does not, or that is not there.
+//! HTTP passed to an upstream that answers, that does not answer, or that does not listen.
 
 use super::*;
 use crate::limits::PROXY_BYTES;

@@ -1,7 +1,7 @@
-//! Real connections on loopback; time is said, not waited for.
+//! Real connections on loopback; the tests pass the time as a value.
 
-mod http; // what is passed on
-mod hostile; // what no client does
+mod http; // HTTP passed to the control plane
+mod hostile; // hostile clients
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -27,7 +27,7 @@ struct Rig {
     client_tls: Option<Arc<ClientConfig>>,
 }
 
-/// What came, owned.
+/// An event of a stream with its own bytes.
 #[derive(Debug, Clone, PartialEq)]
 enum Came {
     Turn(Client, Vec<u8>),
@@ -223,7 +223,7 @@ fn datagrams_of_sessions_come_with_their_length_before_them() {
     rig.now += SESSION_SILENCE;
     assert!(
         matches!(rig.poll()[..], [Came::Gone(_)]),
-        "whoever it was has left"
+        "the client has left"
     );
 }
 
@@ -249,7 +249,7 @@ fn inside_tls_the_protocol_says_what_it_is_or_the_first_byte_does() {
         held.push(tls);
     }
     assert_eq!(rig.streams.counts().handshakes, 2);
-    // Nobody to pass it on to.
+    // No upstream listens.
     let mut tls = rig.connect_tls(Some("http/1.1"));
     rig.poll();
     let mut said = Vec::new();
@@ -293,7 +293,7 @@ fn what_is_no_message_ends_the_stream_and_no_other() {
     let mut rig = Rig::new(ListenerKind::Turn);
     let mut good = rig.connect();
     let mut long = BINDING;
-    long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // of somebody without credentials
+    long[2..4].copy_from_slice(&4_000_u16.to_be_bytes()); // of a client without credentials
     for bytes in [&b"\x80\0\0\0"[..], &[0, 1, 0, 3], &long] {
         let mut bad = rig.connect();
         bad.write_all(bytes).unwrap();

@@ -1,4 +1,4 @@
-//! What an Allocate and a Refresh get.
+//! Answers to Allocate and Refresh.
 
 use std::num::NonZeroU16;
 

@@ -1,4 +1,4 @@
-//! Permissions and channels: how long they last, and what they cannot be.
+//! Permissions and channels: lifetimes and errors.
 
 use spillway_wire::stun::{Class, Method, kinds};
 

@@ -1,4 +1,4 @@
-//! What an allocation costs. The bytes are a limit; the times are only printed, because they are the host's.
+//! Cost of an allocation. Bytes are asserted; times are only printed, because they depend on the host.
 
 use std::time::Instant;
 

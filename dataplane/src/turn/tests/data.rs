@@ -1,4 +1,4 @@
-//! What is relayed, both ways.
+//! Relayed data in both directions.
 
 use spillway_wire::stun::{Class, Message, Method, kinds, xor_address};
 

@@ -1,4 +1,4 @@
-//! Credentials, nonces, algorithms.
+//! Tests of credentials, nonces and password algorithms.
 
 use spillway_wire::stun::{Class, Fingerprint, Method, kinds};
 
@@ -71,7 +71,7 @@ fn a_weakened_offer_is_found_out() {
     let mut client = TestClient::new(CLIENT);
     client.mode = Mode::Sha256;
     rig.greet(&mut client);
-    // Somebody in between removed SHA-256 from the list; or the client repeats only half of it.
+    // A middlebox removed SHA-256 from the list; or the client repeats only half of the list.
     let cases: [&[(u16, &[u8])]; 4] = [
         &[
             (kinds::PASSWORD_ALGORITHMS, &[0, 1, 0, 0]),
@@ -94,7 +94,7 @@ fn a_weakened_offer_is_found_out() {
         });
         assert_eq!(answer.code(), Some(400), "{attributes:?}");
     }
-    // And a nonce whose features were removed is none of ours.
+    // A nonce with removed features is not one of ours.
     client.nonce[9..13].copy_from_slice(b"AAAA");
     assert_eq!(code(&mut rig, &mut client), Some(438));
 }

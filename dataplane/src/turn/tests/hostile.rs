@@ -1,5 +1,5 @@
-//! Messages of real clients, broken on purpose: a seeded run over the whole server. What has to hold: it
-//! never panics, never relays to whom it may not, and never has more than it may.
+//! Broken messages of real clients: a seeded run over the whole server. The server must never panic, never relay to a
+//! forbidden peer, and never exceed a limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ struct Crowd {
     rig: Rig,
     rng: fastrand::Rng,
     clients: Vec<TestClient>,
-    /// Relayed addresses that are somebody's.
+    /// Relayed addresses with an allocation.
     open: Vec<SocketAddr>,
     relayed: usize,
     delivered: usize,
@@ -174,7 +174,7 @@ impl Crowd {
         let data = [1; 9];
         let now = self.rig.now.instant;
         if let Ok(deliver) = self.rig.server.handle_peer(now, relayed, peer, &data) {
-            // A socket of both families sees IPv4 in IPv6's clothes; that is who it says.
+            // A socket of both families shows IPv4 peers as mapped IPv6 addresses; the canonical form is the peer.
             let plain = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             assert!([MEDIA, NODE, NODE_V6].map(addr).contains(&plain), "{plain}");
             let whole = deliver.head.len() + data.len() + deliver.padding_bytes;

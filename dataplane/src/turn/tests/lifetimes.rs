@@ -1,4 +1,4 @@
-//! How long an allocation lives: no longer than a lifetime after its credentials, its session or its secret.
+//! Lifetime of an allocation: at most one lifetime after its credentials, its session or its secret.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ fn the_allocation_of_a_live_session_goes_on_and_ends_a_lifetime_after_it() {
         let left = (START_S + TTL_S).saturating_sub(rig.now.unix_s);
         assert_eq!(granted, Some(seconds(left + LIFETIME_S).min(3_600)));
     }
-    // The participant leaves: nobody answers.
+    // The participant leaves: the peer stops answering.
     rig.wait(answer_s);
     assert_eq!(refreshed(&mut rig, &mut client, 3_600).0, Some(401));
     rig.wait(LIFETIME_S - answer_s);
@@ -170,7 +170,7 @@ fn a_replaced_secret_is_good_for_its_grace_and_so_is_what_was_made_with_it() {
     mint(&rig, &mut new, b"new");
     rig.allocate(&mut new);
     rig.events();
-    // Whoever is served, too.
+    // Also with traffic at this moment.
     let now = rig.now.instant;
     rig.server
         .handle_peer(now, relayed, addr(MEDIA), b"x")

@@ -1,13 +1,13 @@
-//! How the relay behaves, in virtual time: a server, and clients that sign as real ones do.
+//! The TURN server in virtual time, with clients that authenticate like real ones.
 
-pub(crate) mod rig; // the two sides
+pub(crate) mod rig; // simulated server and client
 mod handshake; // credentials, nonces, algorithms
-mod allocating; // what an Allocate and a Refresh get
-mod lifetimes; // how long it lives at most
-mod peers; // who can be reached, and who cannot
+mod allocating; // Allocate and Refresh
+mod lifetimes; // lifetime of an allocation
+mod peers; // permitted and forbidden peers
 mod binding; // permissions and channels
-mod data; // what is relayed, both ways
-mod strangers; // what costs nothing
-mod quotas; // how much there may be
-mod hostile; // messages that were broken on purpose
+mod data; // relayed data in both directions
+mod strangers; // unauthenticated clients
+mod quotas; // quotas of users and sources
+mod hostile; // broken messages
 mod cost; // bytes and microseconds of an allocation

@@ -1,4 +1,4 @@
-//! Who can be reached, and who cannot however it is written.
+//! Permitted and forbidden peers, in every notation.
 
 use std::net::SocketAddr;
 

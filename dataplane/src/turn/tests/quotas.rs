@@ -1,4 +1,4 @@
-//! How much there may be, and that it comes back.
+//! Quotas, and their release.
 
 use spillway_wire::stun::{Class, Method};
 

@@ -1,4 +1,4 @@
-//! A server in virtual time, and a client that does what it is told.
+//! A server in virtual time, and a scripted client.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -19,7 +19,7 @@ pub(crate) const RELAY_V4: &str = "198.51.100.1";
 pub(crate) const RELAY_V6: &str = "2001:db8::1";
 /// Our own media port: datagrams to it are handed over inside.
 pub(crate) const MEDIA: &str = "198.51.100.1:5000";
-/// Another node's.
+/// Media address of another node.
 pub(crate) const NODE: &str = "198.51.100.2:5000";
 pub(crate) const NODE_V6: &str = "[2001:db8::2]:5000";
 pub(crate) const LISTENING: &str = "198.51.100.1:3478";

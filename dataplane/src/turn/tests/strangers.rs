@@ -1,4 +1,4 @@
-//! What strangers can do: nothing that lasts, and nothing to somebody else.
+//! Unauthenticated clients cannot take memory, and cannot attack others.
 
 use spillway_wire::stun::{Class, Method, kinds};
 

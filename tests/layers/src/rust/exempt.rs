@@ -1,4 +1,4 @@
-//! Code that only tests see: what `cfg(test)` guards, alone or with other conditions.
+//! Test code: guarded by `cfg(test)`, alone or with other conditions.
 
 use syn::punctuated::Punctuated;
 use syn::{Attribute, ImplItem, Item, Meta, Stmt, Token, TraitItem};

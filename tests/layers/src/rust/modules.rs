@@ -1,4 +1,4 @@
-//! Which file is which module, and what names it has: its children, what it defines, what it takes from others.
+//! Files of modules, and the names in each: children, definitions, and imports.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -67,7 +67,7 @@ pub(super) struct Use {
 struct Place {
     /// Of the file: `#[path]` counts from there.
     folder: String,
-    /// Of children.
+    /// Folder of the module's children.
     children: String,
 }
 
@@ -132,7 +132,7 @@ impl Modules {
         id
     }
 
-    /// Reads the file of module `id`, whose children lie in `children`.
+    /// Reads the file of module `id` with children in `children`.
     fn read_file(
         &mut self,
         sources: &Sources,
@@ -274,7 +274,7 @@ impl Modules {
     }
 }
 
-/// What `#[path]` says.
+/// The path in the attribute `#[path]`.
 fn path_of(attributes: &[Attribute]) -> Option<String> {
     attributes.iter().find_map(|attribute| {
         let value = &attribute.meta.require_name_value().ok()?.value;

@@ -1,4 +1,4 @@
-//! The paths that a file has: in `use`, in types, in expressions, in macros and attributes.
+//! Paths in a file: in `use`, in types, in expressions, in macros and attributes.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! From a path, as some module has it, to the file that defines what it names.
+//! Resolves a path in a module to the file that defines its name.
 
 use super::modules::{ModuleId, Modules};
 

@@ -1,4 +1,4 @@
-//! Paths in macros and attributes, which are tokens to the parser: names with `::` between them.
+//! Paths in macros and attributes, which the parser gives as tokens: names with `::` between them.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 

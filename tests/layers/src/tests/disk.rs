@@ -1,4 +1,4 @@
-//! The same from a disk, and what is passed over there.
+//! Sources from a disk, and skipped files.
 
 use std::path::PathBuf;
 

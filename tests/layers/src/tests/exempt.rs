@@ -1,4 +1,4 @@
-//! What only tests see is exempt; what is there without them is not.
+//! Test code is exempt; other code is not.
 
 use super::package;
 

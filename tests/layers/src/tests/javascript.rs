@@ -1,4 +1,4 @@
-//! Every kind of import of an ES module. `low` may know nothing of `high`.
+//! Every kind of import of an ES module. `low` must not import `high`.
 
 use super::read;
 

@@ -1,4 +1,4 @@
-//! Sources as texts, and what is found in them.
+//! Sources as texts, and the findings in them.
 
 mod order; // what the order says, and what is wrong with it
 mod rust; // every kind of import of Rust
@@ -10,7 +10,7 @@ mod disk; // the same from a disk
 
 use crate::{Report, Sources, report};
 
-/// One package whose sources lie in `src`, with the layers `lines`.
+/// One package with sources in `src`, with the layers `lines`.
 fn package(lines: &str, files: &[(&str, &str)]) -> Report {
     let manifest = ("Cargo.toml", "[package]\nname = 'pack-age'\n");
     read(lines, &[&[manifest], files].concat())
@@ -29,7 +29,7 @@ fn try_read(architecture: &str, files: &[(&str, &str)]) -> anyhow::Result<Report
     report(&sources)
 }
 
-/// The document, whose first line of layers is its sixth.
+/// The document with its first line of layers in line 6.
 fn architecture(lines: &str) -> String {
     format!("# Architecture\n\n## Layers\n\n```layers\n{lines}\n```\n")
 }

@@ -1,4 +1,4 @@
-//! What the order says, and what is wrong with it.
+//! The stated order, and errors in it.
 
 use super::{architecture, package, try_read};
 

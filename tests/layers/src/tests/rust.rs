@@ -1,4 +1,4 @@
-//! Every kind of import of Rust. `low` may know nothing of `high`, so that each import of it is a finding.
+//! Every kind of import of Rust. `low` must not import `high`, so that each such import is a finding.
 
 use super::{package, try_read};
 

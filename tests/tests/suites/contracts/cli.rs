@@ -10,7 +10,7 @@ use spillway_tests::tls::{Authority, SecureServer};
 
 use super::stage::{ADMIN_TOKEN, Rows, Stage};
 
-/// What a command said, and how it ended.
+/// Output and exit status of a command.
 pub(super) struct Said {
     pub(super) code: Option<i32>,
     pub(super) out: String,
@@ -216,7 +216,7 @@ async fn over_tls(media: &Node, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs with an output whose reader has gone; how it ended, and its errors.
+/// Runs with an output that its reader has closed; returns the exit code and stderr.
 fn into_closed(args: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
     let (reader, writer) = std::io::pipe()?;
     drop(reader);

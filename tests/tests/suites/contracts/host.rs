@@ -1,4 +1,4 @@
-//! Suites that would fail for the host, or pass for it.
+//! Suites must not fail, or pass, because of the host.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::stage::Rows;
 
-/// The checkout.
+/// Root folder of the checkout.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// What `lint` needs before it looks for git.
 const TOOLS: [&str; 4] = ["bash", "dirname", "sed", "sh"];

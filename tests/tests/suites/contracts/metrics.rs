@@ -1,4 +1,4 @@
-//! Metrics of both planes, in the format that is asked for, as Prometheus' own tool likes them.
+//! Metrics of both planes, in the requested format, checked with Prometheus' promtool.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -91,7 +91,7 @@ pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether it passes, and what was said.
+/// True if the text passes, with the output of promtool.
 fn promtool(text: &str) -> anyhow::Result<(bool, String)> {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])

@@ -1,4 +1,4 @@
-//! Rooms and identities: what separates people is never changed into something else.
+//! Names of rooms and identities: a name is never changed into another one.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::stage::{ADMIN_TOKEN, Rows, Stage};
 use super::talk::{Talk, claims, encoded, get, sign};
 
-/// As typed.
+/// Room names as a user types them.
 const ROOMS: [&str; 16] = [
     "Συμβούλιο",
     "Совет директоров",

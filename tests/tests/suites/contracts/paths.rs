@@ -1,5 +1,5 @@
-//! Where a proxy shows the server: under a path or at the root, whether the proxy takes the path off or not; and whose pages
-//! get in with a token that anybody gets.
+//! Paths at which a proxy serves the server: under a path or at the root, with or without a strip of the path; and
+//! origins of pages that may use demo tokens.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Settings: mistakes are found before anything starts, each with its place; what is odd is said once.
+//! Settings: mistakes are found before anything starts, each with its place; unusual values are warned of once.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ const SERVE: [&str; 5] = [
     "--keys",
 ];
 
-/// A kind, what is in the file, its mode, and what is said; nothing where it is good.
+/// A kind, the content of the file, its mode, and the expected output; empty if the file is good.
 const FILES: &[(&str, &str, u32, &str)] = &[
     (
         "a mistake of TOML has a line",

@@ -1,4 +1,4 @@
-//! What the rows stand on: a signaling server with its data plane, and the list of what did not hold.
+//! Servers that the rows use, and the list of failed rows.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl Rows {
         }
     }
 
-    /// One row that holds if `said` has `wanted` in it.
+    /// A row that passes if `said` contains `wanted`.
     pub(super) fn says(&mut self, kind: &'static str, row: &str, (said, wanted): (&str, &str)) {
         let wrong = (!said.contains(wanted)).then(|| format!("'{wanted}' is not in '{said}'"));
         self.add(kind, row, wrong);

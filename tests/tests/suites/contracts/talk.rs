@@ -1,4 +1,4 @@
-//! A client of signaling that says what it likes, and asks over HTTP as it likes.
+//! A scripted client of signaling and HTTP.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A socket.
+/// A signaling socket of a test.
 pub(super) struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Talk {
@@ -30,7 +30,7 @@ impl Talk {
         Ok(Self(tokio_tungstenite::connect_async(request).await?.0))
     }
 
-    /// Joined with `token`, or what was said instead.
+    /// Joins with `token`; returns the error on failure.
     pub(super) async fn join(url: &str, token: &str) -> anyhow::Result<(Self, Value)> {
         let mut talk = Self::open(url, "/v1/signal", None).await?;
         let said = talk
@@ -55,7 +55,7 @@ impl Talk {
     }
 }
 
-/// Signs whatever claims.
+/// Signs a token with any claims.
 pub(super) fn sign(claims: &Value) -> anyhow::Result<String> {
     let key = EncodingKey::from_secret(KEY.1.as_bytes());
     Ok(jsonwebtoken::encode(

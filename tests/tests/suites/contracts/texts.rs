@@ -1,4 +1,4 @@
-//! JSON as RFC 8259 has it: what can be read is, what cannot is answered with its `id`, and nobody's call ends for it.
+//! JSON of RFC 8259: valid messages are read, invalid ones are answered with their `id`, and no call ends.
 
 use super::stage::{Rows, Stage};
 use super::talk::{Talk, claims, sign};

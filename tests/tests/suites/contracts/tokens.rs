@@ -1,4 +1,4 @@
-//! Tokens as RFC 7519 has them; what is wrong with one is said of the claim.
+//! Tokens of RFC 7519; an error names the claim.
 
 use serde_json::{Value, json};
 use spillway_tests::turn::unix_s;

@@ -1,4 +1,4 @@
-//! Usernames of the relay, as back ends of other servers make them.
+//! TURN usernames, as backends for coturn create them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

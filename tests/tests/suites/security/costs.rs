@@ -1,5 +1,5 @@
-//! What a byte of an attack costs the data plane, and others: ten participants at 20 Mb/s together, beside the same bytes
-//! sent to a port that discards them.
+//! Cost of an attacking byte for the data plane and for others: ten participants at 20 Mb/s in all, beside the same
+//! bytes sent to a port that discards them.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -74,14 +74,15 @@ impl Attack {
     }
 }
 
-/// Others lose no more than beside the same bytes to nobody, and a byte costs little, however many there are.
+/// Other participants lose no more than beside the same bytes to an unused address, and a byte costs little in any
+/// number.
 async fn is_bounded(
     name: &str,
     limit: f64,
     scene: &mut Scene,
     attack: &Attack,
 ) -> anyhow::Result<()> {
-    // Nobody reads from it: the kernel throws away what it has no room for.
+    // A socket that is not read: the kernel discards datagrams beyond its buffer.
     let discard = UdpSocket::bind("127.0.0.1:0")?;
     let to_nobody = discard.local_addr()?;
     let mut last = String::new();

@@ -1,4 +1,4 @@
-//! Allocations that should live on: with credentials that have expired, and with a secret that was replaced.
+//! Allocations beyond their lifetime: with expired credentials, and with a replaced secret.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const TTL_S: u64 = 2;
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Nobody keeps a relay for longer than a lifetime after its credentials.
+/// No relay lives longer than one lifetime after its credentials.
 pub(super) fn expired(target: &Target) -> anyhow::Result<()> {
     let mut caller = target.caller(221)?;
     let expiry_s = unix_s() + TTL_S;

@@ -1,5 +1,5 @@
-//! Peers that must not be reached with `turn-peers public`: this host's other addresses, and what a translator of its
-//! network makes an address of.
+//! Forbidden peers with `turn-peers public`: this host's other addresses, and addresses that a NAT64 translator maps
+//! to them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -56,7 +56,7 @@ fn reach_own(target: &Target) -> anyhow::Result<()> {
     ensure!(victim.recv(&mut [0; 9]).is_err(), "data arrived at {peer}");
     let elsewhere = caller.permit(ELSEWHERE.parse()?)?;
     ensure!(elsewhere.is_success(), "the internet is refused too");
-    // One that it gets later was somebody else's until then.
+    // An address that the host gets later belonged to another host before.
     let peer = SocketAddr::new(OWN_LATER.parse()?, port);
     ensure!(caller.permit(peer)?.is_success(), "{peer} is refused early");
     ip(&format!("addr add {OWN_LATER}/32 dev lo"))?;

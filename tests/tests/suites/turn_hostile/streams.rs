@@ -1,4 +1,4 @@
-//! What strangers do to the relay over TCP and TLS.
+//! Attacks on the relay over TCP and TLS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::target::Target;
 
-/// Between two bytes of who drips.
+/// Time between two bytes of a slow client.
 const DRIP: Duration = Duration::from_millis(250);
 /// A message and a handshake have ten seconds.
 const END_LIMIT: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const HELLO: [u8; 11] = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Who sends a byte at a time, or nothing at all, is sent away, and others are served meanwhile.
+/// A client that sends a byte at a time, or nothing, is disconnected, and others are served meanwhile.
 pub(super) async fn drip(target: &Target) -> anyhow::Result<()> {
     let half = &allocate()[..20];
     let dripping = async {
@@ -81,14 +81,14 @@ pub(super) async fn lying_lengths(target: &Target) -> anyhow::Result<()> {
         with_length(7),      // not of whole words
         with_length(4),      // what follows begins in the middle of an attribute
         channel(0xffff),
-        channel(1), // of somebody who has no channel; after it and its padding comes what begins no message
+        channel(1), // of a client without a channel; the bytes after it and its padding begin no message
     ] {
         is_ended(target.relay.into(), &lie).await?;
     }
     serves(target).await
 }
 
-/// An Allocate of somebody who has proven nothing.
+/// An Allocate of an unauthenticated client.
 fn allocate() -> Vec<u8> {
     let mut request = Vec::new();
     let kind = Method::Allocate.kind(Class::Request);

@@ -1,4 +1,4 @@
-//! The relay that is misused: a data plane of its own, and somebody it may relay to.
+//! The relay under attack: its own data plane, and a permitted peer.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use spillway_wire::stun::{Method, Writer, kinds};
 pub(super) const SILENCE: Duration = Duration::from_millis(300);
 pub(super) const CHANNEL: u16 = 0x4001;
 
-/// A relay, and somebody it may relay to.
+/// A relay, and a permitted peer.
 pub(super) struct Target {
     pub(super) node: Node,
     pub(super) relay: SocketAddrV4,
@@ -25,7 +25,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// One that relays to the cluster and `peer`, or to everybody on the internet.
+    /// A relay to the cluster and `peer`, or to every public address.
     pub(super) async fn start(is_public: bool, more: &[&str]) -> anyhow::Result<Self> {
         let peer = UdpSocket::bind("127.0.0.3:0")?;
         peer.set_read_timeout(Some(SILENCE))?;
@@ -40,7 +40,7 @@ impl Target {
             &secret[..]
         };
         let flags = [secret, &["--turn-port", "0"]].concat();
-        // Below the ports of those who do not ask for one.
+        // Below the ephemeral ports of the kernel.
         let ports = ["--turn-relay-ports", "20000-29999", "--turn-peers", &peers];
         let authority = Authority::new("an authority")?;
         let dir = tempfile::tempdir()?;
@@ -90,7 +90,7 @@ impl Target {
         Ok(())
     }
 
-    /// That strangers still get what they ask for.
+    /// Checks that unauthenticated requests still get answers.
     pub(super) fn lives(&self) -> anyhow::Result<()> {
         self.allocated(200).map(drop).context("it is dead")
     }

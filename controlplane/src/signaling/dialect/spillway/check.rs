@@ -1,4 +1,4 @@
-//! Whether a message keeps to the limits: first how many of each there are, then what they are.
+//! Limits of a message: counts of items first, then the items.
 //!
 //! Every check is linear in the bytes of the message.
 
@@ -10,7 +10,7 @@ use super::request::{Offer, Request};
 use crate::limits;
 use crate::room::{ErrorCode, Refusal};
 
-/// Counts the items of the lists of a message of type `name`, whatever they are.
+/// Counts the items of the lists of a message of type `name`, without reading the items.
 pub(super) fn counts(name: &str, fields: &Map<String, Value>) -> Result<(), Refusal> {
     match name {
         "offer" => {
@@ -76,7 +76,7 @@ pub(super) fn contents(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// Items of a list; 0 for what is none, which is refused when it is read.
+/// Number of items of a list; 0 for another value, which is refused when it is read.
 fn length(fields: &Map<String, Value>, name: &str) -> usize {
     let list = fields.get(name).and_then(Value::as_array);
     list.map_or(0, Vec::len)

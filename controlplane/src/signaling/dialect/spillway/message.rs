@@ -1,6 +1,6 @@
-//! What a client may say: text in, a checked [`ClientMessage`] or a named error out.
+//! Parses a client's message: text in, a checked [`ClientMessage`] or a named error out.
 //!
-//! Nothing here knows whether the message makes sense now; that is the session's and the room's part.
+//! This module does not know whether the message is valid in the current state; the session and the room check that.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::room::{ErrorCode, Refusal};
 pub struct ClientMessage {
     /// Echoed in the reply.
     pub id: Option<u32>,
-    /// What is asked.
+    /// The request of the client.
     pub request: Request,
 }
 
@@ -25,22 +25,22 @@ pub struct ClientMessage {
 pub struct Undecodable {
     /// Echoed in the error.
     pub id: Option<u32>,
-    /// What is wrong.
+    /// Error code and message for the client.
     pub refusal: Refusal,
 }
 
-/// How far a conversation is, which decides what is read at all.
+/// Stage of a session; decides which messages are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Whoever has shown no token: `join` and `ping`.
+    /// The client has shown no token: `join` and `ping` are read.
     BeforeJoin,
-    /// A participant: everything.
+    /// The client has joined: all message types are read.
     Joined,
 }
 
 /// Types of messages that are read before `join`.
 const FIRST: [&str; 2] = ["join", "ping"];
-/// The other types.
+/// Message types that are read after `join` only.
 const LATER: [&str; 9] = [
     "offer",
     "answer",
@@ -308,7 +308,7 @@ mod tests {
         let first = |text: &str| decode_at(text, Stage::BeforeJoin);
         assert!(first(r#"{"type":"ping","id":1}"#).is_ok());
         assert!(first(r#"{"type":"join","token":"t"}"#).is_ok());
-        // Their fields are wrong, which nobody finds out.
+        // Their fields are wrong, but this is not checked before `join`.
         for name in LATER {
             let refused = first(&format!(r#"{{"type":"{name}","id":3,"tracks":7}}"#)).unwrap_err();
             assert_eq!(

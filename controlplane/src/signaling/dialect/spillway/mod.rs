@@ -1,10 +1,10 @@
 //! The protocol of docs/protocol.md: JSON in text frames.
 
-mod strict; // JSON as the schema has it
-mod request; // what a client may ask
-mod message; // from text to a request
-mod check; // the limits of a message
-mod reply; // server to client
+mod strict; // strict JSON types
+mod request; // message types of clients
+mod message; // parses a client's message
+mod check; // limits of a message
+mod reply; // messages of the server
 
 pub use message::{ClientMessage, Stage, Undecodable, decode, decode_at};
 pub use reply::{Joined, ServerMessage};

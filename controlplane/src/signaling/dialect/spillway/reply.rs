@@ -1,4 +1,4 @@
-//! What the server says, and what a room's notices are in these words.
+//! Messages of the server, and their conversion from a room's notices.
 
 use serde::Serialize;
 
@@ -100,7 +100,7 @@ pub struct Joined<'a> {
     pub limits: JoinedLimits,
 }
 
-/// Somebody in the room.
+/// A participant in the room.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
 pub struct Participant<'a> {

@@ -1,4 +1,4 @@
-//! What a client may ask, in the words of docs/protocol.md.
+//! Message types of clients (docs/protocol.md).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::history::{Kind, Layer, Source};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
 use crate::room::{self, Lasts};
 
-/// What a client asks; the fields are described in docs/protocol.md.
+/// Message types of clients; docs/protocol.md describes the fields.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -38,7 +38,7 @@ pub enum Request {
         payload: Value,
         #[serde(default)]
         to: Option<Vec<Identity>>,
-        /// No part of the history: whom it does not reach now it does not reach.
+        /// Not part of the history: it reaches only participants that are connected now.
         #[serde(default)]
         ephemeral: bool,
     },
@@ -59,7 +59,7 @@ pub struct Join {
     pub resume: Option<Resume>,
 }
 
-/// Where a returning client was.
+/// Position of a returning client in the history.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -95,7 +95,7 @@ pub struct OfferedTrack {
     pub layers: Vec<Layer>,
 }
 
-/// How a track is wanted.
+/// Parameters of a subscription.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -110,7 +110,7 @@ pub struct Wish {
 }
 
 impl Request {
-    /// What a participant asks of its room; `None` for what is asked of the server itself.
+    /// The request for the room; `None` for a request to the server itself.
     pub fn of_a_participant(self) -> Option<room::Request> {
         use room::Request as Asked;
         Some(match self {
@@ -145,8 +145,8 @@ impl Request {
     /// The most that one message counts as, its length aside.
     pub const MOST: u32 = 5;
 
-    /// How many messages of the client's rate it counts as, its length aside: what makes work for the data plane
-    /// or for the whole room counts more than what is for one.
+    /// Number of messages that it counts as, besides its length: messages with work for the data plane or for a whole
+    /// room count more.
     pub fn cost(&self) -> u32 {
         match self {
             Self::Offer(_) => Self::MOST,

@@ -1,4 +1,4 @@
-//! JSON into types exactly as the schema has it: an object for a struct, an array for a list, text for a name.
+//! Strict JSON types of the schema: an object for a struct, an array for a list, a text for a name.
 //!
 //! serde's derived types also take an array for a struct and an object for a name, which the protocol does not
 //! have. [`Strict`] refuses both at every depth.
@@ -146,7 +146,7 @@ impl<'de> EnumAccess<'de> for Tagged {
     }
 }
 
-/// The fields of a message whose type is known.
+/// The fields of a message of known type.
 pub(super) struct Fields(Map<String, Value>);
 
 impl<'de> VariantAccess<'de> for Fields {

@@ -1,3 +1,5 @@
+//! Kernel messages about rules, routes and neighbours, and the facts read from them.
+
 use netlink_packet_route::rule::RuleHeader;
 
 use super::*;

@@ -25,7 +25,7 @@ pub(super) struct Buffers {
     tail: u16,
 }
 
-/// Zeroed memory.
+/// Zeroed memory that the kernel maps as a buffer ring.
 struct Memory {
     start: NonNull<u8>,
     layout: Layout,
@@ -75,8 +75,8 @@ impl Buffers {
         let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
         // SAFETY: the slot is one of the `count` entries, which the memory has room for.
         let entry = unsafe { entries.add(slot) };
-        // SAFETY: aligned and initialised; the kernel reads entries before the published tail only, and
-        // this one is not before it. The shared tail lies in the part of it that is not written here.
+        // SAFETY: aligned and initialised; the kernel reads only entries before the published tail, and this entry is
+        // behind it. The shared tail is in a part of the entry that is not written here.
         let entry = unsafe { &mut *entry };
         entry.set_addr(address);
         entry.set_len(self.buffer_bytes as u32);
@@ -84,7 +84,7 @@ impl Buffers {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows the kernel what was given back.
+    /// Publishes the returned buffers to the kernel.
     pub(super) fn publish(&mut self) {
         let entries = self.entries.start.as_ptr().cast::<BufRingEntry>();
         // SAFETY: the address of the first entry, which is initialised.

@@ -1,4 +1,4 @@
-//! Headers of the messages of one submission, and what became of each.
+//! Message headers of one submission, and the result of each message.
 
 use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
@@ -6,11 +6,11 @@ use io_uring::{opcode, squeue};
 use super::super::Message;
 use super::super::headers::Headers;
 
-/// Headers, allocated once.
+/// Message headers of sends, allocated once.
 pub(super) struct Messages {
     parts: Headers,
     headers: Box<[libc::msghdr]>,
-    /// Which leave as frames.
+    /// True for each message that leaves as a frame.
     framed: Box<[bool]>,
     results: Box<[i32]>,
     outstanding: usize,
@@ -64,7 +64,7 @@ impl Messages {
             .build()
     }
 
-    /// Messages whose fate is unknown.
+    /// Messages without a completion.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding
     }
@@ -74,7 +74,7 @@ impl Messages {
         self.outstanding -= 1;
     }
 
-    /// Nobody will say what became of the rest.
+    /// Forgets all outstanding messages: no completion will arrive.
     pub(super) fn forget(&mut self) {
         self.outstanding = 0;
     }

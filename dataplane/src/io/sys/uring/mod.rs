@@ -1,12 +1,11 @@
 //! The same messages in and out through io_uring: receives that stay armed and fill buffers as datagrams
 //! come, sends of many messages with one system call.
 //!
-//! A ring belongs to the thread that made it. What arrived lies in the kernel's choice of our buffers until
-//! the next [`Uring::receive`]; what is sent is gone when [`Uring::send`] returns, so nothing borrowed
-//! outlives a call.
+//! A ring belongs to the thread that made it. Received data is in buffers that the kernel chose, until the next
+//! [`Uring::receive`]. A send is complete when [`Uring::send`] returns, so the kernel borrows nothing beyond a call.
 
-mod buffers; // memory the kernel fills
-mod messages; // headers of what is sent
+mod buffers; // buffer ring for receives
+mod messages; // message headers for sends
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,16 +19,16 @@ use super::{Message, Received, addr, cmsg};
 use buffers::{BUFFER_GROUP, Buffers};
 use messages::Messages;
 
-/// Receives are told from sends by this bit; below it is the number of the socket or of the message.
+/// This bit marks receives; the bits below it are the number of the socket or of the message.
 const RECEIVE: u64 = 1 << 63;
 const NAME_BYTES: usize = mem::size_of::<libc::sockaddr_storage>();
 const CONTROL_BYTES: usize = mem::size_of::<cmsg::ControlBuffer>();
-/// What precedes the payload in a buffer: io_uring_recvmsg_out, the source, ancillary data.
+/// Bytes before the payload in a buffer: io_uring_recvmsg_out, the source, ancillary data.
 const PREFIX_BYTES: usize = 16 + NAME_BYTES + CONTROL_BYTES;
 /// Most buffers of a group.
 const MAX_BUFFERS: u16 = 1 << 15;
 
-/// How much a ring holds.
+/// Sizes of a ring.
 #[derive(Debug, Clone, Copy)]
 pub struct UringSizes {
     /// Messages sent with one call.
@@ -43,7 +42,7 @@ pub struct UringSizes {
 /// Why there is no ring.
 #[derive(Debug, thiserror::Error)]
 pub enum UringError {
-    /// By the kernel, or by what guards it.
+    /// The kernel, or a seccomp filter, refuses io_uring.
     #[error(
         "io_uring is refused (needs linux 6.1; seccomp profiles of containers and the sysctl \
          kernel.io_uring_disabled forbid it): {0}"
@@ -52,20 +51,20 @@ pub enum UringError {
     /// They could not be registered.
     #[error("io_uring refuses {count} sockets: {error}")]
     Sockets {
-        /// How many.
+        /// Number of sockets given.
         count: usize,
-        /// What the kernel says.
+        /// Error of the system call.
         error: io::Error,
     },
     /// They could not be registered.
     #[error("io_uring refuses {count} buffers: {error}")]
     Buffers {
-        /// How many.
+        /// Number of buffers given.
         count: u16,
-        /// What the kernel says.
+        /// Error of the system call.
         error: io::Error,
     },
-    /// Not what a ring of buffers can have.
+    /// The number of buffers is invalid.
     #[error("{0} buffers are not a power of two up to 32768")]
     Count(u16),
 }
@@ -75,9 +74,9 @@ pub struct Uring {
     ring: IoUring,
     /// The kernel may write to them until all receives are cancelled.
     buffers: ManuallyDrop<Buffers>,
-    /// How much of a buffer is for what; the kernel reads it when a receive is armed.
+    /// Layout of a buffer; the kernel reads it when a receive is armed.
     template: Box<libc::msghdr>,
-    /// By number of the socket.
+    /// True for each socket with an armed receive.
     armed: Vec<bool>,
     /// Completed, not shown yet.
     waiting: VecDeque<Arrived>,
@@ -94,7 +93,7 @@ pub struct Uring {
 struct Arrived {
     socket: usize,
     buffer: u16,
-    /// Of the buffer, with the prefix.
+    /// Bytes of the buffer, with the prefix.
     bytes: usize,
 }
 
@@ -102,7 +101,7 @@ impl Uring {
     /// A ring for `sockets`, which are named by their index from here on. They stay open with it, and so does
     /// `packet`, the packet socket that frames leave through.
     ///
-    /// Nothing is received before the first [`receive`](Self::receive).
+    /// The first [`receive`](Self::receive) arms the receives.
     pub fn new(
         sockets: &[BorrowedFd<'_>],
         packet: Option<BorrowedFd<'_>>,
@@ -153,8 +152,8 @@ impl Uring {
         self.messages.capacity()
     }
 
-    /// Takes what is there, without waiting; the number of messages, 0 when there are none. What was shown
-    /// before is gone.
+    /// Receives without blocking; returns the number of messages, 0 if there are none. Earlier messages are invalid
+    /// now.
     ///
     /// Sleep only after a 0, and if nothing [was fetched](Self::has_fetched) since: before that, a receive that ran
     /// out of buffers may not be armed again. Until
@@ -241,7 +240,7 @@ impl Uring {
         Ok(count)
     }
 
-    /// What became of message `index` of the last [`send`](Self::send): bytes sent.
+    /// Result of message `index` of the last [`send`](Self::send): bytes sent.
     pub fn result(&self, index: usize) -> io::Result<usize> {
         let result = self.messages.result(index);
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
@@ -256,7 +255,7 @@ impl Uring {
         }
     }
 
-    /// Arms the receive of every socket whose last one ended.
+    /// Arms the receive of every socket without an armed one.
     fn arm(&mut self) -> io::Result<()> {
         for socket in 0..self.armed.len() {
             if self.armed[socket] {
@@ -275,12 +274,12 @@ impl Uring {
 
     /// # Safety
     ///
-    /// What the request points to has to live until it is complete.
+    /// The memory of the request must live until it is complete.
     unsafe fn push(&mut self, request: squeue::Entry) -> io::Result<()> {
         // SAFETY: the caller keeps what the request points to.
         let pushed = unsafe { self.ring.submission().push(&request) };
         pushed.map_err(|_| {
-            // It was made for one receive of each socket and a full batch.
+            // The ring has room for one receive of each socket and a full batch.
             self.broken = true;
             io::Error::other("the submission queue is full")
         })
@@ -292,7 +291,7 @@ impl Uring {
         !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
     }
 
-    /// Hands over what was pushed, and waits for `want` completions.
+    /// Submits the pushed requests, and waits for `want` completions.
     fn submit(&self, want: usize) -> io::Result<()> {
         match self.ring.submitter().submit_and_wait(want) {
             Ok(_) => Ok(()),
@@ -331,8 +330,7 @@ impl Uring {
         }
     }
 
-    /// No request may outlive what it points to: what is not submitted never will be, what is submitted
-    /// ends now.
+    /// No request may outlive its memory: unsubmitted requests are dropped, submitted ones are cancelled.
     fn abandon(&mut self) {
         self.broken = true;
         let cancelled = self
@@ -371,7 +369,7 @@ impl Drop for Uring {
     }
 }
 
-/// A ring whose work is done in our calls alone; or, before Linux 6.1, at least without interrupts.
+/// A ring that works only during our calls (deferred task work), or before Linux 6.1 at least without interrupts.
 fn set_up(sockets: usize, sizes: UringSizes) -> Result<(IoUring, bool), UringError> {
     let requests = u32::from(sizes.messages) + sockets as u32;
     let completions = requests + u32::from(sizes.buffers);

@@ -1,3 +1,5 @@
+//! The ring on real sockets: receives, sends, buffer exhaustion.
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 

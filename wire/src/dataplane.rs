@@ -1,6 +1,8 @@
-//! The gRPC schema between the control plane and a data plane, generated from
-//! `proto/dataplane.proto`, which documents it.
+//! The gRPC schema between the control plane and a data plane. `proto/dataplane.proto` documents it, and
+//! `generated.rs` is made from it by the test `generated`.
 
-#![allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines)]
+#[rustfmt::skip]
+mod generated; // from the schema; never edited
 
-tonic::include_proto!("spillway.dataplane.v1");
+pub use generated::*;

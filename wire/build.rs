@@ -1,8 +1,0 @@
-//! Compiles the gRPC schema; needs no `protoc` on the machine.
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["dataplane.proto"], ["proto"])?;
-    tonic_prost_build::configure().compile_fds(files)?;
-    Ok(())
-}

@@ -12,7 +12,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use super::{CERTIFICATE_FILE_BYTES, TlsError};
 
@@ -114,16 +116,17 @@ impl CertificateFiles {
 
     /// The expiry of the certificate in seconds since 1970, and its subject.
     fn describe(&self, der: &CertificateDer<'_>) -> Result<(u64, Vec<String>), TlsError> {
-        let (_, parsed) =
-            X509Certificate::from_der(der).map_err(|error| self.bad_certificate(&error))?;
-        let ends_at = parsed.validity().not_after.timestamp();
-        let names = parsed.subject_alternative_name().ok().flatten();
-        let names = names.iter().flat_map(|names| &names.value.general_names);
-        let names = names.filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
+        let parsed =
+            x509_cert::Certificate::from_der(der).map_err(|error| self.bad_certificate(&error))?;
+        let parsed = parsed.tbs_certificate();
+        let ends_at = parsed.validity().not_after.to_unix_duration().as_secs();
+        let names = parsed.get_extension::<SubjectAltName>().ok().flatten();
+        let names = names.map_or_else(Vec::new, |(_, names)| names.0);
+        let names = names.iter().filter_map(|name| match name {
+            GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
             _ => None,
         });
-        Ok((u64::try_from(ends_at).unwrap_or(0), names.collect()))
+        Ok((ends_at, names.collect()))
     }
 
     fn bad_certificate(&self, why: &dyn std::fmt::Display) -> TlsError {

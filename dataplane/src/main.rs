@@ -1,12 +1,11 @@
 //! `spillway-dataplane`: one media node.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 
 use clap::Command;
 use spillway_dataplane::config::{Config, SETTINGS};
 use spillway_dataplane::start;
 use spillway_settings::Values;
-use tracing_subscriber::EnvFilter;
 
 fn main() {
     if let Err(error) = run() {
@@ -35,13 +34,7 @@ fn run() -> anyhow::Result<()> {
             Ok(()) | Err(_) => Ok(()),
         };
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.log)?)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        // It would panic if stderr is closed.
-        .log_internal_errors(false)
-        .init();
+    spillway_settings::start_log(&config.log).map_err(anyhow::Error::msg)?;
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
     values.settle("node", &config.node);
     values.settle("shards", config.cores.len());

@@ -8,14 +8,14 @@ mod setting; // one setting of the table
 mod nearest; // closest known name
 mod environment; // environment variables
 mod file; // the configuration file
-mod log; // syntax of log filters
+mod log; // log filters, and the start of the log
 mod mistakes; // list of all wrong settings
 mod secret; // values that are masked in output
 mod source; // where a value comes from
 mod values; // the gathered values and their typed views
 
 pub use environment::NAMES;
-pub use log::check_log;
+pub use log::{check_log, start_log};
 pub use mistakes::Mistakes;
 pub use secret::secret;
 pub use setting::Setting;

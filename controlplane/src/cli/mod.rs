@@ -105,15 +105,8 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>>
         say(&format!("{}the configuration is good", config.effective))?;
         return Ok(None);
     }
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+    spillway_settings::start_log(&config.log)
         .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        // It would panic if stderr is closed.
-        .log_internal_errors(false)
-        .init();
     complain(&format!("effective configuration:\n{}", config.effective));
     Ok(Some(config))
 }

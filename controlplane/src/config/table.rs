@@ -199,7 +199,7 @@ pub const SETTINGS: &[Setting] = &[
         "0",
         "seconds over which a stopping server closes its sockets; a second signal stops it at once",
     ),
-    setting("log", "info", "log filter: a level, or tracing directives"),
+    setting("log", "info", "log filter: a level, or a list of TARGET=LEVEL"),
 ];
 
 /// Settings of the data plane that `up` starts, and of its state directory: `serve` has neither. Settings of TURN are in

@@ -1,5 +1,5 @@
-//! A connection with deadlines: the client must read what is written within a time. At the end the last phase is
-//! known.
+//! A TCP or TLS connection with a time limit for writes, which records the last phase of the
+//! connection. At the end the phase tells why it ended.
 
 use std::io;
 use std::pin::Pin;
@@ -12,35 +12,37 @@ use tokio::time::{Sleep, sleep};
 
 use crate::limits::RESPONSE_TIME;
 
-/// A stream with a deadline for its writes. The deadline starts when the kernel does not take everything and ends when
-/// it does: a reader that takes a few bytes now and then does not move it.
+/// A stream with a time limit for writes. The time starts when the kernel does not accept all bytes
+/// and ends when it has accepted all. A client that reads a few bytes now and then does not restart
+/// it.
 pub(crate) struct Guarded<S> {
     inner: S,
     watch: Watch,
     blocked: Option<Pin<Box<Sleep>>>,
-    /// True: the inner stream buffers writes, and only a flush passes them to the kernel.
+    /// True if the inner stream buffers writes: then only a flush shows that the kernel accepted
+    /// all bytes.
     is_buffered: bool,
 }
 
-/// Last phase of a connection; clones share it.
+/// The last phase of a connection. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watch(Arc<AtomicU8>);
 
-/// Last event of a connection.
+/// What happened last on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// No byte has arrived yet.
     Silent,
     /// The client sent a request.
     Asked,
-    /// The last request has its answer.
+    /// The server sent data.
     Answered,
-    /// The client does not read its answers.
+    /// The client did not read for [`RESPONSE_TIME`].
     Stuck,
 }
 
 impl Watch {
-    /// The last phase of the connection.
+/// The current phase.
     pub(crate) fn phase(&self) -> Phase {
         match self.0.load(Ordering::Relaxed) {
             0 => Phase::Silent,
@@ -62,7 +64,7 @@ impl Watch {
 }
 
 impl<S> Guarded<S> {
-    /// Guards `inner`, which may buffer writes, like TLS.
+    /// Wraps `inner`. `is_buffered`: the stream buffers writes, like TLS.
     pub(crate) fn new(inner: S, is_buffered: bool) -> (Self, Watch) {
         let watch = Watch::default();
         let guarded = Self {
@@ -74,7 +76,7 @@ impl<S> Guarded<S> {
         (guarded, watch)
     }
 
-    /// The inner stream, for callers with their own deadlines.
+    /// The inner stream, for callers with their own time limits.
     pub(crate) fn into_inner(self) -> S {
         self.inner
     }
@@ -88,7 +90,7 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// The peer does not take what there is: how long already?
+    /// The kernel accepts no more bytes. Ready when the time limit has passed.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let blocked = self
             .blocked
@@ -177,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a byte a second, of virtual time.
+    /// Reads one byte per second of virtual time.
     async fn drip(mut stream: DuplexStream) {
         while stream.read_u8().await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -223,7 +225,7 @@ mod tests {
         let (mut ours, watch) = Guarded::new(BufWriter::with_capacity(64, ours), true);
         let dripping = tokio::spawn(drip(theirs));
         let start = tokio::time::Instant::now();
-        // Each of them fits into the buffer as soon as something left it.
+        // Each write fits into the buffer as soon as a few bytes have left it.
         let error = loop {
             if let Err(error) = ours.write_all(&[0; 8]).await {
                 break error;

@@ -1,7 +1,7 @@
-//! Nodes: their registry, the connections to them, and the choice of a node for new participants.
+//! Nodes: their registry, the connections to them, and the choice of a node for a new participant.
 //!
-//! Rooms use the types of this folder for commands, events and sessions; types of the schema stay here. The room
-//! decides what a command means.
+//! Rooms use this folder's types for commands, events and sessions. Types of the schema (gRPC) are
+//! used only in this folder.
 
 mod annotation; // bytes that a node keeps with a session and never reads
 mod session; // types of sessions and their parts
@@ -28,11 +28,11 @@ use crate::ids::{NodeId, RoomName};
 use crate::limits::NODE_UPDATES;
 use connection::Supervisor;
 
-/// The nodes of this deployment, each with a connection that comes back by itself.
+/// All nodes of the registry. Connections to them are reopened automatically.
 pub struct Fleet {
     member_by_node: Mutex<BTreeMap<NodeId, Member>>,
     lease: Lease,
-    /// Tells the TURN secret that credentials are minted with from others.
+    /// Id of the TURN secret of this server, to compare with those of the nodes.
     turn_secret_id: Option<String>,
     updates: mpsc::Sender<NodeUpdate>,
 }
@@ -45,7 +45,7 @@ struct Member {
 }
 
 impl Fleet {
-    /// A fleet without nodes; the receiver gets their updates. See [`Fleet::follow`].
+    /// A fleet without nodes. The receiver gets updates of all nodes.
     pub fn new(
         lease: Lease,
         turn_secret_id: Option<String>,
@@ -60,7 +60,7 @@ impl Fleet {
         (Arc::new(fleet), receiver)
     }
 
-    /// Connects to the nodes that the registry has now.
+    /// Connects to the nodes in `entries`, and closes connections to others.
     pub fn adopt(&self, entries: &[NodeEntry]) {
         let mut members = self.members();
         members.retain(|node, member| {
@@ -94,7 +94,7 @@ impl Fleet {
         }
     }
 
-    /// Follows the registry for as long as it changes.
+    /// Follows changes of the registry until it ends.
     pub async fn follow(self: Arc<Self>, registry: Arc<dyn Registry>) {
         let mut nodes = registry.nodes();
         loop {
@@ -106,12 +106,12 @@ impl Fleet {
         }
     }
 
-    /// Nodes of the registry, in order.
+    /// Names of the nodes, sorted.
     pub fn nodes(&self) -> Vec<NodeId> {
         self.members().keys().cloned().collect()
     }
 
-    /// The connection to a node; `None` for one that the registry does not have.
+    /// The connection to a node; `None` if the registry does not have the node.
     pub fn connection(&self, node: &NodeId) -> Option<Connection> {
         Some(self.members().get(node)?.connection.clone())
     }
@@ -133,7 +133,8 @@ impl Fleet {
         members.iter().map(state).collect()
     }
 
-    /// The node for participants that join `room`: the first connected one, or else the first.
+    /// The node for participants that join `room`: the first connected node, or the first one if
+    /// none is connected.
     pub fn choose(&self, _room: &RoomName) -> Option<NodeId> {
         let members = self.members();
         let is_connected =
@@ -148,7 +149,7 @@ impl Fleet {
         NodeError::Unavailable(format!("node '{node}' is not in the registry"))
     }
 
-    /// Waits until a node is connected; the first that is.
+    /// Waits until a node is connected; returns the first one.
     pub async fn connected(&self) -> Connection {
         loop {
             let mut states: Vec<(watch::Receiver<NodeState>, Connection)> = Vec::new();
@@ -172,7 +173,7 @@ impl Fleet {
         }
     }
 
-    /// Ends all connections: from here on a node's end is no accident.
+    /// Closes all connections. From now on the end of a node is not reported.
     pub fn stop(&self) {
         for member in self.members().values() {
             member.task.abort();
@@ -180,7 +181,7 @@ impl Fleet {
     }
 
     fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
-        // Each change is one step.
+        // A panic elsewhere leaves whole values: each change is one step.
         self.member_by_node
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,7 +1,8 @@
-//! Sans-IO state of a room and its sockets: inputs go in, effects come out.
+//! The state of a room and its sockets, without I/O: inputs go in, effects come out.
 //!
-//! Feed it with [`Actor::handle`], then drain [`Actor::poll_effect`]. Effects that have an answer bring it back as
-//! an [`Answer`]; answers of [`Effect::Append`] come in the order of their effects, others in any.
+//! Contract: call [`Actor::handle`], then drain [`Actor::poll_effect`]. The result of an effect
+//! comes back as an [`Answer`]. Answers of [`Effect::Append`] must come in the order of the
+//! effects, other answers in any order.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,20 +21,20 @@ use crate::room::{
 };
 use crate::store::{News, Placed, Stored};
 
-/// See the module's documentation.
+/// One room with its sockets. Owned by the task of the room.
 pub(super) struct Actor {
     room: Room,
     audience: Audience,
-    /// Continuations of appends without an offset yet, in order.
+    /// Appends without an offset, in order. The store has not answered them.
     unplaced: VecDeque<Expected>,
-    /// Continuations of events that have not come back yet.
+    /// Appends with an offset whose event has not come back from the store, in order.
     unheard: VecDeque<Unheard>,
     joining_by_socket: HashMap<SocketId, Joining>,
     is_reading_again: bool,
     effects: VecDeque<Effect>,
 }
 
-/// Continuation of an append.
+/// What follows an append.
 #[derive(Debug)]
 struct Expected {
     /// The participant that the event changes.
@@ -54,9 +55,9 @@ struct Unheard {
 struct Joining {
     request: JoinRequest,
     node: Option<NodeId>,
-    /// Events that came meanwhile.
+    /// Events that came during the reads.
     later: Vec<Arc<Entry>>,
-    /// Requests that came meanwhile.
+    /// Requests that came during the reads.
     requests: VecDeque<(Option<u32>, Request)>,
 }
 
@@ -75,7 +76,7 @@ impl Actor {
         actor
     }
 
-    /// Handles an input. Messages to sockets are sent by [`Actor::flush`].
+    /// Handles an input. Broadcasts to sockets leave with [`Actor::flush`].
     pub(super) fn handle(&mut self, input: Input, time: Time) {
         let now = time.now;
         match input {
@@ -91,24 +92,25 @@ impl Actor {
         self.drain_room(Some(now));
     }
 
-    /// The next thing to do.
+    /// The next effect for the task.
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// Time of the next call without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
+    /// Time by which the task must call [`Actor::handle`] with [`Input::Timeout`], and
+    /// [`Actor::flush`].
     pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let room = self.room.poll_timeout(now);
         let audience = self.audience.poll_timeout(now);
         room.into_iter().chain(audience).min()
     }
 
-    /// Sends messages to sockets that have waited long enough.
+    /// Sends buffered broadcasts whose time has come.
     pub(super) fn flush(&mut self, now: Instant) {
         self.audience.handle_timeout(now);
     }
 
-    /// True if the room has no work, now or later, without another input.
+    /// True if the room has no work, now or later, unless another input comes.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
             && self.unplaced.is_empty()
@@ -118,17 +120,17 @@ impl Actor {
             && self.effects.is_empty()
     }
 
-    /// Appends that the store has not numbered yet.
+    /// Number of appends that the store has not answered.
     pub(super) fn unplaced(&self) -> usize {
         self.unplaced.len()
     }
 
-    /// Number of the room's participants that this server serves.
+    /// Number of participants that this server serves.
     pub(super) fn members(&self) -> usize {
         self.room.members()
     }
 
-    /// Tracks with levels for this room.
+    /// Tracks whose audio levels go to this room.
     pub(super) fn tracks(&self) -> Vec<TrackId> {
         self.room.tracks()
     }
@@ -225,7 +227,8 @@ impl Actor {
         self.audience.send(socket, &Notice::Refused { id, refusal });
     }
 
-    /// The next event, or the end of the reader: then the history is read again.
+    /// Handles the next event of the store; `None`: the reader ended. After a gap or an end the
+    /// history is read again.
     fn handle_news(&mut self, news: Option<News>, now: Instant) {
         match news {
             Some(News::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
@@ -253,7 +256,7 @@ impl Actor {
         self.confirm_heard(now);
     }
 
-    /// Continues after appends with events that have come back.
+    /// Continues after appends whose events have come back.
     fn confirm_heard(&mut self, now: Instant) {
         while let Some(first) = self.unheard.front() {
             if first.epoch == *self.room.epoch() && first.offset > self.room.offset() {
@@ -278,7 +281,8 @@ impl Actor {
                     });
                 }
                 (then, _) => {
-                    // Notices of the room go out before the continuation of the event.
+                    // Notices that the event caused go out before the continuation, such as the
+                    // reply.
                     self.drain_room(Some(now));
                     self.room.handle_appended(then, Ok(offset), now);
                 }
@@ -352,7 +356,7 @@ impl Actor {
         sessions: Vec<HeldSession>,
         time: Time,
     ) {
-        // The socket may be gone.
+        // The socket may have closed meanwhile.
         let Some(joining) = self.joining_by_socket.remove(&socket) else {
             return;
         };
@@ -379,7 +383,7 @@ impl Actor {
         }
     }
 
-    /// Turns everything that the room wants done into effects and messages.
+    /// Turns all outputs of the room into effects and messages.
     fn drain_room(&mut self, now: Option<Instant>) {
         while let Some(output) = self.room.poll_output() {
             match output {
@@ -390,7 +394,7 @@ impl Actor {
                     notice,
                     withheld,
                 } => {
-                    // A room that was just made has no sockets.
+                    // A new room has no sockets.
                     if let Some(now) = now {
                         self.audience.whisper(&sockets, (&notice, &withheld), now);
                     }

@@ -1,9 +1,9 @@
-//! The sockets of a room, and the messages that all of them get.
+//! The sockets of a room, and the messages that all of them receive.
 //!
-//! News of a busy room is a stream of small messages to many sockets; written one by one, their system
-//! calls and wake-ups cost more than all else. So a room in which much happens gathers its news for a moment
-//! and hands every socket of a dialect the same bytes. What is for one socket alone does not wait, and takes along the
-//! news from before it.
+//! A busy room sends many small messages to many sockets. If each message were written by itself,
+//! its system calls and wake-ups would cost more than everything else. So the room buffers
+//! broadcasts for a short time, and gives every socket with the same dialect the same bytes. A
+//! message to one socket is sent at once, after the broadcasts before it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,18 +18,18 @@ use crate::limits::{
 };
 use crate::room::{Notice, SocketId};
 
-/// See the module's documentation.
+/// The sockets of a room, with a buffer of broadcasts for each dialect.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
     listener_by_socket: HashMap<SocketId, Listener>,
-    /// One stream for each dialect that a socket ever used.
+    /// One buffer for each dialect that a socket of the room has used.
     streams: Vec<Stream>,
-    /// Since when all that is gathered only stands for messages to others.
+    /// Start of a time in which only placeholders for private messages were buffered.
     quiet_since: Option<Instant>,
     told_at: Option<Instant>,
 }
 
-/// News in one dialect.
+/// Broadcasts in one dialect.
 #[derive(Debug)]
 struct Stream {
     dialect: &'static dyn Dialect,
@@ -40,14 +40,14 @@ struct Stream {
 #[derive(Debug)]
 struct Listener {
     outbox: Outbox,
-    /// Index of its stream.
+    /// Index of the buffer in `Audience::streams`.
     stream: usize,
-    /// Bytes of the collected messages that it has; `None` until it has joined.
+    /// Number of bytes of the buffer that were sent to this socket; `None` before `joined`.
     has: Option<usize>,
 }
 
 impl Audience {
-    /// Adds a socket that gets no messages until it has joined.
+    /// Adds a socket. It gets broadcasts after `joined`.
     pub(super) fn enter(&mut self, socket: SocketId, outbox: Outbox) {
         let listener = Listener {
             stream: self.stream(outbox.dialect()),
@@ -57,14 +57,14 @@ impl Audience {
         self.listener_by_socket.insert(socket, listener);
     }
 
-    /// Removes a socket from the audience.
+    /// Removes a socket. Returns its queue, after sending the buffered broadcasts.
     pub(super) fn leave(&mut self, socket: SocketId) -> Option<Outbox> {
         let mut listener = self.listener_by_socket.remove(&socket)?;
         listener.catch_up(&self.streams[listener.stream].gathered);
         Some(listener.outbox)
     }
 
-    /// Sends a notice to one socket.
+    /// Sends a notice to one socket, after the buffered broadcasts.
     pub(super) fn send(&mut self, socket: SocketId, notice: &Notice) {
         let Some(listener) = self.listener_by_socket.get_mut(&socket) else {
             return;
@@ -72,13 +72,13 @@ impl Audience {
         let gathered = &self.streams[listener.stream].gathered;
         listener.catch_up(gathered);
         if let Notice::Joined(_) = notice {
-            // It already has the collected messages.
+            // `joined` contains what the buffered broadcasts report.
             listener.has = Some(gathered.len());
         }
         listener.outbox.tell(notice);
     }
 
-    /// Tells all, now or in a moment.
+    /// Buffers a broadcast.
     pub(super) fn tell(&mut self, notice: &Notice) {
         for stream in &mut self.streams {
             let frame = stream.dialect.encode(notice);
@@ -87,8 +87,8 @@ impl Audience {
         self.quiet_since = None;
     }
 
-    /// Sends to these sockets. All others get a substitute with their next message, or after a while, so that they are
-    /// not woken for it.
+    /// Sends a notice to `sockets`. For all other sockets a placeholder is buffered, so that they
+    /// do not wake up for it.
     pub(super) fn whisper(
         &mut self,
         sockets: &[SocketId],
@@ -139,7 +139,7 @@ impl Audience {
         rested.filter(|_| gathered < NEWS_BYTES).or(Some(now))
     }
 
-    /// Sends messages that have waited long enough.
+    /// Sends the buffers, if their time has come.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout(now).is_none_or(|at| at > now) {
             return;
@@ -171,7 +171,7 @@ impl Audience {
         })
     }
 
-    /// Bytes of the largest stream.
+    /// Number of bytes in the largest buffer.
     fn gathered_bytes(&self) -> usize {
         let bytes = self.streams.iter().map(|stream| stream.gathered.len());
         bytes.max().unwrap_or(0)
@@ -213,7 +213,7 @@ mod tests {
     use crate::room::{Joined, JoinedLimits, Mode};
     use crate::turn::Relays;
 
-    /// Notices as their topics, in small letters or in large.
+    /// A test dialect: a notice is its topic, in lower or upper case.
     #[derive(Debug)]
     struct Topics {
         is_loud: bool,
@@ -275,7 +275,7 @@ mod tests {
         }))
     }
 
-    /// Messages that the socket got since the last call.
+    /// Text that the socket received since the last call.
     fn heard(reader: &mut OutboxReader) -> String {
         let mut items = VecDeque::new();
         if reader.next(&mut items).now_or_never() != Some(true) {
@@ -307,7 +307,7 @@ mod tests {
             heard(reader);
         }
         let (bob, _) = all[7];
-        // The work is constant per message, for any number of sockets.
+        // The work for a message does not depend on the number of sockets.
         for n in 0..100 {
             let now = start + n * PRIVATE_INTERVAL / 200;
             audience.whisper(&[bob], (&news("secret "), &news("private ")), now);
@@ -346,7 +346,7 @@ mod tests {
         audience.whisper(&[bob], secret, start);
         audience.send(eve, &news("reply "));
         assert_eq!(heard(&mut eve_hears), "private reply ");
-        // So much of it that it is news by itself.
+        // So many placeholders that they are sent like a broadcast.
         let many = PRIVATE_BYTES / "private ".len();
         for _ in 0..=many {
             audience.whisper(&[bob], secret, start);

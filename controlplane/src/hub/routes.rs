@@ -1,20 +1,21 @@
-//! Routing of node events to rooms.
+//! Routes of node events: which room a participant or a track belongs to.
 
 use std::collections::HashMap;
 
 use crate::ids::{NodeId, ParticipantId, RoomName, TrackId};
 
-/// See the module's documentation.
+/// The room of each participant and track of this server.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     room_by_participant: HashMap<ParticipantId, RoomName>,
     room_by_track: HashMap<TrackId, RoomName>,
-    /// Rooms in the last report of levels of each node's shards: they must hear of the silence too.
+    /// Rooms in the last report of each shard. They get the next report even if it has no levels
+    /// for them.
     heard_by_shard: HashMap<(NodeId, u32), Vec<RoomName>>,
 }
 
 impl Routes {
-    /// Events of a participant's sessions belong to `room`, or no more.
+    /// Routes events of a participant's sessions to `room`, or stops that.
     pub(super) fn serve(&mut self, participant: ParticipantId, room: &RoomName, here: bool) {
         if here {
             self.room_by_participant.insert(participant, room.clone());
@@ -23,7 +24,7 @@ impl Routes {
         }
     }
 
-    /// Levels of a track belong to `room`, or no more.
+    /// Routes the levels of a track to `room`, or stops that.
     pub(super) fn hear(&mut self, track: TrackId, room: &RoomName, here: bool) {
         if here {
             self.room_by_track.insert(track, room.clone());
@@ -37,7 +38,8 @@ impl Routes {
         self.room_by_participant.get(participant).cloned()
     }
 
-    /// A shard's report by room; rooms of its last report are in it, too.
+    /// Divides a shard's report by room. Rooms of the last report are included, if only with an
+    /// empty list.
     pub(super) fn levels_by_room(
         &mut self,
         shard: (NodeId, u32),

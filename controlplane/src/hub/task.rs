@@ -1,5 +1,5 @@
-//! The task of one room: runs its [`Actor`] on tokio until the room has no work. The task never waits for the store or
-//! a node.
+//! The task of one room: runs its [`Actor`] on tokio until the room has no work. It never waits for
+//! the store or a node.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -23,17 +23,17 @@ use crate::limits::{PRESENCE_TIME, UNPLACED_APPENDS};
 use crate::room::{CloseCode, ErrorCode, Media, Notice, Refusal, Room};
 use crate::store::{News, Opened, Placed, StoreError};
 
-/// Inputs handled before anything is done that follows from them.
+/// Inputs handled before their effects are started, so that their appends go to the store together.
 const INPUTS_AT_ONCE: usize = 64;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
-/// Something that was read, and what the driver has to do with it.
+/// Result of a read.
 enum Done {
     Answer(Answer),
     /// The history was opened again.
     Reopened(mpsc::Receiver<News>, ReadAgain),
-    /// Sessions of the room on a node; `None` if the node did not answer.
+    /// Sessions of the room on a node; `None`: the node did not answer.
     Held(NodeId, Option<RoomInput>),
 }
 
@@ -42,12 +42,12 @@ struct Task {
     name: RoomName,
     actor: Actor,
     news: mpsc::Receiver<News>,
-    /// Appends in the order of their events' offsets.
+    /// Appends in the order of the effects. Their results come in the same order.
     appends: FuturesOrdered<Future<Result<Placed, StoreError>>>,
     asked: FuturesUnordered<Future<Done>>,
-    /// The reader ended, and another is being opened.
+    /// The reader ended. The room is being opened again.
     has_news_ended: bool,
-    /// The participants that are counted.
+    /// Number of participants of this room in the metric.
     participants: i64,
     is_telling_presence: bool,
 }
@@ -129,7 +129,7 @@ async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<N
     Ok((room, news))
 }
 
-/// A room that the store cannot open: joining clients are told to come again.
+/// Refuses all joins, because the store cannot open the room.
 async fn turn_away(
     hub: &Arc<Hub>,
     name: &RoomName,
@@ -168,7 +168,7 @@ impl Task {
         self.actor.handle(input, time);
     }
 
-    /// Handles waiting inputs, so that their effects reach the store together.
+    /// Handles queued inputs, so that their appends go to the store together.
     fn handle_some(&mut self, first: RoomInput, inputs: &mut mpsc::Receiver<RoomInput>) {
         self.handle(Input::Room(first));
         for _ in 1..INPUTS_AT_ONCE {
@@ -200,7 +200,7 @@ impl Task {
         }
     }
 
-    /// Starts all effects, and sends messages to sockets.
+    /// Starts all effects, and sends buffered broadcasts.
     fn settle(&mut self) {
         while let Some(effect) = self.actor.poll_effect() {
             self.start(effect);
@@ -277,7 +277,7 @@ impl Task {
         self.asked.push(Box::pin(asked));
     }
 
-    /// The lease of this server keeps `sessions` from now on.
+    /// Makes this server the owner of `sessions`.
     fn take(&self, node: NodeId, sessions: [SessionId; 2]) {
         let hub = Arc::clone(&self.hub);
         tokio::spawn(async move {
@@ -285,13 +285,13 @@ impl Task {
             if let Some(connection) = hub.fleet.connection(&node)
                 && let Err(error) = connection.take(owner, &sessions).await
             {
-                // The next read of the node's state shows the owners.
+                // The next read of the node's state shows a wrong owner.
                 tracing::warn!(%node, %error, "sessions not taken over");
             }
         });
     }
 
-    /// An event of a node did not fit into the queue: the state of all nodes is read.
+    /// Reads the state of all nodes, because an event of a node did not fit into the queue.
     fn read_nodes(&mut self) {
         let mut nodes: BTreeSet<NodeId> = self.hub.node_facts().into_keys().collect();
         nodes.extend(self.actor.sessions_by_node().into_keys());
@@ -343,7 +343,7 @@ impl Task {
         for track in self.actor.tracks() {
             self.hub.routes().hear(track, &self.name, false);
         }
-        // Dropping the reader lets the store forget the room.
+        // The store can forget a room without readers.
         self.news.close();
         let (_, nothing) = mpsc::channel(1);
         self.news = nothing;

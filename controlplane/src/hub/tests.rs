@@ -1,4 +1,4 @@
-//! The actor of a room with a slow store, and a hub with a blocked room.
+//! Tests of a room's actor with a slow store, and of a hub with a blocked room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn time() -> Time {
     }
 }
 
-/// A room of `epoch` at offset 1, where ann is on another server.
+/// An actor of a room with `epoch` at offset 1. The participant ann is on another server.
 fn actor(epoch: &Epoch) -> (Actor, ParticipantId) {
     let ann = suite::participant("ann");
     let id = ann.participant.clone();
@@ -62,7 +62,7 @@ fn note(number: usize) -> Request {
     }
 }
 
-/// Everything that the socket was told since it was last asked, as text.
+/// Text that the socket received since the last call.
 fn heard(reader: &mut OutboxReader) -> String {
     let mut items = std::collections::VecDeque::new();
     if reader.next(&mut items).now_or_never() != Some(true) {
@@ -109,7 +109,7 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     let reads = reads.expect("its history is read");
     assert_eq!(reads.seen, Some((epoch, 1)));
     assert_eq!(reads.claimed.as_ref().map(|s| &s.participant), Some(&ann));
-    // Meanwhile the room goes on, and the client does not wait for its answer.
+    // The client sends a request before its join is answered.
     actor.handle(entry(3, suite::note(3)), time());
     let request = RoomInput::Request {
         socket,
@@ -204,14 +204,14 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
     let again = ReadAgain::Entries(entries.to_vec());
     actor.handle(Input::Answer(Answer::ReadAgain(again)), time());
     actor.handle(entry(6, suite::note(6)), time());
-    assert!(effects(&mut actor).is_empty(), "nothing is missing");
+    assert!(effects(&mut actor).is_empty(), "no event is missing");
 }
 
 /// A store in which one room never opens.
 struct Stuck {
     inner: MemoryStore,
     room: RoomName,
-    /// Another one was opened.
+    /// Notified when another room is opened.
     opened: Arc<tokio::sync::Notify>,
 }
 
@@ -335,8 +335,8 @@ fn events_have_about_the_bytes_that_clients_are_told() {
     }
 }
 
-/// Appends get their numbers in the order in which their futures are polled first ([`Store::place`]); a task polls all
-/// of them with one collection.
+/// Appends get their offsets in the order in which their futures are first polled
+/// ([`Store::place`]). A room's task polls all of them through one collection, in that order.
 #[test]
 fn appends_of_a_task_are_polled_first_in_the_order_in_which_they_were_made() {
     let (mut appends, polled) = (FuturesOrdered::new(), Arc::new(Mutex::new(Vec::new())));

@@ -1,4 +1,5 @@
-//! Participants with sessions on a node but without a server: they continue from the annotations of their sessions.
+//! Restores participants from the annotations of their sessions on a node, after a restart of this
+//! server.
 
 use std::time::Instant;
 
@@ -10,14 +11,15 @@ use crate::fleet::HeldSession;
 use crate::history::{Participant, RoomEvent};
 use crate::ids::{Half, Identity};
 
-/// Sessions of one participant on a node.
+/// The publish and subscribe session of one participant on a node; `None` if the node has no such
+/// session.
 #[derive(Debug, Default)]
 pub(super) struct Halves {
     pub(super) publish: Option<HeldSession>,
     pub(super) subscribe: Option<HeldSession>,
 }
 
-/// Identity and grants of a participant.
+/// Identity and grants of a participant, from its token or from the annotation of a session.
 pub(super) struct Person {
     pub(super) identity: Identity,
     pub(super) name: String,
@@ -26,7 +28,7 @@ pub(super) struct Person {
 }
 
 impl Halves {
-    /// The sessions with the names of `sessions`.
+    /// Selects the sessions named by `sessions` from `held`.
     pub(super) fn of(sessions: &Sessions, held: Vec<HeldSession>) -> Self {
         let mut halves = Self::default();
         for session in held {
@@ -50,8 +52,8 @@ impl Halves {
 }
 
 impl Room {
-    /// Takes over a participant that another process of this server left behind, from what that wrote on its sessions;
-    /// the participant's socket has the grace time to come back.
+    /// Restores a participant of an earlier process of this server. The participant's client has
+    /// the grace time to reconnect.
     pub(super) fn adopt(&mut self, sessions: Sessions, halves: Halves, now: Instant) {
         let mut ids = sessions.ids().into_iter();
         if ids.any(|id| self.session_by_id.contains_key(&id)) {
@@ -77,7 +79,7 @@ impl Room {
             grants: annotation.grants,
             auto_subscribe: annotation.auto_subscribe,
         };
-        // It cannot come back without a key, which has the rest.
+        // The client can only resume with its resume key, which contains these values.
         let stay = Stay {
             since: (self.epoch.clone(), self.roster.offset()),
             joined_s: 0,
@@ -93,7 +95,7 @@ impl Room {
         }
     }
 
-    /// A member with sessions that continue.
+    /// Adds a member whose sessions exist already.
     pub(super) fn add_adopted(&mut self, member: Member, halves: &Halves) {
         let (participant, node) = (member.participant.clone(), member.node.clone());
         let (generation, sessions) = (member.generation, member.sessions());
@@ -117,7 +119,7 @@ impl Room {
     }
 }
 
-/// A participant with sessions that continue.
+/// Makes a member from sessions that exist already.
 pub(super) fn member_of(
     sessions: &Sessions,
     person: Person,
@@ -149,7 +151,7 @@ pub(super) fn member_of(
 }
 
 impl Member {
-    /// The member as it is listed in the history.
+    /// The member as an entry of the room's list of participants.
     pub(super) fn listed(&self) -> Participant {
         let tracks = self.track_by_id.values();
         Participant {

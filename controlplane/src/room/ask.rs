@@ -1,4 +1,4 @@
-//! Requests of clients to a room, independent of the dialect.
+//! Requests of clients to a room, independent of the message format (dialect).
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, TrackId};
 /// A request of a participant.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// Everything that the participant publishes from now on.
+    /// A publish offer. It replaces the list of published tracks.
     Offer(PublishOffer),
     /// The answer to an offer of the subscribe session.
     Answer {
@@ -19,62 +19,62 @@ pub enum Request {
         /// SDP of the answer.
         sdp: String,
     },
-    /// A candidate (RFC 8839).
+    /// An ICE candidate of the client (RFC 8839).
     Candidate {
         /// Peer connection of the candidate.
         half: Half,
         /// The candidate, with or without `a=`.
         candidate: String,
     },
-    /// Tracks that are wanted from now on, and how.
+    /// Subscribes to tracks, or changes the parameters of subscriptions.
     Subscribe {
-        /// Each at most once; the last one counts.
+        /// Tracks with their parameters. If a track occurs twice, the last parameters count.
         tracks: Vec<(TrackId, Wish)>,
     },
-    /// Tracks that are wanted no more.
+    /// Ends subscriptions.
     Unsubscribe {
         /// Tracks whose subscriptions end.
         tracks: Vec<TrackId>,
     },
-    /// The mute state of a track of the participant.
+    /// Changes the mute state of a track of the participant.
     Mute {
         /// The track to mute or unmute.
         track: TrackId,
         /// True when the track is muted.
         muted: bool,
     },
-    /// A message to the others.
+    /// A message to other participants.
     Message {
         /// Topic of the message, defined by the application.
         topic: String,
         /// Content of the message, defined by the application.
         payload: Value,
-        /// Identities that get the message; absent means all.
+        /// Identities that get the message; `None`: all participants.
         to: Option<Vec<Identity>>,
-        /// Whether the message becomes part of the history.
+        /// Whether the message is stored in the history.
         lasts: Lasts,
     },
-    /// TURN credentials that last longer.
+    /// Requests TURN credentials with a later expiry.
     IceServers,
     /// The participant leaves the room.
     Leave,
 }
 
-/// Whether a message becomes part of the history.
+/// Whether a message is stored in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
-    /// Participants that come back get the message.
+    /// Stored: participants that resume later get the message.
     Yes,
-    /// Only participants that are connected now get the message.
+    /// Not stored: only participants that are connected now get the message.
     No,
 }
 
-/// Everything that a participant publishes.
+/// A publish offer with its tracks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishOffer {
     /// SDP of the offer.
     pub sdp: String,
-    /// m-lines that are tracks; others are ignored.
+    /// m-lines that are tracks. Other m-lines are ignored.
     pub tracks: Vec<OfferedTrack>,
 }
 
@@ -87,7 +87,7 @@ pub struct OfferedTrack {
     pub kind: Kind,
     /// Source of the track.
     pub source: Source,
-    /// The track that it was before; absent for a new one.
+    /// Id of the track, if the m-line continues a published track; `None` for a new track.
     pub track: Option<TrackId>,
     /// True when the track is muted.
     pub muted: bool,
@@ -95,7 +95,7 @@ pub struct OfferedTrack {
     pub layers: Vec<Layer>,
 }
 
-/// A join with a valid token and resume key.
+/// A join request whose token and resume key are valid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinRequest {
     /// The id that `joined` repeats.
@@ -108,13 +108,14 @@ pub struct JoinRequest {
     pub name: String,
     /// Grants of the token.
     pub grants: Grants,
-    /// True: tracks of others are subscribed automatically.
+    /// True: the participant subscribes to all tracks automatically.
     pub auto_subscribe: bool,
-    /// The participant that the client was before, with proof.
+    /// The participant that the client claims to be, from its resume key.
     pub resume: Option<ResumePoint>,
     /// Expiry of the latest valid token, seconds since 1970.
     pub token_ends_s: u64,
-    /// Seconds since the token expired: such a client may come back, but not join anew.
+    /// Seconds since the token expired; `None` if the token is valid. With an expired token a
+    /// client can only resume.
     pub expired: Option<u64>,
     /// Time of the join, seconds since 1970.
     pub unix_s: u64,
@@ -125,20 +126,21 @@ pub struct JoinRequest {
 pub struct ResumePoint {
     /// The participant that comes back.
     pub participant: ParticipantId,
-    /// Epoch and offset of the last received event; absent if later events must not be sent.
+    /// Epoch and offset of the last event that the client received. `None`: events since then are
+    /// not sent, only a snapshot.
     pub seen: Option<(Epoch, u64)>,
-    /// Start of the history that it may see.
+    /// Offset from which on the participant may see events.
     pub since: (Epoch, u64),
-    /// Grants before the return.
+    /// The participant's grants at its last join.
     pub grants: Grants,
     /// Time of its first join, seconds since 1970.
     pub joined_s: u64,
-    /// End of its stay without a valid token, seconds since 1970.
+    /// Time at which a stay without a valid token ends, seconds since 1970.
     pub ends_s: Option<u64>,
 }
 
 impl Request {
-    /// Name of the request in the metrics, which is the message's type.
+    /// Name of the request in metrics: the `type` of the message.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Offer(_) => "offer",

@@ -1,11 +1,11 @@
-//! Budgets of one identity and of a whole room: deliveries, bytes and changes.
+//! Budgets for one identity and for a whole room: deliveries, bytes and changes.
 //!
-//! A request is charged by what follows from it: an event to 500 participants is 500 deliveries. Accounts belong
-//! to identities and not to sockets or participants, so nothing is to be gained by coming back or joining anew.
+//! A request costs what it causes: an event to 500 participants is 500 deliveries. Accounts belong
+//! to identities, not to sockets or participants, so reconnecting does not refill them.
 //!
-//! An identity first uses its own share, which others cannot use. Then it uses its own extra and the room's pool: ten
-//! guests can empty the pool, and the others still have their shares, which are enough for a join and an offer in a
-//! room of any size.
+//! An identity first uses its share, which other identities cannot use. After that it uses its
+//! extra and the room's pool. Ten guests can empty the pool, but the shares of the others suffice
+//! for a join and an offer in a room of any size.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,23 +20,24 @@ use crate::limits::budget::{
 /// Cost of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Events times their receivers.
+    /// Events, each multiplied by its number of receivers.
     pub(super) deliveries: u64,
     /// Bytes of these deliveries.
     pub(super) bytes: u64,
-    /// Things that become different for the room, or work for the data plane.
+    /// Changes of the room's state, and commands to the data plane.
     pub(super) changes: u64,
 }
 
 /// The accounts of a room.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Messages a second that a participant may send, which all accounts follow.
+    /// Messages per second that a participant may send. The rates of all accounts are multiples of
+    /// it.
     messages: f64,
     deliveries: Bucket,
     bytes: Bucket,
     account_by_identity: HashMap<Identity, Account>,
-    /// Full accounts are forgotten when there are so many.
+    /// Number of accounts at which full accounts are removed.
     sweep_at: usize,
 }
 
@@ -53,7 +54,7 @@ struct Purse {
     extra: Bucket,
 }
 
-/// Level of a budget.
+/// Division of an amount between the share, and extra and pool.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     share: f64,
@@ -68,7 +69,7 @@ struct Bucket {
     at: Instant,
 }
 
-/// A budget that is too low for a request.
+/// The bucket that is too low for a request.
 #[derive(Debug)]
 struct Short {
     amount: u64,
@@ -95,7 +96,8 @@ enum Owner {
 const FEWEST_TO_SWEEP: usize = 64;
 
 impl Budget {
-    /// Full accounts, where participants may send `messages_per_second`.
+    /// Budgets in a room where participants may send `messages_per_second`. All accounts start
+    /// full.
     pub(super) fn new(messages_per_second: u32, now: Instant) -> Self {
         let messages = f64::from(messages_per_second.max(LEAST_MESSAGES));
         Self {
@@ -107,8 +109,8 @@ impl Budget {
         }
     }
 
-    /// Takes `cost` in a room with `audience` receivers, all of it or nothing. A cost above the capacity passes when
-    /// the account is full.
+    /// Takes `cost` completely or not at all, in a room with `audience` receivers. A cost above a
+    /// bucket's capacity is accepted if the bucket is full.
     pub(super) fn charge(
         &mut self,
         identity: &Identity,
@@ -130,7 +132,8 @@ impl Budget {
             .map_err(|short| short.refusal(identity))
     }
 
-    /// Time when heavily used accounts are half full again: a room that ended before would restart with full ones.
+    /// Time when heavily used accounts are half full again. A room that ended earlier would come
+    /// back with full accounts.
     pub(super) fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
         let accounts = self.account_by_identity.values_mut();
         let waits = accounts.filter_map(|account| account.wait_for_half(now));
@@ -168,7 +171,8 @@ impl Account {
         account
     }
 
-    /// Shares hold what a newcomer needs where `audience` hear of it.
+    /// Sets the capacity of the shares: enough for a join and an offer that `audience` participants
+    /// receive.
     fn hold(&mut self, messages: f64, audience: u64) {
         let deliveries = audience * (JOIN_DELIVERIES + SHARE_TRACKS * PUBLISH_DELIVERIES);
         let bytes = audience * EVENT_BYTES * (JOIN_DELIVERIES + SHARE_TRACKS);
@@ -207,7 +211,7 @@ impl Account {
                 self.bytes.take(of_bytes, bytes);
                 Ok(())
             }
-            // It passes when the last of them has enough.
+            // The wait is that of the bucket that fills last.
             (of_changes, of_deliveries, of_bytes) => {
                 let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
                 let longest = shorts.into_iter().flatten().max_by_key(|short| short.wait);
@@ -216,7 +220,7 @@ impl Account {
         }
     }
 
-    /// Shares do not count: a participant with few messages uses only its share.
+    /// The share is ignored: it is all that a participant with few messages uses.
     fn wait_for_half(&mut self, now: Instant) -> Option<Duration> {
         let buckets = [
             &mut self.changes,
@@ -247,7 +251,8 @@ impl Account {
 }
 
 impl Purse {
-    /// Splits between the share and the others; or the time when these, or the share alone, have enough.
+    /// Divides `amount` between the share, and extra and pool. If they have too little: the time
+    /// until they have enough, or until the share alone has.
     fn split(&mut self, amount: u64, pool: &mut Bucket, now: Instant) -> Result<Split, Wait> {
         let amount = amount as f64;
         self.share.fill(now);
@@ -278,7 +283,7 @@ impl Purse {
 }
 
 impl Bucket {
-    /// Full, with what `SECONDS` fill into it.
+    /// A full bucket that holds the amount of [`SECONDS`].
     fn of(per_second: f64, now: Instant) -> Self {
         let capacity = per_second * SECONDS;
         Self {
@@ -364,7 +369,7 @@ mod tests {
         budget.charge(name, (cost, 1_000), now)
     }
 
-    /// Requests of `cost` that pass within `time`, tried a hundred times a second each by all of `names`.
+    /// Number of requests that are accepted within `time`. Each of `names` tries one every 10 ms.
     fn passed(
         budget: &mut Budget,
         names: &[Identity],
@@ -476,7 +481,7 @@ mod tests {
             deliveries,
             ..Cost::default()
         };
-        // 176,000: neither of them has it.
+        // 176,000 deliveries: more than the share or the extra alone.
         charge(&mut budget, &ann, cost(all as u64), start).unwrap();
         let refused = charge(&mut budget, &ann, cost(1), start).unwrap_err();
         assert!(refused.message.contains("'ann' has"), "{refused}");
@@ -517,7 +522,7 @@ mod tests {
             };
             charge(&mut budget, name, publish, start).unwrap();
         }
-        // A message a second of each: 1,000,000 deliveries.
+        // One message per second from each: 1,000,000 deliveries.
         for second in 1..=20 {
             for name in &crowd {
                 charge(&mut budget, name, to(1_000), start + second * SECOND).unwrap();

@@ -1,4 +1,4 @@
-//! Events of nodes about the room's sessions: a node's end, its return, and its remaining sessions.
+//! Events of nodes: a node ends or returns, a session connects or ends, levels and layers change.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
@@ -15,11 +15,13 @@ use crate::history::RoomEvent;
 use crate::ids::{Half, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::REOFFER_TIME;
 
-/// The reason of a `layer` with which a subscription ended: the client's answer does not take its m-line.
+/// Reason of a `layer` event for a subscription that ended because the client's answer rejected its
+/// m-line.
 const REJECTED: &str = "rejected";
 
 impl Room {
-    /// Something happened to a session of a participant of this server, or to tracks of the room.
+    /// Handles an event about a session of a participant of this server, or about tracks of the
+    /// room.
     pub fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
         match event {
             NodeEvent::Connected { session, shard } => {
@@ -57,7 +59,7 @@ impl Room {
         }
     }
 
-    /// The node died, and every session with it.
+    /// The node's data plane ended, and with it all its sessions.
     pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
         let facts = self.facts_by_node.entry(node.clone()).or_default();
         if std::mem::replace(&mut facts.media, Media::Lost) == Media::Lost {
@@ -68,12 +70,12 @@ impl Room {
         for participant in self.members_on(node) {
             self.lose(&participant, None, now);
         }
-        // Sessions to be closed died with the rest.
+        // Sessions that were being closed have ended as well.
         self.session_by_id
             .retain(|_, session| session.node != *node || !session.is_closing());
     }
 
-    /// The node is connected and holds these sessions of the room, and no others.
+    /// A node is connected, and reports its sessions of the room.
     pub fn handle_node_synced(&mut self, node: &NodeId, synced: NodeSync, now: Instant) {
         let facts = self.facts_by_node.entry(node.clone()).or_default();
         facts.turn_urls = synced.turn_urls;
@@ -122,7 +124,7 @@ impl Room {
         }
     }
 
-    /// Sessions of the room without a participant here, unless they belong to another server.
+    /// Sessions on the node without a participant, except sessions of other servers.
     fn left_behind(
         &self,
         node: &NodeId,
@@ -131,9 +133,10 @@ impl Room {
         let is_unknown = |(id, held): &(&SessionId, &HeldSession)| {
             let member = self.member_by_id.get(&id.participant);
             let is_members = member.is_some_and(|member| member.generation == id.generation);
-            // With other servers, unknown sessions belong to them, unless they are ours.
+            // If other servers serve the room, unknown sessions are theirs, unless this server is
+            // the owner.
             let is_ours = !self.config.is_shared || held.owner == self.config.owner;
-            // A listed participant is just moving to another server.
+            // A participant in the roster is moving to another server now.
             let listed = self.roster.participant(&id.participant);
             let moves = self.config.is_shared
                 && listed.is_some_and(|listed| listed.generation == id.generation);
@@ -194,7 +197,7 @@ impl Room {
         };
         let ended = reason == Some(REJECTED) && member.subscriptions.unwant(track);
         if ended {
-            // Not until the client subscribes again.
+            // Not subscribed again until the client asks for it.
             member.subscriptions.declined.insert(track.clone());
         }
         if let Some(socket) = member.socket() {
@@ -205,7 +208,7 @@ impl Room {
         }
     }
 
-    /// One session ended by itself; the client cannot use the other one without it.
+    /// One session ended by itself. The client needs both, so the other one is closed too.
     fn session_closed(&mut self, id: &SessionId, failure: Option<&str>, now: Instant) {
         let session = self.session_by_id.get(id);
         if session.is_some_and(|session| session.is_established()) {
@@ -215,8 +218,8 @@ impl Room {
         }
     }
 
-    /// The participant must start over with new peer connections, because a handshake failed or for another reason; its
-    /// tracks stay listed.
+    /// Closes both sessions of a participant and tells its client to start new ones. Its tracks
+    /// stay listed until the reoffer time has passed.
     fn lose(&mut self, participant: &ParticipantId, failure: Option<&str>, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
@@ -245,7 +248,7 @@ impl Room {
                 let said = "the media session was lost";
                 self.refuse(to, Refusal::new(ErrorCode::MediaUnavailable, said));
             }
-            // If the node ended, this fails and is not repeated.
+            // If the node's data plane has ended, the command fails and is not repeated.
             if is_up {
                 let reason = "media lost";
                 self.push_own(&id, Job::Close { reason }, now);
@@ -277,7 +280,7 @@ impl Room {
         }
     }
 
-    /// Compares a participant's state with the sessions on its node.
+    /// Compares a participant's state with the sessions that its node reports.
     fn reconcile(
         &mut self,
         participant: &ParticipantId,
@@ -305,7 +308,7 @@ impl Room {
             let (node, sessions) = (member.node.clone(), ids.clone());
             self.outputs.push_back(Output::Take { node, sessions });
         }
-        // A reply that was lost on its way left us behind what the node did.
+        // If a reply was lost, the node has a newer state than the room.
         let [publish, subscribe] = ids.each_ref().map(|id| held.get(id));
         let mut muted_wrong = Vec::new();
         let ours = self.session_by_id.get(&ids[0]);

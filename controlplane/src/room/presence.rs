@@ -1,4 +1,4 @@
-//! Joins and resumes of participants.
+//! Joins and resumes: new members, and clients that reconnect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Room {
         self.append(event, None, then);
     }
 
-    /// A participant that was not in, with its sessions on `node`.
+    /// A member that was not in the room, with its sessions on `node`.
     fn newcomer(&self, socket: SocketId, join: &JoinRequest, node: NodeId) -> Member {
         Member {
             participant: ParticipantId::random(),
@@ -110,7 +110,7 @@ impl Room {
             return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         if !join.grants.covers(&member.grants) {
-            // Sessions that do more than the new token permits do not go on.
+            // Sessions with more grants than the new token has must not continue.
             let node = member.node.clone();
             return self.join(socket, join, Some(node), now);
         }
@@ -159,7 +159,8 @@ impl Room {
         }
     }
 
-    /// Content of `joined` for a participant.
+    /// Sends `joined` and everything that belongs to it: missed events, lost media, an outstanding
+    /// offer, active speakers.
     pub(super) fn welcome(
         &mut self,
         participant: &ParticipantId,
@@ -175,7 +176,7 @@ impl Room {
             return;
         };
         member.attachment = Attachment::Attached(socket);
-        // A participant may see all events of a history that started over.
+        // A participant may see all events of a history that started over while it was in the room.
         if mode == Mode::New || member.stay.since.0 != self.epoch {
             member.stay.since = (self.epoch.clone(), self.roster.offset());
         }
@@ -213,7 +214,8 @@ impl Room {
         self.prepare_subscribe(participant, now);
     }
 
-    /// `joined` for a member; `first` is the number of the first event that follows, if any does.
+    /// Content of `joined`. `first` is the offset of the first event that follows; `None` if no
+    /// event follows.
     fn joined(
         &self,
         member: &Member,
@@ -276,8 +278,8 @@ impl Room {
         issuer.relays(&facts.turn_urls, (&self.name, &member.identity), unix_s)
     }
 
-    /// Participants that count for a join, except `old`, which it replaces. For visible participants, hidden ones do
-    /// not count: a refusal must not reveal them.
+    /// Number of participants that count against the limit, without `old`, which the join replaces.
+    /// For a visible participant, hidden ones do not count: a refusal must not reveal them.
     fn present(&self, hidden: bool, old: Option<&ParticipantId>) -> usize {
         let is_hidden =
             |id: &ParticipantId| self.member_by_id.get(id).is_some_and(|m| m.grants.hidden);
@@ -327,7 +329,8 @@ impl Room {
     }
 }
 
-/// True if the key is from the latest valid token that this server knows; after a restart it knows none.
+/// True if the resume key belongs to the latest valid token that this server knows. After a restart
+/// the server knows none.
 fn is_latest(join: &JoinRequest, member: &Member) -> bool {
     let ends_s = member.stay.token_ends_s;
     ends_s == 0 || (ends_s, &member.grants) == (join.token_ends_s, &join.grants)

@@ -1,4 +1,4 @@
-//! Handles requests of clients.
+//! Handles requests of clients. Their grants were checked before.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::history::{Ephemeral, LeaveReason, RoomEvent};
 use crate::ids::{Half, Identity, ParticipantId, TrackId};
 
 impl Room {
-    /// A request its sender is permitted to make; `unix_s` is `now` in seconds since 1970.
+    /// Handles a request. `unix_s` is `now` in seconds since 1970.
     pub fn handle_request(
         &mut self,
         socket: SocketId,
@@ -166,7 +166,8 @@ impl Room {
             notice: Notice::ok(to.id),
         };
         self.append(event, None, then);
-        // The others know; should this lane be full, the node learns it with the next offer.
+        // The room has the new state already. If too many jobs wait, the node gets it with the next
+        // offer.
         let _ = self.enqueue(participant, Half::Publish, job, now);
         Ok(())
     }
@@ -183,7 +184,8 @@ impl Room {
         ),
         now: Instant,
     ) -> Result<(), Refusal> {
-        // Hidden identities are not in the roster and are answered like absent ones.
+        // Hidden participants are not in the roster, so a message to one is refused like a message
+        // to an absent one.
         let absent = |identity: &&Identity| self.roster.by_identity(identity).is_none();
         if let Some(unknown) = recipients.iter().flatten().find(absent) {
             let said = format!("nobody here is '{unknown}'");

@@ -1,7 +1,7 @@
-//! Active speakers: levels of tracks in, a stable ranking of participants out.
+//! Active speakers: audio levels of tracks in, a stable ranking of participants out.
 //!
-//! A participant starts to be heard at a higher level than it stops at, stays for a while, and passes
-//! another only by a margin.
+//! A participant becomes a speaker at a higher level than the level at which it stops being one. It
+//! stays one for a minimum time, and overtakes another speaker only by a margin.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,24 +10,26 @@ use super::Speaker;
 use crate::ids::{NodeId, ParticipantId, TrackId};
 use crate::limits::SPEAKERS;
 
-/// Level 0 is this quiet (RFC 6464: -dBov), level 1 is 0 dBov.
+/// Audio level that counts as silence, in -dBov (RFC 6464). Level 0.0 is this value, level 1.0 is 0
+/// dBov.
 const QUIETEST_DBOV: f32 = 70.0;
-/// Share of a report in the smoothed level, rising and falling.
+/// Weight of a report in the smoothed level: when the level rises (attack) and when it falls
+/// (release).
 const ATTACK: f32 = 0.6;
 const RELEASE: f32 = 0.3;
-/// Heard from this level on, until it is below that one.
+/// Level at which a participant becomes a speaker, and level below which it stops being one.
 const START_LEVEL: f32 = 0.30;
 const STOP_LEVEL: f32 = 0.20;
-/// Once heard, shown for at least this long.
+/// Minimum time for which a participant stays a speaker.
 const HOLD: Duration = Duration::from_millis(900);
-/// Passing another in the ranking takes this much more.
+/// Difference in level that is needed to overtake another speaker.
 const MARGIN: f32 = 0.10;
-/// Step of reported levels.
+/// Resolution of the levels in notices.
 const STEP: f32 = 0.1;
-/// A shard without a report for this long has no active speaker.
+/// Age at which the report of a shard is dropped.
 const STALE: Duration = Duration::from_millis(1_500);
 
-/// The ranking of one room.
+/// The active speakers of one room.
 #[derive(Debug, Default)]
 pub struct Speakers {
     report_by_shard: BTreeMap<(NodeId, u32), Report>,
@@ -49,8 +51,8 @@ struct Voice {
 }
 
 impl Speakers {
-    /// Replaces the last report of a node's shard; `owner` maps a track to its participant. Returns the ranking when
-    /// it changed enough.
+    /// Handles the levels from one shard of a node. `owner` maps a track to its participant.
+    /// Returns the ranking if clients must get it.
     pub fn handle_report(
         &mut self,
         shard: (NodeId, u32),
@@ -67,7 +69,7 @@ impl Speakers {
         self.tell()
     }
 
-    /// Removes the node's levels, and speakers with no other level.
+    /// Removes the levels of a node. Returns the ranking if clients must get it.
     pub fn clear(&mut self, node: &NodeId) -> Option<&[Speaker]> {
         self.report_by_shard.retain(|(of, _), _| of != node);
         if self.report_by_shard.is_empty() {
@@ -77,7 +79,7 @@ impl Speakers {
         self.tell()
     }
 
-    /// The ranking as last told.
+    /// The ranking that clients got last.
     pub fn told(&self) -> &[Speaker] {
         &self.told
     }
@@ -139,7 +141,7 @@ impl Speakers {
             }
         }
         let level = |id: &ParticipantId| voices.get(id).map_or(0.0, |voice| voice.level);
-        // Insertion keeps the old order unless the margin is passed, which sorting cannot express.
+        // Insertion keeps the old order unless the margin is exceeded; a sort could not.
         for end in 1..self.ranking.len() {
             let mut at = end;
             while at > 0 && level(&self.ranking[at]) > level(&self.ranking[at - 1]) + MARGIN {

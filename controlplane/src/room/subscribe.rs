@@ -1,4 +1,4 @@
-//! Subscriptions: requests of clients, tracks that start and end, and commands to the node.
+//! Subscriptions: requests of clients, tracks that start and end, and the commands to the node.
 
 use std::time::Instant;
 
@@ -10,7 +10,8 @@ use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
 
 impl Room {
-    /// Makes the subscribe session, once the participant is in.
+    /// Creates the subscribe session of a participant that has joined, and subscribes
+    /// automatically.
     pub(super) fn prepare_subscribe(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
@@ -42,7 +43,7 @@ impl Room {
         self.push_subscriptions(participant, now);
     }
 
-    /// Tells the node about changed wishes: at once, and again after a while.
+    /// Sends changed subscriptions to the node, at most once per [`SUBSCRIBE_INTERVAL`].
     pub(super) fn push_subscriptions(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get(participant) else {
             return;
@@ -58,7 +59,7 @@ impl Room {
         }
     }
 
-    /// Follows what appears and disappears in the room.
+    /// Subscribes members to new tracks, and ends subscriptions to tracks that are gone.
     pub(super) fn subscribe_members(&mut self, event: &RoomEvent, gone: &[TrackId], now: Instant) {
         let Some(owner) = event.participant() else {
             return;
@@ -135,7 +136,7 @@ impl Room {
                     remove.push(track.clone());
                     tracks.push(track);
                 }
-                // It was added and removed meanwhile: the node never got it.
+                // It was added and removed within one interval: the node never had it.
                 (None, _) | (_, None) => {}
             }
         }
@@ -152,8 +153,8 @@ impl Room {
     }
 }
 
-/// Tracks of one device group play in sync: camera with microphone, a screen with its sound. All have the
-/// participant's one clock.
+/// Tracks with the same stream id play in sync: camera and microphone, or a screen and its sound.
+/// All tracks of a participant have one clock, hence one CNAME.
 fn sync_group(owner: &ParticipantId, source: Source) -> SyncGroup {
     let stream = match source {
         Source::Camera | Source::Microphone | Source::Other => owner.to_string(),

@@ -1,5 +1,5 @@
-//! Participants that move between signaling servers, and histories that start over: effects of other servers on this
-//! server's part of the room.
+//! What other servers cause in this server's part of the room: participants move between servers,
+//! and histories start over.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::history::{Ephemeral, MissedByRestart, RoomEvent, Roster};
 use crate::ids::{Epoch, ParticipantId, TrackId};
 
 impl Room {
-    /// The participant that a resuming client was on another server.
+    /// The sessions of a resuming participant that another server served until now.
     pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<Sessions> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
@@ -21,7 +21,7 @@ impl Room {
         (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 
-    /// Takes over a participant that came to this server, with its sessions on its node.
+    /// Takes over a participant from another server, with its sessions on its node.
     pub(super) fn take_over(
         &mut self,
         socket: SocketId,
@@ -38,7 +38,7 @@ impl Room {
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        // With its grants on the other server; its token is checked when it resumes.
+        // The grants of the earlier token; `resume` checks the new token.
         let person = Person {
             identity: join.identity.clone(),
             name: join.name.clone(),
@@ -54,14 +54,14 @@ impl Room {
         let listed = self.roster.participant(participant);
         let listed = listed.map_or(&[][..], |known| &known.tracks);
         let is_published = |track: &TrackId| member.track_by_id.contains_key(track);
-        // Tracks without a session are the client's to offer again, or they go.
+        // Tracks without a session: the client must offer them again, or they are unpublished.
         let lost = halves.publish.is_none() || !listed.iter().all(|t| is_published(&t.track));
         member.owes_lost = lost && !listed.is_empty();
         self.add_adopted(member, &halves);
         self.resume((socket, participant), join, read.missed, now);
     }
 
-    /// Another server serves the participant from now on: its sessions are that server's.
+    /// Another server serves the participant from now on and owns its sessions.
     pub fn handle_taken(&mut self, participant: &ParticipantId) {
         let Some(member) = self.take_member(participant) else {
             return;
@@ -85,8 +85,9 @@ impl Room {
         self.outputs.push_back(Output::Serve { participant, here });
     }
 
-    /// The history started over. All participants here get a snapshot, and missing ones are added again. Messages in
-    /// `missed` are sent to participants that were in the room at their time.
+    /// The history started over. All members get a snapshot. Members that are missing in the new
+    /// history join again. Messages in `missed` are sent to members that were in the room at that
+    /// time.
     pub fn handle_restarted(
         &mut self,
         (epoch, roster): (Epoch, Roster),
@@ -118,7 +119,7 @@ impl Room {
             let member = self.member_by_id.get(id);
             if let Some(member) = member.filter(|member| member.socket().is_some()) {
                 let (epoch, since) = &member.stay.since;
-                // Participants do not get events from before their join.
+                // Participants do not get events from before they joined.
                 let came_later = *epoch == old_epoch && *since > missed.common;
                 let entries = if came_later { &[] } else { &missed.entries[..] };
                 self.welcome(id, Mode::Resync, (None, unix_s), entries, now);
@@ -131,7 +132,7 @@ impl Room {
         }
     }
 
-    /// Sends messages with offsets before those of the snapshot.
+    /// Sends messages that are older than the snapshot, and therefore have no offset.
     fn tell_late(&mut self, id: &ParticipantId, messages: &[Arc<Ephemeral>]) {
         let Some(member) = self.member_by_id.get(id) else {
             return;
@@ -162,7 +163,7 @@ impl Room {
         self.append(event, None, Then::Nothing);
     }
 
-    /// Tracks that are no more are not subscribed to.
+    /// Ends subscriptions to tracks that no longer exist.
     fn unwant_dead(&mut self, id: &ParticipantId) {
         let roster = &self.roster;
         let Some(member) = self.member_by_id.get_mut(id) else {

@@ -1,4 +1,5 @@
-//! A room with several nodes, driven without a store: events take effect as soon as they are appended.
+//! Tests of a room with several nodes and without a store: events take effect as soon as they are
+//! appended.
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ impl Stage {
         }
     }
 
-    /// Does what the room wants; commands are kept, and answered with `answer`.
+    /// Executes all outputs of the room. Commands are recorded and answered with `answer`.
     fn run(&mut self, answer: impl Fn(&Command) -> Option<Done>) {
         while let Some(output) = self.room.poll_output() {
             match output {
@@ -74,7 +75,7 @@ impl Stage {
         }
     }
 
-    /// The sessions of joining participants are on `node`.
+    /// A participant joins. Its sessions are on `node`.
     fn join(&mut self, identity: &str, node: Option<NodeId>) -> SocketId {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
@@ -161,7 +162,7 @@ fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
     assert!(stage.told(ann).iter().any(is_lost));
     stage.notices = all;
     assert!(!stage.told(bob).iter().any(is_lost));
-    // "These sessions and no others" is about one node.
+    // A node's report covers only the sessions of that node.
     let held = vec![stage.held("bob", Generation(0))];
     let urls: Arc<[String]> = Arc::from(["turn:b".to_owned()]);
     stage
@@ -174,7 +175,7 @@ fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
         .handle_node_synced(&node("b"), sync(Vec::new(), &urls), stage.now);
     stage.run(|_| None);
     assert!(stage.told(bob).iter().any(is_lost), "it is not");
-    // Who came after the node was asked is not missing in its answer.
+    // A participant that joined after the node was asked is missing in the reply, and that is fine.
     let eve = stage.join("eve", Some(node("b")));
     stage.notices.clear();
     let asked = stage.id_of("bob").sessions(Generation(0)).to_vec();
@@ -285,7 +286,7 @@ fn a_track_is_at_home_where_its_publisher_is() {
 #[test]
 fn who_joins_again_before_its_first_join_came_back_is_there_once() {
     let mut stage = Stage::new(true);
-    // The store is slow: appended events come back later.
+    // The store is slow: events come back after both joins.
     let mut appended = Vec::new();
     for _ in 0..2 {
         stage.sockets += 1;

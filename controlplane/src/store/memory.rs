@@ -1,4 +1,4 @@
-//! The embedded store: all data is in this process and ends with it.
+//! The store of a single server: all data is in this process and ends with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -145,7 +145,7 @@ impl Store for MemoryStore {
         })
     }
 
-    /// There is only one server.
+    /// Does nothing, because there is only one server.
     fn claim<'a>(
         &'a self,
         _room: &'a RoomName,

@@ -1,5 +1,5 @@
-//! Appends: one call sends all waiting appends of a room, in order. While the store is unavailable they get their
-//! offsets here.
+//! Appends: one script call sends all waiting appends of a room, in order. While Redis is
+//! unavailable, this server gives them their offsets.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use crate::ids::{ParticipantId, RoomName};
 use crate::limits::APPEND_EVENTS;
 use crate::store::{Placed, StoreError, Stored};
 
-/// Pause before events are sent again to a room that was empty after an outage.
+/// Pause before a batch is sent again after the room was restored in Redis.
 const AGAIN_PAUSE: Duration = Duration::from_millis(20);
 
 impl Shared {
-    /// Appends, together with what else waits in the room.
+    /// Queues the append. One task at a time sends all queued appends of the room with one script
+    /// call.
     pub(super) async fn place(
         &self,
         room: &RoomName,
@@ -41,7 +42,7 @@ impl Shared {
         }
     }
 
-    /// Appends the oldest that wait. The caller is the room's only writer.
+    /// Sends the oldest queued appends. The caller holds the room's write lock.
     async fn write(&self, known: &Known) {
         let waiting = batch(&mut lock(&known.waiting));
         if waiting.is_empty() {
@@ -63,7 +64,7 @@ impl Shared {
                 Ok(()) => return,
                 Err(StoreError::Unavailable(why)) => {
                     let room = &known.name;
-                    tracing::warn!(%room, %why, "store: unavailable, the room goes on by itself");
+                    tracing::warn!(%room, %why, "store: unavailable, the room continues on this server");
                     self.alarm.notify_one();
                     tried = Some(batch.seq);
                 }
@@ -73,7 +74,8 @@ impl Shared {
         self.go_on_alone(known, batch, tried);
     }
 
-    /// Sends the batch to the store, and to the mirror if these are the next events. Refused events stay in the batch.
+    /// Sends the batch to Redis and passes confirmed events to the replica. Refused events stay in
+    /// the batch.
     async fn tell(&self, known: &Known, batch: &mut Writing) -> Result<(), StoreError> {
         let mut missing = 0;
         while !batch.appends.is_empty() {
@@ -102,14 +104,14 @@ impl Shared {
                 message::Appended::NotOurs => {
                     return Err(StoreError::NotOurs(participant_of(&batch.appends[0])));
                 }
-                // Redis lost the room: it is restored.
+                // Redis lost the room: this server restores it.
                 message::Appended::NoRoom if missing < 2 => {
                     missing += 1;
                     self.reconcile(known).await?;
                     tokio::time::sleep(AGAIN_PAUSE * (missing - 1)).await;
                 }
                 message::Appended::NoRoom => {
-                    let said = "the room is gone as soon as it is restored";
+                    let said = "the room disappears again whenever it is restored";
                     return Err(StoreError::Unavailable(said.into()));
                 }
             }
@@ -117,7 +119,8 @@ impl Shared {
         Ok(())
     }
 
-    /// The events get numbers here; `tried` is that under which the store was asked for the first.
+    /// Gives the events offsets on this server. `tried` is the sequence number of the first event
+    /// in a failed attempt.
     fn go_on_alone(&self, known: &Known, batch: Writing, tried: Option<u64>) {
         let mut mirror = known.mirror();
         for (index, (append, answer)) in (0..).zip(batch.appends.into_iter().zip(batch.answers)) {
@@ -134,18 +137,18 @@ impl Shared {
             });
             // The caller may have given up.
             let _ = answer.send(
-                placed.ok_or_else(|| StoreError::Unavailable("too many events wait for it".into())),
+                placed.ok_or_else(|| StoreError::Unavailable("too many events wait for the store".into())),
             );
         }
     }
 
-    /// The first of `count` numbers under which this server appends.
+    /// Reserves `count` sequence numbers of this server; returns the first.
     pub(super) fn numbers(&self, count: usize) -> u64 {
         self.appends.fetch_add(count as u64, Ordering::Relaxed) + 1
     }
 }
 
-/// A batch on its way.
+/// A batch of appends that is being sent.
 struct Writing {
     seq: u64,
     appends: Vec<Append>,
@@ -161,7 +164,7 @@ impl Writing {
     }
 }
 
-/// Appends for one call: a change that may be refused goes alone.
+/// The appends for one call. A change that the store may refuse is sent alone.
 fn batch(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let goes_alone = |waiting: &Waiting| waiting.append.change.may_be_refused();
     let first = waiting.iter().take(APPEND_EVENTS);
@@ -179,10 +182,10 @@ fn participant_of(append: &Append) -> ParticipantId {
         Change::Remove(participant)
         | Change::RemoveOurs(participant)
         | Change::RemoveAbsent(participant) => participant.clone(),
-        Change::None => unreachable!("only leaving can be somebody else's business"),
+        Change::None => unreachable!("the store refuses only removals"),
     }
 }
 
 fn given_up() -> StoreError {
-    StoreError::Unavailable("the room was given up meanwhile".into())
+    StoreError::Unavailable("the room was closed meanwhile".into())
 }

@@ -1,5 +1,5 @@
-//! Reconciles a room's mirror with the store after an outage of any length: the store may have all events, none, or
-//! others.
+//! Reconciles this server's replica of a room with Redis after an outage. Redis may have all events
+//! of the room, none of them, or other ones.
 
 use std::sync::Arc;
 
@@ -11,12 +11,13 @@ use crate::ids::Epoch;
 use crate::store::StoreError;
 
 impl Shared {
-    /// Exchanges missing events between the store and this server. The caller is the room's only writer.
+    /// Exchanges missing events between Redis and this server. The caller holds the room's write
+    /// lock.
     pub(super) async fn reconcile(&self, known: &Known) -> Result<(), StoreError> {
         if !known.mirror().is_open() {
             return Ok(());
         }
-        // Appends of other servers meanwhile reach the mirror before the answer.
+        // Appends of other servers can reach the replica before the reply of the script.
         let seen = known.mirror().offset();
         let base = known.mirror().base();
         let restored = self.restore(known, &base).await?;
@@ -38,7 +39,7 @@ impl Shared {
             return self.replay(known, epoch).await;
         }
         if *offset < seen {
-            // A failover lost published events.
+            // Redis failed over to a replica without events that were already published.
             return self.start_over(known, (epoch, *offset)).await;
         }
         if *offset > base.offset() {
@@ -47,7 +48,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes the room in the store as it was before the outage, unless it is there.
+    /// Restores the room in Redis as it was before the outage, unless it exists.
     async fn restore(&self, known: &Known, base: &Base) -> Result<Restored, StoreError> {
         let script = {
             let mirror = known.mirror();
@@ -64,7 +65,7 @@ impl Shared {
         })
     }
 
-    /// Reads appends of other servers that did not arrive.
+    /// Reads events of other servers that were not received.
     async fn catch_up(
         &self,
         known: &Known,
@@ -80,8 +81,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Appends what waits. It gets the numbers it was given here, or the history starts over. Wherever it is
-    /// interrupted it can be done again.
+    /// Appends the events that wait. If Redis gives them other offsets than this server did, the
+    /// history starts over. The function can be repeated after an interruption at any point.
     async fn replay(&self, known: &Known, epoch: &Epoch) -> Result<(), StoreError> {
         loop {
             let parted = known.mirror().parted();
@@ -90,7 +91,7 @@ impl Shared {
             }
             match self.tell_oldest(known).await? {
                 Some(at) if at == *epoch => {}
-                // Another server started it over just now.
+                // Another server started the history over meanwhile.
                 Some(_) => {
                     let common = known.mirror().base().offset();
                     return self.rewrite(known, Some(common)).await;
@@ -103,7 +104,8 @@ impl Shared {
         }
     }
 
-    /// Tells the store the oldest events that wait. The epoch of the store; `None` when none waits.
+    /// Sends the oldest waiting events to Redis. Returns the epoch in Redis; `None` if no event
+    /// waits.
     async fn tell_oldest(&self, known: &Known) -> Result<Option<Epoch>, StoreError> {
         let batch = known.mirror().batch(|count| self.numbers(count));
         let Some(batch) = batch else {
@@ -123,7 +125,9 @@ impl Shared {
         }))
     }
 
-    /// Offset of the first events of `batch` in the store, and their number; `None` if the event there is not ours.
+    /// Appends `batch`. Returns the epoch, the offset of the first appended event and the number of
+    /// appended events; `None` if Redis refused the event, because another server serves the
+    /// participant.
     async fn tell_again(
         &self,
         known: &Known,
@@ -140,12 +144,13 @@ impl Shared {
             } => Ok(Some((epoch, first, count.clamp(1, batch.appends.len())))),
             message::Appended::NotOurs => Ok(None),
             message::Appended::NoRoom => Err(StoreError::Unavailable(
-                "the room went away while it was told of it".into(),
+                "the room disappeared during an append".into(),
             )),
         }
     }
 
-    /// The store's history after `common` differs from the readers': the room gets a new epoch.
+    /// Gives the room a new epoch, because the history in Redis after `common` differs from the one
+    /// readers received.
     async fn start_over(
         &self,
         known: &Known,
@@ -157,8 +162,8 @@ impl Shared {
         self.rewrite(known, Some(common)).await
     }
 
-    /// The store's history has another epoch: it gets the missing events, and every reader gets a snapshot. Up to
-    /// `common` both histories are equal.
+    /// Sends the waiting events to a history with another epoch, then makes every reader open the
+    /// room again. Both histories are equal up to `common`.
     async fn rewrite(&self, known: &Known, common: Option<u64>) -> Result<(), StoreError> {
         known.mirror().agrees_to(common.unwrap_or(0));
         while self.tell_oldest(known).await?.is_some() {}
@@ -171,7 +176,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Reconciles all rooms for which `due` is true, many at once.
+    /// Reconciles all rooms for which `due` returns true, up to [`AT_ONCE`] at a time.
     pub(super) async fn reconcile_all(&self, due: impl Fn(&Known) -> bool) {
         use futures_util::StreamExt as _;
         let rooms: Vec<Arc<Known>> = self
@@ -181,7 +186,8 @@ impl Shared {
             .cloned()
             .collect();
         let each = rooms.into_iter().map(|known| async move {
-            // A running append notices the change itself, and may be waiting for the store.
+            // The task that appends to the room notices the change itself, and may be waiting for
+            // Redis.
             let Ok(writing) = known.writing.try_lock() else {
                 return;
             };
@@ -203,15 +209,16 @@ impl Shared {
     }
 }
 
-/// Position of the store's history.
+/// Epoch and offset of the history in Redis.
 struct Restored {
     epoch: Epoch,
     offset: u64,
-    /// The epoch that it went on from, if any, and after which event.
+    /// The epoch before this one (empty if there was none), and the last offset that both have in
+    /// common.
     before: (String, u64),
     /// True if the store had lost the room, and this server restored it.
     is_made: bool,
 }
 
-/// Rooms reconciled at once.
+/// Number of rooms that are reconciled at once.
 const AT_ONCE: usize = 64;

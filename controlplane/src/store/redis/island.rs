@@ -1,4 +1,5 @@
-//! An island: events of a mirror that the unavailable store does not have yet, and the offset up to which both agree.
+//! Events of a room that wait on this server while Redis is unavailable, and the offset up to which
+//! both histories agree.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,55 +11,58 @@ use crate::history::{Append, Entry, Restart};
 use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
 use crate::store::record::Record;
 
-/// Events that the store does not have yet.
+/// Events of one room that Redis does not have yet.
 #[derive(Debug)]
 pub(super) struct Island {
-    /// Last known state of the store.
+    /// The room as Redis last confirmed it.
     base: Base,
-    /// Events that the store does not have yet.
+    /// Waiting events, oldest first. At most [`ISLAND_EVENTS`].
     untold: VecDeque<Untold>,
-    /// Up to this event the store's history is that of the readers here. Below `base.offset` the two have parted.
+    /// Up to this offset, readers received the same history that Redis has. If it is below
+    /// `base.offset()`, the histories have forked.
     agreed: u64,
-    /// Numbers that the store gave, after that, to events which readers here know under others.
+    /// Offsets in Redis, after `agreed`, of events that readers of this server received under other
+    /// offsets.
     told: Vec<u64>,
 }
 
-/// A room as the store has it, or had it.
+/// A room as Redis has it, or had it before the outage.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
-    /// Participants after the last event of the store.
+    /// Participants after the last event.
     pub(super) roster: Roster,
     /// Latest events of the room, in order.
     pub(super) history: VecDeque<Arc<Entry>>,
 }
 
 impl Base {
-    /// Number of the last event that it has.
+    /// Offset of the last event.
     pub(super) fn offset(&self) -> u64 {
         self.roster.offset()
     }
 }
 
-/// An event that waits for the store.
+/// An event that waits for Redis.
 #[derive(Debug)]
 pub(super) struct Untold {
-    /// Sequence number of an attempt, which may have succeeded.
+    /// Sequence number under which it was sent before; Redis may have accepted it. `None` if it was
+    /// not sent.
     pub(super) seq: Option<u64>,
     pub(super) append: Append,
-    /// Hears when the store has it.
+    /// Resolved when Redis has the event.
     pub(super) stored: oneshot::Sender<()>,
 }
 
-/// Events to tell the store with one call.
+/// Events that are sent to Redis with one call.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// Under these numbers of this server.
+    /// Sequence number, of this server, of the first event.
     pub(super) seq: u64,
     pub(super) appends: Vec<Append>,
 }
 
 impl Island {
-    /// `base` is what the store has.
+    /// `base` is the room as Redis last confirmed it.
     pub(super) fn new(base: Base) -> Self {
         Self {
             agreed: base.offset(),
@@ -68,12 +72,12 @@ impl Island {
         }
     }
 
-    /// The room as the store should have it.
+    /// The room as Redis should have it.
     pub(super) fn base(&self) -> &Base {
         &self.base
     }
 
-    /// False when too many wait.
+    /// Adds an event. False if [`ISLAND_EVENTS`] wait already.
     pub(super) fn wait(&mut self, untold: Untold) -> bool {
         let fits = self.untold.len() < ISLAND_EVENTS;
         if fits {
@@ -82,8 +86,9 @@ impl Island {
         fits
     }
 
-    /// The oldest waiting events, as many as fit into one call. `next` reserves sequence numbers of this server;
-    /// events of an earlier attempt keep theirs.
+    /// The oldest waiting events, as many as fit into one call. `next` reserves sequence numbers of
+    /// this server. Events that were sent before keep their sequence numbers, so that Redis does
+    /// not append them twice.
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
         let first = self.untold.front()?.seq;
         let goes_on = |(index, untold): &(usize, &Untold)| {
@@ -106,18 +111,18 @@ impl Island {
         Some(Batch { seq, appends })
     }
 
-    /// The store's history is that of readers here no further than to `offset`.
+    /// Limits the agreed offset to `offset`.
     pub(super) fn agrees_to(&mut self, offset: u64) {
         self.agreed = self.agreed.min(offset);
     }
 
-    /// The store had nothing, and has now what this server remembered.
+    /// Redis had lost the room, and has now what this server had.
     pub(super) fn was_restored(&mut self) {
         self.agreed = self.base.offset();
         self.told.clear();
     }
 
-    /// Relation of the store's history to that of readers here.
+    /// How readers of this server continue in the new history.
     pub(super) fn restart(&self) -> Restart {
         Restart {
             common: self.agreed,
@@ -125,18 +130,18 @@ impl Island {
         }
     }
 
-    /// True if the store's history differs from that of readers here.
+    /// True if the history in Redis differs from the one that readers of this server received.
     pub(super) fn has_parted(&self) -> bool {
         self.agreed < self.base.offset()
     }
 
-    /// The store knows the `count` oldest of the waiting events now, from `first` on; `None`: it refused them.
-    /// `record` has them under the numbers that readers here were told.
+    /// Removes the `count` oldest events. Redis appended them from offset `first` on, or refused
+    /// them if `first` is `None`. `record` has them under the offsets that readers received.
     pub(super) fn told(&mut self, record: &Record, count: usize, first: Option<u64>) {
         let goes_on = !self.has_parted() && first == Some(self.base.offset() + 1);
         let base = &mut self.base;
         for untold in self.untold.drain(..count.min(self.untold.len())) {
-            // The sender of the message may have left.
+            // The receiver is gone if the sender of a message has left.
             let _ = untold.stored.send(());
             let Some(entry) = record.at(base.offset() + 1) else {
                 continue;
@@ -275,10 +280,10 @@ mod tests {
         };
         assert_eq!(tell(&[Some(8), Some(9)], 7), None);
         assert_eq!(tell(&[Some(9), Some(10)], 8), Some((7, vec![9, 10])));
-        // Another server's event came between two of ours: the first is not told twice.
+        // An event of another server got an offset between two of ours: the first is not listed.
         assert_eq!(tell(&[Some(8), Some(10)], 7), Some((8, vec![10])));
         assert_eq!(tell(&[None, Some(8)], 7), Some((7, vec![8])));
-        // The store lost two of what all knew, and others went on meanwhile.
+        // Redis lost two events that all servers had, and other servers continued meanwhile.
         assert_eq!(tell(&[Some(8)], 5), Some((5, vec![8])));
         assert_eq!(tell(&[], 7), None);
 

@@ -1,4 +1,5 @@
-//! Background task: probes servers, and repairs subscriptions, gaps and islands.
+//! Background tasks of the store: deliver published events, probe Redis servers, repair
+//! subscriptions, fill gaps, send waiting events.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::history::{Entry, Restart};
 /// Interval at which servers are probed.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts it; it ends with the store.
+/// Starts the two background tasks. They end when the store is dropped.
 pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed>) {
     tokio::spawn(listen(Arc::downgrade(shared), pushed));
     tokio::spawn(keep(Arc::downgrade(shared)));
@@ -62,7 +63,7 @@ async fn keep(shared: Weak<Shared>) {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            // An alarm is taken up at once, everything else at its time.
+            // An alarm is handled after a short pause, everything else every [`PROBE_INTERVAL`].
             let rung = tokio::time::timeout(PROBE_INTERVAL, shared.alarm.notified())
                 .await
                 .is_ok();
@@ -76,12 +77,12 @@ async fn keep(shared: Weak<Shared>) {
 }
 
 impl Shared {
-    /// True when all servers answer.
+    /// Probes and repairs everything once. Returns true if all servers answer.
     async fn look_after(&self, was_up: bool) -> bool {
         let probed = self.link.probe().await;
         self.subscriptions.ping().await;
         let (repaired, outcome) = self.subscriptions.repair().await;
-        // One verdict of both, so that the state is never shown as healthy in between.
+        // Both results are combined, so that the state is never reported as healthy in between.
         let verdict = probed.and(outcome);
         let is_up = verdict.is_ok();
         self.metrics.up.set(is_up.into());
@@ -109,7 +110,7 @@ impl Shared {
             self.metrics.poisoned.inc();
             return;
         };
-        // Others of the partition are none of ours.
+        // Ignore a room of the same partition that this server does not read.
         let Ok(known) = self.known(&room) else {
             return;
         };
@@ -142,7 +143,7 @@ impl Shared {
 }
 
 impl Known {
-    /// Something is missing here or there.
+    /// True if this server or Redis lacks events.
     fn needs_care(&self) -> bool {
         let mirror = self.mirror();
         mirror.is_island() || mirror.has_gap()

@@ -1,8 +1,9 @@
-//! Connections to the Redis servers: one to each for commands, chosen by slot.
+//! Connections to the Redis servers: one command connection to each. The slot of a room selects the
+//! server.
 //!
-//! Commands are scripts that may be repeated. Redirections of a cluster are followed here. When a server refuses
-//! commands or does not answer, its connection is closed; the next one goes to the same address, resolved again, or to
-//! the master that the sentinels name.
+//! Commands are scripts that may be repeated. This module follows redirections of a cluster. If a
+//! server refuses commands or does not answer, its connection is closed. The next connection goes
+//! to the same address, resolved again, or to the master that Sentinel names.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,30 +27,30 @@ use crate::limits::{SILENT_STORE_PATIENCE, STORE_PATIENCE};
 
 /// Time to connect to a server.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
-/// Time for the answer to a command; a busy server must not count as unavailable.
+/// Time limit of a reply. It is long, because a busy server must not count as unavailable.
 const RESPONSE_TIME: Duration = Duration::from_millis(2_000);
-/// Times a command follows what the cluster says of its slot.
+/// Redirections that one command follows.
 const REDIRECTS: usize = 6;
-/// Pause while a slot moves between two servers.
+/// Pause before a command is repeated while its slot moves between two servers.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
-/// Between attempts of what can wait a little, doubled up to the second.
+/// First and longest pause between attempts of [`Link::run_patiently`]; doubled each time.
 const PATIENT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 
-/// Rights are tried this often while a connection stands.
+/// Interval at which the rights of the Redis user are checked on an open connection.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// See the module's documentation.
+/// Connections to all Redis servers of the store, and the cluster's topology.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Name of this server at the store.
+    /// Random id of this signaling server in the store.
     pub(super) server_id: String,
     servers: Arc<Servers>,
     sentinels: Sentinels,
     server_by_address: Mutex<HashMap<Address, Arc<Server>>>,
     topology: Mutex<Option<Arc<Topology>>>,
-    /// Held during a query, so that other tasks wait for its result.
+    /// Held during a topology query, so that other tasks wait for its result.
     asking: tokio::sync::Mutex<()>,
-    /// Since when not everything can be written, and why.
+    /// Start and reason of the current trouble: some writes fail, or a subscription is missing.
     trouble: Mutex<Option<(Instant, String)>>,
 }
 
@@ -67,8 +68,8 @@ impl Link {
         }
     }
 
-    /// Runs `script` on the server of `slot`. Repeats for a short time while no server can run it: a master may be
-    /// handing over.
+    /// Runs `script` on the server of `slot`. Repeats for a short time while no server can run it,
+    /// because a master may be failing over.
     pub(super) async fn run_patiently(
         &self,
         slot: Slot,
@@ -86,12 +87,12 @@ impl Link {
         }
     }
 
-    /// True if `error`, of a call begun at `start`, may pass soon.
+    /// True if `error`, of a call that began at `start`, may pass soon.
     pub(super) fn may_pass(&self, error: &LinkError, start: Instant) -> bool {
         let patience = match error {
             LinkError::Broken(_) => return false,
             LinkError::Unavailable(_) | LinkError::Insecure(_) => SILENT_STORE_PATIENCE,
-            // For example a demoted master, which another one replaces.
+            // For example a demoted master, soon replaced by another one.
             LinkError::Refused(_) => STORE_PATIENCE,
         };
         let trouble = lock(&self.trouble);
@@ -99,7 +100,7 @@ impl Link {
         since.min(start).elapsed() < patience
     }
 
-    /// Runs `script` where `slot` is.
+    /// Runs `script` on the server of `slot`.
     pub(super) async fn run(&self, slot: Slot, script: &Script) -> Result<Value, LinkError> {
         let result = self.try_run(slot, script).await;
         if let Err(error) = &result {
@@ -129,7 +130,8 @@ impl Link {
                     asking = false;
                     tokio::time::sleep(MOVING_PAUSE).await;
                 }
-                // The address is tried again at once; another server may have it now.
+                // The address is tried again at once, because another server may have taken it
+                // over.
                 Err(Failure::Left(error)) if !left => {
                     self.forget_topology();
                     (left, asking, last) = (true, false, Some(error));
@@ -145,8 +147,8 @@ impl Link {
         }))
     }
 
-    /// Publishes to `partition` without waiting for the result; false when too many commands wait, or without a
-    /// connection.
+    /// Publishes to `partition` without waiting for the result. False if too many commands wait, or
+    /// without a connection.
     pub(super) fn publish(&self, partition: Partition, message: &str) -> bool {
         let topology = lock(&self.topology).clone();
         let owner = topology
@@ -161,7 +163,7 @@ impl Link {
         pipeline.tell(command)
     }
 
-    /// The server that has `slot`, as far as is known.
+    /// The server of `slot` in the current topology.
     pub(super) async fn owner(&self, slot: Slot) -> Result<Address, LinkError> {
         let topology = self.topology().await?;
         let owner = topology.owner(slot).cloned();
@@ -176,7 +178,7 @@ impl Link {
         self.server(address).generation()
     }
 
-    /// A connection to a master that sends its pushes to `pushes`.
+    /// Opens a connection to a master. The server's pushes go to `pushes`.
     pub(super) async fn connect(
         &self,
         address: &Address,
@@ -214,7 +216,7 @@ impl Link {
         }
     }
 
-    /// The error if one of the servers uses TLS unexpectedly, or no TLS.
+    /// The error text if one of the servers uses TLS unexpectedly, or does not use it.
     pub(super) async fn mistaken(&self) -> Option<String> {
         let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
         for address in self.servers.named().iter().chain(&known) {
@@ -226,7 +228,7 @@ impl Link {
         None
     }
 
-    /// Writes something to every master; finds out what moved.
+    /// Checks every master with a write, and reads the topology again.
     pub(super) async fn probe(&self) -> Result<(), LinkError> {
         let topology = self.find_topology(Answer::New).await?;
         for (address, partition) in topology.masters() {
@@ -250,7 +252,8 @@ impl Link {
         Ok(())
     }
 
-    /// Rights can be lost while a connection stands, and not every one is used twice a second.
+    /// Checks rights while a connection is open. An administrator can revoke rights at any time,
+    /// and the probe script does not use all of them.
     async fn try_rights(&self, address: &Address) -> Result<(), LinkError> {
         let (generation, pipeline) = self.pipeline(address).await?;
         let server = self.server(address);
@@ -265,12 +268,13 @@ impl Link {
         (&self.server_id, self.servers.user())
     }
 
-    /// Why not everything can be written, if so.
+    /// Why some writes fail or a subscription is missing; `None` if all is well.
     pub(super) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).as_ref().map(|(_, why)| why.clone())
     }
 
-    /// Something could not be done. Only [`Link::is_well`] takes it back: other commands may work meanwhile.
+    /// Notes trouble. Only [`Link::is_well`] clears it, because other commands may succeed
+    /// meanwhile.
     pub(super) fn note(&self, error: &LinkError) {
         let mut trouble = lock(&self.trouble);
         let since = trouble
@@ -285,7 +289,7 @@ impl Link {
         }
     }
 
-    /// Every server takes writes, and everything is subscribed to.
+    /// Clears the trouble: every server accepts writes, and all partitions are subscribed to.
     pub(super) fn is_well(&self) {
         *lock(&self.trouble) = None;
     }
@@ -320,7 +324,8 @@ impl Link {
         let connect =
             |address: Address| async move { self.reach(&address, None, Kind::Sentinel).await };
         let master = self.sentinels.master(watched, connect).await?;
-        // An old answer names a server that is a replica by now.
+        // A sentinel with old data names a server that has become a replica; connecting checks
+        // that.
         self.pipeline(&master).await?;
         Ok(Topology::single(master))
     }
@@ -363,7 +368,8 @@ impl Link {
         Arc::clone(servers.entry(address.clone()).or_default())
     }
 
-    /// The connection for commands; its server takes writes, and its user may do all that is needed.
+    /// The command connection. Before it is used, its server's role and its user's rights are
+    /// checked.
     async fn pipeline(&self, address: &Address) -> Result<(Generation, Pipeline), LinkError> {
         let server = self.server(address);
         if let Some(current) = server.current() {
@@ -419,7 +425,7 @@ impl Link {
             Reply::Busy => Failure::Busy(means),
             Reply::Leave => {
                 self.server(address).left(generation, &means);
-                // A server that timed out would hardly answer now.
+                // A server that timed out would most likely time out again.
                 if error.is_timeout() {
                     Failure::Final(means)
                 } else {
@@ -430,7 +436,7 @@ impl Link {
         }
     }
 
-    /// On a blocking thread, because it reads files.
+    /// Makes a client. Runs on a blocking thread, because it reads certificate files.
     async fn client(&self, address: &Address, kind: Kind) -> Result<redis::Client, LinkError> {
         let (servers, address) = (Arc::clone(&self.servers), address.clone());
         let made = tokio::task::spawn_blocking(move || servers.client(&address, kind));
@@ -439,27 +445,29 @@ impl Link {
     }
 }
 
-/// Freshness of the topology.
+/// How fresh the topology must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// A cached one is enough.
+    /// A cached topology is enough.
     Any,
     New,
 }
 
+/// Result of a command that failed on one server.
 enum Failure {
-    /// Another server has the slot.
+    /// MOVED: another server has the slot.
     Moved(Option<Address>),
-    /// Another server already answers for the key.
+    /// ASK: the slot is moving, and another server already has the key.
     Ask(Address),
-    /// No server can answer now.
+    /// No server can run the command now.
     Busy(LinkError),
-    /// The connection is given up.
+    /// The connection was closed; the command may be repeated.
     Left(LinkError),
     Final(LinkError),
 }
 
-/// Target of a cluster's redirection; a server that does not know its own address sends none.
+/// Target of a cluster's redirection. A server that does not know its own address sends an empty
+/// host: then it is the host of `from`.
 fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
     let (target, _) = error.redirect_node()?;
     let (host, port) = target.rsplit_once(':')?;
@@ -471,6 +479,6 @@ fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one step.
+    // A panic elsewhere leaves whole values: each change is one step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,8 @@
-//! A server's copy of a room: its latest history, its participants, and the readers on this server.
+//! A server's replica of a room: its latest events, its participants, and the readers on this
+//! server.
 //!
-//! While the store is unavailable the mirror is an *island* ([`super::island`]): events get their offsets here, and
-//! wait for the store.
+//! While Redis is unavailable, events get their offsets here and wait for Redis
+//! ([`super::island`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,45 +14,46 @@ use crate::ids::{Epoch, ParticipantId};
 use crate::store::record::Record;
 use crate::store::{News, Opened};
 
-/// See the module's documentation.
+/// One server's copy of a room.
 #[derive(Debug)]
 pub(super) struct Mirror {
     record: Record,
     roster: Roster,
-    /// Events that arrived before earlier ones, with their epochs.
+    /// Events that arrived before earlier ones, by offset.
     early: BTreeMap<u64, (Epoch, Arc<Entry>)>,
     state: State,
-    /// Relation to the previous history, if it started over.
+    /// How readers continue, if the history started over.
     restart: Option<Restart>,
-    /// No reader needs the room any more.
+    /// The last reader has closed the room.
     is_closing: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The store's answer is not here yet.
+    /// The reply of `open.lua` is outstanding.
     Opening,
-    /// The mirror has the store's state.
+    /// The replica has the state of the store.
     Current,
-    /// Ahead of the store, which cannot be reached.
+    /// The store is unavailable. The replica has events that the store does not have.
     Island(Island),
-    /// The store's history is another one: the room has to be opened again.
+    /// The store has another history: the room must be opened again.
     Stale,
 }
 
-/// Result of an entry.
+/// Result of a received event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// The entry was added, or was known.
+    /// The event was added, or is known.
     Fine,
-    /// Some before it are missing.
+    /// Events before this one are missing.
     Gap,
-    /// The entry differs from the known one.
+    /// The event differs from the one that this server has at the same offset, or has another
+    /// epoch.
     Fork,
 }
 
 impl Mirror {
-    /// Keeps what arrives until [`Mirror::opened`].
+    /// A replica that only keeps received events until [`Mirror::opened`].
     pub(super) fn opening() -> Self {
         Self {
             record: Record::new(Epoch::random(), 0),
@@ -63,14 +65,14 @@ impl Mirror {
         }
     }
 
-    /// Opens again, if readers must get the new history.
+    /// Discards the history, but keeps how readers continue after the restart.
     pub(super) fn open_again(&mut self) {
         let restart = self.restart.take();
         *self = Self::opening();
         self.restart = restart;
     }
 
-    /// Takes over the state of a room that the store has opened.
+    /// Takes over the state that `open.lua` returned.
     pub(super) fn opened(&mut self, (epoch, offset): (Epoch, u64), participants: Vec<Participant>) {
         self.record = Record::new(epoch, offset);
         self.roster = Roster::new(offset, participants);
@@ -91,38 +93,39 @@ impl Mirror {
         matches!(self.state, State::Island(_))
     }
 
-    /// True if events before received ones are missing.
+    /// True if events are missing before one that was received.
     pub(super) fn has_gap(&self) -> bool {
         self.is_open() && !self.early.is_empty()
     }
 
-    /// True if its store history has another epoch than `epoch`.
+    /// True if the replica is current and its epoch is not `epoch`.
     pub(super) fn is_of_another(&self, epoch: &Epoch) -> bool {
         matches!(self.state, State::Current) && self.record.epoch() != epoch
     }
 
-    /// True if readers lack events of the store's history up to `offset`.
+    /// True if the replica lacks events up to `offset`, or has another epoch.
     pub(super) fn is_behind(&self, epoch: &Epoch, offset: u64) -> bool {
         self.is_open() && (self.record.epoch() != epoch || self.record.offset() < offset)
     }
 
-    /// True if readers can be served.
+    /// True if readers can be served: the replica is current, or offline.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Current | State::Island(_))
     }
 
-    /// True if the room can be forgotten: it has no reader. An island must send its events first.
+    /// Closes the room if it has no reader. True if it can be deleted now; waiting events must be
+    /// sent first.
     pub(super) fn close(&mut self) -> bool {
         self.is_closing = !self.record.is_read();
         self.is_closing && !self.is_island()
     }
 
-    /// True if it was closed while it was an island, and is none any more.
+    /// True if the room was closed, and no event waits for the store any more.
     pub(super) fn is_over(&self) -> bool {
         self.is_closing && !self.is_island()
     }
 
-    /// Opens a reader from the current offset.
+    /// Adds a reader, which gets all events after the current offset.
     pub(super) fn read(&mut self) -> Opened {
         self.is_closing = false;
         let news = self.record.read();
@@ -139,14 +142,14 @@ impl Mirror {
         self.record.since(epoch, offset)
     }
 
-    /// An event as the store numbered it.
+    /// Adds an event that the store has.
     pub(super) fn receive(&mut self, epoch: &Epoch, entry: Arc<Entry>) -> Received {
         match &self.state {
             State::Opening => {
                 self.early.insert(entry.offset, (epoch.clone(), entry));
                 return Received::Fine;
             }
-            // Changes of other servers are read when the island ends.
+            // Events of other servers are read when the store is available again.
             State::Island(_) | State::Stale => return Received::Fine,
             State::Current => {}
         }
@@ -171,7 +174,7 @@ impl Mirror {
         }
     }
 
-    /// An event that the store cannot be told of now; its number, or `None` when too many wait.
+    /// Adds an event that the store cannot accept now. Returns its offset; `None` if too many wait.
     pub(super) fn append(&mut self, untold: Untold) -> Option<u64> {
         if !self.is_island() {
             self.early.clear();
@@ -219,12 +222,12 @@ impl Mirror {
         }
     }
 
-    /// The restart of a history that forked, see [`Island::restart`].
+    /// How readers continue after a restart, see [`Island::restart`].
     pub(super) fn restart(&mut self) -> Option<Restart> {
         self.island().map(|island| island.restart())
     }
 
-    /// The restart, if the store's history differs from that of readers here.
+    /// How readers continue; `None` if both histories are equal.
     pub(super) fn parted(&mut self) -> Option<Restart> {
         let island = self.island()?;
         island.has_parted().then(|| island.restart())
@@ -244,7 +247,7 @@ impl Mirror {
         }
     }
 
-    /// The store knows everything.
+    /// The store has all events.
     pub(super) fn is_current_again(&mut self) {
         if self.is_island() {
             self.state = State::Current;
@@ -256,16 +259,16 @@ impl Mirror {
         self.record.tell(&News::Taken(participant));
     }
 
-    /// A message of no history.
+    /// A message outside the history.
     pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
         if self.is_open() {
             self.record.say(message);
         }
     }
 
-    /// The history is another one, and goes on like that: readers open the room again.
+    /// The store's history differs: readers open the room again. `restart` tells how they continue.
     pub(super) fn fork(&mut self, restart: Option<Restart>) {
-        // Messages that never reached this server come after the common events.
+        // Readers of this server may have received fewer events than both histories have in common.
         self.restart = restart.map(|restart| Restart {
             common: restart.common.min(self.record.offset()),
             ..restart

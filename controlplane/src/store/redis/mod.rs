@@ -1,8 +1,10 @@
-//! The store on Redis, standalone or a cluster: many servers serve the same rooms.
+//! The store on Redis: several signaling servers serve the same rooms. Redis is one server,
+//! Sentinel or a cluster.
 //!
-//! Each method is one script in the room's slot. Events are published to the room's partition, and every server keeps
-//! a [`Mirror`] of the rooms that it reads. Missing events are requested. While Redis is unavailable the mirror goes
-//! on by itself; afterwards it is reconciled ([`heal`]).
+//! Each method runs one Lua script in the room's slot. Events are published to the room's
+//! partition. Every server keeps a [`Mirror`] of the rooms that it reads, and requests events that
+//! it missed. While Redis is unavailable, the server continues with its replica; afterwards both
+//! are reconciled ([`heal`]).
 
 mod shared; // state that all methods share
 mod append; // appends events, several per call
@@ -44,18 +46,18 @@ use crate::history::{Append, Ephemeral, Missed, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::metrics::StoreMetrics;
 
-/// See the module's documentation.
+/// The store on Redis. Clones share connections and rooms.
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,
 }
 
-/// Characters of a server's id among the servers that share the store.
+/// Length of a server's random id.
 const SERVER_ID_CHARS: usize = 16;
 
 impl RedisStore {
-    /// Connects to `servers`. One that says no for good, or cannot be trusted, is an error; one that cannot
-    /// be reached will be.
+    /// Connects to `servers`. Fails if a server refuses for good or cannot be trusted. Servers that
+    /// cannot be reached are tried again in the background.
     pub async fn connect(
         servers: &RedisServers,
         metrics: StoreMetrics,
@@ -78,7 +80,7 @@ impl RedisStore {
                 if let Some(why) = shared.link.mistaken().await {
                     return Err(StoreError::Broken(why));
                 }
-                tracing::warn!(%why, "store: unavailable, trying on");
+                tracing::warn!(%why, "store: unavailable, trying again");
             }
         }
         keeper::start(&shared, pushed);
@@ -141,7 +143,7 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            // A wrong setup after the start can still be corrected.
+            // A wrong configuration can be corrected while the process runs.
             LinkError::Unavailable(why) | LinkError::Insecure(why) | LinkError::Refused(why) => {
                 Self::Unavailable(why)
             }

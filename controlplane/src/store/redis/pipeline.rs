@@ -1,5 +1,5 @@
-//! One connection for commands: waiting commands are sent together. A round trip costs both sides more than a command,
-//! so commands of many rooms share it.
+//! One command connection. Waiting commands are sent together: a round trip costs both sides more
+//! than a command, so commands of many rooms share it.
 
 use std::sync::Arc;
 
@@ -11,19 +11,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::limits::{PIPELINE_COMMANDS, PIPELINES, UNANSWERED_COMMANDS};
 
-/// Feeds the connection; clones feed the same one. It closes with the last of them.
+/// Handle to the task that sends commands. Clones share the connection, which closes with the last
+/// clone.
 #[derive(Clone)]
 pub(super) struct Pipeline {
     connection: MultiplexedConnection,
     queue: mpsc::UnboundedSender<Job>,
-    /// Commands without an answer that may still be queued.
+    /// Permits for queued commands whose replies nothing waits for.
     room: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Job {
     command: Cmd,
-    /// True after an ASKING: the slot moves between two servers.
+    /// True if ASKING precedes the command, because the slot is moving to this server.
     asking: bool,
     answer: Answer,
 }
@@ -31,7 +32,7 @@ struct Job {
 #[derive(Debug)]
 enum Answer {
     Wanted(oneshot::Sender<Result<Value, RedisError>>),
-    /// No caller waits; holds a place in the queue.
+    /// The reply is discarded. The permit is released with the job.
     Unwanted(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
 }
 
@@ -48,12 +49,12 @@ impl Pipeline {
         }
     }
 
-    /// The connection itself, for commands that are not urgent.
+    /// The connection itself, for commands outside the queue.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
-    /// The answer to `command`, after an ASKING where `asking`.
+    /// Sends `command` and returns its reply. `asking` sends ASKING first.
     pub(super) async fn ask(&self, command: Cmd, asking: bool) -> Result<Value, RedisError> {
         let (sender, answered) = oneshot::channel();
         let job = Job {
@@ -61,12 +62,12 @@ impl Pipeline {
             asking,
             answer: Answer::Wanted(sender),
         };
-        // Should the worker be gone, so is the answer.
+        // If the task has ended, the receiver reports it.
         let _ = self.queue.send(job);
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Sends `command` without waiting for its result; false when too many wait.
+    /// Sends `command` without waiting for its reply. False if too many commands are queued.
     pub(super) fn tell(&self, command: Cmd) -> bool {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             return false;
@@ -80,7 +81,7 @@ impl Pipeline {
     }
 }
 
-/// Sends waiting commands until the last sender is dropped.
+/// Sends queued commands until the last handle is dropped.
 async fn work(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
     let mut flying = FuturesUnordered::new();
     let mut batch = Vec::new();

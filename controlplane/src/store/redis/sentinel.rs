@@ -1,4 +1,4 @@
-//! Sentinels: servers that know the current master. They are asked whenever the master may have changed.
+//! Sentinel: asks the sentinels for the address of the current master.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +9,10 @@ use redis::{FromRedisValue as _, Value};
 use super::topology::Address;
 use super::trouble::{LinkError, refusal};
 
-/// The sentinels of one master, as the settings name them.
+/// The setting: sentinels, and the name of the master that they monitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Watched {
-    /// Name of the master at the sentinels.
+    /// The master's name in the configuration of the sentinels.
     pub(super) master: String,
     pub(super) sentinels: Vec<Address>,
 }
@@ -26,12 +26,12 @@ pub(super) struct Sentinels {
 #[derive(Default)]
 struct State {
     connection_by_address: HashMap<Address, MultiplexedConnection>,
-    /// The sentinel that answered last is asked first.
+    /// The sentinel that answered last; it is asked first.
     best: Option<Address>,
 }
 
 impl Sentinels {
-    /// Address of the master; `connect` connects to a sentinel.
+    /// Asks for the address of the master. `connect` opens a connection to a sentinel.
     pub(super) async fn master<C>(
         &self,
         watched: &Watched,
@@ -93,13 +93,13 @@ impl Sentinels {
                 "the sentinel at {address} knows no master '{master}'"
             ))),
             reply => parse(reply).ok_or_else(|| {
-                LinkError::Unavailable(format!("the sentinel at {address} names no address"))
+                LinkError::Unavailable(format!("the sentinel at {address} returned no address"))
             }),
         }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        // Each change is one step.
+        // A panic elsewhere leaves whole values: each change is one step.
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

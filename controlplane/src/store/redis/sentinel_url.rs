@@ -1,6 +1,6 @@
-//! Sentinels in one URL: `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master`, `rediss+sentinel://`
-//! with TLS to sentinels and servers. User and password are the servers'; the sentinels' own, if they want any, are
-//! `?sentinel-user=` and `sentinel-password=`.
+//! URLs of sentinels: `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master`. The
+//! scheme `rediss+sentinel://` uses TLS to sentinels and servers. User and password are for the
+//! servers; `?sentinel-user=` and `sentinel-password=` are for the sentinels.
 
 use redis::ConnectionInfo;
 
@@ -10,18 +10,19 @@ use super::trouble::LinkError;
 
 const PORT: u16 = 26_379;
 
-/// Schemes, and what the servers behind them are spoken to with.
+/// Schemes, and the corresponding scheme of the Redis servers.
 const SCHEMES: [(&str, &str); 2] = [
     ("redis+sentinel://", "redis"),
     ("rediss+sentinel://", "rediss"),
 ];
 
-/// Content of such a URL.
+/// The parts of a sentinel URL.
 #[derive(Debug)]
 pub(super) struct Parsed {
-    /// Credentials and TLS of the master; its address is not known.
+    /// Credentials and TLS for the master. Its address is replaced by the one that a sentinel
+    /// returns.
     pub(super) server: ConnectionInfo,
-    /// Credentials and TLS of sentinels.
+    /// Credentials and TLS for the sentinels.
     pub(super) sentinel: ConnectionInfo,
     pub(super) watched: Watched,
 }
@@ -42,7 +43,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
         let (named, _) = url.split_once('?').unwrap_or((url, ""));
         let named = masked(named);
         LinkError::Refused(format!(
-            "'{named}' is no address of sentinels, redis+sentinel://[user:password@]host[:port],host[:port]/master: {why}"
+            "'{named}' is not a URL of sentinels, redis+sentinel://[user:password@]host[:port],host[:port]/master: {why}"
         ))
     };
     let known = SCHEMES.iter().find_map(|(prefix, scheme)| {
@@ -53,7 +54,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, master) = rest.split_once('/').unwrap_or((rest, ""));
     let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    // Redis takes no other names (sentinel.conf).
+    // Redis accepts only these characters in a master's name (sentinel.conf).
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if master.is_empty() || !master.chars().all(is_name) {
         return Err(refused(
@@ -91,7 +92,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     })
 }
 
-/// User and password, as they stand in the URL.
+/// User and password of the sentinels, still percent-encoded.
 fn sentinel_credentials(query: &str) -> Result<(&str, &str), String> {
     let (mut user, mut password) = ("", "");
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -107,7 +108,7 @@ fn sentinel_credentials(query: &str) -> Result<(&str, &str), String> {
         }
     }
     if password.is_empty() && !user.is_empty() {
-        return Err("sentinel-user is of no use without sentinel-password".into());
+        return Err("sentinel-user has no effect without sentinel-password".into());
     }
     Ok((user, password))
 }
@@ -178,7 +179,7 @@ mod tests {
             ),
             (
                 "redis+sentinel://a/m?sentinel-user=hush",
-                "of no use without",
+                "no effect without",
             ),
         ] {
             let said = parse(url).unwrap_err().to_string();

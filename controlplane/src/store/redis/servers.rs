@@ -1,5 +1,6 @@
-//! The Redis servers of the setting, and the parameters of their connections: credentials, CA certificates and client
-//! certificate. Files are read for each connection, so that new ones need no restart.
+//! The Redis servers of the setting `store`, and the parameters of connections to them:
+//! credentials, CA certificates and client certificate. Certificate files are read for each
+//! connection, so that new files need no restart.
 
 use std::path::PathBuf;
 
@@ -14,13 +15,13 @@ use super::topology::Address;
 use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
 
-/// Redis servers of the store that several servers share.
+/// The settings of the store on Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisServers {
-    /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one
-    /// redis+sentinel://[user:password@]host[:port][,host[:port]...]/master, which names sentinels.
+    /// `redis://[user:password@]host[:port]`, or `rediss://` for TLS; several URLs for one cluster.
+    /// Or one `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master`.
     pub urls: Vec<String>,
-    /// CA certificates (PEM) for the servers; without it, the system's.
+    /// File with CA certificates (PEM) for the servers; `None`: the CA certificates of the system.
     pub authorities: Option<PathBuf>,
     /// Client certificate for servers that ask for one.
     pub identity: Option<CertificateFiles>,
@@ -36,35 +37,36 @@ impl RedisServers {
     }
 }
 
-/// Kind of server of a connection.
+/// What a connection leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A server that keeps rooms.
+    /// A server that stores rooms.
     Server,
-    /// A sentinel, which knows the master.
+    /// A sentinel.
     Sentinel,
 }
 
 /// The Redis servers of the setting `store`, parsed.
 #[derive(Debug)]
 pub(super) struct Servers {
-    /// Credentials and encryption, for every server.
+    /// Credentials and TLS of every server.
     template: ConnectionInfo,
     named: Named,
     authorities: Option<PathBuf>,
     identity: Option<CertificateFiles>,
 }
 
-/// Servers as the settings name them.
+/// Servers in the settings.
 #[derive(Debug)]
 enum Named {
     Servers(Vec<Address>),
-    /// The watched master, and the credentials for the sentinels.
+    /// The monitored master, and the credentials for the sentinels.
     Sentinels(Watched, ConnectionInfo),
 }
 
 impl Servers {
-    /// A URL that is none, a file that cannot be used and a mix of encrypted and plain are refused.
+    /// Parses the setting. Fails for an invalid URL, an unusable file, or a mix of `redis://` and
+    /// `rediss://`.
     pub(super) fn read(named: &RedisServers) -> Result<Self, LinkError> {
         let (template, at) = match &named.urls[..] {
             [url] if sentinel_url::is_one(url) => {
@@ -94,7 +96,7 @@ impl Servers {
         is_encrypted(&self.template)
     }
 
-    /// Servers that the settings name.
+    /// Addresses in the settings: Redis servers, or sentinels.
     pub(super) fn named(&self) -> &[Address] {
         match &self.named {
             Named::Servers(addresses) => addresses,
@@ -102,7 +104,7 @@ impl Servers {
         }
     }
 
-    /// The master, if sentinels are to be asked for it.
+    /// The monitored master; `None` without Sentinel.
     pub(super) fn watched(&self) -> Option<&Watched> {
         match &self.named {
             Named::Servers(_) => None,
@@ -110,7 +112,7 @@ impl Servers {
         }
     }
 
-    /// The Redis user of the tried rights.
+    /// Name of the Redis user.
     pub(super) fn user(&self) -> &str {
         self.template
             .redis_settings()
@@ -126,7 +128,7 @@ impl Servers {
         };
         let (host, port) = (address.host.clone(), address.port);
         let refused = |error: &dyn std::fmt::Display| {
-            LinkError::Insecure(format!("Redis at {address} cannot be asked: {error}"))
+            LinkError::Insecure(format!("no connection to Redis at {address} is possible: {error}"))
         };
         if !self.are_encrypted() {
             let info = template.clone();
@@ -169,7 +171,7 @@ fn resp3(info: ConnectionInfo) -> ConnectionInfo {
     info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3))
 }
 
-/// Servers of one cluster, or one server by several addresses.
+/// Parses the URLs of one cluster, or several URLs of one server.
 fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
     let mut infos = Vec::new();
     let mut seeds = Vec::new();
@@ -180,7 +182,7 @@ fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
     }
     let encrypted = infos.iter().filter(|info| is_encrypted(info)).count();
     if encrypted != 0 && encrypted != infos.len() {
-        let said = "the Redis servers of one store are all named redis:// or all rediss://";
+        let said = "the URLs of one store must be all redis:// or all rediss://";
         return Err(LinkError::Refused(said.into()));
     }
     let template = infos.into_iter().next();

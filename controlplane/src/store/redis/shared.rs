@@ -1,4 +1,4 @@
-//! State that the store's methods share: the rooms that this server reads, and the connections.
+//! State that all methods of the store on Redis share: the open rooms, and the connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -19,38 +19,39 @@ use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::metrics::StoreMetrics;
 use crate::store::{Opened, Placed, StoreError};
 
+/// The open rooms of this server, and its connections to Redis.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Name of this server at the store.
+    /// Random id of this server in the store.
     pub(super) server_id: String,
     pub(super) appends: AtomicU64,
     pub(super) link: Arc<Link>,
     pub(super) subscriptions: Subscriptions,
     pub(super) room_by_name: Mutex<HashMap<RoomName, Arc<Known>>>,
-    /// Something has to be repaired.
+    /// Wakes the maintenance task at once.
     pub(super) alarm: Notify,
     pub(super) metrics: StoreMetrics,
 }
 
-/// A room that this server reads.
+/// A room that has a reader on this server.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) name: RoomName,
     pub(super) keys: RoomKeys,
-    /// One writer at a time: no append during a reconciliation.
+    /// Write lock: no append during a reconciliation.
     pub(super) writing: tokio::sync::Mutex<Writing>,
-    /// Appends, oldest first, that no call was made for.
+    /// Appends that were not sent yet, oldest first.
     pub(super) waiting: Mutex<VecDeque<Waiting>>,
     pub(super) mirror: Mutex<Mirror>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Writing {
-    /// True: its partition is subscribed to.
+    /// True if this room counts as a subscriber of its partition.
     pub(super) is_heard: bool,
 }
 
-/// An append that no call was made for yet.
+/// An append that was not sent yet.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) append: Append,
@@ -59,11 +60,11 @@ pub(super) struct Waiting {
 
 /// Pause before a failed subscription is repeated.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
-/// Events that overtook others are given as long before the missing ones are asked for.
+/// Time to wait for missing events that later events overtook. Then they are requested.
 pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// The shared state of a store, without rooms.
+    /// State without rooms.
     pub(super) fn new(
         server_id: String,
         link: Arc<Link>,
@@ -100,7 +101,7 @@ impl Shared {
                 Arc::clone(known)
             };
             let mut writing = known.writing.lock().await;
-            // The room may have been closed meanwhile.
+            // Another task may have closed the room meanwhile.
             if !self.is_known(&known) {
                 continue;
             }
@@ -130,7 +131,7 @@ impl Shared {
         }
     }
 
-    /// Opens the room in the store; events published meanwhile wait in the mirror.
+    /// Opens the room in Redis. Events published meanwhile are kept in the replica.
     pub(super) async fn open_known(
         &self,
         known: &Known,
@@ -148,7 +149,7 @@ impl Shared {
         Ok(mirror.read())
     }
 
-    /// Subscribes to the room's partition; repeats for a short time while no server publishes.
+    /// Subscribes to the room's partition. Repeats for a short time while the subscription fails.
     pub(super) async fn hear(
         &self,
         known: &Known,
@@ -172,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// Events as the store numbered them.
+    /// Passes events from Redis to the replica.
     pub(super) fn receive(
         &self,
         known: &Known,
@@ -192,14 +193,15 @@ impl Shared {
         }
     }
 
-    /// The store's history is not the one this server has told its readers of; `restart` is how it goes on from that.
+    /// Notes that Redis has another history than readers of this server received. `restart` tells
+    /// how they continue.
     pub(super) fn fork(&self, known: &Known, restart: Option<Restart>) {
         tracing::warn!(room = ?known.name, "store: the history started over, readers resync");
         self.metrics.forks.inc();
         known.mirror().fork(restart);
     }
 
-    /// Sends a message to readers here, and to other servers if that is possible at once.
+    /// Sends a message to the readers of this server, and to other servers if a connection is free.
     pub(super) fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
         let known = self.known(room)?;
         let text = script::ephemeral(room, &self.server_id, &message);
@@ -227,7 +229,7 @@ impl Shared {
         self.fetch(&known, epoch, offset).await
     }
 
-    /// Reads events from the store.
+    /// Reads events from Redis.
     pub(super) async fn fetch(
         &self,
         known: &Known,
@@ -258,7 +260,7 @@ impl Shared {
         }
     }
 
-    /// An event that cannot be read is skipped, and counted.
+    /// Skips and counts an event that cannot be parsed.
     pub(super) fn poisoned(&self, known: &Known, offset: u64) -> Entry {
         self.metrics.poisoned.inc();
         tracing::warn!(room = ?known.name, offset, "store: an event cannot be read, skipped");
@@ -294,7 +296,7 @@ impl Shared {
             message::Place::At(_, offset) if offset < seen => true,
             message::Place::At(epoch, offset) => {
                 if known.mirror().is_behind(&epoch, offset) {
-                    // Just published events may still arrive.
+                    // The missing events may have been published just now.
                     tokio::time::sleep(GAP_PATIENCE).await;
                 }
                 known.mirror().is_behind(&epoch, offset)
@@ -345,7 +347,7 @@ impl Shared {
             )
             .await
         {
-            // The key in the store has a TTL.
+            // Redis deletes the keys when their TTL expires.
             Ok(_)
             | Err(LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_)) => {
                 Ok(())
@@ -371,13 +373,13 @@ impl Known {
     }
 }
 
-/// A script's reply, in the form it has.
+/// Converts a script's reply.
 pub(super) fn parsed<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
     T::from_redis_value(reply)
-        .map_err(|error| StoreError::Broken(format!("a script replied in another form: {error}")))
+        .map_err(|error| StoreError::Broken(format!("a script's reply has another format: {error}")))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one step.
+    // A panic elsewhere leaves whole values: each change is one step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
-//! Shard channel subscriptions of this server: one connection to each Redis server.
+//! Subscriptions to shard channels: one connection to each Redis server.
 //!
-//! The client library would subscribe again by itself, but to many channels with one command, which a
-//! cluster refuses; and it does not notice when a server ends a subscription because the slot moved. So
-//! this is kept here: one command a channel, on connections that carry nothing else (such an end of a
-//! subscription would be taken for the answer to another command), and whatever is not as it should be is
-//! subscribed to again, one by one.
+//! The client library can resubscribe, but uses one command for many channels, which a cluster
+//! refuses. It also does not notice when a server ends a subscription because the slot moved. So
+//! this module keeps the list of subscriptions. It sends one command per channel, on connections
+//! that carry nothing else (on a shared connection the library would take such a push for a reply),
+//! and repeats lost subscriptions one by one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use super::server::Generation;
 use super::topology::Address;
 use super::trouble::{LinkError, refusal};
 
-/// Times a channel is looked for where the cluster says it is.
+/// Attempts to subscribe to a channel, each at the current server of its slot.
 const ATTEMPTS: usize = 4;
 
-/// A push of a subscription connection, and the connection.
+/// A push, and the subscription connection that received it.
 pub(super) type Pushed = (ConnectionId, PushInfo);
 
-/// Numbers are not used twice.
+/// Id of a subscription connection; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ConnectionId(u64);
 
-/// See the module's documentation.
+/// The subscriptions of this server to the channels of partitions.
 pub(super) struct Subscriptions {
     link: Arc<Link>,
     pushes: mpsc::UnboundedSender<Pushed>,
@@ -38,20 +38,21 @@ pub(super) struct Subscriptions {
 
 #[derive(Default)]
 struct State {
-    /// Number of rooms that need each partition.
+    /// Number of open rooms in each partition.
     rooms: BTreeMap<Partition, usize>,
-    /// Subscriptions that a server confirmed.
+    /// Server and connection of each confirmed subscription.
     place: HashMap<Partition, (Address, ConnectionId)>,
     connection: HashMap<Address, Subscriber>,
     connections: u64,
 }
 
-/// A connection that carries subscriptions alone.
+/// A subscription connection.
 #[derive(Clone)]
 struct Subscriber {
     id: ConnectionId,
     connection: MultiplexedConnection,
-    /// Generation of the command connection to the same server: this connection is closed with it.
+    /// Generation of the command connection to the same server. The subscription connection is
+    /// closed with it.
     generation: Generation,
 }
 
@@ -64,13 +65,14 @@ impl Subscriptions {
         }
     }
 
-    /// A room needs the partition.
+    /// Counts a room that needs the partition.
     pub(super) async fn want(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         *state.rooms.entry(partition).or_default() += 1;
     }
 
-    /// Once that is done, nothing is missed that is published to the partition from then on.
+    /// Subscribes to the partition, if it is not subscribed to. Afterwards every published event
+    /// arrives.
     pub(super) async fn ensure(&self, partition: Partition) -> Result<(), LinkError> {
         let mut state = self.state.lock().await;
         state.drop_outdated(&self.link);
@@ -80,7 +82,7 @@ impl Subscriptions {
         self.subscribe(&mut state, partition).await
     }
 
-    /// A room does not need the partition any more.
+    /// Counts a room less; unsubscribes after the last one.
     pub(super) async fn release(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         let Some(rooms) = state.rooms.get_mut(&partition) else {
@@ -95,7 +97,7 @@ impl Subscriptions {
             && let Some(mut subscriber) = state.connection.get(&address).cloned()
             && subscriber.id == id
         {
-            // The confirmation, or that of a dead server, does not matter.
+            // The reply, or an error of a dead server, does not matter.
             let _ = redis::cmd("SUNSUBSCRIBE")
                 .arg(partition.channel())
                 .exec_async(&mut subscriber.connection)
@@ -103,7 +105,7 @@ impl Subscriptions {
         }
     }
 
-    /// Repeats lost or moved subscriptions; returns their partitions, and whether all succeeded.
+    /// Repeats lost or moved subscriptions. Returns their partitions, and the first error.
     pub(super) async fn repair(&self) -> (Vec<Partition>, Result<(), LinkError>) {
         let mut state = self.state.lock().await;
         let mut repaired = Vec::new();
@@ -129,7 +131,7 @@ impl Subscriptions {
         (repaired, Ok(()))
     }
 
-    /// The server ended a subscription by itself.
+    /// Notes that the server ended a subscription. True if it was the current one.
     pub(super) async fn ended(&self, id: ConnectionId, partition: Partition) -> bool {
         let mut state = self.state.lock().await;
         let is_current = state.place.get(&partition).is_some_and(|(_, at)| *at == id);
@@ -140,14 +142,14 @@ impl Subscriptions {
         is_current
     }
 
-    /// A connection broke, and with it its subscriptions.
+    /// Notes that a connection broke, with all its subscriptions.
     pub(super) async fn disconnected(&self, id: ConnectionId) {
         let mut state = self.state.lock().await;
         state.drop_connection(id);
         self.link.forget_topology();
     }
 
-    /// Pings every server on its subscription connection; connections without an answer are dropped.
+    /// Pings every server on its subscription connection. A connection without a reply is dropped.
     pub(super) async fn ping(&self) {
         let all: Vec<_> = self
             .state
@@ -188,7 +190,7 @@ impl Subscriptions {
                     state.place.insert(partition, (address, id));
                     return Ok(());
                 }
-                // MOVED, or something else came instead of the answer: both begin anew.
+                // MOVED, or a push arrived before the reply: in both cases subscribe again.
                 Ok(other) => {
                     last = LinkError::Unavailable(format!("Redis at {address} answers {other:?}"));
                     state.drop_connection(id);
@@ -242,7 +244,8 @@ impl State {
         self.place.retain(|_, (_, other)| *other != id);
     }
 
-    /// Closes connections to servers that commands no longer use: events are published elsewhere.
+    /// Closes connections to servers that got a new command connection: another server may publish
+    /// the events now.
     fn drop_outdated(&mut self, link: &Link) {
         let outdated = |(address, other): (&Address, &Subscriber)| {
             (link.generation(address) != other.generation).then_some(other.id)

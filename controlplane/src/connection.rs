@@ -33,7 +33,7 @@ pub(crate) struct Watch(Arc<AtomicU8>);
 pub(crate) enum Phase {
     /// No byte has arrived yet.
     Silent,
-    /// The client sent a request.
+    /// The client sent data.
     Asked,
     /// The server sent data.
     Answered,
@@ -42,7 +42,6 @@ pub(crate) enum Phase {
 }
 
 impl Watch {
-/// The current phase.
     pub(crate) fn phase(&self) -> Phase {
         match self.0.load(Ordering::Relaxed) {
             0 => Phase::Silent,

@@ -1,6 +1,8 @@
-//! `spillway`: signaling, rooms, the page and the CLI. What each command does is in `cli`.
+//! The program `spillway`: signaling, rooms, the page and the command line. [`cli`] has the
+//! commands.
 
-/// Thousands of handshakes leave holes between what their sockets keep; this allocator gives them back.
+/// TLS handshakes fragment the heap around long-lived sockets; mimalloc returns that memory to the
+/// system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

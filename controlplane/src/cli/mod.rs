@@ -1,4 +1,4 @@
-//! The commands of `spillway`: their names, arguments and functions.
+//! The commands of `spillway`: their arguments, and the functions that run them.
 
 mod cost; // traffic and money of a broadcast
 mod turn; // TURN credentials and allocations
@@ -16,7 +16,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use crate::config::{Config, Role, SETTINGS};
 use crate::{serve, up};
 
-/// The command line with all commands.
+/// The command line with all subcommands.
 pub fn command() -> Command {
     let up_command = Command::new("up").about("Run everything: signaling, the page, a data plane");
     let serve_command =
@@ -49,7 +49,7 @@ pub fn command() -> Command {
         .subcommand(cost::Cost::augment_args(Command::new("cost")))
 }
 
-/// Does what the command line says.
+/// Runs the subcommand in `matches`.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     match subcommand(matches) {
         ("up", matches) => match configure(matches, Role::Up)? {
@@ -94,7 +94,8 @@ fn subcommand(matches: &ArgMatches) -> (&str, &ArgMatches) {
     matches.subcommand().expect("clap requires a subcommand")
 }
 
-/// The configuration, unless it was only to be checked.
+/// Reads the configuration and starts the log. `None` if the configuration is only checked
+/// (`--check`).
 fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>> {
     let config = Config::gather_with(matches, role, &secrets::hide(SETTINGS)?)?;
     for warning in &config.warnings {
@@ -111,7 +112,7 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>>
         .with_env_filter(filter)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        // It would panic if stderr is closed.
+        // Internal errors are printed to stderr, which panics if stderr is closed.
         .log_internal_errors(false)
         .init();
     complain(&format!("effective configuration:\n{}", config.effective));

@@ -1,4 +1,4 @@
-//! `room ls`, `room show`, `node ls`: the admin API as tables.
+//! `room ls`, `room show` and `node ls`: print answers of the admin API as tables.
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
@@ -103,7 +103,7 @@ impl RoomShow {
     }
 }
 
-/// A row for each half of the participant's media, and one for each of its subscriptions.
+/// Adds a row for each session of the participant, and one for each of its subscriptions.
 fn add_sessions(sessions: &mut Table, subscriptions: &mut Table, of: &ParticipantView) {
     for (half, session) in [("publish", &of.publish), ("subscribe", &of.subscribe)] {
         let connected = session.as_ref().map_or("-", |s| yes(s.connected));

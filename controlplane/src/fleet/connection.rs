@@ -164,8 +164,8 @@ impl Connection {
 }
 
 impl Supervisor {
-    /// A connection to `entry`, not made yet. It renews `lease`, and warns when the data plane does not know the TURN
-    /// secret of `secret_id`. Fails for an address that is no URI.
+    /// A supervisor that is not connected yet. It renews `lease`, and warns if the data plane does not
+    /// have the TURN secret of `secret_id`. Fails if the address is not a URI.
     pub(super) fn new(
         entry: NodeEntry,
         (lease, secret_id): (Lease, Option<String>),

@@ -39,7 +39,7 @@ pub struct Published {
 /// Parameters of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wish {
-    /// True: no media is sent.
+    /// True: no media is sent for this subscription.
     pub paused: bool,
     /// Maximum height of the video layer in pixels; 0: no limit.
     pub max_height: u32,

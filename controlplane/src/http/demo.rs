@@ -1,4 +1,4 @@
-//! Demo tokens for every client: for the page and for probes, if enabled.
+//! Demo tokens: if enabled, every client can get a token.
 
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,7 +21,7 @@ struct Asked {
     name: String,
 }
 
-/// Why a query asks for no token.
+/// Why a query cannot be answered with a token.
 #[derive(Debug, thiserror::Error)]
 enum AskedWrong {
     #[error(transparent)]
@@ -48,7 +48,7 @@ impl Asked {
     }
 }
 
-/// Handles the route `GET /v1/demo/token?room=&identity=&name=` of demo tokens.
+/// Handles `GET /v1/demo/token?room=&identity=&name=`.
 pub(super) async fn token(
     State(site): State<Site>,
     headers: HeaderMap,

@@ -1,8 +1,8 @@
-//! Accepts connections within limits, and serves their requests. `tls` detects the protocol of a connection; the
-//! routes answer requests.
+//! Accepts connections within limits, and serves HTTP/1.1 on them. [`crate::tls`] detects TLS; the
+//! routes are in the parent module.
 //!
-//! Each step of a connection has a time: the TLS handshake, a request's head (first byte and idle time
-//! included), the answer, and the reading of it. A request's body is not read.
+//! Each step has a time limit: the TLS handshake, the request head (including idle time before it),
+//! the handler, and the client's reading of the response. Request bodies are not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,21 +27,21 @@ use crate::limits::{HEAD_BYTES, HEADER_TIME, HEADERS};
 use crate::metrics::{ConnectionEnd, ConnectionMetrics};
 use crate::tls::{Door, Opening};
 
-/// Pause before the next accept when there are no descriptors left.
+/// Pause before the next accept if the process has no free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Limits and counters of connections.
+/// Limits and metrics of the listener.
 #[derive(Debug)]
 pub struct Capacity {
-    /// Connections that are open at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Limit of connections from one source.
+    /// Maximum number of connections per source.
     pub per_source: SourceLimit,
     /// Counters of connections and their ends.
     pub metrics: ConnectionMetrics,
 }
 
-/// Among the connections at once: kept by a WebSocket, which outlives the connection it came by.
+/// A slot among the open connections. A WebSocket keeps it after its HTTP connection has ended.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     _held: Arc<Held>,
@@ -54,7 +54,7 @@ struct Held {
     metrics: ConnectionMetrics,
 }
 
-/// Serves until the future is dropped; open connections live on.
+/// Accepts connections until the future is dropped. Open connections continue.
 pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: Capacity) {
     let Capacity {
         connections,
@@ -71,12 +71,12 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             Ok(accepted) => accepted,
             Err(error) => {
                 metrics.count_end(ConnectionEnd::NotAccepted);
-                // Any other error is of that one connection.
+                // Other errors concern only the connection being accepted.
                 if is_shortage(&error) {
                     if !std::mem::replace(&mut is_short, true) {
                         tracing::warn!(%error, "cannot accept connections");
                     }
-                    // Closed connections release descriptors.
+                    // Connections that close release descriptors.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -88,7 +88,7 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             metrics.count_end(ConnectionEnd::TooManyOfSource);
             continue;
         };
-        // Signaling messages are small and urgent.
+        // Signaling messages are small and urgent: no Nagle delay.
         let _ = stream.set_nodelay(true);
         metrics.open.inc();
         let place = Place {
@@ -120,7 +120,7 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// A connection that is still to be let in has its place already.
+/// Performs the TLS handshake, if any, and serves HTTP. The connection has its slot from the start.
 async fn welcome(
     stream: TcpStream,
     (door, router): (Door, Router),
@@ -130,8 +130,8 @@ async fn welcome(
     match door.open(stream).await {
         Ok(Opening::Http(stream)) => answer((stream, false), router, place, metrics).await,
         Ok(Opening::Https(stream)) => answer((stream, true), router, place, metrics).await,
-        // The failure is counted.
-        Err(refusal) => tracing::debug!(%refusal, "a connection came to nothing"),
+        // The metrics count the failure.
+        Err(refusal) => tracing::debug!(%refusal, "a connection failed before its first request"),
     }
 }
 
@@ -162,7 +162,7 @@ async fn answer<S>(
     drop(place);
 }
 
-/// Why we ended the connection; `None` where it was the peer.
+/// Why this server ended the connection; `None` if the peer ended it.
 fn end_of(error: &hyper::Error, watch: &Watch) -> Option<ConnectionEnd> {
     match (watch.phase(), error.is_timeout()) {
         (Phase::Stuck, _) => Some(ConnectionEnd::SlowReader),
@@ -238,7 +238,7 @@ mod tests {
         tokio::spawn(async move {
             let mut stream = TokioIo::new(upgrading.await.unwrap());
             let mut said = Vec::new();
-            // A client that goes away without a word of TLS is an error.
+            // A client that disconnects without a TLS close alert causes an error.
             let _ = stream.read_to_end(&mut said).await;
             drop(place);
         });
@@ -247,7 +247,8 @@ mod tests {
         response
     }
 
-    /// Serves one connection at once, each a WebSocket that is silent until the client goes away.
+    /// Serves one connection at a time. Each is a WebSocket without messages, until the client
+    /// disconnects.
     async fn serve_one_at_once() -> (Client, TlsMetrics) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -1,4 +1,4 @@
-//! The HTTP site: routes, limits, and the listener.
+//! HTTP: routes, request checks, and the listener.
 
 mod site; // shared state of the routes
 mod admin; // admin API, with a bearer token
@@ -55,8 +55,8 @@ impl Site {
     }
 }
 
-/// Refuses requests for other hosts while demo tokens are enabled. Probes may use any name, because their answers
-/// reveal nothing.
+/// Refuses requests for other hosts while demo tokens are enabled. Health probes may use any host
+/// name, because their responses reveal nothing.
 async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
     let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
     if !site.demo_tokens || is_probe {
@@ -95,7 +95,7 @@ async fn signal(
     let foreign = site.hosts.refuse_origin(request.headers());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        // The client may have closed the connection before the answer.
+        // The client may have disconnected before the response.
         if let Ok(upgraded) = upgrading.await {
             site.sockets.serve(Connection::new(upgraded), foreign).await;
         }
@@ -120,7 +120,8 @@ async fn readyz(State(site): State<Site>) -> Response {
     let degraded = site.hub.store().degraded();
     let (code, status, reason) = match (is_any_connected, degraded) {
         (true, None) => (StatusCode::OK, "ok", None),
-        // Still the place to be: rooms go on, and every other server has the same store.
+        // The server remains ready: rooms continue without the store, and other servers have the
+        // same problem.
         (true, Some(why)) => {
             let reason = format!("the store is unavailable: {why}");
             (StatusCode::OK, "degraded", Some(reason))

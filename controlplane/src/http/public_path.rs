@@ -1,4 +1,4 @@
-//! Serves requests below the public path of a reverse proxy like those at the root.
+//! Serves requests below the public path of a reverse proxy like requests at the root.
 
 use axum::Router;
 use axum::extract::Request;
@@ -9,19 +9,20 @@ use tower::ServiceExt as _;
 
 use crate::config::PublicPath;
 
-/// Relation of a request's target to the public path.
+/// How the path of a request relates to the public path.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     /// The path is not under the public path.
     Elsewhere,
-    /// The public path without its last slash: relative URLs would be wrong.
+    /// The public path without its trailing slash. It redirects to the path with the slash, because
+    /// relative URLs need it.
     Bare(String),
-    /// Under it, and without it.
+    /// The path is below the public path; here without it.
     Under(Uri),
 }
 
 impl PublicPath {
-    /// `routes`, at the root and under this path.
+    /// Serves `routes` at the root and below this path.
     pub(super) fn before(&self, routes: Router) -> Router {
         if self.as_str() == "/" {
             return routes;

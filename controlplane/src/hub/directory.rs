@@ -44,7 +44,7 @@ pub(super) struct Inputs {
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox {
     sender: mpsc::Sender<RoomInput>,
-    /// The queue was full for an event of a node: the node's state is read.
+    /// See [`Inputs::has_overflowed`].
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
@@ -226,8 +226,8 @@ impl Hub {
         let by_room = self.routes().levels_by_room((node.clone(), shard), levels);
         for (room, levels) in by_room {
             let event = NodeEvent::Levels { shard, levels };
-            // A room that is gone is not started again to hear of silence, and one that has too much to do hears the
-            // next report.
+            // A report is dropped if the room has no task or its queue is full. The next report
+            // replaces it.
             if let Some(mailbox) = self.mailboxes().get(&room) {
                 let _ = mailbox
                     .sender

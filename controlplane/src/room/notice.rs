@@ -90,8 +90,8 @@ pub struct Joined {
     /// Identity: the token's claim `sub`.
     pub identity: Identity,
     /// Epoch of the room's history.
+    pub epoch: Epoch,
     /// Offset of the last event that this snapshot contains.
-    pub offset: u64,
     pub offset: u64,
     /// Proves the participant's identity when the client resumes.
     pub resume_key: String,

@@ -1,4 +1,4 @@
-//! The role that serves clients: the listener, the page, the admin API, and the rooms.
+//! The role for clients: listener, page, admin API and rooms.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::hub::Hub;
 use crate::metrics::{Metrics, TlsMetrics};
 use crate::tls::{Certificate, Door};
 
-/// Time for sockets to get the close message.
+/// Time for sockets to send their close frames.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Listens, and serves the rooms of a hub.
+/// The role: a listener that serves the rooms of a hub.
 pub(super) struct Signal {
     shutdown: watch::Sender<Option<Duration>>,
 }
 
-/// A bound listener, and how connections come in by it.
+/// A bound listener with its TLS configuration. Connections are not accepted yet.
 pub(super) struct Entrance {
     listener: TcpListener,
     door: Door,
     certificate: Option<Certificate>,
-    /// Metrics of the listener, and of the whole server.
+    /// Metrics of the whole server.
     pub(super) metrics: Arc<Metrics>,
     pub(super) address: SocketAddr,
     /// URL of the server: `http://host:port` or `https://host:port`.
@@ -39,7 +39,8 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// Binds. A certificate is looked after from here on.
+    /// Binds the address of the setting `listen`. With TLS, also starts the task that renews the
+    /// certificate.
     pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
         let (door, certificate, metrics) = match &config.tls {
             None => (Door::Plain, None, Metrics::new()),
@@ -70,7 +71,7 @@ impl Entrance {
 }
 
 impl Signal {
-    /// Serves the rooms of `hub` by `entrance`; the process may have `files` open.
+    /// Starts to serve the rooms of `hub` on `entrance`. `files` is the limit of open descriptors.
     pub(super) fn start(
         config: &Config,
         keys: Arc<Keys>,
@@ -103,7 +104,7 @@ impl Role for Signal {
         "signal"
     }
 
-    /// Tells every client to come back elsewhere or later, one by one over the drain time.
+    /// Closes all sockets over the drain time, with the advice to reconnect.
     fn stop(&self, how: Stopping) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shutdown.send_replace(Some(how.drain));
@@ -117,7 +118,7 @@ impl Role for Signal {
 fn url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
     let port = address.port();
     if let Some(certificate) = certificate {
-        // Under any other name clients would refuse it.
+        // Clients accept only names of the certificate.
         return match &certificate.name {
             Some(name) => format!("https://{name}:{port}"),
             None if address.ip().is_unspecified() => format!("https://127.0.0.1:{port}"),
@@ -125,7 +126,8 @@ fn url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
         };
     }
     if address.ip().is_unspecified() {
-        // Browsers give cameras to localhost, but not to plain http elsewhere.
+        // Browsers permit camera and microphone on localhost, but not on plain HTTP from other
+        // hosts.
         return format!("http://127.0.0.1:{port}");
     }
     format!("http://{address}")

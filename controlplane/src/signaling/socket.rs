@@ -1,4 +1,5 @@
-//! Drives a [`Session`] with a connection: one task reads, one writes, and neither waits for the other.
+//! The tasks of a signaling socket: one reads, one writes. They run a [`Session`] and never wait
+//! for each other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,22 +24,22 @@ use crate::limits::{CLOSE_TIME, FRAME_FACTOR};
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, SocketId};
 
-/// State that all sockets of a server share.
+/// What all sockets of a server share.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Rooms and nodes of the server.
+    /// Rooms and nodes of this server.
     pub hub: Arc<Hub>,
     /// Keys that check tokens.
     pub keys: Arc<Keys>,
     /// Limits of a client's messages.
     pub limits: SignalingLimits,
-    /// Set when the server stops: the time over which it closes sockets.
+    /// `Some` when the server stops: the time over which it closes sockets.
     pub shutdown: watch::Receiver<Option<Duration>>,
     next: AtomicU64,
 }
 
 impl Sockets {
-    /// An empty set of sockets with these parts of the server.
+    /// The shared state of all sockets.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,
@@ -55,7 +56,8 @@ impl Sockets {
         }
     }
 
-    /// Talks with one client until the socket is closed; `foreign` says why its page gets in with no demo token.
+    /// Serves one client until the socket is closed. `foreign` is the reason why the page's origin
+    /// must not use demo tokens.
     pub async fn serve(self: Arc<Self>, connection: Connection, foreign: Option<String>) {
         let metrics = self.hub.metrics();
         metrics.sockets.inc();
@@ -93,19 +95,20 @@ impl Sockets {
             Box::pin(self.hub.tell(&room, gone)).await;
         }
         drop(conversation);
-        // The peer's close is awaited, and its late messages read, or they would reset the
-        // connection before it sees our close frame.
+        // Wait for the peer's close frame and read its last messages. Otherwise TCP would reset the
+        // connection before the peer has read our close frame.
         let goodbye = async {
             let reading = async move { while let Some(Ok(_)) = stream.next().await {} };
             let written = async {
                 if !writing.is_finished() {
-                    // Only the end of the task matters.
+                    // Wait only for the end of the task.
                     let _ = (&mut writing).await;
                 }
             };
             tokio::join!(reading, written);
             if cannot_read_on {
-                // Further bytes of the peer cannot be read; it gets time to read the close frame.
+                // The remaining bytes of the peer cannot be parsed. The peer gets time to read the
+                // close frame.
                 std::future::pending::<()>().await;
             }
         };
@@ -125,12 +128,12 @@ struct Conversation {
     sockets: Arc<Sockets>,
     quota: Quota,
     asked_at: Arc<OnceLock<Instant>>,
-    /// A frame was too large to be read to its end.
+    /// A frame was too large: the stream cannot be read any further.
     oversized: bool,
 }
 
 impl Conversation {
-    /// Ends once the session closed, the peer is gone, or writing failed.
+    /// Runs until the session is closed, the peer has disconnected, or writing failed.
     async fn run(
         &mut self,
         mut stream: Reader,
@@ -176,7 +179,7 @@ impl Conversation {
                 }
                 _ = &mut *writing => return stream,
             }
-            // Boxed, because the task of an idle socket would keep the memory.
+            // Boxed, because otherwise the task of each idle socket would hold this memory.
             if Box::pin(self.drain()).await {
                 return stream;
             }
@@ -192,12 +195,12 @@ impl Conversation {
             }
             Message::Binary(bytes) => self.session.handle_binary(&bytes, now),
             Message::Ping(_) | Message::Pong(_) => self.session.handle_alive(now),
-            // The stream ends next; raw frames are not read.
+            // The library ends the stream next. It does not return raw frames.
             Message::Close(_) | Message::Frame(_) => {}
         }
     }
 
-    /// Does what the session wants; true when it closed.
+    /// Executes the outputs of the session. True if the session is closed.
     async fn drain(&mut self) -> bool {
         let mut last_words = Vec::new();
         let cut_off = self.outbox.overflowed();
@@ -207,7 +210,7 @@ impl Conversation {
                 Output::Send(frame) => self.outbox.send(frame),
                 Output::Join(request) => {
                     self.quota.lift();
-                    // A socket joins once.
+                    // Only the first join sets the time.
                     let _ = self.asked_at.set(clock::now());
                     self.metrics().count_message("join");
                     self.sockets.hub.settle().await;
@@ -239,7 +242,7 @@ impl Conversation {
                     if cut_off {
                         last_words.push(ToSocket::Close(code, reason));
                         if let Some(writer) = self.last_words.take() {
-                            // A writer that ended needs no last words.
+                            // A writer that has ended needs no last messages.
                             let _ = writer.send(last_words);
                         }
                     } else {
@@ -257,10 +260,10 @@ impl Conversation {
     }
 }
 
-/// Limit of received bytes that a client has exceeded.
+/// A limit of received bytes that the client exceeded.
 enum TooMuch {
     Message,
-    /// All together, before it joined.
+    /// Bytes of all messages before `join`.
     Unjoined,
 }
 
@@ -275,7 +278,8 @@ fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
     }
 }
 
-/// Time at which a socket of a stopping server is closed: spread out, so that clients do not come back all at once.
+/// Time at which a stopping server closes this socket. It is random, so that clients do not
+/// reconnect at the same time.
 fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
     let drain = (*shutdown.borrow())?;
     Some(clock::now() + entropy::part_of(drain))

@@ -232,10 +232,10 @@ async fn a_server_of_the_other_kind_is_named() -> anyhow::Result<()> {
     let mut named = redis.named();
     named.urls = vec![plain];
     let said = refusal(&named).await?;
-    assert!(said.contains("speaks no TLS: name it redis://"), "{said}");
+    assert!(said.contains("does not use TLS: write redis://"), "{said}");
     let encrypted = format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.tls_port);
     let said = refusal(&RedisServers::at(&[encrypted])).await?;
-    assert!(said.contains("speaks TLS: name it rediss://"), "{said}");
+    assert!(said.contains("uses TLS: write rediss://"), "{said}");
     Ok(())
 }
 

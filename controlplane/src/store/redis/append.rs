@@ -136,9 +136,9 @@ impl Shared {
                 stored: Stored::Later(is_stored),
             });
             // The caller may have given up.
-            let _ = answer.send(
-                placed.ok_or_else(|| StoreError::Unavailable("too many events wait for the store".into())),
-            );
+            let _ = answer.send(placed.ok_or_else(|| {
+                StoreError::Unavailable("too many events wait for the store".into())
+            }));
         }
     }
 

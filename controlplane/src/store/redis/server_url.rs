@@ -23,9 +23,7 @@ pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
         }
         ConnectionAddr::TcpTls { host, port, .. } => (host, port),
         _ => {
-            return Err(refused(
-                &"write redis://host:port or rediss://host:port",
-            ));
+            return Err(refused(&"write redis://host:port or rediss://host:port"));
         }
     };
     let address = Address {

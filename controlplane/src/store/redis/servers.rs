@@ -128,7 +128,9 @@ impl Servers {
         };
         let (host, port) = (address.host.clone(), address.port);
         let refused = |error: &dyn std::fmt::Display| {
-            LinkError::Insecure(format!("no connection to Redis at {address} is possible: {error}"))
+            LinkError::Insecure(format!(
+                "no connection to Redis at {address} is possible: {error}"
+            ))
         };
         if !self.are_encrypted() {
             let info = template.clone();

@@ -375,8 +375,9 @@ impl Known {
 
 /// Converts a script's reply.
 pub(super) fn parsed<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
-    T::from_redis_value(reply)
-        .map_err(|error| StoreError::Broken(format!("a script's reply has another format: {error}")))
+    T::from_redis_value(reply).map_err(|error| {
+        StoreError::Broken(format!("a script's reply has another format: {error}"))
+    })
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

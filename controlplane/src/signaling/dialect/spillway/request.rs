@@ -1,4 +1,4 @@
-//! Message types of clients (docs/protocol.md).
+//! Messages of clients (docs/protocol.md).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::history::{Kind, Layer, Source};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
 use crate::room::{self, Lasts};
 
-/// Message types of clients; docs/protocol.md describes the fields.
+/// A message of a client; docs/protocol.md describes the fields.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -38,7 +38,8 @@ pub enum Request {
         payload: Value,
         #[serde(default)]
         to: Option<Vec<Identity>>,
-        /// Not part of the history: it reaches only participants that are connected now.
+        /// True: the message is not stored in the history. Only participants that are connected now
+        /// get it.
         #[serde(default)]
         ephemeral: bool,
     },
@@ -47,7 +48,7 @@ pub enum Request {
     Leave {},
 }
 
-/// The first message of every socket.
+/// The first message on a socket.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -59,7 +60,7 @@ pub struct Join {
     pub resume: Option<Resume>,
 }
 
-/// Position of a returning client in the history.
+/// Resume key and position of a returning client.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -70,7 +71,7 @@ pub struct Resume {
     pub key: String,
 }
 
-/// All the participant publishes from now on.
+/// A publish offer. It replaces the list of published tracks.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -95,7 +96,7 @@ pub struct OfferedTrack {
     pub layers: Vec<Layer>,
 }
 
-/// Parameters of a subscription.
+/// Subscription to a track.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -110,7 +111,7 @@ pub struct Wish {
 }
 
 impl Request {
-    /// The request for the room; `None` for a request to the server itself.
+    /// The request for the room; `None` for requests that the session answers itself.
     pub fn of_a_participant(self) -> Option<room::Request> {
         use room::Request as Asked;
         Some(match self {
@@ -142,11 +143,11 @@ impl Request {
         })
     }
 
-    /// The most that one message counts as, its length aside.
+    /// The highest value of [`Self::cost`].
     pub const MOST: u32 = 5;
 
-    /// Number of messages that it counts as, besides its length: messages with work for the data plane or for a whole
-    /// room count more.
+    /// Number of messages that this one counts as, without its length. Messages that cause work in
+    /// the data plane or for a whole room count more.
     pub fn cost(&self) -> u32 {
         match self {
             Self::Offer(_) => Self::MOST,
@@ -190,7 +191,7 @@ impl Wish {
     }
 }
 
-/// Tokens and keys stay out of logs.
+/// Without token and resume key, so that they never appear in logs.
 impl std::fmt::Debug for Join {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let resume = self.resume.as_ref().map(|resume| &resume.participant);

@@ -15,7 +15,7 @@ use spillway_controlplane::history::{Append, Change, Missed};
 use spillway_controlplane::ids::RoomName;
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Opened, Store, suite};
+use spillway_controlplane::store::{Opened, RoomUpdate, Store, suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// The server, and how long to load it.
@@ -272,8 +272,8 @@ async fn read(
 ) {
     let mut offset = opened.offset;
     loop {
-        match opened.news.recv().await {
-            Some(News::Entry(entry)) => {
+        match opened.updates.recv().await {
+            Some(RoomUpdate::Entry(entry)) => {
                 let expected = offset + 1;
                 if entry.offset > expected {
                     tally
@@ -298,7 +298,7 @@ async fn read(
                         .push(late);
                 }
             }
-            Some(News::Message(_) | News::Taken(_)) => {}
+            Some(RoomUpdate::Message(_) | RoomUpdate::Taken(_)) => {}
             None => {
                 tally.resyncs.fetch_add(1, Ordering::Relaxed);
                 let epoch = opened.epoch.clone();

@@ -108,7 +108,7 @@ pub const ROOM_LIFE: Duration = Duration::from_secs(10 * 60);
 /// TTL of a server's registration as a reader of a room.
 pub const READER_LEASE: Duration = Duration::from_secs(60);
 /// Maximum number of events of one room that wait while the store is unavailable.
-pub const ISLAND_EVENTS: usize = 2_048;
+pub const OFFLINE_EVENTS: usize = 2_048;
 /// Maximum number of commands sent together to one Redis server.
 pub const PIPELINE_COMMANDS: usize = 256;
 /// Maximum number of command batches in flight to one Redis server.
@@ -234,7 +234,7 @@ pub const NODE_UPDATES: usize = 1_024;
 /// Maximum number of requests of a socket that wait for the reads of its join. More are refused.
 pub const JOINING_REQUESTS: usize = 64;
 /// Maximum number of appends of a room in flight. Above that the room takes no inputs.
-pub const UNPLACED_APPENDS: usize = 256;
+pub const APPENDS_IN_FLIGHT: usize = 256;
 /// Maximum size of a gRPC reply; the largest one is `GetState` of a full node.
 pub const REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// First and longest pause before a reconnect to a data plane; doubled each time.

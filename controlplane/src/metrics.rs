@@ -59,7 +59,7 @@ pub struct StoreMetrics {
     /// 1 while all Redis servers answer.
     pub up: Level,
     /// Events that got offsets on this server, because the store was unavailable.
-    pub island_events: Count,
+    pub offline_events: Count,
     /// Number of times that an event arrived before an earlier one.
     pub gaps: Count,
     /// Events that were missing and read from the store.
@@ -180,7 +180,7 @@ impl StoreMetrics {
             (
                 "store_island_events",
                 "Events that got offsets on this server because the store was unavailable",
-                &self.island_events,
+                &self.offline_events,
             ),
             (
                 "store_gaps",

@@ -11,7 +11,7 @@ pub struct Restart {
     pub common: u64,
     /// Offsets, in the new history, of later events that readers of this server have already
     /// received under other offsets.
-    pub told: Vec<u64>,
+    pub renumbered: Vec<u64>,
 }
 
 /// Events of the new history that the participants of a room did not receive.
@@ -29,13 +29,15 @@ pub struct MissedByRestart {
 
 impl MissedByRestart {
     /// `all` are the events after the common ones. Readers of this server have received those in
-    /// `told` under other offsets.
-    pub fn new(mut all: Vec<Arc<Entry>>, told: &[u64]) -> Self {
+    /// `renumbered` under other offsets.
+    pub fn new(mut all: Vec<Arc<Entry>>, renumbered: &[u64]) -> Self {
         let common = all.first().map_or(u64::MAX, |first| first.offset - 1);
         let changes = |entry: &Arc<Entry>| entry.event.participant().is_some();
         let after_changes = all.iter().rposition(changes).map_or(0, |last| last + 1);
         let entries = all.split_off(after_changes);
-        let untold = all.iter().filter(|entry| !told.contains(&entry.offset));
+        let unseen = all
+            .iter()
+            .filter(|entry| !renumbered.contains(&entry.offset));
         let message = |entry: &Arc<Entry>| match &entry.event {
             RoomEvent::Message {
                 participant,
@@ -56,7 +58,7 @@ impl MissedByRestart {
             | RoomEvent::TrackMuted { .. }
             | RoomEvent::Private => None,
         };
-        let messages = untold.filter_map(message).collect();
+        let messages = unseen.filter_map(message).collect();
         Self {
             common,
             messages,
@@ -98,6 +100,6 @@ mod tests {
             .messages
             .iter()
             .map(|message| message.payload.clone());
-        assert!(payloads.eq([serde_json::json!(1)]), "9 was told");
+        assert!(payloads.eq([serde_json::json!(1)]), "9 was renumbered");
     }
 }

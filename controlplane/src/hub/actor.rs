@@ -19,14 +19,14 @@ use crate::room::{
     ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request, Room,
     SocketId, Then,
 };
-use crate::store::{News, Placed, Stored};
+use crate::store::{Appended, RoomUpdate, Stored};
 
 /// One room with its sockets. Owned by the task of the room.
 pub(super) struct Actor {
     room: Room,
     audience: Audience,
     /// Appends without an offset, in order. The store has not answered them.
-    unplaced: VecDeque<Expected>,
+    appends_in_flight: VecDeque<Expected>,
     /// Appends with an offset whose event has not come back from the store, in order.
     unheard: VecDeque<Unheard>,
     joining_by_socket: HashMap<SocketId, Joining>,
@@ -66,7 +66,7 @@ impl Actor {
         let mut actor = Self {
             room,
             audience: Audience::default(),
-            unplaced: VecDeque::new(),
+            appends_in_flight: VecDeque::new(),
             unheard: VecDeque::new(),
             joining_by_socket: HashMap::new(),
             is_reading_again: false,
@@ -81,7 +81,7 @@ impl Actor {
         let now = time.now;
         match input {
             Input::Room(input) => self.handle_room_input(input, time),
-            Input::News(news) => self.handle_news(news, now),
+            Input::Update(updates) => self.handle_update(updates, now),
             Input::Answer(answer) => self.handle_answer(answer, time),
             Input::Presence => {
                 let members = self.room.member_ids();
@@ -113,7 +113,7 @@ impl Actor {
     /// True if the room has no work, now or later, unless another input comes.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
-            && self.unplaced.is_empty()
+            && self.appends_in_flight.is_empty()
             && self.unheard.is_empty()
             && self.joining_by_socket.is_empty()
             && !self.is_reading_again
@@ -121,8 +121,8 @@ impl Actor {
     }
 
     /// Number of appends that the store has not answered.
-    pub(super) fn unplaced(&self) -> usize {
-        self.unplaced.len()
+    pub(super) fn appends_in_flight(&self) -> usize {
+        self.appends_in_flight.len()
     }
 
     /// Number of participants that this server serves.
@@ -229,16 +229,16 @@ impl Actor {
 
     /// Handles the next event of the store; `None`: the reader ended. After a gap or an end the
     /// history is read again.
-    fn handle_news(&mut self, news: Option<News>, now: Instant) {
-        match news {
-            Some(News::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
+    fn handle_update(&mut self, updates: Option<RoomUpdate>, now: Instant) {
+        match updates {
+            Some(RoomUpdate::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
                 self.handle_entry(&entry, now);
             }
-            Some(News::Entry(entry)) if entry.offset <= self.room.offset() => {}
-            Some(News::Message(message)) => self.room.handle_ephemeral(&message),
-            Some(News::Taken(participant)) => self.room.handle_taken(&participant),
-            Some(News::Entry(_)) | None if self.is_reading_again => {}
-            Some(News::Entry(_)) | None => {
+            Some(RoomUpdate::Entry(entry)) if entry.offset <= self.room.offset() => {}
+            Some(RoomUpdate::Message(message)) => self.room.handle_ephemeral(&message),
+            Some(RoomUpdate::Taken(participant)) => self.room.handle_taken(&participant),
+            Some(RoomUpdate::Entry(_)) | None if self.is_reading_again => {}
+            Some(RoomUpdate::Entry(_)) | None => {
                 self.is_reading_again = true;
                 self.effects.push_back(Effect::ReadAgain {
                     epoch: self.room.epoch().clone(),
@@ -293,12 +293,12 @@ impl Actor {
     fn handle_answer(&mut self, answer: Answer, time: Time) {
         let now = time.now;
         match answer {
-            Answer::Placed(placed) => {
-                let Some(expected) = self.unplaced.pop_front() else {
+            Answer::Appended(appended) => {
+                let Some(expected) = self.appends_in_flight.pop_front() else {
                     return;
                 };
-                match placed {
-                    Ok(Placed { offset, stored }) => {
+                match appended {
+                    Ok(Appended { offset, stored }) => {
                         let epoch = self.room.epoch().clone();
                         self.unheard.push_back(Unheard {
                             epoch,
@@ -410,7 +410,8 @@ impl Actor {
                 }
                 Output::Append { append, then } => {
                     let participant = append.event.participant().cloned();
-                    self.unplaced.push_back(Expected { participant, then });
+                    self.appends_in_flight
+                        .push_back(Expected { participant, then });
                     self.effects.push_back(Effect::Append(append));
                 }
                 Output::Publish { message } => self.effects.push_back(Effect::Publish(message)),

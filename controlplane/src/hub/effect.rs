@@ -10,7 +10,7 @@ use crate::fleet::{Command, HeldSession};
 use crate::history::{Append, Entry, Ephemeral, Missed, MissedByRestart, Participant, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::room::{Sessions, SocketId, Then};
-use crate::store::{News, Placed, StoreError};
+use crate::store::{Appended, RoomUpdate, StoreError};
 
 /// Time of an input, by two clocks.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub(super) enum Input {
     /// An input from sockets, nodes or the admin API.
     Room(RoomInput),
     /// The next event of the store's reader; `None`: the reader ended.
-    News(Option<News>),
+    Update(Option<RoomUpdate>),
     /// The result of an effect.
     Answer(Answer),
     /// Renew the presence of participants in the store now.
@@ -39,7 +39,7 @@ pub(super) enum Input {
 /// An effect that the task executes.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Append to the history. Answer: [`Answer::Placed`].
+    /// Append to the history. Answer: [`Answer::Appended`].
     Append(Append),
     /// Wait until the store has confirmed an event. Answer: [`Answer::Stored`].
     Await {
@@ -89,7 +89,7 @@ pub(super) struct JoinReads {
 /// The result of an effect.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Placed(Result<Placed, StoreError>),
+    Appended(Result<Appended, StoreError>),
     Stored(Then, Result<u64, StoreError>),
     ReadForJoin {
         socket: SocketId,

@@ -13,7 +13,7 @@ use crate::history::{Missed, MissedByRestart, Participant, Restart, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, RoomName, SessionId};
 use crate::limits::PRESENCE_TIME;
 use crate::room::{Media, Sessions};
-use crate::store::News;
+use crate::store::RoomUpdate;
 
 /// Pause before a failed read is repeated.
 pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -67,7 +67,7 @@ pub(super) async fn read_again(
     name: &RoomName,
     epoch: &Epoch,
     offset: u64,
-) -> (mpsc::Receiver<News>, ReadAgain) {
+) -> (mpsc::Receiver<RoomUpdate>, ReadAgain) {
     let opened = loop {
         match hub.store.open(name).await {
             Ok(opened) => break opened,
@@ -76,7 +76,7 @@ pub(super) async fn read_again(
         tokio::time::sleep(STORE_PAUSE).await;
     };
     match hub.store.since(name, epoch, offset).await {
-        Ok(Missed::Entries(entries)) => (opened.news, ReadAgain::Entries(entries)),
+        Ok(Missed::Entries(entries)) => (opened.updates, ReadAgain::Entries(entries)),
         // The history started over: all members get a snapshot.
         Ok(Missed::TooOld) | Err(_) => {
             tracing::warn!(room = ?name, "the history started over, participants resync");
@@ -91,7 +91,7 @@ pub(super) async fn read_again(
                 roster: Roster::new(opened.offset, opened.participants),
                 missed,
             };
-            (opened.news, again)
+            (opened.updates, again)
         }
     }
 }
@@ -104,7 +104,7 @@ async fn missed_by_restart(
     restart: &Restart,
 ) -> MissedByRestart {
     match hub.store.since(name, epoch, restart.common).await {
-        Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.told),
+        Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.renumbered),
         Ok(Missed::TooOld) => MissedByRestart::default(),
         Err(error) => {
             tracing::warn!(room = ?name, %error, "history unreadable, a snapshot alone");

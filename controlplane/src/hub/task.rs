@@ -19,9 +19,9 @@ use super::read::{STORE_PAUSE, absent, read_again, read_for_join};
 use crate::clock;
 use crate::history::{Append, Roster};
 use crate::ids::{NodeId, RoomName, SessionId};
-use crate::limits::{PRESENCE_TIME, UNPLACED_APPENDS};
+use crate::limits::{APPENDS_IN_FLIGHT, PRESENCE_TIME};
 use crate::room::{CloseCode, ErrorCode, Media, Notice, Refusal, Room};
-use crate::store::{News, Opened, Placed, StoreError};
+use crate::store::{Appended, Opened, RoomUpdate, StoreError};
 
 /// Inputs handled before their effects are started, so that their appends go to the store together.
 const INPUTS_AT_ONCE: usize = 64;
@@ -32,7 +32,7 @@ type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 enum Done {
     Answer(Answer),
     /// The history was opened again.
-    Reopened(mpsc::Receiver<News>, ReadAgain),
+    Reopened(mpsc::Receiver<RoomUpdate>, ReadAgain),
     /// Sessions of the room on a node; `None`: the node did not answer.
     Held(NodeId, Option<RoomInput>),
 }
@@ -41,12 +41,12 @@ struct Task {
     hub: Arc<Hub>,
     name: RoomName,
     actor: Actor,
-    news: mpsc::Receiver<News>,
+    updates: mpsc::Receiver<RoomUpdate>,
     /// Appends in the order of the effects. Their results come in the same order.
-    appends: FuturesOrdered<Future<Result<Placed, StoreError>>>,
+    appends: FuturesOrdered<Future<Result<Appended, StoreError>>>,
     asked: FuturesUnordered<Future<Done>>,
     /// The reader ended. The room is being opened again.
-    has_news_ended: bool,
+    has_reader_ended: bool,
     /// Number of participants of this room in the metric.
     participants: i64,
     is_telling_presence: bool,
@@ -62,7 +62,7 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
         receiver: mut inputs,
         has_overflowed,
     } = inputs;
-    let (room, news) = match open(&hub, &name).await {
+    let (room, updates) = match open(&hub, &name).await {
         Ok(opened) => opened,
         Err(error) => return turn_away(&hub, &name, inputs, &error).await,
     };
@@ -70,10 +70,10 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
         hub,
         name,
         actor: Actor::new(room),
-        news,
+        updates,
         appends: FuturesOrdered::new(),
         asked: FuturesUnordered::new(),
-        has_news_ended: false,
+        has_reader_ended: false,
         participants: 0,
         is_telling_presence: false,
     };
@@ -81,20 +81,20 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
     let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
     loop {
         let deadline = task.actor.poll_timeout(clock::now());
-        let takes_more = task.appends.len() < UNPLACED_APPENDS;
+        let takes_more = task.appends.len() < APPENDS_IN_FLIGHT;
         tokio::select! {
             input = inputs.recv(), if takes_more => match input {
                 Some(input) => task.handle_some(input, &mut inputs),
                 None => break,
             },
-            Some(placed) = task.appends.next() => {
-                task.count(&placed);
-                task.handle(Input::Answer(Answer::Placed(placed)));
+            Some(appended) = task.appends.next() => {
+                task.count(&appended);
+                task.handle(Input::Answer(Answer::Appended(appended)));
             }
             Some(done) = task.asked.next() => task.handle_done(done),
-            news = task.news.recv(), if !task.has_news_ended => {
-                task.has_news_ended = news.is_none();
-                task.handle(Input::News(news));
+            updates = task.updates.recv(), if !task.has_reader_ended => {
+                task.has_reader_ended = updates.is_none();
+                task.handle(Input::Update(updates));
             }
             () = sleep_until(deadline) => task.handle(Input::Timeout),
             _ = presence.tick(), if !task.is_telling_presence => {
@@ -113,20 +113,23 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
     task.finish(inputs).await;
 }
 
-async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<News>), StoreError> {
+async fn open(
+    hub: &Arc<Hub>,
+    name: &RoomName,
+) -> Result<(Room, mpsc::Receiver<RoomUpdate>), StoreError> {
     let opened = hub.store.open(name).await?;
     let Opened {
         epoch,
         offset,
         participants,
-        news,
+        updates,
         restart: _,
     } = opened;
     let history = (epoch, Roster::new(offset, participants));
     let config = Arc::clone(&hub.room_config);
     let facts = hub.node_facts();
     let room = Room::new(name.clone(), config, history, facts, clock::now());
-    Ok((room, news))
+    Ok((room, updates))
 }
 
 /// Refuses all joins, because the store cannot open the room.
@@ -172,7 +175,7 @@ impl Task {
     fn handle_some(&mut self, first: RoomInput, inputs: &mut mpsc::Receiver<RoomInput>) {
         self.handle(Input::Room(first));
         for _ in 1..INPUTS_AT_ONCE {
-            if self.appends.len() + self.actor.unplaced() >= 2 * UNPLACED_APPENDS {
+            if self.appends.len() + self.actor.appends_in_flight() >= 2 * APPENDS_IN_FLIGHT {
                 return;
             }
             let Ok(input) = inputs.try_recv() else {
@@ -190,9 +193,9 @@ impl Task {
                 }
                 self.handle(Input::Answer(answer));
             }
-            Done::Reopened(news, again) => {
-                self.news = news;
-                self.has_news_ended = false;
+            Done::Reopened(updates, again) => {
+                self.updates = updates;
+                self.has_reader_ended = false;
                 self.handle(Input::Answer(Answer::ReadAgain(again)));
             }
             Done::Held(_, Some(input)) => self.handle(Input::Room(input)),
@@ -238,8 +241,8 @@ impl Task {
             Effect::ReadAgain { epoch, offset } => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
                 self.ask(async move {
-                    let (news, again) = read_again(&hub, &name, &epoch, offset).await;
-                    Done::Reopened(news, again)
+                    let (updates, again) = read_again(&hub, &name, &epoch, offset).await;
+                    Done::Reopened(updates, again)
                 });
             }
             Effect::Presence(members) => {
@@ -269,8 +272,8 @@ impl Task {
 
     fn append(&mut self, append: Append) {
         let (store, name) = (Arc::clone(&self.hub.store), self.name.clone());
-        let place = async move { store.place(&name, append).await };
-        self.appends.push_back(Box::pin(place));
+        let append = async move { store.append_event(&name, append).await };
+        self.appends.push_back(Box::pin(append));
     }
 
     fn ask(&self, asked: impl std::future::Future<Output = Done> + Send + 'static) {
@@ -323,8 +326,8 @@ impl Task {
         });
     }
 
-    fn count(&self, placed: &Result<Placed, StoreError>) {
-        match placed {
+    fn count(&self, appended: &Result<Appended, StoreError>) {
+        match appended {
             Ok(_) => drop(self.hub.metrics.events.inc()),
             Err(StoreError::NotOurs(_)) => {}
             Err(error) => {
@@ -344,9 +347,9 @@ impl Task {
             self.hub.routes().hear(track, &self.name, false);
         }
         // The store can forget a room without readers.
-        self.news.close();
+        self.updates.close();
         let (_, nothing) = mpsc::channel(1);
-        self.news = nothing;
+        self.updates = nothing;
         if let Err(error) = self.hub.store.close(&self.name).await {
             tracing::warn!(room = ?self.name, %error, "room not closed in the store");
         }

@@ -24,7 +24,7 @@ use crate::room::stage::{config, grants, join_of};
 use crate::room::{Lasts, NodeFactsById, Request, ResumePoint, Room, SocketId};
 use crate::signaling::dialect::spillway::Spillway;
 use crate::store::memory::MemoryStore;
-use crate::store::{News, Opened, Placed, StoreError, StoreFuture, Stored, suite};
+use crate::store::{Appended, Opened, RoomUpdate, StoreError, StoreFuture, Stored, suite};
 
 fn time() -> Time {
     Time {
@@ -50,7 +50,11 @@ fn effects(actor: &mut Actor) -> Vec<Effect> {
 
 fn entry(offset: u64, append: Append) -> Input {
     let Append { event, to, .. } = append;
-    Input::News(Some(News::Entry(Arc::new(Entry { offset, event, to }))))
+    Input::Update(Some(RoomUpdate::Entry(Arc::new(Entry {
+        offset,
+        event,
+        to,
+    }))))
 }
 
 fn note(number: usize) -> Request {
@@ -139,8 +143,8 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     assert!(text.contains("recovered"), "{text}");
     assert!(at("\"offset\":2") < at("\"offset\":3"), "{text}");
     assert_eq!(text.matches("\"offset\":3").count(), 1, "{text}");
-    let placed = effects(&mut actor).into_iter();
-    let appends = placed.filter(|effect| matches!(effect, Effect::Append(_)));
+    let appended = effects(&mut actor).into_iter();
+    let appends = appended.filter(|effect| matches!(effect, Effect::Append(_)));
     assert_eq!(appends.count(), 1, "what it asked meanwhile is done now");
 }
 
@@ -167,12 +171,12 @@ fn a_join_is_answered_when_its_event_came_back_and_appends_keep_their_order() {
     let [joined] = &appended[..] else {
         panic!("one event: {appended:?}");
     };
-    assert_eq!(actor.unplaced(), 1);
-    let placed = Placed {
+    assert_eq!(actor.appends_in_flight(), 1);
+    let appended = Appended {
         offset: 3,
         stored: Stored::Yes,
     };
-    actor.handle(Input::Answer(Answer::Placed(Ok(placed))), time());
+    actor.handle(Input::Answer(Answer::Appended(Ok(appended))), time());
     assert_eq!(heard(&mut reader), "", "another event is before it");
     actor.handle(entry(2, suite::note(2)), time());
     assert_eq!(heard(&mut reader), "");
@@ -192,7 +196,7 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
     let (mut actor, _) = actor(&epoch);
     actor.handle(entry(4, suite::note(4)), time());
     actor.handle(entry(5, suite::note(5)), time());
-    actor.handle(Input::News(None), time());
+    actor.handle(Input::Update(None), time());
     let asked = effects(&mut actor);
     let is_read = |effect: &&Effect| matches!(effect, Effect::ReadAgain { offset: 1, .. });
     assert_eq!(asked.iter().filter(is_read).count(), 1, "{asked:?}");
@@ -224,8 +228,8 @@ impl Store for Stuck {
         self.inner.open(room)
     }
 
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
-        self.inner.place(room, append)
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended> {
+        self.inner.append_event(room, append)
     }
 
     fn publish(
@@ -336,7 +340,7 @@ fn events_have_about_the_bytes_that_clients_are_told() {
 }
 
 /// Appends get their offsets in the order in which their futures are first polled
-/// ([`Store::place`]). A room's task polls all of them through one collection, in that order.
+/// ([`Store::append_event`]). A room's task polls all of them through one collection, in that order.
 #[test]
 fn appends_of_a_task_are_polled_first_in_the_order_in_which_they_were_made() {
     let (mut appends, polled) = (FuturesOrdered::new(), Arc::new(Mutex::new(Vec::new())));

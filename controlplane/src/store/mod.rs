@@ -6,7 +6,7 @@
 
 pub mod memory; // store of a single server
 pub mod redis; // store shared by several servers
-mod record; // latest events of a room, and its readers in this process
+mod history_log; // latest events of a room, and its readers in this process
 pub mod suite; // tests for every implementation
 
 use std::sync::Arc;
@@ -31,12 +31,12 @@ pub struct Opened {
     pub restart: Option<Restart>,
     /// Every later event, in order. The channel closes if the reader is too slow or the history
     /// started over. Then the caller opens the room again and reads [`Store::since`].
-    pub news: mpsc::Receiver<News>,
+    pub updates: mpsc::Receiver<RoomUpdate>,
 }
 
 /// An event that was appended.
 #[derive(Debug)]
-pub struct Placed {
+pub struct Appended {
     /// The event's offset in the history.
     pub offset: u64,
     /// Whether the event is in the store already.
@@ -55,7 +55,7 @@ pub enum Stored {
 
 /// Message to a reader of a room.
 #[derive(Debug, Clone, PartialEq)]
-pub enum News {
+pub enum RoomUpdate {
     /// The next event of the history.
     Entry(Arc<Entry>),
     /// A message outside the history: it has no offset and reaches only connected participants.
@@ -92,11 +92,11 @@ pub trait Store: Send + Sync + 'static {
     /// In one atomic step: gives the event the next offset, keeps it, changes the participants and
     /// sends the event to every reader. Concurrent calls get their offsets in the order in which
     /// their futures were first polled.
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed>;
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended>;
 
-    /// [`Store::place`], returning only the offset.
+    /// [`Store::append_event`], returning only the offset.
     fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
-        Box::pin(async move { Ok(self.place(room, append).await?.offset) })
+        Box::pin(async move { Ok(self.append_event(room, append).await?.offset) })
     }
 
     /// Sends a message to every current reader, outside the history.
@@ -122,7 +122,7 @@ pub trait Store: Send + Sync + 'static {
     /// Participants with expired presence: their server stopped touching them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
 
-    /// Makes this server the participant's server. The previous server gets [`News::Taken`].
+    /// Makes this server the participant's server. The previous server gets [`RoomUpdate::Taken`].
     fn claim<'a>(
         &'a self,
         room: &'a RoomName,

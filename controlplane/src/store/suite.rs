@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{News, Opened, Store, StoreError};
+use super::{Opened, RoomUpdate, Store, StoreError};
 use crate::entropy;
 use crate::history::{Append, Change, Entry, Missed};
 use crate::history::{Ephemeral, Kind, LeaveReason, Participant, RoomEvent, Source, Track};
@@ -111,10 +111,10 @@ async fn since<S: Store>(store: &S, room: &RoomName, epoch: &Epoch, offset: u64)
 
 async fn next(opened: &mut Opened) -> Option<Arc<Entry>> {
     loop {
-        let received = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
+        let received = tokio::time::timeout(PATIENCE, opened.updates.recv()).await;
         match received.expect("an event that was appended arrives")? {
-            News::Entry(entry) => return Some(entry),
-            News::Message(_) | News::Taken(_) => {}
+            RoomUpdate::Entry(entry) => return Some(entry),
+            RoomUpdate::Message(_) | RoomUpdate::Taken(_) => {}
         }
     }
 }
@@ -325,11 +325,11 @@ async fn what_is_published_is_told_and_not_kept<S: Store>(store: &S) {
     append(store, &room, note(1)).await;
     next(&mut opened).await;
     store.publish(&room, message.clone()).expect("it is open");
-    let told = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
+    let told = tokio::time::timeout(PATIENCE, opened.updates.recv()).await;
     let told = told
         .expect("it arrives")
         .expect("the reader is not cut off");
-    assert_eq!(told, News::Message(Arc::new(message)));
+    assert_eq!(told, RoomUpdate::Message(Arc::new(message)));
     append(store, &room, note(2)).await;
     assert_eq!(next(&mut opened).await.map(|entry| entry.offset), Some(2));
     let missed = since(store, &room, &opened.epoch, 1).await;

@@ -242,7 +242,7 @@ impl Manifest {
 }
 
 /// The manifest of a dependency of the tree, and the name that code has for it where it has one of its own.
-fn place(
+fn append_event(
     key: &str,
     detail: &Detail,
     folder: &str,

@@ -8,7 +8,7 @@ use spillway_controlplane::history::Ephemeral;
 use spillway_controlplane::history::{Entry, Missed};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Opened, Store, StoreError, Stored, suite};
+use spillway_controlplane::store::{RoomUpdate, Opened, Store, StoreError, Stored, suite};
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::Address;
@@ -30,13 +30,13 @@ fn room() -> spillway_controlplane::ids::RoomName {
 
 async fn next(opened: &mut Opened) -> anyhow::Result<Arc<Entry>> {
     loop {
-        let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await;
+        let news = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await;
         match news
             .context("nothing came")?
             .context("the reader was cut off")?
         {
-            News::Entry(entry) => return Ok(entry),
-            News::Message(_) | News::Taken(_) => {}
+            RoomUpdate::Entry(entry) => return Ok(entry),
+            RoomUpdate::Message(_) | RoomUpdate::Taken(_) => {}
         }
     }
 }
@@ -134,7 +134,7 @@ async fn a_participant_is_told_of_and_left_to_the_node_that_claims_it() -> anyho
     next(&mut first).await?;
     two.claim(&room, &ann.participant).await?;
     let news = clock::timeout(CONVERGE_LIMIT, first.news.recv()).await?;
-    assert_eq!(news, Some(News::Taken(ann.participant.clone())));
+    assert_eq!(news, Some(RoomUpdate::Taken(ann.participant.clone())));
     let ours = suite::left_if_ours(&ann);
     let refused = one.append(&room, ours.clone()).await;
     assert_eq!(refused, Err(StoreError::NotOurs(ann.participant.clone())));
@@ -237,8 +237,8 @@ async fn two_islands_become_one_history_and_everybody_resyncs() -> anyhow::Resul
     }
     let mut ends = 0;
     for opened in [&mut first, &mut second] {
-        while let Ok(Some(_)) = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await {}
-        ends += usize::from(opened.news.is_closed());
+        while let Ok(Some(_)) = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await {}
+        ends += usize::from(opened.updates.is_closed());
     }
     assert_eq!(ends, 2, "both readers come back");
     Ok(())
@@ -349,7 +349,7 @@ async fn rights_that_are_lost_later_are_told_of_and_come_back() -> anyhow::Resul
         let said = || one.degraded().filter(|said| said.contains(missing));
         let said = clock::wait(RIGHTS_LIMIT, said).await;
         said.with_context(|| format!("{missing} is not told of: {:?}", one.degraded()))?;
-        let meanwhile = one.place(&room, suite::note(1)).await?;
+        let meanwhile = one.append_event(&room, suite::note(1)).await?;
         let Stored::Later(stored) = meanwhile.stored else {
             anyhow::bail!("{missing}: it is said to be stored");
         };
@@ -387,15 +387,15 @@ async fn a_demoted_master_is_left_for_whatever_is_at_its_address() -> anyhow::Re
     next(&mut first).await?;
     // The new one knows nothing: it is told.
     old.cli(&["replicaof", "127.0.0.1", &new.port.to_string()])?;
-    let appended = one.place(&room, suite::note(2));
+    let appended = one.append_event(&room, suite::note(2));
     let moved = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         address.point_at(new.port);
     };
-    let (placed, ()) = tokio::join!(appended, moved);
-    let placed = placed?;
+    let (appended, ()) = tokio::join!(appended, moved);
+    let appended = appended?;
     assert!(
-        matches!(placed.stored, Stored::Yes),
+        matches!(appended.stored, Stored::Yes),
         "it waited for the master"
     );
     assert_eq!(
@@ -405,7 +405,7 @@ async fn a_demoted_master_is_left_for_whatever_is_at_its_address() -> anyhow::Re
         ),
         (2, 2)
     );
-    assert_eq!(metrics.island_events.get(), 0);
+    assert_eq!(metrics.offline_events.get(), 0);
     let held = new.cli(&["keys", "*:history"])?;
     assert!(held.contains(room.as_str()), "{held}");
     Ok(())
@@ -427,8 +427,8 @@ async fn servers_that_refuse_writes_are_told_of_without_flapping() -> anyhow::Re
         server.cli(&[&["config", "set"], &refuses[..]].concat())?;
         let away = clock::wait(CONVERGE_LIMIT, || store.degraded()).await;
         away.with_context(|| format!("{refuses:?} is not noticed"))?;
-        let placed = store.place(&room, suite::note(1)).await?;
-        let Stored::Later(stored) = placed.stored else {
+        let appended = store.append_event(&room, suite::note(1)).await?;
+        let Stored::Later(stored) = appended.stored else {
             anyhow::bail!("{refuses:?}: it is said to be stored");
         };
         for _ in 0..40 {
@@ -456,16 +456,16 @@ async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::R
     server.kill();
     let (left, right) = tokio::join!(
         async {
-            one.place(&room, suite::note(10)).await?;
-            one.place(&room, suite::note(11)).await
+            one.append_event(&room, suite::note(10)).await?;
+            one.append_event(&room, suite::note(11)).await
         },
-        two.place(&room, suite::note(20)),
+        two.append_event(&room, suite::note(20)),
     );
     let (left, right) = (left?, right?);
     assert_eq!((left.offset, right.offset), (3, 2));
     server.restart().await?;
-    for placed in [left, right] {
-        let Stored::Later(stored) = placed.stored else {
+    for appended in [left, right] {
+        let Stored::Later(stored) = appended.stored else {
             anyhow::bail!("it is said to be stored");
         };
         clock::timeout(CONVERGE_LIMIT, stored).await??;
@@ -474,7 +474,7 @@ async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::R
     for (store, reader) in [(&one, &mut first), (&two, &mut second)] {
         let mut events = Vec::new();
         while let Some(news) = clock::timeout(CONVERGE_LIMIT, reader.news.recv()).await? {
-            if let News::Entry(entry) = news {
+            if let RoomUpdate::Entry(entry) = news {
                 events.push(entry.event.clone());
             }
         }
@@ -526,8 +526,8 @@ async fn ephemeral_messages_reach_other_nodes_once() -> anyhow::Result<()> {
     }
     for opened in [&mut first, &mut second] {
         for number in 0..100 {
-            let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
-            assert_eq!(news, Some(News::Message(Arc::new(message(number)))));
+            let news = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await?;
+            assert_eq!(news, Some(RoomUpdate::Message(Arc::new(message(number)))));
         }
     }
     assert_eq!(one.append(&room, suite::note(1)).await?, 1);

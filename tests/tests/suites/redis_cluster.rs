@@ -11,7 +11,7 @@ use spillway_controlplane::history::Missed;
 use spillway_controlplane::ids::{Epoch, RoomName};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Opened, Store, suite};
+use spillway_controlplane::store::{RoomUpdate, Opened, Store, suite};
 use spillway_tests::clock::{Patience, wait};
 use spillway_tests::redis::{Cluster, Server};
 
@@ -62,10 +62,10 @@ impl Reader {
         let mut opened = self.store.open(&self.room).await?;
         lock(&self.log).start(&opened);
         while !stop.load(Ordering::Relaxed) {
-            let news = tokio::time::timeout(Duration::from_millis(100), opened.news.recv()).await;
+            let news = tokio::time::timeout(Duration::from_millis(100), opened.updates.recv()).await;
             match news {
-                Err(_) | Ok(Some(News::Message(_) | News::Taken(_))) => {}
-                Ok(Some(News::Entry(entry))) => {
+                Err(_) | Ok(Some(RoomUpdate::Message(_) | RoomUpdate::Taken(_))) => {}
+                Ok(Some(RoomUpdate::Entry(entry))) => {
                     let mut log = lock(&self.log);
                     if entry.offset == log.offset() + 1 {
                         log.events.push(format!("{:?}", entry.event));
@@ -297,7 +297,7 @@ async fn slots_move_and_a_master_dies_and_nobody_misses_anything_unknowingly() -
          \"resubscribed\":{},\"island_events\":{}}}",
         metrics.repaired.get(),
         metrics.resubscribed.get(),
-        metrics.island_events.get(),
+        metrics.offline_events.get(),
     );
     assert_eq!(undetected, 0);
     Ok(())

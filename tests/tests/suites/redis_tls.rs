@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Store, StoreError, suite};
+use spillway_controlplane::store::{RoomUpdate, Store, StoreError, suite};
 use spillway_controlplane::tls::CertificateFiles;
 use spillway_tests::caller::Caller;
 use spillway_tests::clock::{self, Patience};
@@ -123,8 +123,8 @@ async fn it_passes_the_suite_of_every_store_and_everything_is_encrypted() -> any
     one.open(&room).await?;
     let mut opened = two.open(&room).await?;
     let offset = one.append(&room, suite::note(1)).await?;
-    let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
-    let Some(News::Entry(entry)) = news else {
+    let news = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await?;
+    let Some(RoomUpdate::Entry(entry)) = news else {
         anyhow::bail!("no event came: {news:?}");
     };
     assert_eq!(entry.offset, offset);
@@ -170,8 +170,8 @@ async fn every_server_of_a_cluster_is_asked_over_tls() -> anyhow::Result<()> {
         let room = format!("room-{number}").parse()?;
         let mut opened = store.open(&room).await?;
         store.append(&room, suite::note(number)).await?;
-        let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
-        assert!(matches!(news, Some(News::Entry(_))), "{news:?}");
+        let news = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await?;
+        assert!(matches!(news, Some(RoomUpdate::Entry(_))), "{news:?}");
     }
     for server in [&one, &two] {
         let clients = server.server.cli(&["client", "list", "type", "pubsub"])?;
@@ -296,7 +296,7 @@ async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> an
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(3)).await, Ok(3));
-    assert!(metrics.island_events.get() >= 1);
+    assert!(metrics.offline_events.get() >= 1);
     let other = RedisStore::connect(&redis.named(), StoreMetrics::default()).await?;
     while other.open(&room).await?.offset != 3 {
         anyhow::ensure!(!patience.is_over(), "nobody was told");

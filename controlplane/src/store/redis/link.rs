@@ -13,16 +13,16 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, RedisError, Value};
 use tokio::sync::mpsc;
 
+use super::errors::{LinkError, ReplyKind, check_server, link_error, reply_kind};
 use super::partition::{Partition, Slot};
 use super::pipeline::Pipeline;
+use super::protocol_check;
 use super::rights;
 use super::script::{self, Script};
-use super::sentinel::{Sentinels, Watched};
+use super::sentinel::{MonitoredMaster, Sentinels};
 use super::server::{Generation, Server};
-use super::servers::{Kind, Servers};
-use super::stranger;
+use super::servers::{ServerKind, Servers};
 use super::topology::{Address, Topology};
-use super::trouble::{LinkError, Reply, fit, refusal, reply};
 use crate::limits::{SILENT_STORE_PATIENCE, STORE_PATIENCE};
 
 /// Time to connect to a server.
@@ -49,7 +49,7 @@ pub(super) struct Link {
     server_by_address: Mutex<HashMap<Address, Arc<Server>>>,
     topology: Mutex<Option<Arc<Topology>>>,
     /// Held during a topology query, so that other tasks wait for its result.
-    asking: tokio::sync::Mutex<()>,
+    topology_query: tokio::sync::Mutex<()>,
     /// Start and reason of the current trouble: some writes fail, or a subscription is missing.
     trouble: Mutex<Option<(Instant, String)>>,
 }
@@ -63,7 +63,7 @@ impl Link {
             sentinels: Sentinels::default(),
             server_by_address: Mutex::default(),
             topology: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
+            topology_query: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
         }
     }
@@ -104,7 +104,7 @@ impl Link {
     pub(super) async fn run(&self, slot: Slot, script: &Script) -> Result<Value, LinkError> {
         let result = self.try_run(slot, script).await;
         if let Err(error) = &result {
-            self.note(error);
+            self.note_trouble(error);
         }
         result
     }
@@ -132,11 +132,11 @@ impl Link {
                 }
                 // The address is tried again at once, because another server may have taken it
                 // over.
-                Err(Failure::Left(error)) if !left => {
+                Err(Failure::Disconnected(error)) if !left => {
                     self.forget_topology();
                     (left, asking, last) = (true, false, Some(error));
                 }
-                Err(Failure::Left(error) | Failure::Final(error)) => {
+                Err(Failure::Disconnected(error) | Failure::Final(error)) => {
                     self.forget_topology();
                     return Err(error);
                 }
@@ -160,7 +160,7 @@ impl Link {
         };
         let mut command = redis::cmd("SPUBLISH");
         command.arg(partition.channel()).arg(message);
-        pipeline.tell(command)
+        pipeline.send(command)
     }
 
     /// The server of `slot` in the current topology.
@@ -184,20 +184,22 @@ impl Link {
         address: &Address,
         pushes: Option<mpsc::UnboundedSender<PushInfo>>,
     ) -> Result<MultiplexedConnection, LinkError> {
-        let mut connection = self.reach(address, pushes, Kind::Server).await?;
+        let mut connection = self
+            .open_connection(address, pushes, ServerKind::Server)
+            .await?;
         let hello: HashMap<String, Value> = redis::cmd("HELLO")
             .query_async(&mut connection)
             .await
-            .map_err(|error| refusal(address, &error))?;
-        fit(address, &hello)?;
+            .map_err(|error| link_error(address, &error))?;
+        check_server(address, &hello)?;
         Ok(connection)
     }
 
-    async fn reach(
+    async fn open_connection(
         &self,
         address: &Address,
         pushes: Option<mpsc::UnboundedSender<PushInfo>>,
-        kind: Kind,
+        kind: ServerKind,
     ) -> Result<MultiplexedConnection, LinkError> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME))
@@ -208,7 +210,7 @@ impl Link {
         let client = self.client(address, kind).await?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(2 * CONNECT_TIME, connecting).await {
-            Ok(connection) => connection.map_err(|error| refusal(address, &error)),
+            Ok(connection) => connection.map_err(|error| link_error(address, &error)),
             Err(_) => {
                 let said = format!("Redis at {address} does not answer within {CONNECT_TIME:?}");
                 Err(LinkError::Unavailable(said))
@@ -217,10 +219,10 @@ impl Link {
     }
 
     /// The error text if one of the servers uses TLS unexpectedly, or does not use it.
-    pub(super) async fn mistaken(&self) -> Option<String> {
+    pub(super) async fn wrong_protocol(&self) -> Option<String> {
         let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
         for address in self.servers.named().iter().chain(&known) {
-            let said = stranger::mistaken(address, self.servers.are_encrypted()).await;
+            let said = protocol_check::wrong_protocol(address, self.servers.are_encrypted()).await;
             if said.is_some() {
                 return said;
             }
@@ -230,20 +232,20 @@ impl Link {
 
     /// Checks every master with a write, and reads the topology again.
     pub(super) async fn probe(&self) -> Result<(), LinkError> {
-        let topology = self.find_topology(Answer::New).await?;
+        let topology = self.find_topology(Freshness::Fresh).await?;
         for (address, partition) in topology.masters() {
             let Some(partition) = partition else {
                 self.pipeline(address).await?;
                 continue;
             };
-            self.try_rights(address).await?;
-            let script = script::probe(&partition.trial(&self.server_id));
+            self.check_rights(address).await?;
+            let script = script::probe(&partition.probe_key(&self.server_id));
             match self.run_at(address, &script, false).await {
                 // The next command for a moved slot finds its new server.
                 Ok(_) | Err(Failure::Moved(_) | Failure::Ask(_) | Failure::Busy(_)) => {
-                    self.server(address).works();
+                    self.server(address).succeeded();
                 }
-                Err(Failure::Left(error) | Failure::Final(error)) => {
+                Err(Failure::Disconnected(error) | Failure::Final(error)) => {
                     self.forget_topology();
                     return Err(error);
                 }
@@ -254,14 +256,14 @@ impl Link {
 
     /// Checks rights while a connection is open. An administrator can revoke rights at any time,
     /// and the probe script does not use all of them.
-    async fn try_rights(&self, address: &Address) -> Result<(), LinkError> {
+    async fn check_rights(&self, address: &Address) -> Result<(), LinkError> {
         let (generation, pipeline) = self.pipeline(address).await?;
         let server = self.server(address);
-        if !server.try_rights(RIGHTS_INTERVAL) {
+        if !server.check_rights(RIGHTS_INTERVAL) {
             return Ok(());
         }
-        let tried = rights::try_all(address, &mut pipeline.connection(), self.user()).await;
-        tried.inspect_err(|error| server.left(generation, error))
+        let tried = rights::check_all(address, &mut pipeline.connection(), self.user()).await;
+        tried.inspect_err(|error| server.drop_connection(generation, error))
     }
 
     fn user(&self) -> (&str, &str) {
@@ -273,9 +275,9 @@ impl Link {
         lock(&self.trouble).as_ref().map(|(_, why)| why.clone())
     }
 
-    /// Notes trouble. Only [`Link::is_well`] clears it, because other commands may succeed
+    /// Notes trouble. Only [`Link::clear_trouble`] clears it, because other commands may succeed
     /// meanwhile.
-    pub(super) fn note(&self, error: &LinkError) {
+    pub(super) fn note_trouble(&self, error: &LinkError) {
         let mut trouble = lock(&self.trouble);
         let since = trouble
             .as_ref()
@@ -290,7 +292,7 @@ impl Link {
     }
 
     /// Clears the trouble: every server accepts writes, and all partitions are subscribed to.
-    pub(super) fn is_well(&self) {
+    pub(super) fn clear_trouble(&self) {
         *lock(&self.trouble) = None;
     }
 
@@ -302,17 +304,17 @@ impl Link {
         if let Some(topology) = lock(&self.topology).clone() {
             return Ok(topology);
         }
-        self.find_topology(Answer::Any).await
+        self.find_topology(Freshness::Cached).await
     }
 
-    async fn find_topology(&self, answer: Answer) -> Result<Arc<Topology>, LinkError> {
-        let _asking = self.asking.lock().await;
+    async fn find_topology(&self, freshness: Freshness) -> Result<Arc<Topology>, LinkError> {
+        let _asking = self.topology_query.lock().await;
         let known = lock(&self.topology).clone();
-        if let (Some(topology), Answer::Any) = (known, answer) {
+        if let (Some(topology), Freshness::Cached) = (known, freshness) {
             return Ok(topology);
         }
-        let asked = match self.servers.watched() {
-            Some(watched) => self.ask_sentinels(watched).await,
+        let asked = match self.servers.monitored() {
+            Some(monitored) => self.ask_sentinels(monitored).await,
             None => self.ask_servers().await,
         };
         let topology = asked.map(Arc::new);
@@ -320,10 +322,12 @@ impl Link {
         topology
     }
 
-    async fn ask_sentinels(&self, watched: &Watched) -> Result<Topology, LinkError> {
-        let connect =
-            |address: Address| async move { self.reach(&address, None, Kind::Sentinel).await };
-        let master = self.sentinels.master(watched, connect).await?;
+    async fn ask_sentinels(&self, monitored: &MonitoredMaster) -> Result<Topology, LinkError> {
+        let connect = |address: Address| async move {
+            self.open_connection(&address, None, ServerKind::Sentinel)
+                .await
+        };
+        let master = self.sentinels.master(monitored, connect).await?;
         // A sentinel with old data names a server that has become a replica; connecting checks
         // that.
         self.pipeline(&master).await?;
@@ -348,7 +352,7 @@ impl Link {
         let (generation, pipeline) = self.pipeline(address).await?;
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
-        match pipeline.ask(command, false).await {
+        match pipeline.request(command, false).await {
             Ok(reply) => Topology::parse(reply, address).ok_or_else(|| {
                 LinkError::Unavailable(format!("the cluster of {address} has no slots yet"))
             }),
@@ -356,8 +360,8 @@ impl Link {
                 Ok(Topology::single(address.clone()))
             }
             Err(error) => {
-                let error = refusal(address, &error);
-                self.server(address).left(generation, &error);
+                let error = link_error(address, &error);
+                self.server(address).drop_connection(generation, &error);
                 Err(error)
             }
         }
@@ -381,7 +385,7 @@ impl Link {
         }
         let connected = async {
             let mut connection = self.connect(address, None).await?;
-            rights::try_all(address, &mut connection, self.user()).await?;
+            rights::check_all(address, &mut connection, self.user()).await?;
             Ok(Pipeline::new(connection))
         };
         match connected.await {
@@ -400,12 +404,12 @@ impl Link {
         asking: bool,
     ) -> Result<Value, Failure> {
         let (generation, pipeline) = self.pipeline(address).await.map_err(Failure::Final)?;
-        let mut answer = pipeline.ask(script.by_hash(), asking).await;
+        let mut answer = pipeline.request(script.by_hash(), asking).await;
         if answer
             .as_ref()
             .is_err_and(|error| error.code() == Some("NOSCRIPT"))
         {
-            answer = pipeline.ask(script.by_source(), asking).await;
+            answer = pipeline.request(script.by_source(), asking).await;
         }
         answer.map_err(|error| self.failure((address, generation), &error))
     }
@@ -415,29 +419,33 @@ impl Link {
         (address, generation): (&Address, Generation),
         error: &RedisError,
     ) -> Failure {
-        let means = refusal(address, error);
-        match reply(error) {
-            Reply::Redirect => match (error.code(), redirected(address, error)) {
+        let means = link_error(address, error);
+        match reply_kind(error) {
+            ReplyKind::Redirect => match (error.code(), redirected(address, error)) {
                 (Some("ASK"), Some(to)) => Failure::Ask(to),
                 (Some("ASK"), None) => Failure::Busy(means),
                 (_, to) => Failure::Moved(to),
             },
-            Reply::Busy => Failure::Busy(means),
-            Reply::Leave => {
-                self.server(address).left(generation, &means);
+            ReplyKind::Busy => Failure::Busy(means),
+            ReplyKind::Reconnect => {
+                self.server(address).drop_connection(generation, &means);
                 // A server that timed out would most likely time out again.
                 if error.is_timeout() {
                     Failure::Final(means)
                 } else {
-                    Failure::Left(means)
+                    Failure::Disconnected(means)
                 }
             }
-            Reply::Final => Failure::Final(means),
+            ReplyKind::Final => Failure::Final(means),
         }
     }
 
     /// Makes a client. Runs on a blocking thread, because it reads certificate files.
-    async fn client(&self, address: &Address, kind: Kind) -> Result<redis::Client, LinkError> {
+    async fn client(
+        &self,
+        address: &Address,
+        kind: ServerKind,
+    ) -> Result<redis::Client, LinkError> {
         let (servers, address) = (Arc::clone(&self.servers), address.clone());
         let made = tokio::task::spawn_blocking(move || servers.client(&address, kind));
         made.await
@@ -447,10 +455,10 @@ impl Link {
 
 /// How fresh the topology must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum Freshness {
     /// A cached topology is enough.
-    Any,
-    New,
+    Cached,
+    Fresh,
 }
 
 /// Result of a command that failed on one server.
@@ -462,7 +470,7 @@ enum Failure {
     /// No server can run the command now.
     Busy(LinkError),
     /// The connection was closed; the command may be repeated.
-    Left(LinkError),
+    Disconnected(LinkError),
     Final(LinkError),
 }
 

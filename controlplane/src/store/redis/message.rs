@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// The reply to an append.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Appended {
+pub(super) enum AppendReply {
     /// The first `count` events were appended at offsets from `first` on.
     At {
         epoch: Epoch,
@@ -25,7 +25,7 @@ pub(super) enum Appended {
 
 /// The reply to `since.lua`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Since {
+pub(super) enum SinceReply {
     /// Pairs of stream id and event (JSON).
     Entries(Vec<(String, String)>),
     Old,
@@ -34,7 +34,7 @@ pub(super) enum Since {
 
 /// Epoch and latest offset of a room's history.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum HistoryPosition {
     At(Epoch, u64),
     NoRoom,
 }
@@ -147,7 +147,7 @@ fn words(value: Value) -> Result<(String, std::vec::IntoIter<Value>), ParsingErr
     Ok((word, values))
 }
 
-fn place(mut values: std::vec::IntoIter<Value>) -> Result<(Epoch, u64), ParsingError> {
+fn position(mut values: std::vec::IntoIter<Value>) -> Result<(Epoch, u64), ParsingError> {
     let text = String::from_redis_value(values.next().unwrap_or(Value::Nil))?;
     let epoch = text
         .parse()
@@ -160,14 +160,14 @@ fn unknown(word: &str) -> ParsingError {
     ParsingError::from(format!("'{word}' is not a known reply"))
 }
 
-impl FromRedisValue for Appended {
+impl FromRedisValue for AppendReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, values) = words(value)?;
         match word.as_str() {
             "ok" => {
                 let mut values: Vec<Value> = values.collect();
                 let count = usize::from_redis_value(values.pop().unwrap_or(Value::Nil))?;
-                let (epoch, first) = place(values.into_iter())?;
+                let (epoch, first) = position(values.into_iter())?;
                 Ok(Self::At {
                     epoch,
                     first,
@@ -181,7 +181,7 @@ impl FromRedisValue for Appended {
     }
 }
 
-impl FromRedisValue for Since {
+impl FromRedisValue for SinceReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, mut values) = words(value)?;
         match word.as_str() {
@@ -193,11 +193,11 @@ impl FromRedisValue for Since {
     }
 }
 
-impl FromRedisValue for Place {
+impl FromRedisValue for HistoryPosition {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, values) = words(value)?;
         match word.as_str() {
-            "ok" => place(values).map(|(epoch, offset)| Self::At(epoch, offset)),
+            "ok" => position(values).map(|(epoch, offset)| Self::At(epoch, offset)),
             "noroom" => Ok(Self::NoRoom),
             other => Err(unknown(other)),
         }

@@ -2,18 +2,18 @@
 //! Sentinel or a cluster.
 //!
 //! Each method runs one Lua script in the room's slot. Events are published to the room's
-//! partition. Every server keeps a [`Mirror`] of the rooms that it reads, and requests events that
+//! partition. Every server keeps a [`RoomReplica`] of the rooms that it reads, and requests events that
 //! it missed. While Redis is unavailable, the server continues with its replica; afterwards both
-//! are reconciled ([`heal`]).
+//! are reconciled ([`reconcile`]).
 
 mod shared; // state that all methods share
 mod append; // appends events, several per call
-mod heal; // reconciles after an outage, a failover or a gap
-mod island; // events that the store does not have yet
-mod keeper; // background task: probes, subscriptions, gaps
+mod reconcile; // compares a room with Redis after an outage, a failover or a gap
+mod offline_log; // events that Redis does not have yet
+mod maintenance; // background tasks: pushes, probes, subscriptions, gaps
 mod link; // connections to the server of a slot
 mod message; // published messages
-mod mirror; // a server's copy of a room
+mod room_replica; // a server's copy of a room
 mod partition; // partition and slot of a room
 mod pipeline; // one connection with pipelined commands
 mod rights; // needed rights of the Redis user
@@ -23,24 +23,24 @@ mod sentinel_url; // URLs of sentinels
 mod server_url; // URLs of Redis servers
 mod server; // one server, and its reconnects
 mod servers; // all servers, and their connection parameters
-mod stranger; // detects a server with or without TLS
+mod protocol_check; // finds out whether a server uses TLS or plain Redis
 mod subscriptions; // shard channel subscriptions
 mod topology; // servers of the slots
-mod trouble; // errors of Redis servers
+mod errors; // errors of Redis servers
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::errors::LinkError;
 use self::link::Link;
 pub use self::sentinel_url::{is_encrypted as are_encrypted_sentinels, is_one as are_sentinels};
 pub use self::servers::RedisServers;
 use self::servers::Servers;
 use self::shared::Shared;
 use self::subscriptions::Subscriptions;
-use self::trouble::LinkError;
-use super::{Opened, Placed, Store, StoreError, StoreFuture};
+use super::{Appended, Opened, Store, StoreError, StoreFuture};
 use crate::entropy;
 use crate::history::{Append, Ephemeral, Missed, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
@@ -75,15 +75,15 @@ impl RedisStore {
                 return Err(StoreError::Broken(why));
             }
             Err(error @ LinkError::Unavailable(_)) => {
-                shared.link.note(&error);
+                shared.link.note_trouble(&error);
                 let why = error.to_string();
-                if let Some(why) = shared.link.mistaken().await {
+                if let Some(why) = shared.link.wrong_protocol().await {
                     return Err(StoreError::Broken(why));
                 }
                 tracing::warn!(%why, "store: unavailable, trying again");
             }
         }
-        keeper::start(&shared, pushed);
+        maintenance::start(&shared, pushed);
         Ok(Self { shared })
     }
 }
@@ -93,8 +93,8 @@ impl Store for RedisStore {
         Box::pin(self.shared.open(room))
     }
 
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
-        Box::pin(self.shared.place(room, append))
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended> {
+        Box::pin(self.shared.append_event(room, append))
     }
 
     fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {

@@ -77,7 +77,7 @@ impl Partition {
     }
 
     /// A key and a channel on which `server_id` checks its rights.
-    pub(super) fn trial(self, server_id: &str) -> String {
+    pub(super) fn probe_key(self, server_id: &str) -> String {
         format!("{}:trial:{server_id}", self.channel())
     }
 

@@ -1,4 +1,4 @@
-//! One command connection. Waiting commands are sent together: a round trip costs both sides more
+//! One command connection. QueuedAppend commands are sent together: a round trip costs both sides more
 //! than a command, so commands of many rooms share it.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) struct Pipeline {
     connection: MultiplexedConnection,
     queue: mpsc::UnboundedSender<Job>,
     /// Permits for queued commands whose replies nothing waits for.
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -31,21 +31,21 @@ struct Job {
 
 #[derive(Debug)]
 enum Answer {
-    Wanted(oneshot::Sender<Result<Value, RedisError>>),
+    Expected(oneshot::Sender<Result<Value, RedisError>>),
     /// The reply is discarded. The permit is released with the job.
-    Unwanted(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
+    Discarded(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
 }
 
 impl Pipeline {
     /// A pipeline of commands over `connection`.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
-        tokio::spawn(work(connection.clone(), jobs));
-        let room = Arc::new(Semaphore::new(UNANSWERED_COMMANDS));
+        tokio::spawn(run(connection.clone(), jobs));
+        let permits = Arc::new(Semaphore::new(UNANSWERED_COMMANDS));
         Self {
             connection,
             queue,
-            room,
+            permits,
         }
     }
 
@@ -55,12 +55,12 @@ impl Pipeline {
     }
 
     /// Sends `command` and returns its reply. `asking` sends ASKING first.
-    pub(super) async fn ask(&self, command: Cmd, asking: bool) -> Result<Value, RedisError> {
+    pub(super) async fn request(&self, command: Cmd, asking: bool) -> Result<Value, RedisError> {
         let (sender, answered) = oneshot::channel();
         let job = Job {
             command,
             asking,
-            answer: Answer::Wanted(sender),
+            answer: Answer::Expected(sender),
         };
         // If the task has ended, the receiver reports it.
         let _ = self.queue.send(job);
@@ -68,38 +68,38 @@ impl Pipeline {
     }
 
     /// Sends `command` without waiting for its reply. False if too many commands are queued.
-    pub(super) fn tell(&self, command: Cmd) -> bool {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+    pub(super) fn send(&self, command: Cmd) -> bool {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return false;
         };
         let job = Job {
             command,
             asking: false,
-            answer: Answer::Unwanted(permit),
+            answer: Answer::Discarded(permit),
         };
         self.queue.send(job).is_ok()
     }
 }
 
 /// Sends queued commands until the last handle is dropped.
-async fn work(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut flying = FuturesUnordered::new();
+async fn run(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut in_flight = FuturesUnordered::new();
     let mut batch = Vec::new();
     loop {
         tokio::select! {
-            Some(()) = flying.next() => {}
-            count = jobs.recv_many(&mut batch, PIPELINE_COMMANDS), if flying.len() < PIPELINES => {
+            Some(()) = in_flight.next() => {}
+            count = jobs.recv_many(&mut batch, PIPELINE_COMMANDS), if in_flight.len() < PIPELINES => {
                 if count == 0 {
                     break;
                 }
-                flying.push(fly(connection.clone(), std::mem::take(&mut batch)));
+                in_flight.push(send_batch(connection.clone(), std::mem::take(&mut batch)));
             }
         }
     }
-    while flying.next().await.is_some() {}
+    while in_flight.next().await.is_some() {}
 }
 
-async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
+async fn send_batch(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
     let mut pipeline = redis::Pipeline::with_capacity(jobs.len());
     pipeline.ignore_errors();
     let mut answers = Vec::with_capacity(jobs.len());
@@ -119,20 +119,20 @@ async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
     match values {
         Ok(values) => {
             for (answer, value) in answers.into_iter().zip(values) {
-                answer.give(value.extract_error());
+                answer.complete(value.extract_error());
             }
         }
         Err(error) => {
             for answer in answers {
-                answer.give(Err(error.clone()));
+                answer.complete(Err(error.clone()));
             }
         }
     }
 }
 
 impl Answer {
-    fn give(self, result: Result<Value, RedisError>) {
-        if let Self::Wanted(sender) = self {
+    fn complete(self, result: Result<Value, RedisError>) {
+        if let Self::Expected(sender) = self {
             // The caller may have given up.
             let _ = sender.send(result);
         }

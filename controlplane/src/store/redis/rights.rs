@@ -5,9 +5,9 @@
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
+use super::errors::{LinkError, ReplyKind, lacks_rights, link_error, reply_kind};
 use super::partition::{NAMESPACE, Partition};
 use super::topology::Address;
-use super::trouble::{LinkError, Reply, lacks_rights, refusal, reply};
 
 /// Placeholder for a key in a tried command.
 const KEY: &str = "KEY";
@@ -47,18 +47,18 @@ const TRIED: &[&[&str]] = &[
 ];
 
 /// Tries all needed commands at `address`. The error lists the ACL rules to add.
-pub(super) async fn try_all(
+pub(super) async fn check_all(
     address: &Address,
     connection: &mut MultiplexedConnection,
     (server_id, user): (&str, &str),
 ) -> Result<(), LinkError> {
-    let name = Partition::first().trial(server_id);
+    let name = Partition::first().probe_key(server_id);
     let mut pipeline = redis::Pipeline::with_capacity(TRIED.len());
     pipeline.ignore_errors();
     for words in TRIED {
         pipeline.add_command(command(words, &name));
     }
-    let io = |error: RedisError| refusal(address, &error);
+    let io = |error: RedisError| link_error(address, &error);
     let values: Vec<Value> = pipeline.query_async(connection).await.map_err(io)?;
     let mut missing = Missing::default();
     for (words, value) in TRIED.iter().zip(values) {
@@ -103,12 +103,12 @@ impl Missing {
             }
             return Ok(());
         }
-        match reply(&error) {
+        match reply_kind(&error) {
             // The tried slot may be on another server, or on none.
-            Reply::Leave if error.code() == Some("CLUSTERDOWN") => Ok(()),
-            Reply::Leave => Err(refusal(address, &error)),
+            ReplyKind::Reconnect if error.code() == Some("CLUSTERDOWN") => Ok(()),
+            ReplyKind::Reconnect => Err(link_error(address, &error)),
             // The user has the right; the result does not matter.
-            Reply::Redirect | Reply::Busy | Reply::Final => Ok(()),
+            ReplyKind::Redirect | ReplyKind::Busy | ReplyKind::Final => Ok(()),
         }
     }
 

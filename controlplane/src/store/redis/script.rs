@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::island::Base;
+use super::offline_log::Base;
 use super::partition::RoomKeys;
 use crate::history::{Append, Change};
 use crate::history::{Ephemeral, Participant};

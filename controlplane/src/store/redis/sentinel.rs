@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue as _, Value};
 
+use super::errors::{LinkError, link_error};
 use super::topology::Address;
-use super::trouble::{LinkError, refusal};
 
 /// The setting: sentinels, and the name of the master that they monitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Watched {
+pub(super) struct MonitoredMaster {
     /// The master's name in the configuration of the sentinels.
     pub(super) master: String,
     pub(super) sentinels: Vec<Address>,
@@ -34,20 +34,20 @@ impl Sentinels {
     /// Asks for the address of the master. `connect` opens a connection to a sentinel.
     pub(super) async fn master<C>(
         &self,
-        watched: &Watched,
+        monitored: &MonitoredMaster,
         connect: impl Fn(Address) -> C,
     ) -> Result<Address, LinkError>
     where
         C: Future<Output = Result<MultiplexedConnection, LinkError>>,
     {
         let best = self.with(|state| state.best.clone());
-        let others = watched
+        let others = monitored
             .sentinels
             .iter()
             .filter(|address| Some(*address) != best.as_ref());
         let mut last = LinkError::Unavailable("no sentinel is named".into());
         for address in best.iter().chain(others) {
-            match self.ask(address, &watched.master, &connect).await {
+            match self.request(address, &monitored.master, &connect).await {
                 Ok(master) => {
                     self.with(|state| state.best = Some(address.clone()));
                     return Ok(master);
@@ -60,7 +60,7 @@ impl Sentinels {
         Err(last)
     }
 
-    async fn ask<C>(
+    async fn request<C>(
         &self,
         address: &Address,
         master: &str,
@@ -86,7 +86,7 @@ impl Sentinels {
             .await;
         let reply = reply.map_err(|error| {
             self.with(|state| state.connection_by_address.remove(address));
-            refusal(address, &error)
+            link_error(address, &error)
         })?;
         match reply {
             Value::Nil => Err(LinkError::Refused(format!(

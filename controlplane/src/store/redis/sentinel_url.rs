@@ -4,9 +4,9 @@
 
 use redis::ConnectionInfo;
 
-use super::sentinel::Watched;
+use super::errors::LinkError;
+use super::sentinel::MonitoredMaster;
 use super::server_url::{masked, parse as parse_server};
-use super::trouble::LinkError;
 
 const PORT: u16 = 26_379;
 
@@ -24,7 +24,7 @@ pub(super) struct Parsed {
     pub(super) server: ConnectionInfo,
     /// Credentials and TLS for the sentinels.
     pub(super) sentinel: ConnectionInfo,
-    pub(super) watched: Watched,
+    pub(super) monitored: MonitoredMaster,
 }
 
 /// True if `url` names sentinels.
@@ -88,7 +88,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     Ok(Parsed {
         server,
         sentinel,
-        watched: Watched { master, sentinels },
+        monitored: MonitoredMaster { master, sentinels },
     })
 }
 
@@ -122,7 +122,7 @@ fn with_port(host: &str) -> String {
     }
 }
 
-impl Watched {
+impl MonitoredMaster {
     #[cfg(test)]
     fn names(&self) -> Vec<String> {
         self.sentinels.iter().map(ToString::to_string).collect()
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn hosts_credentials_and_the_name_are_found() {
         let parsed = parse("redis+sentinel://10.0.0.1,b:26380,[::1]/my-master").unwrap();
-        assert_eq!(parsed.watched.master, "my-master");
+        assert_eq!(parsed.monitored.master, "my-master");
         assert_eq!(
-            parsed.watched.names(),
+            parsed.monitored.names(),
             ["10.0.0.1:26379", "b:26380", "::1:26379"]
         );
         assert_eq!(parsed.server.redis_settings().password(), None);

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::errors::LinkError;
 use super::pipeline::Pipeline;
-use super::trouble::LinkError;
 
 /// First and longest pause before a reconnect after a failure; doubled with each failure in a row.
 const RETRY_PAUSE: (Duration, Duration) =
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Closes the connection of `generation`. The first reconnect happens without a pause.
-    pub(super) fn left(&self, generation: Generation, error: &LinkError) {
+    pub(super) fn drop_connection(&self, generation: Generation, error: &LinkError) {
         let mut state = self.state();
         // Another task has closed it already, and there may be a new connection.
         if state.generation != generation || state.pipeline.take().is_none() {
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// True if rights were not checked within `time`. The caller then checks them.
-    pub(super) fn try_rights(&self, time: Duration) -> bool {
+    pub(super) fn check_rights(&self, time: Duration) -> bool {
         let mut state = self.state();
         let is_due = state.tried.is_none_or(|tried| tried.elapsed() >= time);
         if is_due {
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// Notes a command that succeeded.
-    pub(super) fn works(&self) {
+    pub(super) fn succeeded(&self) {
         self.state().failures = 0;
     }
 

@@ -2,8 +2,8 @@
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 
+use super::errors::LinkError;
 use super::topology::Address;
-use super::trouble::LinkError;
 
 /// Parses credentials, TLS and address of a server URL. Errors do not contain the password.
 pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {

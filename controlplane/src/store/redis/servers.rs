@@ -8,11 +8,11 @@ use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, TlsCertificates,
 };
 
-use super::sentinel::Watched;
+use super::errors::LinkError;
+use super::sentinel::MonitoredMaster;
 use super::sentinel_url;
 use super::server_url::parse;
 use super::topology::Address;
-use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
 
 /// The settings of the store on Redis.
@@ -39,7 +39,7 @@ impl RedisServers {
 
 /// What a connection leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ServerKind {
     /// A server that stores rooms.
     Server,
     /// A sentinel.
@@ -51,17 +51,17 @@ pub(super) enum Kind {
 pub(super) struct Servers {
     /// Credentials and TLS of every server.
     template: ConnectionInfo,
-    named: Named,
+    named: ConfiguredServers,
     authorities: Option<PathBuf>,
     identity: Option<CertificateFiles>,
 }
 
 /// Servers in the settings.
 #[derive(Debug)]
-enum Named {
+enum ConfiguredServers {
     Servers(Vec<Address>),
     /// The monitored master, and the credentials for the sentinels.
-    Sentinels(Watched, ConnectionInfo),
+    Sentinels(MonitoredMaster, ConnectionInfo),
 }
 
 impl Servers {
@@ -73,9 +73,12 @@ impl Servers {
                 let sentinel_url::Parsed {
                     server,
                     sentinel,
-                    watched,
+                    monitored,
                 } = sentinel_url::parse(url)?;
-                (server, Named::Sentinels(watched, resp3(sentinel)))
+                (
+                    server,
+                    ConfiguredServers::Sentinels(monitored, resp3(sentinel)),
+                )
             }
             urls => servers_of(urls)?,
         };
@@ -99,16 +102,16 @@ impl Servers {
     /// Addresses in the settings: Redis servers, or sentinels.
     pub(super) fn named(&self) -> &[Address] {
         match &self.named {
-            Named::Servers(addresses) => addresses,
-            Named::Sentinels(watched, _) => &watched.sentinels,
+            ConfiguredServers::Servers(addresses) => addresses,
+            ConfiguredServers::Sentinels(monitored, _) => &monitored.sentinels,
         }
     }
 
     /// The monitored master; `None` without Sentinel.
-    pub(super) fn watched(&self) -> Option<&Watched> {
+    pub(super) fn monitored(&self) -> Option<&MonitoredMaster> {
         match &self.named {
-            Named::Servers(_) => None,
-            Named::Sentinels(watched, _) => Some(watched),
+            ConfiguredServers::Servers(_) => None,
+            ConfiguredServers::Sentinels(monitored, _) => Some(monitored),
         }
     }
 
@@ -121,10 +124,10 @@ impl Servers {
     }
 
     /// A client for `address`; reads the certificate files.
-    pub(super) fn client(&self, address: &Address, kind: Kind) -> Result<Client, LinkError> {
+    pub(super) fn client(&self, address: &Address, kind: ServerKind) -> Result<Client, LinkError> {
         let template = match (kind, &self.named) {
-            (Kind::Sentinel, Named::Sentinels(_, sentinel)) => sentinel,
-            (Kind::Sentinel | Kind::Server, _) => &self.template,
+            (ServerKind::Sentinel, ConfiguredServers::Sentinels(_, sentinel)) => sentinel,
+            (ServerKind::Sentinel | ServerKind::Server, _) => &self.template,
         };
         let (host, port) = (address.host.clone(), address.port);
         let refused = |error: &dyn std::fmt::Display| {
@@ -174,7 +177,7 @@ fn resp3(info: ConnectionInfo) -> ConnectionInfo {
 }
 
 /// Parses the URLs of one cluster, or several URLs of one server.
-fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
+fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, ConfiguredServers), LinkError> {
     let mut infos = Vec::new();
     let mut seeds = Vec::new();
     for url in urls {
@@ -189,7 +192,7 @@ fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
     }
     let template = infos.into_iter().next();
     let template = template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
-    Ok((template, Named::Servers(seeds)))
+    Ok((template, ConfiguredServers::Servers(seeds)))
 }
 
 #[cfg(test)]
@@ -227,7 +230,7 @@ mod tests {
             let urls = [format!("{scheme}://u:secret@10.0.0.5:6379")];
             let servers = Servers::read(&RedisServers::at(&urls)).unwrap();
             assert_eq!(servers.are_encrypted(), encrypted);
-            let client = servers.client(&address, Kind::Server).unwrap();
+            let client = servers.client(&address, ServerKind::Server).unwrap();
             let info = client.get_connection_info();
             assert_eq!(is_encrypted(info), encrypted);
             assert_eq!(info.redis_settings().password(), Some("secret"));

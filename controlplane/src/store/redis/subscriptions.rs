@@ -13,11 +13,11 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Mutex, mpsc};
 
+use super::errors::{LinkError, link_error};
 use super::link::Link;
 use super::partition::Partition;
 use super::server::Generation;
 use super::topology::Address;
-use super::trouble::{LinkError, refusal};
 
 /// Attempts to subscribe to a channel, each at the current server of its slot.
 const ATTEMPTS: usize = 4;
@@ -41,14 +41,14 @@ struct State {
     /// Number of open rooms in each partition.
     rooms: BTreeMap<Partition, usize>,
     /// Server and connection of each confirmed subscription.
-    place: HashMap<Partition, (Address, ConnectionId)>,
-    connection: HashMap<Address, Subscriber>,
+    confirmed: HashMap<Partition, (Address, ConnectionId)>,
+    connection: HashMap<Address, SubscriptionConnection>,
     connections: u64,
 }
 
 /// A subscription connection.
 #[derive(Clone)]
-struct Subscriber {
+struct SubscriptionConnection {
     id: ConnectionId,
     connection: MultiplexedConnection,
     /// Generation of the command connection to the same server. The subscription connection is
@@ -66,24 +66,24 @@ impl Subscriptions {
     }
 
     /// Counts a room that needs the partition.
-    pub(super) async fn want(&self, partition: Partition) {
+    pub(super) async fn add_room(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         *state.rooms.entry(partition).or_default() += 1;
     }
 
     /// Subscribes to the partition, if it is not subscribed to. Afterwards every published event
     /// arrives.
-    pub(super) async fn ensure(&self, partition: Partition) -> Result<(), LinkError> {
+    pub(super) async fn ensure_subscribed(&self, partition: Partition) -> Result<(), LinkError> {
         let mut state = self.state.lock().await;
         state.drop_outdated(&self.link);
-        if state.place.contains_key(&partition) {
+        if state.confirmed.contains_key(&partition) {
             return Ok(());
         }
         self.subscribe(&mut state, partition).await
     }
 
     /// Counts a room less; unsubscribes after the last one.
-    pub(super) async fn release(&self, partition: Partition) {
+    pub(super) async fn remove_room(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         let Some(rooms) = state.rooms.get_mut(&partition) else {
             return;
@@ -93,7 +93,7 @@ impl Subscriptions {
             return;
         }
         state.rooms.remove(&partition);
-        if let Some((address, id)) = state.place.remove(&partition)
+        if let Some((address, id)) = state.confirmed.remove(&partition)
             && let Some(mut subscriber) = state.connection.get(&address).cloned()
             && subscriber.id == id
         {
@@ -117,7 +117,7 @@ impl Subscriptions {
                 Err(error) => return (repaired, Err(error)),
             };
             if state
-                .place
+                .confirmed
                 .get(&partition)
                 .is_some_and(|(at, _)| *at == owner)
             {
@@ -132,11 +132,14 @@ impl Subscriptions {
     }
 
     /// Notes that the server ended a subscription. True if it was the current one.
-    pub(super) async fn ended(&self, id: ConnectionId, partition: Partition) -> bool {
+    pub(super) async fn subscription_ended(&self, id: ConnectionId, partition: Partition) -> bool {
         let mut state = self.state.lock().await;
-        let is_current = state.place.get(&partition).is_some_and(|(_, at)| *at == id);
+        let is_current = state
+            .confirmed
+            .get(&partition)
+            .is_some_and(|(_, at)| *at == id);
         if is_current {
-            state.place.remove(&partition);
+            state.confirmed.remove(&partition);
             self.link.forget_topology();
         }
         is_current
@@ -174,7 +177,7 @@ impl Subscriptions {
         let mut last = LinkError::Unavailable("not tried".into());
         for _ in 0..ATTEMPTS {
             let address = self.link.owner(partition.slot()).await?;
-            let Subscriber {
+            let SubscriptionConnection {
                 id, mut connection, ..
             } = self.connection(state, &address).await?;
             let channel = partition.channel();
@@ -187,7 +190,7 @@ impl Subscriptions {
                     kind: PushKind::SSubscribe,
                     data,
                 }) if names(&data, &channel) => {
-                    state.place.insert(partition, (address, id));
+                    state.confirmed.insert(partition, (address, id));
                     return Ok(());
                 }
                 // MOVED, or a push arrived before the reply: in both cases subscribe again.
@@ -196,7 +199,7 @@ impl Subscriptions {
                     state.drop_connection(id);
                 }
                 Err(error) => {
-                    last = refusal(&address, &error);
+                    last = link_error(&address, &error);
                     if error.code() != Some("MOVED") {
                         state.drop_connection(id);
                     }
@@ -211,7 +214,7 @@ impl Subscriptions {
         &self,
         state: &mut State,
         address: &Address,
-    ) -> Result<Subscriber, LinkError> {
+    ) -> Result<SubscriptionConnection, LinkError> {
         if let Some(subscriber) = state.connection.get(address) {
             return Ok(subscriber.clone());
         }
@@ -228,7 +231,7 @@ impl Subscriptions {
                 }
             }
         });
-        let subscriber = Subscriber {
+        let subscriber = SubscriptionConnection {
             id,
             connection,
             generation,
@@ -241,13 +244,13 @@ impl Subscriptions {
 impl State {
     fn drop_connection(&mut self, id: ConnectionId) {
         self.connection.retain(|_, other| other.id != id);
-        self.place.retain(|_, (_, other)| *other != id);
+        self.confirmed.retain(|_, (_, other)| *other != id);
     }
 
     /// Closes connections to servers that got a new command connection: another server may publish
     /// the events now.
     fn drop_outdated(&mut self, link: &Link) {
-        let outdated = |(address, other): (&Address, &Subscriber)| {
+        let outdated = |(address, other): (&Address, &SubscriptionConnection)| {
             (link.generation(address) != other.generation).then_some(other.id)
         };
         let outdated: Vec<_> = self.connection.iter().filter_map(outdated).collect();

@@ -35,23 +35,23 @@ pub(super) enum LinkError {
 
 /// What an error reply means for the command and its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum ReplyKind {
     /// The cluster redirects the command.
     Redirect,
     /// The slot or the server is busy. This ends by itself.
     Busy,
     /// The connection is closed and opened again: another server may have taken over the address,
     /// or a new connection gets other rights.
-    Leave,
+    Reconnect,
     /// The error concerns only the command or its key.
     Final,
 }
 
 /// The meaning of an error that a server returned.
-pub(super) fn reply(error: &RedisError) -> Reply {
+pub(super) fn reply_kind(error: &RedisError) -> ReplyKind {
     match error.code() {
-        Some("MOVED" | "ASK") => Reply::Redirect,
-        Some("TRYAGAIN" | "BUSY") => Reply::Busy,
+        Some("MOVED" | "ASK") => ReplyKind::Redirect,
+        Some("TRYAGAIN" | "BUSY") => ReplyKind::Busy,
         Some(
             // A demoted master answers READONLY while the connection is open. During a failover it
             // answers UNBLOCKED to blocked commands.
@@ -60,11 +60,11 @@ pub(super) fn reply(error: &RedisError) -> Reply {
             | "NOREPLICAS" | "MISCONF"
             // Redis assigns credentials and rights to a connection.
             | "NOPERM" | "NOAUTH" | "WRONGPASS",
-        ) => Reply::Leave,
+        ) => ReplyKind::Reconnect,
         _ if lacks_rights(error) || error.is_io_error() || error.is_unrecoverable_error() => {
-            Reply::Leave
+            ReplyKind::Reconnect
         }
-        _ => Reply::Final,
+        _ => ReplyKind::Final,
     }
 }
 
@@ -79,7 +79,10 @@ pub(super) fn lacks_rights(error: &RedisError) -> bool {
 }
 
 /// Checks version and role of a server in its HELLO reply.
-pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(), LinkError> {
+pub(super) fn check_server(
+    address: &Address,
+    hello: &HashMap<String, Value>,
+) -> Result<(), LinkError> {
     let text = |name: &str| {
         let value = hello.get(name)?;
         redis::from_redis_value_ref::<String>(value).ok()
@@ -105,7 +108,7 @@ pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(
 }
 
 /// Converts an error of the client library.
-pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
+pub(super) fn link_error(address: &Address, error: &RedisError) -> LinkError {
     if let Some(tls) = tls_error(error) {
         return LinkError::Insecure(format!("Redis at {address} {}", insecurity(tls)));
     }
@@ -123,9 +126,11 @@ pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
         }
         // A server without free memory may have some later.
         _ if code == Some("OOM") => LinkError::Unavailable(said),
-        _ => match reply(error) {
-            Reply::Redirect | Reply::Busy | Reply::Leave => LinkError::Unavailable(said),
-            Reply::Final => LinkError::Broken(said),
+        _ => match reply_kind(error) {
+            ReplyKind::Redirect | ReplyKind::Busy | ReplyKind::Reconnect => {
+                LinkError::Unavailable(said)
+            }
+            ReplyKind::Final => LinkError::Broken(said),
         },
     }
 }
@@ -192,10 +197,13 @@ mod tests {
     fn servers_that_cannot_serve_are_refused_by_name() {
         let address = address();
         assert_eq!(
-            fit(&address, &hello("7.0.15", "standalone", "master")),
+            check_server(&address, &hello("7.0.15", "standalone", "master")),
             Ok(())
         );
-        assert_eq!(fit(&address, &hello("8.2.1", "cluster", "replica")), Ok(()));
+        assert_eq!(
+            check_server(&address, &hello("8.2.1", "cluster", "replica")),
+            Ok(())
+        );
         for (hello, part) in [
             (
                 hello("6.2.14", "standalone", "master"),
@@ -204,7 +212,7 @@ mod tests {
             (hello("", "standalone", "master"), "at least 7.0"),
             (hello("7.0.0", "standalone", "replica"), "read-only replica"),
         ] {
-            let said = fit(&address, &hello).unwrap_err().to_string();
+            let said = check_server(&address, &hello).unwrap_err().to_string();
             assert!(
                 said.contains(part) && said.contains("10.0.0.5:6379"),
                 "{said}"
@@ -231,8 +239,8 @@ mod tests {
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), Reply::Leave, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), ReplyKind::Reconnect, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Unavailable(_)), "{means:?}");
         }
         for line in [
@@ -251,25 +259,25 @@ mod tests {
             ),
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), Reply::Leave, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), ReplyKind::Reconnect, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Refused(_)), "{means:?}");
         }
         for (line, expected) in [
             (
                 "TRYAGAIN Multiple keys request during rehashing of slot",
-                Reply::Busy,
+                ReplyKind::Busy,
             ),
-            ("BUSY Redis is busy running a script.", Reply::Busy),
-            ("MOVED 7 127.0.0.1:7001", Reply::Redirect),
+            ("BUSY Redis is busy running a script.", ReplyKind::Busy),
+            ("MOVED 7 127.0.0.1:7001", ReplyKind::Redirect),
             (
                 "OOM command not allowed when used memory > 'maxmemory'.",
-                Reply::Final,
+                ReplyKind::Final,
             ),
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), expected, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), expected, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Unavailable(_)), "{means:?}");
         }
         for line in [
@@ -277,8 +285,8 @@ mod tests {
             "ERR syntax error",
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), Reply::Final, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), ReplyKind::Final, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Broken(_)), "{means:?}");
         }
     }
@@ -300,7 +308,7 @@ mod tests {
         ] {
             let error: rustls::Error = error;
             let error = RedisError::from(io::Error::new(io::ErrorKind::InvalidData, error));
-            let LinkError::Insecure(said) = refusal(&address(), &error) else {
+            let LinkError::Insecure(said) = link_error(&address(), &error) else {
                 panic!("{error} is not an error of TLS");
             };
             assert!(
@@ -309,7 +317,7 @@ mod tests {
             );
         }
         let other = RedisError::from(io::Error::from(io::ErrorKind::ConnectionReset));
-        let said = refusal(&address(), &other);
+        let said = link_error(&address(), &other);
         assert!(matches!(said, LinkError::Unavailable(_)), "{said:?}");
     }
 }

@@ -8,22 +8,22 @@ use tokio::sync::oneshot;
 
 use crate::history::Roster;
 use crate::history::{Append, Entry, Restart};
-use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, ISLAND_EVENTS};
-use crate::store::record::Record;
+use crate::limits::{APPEND_EVENTS, HISTORY_EVENTS, OFFLINE_EVENTS};
+use crate::store::history_log::HistoryLog;
 
 /// Events of one room that Redis does not have yet.
 #[derive(Debug)]
-pub(super) struct Island {
+pub(super) struct OfflineLog {
     /// The room as Redis last confirmed it.
     base: Base,
-    /// Waiting events, oldest first. At most [`ISLAND_EVENTS`].
-    untold: VecDeque<Untold>,
+    /// QueuedAppend events, oldest first. At most [`OFFLINE_EVENTS`].
+    pending: VecDeque<PendingEvent>,
     /// Up to this offset, readers received the same history that Redis has. If it is below
     /// `base.offset()`, the histories have forked.
     agreed: u64,
     /// Offsets in Redis, after `agreed`, of events that readers of this server received under other
     /// offsets.
-    told: Vec<u64>,
+    renumbered: Vec<u64>,
 }
 
 /// A room as Redis has it, or had it before the outage.
@@ -44,7 +44,7 @@ impl Base {
 
 /// An event that waits for Redis.
 #[derive(Debug)]
-pub(super) struct Untold {
+pub(super) struct PendingEvent {
     /// Sequence number under which it was sent before; Redis may have accepted it. `None` if it was
     /// not sent.
     pub(super) seq: Option<u64>,
@@ -61,14 +61,14 @@ pub(super) struct Batch {
     pub(super) appends: Vec<Append>,
 }
 
-impl Island {
+impl OfflineLog {
     /// `base` is the room as Redis last confirmed it.
     pub(super) fn new(base: Base) -> Self {
         Self {
             agreed: base.offset(),
             base,
-            untold: VecDeque::new(),
-            told: Vec::new(),
+            pending: VecDeque::new(),
+            renumbered: Vec::new(),
         }
     }
 
@@ -77,11 +77,11 @@ impl Island {
         &self.base
     }
 
-    /// Adds an event. False if [`ISLAND_EVENTS`] wait already.
-    pub(super) fn wait(&mut self, untold: Untold) -> bool {
-        let fits = self.untold.len() < ISLAND_EVENTS;
+    /// Adds an event. False if [`OFFLINE_EVENTS`] wait already.
+    pub(super) fn wait(&mut self, pending: PendingEvent) -> bool {
+        let fits = self.pending.len() < OFFLINE_EVENTS;
         if fits {
-            self.untold.push_back(untold);
+            self.pending.push_back(pending);
         }
         fits
     }
@@ -90,60 +90,60 @@ impl Island {
     /// this server. Events that were sent before keep their sequence numbers, so that Redis does
     /// not append them twice.
     pub(super) fn batch(&mut self, next: impl FnOnce(usize) -> u64) -> Option<Batch> {
-        let first = self.untold.front()?.seq;
-        let goes_on = |(index, untold): &(usize, &Untold)| {
+        let first = self.pending.front()?.seq;
+        let goes_on = |(index, pending): &(usize, &PendingEvent)| {
             let seq = first.map(|first| first + *index as u64);
-            untold.seq == seq && (*index == 0 || !untold.append.change.may_be_refused())
+            pending.seq == seq && (*index == 0 || !pending.append.change.may_be_refused())
         };
-        let count = match &self.untold[0].append.change {
+        let count = match &self.pending[0].append.change {
             change if change.may_be_refused() => 1,
             _ => {
-                let all = self.untold.iter().enumerate().take(APPEND_EVENTS);
+                let all = self.pending.iter().enumerate().take(APPEND_EVENTS);
                 all.take_while(goes_on).count()
             }
         };
         let seq = first.unwrap_or_else(|| next(count));
         let mut appends = Vec::with_capacity(count);
-        for (seq, untold) in (seq..).zip(self.untold.iter_mut().take(count)) {
-            untold.seq = Some(seq);
-            appends.push(untold.append.clone());
+        for (seq, pending) in (seq..).zip(self.pending.iter_mut().take(count)) {
+            pending.seq = Some(seq);
+            appends.push(pending.append.clone());
         }
         Some(Batch { seq, appends })
     }
 
     /// Limits the agreed offset to `offset`.
-    pub(super) fn agrees_to(&mut self, offset: u64) {
+    pub(super) fn limit_agreed(&mut self, offset: u64) {
         self.agreed = self.agreed.min(offset);
     }
 
     /// Redis had lost the room, and has now what this server had.
     pub(super) fn was_restored(&mut self) {
         self.agreed = self.base.offset();
-        self.told.clear();
+        self.renumbered.clear();
     }
 
     /// How readers of this server continue in the new history.
     pub(super) fn restart(&self) -> Restart {
         Restart {
             common: self.agreed,
-            told: self.told.clone(),
+            renumbered: self.renumbered.clone(),
         }
     }
 
     /// True if the history in Redis differs from the one that readers of this server received.
-    pub(super) fn has_parted(&self) -> bool {
+    pub(super) fn has_forked(&self) -> bool {
         self.agreed < self.base.offset()
     }
 
     /// Removes the `count` oldest events. Redis appended them from offset `first` on, or refused
-    /// them if `first` is `None`. `record` has them under the offsets that readers received.
-    pub(super) fn told(&mut self, record: &Record, count: usize, first: Option<u64>) {
-        let goes_on = !self.has_parted() && first == Some(self.base.offset() + 1);
+    /// them if `first` is `None`. `log` has them under the offsets that readers received.
+    pub(super) fn acknowledge(&mut self, log: &HistoryLog, count: usize, first: Option<u64>) {
+        let goes_on = !self.has_forked() && first == Some(self.base.offset() + 1);
         let base = &mut self.base;
-        for untold in self.untold.drain(..count.min(self.untold.len())) {
+        for pending in self.pending.drain(..count.min(self.pending.len())) {
             // The receiver is gone if the sender of a message has left.
-            let _ = untold.stored.send(());
-            let Some(entry) = record.at(base.offset() + 1) else {
+            let _ = pending.stored.send(());
+            let Some(entry) = log.at(base.offset() + 1) else {
                 continue;
             };
             base.roster.apply(entry.offset, &entry.event);
@@ -155,7 +155,7 @@ impl Island {
         if goes_on {
             self.agreed = base.offset();
         } else if let Some(first) = first {
-            self.told.extend((first..).take(count));
+            self.renumbered.extend((first..).take(count));
         }
     }
 }
@@ -167,62 +167,62 @@ mod tests {
     use super::*;
     use crate::history::Change;
     use crate::ids::Epoch;
-    use crate::store::News;
-    use crate::store::redis::mirror::Mirror;
+    use crate::store::RoomUpdate;
+    use crate::store::redis::room_replica::RoomReplica;
     use crate::store::suite::note;
 
-    fn opened_at(offset: u64) -> (Mirror, mpsc::Receiver<News>) {
-        let mut mirror = Mirror::opening();
-        mirror.opened((Epoch::random(), offset), Vec::new());
-        let news = mirror.read().news;
-        (mirror, news)
+    fn opened_at(offset: u64) -> (RoomReplica, mpsc::Receiver<RoomUpdate>) {
+        let mut replica = RoomReplica::opening();
+        replica.opened((Epoch::random(), offset), Vec::new());
+        let updates = replica.read().updates;
+        (replica, updates)
     }
 
-    fn offsets(news: &mut mpsc::Receiver<News>) -> Vec<u64> {
-        std::iter::from_fn(|| match news.try_recv().ok()? {
-            News::Entry(entry) => Some(entry.offset),
-            News::Taken(_) | News::Message(_) => None,
+    fn offsets(updates: &mut mpsc::Receiver<RoomUpdate>) -> Vec<u64> {
+        std::iter::from_fn(|| match updates.try_recv().ok()? {
+            RoomUpdate::Entry(entry) => Some(entry.offset),
+            RoomUpdate::Taken(_) | RoomUpdate::Message(_) => None,
         })
         .collect()
     }
 
-    fn untold(seq: Option<u64>, number: usize) -> (Untold, oneshot::Receiver<()>) {
+    fn pending(seq: Option<u64>, number: usize) -> (PendingEvent, oneshot::Receiver<()>) {
         let (stored, is_stored) = oneshot::channel();
         let append = note(number);
-        let untold = Untold {
+        let pending = PendingEvent {
             seq,
             append,
             stored,
         };
-        (untold, is_stored)
+        (pending, is_stored)
     }
 
     #[test]
-    fn an_island_goes_on_remembers_and_is_bounded() {
-        let (mut mirror, mut news) = opened_at(1);
-        let (tried, mut first) = untold(Some(5), 1);
-        assert_eq!(mirror.append(tried), Some(2));
-        let (later, mut second) = untold(None, 2);
-        assert_eq!(mirror.append(later), Some(3));
-        assert_eq!(offsets(&mut news), [2, 3]);
-        let base = mirror.base();
+    fn an_offline_room_goes_on_remembers_and_is_bounded() {
+        let (mut replica, mut updates) = opened_at(1);
+        let (tried, mut first) = pending(Some(5), 1);
+        assert_eq!(replica.append(tried), Some(2));
+        let (later, mut second) = pending(None, 2);
+        assert_eq!(replica.append(later), Some(3));
+        assert_eq!(offsets(&mut updates), [2, 3]);
+        let base = replica.base();
         assert_eq!((base.offset(), base.history.len()), (1, 0));
-        mirror.told(1, Some(2));
-        let base = mirror.base();
+        replica.acknowledge(1, Some(2));
+        let base = replica.base();
         assert_eq!((base.offset(), base.history.len()), (2, 1));
-        assert!(first.try_recv().is_ok(), "the sender is told");
+        assert!(first.try_recv().is_ok(), "the sender is renumbered");
         assert!(second.try_recv().is_err());
-        for number in 0..ISLAND_EVENTS - 1 {
-            assert!(mirror.append(untold(None, number).0).is_some());
+        for number in 0..OFFLINE_EVENTS - 1 {
+            assert!(replica.append(pending(None, number).0).is_some());
         }
-        assert_eq!(mirror.append(untold(None, 0).0), None);
-        mirror.is_current_again();
-        assert!(mirror.is_open() && !mirror.is_island());
+        assert_eq!(replica.append(pending(None, 0).0), None);
+        replica.is_current_again();
+        assert!(replica.is_open() && !replica.is_offline());
     }
 
     #[test]
     fn the_store_is_told_of_many_at_once_and_of_what_was_tried_under_the_same_numbers() {
-        let (mut mirror, _news) = opened_at(7);
+        let (mut replica, _news) = opened_at(7);
         let mut leaving = note(3);
         leaving.change = Change::RemoveOurs("PA_0000000000000000".parse().unwrap());
         for (seq, append) in [
@@ -234,12 +234,12 @@ mod tests {
             (None, note(5)),
         ] {
             let (stored, _) = oneshot::channel();
-            let untold = Untold {
+            let pending = PendingEvent {
                 seq,
                 append,
                 stored,
             };
-            mirror.append(untold).unwrap();
+            replica.append(pending).unwrap();
         }
         let mut batches = Vec::new();
         let mut next = 100;
@@ -248,13 +248,13 @@ mod tests {
                 next += count as u64;
                 next - count as u64
             };
-            let Some(batch) = mirror.batch(give) else {
+            let Some(batch) = replica.batch(give) else {
                 break;
             };
-            let again = mirror.batch(|_| panic!("it has its numbers")).unwrap();
+            let again = replica.batch(|_| panic!("it has its numbers")).unwrap();
             assert_eq!((again.seq, &again.appends), (batch.seq, &batch.appends));
-            batches.push((batch.seq, batch.appends.len(), mirror.base().offset() + 1));
-            mirror.told(batch.appends.len(), Some(mirror.base().offset() + 1));
+            batches.push((batch.seq, batch.appends.len(), replica.base().offset() + 1));
+            replica.acknowledge(batch.appends.len(), Some(replica.base().offset() + 1));
         }
         assert_eq!(
             batches,
@@ -265,18 +265,18 @@ mod tests {
     #[test]
     fn what_the_store_numbered_otherwise_is_remembered_until_readers_hear_of_it() {
         let tell = |firsts: &[Option<u64>], offset: u64| {
-            let (mut mirror, _news) = opened_at(7);
+            let (mut replica, _news) = opened_at(7);
             for number in 0..firsts.len() {
-                mirror.append(untold(None, number).0).unwrap();
+                replica.append(pending(None, number).0).unwrap();
             }
-            mirror.agrees_to(offset);
+            replica.limit_agreed(offset);
             for first in firsts {
-                mirror.told(1, *first);
+                replica.acknowledge(1, *first);
             }
-            let before = mirror.parted();
-            mirror.agrees_to(offset + 9); // it was interrupted, and checks again
-            assert_eq!(mirror.parted(), before);
-            before.map(|restart| (restart.common, restart.told))
+            let before = replica.restart_if_forked();
+            replica.limit_agreed(offset + 9); // it was interrupted, and checks again
+            assert_eq!(replica.restart_if_forked(), before);
+            before.map(|restart| (restart.common, restart.renumbered))
         };
         assert_eq!(tell(&[Some(8), Some(9)], 7), None);
         assert_eq!(tell(&[Some(9), Some(10)], 8), Some((7, vec![9, 10])));
@@ -287,12 +287,12 @@ mod tests {
         assert_eq!(tell(&[Some(8)], 5), Some((5, vec![8])));
         assert_eq!(tell(&[], 7), None);
 
-        let (mut mirror, _news) = opened_at(7);
-        mirror.append(untold(None, 0).0).unwrap();
-        mirror.told(1, Some(9));
-        mirror.was_restored();
+        let (mut replica, _news) = opened_at(7);
+        replica.append(pending(None, 0).0).unwrap();
+        replica.acknowledge(1, Some(9));
+        replica.was_restored();
         assert_eq!(
-            mirror.parted(),
+            replica.restart_if_forked(),
             None,
             "the store has what readers here have"
         );

@@ -20,7 +20,7 @@ const ALERT: u8 = 21;
 const COMMAND: &[u8] = b"PING\r\n";
 
 /// The error text if the server at `address` uses TLS unexpectedly, or does not use it.
-pub(super) async fn mistaken(address: &Address, encrypted: bool) -> Option<String> {
+pub(super) async fn wrong_protocol(address: &Address, encrypted: bool) -> Option<String> {
     let question = if encrypted { COMMAND } else { &EMPTY_HELLO };
     let first = tokio::time::timeout(ANSWER_TIME, first_byte(address, question));
     match (encrypted, first.await.ok()?.ok()?) {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     /// Starts a server that sends `answer` to every request.
-    async fn who_says(answer: &'static [u8]) -> Address {
+    async fn serve_answer(answer: &'static [u8]) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -61,15 +61,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_is_certain_is_said() {
-        let plain = who_says(b"-NOAUTH Authentication required.\r\n").await;
-        let said = mistaken(&plain, true).await.unwrap();
+        let plain = serve_answer(b"-NOAUTH Authentication required.\r\n").await;
+        let said = wrong_protocol(&plain, true).await.unwrap();
         assert!(said.contains("write redis://"), "{said}");
-        let tls = who_says(&[21, 3, 3, 0, 2, 2, 50]).await;
-        let said = mistaken(&tls, false).await.unwrap();
+        let tls = serve_answer(&[21, 3, 3, 0, 2, 2, 50]).await;
+        let said = wrong_protocol(&tls, false).await.unwrap();
         assert!(said.contains("write rediss://"), "{said}");
         for (answer, encrypted) in [(&b"HTTP/1.1 400"[..], true), (b"", true), (b"-ERR", false)] {
-            let other = who_says(answer).await;
-            assert_eq!(mistaken(&other, encrypted).await, None);
+            let other = serve_answer(answer).await;
+            assert_eq!(wrong_protocol(&other, encrypted).await, None);
         }
     }
 }

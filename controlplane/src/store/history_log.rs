@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::News;
+use super::RoomUpdate;
 use crate::history::Ephemeral;
 use crate::history::{Entry, Missed};
 use crate::ids::Epoch;
@@ -14,14 +14,14 @@ use crate::limits::HISTORY_EVENTS;
 
 /// The latest [`HISTORY_EVENTS`] events of a room, and the channels of its readers.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct HistoryLog {
     epoch: Epoch,
     offset: u64,
     history: VecDeque<Arc<Entry>>,
-    readers: Vec<mpsc::Sender<News>>,
+    readers: Vec<mpsc::Sender<RoomUpdate>>,
 }
 
-impl Record {
+impl HistoryLog {
     /// An empty history. Its next event gets offset `offset + 1`.
     pub(super) fn new(epoch: Epoch, offset: u64) -> Self {
         Self {
@@ -62,22 +62,22 @@ impl Record {
             self.history.pop_front();
         }
         self.history.push_back(Arc::clone(&entry));
-        self.tell(&News::Entry(entry));
+        self.send(&RoomUpdate::Entry(entry));
     }
 
     /// Sends a message outside the history to every reader. A reader with a full queue misses the
     /// message.
-    pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
+    pub(super) fn publish(&mut self, message: Arc<Ephemeral>) {
         for reader in &self.readers {
             // A closed reader is removed with the next event.
-            let _ = reader.try_send(News::Message(Arc::clone(&message)));
+            let _ = reader.try_send(RoomUpdate::Message(Arc::clone(&message)));
         }
     }
 
-    /// Sends `news` to every reader. A reader with a full queue is removed.
-    pub(super) fn tell(&mut self, news: &News) {
+    /// Sends `updates` to every reader. A reader with a full queue is removed.
+    pub(super) fn send(&mut self, updates: &RoomUpdate) {
         self.readers
-            .retain(|reader| reader.try_send(news.clone()).is_ok());
+            .retain(|reader| reader.try_send(updates.clone()).is_ok());
     }
 
     /// Events after `offset` of `epoch`.
@@ -91,20 +91,20 @@ impl Record {
     }
 
     /// Adds a reader, which gets every later event.
-    pub(super) fn read(&mut self) -> mpsc::Receiver<News> {
+    pub(super) fn add_reader(&mut self) -> mpsc::Receiver<RoomUpdate> {
         let (reader, entries) = mpsc::channel(HISTORY_EVENTS);
         self.readers.push(reader);
         entries
     }
 
     /// True while the room has a reader.
-    pub(super) fn is_read(&mut self) -> bool {
+    pub(super) fn has_reader(&mut self) -> bool {
         self.readers.retain(|reader| !reader.is_closed());
         !self.readers.is_empty()
     }
 
     /// Closes the channels of all readers. They open the room again.
-    pub(super) fn cut_off(&mut self) {
+    pub(super) fn remove_readers(&mut self) {
         self.readers.clear();
     }
 }

@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Makes `owner` the owner of these sessions, so that its lease keeps them.
-    pub async fn take(&self, owner: &str, sessions: &[SessionId]) -> Result<(), NodeError> {
+    pub async fn take_lease(&self, owner: &str, sessions: &[SessionId]) -> Result<(), NodeError> {
         let mut client = self.client.clone();
         let sessions = sessions.iter().map(SessionId::to_string);
         let request = wire::TakeSessionsRequest {

@@ -388,8 +388,8 @@ impl Actor {
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Send { socket, notice } => self.audience.send(socket, &notice),
-                Output::Tell { notice } => self.audience.tell(&notice),
-                Output::Whisper {
+                Output::Broadcast { notice } => self.audience.tell(&notice),
+                Output::SendPrivate {
                     sockets,
                     notice,
                     withheld,
@@ -424,14 +424,15 @@ impl Actor {
                     session,
                     command,
                 }),
-                Output::Take { node, sessions } => {
-                    self.effects.push_back(Effect::Take { node, sessions });
+                Output::TakeLease { node, sessions } => {
+                    self.effects.push_back(Effect::TakeLease { node, sessions });
                 }
-                Output::Serve { participant, here } => {
-                    self.effects.push_back(Effect::Serve { participant, here });
+                Output::RouteEvents { participant, here } => {
+                    self.effects
+                        .push_back(Effect::RouteEvents { participant, here });
                 }
-                Output::Hear { track, here } => {
-                    self.effects.push_back(Effect::Hear { track, here });
+                Output::RouteLevels { track, here } => {
+                    self.effects.push_back(Effect::RouteLevels { track, here });
                 }
             }
         }

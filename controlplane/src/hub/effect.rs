@@ -63,17 +63,17 @@ pub(super) enum Effect {
         command: Command,
     },
     /// Become the owner of these sessions: this server's lease keeps them.
-    Take {
+    TakeLease {
         node: NodeId,
         sessions: [SessionId; 2],
     },
     /// Route events of a participant's sessions to this room, or stop that.
-    Serve {
+    RouteEvents {
         participant: ParticipantId,
         here: bool,
     },
     /// Route audio levels of a track to this room, or stop that.
-    Hear { track: TrackId, here: bool },
+    RouteLevels { track: TrackId, here: bool },
 }
 
 /// What must be read for a join.

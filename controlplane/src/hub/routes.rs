@@ -11,12 +11,12 @@ pub(super) struct Routes {
     room_by_track: HashMap<TrackId, RoomName>,
     /// Rooms in the last report of each shard. They get the next report even if it has no levels
     /// for them.
-    heard_by_shard: HashMap<(NodeId, u32), Vec<RoomName>>,
+    rooms_by_shard: HashMap<(NodeId, u32), Vec<RoomName>>,
 }
 
 impl Routes {
     /// Routes events of a participant's sessions to `room`, or stops that.
-    pub(super) fn serve(&mut self, participant: ParticipantId, room: &RoomName, here: bool) {
+    pub(super) fn route_events(&mut self, participant: ParticipantId, room: &RoomName, here: bool) {
         if here {
             self.room_by_participant.insert(participant, room.clone());
         } else {
@@ -25,7 +25,7 @@ impl Routes {
     }
 
     /// Routes the levels of a track to `room`, or stops that.
-    pub(super) fn hear(&mut self, track: TrackId, room: &RoomName, here: bool) {
+    pub(super) fn route_levels(&mut self, track: TrackId, room: &RoomName, here: bool) {
         if here {
             self.room_by_track.insert(track, room.clone());
         } else {
@@ -45,7 +45,7 @@ impl Routes {
         shard: (NodeId, u32),
         levels: Vec<(TrackId, u32)>,
     ) -> HashMap<RoomName, Vec<(TrackId, u32)>> {
-        let last = self.heard_by_shard.remove(&shard).unwrap_or_default();
+        let last = self.rooms_by_shard.remove(&shard).unwrap_or_default();
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (track, dbov) in levels {
             if let Some(room) = self.room_by_track.get(&track) {
@@ -53,9 +53,9 @@ impl Routes {
                 of_room.push((track, dbov));
             }
         }
-        let heard: Vec<_> = by_room.keys().cloned().collect();
-        if !heard.is_empty() {
-            self.heard_by_shard.insert(shard, heard);
+        let rooms: Vec<_> = by_room.keys().cloned().collect();
+        if !rooms.is_empty() {
+            self.rooms_by_shard.insert(shard, rooms);
         }
         for room in last {
             by_room.entry(room).or_default();

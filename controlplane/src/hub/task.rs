@@ -262,11 +262,15 @@ impl Task {
                     hub.tell(&name, RoomInput::Replied(session, result)).await;
                 });
             }
-            Effect::Take { node, sessions } => self.take(node, sessions),
-            Effect::Serve { participant, here } => {
-                self.hub.routes().serve(participant, &self.name, here);
+            Effect::TakeLease { node, sessions } => self.take_lease(node, sessions),
+            Effect::RouteEvents { participant, here } => {
+                self.hub
+                    .routes()
+                    .route_events(participant, &self.name, here);
             }
-            Effect::Hear { track, here } => self.hub.routes().hear(track, &self.name, here),
+            Effect::RouteLevels { track, here } => {
+                self.hub.routes().route_levels(track, &self.name, here)
+            }
         }
     }
 
@@ -281,12 +285,12 @@ impl Task {
     }
 
     /// Makes this server the owner of `sessions`.
-    fn take(&self, node: NodeId, sessions: [SessionId; 2]) {
+    fn take_lease(&self, node: NodeId, sessions: [SessionId; 2]) {
         let hub = Arc::clone(&self.hub);
         tokio::spawn(async move {
             let owner = &hub.room_config.owner;
             if let Some(connection) = hub.fleet.connection(&node)
-                && let Err(error) = connection.take(owner, &sessions).await
+                && let Err(error) = connection.take_lease(owner, &sessions).await
             {
                 // The next read of the node's state shows a wrong owner.
                 tracing::warn!(%node, %error, "sessions not taken over");
@@ -344,7 +348,7 @@ impl Task {
     async fn finish(mut self, mut inputs: mpsc::Receiver<RoomInput>) {
         inputs.close();
         for track in self.actor.tracks() {
-            self.hub.routes().hear(track, &self.name, false);
+            self.hub.routes().route_levels(track, &self.name, false);
         }
         // The store can forget a room without readers.
         self.updates.close();

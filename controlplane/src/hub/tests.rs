@@ -293,8 +293,8 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     let hub = super::new(Arc::new(store), fleet, Arc::new(config(true)), metrics);
     let node: NodeId = "a".parse().unwrap();
     let (victim, friend) = (ParticipantId::random(), ParticipantId::random());
-    hub.routes().serve(victim.clone(), &stuck, true);
-    hub.routes().serve(friend.clone(), &fine, true);
+    hub.routes().route_events(victim.clone(), &stuck, true);
+    hub.routes().route_events(friend.clone(), &fine, true);
     let closed = |participant: &ParticipantId| NodeUpdate {
         node: node.clone(),
         update: Update::Event(NodeEvent::Closed {

@@ -99,7 +99,7 @@ impl Room {
     pub(super) fn add_adopted(&mut self, member: Member, halves: &Halves) {
         let (participant, node) = (member.participant.clone(), member.node.clone());
         let (generation, sessions) = (member.generation, member.sessions());
-        self.outputs.push_back(Output::Take {
+        self.outputs.push_back(Output::TakeLease {
             node: node.clone(),
             sessions,
         });

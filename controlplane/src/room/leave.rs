@@ -75,7 +75,7 @@ impl Room {
             generation: member.generation,
         };
         self.close_sessions(&sessions, reason, now);
-        self.outputs.push_back(Output::Serve {
+        self.outputs.push_back(Output::RouteEvents {
             participant: participant.clone(),
             here: false,
         });

@@ -306,7 +306,7 @@ impl Room {
         let mut sessions = ids.iter().filter_map(|id| held.get(id));
         if sessions.any(|session| session.owner != self.config.owner) {
             let (node, sessions) = (member.node.clone(), ids.clone());
-            self.outputs.push_back(Output::Take { node, sessions });
+            self.outputs.push_back(Output::TakeLease { node, sessions });
         }
         // If a reply was lost, the node has a newer state than the room.
         let [publish, subscribe] = ids.each_ref().map(|id| held.get(id));
@@ -355,6 +355,6 @@ impl Room {
 
     fn tell_everybody(&mut self, notice: Option<Notice>) {
         self.outputs
-            .extend(notice.map(|notice| Output::Tell { notice }));
+            .extend(notice.map(|notice| Output::Broadcast { notice }));
     }
 }

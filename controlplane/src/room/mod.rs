@@ -122,7 +122,8 @@ impl Room {
             outputs: VecDeque::new(),
         };
         for track in room.tracks() {
-            room.outputs.push_back(Output::Hear { track, here: true });
+            room.outputs
+                .push_back(Output::RouteLevels { track, here: true });
         }
         room
     }
@@ -232,12 +233,12 @@ impl Room {
         let after = self.tracks_of(&entry.event);
         for track in after.difference(&before) {
             let (track, here) = (track.clone(), true);
-            self.outputs.push_back(Output::Hear { track, here });
+            self.outputs.push_back(Output::RouteLevels { track, here });
         }
         let gone: Vec<_> = before.difference(&after).cloned().collect();
         for track in &gone {
             let (track, here) = (track.clone(), false);
-            self.outputs.push_back(Output::Hear { track, here });
+            self.outputs.push_back(Output::RouteLevels { track, here });
         }
         self.fan_out(entry);
         if let RoomEvent::ParticipantLeft {
@@ -255,7 +256,7 @@ impl Room {
     pub fn handle_ephemeral(&mut self, message: &Arc<Ephemeral>) {
         let notice = Notice::Message(Arc::clone(message));
         let Some(to) = &message.to else {
-            return self.outputs.push_back(Output::Tell { notice });
+            return self.outputs.push_back(Output::Broadcast { notice });
         };
         for socket in self.sockets_of(to) {
             let notice = notice.clone();
@@ -421,10 +422,10 @@ impl Room {
         self.weigh(entry.bytes());
         let notice = Notice::Event(Arc::clone(entry));
         let Some(to) = &entry.to else {
-            return self.outputs.push_back(Output::Tell { notice });
+            return self.outputs.push_back(Output::Broadcast { notice });
         };
         let sockets = self.sockets_of(to);
-        self.outputs.push_back(Output::Whisper {
+        self.outputs.push_back(Output::SendPrivate {
             sockets: sockets.into_iter().collect(),
             notice,
             withheld: Notice::Withheld {

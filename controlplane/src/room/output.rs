@@ -20,13 +20,13 @@ pub enum Output {
         notice: Notice,
     },
     /// Send a notice to every socket that got `joined`.
-    Tell {
+    Broadcast {
         /// The notice to send.
         notice: Notice,
     },
     /// Send a notice to `sockets`, and `withheld` to every other socket that got `joined`. The
     /// placeholder is not urgent.
-    Whisper {
+    SendPrivate {
         /// Sockets that receive the notice.
         sockets: Vec<SocketId>,
         /// The notice to send.
@@ -66,21 +66,21 @@ pub enum Output {
         command: Command,
     },
     /// Renew the leases of these sessions from now on: this server is their owner.
-    Take {
+    TakeLease {
         /// The node that has the sessions.
         node: NodeId,
         /// The publish and subscribe session. Sessions that have ended are ignored.
         sessions: [SessionId; 2],
     },
     /// Route events of a participant's sessions to this room, or stop that.
-    Serve {
+    RouteEvents {
         /// The participant of the sessions.
         participant: ParticipantId,
         /// True: route them to this room.
         here: bool,
     },
     /// Route the audio levels of a track to this room, or stop that.
-    Hear {
+    RouteLevels {
         /// The track of the levels.
         track: TrackId,
         /// True: route them to this room.

@@ -304,7 +304,7 @@ impl Room {
             let session = || Session::new(member.node.clone(), State::Absent);
             self.session_by_id.entry(id).or_insert_with(session);
         }
-        self.outputs.push_back(Output::Serve {
+        self.outputs.push_back(Output::RouteEvents {
             participant: participant.clone(),
             here: true,
         });

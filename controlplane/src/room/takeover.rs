@@ -82,7 +82,8 @@ impl Room {
             self.session_by_id.remove(&session);
         }
         let (participant, here) = (participant.clone(), false);
-        self.outputs.push_back(Output::Serve { participant, here });
+        self.outputs
+            .push_back(Output::RouteEvents { participant, here });
     }
 
     /// The history started over. All members get a snapshot. Members that are missing in the new
@@ -108,7 +109,7 @@ impl Room {
             .map(|track| (track, true));
         for (track, here) in gone.chain(come) {
             let track = track.clone();
-            self.outputs.push_back(Output::Hear { track, here });
+            self.outputs.push_back(Output::RouteLevels { track, here });
         }
         let members = self.member_ids();
         for id in &members {

@@ -64,13 +64,13 @@ impl Stage {
                     }
                 }
                 Output::Send { socket, notice } => self.notices.push((Some(socket), notice)),
-                Output::Tell { notice } => self.notices.push((None, notice)),
-                Output::Whisper { .. }
+                Output::Broadcast { notice } => self.notices.push((None, notice)),
+                Output::SendPrivate { .. }
                 | Output::Close { .. }
                 | Output::Publish { .. }
-                | Output::Take { .. }
-                | Output::Serve { .. }
-                | Output::Hear { .. } => {}
+                | Output::TakeLease { .. }
+                | Output::RouteEvents { .. }
+                | Output::RouteLevels { .. } => {}
             }
         }
     }

@@ -96,7 +96,7 @@ pub const PRIVATE_BYTES: usize = 16 * 1024;
 /// Maximum number of inputs queued for a room's task.
 pub const ROOM_INPUTS: usize = 4_096;
 /// Maximum number of a client's jobs queued for one session.
-pub const LANE_CALLS: usize = 64;
+pub const SESSION_JOBS: usize = 64;
 /// Maximum number of tracks in one `PutSubscriptions`.
 pub const SUBSCRIPTION_BATCH: usize = 1_000;
 /// Time for a client to offer its tracks again after its media was lost.

@@ -1,6 +1,6 @@
 //! Commands to a node, as values. Rooms create them, the connection to the node sends them.
 
-use super::{Published, SessionAnnotation, SyncGroup, Wish};
+use super::{Published, SessionAnnotation, SubscriptionParams, SyncGroup};
 use crate::history::{Kind, Source};
 use crate::ids::{SessionId, TrackId};
 
@@ -23,7 +23,7 @@ pub enum Command {
         /// The session that subscribes.
         session: SessionId,
         /// Subscriptions to add or change.
-        put: Vec<TrackWish>,
+        put: Vec<TrackSubscription>,
         /// Tracks whose subscriptions end.
         remove: Vec<TrackId>,
     },
@@ -80,13 +80,13 @@ pub struct PutPublish {
 
 /// A subscription to a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackWish {
+pub struct TrackSubscription {
     /// The track to subscribe to.
     pub track: TrackId,
     /// Kind of the track.
     pub kind: Kind,
     /// Parameters of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Lip sync group of the track.
     pub group: SyncGroup,
 }

@@ -4,7 +4,7 @@ use spillway_wire::dataplane as wire;
 
 use super::{
     Command, Done, HeldSession, MidTrack, NodeEvent, Offer, Playable, Published, PutPublish,
-    SessionAnnotation, SyncGroup, TrackAnnotation, TrackWish, Wish,
+    SessionAnnotation, SubscriptionParams, SyncGroup, TrackAnnotation, TrackSubscription,
 };
 use crate::history::{Kind, Layer, Source, Track};
 use crate::ids::{NodeId, TrackId};
@@ -106,16 +106,16 @@ impl From<Published> for wire::Track {
     }
 }
 
-impl From<TrackWish> for wire::TrackWish {
-    fn from(wanted: TrackWish) -> Self {
+impl From<TrackSubscription> for wire::TrackWish {
+    fn from(wanted: TrackSubscription) -> Self {
         let SyncGroup { stream, cname } = wanted.group;
         Self {
             track: wanted.track.to_string(),
             kind: wire_kind(wanted.kind).into(),
             wish: Some(wire::Wish {
-                paused: wanted.wish.paused,
-                max_height: wanted.wish.max_height,
-                priority: wanted.wish.priority,
+                paused: wanted.params.paused,
+                max_height: wanted.params.max_height,
+                priority: wanted.params.priority,
             }),
             group: Some(wire::SyncGroup { stream, cname }),
         }
@@ -150,7 +150,7 @@ pub(super) fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession>
     };
     let wish = |subscription: wire::Subscription| {
         let wish = subscription.wish.unwrap_or_default();
-        Some((subscription.track.parse().ok()?, self::wish(wish)))
+        Some((subscription.track.parse().ok()?, self::params(wish)))
     };
     Some(HeldSession {
         session,
@@ -167,8 +167,8 @@ pub(super) fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession>
     })
 }
 
-fn wish(wish: wire::Wish) -> Wish {
-    Wish {
+fn params(wish: wire::Wish) -> SubscriptionParams {
+    SubscriptionParams {
         paused: wish.paused,
         max_height: wish.max_height,
         priority: wish.priority,

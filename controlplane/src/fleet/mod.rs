@@ -12,11 +12,11 @@ mod registry; // list of nodes
 mod connection; // the connection to one node, and its supervision
 
 pub use annotation::{SessionAnnotation, TrackAnnotation};
-pub use command::{Command, Done, NodeError, Playable, PutPublish, TrackWish};
+pub use command::{Command, Done, NodeError, Playable, PutPublish, TrackSubscription};
 pub use connection::{Connection, Lease, NodeState};
 pub use event::{NodeEvent, NodeUpdate, Update};
 pub use registry::{NodeEntry, Registry, StaticRegistry};
-pub use session::{HeldSession, MidTrack, Offer, Published, SyncGroup, Wish};
+pub use session::{HeldSession, MidTrack, Offer, Published, SubscriptionParams, SyncGroup};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -18,7 +18,7 @@ pub struct HeldSession {
     /// Tracks of a publish session.
     pub tracks: Vec<Published>,
     /// Subscriptions of a subscribe session.
-    pub subscriptions: Vec<(TrackId, Wish)>,
+    pub subscriptions: Vec<(TrackId, SubscriptionParams)>,
     /// The unanswered offer of a subscribe session.
     pub outstanding_offer: Option<Offer>,
     /// Owner of the lease; empty if there is none.
@@ -38,7 +38,7 @@ pub struct Published {
 
 /// Parameters of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscriptionParams {
     /// True: no media is sent for this subscription.
     pub paused: bool,
     /// Maximum height of the video layer in pixels; 0: no limit.

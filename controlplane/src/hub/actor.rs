@@ -186,12 +186,12 @@ impl Actor {
     }
 
     fn join(&mut self, socket: SocketId, request: JoinRequest, node: Option<NodeId>, now: Instant) {
-        if !self.room.admit(socket, &request, now) {
+        if !self.room.charge_join(socket, &request, now) {
             return;
         }
         let resume = request.resume.as_ref();
         let seen = resume.and_then(|resume| resume.seen.clone());
-        let claimed = self.room.comes_from_elsewhere(&request);
+        let claimed = self.room.sessions_on_other_server(&request);
         if seen.is_none() && claimed.is_none() {
             let read = ReadForJoin {
                 missed: Missed::TooOld,

@@ -64,7 +64,7 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
     } = inputs;
     let (room, updates) = match open(&hub, &name).await {
         Ok(opened) => opened,
-        Err(error) => return turn_away(&hub, &name, inputs, &error).await,
+        Err(error) => return refuse_join(&hub, &name, inputs, &error).await,
     };
     let mut task = Task {
         hub,
@@ -133,7 +133,7 @@ async fn open(
 }
 
 /// Refuses all joins, because the store cannot open the room.
-async fn turn_away(
+async fn refuse_join(
     hub: &Arc<Hub>,
     name: &RoomName,
     mut inputs: mpsc::Receiver<RoomInput>,

@@ -20,8 +20,8 @@ use crate::fleet::{Lease, NodeEvent, NodeUpdate, Update};
 use crate::history::{Append, Entry, Missed, Participant, RoomEvent, Roster};
 use crate::ids::{Epoch, Generation, Half, NodeId, ParticipantId, RoomName};
 use crate::limits::ROOM_INPUTS;
-use crate::room::stage::{config, grants, join_of};
-use crate::room::{Lasts, NodeFactsById, Request, ResumePoint, Room, SocketId};
+use crate::room::fixtures::{config, grants, join_of};
+use crate::room::{NodeFactsById, Persistence, Request, ResumePoint, Room, SocketId};
 use crate::signaling::dialect::spillway::Spillway;
 use crate::store::memory::MemoryStore;
 use crate::store::{Appended, Opened, RoomUpdate, StoreError, StoreFuture, Stored, suite};
@@ -62,7 +62,7 @@ fn note(number: usize) -> Request {
         topic: "n".to_owned(),
         payload: number.into(),
         to: None,
-        lasts: Lasts::Yes,
+        persistence: Persistence::Stored,
     }
 }
 

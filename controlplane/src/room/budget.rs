@@ -44,12 +44,12 @@ pub(super) struct Budget {
 #[derive(Debug)]
 struct Account {
     changes: Bucket,
-    deliveries: Purse,
-    bytes: Purse,
+    deliveries: Allowance,
+    bytes: Allowance,
 }
 
 #[derive(Debug)]
-struct Purse {
+struct Allowance {
     share: Bucket,
     extra: Bucket,
 }
@@ -71,7 +71,7 @@ struct Bucket {
 
 /// The bucket that is too low for a request.
 #[derive(Debug)]
-struct Short {
+struct Shortfall {
     amount: u64,
     unit: &'static str,
     owner: Owner,
@@ -126,15 +126,15 @@ impl Budget {
             .account_by_identity
             .entry(identity.clone())
             .or_insert_with(|| Account::new((messages, audience), now));
-        account.hold(messages, audience);
+        account.set_share_capacity(messages, audience);
         account
             .pay(cost, (&mut self.deliveries, &mut self.bytes), now)
-            .map_err(|short| short.refusal(identity))
+            .map_err(|shortfall| shortfall.refusal(identity))
     }
 
     /// Time when heavily used accounts are half full again. A room that ended earlier would come
     /// back with full accounts.
-    pub(super) fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn needed_until(&mut self, now: Instant) -> Option<Instant> {
         let accounts = self.account_by_identity.values_mut();
         let waits = accounts.filter_map(|account| account.wait_for_half(now));
         Some(now + waits.max()?)
@@ -151,7 +151,7 @@ impl Budget {
 
 impl Account {
     fn new((messages, audience): (f64, u64), now: Instant) -> Self {
-        let purse = |share, extra| Purse {
+        let allowance = |share, extra| Allowance {
             share: Bucket::of(messages * share, now),
             extra: Bucket::of(messages * extra, now),
         };
@@ -161,10 +161,10 @@ impl Account {
         let (share, extra): (Rate, Rate) = (SHARE, EXTRA);
         let mut account = Self {
             changes,
-            deliveries: purse(share.deliveries, extra.deliveries),
-            bytes: purse(share.bytes, extra.bytes),
+            deliveries: allowance(share.deliveries, extra.deliveries),
+            bytes: allowance(share.bytes, extra.bytes),
         };
-        account.hold(messages, audience);
+        account.set_share_capacity(messages, audience);
         for share in [&mut account.deliveries.share, &mut account.bytes.share] {
             share.level = share.capacity;
         }
@@ -173,7 +173,7 @@ impl Account {
 
     /// Sets the capacity of the shares: enough for a join and an offer that `audience` participants
     /// receive.
-    fn hold(&mut self, messages: f64, audience: u64) {
+    fn set_share_capacity(&mut self, messages: f64, audience: u64) {
         let deliveries = audience * (JOIN_DELIVERIES + SHARE_TRACKS * PUBLISH_DELIVERIES);
         let bytes = audience * EVENT_BYTES * (JOIN_DELIVERIES + SHARE_TRACKS);
         let capacity = |rate: f64, least: u64| (messages * rate * SECONDS).max(least as f64);
@@ -186,9 +186,9 @@ impl Account {
         cost: Cost,
         (deliveries, bytes): (&mut Bucket, &mut Bucket),
         now: Instant,
-    ) -> Result<(), Short> {
-        let short = |(amount, unit)| {
-            move |wait: Wait| Short {
+    ) -> Result<(), Shortfall> {
+        let shortfall = |(amount, unit)| {
+            move |wait: Wait| Shortfall {
                 amount,
                 unit,
                 owner: wait.owner,
@@ -199,11 +199,11 @@ impl Account {
         let of_changes = self
             .changes
             .check(cost.changes as f64, Owner::Identity, now);
-        let of_changes = of_changes.map_err(short((cost.changes, "changes")));
+        let of_changes = of_changes.map_err(shortfall((cost.changes, "changes")));
         let of_deliveries = self.deliveries.split(cost.deliveries, deliveries, now);
-        let of_deliveries = of_deliveries.map_err(short((cost.deliveries, "deliveries")));
+        let of_deliveries = of_deliveries.map_err(shortfall((cost.deliveries, "deliveries")));
         let of_bytes = self.bytes.split(cost.bytes, bytes, now);
-        let of_bytes = of_bytes.map_err(short((cost.bytes, "bytes")));
+        let of_bytes = of_bytes.map_err(shortfall((cost.bytes, "bytes")));
         match (of_changes, of_deliveries, of_bytes) {
             (Ok(()), Ok(of_deliveries), Ok(of_bytes)) => {
                 self.changes.take(cost.changes as f64);
@@ -214,8 +214,11 @@ impl Account {
             // The wait is that of the bucket that fills last.
             (of_changes, of_deliveries, of_bytes) => {
                 let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
-                let longest = shorts.into_iter().flatten().max_by_key(|short| short.wait);
-                Err(longest.expect("one of the three is short"))
+                let longest = shorts
+                    .into_iter()
+                    .flatten()
+                    .max_by_key(|shortfall| shortfall.wait);
+                Err(longest.expect("one of the three is shortfall"))
             }
         }
     }
@@ -250,7 +253,7 @@ impl Account {
     }
 }
 
-impl Purse {
+impl Allowance {
     /// Divides `amount` between the share, and extra and pool. If they have too little: the time
     /// until they have enough, or until the share alone has.
     fn split(&mut self, amount: u64, pool: &mut Bucket, now: Instant) -> Result<Split, Wait> {
@@ -318,7 +321,7 @@ impl Bucket {
     }
 }
 
-impl Short {
+impl Shortfall {
     fn refusal(&self, identity: &Identity) -> Refusal {
         let Self {
             amount,
@@ -562,9 +565,9 @@ mod tests {
         };
         let ann = identity("ann");
         while charge(&mut budget, &ann, flap, start).is_ok() {}
-        let until = budget.lingers_until(start).unwrap();
+        let until = budget.needed_until(start).unwrap();
         assert!(until > start + SECOND && until < start + 10 * SECOND);
-        assert_eq!(budget.lingers_until(until + SECOND / 100), None);
+        assert_eq!(budget.needed_until(until + SECOND / 100), None);
         for n in 0..10_000 {
             let later = start + 20 * SECOND + SECOND * n;
             charge(&mut budget, &identity(&format!("n{n}")), to(10), later).unwrap();

@@ -18,9 +18,9 @@ const MEAN_OF_EVENTS: f64 = 64.0;
 impl Room {
     /// Charges a join or resume. If the budget is too low, the join is refused. Called before the
     /// store is read for the join.
-    pub fn admit(&mut self, socket: SocketId, join: &JoinRequest, now: Instant) -> bool {
+    pub fn charge_join(&mut self, socket: SocketId, join: &JoinRequest, now: Instant) -> bool {
         let audience = self.audience();
-        let cost = match self.comes_back(join) {
+        let cost = match self.resume_point(join) {
             Some(point) => {
                 let missed = self.missed_by(point);
                 Cost {
@@ -38,7 +38,7 @@ impl Room {
         match self.charge_identity(&join.identity, cost, now) {
             Ok(()) => true,
             Err(refusal) => {
-                self.turn_away(socket, join.id, refusal, CloseCode::TooFast);
+                self.refuse_join(socket, join.id, refusal, CloseCode::TooFast);
                 false
             }
         }
@@ -46,7 +46,7 @@ impl Room {
 
     /// The resume point, if the participant resumes. A participant that left, or has fewer grants
     /// than before, joins anew instead.
-    fn comes_back<'a>(&self, join: &'a JoinRequest) -> Option<&'a ResumePoint> {
+    fn resume_point<'a>(&self, join: &'a JoinRequest) -> Option<&'a ResumePoint> {
         let point = join.resume.as_ref()?;
         let earlier = match self.member_by_id.get(&point.participant) {
             Some(member) if member.identity == join.identity => &member.grants,
@@ -71,7 +71,7 @@ impl Room {
     }
 
     /// Updates the mean size of events with an event of `bytes`.
-    pub(super) fn weigh(&mut self, bytes: usize) {
+    pub(super) fn note_event_bytes(&mut self, bytes: usize) {
         self.event_bytes += (bytes as f64 - self.event_bytes) / MEAN_OF_EVENTS;
     }
 

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use super::adopt::Halves;
 use super::member::Attachment;
+use super::restore::SessionPair;
 use super::session::{Job, State};
 use super::{
-    ErrorCode, LEFT_BEHIND, Media, MediaState, NodeSync, Notice, Output, Refusal, Room, Sessions,
-    Then,
+    ErrorCode, Media, MediaState, NodeSync, Notice, ORPHANED, Output, Refusal, Room, Sessions, Then,
 };
 use crate::fleet::{HeldSession, NodeEvent, Offer};
 use crate::history::RoomEvent;
@@ -54,7 +53,7 @@ impl Room {
                 let reporter = (node.clone(), shard);
                 let changed = self.speakers.handle_report(reporter, levels, owner, now);
                 let speakers = changed.map(<[_]>::to_vec);
-                self.tell_everybody(speakers.map(Notice::Speakers));
+                self.broadcast(speakers.map(Notice::Speakers));
             }
         }
     }
@@ -66,7 +65,7 @@ impl Room {
             return;
         }
         let speakers = self.speakers.clear(node).map(<[_]>::to_vec);
-        self.tell_everybody(speakers.map(Notice::Speakers));
+        self.broadcast(speakers.map(Notice::Speakers));
         for participant in self.members_on(node) {
             self.lose(&participant, None, now);
         }
@@ -93,29 +92,29 @@ impl Room {
                 self.reconcile(&participant, &held, was_lost, now);
             }
         }
-        for sessions in self.left_behind(node, &held) {
+        for sessions in self.orphaned_sessions(node, &held) {
             let ids = sessions.ids();
-            let halves = Halves::of(
+            let pair = SessionPair::of(
                 &sessions,
                 ids.iter().filter_map(|id| held.remove(id)).collect(),
             );
             match self.config.is_shared {
-                false => self.adopt(sessions, halves, now),
-                true => self.close_sessions(&sessions, LEFT_BEHIND, now),
+                false => self.restore(sessions, pair, now),
+                true => self.close_sessions(&sessions, ORPHANED, now),
             }
         }
         for participant in self.members_on(node) {
             if was_lost {
                 self.media_ready(&participant, now);
             }
-            self.prepare_subscribe(&participant, now);
+            self.create_subscribe_session(&participant, now);
         }
         let on_node =
             |(_, session): &(&SessionId, &mut super::session::Session)| session.node == *node;
         let sessions = self.session_by_id.iter_mut().filter(on_node);
         let ids: Vec<SessionId> = sessions
             .map(|(id, session)| {
-                session.hurry();
+                session.end_pause();
                 id.clone()
             })
             .collect();
@@ -125,7 +124,7 @@ impl Room {
     }
 
     /// Sessions on the node without a participant, except sessions of other servers.
-    fn left_behind(
+    fn orphaned_sessions(
         &self,
         node: &NodeId,
         held: &BTreeMap<SessionId, HeldSession>,
@@ -195,7 +194,7 @@ impl Room {
         let Some(member) = member.filter(|member| member.generation == id.generation) else {
             return;
         };
-        let ended = reason == Some(REJECTED) && member.subscriptions.unwant(track);
+        let ended = reason == Some(REJECTED) && member.subscriptions.unsubscribe(track);
         if ended {
             // Not subscribed again until the client asks for it.
             member.subscriptions.declined.insert(track.clone());
@@ -214,7 +213,7 @@ impl Room {
         if session.is_some_and(|session| session.is_established()) {
             self.lose(&id.participant, failure, now);
             self.media_ready(&id.participant, now);
-            self.prepare_subscribe(&id.participant, now);
+            self.create_subscribe_session(&id.participant, now);
         }
     }
 
@@ -231,7 +230,7 @@ impl Room {
                 let notice = Notice::media(MediaState::Lost, failure);
                 self.outputs.push_back(Output::Send { socket, notice });
             }
-            Attachment::Entering(_) | Attachment::Away { .. } => member.owes_lost = true,
+            Attachment::Joining(_) | Attachment::Away { .. } => member.must_report_lost = true,
         }
         let is_up = self.media_of(&self.member_by_id[participant].node) == Media::Up;
         for id in self.member_by_id[participant].sessions() {
@@ -326,7 +325,7 @@ impl Room {
                 subscriptions.known.insert(track.clone());
                 subscriptions.dirty.insert(track.clone());
             }
-            let wanted = subscriptions.wish_by_track.keys().cloned();
+            let wanted = subscriptions.params_by_track.keys().cloned();
             subscriptions.dirty.extend(wanted);
             let socket = member.socket();
             let offer = theirs.outstanding_offer.as_ref();
@@ -353,7 +352,7 @@ impl Room {
         on_node.map(|member| member.participant.clone()).collect()
     }
 
-    fn tell_everybody(&mut self, notice: Option<Notice>) {
+    fn broadcast(&mut self, notice: Option<Notice>) {
         self.outputs
             .extend(notice.map(|notice| Output::Broadcast { notice }));
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::SocketId;
 use crate::auth::Grants;
-use crate::fleet::{Published, SessionAnnotation, Wish};
+use crate::fleet::{Published, SessionAnnotation, SubscriptionParams};
 use crate::ids::{
     Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomName, SessionId, TrackId,
 };
@@ -23,11 +23,11 @@ pub(super) struct Member {
     /// Generation of the sessions.
     pub(super) generation: Generation,
     pub(super) attachment: Attachment,
-    pub(super) stay: Stay,
+    pub(super) stay: StayLimits,
     /// End of the stay after a resume with an expired token.
     pub(super) ends_at: Option<Instant>,
     /// The media was lost while no socket was attached: the client must be told when it resumes.
-    pub(super) owes_lost: bool,
+    pub(super) must_report_lost: bool,
     /// Published tracks, with or without media.
     pub(super) track_by_id: BTreeMap<TrackId, Published>,
     pub(super) subscriptions: Subscriptions,
@@ -35,7 +35,7 @@ pub(super) struct Member {
 
 /// Claims for the resume key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stay {
+pub(super) struct StayLimits {
     /// Offset from which on the participant may see events.
     pub(super) since: (Epoch, u64),
     /// Time of the first join, seconds since 1970.
@@ -48,7 +48,7 @@ pub(super) struct Stay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attachment {
     /// `joined` has not been sent to the socket.
-    Entering(SocketId),
+    Joining(SocketId),
     Attached(SocketId),
     /// No socket. The participant leaves at `until`.
     Away {
@@ -60,13 +60,13 @@ pub(super) enum Attachment {
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     /// Parameters of the requested subscriptions.
-    pub(super) wish_by_track: BTreeMap<TrackId, Wish>,
+    pub(super) params_by_track: BTreeMap<TrackId, SubscriptionParams>,
     /// Tracks whose subscription changed and must be sent to the node.
     pub(super) dirty: BTreeSet<TrackId>,
     /// Tracks that the node may have a subscription for.
     pub(super) known: BTreeSet<TrackId>,
     /// End of the pause after a command. Changes during the pause are sent together.
-    pub(super) rests_until: Option<Instant>,
+    pub(super) paused_until: Option<Instant>,
     /// Tracks that the client unsubscribed from: automatic subscription skips them.
     pub(super) declined: BTreeSet<TrackId>,
 }
@@ -76,14 +76,14 @@ impl Member {
     pub(super) fn socket(&self) -> Option<SocketId> {
         match self.attachment {
             Attachment::Attached(socket) => Some(socket),
-            Attachment::Entering(_) | Attachment::Away { .. } => None,
+            Attachment::Joining(_) | Attachment::Away { .. } => None,
         }
     }
 
     /// The socket, also before `joined`.
     pub(super) fn any_socket(&self) -> Option<SocketId> {
         match self.attachment {
-            Attachment::Entering(socket) | Attachment::Attached(socket) => Some(socket),
+            Attachment::Joining(socket) | Attachment::Attached(socket) => Some(socket),
             Attachment::Away { .. } => None,
         }
     }
@@ -109,21 +109,21 @@ impl Member {
 
 impl Subscriptions {
     /// Subscribes to `track`. True if the node needs an update.
-    pub(super) fn want(&mut self, track: &TrackId, wish: Wish) -> bool {
+    pub(super) fn subscribe(&mut self, track: &TrackId, params: SubscriptionParams) -> bool {
         self.declined.remove(track);
-        let old = self.wish_by_track.insert(track.clone(), wish);
-        old != Some(wish) && self.dirty.insert(track.clone())
+        let old = self.params_by_track.insert(track.clone(), params);
+        old != Some(params) && self.dirty.insert(track.clone())
     }
 
     /// Ends the subscription to `track`. True if the node needs an update.
-    pub(super) fn unwant(&mut self, track: &TrackId) -> bool {
-        self.wish_by_track.remove(track).is_some() && self.dirty.insert(track.clone())
+    pub(super) fn unsubscribe(&mut self, track: &TrackId) -> bool {
+        self.params_by_track.remove(track).is_some() && self.dirty.insert(track.clone())
     }
 
     /// The node has lost all subscriptions: all must be sent again.
     pub(super) fn lose(&mut self) {
         self.known.clear();
-        self.rests_until = None;
-        self.dirty = self.wish_by_track.keys().cloned().collect();
+        self.paused_until = None;
+        self.dirty = self.params_by_track.keys().cloned().collect();
     }
 }

@@ -7,26 +7,26 @@
 //!
 //! Requests come from [`crate::signaling::Session`], which has checked grants and limits.
 
-mod config; // settings and facts that a room gets from its server
-mod ask; // requests of clients
-mod permit; // enforces grants
-mod notice; // notices to clients
+mod config; // what a room gets from its server
+mod request; // types of requests
+mod permit; // checks the grants of a request
+mod notice; // messages to clients
 mod refusal; // error and close codes
-mod output; // outputs of a room
+mod output; // outputs for the driver
 mod member; // a participant with its socket on this server
-mod session; // a session of a participant
+mod session; // one session: its state and its queue of jobs
 mod presence; // joins and resumes
 mod leave; // leaves and timeouts
-mod takeover; // participants that move between servers, and histories that start over
-mod adopt; // sessions without a server
-mod request; // handles requests
+mod takeover; // participants that move between servers; histories that start over
+mod restore; // participants whose sessions exist on a node, after a restart of this server
+mod handle_request; // handles requests of clients
 mod subscribe; // subscriptions
 mod publication; // track changes of an offer
 mod negotiate; // turns jobs of a session into commands
 mod replied; // handles results of commands
 mod media; // handles events of nodes
 mod speakers; // active speakers
-mod budget; // budgets of identities and rooms
+mod budget; // budgets of identities and rooms (token buckets)
 mod charge; // cost of requests
 mod report; // view of a room for the admin API
 
@@ -34,13 +34,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use ask::{JoinRequest, Lasts, OfferedTrack, PublishOffer, Request, ResumePoint};
 pub use config::{Media, NodeFacts, NodeFactsById, NodeSync, ReadForJoin, RoomConfig};
 pub use notice::{Joined, JoinedLimits, MediaState, Mode, Notice, Speaker};
 pub use output::{Output, Sessions, SocketId, Then};
 pub use permit::NotPermitted;
 pub use refusal::{CloseCode, ErrorCode, Refusal};
 pub use report::{MemberReport, RoomReport};
+pub use request::{JoinRequest, OfferedTrack, Persistence, PublishOffer, Request, ResumePoint};
 pub use speakers::Speakers;
 
 use budget::Budget;
@@ -57,7 +57,7 @@ use crate::limits::budget::EVENT_BYTES;
 use crate::store::StoreError;
 
 /// Reason for closing a session whose participant is unknown.
-const LEFT_BEHIND: &str = "nobody knows this session";
+const ORPHANED: &str = "no server has this session";
 
 /// One room on one server.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Room {
     /// True if the room can be dropped: it has no members and no sessions, and its accounts are
     /// full.
     pub fn is_idle(&mut self, now: Instant) -> bool {
-        self.is_empty() && self.budget.lingers_until(now).is_none()
+        self.is_empty() && self.budget.needed_until(now).is_none()
     }
 
     fn is_empty(&self) -> bool {
@@ -207,7 +207,7 @@ impl Room {
         });
         if let Some(participant) = back {
             self.resume((socket, &participant), join, read.missed, now);
-        } else if let Some(sessions) = self.comes_from_elsewhere(&join) {
+        } else if let Some(sessions) = self.sessions_on_other_server(&join) {
             self.take_over(socket, &sessions, join, read, now);
         } else {
             self.join(socket, join, read.node, now);
@@ -296,7 +296,7 @@ impl Room {
                     unix_s,
                 },
                 Ok(_),
-            ) => self.welcome(&participant, Mode::New, (id, unix_s), &[], now),
+            ) => self.send_joined(&participant, Mode::New, (id, unix_s), &[], now),
             (Then::Joined { participant, .. }, Err(_)) => {
                 if let Some(member) = self.member_by_id.get(&participant)
                     && let Some(socket) = member.any_socket()
@@ -317,12 +317,7 @@ impl Room {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let first = self.timers.first().map(|(at, _)| *at);
         if self.is_empty() {
-            return self
-                .budget
-                .lingers_until(now)
-                .into_iter()
-                .chain(first)
-                .min();
+            return self.budget.needed_until(now).into_iter().chain(first).min();
         }
         first
     }
@@ -334,7 +329,7 @@ impl Room {
             due.extend(self.timers.pop_first().map(|(_, participant)| participant));
         }
         for participant in due {
-            self.look_at(&participant, now);
+            self.check_participant(&participant, now);
         }
     }
 
@@ -343,7 +338,7 @@ impl Room {
         self.timers.insert((at, participant.clone()));
     }
 
-    fn look_at(&mut self, participant: &ParticipantId, now: Instant) {
+    fn check_participant(&mut self, participant: &ParticipantId, now: Instant) {
         let is_late =
             |m: &Member| matches!(m.attachment, Attachment::Away { until } if until <= now);
         let member = self.member_by_id.get(participant);
@@ -419,7 +414,7 @@ impl Room {
     }
 
     fn fan_out(&mut self, entry: &Arc<Entry>) {
-        self.weigh(entry.bytes());
+        self.note_event_bytes(entry.bytes());
         let notice = Notice::Event(Arc::clone(entry));
         let Some(to) = &entry.to else {
             return self.outputs.push_back(Output::Broadcast { notice });
@@ -464,6 +459,6 @@ impl Room {
 }
 
 #[cfg(test)]
-pub(crate) mod stage;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;

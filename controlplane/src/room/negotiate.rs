@@ -20,7 +20,7 @@ impl Room {
                 self.session_by_id.remove(id);
                 return;
             }
-            let Some(job) = session.take(now) else {
+            let Some(job) = session.next_job(now) else {
                 return;
             };
             match self.prepare(id, job, now) {

@@ -66,7 +66,7 @@ mod tests {
     }
 
     fn asked(grants: &Grants, request: &str) -> Result<(), String> {
-        let request = decode(request).unwrap().request.of_a_participant().unwrap();
+        let request = decode(request).unwrap().request.to_room_request().unwrap();
         request
             .permitted_by(grants)
             .map_err(|refused| refused.grant)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::member::{Attachment, Member, Stay, Subscriptions};
+use super::member::{Attachment, Member, StayLimits, Subscriptions};
 use super::session::{Session, State};
 use super::{
     CloseCode, ErrorCode, JoinRequest, Joined, JoinedLimits, Media, MediaState, Mode, Notice,
@@ -28,7 +28,7 @@ impl Room {
                 ErrorCode::TokenExpired,
                 format!("token expired {age_s} s ago"),
             );
-            return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         let old_member = self.member_by_identity.get(&join.identity).cloned();
         let old = old_member
@@ -41,16 +41,16 @@ impl Room {
                 self.name
             );
             let refusal = Refusal::new(ErrorCode::TooManyParticipants, said);
-            return self.turn_away(socket, join.id, refusal, CloseCode::ProtocolError);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::ProtocolError);
         }
         let Some(node) = node else {
             let refusal = Refusal::new(ErrorCode::MediaUnavailable, "there is no node");
-            return self.turn_away(socket, join.id, refusal, CloseCode::GoingAway);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::GoingAway);
         };
         if let Some(old) = old {
             self.leave(&old, LeaveReason::Replaced, now);
         }
-        let member = self.newcomer(socket, &join, node);
+        let member = self.new_member(socket, &join, node);
         let participant = member.participant.clone();
         let listed = member.listed();
         let hidden = member.grants.hidden;
@@ -58,7 +58,7 @@ impl Room {
             .insert(socket, participant.clone());
         self.add_member(member);
         if hidden {
-            return self.welcome(&participant, Mode::New, (join.id, join.unix_s), &[], now);
+            return self.send_joined(&participant, Mode::New, (join.id, join.unix_s), &[], now);
         }
         let event = RoomEvent::ParticipantJoined {
             participant: listed,
@@ -72,21 +72,21 @@ impl Room {
     }
 
     /// A member that was not in the room, with its sessions on `node`.
-    fn newcomer(&self, socket: SocketId, join: &JoinRequest, node: NodeId) -> Member {
+    fn new_member(&self, socket: SocketId, join: &JoinRequest, node: NodeId) -> Member {
         Member {
             participant: ParticipantId::random(),
             identity: join.identity.clone(),
             name: join.name.clone(),
             grants: join.grants.clone(),
             auto_subscribe: join.auto_subscribe,
-            attachment: Attachment::Entering(socket),
-            stay: Stay {
+            attachment: Attachment::Joining(socket),
+            stay: StayLimits {
                 since: (self.epoch.clone(), self.roster.offset()),
                 joined_s: join.unix_s,
                 token_ends_s: join.token_ends_s,
             },
             ends_at: None,
-            owes_lost: self.media_of(&node) == Media::Lost,
+            must_report_lost: self.media_of(&node) == Media::Lost,
             node,
             generation: Generation::default(),
             track_by_id: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl Room {
         if join.expired.is_some() && !is_latest(&join, member) {
             let said = "token expired, and another one was used after the resume key was given";
             let refusal = Refusal::new(ErrorCode::TokenExpired, said);
-            return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         if !join.grants.covers(&member.grants) {
             // Sessions with more grants than the new token has must not continue.
@@ -129,10 +129,10 @@ impl Room {
                 reason,
             });
         }
-        member.attachment = Attachment::Entering(socket);
+        member.attachment = Attachment::Joining(socket);
         member.grants = join.grants.clone();
         member.auto_subscribe = join.auto_subscribe;
-        member.stay = Stay {
+        member.stay = StayLimits {
             since: point.since.clone(),
             joined_s: point.joined_s,
             token_ends_s: join.token_ends_s,
@@ -151,17 +151,17 @@ impl Room {
         let about = (join.id, join.unix_s);
         match missed {
             Missed::Entries(entries) if same_epoch => {
-                self.welcome(participant, Mode::Recovered, about, &entries, now);
+                self.send_joined(participant, Mode::Recovered, about, &entries, now);
             }
             Missed::Entries(_) | Missed::TooOld => {
-                self.welcome(participant, Mode::Resync, about, &[], now);
+                self.send_joined(participant, Mode::Resync, about, &[], now);
             }
         }
     }
 
     /// Sends `joined` and everything that belongs to it: missed events, lost media, an outstanding
     /// offer, active speakers.
-    pub(super) fn welcome(
+    pub(super) fn send_joined(
         &mut self,
         participant: &ParticipantId,
         mode: Mode,
@@ -180,7 +180,7 @@ impl Room {
         if mode == Mode::New || member.stay.since.0 != self.epoch {
             member.stay.since = (self.epoch.clone(), self.roster.offset());
         }
-        let owes_lost = std::mem::take(&mut member.owes_lost);
+        let must_report_lost = std::mem::take(&mut member.must_report_lost);
         let offset = self.roster.offset();
         let seen: Vec<_> = missed
             .iter()
@@ -195,7 +195,7 @@ impl Room {
         let identity = &member.identity;
         let seen = seen.into_iter();
         notices.extend(seen.map(|entry| Notice::event_for(entry, identity)));
-        if owes_lost {
+        if must_report_lost {
             notices.push(Notice::media(MediaState::Lost, None));
             if self.media_of(&member.node) == Media::Up {
                 notices.push(Notice::media(MediaState::Ready, None));
@@ -204,14 +204,14 @@ impl Room {
         let session = self.session_by_id.get(&member.session(Half::Subscribe));
         let outstanding = session.and_then(|session| session.outstanding());
         notices.extend(outstanding.cloned().map(Notice::Offer));
-        let speakers = self.speakers.told();
+        let speakers = self.speakers.last_sent();
         if !speakers.is_empty() {
             notices.push(Notice::Speakers(speakers.to_vec()));
         }
         for notice in notices {
             self.outputs.push_back(Output::Send { socket, notice });
         }
-        self.prepare_subscribe(participant, now);
+        self.create_subscribe_session(participant, now);
     }
 
     /// Content of `joined`. `first` is the offset of the first event that follows; `None` if no
@@ -311,7 +311,7 @@ impl Room {
         self.member_by_id.insert(participant, member);
     }
 
-    pub(super) fn turn_away(
+    pub(super) fn refuse_join(
         &mut self,
         socket: SocketId,
         id: Option<u32>,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::handle_request::unknown_track;
 use super::member::Member;
-use super::request::unknown_track;
 use super::{ErrorCode, OfferedTrack, Refusal};
 use crate::fleet::{Playable, Published};
 use crate::history::{RoomEvent, Track};

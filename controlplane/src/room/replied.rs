@@ -178,7 +178,7 @@ impl Room {
             if job == Job::Create && session.is_established() {
                 session.state = State::Absent;
             }
-            session.again(job, RETRY_PAUSE, now);
+            session.retry(job, RETRY_PAUSE, now);
             self.wake(&id.participant, now + RETRY_PAUSE);
         }
     }

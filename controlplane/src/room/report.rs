@@ -57,7 +57,7 @@ impl Room {
                 publish_shard: shard(Half::Publish),
                 subscribe_shard: shard(Half::Subscribe),
                 wanted_tracks: member
-                    .map(|m| m.subscriptions.wish_by_track.keys().cloned().collect())
+                    .map(|m| m.subscriptions.params_by_track.keys().cloned().collect())
                     .unwrap_or_default(),
             }
         });
@@ -72,7 +72,7 @@ impl Room {
 
 fn socket(member: Option<&Member>) -> &'static str {
     match member.map(|m| m.attachment) {
-        Some(Attachment::Attached(_) | Attachment::Entering(_)) => "attached",
+        Some(Attachment::Attached(_) | Attachment::Joining(_)) => "attached",
         Some(Attachment::Away { .. }) => "away",
         None => "elsewhere",
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{PublishOffer, SocketId};
 use crate::fleet::{Offer, Published};
 use crate::ids::{NodeId, TrackId};
-use crate::limits::LANE_CALLS;
+use crate::limits::SESSION_JOBS;
 
 /// The socket and the request id that a reply goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(super) struct Session {
     pub(super) node: NodeId,
     pub(super) state: State,
     waiting: VecDeque<Job>,
-    turn: Turn,
+    slot: CommandSlot,
 }
 
 /// State of a session on its node.
@@ -97,10 +97,10 @@ pub(super) enum State {
 
 /// Whether the next command can be sent.
 #[derive(Debug)]
-enum Turn {
+enum CommandSlot {
     Free,
     /// A command is outstanding.
-    Taken(InFlight),
+    InFlight(InFlight),
     /// A command failed. The next one is sent at `until`.
     Paused {
         until: Instant,
@@ -122,7 +122,7 @@ impl Session {
             node,
             state,
             waiting: VecDeque::new(),
-            turn: Turn::Free,
+            slot: CommandSlot::Free,
         }
     }
 
@@ -201,7 +201,7 @@ impl Session {
         if own && self.waiting.contains(&job) {
             return true;
         }
-        if self.waiting.len() >= LANE_CALLS && !own {
+        if self.waiting.len() >= SESSION_JOBS && !own {
             return false;
         }
         self.waiting.push_back(job);
@@ -213,56 +213,56 @@ impl Session {
         self.state = State::Closing;
         self.waiting.clear();
         self.waiting.push_back(Job::Close { reason });
-        self.hurry();
+        self.end_pause();
     }
 
     /// The next job, if no command is in flight.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Job> {
-        match &self.turn {
-            Turn::Taken(_) => return None,
-            Turn::Paused { until } if *until > now => return None,
-            Turn::Paused { .. } | Turn::Free => self.turn = Turn::Free,
+    pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
+        match &self.slot {
+            CommandSlot::InFlight(_) => return None,
+            CommandSlot::Paused { until } if *until > now => return None,
+            CommandSlot::Paused { .. } | CommandSlot::Free => self.slot = CommandSlot::Free,
         }
         self.waiting.pop_front()
     }
 
     /// A command was sent.
     pub(super) fn sent(&mut self, in_flight: InFlight) {
-        self.turn = Turn::Taken(in_flight);
+        self.slot = CommandSlot::InFlight(in_flight);
     }
 
     /// The job of the command whose result arrived.
     pub(super) fn replied(&mut self) -> Option<InFlight> {
-        match std::mem::replace(&mut self.turn, Turn::Free) {
-            Turn::Taken(in_flight) => Some(in_flight),
+        match std::mem::replace(&mut self.slot, CommandSlot::Free) {
+            CommandSlot::InFlight(in_flight) => Some(in_flight),
             paused_or_free => {
-                self.turn = paused_or_free;
+                self.slot = paused_or_free;
                 None
             }
         }
     }
 
     /// Queues `job` again, first in the queue, after `pause`.
-    pub(super) fn again(&mut self, job: Job, pause: Duration, now: Instant) {
+    pub(super) fn retry(&mut self, job: Job, pause: Duration, now: Instant) {
         if !self.waiting.contains(&job) {
             self.waiting.push_front(job);
         }
-        if !matches!(self.turn, Turn::Taken(_)) {
-            self.turn = Turn::Paused { until: now + pause };
+        if !matches!(self.slot, CommandSlot::InFlight(_)) {
+            self.slot = CommandSlot::Paused { until: now + pause };
         }
     }
 
     /// Ends the pause after a failed command.
-    pub(super) fn hurry(&mut self) {
-        if let Turn::Paused { .. } = self.turn {
-            self.turn = Turn::Free;
+    pub(super) fn end_pause(&mut self) {
+        if let CommandSlot::Paused { .. } = self.slot {
+            self.slot = CommandSlot::Free;
         }
     }
 
     /// Drops all jobs of a lost session. Returns the requests that still need a reply.
     pub(super) fn reset(&mut self) -> Vec<ReplyTo> {
         let waiting = std::mem::take(&mut self.waiting);
-        self.hurry();
+        self.end_pause();
         let reply_to = |job| match job {
             Job::Offer { to, .. } | Job::Answer { to, .. } | Job::Candidate { to, .. } => Some(to),
             Job::Mute { .. } | Job::Create | Job::Subscribe | Job::Close { .. } => None,
@@ -272,7 +272,9 @@ impl Session {
 
     /// True if the session is closed and no job is left.
     pub(super) fn is_done(&self) -> bool {
-        self.is_closing() && self.waiting.is_empty() && !matches!(self.turn, Turn::Taken(_))
+        self.is_closing()
+            && self.waiting.is_empty()
+            && !matches!(self.slot, CommandSlot::InFlight(_))
     }
 }
 
@@ -296,23 +298,27 @@ mod tests {
     #[test]
     fn one_command_is_on_its_way_and_the_others_keep_their_order() {
         let (mut session, now) = (session(), crate::clock::now());
-        for number in 0..LANE_CALLS as u32 {
+        for number in 0..SESSION_JOBS as u32 {
             assert!(session.push(candidate(number)));
         }
         assert!(!session.push(candidate(99)), "a client's have a bound");
         assert!(session.push(Job::Subscribe) && session.push(Job::Subscribe));
-        assert_eq!(session.take(now), Some(candidate(0)));
+        assert_eq!(session.next_job(now), Some(candidate(0)));
         session.sent(InFlight::Create);
-        assert_eq!(session.take(now), None);
+        assert_eq!(session.next_job(now), None);
         assert!(session.replied().is_some() && session.replied().is_none());
-        session.again(candidate(0), Duration::from_secs(1), now);
-        assert_eq!(session.take(now), None, "paused");
+        session.retry(candidate(0), Duration::from_secs(1), now);
+        assert_eq!(session.next_job(now), None, "paused");
         assert_eq!(
-            session.take(now + Duration::from_secs(1)),
+            session.next_job(now + Duration::from_secs(1)),
             Some(candidate(0))
         );
-        assert_eq!(session.reset().len(), LANE_CALLS - 1);
-        assert_eq!(session.take(now), None, "the room's own are forgotten, too");
+        assert_eq!(session.reset().len(), SESSION_JOBS - 1);
+        assert_eq!(
+            session.next_job(now),
+            None,
+            "the room's own are forgotten, too"
+        );
     }
 
     #[test]
@@ -320,7 +326,7 @@ mod tests {
         let (mut session, now) = (session(), crate::clock::now());
         session.push(Job::Create).then_some(()).expect("it fits");
         session.close("left");
-        assert_eq!(session.take(now), Some(Job::Close { reason: "left" }));
+        assert_eq!(session.next_job(now), Some(Job::Close { reason: "left" }));
         session.sent(InFlight::Close { reason: "left" });
         assert!(session.is_closing() && !session.is_done());
         session.replied();

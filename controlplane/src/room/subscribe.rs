@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::session::{InFlight, Job};
 use super::{Media, Room};
-use crate::fleet::{Command, SyncGroup, TrackWish, Wish};
+use crate::fleet::{Command, SubscriptionParams, SyncGroup, TrackSubscription};
 use crate::history::{RoomEvent, Source};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
@@ -12,7 +12,7 @@ use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
 impl Room {
     /// Creates the subscribe session of a participant that has joined, and subscribes
     /// automatically.
-    pub(super) fn prepare_subscribe(&mut self, participant: &ParticipantId, now: Instant) {
+    pub(super) fn create_subscribe_session(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
@@ -27,10 +27,12 @@ impl Room {
             for track in others.flat_map(|p| &p.tracks) {
                 let known = member
                     .subscriptions
-                    .wish_by_track
+                    .params_by_track
                     .contains_key(&track.track);
                 if !known && !member.subscriptions.declined.contains(&track.track) {
-                    member.subscriptions.want(&track.track, Wish::default());
+                    member
+                        .subscriptions
+                        .subscribe(&track.track, SubscriptionParams::default());
                 }
             }
         }
@@ -53,7 +55,7 @@ impl Room {
         if !self.is_established(&id) || subscriptions.dirty.is_empty() {
             return;
         }
-        match subscriptions.rests_until.filter(|until| *until > now) {
+        match subscriptions.paused_until.filter(|until| *until > now) {
             Some(until) => self.wake(participant, until),
             None => self.push_own(&id, Job::Subscribe, now),
         }
@@ -85,13 +87,13 @@ impl Room {
             let mut dirty = false;
             if member.auto_subscribe && member.grants.subscribe {
                 for track in &come {
-                    if !subscriptions.wish_by_track.contains_key(track) {
-                        dirty |= subscriptions.want(track, Wish::default());
+                    if !subscriptions.params_by_track.contains_key(track) {
+                        dirty |= subscriptions.subscribe(track, SubscriptionParams::default());
                     }
                 }
             }
             for track in gone {
-                dirty |= subscriptions.unwant(track);
+                dirty |= subscriptions.unsubscribe(track);
                 subscriptions.declined.remove(track);
             }
             if dirty {
@@ -121,13 +123,13 @@ impl Room {
                 break;
             };
             let published = self.roster.track(&track);
-            match (subscriptions.wish_by_track.get(&track), published) {
-                (Some(wish), Some((owner, published))) => {
+            match (subscriptions.params_by_track.get(&track), published) {
+                (Some(params), Some((owner, published))) => {
                     subscriptions.known.insert(track.clone());
-                    put.push(TrackWish {
+                    put.push(TrackSubscription {
                         track: track.clone(),
                         kind: published.kind,
-                        wish: *wish,
+                        params: *params,
                         group: sync_group(owner, published.source),
                     });
                     tracks.push(track);
@@ -143,7 +145,7 @@ impl Room {
         if tracks.is_empty() {
             return None;
         }
-        subscriptions.rests_until = Some(now + SUBSCRIBE_INTERVAL);
+        subscriptions.paused_until = Some(now + SUBSCRIBE_INTERVAL);
         let command = Command::PutSubscriptions {
             session: session.clone(),
             put,

@@ -243,7 +243,7 @@ impl Session {
             (_, request) => request,
         };
         // Before `join`, other messages are refused by the decoder.
-        let (State::Joined { grants }, Some(request)) = (&self.state, request.of_a_participant())
+        let (State::Joined { grants }, Some(request)) = (&self.state, request.to_room_request())
         else {
             return;
         };

@@ -8,7 +8,7 @@ mod reply; // messages of the server
 
 pub use message::{ClientMessage, Stage, Undecodable, decode, decode_at};
 pub use reply::{Joined, ServerMessage};
-pub use request::{Join, Offer, OfferedTrack, Request, Resume, Wish};
+pub use request::{Join, Offer, OfferedTrack, Request, Resume, TrackSubscription};
 
 use crate::hub::{Dialect, Frame};
 use crate::metrics::Label;

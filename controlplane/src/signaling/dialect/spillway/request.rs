@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::fleet;
 use crate::history::{Kind, Layer, Source};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
-use crate::room::{self, Lasts};
+use crate::room::{self, Persistence};
 
 /// A message of a client; docs/protocol.md describes the fields.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -24,7 +24,7 @@ pub enum Request {
         candidate: String,
     },
     Subscribe {
-        tracks: Vec<Wish>,
+        tracks: Vec<TrackSubscription>,
     },
     Unsubscribe {
         tracks: Vec<TrackId>,
@@ -100,7 +100,7 @@ pub struct OfferedTrack {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
-pub struct Wish {
+pub struct TrackSubscription {
     pub track: TrackId,
     #[serde(default)]
     pub paused: bool,
@@ -112,34 +112,41 @@ pub struct Wish {
 
 impl Request {
     /// The request for the room; `None` for requests that the session answers itself.
-    pub fn of_a_participant(self) -> Option<room::Request> {
-        use room::Request as Asked;
+    pub fn to_room_request(self) -> Option<room::Request> {
+        use room::Request as RoomRequest;
         Some(match self {
             Self::Join(_) | Self::Ping {} => return None,
-            Self::Offer(offer) => Asked::Offer(offer.into()),
-            Self::Answer { revision, sdp } => Asked::Answer { revision, sdp },
-            Self::Candidate { pc, candidate } => Asked::Candidate {
+            Self::Offer(offer) => RoomRequest::Offer(offer.into()),
+            Self::Answer { revision, sdp } => RoomRequest::Answer { revision, sdp },
+            Self::Candidate { pc, candidate } => RoomRequest::Candidate {
                 half: pc,
                 candidate,
             },
-            Self::Subscribe { tracks } => Asked::Subscribe {
-                tracks: tracks.into_iter().map(Wish::of_a_participant).collect(),
+            Self::Subscribe { tracks } => RoomRequest::Subscribe {
+                tracks: tracks
+                    .into_iter()
+                    .map(TrackSubscription::to_room_request)
+                    .collect(),
             },
-            Self::Unsubscribe { tracks } => Asked::Unsubscribe { tracks },
-            Self::Mute { track, muted } => Asked::Mute { track, muted },
+            Self::Unsubscribe { tracks } => RoomRequest::Unsubscribe { tracks },
+            Self::Mute { track, muted } => RoomRequest::Mute { track, muted },
             Self::Message {
                 topic,
                 payload,
                 to,
                 ephemeral,
-            } => Asked::Message {
+            } => RoomRequest::Message {
                 topic,
                 payload,
                 to,
-                lasts: if ephemeral { Lasts::No } else { Lasts::Yes },
+                persistence: if ephemeral {
+                    Persistence::Ephemeral
+                } else {
+                    Persistence::Stored
+                },
             },
-            Self::IceServers {} => Asked::IceServers,
-            Self::Leave {} => Asked::Leave,
+            Self::IceServers {} => RoomRequest::IceServers,
+            Self::Leave {} => RoomRequest::Leave,
         })
     }
 
@@ -180,14 +187,14 @@ impl From<Offer> for room::PublishOffer {
     }
 }
 
-impl Wish {
-    fn of_a_participant(self) -> (TrackId, fleet::Wish) {
-        let wish = fleet::Wish {
+impl TrackSubscription {
+    fn to_room_request(self) -> (TrackId, fleet::SubscriptionParams) {
+        let params = fleet::SubscriptionParams {
             paused: self.paused,
             max_height: self.max_height,
             priority: self.priority.into(),
         };
-        (self.track, wish)
+        (self.track, params)
     }
 }
 

@@ -79,20 +79,20 @@ pub const STRIKES: u32 = 20;
 pub const HISTORY_EVENTS: usize = 1_024;
 /// Interval between broadcasts of a busy room, per socket. A write costs about 15 µs, so a room
 /// uses a bounded part of a core.
-pub const NEWS_INTERVAL_PER_SOCKET: Duration = Duration::from_millis(1);
+pub const BROADCAST_INTERVAL_PER_SOCKET: Duration = Duration::from_millis(1);
 /// Maximum interval between broadcasts: clients notice no difference above 20 updates per second.
-pub const NEWS_INTERVAL: Duration = Duration::from_millis(50);
+pub const BROADCAST_INTERVAL: Duration = Duration::from_millis(50);
 /// A room is busy if its last broadcast is younger than this.
-pub const NEWS_STREAM: Duration = Duration::from_millis(100);
+pub const BUSY_TIME: Duration = Duration::from_millis(100);
 /// Number of buffered bytes that are broadcast without waiting.
-pub const NEWS_BYTES: usize = 64 * 1024;
+pub const BROADCAST_BYTES: usize = 64 * 1024;
 /// Minimum time between two commands that change a session's subscriptions. Changes meanwhile are
 /// one command.
 pub const SUBSCRIBE_INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum delay of placeholders for private messages.
-pub const PRIVATE_INTERVAL: Duration = Duration::from_secs(2);
+pub const PLACEHOLDER_INTERVAL: Duration = Duration::from_secs(2);
 /// Number of buffered bytes of placeholders that are sent without waiting.
-pub const PRIVATE_BYTES: usize = 16 * 1024;
+pub const PLACEHOLDER_BYTES: usize = 16 * 1024;
 /// Maximum number of inputs queued for a room's task.
 pub const ROOM_INPUTS: usize = 4_096;
 /// Maximum number of a client's jobs queued for one session.
@@ -169,7 +169,7 @@ pub mod budget {
     /// Size of an event without its payload, in bytes.
     pub const EVENT_BYTES: u64 = 300;
     /// Size of a placeholder for a private message, in bytes.
-    pub const STAND_IN_BYTES: u64 = 64;
+    pub const PLACEHOLDER_EVENT_BYTES: u64 = 64;
     /// Deliveries of a join, per participant: all receive the event, the new participant receives
     /// the list of all, and the leave is not charged separately.
     pub const JOIN_DELIVERIES: u64 = 3;
@@ -242,7 +242,7 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
 /// Maximum time that a join waits, after the start of the server, until the state of a node was
 /// read.
-pub const SETTLE_TIME: Duration = Duration::from_secs(3);
+pub const NODE_WAIT_TIME: Duration = Duration::from_secs(3);
 /// First and longest pause before a data plane is restarted; doubled each time.
 pub const RESTART_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(5));

@@ -26,33 +26,33 @@ pub(super) struct Actor {
     room: Room,
     audience: Audience,
     /// Appends without an offset, in order. The store has not answered them.
-    appends_in_flight: VecDeque<Expected>,
+    appends_in_flight: VecDeque<Continuation>,
     /// Appends with an offset whose event has not come back from the store, in order.
-    unheard: VecDeque<Unheard>,
-    joining_by_socket: HashMap<SocketId, Joining>,
+    awaited_entries: VecDeque<AwaitedEntry>,
+    joining_by_socket: HashMap<SocketId, JoinInProgress>,
     is_reading_again: bool,
     effects: VecDeque<Effect>,
 }
 
 /// What follows an append.
 #[derive(Debug)]
-struct Expected {
+struct Continuation {
     /// The participant that the event changes.
     participant: Option<ParticipantId>,
     then: Then,
 }
 
 #[derive(Debug)]
-struct Unheard {
+struct AwaitedEntry {
     epoch: Epoch,
     offset: u64,
     stored: Stored,
-    expected: Expected,
+    continuation: Continuation,
 }
 
 /// A join that waits for its reads.
 #[derive(Debug)]
-struct Joining {
+struct JoinInProgress {
     request: JoinRequest,
     node: Option<NodeId>,
     /// Events that came during the reads.
@@ -67,7 +67,7 @@ impl Actor {
             room,
             audience: Audience::default(),
             appends_in_flight: VecDeque::new(),
-            unheard: VecDeque::new(),
+            awaited_entries: VecDeque::new(),
             joining_by_socket: HashMap::new(),
             is_reading_again: false,
             effects: VecDeque::new(),
@@ -114,7 +114,7 @@ impl Actor {
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
             && self.appends_in_flight.is_empty()
-            && self.unheard.is_empty()
+            && self.awaited_entries.is_empty()
             && self.joining_by_socket.is_empty()
             && !self.is_reading_again
             && self.effects.is_empty()
@@ -205,7 +205,7 @@ impl Actor {
             seen,
             claimed,
         }));
-        let joining = Joining {
+        let joining = JoinInProgress {
             request,
             node,
             later: Vec::new(),
@@ -253,26 +253,26 @@ impl Actor {
         for joining in self.joining_by_socket.values_mut() {
             joining.later.push(Arc::clone(entry));
         }
-        self.confirm_heard(now);
+        self.continue_appends(now);
     }
 
     /// Continues after appends whose events have come back.
-    fn confirm_heard(&mut self, now: Instant) {
-        while let Some(first) = self.unheard.front() {
+    fn continue_appends(&mut self, now: Instant) {
+        while let Some(first) = self.awaited_entries.front() {
             if first.epoch == *self.room.epoch() && first.offset > self.room.offset() {
                 return;
             }
-            let Some(Unheard {
+            let Some(AwaitedEntry {
                 offset,
                 stored,
-                expected,
+                continuation,
                 ..
-            }) = self.unheard.pop_front()
+            }) = self.awaited_entries.pop_front()
             else {
                 return;
             };
-            self.room.handle_applied(expected.participant.as_ref());
-            match (expected.then, stored) {
+            self.room.handle_applied(continuation.participant.as_ref());
+            match (continuation.then, stored) {
                 (then @ Then::Confirm { .. }, Stored::Later(stored)) => {
                     self.effects.push_back(Effect::Await {
                         stored,
@@ -294,23 +294,24 @@ impl Actor {
         let now = time.now;
         match answer {
             Answer::Appended(appended) => {
-                let Some(expected) = self.appends_in_flight.pop_front() else {
+                let Some(continuation) = self.appends_in_flight.pop_front() else {
                     return;
                 };
                 match appended {
                     Ok(Appended { offset, stored }) => {
                         let epoch = self.room.epoch().clone();
-                        self.unheard.push_back(Unheard {
+                        self.awaited_entries.push_back(AwaitedEntry {
                             epoch,
                             offset,
                             stored,
-                            expected,
+                            continuation,
                         });
-                        self.confirm_heard(now);
+                        self.continue_appends(now);
                     }
                     Err(error) => {
-                        self.room.handle_applied(expected.participant.as_ref());
-                        self.room.handle_appended(expected.then, Err(error), now);
+                        self.room.handle_applied(continuation.participant.as_ref());
+                        self.room
+                            .handle_appended(continuation.then, Err(error), now);
                     }
                 }
             }
@@ -337,7 +338,7 @@ impl Actor {
                     } => {
                         let time = (now, time.unix_s);
                         self.room.handle_restarted((epoch, roster), &missed, time);
-                        self.confirm_heard(now);
+                        self.continue_appends(now);
                     }
                 }
             }
@@ -388,7 +389,7 @@ impl Actor {
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Send { socket, notice } => self.audience.send(socket, &notice),
-                Output::Broadcast { notice } => self.audience.tell(&notice),
+                Output::Broadcast { notice } => self.audience.broadcast(&notice),
                 Output::SendPrivate {
                     sockets,
                     notice,
@@ -396,7 +397,8 @@ impl Actor {
                 } => {
                     // A new room has no sockets.
                     if let Some(now) = now {
-                        self.audience.whisper(&sockets, (&notice, &withheld), now);
+                        self.audience
+                            .send_private(&sockets, (&notice, &withheld), now);
                     }
                 }
                 Output::Close {
@@ -411,7 +413,7 @@ impl Actor {
                 Output::Append { append, then } => {
                     let participant = append.event.participant().cloned();
                     self.appends_in_flight
-                        .push_back(Expected { participant, then });
+                        .push_back(Continuation { participant, then });
                     self.effects.push_back(Effect::Append(append));
                 }
                 Output::Publish { message } => self.effects.push_back(Effect::Publish(message)),

@@ -11,7 +11,7 @@ use super::input::RoomInput;
 use super::routes::Routes;
 use crate::fleet::{Command, Done, Fleet, HeldSession, NodeError, NodeEvent, NodeUpdate, Update};
 use crate::ids::{NodeId, RoomName, TrackId};
-use crate::limits::{REPORT_TIME, ROOM_INPUTS, SETTLE_TIME};
+use crate::limits::{NODE_WAIT_TIME, REPORT_TIME, ROOM_INPUTS};
 use crate::metrics::Metrics;
 use crate::room::{Media, NodeFactsById, RoomConfig, RoomReport};
 use crate::store::Store;
@@ -27,7 +27,7 @@ pub struct Hub {
     node_facts: Mutex<NodeFactsById>,
     /// Function that starts the task of a room.
     start: Start,
-    settled: watch::Sender<bool>,
+    has_read_nodes: watch::Sender<bool>,
 }
 
 /// Starts the task of a room with its input queue.
@@ -66,7 +66,7 @@ impl Hub {
             metrics,
             node_facts: Mutex::default(),
             start,
-            settled: watch::channel(false).0,
+            has_read_nodes: watch::channel(false).0,
         })
     }
 
@@ -104,16 +104,16 @@ impl Hub {
         tokio::time::timeout(REPORT_TIME, asked).await.ok()?
     }
 
-    /// Waits until the state of one node was read, at most [`SETTLE_TIME`]. Before that, a
+    /// Waits until the state of one node was read, at most [`NODE_WAIT_TIME`]. Before that, a
     /// participant of an earlier process would be taken for a new one.
-    pub async fn settle(&self) {
-        let mut settled = self.settled.subscribe();
-        let _ = tokio::time::timeout(SETTLE_TIME, settled.wait_for(|settled| *settled)).await;
+    pub async fn wait_for_nodes(&self) {
+        let mut has_read = self.has_read_nodes.subscribe();
+        let _ = tokio::time::timeout(NODE_WAIT_TIME, has_read.wait_for(|has_read| *has_read)).await;
     }
 
     /// Sends an input to a room. Starts its task if there is none. Waits while the queue of the
     /// room is full.
-    pub async fn tell(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+    pub async fn send(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
         loop {
             let mailbox = self.mailbox(room);
             match mailbox.sender.send(input).await {
@@ -127,7 +127,7 @@ impl Hub {
 
     /// Sends an event of a node to a room, without waiting. If the queue is full, the event is
     /// dropped, and the room reads the node's state later.
-    fn tell_of_node(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+    fn try_send_node_event(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
         loop {
             let mailbox = self.mailbox(room);
             match mailbox.sender.try_send(input) {
@@ -144,7 +144,7 @@ impl Hub {
     }
 
     /// Routes the events of nodes to rooms, until no more events come. Never waits for a room.
-    pub async fn follow(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
+    pub async fn route_updates(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
         while let Some(NodeUpdate { node, update }) = updates.recv().await {
             match update {
                 Update::Lost => self.lost(&node),
@@ -162,7 +162,7 @@ impl Hub {
         self.metrics.node_deaths.inc();
         self.facts().entry(node.clone()).or_default().media = Media::Lost;
         for room in self.room_names() {
-            self.tell_of_node(&room, RoomInput::NodeLost(node.clone()));
+            self.try_send_node_event(&room, RoomInput::NodeLost(node.clone()));
         }
     }
 
@@ -197,9 +197,9 @@ impl Hub {
                 asked: None,
                 turn_urls: Arc::clone(urls),
             };
-            self.tell_of_node(&room, input);
+            self.try_send_node_event(&room, input);
         }
-        self.settled.send_replace(true);
+        self.has_read_nodes.send_replace(true);
     }
 
     fn event(self: &Arc<Self>, node: NodeId, event: NodeEvent) {
@@ -218,7 +218,7 @@ impl Hub {
         };
         let room = self.routes().room_of(participant);
         if let Some(room) = room {
-            self.tell_of_node(&room, RoomInput::Node(node, event));
+            self.try_send_node_event(&room, RoomInput::Node(node, event));
         }
     }
 
@@ -267,7 +267,7 @@ impl Hub {
     }
 
     /// Removes a room whose task has ended.
-    pub(super) fn retire(&self, room: &RoomName) {
+    pub(super) fn remove_room(&self, room: &RoomName) {
         let mut mailboxes = self.mailboxes();
         // Another task may have started meanwhile.
         let is_over = |mailbox: &Mailbox| mailbox.sender.is_closed();

@@ -36,7 +36,7 @@ const KEPT_MESSAGES: usize = 4;
 /// The sending side of the queue. Clones send to the same queue.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    feeder: Arc<Feeder>,
+    sender: Arc<SenderHandle>,
     dialect: &'static dyn Dialect,
 }
 
@@ -50,7 +50,7 @@ pub struct EndingReader(Arc<Shared>);
 
 /// Shared by all clones of an outbox. When it is dropped, the reader ends.
 #[derive(Debug)]
-struct Feeder(Arc<Shared>);
+struct SenderHandle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -65,22 +65,22 @@ struct State {
     items: VecDeque<ToSocket>,
     bytes: usize,
     ending: Option<Ending>,
-    feeder: Presence,
-    reader: Presence,
+    sender: End,
+    reader: End,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Presence {
+enum End {
     #[default]
-    Here,
-    Gone,
+    Open,
+    Closed,
 }
 
 /// Creates a queue for a socket of `dialect`: sender, receiver, and receiver of the reason to end.
 pub fn outbox(dialect: &'static dyn Dialect) -> (Outbox, OutboxReader, EndingReader) {
     let shared = Arc::<Shared>::default();
-    let feeder = Arc::new(Feeder(Arc::clone(&shared)));
-    let outbox = Outbox { feeder, dialect };
+    let sender = Arc::new(SenderHandle(Arc::clone(&shared)));
+    let outbox = Outbox { sender, dialect };
     let reader = OutboxReader(Arc::clone(&shared));
     (outbox, reader, EndingReader(shared))
 }
@@ -92,7 +92,7 @@ impl Outbox {
     }
 
     /// Encodes and queues a notice. If the queue is full, the session ends.
-    pub fn tell(&self, notice: &Notice) {
+    pub fn send_notice(&self, notice: &Notice) {
         self.send(self.dialect.encode(notice));
     }
 
@@ -131,7 +131,7 @@ impl Outbox {
         }
         let bytes = state.bytes + size_of_item(&item);
         let fits = bytes <= SEND_QUEUE_BYTES && state.items.len() < SEND_QUEUE_MESSAGES;
-        if fits && state.reader == Presence::Here {
+        if fits && state.reader == End::Open {
             state.bytes = bytes;
             state.items.push_back(item);
             drop(state);
@@ -144,7 +144,7 @@ impl Outbox {
     }
 
     fn shared(&self) -> &Shared {
-        let Feeder(shared) = &*self.feeder;
+        let SenderHandle(shared) = &*self.sender;
         shared
     }
 }
@@ -163,7 +163,7 @@ impl OutboxReader {
                     std::mem::swap(&mut state.items, items);
                     return true;
                 }
-                if state.feeder == Presence::Gone {
+                if state.sender == End::Closed {
                     return false;
                 }
             }
@@ -191,16 +191,16 @@ impl Shared {
     }
 }
 
-impl Drop for Feeder {
+impl Drop for SenderHandle {
     fn drop(&mut self) {
-        self.0.state().feeder = Presence::Gone;
+        self.0.state().sender = End::Closed;
         self.0.queued.notify_one();
     }
 }
 
 impl Drop for OutboxReader {
     fn drop(&mut self) {
-        self.0.state().reader = Presence::Gone;
+        self.0.state().reader = End::Closed;
     }
 }
 

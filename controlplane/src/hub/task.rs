@@ -29,7 +29,7 @@ const INPUTS_AT_ONCE: usize = 64;
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
 /// Result of a read.
-enum Done {
+enum ReadResult {
     Answer(Answer),
     /// The history was opened again.
     Reopened(mpsc::Receiver<RoomUpdate>, ReadAgain),
@@ -44,12 +44,12 @@ struct Task {
     updates: mpsc::Receiver<RoomUpdate>,
     /// Appends in the order of the effects. Their results come in the same order.
     appends: FuturesOrdered<Future<Result<Appended, StoreError>>>,
-    asked: FuturesUnordered<Future<Done>>,
+    reads: FuturesUnordered<Future<ReadResult>>,
     /// The reader ended. The room is being opened again.
     has_reader_ended: bool,
     /// Number of participants of this room in the metric.
     participants: i64,
-    is_telling_presence: bool,
+    is_renewing_presence: bool,
 }
 
 /// Starts the task of a room.
@@ -72,12 +72,12 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
         actor: Actor::new(room),
         updates,
         appends: FuturesOrdered::new(),
-        asked: FuturesUnordered::new(),
+        reads: FuturesUnordered::new(),
         has_reader_ended: false,
         participants: 0,
-        is_telling_presence: false,
+        is_renewing_presence: false,
     };
-    task.settle();
+    task.start_effects();
     let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
     loop {
         let deadline = task.actor.poll_timeout(clock::now());
@@ -91,21 +91,21 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
                 task.count(&appended);
                 task.handle(Input::Answer(Answer::Appended(appended)));
             }
-            Some(done) = task.asked.next() => task.handle_done(done),
+            Some(done) = task.reads.next() => task.handle_done(done),
             updates = task.updates.recv(), if !task.has_reader_ended => {
                 task.has_reader_ended = updates.is_none();
                 task.handle(Input::Update(updates));
             }
             () = sleep_until(deadline) => task.handle(Input::Timeout),
-            _ = presence.tick(), if !task.is_telling_presence => {
-                task.is_telling_presence = true;
+            _ = presence.tick(), if !task.is_renewing_presence => {
+                task.is_renewing_presence = true;
                 task.handle(Input::Presence);
             }
         }
         if has_overflowed.swap(false, Ordering::AcqRel) {
             task.read_nodes();
         }
-        task.settle();
+        task.start_effects();
         if task.is_idle() && inputs.is_empty() {
             break;
         }
@@ -148,11 +148,11 @@ async fn refuse_join(
         {
             let id = request.id;
             let refusal = Refusal::new(ErrorCode::StoreUnavailable, error.to_string());
-            outbox.tell(&Notice::Refused { id, refusal });
+            outbox.send_notice(&Notice::Refused { id, refusal });
             outbox.end((CloseCode::GoingAway, "the store does not answer"));
         }
     }
-    hub.retire(name);
+    hub.remove_room(name);
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -185,26 +185,26 @@ impl Task {
         }
     }
 
-    fn handle_done(&mut self, done: Done) {
+    fn handle_done(&mut self, done: ReadResult) {
         match done {
-            Done::Answer(answer) => {
+            ReadResult::Answer(answer) => {
                 if let Answer::Absent(_) = answer {
-                    self.is_telling_presence = false;
+                    self.is_renewing_presence = false;
                 }
                 self.handle(Input::Answer(answer));
             }
-            Done::Reopened(updates, again) => {
+            ReadResult::Reopened(updates, again) => {
                 self.updates = updates;
                 self.has_reader_ended = false;
                 self.handle(Input::Answer(Answer::ReadAgain(again)));
             }
-            Done::Held(_, Some(input)) => self.handle(Input::Room(input)),
-            Done::Held(node, None) => self.read_node(node, STORE_PAUSE),
+            ReadResult::Held(_, Some(input)) => self.handle(Input::Room(input)),
+            ReadResult::Held(node, None) => self.read_node(node, STORE_PAUSE),
         }
     }
 
     /// Starts all effects, and sends buffered broadcasts.
-    fn settle(&mut self) {
+    fn start_effects(&mut self) {
         while let Some(effect) = self.actor.poll_effect() {
             self.start(effect);
         }
@@ -224,10 +224,10 @@ impl Task {
                 stored,
                 offset,
                 then,
-            } => self.ask(async move {
+            } => self.spawn_read(async move {
                 let lost = |_| StoreError::Unavailable("the event is lost".into());
                 let result = stored.await.map(|()| offset).map_err(lost);
-                Done::Answer(Answer::Stored(then, result))
+                ReadResult::Answer(Answer::Stored(then, result))
             }),
             Effect::Publish(message) => {
                 if let Err(error) = self.hub.store.publish(&self.name, message) {
@@ -236,19 +236,21 @@ impl Task {
             }
             Effect::ReadForJoin(reads) => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                self.ask(async move { Done::Answer(read_for_join(&hub, &name, reads).await) });
+                self.spawn_read(async move {
+                    ReadResult::Answer(read_for_join(&hub, &name, reads).await)
+                });
             }
             Effect::ReadAgain { epoch, offset } => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                self.ask(async move {
+                self.spawn_read(async move {
                     let (updates, again) = read_again(&hub, &name, &epoch, offset).await;
-                    Done::Reopened(updates, again)
+                    ReadResult::Reopened(updates, again)
                 });
             }
             Effect::Presence(members) => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                self.ask(async move {
-                    Done::Answer(Answer::Absent(absent(&hub, &name, &members).await))
+                self.spawn_read(async move {
+                    ReadResult::Answer(Answer::Absent(absent(&hub, &name, &members).await))
                 });
             }
             Effect::Call {
@@ -259,7 +261,7 @@ impl Task {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
                 tokio::spawn(async move {
                     let result = hub.call(&node, command).await;
-                    hub.tell(&name, RoomInput::Replied(session, result)).await;
+                    hub.send(&name, RoomInput::Replied(session, result)).await;
                 });
             }
             Effect::TakeLease { node, sessions } => self.take_lease(node, sessions),
@@ -280,8 +282,8 @@ impl Task {
         self.appends.push_back(Box::pin(append));
     }
 
-    fn ask(&self, asked: impl std::future::Future<Output = Done> + Send + 'static) {
-        self.asked.push(Box::pin(asked));
+    fn spawn_read(&self, read: impl std::future::Future<Output = ReadResult> + Send + 'static) {
+        self.reads.push(Box::pin(read));
     }
 
     /// Makes this server the owner of `sessions`.
@@ -311,7 +313,7 @@ impl Task {
         let sessions = self.actor.sessions_by_node().remove(&node);
         let sessions = sessions.unwrap_or_default();
         let hub = Arc::clone(&self.hub);
-        self.ask(async move {
+        self.spawn_read(async move {
             tokio::time::sleep(pause).await;
             let facts = hub.node_facts().remove(&node).unwrap_or_default();
             let input = match (facts.media, hub.fleet.connection(&node)) {
@@ -326,7 +328,7 @@ impl Task {
                     })
                 }
             };
-            Done::Held(node, input)
+            ReadResult::Held(node, input)
         });
     }
 
@@ -357,9 +359,9 @@ impl Task {
         if let Err(error) = self.hub.store.close(&self.name).await {
             tracing::warn!(room = ?self.name, %error, "room not closed in the store");
         }
-        self.hub.retire(&self.name);
+        self.hub.remove_room(&self.name);
         while let Some(input) = inputs.recv().await {
-            self.hub.tell(&self.name, input).await;
+            self.hub.send(&self.name, input).await;
         }
     }
 }

@@ -67,7 +67,7 @@ fn note(number: usize) -> Request {
 }
 
 /// Text that the socket received since the last call.
-fn heard(reader: &mut OutboxReader) -> String {
+fn received(reader: &mut OutboxReader) -> String {
     let mut items = std::collections::VecDeque::new();
     if reader.next(&mut items).now_or_never() != Some(true) {
         return String::new();
@@ -135,7 +135,7 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     };
     actor.handle(Input::Answer(read), time());
     actor.flush(clock::now());
-    let text = heard(&mut reader);
+    let text = received(&mut reader);
     let at = |what: &str| {
         text.find(what)
             .unwrap_or_else(|| panic!("{what} in {text}"))
@@ -177,13 +177,13 @@ fn a_join_is_answered_when_its_event_came_back_and_appends_keep_their_order() {
         stored: Stored::Yes,
     };
     actor.handle(Input::Answer(Answer::Appended(Ok(appended))), time());
-    assert_eq!(heard(&mut reader), "", "another event is before it");
+    assert_eq!(received(&mut reader), "", "another event is before it");
     actor.handle(entry(2, suite::note(2)), time());
-    assert_eq!(heard(&mut reader), "");
+    assert_eq!(received(&mut reader), "");
     assert!(!actor.is_idle(clock::now()));
     actor.handle(entry(3, joined.clone()), time());
     actor.flush(clock::now());
-    let text = heard(&mut reader);
+    let text = received(&mut reader);
     assert!(
         text.contains("\"joined\"") && text.contains("\"offset\":3"),
         "{text}"
@@ -212,14 +212,14 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
 }
 
 /// A store in which one room never opens.
-struct Stuck {
+struct BlockedStore {
     inner: MemoryStore,
     room: RoomName,
     /// Notified when another room is opened.
     opened: Arc<tokio::sync::Notify>,
 }
 
-impl Store for Stuck {
+impl Store for BlockedStore {
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened> {
         if *room == self.room {
             return Box::pin(std::future::pending());
@@ -277,10 +277,11 @@ impl Store for Stuck {
 
 #[tokio::test]
 async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
-    let (stuck, fine): (RoomName, RoomName) = ("stuck".parse().unwrap(), "fine".parse().unwrap());
-    let store = Stuck {
+    let (blocked, fine): (RoomName, RoomName) =
+        ("blocked".parse().unwrap(), "fine".parse().unwrap());
+    let store = BlockedStore {
         inner: MemoryStore::new(),
-        room: stuck.clone(),
+        room: blocked.clone(),
         opened: Arc::default(),
     };
     let opened = Arc::clone(&store.opened);
@@ -293,7 +294,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     let hub = super::new(Arc::new(store), fleet, Arc::new(config(true)), metrics);
     let node: NodeId = "a".parse().unwrap();
     let (victim, friend) = (ParticipantId::random(), ParticipantId::random());
-    hub.routes().route_events(victim.clone(), &stuck, true);
+    hub.routes().route_events(victim.clone(), &blocked, true);
     hub.routes().route_events(friend.clone(), &fine, true);
     let closed = |participant: &ParticipantId| NodeUpdate {
         node: node.clone(),
@@ -303,7 +304,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
         }),
     };
     let (updates, reader) = mpsc::channel(1);
-    let following = tokio::spawn(Arc::clone(&hub).follow(reader));
+    let following = tokio::spawn(Arc::clone(&hub).route_updates(reader));
     let telling = async {
         for _ in 0..2 * ROOM_INPUTS {
             updates.send(closed(&victim)).await.expect("it follows");
@@ -316,7 +317,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     let heard = tokio::time::timeout(Duration::from_secs(30), opened.notified());
     heard.await.expect("the other room hears of it");
     assert!(hub.metrics().room_overflows.get() > 0, "and it is counted");
-    assert!(hub.mailbox(&stuck).has_overflowed.load(Ordering::Acquire));
+    assert!(hub.mailbox(&blocked).has_overflowed.load(Ordering::Acquire));
     following.abort();
 }
 

@@ -9,7 +9,8 @@ use crate::history::RoomEvent;
 use crate::ids::{Identity, ParticipantId};
 use crate::limits::HISTORY_EVENTS;
 use crate::limits::budget::{
-    EVENT_BYTES, JOIN_CHANGES, JOIN_DELIVERIES, PUBLISH_DELIVERIES, RESUME_CHANGES, STAND_IN_BYTES,
+    EVENT_BYTES, JOIN_CHANGES, JOIN_DELIVERIES, PLACEHOLDER_EVENT_BYTES, PUBLISH_DELIVERIES,
+    RESUME_CHANGES,
 };
 
 /// Number of events over which their mean size is taken.
@@ -99,7 +100,7 @@ impl Room {
     ) -> Result<(), Refusal> {
         let audience = self.audience();
         // Other participants get a placeholder, because offsets have no gaps.
-        let (deliveries, stand_ins) = match recipients {
+        let (deliveries, placeholders) = match recipients {
             None => (audience, 0),
             Some(list) => {
                 let named = list.iter().collect::<BTreeSet<_>>().len() as u64;
@@ -108,7 +109,8 @@ impl Room {
         };
         let cost = Cost {
             deliveries,
-            bytes: deliveries * (EVENT_BYTES + bytes as u64) + stand_ins * STAND_IN_BYTES,
+            bytes: deliveries * (EVENT_BYTES + bytes as u64)
+                + placeholders * PLACEHOLDER_EVENT_BYTES,
             changes: 0,
         };
         self.charge(participant, cost, now)

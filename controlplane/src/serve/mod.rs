@@ -90,7 +90,7 @@ pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow:
     let store = store(config, &metrics).await?;
     let (fleet, updates) = Fleet::new(lease, turn.map(|secret| secret_id(secret.as_bytes())));
     let hub = hub::new(store, Arc::clone(&fleet), Arc::new(room_config), metrics);
-    tokio::spawn(Arc::clone(&hub).follow(updates));
+    tokio::spawn(Arc::clone(&hub).route_updates(updates));
     let roles: Vec<Box<dyn Role>> = vec![
         Box::new(nodes::Nodes::start(&fleet, registry)),
         Box::new(signal::Signal::start(config, keys, (hub, entrance), files)),

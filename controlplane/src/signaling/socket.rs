@@ -92,7 +92,7 @@ impl Sockets {
         let cannot_read_on = conversation.oversized;
         if let Some(room) = conversation.room.take() {
             let gone = RoomInput::SocketGone(conversation.id);
-            Box::pin(self.hub.tell(&room, gone)).await;
+            Box::pin(self.hub.send(&room, gone)).await;
         }
         drop(conversation);
         // Wait for the peer's close frame and read its last messages. Otherwise TCP would reset the
@@ -213,7 +213,7 @@ impl Conversation {
                     // Only the first join sets the time.
                     let _ = self.asked_at.set(clock::now());
                     self.metrics().count_message("join");
-                    self.sockets.hub.settle().await;
+                    self.sockets.hub.wait_for_nodes().await;
                     let room = request.room.clone();
                     let (socket, outbox) = (self.id, self.outbox.clone());
                     let join = RoomInput::Join {
@@ -222,7 +222,7 @@ impl Conversation {
                         request,
                         node: self.sockets.hub.fleet().choose(&room),
                     };
-                    self.sockets.hub.tell(&room, join).await;
+                    self.sockets.hub.send(&room, join).await;
                     self.room = Some(room);
                 }
                 Output::Request { id, request } => {
@@ -234,7 +234,7 @@ impl Conversation {
                             id,
                             request,
                         };
-                        self.sockets.hub.tell(room, request).await;
+                        self.sockets.hub.send(room, request).await;
                     }
                 }
                 Output::Close { code, reason } => {

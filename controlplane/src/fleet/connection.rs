@@ -182,12 +182,12 @@ impl Supervisor {
             .keep_alive_while_idle(true);
         let client = DataPlaneClient::new(endpoint.connect_lazy());
         let (state, receiver) = watch::channel(NodeState::Connecting);
-        let (turn_urls, told_urls) = watch::channel(Arc::from([]));
+        let (turn_urls, urls_receiver) = watch::channel(Arc::from([]));
         let connection = Connection {
             node: entry.node.clone(),
             client: client.max_decoding_message_size(REPLY_BYTES),
             state: receiver,
-            turn_urls: told_urls,
+            turn_urls: urls_receiver,
         };
         let supervisor = Self {
             connection: connection.clone(),
@@ -207,24 +207,24 @@ impl Supervisor {
         let (first_pause, longest_pause) = RECONNECT_PAUSE;
         let started = clock::now();
         let mut pause = first_pause;
-        let mut complained = false;
+        let mut has_warned = false;
         while !self.updates.is_closed() {
             let ended = self.follow().await;
             if *self.state.borrow() == NodeState::Connected {
                 pause = first_pause;
-                complained = false;
+                has_warned = false;
             }
             self.state.send_replace(NodeState::Connecting);
             // A node that is starting is not reported.
-            let is_news = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
-            if !complained && is_news {
+            let is_reportable = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
+            if !has_warned && is_reportable {
                 let NodeEntry { node, address } = &self.entry;
                 tracing::warn!(%node, ?address, reason = %ended, "node: not connected, trying on");
-                complained = true;
+                has_warned = true;
             }
-            if self.incarnation.is_some() && self.nobody_listens().await {
+            if self.incarnation.is_some() && self.is_process_gone().await {
                 self.incarnation = None;
-                self.tell(Update::Lost).await;
+                self.send_update(Update::Lost).await;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest_pause);
@@ -265,26 +265,26 @@ impl Supervisor {
         self.turn_urls.send_replace(Arc::clone(&turn_urls));
         let incarnation = Some(state.incarnation.clone());
         if self.incarnation.is_some() && self.incarnation != incarnation {
-            self.tell(Update::Lost).await;
+            self.send_update(Update::Lost).await;
         }
         self.incarnation = incarnation;
         let sessions = self.connection.held(state);
         let (node, count) = (&self.entry.node, sessions.len());
         tracing::info!(%node, incarnation = %hello.incarnation, sessions = count, "node: connected");
-        self.tell(Update::Synced {
+        self.send_update(Update::Synced {
             sessions,
             turn_urls,
         })
         .await;
         self.state.send_replace(NodeState::Connected);
         tokio::select! {
-            error = self.renew_on() => error,
-            error = self.pass_on(&mut events) => error,
+            error = self.renew_until_error() => error,
+            error = self.forward_events(&mut events) => error,
         }
     }
 
     /// Renews the lease periodically until that fails.
-    async fn renew_on(&self) -> NodeError {
+    async fn renew_until_error(&self) -> NodeError {
         loop {
             tokio::time::sleep(LEASE_RENEWAL).await;
             if let Err(error) = self.connection.renew(&self.lease).await {
@@ -294,12 +294,12 @@ impl Supervisor {
     }
 
     /// Forwards events until the stream ends.
-    async fn pass_on(&self, events: &mut tonic::Streaming<wire::Event>) -> NodeError {
+    async fn forward_events(&self, events: &mut tonic::Streaming<wire::Event>) -> NodeError {
         loop {
             match next_event(events, Duration::MAX).await {
                 Ok(event) => {
                     if let Some(event) = convert::event(event) {
-                        self.tell(Update::Event(event)).await;
+                        self.send_update(Update::Event(event)).await;
                     }
                     if self.updates.is_closed() {
                         return NodeError::Unavailable("we are ending".to_owned());
@@ -310,7 +310,7 @@ impl Supervisor {
         }
     }
 
-    async fn tell(&self, update: Update) {
+    async fn send_update(&self, update: Update) {
         let node = self.entry.node.clone();
         // The receiver is dropped when the process ends.
         let _ = self.updates.send(NodeUpdate { node, update }).await;
@@ -338,7 +338,7 @@ impl Supervisor {
     /// True if the data plane's process has certainly ended: no process listens on its unix socket.
     /// Over TCP only a new incarnation proves that, because clients may still reach a data plane
     /// that this server cannot reach.
-    async fn nobody_listens(&self) -> bool {
+    async fn is_process_gone(&self) -> bool {
         let ControlAddress::Unix(path) = &self.entry.address else {
             return false;
         };

@@ -30,7 +30,7 @@ use connection::Supervisor;
 
 /// All nodes of the registry. Connections to them are reopened automatically.
 pub struct Fleet {
-    member_by_node: Mutex<BTreeMap<NodeId, Member>>,
+    member_by_node: Mutex<BTreeMap<NodeId, FleetNode>>,
     lease: Lease,
     /// Id of the TURN secret of this server, to compare with those of the nodes.
     turn_secret_id: Option<String>,
@@ -38,7 +38,7 @@ pub struct Fleet {
 }
 
 /// A node of the fleet.
-struct Member {
+struct FleetNode {
     entry: NodeEntry,
     connection: Connection,
     task: JoinHandle<()>,
@@ -61,7 +61,7 @@ impl Fleet {
     }
 
     /// Connects to the nodes in `entries`, and closes connections to others.
-    pub fn adopt(&self, entries: &[NodeEntry]) {
+    pub fn connect_to(&self, entries: &[NodeEntry]) {
         let mut members = self.members();
         members.retain(|node, member| {
             let stays = entries.contains(&member.entry);
@@ -80,7 +80,7 @@ impl Fleet {
             match made {
                 Ok((supervisor, connection)) => {
                     let (entry, task) = (entry.clone(), tokio::spawn(supervisor.run()));
-                    let member = Member {
+                    let member = FleetNode {
                         entry,
                         connection,
                         task,
@@ -99,7 +99,7 @@ impl Fleet {
         let mut nodes = registry.nodes();
         loop {
             let entries = Arc::clone(&nodes.borrow_and_update());
-            self.adopt(&entries);
+            self.connect_to(&entries);
             if nodes.changed().await.is_err() {
                 return;
             }
@@ -120,14 +120,14 @@ impl Fleet {
     pub fn connections(&self) -> Vec<(NodeId, Connection)> {
         let members = self.members();
         let connection =
-            |(node, member): (&NodeId, &Member)| (node.clone(), member.connection.clone());
+            |(node, member): (&NodeId, &FleetNode)| (node.clone(), member.connection.clone());
         members.iter().map(connection).collect()
     }
 
     /// State of the connection to each node.
     pub fn states(&self) -> Vec<(NodeId, NodeState)> {
         let members = self.members();
-        let state = |(node, member): (&NodeId, &Member)| {
+        let state = |(node, member): (&NodeId, &FleetNode)| {
             (node.clone(), *member.connection.state().borrow())
         };
         members.iter().map(state).collect()
@@ -138,7 +138,7 @@ impl Fleet {
     pub fn choose(&self, _room: &RoomName) -> Option<NodeId> {
         let members = self.members();
         let is_connected =
-            |member: &Member| *member.connection.state().borrow() == NodeState::Connected;
+            |member: &FleetNode| *member.connection.state().borrow() == NodeState::Connected;
         let connected = members.iter().find(|(_, member)| is_connected(member));
         let (node, _) = connected.or_else(|| members.iter().next())?;
         Some(node.clone())
@@ -180,7 +180,7 @@ impl Fleet {
         }
     }
 
-    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
+    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, FleetNode>> {
         // A panic elsewhere leaves whole values: each change is one step.
         self.member_by_node
             .lock()

@@ -15,7 +15,7 @@ use crate::limits::DISPLAY_NAME_CHARS;
 const LIFE_SECONDS: u64 = 6 * 60 * 60;
 
 #[derive(Debug)]
-struct Asked {
+struct DemoRequest {
     room: RoomName,
     identity: Identity,
     name: String,
@@ -23,7 +23,7 @@ struct Asked {
 
 /// Why a query cannot be answered with a token.
 #[derive(Debug, thiserror::Error)]
-enum AskedWrong {
+enum DemoRequestError {
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
@@ -32,13 +32,13 @@ enum AskedWrong {
     Long(usize),
 }
 
-impl Asked {
-    fn read(query: &str) -> Result<Self, AskedWrong> {
+impl DemoRequest {
+    fn read(query: &str) -> Result<Self, DemoRequestError> {
         let [room, identity, name] = fields(query, ["room", "identity", "name"])?;
         let name = name.unwrap_or_default();
         let chars = name.chars().count();
         if chars > DISPLAY_NAME_CHARS {
-            return Err(AskedWrong::Long(chars));
+            return Err(DemoRequestError::Long(chars));
         }
         Ok(Self {
             room: room.ok_or(QueryError::Missing("room"))?.parse()?,
@@ -61,7 +61,7 @@ pub(super) async fn token(
     if let Some(said) = site.hosts.refuse_origin(&headers) {
         return error(StatusCode::FORBIDDEN, "not_permitted", &said);
     }
-    let asked = match Asked::read(&query.unwrap_or_default()) {
+    let asked = match DemoRequest::read(&query.unwrap_or_default()) {
         Ok(asked) => asked,
         Err(wrong) => {
             return error(StatusCode::BAD_REQUEST, "bad_message", &wrong.to_string());

@@ -81,13 +81,13 @@ impl Hosts {
             Name::Dns(name) => {
                 name == "localhost"
                     || name.ends_with(".localhost")
-                    || self.0.iter().any(|known| is_meant(known, name))
+                    || self.0.iter().any(|known| matches_name(known, name))
             }
         }
     }
 }
 
-fn is_meant(known: &str, name: &str) -> bool {
+fn matches_name(known: &str, name: &str) -> bool {
     match known.strip_prefix("*.") {
         None => known == name,
         Some(rest) => name

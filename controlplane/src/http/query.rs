@@ -32,11 +32,11 @@ pub(super) fn fields<const N: usize>(
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (text(name)?, text(value)?);
-        let Some(place) = names.iter().position(|known| *known == name) else {
+        let Some(slot) = names.iter().position(|known| *known == name) else {
             return Err(QueryError::Unknown(quoted(&name), names.join(", ")));
         };
-        if values[place].replace(value).is_some() {
-            return Err(QueryError::Twice(names[place]));
+        if values[slot].replace(value).is_some() {
+            return Err(QueryError::Twice(names[slot]));
         }
     }
     Ok(values)

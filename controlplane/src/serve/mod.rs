@@ -55,8 +55,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .context("dataplane-control is missing")?;
     let running = start(&config, address).await?;
     tracing::info!(url = %running.url, "spillway serves");
-    stop.come().await;
-    running.stop(stop.come()).await;
+    stop.received().await;
+    running.stop(stop.received()).await;
     Ok(())
 }
 
@@ -72,8 +72,8 @@ pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow:
     let files = descriptors::raise();
     let keys = Keys::new(config.keys.clone()).context("keys is missing")?;
     let keys = Arc::new(keys);
-    let entrance = signal::Entrance::bind(config).await?;
-    let (url, address) = (entrance.url.clone(), entrance.address);
+    let listener = signal::BoundListener::bind(config).await?;
+    let (url, address) = (listener.url.clone(), listener.address);
     let turn = config.turn.secrets.first();
     let lease = Lease {
         owner: entropy::alphanumeric(SERVER_CHARS),
@@ -86,14 +86,14 @@ pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow:
         is_shared: matches!(config.store, StoreConfig::Redis(_)),
         owner: lease.owner.clone(),
     };
-    let metrics = Arc::clone(&entrance.metrics);
+    let metrics = Arc::clone(&listener.metrics);
     let store = store(config, &metrics).await?;
     let (fleet, updates) = Fleet::new(lease, turn.map(|secret| secret_id(secret.as_bytes())));
     let hub = hub::new(store, Arc::clone(&fleet), Arc::new(room_config), metrics);
     tokio::spawn(Arc::clone(&hub).route_updates(updates));
     let roles: Vec<Box<dyn Role>> = vec![
         Box::new(nodes::Nodes::start(&fleet, registry)),
-        Box::new(signal::Signal::start(config, keys, (hub, entrance), files)),
+        Box::new(signal::Signal::start(config, keys, (hub, listener), files)),
     ];
     Ok(Running {
         url,

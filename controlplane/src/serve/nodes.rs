@@ -18,7 +18,7 @@ impl Nodes {
     /// Connects to all nodes, and follows changes of the registry.
     pub(super) fn start(fleet: &Arc<Fleet>, registry: Arc<dyn Registry>) -> Self {
         // Nodes that are in the registry now are added before the function returns.
-        fleet.adopt(&registry.nodes().borrow());
+        fleet.connect_to(&registry.nodes().borrow());
         Self {
             fleet: Arc::clone(fleet),
             following: tokio::spawn(Arc::clone(fleet).follow(registry)),

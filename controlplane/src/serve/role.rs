@@ -16,7 +16,7 @@ pub struct Stopping {
 
 impl Stopping {
     /// Waits until the drain time has passed or must be skipped.
-    pub async fn is_over(mut self) {
+    pub async fn wait_for_drain(mut self) {
         tokio::select! {
             () = tokio::time::sleep(self.drain) => {}
             // If the sender is gone, the drain time is not skipped.

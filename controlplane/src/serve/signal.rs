@@ -16,10 +16,10 @@ use crate::descriptors;
 use crate::http::{self, Capacity, Hosts, Policy, Site};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, TlsMetrics};
-use crate::tls::{Certificate, Door};
+use crate::tls::{Certificate, ListenerTls};
 
 /// Time for sockets to send their close frames.
-const FAREWELL: Duration = Duration::from_millis(500);
+const CLOSE_FRAME_TIME: Duration = Duration::from_millis(500);
 
 /// The role: a listener that serves the rooms of a hub.
 pub(super) struct Signal {
@@ -27,9 +27,9 @@ pub(super) struct Signal {
 }
 
 /// A bound listener with its TLS configuration. Connections are not accepted yet.
-pub(super) struct Entrance {
+pub(super) struct BoundListener {
     listener: TcpListener,
-    door: Door,
+    tls: ListenerTls,
     certificate: Option<Certificate>,
     /// Metrics of the whole server.
     pub(super) metrics: Arc<Metrics>,
@@ -38,18 +38,19 @@ pub(super) struct Entrance {
     pub(super) url: String,
 }
 
-impl Entrance {
+impl BoundListener {
     /// Binds the address of the setting `listen`. With TLS, also starts the task that renews the
     /// certificate.
     pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let (door, certificate, metrics) = match &config.tls {
-            None => (Door::Plain, None, Metrics::new()),
+        let (tls, certificate, metrics) = match &config.tls {
+            None => (ListenerTls::Plain, None, Metrics::new()),
             Some(files) => {
                 let counts = TlsMetrics::default();
-                let (door, certificate, renewal) = Door::tls(files.clone(), counts.clone())
-                    .context("tls is impossible (settings tls-certificate and tls-key)")?;
+                let (tls, certificate, renewal) =
+                    ListenerTls::tls(files.clone(), counts.clone())
+                        .context("tls is impossible (settings tls-certificate and tls-key)")?;
                 tokio::spawn(renewal.run());
-                (door, Some(certificate), Metrics::with_tls(&counts))
+                (tls, Some(certificate), Metrics::with_tls(&counts))
             }
         };
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
@@ -62,7 +63,7 @@ impl Entrance {
         Ok(Self {
             url: url(address, certificate.as_ref()),
             listener,
-            door,
+            tls,
             certificate,
             metrics: Arc::new(metrics),
             address,
@@ -71,11 +72,11 @@ impl Entrance {
 }
 
 impl Signal {
-    /// Starts to serve the rooms of `hub` on `entrance`. `files` is the limit of open descriptors.
+    /// Starts to serve the rooms of `hub` on `listener`. `files` is the limit of open descriptors.
     pub(super) fn start(
         config: &Config,
         keys: Arc<Keys>,
-        (hub, entrance): (Arc<Hub>, Entrance),
+        (hub, listener): (Arc<Hub>, BoundListener),
         files: u64,
     ) -> Self {
         let capacity = Capacity {
@@ -84,7 +85,7 @@ impl Signal {
             metrics: hub.metrics().connections.clone(),
         };
         let (shutdown, going) = watch::channel(None);
-        let certificate = entrance.certificate.iter();
+        let certificate = listener.certificate.iter();
         let names = certificate.flat_map(|certificate| &certificate.names);
         let policy = Policy {
             admin_token: config.admin_token.clone(),
@@ -93,8 +94,8 @@ impl Signal {
             public_path: config.public_path.clone(),
         };
         let site = Site::new(hub, keys, config.limits, policy, going);
-        let Entrance { listener, door, .. } = entrance;
-        tokio::spawn(http::serve(listener, door, site.router(), capacity));
+        let BoundListener { listener, tls, .. } = listener;
+        tokio::spawn(http::serve(listener, tls, site.router(), capacity));
         Self { shutdown }
     }
 }
@@ -108,9 +109,9 @@ impl Role for Signal {
     fn stop(&self, how: Stopping) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shutdown.send_replace(Some(how.drain));
-            how.is_over().await;
+            how.wait_for_drain().await;
             self.shutdown.send_replace(Some(Duration::ZERO));
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(CLOSE_FRAME_TIME).await;
         })
     }
 }

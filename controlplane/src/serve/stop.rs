@@ -25,7 +25,7 @@ impl StopSignal {
     }
 
     /// Waits for the next SIGINT or SIGTERM.
-    pub async fn come(&mut self) {
+    pub async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -61,7 +61,7 @@ pub struct Session {
     state: State,
     messages: TokenBucket,
     strikes: TokenBucket,
-    heard_at: Instant,
+    last_received: Instant,
     foreign: Option<String>,
     outputs: VecDeque<Output>,
 }
@@ -70,7 +70,7 @@ impl Session {
     /// A session of a socket that was opened at `now`.
     pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
         let rate = limits.messages_per_second;
-        let most = spillway::Request::MOST + units_of_length(limits.message_bytes);
+        let most = spillway::Request::MAX_COST + units_of_length(limits.message_bytes);
         let burst = rate.saturating_mul(BURST_SECONDS).max(most);
         Self {
             keys,
@@ -80,7 +80,7 @@ impl Session {
             },
             messages: TokenBucket::new(burst, rate, now),
             strikes: TokenBucket::new(STRIKES, 1, now),
-            heard_at: now,
+            last_received: now,
             foreign: None,
             outputs: VecDeque::new(),
         }
@@ -93,7 +93,7 @@ impl Session {
 
     /// Handles one text frame of the client.
     pub fn handle_text(&mut self, text: &str, now: Instant, unix_s: u64) {
-        self.heard_at = now;
+        self.last_received = now;
         if matches!(self.state, State::Closed) {
             return;
         }
@@ -142,7 +142,7 @@ impl Session {
 
     /// Handles a binary frame, which the protocol does not have.
     pub fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
-        self.heard_at = now;
+        self.last_received = now;
         let id = std::str::from_utf8(bytes).ok().and_then(json::id_of);
         let read = 1 + units_of_length(bytes.len());
         if !self.messages.take_all(read, now) {
@@ -180,7 +180,7 @@ impl Session {
 
     /// Handles a ping or pong frame: the client is alive.
     pub fn handle_alive(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.last_received = now;
     }
 
     /// Closes the socket for the room or the process.
@@ -190,7 +190,7 @@ impl Session {
 
     /// Time of the next [`Session::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let idle = self.heard_at + IDLE_TIME;
+        let idle = self.last_received + IDLE_TIME;
         match &self.state {
             State::AwaitingJoin { until } => Some(idle.min(*until)),
             State::Joined { .. } => Some(idle),
@@ -207,7 +207,7 @@ impl Session {
                 self.close(CloseCode::Silent, &reason);
             }
             State::AwaitingJoin { .. } | State::Joined { .. } => {
-                if self.heard_at + IDLE_TIME <= now {
+                if self.last_received + IDLE_TIME <= now {
                     let reason = format!("nothing received for {} s", seconds(IDLE_TIME));
                     self.close(CloseCode::Silent, &reason);
                 }

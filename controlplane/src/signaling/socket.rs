@@ -66,38 +66,38 @@ impl Sockets {
         let quota = Quota::unjoined();
         let reading = (bytes, quota.clone());
         let (stream, output) = connection.split(outbox.clone(), reading).await;
-        let (last_words, last) = oneshot::channel();
-        let asked_at = Arc::new(OnceLock::new());
+        let (last_messages, last) = oneshot::channel();
+        let joined_at = Arc::new(OnceLock::new());
         let writer = Writer {
             output,
             reader,
             hub: Arc::clone(&self.hub),
-            asked_at: Arc::clone(&asked_at),
+            joined_at: Arc::clone(&joined_at),
         };
-        let mut conversation = Conversation {
+        let mut task = SocketTask {
             id: SocketId(self.next.fetch_add(1, Ordering::Relaxed)),
             session: Session::new(Arc::clone(&self.keys), self.limits, clock::now())
                 .of_origin(foreign),
             room: None,
             outbox,
             endings,
-            last_words: Some(last_words),
+            last_messages: Some(last_messages),
             sockets: Arc::clone(&self),
             quota,
-            asked_at,
+            joined_at,
             oversized: false,
         };
         let mut writing = tokio::spawn(writer.run(last));
-        let mut stream = conversation.run(stream, &mut writing).await;
-        let cannot_read_on = conversation.oversized;
-        if let Some(room) = conversation.room.take() {
-            let gone = RoomInput::SocketGone(conversation.id);
+        let mut stream = task.run(stream, &mut writing).await;
+        let is_unreadable = task.oversized;
+        if let Some(room) = task.room.take() {
+            let gone = RoomInput::SocketGone(task.id);
             Box::pin(self.hub.send(&room, gone)).await;
         }
-        drop(conversation);
+        drop(task);
         // Wait for the peer's close frame and read its last messages. Otherwise TCP would reset the
         // connection before the peer has read our close frame.
-        let goodbye = async {
+        let closing = async {
             let reading = async move { while let Some(Ok(_)) = stream.next().await {} };
             let written = async {
                 if !writing.is_finished() {
@@ -106,33 +106,33 @@ impl Sockets {
                 }
             };
             tokio::join!(reading, written);
-            if cannot_read_on {
+            if is_unreadable {
                 // The remaining bytes of the peer cannot be parsed. The peer gets time to read the
                 // close frame.
                 std::future::pending::<()>().await;
             }
         };
-        let _ = timeout(CLOSE_TIME, Box::pin(goodbye)).await;
+        let _ = timeout(CLOSE_TIME, Box::pin(closing)).await;
         writing.abort();
         metrics.sockets.dec();
     }
 }
 
-struct Conversation {
+struct SocketTask {
     id: SocketId,
     session: Session,
     room: Option<RoomName>,
     outbox: Outbox,
     endings: EndingReader,
-    last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
+    last_messages: Option<oneshot::Sender<Vec<ToSocket>>>,
     sockets: Arc<Sockets>,
     quota: Quota,
-    asked_at: Arc<OnceLock<Instant>>,
+    joined_at: Arc<OnceLock<Instant>>,
     /// A frame was too large: the stream cannot be read any further.
     oversized: bool,
 }
 
-impl Conversation {
+impl SocketTask {
     /// Runs until the session is closed, the peer has disconnected, or writing failed.
     async fn run(
         &mut self,
@@ -140,26 +140,26 @@ impl Conversation {
         writing: &mut tokio::task::JoinHandle<()>,
     ) -> Reader {
         let mut shutdown = self.sockets.shutdown.clone();
-        let mut leaves_at = leaving(&shutdown);
+        let mut close_at = close_time(&shutdown);
         loop {
             let deadline = self
                 .session
                 .poll_timeout()
                 .into_iter()
-                .chain(leaves_at)
+                .chain(close_at)
                 .min();
             let deadline = deadline.unwrap_or_else(clock::now);
             tokio::select! {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
-                    Some(Err(error)) => match too_much(&error) {
+                    Some(Err(error)) => match exceeded_limit(&error) {
                         Some(why) => {
                             self.oversized = true;
                             match why {
-                                TooMuch::Message => {
+                                ReadLimit::Message => {
                                     self.session.handle_oversized(self.session.message_bytes());
                                 }
-                                TooMuch::Unjoined => self.session.handle_over_quota(&OverQuota),
+                                ReadLimit::BeforeJoin => self.session.handle_over_quota(&OverQuota),
                             }
                         }
                         None => return stream,
@@ -169,10 +169,10 @@ impl Conversation {
                 (code, reason) = self.endings.recv() => {
                     self.session.handle_close(code, reason);
                 }
-                Ok(()) = shutdown.changed() => leaves_at = leaving(&shutdown),
+                Ok(()) = shutdown.changed() => close_at = close_time(&shutdown),
                 () = tokio::time::sleep_until(deadline.into()) => {
                     let now = clock::now();
-                    if leaves_at.is_some_and(|at| at <= now) {
+                    if close_at.is_some_and(|at| at <= now) {
                         self.session.handle_close(CloseCode::GoingAway, "the server is going away");
                     }
                     self.session.handle_timeout(now);
@@ -202,16 +202,16 @@ impl Conversation {
 
     /// Executes the outputs of the session. True if the session is closed.
     async fn drain(&mut self) -> bool {
-        let mut last_words = Vec::new();
+        let mut last_messages = Vec::new();
         let cut_off = self.outbox.overflowed();
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(frame) if cut_off => last_words.push(ToSocket::Frame(frame)),
+                Output::Send(frame) if cut_off => last_messages.push(ToSocket::Frame(frame)),
                 Output::Send(frame) => self.outbox.send(frame),
                 Output::Join(request) => {
                     self.quota.lift();
                     // Only the first join sets the time.
-                    let _ = self.asked_at.set(clock::now());
+                    let _ = self.joined_at.set(clock::now());
                     self.metrics().count_message("join");
                     self.sockets.hub.wait_for_nodes().await;
                     let room = request.room.clone();
@@ -240,10 +240,10 @@ impl Conversation {
                 Output::Close { code, reason } => {
                     self.metrics().count_close(code.number());
                     if cut_off {
-                        last_words.push(ToSocket::Close(code, reason));
-                        if let Some(writer) = self.last_words.take() {
+                        last_messages.push(ToSocket::Close(code, reason));
+                        if let Some(writer) = self.last_messages.take() {
                             // A writer that has ended needs no last messages.
-                            let _ = writer.send(last_words);
+                            let _ = writer.send(last_messages);
                         }
                     } else {
                         self.outbox.close(code, reason);
@@ -261,18 +261,18 @@ impl Conversation {
 }
 
 /// A limit of received bytes that the client exceeded.
-enum TooMuch {
+enum ReadLimit {
     Message,
     /// Bytes of all messages before `join`.
-    Unjoined,
+    BeforeJoin,
 }
 
-fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
+fn exceeded_limit(error: &tungstenite::Error) -> Option<ReadLimit> {
     match error {
-        tungstenite::Error::Capacity(_) => Some(TooMuch::Message),
+        tungstenite::Error::Capacity(_) => Some(ReadLimit::Message),
         tungstenite::Error::Io(error) => {
             let is_quota = error.get_ref().is_some_and(|inner| inner.is::<OverQuota>());
-            is_quota.then_some(TooMuch::Unjoined)
+            is_quota.then_some(ReadLimit::BeforeJoin)
         }
         _ => None,
     }
@@ -280,7 +280,7 @@ fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
 
 /// Time at which a stopping server closes this socket. It is random, so that clients do not
 /// reconnect at the same time.
-fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
+fn close_time(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
     let drain = (*shutdown.borrow())?;
     Some(clock::now() + entropy::part_of(drain))
 }

@@ -20,7 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::connection::Guarded;
+use crate::connection::WriteTimeoutStream;
 use crate::hub::Outbox;
 use crate::limits::{READ_BUFFER_BYTES, UNJOINED_BYTES};
 
@@ -34,7 +34,7 @@ pub enum NoUpgrade {
     #[error(
         "this is a WebSocket: ask with GET, HTTP/1.1 and 'Connection: Upgrade', 'Upgrade: websocket'"
     )]
-    NotAsked,
+    NotAnUpgrade,
     /// The client uses another version of WebSocket.
     #[error("the version of WebSocket is 13 (Sec-WebSocket-Version)")]
     Version,
@@ -47,7 +47,7 @@ impl NoUpgrade {
     /// The HTTP status of the response.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NotAsked | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::NotAnUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::NoKey => StatusCode::BAD_REQUEST,
         }
     }
@@ -64,7 +64,7 @@ pub fn accept(
         && names(headers, &header::CONNECTION, "upgrade")
         && names(headers, &header::UPGRADE, "websocket");
     if !is_asked {
-        return Err(NoUpgrade::NotAsked);
+        return Err(NoUpgrade::NotAnUpgrade);
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);
     if version.is_none_or(|version| version != "13") {
@@ -122,7 +122,7 @@ pub(super) enum Output {
 impl Connection {
     /// Wraps the upgraded connection of a request.
     pub fn new(upgraded: Upgraded) -> Self {
-        match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
+        match upgraded.downcast::<TokioIo<WriteTimeoutStream<TcpStream>>>() {
             Ok(parts) => {
                 let stream = parts.io.into_inner().into_inner();
                 let (input, output) = stream.into_split();
@@ -154,7 +154,7 @@ impl Connection {
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
-        let answering = Answering {
+        let answering = ReaderStream {
             input: self.input,
             outbox,
             quota,
@@ -167,11 +167,11 @@ impl Connection {
 }
 
 /// The messages of a client.
-pub(super) type Reader = WebSocketStream<Answering>;
+pub(super) type Reader = WebSocketStream<ReaderStream>;
 
 /// The connection as the WebSocket library uses it: what the library writes goes into the socket's
 /// queue.
-pub(super) struct Answering {
+pub(super) struct ReaderStream {
     input: Input,
     outbox: Outbox,
     quota: Quota,
@@ -210,7 +210,7 @@ impl Quota {
     }
 }
 
-impl AsyncRead for Answering {
+impl AsyncRead for ReaderStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -226,7 +226,7 @@ impl AsyncRead for Answering {
     }
 }
 
-impl AsyncWrite for Answering {
+impl AsyncWrite for ReaderStream {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -292,8 +292,8 @@ mod tests {
         };
         let (get, http) = (Method::GET, Version::HTTP_11);
         for (lacking, refused) in [
-            ("connection", NoUpgrade::NotAsked),
-            ("upgrade", NoUpgrade::NotAsked),
+            ("connection", NoUpgrade::NotAnUpgrade),
+            ("upgrade", NoUpgrade::NotAnUpgrade),
             ("sec-websocket-version", NoUpgrade::Version),
             ("sec-websocket-key", NoUpgrade::NoKey),
         ] {
@@ -301,8 +301,8 @@ mod tests {
             assert_eq!(result, Err(refused), "without {lacking}");
         }
         let post = accept(Method::POST, http, "", &BROWSER);
-        assert_eq!(post, Err(NoUpgrade::NotAsked));
+        assert_eq!(post, Err(NoUpgrade::NotAnUpgrade));
         let old = accept(get, Version::HTTP_10, "", &BROWSER);
-        assert_eq!(old, Err(NoUpgrade::NotAsked));
+        assert_eq!(old, Err(NoUpgrade::NotAnUpgrade));
     }
 }

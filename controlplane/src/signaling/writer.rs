@@ -27,11 +27,11 @@ pub(super) struct Writer {
     pub(super) reader: OutboxReader,
     pub(super) hub: Arc<Hub>,
     /// Time of the client's `join`, for the metric of join times.
-    pub(super) asked_at: Arc<OnceLock<Instant>>,
+    pub(super) joined_at: Arc<OnceLock<Instant>>,
 }
 
 /// The connection failed, or the close frame was written.
-struct Over;
+struct WriterEnd;
 
 impl Writer {
     /// Runs until the queue ends, the connection fails, or messages arrive in `last`. These replace
@@ -69,14 +69,14 @@ impl Writer {
     }
 
     /// Writes all items, up to a close frame.
-    async fn write(&mut self, items: &mut VecDeque<ToSocket>) -> Result<(), Over> {
+    async fn write(&mut self, items: &mut VecDeque<ToSocket>) -> Result<(), WriterEnd> {
         let mut is_last = false;
         let mut wires = VecDeque::with_capacity(items.len());
         for item in items.drain(..) {
             match item {
                 ToSocket::Frame(frame) => {
                     self.hub.metrics().count_frame(frame.label);
-                    if let (Label::Joined(_), Some(asked)) = (frame.label, self.asked_at.get()) {
+                    if let (Label::Joined(_), Some(asked)) = (frame.label, self.joined_at.get()) {
                         self.hub
                             .metrics()
                             .count_join_time(clock::now().duration_since(*asked));
@@ -98,9 +98,9 @@ impl Writer {
                     .metrics()
                     .count_close(CloseCode::GoingAway.number());
             }
-            return Err(Over);
+            return Err(WriterEnd);
         }
-        if is_last { Err(Over) } else { Ok(()) }
+        if is_last { Err(WriterEnd) } else { Ok(()) }
     }
 }
 

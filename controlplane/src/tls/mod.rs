@@ -2,11 +2,11 @@
 //! detection of TLS. For outgoing connections, `store::redis` only reads certificate files with
 //! this module.
 //!
-//! A connection goes from the listener through [`Door`] to HTTP.
+//! A connection goes from the listener through [`ListenerTls`] to HTTP.
 
-mod door; // TLS handshakes of accepted connections
+mod listener; // TLS handshakes of accepted connections
 
-pub use door::{Door, Opening, Refusal};
+pub use listener::{Accepted, HandshakeError, ListenerTls};
 pub use spillway_certificate::{
     Certificate, CertificateFiles, Certificates, Renewal, TlsError, authorities,
 };

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::StateDir;
-use super::state_dir::StartedWith;
+use super::state_dir::StartSettings;
 use crate::clock;
 use crate::config::Config;
 use crate::limits::{CHILD_LOG_BYTES, RESTART_PAUSE, STABLE_TIME, START_TIME, STOP_TIME};
@@ -28,13 +28,13 @@ use crate::tls::CertificateFiles;
 
 /// Number of short-lived starts after which `up` gives up, because the program or its settings are
 /// wrong.
-const HOPELESS_STARTS: u32 = 5;
+const FAILED_STARTS: u32 = 5;
 
 /// A child that has lived this long has valid settings, because wrong settings end it sooner.
-const PROOF_TIME: Duration = Duration::from_secs(3);
+const VALID_SETTINGS_TIME: Duration = Duration::from_secs(3);
 
 /// Interval at which a process that is not a child is checked.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Default address of a data plane's metrics (its setting `metrics`).
 const CHILD_METRICS: &str = "127.0.0.1:9464";
@@ -49,7 +49,7 @@ pub(super) struct Supervisor {
     log: PathBuf,
     /// True: the child terminates TLS, and gets SIGHUP to reload its certificate.
     ends_tls: bool,
-    started: StartedWith,
+    started: StartSettings,
     state: StateDir,
 }
 
@@ -72,7 +72,7 @@ impl Supervisor {
         let dataplane = &config.dataplane;
         let bin = match &dataplane.bin {
             Some(bin) => bin.clone(),
-            None => beside_us()?,
+            None => default_binary()?,
         };
         let mut arguments = vec!["--control".to_owned(), format!("unix:{}", socket.display())];
         arguments.extend(["--udp-port".to_owned(), dataplane.udp_port.to_string()]);
@@ -109,7 +109,7 @@ impl Supervisor {
         if !dataplane.node.is_empty() {
             environment.push(("SPILLWAY_NODE", dataplane.node.clone()));
         }
-        let started = StartedWith {
+        let started = StartSettings {
             arguments: arguments.clone(),
             turn_secret_ids: config
                 .turn
@@ -152,7 +152,7 @@ impl Supervisor {
                     }
                 }
             };
-            proven |= started.elapsed() >= PROOF_TIME;
+            proven |= started.elapsed() >= VALID_SETTINGS_TIME;
             if started.elapsed() >= STABLE_TIME {
                 pause = first_pause;
                 short_lives = 0;
@@ -160,11 +160,11 @@ impl Supervisor {
                 short_lives += 1;
             }
             let log = self.log.display();
-            if short_lives >= HOPELESS_STARTS && !proven {
+            if short_lives >= FAILED_STARTS && !proven {
                 bail!(
                     "{} ended {short_lives} times at once ({said}): {} (see {log})",
                     self.bin.display(),
-                    last_words(&self.log),
+                    last_error(&self.log),
                 );
             }
             tracing::error!(%said, log = %log, restart_in_ms = pause.as_millis(), "data plane ended");
@@ -214,7 +214,7 @@ impl Supervisor {
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_for_child(name)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .envs(metrics_elsewhere())
+            .envs(free_metrics_port())
             .stdin(Stdio::null())
             // A file, not a pipe: the data plane can outlive this process, and must still be able
             // to write.
@@ -242,7 +242,7 @@ impl Process {
             },
             Self::Adopted(fd) => {
                 while !has_ended(fd) {
-                    tokio::time::sleep(LOOK_PAUSE).await;
+                    tokio::time::sleep(CHECK_INTERVAL).await;
                 }
                 "gone".to_owned()
             }
@@ -275,7 +275,7 @@ impl Process {
 
 /// If another data plane on this host uses the default address for metrics, the child takes any
 /// free port, unless the address is set.
-fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
+fn free_metrics_port() -> Option<(&'static str, &'static str)> {
     let chosen = std::env::var_os("SPILLWAY_METRICS").is_some();
     let taken = !chosen && std::net::TcpListener::bind(CHILD_METRICS).is_err();
     taken.then_some(("SPILLWAY_METRICS", "127.0.0.1:0"))
@@ -335,7 +335,7 @@ fn has_ended(fd: &OwnedFd) -> bool {
     !matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(0))
 }
 
-fn beside_us() -> anyhow::Result<PathBuf> {
+fn default_binary() -> anyhow::Result<PathBuf> {
     let us = std::env::current_exe().context("cannot tell where this binary is")?;
     let bin = us.with_file_name("spillway-dataplane");
     if !bin.exists() {
@@ -348,7 +348,7 @@ fn beside_us() -> anyhow::Result<PathBuf> {
 }
 
 /// The last error in the child's log.
-fn last_words(log: &Path) -> String {
+fn last_error(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     // An error starts with the program's name; the wrong settings follow on separate lines.

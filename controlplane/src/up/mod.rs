@@ -18,7 +18,7 @@ use child::Supervisor;
 pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let mut stop = serve::StopSignal::catch()?;
     let state = StateDir::create(&config.state_dir)?;
-    state.refuse_a_second()?;
+    state.refuse_second_up()?;
     let credentials = state.credentials(&config)?;
     config.keys = credentials.keys(&config.keys);
     config.admin_token = Some(credentials.admin_token.clone());
@@ -52,7 +52,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     tokio::pin!(child);
     tokio::select! {
         result = &mut child => return result.context("the data plane cannot be run"),
-        () = stop.come() => {}
+        () = stop.received() => {}
         node = running.fleet.connected() => {
             let up = UpFile::new(&running.url, &credentials);
             state.write_up(&up)?;
@@ -62,12 +62,12 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
                     state.remove_up();
                     return result.context("the data plane cannot be run");
                 }
-                () = stop.come() => {}
+                () = stop.received() => {}
             }
         }
     }
     tracing::info!("stopping");
-    running.stop(stop.come()).await;
+    running.stop(stop.received()).await;
     end.send_replace(true);
     if own {
         child.await?;

@@ -54,13 +54,13 @@ pub struct UpFile {
 /// Settings that the data plane was started with. An `up` that takes it over compares them with its
 /// own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StartedWith {
+pub(super) struct StartSettings {
     pub(super) arguments: Vec<String>,
     /// Ids of the TURN secrets. The secrets themselves are not written.
     pub(super) turn_secret_ids: Vec<String>,
 }
 
-impl StartedWith {
+impl StartSettings {
     /// The differences to `other`, as text for the log.
     pub(super) fn differs_from(&self, other: &Self) -> String {
         let pairs = |started: &Self| -> Vec<String> {
@@ -126,7 +126,7 @@ impl StateDir {
         let absolute = path
             .canonicalize()
             .with_context(|| format!("cannot find state-dir {}", path.display()))?;
-        refuse_others(path, &absolute)?;
+        check_owner_and_mode(path, &absolute)?;
         Ok(Self(absolute))
     }
 
@@ -193,11 +193,11 @@ impl StateDir {
     }
 
     /// Settings of the latest start of the data plane.
-    pub(super) fn child_started(&self) -> anyhow::Result<Option<StartedWith>> {
+    pub(super) fn child_started(&self) -> anyhow::Result<Option<StartSettings>> {
         self.read(STARTED)
     }
 
-    pub(super) fn write_child_started(&self, started: &StartedWith) -> anyhow::Result<()> {
+    pub(super) fn write_child_started(&self, started: &StartSettings) -> anyhow::Result<()> {
         self.write(STARTED, started)
     }
 
@@ -217,7 +217,7 @@ impl StateDir {
 
     /// Fails if another `up` is running here: two control planes would compete for the sessions of
     /// one data plane.
-    pub(super) fn refuse_a_second(&self) -> anyhow::Result<()> {
+    pub(super) fn refuse_second_up(&self) -> anyhow::Result<()> {
         let Some(up) = self.up()? else {
             return Ok(());
         };
@@ -266,7 +266,7 @@ impl StateDir {
 
 /// Fails if other users can read the directory, or own it or a symbolic link to it: the directory
 /// has all secrets.
-fn refuse_others(path: &Path, absolute: &Path) -> anyhow::Result<()> {
+fn check_owner_and_mode(path: &Path, absolute: &Path) -> anyhow::Result<()> {
     let us = rustix::process::geteuid().as_raw();
     let link = fs::symlink_metadata(path);
     let link = link.with_context(|| format!("cannot look at state-dir {}", path.display()))?;
@@ -336,12 +336,12 @@ mod tests {
         let credentials = state.credentials(&config(&[])).unwrap();
         let mut up = UpFile::new("http://127.0.0.1:1", &credentials);
         state.write_up(&up).unwrap();
-        state.refuse_a_second().unwrap();
+        state.refuse_second_up().unwrap();
         state.remove_up();
         assert!(state.up().unwrap().is_none());
         up.pid = 0x3fff_ffff;
         state.write_up(&up).unwrap();
-        state.refuse_a_second().unwrap();
+        state.refuse_second_up().unwrap();
         state.remove_up();
         assert!(state.up().unwrap().is_some(), "not ours");
     }
@@ -373,7 +373,7 @@ mod tests {
         StateDir::create(&path).unwrap();
         if us != 0 {
             // Only root can change owners, so the test uses an existing directory.
-            let said = refuse_others(Path::new("/"), Path::new("/")).unwrap_err();
+            let said = check_owner_and_mode(Path::new("/"), Path::new("/")).unwrap_err();
             assert!(said.to_string().contains("belongs to user 0"), "{said}");
             return;
         }
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_a_data_plane_was_started_with_is_told_from_what_is_wanted() {
-        let started = |arguments: &[&str], id: &str| StartedWith {
+        let started = |arguments: &[&str], id: &str| StartSettings {
             arguments: arguments.iter().map(ToString::to_string).collect(),
             turn_secret_ids: vec![id.to_owned()],
         };

@@ -30,28 +30,28 @@ pub(crate) fn schema(definition: &str) -> jsonschema::Validator {
 }
 
 /// A control plane of its own, for a data plane at `socket`.
-pub(crate) struct Door {
+pub(crate) struct TestServer {
     pub(crate) running: Running,
     pub(crate) dir: tempfile::TempDir,
     runtime: Option<Runtime>,
 }
 
-impl Door {
-    pub(crate) async fn open(args: &[&str]) -> Self {
+impl TestServer {
+    pub(crate) async fn start(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::open_in(dir, args).await
+        Self::start_in(dir, args).await
     }
 
-    pub(crate) async fn open_without_demo_tokens() -> Self {
+    pub(crate) async fn start_without_demo_tokens() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::open_with(dir, &[], "false").await
+        Self::start_with(dir, &[], "false").await
     }
 
-    pub(crate) async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
-        Self::open_with(dir, args, "true").await
+    pub(crate) async fn start_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        Self::start_with(dir, args, "true").await
     }
 
-    async fn open_with(dir: tempfile::TempDir, args: &[&str], demo_tokens: &str) -> Self {
+    async fn start_with(dir: tempfile::TempDir, args: &[&str], demo_tokens: &str) -> Self {
         let keys = format!("K:{SECRET}");
         let socket = dir.path().join("node.sock");
         let fixed = [
@@ -121,7 +121,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for TestServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -291,8 +291,8 @@ impl Client {
     }
 }
 
-pub(crate) async fn metrics(door: &Door) -> String {
-    let url = format!("{}/metrics", door.running.url);
+pub(crate) async fn metrics(server: &TestServer) -> String {
+    let url = format!("{}/metrics", server.running.url);
     let get = move || {
         // A server that is short of places may hang up.
         let answer = ureq::get(&url).call();
@@ -305,10 +305,10 @@ pub(crate) async fn metrics(door: &Door) -> String {
 }
 
 /// Waits until the metrics have this.
-pub(crate) async fn until_metric(door: &Door, wanted: &str) {
+pub(crate) async fn until_metric(server: &TestServer, wanted: &str) {
     let start = std::time::Instant::now();
     loop {
-        let shown = metrics(door).await;
+        let shown = metrics(server).await;
         if shown.contains(wanted) {
             return;
         }

@@ -151,13 +151,13 @@ impl Request {
     }
 
     /// The highest value of [`Self::cost`].
-    pub const MOST: u32 = 5;
+    pub const MAX_COST: u32 = 5;
 
     /// Number of messages that this one counts as, without its length. Messages that cause work in
     /// the data plane or for a whole room count more.
     pub fn cost(&self) -> u32 {
         match self {
-            Self::Offer(_) => Self::MOST,
+            Self::Offer(_) => Self::MAX_COST,
             Self::Answer { .. } | Self::Subscribe { .. } | Self::Unsubscribe { .. } => 2,
             Self::Join(_)
             | Self::Candidate { .. }

@@ -1,5 +1,5 @@
 //! TLS on a listener: handshakes of accepted connections. The only place that detects the protocol
-//! of the port: HTTP, plain or over TLS. Each ALPN protocol has its own variant of [`Opening`]:
+//! of the port: HTTP, plain or over TLS. Each ALPN protocol has its own variant of [`Accepted`]:
 //! HTTP is `http/1.1`; TURN would be `stun.turn` (RFC 7443 section 3).
 
 use std::io;
@@ -21,7 +21,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// How connections of a listener begin.
 #[derive(Clone)]
-pub enum Door {
+pub enum ListenerTls {
     /// With HTTP.
     Plain,
     /// With a TLS handshake.
@@ -29,7 +29,7 @@ pub enum Door {
 }
 
 /// An accepted connection, after the handshake if there is one.
-pub enum Opening {
+pub enum Accepted {
     /// HTTP without TLS.
     Http(TcpStream),
     /// HTTP over TLS.
@@ -38,7 +38,7 @@ pub enum Opening {
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum HandshakeError {
     /// The handshake took longer than [`HANDSHAKE_TIME`].
     #[error("no handshake within {} s", HANDSHAKE_TIME.as_secs())]
     TooSlow,
@@ -56,7 +56,7 @@ pub enum Refusal {
     Gone(io::Error),
 }
 
-impl Door {
+impl ListenerTls {
     /// A TLS listener with the certificate in `files`, and the task that renews the certificate.
     pub fn tls(
         files: CertificateFiles,
@@ -66,27 +66,27 @@ impl Door {
         let loaded = Certificates::load(files, Arc::clone(&provider), Box::new(metrics.clone()))?;
         let (certificates, certificate, renewal) = loaded;
         let config = config(provider, certificates)?;
-        let door = Self::Tls(TlsAcceptor::from(Arc::new(config)), metrics);
-        Ok((door, certificate, renewal))
+        let tls = Self::Tls(TlsAcceptor::from(Arc::new(config)), metrics);
+        Ok((tls, certificate, renewal))
     }
 
     /// Performs the handshake, within a time limit.
-    pub async fn open(&self, stream: TcpStream) -> Result<Opening, Refusal> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<Accepted, HandshakeError> {
         match self {
-            Self::Plain => Ok(Opening::Http(stream)),
+            Self::Plain => Ok(Accepted::Http(stream)),
             Self::Tls(acceptor, metrics) => {
-                let opening = shake_hands(acceptor, stream).await;
-                match &opening {
+                let accepted = handshake(acceptor, stream).await;
+                match &accepted {
                     Ok(_) => drop(metrics.handshakes.inc()),
-                    Err(refusal) => metrics.count_refusal(refusal.label()),
+                    Err(error) => metrics.count_refusal(error.label()),
                 }
-                opening
+                accepted
             }
         }
     }
 }
 
-impl Refusal {
+impl HandshakeError {
     /// Classifies the error of a handshake.
     fn of(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
@@ -109,13 +109,13 @@ impl Refusal {
     }
 }
 
-async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Opening, Refusal> {
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Accepted, HandshakeError> {
     match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
         // A client without ALPN gets HTTP. A client that offers only other protocols was refused
         // (RFC 7301 section 3.2).
-        Ok(Ok(stream)) => Ok(Opening::Https(Box::new(stream))),
-        Ok(Err(error)) => Err(Refusal::of(error)),
-        Err(_) => Err(Refusal::TooSlow),
+        Ok(Ok(stream)) => Ok(Accepted::Https(Box::new(stream))),
+        Ok(Err(error)) => Err(HandshakeError::of(error)),
+        Err(_) => Err(HandshakeError::TooSlow),
     }
 }
 
@@ -135,7 +135,7 @@ fn config(
     Ok(config)
 }
 
-impl std::fmt::Debug for Door {
+impl std::fmt::Debug for ListenerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain => "Plain",
@@ -144,7 +144,7 @@ impl std::fmt::Debug for Door {
     }
 }
 
-impl std::fmt::Debug for Opening {
+impl std::fmt::Debug for Accepted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Http(_) => "Http",

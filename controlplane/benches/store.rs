@@ -1,6 +1,6 @@
-//! The store alone on one Redis: events that are appended at two servers, at a rate that waits for nothing, and what
-//! readers at both are told. Beside it what the same Redis does by itself, under `redis-benchmark`: the script that
-//! appends, and plain `SPUBLISH` to two subscribers. Run by `scripts/bench store`.
+//! Measures the store on one Redis server. Two servers append events at a fixed rate (open loop),
+//! and readers at both receive them. For comparison, `redis-benchmark` measures the append script
+//! alone, and plain `SPUBLISH` with two subscribers. Run by `scripts/bench store`.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,46 +18,46 @@ use spillway_controlplane::store::redis::{RedisServers, RedisStore};
 use spillway_controlplane::store::{Opened, RoomUpdate, Store, suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// The server, and how long to load it.
+/// Options of the measurement.
 #[derive(Parser)]
 struct Options {
-    /// Port of a Redis on loopback that nobody else uses
+    /// Port of a Redis server on loopback that no other program uses
     #[arg(long)]
     port: u16,
-    /// Its process, to read its processor time
+    /// Process id of that server, to read its CPU time
     #[arg(long)]
     pid: u32,
-    /// Length of each step
+    /// Seconds of each step
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Events a second of the first step
+    /// Events per second in the first step
     #[arg(long, default_value_t = 16_000)]
     from: u64,
-    /// cargo bench says so
+    /// `cargo bench` passes this flag
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Rooms, and participants of each.
+/// Number of rooms, and participants of each room.
 const SHAPES: [(usize, usize); 2] = [(1_000, 2), (10, 500)];
 const SERVERS: usize = 2;
-/// The next step's rate.
+/// Factor between the rates of two steps.
 const STEP: f64 = 1.25;
 const STEPS: usize = 12;
-/// Share of what was appended in a step that was told by its end, where the store keeps up.
+/// A step passes if this share of its events was received by its end.
 const KEPT_UP: f64 = 0.97;
-/// Events are due together at this interval: timers are no finer.
+/// Events are due at this interval, because timers are not more precise.
 const TICK: Duration = Duration::from_millis(1);
-/// One in so many latencies is kept.
+/// Every so many latencies one is kept.
 const SAMPLED: u64 = 8;
-/// For what is under way at the end of a step.
+/// Time limit for events in flight at the end of a step.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// Padding of a message.
+/// Size of the padding in a message.
 const PADDING: usize = 100;
 const BENCHMARK_CALLS: &str = "400000";
 const APPEND_LUA: &str = include_str!("../src/store/redis/scripts/append.lua");
 
-/// What one reader of a room was told.
+/// Counters of the readers.
 #[derive(Default)]
 struct Tally {
     told: AtomicU64,
@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Value> {
-    // Before and after: what else runs on the host is not the same all the time.
+    // Measure the comparison before and after, because the load of the host changes.
     let mut appends = vec![append_alone(options)?];
     let mut spublish = vec![spublish_alone(options).await?];
     let mut shapes = Vec::new();
@@ -118,7 +118,7 @@ async fn measure(options: &Options) -> anyhow::Result<Value> {
     }))
 }
 
-/// Steps of rising rates, in rooms of one shape; the best that the store kept up with.
+/// Runs steps with rising rates in rooms of one shape. Returns the best step that passed.
 async fn load(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Result<Value> {
     let stage = Stage::set(options, (rooms, size)).await?;
     let mut rate = options.from as f64;
@@ -263,7 +263,7 @@ fn message(due_us: u128) -> Append {
     }
 }
 
-/// Counts what a reader is told, and catches up where it is cut off.
+/// Counts received events. Reads missed events after the reader was removed.
 async fn read(
     (store, room): (RedisStore, RoomName),
     mut opened: Opened,
@@ -317,17 +317,17 @@ async fn read(
     }
 }
 
-/// User and system time of a process (proc(5)).
+/// User and system time of a process in seconds (proc(5)).
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').context("no such form")?.1;
     let mut fields = fields.split_ascii_whitespace().skip(11);
     let mut ticks = || -> anyhow::Result<f64> { Ok(fields.next().context("too short")?.parse()?) };
-    // USER_HZ is 100 on every architecture that Linux runs on here.
+    // USER_HZ is 100 on all supported architectures.
     Ok((ticks()? + ticks()?) / 100.0)
 }
 
-/// Calls a second of the script that appends, 16 in flight, each with one event.
+/// Calls per second of the append script: 16 in flight, one event each.
 fn append_alone(options: &Options) -> anyhow::Result<f64> {
     let cli = |args: &[&str]| -> anyhow::Result<String> {
         let port = options.port.to_string();
@@ -360,7 +360,7 @@ fn append_alone(options: &Options) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// Messages a second of plain SPUBLISH, 16 in flight, to two subscribers that do not look at them.
+/// `SPUBLISH` per second: 16 in flight, to two subscribers that ignore the messages.
 async fn spublish_alone(options: &Options) -> anyhow::Result<f64> {
     const CHANNEL: &str = "bench:{spublish}";
     let mut subscribers = Vec::new();
@@ -392,7 +392,7 @@ fn benchmark(port: u16, args: &[&str]) -> anyhow::Result<f64> {
         .context("cannot run redis-benchmark: is redis-tools installed?")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    // The command, which has commas of its own, then calls a second and latencies.
+    // Columns: the command, which may contain commas, then calls per second and latencies.
     let line = text
         .lines()
         .last()

@@ -2,11 +2,12 @@
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Why a text is no list of directives. A misspelled level would otherwise be taken for the name of a target.
+/// Checks a list of directives. Without this, a misspelled level would be taken for the name of a
+/// target.
 pub fn check_log(text: &str) -> Result<(), String> {
     for directive in directives(text).filter(|directive| !directive.trim().is_empty()) {
         let directive = directive.trim();
-        // Spans and fields are in brackets; a level follows them.
+        // Spans and fields are in brackets, the level comes after them.
         let tail = directive.rsplit(']').next().unwrap_or_default();
         let (level, has_target) = match tail.rsplit_once('=') {
             Some((_, level)) => (level, true),

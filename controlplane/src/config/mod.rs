@@ -168,8 +168,8 @@ impl Config {
             mistakes.push(format!("log '{text}': {why} (from {source})"));
         }
         let demo_tokens = demo_tokens?.unwrap_or(role == Role::Up);
-        let mut settled = values.clone();
-        settled.settle("demo-tokens", demo_tokens);
+        let mut effective = values.clone();
+        effective.set_default("demo-tokens", demo_tokens);
         for (name, means) in [
             ("keys", "(made and kept in the state directory)"),
             ("admin-token", "(made and kept in the state directory)"),
@@ -181,7 +181,7 @@ impl Config {
             ("node", "(the name of the host)"),
         ] {
             if role == Role::Up && values.text(name).is_empty() {
-                settled.settle(name, means);
+                effective.set_default(name, means);
             }
         }
         Some(Self {
@@ -202,7 +202,7 @@ impl Config {
             per_source: per_source?.unwrap_or_default(),
             log: values.text("log").to_owned(),
             warnings: values.warnings().to_vec(),
-            effective: settled.print_effective(),
+            effective: effective.print_effective(),
         })
     }
 }

@@ -158,7 +158,8 @@ async fn demo_tokens_open_rooms_and_wrong_names_are_explained() {
     }
 }
 
-/// Six scripts, a name with what paths and keys are made of, and one that needs composing.
+/// Room names: six scripts, a name with special characters of paths and keys, and one that is
+/// composed.
 const NAMES: [(&str, &str); 8] = [
     ("Συμβούλιο", "Συμβούλιο"),
     ("Совет", "Совет"),

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::client::{Client, TestServer, token};
 use crate::fake::FakeNode;
 
-/// Publishes eight tracks, or takes all back: a few such offers are too much long before they are too fast.
+/// An offer of eight tracks, or of none. A few such offers exceed the budget long before the
+/// message rate.
 fn offer(published: bool) -> Value {
     let count = if published { 8 } else { 0 };
     let track = |mid: usize| json!({"mid": mid.to_string(), "kind": "audio", "source": "other"});
@@ -15,7 +16,7 @@ fn offer(published: bool) -> Value {
     json!({"type": "offer", "sdp": "v=0", "tracks": tracks})
 }
 
-/// Asks for `messages` in turn until one is refused with `too_much`, which it returns.
+/// Sends `messages` in turn until one is refused with `too_much`; returns that error.
 async fn until_too_much(client: &mut Client, messages: &[Value], most: usize) -> Value {
     for number in 0..most {
         let reply = client.ask(messages[number % messages.len()].clone()).await;

@@ -20,7 +20,7 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123";
 
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| schema("ServerMessage"));
 
-/// A validator for one definition of docs/protocol.schema.json.
+/// A validator for one definition in docs/protocol.schema.json.
 pub(crate) fn schema(definition: &str) -> jsonschema::Validator {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.schema.json");
     let text = std::fs::read_to_string(path).unwrap();
@@ -29,7 +29,7 @@ pub(crate) fn schema(definition: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// A control plane of its own, for a data plane at `socket`.
+/// A control plane of its own, and the directory with the socket of its simulated data plane.
 pub(crate) struct TestServer {
     pub(crate) running: Running,
     pub(crate) dir: tempfile::TempDir,
@@ -78,7 +78,8 @@ impl TestServer {
         }
     }
 
-    /// Ends everything at once, as kill -9 would; returns what another process would find.
+    /// Ends everything at once, as SIGKILL would. Returns the state directory that the next process
+    /// finds.
     pub(crate) fn kill(mut self) -> tempfile::TempDir {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         drop(self);
@@ -100,7 +101,7 @@ impl TestServer {
         }
     }
 
-    /// Joined as `identity` to `room`.
+    /// A client that has joined `room` as `identity`.
     pub(crate) async fn join(&self, room: &str, identity: &str) -> Client {
         let mut client = self.connect().await;
         client
@@ -172,7 +173,7 @@ impl Client {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
-    /// The next message, checked; panics when the socket closes.
+    /// The next message, validated. Panics if the socket closes.
     pub(crate) async fn next(&mut self) -> Value {
         match self.next_or_close().await {
             Ok(message) => message,
@@ -180,7 +181,7 @@ impl Client {
         }
     }
 
-    /// The next message, or the close code.
+    /// The next message, validated, or the close code.
     pub(crate) async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
         loop {
             let received = tokio::time::timeout(PATIENCE, self.socket.next()).await;
@@ -206,7 +207,7 @@ impl Client {
         }
     }
 
-    /// The close code, after all messages before it.
+    /// Reads to the close frame; returns its code.
     pub(crate) async fn closed(&mut self) -> Option<u16> {
         loop {
             if let Err(code) = self.next_or_close().await {
@@ -215,7 +216,7 @@ impl Client {
         }
     }
 
-    /// The next message of this type.
+    /// Skips messages until one of this type.
     pub(crate) async fn until(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
@@ -225,7 +226,7 @@ impl Client {
         }
     }
 
-    /// The next room event of this kind.
+    /// Skips messages until a room event of this kind.
     pub(crate) async fn event(&mut self, kind: &str) -> Value {
         loop {
             let message = self.until("event").await;
@@ -235,7 +236,7 @@ impl Client {
         }
     }
 
-    /// Sends with an id, and returns the reply that carries it.
+    /// Sends a request with a new id; returns its reply.
     pub(crate) async fn ask(&mut self, mut message: Value) -> Value {
         let id = self.next_id;
         self.next_id += 1;
@@ -249,7 +250,7 @@ impl Client {
         }
     }
 
-    /// The `joined`, or whatever else came.
+    /// Sends `join` with these fields; returns the reply.
     pub(crate) async fn join(&mut self, mut fields: Value) -> Value {
         fields["type"] = json!("join");
         let reply = self.ask(fields).await;
@@ -304,7 +305,7 @@ pub(crate) async fn metrics(server: &TestServer) -> String {
     tokio::task::spawn_blocking(get).await.unwrap()
 }
 
-/// Waits until the metrics have this.
+/// Waits until the metrics contain `wanted`.
 pub(crate) async fn until_metric(server: &TestServer, wanted: &str) {
     let start = std::time::Instant::now();
     loop {
@@ -317,7 +318,7 @@ pub(crate) async fn until_metric(server: &TestServer, wanted: &str) {
     }
 }
 
-/// What runs on it ends with it, as a process would.
+/// A runtime whose tasks end with it, like the threads of a process.
 pub(crate) fn own_runtime() -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().unwrap()

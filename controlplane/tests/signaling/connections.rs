@@ -9,16 +9,16 @@ use tokio::time::timeout;
 use crate::client::{TestServer, metrics, until_metric};
 use crate::fake::FakeNode;
 
-/// A request's head has 10 s; a host that is busy takes longer to say so.
+/// Limit for a request head (10 s), with a margin for a busy host.
 const HEAD_TIME: Duration = Duration::from_secs(15);
-/// An answer has 20 s.
+/// Limit for reading a response (20 s), with a margin for a busy host.
 const ANSWER_TIME: Duration = Duration::from_secs(35);
 
 async fn connect(server: &TestServer) -> TcpStream {
     TcpStream::connect(server.running.address).await.unwrap()
 }
 
-/// Waits for the server to close; a reset is as good.
+/// Waits until the server closes the connection, also by a reset.
 async fn closed(mut stream: TcpStream, within: Duration) {
     let mut rest = Vec::new();
     let ended = timeout(within, stream.read_to_end(&mut rest)).await;

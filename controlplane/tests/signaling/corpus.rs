@@ -1,5 +1,5 @@
-//! Untrusted messages: a committed corpus, and variations of it. Nothing panics, errors are short, and understood
-//! messages match the schema.
+//! Untrusted messages: a committed corpus, and variations of it. The parser does not panic, errors
+//! are short, and accepted messages match the schema.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn schema() -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Decodes; true when it was understood.
+/// Decodes a message. True if it is accepted.
 fn feed(bytes: &[u8], schema: &jsonschema::Validator) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false; // a WebSocket's text frame is UTF-8, or it ends
@@ -56,7 +56,7 @@ fn feed(bytes: &[u8], schema: &jsonschema::Validator) -> bool {
     }
 }
 
-/// A small generator with a fixed seed: a failure repeats.
+/// A random generator with a fixed seed, so that failures repeat.
 struct Dice(u64);
 
 impl Dice {

@@ -1,4 +1,4 @@
-//! docs/protocol.md, docs/protocol.schema.json and the code say the same.
+//! docs/protocol.md and docs/protocol.schema.json match the code.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn schema(definition: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Lines of the document's blocks that are fenced with ```json SIDE.
+/// Lines of the blocks in the document that are fenced with ```json SIDE.
 fn examples(side: &str) -> Vec<Value> {
     let fence = format!("```json {side}\n");
     let blocks = DOCUMENT.split(&fence).skip(1);

@@ -12,7 +12,7 @@ use crate::fake::FakeNode;
 const RELAY_SECRET: &str = "a-secret-of-the-relay";
 const TTL_S: u64 = 120;
 
-async fn door_with_relay() -> TestServer {
+async fn server_with_turn() -> TestServer {
     let ttl_s = TTL_S.to_string();
     TestServer::start(&["--turn-secret", RELAY_SECRET, "--turn-ttl-seconds", &ttl_s]).await
 }
@@ -23,7 +23,7 @@ async fn fresh(client: &mut Client) -> Value {
     reply
 }
 
-/// When the credential of the only server ends, once it was found to be the relay's and `identity`'s in room "r".
+/// Checks the credential of the only TURN server for `identity` in room "r"; returns its expiry.
 fn expiry(message: &Value, identity: &str) -> u64 {
     let servers = message["ice_servers"].as_array().unwrap();
     let [server] = &servers[..] else {
@@ -41,7 +41,7 @@ fn expiry(message: &Value, identity: &str) -> u64 {
 
 #[tokio::test]
 async fn who_asks_later_may_relay_for_longer() {
-    let server = door_with_relay().await;
+    let server = server_with_turn().await;
     let _node = FakeNode::start(&server.socket());
     let mut early = server.join("r", "early").await;
     // A client that joined before the node was known gets credentials later.

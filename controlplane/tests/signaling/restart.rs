@@ -1,4 +1,4 @@
-//! Ends of the data plane and of the control plane: neither ends the call.
+//! The data plane or the control plane ends during a call: the call continues.
 
 use serde_json::json;
 

@@ -12,7 +12,7 @@ async fn say(client: &mut Client, payload: u64) {
     assert_eq!(client.ask(message).await["type"], "ok");
 }
 
-/// A new socket that comes back as `old`.
+/// Opens a new socket, and resumes as `old`.
 async fn back(server: &TestServer, old: Client, resume: Value) -> Client {
     let mut new = server.connect().await;
     new.join(json!({"token": token("r", "bob", |_| ()), "resume": resume}))

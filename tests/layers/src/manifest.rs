@@ -242,7 +242,7 @@ impl Manifest {
 }
 
 /// The manifest of a dependency of the tree, and the name that code has for it where it has one of its own.
-fn append_event(
+fn locate(
     key: &str,
     detail: &Detail,
     folder: &str,

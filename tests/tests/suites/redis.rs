@@ -8,7 +8,7 @@ use spillway_controlplane::history::Ephemeral;
 use spillway_controlplane::history::{Entry, Missed};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{RoomUpdate, Opened, Store, StoreError, Stored, suite};
+use spillway_controlplane::store::{Opened, RoomUpdate, Store, StoreError, Stored, suite};
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::Address;

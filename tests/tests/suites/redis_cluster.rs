@@ -11,7 +11,7 @@ use spillway_controlplane::history::Missed;
 use spillway_controlplane::ids::{Epoch, RoomName};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{RoomUpdate, Opened, Store, suite};
+use spillway_controlplane::store::{Opened, RoomUpdate, Store, suite};
 use spillway_tests::clock::{Patience, wait};
 use spillway_tests::redis::{Cluster, Server};
 
@@ -62,7 +62,8 @@ impl Reader {
         let mut opened = self.store.open(&self.room).await?;
         lock(&self.log).start(&opened);
         while !stop.load(Ordering::Relaxed) {
-            let news = tokio::time::timeout(Duration::from_millis(100), opened.updates.recv()).await;
+            let news =
+                tokio::time::timeout(Duration::from_millis(100), opened.updates.recv()).await;
             match news {
                 Err(_) | Ok(Some(RoomUpdate::Message(_) | RoomUpdate::Taken(_))) => {}
                 Ok(Some(RoomUpdate::Entry(entry))) => {

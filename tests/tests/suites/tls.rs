@@ -71,7 +71,7 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     server.hang_up()?;
     until(&client, "spillway_tls_reload_failures_total", 3.0).await?;
     let log = server.log()?;
-    assert!(log.contains("cert.pem holds no certificate"), "{log}");
+    assert!(log.contains("cert.pem has no certificate"), "{log}");
     assert!(
         log.contains("cannot read") && log.contains("key.pem: No such file"),
         "{log}"

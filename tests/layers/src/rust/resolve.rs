@@ -2,27 +2,27 @@
 
 use super::modules::{ModuleId, Modules};
 
-/// Re-exports of re-exports, of which there are two or three; what goes round is given up.
+/// Maximum number of re-exports to follow. Two or three are usual; a cycle is given up.
 const MAX_STEPS: usize = 12;
 
-/// What a path leads to.
+/// What a path resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) what: What,
-    /// Of the path: the name that `what` was found under.
+    /// The part of the path under which `what` was found.
     pub(super) name: String,
-    /// Names on the way that were taken from elsewhere.
+    /// Names along the path that were imported from other files.
     steps: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     Module(ModuleId),
-    /// The file that defines it.
+    /// The file that defines the name.
     Item(String),
 }
 
-/// Whether a name is looked for that has to lead further, or that may be anything.
+/// Whether the name must be a module because the path continues, or can be anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Inner,
@@ -30,7 +30,7 @@ enum Place {
 }
 
 impl Modules {
-    /// What `path` means in module `from`; none for what is of no crate of the tree.
+    /// Resolves `path` in module `from`; `None` if it is not in a crate of the workspace.
     pub(super) fn resolve(&self, from: ModuleId, path: &[String]) -> Option<Found> {
         self.walk(from, path, 0)
     }
@@ -64,7 +64,7 @@ impl Modules {
         };
         for (at, name) in rest.iter().enumerate() {
             let What::Module(module) = found.what else {
-                // A variant, an associated function.
+                // An enum variant or an associated function.
                 return Some(found);
             };
             let place = if at + 1 == rest.len() {
@@ -78,7 +78,7 @@ impl Modules {
                 name => {
                     self.named(module, name, place, found.steps)
                         .unwrap_or_else(|| {
-                            // A macro makes it.
+                            // Made by a macro.
                             let what = What::Item(self.module(module).file.clone());
                             Found {
                                 what,
@@ -100,8 +100,8 @@ impl Modules {
         }
     }
 
-    /// What `name` is in a module: one of its own, or taken from elsewhere. A function may bear the name of a module,
-    /// so that its place in the path decides.
+    /// What `name` means in a module: its own definition, or an import. A function may have the
+    /// name of a module, so the position in the path decides.
     fn named(&self, id: ModuleId, name: &str, place: Place, steps: usize) -> Option<Found> {
         if steps > MAX_STEPS {
             return None;

@@ -1,9 +1,10 @@
-//! JSON of RFC 8259: valid messages are read, invalid ones are answered with their `id`, and no call ends.
+//! JSON (RFC 8259): valid messages are accepted, invalid ones are answered with their `id`, and the
+//! socket stays open.
 
-use super::stage::{Rows, Stage};
-use super::talk::{Talk, claims, sign};
+use super::fixtures::{Rows, TestServers};
+use super::signaling_client::{SignalingSocket, claims, sign};
 
-/// A kind, a message with the id 7, and the type of its reply.
+/// Kind, a message with the id 7, and the type of the reply.
 const READ: &[(&str, &str, &str)] = &[
     (
         "half an emoji",
@@ -79,9 +80,9 @@ const UNREADABLE: &[&str] = &[
     r#"{"id":7,"type":"ping"} {"id":8}"#,
 ];
 
-pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.server.url;
-    let (mut talk, joined) = Talk::join(url, &sign(&claims("texts", "ann"))?).await?;
+pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let url = &servers.server.url;
+    let (mut talk, joined) = SignalingSocket::join(url, &sign(&claims("texts", "ann"))?).await?;
     rows.same(
         "half an emoji",
         "join",
@@ -119,7 +120,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         "cut off",
         (said["id"].as_u64(), None),
     );
-    // Within the rate, which is 50 a second, however often it is wrong.
+    // The rate of messages stays below the limit of 50 per second.
     for _ in 0..40 {
         talk.say("nonsense").await?;
     }

@@ -57,14 +57,14 @@ export class JoinView {
     await this.#fillSelects();
   }
 
-  /** Hides the form. The devices stay open when the call took them. */
+  /** Hides the form. Devices that the call uses stay open. */
   close() {
     this.#view.hidden = true;
     this.#stopMeter();
     element('preview-video').srcObject = null;
   }
 
-  /** The link brought a token: there is nothing to fill in. */
+  /** The link contains a token: the form has no fields to fill in. */
   #invite({ room, name, publish }) {
     if (!room) return this.askForToken();
     this.#invited = true;
@@ -76,7 +76,7 @@ export class JoinView {
     element('join-lead').textContent = `You are invited as ${name}, ${what}.`;
   }
 
-  /** The server gives no tokens: the user has to. */
+  /** The server issues no tokens: the user must enter one. */
   askForToken() {
     if (this.#invited) return;
     element('token-field').hidden = false;
@@ -85,7 +85,7 @@ export class JoinView {
     element('name-field').hidden = true;
   }
 
-  /** What the form says now. @returns {Wish} */
+  /** The values of the form. @returns {Wish} */
   wish(devices) {
     const hasToken = this.#invited || !element('token-field').hidden;
     const token = hasToken ? element('token').value.trim() : '';
@@ -132,7 +132,7 @@ export class JoinView {
     element('join-message').textContent = message;
   }
 
-  /** A device that the token does not let publish is not opened, nor offered. */
+  /** Devices that the token does not permit are not opened and not shown. */
   #bar(what, isBarred) {
     if (isBarred && this.#tracks[what]) this.#stop(what);
     if (isBarred) this.#wanted[what] = false;
@@ -162,7 +162,7 @@ export class JoinView {
     let problem = '';
     try {
       const track = await (what === 'camera' ? openCamera() : openMicrophone());
-      // A device that opens after the form was sent is closed again.
+      // A device that opens after the form was sent is closed.
       if (this.#view.hidden || this.#isSent) track.stop();
       else this.#tracks[what] = track;
     } catch (error) {
@@ -209,7 +209,7 @@ export class JoinView {
   }
 }
 
-/** Shows how loud a microphone is. @returns {() => void} stops */
+/** Shows the level of a microphone. @returns {() => void} stops it */
 function meter(track, bar) {
   const context = new AudioContext();
   const analyser = context.createAnalyser();

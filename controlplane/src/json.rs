@@ -22,7 +22,7 @@ pub enum JsonError {
     Depth,
 }
 
-/// Parses `text`.
+/// Parses `text`, which may start with a byte order mark.
 pub fn parse(text: &str) -> Result<Value, JsonError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_json::from_str(&paired(text)).map_err(|error| {

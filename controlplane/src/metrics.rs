@@ -100,7 +100,7 @@ pub enum ConnectionEnd {
     SlowReader,
     /// The source has the maximum number of connections.
     TooManyOfSource,
-    /// `accept` failed.
+    /// The system call `accept` failed.
     NotAccepted,
 }
 
@@ -145,7 +145,7 @@ impl ConnectionMetrics {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Metrics of connections.
+    /// Metrics of connections to the HTTP port.
     pub connections: ConnectionMetrics,
     /// Number of open WebSockets.
     pub sockets: Level,

@@ -266,11 +266,11 @@ pub struct Flood {
     pub bps: u64,
     /// Function that makes the next datagram.
     pub next: NextDatagram,
-    /// Sending sockets.
+    /// Sockets that send the datagrams.
     pub sockets: Vec<UdpSocket>,
 }
 
-/// A running flood.
+/// A flood that sends in its own thread.
 pub struct RunningFlood {
     stop: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,

@@ -22,7 +22,7 @@ pub struct Publisher {
     /// Peer connection to the data plane.
     pub link: Link,
     streams: Vec<Stream>,
-    /// The client's offer,
+    /// The offer of this client,
     pub offer: String,
     /// and the data plane's answer.
     pub answer: String,
@@ -57,7 +57,7 @@ pub struct Subscriber {
     pub last_ssrc: Option<u32>,
 }
 
-/// A received packet.
+/// A received packet, with the fields that tests check.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// Counter that the publisher wrote into the packet.

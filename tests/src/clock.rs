@@ -120,7 +120,7 @@ impl TimeLimit {
         ran_since(self.since) >= self.limit
     }
 
-    /// The remaining time.
+    /// The part of the limit that remains.
     pub fn left(&self) -> Duration {
         self.limit.saturating_sub(ran_since(self.since))
     }

@@ -135,7 +135,7 @@ impl Cluster {
         }
     }
 
-    /// URLs for clients.
+    /// URLs of all servers, for clients.
     pub fn urls(&self) -> Vec<String> {
         self.servers.iter().map(Server::url).collect()
     }

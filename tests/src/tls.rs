@@ -235,7 +235,7 @@ impl TlsServer {
         Ok(std::fs::read_to_string(self.dir.path().join("log"))?)
     }
 
-    /// Sends SIGHUP.
+    /// Sends SIGHUP to the server.
     pub fn hang_up(&self) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-HUP", &pid]).status()?;

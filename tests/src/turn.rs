@@ -160,7 +160,7 @@ impl Answer {
         Some(u16::from(*value.get(2)?) * 100 + u16::from(*value.get(3)?))
     }
 
-    /// Address in XOR-RELAYED-ADDRESS.
+    /// The address in XOR-RELAYED-ADDRESS, if present.
     pub fn relayed(&self) -> Option<SocketAddr> {
         let message = Message::parse(&self.0).ok()?;
         let value = message.find(kinds::XOR_RELAYED_ADDRESS)?.value;

@@ -37,7 +37,7 @@ pub(super) struct SignedClaims {
     pub(super) is_demo: bool,
 }
 
-/// A wrong claim.
+/// A claim that is missing or has the wrong type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error("{0} is missing")]

@@ -32,7 +32,7 @@ pub struct ResumeClaims {
     pub joined_s: u64,
 }
 
-/// The signed JSON.
+/// The signed JSON object: claims, purpose, version and expiry.
 #[derive(Debug, Serialize, Deserialize)]
 struct Signed {
     iss: String,

@@ -91,7 +91,7 @@ pub struct DataplaneConfig {
 /// Where rooms are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In this process.
+    /// In this process; they end with it.
     Memory,
     /// On Redis servers, shared with other servers.
     Redis(RedisServers),

@@ -1,4 +1,4 @@
-//! Settings of TURN.
+//! Settings of TURN: secrets, ports and addresses.
 
 use std::net::SocketAddr;
 

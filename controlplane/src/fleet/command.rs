@@ -54,7 +54,7 @@ pub enum Command {
         /// True when the publisher has muted the track.
         muted: bool,
     },
-    /// Closes a session.
+    /// Closes a session and its connection.
     CloseSession {
         /// The session to end.
         session: SessionId,
@@ -94,7 +94,7 @@ pub struct TrackSubscription {
 /// Result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// Answer to [`Command::PutPublish`].
+    /// The answer to [`Command::PutPublish`], with the tracks that can play.
     Answer {
         /// SDP of the node's answer.
         sdp: String,

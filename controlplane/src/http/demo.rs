@@ -48,7 +48,7 @@ impl DemoRequest {
     }
 }
 
-/// Handles `GET /v1/demo/token?room=&identity=&name=`.
+/// Issues a demo token: `GET /v1/demo/token?room=&identity=&name=`.
 pub(super) async fn token(
     State(site): State<Site>,
     headers: HeaderMap,

@@ -78,7 +78,7 @@ impl Audience {
         recipient.outbox.send_notice(notice);
     }
 
-    /// Buffers a broadcast.
+    /// Buffers a notice for all sockets; [`Self::handle_timeout`] sends it.
     pub(super) fn broadcast(&mut self, notice: &Notice) {
         for stream in &mut self.streams {
             let frame = stream.dialect.encode(notice);

@@ -10,7 +10,7 @@ pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
     /// Name of the dialect, unique among dialects.
     fn name(&self) -> &'static str;
 
-    /// Encodes a notice.
+    /// Encodes a notice as one message.
     fn encode(&self, notice: &Notice) -> Frame;
 }
 

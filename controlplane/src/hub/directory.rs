@@ -44,7 +44,7 @@ pub(super) struct Inputs {
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox {
     sender: mpsc::Sender<RoomInput>,
-    /// See [`Inputs::has_overflowed`].
+    /// Shared with [`Inputs::has_overflowed`] of the room's task.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 

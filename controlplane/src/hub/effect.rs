@@ -15,7 +15,7 @@ use crate::store::{Appended, RoomUpdate, StoreError};
 /// Time of an input, by two clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
-    /// Monotonic clock.
+    /// Time of the monotonic clock.
     pub(super) now: Instant,
     /// Wall clock, seconds since 1970.
     pub(super) unix_s: u64,

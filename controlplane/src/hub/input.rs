@@ -12,7 +12,7 @@ use crate::room::{JoinRequest, Request, RoomReport, SocketId};
 /// An input from a socket, a node or the admin API.
 #[derive(Debug)]
 pub enum RoomInput {
-    /// A client joins.
+    /// A client joins the room, or resumes.
     Join {
         /// Socket of the client.
         socket: SocketId,

@@ -19,7 +19,7 @@ use crate::room::{CloseCode, Notice};
 /// An item for the socket's writer.
 #[derive(Debug)]
 pub enum ToSocket {
-    /// Write this message.
+    /// Write this message, and count it.
     Frame(Frame),
     /// Write these bytes: encoded messages, or a control frame.
     Bytes(Bytes),

@@ -62,12 +62,12 @@ pub enum Notice {
         /// TURN servers, credentials and their lifetime.
         relays: Relays,
     },
-    /// A request succeeded.
+    /// The reply to a request that succeeded.
     Ok {
         /// The id of the answered request.
         id: u32,
     },
-    /// A request failed.
+    /// The reply to a request that failed.
     Refused {
         /// The id of the refused request.
         id: Option<u32>,

@@ -34,7 +34,7 @@ pub enum Output {
         /// Placeholder for other sockets, because offsets have no gaps.
         withheld: Notice,
     },
-    /// Close a socket.
+    /// Close a socket, after its queued messages.
     Close {
         /// The socket to close.
         socket: SocketId,
@@ -91,7 +91,7 @@ pub enum Output {
 /// What follows an append, see [`super::Room::handle_appended`].
 #[derive(Debug, PartialEq)]
 pub enum Then {
-    /// No further action.
+    /// The append needs no further action.
     Nothing,
     /// Answer the request that caused the append.
     Reply {
@@ -114,7 +114,7 @@ pub enum Then {
     Left(ParticipantId),
     /// A participant of a dead server is removed: close its sessions.
     Absent(Sessions),
-    /// Send `joined`.
+    /// Send `joined` to the new participant.
     Joined {
         /// The participant that joined.
         participant: ParticipantId,

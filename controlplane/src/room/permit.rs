@@ -66,7 +66,11 @@ mod tests {
     }
 
     fn asked(grants: &Grants, request: &str) -> Result<(), String> {
-        let request = decode(request).unwrap().request.to_room_request().unwrap();
+        let request = decode(request)
+            .unwrap()
+            .request
+            .into_room_request()
+            .unwrap();
         request
             .permitted_by(grants)
             .map_err(|refused| refused.grant)

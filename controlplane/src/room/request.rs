@@ -31,7 +31,7 @@ pub enum Request {
         /// Tracks with their parameters. If a track occurs twice, the last parameters count.
         tracks: Vec<(TrackId, SubscriptionParams)>,
     },
-    /// Ends subscriptions.
+    /// Ends subscriptions, until the client subscribes again.
     Unsubscribe {
         /// Tracks whose subscriptions end.
         tracks: Vec<TrackId>,

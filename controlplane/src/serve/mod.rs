@@ -33,7 +33,7 @@ use crate::turn::Issuer;
 /// Length of a server's random owner name in leases.
 const SERVER_CHARS: usize = 16;
 
-/// A running server.
+/// A running server, with its address.
 pub struct Running {
     /// URL of the server, `http://host:port` or `https://host:port`.
     pub url: String,

@@ -243,7 +243,7 @@ impl Session {
             (_, request) => request,
         };
         // Before `join`, other messages are refused by the decoder.
-        let (State::Joined { grants }, Some(request)) = (&self.state, request.to_room_request())
+        let (State::Joined { grants }, Some(request)) = (&self.state, request.into_room_request())
         else {
             return;
         };

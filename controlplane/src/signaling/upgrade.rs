@@ -38,7 +38,7 @@ pub enum NoUpgrade {
     /// The client uses another version of WebSocket.
     #[error("the version of WebSocket is 13 (Sec-WebSocket-Version)")]
     Version,
-    /// Sec-WebSocket-Key is missing.
+    /// The header Sec-WebSocket-Key is missing.
     #[error("Sec-WebSocket-Key is missing")]
     NoKey,
 }
@@ -97,7 +97,7 @@ fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
         .any(|said| said.trim().eq_ignore_ascii_case(word))
 }
 
-/// An upgraded connection.
+/// A connection after the upgrade to WebSocket.
 pub struct Connection {
     input: Input,
     output: Output,
@@ -105,13 +105,13 @@ pub struct Connection {
     early: Bytes,
 }
 
-/// The reading half.
+/// The reading half of a connection.
 enum Input {
     Tcp(OwnedReadHalf),
     Other(ReadHalf<TokioIo<Upgraded>>),
 }
 
-/// The writing half.
+/// The writing half of a connection.
 pub(super) enum Output {
     /// A TCP socket: several messages are written with one call.
     Tcp(OwnedWriteHalf),

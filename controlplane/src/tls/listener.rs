@@ -22,7 +22,7 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 /// How connections of a listener begin.
 #[derive(Clone)]
 pub enum ListenerTls {
-    /// With HTTP.
+    /// With HTTP, without a handshake.
     Plain,
     /// With a TLS handshake.
     Tls(TlsAcceptor, TlsMetrics),
@@ -30,9 +30,9 @@ pub enum ListenerTls {
 
 /// An accepted connection, after the handshake if there is one.
 pub enum Accepted {
-    /// HTTP without TLS.
+    /// A TCP connection for HTTP.
     Http(TcpStream),
-    /// HTTP over TLS.
+    /// A TLS connection for HTTP.
     Https(Box<TlsStream<TcpStream>>),
 }
 

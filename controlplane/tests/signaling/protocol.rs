@@ -41,7 +41,7 @@ fn every_example_of_a_client_is_in_the_schema_and_understood() {
             .validate(example)
             .unwrap_or_else(|error| panic!("{example}: {error}"));
         let understood = signaling::decode(&example.to_string()).unwrap();
-        match understood.request.to_room_request() {
+        match understood.request.into_room_request() {
             Some(request) => assert_eq!(request.name(), example["type"]),
             None => assert!(example["type"] == "join" || example["type"] == "ping"),
         }

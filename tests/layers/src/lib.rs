@@ -52,7 +52,7 @@ struct Figures {
     suite: &'static str,
     /// Source files that were read.
     files: usize,
-    /// Imports between files.
+    /// Number of imports between files.
     imports: usize,
     /// Imports against the order, names that it lacks, and names that do not exist.
     upward: usize,

@@ -26,7 +26,7 @@ struct Log {
     epoch: Option<Epoch>,
     from: u64,
     events: Vec<String>,
-    /// Number of resyncs.
+    /// Number of times that the reader got a snapshot.
     resyncs: usize,
     /// Gaps that were not reported; none are permitted.
     undetected: usize,

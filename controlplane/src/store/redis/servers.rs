@@ -42,7 +42,7 @@ impl RedisServers {
 pub(super) enum ServerKind {
     /// A server that stores rooms.
     Server,
-    /// A sentinel.
+    /// A sentinel, which knows the master.
     Sentinel,
 }
 

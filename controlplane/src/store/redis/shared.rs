@@ -64,7 +64,7 @@ const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// State without rooms.
+    /// The state of a store without open rooms.
     pub(super) fn new(
         server_id: String,
         link: Arc<Link>,

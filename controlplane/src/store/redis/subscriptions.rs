@@ -46,7 +46,7 @@ struct State {
     connections: u64,
 }
 
-/// A subscription connection.
+/// A connection that carries only subscriptions.
 #[derive(Clone)]
 struct SubscriptionConnection {
     id: ConnectionId,

@@ -13,7 +13,7 @@ use crate::sources::{Sources, folder_of, join};
 /// Modules with this name are tests, with or without a guard.
 const TESTS: &str = "tests";
 
-/// Index into [`Modules::modules`].
+/// An index into [`Modules::modules`], valid for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ModuleId(usize);
 

@@ -64,7 +64,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes a path.
+    /// Notes a path and its line.
     fn mention(&mut self, path: &[String], line: usize) {
         let Some(first) = path.first() else {
             return;

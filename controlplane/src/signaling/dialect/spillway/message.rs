@@ -11,7 +11,7 @@ use super::strict::Tagged;
 use crate::json;
 use crate::room::{ErrorCode, Refusal};
 
-/// A parsed message.
+/// A parsed message within all limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientMessage {
     /// Id for the reply; `None`: no reply.

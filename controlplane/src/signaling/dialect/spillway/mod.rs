@@ -43,7 +43,7 @@ impl Dialect for Spillway {
     }
 }
 
-/// Encodes an error.
+/// Encodes an error as one message.
 pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Frame {
     encode(
         &ServerMessage::refusal(id, refusal),

@@ -80,7 +80,7 @@ pub enum ServerMessage<'a> {
     },
 }
 
-/// Content of `joined`.
+/// Content of the message `joined`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
 pub struct Joined<'a> {
@@ -227,7 +227,7 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> ServerMessage<'a> {
-    /// Converts a notice.
+    /// Converts a notice of a room.
     pub(super) fn of_notice(notice: &'a Notice) -> Self {
         match notice {
             Notice::Joined(joined) => Self::Joined(Joined::of_notice(joined)),

@@ -112,7 +112,7 @@ pub struct TrackSubscription {
 
 impl Request {
     /// The request for the room; `None` for requests that the session answers itself.
-    pub fn to_room_request(self) -> Option<room::Request> {
+    pub fn into_room_request(self) -> Option<room::Request> {
         use room::Request as RoomRequest;
         Some(match self {
             Self::Join(_) | Self::Ping {} => return None,
@@ -125,7 +125,7 @@ impl Request {
             Self::Subscribe { tracks } => RoomRequest::Subscribe {
                 tracks: tracks
                     .into_iter()
-                    .map(TrackSubscription::to_room_request)
+                    .map(TrackSubscription::into_params)
                     .collect(),
             },
             Self::Unsubscribe { tracks } => RoomRequest::Unsubscribe { tracks },
@@ -188,7 +188,7 @@ impl From<Offer> for room::PublishOffer {
 }
 
 impl TrackSubscription {
-    fn to_room_request(self) -> (TrackId, fleet::SubscriptionParams) {
+    fn into_params(self) -> (TrackId, fleet::SubscriptionParams) {
         let params = fleet::SubscriptionParams {
             paused: self.paused,
             max_height: self.max_height,

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QueryError {
     /// A name or a value is not UTF-8.
-    #[error("'{0}' in the query is not percent-encoded UTF-8")]
+    #[error("'{0}' in the query is not UTF-8 (percent-encoded)")]
     NotText(String),
     /// The query has a field that is not known.
     #[error("the query has an unknown field '{0}', there are {1}")]

@@ -59,17 +59,17 @@ const APPEND_LUA: &str = include_str!("../src/store/redis/scripts/append.lua");
 
 /// Counters of the readers.
 #[derive(Default)]
-struct Tally {
+struct ReaderCounters {
     told: AtomicU64,
     lost: AtomicU64,
     resyncs: AtomicU64,
     latencies_us: Mutex<Vec<u32>>,
 }
 
-struct Stage {
+struct LoadedStore {
     stores: Vec<RedisStore>,
     rooms: Vec<RoomName>,
-    tally: Arc<Tally>,
+    counters: Arc<ReaderCounters>,
     start: Instant,
 }
 
@@ -120,11 +120,11 @@ async fn measure(options: &Options) -> anyhow::Result<Value> {
 
 /// Runs steps with rising rates in rooms of one shape. Returns the best step that passed.
 async fn load(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Result<Value> {
-    let stage = Stage::set(options, (rooms, size)).await?;
+    let store_load = LoadedStore::set(options, (rooms, size)).await?;
     let mut rate = options.from as f64;
     let (mut best, mut steps): (Option<Value>, Vec<Value>) = (None, Vec::new());
     for _ in 0..STEPS {
-        let step = stage.step(options, rate).await?;
+        let step = store_load.step(options, rate).await?;
         eprintln!("{rooms} rooms of {size}: {step}");
         let kept_up = step["kept_up"] == true;
         let rate_of = |step: &Value| step["events_per_second"].as_f64().unwrap_or(0.0);
@@ -143,13 +143,13 @@ async fn load(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Resul
     let mut best = best.context("there is a step")?;
     best["rooms"] = json!(rooms);
     best["room_size"] = json!(size);
-    best["lost"] = json!(stage.tally.lost.load(Ordering::Relaxed));
-    best["resyncs"] = json!(stage.tally.resyncs.load(Ordering::Relaxed));
+    best["lost"] = json!(store_load.counters.lost.load(Ordering::Relaxed));
+    best["resyncs"] = json!(store_load.counters.resyncs.load(Ordering::Relaxed));
     best["steps"] = json!(steps.len());
     Ok(best)
 }
 
-impl Stage {
+impl LoadedStore {
     async fn set(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Result<Self> {
         let servers = RedisServers::at(&[format!("redis://127.0.0.1:{}", options.port)]);
         let mut stores = Vec::new();
@@ -159,33 +159,37 @@ impl Stage {
         let rooms: Result<Vec<RoomName>, _> = (0..rooms)
             .map(|number| format!("bench-{size}-{number}").parse())
             .collect();
-        let stage = Self {
+        let store_load = Self {
             stores,
             rooms: rooms.ok().context("such a room has a name")?,
-            tally: Arc::default(),
+            counters: Arc::default(),
             start: Instant::now(),
         };
-        for room in &stage.rooms {
-            stage.stores[0].open(room).await?;
+        for room in &store_load.rooms {
+            store_load.stores[0].open(room).await?;
             let people: Vec<_> = (0..size)
                 .map(|n| suite::participant(&format!("p-{n}")))
                 .collect();
             let joins = people
                 .iter()
-                .map(|person| stage.stores[0].append(room, suite::joined(person)));
+                .map(|person| store_load.stores[0].append(room, suite::joined(person)));
             futures_util::future::try_join_all(joins).await?;
-            for store in &stage.stores {
+            for store in &store_load.stores {
                 let opened = store.open(room).await?;
-                let (store, room, tally) = (store.clone(), room.clone(), Arc::clone(&stage.tally));
-                tokio::spawn(read((store, room), opened, tally, stage.start));
+                let (store, room, counters) = (
+                    store.clone(),
+                    room.clone(),
+                    Arc::clone(&store_load.counters),
+                );
+                tokio::spawn(read((store, room), opened, counters, store_load.start));
             }
         }
-        Ok(stage)
+        Ok(store_load)
     }
 
     async fn step(&self, options: &Options, rate: f64) -> anyhow::Result<Value> {
         self.latencies().clear();
-        let told_before = self.tally.told.load(Ordering::Relaxed);
+        let told_before = self.counters.told.load(Ordering::Relaxed);
         let window = Duration::from_secs(options.seconds);
         let refused = Arc::new(AtomicU64::new(0));
         let cpu_before = cpu_seconds(options.pid)?;
@@ -199,7 +203,7 @@ impl Stage {
                 sent += 1;
             }
         }
-        let told = || self.tally.told.load(Ordering::Relaxed) - told_before;
+        let told = || self.counters.told.load(Ordering::Relaxed) - told_before;
         let in_time = told() as f64 / SERVERS as f64;
         let drain = Instant::now();
         let all = || sent - refused.load(Ordering::Relaxed);
@@ -210,7 +214,7 @@ impl Stage {
         let cpu = cpu_seconds(options.pid)? - cpu_before;
         let events = told() as f64 / SERVERS as f64;
         let missing = (all() * SERVERS as u64).saturating_sub(told());
-        self.tally.lost.fetch_add(missing, Ordering::Relaxed);
+        self.counters.lost.fetch_add(missing, Ordering::Relaxed);
         let mut latencies = std::mem::take(&mut *self.latencies());
         latencies.sort_unstable();
         let part = |part: f64| {
@@ -242,7 +246,7 @@ impl Stage {
     }
 
     fn latencies(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
-        self.tally
+        self.counters
             .latencies_us
             .lock()
             .expect("nobody panics with it")
@@ -267,7 +271,7 @@ fn message(due_us: u128) -> Append {
 async fn read(
     (store, room): (RedisStore, RoomName),
     mut opened: Opened,
-    tally: Arc<Tally>,
+    counters: Arc<ReaderCounters>,
     start: Instant,
 ) {
     let mut offset = opened.offset;
@@ -276,7 +280,7 @@ async fn read(
             Some(RoomUpdate::Entry(entry)) => {
                 let expected = offset + 1;
                 if entry.offset > expected {
-                    tally
+                    counters
                         .lost
                         .fetch_add(entry.offset - expected, Ordering::Relaxed);
                 }
@@ -284,14 +288,14 @@ async fn read(
                     continue;
                 }
                 offset = entry.offset;
-                tally.told.fetch_add(1, Ordering::Relaxed);
+                counters.told.fetch_add(1, Ordering::Relaxed);
                 if offset.is_multiple_of(SAMPLED)
                     && let RoomEvent::Message { payload, .. } = &entry.event
                     && let Some(due_us) = payload["t"].as_u64()
                 {
                     let now_us = start.elapsed().as_micros() as u64;
                     let late = now_us.saturating_sub(due_us).try_into().unwrap_or(u32::MAX);
-                    tally
+                    counters
                         .latencies_us
                         .lock()
                         .expect("nobody panics with it")
@@ -300,14 +304,14 @@ async fn read(
             }
             Some(RoomUpdate::Message(_) | RoomUpdate::Taken(_)) => {}
             None => {
-                tally.resyncs.fetch_add(1, Ordering::Relaxed);
+                counters.resyncs.fetch_add(1, Ordering::Relaxed);
                 let epoch = opened.epoch.clone();
                 let Ok(again) = store.open(&room).await else {
                     return;
                 };
                 if let Ok(Missed::Entries(entries)) = store.since(&room, &epoch, offset).await {
                     offset += entries.len() as u64;
-                    tally
+                    counters
                         .told
                         .fetch_add(entries.len() as u64, Ordering::Relaxed);
                 }

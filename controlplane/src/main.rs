@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Err(error) if is_json && error.use_stderr() => {
             let message = error.to_string();
             let message = message.trim_start_matches("error: ").trim_end();
-            cli::complain(&serde_json::json!({"code": "usage", "message": message}).to_string());
+            cli::print_error(&serde_json::json!({"code": "usage", "message": message}).to_string());
             return ExitCode::from(USAGE);
         }
         Err(error) => error.exit(),

@@ -28,7 +28,7 @@ pub(crate) struct Refused {
 }
 
 /// Prints `text` and a newline to stdout.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = out
         .write_all(text.as_bytes())
@@ -43,8 +43,8 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints `value` as one line of JSON to stdout.
-pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
-    say(&serde_json::to_string(value)?)
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(&serde_json::to_string(value)?)
 }
 
 /// Prints the error of a command. False if there is nothing to report, because the reader has
@@ -60,15 +60,15 @@ pub fn report(error: &anyhow::Error, is_json: bool) -> bool {
                 .chain()
                 .find_map(|cause| cause.downcast_ref::<Refused>());
             let code = refused.map_or("failed", |refused| &refused.code);
-            complain(&json!({"code": code, "message": said}).to_string());
+            print_error(&json!({"code": code, "message": said}).to_string());
         }
-        false => complain(&format!("spillway: {said}")),
+        false => print_error(&format!("spillway: {said}")),
     }
     true
 }
 
 /// Prints to stderr, which may be closed.
-pub fn complain(text: &str) {
+pub fn print_error(text: &str) {
     // There is no other place to report a failed write to stderr.
     let _ = writeln!(io::stderr(), "{text}");
 }

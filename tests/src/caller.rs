@@ -177,7 +177,7 @@ impl Media {
         Ok(())
     }
 
-    fn hear(&mut self, log: &mut CallerLog) {
+    fn receive_media(&mut self, log: &mut CallerLog) {
         let now = Instant::now();
         for (mid, _, _) in self.subscribe.take_received() {
             let Some(track) = self.track_by_mid.get(&*mid) else {
@@ -295,7 +295,7 @@ impl Life {
             tokio::select! {
                 message = signal.receive() => {
                     let message = message?;
-                    self.told(signal, &message).await?;
+                    self.handle_message(signal, &message).await?;
                 }
                 stepped = self.media_step(until) => stepped?,
             }
@@ -318,11 +318,11 @@ impl Life {
             () = media.subscribe.readable() => media.subscribe.receive().await?,
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
-        media.hear(&mut lock(&self.log));
+        media.receive_media(&mut lock(&self.log));
         Ok(())
     }
 
-    async fn told(&mut self, signal: &mut Signal, message: &Value) -> anyhow::Result<()> {
+    async fn handle_message(&mut self, signal: &mut Signal, message: &Value) -> anyhow::Result<()> {
         match message["type"].as_str().unwrap_or_default() {
             "event" => self.event(message),
             "joined" => {

@@ -97,11 +97,11 @@ impl TurnCaller {
         method: Method,
         write: impl FnOnce(&mut Writer<'_>),
     ) -> anyhow::Result<Answer> {
-        self.say(&self.request(method, write))
+        self.exchange(&self.request(method, write))
     }
 
     /// Sends `request`, repeated until there is a response.
-    pub fn say(&self, request: &[u8]) -> anyhow::Result<Answer> {
+    pub fn exchange(&self, request: &[u8]) -> anyhow::Result<Answer> {
         let mut buffer = vec![0; 65_536];
         for _ in 0..TRIES {
             self.socket.send(request)?;

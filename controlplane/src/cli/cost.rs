@@ -4,7 +4,7 @@
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 
 /// Cost of a broadcast in traffic
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ impl Cost {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let bill = self.bill();
         if self.json {
-            say_json(&bill)
+            print_json(&bill)
         } else {
             self.print(&bill)
         }
@@ -166,7 +166,7 @@ impl Cost {
             Some(hours) => format!("which is cheaper from {hours:.1} hours a month on."),
             None => "which is never cheaper at this price of a gigabyte.".to_owned(),
         };
-        say(&format!(
+        print_line(&format!(
             "{table}\n\n{}\n\nFlat rate: {} of {} Gb/s at {} % {} {} for {:.2} a month,\n{cheaper}",
             bill.formula,
             if flat.hosts == 1 {

@@ -8,8 +8,8 @@ mod secrets; // hides secrets of the command line and the environment
 mod show; // tables of rooms and nodes
 mod token; // creates tokens
 
-use crate::terminal::say;
-pub use crate::terminal::{complain, report};
+use crate::terminal::print_line;
+pub use crate::terminal::{print_error, report};
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
@@ -99,11 +99,11 @@ fn subcommand(matches: &ArgMatches) -> (&str, &ArgMatches) {
 fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>> {
     let config = Config::gather_with(matches, role, &secrets::hide(SETTINGS)?)?;
     for warning in &config.warnings {
-        complain(&format!("warning: {warning}"));
+        print_error(&format!("warning: {warning}"));
     }
     if spillway_settings::is_check(matches) {
         config.check_files()?;
-        say(&format!("{}the configuration is good", config.effective))?;
+        print_line(&format!("{}the configuration is good", config.effective))?;
         return Ok(None);
     }
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
@@ -115,7 +115,7 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>>
         // Internal errors are printed to stderr, which panics if stderr is closed.
         .log_internal_errors(false)
         .init();
-    complain(&format!("effective configuration:\n{}", config.effective));
+    print_error(&format!("effective configuration:\n{}", config.effective));
     Ok(Some(config))
 }
 

@@ -10,7 +10,7 @@ use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
 use crate::history::Source;
 use crate::ids::{Identity, RoomName};
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 use crate::up::StateDir;
 
 /// Create a token for a room and an identity
@@ -69,11 +69,11 @@ impl Create {
         });
         if self.json {
             let (room, identity) = (&self.room, &self.identity);
-            say_json(
+            print_json(
                 &json!({"token": token, "room": room, "identity": identity, "expires": expires}),
             )
         } else {
-            say(&token)
+            print_line(&token)
         }
     }
 

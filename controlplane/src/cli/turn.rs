@@ -11,7 +11,7 @@ use super::show::{print_table, table};
 use super::token::seconds;
 use crate::http::AllocationView;
 use crate::ids::{Identity, RoomName};
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 use crate::turn::{self, Credential};
 use crate::up::StateDir;
 use crate::{clock, limits};
@@ -74,9 +74,9 @@ impl Mint {
         let Credential { username, password } = Credential::mint(secret.as_bytes(), &user, expiry);
         if self.json {
             let minted = json!({"username": username, "password": password, "expires": expiry});
-            say_json(&minted)
+            print_json(&minted)
         } else {
-            say(&format!("username  {username}\npassword  {password}"))
+            print_line(&format!("username  {username}\npassword  {password}"))
         }
     }
 
@@ -109,7 +109,7 @@ impl Ls {
         let mut answer = self.target.get("/v1/admin/turn/allocations")?;
         let allocations = answer["allocations"].take();
         if self.target.json {
-            return say_json(&allocations);
+            return print_json(&allocations);
         }
         let allocations: Vec<AllocationView> = serde_json::from_value(allocations)?;
         let mut shown = table(&[

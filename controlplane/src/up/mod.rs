@@ -10,7 +10,7 @@ pub use state_dir::{Credentials, StateDir, UpFile};
 
 use crate::config::{Config, ControlAddress};
 use crate::serve;
-use crate::terminal::say;
+use crate::terminal::print_line;
 use child::Supervisor;
 
 /// Runs until SIGINT or SIGTERM, then stops the data plane. If this process is killed, the data
@@ -93,7 +93,7 @@ fn announce(up: &UpFile, config: &Config, turn_urls: &[String], state: &StateDir
     let log = state.child_log();
     let log = log.display();
     let path = &config.public_path;
-    let said = say(&format!(
+    let said = print_line(&format!(
         "\nSpillway is up.\n\n  URL         {url}\n{tls}  API key     {key}\n  API secret  {secret}\n{relays}\n  \
          data plane log: {log}\n  try: open {url}{path}?room=demo in two windows, or `spillway room ls`\n"
     ));

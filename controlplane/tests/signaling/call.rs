@@ -121,7 +121,7 @@ async fn a_subscription_that_the_client_rejected_ends_until_it_is_asked_for() {
     let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let session = format!("{}:s", bob.participant());
-    node.say(wire::event::Event::Layer(wire::LayerChanged {
+    node.send_event(wire::event::Event::Layer(wire::LayerChanged {
         session: session.clone(),
         track: camera.clone(),
         rid: String::new(),
@@ -332,14 +332,14 @@ async fn speakers_and_layers_come_from_the_data_plane() {
         })
     };
     for _ in 0..3 {
-        node.say(levels(20));
+        node.send_event(levels(20));
     }
     let speakers = bob.until("speakers").await;
     assert_eq!(
         speakers["speakers"][0]["participant"],
         ann.joined["participant"]
     );
-    node.say(wire::event::Event::Layer(wire::LayerChanged {
+    node.send_event(wire::event::Event::Layer(wire::LayerChanged {
         reason: String::new(),
         session: format!("{}:s", bob.participant()),
         track: camera.clone(),

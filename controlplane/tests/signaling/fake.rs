@@ -87,7 +87,7 @@ impl FakeNode {
             .unwrap_or_else(|_| panic!("calls so far: {:?}", self.held(|held| held.calls.clone())));
     }
 
-    pub(crate) fn say(&self, event: wire::event::Event) {
+    pub(crate) fn send_event(&self, event: wire::event::Event) {
         let event = Some(event);
         let _ = self.service.events.send(wire::Event { event });
     }

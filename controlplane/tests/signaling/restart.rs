@@ -50,7 +50,7 @@ async fn a_session_that_ends_alone_starts_over_alone() {
     bob.until("offer").await;
     let session = format!("{}:p", ann.participant());
     node.held(|held| held.session_by_name.remove(&session));
-    node.say(spillway_wire::dataplane::event::Event::Closed(
+    node.send_event(spillway_wire::dataplane::event::Event::Closed(
         spillway_wire::dataplane::SessionClosed {
             session,
             reason: "the certificate is another one".to_owned(),

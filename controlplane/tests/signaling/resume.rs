@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, TestServer, token};
 use crate::fake::FakeNode;
 
-async fn say(client: &mut Client, payload: u64) {
+async fn send_message(client: &mut Client, payload: u64) {
     let message = json!({"type": "message", "topic": "t", "payload": payload});
     assert_eq!(client.ask(message).await["type"], "ok");
 }
@@ -32,7 +32,7 @@ async fn missed_events_follow_in_order_and_the_offer_is_repeated() {
     let participant = bob.participant().to_owned();
     let resume = bob.resume();
     for payload in 0..5 {
-        say(&mut ann, payload).await;
+        send_message(&mut ann, payload).await;
     }
     let mut bob = back(&server, bob, resume).await;
     assert_eq!(bob.joined["mode"], "recovered");
@@ -44,7 +44,7 @@ async fn missed_events_follow_in_order_and_the_offer_is_repeated() {
     let repeated = bob.until("offer").await;
     assert_eq!(repeated["revision"], offer["revision"]);
     assert!(node.held(|held| held.closed.is_empty()), "media flows on");
-    say(&mut ann, 99).await;
+    send_message(&mut ann, 99).await;
     assert_eq!(bob.event("message").await["payload"], 99);
 }
 
@@ -56,12 +56,12 @@ async fn a_history_that_does_not_reach_back_is_a_resync() {
     let bob = server.join("r", "bob").await;
     let resume = bob.resume();
     for payload in 0..1_100 {
-        say(&mut ann, payload).await;
+        send_message(&mut ann, payload).await;
     }
     let mut bob = back(&server, bob, resume).await;
     assert_eq!(bob.joined["mode"], "resync");
     assert_eq!(bob.joined["participants"][0]["identity"], "ann");
-    say(&mut ann, 7).await;
+    send_message(&mut ann, 7).await;
     assert_eq!(
         bob.event("message").await["payload"],
         7,
@@ -137,12 +137,12 @@ async fn nothing_from_before_the_join_is_told_whatever_offset_is_named() {
     let _node = FakeNode::start(&server.socket());
     let mut ann = server.join("r", "ann").await;
     for payload in 0..5 {
-        say(&mut ann, payload).await;
+        send_message(&mut ann, payload).await;
     }
     let mut bob = server.join("r", "bob").await;
     let since = bob.joined["offset"].as_u64().unwrap();
     for named in [0, 1, since - 1] {
-        say(&mut ann, 100 + named).await;
+        send_message(&mut ann, 100 + named).await;
         let mut resume = bob.resume();
         resume["offset"] = json!(named);
         bob = back(&server, bob, resume).await;

@@ -335,13 +335,13 @@ fn replayed(target: &Target) -> anyhow::Result<()> {
     let mut caller = target.caller(215)?;
     caller.greet()?;
     let request = caller.request(Method::Allocate, udp);
-    ensure!(caller.say(&request)?.is_success(), "no allocation");
+    ensure!(caller.exchange(&request)?.is_success(), "no allocation");
     let end = caller.request(Method::Refresh, |writer| {
         writer.number(kinds::LIFETIME, 0);
     });
     let thief = target.caller(216)?;
     for overheard in [&request, &end] {
-        let answer = thief.say(overheard)?;
+        let answer = thief.exchange(overheard)?;
         ensure!(!answer.is_success(), "what was overheard is granted");
     }
     let goes_on = caller.ask(Method::Refresh, |writer| {

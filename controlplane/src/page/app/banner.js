@@ -25,7 +25,7 @@ export class Banner {
   /** @param {{state: string, previous: string, error?: Error}} change */
   show({ state, previous, error }) {
     const trouble = stateMessage(state, error);
-    if (trouble) return this.#complain(trouble);
+    if (trouble) return this.#print_error(trouble);
     const wasInTrouble = this.#trouble !== null;
     this.close();
     if (state !== 'connected' || !wasInTrouble || previous === 'closed') return;
@@ -43,7 +43,7 @@ export class Banner {
     element('banner-actions').hidden = true;
   }
 
-  #complain(trouble) {
+  #print_error(trouble) {
     const isNew = this.#trouble === null;
     this.#trouble = trouble;
     this.#box.classList.remove('is-good');
@@ -52,11 +52,11 @@ export class Banner {
     element('banner-text').textContent = trouble;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => (element('banner-actions').hidden = false), OFFER_AFTER_MS);
-    this.#pulse.start((beat) => this.#say(beat));
+    this.#pulse.start((beat) => this.#print_line(beat));
   }
 
   /** Only media of the last second counts as arriving. */
-  #say(beat) {
+  #print_line(beat) {
     const text = `${this.#trouble} ${arrivalMessage(beat, this.#expected())}`.trim();
     // Screen readers read the line when it changes, not every second.
     if (element('banner-text').textContent !== text) element('banner-text').textContent = text;

@@ -36,7 +36,7 @@ export class JoinView {
     if (token) this.#invite(claims);
     element('join-form').addEventListener('submit', (event) => this.#submit(event));
     element('token').addEventListener('input', () => {
-      this.#say('');
+      this.#print_line('');
       this.#showClaims();
     });
     for (const what of ['camera', 'microphone']) {
@@ -48,7 +48,7 @@ export class JoinView {
 
   async open(message) {
     this.#view.hidden = false;
-    this.#say(message);
+    this.#print_line(message);
     this.#setBusy(false);
     this.#isSent = false;
     const empty = ['room', 'name'].map(element).find((input) => !input.value && !input.closest('.field').hidden);
@@ -101,11 +101,11 @@ export class JoinView {
     if (missing.length > 0) {
       missing.forEach((input) => input.setAttribute('aria-invalid', 'true'));
       missing[0].focus();
-      return this.#say(`Please fill in: ${missing.map((input) => input.closest('.field').textContent.trim().toLowerCase()).join(', ')}.`);
+      return this.#print_line(`Please fill in: ${missing.map((input) => input.closest('.field').textContent.trim().toLowerCase()).join(', ')}.`);
     }
     remember(REMEMBERED.room, element('room').value.trim());
     remember(REMEMBERED.name, element('name').value.trim());
-    this.#say('');
+    this.#print_line('');
     this.#setBusy(true);
     this.#isSent = true;
     const wish = this.wish({ ...this.#wanted, tracks: this.#tracks });
@@ -127,7 +127,7 @@ export class JoinView {
     element('join-button').textContent = room ? `Join ${room}${name ? ` as ${name}` : ''}` : 'Join';
   }
 
-  #say(message) {
+  #print_line(message) {
     element('join-message').hidden = !message;
     element('join-message').textContent = message;
   }
@@ -192,7 +192,7 @@ export class JoinView {
     } else {
       this.#stopMeter();
       if (track) this.#meter = meter(track, element('preview-level'));
-      if (problem) this.#say(problem);
+      if (problem) this.#print_line(problem);
     }
     button.title = problem;
   }

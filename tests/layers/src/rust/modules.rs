@@ -64,7 +64,7 @@ pub(super) struct Use {
 
 /// Where child modules of a file, or of an inline module, are looked for.
 #[derive(Clone)]
-struct Place {
+struct SearchFolder {
     /// Folder of the file, which `#[path]` is relative to.
     folder: String,
     /// Folder of the child modules.
@@ -155,7 +155,7 @@ impl Modules {
         if is_test(&syntax.attrs) {
             return Ok(());
         }
-        let place = Place {
+        let search = SearchFolder {
             folder: folder_of(path).to_owned(),
             children: children.to_owned(),
         };
@@ -166,7 +166,7 @@ impl Modules {
             syntax: Rc::clone(&syntax),
             elsewhere: Vec::new(),
         });
-        self.read_items(sources, &syntax.items, id, &place, number)
+        self.read_items(sources, &syntax.items, id, &search, number)
     }
 
     fn read_items(
@@ -174,12 +174,12 @@ impl Modules {
         sources: &Sources,
         items: &[Item],
         id: ModuleId,
-        place: &Place,
+        search: &SearchFolder,
         file: usize,
     ) -> anyhow::Result<()> {
         for item in items.iter().filter(|item| !is_test(of_item(item))) {
             match item {
-                Item::Mod(item) => self.read_module(sources, item, id, place, file)?,
+                Item::Mod(item) => self.read_module(sources, item, id, search, file)?,
                 Item::Use(item) => self.modules[id.0].uses.extend(uses(item)),
                 Item::Macro(item) => {
                     if let Some(name) = &item.ident {
@@ -213,7 +213,7 @@ impl Modules {
         sources: &Sources,
         item: &ItemMod,
         parent: ModuleId,
-        place: &Place,
+        search: &SearchFolder,
         file: usize,
     ) -> anyhow::Result<()> {
         let name = plain(&item.ident);
@@ -230,27 +230,27 @@ impl Modules {
                 .child_by_name
                 .insert(name.clone(), id);
             let within = join(
-                &place.children,
+                &search.children,
                 path_of(&item.attrs).as_deref().unwrap_or(&name),
             );
-            let place = Place {
+            let search = SearchFolder {
                 folder: within.clone(),
                 children: within,
             };
-            return self.read_items(sources, items, id, &place, file);
+            return self.read_items(sources, items, id, &search, file);
         }
         let (path, children) = match path_of(&item.attrs) {
             Some(path) => {
-                let path = join(&place.folder, &path);
+                let path = join(&search.folder, &path);
                 let children = folder_of(&path).to_owned();
-                if !format!("{path}/").starts_with(&format!("{}/", place.folder)) {
+                if !format!("{path}/").starts_with(&format!("{}/", search.folder)) {
                     let line = item.ident.span().start().line;
                     self.files[file].elsewhere.push((line, path.clone()));
                 }
                 (path, children)
             }
             None => {
-                let children = join(&place.children, &name);
+                let children = join(&search.children, &name);
                 let (flat, nested) = (format!("{children}.rs"), format!("{children}/mod.rs"));
                 let path = if sources.text(&flat).is_some() {
                     flat

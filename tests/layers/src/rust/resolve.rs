@@ -24,7 +24,7 @@ pub(super) enum What {
 
 /// Whether the name must be a module because the path continues, or can be anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum NamePosition {
     Inner,
     Last,
 }
@@ -40,10 +40,10 @@ impl Modules {
             return None;
         }
         let (first, rest) = path.split_first()?;
-        let place = if rest.is_empty() {
-            Place::Last
+        let position = if rest.is_empty() {
+            NamePosition::Last
         } else {
-            Place::Inner
+            NamePosition::Inner
         };
         let (mut found, rest) = match first.as_str() {
             "crate" => (self.found(self.root(from), first, steps), rest),
@@ -55,7 +55,7 @@ impl Modules {
                 &rest[1..],
             ),
             name => {
-                let named = self.named(from, name, place, steps);
+                let named = self.named(from, name, position, steps);
                 (
                     named.or_else(|| Some(self.found(self.library(from, name)?, name, steps)))?,
                     rest,
@@ -67,16 +67,16 @@ impl Modules {
                 // An enum variant or an associated function.
                 return Some(found);
             };
-            let place = if at + 1 == rest.len() {
-                Place::Last
+            let position = if at + 1 == rest.len() {
+                NamePosition::Last
             } else {
-                Place::Inner
+                NamePosition::Inner
             };
             found = match name.as_str() {
                 "super" => self.found(self.module(module).parent?, name, found.steps),
                 "self" => found,
                 name => {
-                    self.named(module, name, place, found.steps)
+                    self.named(module, name, position, found.steps)
                         .unwrap_or_else(|| {
                             // Made by a macro.
                             let what = What::Item(self.module(module).file.clone());
@@ -102,7 +102,13 @@ impl Modules {
 
     /// What `name` means in a module: its own definition, or an import. A function may have the
     /// name of a module, so the position in the path decides.
-    fn named(&self, id: ModuleId, name: &str, place: Place, steps: usize) -> Option<Found> {
+    fn named(
+        &self,
+        id: ModuleId,
+        name: &str,
+        position: NamePosition,
+        steps: usize,
+    ) -> Option<Found> {
         if steps > MAX_STEPS {
             return None;
         }
@@ -130,7 +136,7 @@ impl Modules {
                 what: What::Module(module),
                 steps,
                 ..
-            } => self.named(module, name, place, steps + 1),
+            } => self.named(module, name, position, steps + 1),
             Found {
                 what: What::Item(_),
                 ..
@@ -139,7 +145,7 @@ impl Modules {
         let mut second = None;
         for found in item.into_iter().chain(child).chain(taken).chain(globs) {
             let is_module = matches!(found.what, What::Module(_));
-            if is_module == (place == Place::Inner) {
+            if is_module == (position == NamePosition::Inner) {
                 return Some(found);
             }
             second.get_or_insert(found);

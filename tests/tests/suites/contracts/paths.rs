@@ -26,7 +26,7 @@ pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Resu
         let path = format!("{prefix}/v1/signal");
         let mut talk = SignalingSocket::open(url, &path, None).await?;
         let join = json!({"type": "join", "id": 1, "token": sign(&claims("paths", "ann"))?});
-        let joined = talk.say(&join.to_string()).await?;
+        let joined = talk.request(&join.to_string()).await?;
         rows.same(
             "served under its path",
             &path,
@@ -67,7 +67,7 @@ pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Resu
     ] {
         let mut talk = SignalingSocket::open(url, "/v1/signal", origin).await?;
         let join = json!({"type": "join", "id": 1, "token": token});
-        let said = talk.say(&join.to_string()).await?;
+        let said = talk.request(&join.to_string()).await?;
         let row = origin.unwrap_or("no origin");
         rows.same(
             "demo tokens and pages of others",

@@ -34,13 +34,13 @@ impl SignalingSocket {
     pub(super) async fn join(url: &str, token: &str) -> anyhow::Result<(Self, Value)> {
         let mut talk = Self::open(url, "/v1/signal", None).await?;
         let said = talk
-            .say(&json!({"type": "join", "id": 1, "token": token}).to_string())
+            .request(&json!({"type": "join", "id": 1, "token": token}).to_string())
             .await?;
         Ok((talk, said))
     }
 
     /// Sends `text`; returns the next message that is not an event.
-    pub(super) async fn say(&mut self, text: &str) -> anyhow::Result<Value> {
+    pub(super) async fn request(&mut self, text: &str) -> anyhow::Result<Value> {
         self.0.send(Message::text(text)).await?;
         loop {
             let next = clock::timeout(PATIENCE, self.0.next()).await?;

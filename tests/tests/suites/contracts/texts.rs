@@ -89,7 +89,7 @@ pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Resu
         (joined["type"].as_str(), Some("joined")),
     );
     for (kind, text, reply) in READ.iter().copied() {
-        let said = talk.say(text).await?;
+        let said = talk.request(text).await?;
         rows.same(
             kind,
             text,
@@ -106,7 +106,7 @@ pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Resu
     );
     let open = format!(r#"{{"type":"message","payload":{},"id":7"#, "[".repeat(500));
     for text in [&*deep].into_iter().chain(UNREADABLE.iter().copied()) {
-        let said = talk.say(text).await?;
+        let said = talk.request(text).await?;
         let found = (said["code"].as_str(), said["id"].as_u64());
         rows.same(
             "what cannot be read keeps its id",
@@ -114,7 +114,7 @@ pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Resu
             (found, (Some("bad_message"), Some(7))),
         );
     }
-    let said = talk.say(&open).await?;
+    let said = talk.request(&open).await?;
     rows.same(
         "what has no readable id",
         "cut off",
@@ -122,9 +122,9 @@ pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Resu
     );
     // The rate of messages stays below the limit of 50 per second.
     for _ in 0..40 {
-        talk.say("nonsense").await?;
+        talk.request("nonsense").await?;
     }
-    let said = talk.say(r#"{"type":"ping","id":9}"#).await?;
+    let said = talk.request(r#"{"type":"ping","id":9}"#).await?;
     rows.same(
         "mistakes end no call",
         "40 of them",

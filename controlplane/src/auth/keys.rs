@@ -14,7 +14,7 @@ pub enum ApiKeyError {
     #[error("is not KEY:SECRET")]
     Form,
     /// The secret is too short.
-    #[error("has a secret of {0} characters, at least {SECRET_BYTES} are wanted")]
+    #[error("has a secret of {0} characters, at least {SECRET_BYTES} are required")]
     Short(usize),
 }
 

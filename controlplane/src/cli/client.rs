@@ -131,13 +131,13 @@ fn unanswered(url: &ServerUrl, error: ureq::Error) -> anyhow::Error {
             )
         }
         Some(rustls::Error::InvalidMessage(_)) => {
-            format!("{origin} speaks no TLS: type --url {other}")
+            format!("{origin} does not use TLS: type --url {other}")
         }
         _ if !url.is_https() && is_no_http(&error) => {
-            format!("{origin} answers, but no HTTP: if it speaks TLS, type --url {other}")
+            format!("{origin} does not answer with HTTP: if it uses TLS, type --url {other}")
         }
         _ => format!(
-            "nobody answers at {origin}: is it running? start one with `spillway up`, or give --url"
+            "no answer from {origin}: is it running? start one with `spillway up`, or give --url"
         ),
     };
     anyhow::Error::new(error).context(said)

@@ -65,7 +65,7 @@ impl std::str::FromStr for ServerUrl {
             "ws" | "wss" => {
                 let wanted = scheme.replacen("ws", "http", 1);
                 let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                return Err(refuse("is of the signaling", format!("{wanted}://{host}")));
+                return Err(refuse("is a signaling URL", format!("{wanted}://{host}")));
             }
             _ => {
                 return Err(refuse(
@@ -145,10 +145,10 @@ mod tests {
             ("http:/127.0.0.1", "has no scheme", EXAMPLE),
             (
                 "ws://127.0.0.1:7880/v1/signal",
-                "is of the signaling",
+                "is a signaling URL",
                 "http://127.0.0.1:7880",
             ),
-            ("wss://h", "is of the signaling", "https://h"),
+            ("wss://h", "is a signaling URL", "https://h"),
             ("ftp://h", "another scheme", EXAMPLE),
             ("http://", "has no host", EXAMPLE),
             ("http://:7880", "has no host", EXAMPLE),

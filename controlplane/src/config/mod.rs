@@ -158,7 +158,7 @@ impl Config {
             token if token.len() < limits::SECRET_BYTES => {
                 let (length, limit) = (token.len(), limits::SECRET_BYTES);
                 let source = values.source("admin-token");
-                mistakes.push(format!("admin-token has {length} characters, at least {limit} are wanted (from {source})"));
+                mistakes.push(format!("admin-token has {length} characters, at least {limit} are required (from {source})"));
                 None
             }
             token => Some(token.to_owned()),
@@ -216,7 +216,7 @@ fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
             Source::Default => continue,
             Source::Environment(_) => {}
             Source::File(..) | Source::Flag(_) => mistakes.push(format!(
-                "{name} is of no use to serve, which runs no data plane: it is a setting of up, or of the data plane (from {source})"
+                "{name} has no effect on serve, which runs no data plane: it is a setting of up, or of the data plane (from {source})"
             )),
         }
         values.forget(name);
@@ -280,7 +280,7 @@ fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
         if !is_encrypted && !values.text(name).is_empty() {
             let source = values.source(name);
             mistakes.push(format!(
-                "{name} is of no use unless store is rediss:// or rediss+sentinel:// (from {source})"
+                "{name} has no effect unless store is rediss:// or rediss+sentinel:// (from {source})"
             ));
         }
     }
@@ -325,7 +325,7 @@ fn certificate_files(
     };
     let source = values.source(lonely);
     mistakes.push(format!(
-        "{lonely} is of no use without {missing} (from {source})"
+        "{lonely} has no effect without {missing} (from {source})"
     ));
     None
 }
@@ -396,15 +396,15 @@ mod tests {
         let args = ["--tls-key", "key.pem", "--store-key", "store-key.pem"];
         let text = config(Role::Up, &args).unwrap_err().to_string();
         for part in [
-            "tls-key is of no use without tls-certificate (from flag --tls-key)",
-            "store-key is of no use without store-certificate",
+            "tls-key has no effect without tls-certificate (from flag --tls-key)",
+            "store-key has no effect without store-certificate",
         ] {
             assert!(text.contains(part), "{part} not in {text}");
         }
         let args = ["--store", "redis://10.0.0.5", "--store-ca", "ca.pem"];
         let text = config(Role::Up, &args).unwrap_err().to_string();
         assert!(
-            text.contains("store-ca is of no use unless store is rediss://"),
+            text.contains("store-ca has no effect unless store is rediss://"),
             "{text}"
         );
         let args = ["--store", "redis://10.0.0.5,rediss://10.0.0.6"];
@@ -451,7 +451,7 @@ mod tests {
             let flag = format!("--{name}");
             let said = config(Role::Serve, &[&args[..], &[&flag, "1"]].concat()).unwrap_err();
             let said = said.to_string();
-            let wanted = format!("{name} is of no use to serve");
+            let wanted = format!("{name} has no effect on serve");
             assert!(
                 said.contains("1 mistake in") && said.contains(&wanted),
                 "{said}"

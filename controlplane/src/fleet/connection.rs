@@ -219,7 +219,7 @@ impl Supervisor {
             let is_reportable = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
             if !has_warned && is_reportable {
                 let NodeEntry { node, address } = &self.entry;
-                tracing::warn!(%node, ?address, reason = %ended, "node: not connected, trying on");
+                tracing::warn!(%node, ?address, reason = %ended, "node: not connected, trying again");
                 has_warned = true;
             }
             if self.incarnation.is_some() && self.is_process_gone().await {

@@ -145,7 +145,7 @@ pub(super) fn answer(reply: wire::PutPublishReply) -> Done {
 /// it is left alone.
 pub(super) fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession> {
     let Ok(session) = held.session.parse() else {
-        tracing::warn!(session = %held.session, "node: session of another control plane, left alone");
+        tracing::warn!(session = %held.session, "node: ignoring a session of another control plane");
         return None;
     };
     let wish = |subscription: wire::Subscription| {

@@ -158,7 +158,7 @@ impl Hub {
     }
 
     fn lost(self: &Arc<Self>, node: &NodeId) {
-        tracing::error!(%node, "node: its data plane died, participants are told");
+        tracing::error!(%node, "node: its data plane ended, participants get media lost");
         self.metrics.node_deaths.inc();
         self.facts().entry(node.clone()).or_default().media = Media::Lost;
         for room in self.room_names() {
@@ -179,7 +179,7 @@ impl Hub {
         }
         for held in sessions {
             let Some(annotation) = &held.annotation else {
-                tracing::warn!(%node, session = %held.session, "node: session of another control plane, left alone");
+                tracing::warn!(%node, session = %held.session, "node: ignoring a session of another control plane");
                 continue;
             };
             let room = annotation.room.clone();

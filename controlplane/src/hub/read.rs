@@ -51,7 +51,7 @@ async fn claim(hub: &Hub, name: &RoomName, claimed: Option<Sessions>) -> Vec<Hel
     };
     if let Err(error) = hub.store.claim(name, &sessions.participant).await {
         // The previous server notices the change when the store is available again.
-        tracing::warn!(room = ?name, %error, "participant taken over unheard");
+        tracing::warn!(room = ?name, %error, "participant taken over, but the store does not know it yet");
     }
     let Some(connection) = hub.fleet.connection(&sessions.node) else {
         return Vec::new();
@@ -107,7 +107,7 @@ async fn missed_by_restart(
         Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.renumbered),
         Ok(Missed::TooOld) => MissedByRestart::default(),
         Err(error) => {
-            tracing::warn!(room = ?name, %error, "history unreadable, a snapshot alone");
+            tracing::warn!(room = ?name, %error, "history unreadable, participants get only a snapshot");
             MissedByRestart::default()
         }
     }
@@ -159,7 +159,7 @@ async fn without_lease(
                 leased.extend(kept.map(|held| held.session.participant));
             }
             Err(error) => {
-                tracing::warn!(room = ?name, %node, %error, "nobody there is taken for absent");
+                tracing::warn!(room = ?name, %node, %error, "presence of participants on this node is not checked");
                 absent.retain(|participant| participant.node != node);
             }
         }

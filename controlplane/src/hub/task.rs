@@ -231,7 +231,7 @@ impl Task {
             }),
             Effect::Publish(message) => {
                 if let Err(error) = self.hub.store.publish(&self.name, message) {
-                    tracing::warn!(room = ?self.name, %error, "a message is not passed on");
+                    tracing::warn!(room = ?self.name, %error, "an ephemeral message was not sent");
                 }
             }
             Effect::ReadForJoin(reads) => {

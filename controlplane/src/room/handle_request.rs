@@ -188,7 +188,7 @@ impl Room {
         // to an absent one.
         let absent = |identity: &&Identity| self.roster.by_identity(identity).is_none();
         if let Some(unknown) = recipients.iter().flatten().find(absent) {
-            let said = format!("nobody here is '{unknown}'");
+            let said = format!("no participant in this room has the identity '{unknown}'");
             return Err(Refusal::new(ErrorCode::UnknownParticipant, said));
         }
         let bytes = topic.len() + payload.to_string().len();
@@ -225,6 +225,6 @@ impl Room {
 }
 
 pub(super) fn unknown_track(track: &TrackId) -> Refusal {
-    let said = format!("nobody publishes track '{track}'");
+    let said = format!("no participant publishes track '{track}'");
     Refusal::new(ErrorCode::UnknownTrack, said)
 }

@@ -44,7 +44,7 @@ impl Room {
             return self.refuse_join(socket, join.id, refusal, CloseCode::ProtocolError);
         }
         let Some(node) = node else {
-            let refusal = Refusal::new(ErrorCode::MediaUnavailable, "there is no node");
+            let refusal = Refusal::new(ErrorCode::MediaUnavailable, "no node is available");
             return self.refuse_join(socket, join.id, refusal, CloseCode::GoingAway);
         };
         if let Some(old) = old {
@@ -320,7 +320,7 @@ impl Room {
     ) {
         let notice = Notice::refused(id, refusal);
         self.outputs.push_back(Output::Send { socket, notice });
-        let reason = "not let in";
+        let reason = "the join was refused";
         self.outputs.push_back(Output::Close {
             socket,
             code,

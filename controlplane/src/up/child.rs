@@ -253,7 +253,7 @@ impl Process {
     async fn stop(mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM);
         if timeout(STOP_TIME, self.ended()).await.is_err() {
-            tracing::warn!("data plane: did not end by itself, killed");
+            tracing::warn!("data plane: did not end in time after SIGTERM, killed");
             self.signal(Signal::KILL);
             let killed = timeout(Duration::from_secs(1), self.ended()).await;
             killed.context("the data plane cannot be killed")?;

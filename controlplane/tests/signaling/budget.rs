@@ -45,7 +45,7 @@ async fn tracks_that_come_and_go_are_too_much_and_coming_back_does_not_help() {
     check(&until_too_much(&mut ann, &flap, 20).await);
     let resume = ann.resume();
     drop(ann);
-    // What it costs to come back is what it has not: it is told when it has.
+    // The budget may be too low for a resume, which is then refused with the time to wait.
     let mut again = server.connect().await;
     let join = json!({"token": token("r", "ann", |_| ()), "resume": resume});
     let refused = again.join(join).await;

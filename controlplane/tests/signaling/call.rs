@@ -229,7 +229,7 @@ async fn ephemeral_messages_reach_those_who_are_there_and_are_no_part_of_the_his
             );
         }
     }
-    // A participant that comes back does not get the message, and its offset is private.
+    // A participant that resumes does not get ephemeral messages.
     let resume = bob.resume();
     drop(bob);
     let last = json!({"type": "message", "topic": "t", "payload": 5});

@@ -123,7 +123,7 @@ async fn a_new_control_plane_takes_the_room_over() {
     assert_eq!(wish(&before[&session]), wish(&after[&session]));
     let closed = node.held(|held| held.calls.contains(&"close_session"));
     assert!(!closed, "nobody's media was touched");
-    // Ann does not come back.
+    // Ann does not resume.
     assert_eq!(bob.event("participant_left").await["reason"], "timeout");
     let session = format!("{}:p", ann.participant());
     node.until(|held| held.closed.contains(&session)).await;

@@ -204,7 +204,7 @@ async fn an_older_key_does_not_bring_back_what_the_latest_token_took() {
     let mut latest = server.connect().await;
     let join = json!({"token": expired, "resume": second.resume()});
     assert_eq!(latest.join(join).await["mode"], "recovered");
-    // With a valid token an older key is as good.
+    // With a valid token, an older key is accepted.
     let mut valid = server.connect().await;
     let join = json!({"token": token("r", "bob", |_| ()), "resume": bob.resume()});
     assert_eq!(valid.join(join).await["mode"], "recovered");

@@ -121,7 +121,7 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
         ),
         (
             format!("https://{host}"),
-            format!("speaks no TLS: type --url {url}"),
+            format!("does not use TLS: type --url {url}"),
         ),
         (format!("{url}/rooms"), format!("type --url {url}")),
         (format!("{url}/v1/admin/rooms"), format!("type --url {url}")),
@@ -135,7 +135,7 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
             "ftp://x".to_owned(),
             "type --url http://127.0.0.1:7880".to_owned(),
         ),
-        (nowhere.clone(), format!("nobody answers at {nowhere}")),
+        (nowhere.clone(), format!("no answer from {nowhere}")),
         (format!("{nowhere}/x"), format!("type --url {nowhere}")),
     ] {
         let said = ask(&given, &["room", "ls"])?;

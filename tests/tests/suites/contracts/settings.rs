@@ -111,7 +111,7 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
     ] {
         let flag = format!("--{name}");
         let said = serve(&[&flag, "1"], &[])?;
-        let wanted = format!("{name} is of no use to serve");
+        let wanted = format!("{name} has no effect on serve");
         rows.same(
             "serve refuses what only up uses",
             name,

@@ -1,4 +1,4 @@
-//! Lists the files of `src/page/` for embedding, and reads the commit.
+//! Lists the files of `src/page/` that are embedded, and reads the commit.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What browsers are given, of `folder` and the folders in it.
+/// Adds the files in `folder` and its subfolders that browsers load.
 fn add_files(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -3,7 +3,8 @@
 use std::env;
 use std::process::Command;
 
-/// The commit that is built, where it is known: `SPILLWAY_COMMIT`, or the checkout's, marked where it was changed.
+/// The commit of the build: `SPILLWAY_COMMIT`, or `git describe` with `-dirty` after local changes,
+/// or `unknown`.
 pub(crate) fn commit() -> String {
     println!("cargo:rerun-if-env-changed=SPILLWAY_COMMIT");
     if let Ok(commit) = env::var("SPILLWAY_COMMIT") {

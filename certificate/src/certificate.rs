@@ -21,45 +21,45 @@ use super::{CERTIFICATE_FILE_BYTES, TlsError};
 /// Paths of a certificate and its key, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The chain, the server's own certificate first.
+    /// The certificate chain, the server's certificate first.
     pub certificate: PathBuf,
-    /// The key of the first.
+    /// The private key of the server's certificate.
     pub key: PathBuf,
 }
 
-/// Current content of both files, valid or not.
+/// Content of both files, not validated.
 pub(super) struct Content {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-/// Tells one content from another.
+/// Hash of both files, to detect changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint(u64);
 
-/// A certificate that can be served.
+/// A valid certificate with its key.
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub(super) certified: Arc<CertifiedKey>,
     /// Expiry of the certificate, seconds since 1970.
     pub ends_at: u64,
-    /// The first name that is one host's.
+    /// The first host name in the certificate without a wildcard.
     pub name: Option<String>,
-    /// All names, `*.example.com` among them.
+    /// All host names in the certificate, including wildcards such as `*.example.com`.
     pub names: Vec<String>,
 }
 
-/// CA certificates of a file.
+/// CA certificates read from a file.
 #[derive(Debug)]
 pub struct Authorities {
-    /// The file's content, unchanged.
+    /// Content of the file, unchanged.
     pub pem: Vec<u8>,
     /// The CA certificates of the file, in order.
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
 impl CertificateFiles {
-    /// Reads and checks both.
+    /// Reads and checks both files.
     pub fn load(&self, provider: &CryptoProvider) -> Result<Certificate, TlsError> {
         self.parse(&self.read()?, provider)
     }
@@ -114,7 +114,7 @@ impl CertificateFiles {
         })
     }
 
-    /// The expiry of the certificate in seconds since 1970, and its subject.
+    /// Expiry of the certificate, in seconds since 1970, and its host names.
     fn describe(&self, der: &CertificateDer<'_>) -> Result<(u64, Vec<String>), TlsError> {
         let parsed =
             x509_cert::Certificate::from_der(der).map_err(|error| self.bad_certificate(&error))?;
@@ -146,7 +146,7 @@ impl Content {
 }
 
 impl Certificate {
-    /// Refuses a certificate that has expired.
+    /// Fails if the certificate has expired at `now`.
     pub(super) fn still_good(self, now: u64, path: &Path) -> Result<Self, TlsError> {
         if self.ends_at > now {
             return Ok(self);
@@ -158,7 +158,7 @@ impl Certificate {
     }
 }
 
-/// Reads CA certificates; an error if one cannot be trusted or if there are none.
+/// Reads CA certificates. Fails if one is invalid or there are none.
 pub fn authorities(path: &Path) -> Result<Authorities, TlsError> {
     let pem = read(path)?;
     let certificates = certificates(path, &pem)?;
@@ -240,7 +240,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (certificate, key) = pair(&["*.example.com", "127.0.0.1", "rtc.example.com"]);
         let (issuer, _) = pair(&["ca.example.com"]);
-        // A chain, and what people write around it.
+        // A certificate chain, with other text around it.
         let chain = format!("subject=somebody\n{certificate}\n{issuer}");
         let loaded = files(dir.path(), &chain, &key);
         let loaded = loaded.load(&default_provider()).unwrap();
@@ -262,12 +262,12 @@ mod tests {
         let odd = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         let long = "x".repeat(usize::try_from(CERTIFICATE_FILE_BYTES).unwrap() + 1);
         for (certificate, key, file, part) in [
-            ("", &*key, "cert.pem", "holds no certificate"),
-            (&*key, &*key, "cert.pem", "holds no certificate"),
-            (cut, &*key, "cert.pem", "is no PEM"),
+            ("", &*key, "cert.pem", "has no certificate"),
+            (&*key, &*key, "cert.pem", "has no certificate"),
+            (cut, &*key, "cert.pem", "is not PEM"),
             (scrambled, &*key, "cert.pem", "cannot be read"),
             (&*long, &*key, "cert.pem", "more than 1048576 bytes"),
-            (&*certificate, "", "key.pem", "holds no private key"),
+            (&*certificate, "", "key.pem", "has no private key"),
             (&*certificate, odd, "key.pem", "cannot be used"),
             (&*certificate, &*other_key, "key.pem", "does not belong"),
         ] {

@@ -13,11 +13,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::certificate::{Certificate, CertificateFiles, Content, Fingerprint};
 use super::{CERTIFICATE_LOOK, TlsError};
 
-/// The certificate for new connections.
+/// Resolves the certificate for new connections.
 #[derive(Debug)]
 pub struct Certificates(RwLock<Arc<CertifiedKey>>);
 
-/// Looks after the files; see the module's documentation.
+/// The task that reloads the files when they change, see [`Self::run`].
 pub struct Renewal {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
@@ -27,13 +27,13 @@ pub struct Renewal {
     hangup: Signal,
 }
 
-/// Counts reloads and failures of certificates.
+/// Receives reloads and failures, for metrics.
 pub trait Observer: Send + Sync {
-    /// The one that is served ends then, seconds since 1970.
+    /// The served certificate expires at this time, in seconds since 1970.
     fn ends_at(&self, unix_s: u64);
-    /// Another one is served from now on.
+    /// A new certificate is served from now on.
     fn renewed(&self);
-    /// Another one could not be used.
+    /// A new certificate could not be used.
     fn refused(&self);
 }
 
@@ -51,7 +51,7 @@ impl<O: Observer> Observer for Arc<O> {
     }
 }
 
-/// Content of the files at one look, or the read error.
+/// Content of the files at one check, or the read error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Sight {
     Content(Fingerprint),
@@ -59,8 +59,9 @@ enum Sight {
     Unreadable(String),
 }
 
-/// Decides which change of the files to load: one that has not changed since the last look and was not tried before.
-/// Two files cannot be replaced in one step, so the first look may find only one new file.
+/// Decides which change of the files to load: content that is the same in two checks in a row, and
+/// was not tried before. Two files cannot be replaced in one step, so one check may find only one
+/// new file.
 #[derive(Debug)]
 struct Watch {
     tried: Sight,
@@ -78,9 +79,10 @@ impl Certificates {
         let certificate = files.parse(&content, &provider)?;
         observer.ends_at(certificate.ends_at);
         if certificate.ends_at <= unix_s() {
-            // Clients may accept an expired certificate; without it the server serves nothing.
+            // An expired certificate is served: some clients accept it, and without it the server
+            // serves nothing.
             let path = files.certificate.display();
-            tracing::error!(certificate = %path, "tls: the certificate has ended, clients will refuse it");
+            tracing::error!(certificate = %path, "tls: the certificate has expired, clients will refuse it");
         }
         let certificates = Arc::new(Self(RwLock::new(Arc::clone(&certificate.certified))));
         let seen = Sight::Content(content.fingerprint());
@@ -99,7 +101,7 @@ impl Certificates {
     }
 
     fn swap(&self, certified: Arc<CertifiedKey>) {
-        // A poisoned lock holds a whole one all the same.
+        // A poisoned lock still has a whole value.
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
     }
 }
@@ -113,7 +115,7 @@ impl ResolvesServerCert for Certificates {
 }
 
 impl Renewal {
-    /// Looks until it is dropped.
+    /// Checks the files until the future is dropped.
     pub async fn run(mut self) {
         let mut looks = interval(CERTIFICATE_LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,7 +130,7 @@ impl Renewal {
 
     async fn look(&mut self, is_asked: bool) {
         let files = self.files.clone();
-        // A disk that hangs must not hold up a core of signaling.
+        // A slow disk must not block a thread of the runtime.
         let Ok(content) = tokio::task::spawn_blocking(move || files.read()).await else {
             return; // the runtime ends
         };
@@ -171,7 +173,7 @@ fn unix_s() -> u64 {
 }
 
 impl Watch {
-    /// True if the seen content should be loaded.
+    /// Notes the content of a check. True if it should be loaded now.
     fn see(&mut self, sight: Sight) -> bool {
         let is_due = sight == self.last && sight != self.tried;
         if is_due {

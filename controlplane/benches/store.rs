@@ -1,6 +1,6 @@
-//! The store alone on one Redis: events that are appended at two servers, at a rate that waits for nothing, and what
-//! readers at both are told. Beside it what the same Redis does by itself, under `redis-benchmark`: the script that
-//! appends, and plain `SPUBLISH` to two subscribers. Run by `scripts/bench store`.
+//! Measures the store on one Redis server. Two servers append events at a fixed rate (open loop),
+//! and readers at both receive them. For comparison, `redis-benchmark` measures the append script
+//! alone, and plain `SPUBLISH` with two subscribers. Run by `scripts/bench store`.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,61 +15,61 @@ use spillway_controlplane::history::{Append, Change, Missed};
 use spillway_controlplane::ids::RoomName;
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Opened, Store, suite};
+use spillway_controlplane::store::{Opened, RoomUpdate, Store, suite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// The server, and how long to load it.
+/// Options of the measurement.
 #[derive(Parser)]
 struct Options {
-    /// Port of a Redis on loopback that nobody else uses
+    /// Port of a Redis server on loopback that no other program uses
     #[arg(long)]
     port: u16,
-    /// Its process, to read its processor time
+    /// Process id of that server, to read its CPU time
     #[arg(long)]
     pid: u32,
-    /// Length of each step
+    /// Seconds of each step
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Events a second of the first step
+    /// Events per second in the first step
     #[arg(long, default_value_t = 16_000)]
     from: u64,
-    /// cargo bench says so
+    /// `cargo bench` passes this flag
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// Rooms, and participants of each.
+/// Number of rooms, and participants of each room.
 const SHAPES: [(usize, usize); 2] = [(1_000, 2), (10, 500)];
 const SERVERS: usize = 2;
-/// The next step's rate.
+/// Factor between the rates of two steps.
 const STEP: f64 = 1.25;
 const STEPS: usize = 12;
-/// Share of what was appended in a step that was told by its end, where the store keeps up.
+/// A step passes if this share of its events was received by its end.
 const KEPT_UP: f64 = 0.97;
-/// Events are due together at this interval: timers are no finer.
+/// Events are due at this interval, because timers are not more precise.
 const TICK: Duration = Duration::from_millis(1);
-/// One in so many latencies is kept.
+/// Every so many latencies one is kept.
 const SAMPLED: u64 = 8;
-/// For what is under way at the end of a step.
+/// Time limit for events in flight at the end of a step.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// Padding of a message.
+/// Size of the padding in a message.
 const PADDING: usize = 100;
 const BENCHMARK_CALLS: &str = "400000";
 const APPEND_LUA: &str = include_str!("../src/store/redis/scripts/append.lua");
 
-/// What one reader of a room was told.
+/// Counters of the readers.
 #[derive(Default)]
-struct Tally {
+struct ReaderCounters {
     told: AtomicU64,
     lost: AtomicU64,
     resyncs: AtomicU64,
     latencies_us: Mutex<Vec<u32>>,
 }
 
-struct Stage {
+struct LoadedStore {
     stores: Vec<RedisStore>,
     rooms: Vec<RoomName>,
-    tally: Arc<Tally>,
+    counters: Arc<ReaderCounters>,
     start: Instant,
 }
 
@@ -86,7 +86,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Value> {
-    // Before and after: what else runs on the host is not the same all the time.
+    // Measure the comparison before and after, because the load of the host changes.
     let mut appends = vec![append_alone(options)?];
     let mut spublish = vec![spublish_alone(options).await?];
     let mut shapes = Vec::new();
@@ -118,13 +118,13 @@ async fn measure(options: &Options) -> anyhow::Result<Value> {
     }))
 }
 
-/// Steps of rising rates, in rooms of one shape; the best that the store kept up with.
+/// Runs steps with rising rates in rooms of one shape. Returns the best step that passed.
 async fn load(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Result<Value> {
-    let stage = Stage::set(options, (rooms, size)).await?;
+    let store_load = LoadedStore::set(options, (rooms, size)).await?;
     let mut rate = options.from as f64;
     let (mut best, mut steps): (Option<Value>, Vec<Value>) = (None, Vec::new());
     for _ in 0..STEPS {
-        let step = stage.step(options, rate).await?;
+        let step = store_load.step(options, rate).await?;
         eprintln!("{rooms} rooms of {size}: {step}");
         let kept_up = step["kept_up"] == true;
         let rate_of = |step: &Value| step["events_per_second"].as_f64().unwrap_or(0.0);
@@ -143,13 +143,13 @@ async fn load(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Resul
     let mut best = best.context("there is a step")?;
     best["rooms"] = json!(rooms);
     best["room_size"] = json!(size);
-    best["lost"] = json!(stage.tally.lost.load(Ordering::Relaxed));
-    best["resyncs"] = json!(stage.tally.resyncs.load(Ordering::Relaxed));
+    best["lost"] = json!(store_load.counters.lost.load(Ordering::Relaxed));
+    best["resyncs"] = json!(store_load.counters.resyncs.load(Ordering::Relaxed));
     best["steps"] = json!(steps.len());
     Ok(best)
 }
 
-impl Stage {
+impl LoadedStore {
     async fn set(options: &Options, (rooms, size): (usize, usize)) -> anyhow::Result<Self> {
         let servers = RedisServers::at(&[format!("redis://127.0.0.1:{}", options.port)]);
         let mut stores = Vec::new();
@@ -159,33 +159,37 @@ impl Stage {
         let rooms: Result<Vec<RoomName>, _> = (0..rooms)
             .map(|number| format!("bench-{size}-{number}").parse())
             .collect();
-        let stage = Self {
+        let store_load = Self {
             stores,
             rooms: rooms.ok().context("such a room has a name")?,
-            tally: Arc::default(),
+            counters: Arc::default(),
             start: Instant::now(),
         };
-        for room in &stage.rooms {
-            stage.stores[0].open(room).await?;
+        for room in &store_load.rooms {
+            store_load.stores[0].open(room).await?;
             let people: Vec<_> = (0..size)
                 .map(|n| suite::participant(&format!("p-{n}")))
                 .collect();
             let joins = people
                 .iter()
-                .map(|person| stage.stores[0].append(room, suite::joined(person)));
+                .map(|person| store_load.stores[0].append(room, suite::joined(person)));
             futures_util::future::try_join_all(joins).await?;
-            for store in &stage.stores {
+            for store in &store_load.stores {
                 let opened = store.open(room).await?;
-                let (store, room, tally) = (store.clone(), room.clone(), Arc::clone(&stage.tally));
-                tokio::spawn(read((store, room), opened, tally, stage.start));
+                let (store, room, counters) = (
+                    store.clone(),
+                    room.clone(),
+                    Arc::clone(&store_load.counters),
+                );
+                tokio::spawn(read((store, room), opened, counters, store_load.start));
             }
         }
-        Ok(stage)
+        Ok(store_load)
     }
 
     async fn step(&self, options: &Options, rate: f64) -> anyhow::Result<Value> {
         self.latencies().clear();
-        let told_before = self.tally.told.load(Ordering::Relaxed);
+        let told_before = self.counters.told.load(Ordering::Relaxed);
         let window = Duration::from_secs(options.seconds);
         let refused = Arc::new(AtomicU64::new(0));
         let cpu_before = cpu_seconds(options.pid)?;
@@ -199,7 +203,7 @@ impl Stage {
                 sent += 1;
             }
         }
-        let told = || self.tally.told.load(Ordering::Relaxed) - told_before;
+        let told = || self.counters.told.load(Ordering::Relaxed) - told_before;
         let in_time = told() as f64 / SERVERS as f64;
         let drain = Instant::now();
         let all = || sent - refused.load(Ordering::Relaxed);
@@ -210,7 +214,7 @@ impl Stage {
         let cpu = cpu_seconds(options.pid)? - cpu_before;
         let events = told() as f64 / SERVERS as f64;
         let missing = (all() * SERVERS as u64).saturating_sub(told());
-        self.tally.lost.fetch_add(missing, Ordering::Relaxed);
+        self.counters.lost.fetch_add(missing, Ordering::Relaxed);
         let mut latencies = std::mem::take(&mut *self.latencies());
         latencies.sort_unstable();
         let part = |part: f64| {
@@ -242,7 +246,7 @@ impl Stage {
     }
 
     fn latencies(&self) -> std::sync::MutexGuard<'_, Vec<u32>> {
-        self.tally
+        self.counters
             .latencies_us
             .lock()
             .expect("nobody panics with it")
@@ -263,20 +267,20 @@ fn message(due_us: u128) -> Append {
     }
 }
 
-/// Counts what a reader is told, and catches up where it is cut off.
+/// Counts received events. Reads missed events after the reader was removed.
 async fn read(
     (store, room): (RedisStore, RoomName),
     mut opened: Opened,
-    tally: Arc<Tally>,
+    counters: Arc<ReaderCounters>,
     start: Instant,
 ) {
     let mut offset = opened.offset;
     loop {
-        match opened.news.recv().await {
-            Some(News::Entry(entry)) => {
+        match opened.updates.recv().await {
+            Some(RoomUpdate::Entry(entry)) => {
                 let expected = offset + 1;
                 if entry.offset > expected {
-                    tally
+                    counters
                         .lost
                         .fetch_add(entry.offset - expected, Ordering::Relaxed);
                 }
@@ -284,30 +288,30 @@ async fn read(
                     continue;
                 }
                 offset = entry.offset;
-                tally.told.fetch_add(1, Ordering::Relaxed);
+                counters.told.fetch_add(1, Ordering::Relaxed);
                 if offset.is_multiple_of(SAMPLED)
                     && let RoomEvent::Message { payload, .. } = &entry.event
                     && let Some(due_us) = payload["t"].as_u64()
                 {
                     let now_us = start.elapsed().as_micros() as u64;
                     let late = now_us.saturating_sub(due_us).try_into().unwrap_or(u32::MAX);
-                    tally
+                    counters
                         .latencies_us
                         .lock()
                         .expect("nobody panics with it")
                         .push(late);
                 }
             }
-            Some(News::Message(_) | News::Taken(_)) => {}
+            Some(RoomUpdate::Message(_) | RoomUpdate::Taken(_)) => {}
             None => {
-                tally.resyncs.fetch_add(1, Ordering::Relaxed);
+                counters.resyncs.fetch_add(1, Ordering::Relaxed);
                 let epoch = opened.epoch.clone();
                 let Ok(again) = store.open(&room).await else {
                     return;
                 };
                 if let Ok(Missed::Entries(entries)) = store.since(&room, &epoch, offset).await {
                     offset += entries.len() as u64;
-                    tally
+                    counters
                         .told
                         .fetch_add(entries.len() as u64, Ordering::Relaxed);
                 }
@@ -317,17 +321,17 @@ async fn read(
     }
 }
 
-/// User and system time of a process (proc(5)).
+/// User and system time of a process in seconds (proc(5)).
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').context("no such form")?.1;
     let mut fields = fields.split_ascii_whitespace().skip(11);
     let mut ticks = || -> anyhow::Result<f64> { Ok(fields.next().context("too short")?.parse()?) };
-    // USER_HZ is 100 on every architecture that Linux runs on here.
+    // USER_HZ is 100 on all supported architectures.
     Ok((ticks()? + ticks()?) / 100.0)
 }
 
-/// Calls a second of the script that appends, 16 in flight, each with one event.
+/// Calls per second of the append script: 16 in flight, one event each.
 fn append_alone(options: &Options) -> anyhow::Result<f64> {
     let cli = |args: &[&str]| -> anyhow::Result<String> {
         let port = options.port.to_string();
@@ -360,7 +364,7 @@ fn append_alone(options: &Options) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// Messages a second of plain SPUBLISH, 16 in flight, to two subscribers that do not look at them.
+/// `SPUBLISH` per second: 16 in flight, to two subscribers that ignore the messages.
 async fn spublish_alone(options: &Options) -> anyhow::Result<f64> {
     const CHANNEL: &str = "bench:{spublish}";
     let mut subscribers = Vec::new();
@@ -392,7 +396,7 @@ fn benchmark(port: u16, args: &[&str]) -> anyhow::Result<f64> {
         .context("cannot run redis-benchmark: is redis-tools installed?")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    // The command, which has commas of its own, then calls a second and latencies.
+    // Columns: the command, which may contain commas, then calls per second and latencies.
     let line = text
         .lines()
         .last()

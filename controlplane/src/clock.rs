@@ -1,13 +1,13 @@
-//! The only place that reads a clock; state machines get the time as a value.
+//! The only file that reads clocks. State machines get the time as an argument.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Monotonic time, for timers.
+/// Monotonic clock, for timers.
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since 1970, for tokens.
+/// Wall clock, seconds since 1970, for tokens.
 pub fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,24 +1,26 @@
-//! The limit of open files of this process, raised at start as far as allowed.
+//! The limit of open file descriptors, raised at start, and the number of connections that it
+//! permits.
 //!
-//! Each connection takes one descriptor. [`RESERVED_FILES`] are left for other uses.
+//! Each connection needs one descriptor. [`RESERVED_FILES`] remain for other files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::{CONNECTIONS, RESERVED_FILES};
 
-/// Raises the soft limit of open files to the hard one; returns what holds then.
+/// Raises the soft limit of open files to the hard limit. Returns the new limit.
 pub fn raise() -> u64 {
     let held = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: held.maximum,
         ..held
     };
-    // If this is refused, fewer connections are accepted.
+    // If this fails, fewer connections are accepted.
     let _ = setrlimit(Resource::Nofile, most);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Connections at once under a limit of `files`: the store, the data plane and the log keep theirs.
+/// Number of connections under a limit of `files`. The rest is for the store, the data plane and
+/// the log.
 pub fn connections(files: u64) -> usize {
     let reserved = RESERVED_FILES.min(files / 2);
     let free = usize::try_from(files - reserved).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! The only place that reads the system's random source.
+//! The only file that reads the system's random source.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub fn alphanumeric(length: usize) -> String {
     let mut bytes = [0; 32];
     while text.len() < length {
         getrandom::fill(&mut bytes).expect("the system's random source works");
-        // A byte of 248 or more would make the first characters likelier than the last.
+        // Bytes above 247 are skipped, because they would make the first characters more likely.
         let fair = bytes.iter().filter(|byte| **byte < 248);
         let chars = fair.map(|byte| char::from(ALPHANUMERIC[usize::from(byte % 62)]));
         text.extend(chars.take(length - text.len()));
@@ -27,7 +27,7 @@ pub fn alphanumeric(length: usize) -> String {
     text
 }
 
-/// Any part of `time`, each as likely.
+/// A random part of `time`, uniformly distributed.
 pub fn part_of(time: Duration) -> Duration {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).expect("the system's random source works");

@@ -1,5 +1,5 @@
-//! Names and identifiers, each with its own type: checked text that is cheap to clone. The syntax of names is in
-//! `name`.
+//! Names and ids. Each has its own type, which is validated and cheap to clone. [`crate::name`]
+//! defines the syntax of names.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::entropy;
 use crate::name::{self, NameError};
 
-/// Why a text is not an identifier.
+/// Why a text is not a valid name or id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// The text is not a name.
@@ -22,7 +22,7 @@ pub enum IdError {
         /// Error of the name.
         why: NameError,
     },
-    /// Not a prefix and 16 letters and digits.
+    /// The text is not the prefix followed by 16 letters or digits.
     #[error("{what} '{text}' is not {prefix} and 16 letters or digits")]
     Form {
         /// Kind of the identifier, such as `track`.
@@ -114,19 +114,19 @@ text_id!(
 );
 
 impl RoomName {
-    /// The name in a key of the store or a path of a URL.
+    /// The name as part of a store key or of a URL path.
     pub fn percent_encoded(&self) -> Cow<'_, str> {
         name::percent_encoded(&self.0)
     }
 }
 
 impl ParticipantId {
-    /// A new one, never seen before.
+    /// A new random id.
     pub fn random() -> Self {
         Self(format!("PA_{}", entropy::alphanumeric(16)).into())
     }
 
-    /// The session of `half` that this participant has in `generation`.
+    /// The publish or subscribe session of this participant in `generation`.
     pub fn session(&self, half: Half, generation: Generation) -> SessionId {
         SessionId {
             participant: self.clone(),
@@ -135,21 +135,21 @@ impl ParticipantId {
         }
     }
 
-    /// Both sessions of `generation`.
+    /// Both sessions of this participant in `generation`.
     pub fn sessions(&self, generation: Generation) -> [SessionId; 2] {
         [Half::Publish, Half::Subscribe].map(|half| self.session(half, generation))
     }
 }
 
 impl TrackId {
-    /// A new one, never seen before.
+    /// A new random id.
     pub fn random() -> Self {
         Self(format!("TR_{}", entropy::alphanumeric(16)).into())
     }
 }
 
 impl Epoch {
-    /// A new one, never seen before.
+    /// A new random epoch.
     pub fn random() -> Self {
         Self(entropy::alphanumeric(12).into())
     }
@@ -159,13 +159,13 @@ impl Epoch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Half {
-    /// The client sends media; the client offers.
+    /// The client sends media. The client makes the offers.
     Publish,
-    /// The client receives media; the server offers.
+    /// The client receives media. The node makes the offers.
     Subscribe,
 }
 
-/// Generation of a participant's sessions: it counts up when the participant moves to another node.
+/// Generation of a participant's sessions. It increases when the participant moves to another node.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -175,12 +175,12 @@ pub struct Generation(pub u32);
 impl Generation {
     /// The generation of a participant's first sessions.
     pub const MIN: Self = Self(0);
-    /// The last there can be.
+    /// The highest possible generation.
     pub const MAX: Self = Self(u32::MAX);
 }
 
-/// A session on a node. Nodes know it as text: `<participant>:p` or `<participant>:s`, with `:<generation>` behind
-/// it from the second generation on.
+/// Id of a session. As text `<participant>:p` or `<participant>:s`, followed by `:<generation>`
+/// unless the generation is 0.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
     /// The participant that the session belongs to.
@@ -205,7 +205,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The session was not made by a control plane like this one.
+/// The id has another format: another control plane created the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("session '{0}' is of another control plane")]
 pub struct ForeignSession(String);
@@ -230,7 +230,7 @@ impl FromStr for SessionId {
                 half,
                 generation,
             };
-            // One text for one session: numbers like `+1` and `01` are refused.
+            // Each session has exactly one text: numbers like `+1` and `01` are refused.
             (parts.next().is_none() && id.to_string() == text).then_some(id)
         };
         parse().ok_or_else(|| ForeignSession(text.chars().take(60).collect()))

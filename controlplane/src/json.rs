@@ -1,8 +1,9 @@
-//! Parser for untrusted JSON (RFC 8259), and the `id` of texts that cannot be parsed.
+//! Parses untrusted JSON (RFC 8259), and finds the `id` in texts that cannot be parsed.
 //!
-//! Decided where the RFC leaves it open: an escape for half a surrogate pair stands for U+FFFD (section 8.2), a byte order
-//! mark in front is skipped (8.1), the last of several members with one name counts (4), as in JSON.parse. Nesting is
-//! limited to [`JSON_DEPTH`] (9), and numbers are those of a double or of 64 bits (6).
+//! Where the RFC permits several behaviours: an unpaired surrogate escape becomes U+FFFD (section
+//! 8.2), a byte order mark at the start is skipped (8.1), and of several members with one name the
+//! last one counts (4), as in JSON.parse. Nesting is limited to [`JSON_DEPTH`] (9). Numbers are
+//! doubles or 64-bit integers (6).
 
 use std::borrow::Cow;
 
@@ -10,10 +11,10 @@ use serde_json::Value;
 
 use crate::limits::JSON_DEPTH;
 
-/// Why a text was not read.
+/// Why a text cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// Against the grammar, or with a number that no double holds.
+    /// The text violates the grammar, or has a number that is too large for a double.
     #[error("not JSON: {0}")]
     Grammar(serde_json::Error),
     /// Arrays and objects are nested too deep.
@@ -21,11 +22,11 @@ pub enum JsonError {
     Depth,
 }
 
-/// The value that `text` is.
+/// Parses `text`, which may start with a byte order mark.
 pub fn parse(text: &str) -> Result<Value, JsonError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_json::from_str(&paired(text)).map_err(|error| {
-        // The library has no other word for it.
+        // The library reports this only in the text of the error.
         match error.to_string().starts_with("recursion limit exceeded") {
             true => JsonError::Depth,
             false => JsonError::Grammar(error),
@@ -33,8 +34,8 @@ pub fn parse(text: &str) -> Result<Value, JsonError> {
     })
 }
 
-/// The `id` of a message that may be against the grammar, cut off, or nested too deep: the last member of that name of the
-/// outermost object, if it is a number that a message may have.
+/// Finds the `id` of a message that may violate the grammar, be truncated, or be nested too deep.
+/// It is the last member with this name in the outermost object, if its value is a valid id.
 pub fn id_of(text: &str) -> Option<u32> {
     let bytes = text.strip_prefix('\u{feff}').unwrap_or(text).as_bytes();
     let mut at = after_space(bytes, 0);
@@ -69,9 +70,9 @@ pub fn id_of(text: &str) -> Option<u32> {
     id
 }
 
-/// `number` as an id, which may be written as any number of that value (section 6).
+/// The number as an integer; it may be written with a fraction or an exponent (section 6).
 pub fn whole(number: &serde_json::Number) -> Option<u64> {
-    /// The next double is a whole number away.
+    /// From here on, the distance between two doubles is more than 1.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..=EXACT).contains(float);
     number
@@ -79,7 +80,7 @@ pub fn whole(number: &serde_json::Number) -> Option<u64> {
         .or_else(|| number.as_f64().filter(is_whole).map(|float| float as u64))
 }
 
-/// `text` with U+FFFD for each escape of half a surrogate pair. Invalid JSON is not changed.
+/// Replaces each unpaired surrogate escape by U+FFFD. Does not change invalid JSON otherwise.
 fn paired(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let (mut at, mut copied) = (0, 0);
@@ -97,7 +98,7 @@ fn paired(text: &str) -> Cow<'_, str> {
                 at += 6;
                 copied = at;
             }
-            // The character after it is no escape of its own.
+            // The character after the backslash does not start an escape.
             None => at += 2,
         }
     }
@@ -108,17 +109,17 @@ fn paired(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The surrogate of the escape that begins at `at`.
+/// The surrogate code unit of the escape at `at`.
 fn surrogate(bytes: &[u8], at: usize) -> Option<u16> {
     let escape = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(escape).ok()?;
-    // A sign is no digit, but the standard library takes one.
+    // The standard library would accept a sign.
     let is_hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let unit = u16::from_str_radix(digits, 16).ok()?;
     (is_hexadecimal && (0xd800..=0xdfff).contains(&unit)).then_some(unit)
 }
 
-/// Position of the closing quote of the string that begins before `at`.
+/// Position of the closing quote of the string whose content starts at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match bytes.get(at)? {
@@ -130,14 +131,14 @@ fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 fn is_id(name: &[u8]) -> bool {
-    /// Both characters escaped, and the quotes.
+    /// Length if both characters are escaped, with quotes.
     const LONGEST: usize = 14;
     name == b"\"id\""
         || (name.len() <= LONGEST
             && serde_json::from_slice::<String>(name).is_ok_and(|name| name == "id"))
 }
 
-/// The number at `at`; not one that the text's end may have cut off.
+/// The number at `at`; `None` if the text ends with it, because it may be truncated.
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     let rest = &bytes[at.min(bytes.len())..];
     let end = rest
@@ -155,7 +156,7 @@ fn after_space(bytes: &[u8], at: usize) -> usize {
     at + space.count()
 }
 
-/// Bytes of a value as text, without making the text.
+/// Size of `value` as JSON text, without writing the text.
 pub fn bytes(value: &Value) -> usize {
     struct Counter(usize);
     impl std::io::Write for Counter {

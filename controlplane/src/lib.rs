@@ -1,8 +1,8 @@
 //! The control plane: signaling, rooms, the store, the page, the admin API and the CLI.
 //!
-//! A request's way: `http` -> `signaling::socket` -> `signaling::Session` -> `hub` -> `room::Room`
-//! -> `fleet` (the nodes) and `store` (the history), and back through `hub` to every socket.
-//! Media never comes here.
+//! Path of a request: `http` -> `signaling::socket` -> `signaling::Session` -> `hub` ->
+//! `room::Room` -> `fleet` (nodes) and `store` (history), and back through `hub` to the sockets.
+//! Media does not pass through the control plane.
 
 pub mod limits; // limits, with units
 pub mod clock; // the only clock

@@ -1,6 +1,8 @@
-//! `spillway`: signaling, rooms, the page and the CLI. What each command does is in `cli`.
+//! The program `spillway`: signaling, rooms, the page and the command line. [`cli`] has the
+//! commands.
 
-/// Thousands of handshakes leave holes between what their sockets keep; this allocator gives them back.
+/// TLS handshakes fragment the heap around long-lived sockets; mimalloc returns that memory to the
+/// system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -18,7 +20,7 @@ fn main() -> ExitCode {
         Err(error) if is_json && error.use_stderr() => {
             let message = error.to_string();
             let message = message.trim_start_matches("error: ").trim_end();
-            cli::complain(&serde_json::json!({"code": "usage", "message": message}).to_string());
+            cli::print_error(&serde_json::json!({"code": "usage", "message": message}).to_string());
             return ExitCode::from(USAGE);
         }
         Err(error) => error.exit(),

@@ -1,4 +1,4 @@
-//! Prometheus metrics of the control plane. `docs/operating/metrics.md` documents each.
+//! Prometheus metrics of the control plane. `docs/operating/metrics.md` documents each metric.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -39,68 +39,68 @@ struct BuildLabels {
 type Count = Counter<u64, AtomicU64>;
 type Level = Gauge<i64, AtomicI64>;
 
-/// Type of a frame to a client, for the metrics.
+/// Kind of a frame to a client, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
-    /// A frame that has no counter of its own.
+    /// A frame without a counter.
     Plain,
-    /// An error, by its code.
+    /// An `error`, with its code.
     Error(&'static str),
-    /// A participant came or came back, by its mode.
+    /// A `joined`, with its mode.
     Joined(&'static str),
 }
 
-/// Upper bounds of the buckets of joins, in seconds: not noticeable, acceptable, too slow.
+/// Upper bounds of the buckets of join times, in seconds: not noticeable, acceptable, too slow.
 const JOIN_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Metrics of a shared store; clones share them.
+/// Metrics of a shared store. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct StoreMetrics {
-    /// 1 while all its servers answer.
+    /// 1 while all Redis servers answer.
     pub up: Level,
-    /// Events that got their numbers here, because it could not be reached.
-    pub island_events: Count,
-    /// Times events arrived before others.
+    /// Events that got offsets on this server, because the store was unavailable.
+    pub offline_events: Count,
+    /// Number of times that an event arrived before an earlier one.
     pub gaps: Count,
-    /// Events that had not arrived and were asked for.
+    /// Events that were missing and read from the store.
     pub repaired: Count,
-    /// Histories that started over.
+    /// Number of histories that started over.
     pub forks: Count,
-    /// Channels subscribed to again.
+    /// Number of channels subscribed to again.
     pub resubscribed: Count,
-    /// Records that could not be read, and were skipped.
+    /// Records that could not be parsed.
     pub poisoned: Count,
-    /// Messages of no history that other servers were not told of.
+    /// Ephemeral messages that could not be sent to other servers.
     pub unpublished: Count,
 }
 
-/// Metrics of TLS on the HTTP port; clones share them.
+/// Metrics of TLS on the HTTP port. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct TlsMetrics {
     ends: Level,
-    /// Certificates swapped while serving.
+    /// Number of certificates that were replaced without a restart.
     pub reloads: Count,
-    /// Reloads of the certificate that failed.
+    /// Number of reloads of the certificate that failed.
     pub reload_failures: Count,
-    /// Connections that came in.
+    /// Number of successful handshakes.
     pub handshakes: Count,
     handshake_failures: Family<ReasonLabel, Count>,
 }
 
-/// Why we ended a connection, or did not take it.
+/// Why this server ended a connection, or did not accept it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
     /// The client sent no byte in time.
     Silent,
-    /// A request's head was not complete in time.
+    /// A request head was incomplete when its time ended.
     SlowHead,
-    /// No request followed the last answer.
+    /// No further request arrived in time.
     Idle,
-    /// The client did not read an answer in time.
+    /// The client did not read a response in time.
     SlowReader,
     /// The source has the maximum number of connections.
     TooManyOfSource,
-    /// The system did not hand it over.
+    /// The system call `accept` failed.
     NotAccepted,
 }
 
@@ -118,10 +118,10 @@ impl ConnectionEnd {
     }
 }
 
-/// Metrics of connections to the port; clones share them.
+/// Metrics of connections to the HTTP port. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionMetrics {
-    /// There are now, WebSockets included.
+    /// Open connections, WebSockets included.
     pub open: Level,
     ended: Family<ReasonLabel, Count>,
 }
@@ -136,7 +136,7 @@ impl ConnectionMetrics {
     fn register(&self, registry: &mut Registry) {
         let open = "Open connections, WebSockets included";
         registry.register("connections", open, self.open.clone());
-        let ended = "Connections that the server ended or did not take, by reason";
+        let ended = "Connections that the server ended or did not accept, by reason";
         registry.register("connections_ended", ended, self.ended.clone());
     }
 }
@@ -145,25 +145,25 @@ impl ConnectionMetrics {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Connections to the port.
+    /// Metrics of connections to the HTTP port.
     pub connections: ConnectionMetrics,
     /// Number of open WebSockets.
     pub sockets: Level,
-    /// Rooms with something to do on this server.
+    /// Rooms with a task on this server.
     pub rooms: Level,
-    /// Participants this server serves.
+    /// Participants that this server serves.
     pub participants: Level,
     /// Nodes that are connected.
     pub nodes_connected: Level,
-    /// Times a node's data plane died.
+    /// Number of times a node's data plane ended.
     pub node_deaths: Count,
-    /// Times a room's queue was full for an event of a node.
+    /// Number of times a room's queue was full for an event of a node.
     pub room_overflows: Count,
     /// Events appended to rooms' histories.
     pub events: Count,
-    /// Appends the store refused.
+    /// Number of appends that failed.
     pub store_failures: Count,
-    /// Metrics of a shared store.
+    /// Metrics of the shared store.
     pub store: StoreMetrics,
     join_seconds: Histogram,
     messages: Family<TypeLabel, Count>,
@@ -179,17 +179,17 @@ impl StoreMetrics {
         let counters = [
             (
                 "store_island_events",
-                "Events numbered here because the store was away",
-                &self.island_events,
+                "Events that got offsets on this server because the store was unavailable",
+                &self.offline_events,
             ),
             (
                 "store_gaps",
-                "Times events of the store overtook others",
+                "Times an event of the store arrived before an earlier one",
                 &self.gaps,
             ),
             (
                 "store_repaired",
-                "Events that had not arrived and were asked for",
+                "Events that were missing and read from the store",
                 &self.repaired,
             ),
             ("store_forks", "Histories that started over", &self.forks),
@@ -205,7 +205,7 @@ impl StoreMetrics {
             ),
             (
                 "store_unpublished",
-                "Messages of no history that could not be passed on",
+                "Ephemeral messages that could not be sent to other servers",
                 &self.unpublished,
             ),
         ];
@@ -230,14 +230,14 @@ impl spillway_certificate::Observer for TlsMetrics {
 }
 
 impl TlsMetrics {
-    /// A connection came to nothing.
+    /// Counts a handshake that failed.
     pub fn count_refusal(&self, reason: &'static str) {
         let label = ReasonLabel { reason };
         self.handshake_failures.get_or_create(&label).inc();
     }
 
     fn register(&self, registry: &mut Registry) {
-        let ends = "Unix time at which the certificate that is served ends";
+        let ends = "Unix time at which the served certificate expires";
         registry.register(
             "tls_certificate_expires_timestamp_seconds",
             ends,
@@ -246,7 +246,7 @@ impl TlsMetrics {
         let counters = [
             (
                 "tls_reloads",
-                "Certificates swapped while serving",
+                "Certificates that were replaced without a restart",
                 &self.reloads,
             ),
             (
@@ -254,14 +254,18 @@ impl TlsMetrics {
                 "New certificates that could not be used",
                 &self.reload_failures,
             ),
-            ("tls_handshakes", "TLS handshakes done", &self.handshakes),
+            (
+                "tls_handshakes",
+                "Successful TLS handshakes",
+                &self.handshakes,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
         registry.register(
             "tls_handshake_failures",
-            "TLS handshakes that came to nothing, by reason",
+            "TLS handshakes that failed, by reason",
             self.handshake_failures.clone(),
         );
     }
@@ -274,7 +278,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics that are all zero.
+    /// Metrics with the value 0.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("spillway"),
@@ -298,21 +302,22 @@ impl Metrics {
         metrics
     }
 
-    /// Metrics with those of TLS. Without TLS they are absent, because an expiry of 0 would look expired.
+    /// Also registers the metrics of TLS. Without TLS they are absent, because an expiry of 0 would
+    /// look like an expired certificate.
     pub fn with_tls(tls: &TlsMetrics) -> Self {
         let mut metrics = Self::new();
         tls.register(&mut metrics.registry);
         metrics
     }
 
-    /// A message of a client was understood.
+    /// Counts a message of a client that was accepted.
     pub fn count_message(&self, kind: &'static str) {
         self.messages
             .get_or_create(&TypeLabel { r#type: kind })
             .inc();
     }
 
-    /// A frame went to a client.
+    /// Counts a frame to a client.
     pub fn count_frame(&self, label: Label) {
         match label {
             Label::Plain => {}
@@ -321,12 +326,12 @@ impl Metrics {
         }
     }
 
-    /// A participant was let in so long after it asked.
+    /// Counts the time from a `join` to its `joined`.
     pub fn count_join_time(&self, took: Duration) {
         self.join_seconds.observe(took.as_secs_f64());
     }
 
-    /// A socket was closed by us with this code.
+    /// Counts a socket that the server closed with this code.
     pub fn count_close(&self, code: u16) {
         let code = match code {
             1000 => "1000",
@@ -342,7 +347,7 @@ impl Metrics {
         self.closes.get_or_create(&CodeLabel { code }).inc();
     }
 
-    /// All of them in OpenMetrics.
+    /// All metrics in OpenMetrics format.
     pub fn encode(&self) -> String {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string cannot fail");
@@ -365,30 +370,30 @@ impl Metrics {
             commit: env!("SPILLWAY_BUILD_COMMIT"),
         };
         build.get_or_create(&labels).set(1);
-        registry.register("build_info", "What was built, and of what", build);
+        registry.register("build_info", "Version and commit of the build", build);
         let join = self.join_seconds.clone();
         registry.register(
             "join_seconds",
-            "Time from a join to its joined being written",
+            "Time from a join until joined is written",
             join,
         );
         self.connections.register(registry);
         registry.register("sockets", "Open WebSockets", self.sockets.clone());
-        registry.register("rooms", "Rooms this server serves", self.rooms.clone());
+        registry.register("rooms", "Rooms that this server serves", self.rooms.clone());
         let participants = self.participants.clone();
         registry.register(
             "participants",
-            "Participants this server serves",
+            "Participants that this server serves",
             participants,
         );
         let connected = self.nodes_connected.clone();
         registry.register("nodes_connected", "Nodes that are connected", connected);
         let deaths = self.node_deaths.clone();
-        registry.register("node_deaths", "Times a node's data plane died", deaths);
+        registry.register("node_deaths", "Times a node's data plane ended", deaths);
         let overflows = self.room_overflows.clone();
         registry.register(
             "room_overflows",
-            "Times a room had too much to do for what a node said, and its state was read",
+            "Times a room's queue was full for an event of a node",
             overflows,
         );
         let events = self.events.clone();
@@ -398,14 +403,14 @@ impl Metrics {
             events,
         );
         let failures = self.store_failures.clone();
-        registry.register("store_failures", "Appends the store refused", failures);
+        registry.register("store_failures", "Appends that failed", failures);
         self.store.register(registry);
         let messages = self.messages.clone();
         registry.register("messages", "Messages of clients, by type", messages);
         let errors = self.errors.clone();
-        registry.register("errors", "Errors told to clients, by code", errors);
+        registry.register("errors", "Errors sent to clients, by code", errors);
         let joins = self.joins.clone();
-        registry.register("joins", "Participants let in, by mode", joins);
+        registry.register("joins", "Accepted joins, by mode", joins);
         let closes = self.closes.clone();
         registry.register(
             "closes",

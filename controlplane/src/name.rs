@@ -1,9 +1,10 @@
-//! Syntax of names of rooms and identities: the graphic characters of Unicode and spaces between them, in
-//! Normalization Form C, up to a length in bytes. Two different texts must not become the same name, so nothing is
-//! removed or replaced: a text that is not a name is refused, with the wrong character.
+//! Syntax of room names and identities: graphic characters of Unicode, with spaces only between
+//! them, in Normalization Form C, up to a length in bytes. Two different texts must not become the
+//! same name. So nothing is removed or replaced: a text that is not a name is refused, and the
+//! error names the character.
 //!
-//! Two canonically equivalent texts (UAX #15) are one name, because readers cannot distinguish them. Display names are
-//! not handled here: they need not be unique.
+//! Canonically equivalent texts (UAX #15) are the same name, because readers cannot distinguish
+//! them. Display names are not checked here, because they need not be unique.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -14,16 +15,16 @@ use icu_properties::props::GeneralCategory;
 
 use crate::limits::NAME_BYTES;
 
-/// Why a text is no name.
+/// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// The text has no character.
+    /// The text is empty.
     #[error("is empty")]
     Empty,
     /// The text has this many bytes, more than the limit.
     #[error("has {0} bytes in UTF-8, the limit is {NAME_BYTES}")]
     Long(usize),
-    /// A character that is not shown, or has no agreed meaning.
+    /// A character is invisible, or has no agreed meaning.
     #[error("has U+{:04X} at character {}, {}", u32::from(*.character), .place, .why)]
     Character {
         /// The first such character.
@@ -33,15 +34,15 @@ pub enum NameError {
         /// The kind of character that is refused.
         why: &'static str,
     },
-    /// Invisible white space at the ends.
+    /// White space at the start or end, which is invisible.
     #[error("begins or ends with white space (U+{:04X})", u32::from(*.0))]
     OuterSpace(char),
 }
 
-/// The name that `text` is, in Normalization Form C.
+/// Checks `text`, and returns it in Normalization Form C.
 pub fn normalized(text: &str) -> Result<Cow<'_, str>, NameError> {
-    // Composition makes a third of the bytes at best, as of three jamo one syllable: a longer text fits in no case, and is
-    // not worth composing.
+    // Composition shrinks a text to a third of its bytes at best (three jamo become one syllable).
+    // A longer text cannot fit, and is not composed.
     if text.len() > 3 * NAME_BYTES {
         return Err(NameError::Long(text.len()));
     }
@@ -67,10 +68,10 @@ pub fn normalized(text: &str) -> Result<Cow<'_, str>, NameError> {
     }
 }
 
-/// Reason to refuse `character`: allowed are letters, marks, numbers, punctuation, symbols and spaces, which are the
-/// graphic characters (Unicode Standard section 2.4).
+/// The reason to refuse `character`. Letters, marks, numbers, punctuation, symbols and spaces are
+/// allowed: these are the graphic characters (Unicode Standard section 2.4).
 fn refusal(character: char) -> Option<&'static str> {
-    // Decoders use it for unreadable bytes, so it may stand for any character.
+    // Decoders insert it for unreadable bytes, so it may stand for any character.
     if character == char::REPLACEMENT_CHARACTER {
         return Some("which stands for text that could not be read");
     }
@@ -81,14 +82,14 @@ fn refusal(character: char) -> Option<&'static str> {
             Some("a line separator")
         }
         GeneralCategory::PrivateUse => Some("a private character, which means nothing to others"),
-        // Its Normalization Form C is not defined yet.
+        // A later Unicode version may give it a different Normalization Form C.
         GeneralCategory::Unassigned => Some("which Unicode does not assign"),
         _ => None,
     }
 }
 
-/// `name` with all but `A-Z a-z 0-9 _ - . : @` percent-encoded (RFC 3986 section 2.1): one segment of a path, or a part of
-/// a key.
+/// Percent-encodes all bytes of `name` except `A-Z a-z 0-9 _ - . : @` (RFC 3986 section 2.1): for a
+/// segment of a path, or a part of a key.
 pub fn percent_encoded(name: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:@".contains(&byte);
     if name.bytes().all(is_plain) {

@@ -1,34 +1,34 @@
-//! Output of commands: answers to stdout, errors to stderr, as text or as one line of JSON each. A closed stdout is
-//! not an error.
+//! Output of commands: results to stdout, errors to stderr, as text or as one line of JSON. A
+//! closed stdout is not an error.
 
 use std::io::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::json;
 
-/// Only a part of the output could be written to stdout.
+/// Writing to stdout failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
-    /// Its reader has gone, as `head` does.
+    /// The reader has closed it, for example `head`.
     #[error("the reader of stdout has closed it")]
     Closed,
-    /// Such as a full disk.
+    /// Another error, for example a full disk.
     #[error("cannot write to the standard output: {0}")]
     Failed(io::Error),
 }
 
-/// An error in the words of the server, where it has some.
+/// An error that the server returned.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refused {
-    /// For programs: a code of the server.
+    /// Error code of the server.
     pub(crate) code: String,
     /// Description of the error, for people.
     pub(crate) message: String,
 }
 
-/// Writes `text` and a line's end.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+/// Prints `text` and a newline to stdout.
+pub(crate) fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = out
         .write_all(text.as_bytes())
@@ -42,12 +42,13 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     })
 }
 
-/// Writes `value` as one line.
-pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
-    say(&serde_json::to_string(value)?)
+/// Prints `value` as one line of JSON to stdout.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(&serde_json::to_string(value)?)
 }
 
-/// Prints why a command failed. False if it did not fail: its reader has closed the output.
+/// Prints the error of a command. False if there is nothing to report, because the reader has
+/// closed stdout.
 pub fn report(error: &anyhow::Error, is_json: bool) -> bool {
     if matches!(error.downcast_ref(), Some(OutputError::Closed)) {
         return false;
@@ -59,15 +60,15 @@ pub fn report(error: &anyhow::Error, is_json: bool) -> bool {
                 .chain()
                 .find_map(|cause| cause.downcast_ref::<Refused>());
             let code = refused.map_or("failed", |refused| &refused.code);
-            complain(&json!({"code": code, "message": said}).to_string());
+            print_error(&json!({"code": code, "message": said}).to_string());
         }
-        false => complain(&format!("spillway: {said}")),
+        false => print_error(&format!("spillway: {said}")),
     }
     true
 }
 
-/// Writes to the standard error, which may be closed.
-pub fn complain(text: &str) {
-    // A failed write to stderr cannot be reported anywhere else.
+/// Prints to stderr, which may be closed.
+pub fn print_error(text: &str) {
+    // There is no other place to report a failed write to stderr.
     let _ = writeln!(io::stderr(), "{text}");
 }

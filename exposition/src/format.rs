@@ -10,7 +10,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The one that the values of Accept prefer; the older one where they do not say, or where they want neither.
+    /// The format that the values of Accept prefer; the older format if they prefer none or accept
+    /// neither.
     pub fn of_accept<'a>(values: impl Iterator<Item = &'a str>) -> Self {
         let (mut text, mut open) = (Weight::default(), Weight::default());
         for range in values.flat_map(|value| value.split(',')) {
@@ -55,7 +56,7 @@ impl Format {
     }
 }
 
-/// Weight of a format in Accept: the most specific matching range counts.
+/// Weight of a format in Accept. The most specific matching range counts.
 #[derive(Debug, Default)]
 struct Weight {
     precision: u8,

@@ -1,5 +1,5 @@
-//! Metrics as text in two formats, and the metrics of the process itself. A program writes OpenMetrics; this crate
-//! converts them to the requested format.
+//! Exposes metrics in two text formats, and adds the metrics of the process. A program writes
+//! OpenMetrics; this crate converts it to the requested format.
 
 mod format; // choice of the format
 mod process; // metrics of the process, process_*
@@ -11,7 +11,8 @@ pub use process::process;
 /// The last line of OpenMetrics.
 const END: &str = "# EOF\n";
 
-/// `metrics`, in OpenMetrics with its last line or without, beside the metrics of this process, as `format` has them.
+/// `metrics` (OpenMetrics, with or without its last line) and the metrics of this process, in
+/// `format`.
 pub fn expose(metrics: &str, format: Format) -> String {
     let mut all = metrics.strip_suffix(END).unwrap_or(metrics).to_owned();
     process(&mut all);

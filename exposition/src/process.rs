@@ -1,14 +1,15 @@
-//! Metrics of this process from Linux, under Prometheus' usual names. Read at each scrape.
+//! Metrics of this process, read from `/proc` at each scrape, with Prometheus' usual names.
 
 use std::fs;
 
-/// Ticks of the times in `/proc` (USER_HZ, proc(5)).
+/// Clock ticks per second of times in `/proc` (USER_HZ, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Adds the metrics of this process, in OpenMetrics; unreadable ones are left out.
+/// Appends the metrics of this process in OpenMetrics. Metrics that cannot be read are left out.
 pub fn process(out: &mut String) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Fields from the third on: the second is a name in brackets that may have blanks.
+    // Fields from the third one on. The second is the program's name in parentheses, which may have
+    // spaces.
     let fields: Vec<&str> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| {
         rest.split_ascii_whitespace().collect()
     });
@@ -72,13 +73,14 @@ pub fn process(out: &mut String) {
     }
 }
 
-/// The number after `name`, which begins a line.
+/// The number after `name`, in the line that starts with `name`.
 fn word_after(text: &str, name: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The kernel tells the number as the directory's size from 6.2 on; before that they are counted.
+/// Since Linux 6.2 the size of the directory is the number of open files; before that they are
+/// counted.
 fn open_files() -> Option<f64> {
     let size = fs::metadata("/proc/self/fd").ok()?.len();
     match size {

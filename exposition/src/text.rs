@@ -9,7 +9,7 @@ pub(crate) fn of_open_metrics(open: &str) -> String {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .collect();
-    // The family is named like its samples.
+    // Counters and infos get the name of their samples.
     let name_of = |family: &str| match kinds.get(family) {
         Some(&"counter") => format!("{family}_total"),
         Some(&"info") => format!("{family}_info"),
@@ -25,7 +25,7 @@ pub(crate) fn of_open_metrics(open: &str) -> String {
         };
         match (words.next(), words.next(), words.next()) {
             (Some("HELP"), Some(family), Some(help)) => {
-                // Quotes are escaped in OpenMetrics alone.
+                // Only OpenMetrics escapes quotes.
                 let help = help.replace("\\\"", "\"");
                 text.push_str(&format!("# HELP {} {help}\n", name_of(family)));
             }

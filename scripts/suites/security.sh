@@ -5,12 +5,13 @@
 security() {
     local items=scripts/suites/security.items log=$logs/security-tests.log names
     : >"$log"
-    # The same packages as `unit` has: with others, features differ and all of them would be built anew.
+    # The same packages as in `unit`: otherwise cargo features differ, and everything is built
+    # again.
     mapfile -t names < <(sed 's/#.*//' "$items" | awk '$2 != "tests" { print $3 }' | sort -u)
     cargo test --release --locked --no-fail-fast --workspace --exclude spillway-tests --tests -- --show-output \
         "${names[@]}" >>"$log" 2>&1
     mapfile -t names < <(sed 's/#.*//' "$items" | awk '$2 == "tests" { print $3 }' | sort -u)
-    # What these measure is the host's time: one after the other.
+    # These tests measure CPU time, so they run one after the other.
     cargo test --release --locked --no-fail-fast -p spillway-tests --test suites -- --test-threads=1 --show-output \
         "${names[@]}" >>"$log" 2>&1
     local item name missing ok=0 failed=0 statuses=() figures
@@ -38,7 +39,7 @@ security() {
     [ "$failed" -eq 0 ]
 }
 
-# Whether the log says that test $2, or every test whose name contains it, passed; at least one.
+# True if the log shows that test $2, or every test whose name contains it (at least one), passed.
 security_passed() {
     local results
     results=$(grep -F -- "$2" "$1" | grep -E '^test .* \.\.\. ')

@@ -1,16 +1,16 @@
-//! Environment variables with our prefix: settings, variables of other programs or of an orchestrator, and probable
-//! misspellings of settings.
+//! Environment variables with the prefix `SPILLWAY_`: settings, variables of other programs or of
+//! an orchestrator, and probable misspellings of settings.
 
 use std::collections::BTreeSet;
 
 use crate::Setting;
 use crate::nearest::nearest;
 
-/// Prefix of all our variables.
+/// Prefix of all environment variables.
 const PREFIX: &str = "SPILLWAY_";
 
-/// Variables that programs and scripts of ours read, beside the settings of the program at hand. Each program's tests hold
-/// its own against this list.
+/// Variables that any program or script of the project reads. The tests of each program compare its
+/// own settings with this list.
 pub const NAMES: &[&str] = &[
     // spillway
     "ADMIN_TOKEN",
@@ -84,7 +84,7 @@ pub const NAMES: &[&str] = &[
     "TEST_SECONDS",
 ];
 
-/// One warning for each variable that no program reads.
+/// A warning for each variable that no program reads.
 pub(crate) fn unread(
     variables: impl Iterator<Item = (String, String)>,
     table: &[Setting],
@@ -107,9 +107,9 @@ pub(crate) fn unread(
     unknown.iter().map(sentence).collect()
 }
 
-/// True for variables that Kubernetes and Docker make for a service with a name that begins like ours:
-/// `SPILLWAY_SERVICE_HOST`,
-/// `SPILLWAY_REDIS_PORT_6379_TCP_ADDR`, `SPILLWAY_TURN_PORT=tcp://10.0.0.1:3478`.
+/// True for variables that Kubernetes and Docker set for a service whose name starts with
+/// `spillway`: `SPILLWAY_SERVICE_HOST`, `SPILLWAY_REDIS_PORT_6379_TCP_ADDR`,
+/// `SPILLWAY_TURN_PORT=tcp://10.0.0.1:3478`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_of_port = || {
         let mut words = name.rsplit('_').peekable();
@@ -127,7 +127,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name.ends_with("_NAME") && value.starts_with('/'))
 }
 
-/// True if the value is the address of a service, which the setting of a port never is.
+/// True if the value is the address of a service. No setting of a port has such a value.
 pub(crate) fn is_link(value: &str) -> bool {
     ["tcp://", "udp://", "sctp://"]
         .iter()

@@ -1,4 +1,4 @@
-//! The configuration file: its keys, their values as text, and their line numbers.
+//! The configuration file (TOML): keys, their values as text, and their line numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::nearest::nearest;
 use crate::secret::{is_public, mode_of};
 use crate::{Mistakes, Setting};
 
-/// A configuration file, read.
+/// A parsed configuration file.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
@@ -22,12 +22,13 @@ pub(crate) struct Entry {
     key: String,
     /// Line in the file, counted from 1.
     pub(crate) line: usize,
-    /// The value as in a flag, or the name of an unsupported TOML type.
+    /// The value as text like in a flag, or the name of an unsupported TOML type.
     pub(crate) value: Result<String, &'static str>,
 }
 
 impl ConfigFile {
-    /// Reads the file. One with secrets of `table` that others can read is a mistake.
+    /// Reads the file. It is a mistake if the file has secrets of `table` and other users can read
+    /// it.
     pub(crate) fn read(path: &Path, table: &[Setting]) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::new();
         let shown = path.display();
@@ -68,7 +69,7 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// Parses the keys of `text`; the error says what is wrong.
+    /// Parses `text`. The error has the line.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let table = DeTable::parse(text).map_err(|error| {
@@ -114,7 +115,7 @@ impl ConfigFile {
     }
 }
 
-/// Scalars as text, arrays of scalars comma-separated; `None` for anything deeper.
+/// Scalars as text, arrays of scalars comma-separated; `None` for other values.
 fn flatten(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.clone().into_owned()),

@@ -1,8 +1,8 @@
-//! One table of settings, three ways to give each: flag = environment variable = TOML key.
+//! Settings from one table, each given as a flag, an environment variable or a TOML key.
 //!
-//! A program describes its settings as a `&[Setting]`. This crate turns the table into clap flags, reads the
-//! environment and the file, and returns each value with its source. Parsing does not stop at the first mistake:
-//! [`Mistakes`] collects all, and they are shown together. The program decides what the values mean.
+//! A program describes its settings as a `&[Setting]`. This crate makes clap flags of the table,
+//! reads the environment and the file, and returns each value with its source. All wrong settings
+//! are collected in [`Mistakes`] and reported together. The program defines what the values mean.
 
 mod setting; // one setting of the table
 mod nearest; // closest known name
@@ -26,7 +26,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 /// Adds `--config FILE`, `--check` and a flag for each setting of `table` to `command`.
 ///
-/// Values stay text here: a wrong one is reported by [`Values`] together with all others.
+/// Values remain text: [`Values`] reports all wrong values together.
 pub fn command(command: Command, table: &[Setting]) -> Command {
     let config = Arg::new("config")
         .long("config")
@@ -55,7 +55,7 @@ pub fn command(command: Command, table: &[Setting]) -> Command {
         })
 }
 
-/// True if the settings are only checked.
+/// True with `--check`: the settings are only checked.
 pub fn is_check(matches: &ArgMatches) -> bool {
     matches.get_flag("check")
 }

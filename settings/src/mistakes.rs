@@ -17,12 +17,12 @@ impl Mistakes {
         self.0.push(mistake.into());
     }
 
-    /// True when nothing was wrong.
+    /// True if there are no mistakes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// `value` if nothing was wrong with anything.
+    /// `value`, or all mistakes if there are any.
     pub fn into_result<T>(self, value: Option<T>) -> Result<T, Mistakes> {
         match value {
             Some(value) if self.is_empty() => Ok(value),

@@ -1,6 +1,6 @@
-//! The known name that is closest to an unknown one.
+//! Finds the known name that is closest to an unknown one.
 
-/// The one of `names` that differs in a few letters at most.
+/// The name in `names` that differs from `text` in at most 3 bytes.
 pub(crate) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const LETTERS: usize = 3;
     let closest = names.map(|name| (distance(text, name), name)).min();

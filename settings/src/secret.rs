@@ -5,10 +5,10 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// Bytes of a file with a secret.
+/// Maximum size of a file with a secret.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
 
-/// The secret of `text`: content of the file in `@/path`, or the text itself.
+/// The secret in `text`: the content of the file for `@/path`, or else the text itself.
 pub fn secret(text: &str) -> Result<String, String> {
     match text.strip_prefix('@') {
         Some(path) => read_secret(Path::new(path)),
@@ -17,17 +17,17 @@ pub fn secret(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn is_secret(name: &str) -> bool {
-    // The URL of a store has its password in it.
+    // The URL of a store contains its password.
     let is_url = name == "store";
     is_url
         || ["secret", "keys", "password", "admin-token"]
             .iter()
             .any(|word| name.contains(word))
-        // A number, and the name of no secret.
+        // These are a number and names, not secrets.
         && !name.ends_with("-seconds")
 }
 
-/// True if every user of the host may read a file with these permissions.
+/// True if every user of the host can read a file with these permissions.
 pub(crate) fn is_public(mode: u32) -> bool {
     mode & 0o004 != 0
 }
@@ -38,7 +38,7 @@ pub(crate) fn mode_of(metadata: Option<Metadata>) -> Option<u32> {
     Some(metadata.permissions().mode() & 0o777)
 }
 
-/// Content of the file; each line is an item of a list.
+/// Reads a secret from a file. Each line is an item of a list.
 fn read_secret(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let mut text = String::new();

@@ -2,12 +2,12 @@
 
 use crate::secret;
 
-/// A setting of a program.
+/// A setting of a program: one row of its table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Flag and TOML key, kebab-case; the environment variable is derived by [`Setting::env`].
     pub name: &'static str,
-    /// The default value; empty when there is no default.
+    /// The default value; empty if there is none.
     pub default: &'static str,
     /// Help text of one line, with the unit.
     pub help: &'static str,
@@ -20,7 +20,8 @@ impl Setting {
         format!("SPILLWAY_{upper}")
     }
 
-    /// True for values that are masked in output. Such a value may be in a file: `@/path` names it.
+    /// True if the value is a secret: it is masked in output, and may be given as a file
+    /// (`@/path`).
     pub fn is_secret(&self) -> bool {
         secret::is_secret(self.name)
     }

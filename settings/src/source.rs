@@ -1,4 +1,4 @@
-//! The source of a value.
+//! Where the value of a setting comes from.
 
 use std::fmt;
 use std::path::PathBuf;

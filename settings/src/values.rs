@@ -1,4 +1,4 @@
-//! The collected values, and their typed views.
+//! The values of all settings, and their conversion to types.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -13,22 +13,22 @@ use crate::file::ConfigFile;
 use crate::secret::{is_secret, secret};
 use crate::{Mistakes, Setting, Source};
 
-/// Values that the caller has read, by name, with their sources.
+/// Values that the caller sets, with their sources.
 #[derive(Debug, Clone, Default)]
 pub struct Given(BTreeMap<&'static str, (String, Source)>);
 
 impl Given {
-    /// Adds a value that the caller has read.
+    /// Sets the value of `name`.
     pub fn add(&mut self, name: &'static str, value: (String, Source)) {
         self.0.insert(name, value);
     }
 }
 
-/// Values of every setting of a table, each with its source.
+/// The value of each setting of a table, with its source.
 #[derive(Debug, Clone)]
 pub struct Values {
     table: &'static [Setting],
-    /// Mistakes of the file itself.
+    /// Mistakes in the file.
     file_mistakes: Mistakes,
     by_name: BTreeMap<&'static str, (String, Source)>,
     /// Warnings about environment variables that no program reads.
@@ -38,13 +38,13 @@ pub struct Values {
 impl Values {
     /// Reads flags and file from `matches`, and the environment of the process.
     ///
-    /// Fails when the file is not TOML. Unknown keys and unusable shapes are kept for
-    /// [`mistakes`](Self::mistakes), to be reported together with wrong values.
+    /// Fails if the file is not TOML. Unknown keys and unsupported types are kept for
+    /// [`mistakes`](Self::mistakes), so that they are reported together with wrong values.
     pub fn gather(matches: &ArgMatches, table: &'static [Setting]) -> Result<Self, Mistakes> {
         Self::gather_with(matches, table, &Given::default())
     }
 
-    /// Gathers values, with those that the caller has read elsewhere.
+    /// Like [`Self::gather`], with values that the caller sets.
     pub fn gather_with(
         matches: &ArgMatches,
         table: &'static [Setting],
@@ -89,7 +89,7 @@ impl Values {
                     None
                 }
             });
-            // An orchestrator's variable of the same name says where a service is.
+            // An orchestrator's variable with this name has the address of a service.
             let environment = |name: &str| {
                 environment(name).filter(|text| !(name.ends_with("_PORT") && is_link(text)))
             };
@@ -121,12 +121,12 @@ impl Values {
         })
     }
 
-    /// About variables of the environment that look like settings and are none; to be shown once.
+    /// Warnings about environment variables that look like settings but are none.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Sets `name` to its default.
+    /// Resets `name` to its default.
     pub fn forget(&mut self, name: &'static str) {
         let defaults = self.table.iter().filter(|setting| setting.name == name);
         for setting in defaults {
@@ -135,22 +135,22 @@ impl Values {
         }
     }
 
-    /// Mistakes of the file itself, to which checks of values add.
+    /// The mistakes in the file. Checks of values add theirs.
     pub fn mistakes(&self) -> Mistakes {
         self.file_mistakes.clone()
     }
 
-    /// The value as it was given. Panics on a name that is not in the table.
+    /// The value as text. Panics if `name` is not in the table.
     pub fn text(&self, name: &str) -> &str {
         &self.entry(name).0
     }
 
-    /// The source of the value. Panics on a name that is not in the table.
+    /// The source of the value. Panics if `name` is not in the table.
     pub fn source(&self, name: &str) -> &Source {
         &self.entry(name).1
     }
 
-    /// The value as a `T`, or a mistake.
+    /// Parses the value as a `T`, or adds a mistake.
     pub fn parse<T>(&self, name: &str, mistakes: &mut Mistakes) -> Option<T>
     where
         T: FromStr<Err: Display>,
@@ -158,7 +158,7 @@ impl Values {
         self.parse_text(name, self.text(name), mistakes)
     }
 
-    /// The value as a `T` inside `range`, or a mistake that names the range.
+    /// Parses the value as a `T` within `range`, or adds a mistake.
     pub fn parse_within<T>(
         &self,
         name: &str,
@@ -172,7 +172,7 @@ impl Values {
         let Ok(value) = text.parse::<T>() else {
             let (low, high, source) = (range.start(), range.end(), self.source(name));
             mistakes.push(format!(
-                "{name} '{text}' is no number of {low}..={high} (from {source})"
+                "{name} '{text}' is not a number in {low}..={high} (from {source})"
             ));
             return None;
         };
@@ -186,7 +186,8 @@ impl Values {
         None
     }
 
-    /// The comma-separated (in TOML also array) value as `T`s; empty text is no items.
+    /// Parses the items of a comma-separated value (in TOML also an array). Empty text has no
+    /// items.
     pub fn list<T>(&self, name: &str, mistakes: &mut Mistakes) -> Option<Vec<T>>
     where
         T: FromStr<Err: Display>,
@@ -201,15 +202,15 @@ impl Values {
         items.into_iter().collect()
     }
 
-    /// Sets the value of a default on this host, for [`print_effective`](Self::print_effective).
-    pub fn settle(&mut self, name: &'static str, value: impl ToString) {
+    /// Sets the default that applies on this host, for [`print_effective`](Self::print_effective).
+    pub fn set_default(&mut self, name: &'static str, value: impl ToString) {
         if *self.source(name) == Source::Default {
             let settled = (value.to_string(), Source::Default);
             self.by_name.insert(name, settled);
         }
     }
 
-    /// One line per setting: the value in effect and its source. Secrets are masked.
+    /// A table with each setting's effective value and source. Secrets are masked.
     pub fn print_effective(&self) -> String {
         let width = self.table.iter().map(|s| s.name.len()).max().unwrap_or(0);
         let mut out = String::new();
@@ -407,8 +408,8 @@ mod tests {
         assert_eq!(list.len(), 2);
         let shown = v.print_effective();
         let mut settled = v.clone();
-        settled.settle("advertise", "never, it was given");
-        settled.settle("udp-port", 9);
+        settled.set_default("advertise", "never, it was given");
+        settled.set_default("udp-port", 9);
         assert!(
             settled
                 .print_effective()

@@ -1,4 +1,4 @@
-/** Two people with Chromium meet. */
+/** A call of two participants in Chromium. */
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -43,7 +43,7 @@ after(async () => {
   await rm(recordings, { recursive: true, force: true });
 });
 
-/** For the picture in the documentation, a camera that shows a person. */
+/** A camera that shows a person, for the picture in the documentation. */
 async function camera(who) {
   if (!process.env.SCREENSHOT) return [];
   const file = join(recordings, `${who}.y4m`);

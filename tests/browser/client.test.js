@@ -1,4 +1,4 @@
-/** spillway.js against a server played by the test: what it sends, and what it does when things break. */
+/** spillway.js against a simulated server: what it sends, and how it handles failures. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { FakePeer, FakeSocket, loadPage, sockets } from './rig/client.js';
@@ -45,7 +45,7 @@ beforeEach(async () => {
 
 after(() => room.leave());
 
-/** The server's end of the socket the client comes back with. */
+/** The server's end of the socket on which the client reconnects. */
 async function comesBack(count = 2) {
   socket = await until(() => sockets[count - 1], 'a new socket', 6_000);
   return socket.heard('join');
@@ -56,11 +56,11 @@ const left = { kind: 'participant_left', participant: 'PA_bob', identity: 'bob',
 const video = () => Object.assign(new EventTarget(), { kind: 'video', enabled: true, getSettings: () => ({ width: 1280, height: 720 }), stop() {} });
 
 const relay = (number) => [{ urls: ['turn:192.0.2.1:3478?transport=tcp'], username: `${number}:PA_me`, credential: 'c' }];
-/** Number of requests for new credentials without an answer. */
+/** Number of unanswered requests for new credentials. */
 const asked = () => socket.sent.filter((message) => message.type === 'ice_servers').length;
 
 const realNow = Date.now;
-/** For the rest of a test it is later. */
+/** Advances the clock for the rest of a test. */
 function pass(t, ms) {
   const before = Date.now;
   Date.now = () => before() + ms;
@@ -113,7 +113,7 @@ test('recovered: missed events are applied in order, peer connections untouched'
   const { id, resume } = await comesBack();
   assert.deepEqual(resume, { participant: 'PA_me', epoch: 'e1', offset: 8, key: 'k1' });
   socket.say(joined({ id, mode: 'recovered', offset: 10, resume_key: 'k2', participants: undefined }));
-  await sleep(0); // in a browser, each message is a task of its own
+  await sleep(0); // in a browser, each message is a separate task
   event(8, { kind: 'message', participant: 'PA_bob', identity: 'bob', topic: 't', payload: 'eight again' });
   event(9, { kind: 'private' });
   event(10, left);

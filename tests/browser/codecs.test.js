@@ -18,7 +18,7 @@ after(async () => {
   await spillway?.stop();
 });
 
-/** The codecs a page can send, as WebRTC names them. */
+/** Codecs that a page can send, with their WebRTC names. */
 const sends = (page, kind, mimeType) =>
   page.evaluate(
     (of, wanted) => RTCRtpSender.getCapabilities(of).codecs.some(({ mimeType: type }) => type.toLowerCase() === wanted),
@@ -50,7 +50,7 @@ test('redundant audio is passed on and heard', async () => {
     joinBare(receiver, { url: spillway.url, room: 'red', name: 'Ben' }),
   ]);
   await seesAndHears(ben, ['Anna', 'Paul']);
-  // Statistics name the codec inside the redundancy: only the rate tells, measured at the receiver.
+  // Statistics name the codec inside RED, so the test measures the rate at the receiver.
   await received(ben);
   await sleep(3_000);
   const audio = (await received(ben)).filter((track) => track.kind === 'audio');

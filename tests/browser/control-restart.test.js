@@ -1,4 +1,4 @@
-/** The control plane is killed in mid-call; media does not notice. */
+/** The control plane is killed during a call: media is not affected. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';

@@ -1,4 +1,4 @@
-/** Chromium and Firefox meet. */
+/** A call between Chromium and Firefox. */
 import { after, before, test } from 'node:test';
 import { launchChromium, launchFirefox } from './rig/browsers.js';
 import { joinPage, seesAndHears } from './rig/people.js';
@@ -7,7 +7,8 @@ import { Spillway, hostAddresses } from './rig/server.js';
 let spillway, chromium, firefox, cora, fiona;
 
 before(async () => {
-  // Firefox gathers no loopback candidates while there are others, and pairs loopback with loopback only.
+  // Firefox gathers no loopback candidates if there are others, and pairs loopback only with
+  // loopback.
   spillway = await Spillway.start({ advertise: ['127.0.0.1', ...hostAddresses()] });
   [chromium, firefox] = await Promise.all([launchChromium(), launchFirefox()]);
   [cora, fiona] = await Promise.all([

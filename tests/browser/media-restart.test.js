@@ -1,4 +1,4 @@
-/** The data plane is killed in mid-call; people are told and media comes back by itself. */
+/** The data plane is killed during a call: users are informed, and media returns automatically. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';

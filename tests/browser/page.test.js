@@ -1,4 +1,4 @@
-/** What the page says and does when things are not as they should be, and without a mouse. */
+/** The page when something goes wrong, and its use without a mouse. */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
@@ -19,11 +19,11 @@ after(async () => {
   await spillway?.stop();
 });
 
-/** What the suite is for, in numbers. */
+/** Limits of this suite. */
 const figures = { suite: 'page' };
 after(() => console.log(JSON.stringify(figures)));
 
-/** Runs in the page, before anything else of it: every device that was opened is in `opened`. */
+/** Runs in the page before its scripts: `opened` has every device that was opened. */
 function keepTracks() {
   globalThis.opened = [];
   const native = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
@@ -109,7 +109,7 @@ test('a missing or busy device is said in words', async () => {
 });
 
 test('a page outside a secure context says why there is no camera', async () => {
-  // A name that is not localhost makes plain HTTP insecure.
+  // With a host name other than localhost, plain HTTP is not a secure context.
   const insecure = await launchChromium({ args: ['--host-resolver-rules=MAP plain.test 127.0.0.1'] });
   try {
     const visitor = await insecure.newPage();
@@ -205,7 +205,7 @@ test('after a refused camera the microphone works, and so does whatever is tried
     const { Room } = await import('/spillway.js');
     const room = new Room();
     await room.join(given);
-    // As if the client knew nothing of the token: the server is asked.
+    // Without permissions from the token, the client asks the server.
     room.permissions = { publish: ['camera', 'microphone'], subscribe: true, message: true };
     const tried = [];
     const publish = async (what) => {

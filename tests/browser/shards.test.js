@@ -8,7 +8,7 @@ import { until } from './rig/wait.js';
 
 const FEWEST = 4;
 const MOST = 10;
-/** Small pictures: the browsers, not the server, are what is short of time here. */
+/** Small pictures, because the browsers need most of the CPU time. */
 const PUBLISH = [['camera', { height: 120 }], ['microphone', {}]];
 
 let spillway, browser;

@@ -1,4 +1,4 @@
-/** The receiver's wish decides the layer; what is decoded and what is told agree. */
+/** Subscription parameters select the layer. The decoded layer and the reported layer are equal. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { launchChromium } from './rig/browsers.js';
@@ -7,7 +7,7 @@ import { Spillway } from './rig/server.js';
 import { until } from './rig/wait.js';
 
 const CAMERA_HEIGHT = 720;
-/** Bandwidth estimation starts low and has to find out. */
+/** Bandwidth estimation starts low and needs time to rise. */
 const RAMP_WITHIN_MS = 60_000;
 const SWITCH_WITHIN_MS = 15_000;
 

@@ -1,4 +1,4 @@
-/** Clients that reach media by way of TURN or TCP, because their firewalls let nothing else through. */
+/** Clients whose firewalls permit only TURN or TCP. */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -15,7 +15,7 @@ import { until } from './rig/wait.js';
 
 const run = promisify(execFile);
 const SECRET = 'a-secret-that-both-know';
-/** Pictures are small: some seconds of them. */
+/** Minimum number of decoded frames: a few seconds. */
 const RELAYED_WITHIN_MS = 20_000;
 const outcomes = {};
 
@@ -32,7 +32,7 @@ before(async () => {
     advertise: ['127.0.0.1', ...hostAddresses()],
     args: [
       '--turn-secret', SECRET, '--turn-port', String(ports.turn), '--turn-tls-port', String(ports.tls), ...certificate,
-      // What coturn's client says it talks to: a port and the next.
+      // The peer of coturn's client: a port and the next one.
       '--turn-peers', `127.0.0.1:${peerPort},127.0.0.1:${peerPort + 1}`,
     ],
   });
@@ -130,7 +130,7 @@ test('behind a firewall that passes TCP 443 alone, Chromium joins by itself and 
   }
 });
 
-/** Two namespaces, and a firewall between them that lets the client reach port 443 of the server by TCP. */
+/** Two namespaces, and a firewall between them that permits only TCP to port 443 of the server. */
 class Walls {
   static SERVER = '10.62.0.1';
   static CLIENT = '10.62.0.2';
@@ -158,12 +158,12 @@ class Walls {
     await run('ip', ['netns', 'exec', client, 'nft', '-f', file]);
   }
 
-  /** What runs a command on that side. */
+  /** Command prefix that runs a program on that side. */
   enter(side) {
     return ['ip', 'netns', 'exec', this.#names[side]];
   }
 
-  /** Packets the firewall kept back. */
+  /** Number of packets that the firewall dropped. */
   async refused() {
     const { stdout } = await run('ip', ['netns', 'exec', this.#names.client, 'nft', 'list', 'counters']);
     return Number(stdout.match(/packets (\d+)/)?.[1] ?? 0);
@@ -180,14 +180,14 @@ function binaries() {
 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
 
-/** The certificate of an authority that signs the others. */
+/** Creates a CA certificate. */
 async function makeAuthority() {
   const authority = { certificate: join(dir, 'authority.pem'), key: join(dir, 'authority-key.pem') };
   await run('openssl', ['req', '-x509', ...NEW_KEY, '-keyout', authority.key, '-out', authority.certificate, '-days', '2', '-subj', '/CN=spillway test authority']);
   return authority;
 }
 
-/** The flags of a certificate for `names`, each with its kind. */
+/** openssl arguments for a certificate with `names`, each with its type. */
 async function makeCertificate(names) {
   const file = (what) => join(dir, `${names[0]}-${what}.pem`);
   await writeFile(file('names'), `subjectAltName=${names.join(',')}\nbasicConstraints=CA:FALSE\n`);
@@ -199,7 +199,7 @@ async function makeCertificate(names) {
   return ['--tls-certificate', file('certificate'), '--tls-key', file('key')];
 }
 
-/** A port that is free for UDP and TCP, and so is the one after it; below those that the kernel gives to others. */
+/** A port that is free for UDP and TCP, like the next one; below the kernel's ephemeral ports. */
 async function freePair() {
   const isFree = async (socket, bind) => {
     const bound = new Promise((resolve) => socket.once('listening', () => resolve(true)).once('error', () => resolve(false)));

@@ -19,9 +19,9 @@ import { createInterface } from 'node:readline';
 import { launchChromium, launchFirefox } from '../browser/rig/browsers.js';
 import { writeVoice } from '../browser/rig/voice.js';
 
-/** A page on an address is no secure context; cameras are wanted all the same. */
+/** An http:// page on an IP address is not a secure context, but cameras are needed. */
 const INSECURE_CAMERA = { 'media.devices.insecure.enabled': true };
-/** Timers of pages in the background go on as in the foreground. */
+/** Timers of background pages must not be throttled. */
 const TIMERS = { 'dom.min_background_timeout_value': 4, 'dom.timeout.enable_budget_timer_throttling': false };
 
 const [, , kind, origin] = process.argv;
@@ -62,7 +62,7 @@ async function enter(command) {
   pages.set(identity, page);
   page.on('pageerror', (error) => say(identity, 'error', { text: error.message }));
   await page.exposeFunction('tell', (lines) => lines.forEach(({ event, ...fields }) => say(identity, event, fields)));
-  // Any document of the server will do; this one runs nothing by itself.
+  // Any document of the server that runs no scripts.
   await page.goto(`${url}/spillway.js`);
   await page.evaluate(participate, command);
 }
@@ -89,7 +89,7 @@ async function participate({ as: identity, room: name, publish, jitter_target_ms
     globalThis.RTCPeerConnection = class extends Native {
       constructor(config) {
         super({ ...config, iceServers: [] });
-        // The publish connection makes offers, the subscribe connection has them set.
+        // The publish connection makes offers, the subscribe connection receives them.
         const of = () => (this.localDescription?.type === 'offer' ? 'publish' : 'subscribe');
         this.addEventListener('iceconnectionstatechange', () => ['connected', 'completed'].includes(this.iceConnectionState) && note('ice', { pc: of() }));
         this.addEventListener('connectionstatechange', () => {
@@ -124,7 +124,7 @@ async function participate({ as: identity, room: name, publish, jitter_target_ms
     document.querySelector(`[data-track="${track.track}"]`)?.remove();
   });
 
-  /** What was counted of a receiver so far, whatever track it plays; a new SSRC counts from 0. */
+  /** Totals of a receiver, for any track that it plays. A new SSRC starts at 0. */
   const counts = new WeakMap();
   const countOf = (receiver, { ssrc }) => {
     if (counts.get(receiver)?.ssrc !== ssrc) counts.set(receiver, { ssrc, frames: 0, packets: 0, energy: 0, delay: 0, emitted: 0 });
@@ -168,7 +168,7 @@ async function participate({ as: identity, room: name, publish, jitter_target_ms
     lines = [];
     if (due.length > 0) await globalThis.tell(due);
   };
-  // One reading at a time.
+  // Only one reading at a time.
   const next = () => setTimeout(() => read().catch(() => {}).finally(next), READ_EVERY_MS);
   next();
 

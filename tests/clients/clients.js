@@ -1,4 +1,4 @@
-/** Other people's WebRTC stacks against one Spillway: see run.sh. */
+/** Other WebRTC stacks against one Spillway, see run.sh. */
 import { handshake, printHandshake } from './parts/handshake.js';
 import { late, printLate } from './parts/late.js';
 import { loss, printLoss } from './parts/loss.js';
@@ -8,7 +8,10 @@ import { printUdp, udp } from './parts/udp.js';
 import { Checks } from './rig/checks.js';
 import { KINDS, onStage } from './rig/stage.js';
 
-/** Each with what prints its figures; `udp` has a Spillway that takes media over TCP, too, as it does by default. */
+/**
+ * The parts, with the function that prints the figures. `udp` uses a Spillway that also accepts media over TCP
+ * (the default).
+ */
 const PARTS = {
   pairs: [pairs, printPairs],
   h264: [h264, printPairs],
@@ -29,7 +32,10 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
-/** `pion`: all pairs with it; `pion>firefox`: this one; `pion>`: all that watch it; `>pion`: all it watches. */
+/**
+ * `pion`: all pairs with pion; `pion>firefox`: one pair; `pion>`: all viewers of pion; `>pion`: all publishers
+ * that pion views.
+ */
 function only(publisher, viewer) {
   if (wanted.length === 0) return true;
   return wanted.some((one) => {

@@ -11,9 +11,9 @@ import { printTable } from './rig/table.js';
 
 const PUBLISH_WITHIN_MS = 30_000;
 const SETTLE_WITHIN_MS = 20_000;
-/** A viewer plays once so many frames were decoded. */
+/** A viewer plays when it has decoded this many frames. */
 const FRAMES = 15;
-/** A viewer that was given a reason gets no frame for so long. */
+/** A viewer with a reason must receive no frame for this time. */
 const NOTHING_FOR_MS = 1_000;
 
 const FORMATS = [
@@ -25,7 +25,7 @@ const FORMATS = [
 ];
 const PUBLISHERS = [...FORMATS.map((format) => ({ ...format, vp8: false })), { ...FORMATS[0], vp8: true }];
 const VIEWERS = [...FORMATS.map((format) => ({ codec: 'h264', ...format })), { codec: 'h264', profile: null, mode: null }, { codec: 'vp8' }];
-/** The tools of the first are part of the second, and so on (RFC 6184 section 8.1). */
+/** Profiles in order: the tools of each are a subset of the next (RFC 6184 section 8.1). */
 const RANKS = { 42: 0, '4d': 1, 64: 2 };
 
 const checks = new Checks();
@@ -46,7 +46,7 @@ printTable(
 checks.expect(rows.length > 0 && silent === 0, 'viewers without frames and without a reason', silent, 0);
 process.exit(checks.report('h264', { played: count('plays'), named: rows.length - count('plays') - silent, silent, rows }));
 
-/** One publisher, and all its viewers at once. */
+/** One publisher, with all its viewers at the same time. */
 async function watched(stage, offers) {
   const room = `h264-${PUBLISHERS.indexOf(offers)}`;
   const publisher = await stage.join({ kind: 'aiortc', room, publish: 'h264', offers });
@@ -59,7 +59,7 @@ async function watched(stage, offers) {
   return found;
 }
 
-/** How a viewer answers that takes one format: there are two ways where that is not offered. */
+/** Two ways for a viewer to answer if its format was not offered. */
 function answers(offers, takes) {
   if (takes.codec === 'vp8' && offers.vp8) return [{ takes, expected: 'no_codec' }];
   if (takes.codec === 'h264' && (takes.profile === null || decodes(takes, offers))) return [{ takes, expected: 'plays' }];
@@ -69,7 +69,7 @@ function answers(offers, takes) {
   ];
 }
 
-/** RFC 6184 section 6.2: a receiver of mode 1 takes single units, too. */
+/** RFC 6184 section 6.2: a receiver of mode 1 also accepts single NAL units. */
 function decodes(decoder, stream) {
   const rank = ({ profile }) => RANKS[profile.slice(0, 2)];
   return decoder.mode >= stream.mode && rank(decoder) >= rank(stream);
@@ -78,7 +78,7 @@ function decodes(decoder, stream) {
 async function watch(stage, { room, video, publisher, offers, takes, expected }) {
   const viewer = await stage.join({ kind: 'aiortc', room, takes });
   const frames = () => viewer.frames(video).length;
-  // The last word counts: what was said before the answer may be out of date.
+  // The last notice counts: earlier ones may be outdated.
   const reason = () => {
     const last = viewer.all('layer', video).at(-1);
     return last && !last.active ? last.reason : null;
@@ -93,7 +93,7 @@ async function watch(stage, { room, video, publisher, offers, takes, expected })
   return row;
 }
 
-/** It had an error, or it is gone: there is nothing to wait for. */
+/** True if it had an error or has ended: waiting is useless. */
 function hasFailed(participant) {
   return participant.hasFailed || participant.all('error').length > 0;
 }

@@ -10,12 +10,12 @@ import { onStage } from './rig/stage.js';
 
 const ROOM = 'lipsync';
 const JITTER_TARGET_MS = 900;
-/** The sound is buffered once its jitter buffer has so much of the target. */
+/** Audio counts as buffered when its jitter buffer has reached this share of the target. */
 const BUFFERED_FROM = 0.8;
 const PLAY_WITHIN_MS = 30_000;
-/** Chromium moves one towards the other in small steps. */
+/** Time for Chromium to align audio and video in small steps. */
 const SETTLE_WITHIN_MS = 45_000;
-/** The last so many readings of each, five times a second, make one difference. */
+/** Number of latest readings, five per second, that are averaged. */
 const READINGS = 15;
 const MAX_APART_MS = 120;
 
@@ -35,7 +35,7 @@ try {
 }
 process.exit(checks.report('lipsync', figures));
 
-/** Somebody publishes, is watched until both are together, and leaves. */
+/** A participant publishes, is viewed until audio and video are in sync, and leaves. */
 async function watch(stage, viewer, who) {
   const publisher = await stage.join({ kind: 'chromium', room: ROOM, publish: 'vp8' });
   const tracks = (await publisher.tracks()) ?? new Map();
@@ -47,11 +47,11 @@ async function watch(stage, viewer, who) {
   if (!isThere) return { apart_ms: null, buffered_ms: null, settled_s: null, mids: null };
   const startMs = Date.now();
   const isBuffered = () => recent('audio', 'jitter_ms') >= JITTER_TARGET_MS * BUFFERED_FROM;
-  // How much further behind the sound is than the picture: positive, where the picture is early.
+  // Delay of the audio relative to the video, in ms; positive: the video is early.
   const apart = () => recent('audio', 'behind_ms') - recent('video', 'behind_ms');
   await until(() => isBuffered() && Math.abs(apart()) < MAX_APART_MS, 'both to be together', SETTLE_WITHIN_MS).catch(() => {});
   const settledS = (Date.now() - startMs) / 1_000;
-  // And they stay together.
+  // Check that they stay in sync.
   const count = readings('audio').length + READINGS;
   await until(() => readings('audio').length >= count, 'more readings', PLAY_WITHIN_MS).catch(() => {});
   checks.expect(isBuffered(), `${who}: audio is buffered`, `${rounded(recent('audio', 'jitter_ms'))} ms`, `at least ${JITTER_TARGET_MS * BUFFERED_FROM} ms`);
@@ -64,6 +64,6 @@ async function watch(stage, viewer, who) {
   };
   console.log(`${who}: video ${result.apart_ms} ms early against audio, whose buffer is ${result.buffered_ms} ms long, after ${result.settled_s} s`);
   await publisher.leave();
-  await sleep(500); // what comes and goes within 200 ms is one offer
+  await sleep(500); // changes within 200 ms would be one offer
   return result;
 }

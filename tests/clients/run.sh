@@ -26,7 +26,7 @@ export PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$made"
 (cd ../browser && { [ -f node_modules/.package-lock.json ] && [ node_modules/.package-lock.json -nt package-lock.json ] ||
     npm ci --no-audit --no-fund --loglevel=error; })
-# GStreamer's bindings are the system's, so that its Python is it.
+# The bindings of GStreamer belong to the system's Python, so that one is used.
 [ -f "$made/venv/made" ] && [ "$made/venv/made" -nt python/requirements.txt ] || {
     /usr/bin/python3 -m venv --clear --system-site-packages "$made/venv"
     "$made/venv/bin/pip" install --quiet --disable-pip-version-check --requirement python/requirements.txt

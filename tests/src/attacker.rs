@@ -1,6 +1,7 @@
-//! Hostile participants with real sessions, and their cost to the calls of others.
+//! Hostile participants with real sessions, and what their attacks cost the calls of other
+//! participants.
 //!
-//! They have real sessions: their clients hand over the keys of the handshake, so that what they send authenticates.
+//! Their clients expose the keys of the DTLS handshake, so that forged packets are authentic.
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
@@ -17,60 +18,60 @@ use spillway_wire::dataplane as proto;
 use spillway_wire::stun::{self, kinds};
 
 use crate::call::{Publisher, Subscriber, connect, run, run_until};
-use crate::clock::Patience;
+use crate::clock::TimeLimit;
 use crate::node::Node;
 
-/// What an attacker sends from: its address, its keys, the server.
-pub struct Weapon {
-    /// The socket of its session.
+/// What an attacker needs to send packets of its session.
+pub struct AttackerSession {
+    /// Socket of the session.
     pub socket: UdpSocket,
-    /// Seals what it sends.
+    /// SRTP context of the session.
     pub sealer: Sealer,
     /// Media port of the data plane.
     pub server: SocketAddr,
-    /// An SSRC that the server sends it media with; 0 for publishers.
+    /// An SSRC of media that the server sends to it; 0 for publishers.
     pub media_ssrc: u32,
-    /// The server's ufrag and password, and the client's ufrag.
+    /// The server's ufrag and password, and the client's ufrag (RFC 8445).
     pub credentials: (String, String, String),
-    /// The m-line that a publisher sends audio on, and its payload type.
+    /// Mid of the publisher's audio m-line, and its payload type.
     pub audio: (String, u8),
 }
 
-/// A node with calls of others, and sessions of an attacker.
-pub struct Scene {
+/// A data plane with calls, and sessions of an attacker.
+pub struct AttackedNode {
     /// Data plane under attack.
     pub node: Node,
-    /// Publishers of the calls that must not suffer.
+    /// Publishers of the calls that must not be affected.
     pub publishers: Vec<Publisher>,
-    /// Subscribers of the calls that must not suffer.
+    /// Subscribers of the calls that must not be affected.
     pub subscribers: Vec<Subscriber>,
     hostile_publishers: Vec<Publisher>,
     hostile_subscribers: Vec<Subscriber>,
-    /// Of each speaker, the first packet that counts.
+    /// Number of the first counted packet of each publisher.
     first: Vec<u32>,
 }
 
-/// What a flood did.
+/// Effect of a flood.
 #[derive(Debug, Clone, Copy)]
-pub struct Damage {
-    /// Of the packets of others, the part that did not arrive.
+pub struct FloodEffect {
+    /// Share of packets that other participants lost.
     pub loss: f64,
-    /// Processor time of the data plane.
+    /// CPU time of the data plane.
     pub cpu: Duration,
-    /// UDP payload that was sent.
+    /// Sent UDP payload in bytes.
     pub bytes: u64,
 }
 
 /// Name of the session that publishes simulcast layers.
 const LAYERED: &str = "layered";
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
-/// How often a flood sends, and so how long its bursts are.
+/// Interval between the bursts of a flood.
 const BURST_EVERY: Duration = Duration::from_millis(2);
-/// IPv4 and UDP headers: what a datagram costs its sender besides its payload.
+/// Size of the IPv4 and UDP headers.
 const HEADER_BYTES: usize = 28;
 
-impl Scene {
-    /// `calls` calls of one speaker and one listener each.
+impl AttackedNode {
+    /// Starts `calls` calls, each with one publisher and one subscriber.
     pub async fn start(calls: usize) -> anyhow::Result<Self> {
         let mut node = Node::start(1, &[]).await?;
         let (mut publishers, mut subscribers) = (Vec::new(), Vec::new());
@@ -83,7 +84,7 @@ impl Scene {
             subscribers.push(Subscriber::start(&mut node, &name, &tracks).await?);
         }
         connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
-        // A publisher with layers, so that the paths to the attackers are measured.
+        // A publisher with simulcast layers, so that bandwidth estimation runs for the attackers.
         publishers.push(Publisher::start(&mut node, LAYERED, true).await?);
         Ok(Self {
             node,
@@ -95,9 +96,12 @@ impl Scene {
         })
     }
 
-    /// Starts `count` hostile subscribers of the first speaker.
-    pub async fn hostile_subscribers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
-        let mut weapons = Vec::new();
+    /// Starts `count` hostile subscribers to the first publisher.
+    pub async fn hostile_subscribers(
+        &mut self,
+        count: usize,
+    ) -> anyhow::Result<Vec<AttackerSession>> {
+        let mut attackers = Vec::new();
         for number in 0..count {
             let name = format!("hostile-listener-{number}");
             let link = Link::with_crypto(Instant::now(), dtls::provider(AeadChoice::Library));
@@ -105,9 +109,9 @@ impl Scene {
             let track = format!("{LAYERED}-video");
             let tracks = [(&*track, proto::Kind::Video)];
             let mut hostile = Subscriber::start_on(&mut self.node, &name, &tracks, link).await?;
-            let patience = Patience::of(JOIN_LIMIT);
+            let limit_left = TimeLimit::new(JOIN_LIMIT);
             let sealer = loop {
-                anyhow::ensure!(!patience.is_over(), "an attacker does not come in");
+                anyhow::ensure!(!limit_left.is_over(), "an attacker does not come in");
                 hostile.step(&mut self.node, Instant::now()).await?;
                 if let Some(keys) = handshake.take_keys() {
                     break keys.sealer;
@@ -115,14 +119,14 @@ impl Scene {
                 self.step(Duration::from_millis(1)).await?;
             };
             let media_ssrc = loop {
-                anyhow::ensure!(!patience.is_over(), "an attacker gets no media");
+                anyhow::ensure!(!limit_left.is_over(), "an attacker gets no media");
                 hostile.step(&mut self.node, Instant::now()).await?;
                 if let Some(ssrc) = hostile.last_ssrc {
                     break ssrc;
                 }
                 self.step(Duration::from_millis(1)).await?;
             };
-            weapons.push(Weapon {
+            attackers.push(AttackerSession {
                 socket: hostile.link.raw_socket()?,
                 sealer,
                 server: hostile.link.server_addr().context("no server")?,
@@ -132,20 +136,23 @@ impl Scene {
             });
             self.hostile_subscribers.push(hostile);
         }
-        Ok(weapons)
+        Ok(attackers)
     }
 
     /// Starts `count` hostile publishers.
-    pub async fn hostile_publishers(&mut self, count: usize) -> anyhow::Result<Vec<Weapon>> {
-        let mut weapons = Vec::new();
+    pub async fn hostile_publishers(
+        &mut self,
+        count: usize,
+    ) -> anyhow::Result<Vec<AttackerSession>> {
+        let mut attackers = Vec::new();
         for number in 0..count {
             let name = format!("hostile-speaker-{number}");
             let link = Link::with_crypto(Instant::now(), dtls::provider(AeadChoice::Library));
             let handshake = Handshake::take_created().context("no handshake")?;
             let mut hostile = Publisher::start_on(&mut self.node, &name, false, link).await?;
-            let patience = Patience::of(JOIN_LIMIT);
+            let limit_left = TimeLimit::new(JOIN_LIMIT);
             let sealer = loop {
-                anyhow::ensure!(!patience.is_over(), "an attacker does not come in");
+                anyhow::ensure!(!limit_left.is_over(), "an attacker does not come in");
                 hostile.step(Instant::now()).await?;
                 if let Some(keys) = handshake.take_keys() {
                     break keys.sealer;
@@ -153,7 +160,7 @@ impl Scene {
                 self.step(Duration::from_millis(1)).await?;
             };
             let audio = hostile.mids().into_iter().next();
-            weapons.push(Weapon {
+            attackers.push(AttackerSession {
                 socket: hostile.link.raw_socket()?,
                 sealer,
                 server: hostile.link.server_addr().context("no server")?,
@@ -163,10 +170,10 @@ impl Scene {
             });
             self.hostile_publishers.push(hostile);
         }
-        Ok(weapons)
+        Ok(attackers)
     }
 
-    /// The calls of others go on for `time`.
+    /// Continues the calls for `time`.
     pub async fn step(&mut self, time: Duration) -> anyhow::Result<()> {
         let Self {
             node,
@@ -177,9 +184,13 @@ impl Scene {
         run(node, publishers, subscribers, time).await
     }
 
-    /// What others lose, and what the data plane spends, while `flood` is under way for `time`.
-    pub async fn suffer(&mut self, flood: Flood, time: Duration) -> anyhow::Result<Damage> {
-        self.forget();
+    /// Continues the calls for `time` during `flood`. Returns losses and CPU time.
+    pub async fn run_with_flood(
+        &mut self,
+        flood: Flood,
+        time: Duration,
+    ) -> anyhow::Result<FloodEffect> {
+        self.start_counting();
         let before = self.node.cpu_time()?;
         let began = Instant::now();
         let flood = flood.start();
@@ -187,15 +198,15 @@ impl Scene {
         let bytes = flood.stop()?;
         let cpu = self.node.cpu_time()? - before;
         anyhow::ensure!(began.elapsed() >= time, "the flood was too short");
-        Ok(Damage {
+        Ok(FloodEffect {
             loss: self.loss().await?,
             cpu,
             bytes,
         })
     }
 
-    /// What others received so far does not count.
-    pub fn forget(&mut self) {
+    /// Packets sent so far are not counted.
+    pub fn start_counting(&mut self) {
         for subscriber in &mut self.subscribers {
             subscriber.received.clear();
         }
@@ -203,9 +214,9 @@ impl Scene {
         self.first = self.publishers.iter().map(next).collect();
     }
 
-    /// Of the packets of others since it was [forgotten](Self::forget), the part that did not arrive.
+    /// Share of packets lost since [`start_counting`](Self::start_counting).
     pub async fn loss(&mut self) -> anyhow::Result<f64> {
-        // What is still under way comes.
+        // Wait for packets in flight.
         let Self {
             node,
             publishers,
@@ -236,38 +247,38 @@ impl Scene {
     }
 }
 
-impl Damage {
-    /// Nanoseconds of processor time for each byte, beyond those that `control` took for the same time.
-    pub fn ns_per_byte(&self, control: &Damage) -> f64 {
+impl FloodEffect {
+    /// CPU time per byte in ns, minus that of `control` in the same time.
+    pub fn ns_per_byte(&self, control: &FloodEffect) -> f64 {
         let cpu = self.cpu.saturating_sub(control.cpu);
         cpu.as_nanos() as f64 / self.bytes.max(1) as f64
     }
 }
 
-/// Writes the datagram of a number into the buffer, and says which of a flood's sockets sends it.
+/// Writes a numbered datagram into the buffer, and returns the index of the sending socket.
 pub type NextDatagram = Box<dyn FnMut(u64, &mut Vec<u8>) -> usize + Send>;
 
-/// Datagrams at a rate.
+/// Datagrams at a fixed rate.
 pub struct Flood {
     /// Address that the datagrams go to.
     pub target: SocketAddr,
-    /// Bits a second on the wire.
+    /// Rate on the wire in bit/s.
     pub bps: u64,
     /// Function that makes the next datagram.
     pub next: NextDatagram,
-    /// Where they come from.
+    /// Sockets that send the datagrams.
     pub sockets: Vec<UdpSocket>,
 }
 
-/// A flood under way.
-pub struct Flooding {
+/// A flood that sends in its own thread.
+pub struct RunningFlood {
     stop: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
 impl Flood {
-    /// A flood without datagrams, as control.
+    /// A flood without datagrams, for comparison.
     pub fn none() -> anyhow::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         Ok(Self {
@@ -278,7 +289,7 @@ impl Flood {
         })
     }
 
-    fn start(mut self) -> Flooding {
+    fn start(mut self) -> RunningFlood {
         let stop = Arc::new(AtomicBool::new(false));
         let bytes = Arc::new(AtomicU64::new(0));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&bytes));
@@ -293,7 +304,7 @@ impl Flood {
                     let from = (self.next)(number, &mut datagram);
                     number += 1;
                     wire_bytes += (datagram.len() + HEADER_BYTES) as u64;
-                    // A full send buffer only makes the flood slower.
+                    // A full send buffer slows the flood down.
                     if self.sockets[from].send_to(&datagram, self.target).is_ok() {
                         counted.fetch_add(datagram.len() as u64, Ordering::Relaxed);
                     }
@@ -301,7 +312,7 @@ impl Flood {
                 std::thread::sleep(BURST_EVERY);
             }
         });
-        Flooding {
+        RunningFlood {
             stop,
             bytes,
             thread,
@@ -309,7 +320,7 @@ impl Flood {
     }
 }
 
-impl Flooding {
+impl RunningFlood {
     fn stop(self) -> anyhow::Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
@@ -318,7 +329,8 @@ impl Flooding {
     }
 }
 
-/// A connectivity check as a client of these [credentials](Weapon::credentials) makes it, with `more` attributes.
+/// A connectivity check with these [credentials](AttackerSession::credentials), and additional attributes
+/// `more`.
 pub fn check(credentials: &(String, String, String), more: &[(u16, &[u8])]) -> Vec<u8> {
     let (ufrag, password, remote) = credentials;
     let transaction = stun::TransactionId(std::array::from_fn(|_| fastrand::u8(..)));
@@ -335,7 +347,7 @@ pub fn check(credentials: &(String, String, String), more: &[(u16, &[u8])]) -> V
     out
 }
 
-/// The server's ufrag and password, and the client's ufrag, from their SDPs.
+/// Reads the server's ufrag and password, and the client's ufrag, from their SDPs.
 fn credentials(server: &str, client: &str) -> anyhow::Result<(String, String, String)> {
     let value = |sdp: &str, name: &str| {
         let found = sdp.lines().find_map(|line| line.strip_prefix(name));
@@ -350,13 +362,13 @@ fn credentials(server: &str, client: &str) -> anyhow::Result<(String, String, St
     ))
 }
 
-/// The number of the packet of video that it sent last.
+/// Number of the last video packet that was sent.
 fn last_sent(publisher: &Publisher) -> u32 {
     let sent = publisher.sent(str0m::media::MediaKind::Video);
     sent.saturating_sub(1)
 }
 
-/// How many of the packets from `first` to `last` did not come.
+/// Number of packets from `first` to `last` that did not arrive.
 fn lost_of(subscriber: &Subscriber, (first, last): (u32, u32)) -> u32 {
     let arrivals = subscriber.received.values().flatten();
     let came: HashSet<u32> = arrivals.map(|arrival| arrival.counter).collect();

@@ -1,4 +1,4 @@
-//! Clients with real sessions, made through the control API of a data plane.
+//! Clients with real sessions, created through the control API of a data plane.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 use tokio_stream::StreamExt;
 use tonic::Streaming;
 
-use crate::clock::Patience;
+use crate::clock::TimeLimit;
 use crate::node::Node;
 
 /// A publisher that sends synthetic media.
@@ -22,9 +22,9 @@ pub struct Publisher {
     /// Peer connection to the data plane.
     pub link: Link,
     streams: Vec<Stream>,
-    /// The offer it made.
+    /// The offer of this client,
     pub offer: String,
-    /// The answer it got.
+    /// and the data plane's answer.
     pub answer: String,
     epoch: Instant,
     seq: HashMap<(Mid, Option<Rid>), u64>,
@@ -45,24 +45,24 @@ pub struct Subscriber {
     pub link: Link,
     events: Streaming<proto::Event>,
     track_by_mid: HashMap<String, String>,
-    /// What came, by track.
+    /// Received packets by track.
     pub received: BTreeMap<String, Vec<Arrival>>,
-    /// Layer changes it was told of: track, rid, active.
+    /// Layer changes that the data plane reported: track, rid, active.
     pub layers: Vec<(String, String, bool)>,
     /// The latest offer of the data plane,
     pub offer: String,
-    /// and the answer to it.
+    /// and the client's answer.
     pub answer: String,
-    /// Of the packet that came last.
+    /// SSRC of the latest packet.
     pub last_ssrc: Option<u32>,
 }
 
-/// A packet that came.
+/// A received packet, with the fields that tests check.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// Counter that the publisher wrote into the packet.
     pub counter: u32,
-    /// The layer it was made for: 0 without simulcast.
+    /// Index of the simulcast layer; 0 without simulcast.
     pub layer: u8,
     /// Extended sequence number of the subscriber's stream.
     pub seq: u64,
@@ -84,7 +84,7 @@ impl Publisher {
         Self::start_on(node, name, simulcast, Link::new(Instant::now())).await
     }
 
-    /// The same, on this peer connection.
+    /// [`Publisher::start`] on an existing peer connection.
     pub async fn start_on(
         node: &mut Node,
         name: &str,
@@ -140,7 +140,7 @@ impl Publisher {
         })
     }
 
-    /// Sends what is due and lets the session work.
+    /// Sends media that is due, and runs the session.
     pub async fn step(&mut self, now: Instant) -> anyhow::Result<()> {
         self.link.receive().await?;
         for mid in std::mem::take(&mut self.link.keyframes_wanted) {
@@ -153,7 +153,7 @@ impl Publisher {
         self.link.tick(now).await
     }
 
-    /// Its m-lines, audio first, each with the payload type that it sends.
+    /// Mid and sent payload type of each m-line, audio first.
     pub fn mids(&self) -> Vec<(String, u8)> {
         let of = |stream: &Stream| {
             let payload_type = self.link.payload_type(stream.kind)?;
@@ -162,7 +162,7 @@ impl Publisher {
         self.streams.iter().filter_map(of).collect()
     }
 
-    /// Packets made so far of `NAME-audio` or `NAME-video` (all layers).
+    /// Number of packets sent so far of `NAME-audio` or `NAME-video`, all layers.
     pub fn sent(&self, kind: MediaKind) -> u32 {
         let streams = self.streams.iter().filter(|stream| stream.kind == kind);
         streams.map(|stream| stream.source.counter()).sum()
@@ -175,7 +175,7 @@ impl Publisher {
             };
             let layer = u8::try_from(index.saturating_sub(1)).expect("a handful of streams");
             for mut packet in stream.source.due(now, self.epoch) {
-                packet.payload.push(layer); // last byte of the payload: which layer made it
+                packet.payload.push(layer); // last byte of the payload: index of the layer
                 let seq = self.seq.entry((stream.mid, stream.rid)).or_insert(100);
                 *seq += 1;
                 let mut api = self.link.rtc.direct_api();
@@ -208,7 +208,7 @@ impl Subscriber {
         Self::start_on(node, name, tracks, Link::new(Instant::now())).await
     }
 
-    /// The same, on this peer connection.
+    /// [`Subscriber::start`] on an existing peer connection.
     pub async fn start_on(
         node: &mut Node,
         name: &str,
@@ -263,7 +263,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Answers offers, takes media, lets the session work.
+    /// Answers offers, receives media, and runs the session.
     pub async fn step(&mut self, node: &mut Node, now: Instant) -> anyhow::Result<()> {
         while let Some(event) = self.next_event().await? {
             self.on_event(node, event).await?;
@@ -273,7 +273,7 @@ impl Subscriber {
         self.count()
     }
 
-    /// As [`step`](Self::step), without a client of the control API.
+    /// Like [`step`](Self::step), but without calls to the control API.
     pub async fn step_alone(&mut self, now: Instant) -> anyhow::Result<()> {
         self.link.receive().await?;
         self.link.tick(now).await?;
@@ -323,7 +323,7 @@ impl Subscriber {
 
     fn count(&mut self) -> anyhow::Result<()> {
         for (mid, stamp, packet) in self.link.take_received() {
-            // Packets of a subscription that just ended may still be under way.
+            // Packets of a subscription that has just ended may arrive.
             let Some(track) = self.track_by_mid.get(&*mid) else {
                 continue;
             };
@@ -347,7 +347,7 @@ impl Subscriber {
     }
 }
 
-/// Steps all of them for `time`.
+/// Steps all clients for `time`.
 pub async fn run(
     node: &mut Node,
     publishers: &mut [Publisher],
@@ -359,7 +359,7 @@ pub async fn run(
         .map(drop)
 }
 
-/// Steps all of them until `done`, at most for `time`; says whether it was done.
+/// Steps all clients until `done` is true, at most for `time`. Returns whether it became true.
 pub async fn run_until(
     node: &mut Node,
     publishers: &mut [Publisher],
@@ -367,8 +367,8 @@ pub async fn run_until(
     time: Duration,
     done: impl Fn(&[Subscriber]) -> bool,
 ) -> anyhow::Result<bool> {
-    let patience = Patience::of(time);
-    while !patience.is_over() {
+    let limit_left = TimeLimit::new(time);
+    while !limit_left.is_over() {
         if done(subscribers) {
             return Ok(true);
         }
@@ -384,7 +384,7 @@ pub async fn run_until(
     Ok(done(subscribers))
 }
 
-/// Steps until every subscriber has something of each of its `tracks`.
+/// Steps until every subscriber has received packets of each of its `tracks`.
 pub async fn connect(
     node: &mut Node,
     publishers: &mut [Publisher],
@@ -408,7 +408,7 @@ pub fn put_publish(name: &str, offer: &str, tracks: Vec<proto::Track>) -> proto:
     }
 }
 
-/// The tracks a [`Publisher`] declares.
+/// The tracks that a [`Publisher`] declares.
 pub fn tracks(name: &str, audio: Mid, video: Mid, simulcast: bool) -> Vec<proto::Track> {
     let layers = LAYERS.iter().map(|(rid, height)| proto::Layer {
         rid: (*rid).into(),

@@ -1,4 +1,4 @@
-//! Participants that reconnect by themselves and log all received messages.
+//! Participants of a signaling server that reconnect by themselves, and log all received messages.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,33 +17,33 @@ use str0m::rtp::{ExtensionValues, RtpWrite};
 use crate::clock;
 use crate::servers::KEY;
 
-/// What a participant was told, and what it received.
+/// Log of one participant: received messages and media.
 #[derive(Debug, Default, Clone)]
-pub struct Diary {
+pub struct CallerLog {
     /// Participant id of the caller itself.
     pub participant: String,
-    /// Of the history it follows.
+    /// Epoch of the history that it follows.
     pub epoch: String,
-    /// Where its log of that history begins.
+    /// Offset before the first event in `events`.
     pub from: u64,
-    /// Everything since, in order.
+    /// All events since then, in order.
     pub events: Vec<Value>,
     /// Other participants in the room.
     pub others: BTreeSet<String>,
-    /// Why its socket broke, and how long the host ran until it was back.
+    /// Reason of each broken socket, and the time the host ran until the reconnect.
     pub returns: Vec<(String, Duration)>,
-    /// Times a live socket was told to start over.
+    /// Number of resyncs on an open socket.
     pub resyncs: usize,
-    /// Numbers that were skipped.
+    /// Offsets that were skipped.
     pub gaps: usize,
     /// Number of joins as a new participant after the first one.
     pub rejoined: usize,
-    /// By track: when a packet came last, and the longest time without one in which the host ran.
+    /// By track: time of the last packet, and the longest pause in which the host ran.
     pub heard: HashMap<String, (Instant, Duration)>,
 }
 
-impl Diary {
-    /// Number of the last event it knows.
+impl CallerLog {
+    /// Offset of the last event.
     pub fn offset(&self) -> u64 {
         self.from + self.events.len() as u64
     }
@@ -53,29 +53,30 @@ impl Diary {
 pub struct Caller {
     /// Identity of the caller in its token.
     pub identity: String,
-    diary: Arc<Mutex<Diary>>,
+    log: Arc<Mutex<CallerLog>>,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// A server may be down for a minute.
+/// Time limit for reconnects: a server may be down for a minute.
 const RETURN_LIMIT: Duration = Duration::from_secs(90);
-/// Between the things it says.
-const SAY_EVERY: Duration = Duration::from_millis(500);
+/// Interval between its messages.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Caller {
-    /// Joins `room` at `url`; resolves when it is in. `talks`: publishes audio and hears the others.
+    /// Joins `room` at `url`; returns after `joined`. `talks`: publishes audio, and receives that
+    /// of others.
     pub async fn start(url: &str, room: &str, identity: &str, talks: bool) -> anyhow::Result<Self> {
         let (url, room) = (url.to_owned(), room.to_owned());
         let source = TokenSource::Key {
             key: KEY.0.into(),
             secret: KEY.1.into(),
         };
-        let diary = Arc::new(Mutex::new(Diary::default()));
+        let log = Arc::new(Mutex::new(CallerLog::default()));
         let mut life = Life {
             token: source.token(&room, identity)?,
             url,
-            diary: Arc::clone(&diary),
+            log: Arc::clone(&log),
             media: talks.then(|| Media::new(Instant::now())),
             resume_key: String::new(),
             says_next: Instant::now(),
@@ -85,17 +86,17 @@ impl Caller {
         let task = tokio::spawn(async move { life.run(signal).await });
         Ok(Self {
             identity: identity.into(),
-            diary,
+            log,
             task,
         })
     }
 
-    /// What it knows so far.
-    pub fn diary(&self) -> Diary {
-        lock(&self.diary).clone()
+    /// A copy of the log.
+    pub fn log(&self) -> CallerLog {
+        lock(&self.log).clone()
     }
 
-    /// Whether it gave up, and why.
+    /// The error with which the task ended, if it has ended.
     pub async fn failed(&mut self) -> Option<String> {
         if !self.task.is_finished() {
             return None;
@@ -117,7 +118,7 @@ impl Drop for Caller {
 struct Life {
     url: String,
     token: String,
-    diary: Arc<Mutex<Diary>>,
+    log: Arc<Mutex<CallerLog>>,
     media: Option<Media>,
     resume_key: String,
     says_next: Instant,
@@ -176,18 +177,18 @@ impl Media {
         Ok(())
     }
 
-    fn hear(&mut self, diary: &mut Diary) {
+    fn receive_media(&mut self, log: &mut CallerLog) {
         let now = Instant::now();
         for (mid, _, _) in self.subscribe.take_received() {
             let Some(track) = self.track_by_mid.get(&*mid) else {
                 continue;
             };
-            let (last, longest) = diary
+            let (last, longest) = log
                 .heard
                 .entry(track.clone())
                 .or_insert((now, Duration::ZERO));
             if now - *last > *longest {
-                *longest = (*longest).max(now - *last - clock::stood_still(*last, now));
+                *longest = (*longest).max(now - *last - clock::standstill(*last, now));
             }
             *last = now;
         }
@@ -200,11 +201,11 @@ impl Life {
         let mut join =
             json!({"type": "join", "token": self.token, "auto_subscribe": self.media.is_some()});
         {
-            let diary = lock(&self.diary);
-            if !diary.participant.is_empty() {
+            let log = lock(&self.log);
+            if !log.participant.is_empty() {
                 join["resume"] = json!({
-                    "participant": diary.participant, "epoch": diary.epoch,
-                    "offset": diary.offset(), "key": self.resume_key,
+                    "participant": log.participant, "epoch": log.epoch,
+                    "offset": log.offset(), "key": self.resume_key,
                 });
             }
         }
@@ -226,21 +227,21 @@ impl Life {
     fn joined(&mut self, joined: &Value) {
         let text = |name: &str| joined[name].as_str().unwrap_or_default().to_owned();
         self.resume_key = text("resume_key");
-        let mut diary = lock(&self.diary);
+        let mut log = lock(&self.log);
         let mode = text("mode");
-        if mode == "new" && !diary.participant.is_empty() {
-            diary.rejoined += 1;
+        if mode == "new" && !log.participant.is_empty() {
+            log.rejoined += 1;
         }
         if mode != "recovered" {
-            diary.epoch = text("epoch");
-            diary.from = joined["offset"].as_u64().unwrap_or_default();
-            diary.events.clear();
+            log.epoch = text("epoch");
+            log.from = joined["offset"].as_u64().unwrap_or_default();
+            log.events.clear();
             let others = joined["participants"].as_array().into_iter().flatten();
-            diary.others = others
+            log.others = others
                 .filter_map(|p| p["identity"].as_str().map(str::to_owned))
                 .collect();
         }
-        diary.participant = text("participant");
+        log.participant = text("participant");
     }
 
     async fn run(mut self, mut signal: Signal) -> anyhow::Result<()> {
@@ -261,13 +262,13 @@ impl Life {
                 }
             };
             let reason = reason.map_or_else(String::new, |error| format!("{error:#}"));
-            lock(&self.diary)
+            lock(&self.log)
                 .returns
                 .push((reason, clock::ran_since(since)));
         }
     }
 
-    /// Media goes on while there is no socket.
+    /// Continues media without a socket.
     async fn media_alone(&mut self) {
         loop {
             if self
@@ -280,12 +281,12 @@ impl Life {
         }
     }
 
-    /// Ends when the socket does.
+    /// Runs until the socket closes.
     async fn call(&mut self, signal: &mut Signal) -> anyhow::Result<()> {
         loop {
             let now = Instant::now();
             if now >= self.says_next {
-                self.says_next = now + SAY_EVERY.mul_f64(0.5 + fastrand::f64());
+                self.says_next = now + MESSAGE_INTERVAL.mul_f64(0.5 + fastrand::f64());
                 self.said += 1;
                 let message = json!({"type": "message", "topic": "t", "payload": self.said});
                 signal.send(message).await?;
@@ -294,7 +295,7 @@ impl Life {
             tokio::select! {
                 message = signal.receive() => {
                     let message = message?;
-                    self.told(signal, &message).await?;
+                    self.handle_message(signal, &message).await?;
                 }
                 stepped = self.media_step(until) => stepped?,
             }
@@ -317,16 +318,16 @@ impl Life {
             () = media.subscribe.readable() => media.subscribe.receive().await?,
             () = tokio::time::sleep_until(deadline.into()) => {}
         }
-        media.hear(&mut lock(&self.diary));
+        media.receive_media(&mut lock(&self.log));
         Ok(())
     }
 
-    async fn told(&mut self, signal: &mut Signal, message: &Value) -> anyhow::Result<()> {
+    async fn handle_message(&mut self, signal: &mut Signal, message: &Value) -> anyhow::Result<()> {
         match message["type"].as_str().unwrap_or_default() {
             "event" => self.event(message),
             "joined" => {
                 self.joined(message);
-                lock(&self.diary).resyncs += 1;
+                lock(&self.log).resyncs += 1;
             }
             "closing" => anyhow::bail!("closing: {}", message["reason"]),
             "answer" => {
@@ -356,63 +357,62 @@ impl Life {
     }
 
     fn event(&mut self, message: &Value) {
-        let mut diary = lock(&self.diary);
+        let mut log = lock(&self.log);
         let offset = message["offset"].as_u64().unwrap_or_default();
-        if offset <= diary.offset() {
+        if offset <= log.offset() {
             return;
         }
-        diary.gaps += usize::from(offset != diary.offset() + 1);
+        log.gaps += usize::from(offset != log.offset() + 1);
         let event = message["event"].clone();
         let who = |value: &Value| value["identity"].as_str().unwrap_or_default().to_owned();
         match event["kind"].as_str() {
             Some("participant_joined") => {
                 let name = who(&event["participant"]);
-                diary.others.insert(name);
+                log.others.insert(name);
             }
             Some("participant_left") => {
                 let name = who(&event);
-                diary.others.remove(&name);
+                log.others.remove(&name);
             }
             _ => {}
         }
-        diary.events.push(event);
+        log.events.push(event);
     }
 }
 
-fn lock(diary: &Mutex<Diary>) -> MutexGuard<'_, Diary> {
-    diary.lock().expect("a panic elsewhere has failed the test")
+fn lock(log: &Mutex<CallerLog>) -> MutexGuard<'_, CallerLog> {
+    log.lock().expect("a panic elsewhere has failed the test")
 }
 
-/// Callers of one room with logs that differ where they overlap, or that do not see each other.
+/// Differences between the logs of callers in one room, and callers that do not see each other.
 pub fn apart(room: &[&Caller]) -> Vec<String> {
-    let diaries: Vec<Diary> = room.iter().map(|caller| caller.diary()).collect();
+    let diaries: Vec<CallerLog> = room.iter().map(|caller| caller.log()).collect();
     let mut apart = Vec::new();
     let everybody: BTreeSet<&String> = room.iter().map(|caller| &caller.identity).collect();
-    for (caller, diary) in room.iter().zip(&diaries) {
-        let mut seen: BTreeSet<&String> = diary.others.iter().collect();
+    for (caller, log) in room.iter().zip(&diaries) {
+        let mut seen: BTreeSet<&String> = log.others.iter().collect();
         seen.insert(&caller.identity);
         if seen != everybody {
-            apart.push(format!("{} sees {:?}", caller.identity, diary.others));
+            apart.push(format!("{} sees {:?}", caller.identity, log.others));
         }
         let first = &diaries[0];
-        if diary.epoch != first.epoch {
+        if log.epoch != first.epoch {
             apart.push(format!("{} follows another history", caller.identity));
             continue;
         }
-        let from = diary.from.max(first.from);
-        let to = diary.offset().min(first.offset());
-        let part = |diary: &Diary| {
-            let skip = usize::try_from(from - diary.from).unwrap_or(usize::MAX);
+        let from = log.from.max(first.from);
+        let to = log.offset().min(first.offset());
+        let part = |log: &CallerLog| {
+            let skip = usize::try_from(from - log.from).unwrap_or(usize::MAX);
             let take = usize::try_from(to.saturating_sub(from)).unwrap_or(0);
-            diary
-                .events
+            log.events
                 .iter()
                 .skip(skip)
                 .take(take)
                 .cloned()
                 .collect::<Vec<_>>()
         };
-        if part(diary) != part(first) {
+        if part(log) != part(first) {
             apart.push(format!(
                 "{} was told other events than {}",
                 caller.identity, room[0].identity

@@ -1,7 +1,8 @@
-//! Time in which the host ran. A virtual machine is taken off its cores for a second now and then, and
-//! nothing a program does can come in time then: limits count what is left.
+//! Measures the time in which the host ran. A hypervisor may take the cores away for up to a
+//! second, and no program can keep a limit then. So time limits count only the remaining time.
 //!
-//! A thread on each core looks at the clock every few milliseconds; where it comes late, its core stood still.
+//! A thread on each core reads the clock every few milliseconds. If it is late, its core stood
+//! still.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,19 +10,19 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 const TICK: Duration = Duration::from_millis(5);
-/// Later than this, a core stood still; less is the scheduler's usual business.
+/// Delay above which a core counts as standing still; shorter delays are normal scheduling.
 const LATE: Duration = Duration::from_millis(25);
 
-/// What one core did.
+/// Observations of one core.
 struct Core {
-    /// When its thread wants to look next.
+    /// Time of the thread's next reading.
     next: Instant,
-    stood_still: Vec<(Instant, Instant)>,
+    standstill: Vec<(Instant, Instant)>,
 }
 
 static CORES: OnceLock<Vec<Mutex<Core>>> = OnceLock::new();
 
-/// Begins to watch the cores; what was before is not known. May be called again.
+/// Starts to watch the cores. Earlier times are unknown. Can be called repeatedly.
 pub fn watch() {
     if CORES.get().is_some() {
         return;
@@ -31,8 +32,8 @@ pub fn watch() {
         .filter(|core| allowed.is_set(*core))
         .collect();
     let new = cores.iter().map(|_| {
-        let (next, stood_still) = (Instant::now() + TICK, Vec::new());
-        Mutex::new(Core { next, stood_still })
+        let (next, standstill) = (Instant::now() + TICK, Vec::new());
+        Mutex::new(Core { next, standstill })
     });
     if CORES.set(new.collect()).is_err() {
         return; // another task was faster
@@ -45,7 +46,7 @@ pub fn watch() {
 fn look(index: usize, core: usize) {
     let mut only = CpuSet::new();
     only.set(core);
-    // Without it, the thread sees a standstill of all cores at once only.
+    // Without a core of its own, the thread notices only a standstill of all cores.
     let _ = sched_setaffinity(None, &only);
     let Some(state) = CORES.get().and_then(|cores| cores.get(index)) else {
         return;
@@ -56,7 +57,7 @@ fn look(index: usize, core: usize) {
         let now = Instant::now();
         let mut state = lock(state);
         if now > next + LATE {
-            state.stood_still.push((next, now));
+            state.standstill.push((next, now));
         }
         state.next = now + TICK;
     }
@@ -66,24 +67,24 @@ fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
     core.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long at least one core stood still between the two.
-pub fn stood_still(from: Instant, to: Instant) -> Duration {
+/// Time between `from` and `to` in which at least one core stood still.
+pub fn standstill(from: Instant, to: Instant) -> Duration {
     watch();
     let mut spans = Vec::new();
     for core in CORES.get().into_iter().flatten() {
         let core = lock(core);
-        spans.extend_from_slice(&core.stood_still);
+        spans.extend_from_slice(&core.standstill);
         if to > core.next + LATE {
-            spans.push((core.next, to)); // it has not come back yet
+            spans.push((core.next, to)); // the core still stands still
         }
     }
     union(spans, from, to)
 }
 
-/// How long the host ran since then.
+/// Time in which the host ran since `from`.
 pub fn ran_since(from: Instant) -> Duration {
     let now = Instant::now();
-    (now - from).saturating_sub(stood_still(from, now))
+    (now - from).saturating_sub(standstill(from, now))
 }
 
 fn union(mut spans: Vec<(Instant, Instant)>, from: Instant, to: Instant) -> Duration {
@@ -99,27 +100,27 @@ fn union(mut spans: Vec<(Instant, Instant)>, from: Instant, to: Instant) -> Dura
     total
 }
 
-/// A limit for waiting, of time in which the host ran.
+/// A time limit that counts only time in which the host ran.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct TimeLimit {
     since: Instant,
     limit: Duration,
 }
 
-impl Patience {
+impl TimeLimit {
     /// A deadline at `limit` from now.
-    pub fn of(limit: Duration) -> Self {
+    pub fn new(limit: Duration) -> Self {
         watch();
         let since = Instant::now();
         Self { since, limit }
     }
 
-    /// Whether the limit has passed.
+    /// True if the time limit has passed.
     pub fn is_over(&self) -> bool {
         ran_since(self.since) >= self.limit
     }
 
-    /// How much is left.
+    /// The part of the limit that remains.
     pub fn left(&self) -> Duration {
         self.limit.saturating_sub(ran_since(self.since))
     }
@@ -127,32 +128,32 @@ impl Patience {
 
 /// Sleeps until the host has run for `time`.
 pub async fn sleep(time: Duration) {
-    let patience = Patience::of(time);
-    while !patience.is_over() {
-        tokio::time::sleep(patience.left()).await;
+    let limit_left = TimeLimit::new(time);
+    while !limit_left.is_over() {
+        tokio::time::sleep(limit_left.left()).await;
     }
 }
 
-/// What `future` comes to, unless it takes longer than `limit`.
+/// The result of `future`; an error if it takes longer than `limit`.
 pub async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> anyhow::Result<T> {
-    let patience = Patience::of(limit);
+    let limit_left = TimeLimit::new(limit);
     let mut future = std::pin::pin!(future);
     loop {
-        if let Ok(value) = tokio::time::timeout(patience.left(), &mut future).await {
+        if let Ok(value) = tokio::time::timeout(limit_left.left(), &mut future).await {
             return Ok(value);
         }
-        anyhow::ensure!(!patience.is_over(), "nothing came within {limit:?}");
+        anyhow::ensure!(!limit_left.is_over(), "nothing came within {limit:?}");
     }
 }
 
-/// The first thing `probe` finds, if it finds something within `limit`.
+/// Calls `probe` until it returns a value; `None` after `limit`.
 pub async fn wait<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
-    let patience = Patience::of(limit);
+    let limit_left = TimeLimit::new(limit);
     loop {
         if let Some(value) = probe() {
             return Some(value);
         }
-        if patience.is_over() {
+        if limit_left.is_over() {
             return None;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! A data plane process on free ports, ended with the test.
+//! A data plane process on free ports. It ends with the test.
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use spillway_wire::dataplane as proto;
 use spillway_wire::dataplane::data_plane_client::DataPlaneClient;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::clock::Patience;
+use crate::clock::TimeLimit;
 
 /// A running data plane.
 pub struct Node {
@@ -24,7 +24,7 @@ pub struct Node {
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 impl Node {
-    /// Starts one with `shards` shards (as many as there are cores, if fewer).
+    /// Starts a data plane with `shards` shards, or one per core if there are fewer cores.
     pub async fn start(shards: usize, flags: &[&str]) -> anyhow::Result<Self> {
         let control = format!("127.0.0.1:{}", free_tcp_port()?);
         let metrics = format!("127.0.0.1:{}", free_tcp_port()?);
@@ -49,7 +49,7 @@ impl Node {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start the data plane: is target/release built?")?;
-        let patience = Patience::of(START_LIMIT);
+        let limit_left = TimeLimit::new(START_LIMIT);
         loop {
             match Endpoint::from_shared(format!("http://{control}"))?
                 .connect()
@@ -64,18 +64,18 @@ impl Node {
                         client,
                     });
                 }
-                Err(error) if patience.is_over() => return Err(error.into()),
+                Err(error) if limit_left.is_over() => return Err(error.into()),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
 
-    /// Where a control plane reaches it.
+    /// Control address for a control plane.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.control)
     }
 
-    /// Where its metrics are.
+    /// URL of the metrics.
     pub fn metrics_url(&self) -> String {
         format!("http://{}/metrics", self.metrics)
     }
@@ -91,7 +91,7 @@ impl Node {
             .parse()?)
     }
 
-    /// What it says of itself.
+    /// Reads the description of the data plane.
     pub async fn node(&mut self) -> anyhow::Result<proto::Node> {
         Ok(self
             .client
@@ -100,7 +100,7 @@ impl Node {
             .into_inner())
     }
 
-    /// The session of that name, if it has one.
+    /// The session with this name; `None` if there is none.
     pub async fn session(&mut self, name: &str) -> anyhow::Result<Option<proto::Session>> {
         let state = self
             .client
@@ -113,8 +113,8 @@ impl Node {
             .find(|session| session.session == name))
     }
 
-    /// A counter, summed over all shards; `reason` is a part of its labels. Counters are a report
-    /// interval old at most.
+    /// A counter, summed over all shards. `label` selects a value of its labels. Values are at most
+    /// one report interval old.
     pub fn counter(&self, name: &str, label: &str) -> anyhow::Result<f64> {
         let url = format!("http://{}/metrics", self.metrics);
         let text = ureq::get(&url).call()?.into_body().read_to_string()?;
@@ -127,7 +127,7 @@ impl Node {
             .sum())
     }
 
-    /// Processor time of all its threads so far.
+    /// CPU time of all threads so far.
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
         let mut ns = 0;
         for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -156,14 +156,13 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may have ended already, which is fine.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A program that the build made beside the tests.
-/// Where `program` of this build is.
+/// Path of `program` in this build.
 pub fn binary(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("a test has an executable");
     path.pop(); // target/release/deps
@@ -176,7 +175,7 @@ pub fn free_tcp_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// A socket that belongs to no session.
-pub fn stranger() -> anyhow::Result<UdpSocket> {
+/// A socket whose address belongs to no session.
+pub fn unknown_socket() -> anyhow::Result<UdpSocket> {
     Ok(UdpSocket::bind("127.0.0.1:0")?)
 }

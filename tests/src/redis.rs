@@ -1,4 +1,4 @@
-//! Redis servers on free ports, alone or as a cluster, ended with the test.
+//! Redis servers on free ports, alone or as a cluster. They end with the test.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::clock::Patience;
+use crate::clock::TimeLimit;
 
 /// A Redis server that the test started.
 pub struct Server {
     child: Option<Child>,
-    /// Where it listens on loopback.
+    /// Port on the loopback address.
     pub port: u16,
     flags: Vec<String>,
     dir: tempfile::TempDir,
@@ -19,19 +19,19 @@ pub struct Server {
 
 /// Three masters with a replica each.
 pub struct Cluster {
-    /// All six; which are masters is the cluster's business.
+    /// All six servers, masters and replicas.
     pub servers: Vec<Server>,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// A cluster's bus listens this much higher.
+/// Offset of the port of the cluster bus.
 const BUS_OFFSET: u16 = 10_000;
 const FORM_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for several elections of a master.
 const FAILOVER_LIMIT: Duration = Duration::from_secs(60);
 
 impl Server {
-    /// Starts one that keeps nothing on disk.
+    /// Starts a server without persistence.
     pub async fn start(flags: &[&str]) -> anyhow::Result<Self> {
         let mut server = Self {
             child: None,
@@ -43,7 +43,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts it again on the same port, empty unless `flags` say otherwise.
+    /// Restarts the server on the same port, with an empty data set unless `flags` restore one.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -55,9 +55,9 @@ impl Server {
             .spawn()
             .context("cannot start redis-server: is it installed?")?;
         self.child = Some(child);
-        let patience = Patience::of(START_LIMIT);
+        let limit_left = TimeLimit::new(START_LIMIT);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            anyhow::ensure!(!patience.is_over(), "redis-server does not listen");
+            anyhow::ensure!(!limit_left.is_over(), "redis-server does not listen");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -66,7 +66,7 @@ impl Server {
     /// Ends the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only for a process that is gone.
+            // Both fail only if the process has ended.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -77,7 +77,7 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Runs a command on it, as an operator would.
+    /// Runs a command with `redis-cli`.
     pub fn cli(&self, args: &[&str]) -> anyhow::Result<String> {
         cli(self.port, args)
     }
@@ -90,12 +90,12 @@ impl Drop for Server {
 }
 
 impl Cluster {
-    /// Starts one and waits until it is formed and its replicas are in step.
+    /// Starts a cluster, and waits until it is formed and the replicas are synchronized.
     pub async fn start() -> anyhow::Result<Self> {
         let mut servers = Vec::new();
         for _ in 0..6 {
             let mut flags = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
-            // A master need not wait for more replicas before it copies: there is one.
+            // With one replica, replication need not wait for more replicas.
             flags.extend(["--repl-diskless-sync-delay", "0"]);
             servers.push(Server::start(&flags).await?);
         }
@@ -115,9 +115,9 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Waits until every replica has a copy of its master: one that never had may not take its place.
+    /// Waits until every replica is synchronized. A replica without data cannot become a master.
     async fn in_step(&self) -> anyhow::Result<()> {
-        let patience = Patience::of(FORM_LIMIT);
+        let limit_left = TimeLimit::new(FORM_LIMIT);
         loop {
             let views = self.servers.iter();
             let views =
@@ -128,21 +128,21 @@ impl Cluster {
                 return Ok(());
             }
             anyhow::ensure!(
-                !patience.is_over(),
+                !limit_left.is_over(),
                 "a replica is not in step with its master"
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Seeds for a client.
+    /// URLs of all servers, for clients.
     pub fn urls(&self) -> Vec<String> {
         self.servers.iter().map(Server::url).collect()
     }
 
-    /// Waits until every server that runs says that all slots are served.
+    /// Waits until every running server reports that all slots are served.
     pub async fn formed(&self) -> anyhow::Result<()> {
-        let patience = Patience::of(FORM_LIMIT);
+        let limit_left = TimeLimit::new(FORM_LIMIT);
         loop {
             let running = self.servers.iter().filter(|server| server.child.is_some());
             let all = running.map(|server| server.cli(&["cluster", "info"]).unwrap_or_default());
@@ -152,16 +152,16 @@ impl Cluster {
             {
                 return Ok(());
             }
-            anyhow::ensure!(!patience.is_over(), "the cluster does not form");
+            anyhow::ensure!(!limit_left.is_over(), "the cluster does not form");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Waits until a replica has taken the place of master `dead`. The others report a healthy cluster until they
-    /// notice the death, and a failed election is repeated after seconds.
+    /// Waits until a replica has become master instead of `dead`. Other servers report a healthy
+    /// cluster until they notice the failure, and a failed election is repeated after seconds.
     pub async fn failed_over(&self, dead: usize) -> anyhow::Result<()> {
         let port = self.servers[dead].port.to_string();
-        let patience = Patience::of(FAILOVER_LIMIT);
+        let limit_left = TimeLimit::new(FAILOVER_LIMIT);
         loop {
             let running = self.servers.iter().filter(|server| server.child.is_some());
             let mut views = running.map(|server| server.cli(&["cluster", "slots"]));
@@ -171,14 +171,14 @@ impl Cluster {
             if !views.any(is_owner) {
                 return self.formed().await;
             }
-            anyhow::ensure!(!patience.is_over(), "nobody takes the place of {port}");
+            anyhow::ensure!(!limit_left.is_over(), "nobody takes the place of {port}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Waits until every server, also the replicas, says that the server at `port` has `slot`.
+    /// Waits until every server, including replicas, reports that the server at `port` has `slot`.
     pub async fn agreed(&self, slot: u16, port: u16) -> anyhow::Result<()> {
-        let patience = Patience::of(FORM_LIMIT);
+        let limit_left = TimeLimit::new(FORM_LIMIT);
         loop {
             let running = self.servers.iter().filter(|server| server.child.is_some());
             let mut views = running.map(|server| server.cli(&["cluster", "slots"]));
@@ -189,14 +189,14 @@ impl Cluster {
                 return Ok(());
             }
             anyhow::ensure!(
-                !patience.is_over(),
+                !limit_left.is_over(),
                 "slot {slot} is not everywhere at {port}"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Indices of the masters that have slots, with their ids and the first of their slots.
+    /// Indices of the masters that have slots, with their ids and first slots.
     pub fn masters(&self) -> anyhow::Result<Vec<(usize, String, u16)>> {
         let running = self.servers.iter().find(|server| server.child.is_some());
         let nodes = running
@@ -224,7 +224,7 @@ impl Cluster {
                 .parse()
                 .unwrap_or(0);
             masters.push((
-                index.context("a stranger in the cluster")?,
+                index.context("a unknown_socket in the cluster")?,
                 (*id).to_owned(),
                 first,
             ));
@@ -232,7 +232,8 @@ impl Cluster {
         Ok(masters)
     }
 
-    /// Moves `slot` with all its keys to another master, as `redis-cli --cluster reshard` does it; the port of that one.
+    /// Moves `slot` with all its keys to another master, like `redis-cli --cluster reshard`.
+    /// Returns the port of the new master.
     pub fn migrate(&self, slot: u16) -> anyhow::Result<u16> {
         let masters = self.masters()?;
         let slot_text = slot.to_string();
@@ -275,7 +276,8 @@ impl Cluster {
     }
 }
 
-/// The port of the master of `slot` in a reply of `redis-cli cluster slots`: first, last, host, port, id, ...
+/// Port of the master of `slot` in the reply to `redis-cli cluster slots`: first, last, host, port,
+/// id, ...
 fn owner_port(reply: &str, slot: u16) -> Option<u16> {
     let lines: Vec<&str> = reply.lines().map(str::trim).collect();
     lines.windows(4).find_map(|window| {
@@ -299,7 +301,7 @@ fn cli(port: u16, args: &[&str]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Free, and so is the port of its bus.
+/// A free port whose cluster bus port is free, too.
 fn free_port() -> anyhow::Result<u16> {
     loop {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

@@ -1,4 +1,4 @@
-//! A master, a replica and the sentinels that watch them, all with passwords; and an address that can be pointed at
+//! A master, a replica and sentinels, all with passwords. And an address that can be switched to
 //! another server.
 
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::clock::Patience;
+use crate::clock::TimeLimit;
 use crate::redis::Server;
 
 /// Password of the Redis servers.
@@ -18,9 +18,9 @@ pub const PASSWORD: &str = "of-the-servers";
 const SENTINEL_PASSWORD: &str = "of-the-sentinels";
 const FORM_LIMIT: Duration = Duration::from_secs(30);
 
-/// See the module's documentation.
-pub struct Watched {
-    /// The master at first, and its replica.
+/// A master, a replica and the sentinels that monitor them.
+pub struct SentinelSetup {
+    /// The first master, and its replica.
     pub servers: Vec<Server>,
     sentinels: Vec<Sentinel>,
 }
@@ -31,8 +31,8 @@ struct Sentinel {
     _dir: tempfile::TempDir,
 }
 
-impl Watched {
-    /// Starts them, and waits until the sentinels could do their work.
+impl SentinelSetup {
+    /// Starts all processes. Waits until the sentinels can fail over.
     pub async fn start() -> anyhow::Result<Self> {
         let auth = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
         let mut flags = auth.to_vec();
@@ -65,21 +65,21 @@ impl Watched {
         format!("redis+sentinel://:{PASSWORD}@{hosts}/m?sentinel-password={SENTINEL_PASSWORD}")
     }
 
-    /// A command to a server.
+    /// Runs a command on a server.
     pub fn cli(&self, server: usize, args: &[&str]) -> anyhow::Result<String> {
         let mut all = vec!["-a", PASSWORD, "--no-auth-warning"];
         all.extend(args);
         self.servers[server].cli(&all)
     }
 
-    /// A command to a sentinel.
+    /// Runs a command on a sentinel.
     pub fn ask(&self, args: &[&str]) -> anyhow::Result<String> {
         self.sentinels[0].cli(args)
     }
 
-    /// Waits until `server` copies its master.
+    /// Waits until `server` is synchronized with its master.
     pub async fn in_step(&self, server: usize) -> anyhow::Result<()> {
-        let patience = Patience::of(FORM_LIMIT);
+        let limit_left = TimeLimit::new(FORM_LIMIT);
         loop {
             let view = self
                 .cli(server, &["info", "replication"])
@@ -87,28 +87,28 @@ impl Watched {
             if view.contains("master_link_status:up") {
                 return Ok(());
             }
-            anyhow::ensure!(!patience.is_over(), "the replica is not in step");
+            anyhow::ensure!(!limit_left.is_over(), "the replica is not in step");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Waits until `server` is a master.
     pub async fn leads(&self, server: usize, limit: Duration) -> anyhow::Result<()> {
-        let patience = Patience::of(limit);
+        let limit_left = TimeLimit::new(limit);
         while !self
             .cli(server, &["info", "replication"])
             .unwrap_or_default()
             .contains("role:master")
         {
-            anyhow::ensure!(!patience.is_over(), "nobody was made master");
+            anyhow::ensure!(!limit_left.is_over(), "nobody was made master");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }
 
-    /// Waits until every sentinel knows the others and a replica.
+    /// Waits until every sentinel knows the other sentinels and the replica.
     async fn formed(&self) -> anyhow::Result<()> {
-        let patience = Patience::of(FORM_LIMIT);
+        let limit_left = TimeLimit::new(FORM_LIMIT);
         loop {
             let all_know = self.sentinels.iter().all(|sentinel| {
                 let view = sentinel.cli(&["info", "sentinel"]).unwrap_or_default();
@@ -117,7 +117,10 @@ impl Watched {
             if all_know {
                 return Ok(());
             }
-            anyhow::ensure!(!patience.is_over(), "the sentinels do not find each other");
+            anyhow::ensure!(
+                !limit_left.is_over(),
+                "the sentinels do not find each other"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -167,13 +170,13 @@ impl Sentinel {
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
-        // Both fail only for a process that is gone.
+        // Both fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// An address that new connections reach one server through, and later another one; old ones stay where they are.
+/// A TCP proxy. New connections go to its current target; open connections keep theirs.
 pub struct Address {
     /// TCP port on the loopback address.
     pub port: u16,
@@ -182,7 +185,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Points at `target`, a port of loopback.
+    /// Starts a proxy to port `target` on loopback.
     pub async fn of(target: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
@@ -193,7 +196,7 @@ impl Address {
                 let port = to.load(Ordering::Relaxed);
                 tokio::spawn(async move {
                     if let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await {
-                        // Either side may hang up.
+                        // Either side may close the connection.
                         let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
@@ -202,7 +205,7 @@ impl Address {
         Ok(Self { port, target, task })
     }
 
-    /// From now on new connections go to `target`.
+    /// From now on, new connections go to `target`.
     pub fn point_at(&self, target: u16) {
         self.target.store(target, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Signaling servers that share a data plane and a Redis, and a load balancer in front.
+//! Signaling servers with a common data plane and Redis, and a load balancer before them.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::clock::Patience;
+use crate::clock::TimeLimit;
 use crate::node::{Node, binary, free_tcp_port};
 
 /// `spillway serve`, as a process.
@@ -24,23 +24,23 @@ pub struct Balancer {
     _dir: tempfile::TempDir,
 }
 
-/// Signs tokens, on every server.
+/// API key of all servers.
 pub const KEY: (&str, &str) = ("K", "secret-secret-secret");
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 impl SignalingServer {
-    /// Starts one on `store`, with the data plane of `media`.
+    /// Starts a server with `store`, and the data plane `media`.
     pub async fn start(media: &Node, store: &str) -> anyhow::Result<Self> {
         Self::start_with(media, store, &[]).await
     }
 
-    /// The same with more `flags`.
+    /// [`Self::start`] with additional `flags`.
     pub async fn start_with(media: &Node, store: &str, flags: &[&str]) -> anyhow::Result<Self> {
         let listen = format!("127.0.0.1:{}", free_tcp_port()?);
         Self::start_at(&listen, media, store, flags).await
     }
 
-    /// The same, listening on `listen`.
+    /// [`Self::start_with`], listening on `listen`.
     pub async fn start_at(
         listen: &str,
         media: &Node,
@@ -60,10 +60,10 @@ impl SignalingServer {
             child: Some(child),
             url: format!("http://{listen}"),
         };
-        let patience = Patience::of(START_LIMIT);
+        let limit_left = TimeLimit::new(START_LIMIT);
         while server.ready().await.is_none_or(|(code, _)| code != 200) {
             anyhow::ensure!(
-                !patience.is_over(),
+                !limit_left.is_over(),
                 "the server at {} is not ready",
                 server.url
             );
@@ -72,12 +72,12 @@ impl SignalingServer {
         Ok(server)
     }
 
-    /// What it says of itself.
+    /// Status code and body of `/readyz`.
     pub async fn ready(&self) -> Option<(u16, Value)> {
         get(format!("{}/readyz", self.url)).await
     }
 
-    /// Whether its process serves.
+    /// True if `/healthz` answers.
     pub async fn healthy(&self) -> bool {
         get(format!("{}/healthz", self.url))
             .await
@@ -87,7 +87,7 @@ impl SignalingServer {
     /// Ends the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only for a process that is gone.
+            // Both fail only if the process has ended.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -116,7 +116,7 @@ async fn get(url: String) -> Option<(u16, Value)> {
 }
 
 impl Balancer {
-    /// Starts one in front of `servers`.
+    /// Starts a proxy before `servers`.
     pub async fn start(servers: &[SignalingServer]) -> anyhow::Result<Self> {
         let manifest = env!("CARGO_MANIFEST_DIR");
         let example = std::fs::read_to_string(format!("{manifest}/../docs/haproxy.cfg"))?;
@@ -153,9 +153,9 @@ impl Balancer {
             url: format!("http://{listen}"),
             _dir: dir,
         };
-        let patience = Patience::of(START_LIMIT);
+        let limit_left = TimeLimit::new(START_LIMIT);
         while get(format!("{}/healthz", balancer.url)).await.is_none() {
-            anyhow::ensure!(!patience.is_over(), "haproxy does not serve");
+            anyhow::ensure!(!limit_left.is_over(), "haproxy does not serve");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(balancer)
@@ -164,7 +164,7 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        // Both fail only for a process that is gone.
+        // Both fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

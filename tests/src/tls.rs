@@ -1,4 +1,4 @@
-//! Certificates made for a test, clients that check them, and a signaling server with TLS.
+//! Test certificates, clients that verify them, and a signaling server with TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::clock::{self, Patience};
+use crate::clock::{self, TimeLimit};
 use crate::node::{Node, binary, free_tcp_port};
 use crate::servers::KEY;
 
@@ -56,7 +56,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate of host `names`.
+    /// Issues a certificate for the host names `names`.
     pub fn issue(&self, names: &[&str]) -> anyhow::Result<Pair> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate()?;
@@ -69,7 +69,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// Writes both into `dir`; where they are.
+    /// Writes both files into `dir`; returns their paths.
     pub fn write(&self, dir: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
         let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         std::fs::write(&certificate, &self.certificate)?;
@@ -77,33 +77,33 @@ impl Pair {
         Ok((certificate, key))
     }
 
-    /// The certificate as it is shown in a handshake.
+    /// The server's certificate, as sent in a handshake.
     pub fn shown(&self) -> anyhow::Result<CertificateDer<'static>> {
         Ok(CertificateDer::from_pem_slice(self.certificate.as_bytes())?)
     }
 }
 
-/// A client that trusts one authority.
+/// A client that trusts one CA.
 #[derive(Clone)]
 pub struct Client {
     config: ClientConfig,
     address: String,
 }
 
-/// A signaling socket inside TLS.
+/// A signaling socket over TLS.
 pub struct Socket(WebSocketStream<TlsStream<TcpStream>>);
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// To `address`, trusting `authority`.
+    /// A client for `address` that trusts `authority`.
     pub fn new(address: &str, authority: &Authority) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes())?)?;
         let mut config = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // It looks at the certificate each time.
+        // Verify the certificate at each connect: no session resumption.
         config.resumption = rustls::client::Resumption::disabled();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
@@ -112,13 +112,13 @@ impl Client {
         })
     }
 
-    /// The same, offering only `protocol`.
+    /// Offers only this ALPN protocol.
     pub fn speaking(mut self, protocol: &[u8]) -> Self {
         self.config.alpn_protocols = vec![protocol.to_vec()];
         self
     }
 
-    /// A connection after its handshake.
+    /// Connects, with the handshake.
     pub async fn connect(&self) -> anyhow::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(&self.address).await?;
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
@@ -126,7 +126,7 @@ impl Client {
         Ok(clock::timeout(ANSWER_LIMIT, connector.connect(name, stream)).await??)
     }
 
-    /// The certificate that new connections see.
+    /// The certificate that a new connection gets.
     pub async fn shown(&self) -> anyhow::Result<CertificateDer<'static>> {
         let stream = self.connect().await?;
         let chain = stream.get_ref().1.peer_certificates();
@@ -134,7 +134,7 @@ impl Client {
         Ok(first.clone().into_owned())
     }
 
-    /// What `GET` of `path` gets: head and body.
+    /// Response to `GET path`: head and body.
     pub async fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = self.connect().await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -144,7 +144,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// The value of a metric, as it is written; `None` where it is not shown.
+    /// Value of a metric as text; `None` if it is absent.
     pub async fn metric(&self, name: &str) -> anyhow::Result<Option<f64>> {
         let answer = self.get("/metrics").await?;
         let mut lines = answer.lines();
@@ -169,7 +169,7 @@ impl Client {
 }
 
 impl Socket {
-    /// Sends `message`; the answer with its id.
+    /// Sends `message`; returns the reply with its id.
     pub async fn ask(&mut self, message: &Value) -> anyhow::Result<Value> {
         self.0.send(Message::text(message.to_string())).await?;
         loop {
@@ -184,19 +184,19 @@ impl Socket {
     }
 }
 
-/// `spillway serve` with a certificate, as a process.
-pub struct SecureServer {
+/// `spillway serve` with a certificate.
+pub struct TlsServer {
     child: Child,
     /// Address of the server's listener.
     pub address: String,
-    /// Its certificate, key and log.
+    /// Directory with certificate, key and log.
     pub dir: tempfile::TempDir,
 }
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-impl SecureServer {
-    /// Starts one that shows `pair`, with the data plane of `media`.
+impl TlsServer {
+    /// Starts a server with the certificate `pair`, and the data plane `media`.
     pub async fn start(media: &Node, pair: &Pair, authority: &Authority) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let address = format!("127.0.0.1:{}", free_tcp_port()?);
@@ -218,13 +218,13 @@ impl SecureServer {
             dir,
         };
         let client = Client::new(&server.address, authority)?;
-        let patience = Patience::of(START_LIMIT);
+        let limit_left = TimeLimit::new(START_LIMIT);
         while !client
             .get("/readyz")
             .await
             .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
         {
-            anyhow::ensure!(!patience.is_over(), "not ready: {}", server.log()?);
+            anyhow::ensure!(!limit_left.is_over(), "not ready: {}", server.log()?);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(server)
@@ -235,7 +235,7 @@ impl SecureServer {
         Ok(std::fs::read_to_string(self.dir.path().join("log"))?)
     }
 
-    /// SIGHUP, as an operator sends it.
+    /// Sends SIGHUP to the server.
     pub fn hang_up(&self) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-HUP", &pid]).status()?;
@@ -244,15 +244,15 @@ impl SecureServer {
     }
 }
 
-impl Drop for SecureServer {
+impl Drop for TlsServer {
     fn drop(&mut self) {
-        // Both fail only for a process that is gone.
+        // Both fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Admin token of every [`SecureServer`].
+/// Admin token of every [`TlsServer`].
 pub const ADMIN_TOKEN: &str = "0123456789abcdef";
 
 /// Runs `spillway` with `args` until it ends; returns its exit status and output.
@@ -264,12 +264,12 @@ pub fn run_to_the_end(args: &[&str]) -> anyhow::Result<(ExitStatus, String)> {
         .stderr(log.reopen()?)
         .spawn()
         .context("cannot start spillway: is target/release built?")?;
-    let patience = Patience::of(START_LIMIT);
+    let limit_left = TimeLimit::new(START_LIMIT);
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if patience.is_over() {
+        if limit_left.is_over() {
             child.kill()?;
             child.wait()?;
             anyhow::bail!("it goes on: {}", std::fs::read_to_string(log.path())?);

@@ -1,4 +1,4 @@
-//! A TURN client that sends exactly the given requests, one at a time, over UDP.
+//! A TURN client over UDP that sends exactly the given requests, one at a time.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,18 +7,18 @@ use anyhow::Context;
 use spillway_bench::turn::client::Credentials;
 use spillway_wire::stun::{Class, Key, Message, Method, TransactionId, Writer, kinds, xor_address};
 
-/// What data planes of tests mint credentials with.
+/// TURN secret of the data planes in tests.
 pub const SECRET: &str = "a secret of tests alone";
 
-/// See the module's documentation.
+/// A scripted TURN client.
 pub struct TurnCaller {
-    /// Its socket, connected to the relay.
+    /// Socket, connected to the TURN server.
     pub socket: UdpSocket,
-    /// What it signs with; none: it does not.
+    /// Credentials; `None`: requests are not signed.
     pub credentials: Option<Credentials>,
-    /// Realm of the server, or of the test.
+    /// Realm, from the server or set by the test.
     pub realm: Vec<u8>,
-    /// Nonce of the server, or of the test.
+    /// Nonce, from the server or set by the test.
     pub nonce: Vec<u8>,
 }
 
@@ -26,11 +26,11 @@ pub struct TurnCaller {
 #[derive(Debug, Clone)]
 pub struct Answer(pub Vec<u8>);
 
-/// How long one answer is waited for, and how often it is asked for again.
+/// Time limit of one attempt, and number of attempts.
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 const TRIES: usize = 10;
 
-/// Wall clock, seconds since 1970.
+/// Firewall clock, seconds since 1970.
 pub fn unix_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("the clock is past 1970").as_secs()
@@ -42,7 +42,7 @@ pub fn udp(writer: &mut Writer<'_>) {
 }
 
 impl TurnCaller {
-    /// A client at `ip`, with credentials that are good for an hour.
+    /// A client at address `ip`, with credentials that are valid for an hour.
     pub fn new(relay: SocketAddr, ip: Ipv4Addr) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind((ip, 0))?;
         socket.connect(relay)?;
@@ -56,7 +56,7 @@ impl TurnCaller {
         })
     }
 
-    /// Asks without credentials, and keeps the realm and the nonce it is given.
+    /// Sends Allocate without credentials. Keeps realm and nonce of the error.
     pub fn greet(&mut self) -> anyhow::Result<Answer> {
         let credentials = self.credentials.take();
         let answer = self.ask(Method::Allocate, udp);
@@ -67,7 +67,7 @@ impl TurnCaller {
         Ok(answer)
     }
 
-    /// Greets, and asks for an allocation.
+    /// Gets a nonce, then sends Allocate.
     pub fn allocate(&mut self) -> anyhow::Result<Answer> {
         self.greet()?;
         self.ask(Method::Allocate, udp)
@@ -91,17 +91,17 @@ impl TurnCaller {
         out
     }
 
-    /// The answer to a request.
+    /// Sends a request; returns its response.
     pub fn ask(
         &self,
         method: Method,
         write: impl FnOnce(&mut Writer<'_>),
     ) -> anyhow::Result<Answer> {
-        self.say(&self.request(method, write))
+        self.exchange(&self.request(method, write))
     }
 
-    /// The answer to `request`, which is repeated until there is one.
-    pub fn say(&self, request: &[u8]) -> anyhow::Result<Answer> {
+    /// Sends `request`, repeated until there is a response.
+    pub fn exchange(&self, request: &[u8]) -> anyhow::Result<Answer> {
         let mut buffer = vec![0; 65_536];
         for _ in 0..TRIES {
             self.socket.send(request)?;
@@ -122,7 +122,7 @@ impl TurnCaller {
         })
     }
 
-    /// ChannelBind of `number` to `peer`.
+    /// Sends a ChannelBind request of `number` to `peer`.
     pub fn bind(&self, number: u16, peer: SocketAddr) -> anyhow::Result<Answer> {
         self.ask(Method::ChannelBind, |writer| {
             writer
@@ -131,7 +131,7 @@ impl TurnCaller {
         })
     }
 
-    /// A Send indication with `data` for `peer`.
+    /// Sends a Send indication with `data` to `peer`.
     pub fn send(&self, peer: SocketAddr, data: &[u8]) -> anyhow::Result<()> {
         let mut out = Vec::new();
         let kind = Method::Send.kind(Class::Indication);
@@ -144,7 +144,7 @@ impl TurnCaller {
 }
 
 impl Answer {
-    /// True when it was granted.
+    /// True for a success response.
     pub fn is_success(&self) -> bool {
         Message::parse(&self.0).is_ok_and(|message| Class::of(message.kind()) == Class::Success)
     }
@@ -154,13 +154,13 @@ impl Answer {
         Some(Message::parse(&self.0).ok()?.find(kind)?.value.to_vec())
     }
 
-    /// ERROR-CODE, as a number; none in a success.
+    /// The number in ERROR-CODE; `None` in a success response.
     pub fn code(&self) -> Option<u16> {
         let value = self.get(kinds::ERROR_CODE)?;
         Some(u16::from(*value.get(2)?) * 100 + u16::from(*value.get(3)?))
     }
 
-    /// Address in XOR-RELAYED-ADDRESS of the answer.
+    /// The address in XOR-RELAYED-ADDRESS, if present.
     pub fn relayed(&self) -> Option<SocketAddr> {
         let message = Message::parse(&self.0).ok()?;
         let value = message.find(kinds::XOR_RELAYED_ADDRESS)?.value;

@@ -19,7 +19,7 @@ import riddles
 # Documents whose sentences, links and commands are checked.
 PROSE = ("docs/", "README.md", "SECURITY.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
 COMMANDS = ("README.md", "docs/operating")
-# Copies of other projects, and files that quote the phrases.
+# Copies of other projects, and files that quote refused phrases.
 FOREIGN = ("third_party/", "tests/words/")
 KINDS = ("short_doc_lines", "long_sentences", "riddles", "broken_links", "broken_commands")
 
@@ -45,7 +45,7 @@ def main():
 
 
 def tracked(root):
-    """The files that git lists."""
+    """The files in git."""
     listed = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout.split("\n")
     return [name for name in listed if name and (root / name).is_file()]
 

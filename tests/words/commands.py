@@ -13,7 +13,7 @@ import tempfile
 RUN_SECONDS = 20
 OURS = ("spillway", "spillway-dataplane", "spillway-bench")
 BLOCK = re.compile(r"^( *)```(.*)$")
-# Words before a program that are none themselves.
+# Words before a program that are not programs.
 PREFIXES = ("sudo", "exec", "nohup", "time")
 
 
@@ -24,7 +24,7 @@ class Checker:
         self.root, self.programs, self.helps = root, programs, {}
 
     def broken(self, name, text):
-        """Yields what is wrong with the shell blocks of a document."""
+        """Yields the errors in the shell blocks of a document."""
         for line, info, body in shell_blocks(text):
             words = info.split()
             kind = words[1] if len(words) > 1 else ""
@@ -38,7 +38,7 @@ class Checker:
                     yield f"{name}:{line + at}: {problem}: {command}"
 
     def run(self, command):
-        """Runs a command in a directory of its own; says what went wrong."""
+        """Runs a command in its own directory; yields errors."""
         with tempfile.TemporaryDirectory() as place:
             for entry in ("target", "scripts", "docs"):
                 os.symlink(self.programs.parent if entry == "target" else self.root / entry, f"{place}/{entry}")
@@ -56,7 +56,7 @@ class Checker:
         return None
 
     def unknown(self, command):
-        """Says which program, subcommand or flag of a command does not exist."""
+        """Yields programs, subcommands and flags of a command that do not exist."""
         for words in simple_commands(command):
             while words and (words[0] in PREFIXES or re.match(r"\w+=", words[0])):
                 words = words[1:]
@@ -91,7 +91,8 @@ class Checker:
             return f"there is no {script}"
         if not os.access(file, os.X_OK):
             return f"{script} cannot be executed"
-        # Flags of a script are those that its text names, and those of the programs that it hands further ones to.
+        # Flags of a script: those in its text, and those of the programs that it passes further
+        # flags to.
         texts = [file.read_text(errors="replace")]
         folder = self.root / "scripts"
         texts += [one.read_text(errors="replace") for one in sorted((folder / "benches").glob("*.sh"))]
@@ -102,7 +103,7 @@ class Checker:
         return missing_flag(script, words, "\n".join(texts))
 
     def help(self, *words):
-        """The help text of a program and subcommand; empty while the program is not built."""
+        """The help text of a program and subcommand; empty if the program is not built."""
         if words not in self.helps and not (self.programs / words[0]).is_file():
             self.helps[words] = ""
         if words not in self.helps:

@@ -8,10 +8,10 @@ from prose import outside_code
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 CODE = re.compile(r"`[^`]*`")
-# Something with a folder in it, or a name with one of our endings.
+# A path with a folder, or a name with a known extension.
 ENDINGS = "rs|md|py|js|sh|go|toml|proto|json|cfg|tsv|html|css|png"
 PATH = re.compile(rf"`([\w.{{}},-]+(?:/[\w.{{}},-]+)*/?)`")
-# Made by a build or by a run; not in the repository.
+# Created by a build or a run; not in the repository.
 MADE = ("target/", ".spillway", "credentials.json", "dataplane.log")
 
 
@@ -44,7 +44,7 @@ def suffixes(name):
 
 
 def of_link(name, target, known, headings):
-    """What is wrong with a link of document `name`, or None."""
+    """The error of a link of document `name`, or None."""
     if re.match(r"[a-z]+:", target):
         return None
     path, _, anchor = target.partition("#")
@@ -79,7 +79,7 @@ def braces(path):
 
 
 def is_path(text):
-    """True for names of files with one of our endings, and for folders written with a slash at the end."""
+    """True for names of files with a known extension, and for folders written with a slash at the end."""
     if text.startswith(MADE) or "*" in text or text.startswith("/"):
         return False
     folder = text.endswith("/") and not text.startswith(("-", "."))
@@ -87,7 +87,7 @@ def is_path(text):
 
 
 def resolves(name, path, known, tails):
-    """Paths are relative to the repository, to the document, or the end of a path that the text names a folder of."""
+    """Resolves a path relative to the repository, to the document, or as the end of a path."""
     path = path.rstrip("/")
     beside = posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
     return path in known or beside in known or path in tails

@@ -2,7 +2,7 @@
 
 import re
 
-# A doc comment of so few words repeats the name of the item.
+# A doc comment with so few words repeats the name of the item.
 SHORT_DOC_WORDS = 3
 SENTENCE_WORDS = 40
 DOC = re.compile(r"\s*(//[/!])(?!/)(.*)")

@@ -1,11 +1,11 @@
-"""Phrases that riddles.tsv refuses."""
+"""Finds the phrases in riddles.tsv."""
 
 import bisect
 import re
 
 # Documents and code.
 READ = (".rs", ".md", ".js", ".py", ".sh", ".go", ".proto", ".toml", ".html")
-# What begins a line of a comment or of a document, and what continues a string of Rust.
+# Marks at the start of a line of a comment or document, and of a continued string in Rust.
 MARK = re.compile(r"^[ \t]*(///|//!|//|#+(?= )|\*(?= )|--)?[ \t]*", re.M)
 
 

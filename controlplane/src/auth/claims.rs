@@ -1,10 +1,11 @@
-//! The claims of a signed token (RFC 7519 section 4), read one by one, so that a refusal names the claim. `null` means
-//! absent; unknown claims are ignored.
+//! Reads the claims of a signed token (RFC 7519 section 4) one by one, so that an error names the
+//! wrong claim. `null` means absent. Unknown claims are ignored.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// LiveKit's `video` claim; [`super::Grants::from_claims`] sets defaults for absent fields.
+/// The claim `video` in LiveKit's layout. [`super::Grants::from_claims`] sets the defaults of
+/// absent fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)] // the names are LiveKit's
@@ -23,12 +24,12 @@ pub struct VideoGrant {
     pub hidden: bool,
 }
 
-/// Claims of a token, and nothing checked but their forms.
+/// Claims of a token whose types are checked, but not their values.
 #[derive(Debug)]
 pub(super) struct SignedClaims {
     pub(super) sub: String,
     pub(super) name: String,
-    /// Seconds since 1970, as are the others: a NumericDate may have a fraction (section 2).
+    /// Expiry, seconds since 1970. All times may have a fraction (NumericDate, section 2).
     pub(super) exp: f64,
     pub(super) nbf: Option<f64>,
     pub(super) video: VideoGrant,
@@ -36,7 +37,7 @@ pub(super) struct SignedClaims {
     pub(super) is_demo: bool,
 }
 
-/// Error in a claim.
+/// A claim that is missing or has the wrong type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error("{0} is missing")]
@@ -53,14 +54,14 @@ const DATE: &str = "a number of seconds since 1970";
 const TEXT: &str = "a string";
 
 impl SignedClaims {
-    /// Reads the claims of a room's token.
+    /// Reads the claims of a token.
     pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, ClaimError> {
         let claims = Members {
             members: claims,
             within: "",
         };
-        // Forms of the claims that RFC 7519 registers. Issue dates and audiences are not compared: a key belongs
-        // to this server alone, so a token signed with it is meant for this server.
+        // Check the types of registered claims. Issue date and audience are not compared: a key
+        // belongs to this server, so a token signed with the key is meant for this server.
         claims.date("iat")?;
         claims.audience("aud")?;
         let video = claims.object("video")?;
@@ -83,7 +84,7 @@ impl SignedClaims {
     }
 }
 
-/// The API key that signed them, which is needed first.
+/// The claim `iss`: the API key that signed the token.
 pub(super) fn issuer(claims: &Map<String, Value>) -> Result<String, ClaimError> {
     let claims = Members {
         members: claims,
@@ -92,7 +93,7 @@ pub(super) fn issuer(claims: &Map<String, Value>) -> Result<String, ClaimError> 
     claims.required("iss", claims.text("iss")?)
 }
 
-/// Members of an object, and the claim that it is.
+/// The members of a JSON object, and the claim that has the object.
 struct Members<'a> {
     members: &'a Map<String, Value>,
     within: &'static str,
@@ -126,7 +127,7 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// A string, or an array of strings (section 4.1.3).
+    /// Checks the type of an audience: a string, or an array of strings (section 4.1.3).
     fn audience(&self, name: &str) -> Result<(), ClaimError> {
         let is_audience = |value: &Value| match value {
             Value::Array(items) => items.iter().all(Value::is_string),

@@ -10,20 +10,21 @@ use crate::history::Source;
 pub struct Grants {
     /// The participant may publish tracks.
     pub publish: bool,
-    /// Sources it may publish; absent means all.
+    /// Sources that the participant may publish; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Source>>,
-    /// May receive the tracks of others.
+    /// The participant may receive tracks of others.
     pub subscribe: bool,
     /// The participant may send messages.
     pub data: bool,
-    /// Is not shown to the others, and therefore publishes nothing.
+    /// The participant is invisible to others. It cannot publish.
     #[serde(default)]
     pub hidden: bool,
 }
 
 impl Grants {
-    /// `None` when the claims have no grant to join. Absent grants are true (docs/protocol.md, Tokens).
+    /// Reads the claims. `None` without the grant to join. Absent grants are true
+    /// (docs/protocol.md, Tokens).
     pub fn from_claims(video: &VideoGrant) -> Option<Self> {
         let sources = video.can_publish_sources.as_ref();
         video.room_join.then(|| Self {
@@ -40,7 +41,7 @@ impl Grants {
         })
     }
 
-    /// True if sessions made under `earlier` grants may continue.
+    /// True if sessions that were created with the grants `earlier` may continue with these grants.
     pub fn covers(&self, earlier: &Self) -> bool {
         let sources = match (&self.sources, &earlier.sources) {
             (None, _) => true,

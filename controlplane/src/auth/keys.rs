@@ -10,20 +10,20 @@ use crate::limits::SECRET_BYTES;
 /// Why a text is not `KEY:SECRET`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
-    /// No colon, or nothing before it.
+    /// There is no colon, or no key before it.
     #[error("is not KEY:SECRET")]
     Form,
-    /// A secret that can be guessed.
-    #[error("has a secret of {0} characters, at least {SECRET_BYTES} are wanted")]
+    /// The secret is too short.
+    #[error("has a secret of {0} characters, at least {SECRET_BYTES} are required")]
     Short(usize),
 }
 
-/// A key and the secret that signs its tokens.
+/// An API key, and the secret that signs tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Public name, `iss` of its tokens.
+    /// Name of the key: claim `iss` of its tokens.
     pub key: String,
-    /// Never shown, but by the `up` that made it.
+    /// The secret; only the `up` that generated it shows it.
     pub secret: String,
 }
 
@@ -51,17 +51,17 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// All keys tokens may be signed with; the first signs ours.
+/// All API keys of this server. The first one signs demo tokens and resume keys.
 #[derive(Debug)]
 pub struct Keys(Vec<ApiKey>);
 
 impl Keys {
-    /// `None` when there is no key at all.
+    /// `None` if `keys` is empty.
     pub fn new(keys: Vec<ApiKey>) -> Option<Self> {
         (!keys.is_empty()).then_some(Self(keys))
     }
 
-    /// The key our own tokens are signed with.
+    /// The key that signs.
     pub fn first(&self) -> &ApiKey {
         self.0.first().expect("new() refuses an empty list")
     }

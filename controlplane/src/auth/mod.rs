@@ -1,6 +1,5 @@
-//! Authentication and grants: tokens give grants, resume keys prove a return.
-//!
-//! Nothing here reads a clock or the network.
+//! Authentication: tokens contain grants, resume keys prove who a returning client was. No clock
+//! and no I/O.
 
 mod claims; // claims of a token
 mod grants; // grants of a token
@@ -15,7 +14,7 @@ pub use resume::{ResumeClaims, ResumeRefused};
 pub(crate) use token::Entry;
 pub use token::{Claims, TokenRefused};
 
-/// Compares without telling by its duration where the difference is.
+/// Compares two texts in a time that does not depend on the position of a difference.
 pub fn equal_in_constant_time(a: &[u8], b: &[u8]) -> bool {
     let difference = a.iter().zip(b).fold(0, |all, (x, y)| all | (x ^ y));
     a.len() == b.len() && std::hint::black_box(difference) == 0

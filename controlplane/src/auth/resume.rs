@@ -1,5 +1,6 @@
-//! Resume keys: proof that the owner of a socket was a certain participant of a room, with its grants and the start of
-//! its history. They are signed like tokens (HS256), but are not tokens.
+//! Resume keys: a signed proof that the client was a certain participant, with its grants and the
+//! start of the history that it may see. They are signed like tokens (HS256), but are not accepted
+//! as tokens.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,27 +11,28 @@ use crate::ids::{Epoch, Identity, ParticipantId, RoomName};
 use crate::limits::{RESUME_KEY_SECONDS, STAY_SECONDS};
 
 const USE: &str = "spillway-resume";
-/// Version of the claims: keys of another version are not accepted.
+/// Version of the claims. Keys of other versions are refused.
 const VERSION: u32 = 2;
 
 /// Claims of a resume key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct ResumeClaims {
     pub participant: ParticipantId,
     pub identity: Identity,
     pub room: RoomName,
-    /// The history that the participant may see begins after `since` of this epoch.
+    /// The participant may see events of this epoch after offset `since`.
     pub epoch: Epoch,
     pub since: u64,
-    /// Grants of its latest valid token; and the expiry of that token, seconds since 1970.
+    /// Grants of the participant's latest valid token, and the expiry of that token in seconds
+    /// since 1970.
     pub grants: Grants,
     pub token_ends_s: u64,
-    /// Time of its first join, seconds since 1970.
+    /// Time of the participant's first join, seconds since 1970.
     pub joined_s: u64,
 }
 
-/// The claims as they are signed.
+/// The signed JSON object: claims, purpose, version and expiry.
 #[derive(Debug, Serialize, Deserialize)]
 struct Signed {
     iss: String,
@@ -43,35 +45,35 @@ struct Signed {
     claims: ResumeClaims,
 }
 
-/// Read first, as the rest depends on it.
+/// Purpose and version, which are checked before the other claims are parsed.
 #[derive(Debug, Deserialize)]
 struct Form {
     #[serde(rename = "use")]
     purpose: String,
-    /// Absent in the first form.
+    /// Absent in version 1.
     #[serde(rename = "v", default)]
     version: u32,
 }
 
-/// Why a resume key proves nothing.
+/// Why a resume key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeRefused {
-    /// Not signed by this server, or a token used as a key.
+    /// The signature is wrong, or the text is a token.
     #[error("resume key is not one of ours")]
     Invalid,
-    /// Too late, or of another version of us.
+    /// The key has expired, or has another version.
     #[error("resume key expired")]
     Expired,
-    /// Given in another room.
+    /// The key was issued in another room.
     #[error("resume key belongs to another room")]
     OtherRoom,
-    /// The key is of another participant.
+    /// The key was issued to another participant or identity.
     #[error("resume key belongs to another participant")]
     OtherParticipant,
 }
 
 impl ResumeClaims {
-    /// Time until which the participant may stay without another valid token, seconds since 1970.
+    /// End of a stay without a new valid token, seconds since 1970.
     pub fn stays_until(&self, allowance_s: u64) -> u64 {
         let by_token = self.token_ends_s.saturating_add(allowance_s);
         by_token.min(self.joined_s.saturating_add(STAY_SECONDS))
@@ -79,7 +81,7 @@ impl ResumeClaims {
 }
 
 impl Keys {
-    /// The key that lets a participant come back.
+    /// Signs a resume key.
     pub fn resume_key(&self, claims: ResumeClaims, unix_s: u64) -> String {
         self.sign_any(&Signed {
             iss: self.first().key.clone(),
@@ -90,7 +92,7 @@ impl Keys {
         })
     }
 
-    /// Checks that `key` was issued to `participant` of `room` with this `identity`.
+    /// Checks a key of `participant` in `room` with `identity`.
     pub fn check_resume(
         &self,
         key: &str,
@@ -162,7 +164,7 @@ mod tests {
         assert_eq!(stolen, Err(ResumeRefused::OtherParticipant));
         let forged = other_keys.check_resume(&key, owner, 1000);
         assert_eq!(forged, Err(ResumeRefused::Invalid));
-        // A resume key is no token either.
+        // A resume key is not accepted as a token.
         assert!(keys.check(&key, 1000, 60).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! Tokens: JWT (RFC 7519), HS256, in LiveKit's claim layout.
+//! Tokens: JWT (RFC 7519) with HS256, and claims in LiveKit's layout.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,10 +13,10 @@ use crate::ids::{IdError, Identity, RoomName};
 use crate::json;
 use crate::limits::{DISPLAY_NAME_CHARS, TOKEN_BYTES};
 
-/// Claims of tokens that this server signs; [`SignedClaims`] reads tokens of others.
+/// Claims of tokens that this server signs. [`SignedClaims`] has those of tokens to check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// API key that signed it.
+    /// API key that signed the token.
     pub iss: String,
     /// Identity of the participant.
     pub sub: String,
@@ -32,10 +32,10 @@ pub struct Claims {
     pub video: VideoGrant,
 }
 
-/// Why a token opens nothing.
+/// Why a token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
-    /// Not signed by one of our keys with HS256, or not a token.
+    /// Not a JWT, not signed with HS256 by a known API key, or a claim is wrong.
     #[error("token refused: {0}")]
     Invalid(String),
     /// The token expired this many seconds ago.
@@ -46,7 +46,7 @@ pub enum TokenRefused {
     NoJoin,
 }
 
-/// Content of a valid token.
+/// Content of a token with a valid signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) room: RoomName,
@@ -57,19 +57,20 @@ pub(crate) struct Entry {
     pub(crate) ends_s: u64,
     /// True for a demo token, which every client can get.
     pub(crate) is_demo: bool,
-    /// Seconds since it expired; a resume key may make up for that.
+    /// Seconds since the token expired; `None` if it is valid. With a resume key the participant
+    /// may still resume.
     pub(crate) expired: Option<u64>,
 }
 
 impl Keys {
-    /// Signs `claims` with the first key; its name is `iss`.
+    /// Signs `claims` with the first key, and sets `iss`.
     pub fn sign(&self, mut claims: Claims) -> String {
         claims.iss.clone_from(&self.first().key);
         self.sign_any(&claims)
     }
 
-    /// Signs a demo token, which every client can get. It admits programs, and pages of this server, but no pages of
-    /// other origins.
+    /// Signs a demo token, which every client can get. Programs and pages of this server can join
+    /// with it, but not pages of other origins.
     pub(crate) fn sign_demo(&self, mut claims: Claims) -> String {
         #[derive(Serialize)]
         struct Demo {
@@ -87,7 +88,8 @@ impl Keys {
             .expect("claims are plain data and an HMAC takes any key")
     }
 
-    /// Checks everything but the expiry, which is reported. Clocks may differ by `leeway_s`.
+    /// Checks a token. An expired token is not an error, but reported in [`Entry::expired`]. Clocks
+    /// may differ by `leeway_s`.
     pub(crate) fn check(
         &self,
         token: &str,
@@ -112,7 +114,7 @@ impl Keys {
         };
         let room: RoomName = claims.video.room.parse().map_err(named("video.room"))?;
         let identity: Identity = claims.sub.parse().map_err(named("sub"))?;
-        // At the second of `exp` a token has expired (RFC 7519 section 4.1.4).
+        // A token has expired at the second of `exp` (RFC 7519 section 4.1.4).
         let is_expired = now >= claims.exp + leeway;
         let ends_s = claims.exp as u64;
         Ok(Entry {
@@ -130,7 +132,7 @@ impl Keys {
         })
     }
 
-    /// The claims, once signature and issuer are found good.
+    /// Checks signature and issuer. Returns the claims.
     pub(super) fn open(&self, token: &str) -> Result<Map<String, Value>, TokenRefused> {
         if token.len() > TOKEN_BYTES {
             let length = token.len();
@@ -144,11 +146,11 @@ impl Keys {
         if header.get("alg").and_then(Value::as_str) != Some("HS256") {
             return Err(invalid("its algorithm (alg) is not HS256"));
         }
-        // Extensions that have to be understood, and are not (RFC 7515 section 4.1.11).
+        // An extension that a reader must understand (RFC 7515 section 4.1.11).
         if header.contains_key("crit") {
             return Err(invalid("its header has crit, and no extension is known"));
         }
-        // Read before the signature is checked, only to find the key to check it with.
+        // The claims are parsed before the signature is checked, only to find the key.
         let claims = object("claims", payload)?;
         let key = self
             .decoding(&claims::issuer(&claims)?)
@@ -160,7 +162,7 @@ impl Keys {
     }
 }
 
-/// A part of a token: an object in JSON in base64url.
+/// Decodes a part of a token: a JSON object in base64url.
 fn object(what: &str, part: &str) -> Result<Map<String, Value>, TokenRefused> {
     let refused = |said: String| TokenRefused::Invalid(format!("its {what}: {said}"));
     let bytes = URL_SAFE_NO_PAD
@@ -283,7 +285,7 @@ mod tests {
         assert!(refused(&sign(&|c| c.name = "n".repeat(129))).contains("limit is 128"));
     }
 
-    /// Signs what `change` makes of the claims of a good token.
+    /// Signs the claims of a valid token after `change`.
     fn changed(change: impl FnOnce(&mut Value)) -> String {
         let mut claims = serde_json::to_value(Claims {
             iss: "A".to_owned(),

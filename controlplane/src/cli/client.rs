@@ -1,4 +1,4 @@
-//! Client of the admin API; every error says what to do next.
+//! Client of the admin API. Each error tells the user what to do next.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,13 +38,13 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `GET` of an admin path.
+    /// Sends `GET path` and returns the JSON of the response.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let (url, token) = self.find()?;
         let answer = self.ask(&url, &token, path);
         match url.path.is_empty() {
             true => answer,
-            // A path is right only where the server is shown under one.
+            // A wrong path in the URL looks like an unknown route.
             false => answer.with_context(|| {
                 let (origin, path) = (&url.origin, &url.path);
                 format!("--url has the path {path}: type --url {origin}, unless the server's public-path is {path}/")
@@ -84,7 +84,7 @@ impl Target {
         Err(Refused { code, message }.into())
     }
 
-    /// TLS settings: the given CA certificates, or the system's.
+    /// TLS settings: the CA certificates of `--ca`, or those of the system.
     fn tls(&self, url: &ServerUrl) -> anyhow::Result<TlsConfig> {
         let roots = match &self.ca {
             _ if !url.is_https() => Vec::new(),
@@ -131,19 +131,19 @@ fn unanswered(url: &ServerUrl, error: ureq::Error) -> anyhow::Error {
             )
         }
         Some(rustls::Error::InvalidMessage(_)) => {
-            format!("{origin} speaks no TLS: type --url {other}")
+            format!("{origin} does not use TLS: type --url {other}")
         }
         _ if !url.is_https() && is_no_http(&error) => {
-            format!("{origin} answers, but no HTTP: if it speaks TLS, type --url {other}")
+            format!("{origin} does not answer with HTTP: if it uses TLS, type --url {other}")
         }
         _ => format!(
-            "nobody answers at {origin}: is it running? start one with `spillway up`, or give --url"
+            "no answer from {origin}: is it running? start one with `spillway up`, or give --url"
         ),
     };
     anyhow::Error::new(error).context(said)
 }
 
-/// The library keeps the TLS error inside an IO error.
+/// Finds the TLS error, which the library puts inside an IO error.
 fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     match error {
         ureq::Error::Io(io) => io.get_ref()?.downcast_ref(),
@@ -152,7 +152,7 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     }
 }
 
-/// True if the server accepted the connection and answered without HTTP, or not at all.
+/// True if the server accepted the connection and then sent no HTTP response.
 fn is_no_http(error: &ureq::Error) -> bool {
     use std::io::ErrorKind;
     match error {

@@ -1,10 +1,10 @@
-//! `spillway cost`: the cost of a broadcast, with traffic priced per gigabyte and on hosts with a flat rate.
-//! Arithmetic only.
+//! `spillway cost`: computes the cost of a broadcast, with traffic priced per gigabyte and on hosts
+//! with a flat rate.
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 
 /// Cost of a broadcast in traffic
 #[derive(Debug, clap::Args)]
@@ -48,19 +48,19 @@ pub(super) struct Cost {
     json: bool,
 }
 
-/// Gigabytes (10^9 bytes), and their price.
+/// Gigabytes (10^9 bytes) and their price.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Traffic {
     gb: f64,
     price: f64,
 }
 
-/// Traffic and money of a broadcast.
+/// The result: traffic and prices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Bill {
-    /// Traffic to viewers, direct or relayed.
+    /// Traffic to viewers, directly or through TURN.
     egress: Traffic,
-    /// The part of it that goes through TURN; it is in `egress` already.
+    /// The part of `egress` that goes through TURN.
     through_turn: Traffic,
     /// Additional traffic from media nodes to relays on other nodes.
     turn_hop: Traffic,
@@ -74,28 +74,29 @@ struct Bill {
 /// The same broadcast on hosts with a flat rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Flat {
-    /// Gigabits a second at the same time.
+    /// Peak traffic in Gbit/s.
     peak_gbps: f64,
     hosts: u64,
-    /// Price of a whole month.
+    /// Price of all hosts for one month.
     price_per_month: f64,
-    /// Price of the given hours, as if hosts were rented by the hour.
+    /// Price of all hosts for the hours of the broadcast, if hosts were rented by the hour.
     price_for_hours: f64,
-    /// Hours a month from which a flat rate is cheaper; `null` when it never is.
+    /// Hours of broadcast per month from which the flat rate is cheaper; `null` if it is never
+    /// cheaper.
     cheaper_from_hours: Option<f64>,
 }
 
 const FORMULA: &str =
     "GB = viewers x Mb/s x hours x 3600 / 8 / 1000 (2 Mb/s is 0.9 GB per hour and direction)";
 const HOURS_PER_MONTH: f64 = 730.0;
-/// Megabits to gigabytes, for an hour.
+/// Gigabytes per hour at 1 Mbit/s.
 const GB_PER_MBPS_HOUR: f64 = 3_600.0 / 8.0 / 1_000.0;
 
 impl Cost {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let bill = self.bill();
         if self.json {
-            say_json(&bill)
+            print_json(&bill)
         } else {
             self.print(&bill)
         }
@@ -165,7 +166,7 @@ impl Cost {
             Some(hours) => format!("which is cheaper from {hours:.1} hours a month on."),
             None => "which is never cheaper at this price of a gigabyte.".to_owned(),
         };
-        say(&format!(
+        print_line(&format!(
             "{table}\n\n{}\n\nFlat rate: {} of {} Gb/s at {} % {} {} for {:.2} a month,\n{cheaper}",
             bill.formula,
             if flat.hosts == 1 {
@@ -195,7 +196,7 @@ fn rounded(value: f64) -> f64 {
 }
 
 fn number(text: &str) -> Result<f64, String> {
-    // The text is repeated unchanged in the error: 1e300 has 301 digits.
+    // Errors quote the text as given, because 1e300 would print 301 digits.
     let number: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
     match number.is_finite() {
         true => Ok(number),
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(bill.between_regions.gb, 20.25);
         assert_eq!(bill.total.gb, 371_270.25);
         assert_eq!(bill.total.price, 18_563.512_5);
-        // 275.015 Gb/s over 17.5 each.
+        // 275.015 Gbit/s at 17.5 Gbit/s per host.
         assert_eq!((bill.flat.hosts, bill.flat.price_per_month), (16, 8_000.0));
         let from = bill.flat.cheaper_from_hours.unwrap();
         assert!((1.2..1.3).contains(&from), "{from}");

@@ -1,4 +1,4 @@
-//! The commands of `spillway`: their names, arguments and functions.
+//! The commands of `spillway`: their arguments, and the functions that run them.
 
 mod cost; // traffic and money of a broadcast
 mod turn; // TURN credentials and allocations
@@ -8,15 +8,15 @@ mod secrets; // hides secrets of the command line and the environment
 mod show; // tables of rooms and nodes
 mod token; // creates tokens
 
-use crate::terminal::say;
-pub use crate::terminal::{complain, report};
+use crate::terminal::print_line;
+pub use crate::terminal::{print_error, report};
 
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 
 use crate::config::{Config, Role, SETTINGS};
 use crate::{serve, up};
 
-/// The command line with all commands.
+/// The command line with all subcommands.
 pub fn command() -> Command {
     let up_command = Command::new("up").about("Run everything: signaling, the page, a data plane");
     let serve_command =
@@ -49,7 +49,7 @@ pub fn command() -> Command {
         .subcommand(cost::Cost::augment_args(Command::new("cost")))
 }
 
-/// Does what the command line says.
+/// Runs the subcommand in `matches`.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     match subcommand(matches) {
         ("up", matches) => match configure(matches, Role::Up)? {
@@ -94,20 +94,32 @@ fn subcommand(matches: &ArgMatches) -> (&str, &ArgMatches) {
     matches.subcommand().expect("clap requires a subcommand")
 }
 
-/// The configuration, unless it was only to be checked.
+/// Reads the configuration and starts the log. `None` if the configuration is only checked
+/// (`--check`).
 fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>> {
     let config = Config::gather_with(matches, role, &secrets::hide(SETTINGS)?)?;
     for warning in &config.warnings {
-        complain(&format!("warning: {warning}"));
+        print_error(&format!("warning: {warning}"));
     }
     if spillway_settings::is_check(matches) {
         config.check_files()?;
-        say(&format!("{}the configuration is good", config.effective))?;
+        print_line(&format!("{}the configuration is good", config.effective))?;
         return Ok(None);
     }
     spillway_settings::start_log(&config.log)
         .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
+<<<<<<< HEAD
     complain(&format!("effective configuration:\n{}", config.effective));
+=======
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        // Internal errors are printed to stderr, which panics if stderr is closed.
+        .log_internal_errors(false)
+        .init();
+    print_error(&format!("effective configuration:\n{}", config.effective));
+>>>>>>> words-cp
     Ok(Some(config))
 }
 

@@ -1,8 +1,8 @@
-//! Hides secrets: every user can read a flag in `ps`, and a variable stays readable in `/proc` and is inherited. So
-//! the process executes itself again without them, and reads them from a pipe at its standard input. It keeps its
-//! process id.
+//! Hides secrets from other users: flags are visible in `ps`, and environment variables in `/proc`
+//! and in child processes. The process executes itself again without them, and reads them from a
+//! pipe at standard input. Its process id stays the same.
 //!
-//! Between the two there is a moment in which flags can be seen; a file (`@/path`) is never seen at all.
+//! Flags are visible for a moment before that. A file (`@/path`) is never visible.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,16 +13,16 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use spillway_settings::{Given, Setting, Source};
 
-/// Says that the secrets are at the standard input.
+/// Environment variable: the secrets are at standard input.
 const MARK: &str = "SPILLWAY_SECRETS_ON_STDIN";
-/// Bytes that fit into a pipe without a reader.
+/// Number of bytes that a pipe accepts before they are read.
 const PIPE_BYTES: usize = 64 * 1024;
 
-/// Secrets by the setting's name, and whether a flag gave them.
+/// Secrets by name of the setting; true if the secret came from a flag.
 type Found = BTreeMap<String, (String, bool)>;
 
-/// Takes the secrets of `table` out of the command line and the environment. Where it finds some the process is
-/// executed anew; the next one is handed them.
+/// Removes the secrets of `table` from the command line and the environment. If it finds any, it
+/// executes the process again; that process returns the secrets.
 pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
     if std::env::var_os(MARK).is_some() {
         return handed_over(table);
@@ -32,7 +32,7 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
     let (arguments, mut found) = without_secrets(arguments.collect(), table);
     let mut command = match std::env::current_exe() {
         Ok(path) => Command::new(path),
-        // Continue without hiding: this is no reason not to serve.
+        // Continue without hiding: serving is more important.
         Err(_) => return Ok(Given::default()),
     };
     for setting in table.iter().filter(|setting| setting.is_secret()) {
@@ -57,7 +57,8 @@ pub(super) fn hide(table: &'static [Setting]) -> anyhow::Result<Given> {
         .args(arguments)
         .env(MARK, "1")
         .stdin(Stdio::from(reader));
-    // No return on success. On failure signals and stdin have changed, so the process cannot continue.
+    // `exec` returns only on failure. Signal handlers and stdin may have changed by then, so the
+    // process must end.
     let error = command.exec();
     let names: Vec<_> = found.into_keys().collect();
     Err(error).with_context(|| {
@@ -89,7 +90,7 @@ fn handed_over(table: &'static [Setting]) -> anyhow::Result<Given> {
     Ok(given)
 }
 
-/// The arguments without secrets, and these.
+/// Splits the arguments into those without secrets, and the secrets.
 fn without_secrets(arguments: Vec<OsString>, table: &'static [Setting]) -> (Vec<OsString>, Found) {
     let (mut kept, mut found) = (Vec::new(), Found::new());
     let mut arguments = arguments.into_iter();
@@ -104,7 +105,7 @@ fn without_secrets(arguments: Vec<OsString>, table: &'static [Setting]) -> (Vec<
             kept.push(argument);
             continue;
         };
-        // Every setting's flag takes a value, in any form.
+        // The flag of every setting takes a value, in the same or in the next argument.
         let separate = match &inline {
             Some(_) => None,
             None => arguments.next(),
@@ -120,7 +121,7 @@ fn without_secrets(arguments: Vec<OsString>, table: &'static [Setting]) -> (Vec<
     (kept, found)
 }
 
-/// The name of a file is no secret, nor is a store without a password.
+/// True if the value is secret: not the path of a file, nor a store URL without a password.
 fn is_to_hide(setting: &Setting, value: &str) -> bool {
     let is_public_store = setting.name == "store" && !value.contains('@');
     !value.is_empty() && !value.starts_with('@') && !is_public_store

@@ -1,4 +1,4 @@
-//! `room ls`, `room show`, `node ls`: the admin API as tables.
+//! `room ls`, `room show` and `node ls`: print answers of the admin API as tables.
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::Target;
 use crate::http::{NodeView, ParticipantView, RoomView};
 use crate::ids::RoomName;
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 
 /// List the rooms of a server
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ impl RoomLs {
         let mut answer = self.target.get("/v1/admin/rooms")?;
         let rooms = answer["rooms"].take();
         if self.target.json {
-            return say_json(&rooms);
+            return print_json(&rooms);
         }
         let mut table = table(&["room", "participants", "tracks", "who"]);
         for room in rooms.as_array().into_iter().flatten() {
@@ -66,10 +66,10 @@ impl RoomShow {
             .target
             .get(&format!("/v1/admin/rooms/{}", self.name.percent_encoded()))?;
         if self.target.json {
-            return say_json(&answer);
+            return print_json(&answer);
         }
         let room: RoomView = serde_json::from_value(answer)?;
-        say(&format!(
+        print_line(&format!(
             "room {}, epoch {}, offset {}\n",
             room.room, room.epoch, room.offset
         ))?;
@@ -103,7 +103,7 @@ impl RoomShow {
     }
 }
 
-/// A row for each half of the participant's media, and one for each of its subscriptions.
+/// Adds a row for each session of the participant, and one for each of its subscriptions.
 fn add_sessions(sessions: &mut Table, subscriptions: &mut Table, of: &ParticipantView) {
     for (half, session) in [("publish", &of.publish), ("subscribe", &of.subscribe)] {
         let connected = session.as_ref().map_or("-", |s| yes(s.connected));
@@ -148,11 +148,11 @@ impl NodeLs {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let mut answer = self.target.get("/v1/admin/nodes")?;
         if self.target.json {
-            return say_json(&answer);
+            return print_json(&answer);
         }
         for silent in answer["unreachable"].as_array().into_iter().flatten() {
             let text = |key: &str| silent[key].as_str().unwrap_or("?").to_owned();
-            say(&format!(
+            print_line(&format!(
                 "node {} does not answer: {}\n",
                 text("node"),
                 text("error")
@@ -161,7 +161,7 @@ impl NodeLs {
         let nodes: Vec<NodeView> = serde_json::from_value(answer["nodes"].take())?;
         for node in &nodes {
             let (addresses, uptime) = (node.addresses.join(" "), node.uptime_ms / 1_000);
-            say(&format!(
+            print_line(&format!(
                 "node {}, version {}, up {uptime} s, incarnation {}\nmedia addresses: {addresses}",
                 node.node, node.version, node.incarnation
             ))?;
@@ -208,7 +208,7 @@ pub(super) fn print_table(table: &mut Table, numbers: &[usize]) -> anyhow::Resul
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    say(&format!("{table}\n"))
+    print_line(&format!("{table}\n"))
 }
 
 fn yes(is: bool) -> &'static str {

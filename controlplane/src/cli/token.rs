@@ -1,4 +1,4 @@
-//! `spillway token create`: signs a token without a server.
+//! `spillway token create`: signs a token. No server is needed.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::auth::{ApiKey, Claims, Keys, VideoGrant};
 use crate::clock;
 use crate::history::Source;
 use crate::ids::{Identity, RoomName};
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 use crate::up::StateDir;
 
-/// Mint a token that opens a room
+/// Create a token for a room and an identity
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
-    /// The room it opens
+    /// Room that the token is valid for
     #[arg(long)]
     room: RoomName,
     /// Identity of the participant
@@ -69,11 +69,11 @@ impl Create {
         });
         if self.json {
             let (room, identity) = (&self.room, &self.identity);
-            say_json(
+            print_json(
                 &json!({"token": token, "room": room, "identity": identity, "expires": expires}),
             )
         } else {
-            say(&token)
+            print_line(&token)
         }
     }
 
@@ -81,12 +81,13 @@ impl Create {
         let given = self.keys.iter().flat_map(|keys| keys.split(','));
         let given = given.map(str::trim).filter(|pair| !pair.is_empty());
         let given: Result<Vec<ApiKey>, _> = given.map(str::parse).collect();
-        // The error does not quote the value: it may be a secret.
+        // The error must not quote the value, which may be a secret.
         if let Some(keys) = Keys::new(given.map_err(|error| anyhow!("--keys: {error}"))?) {
             return Ok(keys);
         }
         let dir = StateDir::at(&self.state_dir);
-        // Keys of a running `up` override its stored ones: they may have been set otherwise.
+        // The keys of a running `up` may differ from the generated ones, because its configuration
+        // overrides them.
         let pair = match dir.up()? {
             Some(up) => Some((up.api_key, up.api_secret)),
             None => dir
@@ -109,7 +110,7 @@ fn source(text: &str) -> Result<String, String> {
     known.ok_or_else(|| format!("'{text}' is none of {wanted}"))
 }
 
-/// `90s`, `15m`, `6h`, `7d`.
+/// Parses a duration such as `90s`, `15m`, `6h` or `7d` into seconds.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let wanted = || format!("'{text}' is not a number and s, m, h or d");
     let unit = text.chars().last().ok_or_else(wanted)?;

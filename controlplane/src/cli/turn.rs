@@ -1,4 +1,4 @@
-//! `turn credential` creates a TURN credential; `turn ls` lists allocations.
+//! `turn credential` creates a TURN credential, `turn ls` lists TURN allocations.
 
 use std::path::PathBuf;
 
@@ -11,18 +11,18 @@ use super::show::{print_table, table};
 use super::token::seconds;
 use crate::http::AllocationView;
 use crate::ids::{Identity, RoomName};
-use crate::terminal::{say, say_json};
+use crate::terminal::{print_json, print_line};
 use crate::turn::{self, Credential};
 use crate::up::StateDir;
 use crate::{clock, limits};
 
-/// Mint a TURN credential
+/// Create a TURN credential
 #[derive(Debug, clap::Args)]
 pub(super) struct Mint {
-    /// User of the credential, as the relay lists and counts it
+    /// User of the credential; the TURN server applies its quotas to each user
     #[arg(long, default_value = "cli", conflicts_with = "identity")]
     user: String,
-    /// Room of the identity; the relay counts an identity in its room as one user, however often it joins
+    /// Room of the identity; an identity in a room is one user of the TURN server, even if it joins several times
     #[arg(long, requires = "identity")]
     room: Option<RoomName>,
     /// Identity in the room
@@ -31,7 +31,7 @@ pub(super) struct Mint {
     /// Lifetime of the credential for new allocations: a number and s, m, h or d
     #[arg(long, default_value = "5m", value_parser = seconds)]
     ttl: u64,
-    /// The secret it is minted with, or @/path of a file with it [default: of the local `up`]
+    /// The TURN server's secret, or @/path of a file with it [default: of the local `up`]
     #[arg(long, env = "SPILLWAY_TURN_SECRET", value_parser = secret, hide_env_values = true)]
     secret: Option<String>,
     /// State directory of the local `up`
@@ -42,7 +42,7 @@ pub(super) struct Mint {
     json: bool,
 }
 
-/// List the allocations of the relay
+/// List the allocations of the TURN server
 #[derive(Debug, clap::Args)]
 pub(super) struct Ls {
     #[command(flatten)]
@@ -54,13 +54,16 @@ impl Mint {
         let limit = limits::TURN_USER_BYTES;
         if self.user.len() > limit {
             bail!(
-                "--user has {} bytes, at most {limit} are relayed",
+                "--user has {} bytes, the TURN server accepts at most {limit}",
                 self.user.len()
             );
         }
         let day = *limits::TURN_TTL_SECONDS.end();
         if self.ttl > day {
-            bail!("--ttl is {} s, the relay takes at most {day}", self.ttl);
+            bail!(
+                "--ttl is {} s, the TURN server accepts at most {day}",
+                self.ttl
+            );
         }
         let secret = self.secret()?;
         let expiry = clock::unix_seconds() + self.ttl;
@@ -71,24 +74,24 @@ impl Mint {
         let Credential { username, password } = Credential::mint(secret.as_bytes(), &user, expiry);
         if self.json {
             let minted = json!({"username": username, "password": password, "expires": expiry});
-            say_json(&minted)
+            print_json(&minted)
         } else {
-            say(&format!("username  {username}\npassword  {password}"))
+            print_line(&format!("username  {username}\npassword  {password}"))
         }
     }
 
-    /// The first, if there are two.
+    /// The secret that signs: the first one, if there are two.
     fn secret(&self) -> anyhow::Result<String> {
         let given = self.secret.as_deref().unwrap_or_default();
         if let Some(secret) = given.split(',').map(str::trim).find(|one| !one.is_empty()) {
             let (bytes, least) = (secret.len(), limits::TURN_SECRET_BYTES);
             if bytes < least {
-                bail!("--secret has {bytes} bytes, relays have at least {least}");
+                bail!("--secret has {bytes} bytes, the TURN server requires at least {least}");
             }
             return Ok(secret.to_owned());
         }
         let state = StateDir::at(&self.state_dir);
-        // A running one may have been given another than it keeps.
+        // A running `up` may use another secret than the generated one.
         let running = state.up()?.and_then(|up| up.turn_secret);
         let secret = match running {
             Some(secrets) => secrets.split(',').next().map(str::to_owned),
@@ -106,7 +109,7 @@ impl Ls {
         let mut answer = self.target.get("/v1/admin/turn/allocations")?;
         let allocations = answer["allocations"].take();
         if self.target.json {
-            return say_json(&allocations);
+            return print_json(&allocations);
         }
         let allocations: Vec<AllocationView> = serde_json::from_value(allocations)?;
         let mut shown = table(&[
@@ -122,7 +125,7 @@ impl Ls {
             "shard",
         ]);
         for one in &allocations {
-            // The part that is no date.
+            // The username without its expiry.
             let user = one
                 .username
                 .split_once(':')

@@ -1,17 +1,17 @@
-//! The URL of a control plane as a user types it; an error contains the correct URL.
+//! Parses the URL of a control plane that a user typed. An error contains the corrected URL.
 
 use axum::http::Uri;
 
-/// A control plane's URL: `http://` or `https://`, a host, perhaps a port, and the path that it is shown at.
+/// URL of a control plane: scheme `http` or `https`, host, optional port, and the public path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerUrl {
-    /// Scheme, host and port of the URL.
+    /// Scheme, host and port.
     pub(super) origin: String,
-    /// Without a slash at its end; empty for the root.
+    /// The public path without its trailing slash; empty for the root.
     pub(super) path: String,
 }
 
-/// Why a text is none.
+/// Why a text is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("--url '{given}' {why}: type --url {wanted}")]
 pub(super) struct NoServerUrl {
@@ -24,12 +24,12 @@ pub(super) struct NoServerUrl {
 const EXAMPLE: &str = "http://127.0.0.1:7880";
 
 impl ServerUrl {
-    /// URL of `path` of the API.
+    /// The URL of `path` of the API.
     pub(super) fn of(&self, path: &str) -> String {
         format!("{}{}{path}", self.origin, self.path)
     }
 
-    /// The same host with the other scheme.
+    /// The origin with the other scheme, for an error message.
     pub(super) fn other_scheme(&self) -> String {
         match self.origin.strip_prefix("https://") {
             Some(host) => format!("http://{host}"),
@@ -65,7 +65,7 @@ impl std::str::FromStr for ServerUrl {
             "ws" | "wss" => {
                 let wanted = scheme.replacen("ws", "http", 1);
                 let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                return Err(refuse("is of the signaling", format!("{wanted}://{host}")));
+                return Err(refuse("is a signaling URL", format!("{wanted}://{host}")));
             }
             _ => {
                 return Err(refuse(
@@ -145,10 +145,10 @@ mod tests {
             ("http:/127.0.0.1", "has no scheme", EXAMPLE),
             (
                 "ws://127.0.0.1:7880/v1/signal",
-                "is of the signaling",
+                "is a signaling URL",
                 "http://127.0.0.1:7880",
             ),
-            ("wss://h", "is of the signaling", "https://h"),
+            ("wss://h", "is a signaling URL", "https://h"),
             ("ftp://h", "another scheme", EXAMPLE),
             ("http://", "has no host", EXAMPLE),
             ("http://:7880", "has no host", EXAMPLE),

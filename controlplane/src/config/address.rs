@@ -6,13 +6,13 @@ use std::str::FromStr;
 /// Control address of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlAddress {
-    /// A socket on this host.
+    /// Path of a unix socket on this host.
     Unix(PathBuf),
-    /// Plain HTTP/2 over TCP.
+    /// URI of a TCP address, `http://host:port`: HTTP/2 without TLS.
     Tcp(String),
 }
 
-/// Why a text is no control address.
+/// The text is not a control address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is neither unix:/path nor http://host:port")]
 pub struct NoControlAddress;

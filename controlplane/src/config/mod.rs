@@ -1,5 +1,5 @@
-//! Settings of the control plane; each is a flag, an environment variable and a TOML key. All mistakes are reported
-//! together.
+//! The settings of the control plane. Each setting is a flag, an environment variable and a TOML
+//! key. All mistakes are reported together.
 
 mod role; // `up` or `serve`
 mod address; // control address of a data plane
@@ -35,80 +35,80 @@ use crate::tls::CertificateFiles;
 /// The checked settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Address of HTTP and WebSocket.
+    /// Address of HTTP and WebSocket (setting `listen`).
     pub listen: SocketAddr,
-    /// Certificate of the port; without one there is no TLS.
+    /// Certificate and key for `listen`; `None`: no TLS.
     pub tls: Option<CertificateFiles>,
-    /// API keys that may sign tokens.
+    /// API keys, which sign tokens.
     pub keys: Vec<ApiKey>,
     /// Bearer token of the admin API; `None` disables the API.
     pub admin_token: Option<String>,
-    /// Directory for data of `up` that must survive a restart.
+    /// Directory for keys, sockets and logs of `up`.
     pub state_dir: PathBuf,
-    /// True: every client may get a token.
+    /// True: every client can get a demo token.
     pub demo_tokens: bool,
-    /// Names of this server, needed with demo tokens.
+    /// Host names of this server, checked while demo tokens are enabled.
     pub allowed_hosts: Vec<String>,
-    /// Path under which a reverse proxy serves.
+    /// Path under which a reverse proxy serves this server.
     pub public_path: PublicPath,
-    /// Control address of the data plane; `up` chooses when absent.
+    /// Control address of the data plane; `None`: `up` starts its own data plane.
     pub dataplane_control: Option<ControlAddress>,
     /// Settings of the data plane that `up` starts.
     pub dataplane: DataplaneConfig,
-    /// Settings of TURN and its credentials.
+    /// Settings of TURN and TURN credentials.
     pub turn: TurnConfig,
-    /// Store of the rooms.
+    /// Where rooms are stored.
     pub store: StoreConfig,
     /// Limits of participants and rooms.
     pub limits: SignalingLimits,
-    /// Connections at once from one network.
+    /// Maximum number of open connections per source.
     pub per_source: SourceLimit,
     /// Time over which a stopping server closes its sockets.
     pub drain: Duration,
     /// Log filter in the syntax of `tracing`.
     pub log: String,
-    /// Warnings about unusual settings.
+    /// Warnings to log at start.
     pub warnings: Vec<String>,
-    /// The table of settings in effect with their sources, secrets masked.
+    /// Table of the effective settings with their sources; secrets are masked.
     pub effective: String,
 }
 
-/// Settings passed on to the data plane `up` runs.
+/// Settings of the data plane that `up` starts.
 #[derive(Debug, Clone)]
 pub struct DataplaneConfig {
-    /// Path of the data plane's program.
+    /// Path of the program; `None`: beside this program.
     pub bin: Option<PathBuf>,
-    /// Number of shards; `None` for one per core.
+    /// Number of shards; `None`: one per core.
     pub shards: Option<u16>,
-    /// UDP and TCP port of media.
+    /// UDP and TCP port for media; 0: any free port.
     pub udp_port: u16,
-    /// Media addresses told to clients.
+    /// IP addresses in ICE candidates; empty: the addresses of the host.
     pub advertise: Vec<IpAddr>,
-    /// Name of the data plane's node.
+    /// Name of the node; empty: the name of the host.
     pub node: String,
 }
 
-/// Store of the rooms.
+/// Where rooms are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// Rooms are kept in this process.
+    /// In this process; they end with it.
     Memory,
-    /// On these Redis servers, shared with other servers.
+    /// On Redis servers, shared with other servers.
     Redis(RedisServers),
 }
 
 impl Config {
-    /// Gathers flags, environment and file, and checks everything.
+    /// Reads and checks all settings from flags, environment and file.
     pub fn gather(matches: &ArgMatches, role: Role) -> Result<Self, Mistakes> {
         Self::gather_with(matches, role, &Given::default())
     }
 
-    /// Like `gather`, with some settings `given` by the caller.
+    /// Like [`Self::gather`], with settings that the caller sets.
     pub fn gather_with(matches: &ArgMatches, role: Role, given: &Given) -> Result<Self, Mistakes> {
         Self::check(Values::gather_with(matches, SETTINGS, given)?, role)
     }
 
-    /// Checks that the named files can be used.
+    /// Checks that the certificate files of the settings can be used.
     pub fn check_files(&self) -> anyhow::Result<()> {
         if let Some(files) = &self.tls {
             files
@@ -139,7 +139,7 @@ impl Config {
     }
 
     fn read(values: &Values, role: Role, mistakes: &mut Mistakes) -> Option<Self> {
-        // Everything is read before the first `?`, so that all mistakes are found.
+        // Read everything before the first `?`, so that all mistakes are found.
         let listen = values.parse("listen", mistakes);
         let tls = certificate_files(values, ("tls-certificate", "tls-key"), mistakes);
         let keys = values.list("keys", mistakes);
@@ -158,7 +158,7 @@ impl Config {
             token if token.len() < limits::SECRET_BYTES => {
                 let (length, limit) = (token.len(), limits::SECRET_BYTES);
                 let source = values.source("admin-token");
-                mistakes.push(format!("admin-token has {length} characters, at least {limit} are wanted (from {source})"));
+                mistakes.push(format!("admin-token has {length} characters, at least {limit} are required (from {source})"));
                 None
             }
             token => Some(token.to_owned()),
@@ -168,8 +168,8 @@ impl Config {
             mistakes.push(format!("log '{text}': {why} (from {source})"));
         }
         let demo_tokens = demo_tokens?.unwrap_or(role == Role::Up);
-        let mut settled = values.clone();
-        settled.settle("demo-tokens", demo_tokens);
+        let mut effective = values.clone();
+        effective.set_default("demo-tokens", demo_tokens);
         for (name, means) in [
             ("keys", "(made and kept in the state directory)"),
             ("admin-token", "(made and kept in the state directory)"),
@@ -181,7 +181,7 @@ impl Config {
             ("node", "(the name of the host)"),
         ] {
             if role == Role::Up && values.text(name).is_empty() {
-                settled.settle(name, means);
+                effective.set_default(name, means);
             }
         }
         Some(Self {
@@ -202,13 +202,13 @@ impl Config {
             per_source: per_source?.unwrap_or_default(),
             log: values.text("log").to_owned(),
             warnings: values.warnings().to_vec(),
-            effective: settled.print_effective(),
+            effective: effective.print_effective(),
         })
     }
 }
 
-/// A setting that only `up` uses is an error of `serve`. In the environment it may belong to the data plane, which has
-/// settings of the same names.
+/// Reports settings that only `up` uses. In the environment they are ignored, because the data
+/// plane has settings with the same names.
 fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
     for name in table::up_alone() {
         let source = values.source(name).clone();
@@ -216,14 +216,14 @@ fn leave_to_up(values: &mut Values, mistakes: &mut Mistakes) {
             Source::Default => continue,
             Source::Environment(_) => {}
             Source::File(..) | Source::Flag(_) => mistakes.push(format!(
-                "{name} is of no use to serve, which runs no data plane: it is a setting of up, or of the data plane (from {source})"
+                "{name} has no effect on serve, which runs no data plane: it is a setting of up, or of the data plane (from {source})"
             )),
         }
         values.forget(name);
     }
 }
 
-/// Hosts of the setting, and the host in TURN URLs, which is this server's too.
+/// Names in the setting `allowed-hosts`, and the host in TURN URLs, which also names this server.
 fn allowed_hosts(values: &Values, mistakes: &mut Mistakes) -> Option<Vec<String>> {
     let mut names: Vec<String> = values.list("allowed-hosts", mistakes)?;
     let is_host = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -267,7 +267,7 @@ fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
     let names = ("store-certificate", "store-key");
     let identity = certificate_files(values, names, mistakes)?;
     let text = values.text("store");
-    // Commas of such a URL part hosts.
+    // In a sentinel URL, commas separate hosts, not URLs.
     let are_sentinels = redis::are_sentinels(text);
     let urls: Vec<String> = if are_sentinels {
         vec![text.to_owned()]
@@ -280,7 +280,7 @@ fn store(values: &Values, mistakes: &mut Mistakes) -> Option<StoreConfig> {
         if !is_encrypted && !values.text(name).is_empty() {
             let source = values.source(name);
             mistakes.push(format!(
-                "{name} is of no use unless store is rediss:// or rediss+sentinel:// (from {source})"
+                "{name} has no effect unless store is rediss:// or rediss+sentinel:// (from {source})"
             ));
         }
     }
@@ -306,7 +306,7 @@ fn path(values: &Values, name: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-/// The certificate and key of two settings; `Some(None)` if both are empty.
+/// Certificate and key of two settings; `Some(None)` if both are empty, `None` after a mistake.
 fn certificate_files(
     values: &Values,
     (certificate, key): (&str, &str),
@@ -325,7 +325,7 @@ fn certificate_files(
     };
     let source = values.source(lonely);
     mistakes.push(format!(
-        "{lonely} is of no use without {missing} (from {source})"
+        "{lonely} has no effect without {missing} (from {source})"
     ));
     None
 }
@@ -396,15 +396,15 @@ mod tests {
         let args = ["--tls-key", "key.pem", "--store-key", "store-key.pem"];
         let text = config(Role::Up, &args).unwrap_err().to_string();
         for part in [
-            "tls-key is of no use without tls-certificate (from flag --tls-key)",
-            "store-key is of no use without store-certificate",
+            "tls-key has no effect without tls-certificate (from flag --tls-key)",
+            "store-key has no effect without store-certificate",
         ] {
             assert!(text.contains(part), "{part} not in {text}");
         }
         let args = ["--store", "redis://10.0.0.5", "--store-ca", "ca.pem"];
         let text = config(Role::Up, &args).unwrap_err().to_string();
         assert!(
-            text.contains("store-ca is of no use unless store is rediss://"),
+            text.contains("store-ca has no effect unless store is rediss://"),
             "{text}"
         );
         let args = ["--store", "redis://10.0.0.5,rediss://10.0.0.6"];
@@ -451,7 +451,7 @@ mod tests {
             let flag = format!("--{name}");
             let said = config(Role::Serve, &[&args[..], &[&flag, "1"]].concat()).unwrap_err();
             let said = said.to_string();
-            let wanted = format!("{name} is of no use to serve");
+            let wanted = format!("{name} has no effect on serve");
             assert!(
                 said.contains("1 mistake in") && said.contains(&wanted),
                 "{said}"

@@ -1,14 +1,14 @@
-//! Path under which a reverse proxy serves this server, such as `/calls/`. Requests under the path are answered like
-//! those at the root, so the proxy may keep or strip the path.
+//! The path under which a reverse proxy serves this server, such as `/calls/`. This server answers
+//! below the path and at the root, so the proxy may keep or remove the path.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The path, `/` or `/` around segments.
+/// The path: `/`, or segments with a slash at both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicPath(String);
 
-/// Why a text is no such path.
+/// The text is not such a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is no path such as / or /calls/: segments are letters, digits and - . _ ~")]
 pub struct NoPublicPath;
@@ -23,7 +23,7 @@ impl PublicPath {
 impl FromStr for PublicPath {
     type Err = NoPublicPath;
 
-    /// The last slash may be missing.
+    /// Parses the path; its trailing slash is optional.
     fn from_str(text: &str) -> Result<Self, NoPublicPath> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         let inner = text.strip_prefix('/').ok_or(NoPublicPath)?;

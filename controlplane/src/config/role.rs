@@ -1,19 +1,19 @@
-//! The command that is configured (`up` or `serve`), and its optional settings.
+//! The command whose settings are read (`up` or `serve`), and settings that may be empty.
 
 use std::str::FromStr;
 
 use spillway_settings::{Mistakes, Values};
 
-/// The command that is configured; some defaults depend on it.
+/// The command whose settings are read. Some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `spillway up`: server and data plane together.
     Up,
-    /// Signaling for a data plane that runs elsewhere.
+    /// `spillway serve`: signaling for a data plane that runs elsewhere.
     Serve,
 }
 
-/// `Some(None)` for nothing given, `None` for a mistake.
+/// Parses a setting that may be empty: `Some(None)` if it is empty, `None` after a mistake.
 pub(super) fn optional<T>(values: &Values, name: &str, mistakes: &mut Mistakes) -> Option<Option<T>>
 where
     T: FromStr<Err: std::fmt::Display>,

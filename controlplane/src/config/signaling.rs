@@ -1,4 +1,4 @@
-//! Limits of participants and rooms.
+//! Settings: limits of participants, rooms and messages.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use spillway_settings::{Mistakes, Values};
 
 use crate::limits;
 
-/// Limits of participants and rooms.
+/// Limits of participants, rooms and messages.
 #[derive(Debug, Clone, Copy)]
 pub struct SignalingLimits {
-    /// Participants in one room.
+    /// Maximum number of participants in one room.
     pub participants: usize,
-    /// Tracks one participant may publish.
+    /// Maximum number of tracks that one participant publishes.
     pub tracks: usize,
-    /// Bytes of one message.
+    /// Maximum size of one message in bytes.
     pub message_bytes: usize,
-    /// Messages per second and socket.
+    /// Messages per second from one socket.
     pub messages_per_second: u32,
-    /// A participant's life without its socket.
+    /// Time for which a participant stays in the room without a socket.
     pub grace: Duration,
-    /// Time after its token expired during which a participant may come back without another, in seconds.
+    /// Time after the expiry of its token during which a participant can resume without a new
+    /// token, in seconds.
     pub resume_allowance_s: u64,
-    /// Accepted clock difference to token issuers, in seconds.
+    /// Accepted clock difference between this host and the issuers of tokens, in seconds.
     pub token_leeway_s: u64,
 }
 
-/// Reads the limits of signaling from the settings.
+/// Reads the limits from the settings.
 pub(super) fn signaling_limits(
     values: &Values,
     mistakes: &mut Mistakes,

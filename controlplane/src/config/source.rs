@@ -1,4 +1,4 @@
-//! Limit of connections per source.
+//! Setting: maximum number of connections per source.
 
 use std::net::IpAddr;
 use std::num::ParseIntError;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::limits::CONNECTIONS_PER_SOURCE;
 
-/// Connections at once from an IPv4 address or an IPv6 /64; absent where there is no limit.
+/// Maximum number of open connections from an IPv4 address or an IPv6 /64; `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceLimit {
     own_host: Option<usize>,
@@ -14,7 +14,7 @@ pub struct SourceLimit {
 }
 
 impl SourceLimit {
-    /// The same limit for every address.
+    /// The same limit for every source.
     pub fn every(limit: usize) -> Self {
         Self {
             own_host: Some(limit),
@@ -30,7 +30,8 @@ impl SourceLimit {
         }
     }
 
-    /// Limit for a connection from `peer` to `local`; if these are equal, it comes from this host.
+    /// The limit for a connection from `peer` to `local`. If both are equal, the connection comes
+    /// from this host.
     pub fn of(self, peer: IpAddr, local: Option<IpAddr>) -> Option<usize> {
         let (peer, local) = (peer.to_canonical(), local.map(|ip| ip.to_canonical()));
         if peer.is_loopback() || local == Some(peer) {
@@ -41,7 +42,8 @@ impl SourceLimit {
     }
 }
 
-/// A reverse proxy on this host, and the data plane that passes HTTP on, are many clients at one address.
+/// No limit for this host: a reverse proxy, or the data plane that passes HTTP on, has connections
+/// of many clients.
 impl Default for SourceLimit {
     fn default() -> Self {
         Self {
@@ -51,7 +53,7 @@ impl Default for SourceLimit {
     }
 }
 
-/// A number; 0 for no limit.
+/// Parses a number; 0 means no limit.
 impl FromStr for SourceLimit {
     type Err = ParseIntError;
 

@@ -1,5 +1,5 @@
-//! The settings of `spillway up` and `spillway serve`: names, defaults and help texts. The parent module checks the
-//! values.
+//! Names, defaults and help texts of all settings of `spillway up` and `spillway serve`. The parent
+//! module checks their values.
 
 use spillway_settings::Setting;
 
@@ -11,7 +11,7 @@ const fn setting(name: &'static str, default: &'static str, help: &'static str) 
     }
 }
 
-/// All settings of `spillway up` and `spillway serve`.
+/// The settings of `spillway up` and `spillway serve`.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "listen",
@@ -202,8 +202,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("log", "info", "log filter: a level, or a list of TARGET=LEVEL"),
 ];
 
-/// Settings of the data plane that `up` starts, and of its state directory: `serve` has neither. Settings of TURN are in
-/// [`super::turn::PASSED_ON`].
+/// Settings that only `up` uses, because `serve` starts no data plane and has no state directory.
+/// TURN settings of this kind are in [`super::turn::PASSED_ON`].
 const UP_ALONE: [&str; 5] = [
     "state-dir",
     "dataplane-bin",

@@ -1,4 +1,4 @@
-//! Settings of the data plane's TURN server.
+//! Settings of TURN: secrets, ports and addresses.
 
 use std::net::SocketAddr;
 
@@ -7,20 +7,21 @@ use spillway_settings::{Mistakes, Values};
 use super::role::{Role, optional};
 use crate::limits;
 
-/// The relay, as far as the control plane has to do with it.
+/// Settings of TURN that the control plane uses or passes on.
 #[derive(Clone)]
 pub struct TurnConfig {
-    /// Secrets of credentials; the first one signs. `up` generates one if there is none.
+    /// Shared secrets of TURN credentials. The first one signs. If there is none, `up` generates
+    /// one.
     pub secrets: Vec<String>,
-    /// Lifetime of credentials for new allocations, in seconds.
+    /// Time during which a credential can make allocations, in seconds.
     pub ttl_s: u64,
-    /// TLS ends at the data plane, at this port, for HTTP too.
+    /// Port at which the data plane terminates TLS for TURN and HTTP.
     pub tls_port: Option<u16>,
-    /// Settings for the data plane that `up` runs, which checks them.
+    /// Settings for the data plane that `up` starts. The data plane checks them.
     pub passed_on: Vec<(&'static str, String)>,
 }
 
-/// Settings of the data plane's relay, which `up` passes on.
+/// Settings of TURN that `up` passes to its data plane.
 pub(super) const PASSED_ON: [&str; 8] = [
     "turn-port",
     "turn-tls-port",
@@ -43,7 +44,7 @@ pub(super) fn check(values: &Values, role: Role, m: &mut Mistakes) -> Option<Tur
             "turn-secret has {count} secrets, a rotation needs {limit}"
         ));
     }
-    // Never the secret itself: this is shown on a terminal.
+    // The secret itself must not appear in a message.
     for (number, secret) in (1..).zip(&secrets) {
         let (bytes, least) = (secret.len(), limits::TURN_SECRET_BYTES);
         if bytes < least {
@@ -94,7 +95,7 @@ pub(super) fn check(values: &Values, role: Role, m: &mut Mistakes) -> Option<Tur
     })
 }
 
-/// Secrets stay out of logs.
+/// Without the secrets, so that they never appear in logs.
 impl std::fmt::Debug for TurnConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TurnConfig")

@@ -1,4 +1,5 @@
-//! Bytes that a node keeps with a session and never reads: enough to rebuild a room after a restart.
+//! Annotations: bytes that a node keeps with a session or track and never reads. They suffice to
+//! rebuild rooms after a restart.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +9,9 @@ use crate::ids::{Identity, ParticipantId, RoomName};
 
 const VERSION: u32 = 1;
 
-/// Annotation of each of a participant's sessions.
+/// Annotation of a session (JSON).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct SessionAnnotation {
     version: u32,
     pub room: RoomName,
@@ -21,9 +22,9 @@ pub struct SessionAnnotation {
     pub grants: Grants,
 }
 
-/// Annotation of each published track; the data plane knows the rest.
+/// Annotation of a published track (JSON). The node knows everything else about the track.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct TrackAnnotation {
     version: u32,
     pub source: Source,
@@ -53,7 +54,7 @@ impl SessionAnnotation {
         serde_json::to_vec(self).expect("annotations are plain data")
     }
 
-    /// `None` when a newer or other control plane wrote it.
+    /// Parses an annotation. `None` if its version or format is another one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let read: Self = serde_json::from_slice(bytes).ok()?;
         (read.version == VERSION).then_some(read)
@@ -72,7 +73,7 @@ impl TrackAnnotation {
         serde_json::to_vec(self).expect("annotations are plain data")
     }
 
-    /// `None` when a newer or other control plane wrote it.
+    /// Parses an annotation. `None` if its version or format is another one.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let read: Self = serde_json::from_slice(bytes).ok()?;
         (read.version == VERSION).then_some(read)

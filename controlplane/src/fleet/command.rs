@@ -1,29 +1,29 @@
-//! Commands to a node, as values: a room decides on them without executing them.
+//! Commands to a node, as values. Rooms create them, the connection to the node sends them.
 
-use super::{Published, SessionAnnotation, SyncGroup, Wish};
+use super::{Published, SessionAnnotation, SubscriptionParams, SyncGroup};
 use crate::history::{Kind, Source};
 use crate::ids::{SessionId, TrackId};
 
-/// A command to a node; all are idempotent.
+/// A command to a node. All commands are idempotent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Makes a publish session, or negotiates it anew.
+    /// Creates a publish session, or renegotiates it.
     PutPublish(PutPublish),
-    /// Makes a subscribe session.
+    /// Creates a subscribe session.
     PutSubscribe {
-        /// The session to make or to keep.
+        /// The session to create or to keep.
         session: SessionId,
         /// Bytes that the node keeps with the session.
         annotation: SessionAnnotation,
-        /// The server with the session's lease.
+        /// Owner of the lease: the server of this room.
         owner: String,
     },
-    /// Changes what a session is subscribed to.
+    /// Changes the subscriptions of a session.
     PutSubscriptions {
         /// The session that subscribes.
         session: SessionId,
-        /// Subscriptions to add or to change.
-        put: Vec<TrackWish>,
+        /// Subscriptions to add or change.
+        put: Vec<TrackSubscription>,
         /// Tracks whose subscriptions end.
         remove: Vec<TrackId>,
     },
@@ -36,14 +36,14 @@ pub enum Command {
         /// SDP of the client's answer.
         sdp: String,
     },
-    /// A candidate of the client (RFC 8839).
+    /// An ICE candidate of the client (RFC 8839).
     AddCandidate {
         /// The session of the candidate.
         session: SessionId,
         /// The candidate, with or without `a=`.
         candidate: String,
     },
-    /// The mute state of a track.
+    /// Sets the mute state of a track.
     Mute {
         /// The session of the publisher.
         session: SessionId,
@@ -54,39 +54,39 @@ pub enum Command {
         /// True when the publisher has muted the track.
         muted: bool,
     },
-    /// End a session and its connection.
+    /// Closes a session and its connection.
     CloseSession {
         /// The session to end.
         session: SessionId,
-        /// Reason of the end, for the node's log.
+        /// Reason, for the node's log.
         reason: &'static str,
     },
 }
 
-/// Makes a publish session, or negotiates it anew.
+/// Creates a publish session, or renegotiates it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PutPublish {
-    /// The session to make or to change.
+    /// The session to create or to change.
     pub session: SessionId,
     /// SDP of the client's offer.
     pub sdp: String,
     /// All tracks of the session; other m-lines are ignored.
     pub tracks: Vec<Published>,
-    /// Kept with the session.
+    /// Bytes that the node keeps with the session.
     pub annotation: SessionAnnotation,
-    /// The server with the session's lease.
+    /// Owner of the lease: the server of this room.
     pub owner: String,
 }
 
-/// A track that a session is subscribed to.
+/// A subscription to a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackWish {
+pub struct TrackSubscription {
     /// The track to subscribe to.
     pub track: TrackId,
-    /// Audio or video, as the track.
+    /// Kind of the track.
     pub kind: Kind,
     /// Parameters of the subscription.
-    pub wish: Wish,
+    pub params: SubscriptionParams,
     /// Lip sync group of the track.
     pub group: SyncGroup,
 }
@@ -94,18 +94,18 @@ pub struct TrackWish {
 /// Result of a command that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
-    /// `PutPublish`'s answer, and the tracks that can play.
+    /// The answer to [`Command::PutPublish`], with the tracks that can play.
     Answer {
         /// SDP of the node's answer.
         sdp: String,
-        /// Others of the command are not published.
+        /// Tracks that can play. Other tracks of the command are not published.
         tracks: Vec<Playable>,
     },
-    /// The others return nothing.
+    /// The result of all other commands.
     Nothing,
 }
 
-/// A track that was negotiated.
+/// A track that the node has negotiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Playable {
     /// The track that can play.
@@ -114,7 +114,7 @@ pub struct Playable {
     pub rids: Vec<String>,
 }
 
-/// Why a command did not succeed.
+/// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
     /// The data plane cannot be reached, or did not answer in time.
@@ -126,13 +126,13 @@ pub enum NodeError {
     /// The node has no such session.
     #[error("{0}")]
     NoSession(String),
-    /// The answer does not belong to the outstanding offer.
+    /// The client's answer belongs to an older offer.
     #[error("{0}")]
     Stale(String),
-    /// A limit of the node is reached.
+    /// The node has reached a limit.
     #[error("{0}")]
     Full(String),
-    /// The node has a version without this command.
+    /// The node's version does not have this command.
     #[error("data plane: {0}")]
     Unsupported(String),
     /// Another error of the data plane.

@@ -1,5 +1,5 @@
-//! The gRPC connection to a node: reconnects for ever, reads the state after each connect, and distinguishes a dead
-//! data plane from an unreachable one.
+//! The gRPC connection to a node. It reconnects until the process ends, and reads the node's state
+//! after each connect. It tells a dead data plane from one that cannot be reached.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::config::ControlAddress;
 use crate::ids::{NodeId, SessionId};
 use crate::limits::{CALL_TIME, LEASE_RENEWAL, RECONNECT_PAUSE, REPLY_BYTES};
 
-/// Sends commands; clones share one connection.
+/// A handle to the connection, for commands. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
     node: NodeId,
@@ -29,36 +29,36 @@ pub struct Connection {
     turn_urls: watch::Receiver<Arc<[String]>>,
 }
 
-/// State of the connection to a node.
+/// State of the connection to a node, as the admin API shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// The connection is not open.
     Connecting,
-    /// Connected, and its state was read.
+    /// Connected, and the node's state was read.
     Connected,
 }
 
-/// The lease of this server at the data planes.
+/// This server's lease at the nodes.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Owner of the sessions: this process.
+    /// Name of this server process as owner.
     pub owner: String,
-    /// Time that sessions stay without a renewal.
+    /// Time after which a node closes sessions whose lease was not renewed.
     pub time: Duration,
 }
 
-/// Time for a data plane that starts together with this server.
+/// Time within which a node that does not answer is not reported, because it may be starting.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Keeps the connection; see [`Supervisor::run`].
+/// Maintains the connection to one node, see [`Supervisor::run`].
 #[derive(Debug)]
 pub(super) struct Supervisor {
     connection: Connection,
     entry: NodeEntry,
     state: watch::Sender<NodeState>,
     turn_urls: watch::Sender<Arc<[String]>>,
-    /// Id of the secret of our TURN credentials.
+    /// Id of this server's TURN secret.
     secret_id: Option<String>,
     lease: Lease,
     incarnation: Option<String>,
@@ -66,17 +66,17 @@ pub(super) struct Supervisor {
 }
 
 impl Connection {
-    /// State of the connection, with changes.
+    /// State of the connection. The receiver shows changes.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
     }
 
-    /// The latest TURN URLs of the node.
+    /// TURN URLs of the node. The receiver shows changes.
     pub fn turn_urls(&self) -> watch::Receiver<Arc<[String]>> {
         self.turn_urls.clone()
     }
 
-    /// TURN allocations there are.
+    /// Lists the node's TURN allocations.
     pub async fn allocations(&self) -> Result<Vec<wire::Allocation>, NodeError> {
         let mut client = self.client.clone();
         let request = timed(wire::ListAllocationsRequest {});
@@ -105,8 +105,8 @@ impl Connection {
         Ok(Done::Nothing)
     }
 
-    /// These sessions are kept by the lease of `owner`.
-    pub async fn take(&self, owner: &str, sessions: &[SessionId]) -> Result<(), NodeError> {
+    /// Makes `owner` the owner of these sessions, so that its lease keeps them.
+    pub async fn take_lease(&self, owner: &str, sessions: &[SessionId]) -> Result<(), NodeError> {
         let mut client = self.client.clone();
         let sessions = sessions.iter().map(SessionId::to_string);
         let request = wire::TakeSessionsRequest {
@@ -124,22 +124,22 @@ impl Connection {
             time_ms: lease.time.as_millis() as u64,
         };
         match bounded(client.renew_lease(timed(request))).await {
-            // A node of a version before leases: its sessions end only with their clients.
+            // A node of an earlier version has no leases: its sessions end only with their clients.
             Ok(_) | Err(NodeError::Unsupported(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Description of the data plane and the load of its shards.
+    /// Reads the description of the data plane, with the load of its shards.
     pub async fn describe(&self) -> Result<wire::Node, NodeError> {
         let mut client = self.client.clone();
         bounded(client.get_node(timed(wire::GetNodeRequest {}))).await
     }
 
-    /// State of these sessions on the node.
+    /// Reads the state of these sessions.
     pub async fn sessions(&self, sessions: &[SessionId]) -> Result<Vec<HeldSession>, NodeError> {
         if sessions.is_empty() {
-            return Ok(Vec::new()); // the schema takes none for all
+            return Ok(Vec::new()); // in the request, an empty list means all sessions
         }
         let state = self.state_of(sessions).await?;
         Ok(self.held(state))
@@ -151,7 +151,8 @@ impl Connection {
         ours.collect()
     }
 
-    /// The same in types of the schema; of all sessions if none is named.
+    /// Reads the state of `sessions`, or of all sessions if the list is empty, as types of the
+    /// schema.
     pub async fn state_of(&self, sessions: &[SessionId]) -> Result<wire::State, NodeError> {
         let mut client = self.client.clone();
         let sessions = sessions.iter().map(SessionId::to_string);
@@ -163,8 +164,8 @@ impl Connection {
 }
 
 impl Supervisor {
-    /// A connection to `entry`, not made yet. It renews `lease`, and warns when the data plane does not know the TURN
-    /// secret of `secret_id`. Fails for an address that is no URI.
+    /// A supervisor that is not connected yet. It renews `lease`, and warns if the data plane does not
+    /// have the TURN secret of `secret_id`. Fails if the address is not a URI.
     pub(super) fn new(
         entry: NodeEntry,
         (lease, secret_id): (Lease, Option<String>),
@@ -181,12 +182,12 @@ impl Supervisor {
             .keep_alive_while_idle(true);
         let client = DataPlaneClient::new(endpoint.connect_lazy());
         let (state, receiver) = watch::channel(NodeState::Connecting);
-        let (turn_urls, told_urls) = watch::channel(Arc::from([]));
+        let (turn_urls, urls_receiver) = watch::channel(Arc::from([]));
         let connection = Connection {
             node: entry.node.clone(),
             client: client.max_decoding_message_size(REPLY_BYTES),
             state: receiver,
-            turn_urls: told_urls,
+            turn_urls: urls_receiver,
         };
         let supervisor = Self {
             connection: connection.clone(),
@@ -206,31 +207,31 @@ impl Supervisor {
         let (first_pause, longest_pause) = RECONNECT_PAUSE;
         let started = clock::now();
         let mut pause = first_pause;
-        let mut complained = false;
+        let mut has_warned = false;
         while !self.updates.is_closed() {
             let ended = self.follow().await;
             if *self.state.borrow() == NodeState::Connected {
                 pause = first_pause;
-                complained = false;
+                has_warned = false;
             }
             self.state.send_replace(NodeState::Connecting);
-            // A node that is just starting is not reported.
-            let is_news = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
-            if !complained && is_news {
+            // A node that is starting is not reported.
+            let is_reportable = self.incarnation.is_some() || started.elapsed() >= START_PATIENCE;
+            if !has_warned && is_reportable {
                 let NodeEntry { node, address } = &self.entry;
-                tracing::warn!(%node, ?address, reason = %ended, "node: not connected, trying on");
-                complained = true;
+                tracing::warn!(%node, ?address, reason = %ended, "node: not connected, trying again");
+                has_warned = true;
             }
-            if self.incarnation.is_some() && self.nobody_listens().await {
+            if self.incarnation.is_some() && self.is_process_gone().await {
                 self.incarnation = None;
-                self.tell(Update::Lost).await;
+                self.send_update(Update::Lost).await;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest_pause);
         }
     }
 
-    /// Connects, reads the state, and passes events on until the stream ends.
+    /// Connects, reads the state, and forwards events until the stream ends. Returns the reason.
     async fn follow(&mut self) -> NodeError {
         let mut client = self.connection.client.clone();
         let events =
@@ -245,7 +246,8 @@ impl Supervisor {
             Ok(_) => return NodeError::Internal("its first event is not Hello".to_owned()),
             Err(error) => return error,
         };
-        // First: it gives the leases of servers before us their whole time again, if no server was connected.
+        // First: if no server was connected, a renewal restarts the leases of all owners, also of
+        // earlier servers.
         if let Err(error) = self.connection.renew(&self.lease).await {
             return error;
         }
@@ -263,26 +265,26 @@ impl Supervisor {
         self.turn_urls.send_replace(Arc::clone(&turn_urls));
         let incarnation = Some(state.incarnation.clone());
         if self.incarnation.is_some() && self.incarnation != incarnation {
-            self.tell(Update::Lost).await;
+            self.send_update(Update::Lost).await;
         }
         self.incarnation = incarnation;
         let sessions = self.connection.held(state);
         let (node, count) = (&self.entry.node, sessions.len());
         tracing::info!(%node, incarnation = %hello.incarnation, sessions = count, "node: connected");
-        self.tell(Update::Synced {
+        self.send_update(Update::Synced {
             sessions,
             turn_urls,
         })
         .await;
         self.state.send_replace(NodeState::Connected);
         tokio::select! {
-            error = self.renew_on() => error,
-            error = self.pass_on(&mut events) => error,
+            error = self.renew_until_error() => error,
+            error = self.forward_events(&mut events) => error,
         }
     }
 
-    /// Renews the lease until that fails.
-    async fn renew_on(&self) -> NodeError {
+    /// Renews the lease periodically until that fails.
+    async fn renew_until_error(&self) -> NodeError {
         loop {
             tokio::time::sleep(LEASE_RENEWAL).await;
             if let Err(error) = self.connection.renew(&self.lease).await {
@@ -291,13 +293,13 @@ impl Supervisor {
         }
     }
 
-    /// Passes events on until the stream ends.
-    async fn pass_on(&self, events: &mut tonic::Streaming<wire::Event>) -> NodeError {
+    /// Forwards events until the stream ends.
+    async fn forward_events(&self, events: &mut tonic::Streaming<wire::Event>) -> NodeError {
         loop {
             match next_event(events, Duration::MAX).await {
                 Ok(event) => {
                     if let Some(event) = convert::event(event) {
-                        self.tell(Update::Event(event)).await;
+                        self.send_update(Update::Event(event)).await;
                     }
                     if self.updates.is_closed() {
                         return NodeError::Unavailable("we are ending".to_owned());
@@ -308,13 +310,13 @@ impl Supervisor {
         }
     }
 
-    async fn tell(&self, update: Update) {
+    async fn send_update(&self, update: Update) {
         let node = self.entry.node.clone();
-        // The receiver is dropped at the end of the process.
+        // The receiver is dropped when the process ends.
         let _ = self.updates.send(NodeUpdate { node, update }).await;
     }
 
-    /// Says what clients could only tell by not getting through.
+    /// Warns if clients would get TURN credentials that the node refuses, or none.
     fn compare_secrets(&self, node: &wire::Node) {
         if node.turn_urls.is_empty() {
             return;
@@ -333,9 +335,10 @@ impl Supervisor {
         }
     }
 
-    /// True if the data plane's process is certainly dead: no process listens on its unix socket. Over TCP only a new
-    /// incarnation is proof, because clients may still reach a data plane that we cannot reach.
-    async fn nobody_listens(&self) -> bool {
+    /// True if the data plane's process has certainly ended: no process listens on its unix socket.
+    /// Over TCP only a new incarnation proves that, because clients may still reach a data plane
+    /// that this server cannot reach.
+    async fn is_process_gone(&self) -> bool {
         let ControlAddress::Unix(path) = &self.entry.address else {
             return false;
         };
@@ -362,7 +365,7 @@ async fn next_event(
             Ok(None) => return Err(NodeError::Unavailable("it ended the stream".to_owned())),
             Err(_) => return Err(NodeError::Unavailable("no event in time".to_owned())),
         };
-        // An event of a newer schema has no meaning here.
+        // Ignore event types of a newer schema.
         if let Some(event) = event.event {
             return Ok(event);
         }

@@ -1,10 +1,10 @@
-//! Converts types of the schema (`wire/proto/dataplane.proto`) to ours and back.
+//! Converts between types of the schema (`wire/proto/dataplane.proto`) and this folder's types.
 
 use spillway_wire::dataplane as wire;
 
 use super::{
     Command, Done, HeldSession, MidTrack, NodeEvent, Offer, Playable, Published, PutPublish,
-    SessionAnnotation, SyncGroup, TrackAnnotation, TrackWish, Wish,
+    SessionAnnotation, SubscriptionParams, SyncGroup, TrackAnnotation, TrackSubscription,
 };
 use crate::history::{Kind, Layer, Source, Track};
 use crate::ids::{NodeId, TrackId};
@@ -106,16 +106,16 @@ impl From<Published> for wire::Track {
     }
 }
 
-impl From<TrackWish> for wire::TrackWish {
-    fn from(wanted: TrackWish) -> Self {
+impl From<TrackSubscription> for wire::TrackWish {
+    fn from(wanted: TrackSubscription) -> Self {
         let SyncGroup { stream, cname } = wanted.group;
         Self {
             track: wanted.track.to_string(),
             kind: wire_kind(wanted.kind).into(),
             wish: Some(wire::Wish {
-                paused: wanted.wish.paused,
-                max_height: wanted.wish.max_height,
-                priority: wanted.wish.priority,
+                paused: wanted.params.paused,
+                max_height: wanted.params.max_height,
+                priority: wanted.params.priority,
             }),
             group: Some(wire::SyncGroup { stream, cname }),
         }
@@ -129,7 +129,7 @@ fn wire_kind(kind: Kind) -> wire::Kind {
     }
 }
 
-/// The answer of a node; tracks that are none of ours are left out.
+/// Converts the answer of a node. Tracks with ids of another format are ignored.
 pub(super) fn answer(reply: wire::PutPublishReply) -> Done {
     let playable = |track: wire::PublishedTrack| {
         let (track, rids) = (track.track.parse().ok()?, track.rids);
@@ -141,15 +141,16 @@ pub(super) fn answer(reply: wire::PutPublishReply) -> Done {
     }
 }
 
-/// `None` for a session that was not made by a control plane like this one: it is left alone.
+/// Converts a session. `None` if its id has another format: another control plane created it, and
+/// it is left alone.
 pub(super) fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession> {
     let Ok(session) = held.session.parse() else {
-        tracing::warn!(session = %held.session, "node: session of another control plane, left alone");
+        tracing::warn!(session = %held.session, "node: ignoring a session of another control plane");
         return None;
     };
     let wish = |subscription: wire::Subscription| {
         let wish = subscription.wish.unwrap_or_default();
-        Some((subscription.track.parse().ok()?, self::wish(wish)))
+        Some((subscription.track.parse().ok()?, self::params(wish)))
     };
     Some(HeldSession {
         session,
@@ -166,15 +167,15 @@ pub(super) fn session(node: &NodeId, held: wire::Session) -> Option<HeldSession>
     })
 }
 
-fn wish(wish: wire::Wish) -> Wish {
-    Wish {
+fn params(wish: wire::Wish) -> SubscriptionParams {
+    SubscriptionParams {
         paused: wish.paused,
         max_height: wish.max_height,
         priority: wish.priority,
     }
 }
 
-/// `None` for a track that some other control plane made.
+/// Converts a track. `None` if another control plane created it.
 fn published(node: &NodeId, track: wire::Track) -> Option<Published> {
     let kind = match track.kind() {
         wire::Kind::Audio => Kind::Audio,
@@ -211,7 +212,7 @@ fn offer(offer: wire::Offer) -> Offer {
     }
 }
 
-/// `None` for what says nothing to a room.
+/// Converts an event. `None` if rooms do not need it, or if its ids have another format.
 pub(super) fn event(event: wire::event::Event) -> Option<NodeEvent> {
     use wire::event::Event;
     Some(match event {
@@ -248,7 +249,7 @@ pub(super) fn event(event: wire::event::Event) -> Option<NodeEvent> {
     })
 }
 
-/// Absent is written as the empty text.
+/// In the schema, an empty text means absent.
 fn some(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }

@@ -1,77 +1,78 @@
-//! Events of a node.
+//! Events of nodes, and changes of the connections to them.
 
 use std::sync::Arc;
 
 use super::{HeldSession, Offer};
 use crate::ids::{NodeId, SessionId, TrackId};
 
-/// Something that rooms must know of a node.
+/// An update of one node.
 #[derive(Debug)]
 pub struct NodeUpdate {
-    /// The node that the update is about.
+    /// The node of the update.
     pub node: NodeId,
     /// The event, or the change of the connection.
     pub update: Update,
 }
 
-/// Change of a node.
+/// An event of a node, or a change of the connection.
 #[derive(Debug)]
 pub enum Update {
-    /// The data plane ended, with all its sessions.
+    /// The data plane ended, and with it all its sessions.
     Lost,
-    /// The connection is up and the state was read.
+    /// The connection is open, and the node's state was read.
     Synced {
-        /// The sessions that it holds, and no others.
+        /// All sessions of the node.
         sessions: Vec<HeldSession>,
         /// TURN URLs of the node (RFC 7065), the preferred one first; empty without TURN.
         turn_urls: Arc<[String]>,
     },
-    /// Something happened to a session or to tracks.
+    /// Event about a session or about tracks.
     Event(NodeEvent),
 }
 
-/// Event of a node about one session, or about tracks.
+/// Event of a node about one session or about tracks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeEvent {
-    /// ICE and DTLS are up.
+    /// ICE and DTLS are established.
     Connected {
         /// The session that is connected.
         session: SessionId,
-        /// Shard that has the session.
+        /// Shard of the session.
         shard: u32,
     },
-    /// The session ended by itself.
+    /// The session ended, not by a command.
     Closed {
         /// The session that ended.
         session: SessionId,
-        /// The handshake that failed (docs/protocol.md, `media`).
+        /// The handshake that failed, if one did (docs/protocol.md, `media`).
         failure: Option<String>,
     },
-    /// A subscribe session is to be negotiated.
+    /// The node offers to negotiate a subscribe session.
     Offer {
         /// The session that offers.
         session: SessionId,
         /// SDP, revision and tracks of the offer.
         offer: Offer,
     },
-    /// The forwarded layer of a subscription changed.
+    /// The simulcast layer that is forwarded to a subscriber changed.
     Layer {
         /// The session of the subscriber.
         session: SessionId,
         /// The track of the subscription.
         track: TrackId,
-        /// The layer, or empty.
+        /// Id of the layer (RFC 8851); empty without simulcast.
         rid: String,
         /// True when media is sent.
         is_active: bool,
-        /// Why it is not.
+        /// Why no media is sent.
         reason: Option<String>,
     },
-    /// Audio levels of tracks with speech; replaces the last report of the shard.
+    /// Audio levels of tracks with speech. Replaces the last report of the shard.
     Levels {
         /// Shard that measured the levels.
         shard: u32,
-        /// -dBov (RFC 6464): 0 loudest, 127 silent. Absent is silent.
+        /// Level in -dBov (RFC 6464): 0 is loudest, 127 is silent. Tracks that are not listed are
+        /// silent.
         levels: Vec<(TrackId, u32)>,
     },
 }

@@ -1,7 +1,7 @@
-//! Nodes: their registry, the connections to them, and the choice of a node for new participants.
+//! Nodes: their registry, the connections to them, and the choice of a node for a new participant.
 //!
-//! Rooms use the types of this folder for commands, events and sessions; types of the schema stay here. The room
-//! decides what a command means.
+//! Rooms use this folder's types for commands, events and sessions. Types of the schema (gRPC) are
+//! used only in this folder.
 
 mod annotation; // bytes that a node keeps with a session and never reads
 mod session; // types of sessions and their parts
@@ -12,11 +12,11 @@ mod registry; // list of nodes
 mod connection; // the connection to one node, and its supervision
 
 pub use annotation::{SessionAnnotation, TrackAnnotation};
-pub use command::{Command, Done, NodeError, Playable, PutPublish, TrackWish};
+pub use command::{Command, Done, NodeError, Playable, PutPublish, TrackSubscription};
 pub use connection::{Connection, Lease, NodeState};
 pub use event::{NodeEvent, NodeUpdate, Update};
 pub use registry::{NodeEntry, Registry, StaticRegistry};
-pub use session::{HeldSession, MidTrack, Offer, Published, SyncGroup, Wish};
+pub use session::{HeldSession, MidTrack, Offer, Published, SubscriptionParams, SyncGroup};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,24 +28,24 @@ use crate::ids::{NodeId, RoomName};
 use crate::limits::NODE_UPDATES;
 use connection::Supervisor;
 
-/// The nodes of this deployment, each with a connection that comes back by itself.
+/// All nodes of the registry. Connections to them are reopened automatically.
 pub struct Fleet {
-    member_by_node: Mutex<BTreeMap<NodeId, Member>>,
+    member_by_node: Mutex<BTreeMap<NodeId, FleetNode>>,
     lease: Lease,
-    /// Tells the TURN secret that credentials are minted with from others.
+    /// Id of the TURN secret of this server, to compare with those of the nodes.
     turn_secret_id: Option<String>,
     updates: mpsc::Sender<NodeUpdate>,
 }
 
 /// A node of the fleet.
-struct Member {
+struct FleetNode {
     entry: NodeEntry,
     connection: Connection,
     task: JoinHandle<()>,
 }
 
 impl Fleet {
-    /// A fleet without nodes; the receiver gets their updates. See [`Fleet::follow`].
+    /// A fleet without nodes. The receiver gets updates of all nodes.
     pub fn new(
         lease: Lease,
         turn_secret_id: Option<String>,
@@ -60,8 +60,8 @@ impl Fleet {
         (Arc::new(fleet), receiver)
     }
 
-    /// Connects to the nodes that the registry has now.
-    pub fn adopt(&self, entries: &[NodeEntry]) {
+    /// Connects to the nodes in `entries`, and closes connections to others.
+    pub fn connect_to(&self, entries: &[NodeEntry]) {
         let mut members = self.members();
         members.retain(|node, member| {
             let stays = entries.contains(&member.entry);
@@ -80,7 +80,7 @@ impl Fleet {
             match made {
                 Ok((supervisor, connection)) => {
                     let (entry, task) = (entry.clone(), tokio::spawn(supervisor.run()));
-                    let member = Member {
+                    let member = FleetNode {
                         entry,
                         connection,
                         task,
@@ -94,24 +94,24 @@ impl Fleet {
         }
     }
 
-    /// Follows the registry for as long as it changes.
+    /// Follows changes of the registry until it ends.
     pub async fn follow(self: Arc<Self>, registry: Arc<dyn Registry>) {
         let mut nodes = registry.nodes();
         loop {
             let entries = Arc::clone(&nodes.borrow_and_update());
-            self.adopt(&entries);
+            self.connect_to(&entries);
             if nodes.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Nodes of the registry, in order.
+    /// Names of the nodes, sorted.
     pub fn nodes(&self) -> Vec<NodeId> {
         self.members().keys().cloned().collect()
     }
 
-    /// The connection to a node; `None` for one that the registry does not have.
+    /// The connection to a node; `None` if the registry does not have the node.
     pub fn connection(&self, node: &NodeId) -> Option<Connection> {
         Some(self.members().get(node)?.connection.clone())
     }
@@ -120,24 +120,25 @@ impl Fleet {
     pub fn connections(&self) -> Vec<(NodeId, Connection)> {
         let members = self.members();
         let connection =
-            |(node, member): (&NodeId, &Member)| (node.clone(), member.connection.clone());
+            |(node, member): (&NodeId, &FleetNode)| (node.clone(), member.connection.clone());
         members.iter().map(connection).collect()
     }
 
     /// State of the connection to each node.
     pub fn states(&self) -> Vec<(NodeId, NodeState)> {
         let members = self.members();
-        let state = |(node, member): (&NodeId, &Member)| {
+        let state = |(node, member): (&NodeId, &FleetNode)| {
             (node.clone(), *member.connection.state().borrow())
         };
         members.iter().map(state).collect()
     }
 
-    /// The node for participants that join `room`: the first connected one, or else the first.
+    /// The node for participants that join `room`: the first connected node, or the first one if
+    /// none is connected.
     pub fn choose(&self, _room: &RoomName) -> Option<NodeId> {
         let members = self.members();
         let is_connected =
-            |member: &Member| *member.connection.state().borrow() == NodeState::Connected;
+            |member: &FleetNode| *member.connection.state().borrow() == NodeState::Connected;
         let connected = members.iter().find(|(_, member)| is_connected(member));
         let (node, _) = connected.or_else(|| members.iter().next())?;
         Some(node.clone())
@@ -148,7 +149,7 @@ impl Fleet {
         NodeError::Unavailable(format!("node '{node}' is not in the registry"))
     }
 
-    /// Waits until a node is connected; the first that is.
+    /// Waits until a node is connected; returns the first one.
     pub async fn connected(&self) -> Connection {
         loop {
             let mut states: Vec<(watch::Receiver<NodeState>, Connection)> = Vec::new();
@@ -172,15 +173,15 @@ impl Fleet {
         }
     }
 
-    /// Ends all connections: from here on a node's end is no accident.
+    /// Closes all connections. From now on the end of a node is not reported.
     pub fn stop(&self) {
         for member in self.members().values() {
             member.task.abort();
         }
     }
 
-    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
-        // Each change is one step.
+    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, FleetNode>> {
+        // A panic elsewhere leaves whole values: each change is one step.
         self.member_by_node
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! The registry of nodes and their control addresses.
+//! The registry: a list of nodes with their control addresses.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::config::ControlAddress;
 use crate::ids::NodeId;
 
-/// A node that may be connected to.
+/// An entry of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeEntry {
     /// Name of the node in the fleet.
@@ -18,18 +18,18 @@ pub struct NodeEntry {
 
 /// Source of the list of nodes.
 pub trait Registry: Send + Sync + 'static {
-    /// The nodes there are now, and whenever that changes.
+    /// The current list of nodes. The receiver shows changes.
     fn nodes(&self) -> watch::Receiver<Arc<[NodeEntry]>>;
 }
 
-/// Nodes that are named in the settings and never change.
+/// The nodes in the settings; they never change.
 #[derive(Debug)]
 pub struct StaticRegistry {
     nodes: watch::Sender<Arc<[NodeEntry]>>,
 }
 
 impl StaticRegistry {
-    /// A registry of these nodes, which never change.
+    /// A registry of these nodes.
     pub fn new(nodes: Vec<NodeEntry>) -> Self {
         Self {
             nodes: watch::channel(nodes.into()).0,

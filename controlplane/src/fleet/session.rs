@@ -1,4 +1,4 @@
-//! Types of sessions and their parts, shared by rooms and nodes.
+//! Sessions and their parts, as rooms and nodes exchange them.
 
 use serde::Serialize;
 
@@ -6,28 +6,28 @@ use super::SessionAnnotation;
 use crate::history::Track;
 use crate::ids::{SessionId, TrackId};
 
-/// A session that a node holds.
+/// The state of a session on its node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeldSession {
     /// Name of the session on the node.
     pub session: SessionId,
-    /// Its annotation; `None` if a newer or other control plane wrote it.
+    /// The annotation; `None` if another version or another control plane wrote it.
     pub annotation: Option<SessionAnnotation>,
-    /// Shard that has the connected session; `None` while it is not connected.
+    /// Shard of the connected session; `None` before it is connected.
     pub connected_shard: Option<u32>,
     /// Tracks of a publish session.
     pub tracks: Vec<Published>,
     /// Subscriptions of a subscribe session.
-    pub subscriptions: Vec<(TrackId, Wish)>,
+    pub subscriptions: Vec<(TrackId, SubscriptionParams)>,
     /// The unanswered offer of a subscribe session.
     pub outstanding_offer: Option<Offer>,
-    /// The server with the session's lease; empty: none.
+    /// Owner of the lease; empty if there is none.
     pub owner: String,
-    /// True while that lease is valid.
+    /// True while the lease is valid.
     pub is_leased: bool,
 }
 
-/// A track and its place in the SDP of its publisher.
+/// A track, and its m-line in the SDP of the publisher.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
     /// The m-line's mid (RFC 8843).
@@ -38,32 +38,32 @@ pub struct Published {
 
 /// Parameters of a subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// True: no media is sent.
+pub struct SubscriptionParams {
+    /// True: no media is sent for this subscription.
     pub paused: bool,
-    /// Pixels of the highest layer; 0: no limit.
+    /// Maximum height of the video layer in pixels; 0: no limit.
     pub max_height: u32,
-    /// Higher gets bandwidth first; 0 is the default.
+    /// Subscriptions with a higher priority get bandwidth first; 0 is the default.
     pub priority: u32,
 }
 
-/// Lip sync group: tracks with the same one play in sync.
+/// Tracks of one sync group are played in sync (lip sync).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncGroup {
-    /// Media stream id of `a=msid` (RFC 8830): tracks of one stream are played in sync.
+    /// Media stream id in `a=msid` (RFC 8830); the browser plays tracks of one stream in sync.
     pub stream: String,
-    /// CNAME (RFC 3550, section 6.5.1): tracks of one CNAME share a clock.
+    /// CNAME (RFC 3550 section 6.5.1): tracks with one CNAME have one clock.
     pub cname: String,
 }
 
-/// A node's offer of a subscribe session.
+/// A node's offer for a subscribe session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Counts up; the answer names it.
+    /// Increases with each offer. The answer names it.
     pub revision: u64,
     /// SDP of the offer.
     pub sdp: String,
-    /// The track of each m-line from this offer on.
+    /// The track of each m-line of the offer.
     pub tracks: Vec<MidTrack>,
 }
 

@@ -1,4 +1,4 @@
-//! Events with an offset.
+//! Events with their offset.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::json;
 /// One event of a room's history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its number; the first of an epoch is 1 and there are no gaps.
+    /// The event's position in the history. The first event of an epoch has offset 1; offsets have
+    /// no gaps.
     pub offset: u64,
     /// The event with this offset.
     pub event: RoomEvent,
@@ -21,11 +22,11 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// About as many bytes as a client is told of it.
+    /// Approximate size of the event in a message to a client, in bytes.
     pub fn bytes(&self) -> usize {
-        /// Names of fields, numbers, identifiers.
+        /// Field names, numbers and ids.
         const FRAME: usize = 120;
-        /// The same of a track.
+        /// Field names, numbers and ids of a track.
         const TRACK: usize = 110;
         let tracks = |participant: &Participant| participant.tracks.len() * TRACK;
         FRAME
@@ -50,11 +51,11 @@ impl Entry {
     }
 }
 
-/// What happened since an offset.
+/// Events since an offset.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Missed {
-    /// This, in order; nothing is missing.
+    /// All events since then, in order.
     Entries(Vec<Arc<Entry>>),
-    /// The history does not reach back that far, or started over.
+    /// Not available: the offset is too old, or the history started over.
     TooOld,
 }

@@ -1,4 +1,4 @@
-//! Events of a room: each has one offset of the history. The types are those that the store keeps.
+//! Events of a room. The store keeps them in this form (JSON).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,15 +12,15 @@ use crate::ids::{Identity, ParticipantId, TrackId};
 pub enum LeaveReason {
     /// The participant sent `leave`.
     Left,
-    /// The socket stayed away too long.
+    /// The client did not reconnect within the grace time.
     Timeout,
     /// The same identity joined again.
     Replaced,
-    /// An operator removed the participant.
+    /// Its token had expired at a resume, and no valid token followed in time.
     Removed,
 }
 
-/// A message that is no part of the history.
+/// A message outside the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the fields are described in docs/protocol.md
 pub struct Ephemeral {
@@ -33,7 +33,7 @@ pub struct Ephemeral {
     pub to: Option<Vec<Identity>>,
 }
 
-/// One change of a room; each takes one offset of its history.
+/// An event of a room; each has one offset of the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs)] // the fields are described in docs/protocol.md
@@ -65,7 +65,7 @@ pub enum RoomEvent {
         topic: String,
         payload: Value,
     },
-    /// Stands for a message to others, so that offsets have no gaps.
+    /// Placeholder for a message to other participants, because offsets have no gaps.
     Private,
 }
 
@@ -82,7 +82,8 @@ impl RoomEvent {
         }
     }
 
-    /// The participant after the event, `before` it; `None` if the event does not change it.
+    /// The participant after the event; `before` is the participant before it. `None` if the event
+    /// does not change it.
     pub fn applied_to(&self, before: Option<&Participant>) -> Option<Participant> {
         match self {
             Self::ParticipantJoined { participant } => Some(participant.clone()),

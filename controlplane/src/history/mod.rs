@@ -1,4 +1,5 @@
-//! A room's history: numbered events, and the participants that result from them. Rooms write it and stores keep it.
+//! A room's history: events with offsets, and the participants that result from them. Rooms create
+//! events, stores keep them.
 
 mod participant; // participants of a room, with their tracks
 mod event; // events of a room

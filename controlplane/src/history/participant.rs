@@ -1,4 +1,4 @@
-//! Participants and their tracks, in the form that the store keeps.
+//! Participants and their tracks. The store keeps them in this form (JSON).
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,10 @@ pub enum Kind {
     Video,
 }
 
-/// Where a track comes from.
+/// What a track captures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub enum Source {
     Camera,
     Microphone,
@@ -38,7 +38,8 @@ impl Source {
         }
     }
 
-    /// From a token's `canPublishSources`, where LiveKit says `screen_share`.
+    /// Parses an entry of a token's `canPublishSources`. LiveKit writes `screen_share` for
+    /// `screen`.
     pub fn from_claim(name: &str) -> Option<Self> {
         match name {
             "camera" => Some(Self::Camera),
@@ -55,37 +56,37 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
-    /// Name in the SDP.
+    /// Id of the layer in SDP (RFC 8851).
     pub rid: String,
-    /// Pixels at full resolution; 0 when unknown.
+    /// Height in pixels at full resolution; 0 if unknown.
     pub height: u32,
 }
 
-/// Something a participant publishes.
+/// A track that a participant publishes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct Track {
     pub track: TrackId,
     pub kind: Kind,
     pub source: Source,
     pub muted: bool,
-    /// Lowest first; empty without simulcast.
+    /// Simulcast layers, lowest first; empty without simulcast.
     pub layers: Vec<Layer>,
-    /// Home of the track: its publisher's node.
+    /// Node of the publisher's session.
     pub node: NodeId,
 }
 
 /// A participant of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct Participant {
     pub participant: ParticipantId,
     pub identity: Identity,
     pub name: String,
     pub tracks: Vec<Track>,
-    /// Node of both of its sessions.
+    /// Node of the publish and subscribe sessions.
     pub node: NodeId,
-    /// Generation of its sessions.
+    /// Generation of the sessions.
     #[serde(default)]
     pub generation: Generation,
 }

@@ -1,38 +1,43 @@
-//! Histories that start over: the relation of the new history to the old one, and messages that readers did not get.
+//! Histories that start over after an outage: how readers continue in the new history.
 
 use std::sync::Arc;
 
 use super::{Entry, Ephemeral, RoomEvent};
 
-/// Relation of a history that started over to the one that readers of this server have.
+/// How readers of this server continue in a history that started over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
-    /// Up to this event both are the same.
+    /// Offset up to which both histories are equal.
     pub common: u64,
-    /// Later events that readers of this server were told under other numbers.
-    pub told: Vec<u64>,
+    /// Offsets, in the new history, of later events that readers of this server have already
+    /// received under other offsets.
+    pub renumbered: Vec<u64>,
 }
 
-/// Parts of the new history that a room's participants do not have.
+/// Events of the new history that the participants of a room did not receive.
 #[derive(Debug, Default, PartialEq)]
 pub struct MissedByRestart {
-    /// Up to this event both are the same.
+    /// Offset up to which both histories are equal.
     pub common: u64,
-    /// Messages that participants on this server did not get. They are older than the snapshot of participants, so
-    /// they have no offsets.
+    /// Messages that participants on this server did not receive. They are older than the snapshot
+    /// of participants, so they are sent without offsets.
     pub messages: Vec<Arc<Ephemeral>>,
-    /// The latest events, all of them messages: the snapshot goes for before and after them.
+    /// The latest events if all of them are messages: they do not change the participants, so the
+    /// snapshot fits before and after them.
     pub entries: Vec<Arc<Entry>>,
 }
 
 impl MissedByRestart {
-    /// From the events after the common ones; readers here have those in `told` under other numbers.
-    pub fn new(mut all: Vec<Arc<Entry>>, told: &[u64]) -> Self {
+    /// `all` are the events after the common ones. Readers of this server have received those in
+    /// `renumbered` under other offsets.
+    pub fn new(mut all: Vec<Arc<Entry>>, renumbered: &[u64]) -> Self {
         let common = all.first().map_or(u64::MAX, |first| first.offset - 1);
         let changes = |entry: &Arc<Entry>| entry.event.participant().is_some();
         let after_changes = all.iter().rposition(changes).map_or(0, |last| last + 1);
         let entries = all.split_off(after_changes);
-        let untold = all.iter().filter(|entry| !told.contains(&entry.offset));
+        let unseen = all
+            .iter()
+            .filter(|entry| !renumbered.contains(&entry.offset));
         let message = |entry: &Arc<Entry>| match &entry.event {
             RoomEvent::Message {
                 participant,
@@ -53,7 +58,7 @@ impl MissedByRestart {
             | RoomEvent::TrackMuted { .. }
             | RoomEvent::Private => None,
         };
-        let messages = untold.filter_map(message).collect();
+        let messages = unseen.filter_map(message).collect();
         Self {
             common,
             messages,
@@ -95,6 +100,6 @@ mod tests {
             .messages
             .iter()
             .map(|message| message.payload.clone());
-        assert!(payloads.eq([serde_json::json!(1)]), "9 was told");
+        assert!(payloads.eq([serde_json::json!(1)]), "9 was renumbered");
     }
 }

@@ -1,6 +1,6 @@
-//! Participants of the room and their tracks: the result of the room's history.
+//! The roster: the participants and tracks that result from all events of a room.
 //!
-//! Every signaling server that serves the room folds the same events and has the same roster.
+//! All servers of a room apply the same events, so they have the same roster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,18 +8,19 @@ use std::sync::Arc;
 use super::{Participant, RoomEvent, Track};
 use crate::ids::{Identity, ParticipantId, TrackId};
 
-/// The state after the events up to `offset`.
+/// The participants after the events up to `offset`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Roster {
     offset: u64,
     participant_by_id: BTreeMap<ParticipantId, Arc<Participant>>,
     owner_by_track: BTreeMap<TrackId, ParticipantId>,
-    /// At most one each, except for a moment when two servers accept one identity at once.
+    /// Participant ids by identity. Two ids occur only briefly, if two servers accept the same
+    /// identity at the same time.
     ids_by_identity: BTreeMap<Identity, BTreeSet<ParticipantId>>,
 }
 
 impl Roster {
-    /// The state a store holds.
+    /// The roster that a store returned.
     pub fn new(offset: u64, participants: Vec<Participant>) -> Self {
         let mut roster = Self {
             offset,
@@ -31,7 +32,7 @@ impl Roster {
         roster
     }
 
-    /// Number of the last event applied.
+    /// Offset of the last applied event.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -41,7 +42,7 @@ impl Roster {
         self.participant_by_id.values()
     }
 
-    /// The participants as a list, for a store.
+    /// A copy of all participants, for the store.
     pub fn to_vec(&self) -> Vec<Participant> {
         let participants = self.participants();
         participants
@@ -77,7 +78,7 @@ impl Roster {
         Some((&owner.participant, track))
     }
 
-    /// Folds one more event.
+    /// Applies the next event.
     pub fn apply(&mut self, offset: u64, event: &RoomEvent) {
         self.offset = offset;
         if let RoomEvent::ParticipantLeft { participant, .. } = event {

@@ -1,4 +1,5 @@
-//! The admin API: rooms, sessions, nodes and TURN allocations, with a bearer token (docs/operating/admin-api.md).
+//! The admin API with a bearer token: rooms, sessions, nodes and TURN allocations
+//! (docs/operating/admin-api.md).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +21,7 @@ use crate::history::Track;
 use crate::ids::{Half, IdError, Identity, NodeId, ParticipantId, RoomName, SessionId};
 use crate::room::{MemberReport, RoomReport};
 
-/// One room in the answer to `room ls`.
+/// A room in the list that `room ls` shows.
 #[derive(Debug, Serialize)]
 struct RoomSummary {
     room: RoomName,
@@ -37,9 +38,9 @@ struct ParticipantSummary {
     tracks: Vec<Track>,
 }
 
-/// One room with all its sessions, the answer to `room show`.
+/// A room with all its sessions, for `room show`.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct RoomView {
     pub room: String,
     pub epoch: String,
@@ -48,7 +49,7 @@ pub struct RoomView {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct ParticipantView {
     pub participant: String,
     pub identity: String,
@@ -60,9 +61,9 @@ pub struct ParticipantView {
     pub subscribe: Option<SessionView>,
 }
 
-/// A session on the data plane.
+/// A session on its node.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct SessionView {
     pub session: String,
     pub connected: bool,
@@ -71,20 +72,20 @@ pub struct SessionView {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct SubscriptionView {
     pub track: String,
     pub mid: String,
-    /// The layer forwarded now; empty when none, or without simulcast.
+    /// Id of the forwarded layer; empty if no layer is forwarded, or without simulcast.
     pub layer: String,
     pub paused: bool,
     pub max_height: u32,
     pub priority: u32,
 }
 
-/// A data plane, as `node ls` shows it.
+/// A node, for `node ls`.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct NodeView {
     pub node: String,
     pub incarnation: String,
@@ -111,7 +112,7 @@ pub struct ShardView {
     pub busy: f64,
 }
 
-/// A TURN allocation, as `turn ls` shows it.
+/// A TURN allocation, for `turn ls`.
 #[derive(Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // dataplane.proto, Allocation
 pub struct AllocationView {
@@ -128,7 +129,7 @@ pub struct AllocationView {
     pub expires_in_s: u32,
 }
 
-/// Routes behind the bearer token.
+/// The routes of the admin API.
 pub(super) fn routes(site: &Site) -> Router<Site> {
     Router::new()
         .route("/v1/admin/rooms", get(rooms))
@@ -176,7 +177,7 @@ async fn room(State(site): State<Site>, name: Result<Path<String>, PathRejection
         Err(refused) => return bad(&IdError::to_string(&refused)),
     };
     let Some(report) = report else {
-        let said = format!("no room '{name}' here; `spillway room ls` lists those there are");
+        let said = format!("this server has no room '{name}'; `spillway room ls` lists its rooms");
         return error(StatusCode::NOT_FOUND, "not_found", &said);
     };
     match sessions_of(&site, &report).await {
@@ -185,7 +186,7 @@ async fn room(State(site): State<Site>, name: Result<Path<String>, PathRejection
     }
 }
 
-/// Sessions of the room's participants on their nodes.
+/// Reads the sessions of the room's participants from their nodes.
 async fn sessions_of(site: &Site, report: &RoomReport) -> Result<Vec<wire::Session>, NodeError> {
     let mut ids_by_node: BTreeMap<&NodeId, Vec<SessionId>> = BTreeMap::new();
     for p in &report.participants {
@@ -201,7 +202,7 @@ async fn sessions_of(site: &Site, report: &RoomReport) -> Result<Vec<wire::Sessi
     Ok(sessions)
 }
 
-/// Nodes that answer, and why the others do not.
+/// Lists the nodes that answer, and the errors of the others.
 async fn nodes(State(site): State<Site>) -> Response {
     let (mut views, mut unreachable) = (Vec::new(), Vec::new());
     for (node, connection) in site.hub.fleet().connections() {

@@ -1,4 +1,4 @@
-//! Demo tokens for every client: for the page and for probes, if enabled.
+//! Demo tokens: if enabled, every client can get a token.
 
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,15 +15,15 @@ use crate::limits::DISPLAY_NAME_CHARS;
 const LIFE_SECONDS: u64 = 6 * 60 * 60;
 
 #[derive(Debug)]
-struct Asked {
+struct DemoRequest {
     room: RoomName,
     identity: Identity,
     name: String,
 }
 
-/// Why a query asks for no token.
+/// Why a query cannot be answered with a token.
 #[derive(Debug, thiserror::Error)]
-enum AskedWrong {
+enum DemoRequestError {
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
@@ -32,13 +32,13 @@ enum AskedWrong {
     Long(usize),
 }
 
-impl Asked {
-    fn read(query: &str) -> Result<Self, AskedWrong> {
+impl DemoRequest {
+    fn read(query: &str) -> Result<Self, DemoRequestError> {
         let [room, identity, name] = fields(query, ["room", "identity", "name"])?;
         let name = name.unwrap_or_default();
         let chars = name.chars().count();
         if chars > DISPLAY_NAME_CHARS {
-            return Err(AskedWrong::Long(chars));
+            return Err(DemoRequestError::Long(chars));
         }
         Ok(Self {
             room: room.ok_or(QueryError::Missing("room"))?.parse()?,
@@ -48,7 +48,7 @@ impl Asked {
     }
 }
 
-/// Handles the route `GET /v1/demo/token?room=&identity=&name=` of demo tokens.
+/// Issues a demo token: `GET /v1/demo/token?room=&identity=&name=`.
 pub(super) async fn token(
     State(site): State<Site>,
     headers: HeaderMap,
@@ -61,7 +61,7 @@ pub(super) async fn token(
     if let Some(said) = site.hosts.refuse_origin(&headers) {
         return error(StatusCode::FORBIDDEN, "not_permitted", &said);
     }
-    let asked = match Asked::read(&query.unwrap_or_default()) {
+    let asked = match DemoRequest::read(&query.unwrap_or_default()) {
         Ok(asked) => asked,
         Err(wrong) => {
             return error(StatusCode::BAD_REQUEST, "bad_message", &wrong.to_string());

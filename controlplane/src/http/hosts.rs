@@ -1,16 +1,17 @@
-//! Names of this server, needed with demo tokens. A page of another site with a name that resolves to this host (DNS
-//! rebinding) must not join through its visitor's browser.
+//! Checks `Host` and `Origin` against the names of this server while demo tokens are enabled. A
+//! page of another site whose name resolves to this host (DNS rebinding) must not join with a demo
+//! token through its visitor's browser.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use axum::http::{HeaderMap, Uri, header};
 
-/// Names of this server, besides `localhost` and every IP address.
+/// Names of this server. `localhost` and all IP addresses are allowed in addition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<String>);
 
-/// A host as `Host`, an authority or an origin names it.
+/// A host with an optional port, from `Host`, an authority or an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {
     name: Name,
@@ -19,26 +20,27 @@ pub(super) struct Host {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Name {
-    /// Lower case, without the dot at its end.
+    /// Lower case, without a trailing dot.
     Dns(String),
     Address(IpAddr),
 }
 
-/// Characters of a host that an error quotes.
+/// Number of characters of a host that an error quotes.
 const QUOTED_CHARS: usize = 100;
 
-/// The text is not a host with an optional port.
+/// The text is not `host[:port]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoHost;
 
 impl Hosts {
-    /// These names; `*.example.com` stands for one label before the rest, as in a certificate.
+    /// Allows these names. `*.example.com` matches exactly one label before `.example.com`, as in a
+    /// certificate.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let clean = |name: String| name.trim_end_matches('.').to_ascii_lowercase();
         Self(names.into_iter().map(clean).collect())
     }
 
-    /// Why a request with this target and these headers is not answered.
+    /// Checks the target and the headers of a request. Returns the reason for a refusal.
     pub(super) fn refuse(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         let mut named = headers.get_all(header::HOST).iter();
         let (first, more) = (named.next(), named.next());
@@ -46,7 +48,7 @@ impl Hosts {
             return Some("the request has more than one Host".to_owned());
         }
         let text = first.map(|value| String::from_utf8_lossy(value.as_bytes()));
-        // A proxy goes by the authority of the target, where there is one (RFC 9112 section 3.2.2).
+        // If the target has an authority, a proxy uses that (RFC 9112 section 3.2.2).
         let authority = uri.authority().map(|authority| authority.as_str().into());
         if text.is_none() && authority.is_none() {
             return Some(refusal("Host", ""));
@@ -56,7 +58,7 @@ impl Hosts {
         Some(refusal("Host", &foreign))
     }
 
-    /// The reason why a page of the origin in these headers gets no demo token, and cannot join with one.
+    /// Checks the origin of the page. Returns the reason why it must not use demo tokens.
     pub(super) fn refuse_origin(&self, headers: &HeaderMap) -> Option<String> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let foreign = origins.find(|origin| {
@@ -74,18 +76,18 @@ impl Hosts {
 
     fn allows(&self, host: &Host) -> bool {
         match &host.name {
-            // An IP address needs no DNS, so another site cannot have redirected it.
+            // An IP address is not resolved by DNS, so DNS rebinding is impossible.
             Name::Address(_) => true,
             Name::Dns(name) => {
                 name == "localhost"
                     || name.ends_with(".localhost")
-                    || self.0.iter().any(|known| is_meant(known, name))
+                    || self.0.iter().any(|known| matches_name(known, name))
             }
         }
     }
 }
 
-fn is_meant(known: &str, name: &str) -> bool {
+fn matches_name(known: &str, name: &str) -> bool {
     match known.strip_prefix("*.") {
         None => known == name,
         Some(rest) => name
@@ -103,7 +105,7 @@ fn refusal(what: &str, host: &str) -> String {
     )
 }
 
-/// The host that a request asks, if it is one.
+/// The host in a request's target or `Host`; `None` if it is missing or invalid.
 pub(super) fn of_request(uri: &Uri, headers: &HeaderMap) -> Option<Host> {
     let text = match uri.authority() {
         Some(authority) => authority.as_str(),
@@ -115,7 +117,7 @@ pub(super) fn of_request(uri: &Uri, headers: &HeaderMap) -> Option<Host> {
 impl FromStr for Host {
     type Err = NoHost;
 
-    /// `uri-host [ ":" port ]` (RFC 9110 section 7.2).
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2).
     fn from_str(text: &str) -> Result<Self, NoHost> {
         let (name, rest) = match text.strip_prefix('[') {
             Some(bracketed) => {
@@ -150,7 +152,8 @@ fn dns(text: &str) -> Result<Name, NoHost> {
         let mut bytes = label.bytes();
         !label.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    // Other notations of an IPv4 address end with a number, names do not ("ends in a number" of the URL standard).
+    // Other notations of an IPv4 address end with a number, host names do not (URL standard, "ends
+    // in a number checker").
     let is_number = |label: &str| match label.strip_prefix("0x") {
         Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
         None => label.bytes().all(|byte| byte.is_ascii_digit()),
@@ -265,7 +268,7 @@ mod tests {
         assert!(refused("/", &[]).is_some(), "HTTP/1.0 needs no Host");
         assert!(refused("/", &["localhost", "localhost"]).is_some());
         assert!(refused("/", &["localhost", "evil.example"]).is_some());
-        // The target's authority counts, and Host beside it.
+        // Both the authority of the target and `Host` are checked.
         assert!(refused("http://evil.example/", &["localhost"]).is_some());
         assert!(refused("http://localhost/", &["evil.example"]).is_some());
         assert_eq!(refused("http://localhost:7880/", &["localhost:7880"]), None);

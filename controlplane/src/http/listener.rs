@@ -1,8 +1,8 @@
-//! Accepts connections within limits, and serves their requests. `tls` detects the protocol of a connection; the
-//! routes answer requests.
+//! Accepts connections within limits, and serves HTTP/1.1 on them. [`crate::tls`] detects TLS; the
+//! routes are in the parent module.
 //!
-//! Each step of a connection has a time: the TLS handshake, a request's head (first byte and idle time
-//! included), the answer, and the reading of it. A request's body is not read.
+//! Each step has a time limit: the TLS handshake, the request head (including idle time before it),
+//! the handler, and the client's reading of the response. Request bodies are not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,40 +22,40 @@ use tower::ServiceExt as _;
 
 use super::sources::{Counted, Sources};
 use crate::config::SourceLimit;
-use crate::connection::{Guarded, Phase, Watch};
+use crate::connection::{Phase, PhaseWatch, WriteTimeoutStream};
 use crate::limits::{HEAD_BYTES, HEADER_TIME, HEADERS};
 use crate::metrics::{ConnectionEnd, ConnectionMetrics};
-use crate::tls::{Door, Opening};
+use crate::tls::{Accepted, ListenerTls};
 
-/// Pause before the next accept when there are no descriptors left.
+/// Pause before the next accept if the process has no free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Limits and counters of connections.
+/// Limits and metrics of the listener.
 #[derive(Debug)]
 pub struct Capacity {
-    /// Connections that are open at once.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Limit of connections from one source.
+    /// Maximum number of connections per source.
     pub per_source: SourceLimit,
     /// Counters of connections and their ends.
     pub metrics: ConnectionMetrics,
 }
 
-/// Among the connections at once: kept by a WebSocket, which outlives the connection it came by.
+/// A slot among the open connections. A WebSocket keeps it after its HTTP connection has ended.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    _held: Arc<Held>,
+pub(super) struct ConnectionSlot {
+    _guard: Arc<SlotGuard>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct SlotGuard {
     _permit: OwnedSemaphorePermit,
     _counted: Counted,
     metrics: ConnectionMetrics,
 }
 
-/// Serves until the future is dropped; open connections live on.
-pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: Capacity) {
+/// Accepts connections until the future is dropped. Open connections continue.
+pub async fn serve(listener: TcpListener, tls: ListenerTls, router: Router, capacity: Capacity) {
     let Capacity {
         connections,
         per_source,
@@ -71,12 +71,12 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             Ok(accepted) => accepted,
             Err(error) => {
                 metrics.count_end(ConnectionEnd::NotAccepted);
-                // Any other error is of that one connection.
+                // Other errors concern only the connection being accepted.
                 if is_shortage(&error) {
                     if !std::mem::replace(&mut is_short, true) {
                         tracing::warn!(%error, "cannot accept connections");
                     }
-                    // Closed connections release descriptors.
+                    // Connections that close release descriptors.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
                 continue;
@@ -88,27 +88,27 @@ pub async fn serve(listener: TcpListener, door: Door, router: Router, capacity: 
             metrics.count_end(ConnectionEnd::TooManyOfSource);
             continue;
         };
-        // Signaling messages are small and urgent.
+        // Signaling messages are small and urgent: no Nagle delay.
         let _ = stream.set_nodelay(true);
         metrics.open.inc();
-        let place = Place {
-            _held: Arc::new(Held {
+        let slot = ConnectionSlot {
+            _guard: Arc::new(SlotGuard {
                 _permit: permit,
                 _counted: counted,
                 metrics: metrics.clone(),
             }),
         };
         let metrics = metrics.clone();
-        tokio::spawn(welcome(
+        tokio::spawn(serve_connection(
             stream,
-            (door.clone(), router.clone()),
-            place,
+            (tls.clone(), router.clone()),
+            slot,
             metrics,
         ));
     }
 }
 
-impl Drop for Held {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
         self.metrics.open.dec();
     }
@@ -120,62 +120,62 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// A connection that is still to be let in has its place already.
-async fn welcome(
+/// Performs the TLS handshake, if any, and serves HTTP. The connection has its slot from the start.
+async fn serve_connection(
     stream: TcpStream,
-    (door, router): (Door, Router),
-    place: Place,
+    (tls, router): (ListenerTls, Router),
+    slot: ConnectionSlot,
     metrics: ConnectionMetrics,
 ) {
-    match door.open(stream).await {
-        Ok(Opening::Http(stream)) => answer((stream, false), router, place, metrics).await,
-        Ok(Opening::Https(stream)) => answer((stream, true), router, place, metrics).await,
-        // The failure is counted.
-        Err(refusal) => tracing::debug!(%refusal, "a connection came to nothing"),
+    match tls.accept(stream).await {
+        Ok(Accepted::Http(stream)) => serve_http((stream, false), router, slot, metrics).await,
+        Ok(Accepted::Https(stream)) => serve_http((stream, true), router, slot, metrics).await,
+        // The metrics count the failure.
+        Err(refusal) => tracing::debug!(%refusal, "a connection failed before its first request"),
     }
 }
 
-async fn answer<S>(
+async fn serve_http<S>(
     (stream, is_buffered): (S, bool),
     router: Router,
-    place: Place,
+    slot: ConnectionSlot,
     metrics: ConnectionMetrics,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let taken = place.clone();
-    let with_place = move |request| with_body(request, taken.clone());
-    let service = TowerToHyperService::new(router.map_request(with_place));
+    let taken = slot.clone();
+    let with_slot = move |request| with_body(request, taken.clone());
+    let service = TowerToHyperService::new(router.map_request(with_slot));
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS);
-    let (stream, watch) = Guarded::new(stream, is_buffered);
+    let (stream, watch) = WriteTimeoutStream::new(stream, is_buffered);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.with_upgrades().await
         && let Some(end) = end_of(&error, &watch)
     {
         metrics.count_end(end);
     }
-    drop(place);
+    drop(slot);
 }
 
-/// Why we ended the connection; `None` where it was the peer.
-fn end_of(error: &hyper::Error, watch: &Watch) -> Option<ConnectionEnd> {
+/// Why this server ended the connection; `None` if the peer ended it.
+fn end_of(error: &hyper::Error, watch: &PhaseWatch) -> Option<ConnectionEnd> {
     match (watch.phase(), error.is_timeout()) {
-        (Phase::Stuck, _) => Some(ConnectionEnd::SlowReader),
-        (Phase::Silent, true) => Some(ConnectionEnd::Silent),
-        (Phase::Asked, true) => Some(ConnectionEnd::SlowHead),
-        (Phase::Answered, true) => Some(ConnectionEnd::Idle),
-        (Phase::Silent | Phase::Asked | Phase::Answered, false) => None,
+        (Phase::WriteTimedOut, _) => Some(ConnectionEnd::SlowReader),
+        (Phase::NoData, true) => Some(ConnectionEnd::Silent),
+        (Phase::DataReceived, true) => Some(ConnectionEnd::SlowHead),
+        (Phase::DataSent, true) => Some(ConnectionEnd::Idle),
+        (Phase::NoData | Phase::DataReceived | Phase::DataSent, false) => None,
     }
 }
 
-fn with_body(request: axum::http::Request<Incoming>, place: Place) -> Request {
+fn with_body(request: axum::http::Request<Incoming>, slot: ConnectionSlot) -> Request {
     let mut request = request.map(Body::new);
-    request.extensions_mut().insert(place);
+    request.extensions_mut().insert(slot);
     request
 }
 
@@ -199,8 +199,8 @@ mod tests {
     use crate::signaling::upgrade;
     use crate::tls::CertificateFiles;
 
-    const AT_ONCE: Duration = Duration::from_secs(5);
-    const A_WHILE: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const SHORT_TIME: Duration = Duration::from_millis(300);
 
     struct Client {
         connector: TlsConnector,
@@ -226,29 +226,33 @@ mod tests {
 
         async fn open_socket(&self) -> WebSocketStream<TlsStream<TcpStream>> {
             let stream = self.connect().await;
-            let opening = tokio_tungstenite::client_async("ws://localhost/socket", stream);
-            opening.await.unwrap().0
+            let accepted = tokio_tungstenite::client_async("ws://localhost/socket", stream);
+            accepted.await.unwrap().0
         }
     }
 
-    async fn be_silent(Extension(place): Extension<Place>, mut request: Request) -> Response {
+    async fn silent_socket(
+        Extension(slot): Extension<ConnectionSlot>,
+        mut request: Request,
+    ) -> Response {
         let (method, version) = (request.method(), request.version());
         let headers = upgrade::accept(method, version, request.headers()).unwrap();
         let upgrading = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             let mut stream = TokioIo::new(upgrading.await.unwrap());
             let mut said = Vec::new();
-            // A client that goes away without a word of TLS is an error.
+            // A client that disconnects without a TLS close alert causes an error.
             let _ = stream.read_to_end(&mut said).await;
-            drop(place);
+            drop(slot);
         });
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
         response.headers_mut().extend(headers.into_iter().flatten());
         response
     }
 
-    /// Serves one connection at once, each a WebSocket that is silent until the client goes away.
-    async fn serve_one_at_once() -> (Client, TlsMetrics) {
+    /// Serves one connection at a time. Each is a WebSocket without messages, until the client
+    /// disconnects.
+    async fn serve_one_connection() -> (Client, TlsMetrics) {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -259,8 +263,8 @@ mod tests {
         std::fs::write(&files.certificate, cert.pem()).unwrap();
         std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
         let metrics = TlsMetrics::default();
-        let (door, _, _) = Door::tls(files, metrics.clone()).unwrap();
-        let router = Router::new().route("/socket", get(be_silent));
+        let (tls, _, _) = ListenerTls::tls(files, metrics.clone()).unwrap();
+        let router = Router::new().route("/socket", get(silent_socket));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(listener.local_addr().unwrap(), cert.der().clone());
         let capacity = Capacity {
@@ -268,22 +272,22 @@ mod tests {
             per_source: SourceLimit::default(),
             metrics: ConnectionMetrics::default(),
         };
-        tokio::spawn(serve(listener, door, router, capacity));
+        tokio::spawn(serve(listener, tls, router, capacity));
         (client, metrics)
     }
 
     #[tokio::test]
     async fn a_handshake_and_a_socket_inside_tls_keep_their_place() {
-        let (client, metrics) = serve_one_at_once().await;
+        let (client, metrics) = serve_one_connection().await;
         let silent = TcpStream::connect(client.address).await.unwrap();
-        let waiting = timeout(A_WHILE, client.connect()).await;
-        assert!(waiting.is_err(), "the place is taken by a handshake");
+        let waiting = timeout(SHORT_TIME, client.connect()).await;
+        assert!(waiting.is_err(), "the slot is taken by a handshake");
         drop(silent);
-        let socket = timeout(AT_ONCE, client.open_socket()).await.unwrap();
-        let waiting = timeout(A_WHILE, client.connect()).await;
-        assert!(waiting.is_err(), "the place is taken by a socket");
+        let socket = timeout(PATIENCE, client.open_socket()).await.unwrap();
+        let waiting = timeout(SHORT_TIME, client.connect()).await;
+        assert!(waiting.is_err(), "the slot is taken by a socket");
         drop(socket);
-        timeout(AT_ONCE, client.open_socket()).await.unwrap();
+        timeout(PATIENCE, client.open_socket()).await.unwrap();
         assert_eq!(metrics.handshakes.get(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP site: routes, limits, and the listener.
+//! HTTP: routes, request checks, and the listener.
 
 mod site; // shared state of the routes
 mod admin; // admin API, with a bearer token
@@ -23,7 +23,7 @@ use spillway_exposition::{Format, expose};
 
 pub use admin::{AllocationView, NodeView, ParticipantView, RoomView};
 pub use hosts::Hosts;
-use listener::Place;
+use listener::ConnectionSlot;
 pub use listener::{Capacity, serve};
 use site::error;
 pub use site::{Policy, Site};
@@ -42,21 +42,21 @@ impl Site {
             .route("/v1/demo/token", get(demo::token))
             .merge(admin::routes(&self))
             .merge(page::routes())
-            .layer(middleware::from_fn(in_time));
+            .layer(middleware::from_fn(with_time_limit));
         let public_path = self.public_path.clone();
         let routes = short
             .route("/v1/signal", get(signal))
-            .fallback(nothing_here)
-            .method_not_allowed_fallback(only_get)
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .layer(middleware::from_fn_with_state(self.clone(), check_host))
             .with_state(self);
-        public_path.before(routes)
+        public_path.serve_below(routes)
     }
 }
 
-/// Refuses requests for other hosts while demo tokens are enabled. Probes may use any name, because their answers
-/// reveal nothing.
+/// Refuses requests for other hosts while demo tokens are enabled. Health probes may use any host
+/// name, because their responses reveal nothing.
 async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
     let is_probe = ["/healthz", "/readyz"].contains(&request.uri().path());
     if !site.demo_tokens || is_probe {
@@ -68,7 +68,7 @@ async fn check_host(State(site): State<Site>, request: Request, next: Next) -> R
     }
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+async fn with_time_limit(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
         Ok(mut response) => {
             let nosniff = HeaderValue::from_static("nosniff");
@@ -85,7 +85,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 async fn signal(
     State(site): State<Site>,
-    Extension(place): Extension<Place>,
+    Extension(slot): Extension<ConnectionSlot>,
     mut request: Request,
 ) -> Response {
     let headers = match upgrade::accept(request.method(), request.version(), request.headers()) {
@@ -95,11 +95,11 @@ async fn signal(
     let foreign = site.hosts.refuse_origin(request.headers());
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        // The client may have closed the connection before the answer.
+        // The client may have disconnected before the response.
         if let Ok(upgraded) = upgrading.await {
             site.sockets.serve(Connection::new(upgraded), foreign).await;
         }
-        drop(place);
+        drop(slot);
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     response.headers_mut().extend(headers.into_iter().flatten());
@@ -120,7 +120,8 @@ async fn readyz(State(site): State<Site>) -> Response {
     let degraded = site.hub.store().degraded();
     let (code, status, reason) = match (is_any_connected, degraded) {
         (true, None) => (StatusCode::OK, "ok", None),
-        // Still the place to be: rooms go on, and every other server has the same store.
+        // The server remains ready: rooms continue without the store, and other servers have the
+        // same problem.
         (true, Some(why)) => {
             let reason = format!("the store is unavailable: {why}");
             (StatusCode::OK, "degraded", Some(reason))
@@ -155,11 +156,11 @@ async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
     (headers, expose(&metrics.encode(), format)).into_response()
 }
 
-async fn nothing_here() -> Response {
+async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "not_found", "nothing is here")
 }
 
-async fn only_get() -> Response {
+async fn method_not_allowed() -> Response {
     let said = "only GET and HEAD are answered here";
     error(StatusCode::METHOD_NOT_ALLOWED, "not_found", said)
 }

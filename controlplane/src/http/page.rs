@@ -1,4 +1,4 @@
-//! The embedded page: all files of `src/page/`, with an ETag.
+//! The page that is embedded in the binary: all files of `src/page/`, with an ETag.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -12,7 +12,7 @@ use super::site::Site;
 
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
-/// The module that applications import; it imports the others.
+/// The module that applications import. It imports the modules in `client/`.
 const CLIENT: &str = "spillway.js";
 const CLIENT_PARTS: &str = "client/";
 

@@ -1,4 +1,4 @@
-//! Serves requests below the public path of a reverse proxy like those at the root.
+//! Serves requests below the public path of a reverse proxy like requests at the root.
 
 use axum::Router;
 use axum::extract::Request;
@@ -9,20 +9,21 @@ use tower::ServiceExt as _;
 
 use crate::config::PublicPath;
 
-/// Relation of a request's target to the public path.
+/// How the path of a request relates to the public path.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     /// The path is not under the public path.
-    Elsewhere,
-    /// The public path without its last slash: relative URLs would be wrong.
-    Bare(String),
-    /// Under it, and without it.
-    Under(Uri),
+    Outside,
+    /// The public path without its trailing slash. It redirects to the path with the slash, because
+    /// relative URLs need it.
+    WithoutSlash(String),
+    /// The path is below the public path; here without it.
+    Below(Uri),
 }
 
 impl PublicPath {
-    /// `routes`, at the root and under this path.
-    pub(super) fn before(&self, routes: Router) -> Router {
+    /// Serves `routes` at the root and below this path.
+    pub(super) fn serve_below(&self, routes: Router) -> Router {
         if self.as_str() == "/" {
             return routes;
         }
@@ -41,9 +42,9 @@ impl PublicPath {
         routes: Router,
     ) -> Result<Response, std::convert::Infallible> {
         match self.target(request.uri()) {
-            Target::Elsewhere => {}
-            Target::Under(uri) => *request.uri_mut() = uri,
-            Target::Bare(location) => {
+            Target::Outside => {}
+            Target::Below(uri) => *request.uri_mut() = uri,
+            Target::WithoutSlash(location) => {
                 let to = [(header::LOCATION, location)];
                 return Ok((StatusCode::PERMANENT_REDIRECT, to).into_response());
             }
@@ -57,10 +58,10 @@ impl PublicPath {
             .map_or_else(String::new, |query| format!("?{query}"));
         let bare = &self.as_str()[..self.as_str().len() - 1];
         let Some(rest) = uri.path().strip_prefix(bare) else {
-            return Target::Elsewhere;
+            return Target::Outside;
         };
         if rest.is_empty() {
-            return Target::Bare(format!("{self}{query}"));
+            return Target::WithoutSlash(format!("{self}{query}"));
         }
         let rest: Option<PathAndQuery> = match rest.starts_with('/') {
             true => format!("{rest}{query}").parse().ok(),
@@ -68,10 +69,10 @@ impl PublicPath {
         };
         let mut parts = uri.clone().into_parts();
         match rest {
-            None => Target::Elsewhere,
+            None => Target::Outside,
             Some(rest) => {
                 parts.path_and_query = Some(rest);
-                Uri::from_parts(parts).map_or(Target::Elsewhere, Target::Under)
+                Uri::from_parts(parts).map_or(Target::Outside, Target::Below)
             }
         }
     }
@@ -84,22 +85,25 @@ mod tests {
     #[test]
     fn what_is_under_it_is_answered_as_without_it() {
         let path: PublicPath = "/calls/".parse().unwrap();
-        let under = |text: &str| Target::Under(text.parse().unwrap());
+        let below = |text: &str| Target::Below(text.parse().unwrap());
         for (asked, target) in [
-            ("/calls/", under("/")),
-            ("/calls/?room=a%2Fb", under("/?room=a%2Fb")),
-            ("/calls/v1/signal", under("/v1/signal")),
-            ("/calls/calls/", under("/calls/")),
-            ("/calls//x", under("//x")),
+            ("/calls/", below("/")),
+            ("/calls/?room=a%2Fb", below("/?room=a%2Fb")),
+            ("/calls/v1/signal", below("/v1/signal")),
+            ("/calls/calls/", below("/calls/")),
+            ("/calls//x", below("//x")),
             (
                 "http://h:1/calls/v1/signal?x",
-                under("http://h:1/v1/signal?x"),
+                below("http://h:1/v1/signal?x"),
             ),
-            ("/calls", Target::Bare("/calls/".to_owned())),
-            ("/calls?room=x", Target::Bare("/calls/?room=x".to_owned())),
-            ("/", Target::Elsewhere),
-            ("/callsx/", Target::Elsewhere),
-            ("/v1/signal", Target::Elsewhere),
+            ("/calls", Target::WithoutSlash("/calls/".to_owned())),
+            (
+                "/calls?room=x",
+                Target::WithoutSlash("/calls/?room=x".to_owned()),
+            ),
+            ("/", Target::Outside),
+            ("/callsx/", Target::Outside),
+            ("/v1/signal", Target::Outside),
         ] {
             assert_eq!(path.target(&asked.parse().unwrap()), target, "{asked}");
         }

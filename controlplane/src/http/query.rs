@@ -1,29 +1,29 @@
-//! Strict parser of a URL query (URL standard, application/x-www-form-urlencoded). Text that is not UTF-8 is refused,
-//! because a replacement character would turn two names into one.
+//! Parses a URL query (URL standard, application/x-www-form-urlencoded). Text that is not UTF-8 is
+//! refused, because a replacement character could make two different names equal.
 
 use percent_encoding::percent_decode_str;
 
-/// Why a query was not read.
+/// Why a query is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QueryError {
-    /// A value, or a name, that is no text.
-    #[error("'{0}' in the query is not UTF-8, percent-encoded")]
+    /// A name or a value is not UTF-8.
+    #[error("'{0}' in the query is not UTF-8 (percent-encoded)")]
     NotText(String),
-    /// A field that is not asked for.
+    /// The query has a field that is not known.
     #[error("the query has an unknown field '{0}', there are {1}")]
     Unknown(String, String),
-    /// A field that would have two values.
+    /// The query has a field twice.
     #[error("the query has {0} twice")]
     Twice(&'static str),
-    /// A field that has to be there.
+    /// A required field is missing.
     #[error("the query lacks {0}")]
     Missing(&'static str),
 }
 
-/// Characters of a query that an error quotes.
+/// Number of characters of a query that an error quotes.
 const QUOTED_CHARS: usize = 60;
 
-/// The values of the fields with these names.
+/// Parses the query. Returns the values of the fields in `names`, in that order.
 pub(super) fn fields<const N: usize>(
     query: &str,
     names: [&'static str; N],
@@ -32,11 +32,11 @@ pub(super) fn fields<const N: usize>(
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (text(name)?, text(value)?);
-        let Some(place) = names.iter().position(|known| *known == name) else {
+        let Some(slot) = names.iter().position(|known| *known == name) else {
             return Err(QueryError::Unknown(quoted(&name), names.join(", ")));
         };
-        if values[place].replace(value).is_some() {
-            return Err(QueryError::Twice(names[place]));
+        if values[slot].replace(value).is_some() {
+            return Err(QueryError::Twice(names[slot]));
         }
     }
     Ok(values)

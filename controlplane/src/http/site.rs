@@ -1,4 +1,4 @@
-//! Shared state of the routes, and error answers.
+//! State that all routes share, and JSON errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::{PublicPath, SignalingLimits};
 use crate::hub::Hub;
 use crate::signaling::socket::Sockets;
 
-/// State that the routes share.
+/// What all routes share.
 #[derive(Debug, Clone)]
 pub struct Site {
     pub(super) hub: Arc<Hub>,
@@ -22,27 +22,27 @@ pub struct Site {
     pub(super) sockets: Arc<Sockets>,
     pub(super) admin_token: Option<Arc<str>>,
     pub(super) demo_tokens: bool,
-    /// Allowed hosts while demo tokens are enabled.
+    /// Hosts that are allowed while demo tokens are enabled.
     pub(super) hosts: Arc<Hosts>,
     pub(super) public_path: PublicPath,
     pub(super) shutdown: watch::Receiver<Option<Duration>>,
 }
 
-/// Admin token, demo tokens and allowed hosts.
+/// Settings of the HTTP routes.
 #[derive(Debug)]
 pub struct Policy {
-    /// Bearer token of the admin API; without one there is no admin API.
+    /// Bearer token of the admin API; `None`: the admin API is off.
     pub admin_token: Option<String>,
-    /// True: every client may get a token.
+    /// True: every client can get a demo token.
     pub demo_tokens: bool,
-    /// Allowed hosts while demo tokens are enabled.
+    /// Hosts that are allowed while demo tokens are enabled.
     pub hosts: Hosts,
-    /// Path under which a reverse proxy serves.
+    /// Path under which a reverse proxy serves this server.
     pub public_path: PublicPath,
 }
 
 impl Site {
-    /// A site with these parts of the server.
+    /// Puts the shared state together.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,
@@ -70,7 +70,7 @@ impl Site {
     }
 }
 
-/// A JSON error, in the words of the signaling protocol.
+/// A JSON error with a code of the signaling protocol.
 pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response {
     let body = json!({"code": code, "message": message});
     (status, axum::Json(body)).into_response()

@@ -1,4 +1,4 @@
-//! Connections per source: an IPv4 address, or the /64 of an IPv6 address.
+//! Counts connections per source. A source is an IPv4 address, or the /64 of an IPv6 address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::SourceLimit;
 
-/// Open connections by the network they come from; clones count together.
+/// Number of open connections by source. Clones share the counts.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
     limit: SourceLimit,
     count_by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-/// Counts one connection of its source, until it is dropped.
+/// A counted connection. When it is dropped, its source has one less.
 #[derive(Debug)]
 pub(super) struct Counted {
     sources: Sources,
@@ -21,7 +21,7 @@ pub(super) struct Counted {
 }
 
 impl Sources {
-    /// A table without connections, with this limit per source.
+    /// No connections yet; `limit` applies to each source.
     pub(super) fn new(limit: SourceLimit) -> Self {
         Self {
             limit,
@@ -29,7 +29,7 @@ impl Sources {
         }
     }
 
-    /// Counts a connection from `peer` to `local`; `None` when its network has as many as it may.
+    /// Counts a connection from `peer` to `local`. `None` if its source has reached the limit.
     pub(super) fn enter(&self, peer: IpAddr, local: Option<IpAddr>) -> Option<Counted> {
         let limit = self.limit.of(peer, local);
         let source = network(peer.to_canonical());
@@ -64,7 +64,7 @@ impl Drop for Counted {
     }
 }
 
-/// The network that one source controls: a host's /64 gives it every address inside.
+/// The source of an address. A host that has a /64 can use every address in it.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -111,7 +111,7 @@ mod tests {
         let strangers: Vec<_> = (0..limit).map(|_| enter("192.0.2.1").unwrap()).collect();
         assert!(enter("192.0.2.1").is_none());
         drop(strangers);
-        // Connections of this host to its own address come from that address.
+        // A connection of this host to its own address has that address as its source.
         let own = "::ffff:198.51.100.7";
         let passed_on: Vec<_> = (0..=limit).map(|_| enter(own).unwrap()).collect();
         assert_eq!(passed_on.len(), limit + 1);

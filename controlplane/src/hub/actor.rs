@@ -1,7 +1,8 @@
-//! Sans-IO state of a room and its sockets: inputs go in, effects come out.
+//! The state of a room and its sockets, without I/O: inputs go in, effects come out.
 //!
-//! Feed it with [`Actor::handle`], then drain [`Actor::poll_effect`]. Effects that have an answer bring it back as
-//! an [`Answer`]; answers of [`Effect::Append`] come in the order of their effects, others in any.
+//! Contract: call [`Actor::handle`], then drain [`Actor::poll_effect`]. The result of an effect
+//! comes back as an [`Answer`]. Answers of [`Effect::Append`] must come in the order of the
+//! effects, other answers in any order.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,45 +19,45 @@ use crate::room::{
     ErrorCode, JoinRequest, NodeSync, Notice, Output, ReadForJoin, Refusal, Request, Room,
     SocketId, Then,
 };
-use crate::store::{News, Placed, Stored};
+use crate::store::{Appended, RoomUpdate, Stored};
 
-/// See the module's documentation.
+/// One room with its sockets. Owned by the task of the room.
 pub(super) struct Actor {
     room: Room,
     audience: Audience,
-    /// Continuations of appends without an offset yet, in order.
-    unplaced: VecDeque<Expected>,
-    /// Continuations of events that have not come back yet.
-    unheard: VecDeque<Unheard>,
-    joining_by_socket: HashMap<SocketId, Joining>,
+    /// Appends without an offset, in order. The store has not answered them.
+    appends_in_flight: VecDeque<Continuation>,
+    /// Appends with an offset whose event has not come back from the store, in order.
+    awaited_entries: VecDeque<AwaitedEntry>,
+    joining_by_socket: HashMap<SocketId, JoinInProgress>,
     is_reading_again: bool,
     effects: VecDeque<Effect>,
 }
 
-/// Continuation of an append.
+/// What follows an append.
 #[derive(Debug)]
-struct Expected {
+struct Continuation {
     /// The participant that the event changes.
     participant: Option<ParticipantId>,
     then: Then,
 }
 
 #[derive(Debug)]
-struct Unheard {
+struct AwaitedEntry {
     epoch: Epoch,
     offset: u64,
     stored: Stored,
-    expected: Expected,
+    continuation: Continuation,
 }
 
 /// A join that waits for its reads.
 #[derive(Debug)]
-struct Joining {
+struct JoinInProgress {
     request: JoinRequest,
     node: Option<NodeId>,
-    /// Events that came meanwhile.
+    /// Events that came during the reads.
     later: Vec<Arc<Entry>>,
-    /// Requests that came meanwhile.
+    /// Requests that came during the reads.
     requests: VecDeque<(Option<u32>, Request)>,
 }
 
@@ -65,8 +66,8 @@ impl Actor {
         let mut actor = Self {
             room,
             audience: Audience::default(),
-            unplaced: VecDeque::new(),
-            unheard: VecDeque::new(),
+            appends_in_flight: VecDeque::new(),
+            awaited_entries: VecDeque::new(),
             joining_by_socket: HashMap::new(),
             is_reading_again: false,
             effects: VecDeque::new(),
@@ -75,12 +76,12 @@ impl Actor {
         actor
     }
 
-    /// Handles an input. Messages to sockets are sent by [`Actor::flush`].
+    /// Handles an input. Broadcasts to sockets leave with [`Actor::flush`].
     pub(super) fn handle(&mut self, input: Input, time: Time) {
         let now = time.now;
         match input {
             Input::Room(input) => self.handle_room_input(input, time),
-            Input::News(news) => self.handle_news(news, now),
+            Input::Update(updates) => self.handle_update(updates, now),
             Input::Answer(answer) => self.handle_answer(answer, time),
             Input::Presence => {
                 let members = self.room.member_ids();
@@ -91,44 +92,45 @@ impl Actor {
         self.drain_room(Some(now));
     }
 
-    /// The next thing to do.
+    /// The next effect for the task.
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// Time of the next call without an input, at the latest: with [`Input::Timeout`], and [`Actor::flush`].
+    /// Time by which the task must call [`Actor::handle`] with [`Input::Timeout`], and
+    /// [`Actor::flush`].
     pub(super) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let room = self.room.poll_timeout(now);
         let audience = self.audience.poll_timeout(now);
         room.into_iter().chain(audience).min()
     }
 
-    /// Sends messages to sockets that have waited long enough.
+    /// Sends buffered broadcasts whose time has come.
     pub(super) fn flush(&mut self, now: Instant) {
         self.audience.handle_timeout(now);
     }
 
-    /// True if the room has no work, now or later, without another input.
+    /// True if the room has no work, now or later, unless another input comes.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.room.is_idle(now)
-            && self.unplaced.is_empty()
-            && self.unheard.is_empty()
+            && self.appends_in_flight.is_empty()
+            && self.awaited_entries.is_empty()
             && self.joining_by_socket.is_empty()
             && !self.is_reading_again
             && self.effects.is_empty()
     }
 
-    /// Appends that the store has not numbered yet.
-    pub(super) fn unplaced(&self) -> usize {
-        self.unplaced.len()
+    /// Number of appends that the store has not answered.
+    pub(super) fn appends_in_flight(&self) -> usize {
+        self.appends_in_flight.len()
     }
 
-    /// Number of the room's participants that this server serves.
+    /// Number of participants that this server serves.
     pub(super) fn members(&self) -> usize {
         self.room.members()
     }
 
-    /// Tracks with levels for this room.
+    /// Tracks whose audio levels go to this room.
     pub(super) fn tracks(&self) -> Vec<TrackId> {
         self.room.tracks()
     }
@@ -184,12 +186,12 @@ impl Actor {
     }
 
     fn join(&mut self, socket: SocketId, request: JoinRequest, node: Option<NodeId>, now: Instant) {
-        if !self.room.admit(socket, &request, now) {
+        if !self.room.charge_join(socket, &request, now) {
             return;
         }
         let resume = request.resume.as_ref();
         let seen = resume.and_then(|resume| resume.seen.clone());
-        let claimed = self.room.comes_from_elsewhere(&request);
+        let claimed = self.room.sessions_on_other_server(&request);
         if seen.is_none() && claimed.is_none() {
             let read = ReadForJoin {
                 missed: Missed::TooOld,
@@ -203,7 +205,7 @@ impl Actor {
             seen,
             claimed,
         }));
-        let joining = Joining {
+        let joining = JoinInProgress {
             request,
             node,
             later: Vec::new(),
@@ -225,17 +227,18 @@ impl Actor {
         self.audience.send(socket, &Notice::Refused { id, refusal });
     }
 
-    /// The next event, or the end of the reader: then the history is read again.
-    fn handle_news(&mut self, news: Option<News>, now: Instant) {
-        match news {
-            Some(News::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
+    /// Handles the next event of the store; `None`: the reader ended. After a gap or an end the
+    /// history is read again.
+    fn handle_update(&mut self, updates: Option<RoomUpdate>, now: Instant) {
+        match updates {
+            Some(RoomUpdate::Entry(entry)) if entry.offset == self.room.offset() + 1 => {
                 self.handle_entry(&entry, now);
             }
-            Some(News::Entry(entry)) if entry.offset <= self.room.offset() => {}
-            Some(News::Message(message)) => self.room.handle_ephemeral(&message),
-            Some(News::Taken(participant)) => self.room.handle_taken(&participant),
-            Some(News::Entry(_)) | None if self.is_reading_again => {}
-            Some(News::Entry(_)) | None => {
+            Some(RoomUpdate::Entry(entry)) if entry.offset <= self.room.offset() => {}
+            Some(RoomUpdate::Message(message)) => self.room.handle_ephemeral(&message),
+            Some(RoomUpdate::Taken(participant)) => self.room.handle_taken(&participant),
+            Some(RoomUpdate::Entry(_)) | None if self.is_reading_again => {}
+            Some(RoomUpdate::Entry(_)) | None => {
                 self.is_reading_again = true;
                 self.effects.push_back(Effect::ReadAgain {
                     epoch: self.room.epoch().clone(),
@@ -250,26 +253,26 @@ impl Actor {
         for joining in self.joining_by_socket.values_mut() {
             joining.later.push(Arc::clone(entry));
         }
-        self.confirm_heard(now);
+        self.continue_appends(now);
     }
 
-    /// Continues after appends with events that have come back.
-    fn confirm_heard(&mut self, now: Instant) {
-        while let Some(first) = self.unheard.front() {
+    /// Continues after appends whose events have come back.
+    fn continue_appends(&mut self, now: Instant) {
+        while let Some(first) = self.awaited_entries.front() {
             if first.epoch == *self.room.epoch() && first.offset > self.room.offset() {
                 return;
             }
-            let Some(Unheard {
+            let Some(AwaitedEntry {
                 offset,
                 stored,
-                expected,
+                continuation,
                 ..
-            }) = self.unheard.pop_front()
+            }) = self.awaited_entries.pop_front()
             else {
                 return;
             };
-            self.room.handle_applied(expected.participant.as_ref());
-            match (expected.then, stored) {
+            self.room.handle_applied(continuation.participant.as_ref());
+            match (continuation.then, stored) {
                 (then @ Then::Confirm { .. }, Stored::Later(stored)) => {
                     self.effects.push_back(Effect::Await {
                         stored,
@@ -278,7 +281,8 @@ impl Actor {
                     });
                 }
                 (then, _) => {
-                    // Notices of the room go out before the continuation of the event.
+                    // Notices that the event caused go out before the continuation, such as the
+                    // reply.
                     self.drain_room(Some(now));
                     self.room.handle_appended(then, Ok(offset), now);
                 }
@@ -289,24 +293,25 @@ impl Actor {
     fn handle_answer(&mut self, answer: Answer, time: Time) {
         let now = time.now;
         match answer {
-            Answer::Placed(placed) => {
-                let Some(expected) = self.unplaced.pop_front() else {
+            Answer::Appended(appended) => {
+                let Some(continuation) = self.appends_in_flight.pop_front() else {
                     return;
                 };
-                match placed {
-                    Ok(Placed { offset, stored }) => {
+                match appended {
+                    Ok(Appended { offset, stored }) => {
                         let epoch = self.room.epoch().clone();
-                        self.unheard.push_back(Unheard {
+                        self.awaited_entries.push_back(AwaitedEntry {
                             epoch,
                             offset,
                             stored,
-                            expected,
+                            continuation,
                         });
-                        self.confirm_heard(now);
+                        self.continue_appends(now);
                     }
                     Err(error) => {
-                        self.room.handle_applied(expected.participant.as_ref());
-                        self.room.handle_appended(expected.then, Err(error), now);
+                        self.room.handle_applied(continuation.participant.as_ref());
+                        self.room
+                            .handle_appended(continuation.then, Err(error), now);
                     }
                 }
             }
@@ -333,7 +338,7 @@ impl Actor {
                     } => {
                         let time = (now, time.unix_s);
                         self.room.handle_restarted((epoch, roster), &missed, time);
-                        self.confirm_heard(now);
+                        self.continue_appends(now);
                     }
                 }
             }
@@ -352,7 +357,7 @@ impl Actor {
         sessions: Vec<HeldSession>,
         time: Time,
     ) {
-        // The socket may be gone.
+        // The socket may have closed meanwhile.
         let Some(joining) = self.joining_by_socket.remove(&socket) else {
             return;
         };
@@ -379,20 +384,21 @@ impl Actor {
         }
     }
 
-    /// Turns everything that the room wants done into effects and messages.
+    /// Turns all outputs of the room into effects and messages.
     fn drain_room(&mut self, now: Option<Instant>) {
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Send { socket, notice } => self.audience.send(socket, &notice),
-                Output::Tell { notice } => self.audience.tell(&notice),
-                Output::Whisper {
+                Output::Broadcast { notice } => self.audience.broadcast(&notice),
+                Output::SendPrivate {
                     sockets,
                     notice,
                     withheld,
                 } => {
-                    // A room that was just made has no sockets.
+                    // A new room has no sockets.
                     if let Some(now) = now {
-                        self.audience.whisper(&sockets, (&notice, &withheld), now);
+                        self.audience
+                            .send_private(&sockets, (&notice, &withheld), now);
                     }
                 }
                 Output::Close {
@@ -406,7 +412,8 @@ impl Actor {
                 }
                 Output::Append { append, then } => {
                     let participant = append.event.participant().cloned();
-                    self.unplaced.push_back(Expected { participant, then });
+                    self.appends_in_flight
+                        .push_back(Continuation { participant, then });
                     self.effects.push_back(Effect::Append(append));
                 }
                 Output::Publish { message } => self.effects.push_back(Effect::Publish(message)),
@@ -419,14 +426,15 @@ impl Actor {
                     session,
                     command,
                 }),
-                Output::Take { node, sessions } => {
-                    self.effects.push_back(Effect::Take { node, sessions });
+                Output::TakeLease { node, sessions } => {
+                    self.effects.push_back(Effect::TakeLease { node, sessions });
                 }
-                Output::Serve { participant, here } => {
-                    self.effects.push_back(Effect::Serve { participant, here });
+                Output::RouteEvents { participant, here } => {
+                    self.effects
+                        .push_back(Effect::RouteEvents { participant, here });
                 }
-                Output::Hear { track, here } => {
-                    self.effects.push_back(Effect::Hear { track, here });
+                Output::RouteLevels { track, here } => {
+                    self.effects.push_back(Effect::RouteLevels { track, here });
                 }
             }
         }

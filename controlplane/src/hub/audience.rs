@@ -1,9 +1,9 @@
-//! The sockets of a room, and the messages that all of them get.
+//! The sockets of a room, and the messages that all of them receive.
 //!
-//! News of a busy room is a stream of small messages to many sockets; written one by one, their system
-//! calls and wake-ups cost more than all else. So a room in which much happens gathers its news for a moment
-//! and hands every socket of a dialect the same bytes. What is for one socket alone does not wait, and takes along the
-//! news from before it.
+//! A busy room sends many small messages to many sockets. If each message were written by itself,
+//! its system calls and wake-ups would cost more than everything else. So the room buffers
+//! broadcasts for a short time, and gives every socket with the same dialect the same bytes. A
+//! message to one socket is sent at once, after the broadcasts before it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,108 +13,109 @@ use bytes::{Bytes, BytesMut};
 use super::dialect::Dialect;
 use super::outbox::Outbox;
 use crate::limits::{
-    NEWS_BYTES, NEWS_INTERVAL, NEWS_INTERVAL_PER_SOCKET, NEWS_STREAM, PRIVATE_BYTES,
-    PRIVATE_INTERVAL,
+    BROADCAST_BYTES, BROADCAST_INTERVAL, BROADCAST_INTERVAL_PER_SOCKET, BUSY_TIME,
+    PLACEHOLDER_BYTES, PLACEHOLDER_INTERVAL,
 };
 use crate::room::{Notice, SocketId};
 
-/// See the module's documentation.
+/// The sockets of a room, with a buffer of broadcasts for each dialect.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
-    listener_by_socket: HashMap<SocketId, Listener>,
-    /// One stream for each dialect that a socket ever used.
+    recipient_by_socket: HashMap<SocketId, Recipient>,
+    /// One buffer for each dialect that a socket of the room has used.
     streams: Vec<Stream>,
-    /// Since when all that is gathered only stands for messages to others.
-    quiet_since: Option<Instant>,
-    told_at: Option<Instant>,
+    /// Start of a time in which only placeholders for private messages were buffered.
+    placeholders_since: Option<Instant>,
+    flushed_at: Option<Instant>,
 }
 
-/// News in one dialect.
+/// Broadcasts in one dialect.
 #[derive(Debug)]
 struct Stream {
     dialect: &'static dyn Dialect,
     /// Messages that are not sent yet.
-    gathered: BytesMut,
+    buffer: BytesMut,
 }
 
 #[derive(Debug)]
-struct Listener {
+struct Recipient {
     outbox: Outbox,
-    /// Index of its stream.
+    /// Index of the buffer in `Audience::streams`.
     stream: usize,
-    /// Bytes of the collected messages that it has; `None` until it has joined.
-    has: Option<usize>,
+    /// Number of bytes of the buffer that were sent to this socket; `None` before `joined`.
+    sent_bytes: Option<usize>,
 }
 
 impl Audience {
-    /// Adds a socket that gets no messages until it has joined.
+    /// Adds a socket. It gets broadcasts after `joined`.
     pub(super) fn enter(&mut self, socket: SocketId, outbox: Outbox) {
-        let listener = Listener {
+        let recipient = Recipient {
             stream: self.stream(outbox.dialect()),
             outbox,
-            has: None,
+            sent_bytes: None,
         };
-        self.listener_by_socket.insert(socket, listener);
+        self.recipient_by_socket.insert(socket, recipient);
     }
 
-    /// Removes a socket from the audience.
+    /// Removes a socket. Returns its queue, after sending the buffered broadcasts.
     pub(super) fn leave(&mut self, socket: SocketId) -> Option<Outbox> {
-        let mut listener = self.listener_by_socket.remove(&socket)?;
-        listener.catch_up(&self.streams[listener.stream].gathered);
-        Some(listener.outbox)
+        let mut recipient = self.recipient_by_socket.remove(&socket)?;
+        recipient.catch_up(&self.streams[recipient.stream].buffer);
+        Some(recipient.outbox)
     }
 
-    /// Sends a notice to one socket.
+    /// Sends a notice to one socket, after the buffered broadcasts.
     pub(super) fn send(&mut self, socket: SocketId, notice: &Notice) {
-        let Some(listener) = self.listener_by_socket.get_mut(&socket) else {
+        let Some(recipient) = self.recipient_by_socket.get_mut(&socket) else {
             return;
         };
-        let gathered = &self.streams[listener.stream].gathered;
-        listener.catch_up(gathered);
+        let buffer = &self.streams[recipient.stream].buffer;
+        recipient.catch_up(buffer);
         if let Notice::Joined(_) = notice {
-            // It already has the collected messages.
-            listener.has = Some(gathered.len());
+            // `joined` contains what the buffered broadcasts report.
+            recipient.sent_bytes = Some(buffer.len());
         }
-        listener.outbox.tell(notice);
+        recipient.outbox.send_notice(notice);
     }
 
-    /// Tells all, now or in a moment.
-    pub(super) fn tell(&mut self, notice: &Notice) {
+    /// Buffers a notice for all sockets; [`Self::handle_timeout`] sends it.
+    pub(super) fn broadcast(&mut self, notice: &Notice) {
         for stream in &mut self.streams {
             let frame = stream.dialect.encode(notice);
-            stream.gathered.extend_from_slice(&frame.wire);
+            stream.buffer.extend_from_slice(&frame.wire);
         }
-        self.quiet_since = None;
+        self.placeholders_since = None;
     }
 
-    /// Sends to these sockets. All others get a substitute with their next message, or after a while, so that they are
-    /// not woken for it.
-    pub(super) fn whisper(
+    /// Sends a notice to `sockets`. For all other sockets a placeholder is buffered, so that they
+    /// do not wake up for it.
+    pub(super) fn send_private(
         &mut self,
         sockets: &[SocketId],
         (notice, withheld): (&Notice, &Notice),
         now: Instant,
     ) {
-        if self.gathered_bytes() == 0 {
-            self.quiet_since = Some(now);
+        if self.buffered_bytes() == 0 {
+            self.placeholders_since = Some(now);
         }
         for index in 0..self.streams.len() {
             let stream = &mut self.streams[index];
-            let (frame, stands_for_it) = (
+            let (frame, placeholder) = (
                 stream.dialect.encode(notice),
                 stream.dialect.encode(withheld),
             );
-            let before = stream.gathered.len();
-            stream.gathered.extend_from_slice(&stands_for_it.wire);
+            let before = stream.buffer.len();
+            stream.buffer.extend_from_slice(&placeholder.wire);
             for socket in sockets {
-                let listener = self.listener_by_socket.get_mut(socket);
-                let Some(listener) = listener.filter(|listener| listener.stream == index) else {
+                let recipient = self.recipient_by_socket.get_mut(socket);
+                let Some(recipient) = recipient.filter(|recipient| recipient.stream == index)
+                else {
                     continue;
                 };
-                listener.catch_up(&stream.gathered[..before]);
-                if listener.has.is_some() {
-                    listener.has = Some(stream.gathered.len());
-                    listener.outbox.send(frame.clone());
+                recipient.catch_up(&stream.buffer[..before]);
+                if recipient.sent_bytes.is_some() {
+                    recipient.sent_bytes = Some(stream.buffer.len());
+                    recipient.outbox.send(frame.clone());
                 }
             }
         }
@@ -122,39 +123,39 @@ impl Audience {
 
     /// Time of the next [`Audience::handle_timeout`].
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let gathered = self.gathered_bytes();
-        if gathered == 0 {
+        let buffer = self.buffered_bytes();
+        if buffer == 0 {
             return None;
         }
-        if let Some(since) = self.quiet_since
-            && gathered < PRIVATE_BYTES
+        if let Some(since) = self.placeholders_since
+            && buffer < PLACEHOLDER_BYTES
         {
-            return Some(since + PRIVATE_INTERVAL);
+            return Some(since + PLACEHOLDER_INTERVAL);
         }
-        let is_stream = |at: &Instant| now.saturating_duration_since(*at) < NEWS_STREAM;
+        let is_stream = |at: &Instant| now.saturating_duration_since(*at) < BUSY_TIME;
         let rested = self
-            .told_at
+            .flushed_at
             .filter(is_stream)
             .map(|at| at + self.interval());
-        rested.filter(|_| gathered < NEWS_BYTES).or(Some(now))
+        rested.filter(|_| buffer < BROADCAST_BYTES).or(Some(now))
     }
 
-    /// Sends messages that have waited long enough.
+    /// Sends the buffers, if their time has come.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout(now).is_none_or(|at| at > now) {
             return;
         }
-        self.told_at = Some(now);
-        self.quiet_since = None;
-        let take = |stream: &mut Stream| std::mem::take(&mut stream.gathered).freeze();
-        let gathered: Vec<Bytes> = self.streams.iter_mut().map(take).collect();
-        for listener in self.listener_by_socket.values_mut() {
-            if let Some(has) = &mut listener.has {
-                let gathered = &gathered[listener.stream];
-                if *has < gathered.len() {
-                    listener.outbox.send_bytes(gathered.slice(*has..));
+        self.flushed_at = Some(now);
+        self.placeholders_since = None;
+        let take = |stream: &mut Stream| std::mem::take(&mut stream.buffer).freeze();
+        let buffer: Vec<Bytes> = self.streams.iter_mut().map(take).collect();
+        for recipient in self.recipient_by_socket.values_mut() {
+            if let Some(sent) = &mut recipient.sent_bytes {
+                let buffer = &buffer[recipient.stream];
+                if *sent < buffer.len() {
+                    recipient.outbox.send_bytes(buffer.slice(*sent..));
                 }
-                *has = 0;
+                *sent = 0;
             }
         }
     }
@@ -165,34 +166,34 @@ impl Audience {
             .iter()
             .position(|s| s.dialect.name() == dialect.name());
         known.unwrap_or_else(|| {
-            let gathered = BytesMut::new();
-            self.streams.push(Stream { dialect, gathered });
+            let buffer = BytesMut::new();
+            self.streams.push(Stream { dialect, buffer });
             self.streams.len() - 1
         })
     }
 
-    /// Bytes of the largest stream.
-    fn gathered_bytes(&self) -> usize {
-        let bytes = self.streams.iter().map(|stream| stream.gathered.len());
+    /// Number of bytes in the largest buffer.
+    fn buffered_bytes(&self) -> usize {
+        let bytes = self.streams.iter().map(|stream| stream.buffer.len());
         bytes.max().unwrap_or(0)
     }
 
     fn interval(&self) -> Duration {
-        let sockets = u32::try_from(self.listener_by_socket.len()).unwrap_or(u32::MAX);
-        NEWS_INTERVAL_PER_SOCKET
+        let sockets = u32::try_from(self.recipient_by_socket.len()).unwrap_or(u32::MAX);
+        BROADCAST_INTERVAL_PER_SOCKET
             .saturating_mul(sockets)
-            .min(NEWS_INTERVAL)
+            .min(BROADCAST_INTERVAL)
     }
 }
 
-impl Listener {
-    fn catch_up(&mut self, gathered: &[u8]) {
-        if let Some(has) = &mut self.has
-            && *has < gathered.len()
+impl Recipient {
+    fn catch_up(&mut self, buffer: &[u8]) {
+        if let Some(sent) = &mut self.sent_bytes
+            && *sent < buffer.len()
         {
-            let rest = Bytes::copy_from_slice(&gathered[*has..]);
+            let rest = Bytes::copy_from_slice(&buffer[*sent..]);
             self.outbox.send_bytes(rest);
-            *has = gathered.len();
+            *sent = buffer.len();
         }
     }
 }
@@ -213,7 +214,7 @@ mod tests {
     use crate::room::{Joined, JoinedLimits, Mode};
     use crate::turn::Relays;
 
-    /// Notices as their topics, in small letters or in large.
+    /// A test dialect: a notice is its topic, in lower or upper case.
     #[derive(Debug)]
     struct Topics {
         is_loud: bool,
@@ -245,7 +246,7 @@ mod tests {
     static QUIET: Topics = Topics { is_loud: false };
     static LOUD: Topics = Topics { is_loud: true };
 
-    fn news(text: &'static str) -> Notice {
+    fn message(text: &'static str) -> Notice {
         Notice::Message(Arc::new(Ephemeral {
             participant: "PA_0000000000000000".parse().unwrap(),
             identity: "ann".parse().unwrap(),
@@ -275,8 +276,8 @@ mod tests {
         }))
     }
 
-    /// Messages that the socket got since the last call.
-    fn heard(reader: &mut OutboxReader) -> String {
+    /// Text that the socket received since the last call.
+    fn received(reader: &mut OutboxReader) -> String {
         let mut items = VecDeque::new();
         if reader.next(&mut items).now_or_never() != Some(true) {
             return String::new();
@@ -292,7 +293,7 @@ mod tests {
             .collect()
     }
 
-    fn entered(audience: &mut Audience, number: u64) -> (SocketId, OutboxReader) {
+    fn add_socket(audience: &mut Audience, number: u64) -> (SocketId, OutboxReader) {
         let (outbox, reader, _) = outbox(&QUIET);
         audience.enter(SocketId(number), outbox);
         (SocketId(number), reader)
@@ -301,18 +302,18 @@ mod tests {
     #[test]
     fn a_private_message_wakes_only_those_it_is_for() {
         let (mut audience, start) = (Audience::default(), clock::now());
-        let mut all: Vec<_> = (0..1_000).map(|n| entered(&mut audience, n)).collect();
+        let mut all: Vec<_> = (0..1_000).map(|n| add_socket(&mut audience, n)).collect();
         for (socket, reader) in &mut all {
             audience.send(*socket, &joined());
-            heard(reader);
+            received(reader);
         }
         let (bob, _) = all[7];
-        // The work is constant per message, for any number of sockets.
+        // The work for a message does not depend on the number of sockets.
         for n in 0..100 {
-            let now = start + n * PRIVATE_INTERVAL / 200;
-            audience.whisper(&[bob], (&news("secret "), &news("private ")), now);
+            let now = start + n * PLACEHOLDER_INTERVAL / 200;
+            audience.send_private(&[bob], (&message("secret "), &message("private ")), now);
             audience.handle_timeout(now);
-            let woken = all.iter_mut().map(|(_, reader)| heard(reader));
+            let woken = all.iter_mut().map(|(_, reader)| received(reader));
             let woken: Vec<_> = woken
                 .enumerate()
                 .filter(|(_, said)| !said.is_empty())
@@ -320,66 +321,66 @@ mod tests {
             assert_eq!(woken, [(7, "secret ".to_owned())]);
         }
         let due = audience.poll_timeout(start).unwrap();
-        assert_eq!(due, start + PRIVATE_INTERVAL);
+        assert_eq!(due, start + PLACEHOLDER_INTERVAL);
         audience.handle_timeout(due);
-        assert_eq!(heard(&mut all[6].1), "private ".repeat(100), "no gaps");
-        assert_eq!(heard(&mut all[7].1), "");
+        assert_eq!(received(&mut all[6].1), "private ".repeat(100), "no gaps");
+        assert_eq!(received(&mut all[7].1), "");
     }
 
     #[test]
     fn what_stands_for_private_messages_goes_with_what_comes_next() {
         let (mut audience, start) = (Audience::default(), clock::now());
-        let (bob, mut bob_hears) = entered(&mut audience, 1);
-        let (eve, mut eve_hears) = entered(&mut audience, 2);
+        let (bob, mut bob_reader) = add_socket(&mut audience, 1);
+        let (eve, mut eve_reader) = add_socket(&mut audience, 2);
         for socket in [bob, eve] {
             audience.send(socket, &joined());
         }
-        heard(&mut bob_hears);
-        heard(&mut eve_hears);
-        let secret = (&news("secret "), &news("private "));
-        audience.whisper(&[bob], secret, start);
-        audience.tell(&news("all "));
-        audience.whisper(&[bob], secret, start);
+        received(&mut bob_reader);
+        received(&mut eve_reader);
+        let secret = (&message("secret "), &message("private "));
+        audience.send_private(&[bob], secret, start);
+        audience.broadcast(&message("all "));
+        audience.send_private(&[bob], secret, start);
         audience.handle_timeout(start);
-        assert_eq!(heard(&mut bob_hears), "secret all secret ");
-        assert_eq!(heard(&mut eve_hears), "private all private ");
-        audience.whisper(&[bob], secret, start);
-        audience.send(eve, &news("reply "));
-        assert_eq!(heard(&mut eve_hears), "private reply ");
-        // So much of it that it is news by itself.
-        let many = PRIVATE_BYTES / "private ".len();
+        assert_eq!(received(&mut bob_reader), "secret all secret ");
+        assert_eq!(received(&mut eve_reader), "private all private ");
+        audience.send_private(&[bob], secret, start);
+        audience.send(eve, &message("reply "));
+        assert_eq!(received(&mut eve_reader), "private reply ");
+        // So many placeholders that they are sent like a broadcast.
+        let many = PLACEHOLDER_BYTES / "private ".len();
         for _ in 0..=many {
-            audience.whisper(&[bob], secret, start);
+            audience.send_private(&[bob], secret, start);
         }
-        assert!(audience.poll_timeout(start).unwrap() <= start + NEWS_INTERVAL);
+        assert!(audience.poll_timeout(start).unwrap() <= start + BROADCAST_INTERVAL);
     }
 
     #[test]
     fn the_first_news_goes_at_once_and_a_stream_of_it_together() {
         let (mut audience, start) = (Audience::default(), clock::now());
-        let (socket, mut reader) = entered(&mut audience, 1);
+        let (socket, mut reader) = add_socket(&mut audience, 1);
         let others: Vec<_> = (2..=10)
-            .map(|number| entered(&mut audience, number))
+            .map(|number| add_socket(&mut audience, number))
             .collect();
         let interval = Duration::from_millis(10);
         audience.send(socket, &joined());
-        audience.tell(&news("a "));
+        audience.broadcast(&message("a "));
         audience.handle_timeout(start);
-        assert_eq!(heard(&mut reader), "joined a ");
-        audience.tell(&news("b "));
+        assert_eq!(received(&mut reader), "joined a ");
+        audience.broadcast(&message("b "));
         audience.handle_timeout(start + Duration::from_millis(1));
-        audience.tell(&news("c "));
+        audience.broadcast(&message("c "));
         let due = audience.poll_timeout(start + Duration::from_millis(2));
         assert_eq!(due, Some(start + interval));
         audience.handle_timeout(start + Duration::from_millis(2));
-        assert_eq!(heard(&mut reader), "");
+        assert_eq!(received(&mut reader), "");
         audience.handle_timeout(start + interval);
-        assert_eq!(heard(&mut reader), "b c ");
+        assert_eq!(received(&mut reader), "b c ");
         assert_eq!(audience.poll_timeout(start + interval), None);
-        let later = start + interval + NEWS_STREAM;
-        audience.tell(&news("d "));
+        let later = start + interval + BUSY_TIME;
+        audience.broadcast(&message("d "));
         audience.handle_timeout(later);
-        assert_eq!(heard(&mut reader), "d ");
+        assert_eq!(received(&mut reader), "d ");
         drop(others);
     }
 
@@ -387,72 +388,75 @@ mod tests {
     fn many_sockets_do_not_make_news_late() {
         let (mut audience, start) = (Audience::default(), clock::now());
         let others: Vec<_> = (0..1_000)
-            .map(|number| entered(&mut audience, number))
+            .map(|number| add_socket(&mut audience, number))
             .collect();
-        audience.tell(&news("a"));
+        audience.broadcast(&message("a"));
         audience.handle_timeout(start);
-        audience.tell(&news("b"));
-        assert_eq!(audience.poll_timeout(start), Some(start + NEWS_INTERVAL));
+        audience.broadcast(&message("b"));
+        assert_eq!(
+            audience.poll_timeout(start),
+            Some(start + BROADCAST_INTERVAL)
+        );
         drop(others);
     }
 
     #[test]
     fn what_is_for_one_comes_after_the_news_before_it_and_nothing_comes_twice() {
         let (mut audience, start) = (Audience::default(), clock::now());
-        let (first, mut first_reader) = entered(&mut audience, 1);
-        let (second, mut second_reader) = entered(&mut audience, 2);
+        let (first, mut first_reader) = add_socket(&mut audience, 1);
+        let (second, mut second_reader) = add_socket(&mut audience, 2);
         audience.send(first, &joined());
-        audience.tell(&news("a "));
+        audience.broadcast(&message("a "));
         audience.handle_timeout(start);
-        audience.tell(&news("b "));
+        audience.broadcast(&message("b "));
         audience.send(second, &joined());
-        audience.tell(&news("c "));
-        audience.send(first, &news("reply "));
-        audience.tell(&news("d "));
-        audience.handle_timeout(start + NEWS_INTERVAL);
-        assert_eq!(heard(&mut first_reader), "joined a b c reply d ");
-        assert_eq!(heard(&mut second_reader), "joined c d ");
-        audience.tell(&news("e "));
+        audience.broadcast(&message("c "));
+        audience.send(first, &message("reply "));
+        audience.broadcast(&message("d "));
+        audience.handle_timeout(start + BROADCAST_INTERVAL);
+        assert_eq!(received(&mut first_reader), "joined a b c reply d ");
+        assert_eq!(received(&mut second_reader), "joined c d ");
+        audience.broadcast(&message("e "));
         audience.leave(first);
-        audience.handle_timeout(start + 2 * NEWS_INTERVAL);
-        assert_eq!(heard(&mut first_reader), "e ", "until it left");
-        assert_eq!(heard(&mut second_reader), "e ");
+        audience.handle_timeout(start + 2 * BROADCAST_INTERVAL);
+        assert_eq!(received(&mut first_reader), "e ", "until it left");
+        assert_eq!(received(&mut second_reader), "e ");
     }
 
     #[test]
     fn everybody_is_told_in_the_words_of_their_dialect() {
         let (mut audience, start) = (Audience::default(), clock::now());
-        let (ann, mut ann_hears) = entered(&mut audience, 1);
-        let (outbox, mut bob_hears, _) = outbox(&LOUD);
+        let (ann, mut ann_reader) = add_socket(&mut audience, 1);
+        let (outbox, mut bob_reader, _) = outbox(&LOUD);
         let bob = SocketId(2);
         audience.enter(bob, outbox);
         for socket in [ann, bob] {
             audience.send(socket, &joined());
         }
-        audience.tell(&news("all "));
-        audience.whisper(&[bob], (&news("secret "), &news("private ")), start);
-        audience.handle_timeout(start + NEWS_INTERVAL);
-        assert_eq!(heard(&mut ann_hears), "joined all private ");
-        assert_eq!(heard(&mut bob_hears), "JOINED ALL SECRET ");
+        audience.broadcast(&message("all "));
+        audience.send_private(&[bob], (&message("secret "), &message("private ")), start);
+        audience.handle_timeout(start + BROADCAST_INTERVAL);
+        assert_eq!(received(&mut ann_reader), "joined all private ");
+        assert_eq!(received(&mut bob_reader), "JOINED ALL SECRET ");
     }
 
     #[test]
     fn who_is_not_in_hears_nothing() {
         let mut audience = Audience::default();
-        let (_, mut reader) = entered(&mut audience, 1);
-        audience.tell(&news("a "));
+        let (_, mut reader) = add_socket(&mut audience, 1);
+        audience.broadcast(&message("a "));
         audience.handle_timeout(clock::now());
-        assert_eq!(heard(&mut reader), "");
+        assert_eq!(received(&mut reader), "");
     }
 
     #[test]
     fn much_news_does_not_wait() {
         let (mut audience, start) = (Audience::default(), clock::now());
-        let _somebody = entered(&mut audience, 1);
-        audience.tell(&news("a"));
+        let _somebody = add_socket(&mut audience, 1);
+        audience.broadcast(&message("a"));
         audience.handle_timeout(start);
-        for _ in 0..NEWS_BYTES {
-            audience.tell(&news("b"));
+        for _ in 0..BROADCAST_BYTES {
+            audience.broadcast(&message("b"));
         }
         assert_eq!(audience.poll_timeout(start), Some(start));
     }

@@ -1,24 +1,24 @@
-//! Message formats of sockets: the clients of one room may use several dialects.
+//! Message formats (dialects). Sockets of one room may use different ones.
 
 use bytes::Bytes;
 
 use crate::metrics::Label;
 use crate::room::Notice;
 
-/// Encodes what a room tells.
+/// A message format: encodes the notices of a room.
 pub trait Dialect: std::fmt::Debug + Send + Sync + 'static {
     /// Name of the dialect, unique among dialects.
     fn name(&self) -> &'static str;
 
-    /// A notice in its words.
+    /// Encodes a notice as one message.
     fn encode(&self, notice: &Notice) -> Frame;
 }
 
-/// An encoded message; cloning it copies no bytes.
+/// An encoded message. A clone shares the bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
     /// The frame on the wire.
     pub wire: Bytes,
-    /// Type of the message, for the metrics.
+    /// Type of the message, for metrics.
     pub label: Label,
 }

@@ -1,4 +1,5 @@
-//! The rooms of this server: finds the task of a room, and delivers its inputs.
+//! The rooms of this server. Finds or starts the task of a room, and routes events of nodes to
+//! rooms.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +11,12 @@ use super::input::RoomInput;
 use super::routes::Routes;
 use crate::fleet::{Command, Done, Fleet, HeldSession, NodeError, NodeEvent, NodeUpdate, Update};
 use crate::ids::{NodeId, RoomName, TrackId};
-use crate::limits::{REPORT_TIME, ROOM_INPUTS, SETTLE_TIME};
+use crate::limits::{NODE_WAIT_TIME, REPORT_TIME, ROOM_INPUTS};
 use crate::metrics::Metrics;
 use crate::room::{Media, NodeFactsById, RoomConfig, RoomReport};
 use crate::store::Store;
 
-/// Shared by sockets, rooms and the admin API.
+/// The rooms of this server. Sockets, rooms and the admin API share it.
 pub struct Hub {
     mailbox_by_room: Mutex<HashMap<RoomName, Mailbox>>,
     routes: Mutex<Routes>,
@@ -24,18 +25,18 @@ pub struct Hub {
     pub(super) room_config: Arc<RoomConfig>,
     pub(super) metrics: Arc<Metrics>,
     node_facts: Mutex<NodeFactsById>,
-    /// Starts the task of a room.
+    /// Function that starts the task of a room.
     start: Start,
-    settled: watch::Sender<bool>,
+    has_read_nodes: watch::Sender<bool>,
 }
 
-/// Starts the task of a room that these inputs are for.
+/// Starts the task of a room with its input queue.
 pub(super) type Start = fn(Arc<Hub>, RoomName, Inputs);
 
 /// Input queue of a room's task.
 pub(super) struct Inputs {
     pub(super) receiver: mpsc::Receiver<RoomInput>,
-    /// The queue was full for an event of a node: the node's state must be read.
+    /// An event of a node did not fit into the queue: the room must read the node's state.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
@@ -43,12 +44,12 @@ pub(super) struct Inputs {
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox {
     sender: mpsc::Sender<RoomInput>,
-    /// The queue was full for an event of a node: the node's state is read.
+    /// Shared with [`Inputs::has_overflowed`] of the room's task.
     pub(super) has_overflowed: Arc<AtomicBool>,
 }
 
 impl Hub {
-    /// A server without rooms.
+    /// A hub without rooms.
     pub(super) fn new(
         store: Arc<dyn Store>,
         fleet: Arc<Fleet>,
@@ -65,7 +66,7 @@ impl Hub {
             metrics,
             node_facts: Mutex::default(),
             start,
-            settled: watch::channel(false).0,
+            has_read_nodes: watch::channel(false).0,
         })
     }
 
@@ -84,14 +85,15 @@ impl Hub {
         &self.metrics
     }
 
-    /// Names of the rooms this server serves, in order.
+    /// Names of the rooms with a task, sorted.
     pub fn room_names(&self) -> Vec<RoomName> {
         let mut names: Vec<_> = self.mailboxes().keys().cloned().collect();
         names.sort();
         names
     }
 
-    /// The room as its task sees it; `None` when this server does not serve it.
+    /// State of the room, from its task; `None` if the room has no task, or the task does not
+    /// answer in time.
     pub async fn report(&self, room: &RoomName) -> Option<RoomReport> {
         let mailbox = self.mailboxes().get(room)?.sender.clone();
         let (sender, report) = oneshot::channel();
@@ -102,29 +104,30 @@ impl Hub {
         tokio::time::timeout(REPORT_TIME, asked).await.ok()?
     }
 
-    /// Waits until a node's state was read once, so that a participant of an earlier process is not taken for a new one;
-    /// without a node, not for long.
-    pub async fn settle(&self) {
-        let mut settled = self.settled.subscribe();
-        let _ = tokio::time::timeout(SETTLE_TIME, settled.wait_for(|settled| *settled)).await;
+    /// Waits until the state of one node was read, at most [`NODE_WAIT_TIME`]. Before that, a
+    /// participant of an earlier process would be taken for a new one.
+    pub async fn wait_for_nodes(&self) {
+        let mut has_read = self.has_read_nodes.subscribe();
+        let _ = tokio::time::timeout(NODE_WAIT_TIME, has_read.wait_for(|has_read| *has_read)).await;
     }
 
-    /// Tells a room, starting its task if it has none; waits while the room has too much to do.
-    pub async fn tell(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+    /// Sends an input to a room. Starts its task if there is none. Waits while the queue of the
+    /// room is full.
+    pub async fn send(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
         loop {
             let mailbox = self.mailbox(room);
             match mailbox.sender.send(input).await {
                 Ok(()) => return,
-                // The task ended just now; the next one takes it.
+                // The task ended just now. The next one gets the input.
                 Err(mpsc::error::SendError(returned)) => input = returned,
             }
             tokio::task::yield_now().await;
         }
     }
 
-    /// Tells a room what a node says, without waiting for the room: what does not fit is made up for by reading the
-    /// node's state, once the room gets to it.
-    fn tell_of_node(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
+    /// Sends an event of a node to a room, without waiting. If the queue is full, the event is
+    /// dropped, and the room reads the node's state later.
+    fn try_send_node_event(self: &Arc<Self>, room: &RoomName, mut input: RoomInput) {
         loop {
             let mailbox = self.mailbox(room);
             match mailbox.sender.try_send(input) {
@@ -134,14 +137,14 @@ impl Hub {
                     mailbox.has_overflowed.store(true, Ordering::Release);
                     return;
                 }
-                // The task ended just now; the next one takes it.
+                // The task ended just now. The next one gets the input.
                 Err(mpsc::error::TrySendError::Closed(returned)) => input = returned,
             }
         }
     }
 
-    /// Delivers what nodes say until they say nothing more. Waits for no room.
-    pub async fn follow(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
+    /// Routes the events of nodes to rooms, until no more events come. Never waits for a room.
+    pub async fn route_updates(self: Arc<Self>, mut updates: mpsc::Receiver<NodeUpdate>) {
         while let Some(NodeUpdate { node, update }) = updates.recv().await {
             match update {
                 Update::Lost => self.lost(&node),
@@ -155,11 +158,11 @@ impl Hub {
     }
 
     fn lost(self: &Arc<Self>, node: &NodeId) {
-        tracing::error!(%node, "node: its data plane died, participants are told");
+        tracing::error!(%node, "node: its data plane ended, participants get media lost");
         self.metrics.node_deaths.inc();
         self.facts().entry(node.clone()).or_default().media = Media::Lost;
         for room in self.room_names() {
-            self.tell_of_node(&room, RoomInput::NodeLost(node.clone()));
+            self.try_send_node_event(&room, RoomInput::NodeLost(node.clone()));
         }
     }
 
@@ -176,13 +179,13 @@ impl Hub {
         }
         for held in sessions {
             let Some(annotation) = &held.annotation else {
-                tracing::warn!(%node, session = %held.session, "node: session of another control plane, left alone");
+                tracing::warn!(%node, session = %held.session, "node: ignoring a session of another control plane");
                 continue;
             };
             let room = annotation.room.clone();
             match by_room.get_mut(&room) {
                 Some(sessions) => sessions.push(held),
-                // Another server's, where there are others.
+                // Session of another server.
                 None if self.room_config.is_shared && held.owner != self.room_config.owner => {}
                 None => drop(by_room.insert(room, vec![held])),
             }
@@ -194,9 +197,9 @@ impl Hub {
                 asked: None,
                 turn_urls: Arc::clone(urls),
             };
-            self.tell_of_node(&room, input);
+            self.try_send_node_event(&room, input);
         }
-        self.settled.send_replace(true);
+        self.has_read_nodes.send_replace(true);
     }
 
     fn event(self: &Arc<Self>, node: NodeId, event: NodeEvent) {
@@ -215,7 +218,7 @@ impl Hub {
         };
         let room = self.routes().room_of(participant);
         if let Some(room) = room {
-            self.tell_of_node(&room, RoomInput::Node(node, event));
+            self.try_send_node_event(&room, RoomInput::Node(node, event));
         }
     }
 
@@ -223,8 +226,8 @@ impl Hub {
         let by_room = self.routes().levels_by_room((node.clone(), shard), levels);
         for (room, levels) in by_room {
             let event = NodeEvent::Levels { shard, levels };
-            // A room that is gone is not started again to hear of silence, and one that has too much to do hears the
-            // next report.
+            // A report is dropped if the room has no task or its queue is full. The next report
+            // replaces it.
             if let Some(mailbox) = self.mailboxes().get(&room) {
                 let _ = mailbox
                     .sender
@@ -241,7 +244,7 @@ impl Hub {
         }
     }
 
-    /// The room's mailbox; starts its task when there is none.
+    /// The input queue of a room; starts its task if there is none.
     pub(super) fn mailbox(self: &Arc<Self>, room: &RoomName) -> Mailbox {
         let mut mailboxes = self.mailboxes();
         let is_open = |mailbox: &&Mailbox| !mailbox.sender.is_closed();
@@ -263,10 +266,10 @@ impl Hub {
         mailbox
     }
 
-    /// A room's task has nothing more to do.
-    pub(super) fn retire(&self, room: &RoomName) {
+    /// Removes a room whose task has ended.
+    pub(super) fn remove_room(&self, room: &RoomName) {
         let mut mailboxes = self.mailboxes();
-        // Another task may have taken over since.
+        // Another task may have started meanwhile.
         let is_over = |mailbox: &Mailbox| mailbox.sender.is_closed();
         if mailboxes.get(room).is_some_and(is_over) {
             mailboxes.remove(room);

@@ -1,4 +1,4 @@
-//! Inputs and effects of the actor of a room.
+//! Inputs and effects of a room's actor ([`super::actor`]).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,84 +10,86 @@ use crate::fleet::{Command, HeldSession};
 use crate::history::{Append, Entry, Ephemeral, Missed, MissedByRestart, Participant, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, SessionId, TrackId};
 use crate::room::{Sessions, SocketId, Then};
-use crate::store::{News, Placed, StoreError};
+use crate::store::{Appended, RoomUpdate, StoreError};
 
-/// Time of an event, in both clocks.
+/// Time of an input, by two clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Time {
+    /// Time of the monotonic clock.
     pub(super) now: Instant,
     /// Wall clock, seconds since 1970.
     pub(super) unix_s: u64,
 }
 
-/// Input of a room's actor.
+/// An input of the actor.
 #[derive(Debug)]
 pub(super) enum Input {
     /// An input from sockets, nodes or the admin API.
     Room(RoomInput),
-    /// An event of the store's reader; `None` when it ended.
-    News(Option<News>),
+    /// The next event of the store's reader; `None`: the reader ended.
+    Update(Option<RoomUpdate>),
     /// The result of an effect.
     Answer(Answer),
-    /// Renew the presence of participants in the store.
+    /// Renew the presence of participants in the store now.
     Presence,
-    /// The next timeout has come.
+    /// The time of [`super::actor::Actor::poll_timeout`] has come.
     Timeout,
 }
 
-/// Effect of a room's actor.
+/// An effect that the task executes.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Append to the history. Answer: [`Answer::Placed`].
+    /// Append to the history. Answer: [`Answer::Appended`].
     Append(Append),
-    /// Hear when the store has the event. Answer: [`Answer::Stored`].
+    /// Wait until the store has confirmed an event. Answer: [`Answer::Stored`].
     Await {
         stored: oneshot::Receiver<()>,
         offset: u64,
         then: Then,
     },
-    /// Tell other servers, without a history.
+    /// Send a message outside the history to all servers of the room.
     Publish(Ephemeral),
-    /// Read what a join needs. Answer: [`Answer::ReadForJoin`].
+    /// Read the history and sessions for a join. Answer: [`Answer::ReadForJoin`].
     ReadForJoin(JoinReads),
-    /// Open the history again and read the events after this offset. Answer: [`Answer::ReadAgain`].
+    /// Open the room in the store again, and read the events after `offset`. Answer:
+    /// [`Answer::ReadAgain`].
     ReadAgain { epoch: Epoch, offset: u64 },
-    /// Renew the presence of participants, and ask for absent ones. Answer: [`Answer::Absent`].
+    /// Renew the presence of participants, and look for absent ones. Answer: [`Answer::Absent`].
     Presence(Vec<ParticipantId>),
-    /// Send a command. The answer comes as [`RoomInput::Replied`].
+    /// Send a command to a node. The result comes as [`RoomInput::Replied`].
     Call {
         node: NodeId,
         session: SessionId,
         command: Command,
     },
-    /// These sessions are kept by this server's lease.
-    Take {
+    /// Become the owner of these sessions: this server's lease keeps them.
+    TakeLease {
         node: NodeId,
         sessions: [SessionId; 2],
     },
-    /// Events of a participant's sessions belong here, or no more.
-    Serve {
+    /// Route events of a participant's sessions to this room, or stop that.
+    RouteEvents {
         participant: ParticipantId,
         here: bool,
     },
-    /// Levels of a track belong here, or no more.
-    Hear { track: TrackId, here: bool },
+    /// Route audio levels of a track to this room, or stop that.
+    RouteLevels { track: TrackId, here: bool },
 }
 
-/// Reads for a join.
+/// What must be read for a join.
 #[derive(Debug)]
 pub(super) struct JoinReads {
     pub(super) socket: SocketId,
-    /// The history after this.
+    /// Last event that the client received: later events are read.
     pub(super) seen: Option<(Epoch, u64)>,
-    /// Sessions that go on at this server from now on.
+    /// Sessions that this server takes over.
     pub(super) claimed: Option<Sessions>,
 }
 
-/// Result of an effect.
+/// The result of an effect.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Placed(Result<Placed, StoreError>),
+    Appended(Result<Appended, StoreError>),
     Stored(Then, Result<u64, StoreError>),
     ReadForJoin {
         socket: SocketId,
@@ -98,7 +100,7 @@ pub(super) enum Answer {
     Absent(Vec<Participant>),
 }
 
-/// Continuation of a history that was opened again.
+/// What was read when the room was opened again.
 #[derive(Debug)]
 pub(super) enum ReadAgain {
     /// The history continues with these events.

@@ -9,46 +9,47 @@ use crate::fleet::{Done, HeldSession, NodeError, NodeEvent};
 use crate::ids::{NodeId, SessionId};
 use crate::room::{JoinRequest, Request, RoomReport, SocketId};
 
-/// Input from sockets, nodes and the admin API.
+/// An input from a socket, a node or the admin API.
 #[derive(Debug)]
 pub enum RoomInput {
-    /// A participant wants in.
+    /// A client joins the room, or resumes.
     Join {
-        /// Socket that wants to join.
+        /// Socket of the client.
         socket: SocketId,
-        /// Queue of its messages.
+        /// Queue of messages to the socket.
         outbox: Outbox,
-        /// Request with a valid token.
+        /// The join, with a valid token.
         request: JoinRequest,
-        /// Node for its sessions, if it is new.
+        /// Node for the sessions of a new participant.
         node: Option<NodeId>,
     },
-    /// A participant sends a request.
+    /// A request of a participant.
     Request {
         /// Socket of the participant.
         socket: SocketId,
-        /// Echoed in the reply.
+        /// Id of the request, repeated in the reply.
         id: Option<u32>,
         /// The request of the participant.
         request: Request,
     },
-    /// A socket is gone.
+    /// A socket has closed.
     SocketGone(SocketId),
-    /// The node answered the command of this session.
+    /// Result of the command in flight of this session.
     Replied(SessionId, Result<Done, NodeError>),
-    /// Something happened to a session or a track of a node.
+    /// Event of a node about a session or a track.
     Node(NodeId, NodeEvent),
     /// The data plane of this node ended.
     NodeLost(NodeId),
-    /// A node is connected.
+    /// A node is connected and its state was read.
     NodeSynced {
         /// The node whose state was read.
         node: NodeId,
-        /// The sessions of the room that it holds, and no others.
+        /// The sessions of the room on the node. There are no others, or none of the others in
+        /// `asked`.
         sessions: Vec<HeldSession>,
-        /// The sessions that the node was asked for; `None` stands for all of them.
+        /// The sessions that the node was asked for; `None`: all.
         asked: Option<Vec<SessionId>>,
-        /// URLs of the node's TURN server.
+        /// TURN URLs of the node (RFC 7065).
         turn_urls: Arc<[String]>,
     },
     /// The admin API reads the room.

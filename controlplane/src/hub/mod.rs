@@ -1,6 +1,5 @@
-//! All rooms of this server: finds or starts the task of a room, and delivers its inputs.
-//!
-//! The rooms' logic is in [`crate::room`]; this is what runs it on tokio.
+//! All rooms of this server: runs the rooms' logic ([`crate::room`]) on tokio, one task for each
+//! room.
 
 mod dialect; // message formats of sockets
 mod outbox; // bounded queue of a socket
@@ -25,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::room::RoomConfig;
 use crate::store::Store;
 
-/// The rooms of a server, none yet.
+/// A hub without rooms.
 pub fn new(
     store: Arc<dyn Store>,
     fleet: Arc<Fleet>,

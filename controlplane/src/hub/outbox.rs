@@ -1,8 +1,9 @@
-//! The bounded queue of a socket. A client that reads too slowly is disconnected and comes back with its offset. After
-//! one message did not fit, no other is queued, so the client notices the gap.
+//! The bounded queue of messages to a socket. If a message does not fit, the client is disconnected
+//! and resumes with its offset. No later message is queued, so the client never misses one in
+//! between.
 //!
-//! A channel of the runtime keeps blocks for messages that are not there, kilobytes for each of thousands
-//! of idle sockets; this queue is as large as what waits in it.
+//! A tokio channel allocates kilobytes of blocks for each of thousands of idle sockets. The memory
+//! of this queue grows with its content.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,41 +16,41 @@ use super::dialect::{Dialect, Frame};
 use crate::limits::{SEND_QUEUE_BYTES, SEND_QUEUE_MESSAGES};
 use crate::room::{CloseCode, Notice};
 
-/// Next action of a socket's writer.
+/// An item for the socket's writer.
 #[derive(Debug)]
 pub enum ToSocket {
-    /// Write this message to the socket.
+    /// Write this message, and count it.
     Frame(Frame),
-    /// Write messages, or a control frame, as they are.
+    /// Write these bytes: encoded messages, or a control frame.
     Bytes(Bytes),
-    /// Write a close frame and end.
+    /// Write a close frame, then end.
     Close(CloseCode, String),
 }
 
-/// Why the room, or the queue, ends the conversation.
+/// Close code and reason with which the session must end.
 pub type Ending = (CloseCode, &'static str);
 
-/// Messages an empty queue keeps room for.
+/// Capacity that an empty queue keeps, in messages.
 const KEPT_MESSAGES: usize = 4;
 
-/// Puts messages into the queue; clones feed the same one.
+/// The sending side of the queue. Clones send to the same queue.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    feeder: Arc<Feeder>,
+    sender: Arc<SenderHandle>,
     dialect: &'static dyn Dialect,
 }
 
-/// Takes messages out of the queue.
+/// The receiving side of the queue.
 #[derive(Debug)]
 pub struct OutboxReader(Arc<Shared>);
 
-/// Hears why the conversation is to end.
+/// Receives the reason why the session must end.
 #[derive(Debug)]
 pub struct EndingReader(Arc<Shared>);
 
-/// All clones of an outbox; with the last one nothing comes any more.
+/// Shared by all clones of an outbox. When it is dropped, the reader ends.
 #[derive(Debug)]
-struct Feeder(Arc<Shared>);
+struct SenderHandle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -64,22 +65,22 @@ struct State {
     items: VecDeque<ToSocket>,
     bytes: usize,
     ending: Option<Ending>,
-    feeder: Presence,
-    reader: Presence,
+    sender: End,
+    reader: End,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Presence {
+enum End {
     #[default]
-    Here,
-    Gone,
+    Open,
+    Closed,
 }
 
-/// A queue for a socket of `dialect`, its reader, and the endings meant for the session.
+/// Creates a queue for a socket of `dialect`: sender, receiver, and receiver of the reason to end.
 pub fn outbox(dialect: &'static dyn Dialect) -> (Outbox, OutboxReader, EndingReader) {
     let shared = Arc::<Shared>::default();
-    let feeder = Arc::new(Feeder(Arc::clone(&shared)));
-    let outbox = Outbox { feeder, dialect };
+    let sender = Arc::new(SenderHandle(Arc::clone(&shared)));
+    let outbox = Outbox { sender, dialect };
     let reader = OutboxReader(Arc::clone(&shared));
     (outbox, reader, EndingReader(shared))
 }
@@ -90,35 +91,34 @@ impl Outbox {
         self.dialect
     }
 
-    /// Queues a notice in these words, or cuts the reader off.
-    pub fn tell(&self, notice: &Notice) {
+    /// Encodes and queues a notice. If the queue is full, the session ends.
+    pub fn send_notice(&self, notice: &Notice) {
         self.send(self.dialect.encode(notice));
     }
 
-    /// Queues a message, or cuts the reader off.
+    /// Queues a message. If the queue is full, the session ends.
     pub fn send(&self, frame: Frame) {
         self.push(ToSocket::Frame(frame));
     }
 
-    /// Queues an encoded message, or disconnects a slow reader.
+    /// Queues encoded messages. If the queue is full, the session ends.
     pub fn send_bytes(&self, wire: Bytes) {
         self.push(ToSocket::Bytes(wire));
     }
 
-    /// Queues the close of the socket behind all messages.
+    /// Queues a close frame behind all messages.
     pub fn close(&self, code: CloseCode, reason: String) {
         self.push(ToSocket::Close(code, reason));
     }
 
-    /// Asks the session to end, after the queued messages.
+    /// Asks the session to end after the queued messages. Only the first reason counts.
     pub fn end(&self, ending: Ending) {
         let shared = self.shared();
-        // The first one is the reason.
         shared.state().ending.get_or_insert(ending);
         shared.ended.notify_one();
     }
 
-    /// True when the queue overflowed.
+    /// True if a message did not fit.
     pub fn overflowed(&self) -> bool {
         self.shared().overflowed.load(Ordering::Acquire)
     }
@@ -131,7 +131,7 @@ impl Outbox {
         }
         let bytes = state.bytes + size_of_item(&item);
         let fits = bytes <= SEND_QUEUE_BYTES && state.items.len() < SEND_QUEUE_MESSAGES;
-        if fits && state.reader == Presence::Here {
+        if fits && state.reader == End::Open {
             state.bytes = bytes;
             state.items.push_back(item);
             drop(state);
@@ -144,14 +144,14 @@ impl Outbox {
     }
 
     fn shared(&self) -> &Shared {
-        let Feeder(shared) = &*self.feeder;
+        let SenderHandle(shared) = &*self.sender;
         shared
     }
 }
 
 impl OutboxReader {
-    /// Waits for something to write and takes all there is into `items`, which is empty; false when nothing
-    /// can come any more.
+    /// Waits for items, and swaps all of them into `items`, which must be empty. False if the queue
+    /// is empty and all senders are gone.
     pub async fn next(&mut self, items: &mut VecDeque<ToSocket>) -> bool {
         debug_assert!(items.is_empty());
         loop {
@@ -163,18 +163,18 @@ impl OutboxReader {
                     std::mem::swap(&mut state.items, items);
                     return true;
                 }
-                if state.feeder == Presence::Gone {
+                if state.sender == End::Closed {
                     return false;
                 }
             }
-            // A message that came meanwhile left its permit.
+            // If an item was queued meanwhile, the permit is set already.
             self.0.queued.notified().await;
         }
     }
 }
 
 impl EndingReader {
-    /// Why to end; nothing more comes after it.
+    /// Waits for the reason to end. It comes once.
     pub async fn recv(&mut self) -> Ending {
         loop {
             if let Some(ending) = self.0.state().ending.take() {
@@ -191,16 +191,16 @@ impl Shared {
     }
 }
 
-impl Drop for Feeder {
+impl Drop for SenderHandle {
     fn drop(&mut self) {
-        self.0.state().feeder = Presence::Gone;
+        self.0.state().sender = End::Closed;
         self.0.queued.notify_one();
     }
 }
 
 impl Drop for OutboxReader {
     fn drop(&mut self) {
-        self.0.state().reader = Presence::Gone;
+        self.0.state().reader = End::Closed;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads of the store and of nodes for the task of a room, concurrent with its other work.
+//! Reads from the store and from nodes for the task of a room. They run concurrently with the
+//! room's other work.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use crate::history::{Missed, MissedByRestart, Participant, Restart, Roster};
 use crate::ids::{Epoch, NodeId, ParticipantId, RoomName, SessionId};
 use crate::limits::PRESENCE_TIME;
 use crate::room::{Media, Sessions};
-use crate::store::News;
+use crate::store::RoomUpdate;
 
-/// Pause before the store is asked again after a failure.
+/// Pause before a failed read is repeated.
 pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
 
-/// The history since the resume point and, for a participant from another server, its sessions on its node.
+/// Reads the history after the resume point and, for a participant of another server, its sessions
+/// on its node.
 pub(super) async fn read_for_join(hub: &Hub, name: &RoomName, reads: JoinReads) -> Answer {
     let JoinReads {
         socket,
@@ -42,14 +44,14 @@ pub(super) async fn read_for_join(hub: &Hub, name: &RoomName, reads: JoinReads) 
     }
 }
 
-/// Says that a participant is this server's, and reads what its node holds of it.
+/// Makes this server the participant's server, and reads the participant's sessions from its node.
 async fn claim(hub: &Hub, name: &RoomName, claimed: Option<Sessions>) -> Vec<HeldSession> {
     let Some(sessions) = claimed else {
         return Vec::new();
     };
     if let Err(error) = hub.store.claim(name, &sessions.participant).await {
-        // The previous server notices when the store is back.
-        tracing::warn!(room = ?name, %error, "participant taken over unheard");
+        // The previous server notices the change when the store is available again.
+        tracing::warn!(room = ?name, %error, "participant taken over, but the store does not know it yet");
     }
     let Some(connection) = hub.fleet.connection(&sessions.node) else {
         return Vec::new();
@@ -58,13 +60,14 @@ async fn claim(hub: &Hub, name: &RoomName, claimed: Option<Sessions>) -> Vec<Hel
     held.unwrap_or_default()
 }
 
-/// Reads a history again after its reader ended, or missed an event.
+/// Opens a room in the store again after its reader ended or missed an event, and reads the events
+/// since then.
 pub(super) async fn read_again(
     hub: &Hub,
     name: &RoomName,
     epoch: &Epoch,
     offset: u64,
-) -> (mpsc::Receiver<News>, ReadAgain) {
+) -> (mpsc::Receiver<RoomUpdate>, ReadAgain) {
     let opened = loop {
         match hub.store.open(name).await {
             Ok(opened) => break opened,
@@ -73,8 +76,8 @@ pub(super) async fn read_again(
         tokio::time::sleep(STORE_PAUSE).await;
     };
     match hub.store.since(name, epoch, offset).await {
-        Ok(Missed::Entries(entries)) => (opened.news, ReadAgain::Entries(entries)),
-        // The history started over: all participants get a snapshot.
+        Ok(Missed::Entries(entries)) => (opened.updates, ReadAgain::Entries(entries)),
+        // The history started over: all members get a snapshot.
         Ok(Missed::TooOld) | Err(_) => {
             tracing::warn!(room = ?name, "the history started over, participants resync");
             let missed = match &opened.restart {
@@ -88,12 +91,12 @@ pub(super) async fn read_again(
                 roster: Roster::new(opened.offset, opened.participants),
                 missed,
             };
-            (opened.news, again)
+            (opened.updates, again)
         }
     }
 }
 
-/// Parts of the new history that readers here do not have under its numbers.
+/// The events of the new history that readers of this server did not receive.
 async fn missed_by_restart(
     hub: &Hub,
     name: &RoomName,
@@ -101,16 +104,17 @@ async fn missed_by_restart(
     restart: &Restart,
 ) -> MissedByRestart {
     match hub.store.since(name, epoch, restart.common).await {
-        Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.told),
+        Ok(Missed::Entries(entries)) => MissedByRestart::new(entries, &restart.renumbered),
         Ok(Missed::TooOld) => MissedByRestart::default(),
         Err(error) => {
-            tracing::warn!(room = ?name, %error, "history unreadable, a snapshot alone");
+            tracing::warn!(room = ?name, %error, "history unreadable, participants get only a snapshot");
             MissedByRestart::default()
         }
     }
 }
 
-/// Renews presence in the store; returns the participants without presence and without a lease.
+/// Renews the presence of `members` in the store. Returns participants of dead servers: without
+/// presence, and without a lease.
 pub(super) async fn absent(
     hub: &Hub,
     name: &RoomName,
@@ -127,8 +131,8 @@ pub(super) async fn absent(
     }
 }
 
-/// Participants of `absent` with sessions without a lease. A server that cannot reach the store still serves its
-/// participants, and renews its lease.
+/// Keeps those participants of `absent` whose sessions have no valid lease. A server without
+/// connection to the store still serves its participants and renews its leases.
 async fn without_lease(
     hub: &Hub,
     name: &RoomName,
@@ -142,7 +146,7 @@ async fn without_lease(
     let owner = &hub.room_config.owner;
     let mut leased: HashSet<ParticipantId> = HashSet::new();
     for node in nodes {
-        // A dead or removed node has no sessions left.
+        // A node that is lost or was removed has no sessions.
         let (true, Some(connection)) = (is_there(&node), hub.fleet.connection(&node)) else {
             continue;
         };
@@ -155,7 +159,7 @@ async fn without_lease(
                 leased.extend(kept.map(|held| held.session.participant));
             }
             Err(error) => {
-                tracing::warn!(room = ?name, %node, %error, "nobody there is taken for absent");
+                tracing::warn!(room = ?name, %node, %error, "presence of participants on this node is not checked");
                 absent.retain(|participant| participant.node != node);
             }
         }

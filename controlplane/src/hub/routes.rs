@@ -1,21 +1,22 @@
-//! Routing of node events to rooms.
+//! Routes of node events: which room a participant or a track belongs to.
 
 use std::collections::HashMap;
 
 use crate::ids::{NodeId, ParticipantId, RoomName, TrackId};
 
-/// See the module's documentation.
+/// The room of each participant and track of this server.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     room_by_participant: HashMap<ParticipantId, RoomName>,
     room_by_track: HashMap<TrackId, RoomName>,
-    /// Rooms in the last report of levels of each node's shards: they must hear of the silence too.
-    heard_by_shard: HashMap<(NodeId, u32), Vec<RoomName>>,
+    /// Rooms in the last report of each shard. They get the next report even if it has no levels
+    /// for them.
+    rooms_by_shard: HashMap<(NodeId, u32), Vec<RoomName>>,
 }
 
 impl Routes {
-    /// Events of a participant's sessions belong to `room`, or no more.
-    pub(super) fn serve(&mut self, participant: ParticipantId, room: &RoomName, here: bool) {
+    /// Routes events of a participant's sessions to `room`, or stops that.
+    pub(super) fn route_events(&mut self, participant: ParticipantId, room: &RoomName, here: bool) {
         if here {
             self.room_by_participant.insert(participant, room.clone());
         } else {
@@ -23,8 +24,8 @@ impl Routes {
         }
     }
 
-    /// Levels of a track belong to `room`, or no more.
-    pub(super) fn hear(&mut self, track: TrackId, room: &RoomName, here: bool) {
+    /// Routes the levels of a track to `room`, or stops that.
+    pub(super) fn route_levels(&mut self, track: TrackId, room: &RoomName, here: bool) {
         if here {
             self.room_by_track.insert(track, room.clone());
         } else {
@@ -37,13 +38,14 @@ impl Routes {
         self.room_by_participant.get(participant).cloned()
     }
 
-    /// A shard's report by room; rooms of its last report are in it, too.
+    /// Divides a shard's report by room. Rooms of the last report are included, if only with an
+    /// empty list.
     pub(super) fn levels_by_room(
         &mut self,
         shard: (NodeId, u32),
         levels: Vec<(TrackId, u32)>,
     ) -> HashMap<RoomName, Vec<(TrackId, u32)>> {
-        let last = self.heard_by_shard.remove(&shard).unwrap_or_default();
+        let last = self.rooms_by_shard.remove(&shard).unwrap_or_default();
         let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
         for (track, dbov) in levels {
             if let Some(room) = self.room_by_track.get(&track) {
@@ -51,9 +53,9 @@ impl Routes {
                 of_room.push((track, dbov));
             }
         }
-        let heard: Vec<_> = by_room.keys().cloned().collect();
-        if !heard.is_empty() {
-            self.heard_by_shard.insert(shard, heard);
+        let rooms: Vec<_> = by_room.keys().cloned().collect();
+        if !rooms.is_empty() {
+            self.rooms_by_shard.insert(shard, rooms);
         }
         for room in last {
             by_room.entry(room).or_default();

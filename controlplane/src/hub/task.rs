@@ -1,5 +1,5 @@
-//! The task of one room: runs its [`Actor`] on tokio until the room has no work. The task never waits for the store or
-//! a node.
+//! The task of one room: runs its [`Actor`] on tokio until the room has no work. It never waits for
+//! the store or a node.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -19,21 +19,21 @@ use super::read::{STORE_PAUSE, absent, read_again, read_for_join};
 use crate::clock;
 use crate::history::{Append, Roster};
 use crate::ids::{NodeId, RoomName, SessionId};
-use crate::limits::{PRESENCE_TIME, UNPLACED_APPENDS};
+use crate::limits::{APPENDS_IN_FLIGHT, PRESENCE_TIME};
 use crate::room::{CloseCode, ErrorCode, Media, Notice, Refusal, Room};
-use crate::store::{News, Opened, Placed, StoreError};
+use crate::store::{Appended, Opened, RoomUpdate, StoreError};
 
-/// Inputs handled before anything is done that follows from them.
+/// Inputs handled before their effects are started, so that their appends go to the store together.
 const INPUTS_AT_ONCE: usize = 64;
 
 type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
-/// Something that was read, and what the driver has to do with it.
-enum Done {
+/// Result of a read.
+enum ReadResult {
     Answer(Answer),
     /// The history was opened again.
-    Reopened(mpsc::Receiver<News>, ReadAgain),
-    /// Sessions of the room on a node; `None` if the node did not answer.
+    Reopened(mpsc::Receiver<RoomUpdate>, ReadAgain),
+    /// Sessions of the room on a node; `None`: the node did not answer.
     Held(NodeId, Option<RoomInput>),
 }
 
@@ -41,15 +41,15 @@ struct Task {
     hub: Arc<Hub>,
     name: RoomName,
     actor: Actor,
-    news: mpsc::Receiver<News>,
-    /// Appends in the order of their events' offsets.
-    appends: FuturesOrdered<Future<Result<Placed, StoreError>>>,
-    asked: FuturesUnordered<Future<Done>>,
-    /// The reader ended, and another is being opened.
-    has_news_ended: bool,
-    /// The participants that are counted.
+    updates: mpsc::Receiver<RoomUpdate>,
+    /// Appends in the order of the effects. Their results come in the same order.
+    appends: FuturesOrdered<Future<Result<Appended, StoreError>>>,
+    reads: FuturesUnordered<Future<ReadResult>>,
+    /// The reader ended. The room is being opened again.
+    has_reader_ended: bool,
+    /// Number of participants of this room in the metric.
     participants: i64,
-    is_telling_presence: bool,
+    is_renewing_presence: bool,
 }
 
 /// Starts the task of a room.
@@ -62,50 +62,50 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
         receiver: mut inputs,
         has_overflowed,
     } = inputs;
-    let (room, news) = match open(&hub, &name).await {
+    let (room, updates) = match open(&hub, &name).await {
         Ok(opened) => opened,
-        Err(error) => return turn_away(&hub, &name, inputs, &error).await,
+        Err(error) => return refuse_join(&hub, &name, inputs, &error).await,
     };
     let mut task = Task {
         hub,
         name,
         actor: Actor::new(room),
-        news,
+        updates,
         appends: FuturesOrdered::new(),
-        asked: FuturesUnordered::new(),
-        has_news_ended: false,
+        reads: FuturesUnordered::new(),
+        has_reader_ended: false,
         participants: 0,
-        is_telling_presence: false,
+        is_renewing_presence: false,
     };
-    task.settle();
+    task.start_effects();
     let mut presence = tokio::time::interval(PRESENCE_TIME / 3);
     loop {
         let deadline = task.actor.poll_timeout(clock::now());
-        let takes_more = task.appends.len() < UNPLACED_APPENDS;
+        let takes_more = task.appends.len() < APPENDS_IN_FLIGHT;
         tokio::select! {
             input = inputs.recv(), if takes_more => match input {
                 Some(input) => task.handle_some(input, &mut inputs),
                 None => break,
             },
-            Some(placed) = task.appends.next() => {
-                task.count(&placed);
-                task.handle(Input::Answer(Answer::Placed(placed)));
+            Some(appended) = task.appends.next() => {
+                task.count(&appended);
+                task.handle(Input::Answer(Answer::Appended(appended)));
             }
-            Some(done) = task.asked.next() => task.handle_done(done),
-            news = task.news.recv(), if !task.has_news_ended => {
-                task.has_news_ended = news.is_none();
-                task.handle(Input::News(news));
+            Some(done) = task.reads.next() => task.handle_done(done),
+            updates = task.updates.recv(), if !task.has_reader_ended => {
+                task.has_reader_ended = updates.is_none();
+                task.handle(Input::Update(updates));
             }
             () = sleep_until(deadline) => task.handle(Input::Timeout),
-            _ = presence.tick(), if !task.is_telling_presence => {
-                task.is_telling_presence = true;
+            _ = presence.tick(), if !task.is_renewing_presence => {
+                task.is_renewing_presence = true;
                 task.handle(Input::Presence);
             }
         }
         if has_overflowed.swap(false, Ordering::AcqRel) {
             task.read_nodes();
         }
-        task.settle();
+        task.start_effects();
         if task.is_idle() && inputs.is_empty() {
             break;
         }
@@ -113,24 +113,27 @@ async fn run(hub: Arc<Hub>, name: RoomName, inputs: Inputs) {
     task.finish(inputs).await;
 }
 
-async fn open(hub: &Arc<Hub>, name: &RoomName) -> Result<(Room, mpsc::Receiver<News>), StoreError> {
+async fn open(
+    hub: &Arc<Hub>,
+    name: &RoomName,
+) -> Result<(Room, mpsc::Receiver<RoomUpdate>), StoreError> {
     let opened = hub.store.open(name).await?;
     let Opened {
         epoch,
         offset,
         participants,
-        news,
+        updates,
         restart: _,
     } = opened;
     let history = (epoch, Roster::new(offset, participants));
     let config = Arc::clone(&hub.room_config);
     let facts = hub.node_facts();
     let room = Room::new(name.clone(), config, history, facts, clock::now());
-    Ok((room, news))
+    Ok((room, updates))
 }
 
-/// A room that the store cannot open: joining clients are told to come again.
-async fn turn_away(
+/// Refuses all joins, because the store cannot open the room.
+async fn refuse_join(
     hub: &Arc<Hub>,
     name: &RoomName,
     mut inputs: mpsc::Receiver<RoomInput>,
@@ -145,11 +148,11 @@ async fn turn_away(
         {
             let id = request.id;
             let refusal = Refusal::new(ErrorCode::StoreUnavailable, error.to_string());
-            outbox.tell(&Notice::Refused { id, refusal });
+            outbox.send_notice(&Notice::Refused { id, refusal });
             outbox.end((CloseCode::GoingAway, "the store does not answer"));
         }
     }
-    hub.retire(name);
+    hub.remove_room(name);
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -168,11 +171,11 @@ impl Task {
         self.actor.handle(input, time);
     }
 
-    /// Handles waiting inputs, so that their effects reach the store together.
+    /// Handles queued inputs, so that their appends go to the store together.
     fn handle_some(&mut self, first: RoomInput, inputs: &mut mpsc::Receiver<RoomInput>) {
         self.handle(Input::Room(first));
         for _ in 1..INPUTS_AT_ONCE {
-            if self.appends.len() + self.actor.unplaced() >= 2 * UNPLACED_APPENDS {
+            if self.appends.len() + self.actor.appends_in_flight() >= 2 * APPENDS_IN_FLIGHT {
                 return;
             }
             let Ok(input) = inputs.try_recv() else {
@@ -182,26 +185,26 @@ impl Task {
         }
     }
 
-    fn handle_done(&mut self, done: Done) {
+    fn handle_done(&mut self, done: ReadResult) {
         match done {
-            Done::Answer(answer) => {
+            ReadResult::Answer(answer) => {
                 if let Answer::Absent(_) = answer {
-                    self.is_telling_presence = false;
+                    self.is_renewing_presence = false;
                 }
                 self.handle(Input::Answer(answer));
             }
-            Done::Reopened(news, again) => {
-                self.news = news;
-                self.has_news_ended = false;
+            ReadResult::Reopened(updates, again) => {
+                self.updates = updates;
+                self.has_reader_ended = false;
                 self.handle(Input::Answer(Answer::ReadAgain(again)));
             }
-            Done::Held(_, Some(input)) => self.handle(Input::Room(input)),
-            Done::Held(node, None) => self.read_node(node, STORE_PAUSE),
+            ReadResult::Held(_, Some(input)) => self.handle(Input::Room(input)),
+            ReadResult::Held(node, None) => self.read_node(node, STORE_PAUSE),
         }
     }
 
-    /// Starts all effects, and sends messages to sockets.
-    fn settle(&mut self) {
+    /// Starts all effects, and sends buffered broadcasts.
+    fn start_effects(&mut self) {
         while let Some(effect) = self.actor.poll_effect() {
             self.start(effect);
         }
@@ -221,31 +224,33 @@ impl Task {
                 stored,
                 offset,
                 then,
-            } => self.ask(async move {
+            } => self.spawn_read(async move {
                 let lost = |_| StoreError::Unavailable("the event is lost".into());
                 let result = stored.await.map(|()| offset).map_err(lost);
-                Done::Answer(Answer::Stored(then, result))
+                ReadResult::Answer(Answer::Stored(then, result))
             }),
             Effect::Publish(message) => {
                 if let Err(error) = self.hub.store.publish(&self.name, message) {
-                    tracing::warn!(room = ?self.name, %error, "a message is not passed on");
+                    tracing::warn!(room = ?self.name, %error, "an ephemeral message was not sent");
                 }
             }
             Effect::ReadForJoin(reads) => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                self.ask(async move { Done::Answer(read_for_join(&hub, &name, reads).await) });
+                self.spawn_read(async move {
+                    ReadResult::Answer(read_for_join(&hub, &name, reads).await)
+                });
             }
             Effect::ReadAgain { epoch, offset } => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                self.ask(async move {
-                    let (news, again) = read_again(&hub, &name, &epoch, offset).await;
-                    Done::Reopened(news, again)
+                self.spawn_read(async move {
+                    let (updates, again) = read_again(&hub, &name, &epoch, offset).await;
+                    ReadResult::Reopened(updates, again)
                 });
             }
             Effect::Presence(members) => {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
-                self.ask(async move {
-                    Done::Answer(Answer::Absent(absent(&hub, &name, &members).await))
+                self.spawn_read(async move {
+                    ReadResult::Answer(Answer::Absent(absent(&hub, &name, &members).await))
                 });
             }
             Effect::Call {
@@ -256,42 +261,46 @@ impl Task {
                 let (hub, name) = (Arc::clone(&self.hub), self.name.clone());
                 tokio::spawn(async move {
                     let result = hub.call(&node, command).await;
-                    hub.tell(&name, RoomInput::Replied(session, result)).await;
+                    hub.send(&name, RoomInput::Replied(session, result)).await;
                 });
             }
-            Effect::Take { node, sessions } => self.take(node, sessions),
-            Effect::Serve { participant, here } => {
-                self.hub.routes().serve(participant, &self.name, here);
+            Effect::TakeLease { node, sessions } => self.take_lease(node, sessions),
+            Effect::RouteEvents { participant, here } => {
+                self.hub
+                    .routes()
+                    .route_events(participant, &self.name, here);
             }
-            Effect::Hear { track, here } => self.hub.routes().hear(track, &self.name, here),
+            Effect::RouteLevels { track, here } => {
+                self.hub.routes().route_levels(track, &self.name, here)
+            }
         }
     }
 
     fn append(&mut self, append: Append) {
         let (store, name) = (Arc::clone(&self.hub.store), self.name.clone());
-        let place = async move { store.place(&name, append).await };
-        self.appends.push_back(Box::pin(place));
+        let append = async move { store.append_event(&name, append).await };
+        self.appends.push_back(Box::pin(append));
     }
 
-    fn ask(&self, asked: impl std::future::Future<Output = Done> + Send + 'static) {
-        self.asked.push(Box::pin(asked));
+    fn spawn_read(&self, read: impl std::future::Future<Output = ReadResult> + Send + 'static) {
+        self.reads.push(Box::pin(read));
     }
 
-    /// The lease of this server keeps `sessions` from now on.
-    fn take(&self, node: NodeId, sessions: [SessionId; 2]) {
+    /// Makes this server the owner of `sessions`.
+    fn take_lease(&self, node: NodeId, sessions: [SessionId; 2]) {
         let hub = Arc::clone(&self.hub);
         tokio::spawn(async move {
             let owner = &hub.room_config.owner;
             if let Some(connection) = hub.fleet.connection(&node)
-                && let Err(error) = connection.take(owner, &sessions).await
+                && let Err(error) = connection.take_lease(owner, &sessions).await
             {
-                // The next read of the node's state shows the owners.
+                // The next read of the node's state shows a wrong owner.
                 tracing::warn!(%node, %error, "sessions not taken over");
             }
         });
     }
 
-    /// An event of a node did not fit into the queue: the state of all nodes is read.
+    /// Reads the state of all nodes, because an event of a node did not fit into the queue.
     fn read_nodes(&mut self) {
         let mut nodes: BTreeSet<NodeId> = self.hub.node_facts().into_keys().collect();
         nodes.extend(self.actor.sessions_by_node().into_keys());
@@ -304,7 +313,7 @@ impl Task {
         let sessions = self.actor.sessions_by_node().remove(&node);
         let sessions = sessions.unwrap_or_default();
         let hub = Arc::clone(&self.hub);
-        self.ask(async move {
+        self.spawn_read(async move {
             tokio::time::sleep(pause).await;
             let facts = hub.node_facts().remove(&node).unwrap_or_default();
             let input = match (facts.media, hub.fleet.connection(&node)) {
@@ -319,12 +328,12 @@ impl Task {
                     })
                 }
             };
-            Done::Held(node, input)
+            ReadResult::Held(node, input)
         });
     }
 
-    fn count(&self, placed: &Result<Placed, StoreError>) {
-        match placed {
+    fn count(&self, appended: &Result<Appended, StoreError>) {
+        match appended {
             Ok(_) => drop(self.hub.metrics.events.inc()),
             Err(StoreError::NotOurs(_)) => {}
             Err(error) => {
@@ -341,18 +350,18 @@ impl Task {
     async fn finish(mut self, mut inputs: mpsc::Receiver<RoomInput>) {
         inputs.close();
         for track in self.actor.tracks() {
-            self.hub.routes().hear(track, &self.name, false);
+            self.hub.routes().route_levels(track, &self.name, false);
         }
-        // Dropping the reader lets the store forget the room.
-        self.news.close();
+        // The store can forget a room without readers.
+        self.updates.close();
         let (_, nothing) = mpsc::channel(1);
-        self.news = nothing;
+        self.updates = nothing;
         if let Err(error) = self.hub.store.close(&self.name).await {
             tracing::warn!(room = ?self.name, %error, "room not closed in the store");
         }
-        self.hub.retire(&self.name);
+        self.hub.remove_room(&self.name);
         while let Some(input) = inputs.recv().await {
-            self.hub.tell(&self.name, input).await;
+            self.hub.send(&self.name, input).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The actor of a room with a slow store, and a hub with a blocked room.
+//! Tests of a room's actor with a slow store, and of a hub with a blocked room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::fleet::{Lease, NodeEvent, NodeUpdate, Update};
 use crate::history::{Append, Entry, Missed, Participant, RoomEvent, Roster};
 use crate::ids::{Epoch, Generation, Half, NodeId, ParticipantId, RoomName};
 use crate::limits::ROOM_INPUTS;
-use crate::room::stage::{config, grants, join_of};
-use crate::room::{Lasts, NodeFactsById, Request, ResumePoint, Room, SocketId};
+use crate::room::fixtures::{config, grants, join_of};
+use crate::room::{NodeFactsById, Persistence, Request, ResumePoint, Room, SocketId};
 use crate::signaling::dialect::spillway::Spillway;
 use crate::store::memory::MemoryStore;
-use crate::store::{News, Opened, Placed, StoreError, StoreFuture, Stored, suite};
+use crate::store::{Appended, Opened, RoomUpdate, StoreError, StoreFuture, Stored, suite};
 
 fn time() -> Time {
     Time {
@@ -33,7 +33,7 @@ fn time() -> Time {
     }
 }
 
-/// A room of `epoch` at offset 1, where ann is on another server.
+/// An actor of a room with `epoch` at offset 1. The participant ann is on another server.
 fn actor(epoch: &Epoch) -> (Actor, ParticipantId) {
     let ann = suite::participant("ann");
     let id = ann.participant.clone();
@@ -50,7 +50,11 @@ fn effects(actor: &mut Actor) -> Vec<Effect> {
 
 fn entry(offset: u64, append: Append) -> Input {
     let Append { event, to, .. } = append;
-    Input::News(Some(News::Entry(Arc::new(Entry { offset, event, to }))))
+    Input::Update(Some(RoomUpdate::Entry(Arc::new(Entry {
+        offset,
+        event,
+        to,
+    }))))
 }
 
 fn note(number: usize) -> Request {
@@ -58,12 +62,12 @@ fn note(number: usize) -> Request {
         topic: "n".to_owned(),
         payload: number.into(),
         to: None,
-        lasts: Lasts::Yes,
+        persistence: Persistence::Stored,
     }
 }
 
-/// Everything that the socket was told since it was last asked, as text.
-fn heard(reader: &mut OutboxReader) -> String {
+/// Text that the socket received since the last call.
+fn received(reader: &mut OutboxReader) -> String {
     let mut items = std::collections::VecDeque::new();
     if reader.next(&mut items).now_or_never() != Some(true) {
         return String::new();
@@ -109,7 +113,7 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     let reads = reads.expect("its history is read");
     assert_eq!(reads.seen, Some((epoch, 1)));
     assert_eq!(reads.claimed.as_ref().map(|s| &s.participant), Some(&ann));
-    // Meanwhile the room goes on, and the client does not wait for its answer.
+    // The client sends a request before its join is answered.
     actor.handle(entry(3, suite::note(3)), time());
     let request = RoomInput::Request {
         socket,
@@ -131,7 +135,7 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     };
     actor.handle(Input::Answer(read), time());
     actor.flush(clock::now());
-    let text = heard(&mut reader);
+    let text = received(&mut reader);
     let at = |what: &str| {
         text.find(what)
             .unwrap_or_else(|| panic!("{what} in {text}"))
@@ -139,8 +143,8 @@ fn nothing_is_missed_by_who_comes_back_while_its_history_is_read() {
     assert!(text.contains("recovered"), "{text}");
     assert!(at("\"offset\":2") < at("\"offset\":3"), "{text}");
     assert_eq!(text.matches("\"offset\":3").count(), 1, "{text}");
-    let placed = effects(&mut actor).into_iter();
-    let appends = placed.filter(|effect| matches!(effect, Effect::Append(_)));
+    let appended = effects(&mut actor).into_iter();
+    let appends = appended.filter(|effect| matches!(effect, Effect::Append(_)));
     assert_eq!(appends.count(), 1, "what it asked meanwhile is done now");
 }
 
@@ -167,19 +171,19 @@ fn a_join_is_answered_when_its_event_came_back_and_appends_keep_their_order() {
     let [joined] = &appended[..] else {
         panic!("one event: {appended:?}");
     };
-    assert_eq!(actor.unplaced(), 1);
-    let placed = Placed {
+    assert_eq!(actor.appends_in_flight(), 1);
+    let appended = Appended {
         offset: 3,
         stored: Stored::Yes,
     };
-    actor.handle(Input::Answer(Answer::Placed(Ok(placed))), time());
-    assert_eq!(heard(&mut reader), "", "another event is before it");
+    actor.handle(Input::Answer(Answer::Appended(Ok(appended))), time());
+    assert_eq!(received(&mut reader), "", "another event is before it");
     actor.handle(entry(2, suite::note(2)), time());
-    assert_eq!(heard(&mut reader), "");
+    assert_eq!(received(&mut reader), "");
     assert!(!actor.is_idle(clock::now()));
     actor.handle(entry(3, joined.clone()), time());
     actor.flush(clock::now());
-    let text = heard(&mut reader);
+    let text = received(&mut reader);
     assert!(
         text.contains("\"joined\"") && text.contains("\"offset\":3"),
         "{text}"
@@ -192,7 +196,7 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
     let (mut actor, _) = actor(&epoch);
     actor.handle(entry(4, suite::note(4)), time());
     actor.handle(entry(5, suite::note(5)), time());
-    actor.handle(Input::News(None), time());
+    actor.handle(Input::Update(None), time());
     let asked = effects(&mut actor);
     let is_read = |effect: &&Effect| matches!(effect, Effect::ReadAgain { offset: 1, .. });
     assert_eq!(asked.iter().filter(is_read).count(), 1, "{asked:?}");
@@ -204,18 +208,18 @@ fn a_gap_is_read_once_and_what_is_known_is_not_told_again() {
     let again = ReadAgain::Entries(entries.to_vec());
     actor.handle(Input::Answer(Answer::ReadAgain(again)), time());
     actor.handle(entry(6, suite::note(6)), time());
-    assert!(effects(&mut actor).is_empty(), "nothing is missing");
+    assert!(effects(&mut actor).is_empty(), "no event is missing");
 }
 
 /// A store in which one room never opens.
-struct Stuck {
+struct BlockedStore {
     inner: MemoryStore,
     room: RoomName,
-    /// Another one was opened.
+    /// Notified when another room is opened.
     opened: Arc<tokio::sync::Notify>,
 }
 
-impl Store for Stuck {
+impl Store for BlockedStore {
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened> {
         if *room == self.room {
             return Box::pin(std::future::pending());
@@ -224,8 +228,8 @@ impl Store for Stuck {
         self.inner.open(room)
     }
 
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
-        self.inner.place(room, append)
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended> {
+        self.inner.append_event(room, append)
     }
 
     fn publish(
@@ -273,10 +277,11 @@ impl Store for Stuck {
 
 #[tokio::test]
 async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
-    let (stuck, fine): (RoomName, RoomName) = ("stuck".parse().unwrap(), "fine".parse().unwrap());
-    let store = Stuck {
+    let (blocked, fine): (RoomName, RoomName) =
+        ("blocked".parse().unwrap(), "fine".parse().unwrap());
+    let store = BlockedStore {
         inner: MemoryStore::new(),
-        room: stuck.clone(),
+        room: blocked.clone(),
         opened: Arc::default(),
     };
     let opened = Arc::clone(&store.opened);
@@ -289,8 +294,8 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     let hub = super::new(Arc::new(store), fleet, Arc::new(config(true)), metrics);
     let node: NodeId = "a".parse().unwrap();
     let (victim, friend) = (ParticipantId::random(), ParticipantId::random());
-    hub.routes().serve(victim.clone(), &stuck, true);
-    hub.routes().serve(friend.clone(), &fine, true);
+    hub.routes().route_events(victim.clone(), &blocked, true);
+    hub.routes().route_events(friend.clone(), &fine, true);
     let closed = |participant: &ParticipantId| NodeUpdate {
         node: node.clone(),
         update: Update::Event(NodeEvent::Closed {
@@ -299,7 +304,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
         }),
     };
     let (updates, reader) = mpsc::channel(1);
-    let following = tokio::spawn(Arc::clone(&hub).follow(reader));
+    let following = tokio::spawn(Arc::clone(&hub).route_updates(reader));
     let telling = async {
         for _ in 0..2 * ROOM_INPUTS {
             updates.send(closed(&victim)).await.expect("it follows");
@@ -312,7 +317,7 @@ async fn a_room_that_takes_nothing_stops_no_events_for_the_others() {
     let heard = tokio::time::timeout(Duration::from_secs(30), opened.notified());
     heard.await.expect("the other room hears of it");
     assert!(hub.metrics().room_overflows.get() > 0, "and it is counted");
-    assert!(hub.mailbox(&stuck).has_overflowed.load(Ordering::Acquire));
+    assert!(hub.mailbox(&blocked).has_overflowed.load(Ordering::Acquire));
     following.abort();
 }
 
@@ -335,8 +340,8 @@ fn events_have_about_the_bytes_that_clients_are_told() {
     }
 }
 
-/// Appends get their numbers in the order in which their futures are polled first ([`Store::place`]); a task polls all
-/// of them with one collection.
+/// Appends get their offsets in the order in which their futures are first polled
+/// ([`Store::append_event`]). A room's task polls all of them through one collection, in that order.
 #[test]
 fn appends_of_a_task_are_polled_first_in_the_order_in_which_they_were_made() {
     let (mut appends, polled) = (FuturesOrdered::new(), Arc::new(Mutex::new(Vec::new())));

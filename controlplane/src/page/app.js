@@ -23,13 +23,13 @@ const join = new JoinView({
   onJoin: enter,
 });
 const left = new LeftView({ onRejoin: () => enter(again), onOther: () => show() });
-/** What the last call was joined with. @type {import('./app/join.js').Wish} */
+/** Parameters of the last join. @type {import('./app/join.js').Wish} */
 let again = null;
 
-/** The call that goes on, for the console and for tests. */
+/** The current call, for the console and for tests. */
 globalThis.spillway = { call: null, room: null };
 
-// A name that is only white space is no room, and not the lobby either.
+// A name of white space only is not a room; then the form is shown.
 if (params.get('autojoin') === '1' && params.get('room')?.trim() !== '') await enter(join.wish({ camera: true, microphone: true }));
 else await show();
 
@@ -57,7 +57,7 @@ async function enter(wish) {
   await call.publishDevices();
 }
 
-/** The devices were closed with the call, and stay closed until the user opens them. */
+/** The call closed the devices; they stay closed until the user opens them. */
 function leaveTo(wish, devices, error) {
   const { name } = globalThis.spillway.room ?? { name: wish.room };
   globalThis.spillway = { call: null, room: null };
@@ -66,7 +66,7 @@ function leaveTo(wish, devices, error) {
   left.open(name, error ? roomMessage(error) : '');
 }
 
-/** A token to join with, or a function that gets one, and a fresh one when it has expired. */
+/** A token, or a function that returns one, and a new one when the first has expired. */
 async function tokenSource(wish) {
   if (wish.token) return tokenOf(wish.token);
   const first = await ask(wish);

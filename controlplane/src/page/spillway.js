@@ -44,11 +44,11 @@ import { Subscriber } from './client/subscriber.js';
 export { SpillwayError } from './client/errors.js';
 export { LocalTrack } from './client/local-track.js';
 
-/** How long a subscribe connection may stay failed after a resume, before the room is joined anew. */
+/** Time for which a subscribe connection may stay failed after a resume, before the client joins anew. */
 const REPAIR_WITHIN_MS = 5_000;
-/** How long a return waits for another token while the server may accept the one there is. */
+/** Time that a resume waits for a new token, while the server may accept the old one. */
 const TOKEN_WITHIN_MS = 3_000;
-/** How long `leave` waits for the server's word. */
+/** Time that `leave` waits for the server's reply. */
 const LEAVE_WITHIN_MS = 1_000;
 
 /** @typedef {'idle'|'connecting'|'connected'|'reconnecting'|'media-lost'|'closed'} RoomState */
@@ -60,14 +60,14 @@ export class Room extends EventTarget {
    * @type {RoomState}
    */
   state = 'idle';
-  /** Name of the room, from the server. */
+  /** Name of the room, sent by the server. */
   name = '';
   /** Own participant id, `PA_...`. */
   participant = '';
   identity = '';
   /** From the server: `{message_bytes, messages_per_second, tracks}`. */
   limits = null;
-  /** What the token lets do. @type {import('./client/permissions.js').Permissions} */
+  /** Permissions of the token. @type {import('./client/permissions.js').Permissions} */
   permissions = permissionsOf('');
 
   #options;
@@ -115,7 +115,7 @@ export class Room extends EventTarget {
     this.on('trackunpublished', ({ track }) => this.#stats.forget(track.track));
   }
 
-  /** The others. @returns {Map<string, import('./client/roster.js').RemoteParticipant>} by participant id */
+  /** The other participants. @returns {Map<string, import('./client/roster.js').RemoteParticipant>} by participant id */
   get participants() {
     return this.#roster.participants;
   }
@@ -241,7 +241,7 @@ export class Room extends EventTarget {
     return this.#stats.arrived(await this.#subscriber.getStats());
   }
 
-  /** Comes back now, while `reconnecting`, instead of after the pause; anything that hangs is begun anew. */
+  /** While `reconnecting`: reconnects now instead of after the pause, and restarts attempts that hang. */
   reconnect() {
     if (this.state === 'media-lost') this.#connection?.restart('asked to');
     this.#connection?.retry();
@@ -261,7 +261,7 @@ export class Room extends EventTarget {
     return this.#stats.received(trackId, await this.#subscriber.getStats(), transceiver.mid, track.rid);
   }
 
-  /** Leaves the room, closes the devices it captured. */
+  /** Leaves the room, and closes the devices that it opened. */
   async leave() {
     if (!this.#connection || this.state === 'closed') return;
     const told = this.#connection.request('leave', {}).catch(() => {});
@@ -279,13 +279,13 @@ export class Room extends EventTarget {
     return { token: this.#token, auto_subscribe: this.#options.autoSubscribe, ...resume };
   }
 
-  /** The key opens the room for a while without a valid token: a source that fails does not end a return. */
+  /** The resume key is valid for a while without a valid token, so an error of the token source does not end the call. */
   async #renewToken(refused) {
     const asked = freshToken(this.#refreshToken).then((token) => {
       this.#token = token;
     });
     if (refused || !this.#resume || !this.#token) return asked;
-    // What comes late is for the next return.
+    // A token that arrives late is used for the next resume.
     return within(asked, TOKEN_WITHIN_MS).catch(() => {});
   }
 
@@ -298,7 +298,7 @@ export class Room extends EventTarget {
     this.participant = participant;
     this.#roster.setSelf(participant);
     this.#relays.take(message);
-    // "recovered": the missed events follow and move the offset on, one by one.
+    // "recovered": the missed events follow, and each increases the offset.
     this.#resume = { participant, epoch, offset: mode === 'recovered' ? this.#resume.offset : offset, key };
     if (mode === 'new') {
       this.#mediaLost = false;
@@ -319,7 +319,7 @@ export class Room extends EventTarget {
       case 'event':
         return this.#roomEvent(message);
       case 'joined':
-        // The history started over: `participants` is the whole truth.
+        // The history started over: `participants` is complete.
         return this.#joined(message);
       case 'offer':
         return this.#subscriber.handleOffer(message);
@@ -334,7 +334,7 @@ export class Room extends EventTarget {
       case 'error':
         return this.#emit('error', { error: errorOf(message) });
       default:
-        // Types of a later protocol, and `closing`, which the socket has read.
+        // Ignore message types of later protocol versions, and `closing`, which the socket handles.
         return undefined;
     }
   }
@@ -365,7 +365,7 @@ export class Room extends EventTarget {
     return Promise.reject(new SpillwayError('not_joined', `join before ${type}`));
   }
 
-  /** Wishes survive a broken socket: they are repeated after the next `joined`. */
+  /** Subscription parameters outlive a broken socket: they are sent again after the next `joined`. */
   async #unlessBroken(reply) {
     try {
       await reply;
@@ -398,7 +398,7 @@ export class Room extends EventTarget {
 
   #loseMedia(reason) {
     this.#mediaLost = true;
-    // A full media server is tried again by the signaling server.
+    // If the media server has no capacity, the signaling server tries again.
     this.#handshakes.lost(reason === 'node_full' ? undefined : reason);
     this.#publisher.hold();
     this.#publisher.discard();
@@ -431,7 +431,7 @@ export class Room extends EventTarget {
     this.#repairUnless(() => !cause && this.#subscriber.connectionState !== 'failed');
   }
 
-  /** The last resort: join as a new participant, with new peer connections. */
+  /** The last resort: joins as a new participant with new peer connections. */
   #repairUnless(repaired) {
     clearTimeout(this.#repairTimer);
     this.#repairTimer = setTimeout(() => {
@@ -445,7 +445,7 @@ export class Room extends EventTarget {
     if (!this.#connection || this.state === 'closed') throw new SpillwayError('not_joined', 'join before publishing');
   }
 
-  /** A device is not asked for, nor a camera's light switched on, for what the server will refuse. */
+  /** Does not open a device for a track that the server would refuse. */
   #needPermission(source) {
     if (this.permissions.publish.includes(source)) return;
     throw new SpillwayError('not_permitted', `the token does not let publish the ${source}`);

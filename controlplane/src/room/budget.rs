@@ -1,11 +1,11 @@
-//! Budgets of one identity and of a whole room: deliveries, bytes and changes.
+//! Budgets for one identity and for a whole room: deliveries, bytes and changes.
 //!
-//! A request is charged by what follows from it: an event to 500 participants is 500 deliveries. Accounts belong
-//! to identities and not to sockets or participants, so nothing is to be gained by coming back or joining anew.
+//! A request costs what it causes: an event to 500 participants is 500 deliveries. Accounts belong
+//! to identities, not to sockets or participants, so reconnecting does not refill them.
 //!
-//! An identity first uses its own share, which others cannot use. Then it uses its own extra and the room's pool: ten
-//! guests can empty the pool, and the others still have their shares, which are enough for a join and an offer in a
-//! room of any size.
+//! An identity first uses its share, which other identities cannot use. After that it uses its
+//! extra and the room's pool. Ten guests can empty the pool, but the shares of the others suffice
+//! for a join and an offer in a room of any size.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,40 +20,41 @@ use crate::limits::budget::{
 /// Cost of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Events times their receivers.
+    /// Events, each multiplied by its number of receivers.
     pub(super) deliveries: u64,
     /// Bytes of these deliveries.
     pub(super) bytes: u64,
-    /// Things that become different for the room, or work for the data plane.
+    /// Changes of the room's state, and commands to the data plane.
     pub(super) changes: u64,
 }
 
 /// The accounts of a room.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Messages a second that a participant may send, which all accounts follow.
+    /// Messages per second that a participant may send. The rates of all accounts are multiples of
+    /// it.
     messages: f64,
     deliveries: Bucket,
     bytes: Bucket,
     account_by_identity: HashMap<Identity, Account>,
-    /// Full accounts are forgotten when there are so many.
+    /// Number of accounts at which full accounts are removed.
     sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct Account {
     changes: Bucket,
-    deliveries: Purse,
-    bytes: Purse,
+    deliveries: Allowance,
+    bytes: Allowance,
 }
 
 #[derive(Debug)]
-struct Purse {
+struct Allowance {
     share: Bucket,
     extra: Bucket,
 }
 
-/// Level of a budget.
+/// Division of an amount between the share, and extra and pool.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     share: f64,
@@ -68,9 +69,9 @@ struct Bucket {
     at: Instant,
 }
 
-/// A budget that is too low for a request.
+/// The bucket that is too low for a request.
 #[derive(Debug)]
-struct Short {
+struct Shortfall {
     amount: u64,
     unit: &'static str,
     owner: Owner,
@@ -95,7 +96,8 @@ enum Owner {
 const FEWEST_TO_SWEEP: usize = 64;
 
 impl Budget {
-    /// Full accounts, where participants may send `messages_per_second`.
+    /// Budgets in a room where participants may send `messages_per_second`. All accounts start
+    /// full.
     pub(super) fn new(messages_per_second: u32, now: Instant) -> Self {
         let messages = f64::from(messages_per_second.max(LEAST_MESSAGES));
         Self {
@@ -107,8 +109,8 @@ impl Budget {
         }
     }
 
-    /// Takes `cost` in a room with `audience` receivers, all of it or nothing. A cost above the capacity passes when
-    /// the account is full.
+    /// Takes `cost` completely or not at all, in a room with `audience` receivers. A cost above a
+    /// bucket's capacity is accepted if the bucket is full.
     pub(super) fn charge(
         &mut self,
         identity: &Identity,
@@ -124,14 +126,15 @@ impl Budget {
             .account_by_identity
             .entry(identity.clone())
             .or_insert_with(|| Account::new((messages, audience), now));
-        account.hold(messages, audience);
+        account.set_share_capacity(messages, audience);
         account
             .pay(cost, (&mut self.deliveries, &mut self.bytes), now)
-            .map_err(|short| short.refusal(identity))
+            .map_err(|shortfall| shortfall.refusal(identity))
     }
 
-    /// Time when heavily used accounts are half full again: a room that ended before would restart with full ones.
-    pub(super) fn lingers_until(&mut self, now: Instant) -> Option<Instant> {
+    /// Time when heavily used accounts are half full again. A room that ended earlier would come
+    /// back with full accounts.
+    pub(super) fn needed_until(&mut self, now: Instant) -> Option<Instant> {
         let accounts = self.account_by_identity.values_mut();
         let waits = accounts.filter_map(|account| account.wait_for_half(now));
         Some(now + waits.max()?)
@@ -148,7 +151,7 @@ impl Budget {
 
 impl Account {
     fn new((messages, audience): (f64, u64), now: Instant) -> Self {
-        let purse = |share, extra| Purse {
+        let allowance = |share, extra| Allowance {
             share: Bucket::of(messages * share, now),
             extra: Bucket::of(messages * extra, now),
         };
@@ -158,18 +161,19 @@ impl Account {
         let (share, extra): (Rate, Rate) = (SHARE, EXTRA);
         let mut account = Self {
             changes,
-            deliveries: purse(share.deliveries, extra.deliveries),
-            bytes: purse(share.bytes, extra.bytes),
+            deliveries: allowance(share.deliveries, extra.deliveries),
+            bytes: allowance(share.bytes, extra.bytes),
         };
-        account.hold(messages, audience);
+        account.set_share_capacity(messages, audience);
         for share in [&mut account.deliveries.share, &mut account.bytes.share] {
             share.level = share.capacity;
         }
         account
     }
 
-    /// Shares hold what a newcomer needs where `audience` hear of it.
-    fn hold(&mut self, messages: f64, audience: u64) {
+    /// Sets the capacity of the shares: enough for a join and an offer that `audience` participants
+    /// receive.
+    fn set_share_capacity(&mut self, messages: f64, audience: u64) {
         let deliveries = audience * (JOIN_DELIVERIES + SHARE_TRACKS * PUBLISH_DELIVERIES);
         let bytes = audience * EVENT_BYTES * (JOIN_DELIVERIES + SHARE_TRACKS);
         let capacity = |rate: f64, least: u64| (messages * rate * SECONDS).max(least as f64);
@@ -182,9 +186,9 @@ impl Account {
         cost: Cost,
         (deliveries, bytes): (&mut Bucket, &mut Bucket),
         now: Instant,
-    ) -> Result<(), Short> {
-        let short = |(amount, unit)| {
-            move |wait: Wait| Short {
+    ) -> Result<(), Shortfall> {
+        let shortfall = |(amount, unit)| {
+            move |wait: Wait| Shortfall {
                 amount,
                 unit,
                 owner: wait.owner,
@@ -195,11 +199,11 @@ impl Account {
         let of_changes = self
             .changes
             .check(cost.changes as f64, Owner::Identity, now);
-        let of_changes = of_changes.map_err(short((cost.changes, "changes")));
+        let of_changes = of_changes.map_err(shortfall((cost.changes, "changes")));
         let of_deliveries = self.deliveries.split(cost.deliveries, deliveries, now);
-        let of_deliveries = of_deliveries.map_err(short((cost.deliveries, "deliveries")));
+        let of_deliveries = of_deliveries.map_err(shortfall((cost.deliveries, "deliveries")));
         let of_bytes = self.bytes.split(cost.bytes, bytes, now);
-        let of_bytes = of_bytes.map_err(short((cost.bytes, "bytes")));
+        let of_bytes = of_bytes.map_err(shortfall((cost.bytes, "bytes")));
         match (of_changes, of_deliveries, of_bytes) {
             (Ok(()), Ok(of_deliveries), Ok(of_bytes)) => {
                 self.changes.take(cost.changes as f64);
@@ -207,16 +211,19 @@ impl Account {
                 self.bytes.take(of_bytes, bytes);
                 Ok(())
             }
-            // It passes when the last of them has enough.
+            // The wait is that of the bucket that fills last.
             (of_changes, of_deliveries, of_bytes) => {
                 let shorts = [of_changes.err(), of_deliveries.err(), of_bytes.err()];
-                let longest = shorts.into_iter().flatten().max_by_key(|short| short.wait);
-                Err(longest.expect("one of the three is short"))
+                let longest = shorts
+                    .into_iter()
+                    .flatten()
+                    .max_by_key(|shortfall| shortfall.wait);
+                Err(longest.expect("one of the three is shortfall"))
             }
         }
     }
 
-    /// Shares do not count: a participant with few messages uses only its share.
+    /// The share is ignored: it is all that a participant with few messages uses.
     fn wait_for_half(&mut self, now: Instant) -> Option<Duration> {
         let buckets = [
             &mut self.changes,
@@ -246,8 +253,9 @@ impl Account {
     }
 }
 
-impl Purse {
-    /// Splits between the share and the others; or the time when these, or the share alone, have enough.
+impl Allowance {
+    /// Divides `amount` between the share, and extra and pool. If they have too little: the time
+    /// until they have enough, or until the share alone has.
     fn split(&mut self, amount: u64, pool: &mut Bucket, now: Instant) -> Result<Split, Wait> {
         let amount = amount as f64;
         self.share.fill(now);
@@ -278,7 +286,7 @@ impl Purse {
 }
 
 impl Bucket {
-    /// Full, with what `SECONDS` fill into it.
+    /// A full bucket that holds the amount of [`SECONDS`].
     fn of(per_second: f64, now: Instant) -> Self {
         let capacity = per_second * SECONDS;
         Self {
@@ -313,7 +321,7 @@ impl Bucket {
     }
 }
 
-impl Short {
+impl Shortfall {
     fn refusal(&self, identity: &Identity) -> Refusal {
         let Self {
             amount,
@@ -364,7 +372,7 @@ mod tests {
         budget.charge(name, (cost, 1_000), now)
     }
 
-    /// Requests of `cost` that pass within `time`, tried a hundred times a second each by all of `names`.
+    /// Number of requests that are accepted within `time`. Each of `names` tries one every 10 ms.
     fn passed(
         budget: &mut Budget,
         names: &[Identity],
@@ -476,7 +484,7 @@ mod tests {
             deliveries,
             ..Cost::default()
         };
-        // 176,000: neither of them has it.
+        // 176,000 deliveries: more than the share or the extra alone.
         charge(&mut budget, &ann, cost(all as u64), start).unwrap();
         let refused = charge(&mut budget, &ann, cost(1), start).unwrap_err();
         assert!(refused.message.contains("'ann' has"), "{refused}");
@@ -517,7 +525,7 @@ mod tests {
             };
             charge(&mut budget, name, publish, start).unwrap();
         }
-        // A message a second of each: 1,000,000 deliveries.
+        // One message per second from each: 1,000,000 deliveries.
         for second in 1..=20 {
             for name in &crowd {
                 charge(&mut budget, name, to(1_000), start + second * SECOND).unwrap();
@@ -557,9 +565,9 @@ mod tests {
         };
         let ann = identity("ann");
         while charge(&mut budget, &ann, flap, start).is_ok() {}
-        let until = budget.lingers_until(start).unwrap();
+        let until = budget.needed_until(start).unwrap();
         assert!(until > start + SECOND && until < start + 10 * SECOND);
-        assert_eq!(budget.lingers_until(until + SECOND / 100), None);
+        assert_eq!(budget.needed_until(until + SECOND / 100), None);
         for n in 0..10_000 {
             let later = start + 20 * SECOND + SECOND * n;
             charge(&mut budget, &identity(&format!("n{n}")), to(10), later).unwrap();

@@ -1,4 +1,4 @@
-//! Cost of requests: the events that each causes, and their receivers.
+//! The cost of requests: the events that a request causes, multiplied by their receivers.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -9,17 +9,19 @@ use crate::history::RoomEvent;
 use crate::ids::{Identity, ParticipantId};
 use crate::limits::HISTORY_EVENTS;
 use crate::limits::budget::{
-    EVENT_BYTES, JOIN_CHANGES, JOIN_DELIVERIES, PUBLISH_DELIVERIES, RESUME_CHANGES, STAND_IN_BYTES,
+    EVENT_BYTES, JOIN_CHANGES, JOIN_DELIVERIES, PLACEHOLDER_EVENT_BYTES, PUBLISH_DELIVERIES,
+    RESUME_CHANGES,
 };
 
-/// Events that the mean of their bytes follows.
+/// Number of events over which their mean size is taken.
 const MEAN_OF_EVENTS: f64 = 64.0;
 
 impl Room {
-    /// Whether the identity may join or come back now. Called before the store is read for the join.
-    pub fn admit(&mut self, socket: SocketId, join: &JoinRequest, now: Instant) -> bool {
+    /// Charges a join or resume. If the budget is too low, the join is refused. Called before the
+    /// store is read for the join.
+    pub fn charge_join(&mut self, socket: SocketId, join: &JoinRequest, now: Instant) -> bool {
         let audience = self.audience();
-        let cost = match self.comes_back(join) {
+        let cost = match self.resume_point(join) {
             Some(point) => {
                 let missed = self.missed_by(point);
                 Cost {
@@ -37,14 +39,15 @@ impl Room {
         match self.charge_identity(&join.identity, cost, now) {
             Ok(()) => true,
             Err(refusal) => {
-                self.turn_away(socket, join.id, refusal, CloseCode::TooFast);
+                self.refuse_join(socket, join.id, refusal, CloseCode::TooFast);
                 false
             }
         }
     }
 
-    /// The member that continues, if any: a participant that left, or with fewer grants than before, joins again.
-    fn comes_back<'a>(&self, join: &'a JoinRequest) -> Option<&'a ResumePoint> {
+    /// The resume point, if the participant resumes. A participant that left, or has fewer grants
+    /// than before, joins anew instead.
+    fn resume_point<'a>(&self, join: &'a JoinRequest) -> Option<&'a ResumePoint> {
         let point = join.resume.as_ref()?;
         let earlier = match self.member_by_id.get(&point.participant) {
             Some(member) if member.identity == join.identity => &member.grants,
@@ -57,7 +60,7 @@ impl Room {
         join.grants.covers(earlier).then_some(point)
     }
 
-    /// Number of events that are sent again.
+    /// Number of events that a resuming client missed.
     fn missed_by(&self, point: &ResumePoint) -> u64 {
         match &point.seen {
             Some((epoch, offset)) if *epoch == self.epoch => {
@@ -68,12 +71,12 @@ impl Room {
         }
     }
 
-    /// Adds an event of `bytes` to the history, which may be sent again.
-    pub(super) fn weigh(&mut self, bytes: usize) {
+    /// Updates the mean size of events with an event of `bytes`.
+    pub(super) fn note_event_bytes(&mut self, bytes: usize) {
         self.event_bytes += (bytes as f64 - self.event_bytes) / MEAN_OF_EVENTS;
     }
 
-    /// Charges a change of mute state, which all participants get.
+    /// Charges a mute or unmute, which all participants receive.
     pub(super) fn charge_mute(
         &mut self,
         participant: &ParticipantId,
@@ -88,7 +91,7 @@ impl Room {
         self.charge(participant, cost, now)
     }
 
-    /// Charges a message of `bytes` to those it is for.
+    /// Charges a message of `bytes` to `recipients`.
     pub(super) fn charge_message(
         &mut self,
         participant: &ParticipantId,
@@ -96,8 +99,8 @@ impl Room {
         now: Instant,
     ) -> Result<(), Refusal> {
         let audience = self.audience();
-        // The others get a substitute.
-        let (deliveries, stand_ins) = match recipients {
+        // Other participants get a placeholder, because offsets have no gaps.
+        let (deliveries, placeholders) = match recipients {
             None => (audience, 0),
             Some(list) => {
                 let named = list.iter().collect::<BTreeSet<_>>().len() as u64;
@@ -106,13 +109,14 @@ impl Room {
         };
         let cost = Cost {
             deliveries,
-            bytes: deliveries * (EVENT_BYTES + bytes as u64) + stand_ins * STAND_IN_BYTES,
+            bytes: deliveries * (EVENT_BYTES + bytes as u64)
+                + placeholders * PLACEHOLDER_EVENT_BYTES,
             changes: 0,
         };
         self.charge(participant, cost, now)
     }
 
-    /// Cost of an offer with these events; the offer itself is work for the data plane.
+    /// Cost of an offer that causes `events`, and of the command to the data plane.
     pub(super) fn cost_of_offer(&self, events: &[RoomEvent]) -> Cost {
         let weight = |event: &RoomEvent| match event {
             RoomEvent::TrackPublished { .. } | RoomEvent::TrackUnpublished { .. } => {

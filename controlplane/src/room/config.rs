@@ -1,4 +1,4 @@
-//! Data that a room gets from its server: common settings, facts about nodes, and reads for a join.
+//! What a room gets from its server: settings, facts about nodes, and data read for a join.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,12 @@ pub struct RoomConfig {
     pub keys: Arc<Keys>,
     /// Limits of rooms and participants.
     pub limits: SignalingLimits,
-    /// Hands out what opens the relay, where there is one.
+    /// Issues TURN credentials; `None` if TURN is not configured.
     pub turn: Option<Issuer>,
-    /// Other servers serve the same rooms: what this one does not know may be theirs.
+    /// True if other servers serve the same rooms: sessions unknown to this server may belong to
+    /// them.
     pub is_shared: bool,
-    /// Owner of the leases of this server's sessions.
+    /// Owner name in the leases of this server's sessions.
     pub owner: String,
 }
 
@@ -31,11 +32,11 @@ pub enum Media {
     /// The node is connected, or its state is unknown.
     #[default]
     Up,
-    /// Its data plane ended.
+    /// The data plane ended.
     Lost,
 }
 
-/// Facts about a node.
+/// What a room must know of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// State of its media.
@@ -47,24 +48,25 @@ pub struct NodeFacts {
 /// Facts of all connected nodes.
 pub type NodeFactsById = BTreeMap<NodeId, NodeFacts>;
 
-/// Reads of a join that the room does not have.
+/// Data that is read for a join, because the room does not have it.
 #[derive(Debug)]
 pub struct ReadForJoin {
     /// The history since the resume point.
     pub missed: Missed,
-    /// Sessions of a participant from another server, as its node has them.
+    /// Sessions of a participant that moves here from another server, as its node reports them.
     pub sessions: Vec<HeldSession>,
-    /// The node for new participants; `None` when there is none.
+    /// The node for the sessions of a new participant; `None` if no node is available.
     pub node: Option<NodeId>,
 }
 
-/// What a node holds of the room.
+/// The sessions of the room that a node has.
 #[derive(Debug)]
 pub struct NodeSync {
-    /// These sessions, and no others.
+    /// The sessions. The node has no others, or none of the others in `asked`.
     pub sessions: Vec<HeldSession>,
-    /// Of these, which it was asked for: others may have come since. `None`: of all.
+    /// The sessions that were asked for; other sessions may exist. `None`: all sessions were asked
+    /// for.
     pub asked: Option<Vec<SessionId>>,
-    /// Where it relays (RFC 7065).
+    /// TURN URLs of the node (RFC 7065).
     pub turn_urls: Arc<[String]>,
 }

@@ -1,4 +1,4 @@
-//! Ends of participants: by request, by timeout, or with their server.
+//! Ends of participants: by request, by timeout, or because their server died.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::history::{LeaveReason, Participant, RoomEvent};
 use crate::ids::ParticipantId;
 
 impl Room {
-    /// `participant` leaves the room, whichever server it is on.
+    /// Ends a participant, on this server or on another one.
     pub(super) fn leave(&mut self, participant: &ParticipantId, reason: LeaveReason, now: Instant) {
         let listed = self.expected(participant).map(Sessions::of);
         if let Some(known) = self.expected(participant) {
@@ -24,12 +24,12 @@ impl Room {
         let is_here = self.member_by_id.contains_key(participant);
         self.forget(participant, reason, now);
         if let Some(sessions) = listed.filter(|_| !is_here) {
-            // Its server closes them too, unless it is dead.
+            // Its server closes the sessions too, unless that server has died.
             self.close_sessions(&sessions, "replaced", now);
         }
     }
 
-    /// Ends the sessions of a participant, of this server or another: after leaving it receives nothing.
+    /// Closes the sessions of a participant of any server.
     pub(super) fn close_sessions(
         &mut self,
         sessions: &Sessions,
@@ -45,7 +45,7 @@ impl Room {
         }
     }
 
-    /// Ends what this server does for the participant.
+    /// Removes a member from this server: closes its socket and its sessions.
     pub(super) fn forget(
         &mut self,
         participant: &ParticipantId,
@@ -75,7 +75,7 @@ impl Room {
             generation: member.generation,
         };
         self.close_sessions(&sessions, reason, now);
-        self.outputs.push_back(Output::Serve {
+        self.outputs.push_back(Output::RouteEvents {
             participant: participant.clone(),
             here: false,
         });
@@ -90,7 +90,7 @@ impl Room {
         Some(member)
     }
 
-    /// Ends a participant that came back without a valid token and got no other token in time.
+    /// Ends a participant that resumed with an expired token and got no valid token in time.
     pub(super) fn end_unauthorized(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
@@ -111,7 +111,7 @@ impl Room {
         self.leave(participant, LeaveReason::Removed, now);
     }
 
-    /// A participant of a server that died, without presence and lease: it leaves.
+    /// Removes a participant whose presence has expired because its server died.
     pub fn handle_absent(&mut self, participant: &Participant) {
         let here = self.member_by_id.contains_key(&participant.participant);
         if !here && self.roster.participant(&participant.participant).is_some() {
@@ -126,7 +126,8 @@ impl Room {
         }
     }
 
-    /// The socket stayed away too long; unless another server serves the participant by now.
+    /// Ends a participant whose client did not reconnect in time, unless another server serves it
+    /// by now.
     pub(super) fn time_out(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(known) = self.expected(participant) else {
             return self.forget(participant, LeaveReason::Timeout, now);

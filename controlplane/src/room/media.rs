@@ -1,25 +1,26 @@
-//! Events of nodes about the room's sessions: a node's end, its return, and its remaining sessions.
+//! Events of nodes: a node ends or returns, a session connects or ends, levels and layers change.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use super::adopt::Halves;
 use super::member::Attachment;
+use super::restore::SessionPair;
 use super::session::{Job, State};
 use super::{
-    ErrorCode, LEFT_BEHIND, Media, MediaState, NodeSync, Notice, Output, Refusal, Room, Sessions,
-    Then,
+    ErrorCode, Media, MediaState, NodeSync, Notice, ORPHANED, Output, Refusal, Room, Sessions, Then,
 };
 use crate::fleet::{HeldSession, NodeEvent, Offer};
 use crate::history::RoomEvent;
 use crate::ids::{Half, NodeId, ParticipantId, SessionId, TrackId};
 use crate::limits::REOFFER_TIME;
 
-/// The reason of a `layer` with which a subscription ended: the client's answer does not take its m-line.
+/// Reason of a `layer` event for a subscription that ended because the client's answer rejected its
+/// m-line.
 const REJECTED: &str = "rejected";
 
 impl Room {
-    /// Something happened to a session of a participant of this server, or to tracks of the room.
+    /// Handles an event about a session of a participant of this server, or about tracks of the
+    /// room.
     pub fn handle_node_event(&mut self, node: &NodeId, event: NodeEvent, now: Instant) {
         match event {
             NodeEvent::Connected { session, shard } => {
@@ -52,28 +53,28 @@ impl Room {
                 let reporter = (node.clone(), shard);
                 let changed = self.speakers.handle_report(reporter, levels, owner, now);
                 let speakers = changed.map(<[_]>::to_vec);
-                self.tell_everybody(speakers.map(Notice::Speakers));
+                self.broadcast(speakers.map(Notice::Speakers));
             }
         }
     }
 
-    /// The node died, and every session with it.
+    /// The node's data plane ended, and with it all its sessions.
     pub fn handle_node_lost(&mut self, node: &NodeId, now: Instant) {
         let facts = self.facts_by_node.entry(node.clone()).or_default();
         if std::mem::replace(&mut facts.media, Media::Lost) == Media::Lost {
             return;
         }
         let speakers = self.speakers.clear(node).map(<[_]>::to_vec);
-        self.tell_everybody(speakers.map(Notice::Speakers));
+        self.broadcast(speakers.map(Notice::Speakers));
         for participant in self.members_on(node) {
             self.lose(&participant, None, now);
         }
-        // Sessions to be closed died with the rest.
+        // Sessions that were being closed have ended as well.
         self.session_by_id
             .retain(|_, session| session.node != *node || !session.is_closing());
     }
 
-    /// The node is connected and holds these sessions of the room, and no others.
+    /// A node is connected, and reports its sessions of the room.
     pub fn handle_node_synced(&mut self, node: &NodeId, synced: NodeSync, now: Instant) {
         let facts = self.facts_by_node.entry(node.clone()).or_default();
         facts.turn_urls = synced.turn_urls;
@@ -91,29 +92,29 @@ impl Room {
                 self.reconcile(&participant, &held, was_lost, now);
             }
         }
-        for sessions in self.left_behind(node, &held) {
+        for sessions in self.orphaned_sessions(node, &held) {
             let ids = sessions.ids();
-            let halves = Halves::of(
+            let pair = SessionPair::of(
                 &sessions,
                 ids.iter().filter_map(|id| held.remove(id)).collect(),
             );
             match self.config.is_shared {
-                false => self.adopt(sessions, halves, now),
-                true => self.close_sessions(&sessions, LEFT_BEHIND, now),
+                false => self.restore(sessions, pair, now),
+                true => self.close_sessions(&sessions, ORPHANED, now),
             }
         }
         for participant in self.members_on(node) {
             if was_lost {
                 self.media_ready(&participant, now);
             }
-            self.prepare_subscribe(&participant, now);
+            self.create_subscribe_session(&participant, now);
         }
         let on_node =
             |(_, session): &(&SessionId, &mut super::session::Session)| session.node == *node;
         let sessions = self.session_by_id.iter_mut().filter(on_node);
         let ids: Vec<SessionId> = sessions
             .map(|(id, session)| {
-                session.hurry();
+                session.end_pause();
                 id.clone()
             })
             .collect();
@@ -122,8 +123,8 @@ impl Room {
         }
     }
 
-    /// Sessions of the room without a participant here, unless they belong to another server.
-    fn left_behind(
+    /// Sessions on the node without a participant, except sessions of other servers.
+    fn orphaned_sessions(
         &self,
         node: &NodeId,
         held: &BTreeMap<SessionId, HeldSession>,
@@ -131,9 +132,10 @@ impl Room {
         let is_unknown = |(id, held): &(&SessionId, &HeldSession)| {
             let member = self.member_by_id.get(&id.participant);
             let is_members = member.is_some_and(|member| member.generation == id.generation);
-            // With other servers, unknown sessions belong to them, unless they are ours.
+            // If other servers serve the room, unknown sessions are theirs, unless this server is
+            // the owner.
             let is_ours = !self.config.is_shared || held.owner == self.config.owner;
-            // A listed participant is just moving to another server.
+            // A participant in the roster is moving to another server now.
             let listed = self.roster.participant(&id.participant);
             let moves = self.config.is_shared
                 && listed.is_some_and(|listed| listed.generation == id.generation);
@@ -192,9 +194,9 @@ impl Room {
         let Some(member) = member.filter(|member| member.generation == id.generation) else {
             return;
         };
-        let ended = reason == Some(REJECTED) && member.subscriptions.unwant(track);
+        let ended = reason == Some(REJECTED) && member.subscriptions.unsubscribe(track);
         if ended {
-            // Not until the client subscribes again.
+            // Not subscribed again until the client asks for it.
             member.subscriptions.declined.insert(track.clone());
         }
         if let Some(socket) = member.socket() {
@@ -205,18 +207,18 @@ impl Room {
         }
     }
 
-    /// One session ended by itself; the client cannot use the other one without it.
+    /// One session ended by itself. The client needs both, so the other one is closed too.
     fn session_closed(&mut self, id: &SessionId, failure: Option<&str>, now: Instant) {
         let session = self.session_by_id.get(id);
         if session.is_some_and(|session| session.is_established()) {
             self.lose(&id.participant, failure, now);
             self.media_ready(&id.participant, now);
-            self.prepare_subscribe(&id.participant, now);
+            self.create_subscribe_session(&id.participant, now);
         }
     }
 
-    /// The participant must start over with new peer connections, because a handshake failed or for another reason; its
-    /// tracks stay listed.
+    /// Closes both sessions of a participant and tells its client to start new ones. Its tracks
+    /// stay listed until the reoffer time has passed.
     fn lose(&mut self, participant: &ParticipantId, failure: Option<&str>, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
@@ -228,7 +230,7 @@ impl Room {
                 let notice = Notice::media(MediaState::Lost, failure);
                 self.outputs.push_back(Output::Send { socket, notice });
             }
-            Attachment::Entering(_) | Attachment::Away { .. } => member.owes_lost = true,
+            Attachment::Joining(_) | Attachment::Away { .. } => member.must_report_lost = true,
         }
         let is_up = self.media_of(&self.member_by_id[participant].node) == Media::Up;
         for id in self.member_by_id[participant].sessions() {
@@ -245,7 +247,7 @@ impl Room {
                 let said = "the media session was lost";
                 self.refuse(to, Refusal::new(ErrorCode::MediaUnavailable, said));
             }
-            // If the node ended, this fails and is not repeated.
+            // If the node's data plane has ended, the command fails and is not repeated.
             if is_up {
                 let reason = "media lost";
                 self.push_own(&id, Job::Close { reason }, now);
@@ -277,7 +279,7 @@ impl Room {
         }
     }
 
-    /// Compares a participant's state with the sessions on its node.
+    /// Compares a participant's state with the sessions that its node reports.
     fn reconcile(
         &mut self,
         participant: &ParticipantId,
@@ -303,9 +305,9 @@ impl Room {
         let mut sessions = ids.iter().filter_map(|id| held.get(id));
         if sessions.any(|session| session.owner != self.config.owner) {
             let (node, sessions) = (member.node.clone(), ids.clone());
-            self.outputs.push_back(Output::Take { node, sessions });
+            self.outputs.push_back(Output::TakeLease { node, sessions });
         }
-        // A reply that was lost on its way left us behind what the node did.
+        // If a reply was lost, the node has a newer state than the room.
         let [publish, subscribe] = ids.each_ref().map(|id| held.get(id));
         let mut muted_wrong = Vec::new();
         let ours = self.session_by_id.get(&ids[0]);
@@ -323,7 +325,7 @@ impl Room {
                 subscriptions.known.insert(track.clone());
                 subscriptions.dirty.insert(track.clone());
             }
-            let wanted = subscriptions.wish_by_track.keys().cloned();
+            let wanted = subscriptions.params_by_track.keys().cloned();
             subscriptions.dirty.extend(wanted);
             let socket = member.socket();
             let offer = theirs.outstanding_offer.as_ref();
@@ -350,8 +352,8 @@ impl Room {
         on_node.map(|member| member.participant.clone()).collect()
     }
 
-    fn tell_everybody(&mut self, notice: Option<Notice>) {
+    fn broadcast(&mut self, notice: Option<Notice>) {
         self.outputs
-            .extend(notice.map(|notice| Output::Tell { notice }));
+            .extend(notice.map(|notice| Output::Broadcast { notice }));
     }
 }

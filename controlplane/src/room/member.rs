@@ -1,16 +1,16 @@
-//! A participant with its socket on this server.
+//! Members: the participants of a room that this server serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::SocketId;
 use crate::auth::Grants;
-use crate::fleet::{Published, SessionAnnotation, Wish};
+use crate::fleet::{Published, SessionAnnotation, SubscriptionParams};
 use crate::ids::{
     Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomName, SessionId, TrackId,
 };
 
-/// Everything the server knows beyond the roster.
+/// A participant of this server: what is known beyond the roster.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) participant: ParticipantId,
@@ -18,72 +18,72 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) grants: Grants,
     pub(super) auto_subscribe: bool,
-    /// Node of both of its sessions.
+    /// Node of the publish and subscribe sessions.
     pub(super) node: NodeId,
-    /// Generation of its sessions.
+    /// Generation of the sessions.
     pub(super) generation: Generation,
     pub(super) attachment: Attachment,
-    pub(super) stay: Stay,
-    /// End of its stay, after a return without a valid token.
+    pub(super) stay: StayLimits,
+    /// End of the stay after a resume with an expired token.
     pub(super) ends_at: Option<Instant>,
-    /// The media was lost while the participant had no socket.
-    pub(super) owes_lost: bool,
-    /// Its tracks, with or without media.
+    /// The media was lost while no socket was attached: the client must be told when it resumes.
+    pub(super) must_report_lost: bool,
+    /// Published tracks, with or without media.
     pub(super) track_by_id: BTreeMap<TrackId, Published>,
     pub(super) subscriptions: Subscriptions,
 }
 
-/// Claims of a resume key, besides the participant.
+/// Claims for the resume key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stay {
-    /// Start of the history that it may see.
+pub(super) struct StayLimits {
+    /// Offset from which on the participant may see events.
     pub(super) since: (Epoch, u64),
-    /// Time of its first join, seconds since 1970.
+    /// Time of the first join, seconds since 1970.
     pub(super) joined_s: u64,
-    /// Expiry of its latest valid token, seconds since 1970.
+    /// Expiry of the latest valid token, seconds since 1970.
     pub(super) token_ends_s: u64,
 }
 
 /// State of a participant's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attachment {
-    /// Its `joined` was not sent yet.
-    Entering(SocketId),
+    /// `joined` has not been sent to the socket.
+    Joining(SocketId),
     Attached(SocketId),
-    /// The participant leaves then.
+    /// No socket. The participant leaves at `until`.
     Away {
         until: Instant,
     },
 }
 
-/// Subscriptions of a participant, and the state of its node.
+/// Subscriptions of a participant, and which of them its node has.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    /// Requested subscriptions, by track.
-    pub(super) wish_by_track: BTreeMap<TrackId, Wish>,
-    /// Tracks with changes that the node may not have.
+    /// Parameters of the requested subscriptions.
+    pub(super) params_by_track: BTreeMap<TrackId, SubscriptionParams>,
+    /// Tracks whose subscription changed and must be sent to the node.
     pub(super) dirty: BTreeSet<TrackId>,
-    /// Tracks that the node may have, requested or not.
+    /// Tracks that the node may have a subscription for.
     pub(super) known: BTreeSet<TrackId>,
-    /// End of the pause after a command: later changes are sent together.
-    pub(super) rests_until: Option<Instant>,
-    /// Taken out by the client's own wish: not subscribed again by itself.
+    /// End of the pause after a command. Changes during the pause are sent together.
+    pub(super) paused_until: Option<Instant>,
+    /// Tracks that the client unsubscribed from: automatic subscription skips them.
     pub(super) declined: BTreeSet<TrackId>,
 }
 
 impl Member {
-    /// The socket that follows the room.
+    /// The socket that gets the room's events; `None` before `joined`.
     pub(super) fn socket(&self) -> Option<SocketId> {
         match self.attachment {
             Attachment::Attached(socket) => Some(socket),
-            Attachment::Entering(_) | Attachment::Away { .. } => None,
+            Attachment::Joining(_) | Attachment::Away { .. } => None,
         }
     }
 
-    /// Its socket, even before `joined`.
+    /// The socket, also before `joined`.
     pub(super) fn any_socket(&self) -> Option<SocketId> {
         match self.attachment {
-            Attachment::Entering(socket) | Attachment::Attached(socket) => Some(socket),
+            Attachment::Joining(socket) | Attachment::Attached(socket) => Some(socket),
             Attachment::Away { .. } => None,
         }
     }
@@ -108,22 +108,22 @@ impl Member {
 }
 
 impl Subscriptions {
-    /// Changes the wish; true when the node must be told.
-    pub(super) fn want(&mut self, track: &TrackId, wish: Wish) -> bool {
+    /// Subscribes to `track`. True if the node needs an update.
+    pub(super) fn subscribe(&mut self, track: &TrackId, params: SubscriptionParams) -> bool {
         self.declined.remove(track);
-        let old = self.wish_by_track.insert(track.clone(), wish);
-        old != Some(wish) && self.dirty.insert(track.clone())
+        let old = self.params_by_track.insert(track.clone(), params);
+        old != Some(params) && self.dirty.insert(track.clone())
     }
 
-    /// Wants the track no more; true when the node must be told.
-    pub(super) fn unwant(&mut self, track: &TrackId) -> bool {
-        self.wish_by_track.remove(track).is_some() && self.dirty.insert(track.clone())
+    /// Ends the subscription to `track`. True if the node needs an update.
+    pub(super) fn unsubscribe(&mut self, track: &TrackId) -> bool {
+        self.params_by_track.remove(track).is_some() && self.dirty.insert(track.clone())
     }
 
-    /// The node forgot everything.
+    /// The node has lost all subscriptions: all must be sent again.
     pub(super) fn lose(&mut self) {
         self.known.clear();
-        self.rests_until = None;
-        self.dirty = self.wish_by_track.keys().cloned().collect();
+        self.paused_until = None;
+        self.dirty = self.params_by_track.keys().cloned().collect();
     }
 }

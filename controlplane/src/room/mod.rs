@@ -1,31 +1,32 @@
 //! One room on one signaling server, without sockets, store, data plane or clock.
 //!
-//! Call `handle_*` for each input, then drain [`Room::poll_output`] before the next one. Without an input until
-//! [`Room::poll_timeout`], call [`Room::handle_timeout`]. Events take effect when they come back from the store
-//! ([`Room::handle_entry`]), so that every server sees the same order.
+//! Contract: call `handle_*` for each input, then drain [`Room::poll_output`] before the next
+//! input. At the time of [`Room::poll_timeout`] call [`Room::handle_timeout`]. Events take effect
+//! when they come back from the store ([`Room::handle_entry`]), so that every server sees the same
+//! order.
 //!
-//! Requests come here from [`crate::signaling::Session`], permitted and within limits.
+//! Requests come from [`crate::signaling::Session`], which has checked grants and limits.
 
-mod config; // settings and facts that a room gets from its server
-mod ask; // requests of clients
-mod permit; // enforces grants
-mod notice; // notices to clients
+mod config; // what a room gets from its server
+mod request; // types of requests
+mod permit; // checks the grants of a request
+mod notice; // messages to clients
 mod refusal; // error and close codes
-mod output; // outputs of a room
+mod output; // outputs for the driver
 mod member; // a participant with its socket on this server
-mod session; // a session of a participant
+mod session; // one session: its state and its queue of jobs
 mod presence; // joins and resumes
 mod leave; // leaves and timeouts
-mod takeover; // participants that move between servers, and histories that start over
-mod adopt; // sessions without a server
-mod request; // handles requests
+mod takeover; // participants that move between servers; histories that start over
+mod restore; // participants whose sessions exist on a node, after a restart of this server
+mod handle_request; // handles requests of clients
 mod subscribe; // subscriptions
 mod publication; // track changes of an offer
 mod negotiate; // turns jobs of a session into commands
 mod replied; // handles results of commands
 mod media; // handles events of nodes
 mod speakers; // active speakers
-mod budget; // budgets of identities and rooms
+mod budget; // budgets of identities and rooms (token buckets)
 mod charge; // cost of requests
 mod report; // view of a room for the admin API
 
@@ -33,13 +34,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use ask::{JoinRequest, Lasts, OfferedTrack, PublishOffer, Request, ResumePoint};
 pub use config::{Media, NodeFacts, NodeFactsById, NodeSync, ReadForJoin, RoomConfig};
 pub use notice::{Joined, JoinedLimits, MediaState, Mode, Notice, Speaker};
 pub use output::{Output, Sessions, SocketId, Then};
 pub use permit::NotPermitted;
 pub use refusal::{CloseCode, ErrorCode, Refusal};
 pub use report::{MemberReport, RoomReport};
+pub use request::{JoinRequest, OfferedTrack, Persistence, PublishOffer, Request, ResumePoint};
 pub use speakers::Speakers;
 
 use budget::Budget;
@@ -55,10 +56,10 @@ use crate::ids::{
 use crate::limits::budget::EVENT_BYTES;
 use crate::store::StoreError;
 
-/// Why a session ends that no participant here has.
-const LEFT_BEHIND: &str = "nobody knows this session";
+/// Reason for closing a session whose participant is unknown.
+const ORPHANED: &str = "no server has this session";
 
-/// See the module's documentation.
+/// One room on one server.
 #[derive(Debug)]
 pub struct Room {
     name: RoomName,
@@ -66,7 +67,7 @@ pub struct Room {
     epoch: Epoch,
     roster: Roster,
     member_by_id: BTreeMap<ParticipantId, Member>,
-    /// Members of this server, including hidden ones.
+    /// Members, including hidden ones.
     member_by_identity: HashMap<Identity, ParticipantId>,
     /// Number of hidden members.
     hidden: usize,
@@ -75,16 +76,17 @@ pub struct Room {
     speakers: Speakers,
     facts_by_node: NodeFactsById,
     budget: Budget,
-    /// Bytes of the latest events, on average.
+    /// Mean size of the latest events, in bytes.
     event_bytes: f64,
-    /// Times to check a participant; extra checks do no harm.
+    /// Times at which a participant is checked. An extra check does no harm.
     timers: BTreeSet<(Instant, ParticipantId)>,
-    /// State of participants after the events that are on their way to the store.
+    /// Participants with events that the store has not returned yet.
     queued_by_id: HashMap<ParticipantId, Queued>,
     outputs: VecDeque<Output>,
 }
 
-/// A participant with events that are on their way to the store.
+/// A participant with events that the store has not returned yet: their number, and the participant
+/// after them.
 #[derive(Debug)]
 struct Queued {
     events: usize,
@@ -92,7 +94,7 @@ struct Queued {
 }
 
 impl Room {
-    /// A room as the store has it, without participants of this server.
+    /// A room with the state of the store, without members.
     pub fn new(
         name: RoomName,
         config: Arc<RoomConfig>,
@@ -120,22 +122,23 @@ impl Room {
             outputs: VecDeque::new(),
         };
         for track in room.tracks() {
-            room.outputs.push_back(Output::Hear { track, here: true });
+            room.outputs
+                .push_back(Output::RouteLevels { track, here: true });
         }
         room
     }
 
-    /// The history this room follows.
+    /// Epoch of the history that the room follows.
     pub fn epoch(&self) -> &Epoch {
         &self.epoch
     }
 
-    /// Number of the last event handed in.
+    /// Offset of the last event that was handled.
     pub fn offset(&self) -> u64 {
         self.roster.offset()
     }
 
-    /// Participants of this server.
+    /// Ids of the members.
     pub fn member_ids(&self) -> Vec<ParticipantId> {
         self.member_by_id.keys().cloned().collect()
     }
@@ -145,21 +148,22 @@ impl Room {
         self.member_by_id.len()
     }
 
-    /// True when this server has no work for the room, and starting over would help no participant.
+    /// True if the room can be dropped: it has no members and no sessions, and its accounts are
+    /// full.
     pub fn is_idle(&mut self, now: Instant) -> bool {
-        self.is_empty() && self.budget.lingers_until(now).is_none()
+        self.is_empty() && self.budget.needed_until(now).is_none()
     }
 
     fn is_empty(&self) -> bool {
         self.member_by_id.is_empty() && self.session_by_id.is_empty()
     }
 
-    /// The next thing to do.
+    /// The next output for the driver.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// An event of this room, which changes `participant`, came back or is lost.
+    /// The store returned or lost an event of this room that changes `participant`.
     pub fn handle_applied(&mut self, participant: Option<&ParticipantId>) {
         if let Some(id) = participant
             && let Some(queued) = self.queued_by_id.get_mut(id)
@@ -171,7 +175,7 @@ impl Room {
         }
     }
 
-    /// Sessions that commands may be on their way for, by node.
+    /// Sessions that may have commands in flight, by node.
     pub fn sessions_by_node(&self) -> BTreeMap<NodeId, Vec<SessionId>> {
         let mut by_node: BTreeMap<NodeId, Vec<SessionId>> = BTreeMap::new();
         for (id, session) in &self.session_by_id {
@@ -183,13 +187,13 @@ impl Room {
         by_node
     }
 
-    /// Tracks with levels for the room.
+    /// Tracks whose audio levels go to the room.
     pub fn tracks(&self) -> Vec<TrackId> {
         let tracks = self.roster.participants().flat_map(|p| &p.tracks);
         tracks.map(|track| track.track.clone()).collect()
     }
 
-    /// Handles the join of a participant with a valid token.
+    /// Handles a join whose token is valid.
     pub fn handle_join(
         &mut self,
         socket: SocketId,
@@ -203,14 +207,14 @@ impl Room {
         });
         if let Some(participant) = back {
             self.resume((socket, &participant), join, read.missed, now);
-        } else if let Some(sessions) = self.comes_from_elsewhere(&join) {
+        } else if let Some(sessions) = self.sessions_on_other_server(&join) {
             self.take_over(socket, &sessions, join, read, now);
         } else {
             self.join(socket, join, read.node, now);
         }
     }
 
-    /// The socket is gone; its participant has the grace time to come back.
+    /// A socket closed. Its participant has the grace time to resume.
     pub fn handle_socket_gone(&mut self, socket: SocketId, now: Instant) {
         let Some(participant) = self.participant_by_socket.remove(&socket) else {
             return;
@@ -222,19 +226,19 @@ impl Room {
         }
     }
 
-    /// The store's next event; there are no gaps.
+    /// Handles the next event from the store. Offsets have no gaps.
     pub fn handle_entry(&mut self, entry: &Arc<Entry>, now: Instant) {
         let before = self.tracks_of(&entry.event);
         self.roster.apply(entry.offset, &entry.event);
         let after = self.tracks_of(&entry.event);
         for track in after.difference(&before) {
             let (track, here) = (track.clone(), true);
-            self.outputs.push_back(Output::Hear { track, here });
+            self.outputs.push_back(Output::RouteLevels { track, here });
         }
         let gone: Vec<_> = before.difference(&after).cloned().collect();
         for track in &gone {
             let (track, here) = (track.clone(), false);
-            self.outputs.push_back(Output::Hear { track, here });
+            self.outputs.push_back(Output::RouteLevels { track, here });
         }
         self.fan_out(entry);
         if let RoomEvent::ParticipantLeft {
@@ -248,11 +252,11 @@ impl Room {
         self.subscribe_members(&entry.event, &gone, now);
     }
 
-    /// A message that is no part of the history.
+    /// Handles a message outside the history.
     pub fn handle_ephemeral(&mut self, message: &Arc<Ephemeral>) {
         let notice = Notice::Message(Arc::clone(message));
         let Some(to) = &message.to else {
-            return self.outputs.push_back(Output::Tell { notice });
+            return self.outputs.push_back(Output::Broadcast { notice });
         };
         for socket in self.sockets_of(to) {
             let notice = notice.clone();
@@ -260,14 +264,14 @@ impl Room {
         }
     }
 
-    /// The outcome of [`Output::Append`].
+    /// Handles the result of [`Output::Append`].
     pub fn handle_appended(&mut self, then: Then, result: Result<u64, StoreError>, now: Instant) {
         match (then, result) {
             (Then::Nothing, _) => {}
             (Then::Left(participant), Err(StoreError::NotOurs(_))) => {
                 self.handle_taken(&participant)
             }
-            // Without the store it is tried again after another grace time.
+            // If the store is unavailable, it is repeated after another grace time.
             (Then::Left(_), _) => {}
             (Then::Absent(sessions), Ok(_)) => {
                 self.close_sessions(&sessions, "its server is gone", now);
@@ -292,7 +296,7 @@ impl Room {
                     unix_s,
                 },
                 Ok(_),
-            ) => self.welcome(&participant, Mode::New, (id, unix_s), &[], now),
+            ) => self.send_joined(&participant, Mode::New, (id, unix_s), &[], now),
             (Then::Joined { participant, .. }, Err(_)) => {
                 if let Some(member) = self.member_by_id.get(&participant)
                     && let Some(socket) = member.any_socket()
@@ -313,33 +317,28 @@ impl Room {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let first = self.timers.first().map(|(at, _)| *at);
         if self.is_empty() {
-            return self
-                .budget
-                .lingers_until(now)
-                .into_iter()
-                .chain(first)
-                .min();
+            return self.budget.needed_until(now).into_iter().chain(first).min();
         }
         first
     }
 
-    /// Time passed until `now`.
+    /// Handles all timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let mut due = BTreeSet::new();
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             due.extend(self.timers.pop_first().map(|(_, participant)| participant));
         }
         for participant in due {
-            self.look_at(&participant, now);
+            self.check_participant(&participant, now);
         }
     }
 
-    /// [`Room::handle_timeout`] looks at `participant` then.
+    /// Sets a timer for `participant`.
     fn wake(&mut self, participant: &ParticipantId, at: Instant) {
         self.timers.insert((at, participant.clone()));
     }
 
-    fn look_at(&mut self, participant: &ParticipantId, now: Instant) {
+    fn check_participant(&mut self, participant: &ParticipantId, now: Instant) {
         let is_late =
             |m: &Member| matches!(m.attachment, Attachment::Away { until } if until <= now);
         let member = self.member_by_id.get(participant);
@@ -348,7 +347,7 @@ impl Room {
         }
         self.end_unauthorized(participant, now);
         self.unpublish_silent(participant, now);
-        // Sessions of one that is gone are looked at by name, until they are closed.
+        // Sessions of a participant that has left are found by name until they are closed.
         let (first, last) = (Half::Publish, Half::Subscribe);
         let range = participant.session(first, Generation::MIN)
             ..=participant.session(last, Generation::MAX);
@@ -375,12 +374,12 @@ impl Room {
         self.outputs.push_back(Output::Append { append, then });
     }
 
-    /// The participant after `event` and all earlier queued events.
+    /// The participant after `event` and all earlier events in flight.
     fn changed_after_queued(&self, event: &RoomEvent) -> Option<Participant> {
         event.applied_to(self.expected(event.participant()?))
     }
 
-    /// The participant as it is once the events are done that are on their way to the store.
+    /// The participant after all events that the store has not returned yet.
     fn expected(&self, id: &ParticipantId) -> Option<&Participant> {
         match self.queued_by_id.get(id) {
             Some(queued) => queued.becomes.as_ref(),
@@ -405,7 +404,7 @@ impl Room {
         queued.becomes = becomes;
     }
 
-    /// Sockets of these identities on this server that have joined, each once.
+    /// Sockets of these identities on this server, after `joined`, without duplicates.
     fn sockets_of(&self, identities: &[Identity]) -> BTreeSet<SocketId> {
         let socket = |identity| {
             let id = self.member_by_identity.get(identity)?;
@@ -415,13 +414,13 @@ impl Room {
     }
 
     fn fan_out(&mut self, entry: &Arc<Entry>) {
-        self.weigh(entry.bytes());
+        self.note_event_bytes(entry.bytes());
         let notice = Notice::Event(Arc::clone(entry));
         let Some(to) = &entry.to else {
-            return self.outputs.push_back(Output::Tell { notice });
+            return self.outputs.push_back(Output::Broadcast { notice });
         };
         let sockets = self.sockets_of(to);
-        self.outputs.push_back(Output::Whisper {
+        self.outputs.push_back(Output::SendPrivate {
             sockets: sockets.into_iter().collect(),
             notice,
             withheld: Notice::Withheld {
@@ -460,6 +459,6 @@ impl Room {
 }
 
 #[cfg(test)]
-pub(crate) mod stage;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;

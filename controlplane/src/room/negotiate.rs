@@ -1,4 +1,4 @@
-//! Turns jobs of a session into commands for its node.
+//! Turns jobs of a session into commands to its node.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -9,18 +9,18 @@ use super::{ErrorCode, Media, Output, PublishOffer, Refusal, Room};
 use crate::fleet::{Command, PutPublish};
 use crate::ids::{Half, SessionId, TrackId};
 
-/// A command, or the reason why there is none.
+/// A command and its job, `None` if the job is obsolete, or a refusal for the client.
 type Prepared = Result<Option<(Command, InFlight)>, (ReplyTo, Refusal)>;
 
 impl Room {
-    /// Starts the session's next command, if there is one and none is on its way.
+    /// Sends the session's next command, if no command is in flight.
     pub(super) fn advance(&mut self, id: &SessionId, now: Instant) {
         while let Some(session) = self.session_by_id.get_mut(id) {
             if session.is_done() {
                 self.session_by_id.remove(id);
                 return;
             }
-            let Some(job) = session.take(now) else {
+            let Some(job) = session.next_job(now) else {
                 return;
             };
             match self.prepare(id, job, now) {
@@ -42,7 +42,7 @@ impl Room {
         }
     }
 
-    /// A job of our own: it does not count against the bound of what waits.
+    /// Adds a job of the room itself, to which the limit of waiting jobs does not apply.
     pub(super) fn push_own(&mut self, id: &SessionId, job: Job, now: Instant) {
         if let Some(session) = self.session_by_id.get_mut(id) {
             let pushed = session.push(job);

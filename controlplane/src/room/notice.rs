@@ -1,4 +1,4 @@
-//! Notices of a room to its participants. The dialect of each socket formats them.
+//! Notices of a room to its participants. The dialect of each socket turns them into messages.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::history::{Entry, Ephemeral, Participant};
 use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
 use crate::turn::Relays;
 
-/// Something that happened, for those it concerns.
+/// A notice to one or more sockets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
-    /// The participant is in.
+    /// The participant has joined.
     Joined(Box<Joined>),
     /// The answer to a publish offer.
     Answer {
@@ -24,50 +24,50 @@ pub enum Notice {
         /// Tracks that can play, by m-line.
         tracks: Vec<MidTrack>,
     },
-    /// The subscribe session is to be negotiated.
+    /// An offer of the subscribe session.
     Offer(Offer),
     /// The next event of the history.
     Event(Arc<Entry>),
-    /// Stands for an event that others alone may see, so that offsets have no gaps.
+    /// Placeholder for an event that this participant must not see, because offsets have no gaps.
     Withheld {
         /// Offset of the withheld event.
         offset: u64,
     },
-    /// A message of no history.
+    /// A message outside the history.
     Message(Arc<Ephemeral>),
     /// Active speakers, the loudest first.
     Speakers(Vec<Speaker>),
-    /// The received layer of a track changed.
+    /// The simulcast layer that the participant receives of a track changed.
     Layer {
         /// The track of the subscription.
         track: TrackId,
-        /// The layer, or empty.
+        /// Id of the layer (RFC 8851); empty without simulcast.
         rid: String,
         /// True when media is received.
         is_active: bool,
-        /// Why it is not.
+        /// Why no media is received.
         reason: Option<String>,
     },
-    /// The participant's media is lost, or can be made anew.
+    /// The participant's sessions ended, or new ones are possible.
     Media {
         /// Whether media is lost or ready.
         state: MediaState,
-        /// Why it is lost.
+        /// Why the sessions ended.
         reason: Option<String>,
     },
-    /// TURN credentials that last longer.
+    /// TURN credentials with a later expiry.
     IceServers {
         /// The id of the answered request.
         id: Option<u32>,
-        /// They, and where they hold.
+        /// TURN servers, credentials and their lifetime.
         relays: Relays,
     },
-    /// A request was done.
+    /// The reply to a request that succeeded.
     Ok {
         /// The id of the answered request.
         id: u32,
     },
-    /// A request was not done.
+    /// The reply to a request that failed.
     Refused {
         /// The id of the refused request.
         id: Option<u32>,
@@ -91,15 +91,15 @@ pub struct Joined {
     pub identity: Identity,
     /// Epoch of the room's history.
     pub epoch: Epoch,
-    /// The last event of it that is known with this.
+    /// Offset of the last event that this snapshot contains.
     pub offset: u64,
-    /// Proves the participant's identity after a broken socket.
+    /// Proves the participant's identity when the client resumes.
     pub resume_key: String,
-    /// The others; absent where the events since the resume point follow.
+    /// Other participants. `None` if the missed events follow instead.
     pub participants: Option<Vec<Arc<Participant>>>,
     /// TURN servers and credentials.
     pub relays: Relays,
-    /// Limits of the client.
+    /// Limits that apply to the client.
     pub limits: JoinedLimits,
 }
 
@@ -109,9 +109,9 @@ pub struct Joined {
 pub enum Mode {
     /// The participant is new.
     New,
-    /// A return without missed events.
+    /// The participant resumed; all missed events follow.
     Recovered,
-    /// A return with a full snapshot.
+    /// The participant resumed with a full snapshot, because its missed events are not available.
     Resync,
 }
 
@@ -130,20 +130,20 @@ impl Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MediaState {
-    /// Its peer connections have ended.
+    /// The peer connections have ended.
     Lost,
     /// New peer connections are possible.
     Ready,
 }
 
-/// Limits of a client.
+/// Limits that apply to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct JoinedLimits {
-    /// Bytes of one message.
+    /// Maximum size of one message in bytes.
     pub message_bytes: usize,
     /// Signaling messages that a client may send per second.
     pub messages_per_second: u32,
-    /// Tracks that it may publish.
+    /// Number of tracks that a participant may publish.
     pub tracks: usize,
 }
 
@@ -157,7 +157,7 @@ pub struct Speaker {
 }
 
 impl Notice {
-    /// The `ok` that answers request `id`; a request without one is not answered.
+    /// The `ok` for request `id`. A request without an id gets no reply.
     pub(super) fn ok(id: Option<u32>) -> Option<Self> {
         id.map(|id| Self::Ok { id })
     }
@@ -171,7 +171,7 @@ impl Notice {
         Self::Media { state, reason }
     }
 
-    /// The event as `reader` may see it.
+    /// The event, or a placeholder if `reader` must not see it.
     pub(super) fn event_for(entry: &Arc<Entry>, reader: &Identity) -> Self {
         match &entry.to {
             Some(to) if !to.contains(reader) => Self::Withheld {

@@ -1,11 +1,11 @@
-//! Outputs of a room, which its driver executes.
+//! Outputs of a room. The driver (`hub/actor.rs`) executes them.
 
 use super::{CloseCode, Notice};
 use crate::fleet::Command;
 use crate::history::{Append, Ephemeral, Participant};
 use crate::ids::{Generation, NodeId, ParticipantId, SessionId, TrackId};
 
-/// A socket of this server; numbers are not used twice.
+/// Id of a socket of this server; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
@@ -19,42 +19,44 @@ pub enum Output {
         /// The notice to send.
         notice: Notice,
     },
-    /// Tell every socket that was told that it is in.
-    Tell {
+    /// Send a notice to every socket that got `joined`.
+    Broadcast {
         /// The notice to send.
         notice: Notice,
     },
-    /// Tell these sockets, and `withheld` to every other that was told that it is in: that has no hurry.
-    Whisper {
+    /// Send a notice to `sockets`, and `withheld` to every other socket that got `joined`. The
+    /// placeholder is not urgent.
+    SendPrivate {
         /// Sockets that receive the notice.
         sockets: Vec<SocketId>,
         /// The notice to send.
         notice: Notice,
-        /// Substitute for other sockets, so that offsets have no gaps.
+        /// Placeholder for other sockets, because offsets have no gaps.
         withheld: Notice,
     },
-    /// End a socket's conversation.
+    /// Close a socket, after its queued messages.
     Close {
         /// The socket to close.
         socket: SocketId,
         /// Close code of the WebSocket.
         code: CloseCode,
-        /// Reason of the close, for people.
+        /// Reason in the close frame.
         reason: &'static str,
     },
-    /// Append to the room's history, hand in all entries up to it, then [`super::Room::handle_appended`].
+    /// Append an event to the history. The driver first hands in all entries up to it, then calls
+    /// [`super::Room::handle_appended`].
     Append {
         /// The event to append.
         append: Append,
         /// What to do after the append; handed back with it.
         then: Then,
     },
-    /// Send a message to the participants in the room, on other servers too; it is not part of the history.
+    /// Send a message outside the history to participants on all servers.
     Publish {
         /// The message without offset.
         message: Ephemeral,
     },
-    /// Send a command to a node; its result goes to [`super::Room::handle_replied`].
+    /// Send a command to a node. Its result goes to [`super::Room::handle_replied`].
     Call {
         /// The node that receives the command.
         node: NodeId,
@@ -63,55 +65,56 @@ pub enum Output {
         /// The command to send.
         command: Command,
     },
-    /// These sessions of a node are kept by this server's lease from now on.
-    Take {
+    /// Renew the leases of these sessions from now on: this server is their owner.
+    TakeLease {
         /// The node that has the sessions.
         node: NodeId,
-        /// The sessions; ended ones are ignored.
+        /// The publish and subscribe session. Sessions that have ended are ignored.
         sessions: [SessionId; 2],
     },
-    /// Whether events of this participant's sessions go to this room.
-    Serve {
+    /// Route events of a participant's sessions to this room, or stop that.
+    RouteEvents {
         /// The participant of the sessions.
         participant: ParticipantId,
-        /// True: they go to this room.
+        /// True: route them to this room.
         here: bool,
     },
-    /// Whether audio levels of this track go to this room.
-    Hear {
+    /// Route the audio levels of a track to this room, or stop that.
+    RouteLevels {
         /// The track of the levels.
         track: TrackId,
-        /// True: they go to this room.
+        /// True: route them to this room.
         here: bool,
     },
 }
 
-/// Continuation of an append.
+/// What follows an append, see [`super::Room::handle_appended`].
 #[derive(Debug, PartialEq)]
 pub enum Then {
-    /// There is nothing else to do.
+    /// The append needs no further action.
     Nothing,
-    /// The request that caused it is answered.
+    /// Answer the request that caused the append.
     Reply {
         /// Socket that sent the request.
         socket: SocketId,
-        /// Id for the error, if the store fails.
+        /// Id in the error, if the append fails.
         id: Option<u32>,
-        /// The answer; absent when none was asked for.
+        /// The reply; `None` if the request had no id.
         notice: Option<Notice>,
     },
-    /// The request that caused it is answered with `ok` once the store has it: it may be numbered before.
+    /// Answer the request with `ok` when the store has confirmed the event. During an outage the
+    /// event gets an offset earlier.
     Confirm {
         /// Socket that sent the request.
         socket: SocketId,
         /// The id that `ok` repeats.
         id: Option<u32>,
     },
-    /// The participant's time is up.
+    /// The participant's client did not reconnect in time.
     Left(ParticipantId),
-    /// A participant of another server is removed: its remaining sessions have no owner.
+    /// A participant of a dead server is removed: close its sessions.
     Absent(Sessions),
-    /// The participant is in.
+    /// Send `joined` to the new participant.
     Joined {
         /// The participant that joined.
         participant: ParticipantId,
@@ -122,10 +125,10 @@ pub enum Then {
     },
 }
 
-/// Sessions of a participant on any server.
+/// Names the two sessions of a participant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sessions {
-    /// The participant that has the sessions.
+    /// The participant of the sessions.
     pub participant: ParticipantId,
     /// The node that has the sessions.
     pub node: NodeId,
@@ -134,7 +137,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Sessions of a participant in the history.
+    /// The sessions of a participant in the roster.
     pub fn of(participant: &Participant) -> Self {
         Self {
             participant: participant.participant.clone(),
@@ -143,7 +146,7 @@ impl Sessions {
         }
     }
 
-    /// Names of the publish and subscribe sessions.
+    /// Ids of the publish and subscribe session.
     pub fn ids(&self) -> [SessionId; 2] {
         self.participant.sessions(self.generation)
     }

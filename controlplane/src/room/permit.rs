@@ -1,10 +1,10 @@
-//! The only place that enforces grants.
+//! Grants of tokens, checked for each request. No other file enforces grants.
 
 use super::Request;
 use crate::auth::Grants;
 use crate::ids::Half;
 
-/// The grant that is missing.
+/// A request needs a grant that the token does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("token lacks the grant {grant}")]
 pub struct NotPermitted {
@@ -13,7 +13,8 @@ pub struct NotPermitted {
 }
 
 impl Request {
-    /// Checks the grants for this request. Called before a request reaches the room; later code does not check again.
+    /// Checks the grants. The signaling session calls this before it passes a request to the room,
+    /// which does not check again.
     pub fn permitted_by(&self, grants: &Grants) -> Result<(), NotPermitted> {
         match self {
             Self::Offer(offer) => {
@@ -65,7 +66,11 @@ mod tests {
     }
 
     fn asked(grants: &Grants, request: &str) -> Result<(), String> {
-        let request = decode(request).unwrap().request.of_a_participant().unwrap();
+        let request = decode(request)
+            .unwrap()
+            .request
+            .into_room_request()
+            .unwrap();
         request
             .permitted_by(grants)
             .map_err(|refused| refused.grant)

@@ -1,10 +1,10 @@
-//! Joins and resumes of participants.
+//! Joins and resumes: new members, and clients that reconnect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::member::{Attachment, Member, Stay, Subscriptions};
+use super::member::{Attachment, Member, StayLimits, Subscriptions};
 use super::session::{Session, State};
 use super::{
     CloseCode, ErrorCode, JoinRequest, Joined, JoinedLimits, Media, MediaState, Mode, Notice,
@@ -28,7 +28,7 @@ impl Room {
                 ErrorCode::TokenExpired,
                 format!("token expired {age_s} s ago"),
             );
-            return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         let old_member = self.member_by_identity.get(&join.identity).cloned();
         let old = old_member
@@ -41,16 +41,16 @@ impl Room {
                 self.name
             );
             let refusal = Refusal::new(ErrorCode::TooManyParticipants, said);
-            return self.turn_away(socket, join.id, refusal, CloseCode::ProtocolError);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::ProtocolError);
         }
         let Some(node) = node else {
-            let refusal = Refusal::new(ErrorCode::MediaUnavailable, "there is no node");
-            return self.turn_away(socket, join.id, refusal, CloseCode::GoingAway);
+            let refusal = Refusal::new(ErrorCode::MediaUnavailable, "no node is available");
+            return self.refuse_join(socket, join.id, refusal, CloseCode::GoingAway);
         };
         if let Some(old) = old {
             self.leave(&old, LeaveReason::Replaced, now);
         }
-        let member = self.newcomer(socket, &join, node);
+        let member = self.new_member(socket, &join, node);
         let participant = member.participant.clone();
         let listed = member.listed();
         let hidden = member.grants.hidden;
@@ -58,7 +58,7 @@ impl Room {
             .insert(socket, participant.clone());
         self.add_member(member);
         if hidden {
-            return self.welcome(&participant, Mode::New, (join.id, join.unix_s), &[], now);
+            return self.send_joined(&participant, Mode::New, (join.id, join.unix_s), &[], now);
         }
         let event = RoomEvent::ParticipantJoined {
             participant: listed,
@@ -71,22 +71,22 @@ impl Room {
         self.append(event, None, then);
     }
 
-    /// A participant that was not in, with its sessions on `node`.
-    fn newcomer(&self, socket: SocketId, join: &JoinRequest, node: NodeId) -> Member {
+    /// A member that was not in the room, with its sessions on `node`.
+    fn new_member(&self, socket: SocketId, join: &JoinRequest, node: NodeId) -> Member {
         Member {
             participant: ParticipantId::random(),
             identity: join.identity.clone(),
             name: join.name.clone(),
             grants: join.grants.clone(),
             auto_subscribe: join.auto_subscribe,
-            attachment: Attachment::Entering(socket),
-            stay: Stay {
+            attachment: Attachment::Joining(socket),
+            stay: StayLimits {
                 since: (self.epoch.clone(), self.roster.offset()),
                 joined_s: join.unix_s,
                 token_ends_s: join.token_ends_s,
             },
             ends_at: None,
-            owes_lost: self.media_of(&node) == Media::Lost,
+            must_report_lost: self.media_of(&node) == Media::Lost,
             node,
             generation: Generation::default(),
             track_by_id: BTreeMap::new(),
@@ -107,10 +107,10 @@ impl Room {
         if join.expired.is_some() && !is_latest(&join, member) {
             let said = "token expired, and another one was used after the resume key was given";
             let refusal = Refusal::new(ErrorCode::TokenExpired, said);
-            return self.turn_away(socket, join.id, refusal, CloseCode::TokenRefused);
+            return self.refuse_join(socket, join.id, refusal, CloseCode::TokenRefused);
         }
         if !join.grants.covers(&member.grants) {
-            // Sessions that do more than the new token permits do not go on.
+            // Sessions with more grants than the new token has must not continue.
             let node = member.node.clone();
             return self.join(socket, join, Some(node), now);
         }
@@ -129,10 +129,10 @@ impl Room {
                 reason,
             });
         }
-        member.attachment = Attachment::Entering(socket);
+        member.attachment = Attachment::Joining(socket);
         member.grants = join.grants.clone();
         member.auto_subscribe = join.auto_subscribe;
-        member.stay = Stay {
+        member.stay = StayLimits {
             since: point.since.clone(),
             joined_s: point.joined_s,
             token_ends_s: join.token_ends_s,
@@ -151,16 +151,17 @@ impl Room {
         let about = (join.id, join.unix_s);
         match missed {
             Missed::Entries(entries) if same_epoch => {
-                self.welcome(participant, Mode::Recovered, about, &entries, now);
+                self.send_joined(participant, Mode::Recovered, about, &entries, now);
             }
             Missed::Entries(_) | Missed::TooOld => {
-                self.welcome(participant, Mode::Resync, about, &[], now);
+                self.send_joined(participant, Mode::Resync, about, &[], now);
             }
         }
     }
 
-    /// Content of `joined` for a participant.
-    pub(super) fn welcome(
+    /// Sends `joined` and everything that belongs to it: missed events, lost media, an outstanding
+    /// offer, active speakers.
+    pub(super) fn send_joined(
         &mut self,
         participant: &ParticipantId,
         mode: Mode,
@@ -175,11 +176,11 @@ impl Room {
             return;
         };
         member.attachment = Attachment::Attached(socket);
-        // A participant may see all events of a history that started over.
+        // A participant may see all events of a history that started over while it was in the room.
         if mode == Mode::New || member.stay.since.0 != self.epoch {
             member.stay.since = (self.epoch.clone(), self.roster.offset());
         }
-        let owes_lost = std::mem::take(&mut member.owes_lost);
+        let must_report_lost = std::mem::take(&mut member.must_report_lost);
         let offset = self.roster.offset();
         let seen: Vec<_> = missed
             .iter()
@@ -194,7 +195,7 @@ impl Room {
         let identity = &member.identity;
         let seen = seen.into_iter();
         notices.extend(seen.map(|entry| Notice::event_for(entry, identity)));
-        if owes_lost {
+        if must_report_lost {
             notices.push(Notice::media(MediaState::Lost, None));
             if self.media_of(&member.node) == Media::Up {
                 notices.push(Notice::media(MediaState::Ready, None));
@@ -203,17 +204,18 @@ impl Room {
         let session = self.session_by_id.get(&member.session(Half::Subscribe));
         let outstanding = session.and_then(|session| session.outstanding());
         notices.extend(outstanding.cloned().map(Notice::Offer));
-        let speakers = self.speakers.told();
+        let speakers = self.speakers.last_sent();
         if !speakers.is_empty() {
             notices.push(Notice::Speakers(speakers.to_vec()));
         }
         for notice in notices {
             self.outputs.push_back(Output::Send { socket, notice });
         }
-        self.prepare_subscribe(participant, now);
+        self.create_subscribe_session(participant, now);
     }
 
-    /// `joined` for a member; `first` is the number of the first event that follows, if any does.
+    /// Content of `joined`. `first` is the offset of the first event that follows; `None` if no
+    /// event follows.
     fn joined(
         &self,
         member: &Member,
@@ -276,8 +278,8 @@ impl Room {
         issuer.relays(&facts.turn_urls, (&self.name, &member.identity), unix_s)
     }
 
-    /// Participants that count for a join, except `old`, which it replaces. For visible participants, hidden ones do
-    /// not count: a refusal must not reveal them.
+    /// Number of participants that count against the limit, without `old`, which the join replaces.
+    /// For a visible participant, hidden ones do not count: a refusal must not reveal them.
     fn present(&self, hidden: bool, old: Option<&ParticipantId>) -> usize {
         let is_hidden =
             |id: &ParticipantId| self.member_by_id.get(id).is_some_and(|m| m.grants.hidden);
@@ -302,14 +304,14 @@ impl Room {
             let session = || Session::new(member.node.clone(), State::Absent);
             self.session_by_id.entry(id).or_insert_with(session);
         }
-        self.outputs.push_back(Output::Serve {
+        self.outputs.push_back(Output::RouteEvents {
             participant: participant.clone(),
             here: true,
         });
         self.member_by_id.insert(participant, member);
     }
 
-    pub(super) fn turn_away(
+    pub(super) fn refuse_join(
         &mut self,
         socket: SocketId,
         id: Option<u32>,
@@ -318,7 +320,7 @@ impl Room {
     ) {
         let notice = Notice::refused(id, refusal);
         self.outputs.push_back(Output::Send { socket, notice });
-        let reason = "not let in";
+        let reason = "the join was refused";
         self.outputs.push_back(Output::Close {
             socket,
             code,
@@ -327,7 +329,8 @@ impl Room {
     }
 }
 
-/// True if the key is from the latest valid token that this server knows; after a restart it knows none.
+/// True if the resume key belongs to the latest valid token that this server knows. After a restart
+/// the server knows none.
 fn is_latest(join: &JoinRequest, member: &Member) -> bool {
     let ends_s = member.stay.token_ends_s;
     ends_s == 0 || (ends_s, &member.grants) == (join.token_ends_s, &join.grants)

@@ -1,15 +1,15 @@
-//! Changes of a participant's tracks by an offer.
+//! How an offer changes the tracks of a participant.
 
 use std::collections::BTreeMap;
 
+use super::handle_request::unknown_track;
 use super::member::Member;
-use super::request::unknown_track;
 use super::{ErrorCode, OfferedTrack, Refusal};
 use crate::fleet::{Playable, Published};
 use crate::history::{RoomEvent, Track};
 use crate::ids::{ParticipantId, TrackId};
 
-/// The m-line as a track: one the participant has already, or a new one.
+/// The track of an m-line: a published track of the participant, or a new one.
 pub(super) fn publication(member: &Member, offered: OfferedTrack) -> Result<Published, Refusal> {
     let known = match &offered.track {
         Some(named) => {
@@ -41,7 +41,8 @@ pub(super) fn publication(member: &Member, offered: OfferedTrack) -> Result<Publ
     })
 }
 
-/// The tracks that the node negotiated, with the layers of the answer: tracks that cannot play are not announced.
+/// Keeps the tracks and layers that the node accepted in its answer. Tracks that cannot play are
+/// not announced.
 pub(super) fn playable(
     mut tracks: BTreeMap<TrackId, Published>,
     negotiated: Vec<Playable>,
@@ -57,7 +58,7 @@ pub(super) fn playable(
     tracks
 }
 
-/// Events when `participant` publishes `new` instead of `old`.
+/// The events that result when `participant` publishes `new` instead of `old`.
 pub(super) fn changes(
     old: &BTreeMap<TrackId, Published>,
     new: &BTreeMap<TrackId, Published>,

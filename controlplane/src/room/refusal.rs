@@ -1,8 +1,8 @@
-//! Error codes and close codes, with the names of the protocol (docs/protocol.md, Errors) in every dialect.
+//! Error codes and close codes of the signaling protocol (docs/protocol.md, Errors).
 
 use serde::Serialize;
 
-/// Names of errors, for programs.
+/// Error codes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)] // docs/protocol.md, Errors
@@ -58,7 +58,7 @@ impl ErrorCode {
         }
     }
 
-    /// True if the same message may succeed later.
+    /// True if the same request may succeed later.
     pub fn retry(self) -> bool {
         matches!(
             self,
@@ -73,7 +73,7 @@ impl ErrorCode {
     }
 }
 
-/// Why a request was not done.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
 pub struct Refusal {
@@ -97,7 +97,7 @@ impl Refusal {
     }
 }
 
-/// Why a socket is closed; the numbers are WebSocket close codes.
+/// Reasons for closing a socket, with their WebSocket close codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // docs/protocol.md, Errors
 pub enum CloseCode {
@@ -126,7 +126,7 @@ impl CloseCode {
         }
     }
 
-    /// True if the client should come back with its resume key.
+    /// True if the client should reconnect with its resume key.
     pub fn resume(self) -> bool {
         match self {
             Self::Left | Self::ProtocolError | Self::TokenRefused | Self::Replaced => false,

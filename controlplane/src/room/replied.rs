@@ -1,4 +1,4 @@
-//! Handles a node's results of commands.
+//! Handles the results of commands to nodes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use super::{ErrorCode, MediaState, Notice, Output, Refusal, Room, Then};
 use crate::fleet::{Done, MidTrack, NodeError, Published};
 use crate::ids::{ParticipantId, SessionId, TrackId};
 
-/// Pause before a failed command of our own is sent again.
+/// Pause before a failed command without a waiting client is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a participant has no media while its node is full.
+/// Reason of a `media` notice while the participant's node has no capacity.
 const NODE_FULL: &str = "node_full";
 
 impl Room {
@@ -59,7 +59,7 @@ impl Room {
         self.advance(id, now);
     }
 
-    /// The node took the offer: what changed becomes the room's history.
+    /// The node accepted the offer: track changes become events of the history.
     fn published(
         &mut self,
         to: ReplyTo,
@@ -102,7 +102,7 @@ impl Room {
         self.append(last, None, then);
     }
 
-    /// The node has no capacity for the participant's session: the client is told once, and attempts continue.
+    /// The node has no capacity for the session. The client is told once; the command is repeated.
     fn node_is_full(&mut self, id: &SessionId) {
         let member = self.member_by_id.get(&id.participant);
         let socket = member.and_then(|member| member.socket());
@@ -117,7 +117,7 @@ impl Room {
         }
     }
 
-    /// The subscribe session is there.
+    /// The node has created the subscribe session.
     fn created(&mut self, id: &SessionId, now: Instant) {
         let participant: &ParticipantId = &id.participant;
         let was_refused = match self.session_by_id.get_mut(id) {
@@ -133,7 +133,7 @@ impl Room {
         self.push_subscriptions(participant, now);
     }
 
-    /// The result of a command that no client waits for.
+    /// Handles the result of a command that no client waits for.
     fn own_replied(
         &mut self,
         id: &SessionId,
@@ -178,13 +178,14 @@ impl Room {
             if job == Job::Create && session.is_established() {
                 session.state = State::Absent;
             }
-            session.again(job, RETRY_PAUSE, now);
+            session.retry(job, RETRY_PAUSE, now);
             self.wake(&id.participant, now + RETRY_PAUSE);
         }
     }
 }
 
-/// The node's error in the words of the protocol; `invalid` names a refused argument.
+/// Converts a node's error into an error of the protocol. `invalid` is the code for a refused
+/// argument.
 fn refusal(error: &NodeError, invalid: ErrorCode) -> Refusal {
     let code = match error {
         NodeError::Unavailable(_) | NodeError::NoSession(_) => ErrorCode::MediaUnavailable,

@@ -1,4 +1,4 @@
-//! View of a room for the admin API; the API adds the data plane's part.
+//! A room's state for the admin API. The API adds what the data plane knows.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::ids::{Epoch, Generation, Half, Identity, NodeId, ParticipantId, RoomN
 
 /// A room on this server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct RoomReport {
     pub room: RoomName,
     pub epoch: Epoch,
@@ -17,19 +17,20 @@ pub struct RoomReport {
     pub participants: Vec<MemberReport>,
 }
 
-/// A participant; what only its own server knows is absent elsewhere.
+/// A participant. Fields that only its own server knows are `None` on other servers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct MemberReport {
     pub participant: ParticipantId,
     pub identity: Identity,
     pub name: String,
     pub tracks: Vec<Track>,
-    /// `attached`, `away` (its socket broke) or `elsewhere` (another server's).
+    /// `attached`, `away` (no socket, within the grace time) or `elsewhere` (served by another
+    /// server).
     pub socket: &'static str,
-    /// Node of its sessions.
+    /// Node of the participant's sessions.
     pub node: NodeId,
-    /// Generation of its sessions.
+    /// Generation of the participant's sessions.
     pub generation: Generation,
     pub publish_shard: Option<u32>,
     pub subscribe_shard: Option<u32>,
@@ -37,7 +38,7 @@ pub struct MemberReport {
 }
 
 impl Room {
-    /// The room as it is now.
+    /// The current state of the room.
     pub fn report(&self) -> RoomReport {
         let listed = self.roster.participants().map(|p| {
             let member = self.member_by_id.get(&p.participant);
@@ -56,7 +57,7 @@ impl Room {
                 publish_shard: shard(Half::Publish),
                 subscribe_shard: shard(Half::Subscribe),
                 wanted_tracks: member
-                    .map(|m| m.subscriptions.wish_by_track.keys().cloned().collect())
+                    .map(|m| m.subscriptions.params_by_track.keys().cloned().collect())
                     .unwrap_or_default(),
             }
         });
@@ -71,7 +72,7 @@ impl Room {
 
 fn socket(member: Option<&Member>) -> &'static str {
     match member.map(|m| m.attachment) {
-        Some(Attachment::Attached(_) | Attachment::Entering(_)) => "attached",
+        Some(Attachment::Attached(_) | Attachment::Joining(_)) => "attached",
         Some(Attachment::Away { .. }) => "away",
         None => "elsewhere",
     }

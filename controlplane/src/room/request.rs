@@ -1,228 +1,157 @@
-//! Handles requests of clients.
+//! Requests of clients to a room, independent of the message format (dialect).
 
-use std::time::Instant;
+use serde_json::Value;
 
-use super::session::{Job, ReplyTo};
-use super::{ErrorCode, Lasts, Notice, Output, Refusal, Request, Room, SocketId, Then};
-use crate::fleet::Wish;
-use crate::history::{Ephemeral, LeaveReason, RoomEvent};
-use crate::ids::{Half, Identity, ParticipantId, TrackId};
+use crate::auth::Grants;
+use crate::fleet::SubscriptionParams;
+use crate::history::{Kind, Layer, Source};
+use crate::ids::{Epoch, Half, Identity, ParticipantId, RoomName, TrackId};
 
-impl Room {
-    /// A request its sender is permitted to make; `unix_s` is `now` in seconds since 1970.
-    pub fn handle_request(
-        &mut self,
-        socket: SocketId,
-        id: Option<u32>,
-        request: Request,
-        (now, unix_s): (Instant, u64),
-    ) {
-        let to = ReplyTo { socket, id };
-        let Some(participant) = self.participant_by_socket.get(&socket).cloned() else {
-            let refusal = Refusal::new(ErrorCode::NotJoined, "this socket is not in the room");
-            return self.refuse(to, refusal);
-        };
-        let done = match request {
-            Request::Offer(offer) => {
-                self.enqueue(&participant, Half::Publish, Job::Offer { to, offer }, now)
-            }
-            Request::Answer { revision, sdp } => {
-                let job = Job::Answer { to, revision, sdp };
-                self.enqueue(&participant, Half::Subscribe, job, now)
-            }
-            Request::Candidate { half, candidate } => {
-                self.enqueue(&participant, half, Job::Candidate { to, candidate }, now)
-            }
-            Request::Subscribe { tracks } => self.subscribe(to, &participant, tracks, now),
-            Request::Unsubscribe { tracks } => self.unsubscribe(to, &participant, tracks, now),
-            Request::Mute { track, muted } => self.mute(to, &participant, (&track, muted), now),
-            Request::Message {
-                topic,
-                payload,
-                to: list,
-                lasts,
-            } => self.message(to, &participant, (topic, payload, list, lasts), now),
-            Request::IceServers => {
-                let relays = self.relays(&participant, unix_s);
-                self.reply(socket, Some(Notice::IceServers { id, relays }));
-                Ok(())
-            }
-            Request::Leave => {
-                self.reply(socket, Notice::ok(id));
-                self.leave(&participant, LeaveReason::Left, now);
-                Ok(())
-            }
-        };
-        if let Err(refusal) = done {
-            self.refuse(to, refusal);
-        }
-    }
-
-    fn enqueue(
-        &mut self,
-        participant: &ParticipantId,
+/// A request of a participant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// A publish offer. It replaces the list of published tracks.
+    Offer(PublishOffer),
+    /// The answer to an offer of the subscribe session.
+    Answer {
+        /// Revision of the answered offer.
+        revision: u64,
+        /// SDP of the answer.
+        sdp: String,
+    },
+    /// An ICE candidate of the client (RFC 8839).
+    Candidate {
+        /// Peer connection of the candidate.
         half: Half,
-        job: Job,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let member = self.member_by_id.get(participant);
-        let id = member.map(|member| member.session(half));
-        let session = id.as_ref().and_then(|id| self.session_by_id.get_mut(id));
-        if !session.is_some_and(|session| session.push(job)) {
-            let limit = crate::limits::LANE_CALLS;
-            let said = format!("{limit} requests are waiting for the data plane already");
-            return Err(Refusal::new(ErrorCode::TooFast, said));
-        }
-        if let Some(id) = id {
-            self.advance(&id, now);
-        }
-        Ok(())
-    }
-
-    fn subscribe(
-        &mut self,
-        to: ReplyTo,
-        participant: &ParticipantId,
-        tracks: Vec<(TrackId, Wish)>,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        for (track, _) in &tracks {
-            match self.roster.track(track) {
-                Some((owner, _)) if owner != participant => {}
-                Some(_) => {
-                    let said = format!("track '{track}' is your own");
-                    return Err(Refusal::new(ErrorCode::UnknownTrack, said));
-                }
-                None => return Err(unknown_track(track)),
-            }
-        }
-        if let Some(member) = self.member_by_id.get_mut(participant) {
-            for (track, wish) in tracks {
-                member.subscriptions.want(&track, wish);
-            }
-        }
-        self.reply(to.socket, Notice::ok(to.id));
-        self.push_subscriptions(participant, now);
-        Ok(())
-    }
-
-    fn unsubscribe(
-        &mut self,
-        to: ReplyTo,
-        participant: &ParticipantId,
+        /// The candidate, with or without `a=`.
+        candidate: String,
+    },
+    /// Subscribes to tracks, or changes the parameters of subscriptions.
+    Subscribe {
+        /// Tracks with their parameters. If a track occurs twice, the last parameters count.
+        tracks: Vec<(TrackId, SubscriptionParams)>,
+    },
+    /// Ends subscriptions, until the client subscribes again.
+    Unsubscribe {
+        /// Tracks whose subscriptions end.
         tracks: Vec<TrackId>,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        if let Some(unknown) = tracks
-            .iter()
-            .find(|track| self.roster.track(track).is_none())
-        {
-            return Err(unknown_track(unknown));
-        }
-        if let Some(member) = self.member_by_id.get_mut(participant) {
-            for track in tracks {
-                member.subscriptions.unwant(&track);
-                member.subscriptions.declined.insert(track);
-            }
-        }
-        self.reply(to.socket, Notice::ok(to.id));
-        self.push_subscriptions(participant, now);
-        Ok(())
-    }
-
-    fn mute(
-        &mut self,
-        to: ReplyTo,
-        participant: &ParticipantId,
-        (track, muted): (&TrackId, bool),
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let member = self.member_by_id.get(participant);
-        let published = member.and_then(|m| m.track_by_id.get(track));
-        let published = published.ok_or_else(|| {
-            let said = format!("track '{track}' is not published by you");
-            Refusal::new(ErrorCode::UnknownTrack, said)
-        })?;
-        if published.track.muted == muted {
-            self.reply(to.socket, Notice::ok(to.id));
-            return Ok(());
-        }
-        self.charge_mute(participant, now)?;
-        let member = self.member_by_id.get_mut(participant);
-        if let Some(published) = member.and_then(|m| m.track_by_id.get_mut(track)) {
-            published.track.muted = muted;
-        }
-        let job = Job::Mute {
-            track: track.clone(),
-        };
-        let event = RoomEvent::TrackMuted {
-            participant: participant.clone(),
-            track: track.clone(),
-            muted,
-        };
-        let then = Then::Reply {
-            socket: to.socket,
-            id: to.id,
-            notice: Notice::ok(to.id),
-        };
-        self.append(event, None, then);
-        // The others know; should this lane be full, the node learns it with the next offer.
-        let _ = self.enqueue(participant, Half::Publish, job, now);
-        Ok(())
-    }
-
-    fn message(
-        &mut self,
-        to: ReplyTo,
-        participant: &ParticipantId,
-        (topic, payload, recipients, lasts): (
-            String,
-            serde_json::Value,
-            Option<Vec<Identity>>,
-            Lasts,
-        ),
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        // Hidden identities are not in the roster and are answered like absent ones.
-        let absent = |identity: &&Identity| self.roster.by_identity(identity).is_none();
-        if let Some(unknown) = recipients.iter().flatten().find(absent) {
-            let said = format!("nobody here is '{unknown}'");
-            return Err(Refusal::new(ErrorCode::UnknownParticipant, said));
-        }
-        let bytes = topic.len() + payload.to_string().len();
-        self.charge_message(participant, (bytes, recipients.as_deref()), now)?;
-        let Some(member) = self.member_by_id.get(participant) else {
-            return Ok(());
-        };
-        let (participant, identity) = (participant.clone(), member.identity.clone());
-        if lasts == Lasts::No {
-            let message = Ephemeral {
-                participant,
-                identity,
-                topic,
-                payload,
-                to: recipients,
-            };
-            self.outputs.push_back(Output::Publish { message });
-            self.reply(to.socket, Notice::ok(to.id));
-            return Ok(());
-        }
-        let event = RoomEvent::Message {
-            participant,
-            identity,
-            topic,
-            payload,
-        };
-        let then = Then::Confirm {
-            socket: to.socket,
-            id: to.id,
-        };
-        self.append(event, recipients, then);
-        Ok(())
-    }
+    },
+    /// Changes the mute state of a track of the participant.
+    Mute {
+        /// The track to mute or unmute.
+        track: TrackId,
+        /// True when the track is muted.
+        muted: bool,
+    },
+    /// A message to other participants.
+    Message {
+        /// Topic of the message, defined by the application.
+        topic: String,
+        /// Content of the message, defined by the application.
+        payload: Value,
+        /// Identities that get the message; `None`: all participants.
+        to: Option<Vec<Identity>>,
+        /// Whether the message is stored in the history.
+        persistence: Persistence,
+    },
+    /// Requests TURN credentials with a later expiry.
+    IceServers,
+    /// The participant leaves the room.
+    Leave,
 }
 
-pub(super) fn unknown_track(track: &TrackId) -> Refusal {
-    let said = format!("nobody publishes track '{track}'");
-    Refusal::new(ErrorCode::UnknownTrack, said)
+/// Whether a message is stored in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// Stored: participants that resume later get the message.
+    Stored,
+    /// Not stored: only participants that are connected now get the message.
+    Ephemeral,
+}
+
+/// A publish offer with its tracks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishOffer {
+    /// SDP of the offer.
+    pub sdp: String,
+    /// m-lines that are tracks. Other m-lines are ignored.
+    pub tracks: Vec<OfferedTrack>,
+}
+
+/// One m-line of an offer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfferedTrack {
+    /// The m-line's mid (RFC 8843).
+    pub mid: String,
+    /// Audio or video of the track.
+    pub kind: Kind,
+    /// Source of the track.
+    pub source: Source,
+    /// Id of the track, if the m-line continues a published track; `None` for a new track.
+    pub track: Option<TrackId>,
+    /// True when the track is muted.
+    pub muted: bool,
+    /// Simulcast layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A join request whose token and resume key are valid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoinRequest {
+    /// The id that `joined` repeats.
+    pub id: Option<u32>,
+    /// Room of the token.
+    pub room: RoomName,
+    /// Identity: the token's claim `sub`.
+    pub identity: Identity,
+    /// Display name of the participant.
+    pub name: String,
+    /// Grants of the token.
+    pub grants: Grants,
+    /// True: the participant subscribes to all tracks automatically.
+    pub auto_subscribe: bool,
+    /// The participant that the client claims to be, from its resume key.
+    pub resume: Option<ResumePoint>,
+    /// Expiry of the latest valid token, seconds since 1970.
+    pub token_ends_s: u64,
+    /// Seconds since the token expired; `None` if the token is valid. With an expired token a
+    /// client can only resume.
+    pub expired: Option<u64>,
+    /// Time of the join, seconds since 1970.
+    pub unix_s: u64,
+}
+
+/// Position of a returning participant in the room's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResumePoint {
+    /// The participant that comes back.
+    pub participant: ParticipantId,
+    /// Epoch and offset of the last event that the client received. `None`: events since then are
+    /// not sent, only a snapshot.
+    pub seen: Option<(Epoch, u64)>,
+    /// Offset from which on the participant may see events.
+    pub since: (Epoch, u64),
+    /// The participant's grants at its last join.
+    pub grants: Grants,
+    /// Time of its first join, seconds since 1970.
+    pub joined_s: u64,
+    /// Time at which a stay without a valid token ends, seconds since 1970.
+    pub ends_s: Option<u64>,
+}
+
+impl Request {
+    /// Name of the request in metrics: the `type` of the message.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Offer(_) => "offer",
+            Self::Answer { .. } => "answer",
+            Self::Candidate { .. } => "candidate",
+            Self::Subscribe { .. } => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Mute { .. } => "mute",
+            Self::Message { .. } => "message",
+            Self::IceServers => "ice_servers",
+            Self::Leave => "leave",
+        }
+    }
 }

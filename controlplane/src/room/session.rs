@@ -1,6 +1,7 @@
-//! A session of a participant: its state on its node, and its commands in order, one of them outstanding.
+//! A session of a participant: its state on its node, and a queue of jobs. One command is in flight
+//! at a time.
 //!
-//! A session outlives its participant until it is closed, so that nothing is left behind.
+//! A session stays here after its participant has left, until the node has closed it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,16 +9,16 @@ use std::time::{Duration, Instant};
 use super::{PublishOffer, SocketId};
 use crate::fleet::{Offer, Published};
 use crate::ids::{NodeId, TrackId};
-use crate::limits::LANE_CALLS;
+use crate::limits::SESSION_JOBS;
 
-/// Socket and id of the request to answer.
+/// The socket and the request id that a reply goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReplyTo {
     pub(super) socket: SocketId,
     pub(super) id: Option<u32>,
 }
 
-/// Something a session needs done; turned into a command when its turn comes.
+/// A task of a session. It becomes a command when it is the first in the queue.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Job {
     /// The client's publish offer.
@@ -30,7 +31,7 @@ pub(super) enum Job {
     },
     /// Pass a trickled candidate to the node.
     Candidate { to: ReplyTo, candidate: String },
-    /// The track's mute state, as the room knows it.
+    /// Send the mute state of the track to the node.
     Mute { track: TrackId },
     /// Create the subscribe session.
     Create,
@@ -40,7 +41,7 @@ pub(super) enum Job {
     Close { reason: &'static str },
 }
 
-/// Job of an outstanding command.
+/// The job of the command in flight, with the data needed for its result.
 #[derive(Debug)]
 pub(super) enum InFlight {
     Offer {
@@ -64,14 +65,14 @@ pub(super) enum InFlight {
     },
 }
 
-/// See the module's documentation.
+/// One session, its state and its jobs.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The node that has the session.
+    /// Node of the session.
     pub(super) node: NodeId,
     pub(super) state: State,
     waiting: VecDeque<Job>,
-    turn: Turn,
+    slot: CommandSlot,
 }
 
 /// State of a session on its node.
@@ -79,35 +80,35 @@ pub(super) struct Session {
 pub(super) enum State {
     /// The node has no such session.
     Absent,
-    /// The node had no capacity; the client was told.
+    /// The node had no capacity, and the client knows that.
     Refused,
-    /// The session ended: the publisher's tracks have no media, and are unpublished at this time.
+    /// The session ended. The publisher's tracks have no media. They are unpublished at `until`.
     Lost { until: Instant },
     /// The node has the session.
     Established {
-        /// Shard of the connected session; `None` while it is not connected.
+        /// Shard of the connected session; `None` before it is connected.
         connected_shard: Option<u32>,
-        /// Offer of the node that the client has not answered.
+        /// The node's offer that the client has not answered.
         outstanding: Option<Offer>,
     },
     /// The session is being closed.
     Closing,
 }
 
-/// Whether the next command may be sent.
+/// Whether the next command can be sent.
 #[derive(Debug)]
-enum Turn {
+enum CommandSlot {
     Free,
     /// A command is outstanding.
-    Taken(InFlight),
-    /// A command failed: nothing is sent before this time.
+    InFlight(InFlight),
+    /// A command failed. The next one is sent at `until`.
     Paused {
         until: Instant,
     },
 }
 
 impl State {
-    /// Established, and not connected yet.
+    /// Established, but not connected.
     pub(super) const NEW: Self = Self::Established {
         connected_shard: None,
         outstanding: None,
@@ -115,17 +116,17 @@ impl State {
 }
 
 impl Session {
-    /// A session on `node`, or one that will be there.
+    /// A session on `node`, which may not exist there yet.
     pub(super) fn new(node: NodeId, state: State) -> Self {
         Self {
             node,
             state,
             waiting: VecDeque::new(),
-            turn: Turn::Free,
+            slot: CommandSlot::Free,
         }
     }
 
-    /// True if the node has the session, as far as known.
+    /// True if the node has the session, as far as the room knows.
     pub(super) fn is_established(&self) -> bool {
         matches!(self.state, State::Established { .. })
     }
@@ -134,7 +135,7 @@ impl Session {
         self.state == State::Closing
     }
 
-    /// Time when its tracks are unpublished, if they have no media.
+    /// Time at which tracks without media are unpublished.
     pub(super) fn reoffer_until(&self) -> Option<Instant> {
         match self.state {
             State::Lost { until } => Some(until),
@@ -158,7 +159,7 @@ impl Session {
         }
     }
 
-    /// The node says where it is connected.
+    /// The node reports the shard of the session.
     pub(super) fn connected(&mut self, shard: Option<u32>) {
         if let State::Established {
             connected_shard, ..
@@ -168,7 +169,7 @@ impl Session {
         }
     }
 
-    /// Sets the node's unanswered offer; true when the client must get it.
+    /// Sets the node's unanswered offer. True if the client must get it.
     pub(super) fn offered(&mut self, offer: Option<&Offer>) -> bool {
         let revision = |offer: &Offer| offer.revision;
         let known = self.outstanding().map(revision);
@@ -184,7 +185,7 @@ impl Session {
         false
     }
 
-    /// The client's answer to the offer of `revision` was taken.
+    /// The node accepted the client's answer to the offer of `revision`.
     pub(super) fn answered(&mut self, revision: u64) {
         if let State::Established { outstanding, .. } = &mut self.state
             && outstanding.as_ref().is_some_and(|o| o.revision == revision)
@@ -193,75 +194,75 @@ impl Session {
         }
     }
 
-    /// False when too many jobs wait; the room's own jobs always fit.
+    /// Queues a job. False if too many jobs of the client wait; jobs of the room always fit.
     #[must_use]
     pub(super) fn push(&mut self, job: Job) -> bool {
         let own = matches!(job, Job::Create | Job::Subscribe | Job::Close { .. });
         if own && self.waiting.contains(&job) {
             return true;
         }
-        if self.waiting.len() >= LANE_CALLS && !own {
+        if self.waiting.len() >= SESSION_JOBS && !own {
             return false;
         }
         self.waiting.push_back(job);
         true
     }
 
-    /// Drops all jobs, and ends the session.
+    /// Replaces all jobs with one that closes the session.
     pub(super) fn close(&mut self, reason: &'static str) {
         self.state = State::Closing;
         self.waiting.clear();
         self.waiting.push_back(Job::Close { reason });
-        self.hurry();
+        self.end_pause();
     }
 
-    /// The next job, if no command is on its way.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Job> {
-        match &self.turn {
-            Turn::Taken(_) => return None,
-            Turn::Paused { until } if *until > now => return None,
-            Turn::Paused { .. } | Turn::Free => self.turn = Turn::Free,
+    /// The next job, if no command is in flight.
+    pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
+        match &self.slot {
+            CommandSlot::InFlight(_) => return None,
+            CommandSlot::Paused { until } if *until > now => return None,
+            CommandSlot::Paused { .. } | CommandSlot::Free => self.slot = CommandSlot::Free,
         }
         self.waiting.pop_front()
     }
 
-    /// A command went out.
+    /// A command was sent.
     pub(super) fn sent(&mut self, in_flight: InFlight) {
-        self.turn = Turn::Taken(in_flight);
+        self.slot = CommandSlot::InFlight(in_flight);
     }
 
-    /// The job of the command that the node answered.
+    /// The job of the command whose result arrived.
     pub(super) fn replied(&mut self) -> Option<InFlight> {
-        match std::mem::replace(&mut self.turn, Turn::Free) {
-            Turn::Taken(in_flight) => Some(in_flight),
+        match std::mem::replace(&mut self.slot, CommandSlot::Free) {
+            CommandSlot::InFlight(in_flight) => Some(in_flight),
             paused_or_free => {
-                self.turn = paused_or_free;
+                self.slot = paused_or_free;
                 None
             }
         }
     }
 
-    /// Does `job` again after `pause`.
-    pub(super) fn again(&mut self, job: Job, pause: Duration, now: Instant) {
+    /// Queues `job` again, first in the queue, after `pause`.
+    pub(super) fn retry(&mut self, job: Job, pause: Duration, now: Instant) {
         if !self.waiting.contains(&job) {
             self.waiting.push_front(job);
         }
-        if !matches!(self.turn, Turn::Taken(_)) {
-            self.turn = Turn::Paused { until: now + pause };
+        if !matches!(self.slot, CommandSlot::InFlight(_)) {
+            self.slot = CommandSlot::Paused { until: now + pause };
         }
     }
 
     /// Ends the pause after a failed command.
-    pub(super) fn hurry(&mut self) {
-        if let Turn::Paused { .. } = self.turn {
-            self.turn = Turn::Free;
+    pub(super) fn end_pause(&mut self) {
+        if let CommandSlot::Paused { .. } = self.slot {
+            self.slot = CommandSlot::Free;
         }
     }
 
-    /// Drops all jobs of a lost session; returns the requests that wait for an answer.
+    /// Drops all jobs of a lost session. Returns the requests that still need a reply.
     pub(super) fn reset(&mut self) -> Vec<ReplyTo> {
         let waiting = std::mem::take(&mut self.waiting);
-        self.hurry();
+        self.end_pause();
         let reply_to = |job| match job {
             Job::Offer { to, .. } | Job::Answer { to, .. } | Job::Candidate { to, .. } => Some(to),
             Job::Mute { .. } | Job::Create | Job::Subscribe | Job::Close { .. } => None,
@@ -269,9 +270,11 @@ impl Session {
         waiting.into_iter().filter_map(reply_to).collect()
     }
 
-    /// True when the session is closed and no job is left.
+    /// True if the session is closed and no job is left.
     pub(super) fn is_done(&self) -> bool {
-        self.is_closing() && self.waiting.is_empty() && !matches!(self.turn, Turn::Taken(_))
+        self.is_closing()
+            && self.waiting.is_empty()
+            && !matches!(self.slot, CommandSlot::InFlight(_))
     }
 }
 
@@ -295,23 +298,27 @@ mod tests {
     #[test]
     fn one_command_is_on_its_way_and_the_others_keep_their_order() {
         let (mut session, now) = (session(), crate::clock::now());
-        for number in 0..LANE_CALLS as u32 {
+        for number in 0..SESSION_JOBS as u32 {
             assert!(session.push(candidate(number)));
         }
         assert!(!session.push(candidate(99)), "a client's have a bound");
         assert!(session.push(Job::Subscribe) && session.push(Job::Subscribe));
-        assert_eq!(session.take(now), Some(candidate(0)));
+        assert_eq!(session.next_job(now), Some(candidate(0)));
         session.sent(InFlight::Create);
-        assert_eq!(session.take(now), None);
+        assert_eq!(session.next_job(now), None);
         assert!(session.replied().is_some() && session.replied().is_none());
-        session.again(candidate(0), Duration::from_secs(1), now);
-        assert_eq!(session.take(now), None, "paused");
+        session.retry(candidate(0), Duration::from_secs(1), now);
+        assert_eq!(session.next_job(now), None, "paused");
         assert_eq!(
-            session.take(now + Duration::from_secs(1)),
+            session.next_job(now + Duration::from_secs(1)),
             Some(candidate(0))
         );
-        assert_eq!(session.reset().len(), LANE_CALLS - 1);
-        assert_eq!(session.take(now), None, "the room's own are forgotten, too");
+        assert_eq!(session.reset().len(), SESSION_JOBS - 1);
+        assert_eq!(
+            session.next_job(now),
+            None,
+            "the room's own are forgotten, too"
+        );
     }
 
     #[test]
@@ -319,7 +326,7 @@ mod tests {
         let (mut session, now) = (session(), crate::clock::now());
         session.push(Job::Create).then_some(()).expect("it fits");
         session.close("left");
-        assert_eq!(session.take(now), Some(Job::Close { reason: "left" }));
+        assert_eq!(session.next_job(now), Some(Job::Close { reason: "left" }));
         session.sent(InFlight::Close { reason: "left" });
         assert!(session.is_closing() && !session.is_done());
         session.replied();

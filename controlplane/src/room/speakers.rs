@@ -1,7 +1,7 @@
-//! Active speakers: levels of tracks in, a stable ranking of participants out.
+//! Active speakers: audio levels of tracks in, a stable ranking of participants out.
 //!
-//! A participant starts to be heard at a higher level than it stops at, stays for a while, and passes
-//! another only by a margin.
+//! A participant becomes a speaker at a higher level than the level at which it stops being one. It
+//! stays one for a minimum time, and overtakes another speaker only by a margin.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,30 +10,32 @@ use super::Speaker;
 use crate::ids::{NodeId, ParticipantId, TrackId};
 use crate::limits::SPEAKERS;
 
-/// Level 0 is this quiet (RFC 6464: -dBov), level 1 is 0 dBov.
+/// Audio level that counts as silence, in -dBov (RFC 6464). Level 0.0 is this value, level 1.0 is 0
+/// dBov.
 const QUIETEST_DBOV: f32 = 70.0;
-/// Share of a report in the smoothed level, rising and falling.
+/// Weight of a report in the smoothed level: when the level rises (attack) and when it falls
+/// (release).
 const ATTACK: f32 = 0.6;
 const RELEASE: f32 = 0.3;
-/// Heard from this level on, until it is below that one.
+/// Level at which a participant becomes a speaker, and level below which it stops being one.
 const START_LEVEL: f32 = 0.30;
 const STOP_LEVEL: f32 = 0.20;
-/// Once heard, shown for at least this long.
+/// Minimum time for which a participant stays a speaker.
 const HOLD: Duration = Duration::from_millis(900);
-/// Passing another in the ranking takes this much more.
+/// Difference in level that is needed to overtake another speaker.
 const MARGIN: f32 = 0.10;
-/// Step of reported levels.
+/// Resolution of the levels in notices.
 const STEP: f32 = 0.1;
-/// A shard without a report for this long has no active speaker.
+/// Age at which the report of a shard is dropped.
 const STALE: Duration = Duration::from_millis(1_500);
 
-/// The ranking of one room.
+/// The active speakers of one room.
 #[derive(Debug, Default)]
 pub struct Speakers {
     report_by_shard: BTreeMap<(NodeId, u32), Report>,
     voice_by_participant: BTreeMap<ParticipantId, Voice>,
     ranking: Vec<ParticipantId>,
-    told: Vec<Speaker>,
+    last_sent: Vec<Speaker>,
 }
 
 #[derive(Debug)]
@@ -49,8 +51,8 @@ struct Voice {
 }
 
 impl Speakers {
-    /// Replaces the last report of a node's shard; `owner` maps a track to its participant. Returns the ranking when
-    /// it changed enough.
+    /// Handles the levels from one shard of a node. `owner` maps a track to its participant.
+    /// Returns the ranking if clients must get it.
     pub fn handle_report(
         &mut self,
         shard: (NodeId, u32),
@@ -64,22 +66,22 @@ impl Speakers {
             .retain(|_, report| now.saturating_duration_since(report.at) < STALE);
         self.smooth(&self.loudest(owner), now);
         self.rank();
-        self.tell()
+        self.changed_ranking()
     }
 
-    /// Removes the node's levels, and speakers with no other level.
+    /// Removes the levels of a node. Returns the ranking if clients must get it.
     pub fn clear(&mut self, node: &NodeId) -> Option<&[Speaker]> {
         self.report_by_shard.retain(|(of, _), _| of != node);
         if self.report_by_shard.is_empty() {
             self.voice_by_participant.clear();
             self.ranking.clear();
         }
-        self.tell()
+        self.changed_ranking()
     }
 
-    /// The ranking as last told.
-    pub fn told(&self) -> &[Speaker] {
-        &self.told
+    /// The ranking that clients got last.
+    pub fn last_sent(&self) -> &[Speaker] {
+        &self.last_sent
     }
 
     fn loudest(
@@ -139,7 +141,7 @@ impl Speakers {
             }
         }
         let level = |id: &ParticipantId| voices.get(id).map_or(0.0, |voice| voice.level);
-        // Insertion keeps the old order unless the margin is passed, which sorting cannot express.
+        // Insertion keeps the old order unless the margin is exceeded; a sort could not.
         for end in 1..self.ranking.len() {
             let mut at = end;
             while at > 0 && level(&self.ranking[at]) > level(&self.ranking[at - 1]) + MARGIN {
@@ -149,18 +151,18 @@ impl Speakers {
         }
     }
 
-    fn tell(&mut self) -> Option<&[Speaker]> {
+    fn changed_ranking(&mut self) -> Option<&[Speaker]> {
         let voices = &self.voice_by_participant;
         let speaker = |id: &ParticipantId| Speaker {
             participant: id.clone(),
             level: stepped(voices.get(id).map_or(0.0, |voice| voice.level)),
         };
         let now: Vec<_> = self.ranking.iter().take(SPEAKERS).map(speaker).collect();
-        if now == self.told {
+        if now == self.last_sent {
             return None;
         }
-        self.told = now;
-        Some(&self.told)
+        self.last_sent = now;
+        Some(&self.last_sent)
     }
 }
 
@@ -178,103 +180,102 @@ mod tests {
         "node".parse().unwrap()
     }
 
-    struct Stage {
+    struct SpeakersTest {
         speakers: Speakers,
         now: Instant,
-        people: Vec<(TrackId, ParticipantId)>,
-        told: usize,
+        participants: Vec<(TrackId, ParticipantId)>,
+        notices: usize,
     }
 
-    impl Stage {
-        fn new(people: usize) -> Self {
+    impl SpeakersTest {
+        fn new(participants: usize) -> Self {
             let someone = |_| (TrackId::random(), ParticipantId::random());
             Self {
                 speakers: Speakers::default(),
                 now: Instant::now(),
-                people: (0..people).map(someone).collect(),
-                told: 0,
+                participants: (0..participants).map(someone).collect(),
+                notices: 0,
             }
         }
 
-        fn hear(&mut self, levels: &[(usize, u32)]) -> Vec<usize> {
+        fn report(&mut self, levels: &[(usize, u32)]) -> Vec<usize> {
             self.now += REPORT;
-            let of = |(who, dbov): &(usize, u32)| (self.people[*who].0.clone(), *dbov);
+            let of = |(index, dbov): &(usize, u32)| (self.participants[*index].0.clone(), *dbov);
             let levels = levels.iter().map(of).collect();
-            let people = &self.people;
+            let participants = &self.participants;
             let owner = |track: &TrackId| {
-                let found = people.iter().find(|(t, _)| t == track);
+                let found = participants.iter().find(|(t, _)| t == track);
                 found.map(|(_, participant)| participant.clone())
             };
             let told = self
                 .speakers
                 .handle_report((node(), 0), levels, owner, self.now);
-            self.told += usize::from(told.is_some());
-            let index = |s: &Speaker| people.iter().position(|(_, p)| *p == s.participant);
-            self.speakers.told().iter().filter_map(index).collect()
+            self.notices += usize::from(told.is_some());
+            let index = |s: &Speaker| participants.iter().position(|(_, p)| *p == s.participant);
+            self.speakers.last_sent().iter().filter_map(index).collect()
         }
     }
 
     #[test]
     fn a_voice_is_heard_within_two_reports_and_leaves_after_the_hold() {
-        let mut stage = Stage::new(1);
-        stage.hear(&[(0, 30)]);
-        assert_eq!(stage.hear(&[(0, 30)]), [0]);
-        assert_eq!(stage.hear(&[]), [0], "held");
+        let mut test = SpeakersTest::new(1);
+        test.report(&[(0, 30)]);
+        assert_eq!(test.report(&[(0, 30)]), [0]);
+        assert_eq!(test.report(&[]), [0], "held");
         for _ in 0..6 {
-            stage.hear(&[]);
+            test.report(&[]);
         }
-        assert_eq!(stage.hear(&[]), [0_usize; 0]);
+        assert_eq!(test.report(&[]), [0_usize; 0]);
     }
 
     #[test]
     fn murmur_is_nobody() {
-        let mut stage = Stage::new(1);
+        let mut test = SpeakersTest::new(1);
         for _ in 0..20 {
-            assert_eq!(stage.hear(&[(0, 60)]), [0_usize; 0]);
+            assert_eq!(test.report(&[(0, 60)]), [0_usize; 0]);
         }
-        assert_eq!(stage.told, 0);
+        assert_eq!(test.notices, 0);
     }
 
     #[test]
     fn voices_of_like_loudness_do_not_change_places() {
-        let mut stage = Stage::new(2);
-        stage.hear(&[(0, 25)]);
-        stage.hear(&[(0, 25)]);
+        let mut test = SpeakersTest::new(2);
+        test.report(&[(0, 25)]);
+        test.report(&[(0, 25)]);
         for turn in 0..20 {
             let (a, b) = if turn % 2 == 0 { (24, 27) } else { (27, 24) };
-            let order = stage.hear(&[(0, a), (1, b)]);
+            let order = test.report(&[(0, a), (1, b)]);
             assert_eq!(order.first(), Some(&0), "turn {turn}");
         }
         for _ in 0..6 {
-            stage.hear(&[(0, 50), (1, 10)]);
+            test.report(&[(0, 50), (1, 10)]);
         }
-        assert_eq!(stage.hear(&[(0, 50), (1, 10)]).first(), Some(&1));
+        assert_eq!(test.report(&[(0, 50), (1, 10)]).first(), Some(&1));
     }
 
     #[test]
     fn a_steady_voice_is_told_a_few_times_only() {
-        let mut stage = Stage::new(1);
+        let mut test = SpeakersTest::new(1);
         for _ in 0..50 {
-            stage.hear(&[(0, 30)]);
+            test.report(&[(0, 30)]);
         }
-        assert!(stage.told <= 4, "told {} times", stage.told);
+        assert!(test.notices <= 4, "told {} times", test.notices);
     }
 
     #[test]
     fn a_shard_that_stops_reporting_is_silent_and_clear_silences_all() {
-        let mut stage = Stage::new(1);
-        stage.hear(&[(0, 20)]);
-        stage.hear(&[(0, 20)]);
+        let mut test = SpeakersTest::new(1);
+        test.report(&[(0, 20)]);
+        test.report(&[(0, 20)]);
         for shard in 1..15 {
-            stage.now += REPORT;
-            stage
-                .speakers
-                .handle_report((node(), shard), Vec::new(), |_| None, stage.now);
+            test.now += REPORT;
+            test.speakers
+                .handle_report((node(), shard), Vec::new(), |_| None, test.now);
         }
-        assert!(stage.speakers.told().is_empty());
-        stage.hear(&[(0, 20)]);
-        stage.hear(&[(0, 20)]);
-        assert_eq!(stage.speakers.clear(&node()), Some(&[][..]));
-        assert_eq!(stage.speakers.clear(&node()), None);
+        assert!(test.speakers.last_sent().is_empty());
+        test.report(&[(0, 20)]);
+        test.report(&[(0, 20)]);
+        assert_eq!(test.speakers.clear(&node()), Some(&[][..]));
+        assert_eq!(test.speakers.clear(&node()), None);
     }
 }

@@ -1,17 +1,18 @@
-//! Subscriptions: requests of clients, tracks that start and end, and commands to the node.
+//! Subscriptions: requests of clients, tracks that start and end, and the commands to the node.
 
 use std::time::Instant;
 
 use super::session::{InFlight, Job};
 use super::{Media, Room};
-use crate::fleet::{Command, SyncGroup, TrackWish, Wish};
+use crate::fleet::{Command, SubscriptionParams, SyncGroup, TrackSubscription};
 use crate::history::{RoomEvent, Source};
 use crate::ids::{Half, ParticipantId, SessionId, TrackId};
 use crate::limits::{SUBSCRIBE_INTERVAL, SUBSCRIPTION_BATCH};
 
 impl Room {
-    /// Makes the subscribe session, once the participant is in.
-    pub(super) fn prepare_subscribe(&mut self, participant: &ParticipantId, now: Instant) {
+    /// Creates the subscribe session of a participant that has joined, and subscribes
+    /// automatically.
+    pub(super) fn create_subscribe_session(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get_mut(participant) else {
             return;
         };
@@ -26,10 +27,12 @@ impl Room {
             for track in others.flat_map(|p| &p.tracks) {
                 let known = member
                     .subscriptions
-                    .wish_by_track
+                    .params_by_track
                     .contains_key(&track.track);
                 if !known && !member.subscriptions.declined.contains(&track.track) {
-                    member.subscriptions.want(&track.track, Wish::default());
+                    member
+                        .subscriptions
+                        .subscribe(&track.track, SubscriptionParams::default());
                 }
             }
         }
@@ -42,7 +45,7 @@ impl Room {
         self.push_subscriptions(participant, now);
     }
 
-    /// Tells the node about changed wishes: at once, and again after a while.
+    /// Sends changed subscriptions to the node, at most once per [`SUBSCRIBE_INTERVAL`].
     pub(super) fn push_subscriptions(&mut self, participant: &ParticipantId, now: Instant) {
         let Some(member) = self.member_by_id.get(participant) else {
             return;
@@ -52,13 +55,13 @@ impl Room {
         if !self.is_established(&id) || subscriptions.dirty.is_empty() {
             return;
         }
-        match subscriptions.rests_until.filter(|until| *until > now) {
+        match subscriptions.paused_until.filter(|until| *until > now) {
             Some(until) => self.wake(participant, until),
             None => self.push_own(&id, Job::Subscribe, now),
         }
     }
 
-    /// Follows what appears and disappears in the room.
+    /// Subscribes members to new tracks, and ends subscriptions to tracks that are gone.
     pub(super) fn subscribe_members(&mut self, event: &RoomEvent, gone: &[TrackId], now: Instant) {
         let Some(owner) = event.participant() else {
             return;
@@ -84,13 +87,13 @@ impl Room {
             let mut dirty = false;
             if member.auto_subscribe && member.grants.subscribe {
                 for track in &come {
-                    if !subscriptions.wish_by_track.contains_key(track) {
-                        dirty |= subscriptions.want(track, Wish::default());
+                    if !subscriptions.params_by_track.contains_key(track) {
+                        dirty |= subscriptions.subscribe(track, SubscriptionParams::default());
                     }
                 }
             }
             for track in gone {
-                dirty |= subscriptions.unwant(track);
+                dirty |= subscriptions.unsubscribe(track);
                 subscriptions.declined.remove(track);
             }
             if dirty {
@@ -120,13 +123,13 @@ impl Room {
                 break;
             };
             let published = self.roster.track(&track);
-            match (subscriptions.wish_by_track.get(&track), published) {
-                (Some(wish), Some((owner, published))) => {
+            match (subscriptions.params_by_track.get(&track), published) {
+                (Some(params), Some((owner, published))) => {
                     subscriptions.known.insert(track.clone());
-                    put.push(TrackWish {
+                    put.push(TrackSubscription {
                         track: track.clone(),
                         kind: published.kind,
-                        wish: *wish,
+                        params: *params,
                         group: sync_group(owner, published.source),
                     });
                     tracks.push(track);
@@ -135,14 +138,14 @@ impl Room {
                     remove.push(track.clone());
                     tracks.push(track);
                 }
-                // It was added and removed meanwhile: the node never got it.
+                // It was added and removed within one interval: the node never had it.
                 (None, _) | (_, None) => {}
             }
         }
         if tracks.is_empty() {
             return None;
         }
-        subscriptions.rests_until = Some(now + SUBSCRIBE_INTERVAL);
+        subscriptions.paused_until = Some(now + SUBSCRIBE_INTERVAL);
         let command = Command::PutSubscriptions {
             session: session.clone(),
             put,
@@ -152,8 +155,8 @@ impl Room {
     }
 }
 
-/// Tracks of one device group play in sync: camera with microphone, a screen with its sound. All have the
-/// participant's one clock.
+/// Tracks with the same stream id play in sync: camera and microphone, or a screen and its sound.
+/// All tracks of a participant have one clock, hence one CNAME.
 fn sync_group(owner: &ParticipantId, source: Source) -> SyncGroup {
     let stream = match source {
         Source::Camera | Source::Microphone | Source::Other => owner.to_string(),

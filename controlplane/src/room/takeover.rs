@@ -1,11 +1,11 @@
-//! Participants that move between signaling servers, and histories that start over: effects of other servers on this
-//! server's part of the room.
+//! What other servers cause in this server's part of the room: participants move between servers,
+//! and histories start over.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::adopt::{Halves, Person, member_of};
-use super::member::{Attachment, Stay};
+use super::member::{Attachment, StayLimits};
+use super::restore::{ParticipantClaims, SessionPair, member_of};
 use super::{
     CloseCode, JoinRequest, Mode, Notice, Output, ReadForJoin, Room, Sessions, SocketId, Then,
 };
@@ -13,15 +13,15 @@ use crate::history::{Ephemeral, MissedByRestart, RoomEvent, Roster};
 use crate::ids::{Epoch, ParticipantId, TrackId};
 
 impl Room {
-    /// The participant that a resuming client was on another server.
-    pub fn comes_from_elsewhere(&self, join: &JoinRequest) -> Option<Sessions> {
+    /// The sessions of a resuming participant that another server served until now.
+    pub fn sessions_on_other_server(&self, join: &JoinRequest) -> Option<Sessions> {
         let resume = join.resume.as_ref()?;
         let known = self.roster.participant(&resume.participant)?;
         let is_here = self.member_by_id.contains_key(&resume.participant);
         (!is_here && known.identity == join.identity).then(|| Sessions::of(known))
     }
 
-    /// Takes over a participant that came to this server, with its sessions on its node.
+    /// Takes over a participant from another server, with its sessions on its node.
     pub(super) fn take_over(
         &mut self,
         socket: SocketId,
@@ -31,37 +31,37 @@ impl Room {
         now: Instant,
     ) {
         let participant = &sessions.participant;
-        let halves = Halves::of(sessions, read.sessions);
+        let pair = SessionPair::of(sessions, read.sessions);
         let Some(point) = &join.resume else {
             return;
         };
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        // With its grants on the other server; its token is checked when it resumes.
-        let person = Person {
+        // The grants of the earlier token; `resume` checks the new token.
+        let claims = ParticipantClaims {
             identity: join.identity.clone(),
             name: join.name.clone(),
             grants: point.grants.clone(),
             auto_subscribe: join.auto_subscribe,
         };
-        let stay = Stay {
+        let stay = StayLimits {
             since: point.since.clone(),
             joined_s: point.joined_s,
             token_ends_s: join.token_ends_s,
         };
-        let mut member = member_of(sessions, person, &halves, (attachment, stay));
+        let mut member = member_of(sessions, claims, &pair, (attachment, stay));
         let listed = self.roster.participant(participant);
         let listed = listed.map_or(&[][..], |known| &known.tracks);
         let is_published = |track: &TrackId| member.track_by_id.contains_key(track);
-        // Tracks without a session are the client's to offer again, or they go.
-        let lost = halves.publish.is_none() || !listed.iter().all(|t| is_published(&t.track));
-        member.owes_lost = lost && !listed.is_empty();
-        self.add_adopted(member, &halves);
+        // Tracks without a session: the client must offer them again, or they are unpublished.
+        let lost = pair.publish.is_none() || !listed.iter().all(|t| is_published(&t.track));
+        member.must_report_lost = lost && !listed.is_empty();
+        self.add_with_sessions(member, &pair);
         self.resume((socket, participant), join, read.missed, now);
     }
 
-    /// Another server serves the participant from now on: its sessions are that server's.
+    /// Another server serves the participant from now on and owns its sessions.
     pub fn handle_taken(&mut self, participant: &ParticipantId) {
         let Some(member) = self.take_member(participant) else {
             return;
@@ -82,11 +82,13 @@ impl Room {
             self.session_by_id.remove(&session);
         }
         let (participant, here) = (participant.clone(), false);
-        self.outputs.push_back(Output::Serve { participant, here });
+        self.outputs
+            .push_back(Output::RouteEvents { participant, here });
     }
 
-    /// The history started over. All participants here get a snapshot, and missing ones are added again. Messages in
-    /// `missed` are sent to participants that were in the room at their time.
+    /// The history started over. All members get a snapshot. Members that are missing in the new
+    /// history join again. Messages in `missed` are sent to members that were in the room at that
+    /// time.
     pub fn handle_restarted(
         &mut self,
         (epoch, roster): (Epoch, Roster),
@@ -107,32 +109,32 @@ impl Room {
             .map(|track| (track, true));
         for (track, here) in gone.chain(come) {
             let track = track.clone();
-            self.outputs.push_back(Output::Hear { track, here });
+            self.outputs.push_back(Output::RouteLevels { track, here });
         }
         let members = self.member_ids();
         for id in &members {
-            self.enter_again(id);
+            self.append_join_again(id);
         }
         for id in &members {
-            self.unwant_dead(id);
+            self.unsubscribe_ended(id);
             let member = self.member_by_id.get(id);
             if let Some(member) = member.filter(|member| member.socket().is_some()) {
                 let (epoch, since) = &member.stay.since;
-                // Participants do not get events from before their join.
+                // Participants do not get events from before they joined.
                 let came_later = *epoch == old_epoch && *since > missed.common;
                 let entries = if came_later { &[] } else { &missed.entries[..] };
-                self.welcome(id, Mode::Resync, (None, unix_s), entries, now);
+                self.send_joined(id, Mode::Resync, (None, unix_s), entries, now);
                 if !came_later {
-                    self.tell_late(id, &missed.messages);
+                    self.send_missed(id, &missed.messages);
                 }
             } else {
-                self.prepare_subscribe(id, now);
+                self.create_subscribe_session(id, now);
             }
         }
     }
 
-    /// Sends messages with offsets before those of the snapshot.
-    fn tell_late(&mut self, id: &ParticipantId, messages: &[Arc<Ephemeral>]) {
+    /// Sends messages that are older than the snapshot, and therefore have no offset.
+    fn send_missed(&mut self, id: &ParticipantId, messages: &[Arc<Ephemeral>]) {
         let Some(member) = self.member_by_id.get(id) else {
             return;
         };
@@ -149,12 +151,12 @@ impl Room {
         }
     }
 
-    fn enter_again(&mut self, id: &ParticipantId) {
+    fn append_join_again(&mut self, id: &ParticipantId) {
         let Some(member) = self.member_by_id.get(id) else {
             return;
         };
-        let is_entering = matches!(member.attachment, Attachment::Entering(_));
-        if member.grants.hidden || is_entering || self.roster.participant(id).is_some() {
+        let is_joining = matches!(member.attachment, Attachment::Joining(_));
+        if member.grants.hidden || is_joining || self.roster.participant(id).is_some() {
             return;
         }
         let participant = member.listed();
@@ -162,19 +164,19 @@ impl Room {
         self.append(event, None, Then::Nothing);
     }
 
-    /// Tracks that are no more are not subscribed to.
-    fn unwant_dead(&mut self, id: &ParticipantId) {
+    /// Ends subscriptions to tracks that no longer exist.
+    fn unsubscribe_ended(&mut self, id: &ParticipantId) {
         let roster = &self.roster;
         let Some(member) = self.member_by_id.get_mut(id) else {
             return;
         };
-        let wished = member.subscriptions.wish_by_track.keys();
+        let wished = member.subscriptions.params_by_track.keys();
         let dead: Vec<_> = wished
             .filter(|track| roster.track(track).is_none())
             .cloned()
             .collect();
         for track in dead {
-            member.subscriptions.unwant(&track);
+            member.subscriptions.unsubscribe(&track);
         }
     }
 }

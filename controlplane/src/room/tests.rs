@@ -1,15 +1,16 @@
-//! A room with several nodes, driven without a store: events take effect as soon as they are appended.
+//! Tests of a room with several nodes and without a store: events take effect as soon as they are
+//! appended.
 
 use std::sync::Arc;
 
-use super::stage::{config, join_of};
+use super::fixtures::{config, join_of};
 use super::*;
 use crate::clock;
 use crate::fleet::{Command, Done, HeldSession, NodeEvent, Published};
 use crate::history::{Kind, Missed, Source, Track};
 use crate::ids::Generation;
 
-struct Stage {
+struct TestRoom {
     room: Room,
     now: Instant,
     offset: u64,
@@ -22,7 +23,7 @@ fn node(name: &str) -> NodeId {
     name.parse().expect("a name")
 }
 
-impl Stage {
+impl TestRoom {
     fn new(is_shared: bool) -> Self {
         let now = clock::now();
         let name = "r".parse().expect("a name");
@@ -38,8 +39,8 @@ impl Stage {
         }
     }
 
-    /// Does what the room wants; commands are kept, and answered with `answer`.
-    fn run(&mut self, answer: impl Fn(&Command) -> Option<Done>) {
+    /// Executes all outputs of the room. Commands are recorded and answered with `answer`.
+    fn execute_outputs(&mut self, answer: impl Fn(&Command) -> Option<Done>) {
         while let Some(output) = self.room.poll_output() {
             match output {
                 Output::Append { append, then } => {
@@ -63,18 +64,18 @@ impl Stage {
                     }
                 }
                 Output::Send { socket, notice } => self.notices.push((Some(socket), notice)),
-                Output::Tell { notice } => self.notices.push((None, notice)),
-                Output::Whisper { .. }
+                Output::Broadcast { notice } => self.notices.push((None, notice)),
+                Output::SendPrivate { .. }
                 | Output::Close { .. }
                 | Output::Publish { .. }
-                | Output::Take { .. }
-                | Output::Serve { .. }
-                | Output::Hear { .. } => {}
+                | Output::TakeLease { .. }
+                | Output::RouteEvents { .. }
+                | Output::RouteLevels { .. } => {}
             }
         }
     }
 
-    /// The sessions of joining participants are on `node`.
+    /// A participant joins. Its sessions are on `node`.
     fn join(&mut self, identity: &str, node: Option<NodeId>) -> SocketId {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
@@ -85,11 +86,11 @@ impl Stage {
             node,
         };
         self.room.handle_join(socket, join, read, self.now);
-        self.run(|_| Some(Done::Nothing));
+        self.execute_outputs(|_| Some(Done::Nothing));
         socket
     }
 
-    fn told(&mut self, socket: SocketId) -> Vec<Notice> {
+    fn received_by(&mut self, socket: SocketId) -> Vec<Notice> {
         let mine = |(to, notice): (Option<SocketId>, Notice)| {
             to.is_none_or(|to| to == socket).then_some(notice)
         };
@@ -144,63 +145,60 @@ fn is_lost(notice: &Notice) -> bool {
 
 #[test]
 fn who_is_on_a_node_that_dies_is_told_and_nobody_else() {
-    let mut stage = Stage::new(true);
+    let mut test = TestRoom::new(true);
     let (ann, bob) = (
-        stage.join("ann", Some(node("a"))),
-        stage.join("bob", Some(node("b"))),
+        test.join("ann", Some(node("a"))),
+        test.join("bob", Some(node("b"))),
     );
-    let commands = |stage: &Stage, name: &str| {
-        let on = stage.commands.iter().filter(|(on, _)| *on == node(name));
+    let commands = |test: &TestRoom, name: &str| {
+        let on = test.commands.iter().filter(|(on, _)| *on == node(name));
         on.count()
     };
-    assert_eq!((commands(&stage, "a"), commands(&stage, "b")), (1, 1));
-    stage.notices.clear();
-    stage.room.handle_node_lost(&node("a"), stage.now);
-    stage.run(|_| None);
-    let all = stage.notices.clone();
-    assert!(stage.told(ann).iter().any(is_lost));
-    stage.notices = all;
-    assert!(!stage.told(bob).iter().any(is_lost));
-    // "These sessions and no others" is about one node.
-    let held = vec![stage.held("bob", Generation(0))];
+    assert_eq!((commands(&test, "a"), commands(&test, "b")), (1, 1));
+    test.notices.clear();
+    test.room.handle_node_lost(&node("a"), test.now);
+    test.execute_outputs(|_| None);
+    let all = test.notices.clone();
+    assert!(test.received_by(ann).iter().any(is_lost));
+    test.notices = all;
+    assert!(!test.received_by(bob).iter().any(is_lost));
+    // A node's report covers only the sessions of that node.
+    let held = vec![test.held("bob", Generation(0))];
     let urls: Arc<[String]> = Arc::from(["turn:b".to_owned()]);
-    stage
-        .room
-        .handle_node_synced(&node("b"), sync(held, &urls), stage.now);
-    stage.run(|_| None);
-    assert!(!stage.told(bob).iter().any(is_lost), "it is there");
-    stage
-        .room
-        .handle_node_synced(&node("b"), sync(Vec::new(), &urls), stage.now);
-    stage.run(|_| None);
-    assert!(stage.told(bob).iter().any(is_lost), "it is not");
-    // Who came after the node was asked is not missing in its answer.
-    let eve = stage.join("eve", Some(node("b")));
-    stage.notices.clear();
-    let asked = stage.id_of("bob").sessions(Generation(0)).to_vec();
+    test.room
+        .handle_node_synced(&node("b"), sync(held, &urls), test.now);
+    test.execute_outputs(|_| None);
+    assert!(!test.received_by(bob).iter().any(is_lost), "it is there");
+    test.room
+        .handle_node_synced(&node("b"), sync(Vec::new(), &urls), test.now);
+    test.execute_outputs(|_| None);
+    assert!(test.received_by(bob).iter().any(is_lost), "it is not");
+    // A participant that joined after the node was asked is missing in the reply, and that is fine.
+    let eve = test.join("eve", Some(node("b")));
+    test.notices.clear();
+    let asked = test.id_of("bob").sessions(Generation(0)).to_vec();
     let of_others = NodeSync {
         asked: Some(asked),
         ..sync(Vec::new(), &Arc::from([]))
     };
     let b = node("b");
-    stage.room.handle_node_synced(&b, of_others, stage.now);
-    stage.run(|_| None);
-    assert!(!stage.told(eve).iter().any(is_lost));
+    test.room.handle_node_synced(&b, of_others, test.now);
+    test.execute_outputs(|_| None);
+    assert!(!test.received_by(eve).iter().any(is_lost));
 }
 
 #[test]
 fn relays_are_those_of_the_participants_node() {
-    let mut stage = Stage::new(true);
+    let mut test = TestRoom::new(true);
     for name in ["a", "b"] {
         let urls: Arc<[String]> = Arc::from([format!("turn:{name}")]);
-        stage
-            .room
-            .handle_node_synced(&node(name), sync(Vec::new(), &urls), stage.now);
+        test.room
+            .handle_node_synced(&node(name), sync(Vec::new(), &urls), test.now);
     }
     for name in ["a", "b"] {
-        let socket = stage.join(name, Some(node(name)));
-        let joined = stage
-            .told(socket)
+        let socket = test.join(name, Some(node(name)));
+        let joined = test
+            .received_by(socket)
             .into_iter()
             .find_map(|notice| match notice {
                 Notice::Joined(joined) => Some(joined),
@@ -214,21 +212,20 @@ fn relays_are_those_of_the_participants_node() {
 #[test]
 fn sessions_of_another_generation_are_left_behind() {
     for is_shared in [false, true] {
-        let mut stage = Stage::new(is_shared);
-        let ann = stage.join("ann", Some(node("a")));
-        stage.commands.clear();
-        let old = stage.held("ann", Generation(7));
-        let held = vec![stage.held("ann", Generation(0)), old.clone()];
+        let mut test = TestRoom::new(is_shared);
+        let ann = test.join("ann", Some(node("a")));
+        test.commands.clear();
+        let old = test.held("ann", Generation(7));
+        let held = vec![test.held("ann", Generation(0)), old.clone()];
         let urls: Arc<[String]> = Arc::from([]);
-        stage
-            .room
-            .handle_node_synced(&node("a"), sync(held, &urls), stage.now);
-        stage.run(|_| Some(Done::Nothing));
+        test.room
+            .handle_node_synced(&node("a"), sync(held, &urls), test.now);
+        test.execute_outputs(|_| Some(Done::Nothing));
         let closed = |(_, command): &(NodeId, Command)| match command {
             Command::CloseSession { session, .. } => Some(session.clone()),
             _ => None,
         };
-        let closed: Vec<_> = stage.commands.iter().filter_map(closed).collect();
+        let closed: Vec<_> = test.commands.iter().filter_map(closed).collect();
         assert!(closed.contains(&old.session), "{closed:?}");
         assert!(closed.iter().all(|id| id.generation == Generation(7)));
         // Later events of the session are ignored.
@@ -236,17 +233,17 @@ fn sessions_of_another_generation_are_left_behind() {
             session: old.session,
             failure: None,
         };
-        stage.notices.clear();
-        stage.room.handle_node_event(&node("a"), event, stage.now);
-        stage.run(|_| None);
-        assert!(!stage.told(ann).iter().any(is_lost));
+        test.notices.clear();
+        test.room.handle_node_event(&node("a"), event, test.now);
+        test.execute_outputs(|_| None);
+        assert!(!test.received_by(ann).iter().any(is_lost));
     }
 }
 
 #[test]
 fn a_track_is_at_home_where_its_publisher_is() {
-    let mut stage = Stage::new(true);
-    let ann = stage.join("ann", Some(node("b")));
+    let mut test = TestRoom::new(true);
+    let ann = test.join("ann", Some(node("b")));
     let offer = PublishOffer {
         sdp: "v=0".to_owned(),
         tracks: vec![OfferedTrack {
@@ -258,11 +255,10 @@ fn a_track_is_at_home_where_its_publisher_is() {
             layers: Vec::new(),
         }],
     };
-    let time = (stage.now, 1_000);
-    stage
-        .room
+    let time = (test.now, 1_000);
+    test.room
         .handle_request(ann, Some(2), Request::Offer(offer), time);
-    stage.run(|command| match command {
+    test.execute_outputs(|command| match command {
         Command::PutPublish(put) => {
             let playable = |published: &Published| crate::fleet::Playable {
                 track: published.track.track.clone(),
@@ -274,7 +270,7 @@ fn a_track_is_at_home_where_its_publisher_is() {
         }
         _ => Some(Done::Nothing),
     });
-    let ann = stage.room.roster.participant(&stage.id_of("ann")).cloned();
+    let ann = test.room.roster.participant(&test.id_of("ann")).cloned();
     let ann = ann.expect("it is listed");
     let [Track { node: home, .. }] = &ann.tracks[..] else {
         panic!("one track: {ann:?}");
@@ -284,47 +280,47 @@ fn a_track_is_at_home_where_its_publisher_is() {
 
 #[test]
 fn who_joins_again_before_its_first_join_came_back_is_there_once() {
-    let mut stage = Stage::new(true);
-    // The store is slow: appended events come back later.
+    let mut test = TestRoom::new(true);
+    // The store is slow: events come back after both joins.
     let mut appended = Vec::new();
     for _ in 0..2 {
-        stage.sockets += 1;
-        let socket = SocketId(stage.sockets);
+        test.sockets += 1;
+        let socket = SocketId(test.sockets);
         let join = join_of("ann", None);
         let read = ReadForJoin {
             missed: Missed::TooOld,
             sessions: Vec::new(),
             node: Some(node("a")),
         };
-        stage.room.handle_join(socket, join, read, stage.now);
-        while let Some(output) = stage.room.poll_output() {
+        test.room.handle_join(socket, join, read, test.now);
+        while let Some(output) = test.room.poll_output() {
             if let Output::Append { append, then } = output {
                 appended.push((append, then));
             }
         }
     }
     for (append, then) in appended {
-        stage.offset += 1;
-        let (offset, Append { event, to, .. }) = (stage.offset, append);
+        test.offset += 1;
+        let (offset, Append { event, to, .. }) = (test.offset, append);
         let participant = event.participant().cloned();
         let entry = Arc::new(Entry { offset, event, to });
-        stage.room.handle_entry(&entry, stage.now);
-        stage.room.handle_applied(participant.as_ref());
-        stage.room.handle_appended(then, Ok(offset), stage.now);
+        test.room.handle_entry(&entry, test.now);
+        test.room.handle_applied(participant.as_ref());
+        test.room.handle_appended(then, Ok(offset), test.now);
     }
-    assert_eq!(stage.room.roster.len(), 1, "no ghost of the first join");
-    assert_eq!(stage.room.members(), 1);
+    assert_eq!(test.room.roster.len(), 1, "no ghost of the first join");
+    assert_eq!(test.room.members(), 1);
 }
 
 #[test]
 fn without_a_node_nobody_is_let_in() {
-    let mut stage = Stage::new(true);
-    let ann = stage.join("ann", None);
-    let refused = stage.told(ann);
+    let mut test = TestRoom::new(true);
+    let ann = test.join("ann", None);
+    let refused = test.received_by(ann);
     let code = refused.iter().find_map(|notice| match notice {
         Notice::Refused { refusal, .. } => Some(refusal.code),
         _ => None,
     });
     assert_eq!(code, Some(ErrorCode::MediaUnavailable));
-    assert!(stage.room.roster.is_empty());
+    assert!(test.room.roster.is_empty());
 }

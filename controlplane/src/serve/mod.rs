@@ -1,4 +1,4 @@
-//! Builds the parts of a server and runs them until a stop signal.
+//! Builds a server from its settings, and runs it until a stop signal.
 
 mod role; // trait of a part that is started and stopped
 mod nodes; // role: connections to nodes
@@ -30,10 +30,10 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::turn::Issuer;
 
-/// Characters of a server's name for leases: long enough to be unique.
+/// Length of a server's random owner name in leases.
 const SERVER_CHARS: usize = 16;
 
-/// A server that listens.
+/// A running server, with its address.
 pub struct Running {
     /// URL of the server, `http://host:port` or `https://host:port`.
     pub url: String,
@@ -46,7 +46,7 @@ pub struct Running {
     drain: Duration,
 }
 
-/// `spillway serve`: signaling for nodes that run elsewhere.
+/// Runs `spillway serve`: signaling for nodes that run elsewhere.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut stop = StopSignal::catch()?;
     let address = config
@@ -55,24 +55,25 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .context("dataplane-control is missing")?;
     let running = start(&config, address).await?;
     tracing::info!(url = %running.url, "spillway serves");
-    stop.come().await;
-    running.stop(stop.come()).await;
+    stop.received().await;
+    running.stop(stop.received()).await;
     Ok(())
 }
 
-/// Binds, connects to the node at `address` in the background, and serves.
+/// Starts a server with the node at `address`. The connection to the node is opened in the
+/// background.
 pub async fn start(config: &Config, address: ControlAddress) -> anyhow::Result<Running> {
     let node = node_entry(&config.dataplane.node, address)?;
     start_with(config, Arc::new(StaticRegistry::new(vec![node]))).await
 }
 
-/// The same with the nodes of a registry.
+/// Starts a server with the nodes of a registry.
 pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow::Result<Running> {
     let files = descriptors::raise();
     let keys = Keys::new(config.keys.clone()).context("keys is missing")?;
     let keys = Arc::new(keys);
-    let entrance = signal::Entrance::bind(config).await?;
-    let (url, address) = (entrance.url.clone(), entrance.address);
+    let listener = signal::BoundListener::bind(config).await?;
+    let (url, address) = (listener.url.clone(), listener.address);
     let turn = config.turn.secrets.first();
     let lease = Lease {
         owner: entropy::alphanumeric(SERVER_CHARS),
@@ -85,14 +86,14 @@ pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow:
         is_shared: matches!(config.store, StoreConfig::Redis(_)),
         owner: lease.owner.clone(),
     };
-    let metrics = Arc::clone(&entrance.metrics);
+    let metrics = Arc::clone(&listener.metrics);
     let store = store(config, &metrics).await?;
     let (fleet, updates) = Fleet::new(lease, turn.map(|secret| secret_id(secret.as_bytes())));
     let hub = hub::new(store, Arc::clone(&fleet), Arc::new(room_config), metrics);
-    tokio::spawn(Arc::clone(&hub).follow(updates));
+    tokio::spawn(Arc::clone(&hub).route_updates(updates));
     let roles: Vec<Box<dyn Role>> = vec![
         Box::new(nodes::Nodes::start(&fleet, registry)),
-        Box::new(signal::Signal::start(config, keys, (hub, entrance), files)),
+        Box::new(signal::Signal::start(config, keys, (hub, listener), files)),
     ];
     Ok(Running {
         url,
@@ -103,8 +104,8 @@ pub async fn start_with(config: &Config, registry: Arc<dyn Registry>) -> anyhow:
     })
 }
 
-/// The node that is controlled at `address`, by the name that it has in the fleet: the setting, the host's name, or
-/// the host in the address.
+/// The node at `address`. Its name is the setting `node`, or else the name of this host (unix
+/// socket), or the host in the address.
 fn node_entry(named: &str, address: ControlAddress) -> anyhow::Result<NodeEntry> {
     let name = match (named, &address) {
         ("", ControlAddress::Unix(_)) => {
@@ -137,8 +138,8 @@ async fn store(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<dyn Sto
 }
 
 impl Running {
-    /// Stops the roles one after the other, the last one first; each takes its drain time, unless
-    /// `hurry` completes.
+    /// Stops the roles one after the other, last role first. Each takes up to the drain time. When
+    /// `hurry` completes, the rest of the drain time is skipped.
     pub async fn stop(&self, hurry: impl Future<Output = ()>) {
         let (in_a_hurry, is_in_a_hurry) = watch::channel(false);
         let stopping = async {

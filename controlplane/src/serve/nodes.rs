@@ -1,4 +1,4 @@
-//! The role that keeps the connections to nodes.
+//! The role that connects to the nodes of the registry.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use tokio::task::JoinHandle;
 use super::role::{Role, Stopping};
 use crate::fleet::{Fleet, Registry};
 
-/// Connections to the nodes of a registry.
+/// The role: connections to all nodes of a registry.
 pub(super) struct Nodes {
     fleet: Arc<Fleet>,
     following: JoinHandle<()>,
 }
 
 impl Nodes {
-    /// Connects to them, and follows the registry.
+    /// Connects to all nodes, and follows changes of the registry.
     pub(super) fn start(fleet: &Arc<Fleet>, registry: Arc<dyn Registry>) -> Self {
-        // Nodes that are listed now are added at once.
-        fleet.adopt(&registry.nodes().borrow());
+        // Nodes that are in the registry now are added before the function returns.
+        fleet.connect_to(&registry.nodes().borrow());
         Self {
             fleet: Arc::clone(fleet),
             following: tokio::spawn(Arc::clone(fleet).follow(registry)),

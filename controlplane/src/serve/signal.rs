@@ -1,4 +1,4 @@
-//! The role that serves clients: the listener, the page, the admin API, and the rooms.
+//! The role for clients: listener, page, admin API and rooms.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,39 +16,41 @@ use crate::descriptors;
 use crate::http::{self, Capacity, Hosts, Policy, Site};
 use crate::hub::Hub;
 use crate::metrics::{Metrics, TlsMetrics};
-use crate::tls::{Certificate, Door};
+use crate::tls::{Certificate, ListenerTls};
 
-/// Time for sockets to get the close message.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Time for sockets to send their close frames.
+const CLOSE_FRAME_TIME: Duration = Duration::from_millis(500);
 
-/// Listens, and serves the rooms of a hub.
+/// The role: a listener that serves the rooms of a hub.
 pub(super) struct Signal {
     shutdown: watch::Sender<Option<Duration>>,
 }
 
-/// A bound listener, and how connections come in by it.
-pub(super) struct Entrance {
+/// A bound listener with its TLS configuration. Connections are not accepted yet.
+pub(super) struct BoundListener {
     listener: TcpListener,
-    door: Door,
+    tls: ListenerTls,
     certificate: Option<Certificate>,
-    /// Metrics of the listener, and of the whole server.
+    /// Metrics of the whole server.
     pub(super) metrics: Arc<Metrics>,
     pub(super) address: SocketAddr,
     /// URL of the server: `http://host:port` or `https://host:port`.
     pub(super) url: String,
 }
 
-impl Entrance {
-    /// Binds. A certificate is looked after from here on.
+impl BoundListener {
+    /// Binds the address of the setting `listen`. With TLS, also starts the task that renews the
+    /// certificate.
     pub(super) async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let (door, certificate, metrics) = match &config.tls {
-            None => (Door::Plain, None, Metrics::new()),
+        let (tls, certificate, metrics) = match &config.tls {
+            None => (ListenerTls::Plain, None, Metrics::new()),
             Some(files) => {
                 let counts = TlsMetrics::default();
-                let (door, certificate, renewal) = Door::tls(files.clone(), counts.clone())
-                    .context("tls is impossible (settings tls-certificate and tls-key)")?;
+                let (tls, certificate, renewal) =
+                    ListenerTls::tls(files.clone(), counts.clone())
+                        .context("tls is impossible (settings tls-certificate and tls-key)")?;
                 tokio::spawn(renewal.run());
-                (door, Some(certificate), Metrics::with_tls(&counts))
+                (tls, Some(certificate), Metrics::with_tls(&counts))
             }
         };
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
@@ -61,7 +63,7 @@ impl Entrance {
         Ok(Self {
             url: url(address, certificate.as_ref()),
             listener,
-            door,
+            tls,
             certificate,
             metrics: Arc::new(metrics),
             address,
@@ -70,11 +72,11 @@ impl Entrance {
 }
 
 impl Signal {
-    /// Serves the rooms of `hub` by `entrance`; the process may have `files` open.
+    /// Starts to serve the rooms of `hub` on `listener`. `files` is the limit of open descriptors.
     pub(super) fn start(
         config: &Config,
         keys: Arc<Keys>,
-        (hub, entrance): (Arc<Hub>, Entrance),
+        (hub, listener): (Arc<Hub>, BoundListener),
         files: u64,
     ) -> Self {
         let capacity = Capacity {
@@ -83,7 +85,7 @@ impl Signal {
             metrics: hub.metrics().connections.clone(),
         };
         let (shutdown, going) = watch::channel(None);
-        let certificate = entrance.certificate.iter();
+        let certificate = listener.certificate.iter();
         let names = certificate.flat_map(|certificate| &certificate.names);
         let policy = Policy {
             admin_token: config.admin_token.clone(),
@@ -92,8 +94,8 @@ impl Signal {
             public_path: config.public_path.clone(),
         };
         let site = Site::new(hub, keys, config.limits, policy, going);
-        let Entrance { listener, door, .. } = entrance;
-        tokio::spawn(http::serve(listener, door, site.router(), capacity));
+        let BoundListener { listener, tls, .. } = listener;
+        tokio::spawn(http::serve(listener, tls, site.router(), capacity));
         Self { shutdown }
     }
 }
@@ -103,13 +105,13 @@ impl Role for Signal {
         "signal"
     }
 
-    /// Tells every client to come back elsewhere or later, one by one over the drain time.
+    /// Closes all sockets over the drain time, with the advice to reconnect.
     fn stop(&self, how: Stopping) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shutdown.send_replace(Some(how.drain));
-            how.is_over().await;
+            how.wait_for_drain().await;
             self.shutdown.send_replace(Some(Duration::ZERO));
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(CLOSE_FRAME_TIME).await;
         })
     }
 }
@@ -117,7 +119,7 @@ impl Role for Signal {
 fn url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
     let port = address.port();
     if let Some(certificate) = certificate {
-        // Under any other name clients would refuse it.
+        // Clients accept only names of the certificate.
         return match &certificate.name {
             Some(name) => format!("https://{name}:{port}"),
             None if address.ip().is_unspecified() => format!("https://127.0.0.1:{port}"),
@@ -125,7 +127,8 @@ fn url(address: SocketAddr, certificate: Option<&Certificate>) -> String {
         };
     }
     if address.ip().is_unspecified() {
-        // Browsers give cameras to localhost, but not to plain http elsewhere.
+        // Browsers permit camera and microphone on localhost, but not on plain HTTP from other
+        // hosts.
         return format!("http://127.0.0.1:{port}");
     }
     format!("http://{address}")

@@ -1,10 +1,10 @@
-//! Stop signals of the process.
+//! Signals that stop the process.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT and SIGTERM; they are caught from its making on. So is SIGHUP, which is for certificates: where there are
-/// none it does nothing, rather than end the process.
+/// Receives SIGINT and SIGTERM. SIGHUP is caught too: it reloads certificates. Without certificates
+/// it must not end the process.
 pub struct StopSignal {
     interrupt: Signal,
     terminate: Signal,
@@ -12,7 +12,7 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Catches SIGTERM and SIGINT from now on.
+    /// Catches the signals from now on.
     pub fn catch() -> anyhow::Result<Self> {
         let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
@@ -24,8 +24,8 @@ impl StopSignal {
         })
     }
 
-    /// Completes at the next one.
-    pub async fn come(&mut self) {
+    /// Waits for the next SIGINT or SIGTERM.
+    pub async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

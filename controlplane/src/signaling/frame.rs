@@ -1,5 +1,5 @@
-//! WebSocket frames to clients (RFC 6455, section 5): a server's frames are not masked, so one encoding serves all
-//! sockets.
+//! WebSocket frames to clients (RFC 6455 section 5). Frames of a server are not masked, so one
+//! encoding serves all sockets.
 
 use bytes::{Bytes, BytesMut};
 
@@ -16,10 +16,10 @@ pub(super) fn text(payload: &[u8]) -> Bytes {
     framed(FINAL_TEXT, payload)
 }
 
-/// Asks whether the client is there.
+/// A ping frame: the client must answer with a pong.
 pub(super) const PING: [u8; 2] = [FINAL_PING, 0];
 
-/// The last frame of a conversation.
+/// A close frame, the last frame of a connection.
 pub(super) fn close(code: CloseCode, reason: &str) -> Bytes {
     let mut end = reason.len().min(CONTROL_BYTES - 2);
     while !reason.is_char_boundary(end) {
@@ -30,7 +30,7 @@ pub(super) fn close(code: CloseCode, reason: &str) -> Bytes {
     framed(FINAL_CLOSE, &payload)
 }
 
-/// The payload's length takes 7 bits, or 16, or 64 (section 5.2).
+/// Adds the frame header. The length field has 7, 16 or 64 bits (section 5.2).
 fn framed(first: u8, payload: &[u8]) -> Bytes {
     const HEADER_BYTES: usize = 10;
     let mut wire = BytesMut::with_capacity(HEADER_BYTES + payload.len());

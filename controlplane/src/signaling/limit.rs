@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// Holds up to `capacity` tokens and gains `per_second`; every event takes one.
+/// Holds up to `capacity` tokens and gains `per_second`. Each event takes one or more.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     capacity: f64,
@@ -23,12 +23,12 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token; false when there is none, which costs nothing.
+    /// Takes a token; false if the bucket has none.
     pub fn take(&mut self, now: Instant) -> bool {
         self.take_all(1, now)
     }
 
-    /// Takes `tokens`; false when there are fewer, which costs nothing.
+    /// Takes `tokens`; false, without taking any, if the bucket has fewer.
     pub fn take_all(&mut self, tokens: u32, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.capacity);

@@ -1,6 +1,4 @@
-//! Signaling of one client: text frames in and out of one WebSocket.
-//!
-//! The room handles requests; this module does not.
+//! Signaling of one client: messages on one WebSocket. Rooms handle the requests.
 
 mod limit; // token bucket
 pub mod dialect; // message formats

@@ -1,8 +1,9 @@
-//! Sans-IO state of one signaling socket.
+//! The state of one signaling socket, without I/O.
 //!
-//! Feed it what arrives (`handle_*`), then drain [`Session::poll_output`]; when nothing arrives until
-//! [`Session::poll_timeout`], call [`Session::handle_timeout`]. It decodes, limits, checks the token
-//! and the grants; what passes goes to the room. Nothing comes out after [`Output::Close`].
+//! Contract: call `handle_*` for each input, then drain [`Session::poll_output`]. At the time of
+//! [`Session::poll_timeout`] call [`Session::handle_timeout`]. The session decodes messages, limits
+//! their rate, and checks token and grants. Permitted requests go to the room. [`Output::Close`] is
+//! the last output.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,25 +23,25 @@ use crate::limits::{
 };
 use crate::room::{CloseCode, ErrorCode, JoinRequest, Refusal, Request, ResumePoint};
 
-/// Output of a session for its driver.
+/// An output for the task of the socket.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Write this frame to the socket.
+    /// Write this message to the socket.
     Send(Frame),
-    /// Ask the room to let this participant in; then pass on its requests.
+    /// Send this join to the room. All later requests go to the same room.
     Join(JoinRequest),
-    /// Pass this on to the room.
+    /// Send this request to the room.
     Request {
-        /// Echoed in the reply.
+        /// Id of the request, repeated in the reply.
         id: Option<u32>,
-        /// Permitted by the token.
+        /// The request, which the token permits.
         request: Request,
     },
     /// Close the socket with a code.
     Close {
-        /// Goes into the close frame.
+        /// Code of the close frame.
         code: CloseCode,
-        /// Goes into the close frame.
+        /// Reason in the close frame.
         reason: String,
     },
 }
@@ -52,7 +53,7 @@ enum State {
     Closed,
 }
 
-/// See the module's documentation.
+/// One signaling socket: waits for `join`, then has joined, then is closed.
 #[derive(Debug)]
 pub struct Session {
     keys: Arc<Keys>,
@@ -60,16 +61,16 @@ pub struct Session {
     state: State,
     messages: TokenBucket,
     strikes: TokenBucket,
-    heard_at: Instant,
+    last_received: Instant,
     foreign: Option<String>,
     outputs: VecDeque<Output>,
 }
 
 impl Session {
-    /// A socket that was opened `now`.
+    /// A session of a socket that was opened at `now`.
     pub fn new(keys: Arc<Keys>, limits: SignalingLimits, now: Instant) -> Self {
         let rate = limits.messages_per_second;
-        let most = spillway::Request::MOST + units_of_length(limits.message_bytes);
+        let most = spillway::Request::MAX_COST + units_of_length(limits.message_bytes);
         let burst = rate.saturating_mul(BURST_SECONDS).max(most);
         Self {
             keys,
@@ -79,27 +80,27 @@ impl Session {
             },
             messages: TokenBucket::new(burst, rate, now),
             strikes: TokenBucket::new(STRIKES, 1, now),
-            heard_at: now,
+            last_received: now,
             foreign: None,
             outputs: VecDeque::new(),
         }
     }
 
-    /// The same for a page of another site, which may not use demo tokens; `foreign` is the reason.
+    /// Sets the reason why the page's origin must not use demo tokens; `None` if it may.
     pub fn of_origin(self, foreign: Option<String>) -> Self {
         Self { foreign, ..self }
     }
 
     /// Handles one text frame of the client.
     pub fn handle_text(&mut self, text: &str, now: Instant, unix_s: u64) {
-        self.heard_at = now;
+        self.last_received = now;
         if matches!(self.state, State::Closed) {
             return;
         }
         if text.len() > self.message_bytes() {
             return self.end_oversized(json::id_of(text), text.len());
         }
-        // A message counts as one before it is parsed, and its length counts too.
+        // A message counts as one before it is parsed, and additionally by its length.
         let read = 1 + units_of_length(text.len());
         if !self.messages.take_all(read, now) {
             return self.refuse_too_fast(json::id_of(text), read, now);
@@ -121,7 +122,7 @@ impl Session {
         }
     }
 
-    /// The longest message that is read now.
+    /// Maximum size of a message in the current state, in bytes.
     pub fn message_bytes(&self) -> usize {
         match self.state {
             State::AwaitingJoin { .. } => FIRST_MESSAGE_BYTES,
@@ -139,9 +140,9 @@ impl Session {
         self.refuse(id, &Refusal::new(ErrorCode::TooFast, message), now);
     }
 
-    /// A binary frame; the protocol has none.
+    /// Handles a binary frame, which the protocol does not have.
     pub fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
-        self.heard_at = now;
+        self.last_received = now;
         let id = std::str::from_utf8(bytes).ok().and_then(json::id_of);
         let read = 1 + units_of_length(bytes.len());
         if !self.messages.take_all(read, now) {
@@ -151,7 +152,7 @@ impl Session {
         self.refuse(id, &refusal, now);
     }
 
-    /// Handles a frame that was too large to be kept; `bytes` is the known part of its size.
+    /// Handles a frame that was too large to be read. `bytes` is the known part of its size.
     pub fn handle_oversized(&mut self, bytes: usize) {
         self.end_oversized(None, bytes);
     }
@@ -166,7 +167,7 @@ impl Session {
         self.end_too_large(id, message);
     }
 
-    /// More than is read from a socket that has not joined, in however many messages.
+    /// Handles a socket that sent more bytes before `join` than allowed, in any number of messages.
     pub(super) fn handle_over_quota(&mut self, said: &OverQuota) {
         self.end_too_large(None, said.to_string());
     }
@@ -177,19 +178,19 @@ impl Session {
         self.close(CloseCode::TooLarge, &refusal.message);
     }
 
-    /// A ping or pong of the WebSocket itself.
+    /// Handles a ping or pong frame: the client is alive.
     pub fn handle_alive(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.last_received = now;
     }
 
-    /// The room, or the process, ends the conversation.
+    /// Closes the socket for the room or the process.
     pub fn handle_close(&mut self, code: CloseCode, reason: &str) {
         self.close(code, reason);
     }
 
     /// Time of the next [`Session::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let idle = self.heard_at + IDLE_TIME;
+        let idle = self.last_received + IDLE_TIME;
         match &self.state {
             State::AwaitingJoin { until } => Some(idle.min(*until)),
             State::Joined { .. } => Some(idle),
@@ -206,7 +207,7 @@ impl Session {
                 self.close(CloseCode::Silent, &reason);
             }
             State::AwaitingJoin { .. } | State::Joined { .. } => {
-                if self.heard_at + IDLE_TIME <= now {
+                if self.last_received + IDLE_TIME <= now {
                     let reason = format!("nothing received for {} s", seconds(IDLE_TIME));
                     self.close(CloseCode::Silent, &reason);
                 }
@@ -215,7 +216,7 @@ impl Session {
         }
     }
 
-    /// The next thing to do.
+    /// The next output for the task of the socket.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
         if output.is_none() {
@@ -241,8 +242,8 @@ impl Session {
             }
             (_, request) => request,
         };
-        // Other messages are not decoded before `join`.
-        let (State::Joined { grants }, Some(request)) = (&self.state, request.of_a_participant())
+        // Before `join`, other messages are refused by the decoder.
+        let (State::Joined { grants }, Some(request)) = (&self.state, request.into_room_request())
         else {
             return;
         };
@@ -280,7 +281,7 @@ impl Session {
             return Err(Refusal::new(ErrorCode::NotPermitted, foreign.clone()));
         }
         let proven = self.check_resume(join, &entry, unix_s)?;
-        // A valid token sets the grants; of an expired one only the identity counts.
+        // A valid token sets the grants. From an expired token only the identity is used.
         let (grants, token_ends_s) = match (entry.expired, &proven) {
             (None, _) => (entry.grants, entry.ends_s),
             (Some(_), Some(proven)) => (proven.grants.clone(), proven.token_ends_s),
@@ -323,7 +324,7 @@ impl Session {
         })
     }
 
-    /// Claims of the resume key; `None` without a key, or with an expired one.
+    /// Checks the resume key. `None` if there is no key, or if it has expired.
     fn check_resume(
         &self,
         join: &Join,
@@ -336,7 +337,7 @@ impl Session {
         let owner = (&entry.room, &resume.participant, &entry.identity);
         match self.keys.check_resume(&resume.key, owner, unix_s) {
             Ok(claims) => Ok(Some(claims)),
-            // Proves nothing any more; the token may still open the room anew.
+            // An expired key proves nothing, but a valid token still permits a new join.
             Err(ResumeRefused::Expired) => Ok(None),
             Err(error @ ResumeRefused::OtherRoom) => {
                 Err(Refusal::new(ErrorCode::TokenWrongRoom, error.to_string()))
@@ -347,8 +348,9 @@ impl Session {
         }
     }
 
-    /// Sends an error; before `joined` also closes the socket. Wrong messages of a participant count as messages and
-    /// end nothing. Messages faster than the rate for some time close the socket; the client may come back.
+    /// Sends an error. Before `join` it also closes the socket. After `join`, wrong messages count
+    /// against the rate like all messages. Only a client that exceeds the rate for some time is
+    /// disconnected; it may resume.
     fn refuse(&mut self, id: Option<u32>, refusal: &Refusal, now: Instant) {
         self.send(spillway::refusal(id, refusal));
         let is_flood = refusal.code == ErrorCode::TooFast;
@@ -401,7 +403,7 @@ impl Session {
     }
 }
 
-/// The client's position, as far as its key allows: events from before its join are not sent.
+/// The resume point that the key permits: events from before the participant's join are not sent.
 fn resume_point(said: &Resume, proven: ResumeClaims, ends_s: Option<u64>) -> ResumePoint {
     let is_same = said.epoch == proven.epoch;
     ResumePoint {
@@ -414,12 +416,12 @@ fn resume_point(said: &Resume, proven: ResumeClaims, ends_s: Option<u64>) -> Res
     }
 }
 
-/// Messages that one of `bytes` counts as beyond the first.
+/// Number of messages that a message of `bytes` additionally counts as.
 fn units_of_length(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_MESSAGE).unwrap_or(u32::MAX)
 }
 
-/// A refused token in the words of the protocol.
+/// Converts a refused token into an error of the protocol.
 fn refusal(refused: TokenRefused) -> Refusal {
     let code = match &refused {
         TokenRefused::Invalid(_) => ErrorCode::TokenInvalid,

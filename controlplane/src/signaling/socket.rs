@@ -1,4 +1,5 @@
-//! Drives a [`Session`] with a connection: one task reads, one writes, and neither waits for the other.
+//! The tasks of a signaling socket: one reads, one writes. They run a [`Session`] and never wait
+//! for each other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,22 +24,22 @@ use crate::limits::{CLOSE_TIME, FRAME_FACTOR};
 use crate::metrics::Metrics;
 use crate::room::{CloseCode, SocketId};
 
-/// State that all sockets of a server share.
+/// What all sockets of a server share.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Rooms and nodes of the server.
+    /// Rooms and nodes of this server.
     pub hub: Arc<Hub>,
     /// Keys that check tokens.
     pub keys: Arc<Keys>,
     /// Limits of a client's messages.
     pub limits: SignalingLimits,
-    /// Set when the server stops: the time over which it closes sockets.
+    /// `Some` when the server stops: the time over which it closes sockets.
     pub shutdown: watch::Receiver<Option<Duration>>,
     next: AtomicU64,
 }
 
 impl Sockets {
-    /// An empty set of sockets with these parts of the server.
+    /// The shared state of all sockets.
     pub fn new(
         hub: Arc<Hub>,
         keys: Arc<Keys>,
@@ -55,7 +56,8 @@ impl Sockets {
         }
     }
 
-    /// Talks with one client until the socket is closed; `foreign` says why its page gets in with no demo token.
+    /// Serves one client until the socket is closed. `foreign` is the reason why the page's origin
+    /// must not use demo tokens.
     pub async fn serve(self: Arc<Self>, connection: Connection, foreign: Option<String>) {
         let metrics = self.hub.metrics();
         metrics.sockets.inc();
@@ -64,99 +66,100 @@ impl Sockets {
         let quota = Quota::unjoined();
         let reading = (bytes, quota.clone());
         let (stream, output) = connection.split(outbox.clone(), reading).await;
-        let (last_words, last) = oneshot::channel();
-        let asked_at = Arc::new(OnceLock::new());
+        let (last_messages, last) = oneshot::channel();
+        let joined_at = Arc::new(OnceLock::new());
         let writer = Writer {
             output,
             reader,
             hub: Arc::clone(&self.hub),
-            asked_at: Arc::clone(&asked_at),
+            joined_at: Arc::clone(&joined_at),
         };
-        let mut conversation = Conversation {
+        let mut task = SocketTask {
             id: SocketId(self.next.fetch_add(1, Ordering::Relaxed)),
             session: Session::new(Arc::clone(&self.keys), self.limits, clock::now())
                 .of_origin(foreign),
             room: None,
             outbox,
             endings,
-            last_words: Some(last_words),
+            last_messages: Some(last_messages),
             sockets: Arc::clone(&self),
             quota,
-            asked_at,
+            joined_at,
             oversized: false,
         };
         let mut writing = tokio::spawn(writer.run(last));
-        let mut stream = conversation.run(stream, &mut writing).await;
-        let cannot_read_on = conversation.oversized;
-        if let Some(room) = conversation.room.take() {
-            let gone = RoomInput::SocketGone(conversation.id);
-            Box::pin(self.hub.tell(&room, gone)).await;
+        let mut stream = task.run(stream, &mut writing).await;
+        let is_unreadable = task.oversized;
+        if let Some(room) = task.room.take() {
+            let gone = RoomInput::SocketGone(task.id);
+            Box::pin(self.hub.send(&room, gone)).await;
         }
-        drop(conversation);
-        // The peer's close is awaited, and its late messages read, or they would reset the
-        // connection before it sees our close frame.
-        let goodbye = async {
+        drop(task);
+        // Wait for the peer's close frame and read its last messages. Otherwise TCP would reset the
+        // connection before the peer has read our close frame.
+        let closing = async {
             let reading = async move { while let Some(Ok(_)) = stream.next().await {} };
             let written = async {
                 if !writing.is_finished() {
-                    // Only the end of the task matters.
+                    // Wait only for the end of the task.
                     let _ = (&mut writing).await;
                 }
             };
             tokio::join!(reading, written);
-            if cannot_read_on {
-                // Further bytes of the peer cannot be read; it gets time to read the close frame.
+            if is_unreadable {
+                // The remaining bytes of the peer cannot be parsed. The peer gets time to read the
+                // close frame.
                 std::future::pending::<()>().await;
             }
         };
-        let _ = timeout(CLOSE_TIME, Box::pin(goodbye)).await;
+        let _ = timeout(CLOSE_TIME, Box::pin(closing)).await;
         writing.abort();
         metrics.sockets.dec();
     }
 }
 
-struct Conversation {
+struct SocketTask {
     id: SocketId,
     session: Session,
     room: Option<RoomName>,
     outbox: Outbox,
     endings: EndingReader,
-    last_words: Option<oneshot::Sender<Vec<ToSocket>>>,
+    last_messages: Option<oneshot::Sender<Vec<ToSocket>>>,
     sockets: Arc<Sockets>,
     quota: Quota,
-    asked_at: Arc<OnceLock<Instant>>,
-    /// A frame was too large to be read to its end.
+    joined_at: Arc<OnceLock<Instant>>,
+    /// A frame was too large: the stream cannot be read any further.
     oversized: bool,
 }
 
-impl Conversation {
-    /// Ends once the session closed, the peer is gone, or writing failed.
+impl SocketTask {
+    /// Runs until the session is closed, the peer has disconnected, or writing failed.
     async fn run(
         &mut self,
         mut stream: Reader,
         writing: &mut tokio::task::JoinHandle<()>,
     ) -> Reader {
         let mut shutdown = self.sockets.shutdown.clone();
-        let mut leaves_at = leaving(&shutdown);
+        let mut close_at = close_time(&shutdown);
         loop {
             let deadline = self
                 .session
                 .poll_timeout()
                 .into_iter()
-                .chain(leaves_at)
+                .chain(close_at)
                 .min();
             let deadline = deadline.unwrap_or_else(clock::now);
             tokio::select! {
                 message = stream.next() => match message {
                     Some(Ok(message)) => self.receive(message),
-                    Some(Err(error)) => match too_much(&error) {
+                    Some(Err(error)) => match exceeded_limit(&error) {
                         Some(why) => {
                             self.oversized = true;
                             match why {
-                                TooMuch::Message => {
+                                ReadLimit::Message => {
                                     self.session.handle_oversized(self.session.message_bytes());
                                 }
-                                TooMuch::Unjoined => self.session.handle_over_quota(&OverQuota),
+                                ReadLimit::BeforeJoin => self.session.handle_over_quota(&OverQuota),
                             }
                         }
                         None => return stream,
@@ -166,17 +169,17 @@ impl Conversation {
                 (code, reason) = self.endings.recv() => {
                     self.session.handle_close(code, reason);
                 }
-                Ok(()) = shutdown.changed() => leaves_at = leaving(&shutdown),
+                Ok(()) = shutdown.changed() => close_at = close_time(&shutdown),
                 () = tokio::time::sleep_until(deadline.into()) => {
                     let now = clock::now();
-                    if leaves_at.is_some_and(|at| at <= now) {
+                    if close_at.is_some_and(|at| at <= now) {
                         self.session.handle_close(CloseCode::GoingAway, "the server is going away");
                     }
                     self.session.handle_timeout(now);
                 }
                 _ = &mut *writing => return stream,
             }
-            // Boxed, because the task of an idle socket would keep the memory.
+            // Boxed, because otherwise the task of each idle socket would hold this memory.
             if Box::pin(self.drain()).await {
                 return stream;
             }
@@ -192,25 +195,25 @@ impl Conversation {
             }
             Message::Binary(bytes) => self.session.handle_binary(&bytes, now),
             Message::Ping(_) | Message::Pong(_) => self.session.handle_alive(now),
-            // The stream ends next; raw frames are not read.
+            // The library ends the stream next. It does not return raw frames.
             Message::Close(_) | Message::Frame(_) => {}
         }
     }
 
-    /// Does what the session wants; true when it closed.
+    /// Executes the outputs of the session. True if the session is closed.
     async fn drain(&mut self) -> bool {
-        let mut last_words = Vec::new();
+        let mut last_messages = Vec::new();
         let cut_off = self.outbox.overflowed();
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(frame) if cut_off => last_words.push(ToSocket::Frame(frame)),
+                Output::Send(frame) if cut_off => last_messages.push(ToSocket::Frame(frame)),
                 Output::Send(frame) => self.outbox.send(frame),
                 Output::Join(request) => {
                     self.quota.lift();
-                    // A socket joins once.
-                    let _ = self.asked_at.set(clock::now());
+                    // Only the first join sets the time.
+                    let _ = self.joined_at.set(clock::now());
                     self.metrics().count_message("join");
-                    self.sockets.hub.settle().await;
+                    self.sockets.hub.wait_for_nodes().await;
                     let room = request.room.clone();
                     let (socket, outbox) = (self.id, self.outbox.clone());
                     let join = RoomInput::Join {
@@ -219,7 +222,7 @@ impl Conversation {
                         request,
                         node: self.sockets.hub.fleet().choose(&room),
                     };
-                    self.sockets.hub.tell(&room, join).await;
+                    self.sockets.hub.send(&room, join).await;
                     self.room = Some(room);
                 }
                 Output::Request { id, request } => {
@@ -231,16 +234,16 @@ impl Conversation {
                             id,
                             request,
                         };
-                        self.sockets.hub.tell(room, request).await;
+                        self.sockets.hub.send(room, request).await;
                     }
                 }
                 Output::Close { code, reason } => {
                     self.metrics().count_close(code.number());
                     if cut_off {
-                        last_words.push(ToSocket::Close(code, reason));
-                        if let Some(writer) = self.last_words.take() {
-                            // A writer that ended needs no last words.
-                            let _ = writer.send(last_words);
+                        last_messages.push(ToSocket::Close(code, reason));
+                        if let Some(writer) = self.last_messages.take() {
+                            // A writer that has ended needs no last messages.
+                            let _ = writer.send(last_messages);
                         }
                     } else {
                         self.outbox.close(code, reason);
@@ -257,26 +260,27 @@ impl Conversation {
     }
 }
 
-/// Limit of received bytes that a client has exceeded.
-enum TooMuch {
+/// A limit of received bytes that the client exceeded.
+enum ReadLimit {
     Message,
-    /// All together, before it joined.
-    Unjoined,
+    /// Bytes of all messages before `join`.
+    BeforeJoin,
 }
 
-fn too_much(error: &tungstenite::Error) -> Option<TooMuch> {
+fn exceeded_limit(error: &tungstenite::Error) -> Option<ReadLimit> {
     match error {
-        tungstenite::Error::Capacity(_) => Some(TooMuch::Message),
+        tungstenite::Error::Capacity(_) => Some(ReadLimit::Message),
         tungstenite::Error::Io(error) => {
             let is_quota = error.get_ref().is_some_and(|inner| inner.is::<OverQuota>());
-            is_quota.then_some(TooMuch::Unjoined)
+            is_quota.then_some(ReadLimit::BeforeJoin)
         }
         _ => None,
     }
 }
 
-/// Time at which a socket of a stopping server is closed: spread out, so that clients do not come back all at once.
-fn leaving(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
+/// Time at which a stopping server closes this socket. It is random, so that clients do not
+/// reconnect at the same time.
+fn close_time(shutdown: &watch::Receiver<Option<Duration>>) -> Option<Instant> {
     let drain = (*shutdown.borrow())?;
     Some(clock::now() + entropy::part_of(drain))
 }

@@ -1,7 +1,7 @@
-//! HTTP upgrade to WebSocket (RFC 6455, section 4.2), and the two halves of its connection.
+//! The HTTP upgrade to WebSocket (RFC 6455 section 4.2), and the halves of the upgraded connection.
 //!
-//! The WebSocket library reads. Messages are encoded once for all sockets, so they are written unchanged; frames of
-//! the library itself, such as a pong, join the queue.
+//! The WebSocket library only reads. Messages are encoded once for all sockets and written as they
+//! are. Frames that the library itself sends, such as a pong, go through the socket's queue.
 
 use std::io;
 use std::pin::Pin;
@@ -20,40 +20,40 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::connection::Guarded;
+use crate::connection::WriteTimeoutStream;
 use crate::hub::Outbox;
 use crate::limits::{READ_BUFFER_BYTES, UNJOINED_BYTES};
 
-/// The protocol's name, should a client ask for it.
+/// Name of the subprotocol (Sec-WebSocket-Protocol). A client may omit it.
 const PROTOCOL: &str = "spillway.v1";
 
-/// Why a request does not become a WebSocket.
+/// Why a request cannot become a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoUpgrade {
-    /// Not a GET of HTTP/1.1, or without `Connection: Upgrade`, or for another protocol.
+    /// Not a GET of HTTP/1.1, or the headers for an upgrade to WebSocket are missing.
     #[error(
         "this is a WebSocket: ask with GET, HTTP/1.1 and 'Connection: Upgrade', 'Upgrade: websocket'"
     )]
-    NotAsked,
-    /// The client asks for another version of WebSocket.
+    NotAnUpgrade,
+    /// The client uses another version of WebSocket.
     #[error("the version of WebSocket is 13 (Sec-WebSocket-Version)")]
     Version,
-    /// Sec-WebSocket-Key is missing, so the handshake cannot be answered.
+    /// The header Sec-WebSocket-Key is missing.
     #[error("Sec-WebSocket-Key is missing")]
     NoKey,
 }
 
 impl NoUpgrade {
-    /// The status that says so.
+    /// The HTTP status of the response.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NotAsked | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::NotAnUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::NoKey => StatusCode::BAD_REQUEST,
         }
     }
 }
 
-/// The headers of the 101 that makes the request a WebSocket.
+/// Headers of the response 101 that accepts the upgrade.
 pub fn accept(
     method: &Method,
     version: Version,
@@ -64,7 +64,7 @@ pub fn accept(
         && names(headers, &header::CONNECTION, "upgrade")
         && names(headers, &header::UPGRADE, "websocket");
     if !is_asked {
-        return Err(NoUpgrade::NotAsked);
+        return Err(NoUpgrade::NotAnUpgrade);
     }
     let version = headers.get(header::SEC_WEBSOCKET_VERSION);
     if version.is_none_or(|version| version != "13") {
@@ -88,7 +88,7 @@ pub fn accept(
     ])
 }
 
-/// True if a header with a list of tokens contains this one.
+/// True if a header with a list of tokens contains `word`.
 fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).into_iter();
     let words = values.filter_map(|value| value.to_str().ok());
@@ -97,32 +97,32 @@ fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
         .any(|said| said.trim().eq_ignore_ascii_case(word))
 }
 
-/// A connection that speaks WebSocket from now on.
+/// A connection after the upgrade to WebSocket.
 pub struct Connection {
     input: Input,
     output: Output,
-    /// Came with the request.
+    /// Bytes that came together with the request.
     early: Bytes,
 }
 
-/// Source of received bytes.
+/// The reading half of a connection.
 enum Input {
     Tcp(OwnedReadHalf),
     Other(ReadHalf<TokioIo<Upgraded>>),
 }
 
-/// Destination of written bytes.
+/// The writing half of a connection.
 pub(super) enum Output {
-    /// The kernel takes many messages at once.
+    /// A TCP socket: several messages are written with one call.
     Tcp(OwnedWriteHalf),
-    /// Anything between us and the kernel.
+    /// A connection with TLS or another layer.
     Other(WriteHalf<TokioIo<Upgraded>>),
 }
 
 impl Connection {
-    /// The upgraded connection of the request.
+    /// Wraps the upgraded connection of a request.
     pub fn new(upgraded: Upgraded) -> Self {
-        match upgraded.downcast::<TokioIo<Guarded<TcpStream>>>() {
+        match upgraded.downcast::<TokioIo<WriteTimeoutStream<TcpStream>>>() {
             Ok(parts) => {
                 let stream = parts.io.into_inner().into_inner();
                 let (input, output) = stream.into_split();
@@ -143,7 +143,8 @@ impl Connection {
         }
     }
 
-    /// Splits it into its halves; messages have at most `message_bytes`, and at most `quota` is read.
+    /// Splits the connection into halves. Messages have at most `message_bytes`. At most `quota`
+    /// bytes are read before `join`.
     pub(super) async fn split(
         self,
         outbox: Outbox,
@@ -153,7 +154,7 @@ impl Connection {
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
-        let answering = Answering {
+        let answering = ReaderStream {
             input: self.input,
             outbox,
             quota,
@@ -165,37 +166,38 @@ impl Connection {
     }
 }
 
-/// Messages of a client.
-pub(super) type Reader = WebSocketStream<Answering>;
+/// The messages of a client.
+pub(super) type Reader = WebSocketStream<ReaderStream>;
 
-/// A connection as the WebSocket library sees it: its answers go to the queue.
-pub(super) struct Answering {
+/// The connection as the WebSocket library uses it: what the library writes goes into the socket's
+/// queue.
+pub(super) struct ReaderStream {
     input: Input,
     outbox: Outbox,
     quota: Quota,
 }
 
-/// Budget of bytes to read from a client without a token; clones share it.
+/// Number of bytes that may be read before `join`. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Quota(Arc<AtomicUsize>);
 
-/// More than a socket may send before its `join`.
+/// The client sent more bytes before `join` than allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("more than {UNJOINED_BYTES} bytes before join")]
 pub(super) struct OverQuota;
 
 impl Quota {
-    /// Quota of a socket that has not joined.
+    /// The quota of a socket that has not joined.
     pub(super) fn unjoined() -> Self {
         Self(Arc::new(AtomicUsize::new(UNJOINED_BYTES)))
     }
 
-    /// Removes the quota after `join`: from then on the rate of messages is the limit.
+    /// Removes the quota after `join`. Then the message rate is the limit.
     pub(super) fn lift(&self) {
         self.0.store(usize::MAX, Ordering::Relaxed);
     }
 
-    /// Only the socket's own task reads and lifts.
+    /// No race: only the socket's own task calls this and `lift`.
     fn spend(&self, bytes: usize) -> Result<(), OverQuota> {
         match self.0.load(Ordering::Relaxed) {
             usize::MAX => Ok(()),
@@ -208,7 +210,7 @@ impl Quota {
     }
 }
 
-impl AsyncRead for Answering {
+impl AsyncRead for ReaderStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -224,7 +226,7 @@ impl AsyncRead for Answering {
     }
 }
 
-impl AsyncWrite for Answering {
+impl AsyncWrite for ReaderStream {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -290,8 +292,8 @@ mod tests {
         };
         let (get, http) = (Method::GET, Version::HTTP_11);
         for (lacking, refused) in [
-            ("connection", NoUpgrade::NotAsked),
-            ("upgrade", NoUpgrade::NotAsked),
+            ("connection", NoUpgrade::NotAnUpgrade),
+            ("upgrade", NoUpgrade::NotAnUpgrade),
             ("sec-websocket-version", NoUpgrade::Version),
             ("sec-websocket-key", NoUpgrade::NoKey),
         ] {
@@ -299,8 +301,8 @@ mod tests {
             assert_eq!(result, Err(refused), "without {lacking}");
         }
         let post = accept(Method::POST, http, "", &BROWSER);
-        assert_eq!(post, Err(NoUpgrade::NotAsked));
+        assert_eq!(post, Err(NoUpgrade::NotAnUpgrade));
         let old = accept(get, Version::HTTP_10, "", &BROWSER);
-        assert_eq!(old, Err(NoUpgrade::NotAsked));
+        assert_eq!(old, Err(NoUpgrade::NotAnUpgrade));
     }
 }

@@ -1,4 +1,4 @@
-//! Writes the queue of a socket, as many messages per call as are queued.
+//! Writes the queue of a socket: all queued messages with as few system calls as possible.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -18,23 +18,24 @@ use crate::limits::{PING_INTERVAL, WRITE_TIME};
 use crate::metrics::Label;
 use crate::room::CloseCode;
 
-/// Messages that are written with one call.
+/// Maximum number of messages written with one call.
 const SLICES: usize = 32;
 
-/// A socket's writing half and its queue.
+/// The writing half of a socket and its queue.
 pub(super) struct Writer {
     pub(super) output: Output,
     pub(super) reader: OutboxReader,
     pub(super) hub: Arc<Hub>,
-    /// Time of the client's `join`.
-    pub(super) asked_at: Arc<OnceLock<Instant>>,
+    /// Time of the client's `join`, for the metric of join times.
+    pub(super) joined_at: Arc<OnceLock<Instant>>,
 }
 
-/// There is nothing to write to, or nothing to be written any more.
-struct Over;
+/// The connection failed, or the close frame was written.
+struct WriterEnd;
 
 impl Writer {
-    /// Runs until no message can follow, the peer has closed, or `last` replaces the waiting messages.
+    /// Runs until the queue ends, the connection fails, or messages arrive in `last`. These replace
+    /// the queued messages.
     pub(super) async fn run(mut self, mut last: oneshot::Receiver<Vec<ToSocket>>) {
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,7 +46,7 @@ impl Writer {
                 biased;
                 words = &mut last, if listening => match words {
                     Ok(words) => {
-                        // These are the last bytes, and a failure does not matter.
+                        // The last messages: a failure has no consequence.
                         let _ = self.write(&mut words.into()).await;
                         return;
                     }
@@ -67,15 +68,15 @@ impl Writer {
         }
     }
 
-    /// Writes everything, up to a close frame.
-    async fn write(&mut self, items: &mut VecDeque<ToSocket>) -> Result<(), Over> {
+    /// Writes all items, up to a close frame.
+    async fn write(&mut self, items: &mut VecDeque<ToSocket>) -> Result<(), WriterEnd> {
         let mut is_last = false;
         let mut wires = VecDeque::with_capacity(items.len());
         for item in items.drain(..) {
             match item {
                 ToSocket::Frame(frame) => {
                     self.hub.metrics().count_frame(frame.label);
-                    if let (Label::Joined(_), Some(asked)) = (frame.label, self.asked_at.get()) {
+                    if let (Label::Joined(_), Some(asked)) = (frame.label, self.joined_at.get()) {
                         self.hub
                             .metrics()
                             .count_join_time(clock::now().duration_since(*asked));
@@ -92,14 +93,14 @@ impl Writer {
         }
         if let Err(error) = self.output.put(&mut wires).await {
             if error.kind() == io::ErrorKind::TimedOut && !is_last {
-                // The client reads too slowly, like one with a full queue.
+                // The client reads too slowly. Count it like a full queue.
                 self.hub
                     .metrics()
                     .count_close(CloseCode::GoingAway.number());
             }
-            return Err(Over);
+            return Err(WriterEnd);
         }
-        if is_last { Err(Over) } else { Ok(()) }
+        if is_last { Err(WriterEnd) } else { Ok(()) }
     }
 }
 
@@ -131,7 +132,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes as much as possible without waiting.
+    /// Writes what the kernel accepts without waiting.
     fn try_put(&mut self, wires: &mut VecDeque<Bytes>) -> io::Result<()> {
         match self {
             Self::Tcp(output) => try_put(output, wires),
@@ -159,7 +160,7 @@ fn try_put(
     Ok(())
 }
 
-/// Removes the written bytes from the queue.
+/// Removes `written` bytes from the front.
 fn advance(wires: &mut VecDeque<Bytes>, mut written: usize) {
     while let Some(wire) = wires.front_mut() {
         if wire.len() > written {

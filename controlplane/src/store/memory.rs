@@ -1,11 +1,11 @@
-//! The embedded store: all data is in this process and ends with it.
+//! The store of a single server: all data is in this process and ends with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::record::Record;
-use super::{Opened, Placed, Store, StoreError, StoreFuture, Stored};
+use super::history_log::HistoryLog;
+use super::{Appended, Opened, Store, StoreError, StoreFuture, Stored};
 use crate::clock;
 use crate::history::{Append, Change, Entry, Missed};
 use crate::history::{Ephemeral, Participant};
@@ -14,12 +14,12 @@ use crate::ids::{Epoch, ParticipantId, RoomName};
 /// The histories of rooms, by name.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    room_by_name: Mutex<HashMap<RoomName, Kept>>,
+    room_by_name: Mutex<HashMap<RoomName, StoredRoom>>,
 }
 
 #[derive(Debug)]
-struct Kept {
-    record: Record,
+struct StoredRoom {
+    log: HistoryLog,
     participant_by_id: BTreeMap<ParticipantId, Participant>,
     present_until: BTreeMap<ParticipantId, Instant>,
 }
@@ -30,26 +30,30 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Kept>> {
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, StoredRoom>> {
         // A panic elsewhere leaves whole records behind: each change is one step.
         self.room_by_name
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, room: &RoomName, act: impl FnOnce(&mut Kept) -> T) -> Result<T, StoreError> {
+    fn with<T>(
+        &self,
+        room: &RoomName,
+        act: impl FnOnce(&mut StoredRoom) -> T,
+    ) -> Result<T, StoreError> {
         let mut rooms = self.rooms();
-        let record = rooms
+        let stored = rooms
             .get_mut(room)
             .ok_or_else(|| StoreError::NoRoom(room.clone()))?;
-        Ok(act(record))
+        Ok(act(stored))
     }
 }
 
-impl Kept {
+impl StoredRoom {
     fn new() -> Self {
         Self {
-            record: Record::new(Epoch::random(), 0),
+            log: HistoryLog::new(Epoch::random(), 0),
             participant_by_id: BTreeMap::new(),
             present_until: BTreeMap::new(),
         }
@@ -67,8 +71,8 @@ impl Kept {
                 self.present_until.remove(&id);
             }
         }
-        let offset = self.record.offset() + 1;
-        self.record.push(Arc::new(Entry {
+        let offset = self.log.offset() + 1;
+        self.log.push(Arc::new(Entry {
             offset,
             event: append.event,
             to: append.to,
@@ -80,28 +84,28 @@ impl Kept {
 impl Store for MemoryStore {
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened> {
         let mut rooms = self.rooms();
-        let record = rooms.entry(room.clone()).or_insert_with(Kept::new);
-        let news = record.record.read();
+        let stored = rooms.entry(room.clone()).or_insert_with(StoredRoom::new);
+        let updates = stored.log.add_reader();
         let opened = Opened {
-            epoch: record.record.epoch().clone(),
-            offset: record.record.offset(),
-            participants: record.participant_by_id.values().cloned().collect(),
+            epoch: stored.log.epoch().clone(),
+            offset: stored.log.offset(),
+            participants: stored.participant_by_id.values().cloned().collect(),
             restart: None,
-            news,
+            updates,
         };
         Box::pin(async move { Ok(opened) })
     }
 
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended> {
         Box::pin(async move {
-            let offset = self.with(room, |record| record.append(append))?;
+            let offset = self.with(room, |stored| stored.append(append))?;
             let stored = Stored::Yes;
-            Ok(Placed { offset, stored })
+            Ok(Appended { offset, stored })
         })
     }
 
     fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
-        self.with(room, |kept| kept.record.say(Arc::new(message)))
+        self.with(room, |stored| stored.log.publish(Arc::new(message)))
     }
 
     fn since<'a>(
@@ -110,7 +114,7 @@ impl Store for MemoryStore {
         epoch: &'a Epoch,
         offset: u64,
     ) -> StoreFuture<'a, Missed> {
-        Box::pin(async move { self.with(room, |record| record.record.since(epoch, offset)) })
+        Box::pin(async move { self.with(room, |stored| stored.log.since(epoch, offset)) })
     }
 
     fn touch<'a>(
@@ -121,10 +125,10 @@ impl Store for MemoryStore {
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let until = clock::now() + time;
-            self.with(room, |record| {
+            self.with(room, |stored| {
                 for id in participants {
-                    if record.participant_by_id.contains_key(id) {
-                        record.present_until.insert(id.clone(), until);
+                    if stored.participant_by_id.contains_key(id) {
+                        stored.present_until.insert(id.clone(), until);
                     }
                 }
             })
@@ -134,18 +138,18 @@ impl Store for MemoryStore {
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>> {
         Box::pin(async move {
             let now = clock::now();
-            self.with(room, |record| {
-                let late = record
+            self.with(room, |stored| {
+                let late = stored
                     .present_until
                     .iter()
                     .filter(|(_, until)| **until < now);
-                late.filter_map(|(id, _)| record.participant_by_id.get(id).cloned())
+                late.filter_map(|(id, _)| stored.participant_by_id.get(id).cloned())
                     .collect()
             })
         })
     }
 
-    /// There is only one server.
+    /// Does nothing, because there is only one server.
     fn claim<'a>(
         &'a self,
         _room: &'a RoomName,
@@ -157,9 +161,9 @@ impl Store for MemoryStore {
     fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let mut rooms = self.rooms();
-            if let Some(kept) = rooms.get_mut(room)
-                && kept.participant_by_id.is_empty()
-                && !kept.record.is_read()
+            if let Some(stored) = rooms.get_mut(room)
+                && stored.participant_by_id.is_empty()
+                && !stored.log.has_reader()
             {
                 rooms.remove(room);
             }

@@ -1,11 +1,12 @@
-//! Data that must outlive a signaling server: a room's history, its participants, their presence.
+//! The `Store` trait: data that outlives a signaling server. A room's history, its participants and
+//! their presence.
 //!
-//! [`memory`] is the embedded implementation; [`redis`], standalone or a cluster, keeps to the same trait
-//! and runs the same [`suite`].
+//! [`memory`] is the store inside one process. [`redis`] (one server, Sentinel or a cluster)
+//! implements the same trait. Both pass the same [`suite`] of tests.
 
 pub mod memory; // store of a single server
 pub mod redis; // store shared by several servers
-mod record; // a room's history and its readers in this process
+mod history_log; // latest events of a room, and its readers in this process
 pub mod suite; // tests for every implementation
 
 use std::sync::Arc;
@@ -17,83 +18,85 @@ use tokio::sync::{mpsc, oneshot};
 use crate::history::{Append, Entry, Ephemeral, Missed, Participant, Restart};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 
-/// A room, and all that happens in it from then on.
+/// An open room: its state at the moment of opening, and a channel with every later event.
 #[derive(Debug)]
 pub struct Opened {
     /// Epoch of the room's history.
     pub epoch: Epoch,
-    /// Number of the latest event.
+    /// Offset of the latest event.
     pub offset: u64,
-    /// Participants after that event.
+    /// Participants after the event at `offset`.
     pub participants: Vec<Participant>,
     /// Set if the history started over while readers of this server had it open.
     pub restart: Option<Restart>,
-    /// Every later event in order. Ends when the reader is too slow, or when the history started over:
-    /// open the room again and read [`Store::since`].
-    pub news: mpsc::Receiver<News>,
+    /// Every later event, in order. The channel closes if the reader is too slow or the history
+    /// started over. Then the caller opens the room again and reads [`Store::since`].
+    pub updates: mpsc::Receiver<RoomUpdate>,
 }
 
-/// An event that has its number.
+/// An event that was appended.
 #[derive(Debug)]
-pub struct Placed {
-    /// Offset that the event got.
+pub struct Appended {
+    /// The event's offset in the history.
     pub offset: u64,
-    /// Whether the store has the event.
+    /// Whether the event is in the store already.
     pub stored: Stored,
 }
 
-/// Whether the store has an event.
+/// Whether an event is in the store already.
 #[derive(Debug)]
 pub enum Stored {
-    /// The store has it.
+    /// The store confirmed the event.
     Yes,
-    /// The store cannot be told now. Resolves when it was; fails when it never will be.
+    /// The store is unavailable; the event waits on this server. Resolves when the store has the
+    /// event; fails if the event is lost.
     Later(oneshot::Receiver<()>),
 }
 
 /// Message to a reader of a room.
 #[derive(Debug, Clone, PartialEq)]
-pub enum News {
+pub enum RoomUpdate {
     /// The next event of the history.
     Entry(Arc<Entry>),
     /// A message outside the history: it has no offset and reaches only connected participants.
     Message(Arc<Ephemeral>),
-    /// Another server_id serves this participant from now on.
+    /// Another server serves this participant from now on.
     Taken(ParticipantId),
 }
 
-/// Why the store did not do it.
+/// Why a method of the store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The room is not open in this store.
     #[error("room '{0}' is not open")]
     NoRoom(RoomName),
-    /// The store cannot be reached; later it may be.
+    /// The store cannot be reached. A later attempt may succeed.
     #[error("store unavailable: {0}")]
     Unavailable(String),
-    /// Trying again does not help: what the store holds or says is not ours.
+    /// The store holds or returned data in an unknown format. Repeating does not help.
     #[error("store: {0}")]
     Broken(String),
-    /// Another server_id serves the participant, or has seen to it.
+    /// Another server serves the participant, or has already removed it.
     #[error("participant '{0}' is another server's")]
     NotOurs(ParticipantId),
 }
 
-/// The result of a store's method.
+/// The future that a method of the store returns.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// Shared state that makes a signaling server stateless.
+/// State shared by all signaling servers, so that any of them can serve any participant.
 pub trait Store: Send + Sync + 'static {
-    /// Opens a room, with a new epoch when it does not exist.
+    /// Opens a room. Creates it, with a new epoch, if it does not exist.
     fn open<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Opened>;
 
-    /// Gives the event the next offset, keeps it, changes the participants and tells every reader,
-    /// in one step. Events that are placed at once get their offsets in the order in which the futures were first polled.
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed>;
+    /// In one atomic step: gives the event the next offset, keeps it, changes the participants and
+    /// sends the event to every reader. Concurrent calls get their offsets in the order in which
+    /// their futures were first polled.
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended>;
 
-    /// The same; returns only the offset.
+    /// [`Store::append_event`], returning only the offset.
     fn append<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, u64> {
-        Box::pin(async move { Ok(self.place(room, append).await?.offset) })
+        Box::pin(async move { Ok(self.append_event(room, append).await?.offset) })
     }
 
     /// Sends a message to every current reader, outside the history.
@@ -107,7 +110,8 @@ pub trait Store: Send + Sync + 'static {
         offset: u64,
     ) -> StoreFuture<'a, Missed>;
 
-    /// Keeps participants present for `time`; one that was never touched is never absent.
+    /// Marks participants as present for `time`. A participant that was never touched never becomes
+    /// absent.
     fn touch<'a>(
         &'a self,
         room: &'a RoomName,
@@ -115,21 +119,21 @@ pub trait Store: Send + Sync + 'static {
         time: Duration,
     ) -> StoreFuture<'a, ()>;
 
-    /// Participants with expired presence: their server died with them.
+    /// Participants with expired presence: their server stopped touching them.
     fn absent<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, Vec<Participant>>;
 
-    /// Makes this server the participant's server; the previous one is told.
+    /// Makes this server the participant's server. The previous server gets [`RoomUpdate::Taken`].
     fn claim<'a>(
         &'a self,
         room: &'a RoomName,
         participant: &'a ParticipantId,
     ) -> StoreFuture<'a, ()>;
 
-    /// The reason why writes are not possible now; `None` if they are.
+    /// Why writes fail now; `None` if they work.
     fn degraded(&self) -> Option<String> {
         None
     }
 
-    /// Forgets the room if it is empty and has no other reader; its epoch ends.
+    /// Deletes the room, and ends its epoch, if it has no participants and no other reader.
     fn close<'a>(&'a self, room: &'a RoomName) -> StoreFuture<'a, ()>;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{News, Opened, Store, StoreError};
+use super::{Opened, RoomUpdate, Store, StoreError};
 use crate::entropy;
 use crate::history::{Append, Change, Entry, Missed};
 use crate::history::{Ephemeral, Kind, LeaveReason, Participant, RoomEvent, Source, Track};
@@ -13,7 +13,7 @@ use crate::limits::HISTORY_EVENTS;
 const PATIENCE: Duration = Duration::from_secs(5);
 const PRESENCE: Duration = Duration::from_millis(100);
 
-/// Runs all of it, in rooms of its own.
+/// Runs all tests of the suite, each in a room of its own.
 pub async fn run<S: Store>(store: &S) {
     offsets_have_no_gaps_and_readers_see_every_event(store).await;
     history_is_bounded_and_says_so(store).await;
@@ -32,7 +32,7 @@ fn room() -> RoomName {
         .expect("letters and digits are a name")
 }
 
-/// A message that only its number tells from others.
+/// A message event whose payload is `number`.
 pub fn note(number: usize) -> Append {
     Append {
         event: RoomEvent::Message {
@@ -46,7 +46,7 @@ pub fn note(number: usize) -> Append {
     }
 }
 
-/// A participant without tracks, with this identity.
+/// A participant with this identity, without tracks.
 pub fn participant(identity: &str) -> Participant {
     Participant {
         participant: ParticipantId::random(),
@@ -58,12 +58,12 @@ pub fn participant(identity: &str) -> Participant {
     }
 }
 
-/// The node that has all participants of the suite.
+/// The node of all participants in the suite.
 fn node() -> NodeId {
     "node".parse().expect("a name")
 }
 
-/// The event that this participant joined.
+/// The event with which this participant joins.
 pub fn joined(participant: &Participant) -> Append {
     Append {
         event: RoomEvent::ParticipantJoined {
@@ -74,7 +74,8 @@ pub fn joined(participant: &Participant) -> Append {
     }
 }
 
-/// The event that it leaves, unless another server serves it.
+/// The event with which `participant` leaves. The store refuses it if another server serves the
+/// participant.
 pub fn left_if_ours(participant: &Participant) -> Append {
     Append {
         change: Change::RemoveOurs(participant.participant.clone()),
@@ -110,10 +111,10 @@ async fn since<S: Store>(store: &S, room: &RoomName, epoch: &Epoch, offset: u64)
 
 async fn next(opened: &mut Opened) -> Option<Arc<Entry>> {
     loop {
-        let received = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
+        let received = tokio::time::timeout(PATIENCE, opened.updates.recv()).await;
         match received.expect("an event that was appended arrives")? {
-            News::Entry(entry) => return Some(entry),
-            News::Message(_) | News::Taken(_) => {}
+            RoomUpdate::Entry(entry) => return Some(entry),
+            RoomUpdate::Message(_) | RoomUpdate::Taken(_) => {}
         }
     }
 }
@@ -289,7 +290,7 @@ async fn appends_at_once_keep_the_order_they_were_asked_in<S: Store>(store: &S) 
     append(store, &room, joined(&ann)).await;
     next(&mut opened).await;
     let at_once = (0..EVENTS).map(|number| match number {
-        // An append that may be refused, among others.
+        // An append that the store may refuse, between others.
         250 => store.append(&room, left_if_ours(&ann)),
         _ => store.append(&room, note(number)),
     });
@@ -324,11 +325,11 @@ async fn what_is_published_is_told_and_not_kept<S: Store>(store: &S) {
     append(store, &room, note(1)).await;
     next(&mut opened).await;
     store.publish(&room, message.clone()).expect("it is open");
-    let told = tokio::time::timeout(PATIENCE, opened.news.recv()).await;
+    let told = tokio::time::timeout(PATIENCE, opened.updates.recv()).await;
     let told = told
         .expect("it arrives")
         .expect("the reader is not cut off");
-    assert_eq!(told, News::Message(Arc::new(message)));
+    assert_eq!(told, RoomUpdate::Message(Arc::new(message)));
     append(store, &room, note(2)).await;
     assert_eq!(next(&mut opened).await.map(|entry| entry.offset), Some(2));
     let missed = since(store, &room, &opened.epoch, 1).await;

@@ -1,10 +1,12 @@
-//! TURN credentials that expire: a username with its expiry, and a password that needs the shared secret of the TURN
-//! server. These are coturn's REST credentials, so backends that create those work too.
+//! TURN credentials with an expiry: the username contains the expiry, the password is an HMAC of
+//! the username with the TURN server's secret. The format is that of coturn's REST API, so other
+//! backends can create credentials too.
 //!
-//! The TURN server counts by user. The user is an identity in its room, so a participant that leaves and joins again
-//! is the same user. The username contains a keyed hash of both and not the names.
+//! The TURN server has quotas for each user. A user is an identity in a room, so a participant that
+//! leaves and joins again is the same user. The username contains a keyed hash of room and
+//! identity, not their names.
 //!
-//! Relaying is the data plane's business.
+//! The TURN server itself is in the data plane.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +17,7 @@ use spillway_wire::turn::user_id;
 
 use crate::ids::{Identity, RoomName};
 
-/// A TURN credential that expires.
+/// A TURN username and password with an expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// `expiry:user`, with the expiry in seconds since 1970.
@@ -24,23 +26,23 @@ pub struct Credential {
     pub password: String,
 }
 
-/// Issues TURN credentials that expire.
+/// Creates TURN credentials with the shared secret.
 pub struct Issuer {
     secret: Box<[u8]>,
     ttl_s: u64,
 }
 
-/// TURN servers and credentials of a client.
+/// TURN servers and credentials for a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Relays {
-    /// Empty when no node relays.
+    /// Empty if the node has no TURN server.
     pub ice_servers: Vec<IceServer>,
-    /// Seconds during which the credentials may make allocations; absent without TURN servers.
+    /// Seconds during which the credentials can make allocations; absent without TURN servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ice_ttl_s: Option<u64>,
 }
 
-/// A STUN or TURN server, in the browser's own shape.
+/// A TURN server in the form of the browser's `RTCIceServer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)] // RTCIceServer
 pub struct IceServer {
@@ -52,7 +54,7 @@ pub struct IceServer {
 }
 
 impl Credential {
-    /// Mints one that may make allocations until `expiry`.
+    /// Creates credentials that can make allocations until `expiry`, in seconds since 1970.
     pub fn mint(secret: &[u8], user: &str, expiry: u64) -> Self {
         let username = format!("{expiry}:{user}");
         let mut mac: Hmac<Sha1> =
@@ -64,7 +66,7 @@ impl Credential {
 }
 
 impl Issuer {
-    /// Mints with `secret` what lasts `ttl_s`.
+    /// Signs credentials with `secret`. They can make allocations for `ttl_s` seconds.
     pub fn new(secret: &str, ttl_s: u64) -> Self {
         Self {
             secret: secret.as_bytes().into(),
@@ -72,7 +74,7 @@ impl Issuer {
         }
     }
 
-    /// Credentials of `identity` for the TURN servers at `urls`, valid for `ttl_s`; empty when no node relays.
+    /// Credentials of `identity` for the TURN servers at `urls`; empty if `urls` is empty.
     pub fn relays(
         &self,
         urls: &[String],
@@ -101,7 +103,7 @@ pub fn user(secret: &[u8], room: &RoomName, identity: &Identity) -> String {
     user_id(secret, room.as_str(), identity.as_str())
 }
 
-/// The secret stays out of logs.
+/// Without the secret, so that it never appears in logs.
 impl std::fmt::Debug for Issuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issuer")

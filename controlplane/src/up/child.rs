@@ -1,4 +1,5 @@
-//! The data plane's process: started, watched, restarted; taken over if it is already running.
+//! The data plane as a child process: starts it, restarts it when it ends, and takes over one that
+//! an earlier `up` left running.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,25 +20,26 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::StateDir;
-use super::state_dir::StartedWith;
+use super::state_dir::StartSettings;
 use crate::clock;
 use crate::config::Config;
 use crate::limits::{CHILD_LOG_BYTES, RESTART_PAUSE, STABLE_TIME, START_TIME, STOP_TIME};
 use crate::tls::CertificateFiles;
 
-/// Starts that fail at once before `up` gives up: the binary or its settings are wrong then.
-const HOPELESS_STARTS: u32 = 5;
+/// Number of short-lived starts after which `up` gives up, because the program or its settings are
+/// wrong.
+const FAILED_STARTS: u32 = 5;
 
-/// A child that lives this long has valid settings; wrong settings end it sooner.
-const PROOF_TIME: Duration = Duration::from_secs(3);
+/// A child that has lived this long has valid settings, because wrong settings end it sooner.
+const VALID_SETTINGS_TIME: Duration = Duration::from_secs(3);
 
-/// Between two looks at a process that is not our child.
-const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Interval at which a process that is not a child is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Default address of a data plane's metrics.
+/// Default address of a data plane's metrics (its setting `metrics`).
 const CHILD_METRICS: &str = "127.0.0.1:9464";
 
-/// Keeps one data plane alive.
+/// Keeps one data plane running.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     bin: PathBuf,
@@ -45,22 +47,23 @@ pub(super) struct Supervisor {
     environment: Vec<(&'static str, String)>,
     socket: PathBuf,
     log: PathBuf,
-    /// True: the child ends TLS, and gets SIGHUP for its certificate.
+    /// True: the child terminates TLS, and gets SIGHUP to reload its certificate.
     ends_tls: bool,
-    started: StartedWith,
+    started: StartSettings,
     state: StateDir,
 }
 
-/// A process that is ours to watch and to stop.
+/// The process of the data plane.
 #[derive(Debug)]
 enum Process {
     Child(Child),
-    /// A data plane of an earlier `up`.
+    /// A data plane that an earlier `up` started, as a pidfd.
     Adopted(OwnedFd),
 }
 
 impl Supervisor {
-    /// With a certificate and our listening address, if the child ends TLS for us.
+    /// If the child terminates TLS, the last argument has the certificate and the address it passes
+    /// HTTP to.
     pub(super) fn new(
         config: &Config,
         state: &StateDir,
@@ -69,7 +72,7 @@ impl Supervisor {
         let dataplane = &config.dataplane;
         let bin = match &dataplane.bin {
             Some(bin) => bin.clone(),
-            None => beside_us()?,
+            None => default_binary()?,
         };
         let mut arguments = vec!["--control".to_owned(), format!("unix:{}", socket.display())];
         arguments.extend(["--udp-port".to_owned(), dataplane.udp_port.to_string()]);
@@ -97,7 +100,7 @@ impl Supervisor {
                 arguments.extend([name.to_owned(), text]);
             }
         }
-        // Not an argument: every user of the host can read arguments.
+        // In an environment variable, because every user of the host can read arguments.
         let secrets = config.turn.secrets.join(",");
         let mut environment = vec![
             ("SPILLWAY_LOG", config.log.clone()),
@@ -106,7 +109,7 @@ impl Supervisor {
         if !dataplane.node.is_empty() {
             environment.push(("SPILLWAY_NODE", dataplane.node.clone()));
         }
-        let started = StartedWith {
+        let started = StartSettings {
             arguments: arguments.clone(),
             turn_secret_ids: config
                 .turn
@@ -127,7 +130,7 @@ impl Supervisor {
         })
     }
 
-    /// Runs until `ended`, and stops the process then.
+    /// Keeps the data plane running until `ended` becomes true. Then stops it.
     pub(super) async fn run(self, mut ended: watch::Receiver<bool>) -> anyhow::Result<()> {
         let (first_pause, longest_pause) = RESTART_PAUSE;
         let mut pause = first_pause;
@@ -149,7 +152,7 @@ impl Supervisor {
                     }
                 }
             };
-            proven |= started.elapsed() >= PROOF_TIME;
+            proven |= started.elapsed() >= VALID_SETTINGS_TIME;
             if started.elapsed() >= STABLE_TIME {
                 pause = first_pause;
                 short_lives = 0;
@@ -157,11 +160,11 @@ impl Supervisor {
                 short_lives += 1;
             }
             let log = self.log.display();
-            if short_lives >= HOPELESS_STARTS && !proven {
+            if short_lives >= FAILED_STARTS && !proven {
                 bail!(
                     "{} ended {short_lives} times at once ({said}): {} (see {log})",
                     self.bin.display(),
-                    last_words(&self.log),
+                    last_error(&self.log),
                 );
             }
             tracing::error!(%said, log = %log, restart_in_ms = pause.as_millis(), "data plane ended");
@@ -173,8 +176,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes over a live data plane on our socket, started by any process. Its own settings stay in effect. If it has
-    /// less than the settings ask for, this is logged; if it is less safe, it is an error.
+    /// Takes over a running data plane on the control socket, with its own settings. A difference
+    /// to the current settings is logged; it is an error if the data plane has to terminate TLS.
     async fn adopt(&self) -> anyhow::Result<Option<Process>> {
         let Some((peer, fd)) = self.alive().await else {
             return Ok(None);
@@ -211,12 +214,13 @@ impl Supervisor {
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_for_child(name)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .envs(metrics_elsewhere())
+            .envs(free_metrics_port())
             .stdin(Stdio::null())
-            // A file, not a pipe: the data plane outlives us and must be able to write.
+            // A file, not a pipe: the data plane can outlive this process, and must still be able
+            // to write.
             .stdout(log.try_clone().context("cannot share the log")?)
             .stderr(log)
-            // In its own process group, so that Ctrl-C does not reach it: we stop it after the clients are told.
+            // In its own process group: Ctrl-C must not end it before clients are disconnected.
             .process_group(0)
             .kill_on_drop(false);
         let child = command
@@ -229,7 +233,7 @@ impl Supervisor {
 }
 
 impl Process {
-    /// Waits for its end, and says how it was.
+    /// Waits for the end of the process. Returns the exit status as text.
     async fn ended(&mut self) -> String {
         match self {
             Self::Child(child) => match child.wait().await {
@@ -238,18 +242,18 @@ impl Process {
             },
             Self::Adopted(fd) => {
                 while !has_ended(fd) {
-                    tokio::time::sleep(LOOK_PAUSE).await;
+                    tokio::time::sleep(CHECK_INTERVAL).await;
                 }
                 "gone".to_owned()
             }
         }
     }
 
-    /// Asks it to end, and makes it.
+    /// Sends SIGTERM, and SIGKILL if the process does not end in time.
     async fn stop(mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM);
         if timeout(STOP_TIME, self.ended()).await.is_err() {
-            tracing::warn!("data plane: did not end by itself, killed");
+            tracing::warn!("data plane: did not end in time after SIGTERM, killed");
             self.signal(Signal::KILL);
             let killed = timeout(Duration::from_secs(1), self.ended()).await;
             killed.context("the data plane cannot be killed")?;
@@ -258,7 +262,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // An error means that the process has already ended.
+        // The process has already ended if this fails.
         let _ = match self {
             Self::Child(child) => child
                 .id()
@@ -269,15 +273,15 @@ impl Process {
     }
 }
 
-/// Another data plane on this host may serve its metrics at the default address. Then ours takes any free port, unless
-/// the address was set.
-fn metrics_elsewhere() -> Option<(&'static str, &'static str)> {
+/// If another data plane on this host uses the default address for metrics, the child takes any
+/// free port, unless the address is set.
+fn free_metrics_port() -> Option<(&'static str, &'static str)> {
     let chosen = std::env::var_os("SPILLWAY_METRICS").is_some();
     let taken = !chosen && std::net::TcpListener::bind(CHILD_METRICS).is_err();
     taken.then_some(("SPILLWAY_METRICS", "127.0.0.1:0"))
 }
 
-/// Settings of the data plane (docs/operating/settings.md).
+/// Names of the data plane's settings (docs/operating/settings.md), without `SPILLWAY_`.
 const DATAPLANE_SETTINGS: [&str; 28] = [
     "NODE",
     "CONTROL",
@@ -309,7 +313,8 @@ const DATAPLANE_SETTINGS: [&str; 28] = [
     "MAX_TRACKS_PER_SESSION",
 ];
 
-/// True if the data plane gets this variable: it must not get our keys and other variables.
+/// True if the child gets this environment variable. It must not get the keys, nor unrelated
+/// variables.
 fn is_for_child(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
@@ -320,7 +325,7 @@ fn is_for_child(name: &OsStr) -> bool {
     }
 }
 
-/// A pidfd is readable once its process ended (pidfd_open(2)).
+/// True if the process has ended: then its pidfd is readable (pidfd_open(2)).
 fn has_ended(fd: &OwnedFd) -> bool {
     let now = Timespec {
         tv_sec: 0,
@@ -330,7 +335,7 @@ fn has_ended(fd: &OwnedFd) -> bool {
     !matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(0))
 }
 
-fn beside_us() -> anyhow::Result<PathBuf> {
+fn default_binary() -> anyhow::Result<PathBuf> {
     let us = std::env::current_exe().context("cannot tell where this binary is")?;
     let bin = us.with_file_name("spillway-dataplane");
     if !bin.exists() {
@@ -342,15 +347,15 @@ fn beside_us() -> anyhow::Result<PathBuf> {
     Ok(bin)
 }
 
-/// The last line of its log, for the error message.
-fn last_words(log: &Path) -> String {
+/// The last error in the child's log.
+fn last_error(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    // Its errors begin with its name; wrong settings follow on their own lines.
+    // An error starts with the program's name; the wrong settings follow on separate lines.
     let complaint = text
         .rfind("spillway-dataplane: ")
         .map(|at| text[at..].trim_end());
-    complaint.unwrap_or("it said nothing").to_owned()
+    complaint.unwrap_or("its log has no error").to_owned()
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {
@@ -366,7 +371,7 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Address at which this host reaches a listener at `address`.
+/// The address at which this host reaches a listener on `address`.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -424,7 +429,7 @@ mod tests {
                 .to_ascii_uppercase()
                 .replace('-', "_")
         };
-        // The log filter is passed separately.
+        // The log filter is passed in another way.
         let documented: BTreeSet<_> = names.map(upper).filter(|name| name != "LOG").collect();
         let known: BTreeSet<_> = DATAPLANE_SETTINGS.map(str::to_owned).into();
         assert_eq!(documented, known);

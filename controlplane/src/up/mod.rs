@@ -1,5 +1,5 @@
-//! `spillway up`: server and data plane together. The API key survives restarts. The data plane is a child process:
-//! restarted when it ends, taken over if an earlier `up` left it running.
+//! `spillway up`: signaling and a data plane together. Keys survive restarts. The data plane is a
+//! child process that is restarted when it ends, and taken over if an earlier `up` left it running.
 
 mod child; // the data plane's process
 mod state_dir; // credentials and sockets that survive a restart
@@ -10,22 +10,22 @@ pub use state_dir::{Credentials, StateDir, UpFile};
 
 use crate::config::{Config, ControlAddress};
 use crate::serve;
-use crate::terminal::say;
+use crate::terminal::print_line;
 use child::Supervisor;
 
-/// Runs until SIGINT or SIGTERM; stops its data plane then. When it is killed instead, the data plane
-/// goes on forwarding and the next `up` takes it over.
+/// Runs until SIGINT or SIGTERM, then stops the data plane. If this process is killed, the data
+/// plane keeps forwarding, and the next `up` takes it over.
 pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let mut stop = serve::StopSignal::catch()?;
     let state = StateDir::create(&config.state_dir)?;
-    state.refuse_a_second()?;
+    state.refuse_second_up()?;
     let credentials = state.credentials(&config)?;
     config.keys = credentials.keys(&config.keys);
     config.admin_token = Some(credentials.admin_token.clone());
     let secrets = credentials.turn_secret.iter();
     let secrets = secrets.flat_map(|secrets| secrets.split(','));
     config.turn.secrets = secrets.map(str::to_owned).collect();
-    // TLS ends where TURN and HTTP are separated.
+    // With `turn-tls-port` the data plane terminates TLS, because it separates TURN from HTTP.
     let shared = config.turn.tls_port.and_then(|_| config.tls.take());
     if let Some(files) = &shared {
         config.allowed_hosts.extend(files.names()?);
@@ -35,7 +35,8 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
         Some(address) => address.clone(),
         None => ControlAddress::Unix(socket.clone()),
     };
-    // Bound before the child is started: a second `up` that cannot listen must not disturb the first.
+    // The listener is bound before the child is started: a second `up` fails here and does not
+    // disturb the first.
     let running = serve::start(&config, address).await?;
     let own = config.dataplane_control.is_none();
     let behind = shared.map(|files| (files, running.address));
@@ -51,7 +52,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     tokio::pin!(child);
     tokio::select! {
         result = &mut child => return result.context("the data plane cannot be run"),
-        () = stop.come() => {}
+        () = stop.received() => {}
         node = running.fleet.connected() => {
             let up = UpFile::new(&running.url, &credentials);
             state.write_up(&up)?;
@@ -61,12 +62,12 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
                     state.remove_up();
                     return result.context("the data plane cannot be run");
                 }
-                () = stop.come() => {}
+                () = stop.received() => {}
             }
         }
     }
     tracing::info!("stopping");
-    running.stop(stop.come()).await;
+    running.stop(stop.received()).await;
     end.send_replace(true);
     if own {
         child.await?;
@@ -75,14 +76,14 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One block of text; programs read `up.json`.
+/// Prints URL and credentials for people. Programs read `up.json`.
 fn announce(up: &UpFile, config: &Config, turn_urls: &[String], state: &StateDir) {
     let (url, key, secret) = (&up.url, &up.api_key, &up.api_secret);
     let relays: String = turn_urls
         .iter()
         .map(|url| format!("  TURN        {url}\n"))
         .collect();
-    // The port of TURN inside TLS serves the page, too.
+    // The port for TURN over TLS also serves the page.
     let tls = turn_urls
         .iter()
         .find_map(|url| url.strip_prefix("turns:")?.split('?').next());
@@ -92,7 +93,7 @@ fn announce(up: &UpFile, config: &Config, turn_urls: &[String], state: &StateDir
     let log = state.child_log();
     let log = log.display();
     let path = &config.public_path;
-    let said = say(&format!(
+    let said = print_line(&format!(
         "\nSpillway is up.\n\n  URL         {url}\n{tls}  API key     {key}\n  API secret  {secret}\n{relays}\n  \
          data plane log: {log}\n  try: open {url}{path}?room=demo in two windows, or `spillway room ls`\n"
     ));

@@ -1,4 +1,5 @@
-//! The state directory of `up`: credentials that survive restarts, and the address of a running `up`.
+//! The state directory of `up`: credentials, the control socket, the data plane's log, and the URL
+//! of a running `up`.
 
 use std::fs;
 use std::io::Write as _;
@@ -20,46 +21,47 @@ const SOCKET: &str = "dataplane.sock";
 const LOG: &str = "dataplane.log";
 const STARTED: &str = "dataplane.json";
 
-/// A directory only its owner reads.
+/// A directory that only its owner can read.
 #[derive(Debug, Clone)]
 pub struct StateDir(PathBuf);
 
-/// Made once, kept so that tokens stay valid.
+/// Credentials that `up` generated at its first start. They are kept, so that tokens stay valid.
 #[derive(Clone, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct Credentials {
     pub api_key: String,
     pub api_secret: String,
     pub admin_token: String,
-    /// Absent in those made by earlier versions.
+    /// `None` in files of earlier versions.
     #[serde(default)]
     pub turn_secret: Option<String>,
 }
 
-/// Address and credentials of a running `up`.
+/// `up.json`: URL and credentials of a running `up`.
 #[derive(Clone, Serialize, Deserialize)]
-#[allow(missing_docs)] // they say it themselves
+#[allow(missing_docs)] // the names say it
 pub struct UpFile {
     pub url: String,
     pub pid: u32,
     pub admin_token: String,
     pub api_key: String,
     pub api_secret: String,
-    /// The current secret of TURN credentials; absent in files of earlier versions.
+    /// The current TURN secrets, comma-separated; `None` in files of earlier versions.
     #[serde(default)]
     pub turn_secret: Option<String>,
 }
 
-/// Settings that the data plane was started with, for an `up` that takes it over.
+/// Settings that the data plane was started with. An `up` that takes it over compares them with its
+/// own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StartedWith {
+pub(super) struct StartSettings {
     pub(super) arguments: Vec<String>,
-    /// Ids of the secrets, not the secrets themselves.
+    /// Ids of the TURN secrets. The secrets themselves are not written.
     pub(super) turn_secret_ids: Vec<String>,
 }
 
-impl StartedWith {
-    /// Differences to `other`, as text.
+impl StartSettings {
+    /// The differences to `other`, as text for the log.
     pub(super) fn differs_from(&self, other: &Self) -> String {
         let pairs = |started: &Self| -> Vec<String> {
             started
@@ -87,7 +89,7 @@ impl StartedWith {
 }
 
 impl Credentials {
-    /// Keys of the configuration; without any, the stored ones.
+    /// The API keys of the configuration; without any, the generated key.
     pub fn keys(&self, configured: &[ApiKey]) -> Vec<ApiKey> {
         if !configured.is_empty() {
             return configured.to_vec();
@@ -113,7 +115,8 @@ impl UpFile {
 }
 
 impl StateDir {
-    /// The directory at `path`, made if it is not there.
+    /// Opens the directory at `path`; creates it if it is missing. Fails if other users can read
+    /// it.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -123,16 +126,16 @@ impl StateDir {
         let absolute = path
             .canonicalize()
             .with_context(|| format!("cannot find state-dir {}", path.display()))?;
-        refuse_others(path, &absolute)?;
+        check_owner_and_mode(path, &absolute)?;
         Ok(Self(absolute))
     }
 
-    /// A directory that may not be there, to read from.
+    /// A directory to read from, which may be missing.
     pub fn at(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    /// The data plane's control socket.
+    /// Path of the data plane's control socket.
     pub fn control_socket(&self) -> anyhow::Result<PathBuf> {
         let path = self.0.join(SOCKET);
         let bytes = path.as_os_str().as_bytes().len();
@@ -146,12 +149,13 @@ impl StateDir {
         Ok(path)
     }
 
-    /// The data plane's output.
+    /// Path of the data plane's log.
     pub fn child_log(&self) -> PathBuf {
         self.0.join(LOG)
     }
 
-    /// The kept credentials, made at first; what the configuration names wins.
+    /// The generated credentials, overridden by the configuration. Generates them at the first
+    /// start.
     pub fn credentials(&self, config: &Config) -> anyhow::Result<Credentials> {
         let kept: Option<Credentials> = self.read(CREDENTIALS)?;
         let is_whole = kept.as_ref().is_some_and(|kept| kept.turn_secret.is_some());
@@ -178,22 +182,22 @@ impl StateDir {
         Ok(credentials)
     }
 
-    /// The kept credentials, if an `up` ever ran here.
+    /// The generated credentials; `None` if no `up` has run in this directory.
     pub fn kept_credentials(&self) -> anyhow::Result<Option<Credentials>> {
         self.read(CREDENTIALS)
     }
 
-    /// The running `up`, if one left word here.
+    /// The running `up`; `None` if none is running, unless it was killed.
     pub fn up(&self) -> anyhow::Result<Option<UpFile>> {
         self.read(UP)
     }
 
-    /// Settings that the data plane was started with last.
-    pub(super) fn child_started(&self) -> anyhow::Result<Option<StartedWith>> {
+    /// Settings of the latest start of the data plane.
+    pub(super) fn child_started(&self) -> anyhow::Result<Option<StartSettings>> {
         self.read(STARTED)
     }
 
-    pub(super) fn write_child_started(&self, started: &StartedWith) -> anyhow::Result<()> {
+    pub(super) fn write_child_started(&self, started: &StartSettings) -> anyhow::Result<()> {
         self.write(STARTED, started)
     }
 
@@ -201,18 +205,19 @@ impl StateDir {
         self.write(UP, up)
     }
 
-    /// Removes our own word, not that of a later `up`.
+    /// Removes `up.json`, unless a later `up` has written it.
     pub(super) fn remove_up(&self) {
         if let Ok(Some(up)) = self.up()
             && up.pid == std::process::id()
         {
-            // Gone already is as good.
+            // An error means that the file is gone.
             let _ = fs::remove_file(self.0.join(UP));
         }
     }
 
-    /// Two control planes on one data plane would fight over its sessions.
-    pub(super) fn refuse_a_second(&self) -> anyhow::Result<()> {
+    /// Fails if another `up` is running here: two control planes would compete for the sessions of
+    /// one data plane.
+    pub(super) fn refuse_second_up(&self) -> anyhow::Result<()> {
         let Some(up) = self.up()? else {
             return Ok(());
         };
@@ -244,7 +249,7 @@ impl StateDir {
         })
     }
 
-    /// All or nothing, readable by the owner alone from the first byte on.
+    /// Writes a file atomically. Only its owner can read it.
     fn write<T: Serialize>(&self, name: &str, value: &T) -> anyhow::Result<()> {
         let path = self.0.join(name);
         let draft = self.0.join(format!("{name}.{}", std::process::id()));
@@ -259,8 +264,9 @@ impl StateDir {
     }
 }
 
-/// A reader of the directory has all our rights: the directory must be ours alone, and so must a link to it.
-fn refuse_others(path: &Path, absolute: &Path) -> anyhow::Result<()> {
+/// Fails if other users can read the directory, or own it or a symbolic link to it: the directory
+/// has all secrets.
+fn check_owner_and_mode(path: &Path, absolute: &Path) -> anyhow::Result<()> {
     let us = rustix::process::geteuid().as_raw();
     let link = fs::symlink_metadata(path);
     let link = link.with_context(|| format!("cannot look at state-dir {}", path.display()))?;
@@ -330,12 +336,12 @@ mod tests {
         let credentials = state.credentials(&config(&[])).unwrap();
         let mut up = UpFile::new("http://127.0.0.1:1", &credentials);
         state.write_up(&up).unwrap();
-        state.refuse_a_second().unwrap();
+        state.refuse_second_up().unwrap();
         state.remove_up();
         assert!(state.up().unwrap().is_none());
         up.pid = 0x3fff_ffff;
         state.write_up(&up).unwrap();
-        state.refuse_a_second().unwrap();
+        state.refuse_second_up().unwrap();
         state.remove_up();
         assert!(state.up().unwrap().is_some(), "not ours");
     }
@@ -353,7 +359,7 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         StateDir::create(&path).unwrap();
-        // A link of our own to a directory of our own is as good.
+        // A symbolic link of the same user is permitted.
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         StateDir::create(&link).unwrap();
@@ -367,7 +373,7 @@ mod tests {
         StateDir::create(&path).unwrap();
         if us != 0 {
             // Only root can change owners, so the test uses an existing directory.
-            let said = refuse_others(Path::new("/"), Path::new("/")).unwrap_err();
+            let said = check_owner_and_mode(Path::new("/"), Path::new("/")).unwrap_err();
             assert!(said.to_string().contains("belongs to user 0"), "{said}");
             return;
         }
@@ -392,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_a_data_plane_was_started_with_is_told_from_what_is_wanted() {
-        let started = |arguments: &[&str], id: &str| StartedWith {
+        let started = |arguments: &[&str], id: &str| StartSettings {
             arguments: arguments.iter().map(ToString::to_string).collect(),
             turn_secret_ids: vec![id.to_owned()],
         };

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::client::{Door, metrics};
+use crate::client::{TestServer, metrics};
 use crate::fake::FakeNode;
 
 fn get(url: String, token: Option<&'static str>) -> impl Future<Output = (u16, String, Value)> {
@@ -34,11 +34,11 @@ fn get(url: String, token: Option<&'static str>) -> impl Future<Output = (u16, S
 
 #[tokio::test]
 async fn metrics_name_no_rooms_and_no_people() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut speaker = door.join("board-meeting", "zoe@example.com").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut speaker = server.join("board-meeting", "zoe@example.com").await;
     speaker.publish().await;
-    let text = metrics(&door).await;
+    let text = metrics(&server).await;
     assert!(text.contains("spillway_participants"), "{text}");
     for name in ["board-meeting", "zoe"] {
         assert!(!text.contains(name), "{name} is in the metrics");
@@ -47,20 +47,20 @@ async fn metrics_name_no_rooms_and_no_people() {
 
 #[tokio::test]
 async fn the_admin_api_shows_rooms_sessions_and_shards_to_the_token_alone() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, _] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
-    let rooms = door.admin("/v1/admin/rooms").await;
+    let rooms = server.admin("/v1/admin/rooms").await;
     let room = &rooms["rooms"][0];
     assert_eq!(
         (&room["room"], &room["participant_count"]),
         (&"r".into(), &2.into())
     );
     assert!(room["participants"].to_string().contains(&camera));
-    let shown = door.admin("/v1/admin/rooms/r").await;
+    let shown = server.admin("/v1/admin/rooms/r").await;
     let people = shown["participants"].as_array().unwrap();
     let of = |identity: &str| people.iter().find(|p| p["identity"] == identity).unwrap();
     assert_eq!(of("ann")["publish"]["shard"], 0);
@@ -73,16 +73,16 @@ async fn the_admin_api_shows_rooms_sessions_and_shards_to_the_token_alone() {
             .len(),
         2
     );
-    let nodes = door.admin("/v1/admin/nodes").await;
+    let nodes = server.admin("/v1/admin/nodes").await;
     assert_eq!(nodes["nodes"][0]["shards"][0]["packets_in"], 7);
     for token in [None, Some("wrong"), Some("admin-admin-admi")] {
         for path in ["rooms", "rooms/r", "nodes"] {
-            let url = format!("{}/v1/admin/{path}", door.running.url);
+            let url = format!("{}/v1/admin/{path}", server.running.url);
             let (status, _, body) = get(url, token).await;
             assert_eq!((status, &body["code"]), (401, &"token_invalid".into()));
         }
     }
-    let missing = format!("{}/v1/admin/rooms/none", door.running.url);
+    let missing = format!("{}/v1/admin/rooms/none", server.running.url);
     let (status, _, body) = get(missing, Some("admin-admin-admin")).await;
     assert_eq!(status, 404);
     assert!(
@@ -93,26 +93,26 @@ async fn the_admin_api_shows_rooms_sessions_and_shards_to_the_token_alone() {
 
 #[tokio::test]
 async fn readiness_tells_of_a_missing_data_plane_and_health_does_not() {
-    let door = Door::open(&[]).await;
-    let url = |path: &str| format!("{}{path}", door.running.url);
+    let server = TestServer::start(&[]).await;
+    let url = |path: &str| format!("{}{path}", server.running.url);
     let (status, _, body) = get(url("/readyz"), None).await;
     assert_eq!((status, &body["status"]), (503, &"degraded".into()));
     assert_eq!(get(url("/healthz"), None).await.0, 200);
-    let _node = FakeNode::start(&door.socket());
-    door.running.connected().await;
+    let _node = FakeNode::start(&server.socket());
+    server.running.connected().await;
     assert_eq!(get(url("/readyz"), None).await.0, 200);
 }
 
 #[tokio::test]
 async fn the_page_is_embedded_and_loads_nothing_from_elsewhere() {
-    let door = Door::open(&[]).await;
+    let server = TestServer::start(&[]).await;
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/spillway.js", "text/javascript; charset=utf-8"),
         ("/app.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
     ] {
-        let (status, headers, _) = get(format!("{}{path}", door.running.url), None).await;
+        let (status, headers, _) = get(format!("{}{path}", server.running.url), None).await;
         assert_eq!(status, 200, "{path}");
         assert!(headers.starts_with(kind), "{path}: {headers}");
         assert!(
@@ -120,18 +120,18 @@ async fn the_page_is_embedded_and_loads_nothing_from_elsewhere() {
             "{headers}"
         );
     }
-    let (status, _, body) = get(format!("{}/nothing", door.running.url), None).await;
+    let (status, _, body) = get(format!("{}/nothing", server.running.url), None).await;
     assert_eq!((status, &body["code"]), (404, &"not_found".into()));
 }
 
 #[tokio::test]
 async fn demo_tokens_open_rooms_and_wrong_names_are_explained() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let url = |query: &str| format!("{}/v1/demo/token?{query}", door.running.url);
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let url = |query: &str| format!("{}/v1/demo/token?{query}", server.running.url);
     let (status, _, body) = get(url("room=r&identity=ann&name=Ann%20B"), None).await;
     assert_eq!(status, 200);
-    let mut ann = door.connect().await;
+    let mut ann = server.connect().await;
     ann.join(serde_json::json!({"token": body["token"]})).await;
     assert_eq!(ann.joined["identity"], "ann");
     for (query, said) in [
@@ -158,7 +158,8 @@ async fn demo_tokens_open_rooms_and_wrong_names_are_explained() {
     }
 }
 
-/// Six scripts, a name with what paths and keys are made of, and one that needs composing.
+/// Room names: six scripts, a name with special characters of paths and keys, and one that is
+/// composed.
 const NAMES: [(&str, &str); 8] = [
     ("Συμβούλιο", "Συμβούλιο"),
     ("Совет", "Совет"),
@@ -173,11 +174,11 @@ const NAMES: [(&str, &str); 8] = [
 #[tokio::test]
 async fn rooms_of_every_script_are_rooms_of_their_own() {
     use spillway_controlplane::ids::RoomName;
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
     let mut clients = Vec::new();
     for (typed, name) in NAMES {
-        let client = door.join(typed, "a+b@example.com").await;
+        let client = server.join(typed, "a+b@example.com").await;
         assert_eq!(client.joined["room"], name);
         assert_eq!(
             client.joined["participants"],
@@ -190,7 +191,7 @@ async fn rooms_of_every_script_are_rooms_of_their_own() {
         let room: RoomName = typed.parse().unwrap();
         let url = format!(
             "{}/v1/admin/rooms/{}",
-            door.running.url,
+            server.running.url,
             room.percent_encoded()
         );
         let (status, _, body) = get(url, Some("admin-admin-admin")).await;
@@ -198,7 +199,7 @@ async fn rooms_of_every_script_are_rooms_of_their_own() {
     }
     // The error has our JSON form, not the router's.
     for (path, status) in [("%FF", 400), ("%07", 400), ("nobody", 404)] {
-        let url = format!("{}/v1/admin/rooms/{path}", door.running.url);
+        let url = format!("{}/v1/admin/rooms/{path}", server.running.url);
         let (got, _, body) = get(url, Some("admin-admin-admin")).await;
         assert_eq!(got, status, "{body}");
         assert!(body["message"].is_string(), "{body}");
@@ -207,8 +208,8 @@ async fn rooms_of_every_script_are_rooms_of_their_own() {
 
 #[tokio::test]
 async fn under_its_public_path_everything_is_as_at_the_root() {
-    let door = Door::open(&["--public-path", "/calls"]).await;
-    let _node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&["--public-path", "/calls"]).await;
+    let _node = FakeNode::start(&server.socket());
     let close = "Host: localhost\r\nConnection: close\r\n\r\n";
     for (path, wanted) in [
         ("/calls/", 200),
@@ -223,19 +224,22 @@ async fn under_its_public_path_everything_is_as_at_the_root() {
         ("/", 200),
         ("/spillway.js", 200),
     ] {
-        let (code, answer) = status(&door, &format!("GET {path} HTTP/1.1\r\n{close}")).await;
+        let (code, answer) = status(&server, &format!("GET {path} HTTP/1.1\r\n{close}")).await;
         assert_eq!(code, wanted, "{path}: {answer}");
     }
-    let (_, page) = status(&door, &format!("GET /calls/ HTTP/1.1\r\n{close}")).await;
+    let (_, page) = status(&server, &format!("GET /calls/ HTTP/1.1\r\n{close}")).await;
     for absolute in ["href=\"/", "src=\"/"] {
         assert!(!page.contains(absolute), "{absolute} leads out of the path");
     }
-    let (_, moved) = status(&door, &format!("GET /calls?room=a HTTP/1.1\r\n{close}")).await;
+    let (_, moved) = status(&server, &format!("GET /calls?room=a HTTP/1.1\r\n{close}")).await;
     assert!(
         moved.to_lowercase().contains("location: /calls/?room=a"),
         "{moved}"
     );
-    let url = format!("{}/calls/v1/signal", door.running.url.replace("http", "ws"));
+    let url = format!(
+        "{}/calls/v1/signal",
+        server.running.url.replace("http", "ws")
+    );
     tokio_tungstenite::connect_async(url).await.unwrap();
 }
 
@@ -243,9 +247,9 @@ async fn under_its_public_path_everything_is_as_at_the_root() {
 async fn a_demo_token_is_of_no_use_to_the_page_of_another_site() {
     use tokio_tungstenite::tungstenite::Message;
     use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let url = format!("{}/v1/demo/token?room=r&identity=ann", door.running.url);
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let url = format!("{}/v1/demo/token?room=r&identity=ann", server.running.url);
     let (_, _, body) = get(url, None).await;
     let demo = body["token"].as_str().unwrap().to_owned();
     let signed = crate::client::token("r", "bob", |_| ());
@@ -255,7 +259,7 @@ async fn a_demo_token_is_of_no_use_to_the_page_of_another_site() {
         ("http://localhost:3000", &demo, "joined"),
         ("https://app.example", &signed, "joined"),
     ] {
-        let url = format!("{}/v1/signal", door.running.url.replace("http", "ws"));
+        let url = format!("{}/v1/signal", server.running.url.replace("http", "ws"));
         let mut request = url.into_client_request().unwrap();
         request
             .headers_mut()
@@ -283,9 +287,9 @@ async fn a_demo_token_is_of_no_use_to_the_page_of_another_site() {
 }
 
 /// A request as it is, and the status it gets; 0 where the connection is closed without one.
-async fn status(door: &Door, request: &str) -> (u16, String) {
+async fn status(server: &TestServer, request: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(door.running.address)
+    let mut stream = tokio::net::TcpStream::connect(server.running.address)
         .await
         .unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -299,7 +303,7 @@ async fn status(door: &Door, request: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn while_there_are_demo_tokens_other_hosts_get_nothing() {
-    let door = Door::open(&["--allowed-hosts", "lan.example"]).await;
+    let server = TestServer::start(&["--allowed-hosts", "lan.example"]).await;
     let token = "/v1/demo/token?room=r&identity=ann";
     let close = "Connection: close\r\n\r\n";
     for (request, wanted) in [
@@ -342,7 +346,7 @@ async fn while_there_are_demo_tokens_other_hosts_get_nothing() {
             200,
         ),
     ] {
-        let (code, answer) = status(&door, &request).await;
+        let (code, answer) = status(&server, &request).await;
         assert_eq!(code, wanted, "{request}\n{answer}");
         assert!(
             wanted != 403
@@ -357,20 +361,20 @@ async fn while_there_are_demo_tokens_other_hosts_get_nothing() {
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
     };
-    assert_eq!(status(&door, &upgrade("evil.example")).await.0, 403);
+    assert_eq!(status(&server, &upgrade("evil.example")).await.0, 403);
     // An application of another origin has a token of its own.
-    assert_eq!(status(&door, &upgrade("localhost")).await.0, 101);
+    assert_eq!(status(&server, &upgrade("localhost")).await.0, 101);
 }
 
 #[tokio::test]
 async fn without_demo_tokens_every_host_is_answered_and_the_page_connects_to_its_own() {
-    let door = Door::open_without_demo_tokens().await;
+    let server = TestServer::start_without_demo_tokens().await;
     let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    let (code, answer) = status(&door, &get("rtc.example.com:8443")).await;
+    let (code, answer) = status(&server, &get("rtc.example.com:8443")).await;
     assert_eq!(code, 200);
     let wanted = "connect-src 'self' ws://rtc.example.com:8443 wss://rtc.example.com:8443\r\n";
     assert!(answer.contains(wanted), "{answer}");
-    let (code, answer) = status(&door, &get("a;script-src *")).await;
+    let (code, answer) = status(&server, &get("a;script-src *")).await;
     assert!(
         code == 400 || answer.contains("connect-src 'self'\r\n"),
         "{answer}"

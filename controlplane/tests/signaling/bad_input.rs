@@ -6,13 +6,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Door, PATIENCE, metrics, signed_with, token};
+use crate::client::{PATIENCE, TestServer, metrics, signed_with, token};
 use crate::fake::FakeNode;
 
 #[tokio::test]
 async fn tokens_that_are_not_good_are_refused_by_name() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
     for (token, code) in [
         ("x".to_owned(), "token_invalid"),
         (
@@ -29,7 +29,7 @@ async fn tokens_that_are_not_good_are_refused_by_name() {
             "not_permitted",
         ),
     ] {
-        let mut client = door.connect().await;
+        let mut client = server.connect().await;
         let refused = client.join(json!({"token": token})).await;
         assert_eq!(refused["code"], code, "{refused}");
         assert_eq!(client.closed().await, Some(4401));
@@ -38,15 +38,15 @@ async fn tokens_that_are_not_good_are_refused_by_name() {
 
 #[tokio::test]
 async fn what_comes_before_join_is_refused_and_closed() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
     for (text, code) in [
         (r#"{"type":"offer","sdp":"","tracks":[]}"#, "not_joined"),
         (r#"{"type":"leave"}"#, "not_joined"),
         (r#"{"type":"ice_servers"}"#, "not_joined"),
         ("nonsense", "bad_message"),
     ] {
-        let mut client = door.connect().await;
+        let mut client = server.connect().await;
         client.send_text(text).await;
         assert_eq!(client.next().await["code"], code);
         assert_eq!(client.closed().await, Some(4400));
@@ -55,13 +55,13 @@ async fn what_comes_before_join_is_refused_and_closed() {
 
 #[tokio::test]
 async fn before_join_a_message_is_short_and_little_is_read() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut bob = door.join("r", "bob").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut bob = server.join("r", "bob").await;
     let track = r#"{"mid":"0","kind":"audio","source":"other"},"#;
     // A message below the limit before `join`, and one above it.
     for tracks in [500, 12_000] {
-        let mut client = door.connect().await;
+        let mut client = server.connect().await;
         let tracks = track.repeat(tracks);
         let text = format!(r#"{{"type":"offer","sdp":"","tracks":[{tracks}0]}}"#);
         let _ = client.socket.send(Message::text(text)).await;
@@ -83,10 +83,10 @@ async fn before_join_a_message_is_short_and_little_is_read() {
         );
     }
     // Pings are answered, but not for ever.
-    let mut client = door.connect().await;
+    let mut client = server.connect().await;
     assert_eq!(client.ask(json!({"type": "ping"})).await["type"], "pong");
     // After `join`, long messages are accepted at once.
-    let mut quick = door.connect().await;
+    let mut quick = server.connect().await;
     let join = json!({"type": "join", "token": token("r", "quick", |_| ())});
     quick.send(&join).await;
     let sdp = "x".repeat(200_000);
@@ -99,8 +99,8 @@ async fn before_join_a_message_is_short_and_little_is_read() {
 
 #[tokio::test]
 async fn who_says_much_without_joining_is_told_how_much_is_read() {
-    let door = Door::open(&[]).await;
-    let mut client = door.connect().await;
+    let server = TestServer::start(&[]).await;
+    let mut client = server.connect().await;
     for bytes in [16_000, 16_000, 16_000, 16_000] {
         client
             .send_text(&format!("{:bytes$}", r#"{"type":"ping"}"#))
@@ -118,10 +118,10 @@ async fn who_says_much_without_joining_is_told_how_much_is_read() {
 
 #[tokio::test]
 async fn wrong_messages_get_an_error_each_and_the_call_goes_on() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut bob = door.join("r", "bob").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut bob = server.join("r", "bob").await;
     let thousand = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(1_000);
     let track = |mid: usize| json!({"mid": mid.to_string(), "kind": "audio", "source": "other"});
     let many: Vec<_> = (0..17).map(track).collect();
@@ -180,10 +180,10 @@ async fn wrong_messages_get_an_error_each_and_the_call_goes_on() {
 #[tokio::test]
 async fn mistakes_are_refused_and_a_flood_is_closed() {
     // Fast enough for all mistakes at once.
-    let door = Door::open(&["--messages-per-second", "200"]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut bob = door.join("r", "bob").await;
+    let server = TestServer::start(&["--messages-per-second", "200"]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut bob = server.join("r", "bob").await;
     let deep = "[".repeat(1_000);
     for id in 5..90_u32 {
         let text = match id % 3 {
@@ -205,9 +205,9 @@ async fn mistakes_are_refused_and_a_flood_is_closed() {
     ann.socket.send(binary).await.unwrap();
     assert_eq!(ann.until("error").await["id"], 90);
     assert_eq!(ann.ask(json!({"type": "ping"})).await["type"], "pong");
-    let door = Door::open(&["--messages-per-second", "5"]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut fast = door.join("r", "ann").await;
+    let server = TestServer::start(&["--messages-per-second", "5"]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut fast = server.join("r", "ann").await;
     for _ in 0..60 {
         let _ = fast
             .socket
@@ -228,10 +228,10 @@ async fn mistakes_are_refused_and_a_flood_is_closed() {
 
 #[tokio::test]
 async fn large_messages_are_refused_with_the_limit() {
-    let door = Door::open(&["--max-message-bytes", "20000"]).await;
-    let _node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&["--max-message-bytes", "20000"]).await;
+    let _node = FakeNode::start(&server.socket());
     for bytes in [20_100, 60_000, 3_000_000] {
-        let mut client = door.join("r", "ann").await;
+        let mut client = server.join("r", "ann").await;
         let text = format!(r#"{{"type":"ping","{}":1}}"#, "x".repeat(bytes));
         let _ = client.socket.send(Message::text(text)).await;
         let mut named = false;
@@ -256,31 +256,31 @@ async fn large_messages_are_refused_with_the_limit() {
 
 #[tokio::test]
 async fn a_full_room_says_so() {
-    let door = Door::open(&["--max-participants-per-room", "2"]).await;
-    let _node = FakeNode::start(&door.socket());
-    let _ann = door.join("r", "ann").await;
-    let _bob = door.join("r", "bob").await;
-    let mut eve = door.connect().await;
+    let server = TestServer::start(&["--max-participants-per-room", "2"]).await;
+    let _node = FakeNode::start(&server.socket());
+    let _ann = server.join("r", "ann").await;
+    let _bob = server.join("r", "bob").await;
+    let mut eve = server.connect().await;
     let refused = eve.join(json!({"token": token("r", "eve", |_| ())})).await;
     assert_eq!(refused["code"], "too_many_participants");
     let said = refused["message"].as_str().unwrap();
     assert!(said.contains("the limit is 2"), "{said}");
     assert_eq!(eve.closed().await, Some(4400));
-    let again = door.join("r", "bob").await;
+    let again = server.join("r", "bob").await;
     assert_eq!(
         again.joined["mode"], "new",
         "one who replaces himself needs no seat"
     );
-    door.join("s", "eve").await;
+    server.join("s", "eve").await;
 }
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_off_and_nobody_waits_for_it() {
-    let door = Door::open(&["--messages-per-second", "10000"]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut bob = door.join("r", "bob").await;
-    let deaf = door.join("r", "deaf").await;
+    let server = TestServer::start(&["--messages-per-second", "10000"]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut bob = server.join("r", "bob").await;
+    let deaf = server.join("r", "deaf").await;
     let payload = "x".repeat(8_000);
     // More than its queue and every kernel buffer hold.
     for _ in 0..2_500 {
@@ -291,13 +291,13 @@ async fn a_client_that_never_reads_is_cut_off_and_nobody_waits_for_it() {
     let closed = r#"spillway_closes_total{code="4503"} 1"#;
     let since = Instant::now();
     // A slow host may take so long that it is the time for a write that ends it.
-    while !metrics(&door).await.contains(closed) {
-        assert!(since.elapsed() < 2 * PATIENCE, "{}", metrics(&door).await);
+    while !metrics(&server).await.contains(closed) {
+        assert!(since.elapsed() < 2 * PATIENCE, "{}", metrics(&server).await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let resume = deaf.resume();
     drop(deaf);
-    let mut back = door.connect().await;
+    let mut back = server.connect().await;
     back.join(json!({"token": token("r", "deaf", |_| ()), "resume": resume}))
         .await;
     // On a slow host its place may have been given up by now.
@@ -311,9 +311,9 @@ async fn a_client_that_never_reads_is_cut_off_and_nobody_waits_for_it() {
 #[tokio::test]
 async fn a_socket_without_join_and_a_head_without_end_do_not_stay() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let door = Door::open(&[]).await;
-    let mut silent = door.connect().await;
-    let address = door.running.url.trim_start_matches("http://").to_owned();
+    let server = TestServer::start(&[]).await;
+    let mut silent = server.connect().await;
+    let address = server.running.url.trim_start_matches("http://").to_owned();
     let mut slow = tokio::net::TcpStream::connect(&address).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
     let mut head = Vec::new();

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Door, token};
+use crate::client::{Client, TestServer, token};
 use crate::fake::FakeNode;
 
-/// Publishes eight tracks, or takes all back: a few such offers are too much long before they are too fast.
+/// An offer of eight tracks, or of none. A few such offers exceed the budget long before the
+/// message rate.
 fn offer(published: bool) -> Value {
     let count = if published { 8 } else { 0 };
     let track = |mid: usize| json!({"mid": mid.to_string(), "kind": "audio", "source": "other"});
@@ -15,7 +16,7 @@ fn offer(published: bool) -> Value {
     json!({"type": "offer", "sdp": "v=0", "tracks": tracks})
 }
 
-/// Asks for `messages` in turn until one is refused with `too_much`, which it returns.
+/// Sends `messages` in turn until one is refused with `too_much`; returns that error.
 async fn until_too_much(client: &mut Client, messages: &[Value], most: usize) -> Value {
     for number in 0..most {
         let reply = client.ask(messages[number % messages.len()].clone()).await;
@@ -36,16 +37,16 @@ fn check(refused: &Value) {
 
 #[tokio::test]
 async fn tracks_that_come_and_go_are_too_much_and_coming_back_does_not_help() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut bob = door.join("r", "bob").await;
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut bob = server.join("r", "bob").await;
+    let mut ann = server.join("r", "ann").await;
     let flap = [offer(true), offer(false)];
     check(&until_too_much(&mut ann, &flap, 20).await);
     let resume = ann.resume();
     drop(ann);
-    // What it costs to come back is what it has not: it is told when it has.
-    let mut again = door.connect().await;
+    // The budget may be too low for a resume, which is then refused with the time to wait.
+    let mut again = server.connect().await;
     let join = json!({"token": token("r", "ann", |_| ()), "resume": resume});
     let refused = again.join(join).await;
     if refused["type"] == "joined" {
@@ -60,12 +61,12 @@ async fn tracks_that_come_and_go_are_too_much_and_coming_back_does_not_help() {
 
 #[tokio::test]
 async fn an_identity_that_joins_over_and_over_is_turned_away_for_a_while() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut bob = door.join("r", "bob").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut bob = server.join("r", "bob").await;
     let mut joined = 0;
     let refused = loop {
-        let mut ann = door.connect().await;
+        let mut ann = server.connect().await;
         let reply = ann.join(json!({"token": token("r", "ann", |_| ())})).await;
         if reply["type"] != "joined" {
             break reply;
@@ -81,19 +82,19 @@ async fn an_identity_that_joins_over_and_over_is_turned_away_for_a_while() {
         bob.until("event").await;
         events += 1;
     }
-    door.join("r", "eve").await;
-    door.join("s", "ann").await;
+    server.join("r", "eve").await;
+    server.join("s", "ann").await;
 }
 
 #[tokio::test]
 async fn a_key_of_somebody_who_left_or_may_less_does_not_make_joins_cheaper() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let _bob = door.join("r", "bob").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let _bob = server.join("r", "bob").await;
     let mut joined = 0;
     let mut key = None;
     let refused = loop {
-        let mut ann = door.connect().await;
+        let mut ann = server.connect().await;
         // It may publish less than before, or has left.
         let token = token("r", "ann", |claims| {
             claims.video.can_publish = Some(joined % 2 == 0);
@@ -116,12 +117,12 @@ async fn a_key_of_somebody_who_left_or_may_less_does_not_make_joins_cheaper() {
 
 #[tokio::test]
 async fn what_is_told_again_is_charged() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let bob = door.join("r", "bob").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let bob = server.join("r", "bob").await;
     let large = json!({"type": "message", "topic": "t", "payload": "x".repeat(8_000)});
     for number in 0..5 {
-        let mut sender = door.join("r", &format!("p{number}")).await;
+        let mut sender = server.join("r", &format!("p{number}")).await;
         for _ in 0..90 {
             assert_eq!(sender.ask(large.clone()).await["type"], "ok");
         }
@@ -131,7 +132,7 @@ async fn what_is_told_again_is_charged() {
     let resume = bob.resume();
     let mut returns = 0;
     let refused = loop {
-        let mut back = door.connect().await;
+        let mut back = server.connect().await;
         let join = json!({"token": token("r", "bob", |_| ()), "resume": resume});
         let reply = back.join(join).await;
         if reply["type"] != "joined" {
@@ -149,13 +150,13 @@ async fn what_is_told_again_is_charged() {
 
 #[tokio::test]
 async fn large_messages_to_many_are_too_much_and_small_ones_are_not() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
     let mut crowd = Vec::new();
     for number in 0..60 {
-        crowd.push(door.join("r", &format!("p{number}")).await);
+        crowd.push(server.join("r", &format!("p{number}")).await);
     }
-    let mut ann = door.join("r", "ann").await;
+    let mut ann = server.join("r", "ann").await;
     let large = json!({"type": "message", "topic": "t", "payload": "x".repeat(8_000)});
     let refused = until_too_much(&mut ann, &[large], 100).await;
     check(&refused);
@@ -172,11 +173,11 @@ async fn large_messages_to_many_are_too_much_and_small_ones_are_not() {
 
 #[tokio::test]
 async fn wishes_that_change_quickly_are_few_commands() {
-    let door = Door::open(&["--messages-per-second", "1000"]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&["--messages-per-second", "1000"]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let puts = |node: &FakeNode| {
         node.held(|held| {
@@ -208,10 +209,10 @@ async fn wishes_that_change_quickly_are_few_commands() {
 
 #[tokio::test]
 async fn a_hidden_identity_is_answered_for_as_an_absent_one() {
-    let door = Door::open(&["--max-participants-per-room", "2"]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut ghost = door.connect().await;
+    let server = TestServer::start(&["--max-participants-per-room", "2"]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut ghost = server.connect().await;
     let hidden = token("r", "ghost", |claims| claims.video.hidden = true);
     ghost.join(json!({"token": hidden})).await;
     assert_eq!(ghost.joined["mode"], "new", "{}", ghost.joined);
@@ -224,7 +225,7 @@ async fn a_hidden_identity_is_answered_for_as_an_absent_one() {
     }
     assert_eq!(said[0], said[1]);
     // Visible participants alone count for the limit of the room.
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     ann.event("participant_joined").await;
     assert_eq!(bob.joined["participants"].as_array().unwrap().len(), 1);
     // It gets messages to all participants.

@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use spillway_wire::dataplane as wire;
 
-use crate::client::{Door, token};
+use crate::client::{TestServer, token};
 use crate::fake::FakeNode;
 
 #[tokio::test]
 async fn two_people_publish_and_are_offered_each_other() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     let others = &bob.joined["participants"];
     assert_eq!(others[0]["identity"], "ann");
     assert_eq!(others[0]["name"], "name of ann");
@@ -53,11 +53,11 @@ async fn two_people_publish_and_are_offered_each_other() {
 
 #[tokio::test]
 async fn a_later_offer_keeps_tracks_it_names_and_unpublishes_the_others() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     let kept = json!({"type": "offer", "sdp": "again", "tracks": [
         {"mid": "5", "kind": "audio", "source": "microphone", "track": microphone},
     ]});
@@ -85,10 +85,10 @@ async fn a_later_offer_keeps_tracks_it_names_and_unpublishes_the_others() {
 
 #[tokio::test]
 async fn what_was_not_negotiated_is_announced_to_nobody() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut bob = door.join("r", "bob").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut bob = server.join("r", "bob").await;
     let layers = json!([{"rid": "lost-q", "height": 180}, {"rid": "f_1", "height": 720}]);
     let offer = json!({"type": "offer", "sdp": "v=0", "tracks": [
         {"mid": "ghost", "kind": "video", "source": "screen"},
@@ -114,14 +114,14 @@ async fn what_was_not_negotiated_is_announced_to_nobody() {
 
 #[tokio::test]
 async fn a_subscription_that_the_client_rejected_ends_until_it_is_asked_for() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, _] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let session = format!("{}:s", bob.participant());
-    node.say(wire::event::Event::Layer(wire::LayerChanged {
+    node.send_event(wire::event::Event::Layer(wire::LayerChanged {
         session: session.clone(),
         track: camera.clone(),
         rid: String::new(),
@@ -144,11 +144,11 @@ async fn a_subscription_that_the_client_rejected_ends_until_it_is_asked_for() {
 
 #[tokio::test]
 async fn wishes_reach_the_data_plane_and_an_unsubscribed_track_stays_out() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let wish = json!({"type": "subscribe", "tracks": [
         {"track": camera, "max_height": 360, "priority": 9, "paused": true},
@@ -181,11 +181,11 @@ async fn wishes_reach_the_data_plane_and_an_unsubscribed_track_stays_out() {
 
 #[tokio::test]
 async fn messages_reach_everybody_or_those_they_are_meant_for() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut bob = door.join("r", "bob").await;
-    let mut eve = door.join("r", "eve").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut bob = server.join("r", "bob").await;
+    let mut eve = server.join("r", "eve").await;
     let open = json!({"type": "message", "topic": "chat", "payload": {"text": "hi"}});
     assert_eq!(ann.ask(open).await["type"], "ok");
     let secret = json!({"type": "message", "topic": "t", "payload": 7, "to": ["bob"]});
@@ -202,11 +202,11 @@ async fn messages_reach_everybody_or_those_they_are_meant_for() {
 
 #[tokio::test]
 async fn ephemeral_messages_reach_those_who_are_there_and_are_no_part_of_the_history() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
-    let mut bob = door.join("r", "bob").await;
-    let mut eve = door.join("r", "eve").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
+    let mut bob = server.join("r", "bob").await;
+    let mut eve = server.join("r", "eve").await;
     let say = |payload: u32, to: Value| {
         let mut say =
             json!({"type": "message", "topic": "t", "payload": payload, "ephemeral": true});
@@ -229,12 +229,12 @@ async fn ephemeral_messages_reach_those_who_are_there_and_are_no_part_of_the_his
             );
         }
     }
-    // A participant that comes back does not get the message, and its offset is private.
+    // A participant that resumes does not get ephemeral messages.
     let resume = bob.resume();
     drop(bob);
     let last = json!({"type": "message", "topic": "t", "payload": 5});
     assert_eq!(ann.ask(last).await["type"], "ok");
-    let mut back = door.connect().await;
+    let mut back = server.connect().await;
     back.join(json!({"token": token("r", "bob", |_| ()), "resume": resume}))
         .await;
     assert_eq!(back.joined["mode"], "recovered");
@@ -244,11 +244,11 @@ async fn ephemeral_messages_reach_those_who_are_there_and_are_no_part_of_the_his
 
 #[tokio::test]
 async fn mute_is_told_to_the_others_and_to_the_data_plane() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, _] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     let mute = json!({"type": "mute", "track": camera, "muted": true});
     assert_eq!(ann.ask(mute.clone()).await["type"], "ok");
     assert_eq!(bob.event("track_muted").await["muted"], true);
@@ -270,11 +270,11 @@ async fn mute_is_told_to_the_others_and_to_the_data_plane() {
 
 #[tokio::test]
 async fn who_leaves_is_gone_for_everybody_and_on_the_data_plane() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     assert_eq!(ann.ask(json!({"type": "leave"})).await["type"], "ok");
     assert_eq!(ann.closed().await, Some(1000));
@@ -296,31 +296,31 @@ async fn who_leaves_is_gone_for_everybody_and_on_the_data_plane() {
 
 #[tokio::test]
 async fn the_same_identity_replaces_itself_and_hidden_ones_are_not_listed() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut bob = door.join("r", "bob").await;
-    let mut first = door.join("r", "ann").await;
-    let second = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut bob = server.join("r", "bob").await;
+    let mut first = server.join("r", "ann").await;
+    let second = server.join("r", "ann").await;
     assert_eq!(first.closed().await, Some(4409));
     assert_ne!(first.participant(), second.participant());
     assert_eq!(bob.event("participant_left").await["reason"], "replaced");
-    let mut ghost = door.connect().await;
+    let mut ghost = server.connect().await;
     let hidden = token("r", "ghost", |claims| claims.video.hidden = true);
     ghost.join(json!({"token": hidden})).await;
     assert_eq!(ghost.joined["participants"].as_array().unwrap().len(), 2);
     let offer = json!({"type": "offer", "sdp": "", "tracks": []});
     assert_eq!(ghost.ask(offer).await["code"], "not_permitted");
-    let eve = door.join("r", "eve").await;
+    let eve = server.join("r", "eve").await;
     assert_eq!(eve.joined["participants"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn speakers_and_layers_come_from_the_data_plane() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let levels = |dbov| {
         wire::event::Event::Levels(wire::Levels {
@@ -332,14 +332,14 @@ async fn speakers_and_layers_come_from_the_data_plane() {
         })
     };
     for _ in 0..3 {
-        node.say(levels(20));
+        node.send_event(levels(20));
     }
     let speakers = bob.until("speakers").await;
     assert_eq!(
         speakers["speakers"][0]["participant"],
         ann.joined["participant"]
     );
-    node.say(wire::event::Event::Layer(wire::LayerChanged {
+    node.send_event(wire::event::Event::Layer(wire::LayerChanged {
         reason: String::new(),
         session: format!("{}:s", bob.participant()),
         track: camera.clone(),

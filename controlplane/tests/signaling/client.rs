@@ -20,7 +20,7 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123";
 
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| schema("ServerMessage"));
 
-/// A validator for one definition of docs/protocol.schema.json.
+/// A validator for one definition in docs/protocol.schema.json.
 pub(crate) fn schema(definition: &str) -> jsonschema::Validator {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.schema.json");
     let text = std::fs::read_to_string(path).unwrap();
@@ -29,29 +29,29 @@ pub(crate) fn schema(definition: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// A control plane of its own, for a data plane at `socket`.
-pub(crate) struct Door {
+/// A control plane of its own, and the directory with the socket of its simulated data plane.
+pub(crate) struct TestServer {
     pub(crate) running: Running,
     pub(crate) dir: tempfile::TempDir,
     runtime: Option<Runtime>,
 }
 
-impl Door {
-    pub(crate) async fn open(args: &[&str]) -> Self {
+impl TestServer {
+    pub(crate) async fn start(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::open_in(dir, args).await
+        Self::start_in(dir, args).await
     }
 
-    pub(crate) async fn open_without_demo_tokens() -> Self {
+    pub(crate) async fn start_without_demo_tokens() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self::open_with(dir, &[], "false").await
+        Self::start_with(dir, &[], "false").await
     }
 
-    pub(crate) async fn open_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
-        Self::open_with(dir, args, "true").await
+    pub(crate) async fn start_in(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        Self::start_with(dir, args, "true").await
     }
 
-    async fn open_with(dir: tempfile::TempDir, args: &[&str], demo_tokens: &str) -> Self {
+    async fn start_with(dir: tempfile::TempDir, args: &[&str], demo_tokens: &str) -> Self {
         let keys = format!("K:{SECRET}");
         let socket = dir.path().join("node.sock");
         let fixed = [
@@ -78,7 +78,8 @@ impl Door {
         }
     }
 
-    /// Ends everything at once, as kill -9 would; returns what another process would find.
+    /// Ends everything at once, as SIGKILL would. Returns the state directory that the next process
+    /// finds.
     pub(crate) fn kill(mut self) -> tempfile::TempDir {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         drop(self);
@@ -100,7 +101,7 @@ impl Door {
         }
     }
 
-    /// Joined as `identity` to `room`.
+    /// A client that has joined `room` as `identity`.
     pub(crate) async fn join(&self, room: &str, identity: &str) -> Client {
         let mut client = self.connect().await;
         client
@@ -121,7 +122,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for TestServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -172,7 +173,7 @@ impl Client {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
-    /// The next message, checked; panics when the socket closes.
+    /// The next message, validated. Panics if the socket closes.
     pub(crate) async fn next(&mut self) -> Value {
         match self.next_or_close().await {
             Ok(message) => message,
@@ -180,7 +181,7 @@ impl Client {
         }
     }
 
-    /// The next message, or the close code.
+    /// The next message, validated, or the close code.
     pub(crate) async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
         loop {
             let received = tokio::time::timeout(PATIENCE, self.socket.next()).await;
@@ -206,7 +207,7 @@ impl Client {
         }
     }
 
-    /// The close code, after all messages before it.
+    /// Reads to the close frame; returns its code.
     pub(crate) async fn closed(&mut self) -> Option<u16> {
         loop {
             if let Err(code) = self.next_or_close().await {
@@ -215,7 +216,7 @@ impl Client {
         }
     }
 
-    /// The next message of this type.
+    /// Skips messages until one of this type.
     pub(crate) async fn until(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
@@ -225,7 +226,7 @@ impl Client {
         }
     }
 
-    /// The next room event of this kind.
+    /// Skips messages until a room event of this kind.
     pub(crate) async fn event(&mut self, kind: &str) -> Value {
         loop {
             let message = self.until("event").await;
@@ -235,7 +236,7 @@ impl Client {
         }
     }
 
-    /// Sends with an id, and returns the reply that carries it.
+    /// Sends a request with a new id; returns its reply.
     pub(crate) async fn ask(&mut self, mut message: Value) -> Value {
         let id = self.next_id;
         self.next_id += 1;
@@ -249,7 +250,7 @@ impl Client {
         }
     }
 
-    /// The `joined`, or whatever else came.
+    /// Sends `join` with these fields; returns the reply.
     pub(crate) async fn join(&mut self, mut fields: Value) -> Value {
         fields["type"] = json!("join");
         let reply = self.ask(fields).await;
@@ -291,8 +292,8 @@ impl Client {
     }
 }
 
-pub(crate) async fn metrics(door: &Door) -> String {
-    let url = format!("{}/metrics", door.running.url);
+pub(crate) async fn metrics(server: &TestServer) -> String {
+    let url = format!("{}/metrics", server.running.url);
     let get = move || {
         // A server that is short of places may hang up.
         let answer = ureq::get(&url).call();
@@ -304,11 +305,11 @@ pub(crate) async fn metrics(door: &Door) -> String {
     tokio::task::spawn_blocking(get).await.unwrap()
 }
 
-/// Waits until the metrics have this.
-pub(crate) async fn until_metric(door: &Door, wanted: &str) {
+/// Waits until the metrics contain `wanted`.
+pub(crate) async fn until_metric(server: &TestServer, wanted: &str) {
     let start = std::time::Instant::now();
     loop {
-        let shown = metrics(door).await;
+        let shown = metrics(server).await;
         if shown.contains(wanted) {
             return;
         }
@@ -317,7 +318,7 @@ pub(crate) async fn until_metric(door: &Door, wanted: &str) {
     }
 }
 
-/// What runs on it ends with it, as a process would.
+/// A runtime whose tasks end with it, like the threads of a process.
 pub(crate) fn own_runtime() -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().unwrap()

@@ -1,5 +1,5 @@
-//! Untrusted messages: a committed corpus, and variations of it. Nothing panics, errors are short, and understood
-//! messages match the schema.
+//! Untrusted messages: a committed corpus, and variations of it. The parser does not panic, errors
+//! are short, and accepted messages match the schema.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn schema() -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Decodes; true when it was understood.
+/// Decodes a message. True if it is accepted.
 fn feed(bytes: &[u8], schema: &jsonschema::Validator) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false; // a WebSocket's text frame is UTF-8, or it ends
@@ -56,10 +56,10 @@ fn feed(bytes: &[u8], schema: &jsonschema::Validator) -> bool {
     }
 }
 
-/// A small generator with a fixed seed: a failure repeats.
-struct Dice(u64);
+/// A random generator with a fixed seed, so that failures repeat.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -68,7 +68,7 @@ impl Dice {
     }
 }
 
-fn mutate(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
+fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     const PIECES: [&[u8]; 12] = [
         b"{",
         b"}",
@@ -84,20 +84,20 @@ fn mutate(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
         b"true",
     ];
     let mut out = bytes.to_vec();
-    for _ in 0..=dice.below(4) {
-        let at = dice.below(out.len() + 1);
-        match dice.below(5) {
+    for _ in 0..=random.below(4) {
+        let at = random.below(out.len() + 1);
+        match random.below(5) {
             0 => out.truncate(at),
             1 => {
-                let piece = PIECES[dice.below(PIECES.len())];
+                let piece = PIECES[random.below(PIECES.len())];
                 out.splice(at..at, piece.iter().copied());
             }
-            2 if at < out.len() => out[at] ^= 1 << dice.below(8),
+            2 if at < out.len() => out[at] ^= 1 << random.below(8),
             3 if at < out.len() => {
                 out.remove(at);
             }
             _ => {
-                let end = (at + dice.below(16)).min(out.len());
+                let end = (at + random.below(16)).min(out.len());
                 let copy = out[at..end].to_vec();
                 out.splice(at..at, copy);
             }
@@ -113,9 +113,9 @@ fn the_corpus_and_its_variations_never_panic() {
     let mut understood = 0;
     for (seed, (_, bytes)) in corpus.iter().enumerate() {
         feed(bytes, &schema);
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1));
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1));
         for _ in 0..VARIATIONS {
-            understood += usize::from(feed(&mutate(bytes, &mut dice), &schema));
+            understood += usize::from(feed(&mutate(bytes, &mut random), &schema));
         }
     }
     assert!(understood > 0, "some variations must get past the parser");

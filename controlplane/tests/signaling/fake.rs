@@ -1,4 +1,5 @@
-//! A simulated data plane without media: it keeps the received commands, answers, and sends the events of a test.
+//! A simulated data plane without media. It records commands, answers them, and sends the events
+//! that a test defines.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use wire::data_plane_server::{DataPlane, DataPlaneServer};
 
 use crate::client::{PATIENCE, own_runtime};
 
-/// What the data plane holds, shared with the test.
+/// State of the simulated data plane, shared with the test.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     pub(crate) session_by_name: BTreeMap<String, wire::Session>,
@@ -26,7 +27,7 @@ pub(crate) struct Held {
     pub(crate) closed: Vec<String>,
     /// The owner of the latest renewed lease.
     pub(crate) owner: String,
-    /// It has room for so many sessions.
+    /// Maximum number of sessions.
     pub(crate) limit: Option<usize>,
 }
 
@@ -37,10 +38,10 @@ struct Service {
     events: broadcast::Sender<wire::Event>,
 }
 
-/// A running fake; dropping it is the data plane's death.
+/// A running simulated data plane. Dropping it simulates the end of the process.
 pub(crate) struct FakeNode {
     service: Service,
-    /// Its own, so that nothing of it lives on.
+    /// Its own runtime: all its tasks end with it.
     runtime: Option<Runtime>,
     path: PathBuf,
 }
@@ -69,12 +70,12 @@ impl FakeNode {
         }
     }
 
-    /// Looks at, or changes, what it holds.
+    /// Reads or changes the state.
     pub(crate) fn held<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
         look(&mut self.service.held.lock().unwrap())
     }
 
-    /// Waits until what it holds is as wanted.
+    /// Waits until `wanted` is true for the state.
     pub(crate) async fn until(&self, wanted: impl Fn(&Held) -> bool) {
         let waiting = async {
             while !self.held(|held| wanted(held)) {
@@ -86,7 +87,7 @@ impl FakeNode {
             .unwrap_or_else(|_| panic!("calls so far: {:?}", self.held(|held| held.calls.clone())));
     }
 
-    pub(crate) fn say(&self, event: wire::event::Event) {
+    pub(crate) fn send_event(&self, event: wire::event::Event) {
         let event = Some(event);
         let _ = self.service.events.send(wire::Event { event });
     }

@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::client::Door;
+use crate::client::TestServer;
 use crate::fake::FakeNode;
 
 #[tokio::test]
 async fn sessions_are_kept_by_the_lease_of_the_server_that_has_their_sockets() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     ann.publish().await;
     node.until(|held| held.session_by_name.len() == 2).await;
     let first = node.held(|held| held.owner.clone());
@@ -25,8 +25,8 @@ async fn sessions_are_kept_by_the_lease_of_the_server_that_has_their_sockets() {
     };
     assert_eq!(node.held(owners), [first.clone(), first.clone()]);
 
-    let door = Door::open_in(door.kill(), &["--grace-seconds", "30"]).await;
-    door.running.connected().await;
+    let server = TestServer::start_in(server.kill(), &["--grace-seconds", "30"]).await;
+    server.running.connected().await;
     node.until(|held| {
         let owner = held.owner.clone();
         owner != first
@@ -40,10 +40,10 @@ async fn sessions_are_kept_by_the_lease_of_the_server_that_has_their_sockets() {
 
 #[tokio::test]
 async fn a_full_data_plane_refuses_by_name_and_is_tried_again() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
     node.held(|held| held.limit = Some(0));
-    let mut ann = door.join("r", "ann").await;
+    let mut ann = server.join("r", "ann").await;
     let lost = ann.until("media").await;
     assert_eq!(
         (&lost["state"], &lost["reason"]),

@@ -1,4 +1,4 @@
-//! docs/protocol.md, docs/protocol.schema.json and the code say the same.
+//! docs/protocol.md and docs/protocol.schema.json match the code.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn schema(definition: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Lines of the document's blocks that are fenced with ```json SIDE.
+/// Lines of the blocks in the document that are fenced with ```json SIDE.
 fn examples(side: &str) -> Vec<Value> {
     let fence = format!("```json {side}\n");
     let blocks = DOCUMENT.split(&fence).skip(1);
@@ -41,7 +41,7 @@ fn every_example_of_a_client_is_in_the_schema_and_understood() {
             .validate(example)
             .unwrap_or_else(|error| panic!("{example}: {error}"));
         let understood = signaling::decode(&example.to_string()).unwrap();
-        match understood.request.of_a_participant() {
+        match understood.request.into_room_request() {
             Some(request) => assert_eq!(request.name(), example["type"]),
             None => assert!(example["type"] == "join" || example["type"] == "ping"),
         }

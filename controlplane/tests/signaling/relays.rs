@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use spillway_controlplane::turn::Credential;
 use spillway_wire::turn::user_id;
 
-use crate::client::{Client, Door};
+use crate::client::{Client, TestServer};
 use crate::fake::FakeNode;
 
 const RELAY_SECRET: &str = "a-secret-of-the-relay";
 const TTL_S: u64 = 120;
 
-async fn door_with_relay() -> Door {
+async fn server_with_turn() -> TestServer {
     let ttl_s = TTL_S.to_string();
-    Door::open(&["--turn-secret", RELAY_SECRET, "--turn-ttl-seconds", &ttl_s]).await
+    TestServer::start(&["--turn-secret", RELAY_SECRET, "--turn-ttl-seconds", &ttl_s]).await
 }
 
 async fn fresh(client: &mut Client) -> Value {
@@ -23,7 +23,7 @@ async fn fresh(client: &mut Client) -> Value {
     reply
 }
 
-/// When the credential of the only server ends, once it was found to be the relay's and `identity`'s in room "r".
+/// Checks the credential of the only TURN server for `identity` in room "r"; returns its expiry.
 fn expiry(message: &Value, identity: &str) -> u64 {
     let servers = message["ice_servers"].as_array().unwrap();
     let [server] = &servers[..] else {
@@ -41,14 +41,14 @@ fn expiry(message: &Value, identity: &str) -> u64 {
 
 #[tokio::test]
 async fn who_asks_later_may_relay_for_longer() {
-    let door = door_with_relay().await;
-    let _node = FakeNode::start(&door.socket());
-    let mut early = door.join("r", "early").await;
+    let server = server_with_turn().await;
+    let _node = FakeNode::start(&server.socket());
+    let mut early = server.join("r", "early").await;
     // A client that joined before the node was known gets credentials later.
     while fresh(&mut early).await["ice_servers"] == json!([]) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let mut ann = door.join("r", "ann").await;
+    let mut ann = server.join("r", "ann").await;
     assert_eq!(ann.joined["ice_ttl_s"], TTL_S);
     let first = expiry(&ann.joined, "ann");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -62,9 +62,9 @@ async fn who_asks_later_may_relay_for_longer() {
 
 #[tokio::test]
 async fn where_nobody_relays_the_list_is_empty_and_has_no_end() {
-    let door = Door::open(&[]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let renewed = fresh(&mut ann).await;
     for message in [&ann.joined, &renewed] {
         assert_eq!(message["ice_servers"], json!([]));
@@ -74,9 +74,9 @@ async fn where_nobody_relays_the_list_is_empty_and_has_no_end() {
 
 #[tokio::test]
 async fn asking_counts_as_a_message() {
-    let door = Door::open(&["--messages-per-second", "5"]).await;
-    let _node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&["--messages-per-second", "5"]).await;
+    let _node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     for _ in 0..40 {
         ann.send(&json!({"type": "ice_servers"})).await;
     }

@@ -1,17 +1,17 @@
-//! Ends of the data plane and of the control plane: neither ends the call.
+//! The data plane or the control plane ends during a call: the call continues.
 
 use serde_json::json;
 
-use crate::client::{Door, token};
+use crate::client::{TestServer, token};
 use crate::fake::FakeNode;
 
 #[tokio::test]
 async fn when_the_data_plane_dies_participants_are_told_and_their_tracks_stay() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     drop(node);
     assert_eq!(ann.until("media").await["state"], "lost");
@@ -25,10 +25,10 @@ async fn when_the_data_plane_dies_participants_are_told_and_their_tracks_stay() 
         (&refused["code"], &refused["retry"]),
         (&json!("media_unavailable"), &json!(true))
     );
-    let eve = door.join("r", "eve").await;
+    let eve = server.join("r", "eve").await;
     let listed = &eve.joined["participants"];
     assert!(listed.to_string().contains(&camera), "{listed}");
-    let node = FakeNode::start(&door.socket());
+    let node = FakeNode::start(&server.socket());
     assert_eq!(ann.until("media").await["state"], "ready");
     assert_eq!(bob.until("media").await["state"], "ready");
     let answer = ann.ask(offer).await;
@@ -42,15 +42,15 @@ async fn when_the_data_plane_dies_participants_are_told_and_their_tracks_stay() 
 
 #[tokio::test]
 async fn a_session_that_ends_alone_starts_over_alone() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let session = format!("{}:p", ann.participant());
     node.held(|held| held.session_by_name.remove(&session));
-    node.say(spillway_wire::dataplane::event::Event::Closed(
+    node.send_event(spillway_wire::dataplane::event::Event::Closed(
         spillway_wire::dataplane::SessionClosed {
             session,
             reason: "the certificate is another one".to_owned(),
@@ -70,11 +70,11 @@ async fn a_session_that_ends_alone_starts_over_alone() {
 
 #[tokio::test]
 async fn a_new_control_plane_takes_the_room_over() {
-    let door = Door::open(&[]).await;
-    let node = FakeNode::start(&door.socket());
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let node = FakeNode::start(&server.socket());
+    let mut ann = server.join("r", "ann").await;
     let [camera, microphone] = ann.publish().await;
-    let mut bob = door.join("r", "bob").await;
+    let mut bob = server.join("r", "bob").await;
     bob.until("offer").await;
     let wish = json!({"type": "subscribe", "tracks": [{"track": camera, "max_height": 180}]});
     assert_eq!(bob.ask(wish).await["type"], "ok");
@@ -83,10 +83,10 @@ async fn a_new_control_plane_takes_the_room_over() {
         held.calls.clear();
         held.session_by_name.clone()
     });
-    let door = Door::open_in(door.kill(), &["--grace-seconds", "3"]).await;
-    door.running.connected().await;
+    let server = TestServer::start_in(server.kill(), &["--grace-seconds", "3"]).await;
+    server.running.connected().await;
     let (old, participant) = (bob.resume(), bob.participant().to_owned());
-    let mut bob = door.connect().await;
+    let mut bob = server.connect().await;
     bob.join(json!({"token": token("r", "bob", |_| ()), "resume": old}))
         .await;
     assert_eq!(bob.joined["mode"], "resync", "the epoch is new");
@@ -123,7 +123,7 @@ async fn a_new_control_plane_takes_the_room_over() {
     assert_eq!(wish(&before[&session]), wish(&after[&session]));
     let closed = node.held(|held| held.calls.contains(&"close_session"));
     assert!(!closed, "nobody's media was touched");
-    // Ann does not come back.
+    // Ann does not resume.
     assert_eq!(bob.event("participant_left").await["reason"], "timeout");
     let session = format!("{}:p", ann.participant());
     node.until(|held| held.closed.contains(&session)).await;
@@ -131,15 +131,15 @@ async fn a_new_control_plane_takes_the_room_over() {
 
 #[tokio::test]
 async fn who_joins_while_the_data_plane_is_away_is_served_when_it_comes() {
-    let door = Door::open(&[]).await;
-    let mut ann = door.join("r", "ann").await;
+    let server = TestServer::start(&[]).await;
+    let mut ann = server.join("r", "ann").await;
     let early = ann
         .ask(json!({"type": "offer", "sdp": "v=0", "tracks": []}))
         .await;
     assert_eq!(early["code"], "media_unavailable");
-    let node = FakeNode::start(&door.socket());
-    let mut bob = door.join("r", "bob").await;
-    door.running.connected().await;
+    let node = FakeNode::start(&server.socket());
+    let mut bob = server.join("r", "bob").await;
+    server.running.connected().await;
     bob.publish().await;
     ann.until("offer").await;
     let session = format!("{}:s", ann.participant());

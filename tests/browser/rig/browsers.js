@@ -1,4 +1,4 @@
-/** Chromium and Firefox, headless, with made-up cameras, each with a profile of its own. */
+/** Starts headless Chromium and Firefox with simulated cameras, each with its own profile. */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ const run = promisify(execFile);
 export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const FIREFOX = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
 
-/** A busy host starts browsers slowly. */
+/** Time limit for the start of a browser on a busy host. */
 const LAUNCH_WITHIN_MS = 120_000;
 
 const CHROMIUM_ARGS = [
@@ -36,7 +36,7 @@ const FIREFOX_PREFS = {
   'media.getusermedia.insecure.enabled': true,
   'media.autoplay.default': 0,
   'media.autoplay.blocking_policy': 0,
-  // Plugins and lists that a fresh profile would fetch.
+  // A new profile would download plugins and lists.
   'media.gmp-manager.updateEnabled': false,
   'media.gmp-provider.enabled': false,
   'app.normandy.enabled': false,
@@ -64,18 +64,18 @@ export async function launchChromium({ camera = 'fake', args = [], executable = 
     executablePath: executable,
     headless: true,
     timeout: LAUNCH_WITHIN_MS,
-    pipe: executable !== CHROMIUM, // a port is not reached from another namespace
+    pipe: executable !== CHROMIUM, // a debugging port is not reachable from another namespace
     args: [...CHROMIUM_ARGS, ...(camera === 'fake' ? FAKE_CAMERA : []), ...args],
   });
 }
 
-/** @param {{trusts?: string, prefs?: object}} [options] the file of an authority whose certificates are good; more preferences */
+/** @param {{trusts?: string, prefs?: object}} [options] file of a trusted CA certificate; additional preferences */
 export async function launchFirefox({ trusts = '', prefs = {} } = {}) {
   await networkHoldsStill();
   const extraPrefsFirefox = { ...FIREFOX_PREFS, ...prefs };
   const launch = (more = {}) => puppeteer.launch({ browser: 'firefox', executablePath: FIREFOX, headless: true, timeout: LAUNCH_WITHIN_MS, extraPrefsFirefox, ...more });
   if (!trusts) return launch();
-  // Firefox has a store of its own in each profile, and no flag that makes it less strict.
+  // Each Firefox profile has its own certificate store, and no flag disables verification.
   const profile = await mkdtemp(join(tmpdir(), 'spillway-firefox-'));
   const certutil = (...args) => run('certutil', ['-d', `sql:${profile}`, ...args]);
   await certutil('-N', '--empty-password');

@@ -1,4 +1,4 @@
-/** spillway.js outside a browser: with a server's end of the WebSocket in the test's hand. */
+/** spillway.js outside a browser: the test controls the server's end of the WebSocket. */
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ globalThis.CustomEvent ??= class extends Event {
   }
 };
 
-/** The page's modules, as Node wants to be told they are modules. */
+/** Makes Node treat the page's files as modules. */
 export async function loadPage() {
   const dir = await mkdtemp(join(tmpdir(), 'spillway-page-'));
   await cp(PAGE, dir, { recursive: true });
@@ -23,7 +23,7 @@ export async function loadPage() {
   return { load, unload: () => rm(dir, { recursive: true, force: true }) };
 }
 
-/** All sockets the client opened, oldest first. */
+/** All sockets that the client opened, oldest first. */
 export const sockets = [];
 
 /** Replaces the browser's WebSocket. */
@@ -51,7 +51,7 @@ export class FakeSocket {
     this.readyState = 3;
   }
 
-  /** What the server does. */
+  /** Actions of the server. */
   say(message) {
     this.onmessage?.({ data: JSON.stringify(message) });
   }
@@ -61,7 +61,7 @@ export class FakeSocket {
     this.onclose?.({ code, reason });
   }
 
-  /** The next message of a type that was not taken yet. */
+  /** The next unread message of a type. */
   async heard(type) {
     const index = () => this.sent.findIndex((message) => message.type === type);
     await until(() => index() >= 0, `the client to send ${type}`, 6_000);
@@ -69,7 +69,7 @@ export class FakeSocket {
   }
 }
 
-/** Replaces RTCPeerConnection as far as the order of calls is concerned. */
+/** Replaces RTCPeerConnection, to record the order of calls. */
 export class FakePeer {
   static all = [];
   connectionState = 'new';

@@ -8,10 +8,10 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 const TICK_MS = 5;
-/** Later than this, a core stood still; less is the scheduler's usual business. */
+/** Delay above which a core counts as standing still; shorter delays are normal scheduling. */
 const LATE_MS = 25;
 
-/** What each process runs: a line for each time its core stood still, from when to when. */
+/** Program of each process: prints a line with start and end of each standstill of its core. */
 const LOOK = `
 let next = Date.now() + ${TICK_MS};
 setInterval(() => {
@@ -23,7 +23,7 @@ process.stdout.on('error', () => process.exit());
 process.stdin.on('end', () => process.exit()).resume();
 `;
 
-/** [from, to] of every time a core stood still, as Date.now() has it. */
+/** [from, to] of each standstill of a core, in ms like Date.now(). */
 const spans = [];
 
 for (const core of cores()) {
@@ -34,11 +34,11 @@ for (const core of cores()) {
     rest = lines.pop();
     for (const line of lines) spans.push(line.split(' ').map(Number));
   });
-  // They end with us, and do not keep us.
+  // These processes end with the test, and do not keep it running.
   for (const handle of [child, child.stdin, child.stdout]) handle.unref();
 }
 
-/** Milliseconds in which at least one core stood still between the two. */
+/** Milliseconds between the two times in which at least one core stood still. */
 export function stoodStillMs(fromMs, toMs = Date.now()) {
   let total = 0;
   let seen = fromMs;
@@ -52,12 +52,12 @@ export function stoodStillMs(fromMs, toMs = Date.now()) {
   return total;
 }
 
-/** Milliseconds the host ran between the two. */
+/** Milliseconds between the two times in which the host ran. */
 export function ranMs(fromMs, toMs = Date.now()) {
   return toMs - fromMs - stoodStillMs(fromMs, toMs);
 }
 
-/** The cores we may run on. */
+/** Cores that this process may use. */
 function cores() {
   const [, list] = readFileSync('/proc/self/status', 'latin1').match(/^Cpus_allowed_list:\s*(\S+)/m);
   return list.split(',').flatMap((range) => {

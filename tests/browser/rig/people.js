@@ -1,13 +1,13 @@
-/** Participants: the product page as a person would use it, or the bare client in an empty page. */
+/** Participants: with the page, operated like a user does, or with the client in an empty page. */
 import { ranMs } from './clock.js';
 import { until } from './wait.js';
 
 const JOIN_WITHIN_MS = 30_000;
-/** A busy host loads pages slowly. */
+/** Time limit for loading a page on a busy host. */
 const PAGE_WITHIN_MS = 120_000;
 export const MEDIA_WITHIN_MS = 40_000;
 
-/** Height of test cameras, in pixels: encoding many large pictures is not what is tested. */
+/** Height of test cameras in pixels: small, to save CPU time for encoding. */
 const TEST_HEIGHT = 360;
 
 /**
@@ -23,7 +23,7 @@ export async function joinPage(browser, { url, room, name, height = TEST_HEIGHT,
   return page;
 }
 
-/** Runs in the page, before anything else of it: peer connections have one way to go. */
+/** Runs in the page before its scripts: restricts the paths of peer connections. */
 function onlyOver(over) {
   const wanted = { udp: /^turn:.*transport=udp/, tcp: /^turn:.*transport=tcp/, tls: /^turns:/ }[over];
   const narrowed = (config = {}) => {
@@ -74,7 +74,7 @@ export function paths(page) {
  */
 export async function joinBare(browser, { url, room, name, publish = [], autoSubscribe = true }) {
   const page = await open(browser, name);
-  // Any document of the server will do; this one runs nothing by itself.
+  // Any document of the server that runs no scripts.
   await page.goto(`${url}/spillway.js`);
   await page.evaluate(
     async ({ room: roomName, name: identity, publish: tracks, autoSubscribe: auto }) => {
@@ -102,7 +102,7 @@ export async function joinBare(browser, { url, room, name, publish = [], autoSub
   return page;
 }
 
-/** What a participant receives: one entry per remote track. */
+/** Received media of a participant: one entry per remote track. */
 export function received(page) {
   return page.evaluate(async () => {
     const { room } = globalThis.spillway;
@@ -183,7 +183,7 @@ export async function watchPauses(page) {
   };
 }
 
-/** The states a room went through from now on. @returns {Promise<() => Promise<string[]>>} */
+/** States of a room from now on. @returns {Promise<() => Promise<string[]>>} */
 export async function watchStates(page) {
   await page.evaluate(() => {
     globalThis.states = [];

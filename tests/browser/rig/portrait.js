@@ -1,4 +1,4 @@
-/** A made-up person for a made-up camera: kinder to the eye than a test pattern. */
+/** Draws a person for the simulated camera, for the picture in the documentation. */
 import { writeFile } from 'node:fs/promises';
 
 const WIDTH = 1280;

@@ -45,7 +45,7 @@ export class Spillway {
     return join(this.#dir, 'state');
   }
 
-  /** Starts the process (again) on the same ports and state. */
+  /** Starts the process, or restarts it with the same ports and state. */
   async launch() {
     this.#log ??= await open(join(this.#dir, 'log'), 'a');
     const [program, ...args] = [...this.#inside, join(BINARIES, 'spillway'), ...this.#args];
@@ -65,32 +65,32 @@ export class Spillway {
   }
 
   async #answers() {
-    // From inside a namespace it cannot be asked; what it says when it is ready, it keeps in a file.
+    // Inside a namespace its API is not reachable, so the process writes its state to a file.
     if (this.#inside.length > 0) return Boolean(await readFile(join(this.stateDir, 'up.json'), 'utf8').catch(() => ''));
     const reply = await fetch(`${this.url}/`).catch(() => null);
     return Boolean(reply?.ok);
   }
 
-  /** kill -9 of the control plane. The data plane lives on. */
+  /** Kills the control plane with SIGKILL. The data plane continues. */
   async killControl() {
     await end(this.#child, 'SIGKILL');
   }
 
-  /** kill -9 of the data plane. @returns {Promise<number>} the id it had */
+  /** Kills the data plane with SIGKILL. @returns {Promise<number>} its process id */
   async killMedia() {
     const pid = await this.mediaPid();
     process.kill(pid, 'SIGKILL');
     return pid;
   }
 
-  /** The data plane's process id; waits until there is one other than `not`. */
+  /** Process id of the data plane. Waits until there is one other than `not`. */
   async mediaPid(not = 0) {
     const pid = await until(async () => (await this.#mediaPids()).find((candidate) => candidate !== not), 'a data plane', START_WITHIN_MS);
     this.#seen.add(pid);
     return pid;
   }
 
-  /** Data planes whose arguments or environment name our state directory. */
+  /** Data planes with the test's state directory in their arguments or environment. */
   async #mediaPids() {
     const entries = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
     const found = await Promise.all(entries.map(async (name) => ((await this.#isOurMedia(name)) ? Number(name) : 0)));
@@ -104,21 +104,21 @@ export class Spillway {
     return command.includes(this.#dir) || (await read('environ')).includes(this.#dir);
   }
 
-  /** Runs a control command and reads its JSON. */
+  /** Runs a command of the CLI and parses its JSON. */
   async cli(...args) {
     const command = [...args, '--json', '--url', this.url, '--state-dir', this.stateDir];
     const { stdout } = await promisify(execFile)(join(BINARIES, 'spillway'), command);
     return JSON.parse(stdout);
   }
 
-  /** @returns {Promise<string>} a token as the command line makes it */
+  /** @returns {Promise<string>} a token created by the CLI */
   async mint(...args) {
     const command = ['token', 'create', ...args, '--json', '--state-dir', this.stateDir];
     const { stdout } = await promisify(execFile)(join(BINARIES, 'spillway'), command);
     return JSON.parse(stdout).token;
   }
 
-  /** @returns {Promise<string>} a token of the demo endpoint */
+  /** @returns {Promise<string>} a demo token */
   async token(room, identity, name = identity) {
     const reply = await fetch(`${this.url}/v1/demo/token?${new URLSearchParams({ room, identity, name })}`);
     return (await reply.json()).token;
@@ -132,7 +132,7 @@ export class Spillway {
     return texts.map((text) => text.split('\n').slice(-25).join('\n')).join('\n---\n');
   }
 
-  /** Ends everything it started. Throws when the data plane had to be ended by force. */
+  /** Ends all started processes. Throws if the data plane had to be killed. */
   async stop() {
     if (process.env.SPILLWAY_TEST_LOG) console.error(await this.logTail());
     await end(this.#child, 'SIGTERM');
@@ -145,7 +145,7 @@ export class Spillway {
   }
 }
 
-/** An address of this host that is not loopback, where there is one; packets to it stay in the host. */
+/** A non-loopback address of this host, if there is one. Packets to it stay in the host. */
 export function hostAddresses() {
   const all = Object.values(networkInterfaces()).flat();
   return all.filter(({ family, internal }) => family === 'IPv4' && !internal).map(({ address }) => address).slice(0, 1);

@@ -1,4 +1,4 @@
-/** Whether `still.js` waits for what it should, without a browser: `scripts/test contracts` runs it. */
+/** Tests `still.js` without a browser; `scripts/test contracts` runs it. */
 import assert from 'node:assert/strict';
 import { networkHoldsStill } from './still.js';
 

@@ -9,7 +9,7 @@ import { sleep } from './wait.js';
 
 const run = promisify(execFile);
 
-/** Addresses are tried for a second or two; nothing else happens by itself. */
+/** Duplicate address detection takes up to two seconds. */
 const STILL_MS = 1_000;
 const POLL_MS = 100;
 const WITHIN_MS = 30_000;

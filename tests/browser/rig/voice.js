@@ -1,9 +1,9 @@
-/** Something for a made-up microphone to hear that a voice detector takes for a voice. */
+/** Generates sound for the simulated microphone that a voice detector classifies as speech. */
 import { writeFile } from 'node:fs/promises';
 
 const RATE = 48_000;
 const SECONDS = 4;
-/** Formants of an open vowel: centre and width in Hz. */
+/** Formants of an open vowel: centre frequency and bandwidth in Hz. */
 const FORMANTS = [[700, 110], [1_220, 120], [2_600, 160]];
 const SYLLABLES_PER_SECOND = 4;
 

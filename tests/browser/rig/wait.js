@@ -1,4 +1,4 @@
-/** Waiting with a limit and a name, so that a test that hangs says for what. */
+/** Waits for a condition, with a time limit and a name for the error. */
 
 import { ranMs } from './clock.js';
 

@@ -1,4 +1,4 @@
-/** How long DTLS takes after ICE where packets to the client are lost. Only told: there is no limit, but that it succeeds. */
+/** Duration of DTLS after ICE with packet loss to the client. It must succeed; the duration has no limit. */
 import { median, rounded } from '../rig/figures.js';
 
 const JOINS = 50;

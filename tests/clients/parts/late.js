@@ -1,32 +1,32 @@
-/** What a late joiner costs the publisher, and how far its first picture is behind its first sound. */
+/** What a late joiner costs the publisher, and the delay of its first picture after its first sound. */
 import { sleep, until } from '../../browser/rig/wait.js';
 import { median, rounded } from '../rig/figures.js';
 import { printTable } from '../rig/table.js';
 
-/** pion is a slow device, so that a request before DTLS is one for certain. */
+/** pion delays its DTLS, so that a keyframe request before DTLS is certain. */
 const VIEWERS = { pion: { dtls_after_ms: 150 }, chromium: {} };
 const JOINS = 20;
 const PLAY_WITHIN_MS = 15_000;
-/** A request that comes so long after the first picture is not for it. */
+/** A keyframe request this long after the first picture has another cause. */
 const AFTERWARDS_MS = 1_000;
-/** The next one joins so long after the last keyframe, that it is not served with that one. */
+/** Time between the last keyframe and the next join, so that the keyframe is too old for it. */
 const APART_MS = 1_000;
 const MAX_REQUESTS = 1;
 const MAX_VIDEO_AFTER_AUDIO_MS = 150;
-/** The server's log, which says when DTLS was up, is written by another thread than the one that asks. */
+/** The server's log has the time of DTLS; another thread writes it with some delay. */
 const TOLERANCE_MS = 20;
 
 /** @param {import('../rig/stage.js').Stage} stage */
 export async function late(stage, checks, { kinds, only }) {
   const rows = [];
   const room = 'late';
-  // Both say when they are asked for a keyframe, at once.
+  // Both report keyframe requests at once.
   const kind = kinds.includes('pion') ? 'pion' : 'aiortc';
   const viewers = Object.keys(VIEWERS).filter((each) => kinds.includes(each) && only(kind, each));
   if (viewers.length === 0) return rows;
   const publisher = await stage.join({ kind, room, publish: 'vp8' });
   const tracks = (await publisher.tracks()) ?? new Map();
-  // Somebody watches already.
+  // There is already a viewer.
   const resident = await stage.join({ kind, room });
   await resident.first('frame', PLAY_WITHIN_MS);
   for (const viewer of viewers) {

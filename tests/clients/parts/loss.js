@@ -1,4 +1,4 @@
-/** How long pictures freeze where packets to the viewer are lost, beside a control without loss. */
+/** Length of freezes with packet loss to the viewer, compared with no loss. */
 import { sleep } from '../../browser/rig/wait.js';
 import { freezes, rounded } from '../rig/figures.js';
 import { printTable } from '../rig/table.js';
@@ -7,7 +7,7 @@ const VIEWERS = ['firefox', 'chromium', 'pion'];
 const LOSS_PERCENT = 5;
 const WATCH_MS = 20_000;
 const PLAY_WITHIN_MS = 15_000;
-/** A loss that began a moment ago, or is over, does not count for the other. */
+/** Margin after loss was switched on or off. */
 const SETTLE_MS = 1_000;
 const MAX_FROZEN = { control: 0.002, loss: 0.02 };
 
@@ -15,7 +15,7 @@ const MAX_FROZEN = { control: 0.002, loss: 0.02 };
 export async function loss(stage, checks, { kinds, only }) {
   const rows = [];
   const room = 'loss';
-  // pion sends a steady 300 kbit/s, whatever the host has left for encoders.
+  // pion sends a constant 300 kbit/s, independent of CPU load.
   const kind = kinds.includes('pion') ? 'pion' : 'chromium';
   const publisher = await stage.join({ kind, room, publish: 'vp8' });
   const video = (await publisher.tracks())?.get('video');
@@ -48,7 +48,7 @@ export async function loss(stage, checks, { kinds, only }) {
   return rows;
 }
 
-/** Packets that the data plane sent again, and that it was asked for and did not. */
+/** Packets that the data plane resent, and requested packets that it did not resend. */
 async function repairs(stage) {
   const resent = await stage.counter('spillway_dataplane_resent_packets_total');
   return { resent, refused: await stage.counter('spillway_dataplane_drops_total', 'reason="not_resent"') };

@@ -1,4 +1,4 @@
-/** Everybody publishes once, and everybody else watches: is it seen, is it heard, how soon, without pause? */
+/** Each client publishes once, and all others view: video and audio arrive soon and without freezes. */
 import { freezes, rounded } from '../rig/figures.js';
 import { printTable } from '../rig/table.js';
 import { ranMs } from '../../browser/rig/clock.js';
@@ -6,10 +6,10 @@ import { sleep } from '../../browser/rig/wait.js';
 
 const JOIN_WITHIN_MS = 30_000;
 const PLAY_WITHIN_MS = 15_000;
-/** A pair plays once so many frames were complete, and so much sound was more than silence. */
+/** A pair plays after this many complete frames, and this much audio above silence. */
 const FRAMES = 15;
 const SOUNDS = 4;
-/** And then so long it is looked at. */
+/** Time of observation after that. */
 const WATCH_MS = 2_000;
 
 /**
@@ -20,7 +20,7 @@ export function pairs(stage, checks, { kinds, only }) {
   return everyPair(stage, checks, { kinds, only, codec: 'vp8' });
 }
 
-/** The same with H.264, between those that have it. */
+/** The same with H.264, for clients that support it. */
 export function h264(stage, checks, { kinds, only }) {
   return everyPair(stage, checks, { kinds: kinds.filter((kind) => kind !== 'firefox'), only, codec: 'h264' });
 }
@@ -81,7 +81,7 @@ function judge(checks, { publisher, kind, codec, row, isPublished }) {
   checks.expect(row.heard, `${pair}: audio`, `${row.audio_packets} packets, ${row.heard ? 'heard' : 'silence'}`, 'sound', why);
 }
 
-/** Pairs of sender and receiver, with the longest freeze and the time from join to the first frame. */
+/** Table of publishers and viewers: the longest freeze, and the time from join to the first frame. */
 export function printPairs(rows) {
   const sees = ({ seen, heard }) => (seen && heard ? 'sees and hears' : seen ? 'sees only' : heard ? 'hears only' : 'NOTHING');
   const cells = rows.map((row) => [row.publisher, row.codec, row.viewer, sees(row), row.frames, row.audio_packets, row.first_video_ms ?? '-', row.first_audio_ms ?? '-', row.longest_freeze_ms ?? '-', row.frozen === null ? '-' : `${rounded(row.frozen * 100, 1)} %`].map(String));

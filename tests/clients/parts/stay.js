@@ -8,7 +8,7 @@ import { printTable } from '../rig/table.js';
 
 const STAY_MS = 25_000;
 const PLAY_WITHIN_MS = 15_000;
-/** What counts is the end of it. */
+/** Only the end of the observation counts. */
 const LAST_MS = 3_000;
 const FRAMES = 15;
 

@@ -8,10 +8,10 @@ import { printTable } from '../rig/table.js';
 
 const VIEWERS = ['firefox', 'chromium'];
 const PLAY_WITHIN_MS = 15_000;
-/** Checks of TCP candidates come later than those of UDP. */
+/** Checks of TCP candidates start later than those of UDP. */
 const SETTLE_MS = 2_000;
 const WATCH_MS = 4_000;
-/** Signaling is TCP, and little. */
+/** Permitted bytes over TCP: signaling. */
 const MAX_TCP_PART = 0.1;
 
 /** @param {import('../rig/stage.js').Stage} stage */

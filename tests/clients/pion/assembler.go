@@ -7,18 +7,18 @@ import (
 )
 
 const (
-	// What is missing for so long is given up, and a keyframe asked for.
+	// A packet that is missing for this time is given up, and a keyframe is requested.
 	giveUpMs   = 300
 	askAgainMs = 500
 )
 
-// Puts packets in order and counts frames that a decoder could show: complete, and since a keyframe without a gap.
+// Reorders packets and counts displayable frames: complete, and without a gap since a keyframe.
 type assembler struct {
 	isH264    bool
 	packets   map[uint16]*rtp.Packet
 	isStarted bool
 	next      uint16
-	// Since when `next` is missing; 0: it is not.
+	// Time since which `next` is missing; 0: it is not missing.
 	missingMs float64
 	askedMs   float64
 	isShown   bool // the picture is whole
@@ -31,10 +31,10 @@ func newAssembler(mimeType string) *assembler {
 	return &assembler{isH264: strings.EqualFold(mimeType, "video/h264"), packets: map[uint16]*rtp.Packet{}, isWhole: true}
 }
 
-// Takes a packet; returns how many frames it completes, and whether a keyframe is needed.
+// Adds a packet. Returns the number of frames it completes, and whether a keyframe is needed.
 func (a *assembler) push(packet *rtp.Packet, nowMs float64) (frames int, isLost bool) {
 	if !a.isStarted {
-		// The first keyframe comes by itself.
+		// The first keyframe comes without a request.
 		a.isStarted, a.next, a.askedMs = true, packet.SequenceNumber, nowMs
 	}
 	if int16(packet.SequenceNumber-a.next) >= 0 {
@@ -60,7 +60,7 @@ func (a *assembler) push(packet *rtp.Packet, nowMs float64) (frames int, isLost 
 	return frames, isLost
 }
 
-// Reads what is there in order.
+// Reads the available packets in order.
 func (a *assembler) read() (frames int) {
 	for {
 		packet, isThere := a.packets[a.next]
@@ -89,7 +89,7 @@ func (a *assembler) read() (frames int) {
 	}
 }
 
-// Goes on after a gap.
+// Continues after a gap.
 func (a *assembler) skip() {
 	for {
 		a.next++

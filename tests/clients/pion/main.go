@@ -1,8 +1,10 @@
-// Participants of pion. Commands and events are those of ../python/participant.py.
+// Participants with pion. Commands and events are those of ../python/participant.py.
 //
-// A join command may have "dtls_after_ms", which makes it a slow device: its DTLS handshake starts so long after ICE.
+// A join command may have "dtls_after_ms": the DTLS handshake starts this long after ICE, like on a
+// slow device.
 //
-// What it publishes is in files, as pion has no encoders; what it watches it puts together again, but does not decode.
+// pion has no encoders, so published media is read from files. Received frames are reassembled, but
+// not decoded.
 package main
 
 import (
@@ -31,7 +33,7 @@ func nowMs() float64 {
 	return float64(time.Now().UnixMicro()) / 1000
 }
 
-// Prints one event.
+// Prints an event.
 func say(identity, event string, more fields) {
 	line := fields{"as": identity, "event": event, "at": nowMs()}
 	for name, value := range more {

@@ -19,9 +19,9 @@ const (
 	frameTime  = time.Second / 15
 	soundTime  = 20 * time.Millisecond
 	soundEvery = 200.0
-	// As without a context.
+	// Default, without a context.
 	handshakeWithin = 30 * time.Second
-	// An Opus packet of silence is shorter than one of a tone.
+	// An Opus packet of silence is shorter than a packet of a tone.
 	loudFromBytes = 20
 )
 
@@ -171,7 +171,7 @@ func (p *participant) add(kind string, codec webrtc.RTPCodecCapability) (*webrtc
 	return p.publishing.AddTransceiverFromTrack(local, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 }
 
-// Sends frames of a file, over and over; from its start when a keyframe is asked for.
+// Sends the frames of a file in a loop; starts again at a keyframe request.
 func (p *participant) play(name string, through *webrtc.RTPTransceiver, each time.Duration, asked chan struct{}) {
 	frames, err := readFrames(filepath.Join(p.frames, name+".frames"))
 	if err != nil {
@@ -204,7 +204,7 @@ func readFrames(path string) ([][]byte, error) {
 	return frames, err
 }
 
-// Reads RTCP, which interceptors act on; says when a keyframe is asked for.
+// Reads RTCP, so that interceptors get it; reports keyframe requests.
 func (p *participant) listen(sender *webrtc.RTPSender, asked chan struct{}) {
 	for {
 		packets, _, err := sender.ReadRTCP()

@@ -73,7 +73,7 @@ func (s *signaling) read(identity string) {
 			return
 		}
 		var received message
-		// Fields of messages that are not read here may have other types.
+		// Fields of messages that are ignored may have other types.
 		_ = json.Unmarshal(text, &received)
 		s.mutex.Lock()
 		reply := s.replies[received.ID]

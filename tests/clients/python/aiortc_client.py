@@ -35,7 +35,7 @@ class Clock:
 
 
 class Bars(VideoStreamTrack):
-    """A bar that moves over a grey picture."""
+    """A bar moving over a grey picture."""
 
     def __init__(self):
         super().__init__()
@@ -98,7 +98,7 @@ class AiortcParticipant(Participant):
         video = connection.addTransceiver(Bars(), direction="sendonly")
         wanted = f"video/{codec}".lower()
         codecs = RTCRtpSender.getCapabilities("video").codecs
-        # The codec that is sent is the first.
+        # The first codec is the one that is sent.
         wanted = [wanted, "video/rtx"] + (["video/vp8"] if self.offers_h264 and self.offers_h264["vp8"] else [])
         preferred = [each for name in wanted for each in codecs if each.mimeType.lower() == name]
         video.setCodecPreferences(preferred)

@@ -19,7 +19,7 @@ from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 from participant import Participant, SoundMeter, now_ms, say, serve  # noqa: E402
 
 PROMISE_WITHIN_S = 15
-# Keyframes come when they are asked for, and not by themselves.
+# Keyframes are sent only on request.
 FRAMES_BETWEEN_KEYFRAMES = 100_000
 ENCODERS = {
     "vp8": f"vp8enc deadline=1 target-bitrate=200000 keyframe-max-dist={FRAMES_BETWEEN_KEYFRAMES} name=encoder ! rtpvp8pay picture-id-mode=2 ! "
@@ -55,7 +55,7 @@ class GstreamerParticipant(Participant):
         self.publishing = self.subscribing = None
 
     def connection(self, name, sources=""):
-        """A pipeline with one webrtcbin in it."""
+        """A pipeline with one webrtcbin."""
         pipeline = Gst.Pipeline.new(None) if not sources else Gst.parse_launch(f"webrtcbin name=pc bundle-policy=max-bundle {sources}")
         pc = pipeline.get_by_name("pc") if sources else Gst.ElementFactory.make("webrtcbin", "pc")
         if not sources:
@@ -74,7 +74,8 @@ class GstreamerParticipant(Participant):
         factory = element.get_factory()
         if factory and factory.get_name() == "dtlssrtpdec":
             element.set_property("pem", self.pem)
-            # The connection was made with the generated certificate; it is made anew when its name is set.
+            # webrtcbin was created with a generated certificate; setting the name creates the
+            # connection again.
             element.set_property("connection-id", element.get_property("connection-id"))
 
     def on_bus(self, _bus, message):
@@ -95,7 +96,7 @@ class GstreamerParticipant(Participant):
             say(self.identity, "error", text=f"the {name} connection failed")
 
     def candidate(self, name, candidate):
-        # The server knows a description before its candidates.
+        # The server needs the description before its candidates.
         self.candidates.append((name, candidate))
 
     async def send_candidates(self, name):
@@ -111,7 +112,7 @@ class GstreamerParticipant(Participant):
         def changed(promise, *_):
             reply = promise.get_reply()
             failure = reply.get_value("error") if reply and reply.has_field("error") else None
-            # What the reply holds lives as long as the promise.
+            # The promise owns the contents of the reply.
             value = None
             for field in ("offer", "answer"):
                 if reply and reply.has_field(field):
@@ -122,10 +123,10 @@ class GstreamerParticipant(Participant):
         return await asyncio.wait_for(future, PROMISE_WITHIN_S)
 
     def sent(self, sdp):
-        """The description as the server is given it."""
+        """The description for the server."""
         if not self.pem:
             return sdp
-        # webrtcbin hashes the key of a given PEM with the certificate.
+        # webrtcbin includes the key of a given PEM in the fingerprint of the certificate.
         return re.sub(r"(?m)^a=fingerprint:\S+ \S+", f"a=fingerprint:sha-256 {fingerprint(self.pem)}", sdp)
 
     @staticmethod
@@ -140,7 +141,7 @@ class GstreamerParticipant(Participant):
         for index in range(2):
             pc.emit("get-transceiver", index).set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
         pipeline.set_state(Gst.State.PLAYING)
-        # An offer takes what the payloaders say their streams are.
+        # The offer needs the caps of the payloaders.
         await asyncio.to_thread(self.wait_for_caps, pc)
         sdp = await self.promise(pc, "create-offer", None)
         await self.promise(pc, "set-local-description", self.description(GstWebRTC.WebRTCSDPType.OFFER, sdp))
@@ -155,7 +156,7 @@ class GstreamerParticipant(Participant):
 
     @staticmethod
     def wait_for_caps(pc):
-        """Until each payloader has said what its stream is."""
+        """Waits until each payloader has its caps."""
         for pad in pc.sinkpads:
             arrived = threading.Event()
             if pad.get_current_caps() is not None:

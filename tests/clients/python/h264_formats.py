@@ -6,13 +6,13 @@ its own format, and the server is shown the one that is named, under the same pa
 
 import re
 
-# What aiortc knows.
+# The format that aiortc supports.
 OWN = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"
 VP8, H264, RTX = "VP8", "H264", "rtx"
 
 
 def published(sdp, wanted):
-    """An offer of aiortc with its own H.264 format, as one of `wanted`: {profile, mode, vp8}."""
+    """An offer of aiortc with its H.264 format replaced by `wanted`: {profile, mode, vp8}."""
     sections = split(sdp)
     for index in videos(sections):
         kept = [pt for pt in formats_of(sections[index], H264) if profile_of(sections[index], pt) == "42e01f"]
@@ -24,7 +24,7 @@ def published(sdp, wanted):
 
 
 def publish_answer(sdp):
-    """The answer to such an offer, as aiortc has to read it."""
+    """The answer to such an offer, rewritten for aiortc."""
     sections = split(sdp)
     for index in videos(sections):
         for pt in formats_of(sections[index], H264):
@@ -42,13 +42,13 @@ class Viewer:
 
     def __init__(self, taken):
         self.taken = taken
-        # By the place of an m-line: the payload type that was taken, None where the format was not offered.
+        # By index of the m-line: the accepted payload type; None if the format was not offered.
         self.pt_by_place = {}
         self.mode_by_place = {}
         self.offered_pts = {}
 
     def offer(self, sdp):
-        """The offer, as aiortc has to read it: with one codec that it knows."""
+        """The offer, rewritten for aiortc: with one codec that it supports."""
         sections = split(sdp)
         for index in videos(sections):
             section = sections[index]
@@ -74,7 +74,7 @@ class Viewer:
         return fitting[0] if fitting else None
 
     def answer(self, sdp):
-        """aiortc's answer, as the server has to read it."""
+        """aiortc's answer, rewritten for the server."""
         sections = split(sdp)
         for index in videos(sections):
             section, pt = sections[index], self.pt_by_place[index]
@@ -105,7 +105,7 @@ def fmtp(wanted):
 
 
 def split(sdp):
-    """The session's lines, and each m-line with its own."""
+    """The session's lines, and the lines of each m-line."""
     return re.split(r"(?m)^(?=m=)", sdp)
 
 
@@ -118,7 +118,7 @@ def all_formats(section):
 
 
 def formats_of(section, name):
-    """Payload types of a codec, the first to be preferred."""
+    """Payload types of a codec, in order of preference."""
     return [pt for pt in all_formats(section) if re.search(rf"^a=rtpmap:{pt} {name}/", section, re.M | re.I)]
 
 
@@ -133,7 +133,7 @@ def profile_of(section, pt):
 
 
 def mode_of(section, pt):
-    """RFC 6184 section 8.1: 0, where nothing is said."""
+    """The packetization mode; 0 if absent (RFC 6184 section 8.1)."""
     found = re.search(r"packetization-mode=(\d)", fmtp_of(section, pt))
     return int(found[1]) if found else 0
 
@@ -144,7 +144,7 @@ def with_fmtp(section, pt, value):
 
 
 def with_formats(section, pts):
-    """With these payload types and their retransmissions alone."""
+    """Keeps only these payload types and their RTX."""
     resends = {pt: re.search(r"apt=(\d+)", fmtp_of(section, pt)) for pt in formats_of(section, RTX)}
     kept = pts + [pt for pt, apt in resends.items() if apt and apt[1] in pts]
     for pt in set(all_formats(section)) - set(kept):

@@ -11,7 +11,7 @@ import av
 import numpy
 
 WIDTH, HEIGHT, FRAME_RATE, SECONDS = 320, 240, 15, 60
-# Noise that no encoder foresees makes a frame more than one packet.
+# Noise that cannot be predicted makes frames larger than one packet.
 NOISE = 64
 SAMPLE_RATE, SAMPLES, TONE_HZ, TONE_PEAK, SOUND_SECONDS = 48_000, 960, 440, 8_000, 10
 NEVER = str(FRAME_RATE * SECONDS + 1)

@@ -33,11 +33,11 @@ import websockets
 
 REPLY_WITHIN_S = 15
 SOUND_EVERY_MS = 200
-# Sound whose samples stay below this (of 32,767) is silence.
+# Audio whose samples stay below this value (of 32,767) is silence.
 LOUD_FROM = 500
 
 
-# Threads of GStreamer write events, too.
+# GStreamer's threads write events, too.
 output = threading.Lock()
 
 
@@ -63,7 +63,7 @@ def first_codecs(sdp):
 
 
 class SoundMeter:
-    """Sums up the audio of one track, so that an event is written five times a second and not fifty."""
+    """Sums up the audio of one track: an event is written 5 times per second instead of 50."""
 
     def __init__(self, identity, track):
         self.identity, self.track = identity, track

@@ -1,4 +1,4 @@
-/** Expectations: each that does not hold is one line with its value and its limit. */
+/** Expectations: each that fails is one line with its value and limit. */
 export class Checks {
   passed = 0;
   failed = [];
@@ -13,7 +13,7 @@ export class Checks {
     this.failed.push(line);
   }
 
-  /** The lines that scripts/test reads; the figures are last. @returns {number} exit code */
+  /** Prints the lines that scripts/test reads, the figures last. @returns {number} exit code */
   report(suite, figures) {
     for (const line of this.failed) console.log(line);
     console.log(`${this.passed} checks passed`);

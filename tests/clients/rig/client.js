@@ -1,4 +1,7 @@
-/** A process of one client on one side of the lab, with participants in it. Its commands and events are those of python/participant.py. */
+/**
+ * The process of one client on one side of the lab, with its participants. python/participant.py describes
+ * commands and events.
+ */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { ranMs } from '../../browser/rig/clock.js';
@@ -48,7 +51,7 @@ export class Client {
     if (process.env.SPILLWAY_TEST_LOG && !/"(frame|sound|playout)"/.test(line)) console.error(`${this.kind}: ${line}`);
   }
 
-  /** What was told of a participant. */
+  /** Events of a participant. */
   of(identity) {
     if (!this.#events.has(identity)) this.#events.set(identity, []);
     return this.#events.get(identity);
@@ -58,13 +61,13 @@ export class Client {
     this.#child.stdin.write(`${JSON.stringify(command)}\n`);
   }
 
-  /** Starts to join; the returned Participant has what it sees. */
+  /** Starts a join. The returned Participant has the received media. */
   join(identity, fields) {
     this.send({ do: 'join', as: identity, ...fields });
     return new Participant(this, identity);
   }
 
-  /** Waits for an event of a participant; null, where it does not come within the limit or the process ends. */
+  /** Waits for an event of a participant; null if it does not come in time or the process ends. */
   async event(identity, test, withinMs) {
     const sinceMs = Date.now();
     while (ranMs(sinceMs) < withinMs) {
@@ -93,18 +96,18 @@ export class Participant {
     return this.client.of(this.identity).filter((each) => each.event === event && (track === undefined || each.track === track));
   }
 
-  /** The first event of a name, and of more where it is said. */
+  /** The first event with this name, and with these fields if given. */
   first(event, withinMs, isIt = () => true) {
     return this.client.event(this.identity, (each) => each.event === event && isIt(each), withinMs);
   }
 
-  /** Publishes. @returns {Promise<Map<string, string> | null>} track ids by kind; null, where it does not succeed */
+  /** Publishes. @returns {Promise<Map<string, string> | null>} track ids by kind; null if it fails */
   async tracks(withinMs = PUBLISH_WITHIN_MS) {
     const published = await this.first('published', withinMs);
     return published && new Map(published.tracks.map(({ kind, track }) => [kind, track]));
   }
 
-  /** Times of frames of a track. */
+  /** Times of the frames of a track. */
   frames(track) {
     return this.all('frame', track).map(({ at }) => at);
   }
@@ -114,7 +117,7 @@ export class Participant {
     return !this.client.isRunning || this.all('error').some(({ text }) => text.includes('connection failed'));
   }
 
-  /** Why nothing is seen, as the client says it; one line. */
+  /** The reason why no media arrives, as the client reports it; one line. */
   get trouble() {
     const texts = this.all('error').map(({ text }) => text.trim().split('\n').at(-1));
     if (!this.client.isRunning) texts.push(`its process ended: ${this.client.stderr.trim().split('\n').at(-1)}`);

@@ -1,7 +1,7 @@
 /** Values computed from events. Times in which the host stood still do not count as freezes. */
 import { ranMs } from '../../browser/rig/clock.js';
 
-/** Without a complete frame for longer than this, a picture is frozen. */
+/** Time without a complete frame after which a picture counts as frozen. */
 export const FROZEN_FROM_MS = 500;
 
 /**

@@ -9,10 +9,10 @@ import { until } from '../../browser/rig/wait.js';
 const run = promisify(execFile);
 const LAB = new URL('../../../scripts/lab', import.meta.url).pathname;
 const LINKS = { sfu: 'veth-sfu', world: 'veth-world' };
-/** libnice gathers no candidates of links whose names begin with veth. */
+/** libnice gathers no candidates of interfaces whose names start with veth. */
 const LINK = 'lab0';
 const UP_WITHIN_MS = 10_000;
-/** As scripts/lab has it. */
+/** The default in scripts/lab. */
 export const SERVER = '10.63.0.1';
 
 export class Lab {
@@ -33,19 +33,19 @@ export class Lab {
     }
   }
 
-  /** What runs a command on that side. */
+  /** Command prefix that runs a program on that side. */
   enter(side) {
     return ['ip', 'netns', 'exec', `${this.#name}-${side}`];
   }
 
-  /** @param {number} percent of the UDP packets to viewers that are lost; 0: none */
+  /** @param {number} percent of UDP packets to viewers that are dropped; 0: none */
   async loss(percent) {
     await this.#nft('delete', 'table', 'inet', 'clients').catch(() => {});
     if (percent === 0) return;
     await this.#nft(`table inet clients { counter lost {}; counter met {}; chain ingress { type filter hook prerouting priority -300; iifname "${LINK}" ip protocol udp counter name met numgen random mod 1000 < ${percent * 10} counter name lost drop; }; }`);
   }
 
-  /** Counts the bytes that reach viewers over UDP and TCP from now on; `counts` has them. */
+  /** Counts the bytes that reach viewers over UDP and TCP from now on, see `counts`. */
   async count() {
     await this.loss(0);
     const rules = ['udp', 'tcp'].map((protocol) => `ip protocol ${protocol} counter name ${protocol}_bytes;`).join(' ');
@@ -62,7 +62,7 @@ export class Lab {
     return Object.fromEntries(JSON.parse(stdout).nftables.flatMap(({ counter }) => (counter ? [value(counter)] : [])));
   }
 
-  /** Ends what runs inside, and removes the namespaces. */
+  /** Ends all processes inside, and removes the namespaces. */
   async down() {
     await this.#lab('down');
   }

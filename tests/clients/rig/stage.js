@@ -1,4 +1,4 @@
-/** One Spillway in one lab, and the processes of clients; all of it goes away, whatever happens. */
+/** One Spillway in a lab, and the client processes. Everything is removed at the end, also after errors. */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -12,13 +12,13 @@ const ROOT = new URL('../../..', import.meta.url).pathname;
 const MADE = process.env.CLIENTS_DIR ?? `${ROOT}target/clients`;
 /** Address of the data plane, the only host in the namespace. */
 const METRICS = 'http://127.0.0.1:9464/metrics';
-/** A busy host starts browsers slowly. */
+/** Time limit for the start of a browser on a busy host. */
 const READY_WITHIN_MS = 120_000;
 
 const python = (program) => [`${MADE}/venv/bin/python`, `${ROOT}tests/clients/python/${program}`];
 const browser = (kind) => (url) => ['node', `${ROOT}tests/clients/browser_client.js`, kind, url];
 
-/** How each client is started, and what its participants are told beside the usual. */
+/** Command of each client, and additional fields of its join commands. */
 const PROGRAMS = {
   aiortc: { command: () => python('aiortc_client.py') },
   'gstreamer-rsa': { command: () => python('gstreamer_client.py') },
@@ -28,7 +28,7 @@ const PROGRAMS = {
   firefox: { command: browser('firefox') },
 };
 
-/** All clients that can be here. */
+/** All clients that are available. */
 export const KINDS = Object.keys(PROGRAMS).filter((kind) => kind !== 'pion' || existsSync(`${MADE}/pion`));
 
 export class Stage {
@@ -57,7 +57,7 @@ export class Stage {
     return client;
   }
 
-  /** Ends the process of a kind, so that it takes no time from others. */
+  /** Ends the process of a kind of client, to free CPU time. */
   async end(kind, side) {
     await this.#clients.get(`${kind} in ${side}`)?.stop();
   }
@@ -69,14 +69,14 @@ export class Stage {
     return client.join(identity, { url: this.#server.url, room, publish, ...PROGRAMS[kind].fields, ...more });
   }
 
-  /** When the server's end of a subscribe session's DTLS was up, for the first time since then; null: it was not. */
+  /** Time when DTLS of a subscribe session was first established at the server; null: not yet. */
   async connectedAtMs(sinceMs) {
     const log = await readFile(join(this.#server.stateDir, 'dataplane.log'), 'utf8');
     const times = [...log.matchAll(/^(\S+)Z .*session connected session="[^"]*:s"/gm)].map(([, at]) => Date.parse(`${at.slice(0, 23)}Z`));
     return times.find((at) => at >= sinceMs) ?? null;
   }
 
-  /** The sum of a counter of the data plane over shards and, where it is given, of those with `label`. */
+  /** A counter of the data plane, summed over shards and, if given, over those with `label`. */
   async counter(name, label = '') {
     const [program, ...args] = [...this.lab.enter('sfu'), 'curl', '-fs', METRICS];
     const { stdout } = await promisify(execFile)(program, args);
@@ -95,7 +95,7 @@ export class Stage {
   }
 }
 
-/** Runs `work` on a stage; also ends it when it is interrupted. */
+/** Runs `work` with a lab and removes it afterwards, also after an interrupt. */
 export async function onStage(work, { iceTcp = false } = {}) {
   const stage = new Stage();
   let isClosing = false;

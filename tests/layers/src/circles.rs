@@ -1,4 +1,5 @@
-//! Cycles of imports: the shortest cycle of each group, with its imported names.
+//! Finds cycles of imports. For each group of files that import each other it reports the shortest
+//! cycle with the imported names.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,28 +8,28 @@ use petgraph::graphmap::DiGraphMap;
 
 use crate::import::Imports;
 
-/// What ties one file to another: the first line and all names.
+/// The imports of one file from another: the first line, and all names.
 #[derive(Debug, Default)]
-struct Tie<'a> {
+struct Edge<'a> {
     line: usize,
     names: Vec<&'a str>,
 }
 
-type Ties<'a> = BTreeMap<(&'a str, &'a str), Tie<'a>>;
+type Edges<'a> = BTreeMap<(&'a str, &'a str), Edge<'a>>;
 
-/// A line for each group.
+/// A line of text for each group.
 pub(crate) fn findings(imports: &Imports) -> Vec<String> {
-    let mut ties = Ties::new();
+    let mut edges = Edges::new();
     for (import, line) in imports.iter() {
-        let tie = ties.entry((&import.from, &import.to)).or_default();
-        tie.line = if tie.line == 0 {
+        let edge = edges.entry((&import.from, &import.to)).or_default();
+        edge.line = if edge.line == 0 {
             line
         } else {
-            tie.line.min(line)
+            edge.line.min(line)
         };
-        tie.names.push(&import.name);
+        edge.names.push(&import.name);
     }
-    let graph: DiGraphMap<&str, ()> = ties.keys().copied().collect();
+    let graph: DiGraphMap<&str, ()> = edges.keys().copied().collect();
     let groups = tarjan_scc(&graph)
         .into_iter()
         .filter(|group| group.len() > 1);
@@ -36,25 +37,25 @@ pub(crate) fn findings(imports: &Imports) -> Vec<String> {
     groups.sort();
     groups
         .iter()
-        .map(|group| shown(group, &graph, &ties))
+        .map(|group| shown(group, &graph, &edges))
         .collect()
 }
 
-fn shown(group: &BTreeSet<&str>, graph: &DiGraphMap<&str, ()>, ties: &Ties<'_>) -> String {
+fn shown(group: &BTreeSet<&str>, graph: &DiGraphMap<&str, ()>, edges: &Edges<'_>) -> String {
     let shortest = group
         .iter()
-        .filter_map(|file| way_round(file, group, graph));
+        .filter_map(|file| shortest_cycle(file, group, graph));
     let shortest = shortest
         .min_by_key(Vec::len)
         .expect("a group has a way round");
     let mut hops = Vec::new();
     for (at, from) in shortest.iter().enumerate() {
         let to = shortest[(at + 1) % shortest.len()];
-        let tie = &ties[&(*from, to)];
+        let edge = &edges[&(*from, to)];
         hops.push(format!(
             "{from}:{} imports {} of {to}",
-            tie.line,
-            tie.names.join(", ")
+            edge.line,
+            edge.names.join(", ")
         ));
     }
     let others: Vec<&str> = group
@@ -66,7 +67,7 @@ fn shown(group: &BTreeSet<&str>, graph: &DiGraphMap<&str, ()>, ties: &Ties<'_>) 
         0 => String::new(),
         count => format!(" (and {count} more: {})", others.join(", ")),
     };
-    let first = &ties[&(shortest[0], shortest[1 % shortest.len()])];
+    let first = &edges[&(shortest[0], shortest[1 % shortest.len()])];
     format!(
         "{}:{}: a circle of {} files: {}{others}",
         shortest[0],
@@ -76,8 +77,8 @@ fn shown(group: &BTreeSet<&str>, graph: &DiGraphMap<&str, ()>, ties: &Ties<'_>) 
     )
 }
 
-/// The shortest way from `start` back to it, within its group.
-fn way_round<'a>(
+/// The shortest path from `start` back to itself, within its group.
+fn shortest_cycle<'a>(
     start: &'a str,
     group: &BTreeSet<&'a str>,
     graph: &DiGraphMap<&'a str, ()>,

@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 pub(crate) struct Import {
     pub(crate) from: String,
     pub(crate) to: String,
-    /// Of what is imported.
+    /// The file that defines the imported name.
     pub(crate) name: String,
 }
 
-/// Every import once, with the first line that has it.
+/// All imports, each once, with the first line that has it.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
     line_by_import: BTreeMap<Import, usize>,
 }
 
 impl Imports {
-    /// A file imports nothing of itself.
+    /// Imports of a file from itself are ignored.
     pub(crate) fn add(&mut self, from: &str, line: usize, to: &str, name: &str) {
         if from == to {
             return;
@@ -36,7 +36,7 @@ impl Imports {
         self.line_by_import.len()
     }
 
-    /// By file and by what it imports from.
+    /// The imports, sorted by importing and imported file.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Import, usize)> {
         self.line_by_import
             .iter()

@@ -1,10 +1,10 @@
-//! Imports of ES modules: every statement and call that names a file by a relative path. Absolute paths are URLs of a
-//! running server, bare names are packages. Comments and texts are skipped.
+//! Imports of ES modules: every statement and call with a relative path. Absolute paths are URLs of
+//! a running server, and bare names are packages. Comments and strings are skipped.
 
 use crate::import::Imports;
 use crate::sources::{Sources, folder_of, is_javascript, join};
 
-/// Words after which `/` begins a regular expression.
+/// Words after which `/` starts a regular expression.
 const BEFORE_EXPRESSIONS: [&str; 12] = [
     "return", "typeof", "case", "in", "of", "do", "else", "void", "delete", "throw", "await",
     "yield",
@@ -14,13 +14,13 @@ const BEFORE_EXPRESSIONS: [&str; 12] = [
 enum Token {
     Word(String),
     Sign(char),
-    /// A text in quotes.
+    /// A string in quotes.
     Text(String),
     /// A number, a template or a regular expression.
     Value,
 }
 
-/// Adds the imports of every ES module; the files that were read come back.
+/// Adds the imports of all ES modules. Returns the files that were read.
 pub(crate) fn read(sources: &Sources, imports: &mut Imports) -> Vec<String> {
     let files = sources.paths().filter(|path| is_javascript(path));
     let files = files.map(|file| {
@@ -56,7 +56,7 @@ fn imported(tokens: &[(Token, usize)]) -> Vec<(usize, String, Vec<String>)> {
         let Token::Word(word) = token else {
             continue;
         };
-        // A property.
+        // A property access.
         if at > 0 && sign(at - 1, '.') {
             continue;
         }
@@ -68,7 +68,8 @@ fn imported(tokens: &[(Token, usize)]) -> Vec<(usize, String, Vec<String>)> {
             "import" if text(at + 1).is_some() => {
                 found.extend(text(at + 1).map(|path| (*line, path, whole)));
             }
-            // `export` of own names has no `from`, and ends before anything else does.
+            // `export` without `from` exports names of the file itself; it ends before the next
+            // statement.
             "import" | "export" if !sign(at + 1, '.') => {
                 let of = if word == "import" || sign(at + 1, '{') || sign(at + 1, '*') {
                     at + 1
@@ -83,7 +84,8 @@ fn imported(tokens: &[(Token, usize)]) -> Vec<(usize, String, Vec<String>)> {
     found
 }
 
-/// `a, { b as c }, * as d from 'path'`: the path, and the names as the file at the path has them.
+/// Parses `a, { b as c }, * as d from 'path'`: the path, and the names as the file at the path
+/// exports them.
 fn clause(tokens: &[(Token, usize)]) -> Option<(String, Vec<String>)> {
     let mut names: Vec<String> = Vec::new();
     let mut is_alias = false;
@@ -106,7 +108,7 @@ fn clause(tokens: &[(Token, usize)]) -> Option<(String, Vec<String>)> {
     None
 }
 
-/// Tokens with their lines.
+/// The tokens with their lines.
 fn tokens(text: &str) -> Vec<(Token, usize)> {
     let mut lexer = Lexer {
         rest: text.chars().collect(),
@@ -137,7 +139,7 @@ impl Lexer {
         Some(next)
     }
 
-    /// To the end, or to the `}` that ends an expression in a template.
+    /// Reads to the end, or to the `}` that ends an expression in a template.
     fn read(&mut self, in_template: bool) {
         let mut depth = 0_usize;
         while let Some(sign) = self.next() {
@@ -178,7 +180,7 @@ impl Lexer {
         }
     }
 
-    /// Whether `/` begins a regular expression here, and divides nothing.
+    /// True if `/` starts a regular expression here; false if it divides.
     fn expects_expression(&self) -> bool {
         match self.tokens.last() {
             None => true,

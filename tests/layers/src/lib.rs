@@ -1,33 +1,35 @@
-//! Reads the imports of the whole workspace, and holds them against the order in ARCHITECTURE.md: a folder imports from
-//! lower layers only, and files form no circle.
+//! Reads the imports of the whole workspace and checks them against the order in ARCHITECTURE.md: a
+//! folder imports only from lower layers, and files do not import each other in a cycle.
 //!
-//! Sources come as texts by path, so that tests need no disk. Each language makes [`Import`]s of them; nothing past
-//! that knows a language.
+//! Sources are passed as texts by path, so tests need no files. Each language converts its sources
+//! to [`Import`]s. Later steps do not depend on the language.
 //!
 //! What counts as an import:
 //!
-//! * a name, of the file that defines it. `crate::room::Member`, which `room/mod.rs` only hands on, is an import of
-//!   `room/member.rs`. Where the definition is not seen (a macro makes it) it is an import of the module's file;
-//! * a module that a `use` names counts by what is taken through it: `use crate::room;` and `room::Member` is an import
-//!   of `room/member.rs` alone. A glob is an import of the module's file, and of what is taken through it;
-//! * `mod child;` is none, and `pub use child::Name` is none: a folder's `mod.rs` lists its parts and knows nothing of
-//!   them by that. A name that `mod.rs` also uses itself is an import of the child;
-//! * methods and fields are no imports: they follow from the type, which was imported;
-//! * a dependency in a Cargo.toml; a `#[path]` to another folder; `include!`, `include_str!` and `include_bytes!` of a
-//!   source; every kind of import of an ES module by a relative path.
+//! * a name: the import of the file that defines it. `crate::room::Member`, which `room/mod.rs`
+//!   only re-exports, is an import of `room/member.rs`. If a macro makes the definition, it is an
+//!   import of the module's file;
+//! * a module in a `use`: the imports of the names that are used through it. `use crate::room;` and
+//!   `room::Member` is an import of `room/member.rs` only. A glob is an import of the module's file,
+//!   and of the names that are used through it;
+//! * methods and fields are not imports, because their type is imported;
+//! * `mod child;` and `pub use child::Name` are not imports: a folder's `mod.rs` lists its parts. A
+//!   name that `mod.rs` uses itself is an import of the child;
+//! * a dependency in a Cargo.toml; a `#[path]` to another folder; `include!`, `include_str!` and
+//!   `include_bytes!` of a source; each import of an ES module by a relative path.
 //!
-//! Test code is exempt: what `cfg(test)` guards, modules called `tests`, and dev-dependencies.
+//! Test code is exempt: code guarded by `cfg(test)`, modules named `tests`, and dev-dependencies.
 
 #[cfg(test)]
-mod tests; // sources as texts, and what is found in them
+mod tests; // sources as texts, and the findings in them
 
-mod sources; // texts by path, and how they are read from the disk
-mod manifest; // packages: their crates and what they depend on
+mod sources; // texts by path, read from files
+mod manifest; // packages: their crates and dependencies
 mod rust; // imports of Rust
 mod javascript; // imports of ES modules
 mod import; // imports between files
-mod order; // the order that ARCHITECTURE.md states
-mod upward; // imports against it
+mod order; // the order in ARCHITECTURE.md
+mod upward; // imports against the order
 mod circles; // files that import each other
 
 use std::collections::BTreeSet;
@@ -37,10 +39,10 @@ use serde::Serialize;
 use import::Imports;
 pub use sources::Sources;
 
-/// What was found, and how much was read.
+/// Findings, and figures of what was read.
 #[derive(Debug)]
 pub struct Report {
-    /// Each a line of text.
+    /// The findings, each a line of text.
     pub findings: Vec<String>,
     figures: Figures,
 }
@@ -50,9 +52,9 @@ struct Figures {
     suite: &'static str,
     /// Source files that were read.
     files: usize,
-    /// Names that files import of each other.
+    /// Number of imports between files.
     imports: usize,
-    /// Imports against the order, and names that it lacks or has in vain.
+    /// Imports against the order, names that it lacks, and names that do not exist.
     upward: usize,
     circles: usize,
 }
@@ -64,7 +66,7 @@ impl Report {
     }
 }
 
-/// Holds sources against the order that stands in their ARCHITECTURE.md.
+/// Checks sources against the order in their ARCHITECTURE.md.
 pub fn report(sources: &Sources) -> anyhow::Result<Report> {
     let order = order::Order::of(sources)?;
     let packages = manifest::packages(sources)?;

@@ -1,6 +1,6 @@
-//! `spillway-layers [ROOT]`: prints every import against the order in ARCHITECTURE.md and every circle of files, one a
-//! line, and the figures as one JSON line last. Exits 0 where there are none, 1 where there are some, 2 where the
-//! sources cannot be read.
+//! `spillway-layers [ROOT]`: prints each import against the order in ARCHITECTURE.md and each cycle
+//! of files on a line, then the figures as one line of JSON. Exits with 0 if there are no findings,
+//! with 1 if there are some, and with 2 if the sources cannot be read.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! Packages as described by their Cargo.toml: root files of their crates, and dependencies on other packages.
+//! Packages as their Cargo.toml describes them: root files of crates, and dependencies on other
+//! packages of the workspace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,31 +10,31 @@ use toml::Spanned;
 use crate::import::Imports;
 use crate::sources::{MANIFEST, Sources, folder_of, join};
 
-/// A package of the tree.
+/// A package of the workspace.
 #[derive(Debug)]
 pub(crate) struct Package {
     manifest: String,
-    /// What code calls its library.
+    /// Name of its library in code.
     library_name: String,
-    /// The file its library begins with.
+    /// Root file of its library.
     pub(crate) library: Option<String>,
-    /// Files that its other crates begin with: programs, tests, benches, examples, the build script.
+    /// Root files of its other crates: programs, tests, benches, examples, the build script.
     pub(crate) others: BTreeSet<String>,
     dependencies: Vec<Dependency>,
 }
 
-/// On another package of the tree.
+/// A dependency on another package of the workspace.
 #[derive(Debug)]
 struct Dependency {
     manifest: String,
     line: usize,
-    /// What code of the dependent calls it, where that is not the library's name.
+    /// Name of the dependency in code of the dependent package, if it is renamed.
     alias: Option<String>,
     /// True for a dependency of tests only.
     is_dev: bool,
 }
 
-/// Cargo.toml, as far as it says what is read here.
+/// The parts of Cargo.toml that are needed here.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Manifest {
@@ -103,8 +104,8 @@ enum Detail {
 }
 
 impl Package {
-    /// The files that libraries begin with, by the name that code of this package has for them: its own, and those of
-    /// what it depends on.
+    /// Root files of libraries, by the name that code of this package uses: its own library, and
+    /// its dependencies.
     pub(crate) fn libraries(&self, packages: &[Package]) -> BTreeMap<String, String> {
         let own = self
             .library
@@ -121,7 +122,7 @@ impl Package {
     }
 }
 
-/// Every package of the tree.
+/// All packages of the workspace.
 pub(crate) fn packages(sources: &Sources) -> anyhow::Result<Vec<Package>> {
     let mut manifests = Vec::new();
     for path in sources
@@ -156,7 +157,7 @@ pub(crate) fn packages(sources: &Sources) -> anyhow::Result<Vec<Package>> {
     Ok(packages.collect())
 }
 
-/// What packages depend on, as imports of manifests.
+/// Adds the dependencies of packages, as imports between manifests.
 pub(crate) fn dependencies(packages: &[Package], imports: &mut Imports) {
     let is_there = |manifest: &String| packages.iter().any(|package| package.manifest == *manifest);
     for package in packages {
@@ -226,7 +227,7 @@ impl Manifest {
         for (section, is_dev) in own.into_iter().chain(of_platforms) {
             for (key, detail) in section {
                 let line = 1 + text[..detail.span().start].matches('\n').count();
-                let Some((manifest, alias)) = place(key, detail.get_ref(), folder, shared) else {
+                let Some((manifest, alias)) = locate(key, detail.get_ref(), folder, shared) else {
                     continue;
                 };
                 found.push(Dependency {
@@ -241,8 +242,8 @@ impl Manifest {
     }
 }
 
-/// The manifest of a dependency of the tree, and the name that code has for it where it has one of its own.
-fn place(
+/// The manifest of a dependency, and its name in code if it is renamed.
+fn locate(
     key: &str,
     detail: &Detail,
     folder: &str,
@@ -252,11 +253,11 @@ fn place(
         Detail::Table {
             workspace: true, ..
         } => match shared.get(key)? {
-            // Another such line would be a loop.
+            // A second such line would be a loop.
             Detail::Table {
                 workspace: true, ..
             } => None,
-            detail => place(key, detail, "", shared),
+            detail => locate(key, detail, "", shared),
         },
         Detail::Table {
             path: Some(path),
@@ -270,7 +271,7 @@ fn place(
     }
 }
 
-/// Whether Cargo finds a crate here by itself, the library apart.
+/// True if Cargo finds a crate root here by itself, except the library.
 fn begins_a_crate(path: &str) -> bool {
     let names: Vec<&str> = path.split('/').collect();
     match names[..] {

@@ -1,13 +1,13 @@
-//! The order of folders as ARCHITECTURE.md states it: lines `path: lowest < next < next` in fenced blocks with the info
-//! string `layers`. Names on one level stand beside each other and know nothing of each other.
+//! The order of folders in ARCHITECTURE.md: lines `path: lowest < next < next` in fenced blocks
+//! with the info string `layers`. Names on one level must not import each other.
 
 use std::collections::BTreeMap;
 
 use crate::sources::{ARCHITECTURE, Sources};
 
-/// How a block begins.
+/// First line of a block.
 const FENCE: &str = "```layers";
-/// The line that ends a fenced block.
+/// Last line of a block.
 const FENCE_END: &str = "```";
 
 /// The layers of each folder that has a line.
@@ -19,7 +19,7 @@ pub(crate) struct Order {
 /// One line of the order: a folder and its names.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    /// Empty for the root of the tree.
+    /// Empty for the root of the workspace.
     pub(crate) path: String,
     /// Line number in ARCHITECTURE.md, counted from 1.
     pub(crate) line: usize,
@@ -113,7 +113,7 @@ impl Folder {
         })
     }
 
-    /// As the document has it.
+    /// The folder as written in the document.
     pub(crate) fn shown(&self) -> &str {
         if self.path.is_empty() {
             "."
@@ -122,7 +122,7 @@ impl Folder {
         }
     }
 
-    /// 0 is the lowest; none where the line does not name it.
+    /// Level of a name, 0 is the lowest; `None` if the line does not have the name.
     pub(crate) fn level(&self, name: &str) -> Option<usize> {
         self.level_by_name.get(name).copied()
     }

@@ -1,16 +1,17 @@
-//! Texts of a tree by their path from its root, with `/` between names. Vendored and built files are left out.
+//! Texts of the workspace by their path from its root, with `/` as separator. Vendored and built
+//! files are left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-/// The document that states the order.
+/// The document with the order.
 pub(crate) const ARCHITECTURE: &str = "ARCHITECTURE.md";
 /// The file that describes a package.
 pub(crate) const MANIFEST: &str = "Cargo.toml";
 
-/// Folders that hold what others wrote or what is built.
+/// Folders with vendored or built files.
 const FOREIGN: [&str; 3] = ["target", "node_modules", "third_party"];
 
 /// Texts of source files, by path.
@@ -36,7 +37,7 @@ impl Sources {
                 continue;
             };
             let path = join(folder, &name);
-            // A link may lead out of the tree, or round in it.
+            // A symbolic link may lead out of the workspace, or form a loop.
             let kind = entry.file_type().with_context(cannot)?;
             if kind.is_dir() && !name.starts_with('.') && !FOREIGN.contains(&name.as_str()) {
                 self.add_folder(root, &path)?;
@@ -73,22 +74,22 @@ impl<P: Into<String>, T: Into<String>> FromIterator<(P, T)> for Sources {
     }
 }
 
-/// Whether imports of this file are read.
+/// True if the imports of this file are read.
 pub(crate) fn is_source(path: &str) -> bool {
     path.ends_with(".rs") || is_javascript(path)
 }
 
-/// Whether it is an ES module.
+/// True for an ES module.
 pub(crate) fn is_javascript(path: &str) -> bool {
     path.ends_with(".js") || path.ends_with(".mjs")
 }
 
-/// The folder that a file is in; empty for the root.
+/// The folder of a file; empty for the root.
 pub(crate) fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// `path` as seen from `folder`, without `.` and `..`.
+/// Resolves `path` relative to `folder`, without `.` and `..`.
 pub(crate) fn join(folder: &str, path: &str) -> String {
     let mut names: Vec<&str> = folder.split('/').filter(|name| !name.is_empty()).collect();
     for name in path.split('/') {
@@ -101,7 +102,7 @@ pub(crate) fn join(folder: &str, path: &str) -> String {
     names.join("/")
 }
 
-/// What comes first of `path` below `folder`, without extension; none where it is not below it.
+/// The first component of `path` below `folder`, without extension; `None` if it is not below.
 pub(crate) fn name_in<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
     let below = match folder {
         "" => path,

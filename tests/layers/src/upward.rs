@@ -1,4 +1,4 @@
-//! Imports against the order, and names that are missing in a folder's line or do not exist.
+//! Finds imports against the order, and names that a folder's line lacks or that do not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use crate::import::Imports;
 use crate::order::{Folder, Order};
 use crate::sources::{ARCHITECTURE, name_in};
 
-/// A line for each.
+/// A line of text for each finding.
 pub(crate) fn findings(order: &Order, files: &BTreeSet<String>, imports: &Imports) -> Vec<String> {
     let mut findings = Vec::new();
     for folder in &order.folders {
@@ -24,7 +24,7 @@ pub(crate) fn findings(order: &Order, files: &BTreeSet<String>, imports: &Import
     findings
 }
 
-/// Names without a place, each with a file that bears it, and places without a name.
+/// Names without a level, each with a file, and levels without a file.
 fn names(folder: &Folder, files: &BTreeSet<String>) -> Vec<String> {
     let mut file_by_name = BTreeMap::new();
     for file in files {
@@ -55,13 +55,13 @@ fn names(folder: &Folder, files: &BTreeSet<String>) -> Vec<String> {
     nameless.chain(vain).collect()
 }
 
-/// The rule that an import between two files breaks, in words.
+/// The rule that an import between two files violates, as text.
 fn broken(folder: &Folder, from: &str, to: &str) -> Option<String> {
     let (above, below) = (name_in(&folder.path, from)?, name_in(&folder.path, to)?);
     if above == below {
         return None;
     }
-    // A name without a place is a finding of its own.
+    // A name without a level is reported separately.
     let (level_above, level_below) = (folder.level(above)?, folder.level(below)?);
     let shown = folder.shown();
     match level_above.cmp(&level_below) {

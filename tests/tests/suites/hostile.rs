@@ -1,15 +1,16 @@
-//! Untrusted datagrams to the media port, beside a call that must not be affected.
+//! Untrusted datagrams to the media port during a call that must not be affected.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use spillway_tests::call::{Publisher, Subscriber, connect, run};
-use spillway_tests::node::{Node, stranger};
+use spillway_tests::node::{Node, unknown_socket};
 use spillway_wire::dataplane as proto;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DATAGRAMS: usize = 1_000_000;
-/// Growth of resident memory that a flood may cause: caches fill once, and there is no state per sender.
+/// Permitted growth of resident memory during a flood: caches fill once, and no state is kept per
+/// sender.
 const MAX_GROWTH_BYTES: u64 = 32 << 20;
 
 #[tokio::test]
@@ -20,11 +21,11 @@ async fn a_million_hostile_datagrams_cost_the_call_nothing() -> anyhow::Result<(
         [Subscriber::start(&mut node, "s", &[("p-audio", proto::Kind::Audio)]).await?];
     connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
     let target = node.media_addr().await?;
-    flood(&strangers(4)?, target, DATAGRAMS / 100); // what fills once, fills now
+    flood(&unknown_sockets(4)?, target, DATAGRAMS / 100); // fill the caches first
     run(&mut node, &mut publishers, &mut subscribers, SECOND).await?;
     let rss_before = node.rss_bytes()?;
 
-    let senders = strangers(32)?;
+    let senders = unknown_sockets(32)?;
     let flooding = tokio::task::spawn_blocking(move || flood(&senders, target, DATAGRAMS));
     while !flooding.is_finished() {
         run(&mut node, &mut publishers, &mut subscribers, SECOND / 10).await?;
@@ -34,8 +35,8 @@ async fn a_million_hostile_datagrams_cost_the_call_nothing() -> anyhow::Result<(
 
     let arrivals = subscribers[0].arrivals("p-audio");
     let expected = (arrivals[arrivals.len() - 1].counter - arrivals[0].counter + 1) as usize;
-    // The flood shares the socket's receive buffer with the call: what it may cost is what the kernel
-    // counts as lost there, and nothing else.
+    // The flood shares the socket's receive buffer with the call. The call may lose the packets
+    // that the kernel counts as dropped there, but no others.
     let kernel = node.counter("kernel_drops_total", "")? as usize;
     let lost = expected - arrivals.len();
     assert!(
@@ -57,7 +58,7 @@ async fn a_million_hostile_datagrams_cost_the_call_nothing() -> anyhow::Result<(
 async fn every_kind_of_rubbish_is_counted_under_its_name() -> anyhow::Result<()> {
     let mut node = Node::start(1, &[]).await?;
     let target = node.media_addr().await?;
-    let socket = stranger()?;
+    let socket = unknown_socket()?;
     let ufrag = "0123456789abcdef0123";
     for (reason, datagram) in [
         ("unclassified", vec![0xff; 40]),
@@ -94,7 +95,7 @@ async fn rubbish_from_the_address_of_a_session_ends_nothing() -> anyhow::Result<
     for round in 0..2_000 {
         let mut datagram = rubbish(round);
         if datagram.first().is_some_and(|first| *first < 4) {
-            datagram[0] = 0x80; // STUN would be answered by the session's own integrity check
+            datagram[0] = 0x80; // a STUN message would reach the session's integrity check
         }
         publishers[0].link.inject(&datagram).await?;
     }
@@ -111,19 +112,19 @@ async fn rubbish_from_the_address_of_a_session_ends_nothing() -> anyhow::Result<
     Ok(())
 }
 
-fn strangers(count: usize) -> anyhow::Result<Vec<UdpSocket>> {
-    (0..count).map(|_| stranger()).collect()
+fn unknown_sockets(count: usize) -> anyhow::Result<Vec<UdpSocket>> {
+    (0..count).map(|_| unknown_socket()).collect()
 }
 
 fn flood(senders: &[UdpSocket], target: SocketAddr, datagrams: usize) {
     for index in 0..datagrams {
         let sender = &senders[index % senders.len()];
-        // A refused or full socket only makes the flood slower.
+        // A full socket slows the flood down; ICMP errors are ignored.
         let _ = sender.send_to(&rubbish(index), target);
     }
 }
 
-/// Random bytes, and broken beginnings of every protocol on the port.
+/// Random bytes, and truncated messages of every protocol on the port.
 fn rubbish(index: usize) -> Vec<u8> {
     let mut datagram: Vec<u8> = (0..fastrand::usize(1..200))
         .map(|_| fastrand::u8(..))
@@ -142,7 +143,7 @@ fn rubbish(index: usize) -> Vec<u8> {
     datagram
 }
 
-/// A well-formed connectivity check with a random integrity.
+/// A well-formed connectivity check with a random MESSAGE-INTEGRITY.
 fn stun_check(username: Option<&str>) -> Vec<u8> {
     let mut attributes = Vec::new();
     let mut put = |kind: u16, value: &[u8]| {

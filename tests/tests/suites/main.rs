@@ -1,5 +1,5 @@
-//! The suites of `scripts/test` that are neither of one crate nor of a browser: a module is a suite. They are one
-//! program, because building it is what takes long.
+//! The suites of `scripts/test` that need several processes, but no browser. Each module is a
+//! suite. They are one program, because linking takes most of the time.
 
 mod contracts;
 mod hostile;

@@ -1,4 +1,4 @@
-//! The store on one Redis server: what every store must do, and what is left when the server is not.
+//! The store on one Redis server: the tests of every store, and outages of the server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use spillway_controlplane::history::Ephemeral;
 use spillway_controlplane::history::{Entry, Missed};
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Opened, Store, StoreError, Stored, suite};
+use spillway_controlplane::store::{Opened, RoomUpdate, Store, StoreError, Stored, suite};
 use spillway_tests::clock::{self, ran_since};
 use spillway_tests::redis::Server;
 use spillway_tests::sentinel::Address;
 
-/// Rights are tried every 3 s.
+/// Rights are checked every 3 s.
 const RIGHTS_LIMIT: Duration = Duration::from_secs(10);
-/// Long enough for more than one attempt to fail: it stays degraded between them.
-const STAYS_AWAY: Duration = Duration::from_secs(1);
+/// Time for more than one attempt to fail: the store stays degraded between attempts.
+const DEGRADED_TIME: Duration = Duration::from_secs(1);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
 
 async fn store(server: &Server) -> anyhow::Result<RedisStore> {
@@ -30,13 +30,13 @@ fn room() -> spillway_controlplane::ids::RoomName {
 
 async fn next(opened: &mut Opened) -> anyhow::Result<Arc<Entry>> {
     loop {
-        let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await;
-        match news
+        let update = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await;
+        match update
             .context("nothing came")?
             .context("the reader was cut off")?
         {
-            News::Entry(entry) => return Ok(entry),
-            News::Message(_) | News::Taken(_) => {}
+            RoomUpdate::Entry(entry) => return Ok(entry),
+            RoomUpdate::Message(_) | RoomUpdate::Taken(_) => {}
         }
     }
 }
@@ -133,8 +133,8 @@ async fn a_participant_is_told_of_and_left_to_the_node_that_claims_it() -> anyho
     one.append(&room, suite::joined(&ann)).await?;
     next(&mut first).await?;
     two.claim(&room, &ann.participant).await?;
-    let news = clock::timeout(CONVERGE_LIMIT, first.news.recv()).await?;
-    assert_eq!(news, Some(News::Taken(ann.participant.clone())));
+    let update = clock::timeout(CONVERGE_LIMIT, first.updates.recv()).await?;
+    assert_eq!(update, Some(RoomUpdate::Taken(ann.participant.clone())));
     let ours = suite::left_if_ours(&ann);
     let refused = one.append(&room, ours.clone()).await;
     assert_eq!(refused, Err(StoreError::NotOurs(ann.participant.clone())));
@@ -179,13 +179,13 @@ async fn rooms_go_on_without_redis_and_are_told_when_it_comes_back_empty() -> an
         matches!(unknown, Err(StoreError::Unavailable(_))),
         "{unknown:?}"
     );
-    tokio::time::sleep(STAYS_AWAY).await;
+    tokio::time::sleep(DEGRADED_TIME).await;
     assert!(one.degraded().is_some());
 
     server.restart().await?;
     until_up(&one).await?;
     until_up(&two).await?;
-    // The other server learns what happened on the island, under the same numbers.
+    // The other server receives the events of the outage with the same offsets.
     for offset in 2..=11 {
         assert_eq!(next(&mut second).await?.offset, offset);
     }
@@ -199,7 +199,8 @@ async fn rooms_go_on_without_redis_and_are_told_when_it_comes_back_empty() -> an
 }
 
 #[tokio::test]
-async fn two_islands_become_one_history_and_everybody_resyncs() -> anyhow::Result<()> {
+async fn two_servers_without_redis_end_with_one_history_and_all_readers_resync()
+-> anyhow::Result<()> {
     let mut server = Server::start(&[]).await?;
     let (one, two) = (store(&server).await?, store(&server).await?);
     let room = room();
@@ -237,8 +238,8 @@ async fn two_islands_become_one_history_and_everybody_resyncs() -> anyhow::Resul
     }
     let mut ends = 0;
     for opened in [&mut first, &mut second] {
-        while let Ok(Some(_)) = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await {}
-        ends += usize::from(opened.news.is_closed());
+        while let Ok(Some(_)) = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await {}
+        ends += usize::from(opened.updates.is_closed());
     }
     assert_eq!(ends, 2, "both readers come back");
     Ok(())
@@ -274,7 +275,7 @@ async fn what_cannot_be_used_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The user that the documentation makes, without some of its rights.
+/// Creates the user of the documentation, without some of its rights.
 async fn set_user(server: &Server, without: &[&str]) -> anyhow::Result<String> {
     let docs = std::fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -319,7 +320,7 @@ async fn the_documented_user_may_do_what_is_needed_and_each_right_that_is_missin
             assert!(said.contains(rule), "{rule}: {said}");
         }
         assert!(!said.contains("PASSWORD"), "{said}");
-        // Those rules are enough.
+        // The rules in the error are sufficient.
         let words: Vec<&str> = said
             .rsplit("ACL SETUSER ")
             .next()
@@ -349,11 +350,11 @@ async fn rights_that_are_lost_later_are_told_of_and_come_back() -> anyhow::Resul
         let said = || one.degraded().filter(|said| said.contains(missing));
         let said = clock::wait(RIGHTS_LIMIT, said).await;
         said.with_context(|| format!("{missing} is not told of: {:?}", one.degraded()))?;
-        let meanwhile = one.place(&room, suite::note(1)).await?;
+        let meanwhile = one.append_event(&room, suite::note(1)).await?;
         let Stored::Later(stored) = meanwhile.stored else {
             anyhow::bail!("{missing}: it is said to be stored");
         };
-        // It does not say that it is well in between.
+        // The store does not report that it is well in between.
         for _ in 0..20 {
             assert!(one.degraded().is_some(), "{missing}");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -368,7 +369,7 @@ async fn rights_that_are_lost_later_are_told_of_and_come_back() -> anyhow::Resul
     Ok(())
 }
 
-/// A server that was demoted keeps its connections, and answers READONLY on them.
+/// A demoted server keeps its connections open, and answers READONLY.
 #[tokio::test]
 async fn a_demoted_master_is_left_for_whatever_is_at_its_address() -> anyhow::Result<()> {
     let (old, new) = (Server::start(&[]).await?, Server::start(&[]).await?);
@@ -385,17 +386,17 @@ async fn a_demoted_master_is_left_for_whatever_is_at_its_address() -> anyhow::Re
     one.append(&room, suite::note(1)).await?;
     assert_eq!(next(&mut second).await?.offset, 1);
     next(&mut first).await?;
-    // The new one knows nothing: it is told.
+    // The new server has no rooms: they are restored.
     old.cli(&["replicaof", "127.0.0.1", &new.port.to_string()])?;
-    let appended = one.place(&room, suite::note(2));
+    let appended = one.append_event(&room, suite::note(2));
     let moved = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         address.point_at(new.port);
     };
-    let (placed, ()) = tokio::join!(appended, moved);
-    let placed = placed?;
+    let (appended, ()) = tokio::join!(appended, moved);
+    let appended = appended?;
     assert!(
-        matches!(placed.stored, Stored::Yes),
+        matches!(appended.stored, Stored::Yes),
         "it waited for the master"
     );
     assert_eq!(
@@ -405,7 +406,7 @@ async fn a_demoted_master_is_left_for_whatever_is_at_its_address() -> anyhow::Re
         ),
         (2, 2)
     );
-    assert_eq!(metrics.island_events.get(), 0);
+    assert_eq!(metrics.offline_events.get(), 0);
     let held = new.cli(&["keys", "*:history"])?;
     assert!(held.contains(room.as_str()), "{held}");
     Ok(())
@@ -427,8 +428,8 @@ async fn servers_that_refuse_writes_are_told_of_without_flapping() -> anyhow::Re
         server.cli(&[&["config", "set"], &refuses[..]].concat())?;
         let away = clock::wait(CONVERGE_LIMIT, || store.degraded()).await;
         away.with_context(|| format!("{refuses:?} is not noticed"))?;
-        let placed = store.place(&room, suite::note(1)).await?;
-        let Stored::Later(stored) = placed.stored else {
+        let appended = store.append_event(&room, suite::note(1)).await?;
+        let Stored::Later(stored) = appended.stored else {
             anyhow::bail!("{refuses:?}: it is said to be stored");
         };
         for _ in 0..40 {
@@ -442,7 +443,8 @@ async fn servers_that_refuse_writes_are_told_of_without_flapping() -> anyhow::Re
     Ok(())
 }
 
-/// Two servers went on with one room: readers of either learn the messages of the other.
+/// Two servers continue one room separately. Afterwards readers of each server get the messages of
+/// the other.
 #[tokio::test]
 async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::Result<()> {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]).await?;
@@ -456,16 +458,16 @@ async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::R
     server.kill();
     let (left, right) = tokio::join!(
         async {
-            one.place(&room, suite::note(10)).await?;
-            one.place(&room, suite::note(11)).await
+            one.append_event(&room, suite::note(10)).await?;
+            one.append_event(&room, suite::note(11)).await
         },
-        two.place(&room, suite::note(20)),
+        two.append_event(&room, suite::note(20)),
     );
     let (left, right) = (left?, right?);
     assert_eq!((left.offset, right.offset), (3, 2));
     server.restart().await?;
-    for placed in [left, right] {
-        let Stored::Later(stored) = placed.stored else {
+    for appended in [left, right] {
+        let Stored::Later(stored) = appended.stored else {
             anyhow::bail!("it is said to be stored");
         };
         clock::timeout(CONVERGE_LIMIT, stored).await??;
@@ -473,8 +475,8 @@ async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::R
     let mut known = Vec::new();
     for (store, reader) in [(&one, &mut first), (&two, &mut second)] {
         let mut events = Vec::new();
-        while let Some(news) = clock::timeout(CONVERGE_LIMIT, reader.news.recv()).await? {
-            if let News::Entry(entry) = news {
+        while let Some(update) = clock::timeout(CONVERGE_LIMIT, reader.updates.recv()).await? {
+            if let RoomUpdate::Entry(entry) = update {
                 events.push(entry.event.clone());
             }
         }
@@ -493,8 +495,8 @@ async fn a_history_that_started_over_says_what_its_readers_missed() -> anyhow::R
             anyhow::bail!("the new history does not reach back");
         };
         let entries = entries.into_iter();
-        let untold = entries.filter(|entry| !restart.told.contains(&entry.offset));
-        events.extend(untold.map(|entry| entry.event.clone()));
+        let unseen = entries.filter(|entry| !restart.renumbered.contains(&entry.offset));
+        events.extend(unseen.map(|entry| entry.event.clone()));
         known.push(events);
     }
     for events in &known {
@@ -526,12 +528,12 @@ async fn ephemeral_messages_reach_other_nodes_once() -> anyhow::Result<()> {
     }
     for opened in [&mut first, &mut second] {
         for number in 0..100 {
-            let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
-            assert_eq!(news, Some(News::Message(Arc::new(message(number)))));
+            let update = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await?;
+            assert_eq!(update, Some(RoomUpdate::Message(Arc::new(message(number)))));
         }
     }
     assert_eq!(one.append(&room, suite::note(1)).await?, 1);
-    assert_eq!(first.news.recv().await, second.news.recv().await);
+    assert_eq!(first.updates.recv().await, second.updates.recv().await);
     Ok(())
 }
 
@@ -559,7 +561,7 @@ async fn rubbish_in_our_keys_and_channels_is_skipped_or_named() -> anyhow::Resul
     for message in ["", "{}", "\u{1}", "{\"room\":\"x\"}", "[[[[[["] {
         server.cli(&["spublish", channel, message])?;
     }
-    // A poisoned event, as a newer version might write it.
+    // An event in an unknown format, as a newer version might write it.
     server.cli(&["hset", &key(":meta")?, "offset", "2"])?;
     server.cli(&[
         "xadd",

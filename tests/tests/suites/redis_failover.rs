@@ -1,5 +1,6 @@
-//! Another Redis becomes the master under running rooms, which span two servers: by a hand-over behind one address,
-//! by sentinels, by the master's death. What is answered with `ok` is heard on the other server, and soon again.
+//! Failover to another Redis master while rooms span two servers: behind one address, by Sentinel,
+//! and after the master's death. Messages answered with `ok` must arrive at the other server, soon
+//! after the failover.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,40 +13,41 @@ use spillway_bench::canary::token::TokenSource;
 use spillway_tests::clock::{self, wait};
 use spillway_tests::node::Node;
 use spillway_tests::redis::Server;
-use spillway_tests::sentinel::{Address, Watched};
+use spillway_tests::sentinel::{Address, SentinelSetup};
 use spillway_tests::servers::{KEY, SignalingServer};
 use tokio::sync::watch;
 
-/// From the moment a master accepts writes.
+/// Time limit, from the moment at which a master accepts writes.
 const WRITES_WITHIN: Duration = Duration::from_secs(5);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(8);
 const FAILOVER_LIMIT: Duration = Duration::from_secs(30);
-/// Between the messages of each.
-const SAY_EVERY: Duration = Duration::from_millis(50);
-/// Time of messages before and after the failover.
+/// Interval between the messages of each participant.
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(50);
+/// Time with messages before and after the failover.
 const LOAD_AROUND: Duration = Duration::from_secs(1);
-/// Times for which the address still leads to the demoted master: within the store's patience, and beyond.
+/// Time for which the address still leads to the demoted master: shorter and longer than the store
+/// waits.
 const LATE: [Duration; 2] = [Duration::from_millis(1_500), Duration::from_secs(6)];
 const ROOMS: usize = 5;
 
-/// Answers to a participant, and received messages of the others.
+/// Replies to one participant, and messages that it received from others.
 #[derive(Default)]
-struct Heard {
-    /// When which of their messages was answered with `ok`.
+struct ReceivedMessages {
+    /// Times at which their messages were answered with `ok`.
     confirmed: BTreeMap<u64, Instant>,
     refused: usize,
-    /// Sender and number of each message.
+    /// Sender and number of each received message.
     messages: BTreeSet<(String, u64)>,
 }
 
-struct Talker {
+struct Speaker {
     identity: &'static str,
-    heard: Arc<Mutex<Heard>>,
+    received: Arc<Mutex<ReceivedMessages>>,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
-impl Talker {
-    /// Joins, and talks once `all_are_in`.
+impl Speaker {
+    /// Joins, and sends messages once `all_are_in`.
     async fn start(
         server: &SignalingServer,
         (room, identity): (&str, &'static str),
@@ -60,21 +62,21 @@ impl Talker {
         signal.send(json!({"type": "join", "token": token})).await?;
         let joined = clock::timeout(FAILOVER_LIMIT, signal.receive()).await??;
         anyhow::ensure!(joined["type"] == "joined", "{joined}");
-        let heard = Arc::<Mutex<Heard>>::default();
-        let task = tokio::spawn(talk(signal, Arc::clone(&heard), all_are_in));
+        let received = Arc::<Mutex<ReceivedMessages>>::default();
+        let task = tokio::spawn(talk(signal, Arc::clone(&received), all_are_in));
         Ok(Self {
             identity,
-            heard,
+            received,
             task,
         })
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        lock(&self.heard)
+    fn received(&self) -> MutexGuard<'_, ReceivedMessages> {
+        lock(&self.received)
     }
 }
 
-impl Drop for Talker {
+impl Drop for Speaker {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -82,11 +84,11 @@ impl Drop for Talker {
 
 async fn talk(
     mut signal: Signal,
-    heard: Arc<Mutex<Heard>>,
+    received: Arc<Mutex<ReceivedMessages>>,
     mut all_are_in: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     all_are_in.wait_for(|all| *all).await?;
-    let mut tick = tokio::time::interval(SAY_EVERY);
+    let mut tick = tokio::time::interval(MESSAGE_INTERVAL);
     let mut number_by_id = BTreeMap::new();
     let mut number = 0;
     loop {
@@ -99,39 +101,39 @@ async fn talk(
             }
             message = signal.receive() => message,
         };
-        let mut heard = lock(&heard);
+        let mut received = lock(&received);
         match message {
             Ok(message) if message["type"] == "ok" => {
                 let id = message["id"].as_u64().context("ok has an id")?;
                 let number = *number_by_id.get(&id).context("ok to what was said")?;
-                heard.confirmed.insert(number, Instant::now());
+                received.confirmed.insert(number, Instant::now());
             }
-            Ok(message) if message["type"] == "event" => note(&mut heard, &message["event"]),
-            Ok(message) if message["type"] == "message" => note(&mut heard, &message),
+            Ok(message) if message["type"] == "event" => note(&mut received, &message["event"]),
+            Ok(message) if message["type"] == "message" => note(&mut received, &message),
             Ok(_) => {}
-            Err(error) if error.to_string().contains("store_unavailable") => heard.refused += 1,
+            Err(error) if error.to_string().contains("store_unavailable") => received.refused += 1,
             Err(error) => return Err(error),
         }
     }
 }
 
-fn note(heard: &mut Heard, event: &Value) {
+fn note(received: &mut ReceivedMessages, event: &Value) {
     if let (Some(who), Some(number)) = (event["identity"].as_str(), event["payload"].as_u64()) {
-        heard.messages.insert((who.to_owned(), number));
+        received.messages.insert((who.to_owned(), number));
     }
 }
 
-/// Rooms of two on two servers, and how ready these say to be.
-struct Stage {
+/// Rooms of two participants on two servers, and the readiness of the servers.
+struct TestRooms {
     servers: Arc<[SignalingServer; 2]>,
-    talkers: Vec<[Talker; 2]>,
-    /// Changes of what each server says of itself.
+    talkers: Vec<[Speaker; 2]>,
+    /// Changes of each server's readiness.
     changes: Arc<Mutex<[Vec<String>; 2]>>,
     watch: tokio::task::JoinHandle<()>,
     _media: Node,
 }
 
-/// Figures of one failover.
+/// Measurements of one failover.
 struct Outcome {
     answered: usize,
     lost: usize,
@@ -140,7 +142,7 @@ struct Outcome {
     changes: usize,
 }
 
-impl Stage {
+impl TestRooms {
     async fn set(store: &str) -> anyhow::Result<Self> {
         let media = Node::start(1, &[]).await?;
         let servers = Arc::new([
@@ -152,8 +154,8 @@ impl Stage {
         for number in 0..ROOMS {
             let room = format!("room-{number}");
             talkers.push([
-                Talker::start(&servers[0], (&room, "ann"), are_in.clone()).await?,
-                Talker::start(&servers[1], (&room, "bob"), are_in.clone()).await?,
+                Speaker::start(&servers[0], (&room, "ann"), are_in.clone()).await?,
+                Speaker::start(&servers[1], (&room, "bob"), are_in.clone()).await?,
             ]);
         }
         all.send_replace(true);
@@ -169,12 +171,16 @@ impl Stage {
         })
     }
 
-    /// Result of a failover after which a master accepts writes since `accepts`.
+    /// Measurements after a failover; a master accepts writes since `accepts`.
     async fn judge(&self, accepts: Instant) -> anyhow::Result<Outcome> {
         let resumed = || {
             let last = self.talkers.iter().flatten().map(|talker| {
-                let heard = talker.heard();
-                heard.confirmed.values().find(|at| **at > accepts).copied()
+                let received = talker.received();
+                received
+                    .confirmed
+                    .values()
+                    .find(|at| **at > accepts)
+                    .copied()
             });
             last.collect::<Option<Vec<_>>>()?.into_iter().max()
         };
@@ -182,16 +188,18 @@ impl Stage {
             .await
             .context("nothing is confirmed any more")?;
         tokio::time::sleep(LOAD_AROUND).await;
-        // They talk on: what is answered from now on is not judged.
+        // Messages answered from now on are not counted.
         let until = Instant::now();
-        let unheard = || -> usize {
+        let missing_messages = || -> usize {
             let rooms = self.talkers.iter();
             rooms
-                .map(|[ann, bob]| unheard(ann, bob, until) + unheard(bob, ann, until))
+                .map(|[ann, bob]| {
+                    missing_messages(ann, bob, until) + missing_messages(bob, ann, until)
+                })
                 .sum()
         };
-        // What is on its way arrives; everything else does not.
-        wait(CONVERGE_LIMIT, || (unheard() == 0).then_some(())).await;
+        // Wait for messages in flight.
+        wait(CONVERGE_LIMIT, || (missing_messages() == 0).then_some(())).await;
         for server in &*self.servers {
             let (_, said) = server.ready().await.context("the server answers")?;
             assert_eq!(said["status"], "ok", "{said}");
@@ -205,34 +213,35 @@ impl Stage {
         }
         let all = || self.talkers.iter().flatten();
         Ok(Outcome {
-            answered: all().map(|talker| talker.heard().confirmed.len()).sum(),
-            lost: unheard(),
-            refused: all().map(|talker| talker.heard().refused).sum(),
+            answered: all().map(|talker| talker.received().confirmed.len()).sum(),
+            lost: missing_messages(),
+            refused: all().map(|talker| talker.received().refused).sum(),
             resumed: resumed - accepts,
             changes: lock(&self.changes).iter().map(Vec::len).max().unwrap_or(0),
         })
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestRooms {
     fn drop(&mut self) {
         self.watch.abort();
     }
 }
 
-/// Messages of `speaker` that were answered by then and `hearer`, on the other server, has not heard.
-fn unheard(speaker: &Talker, hearer: &Talker, until: Instant) -> usize {
+/// Number of messages of `speaker` that were answered before `until`, and that `receiver` on the
+/// other server has not received.
+fn missing_messages(speaker: &Speaker, receiver: &Speaker, until: Instant) -> usize {
     let confirmed: Vec<u64> = {
-        let heard = speaker.heard();
-        let confirmed = heard.confirmed.iter();
+        let received = speaker.received();
+        let confirmed = received.confirmed.iter();
         confirmed
             .filter(|(_, at)| **at <= until)
             .map(|(number, _)| *number)
             .collect()
     };
-    let heard = hearer.heard();
+    let received = receiver.received();
     let is_missing = |number: &&u64| {
-        !heard
+        !received
             .messages
             .contains(&(speaker.identity.to_owned(), **number))
     };
@@ -278,7 +287,7 @@ impl Outcome {
     }
 }
 
-/// `FAILOVER` pauses writes, so nothing is lost, however late the address follows.
+/// `FAILOVER` pauses writes, so nothing is lost, even if the address follows late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hand_over_behind_one_address_loses_nothing() -> anyhow::Result<()> {
     for late in LATE {
@@ -293,7 +302,7 @@ async fn a_hand_over_behind_one_address_loses_nothing() -> anyhow::Result<()> {
             .await
             .context("no replica")?;
         let address = Address::of(master.port).await?;
-        let stage = Stage::set(&address.url()).await?;
+        let rooms = TestRooms::set(&address.url()).await?;
         master.cli(&["failover", "to", "127.0.0.1", &replica.port.to_string()])?;
         let leads = || {
             let view = replica.cli(&["info", "replication"]).unwrap_or_default();
@@ -302,7 +311,7 @@ async fn a_hand_over_behind_one_address_loses_nothing() -> anyhow::Result<()> {
         wait(FAILOVER_LIMIT, leads).await.context("no hand-over")?;
         tokio::time::sleep(late).await;
         address.point_at(replica.port);
-        let outcome = stage.judge(Instant::now()).await?;
+        let outcome = rooms.judge(Instant::now()).await?;
         outcome.line(&format!(
             "hand-over, address follows after {} ms",
             late.as_millis()
@@ -313,24 +322,24 @@ async fn a_hand_over_behind_one_address_loses_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sentinels make the replica the master, then the old master dies, too. Redis copies after it has answered, so what
-/// is lost is printed.
+/// Sentinel promotes the replica, then the old master dies. Redis replicates after it has answered,
+/// so losses are possible; they are printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_are_followed() -> anyhow::Result<()> {
-    let mut watched = Watched::start().await?;
-    let stage = Stage::set(&watched.url()).await?;
+    let mut watched = SentinelSetup::start().await?;
+    let rooms = TestRooms::set(&watched.url()).await?;
     watched.ask(&["sentinel", "failover", "m"])?;
     watched.leads(1, FAILOVER_LIMIT).await?;
-    let outcome = stage.judge(Instant::now()).await?;
+    let outcome = rooms.judge(Instant::now()).await?;
     outcome.line("sentinel failover");
     outcome.holds();
-    drop(stage);
+    drop(rooms);
 
     watched.in_step(0).await?;
-    let stage = Stage::set(&watched.url()).await?;
+    let rooms = TestRooms::set(&watched.url()).await?;
     watched.servers[1].kill();
     watched.leads(0, FAILOVER_LIMIT).await?;
-    let outcome = stage.judge(Instant::now()).await?;
+    let outcome = rooms.judge(Instant::now()).await?;
     outcome.line("master killed");
     outcome.holds();
     Ok(())

@@ -1,5 +1,5 @@
-//! Redis is killed under running calls, for a minute, and comes back empty: calls are not affected, and all
-//! participants end with the same state.
+//! Redis is killed during calls, and restarts empty after a minute. The calls are not affected, and
+//! all participants end with the same state.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use spillway_tests::node::Node;
 use spillway_tests::redis::Server;
 use spillway_tests::servers::SignalingServer;
 
-/// Servers say by then that the store is away.
+/// Time limit for servers to report that the store is unavailable.
 const NOTICED_WITHIN: Duration = Duration::from_secs(3);
-/// Time of messages before the outage, and after its end.
+/// Time with messages before and after the outage.
 const LOAD_AROUND: Duration = Duration::from_secs(2);
 const ROOMS: usize = 50;
-/// Rooms with a join during the outage.
+/// Number of rooms with a join during the outage.
 const JOINED: usize = 5;
 const OUTAGE: Duration = Duration::from_secs(60);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
         let (_, said) = server.ready().await.context("the server answers")?;
         assert_eq!(said["status"], "ok", "{said}");
     }
-    // What comes late after it is back would be missed too.
+    // Events that arrive late after the end of the outage would be missing, too.
     tokio::time::sleep(LOAD_AROUND).await;
     for caller in rooms.iter_mut().flatten() {
         assert_eq!(caller.failed().await, None, "{}", caller.identity);
@@ -72,7 +72,7 @@ async fn calls_outlive_a_minute_without_redis_and_everybody_converges() -> anyho
     Ok(())
 }
 
-/// Rooms of two that hear each other; half of the rooms span both servers.
+/// Rooms of two participants with audio. Half of the rooms span both servers.
 async fn calls(servers: &[SignalingServer; 2]) -> anyhow::Result<Vec<Vec<Caller>>> {
     let mut rooms: Vec<Vec<Caller>> = Vec::new();
     for number in 0..ROOMS {
@@ -83,7 +83,7 @@ async fn calls(servers: &[SignalingServer; 2]) -> anyhow::Result<Vec<Vec<Caller>
     }
     let all_hear = || {
         let mut callers = rooms.iter().flatten();
-        let all = callers.all(|caller| !caller.diary().heard.is_empty());
+        let all = callers.all(|caller| !caller.log().heard.is_empty());
         all.then_some(())
     };
     let heard = wait(Duration::from_secs(30), all_hear).await;
@@ -92,7 +92,8 @@ async fn calls(servers: &[SignalingServer; 2]) -> anyhow::Result<Vec<Vec<Caller>
     Ok(rooms)
 }
 
-/// Rooms that the server knows can be joined and seen to be; others are refused, to be tried again.
+/// Joins rooms during the outage: rooms that are open on the server accept joins, others refuse
+/// them with `retry`.
 async fn join_meanwhile(
     servers: &[SignalingServer; 2],
     rooms: &mut [Vec<Caller>],
@@ -100,13 +101,13 @@ async fn join_meanwhile(
     let mut joined = 0;
     for (number, room) in rooms.iter_mut().enumerate().take(JOINED) {
         let late = Caller::start(&servers[0].url, &format!("room-{number}"), "late", false).await?;
-        assert_eq!(late.diary().others.len(), 2, "both are listed");
+        assert_eq!(late.log().others.len(), 2, "both are listed");
         room.push(late);
         joined += 1;
     }
     let seen = || {
         let mut joined = rooms[..JOINED].iter();
-        let all = joined.all(|room| room[0].diary().others.contains("late"));
+        let all = joined.all(|room| room[0].log().others.contains("late"));
         all.then_some(())
     };
     let seen = wait(Duration::from_secs(2), seen).await;
@@ -125,16 +126,16 @@ fn judge(
     joined: usize,
     (down, took): (Instant, Duration),
 ) -> anyhow::Result<()> {
-    let diaries: Vec<_> = rooms.iter().flatten().map(Caller::diary).collect();
-    let ended = diaries.iter().filter(|diary| diary.rejoined > 0).count();
-    let gaps: usize = diaries.iter().map(|diary| diary.gaps).sum();
-    let resyncs: usize = diaries.iter().map(|diary| diary.resyncs).sum();
-    let broken: Vec<_> = diaries.iter().flat_map(|diary| &diary.returns).collect();
-    let events = diaries.iter().flat_map(|diary| &diary.events);
+    let diaries: Vec<_> = rooms.iter().flatten().map(Caller::log).collect();
+    let ended = diaries.iter().filter(|log| log.rejoined > 0).count();
+    let gaps: usize = diaries.iter().map(|log| log.gaps).sum();
+    let resyncs: usize = diaries.iter().map(|log| log.resyncs).sum();
+    let broken: Vec<_> = diaries.iter().flat_map(|log| &log.returns).collect();
+    let events = diaries.iter().flat_map(|log| &log.events);
     let left = events
         .filter(|event| event["kind"] == "participant_left")
         .count();
-    let silences = diaries.iter().flat_map(|diary| diary.heard.values());
+    let silences = diaries.iter().flat_map(|log| log.heard.values());
     let longest = silences.map(|(_, longest)| *longest).max();
     let longest = longest.context("nobody heard anybody")?;
     println!(
@@ -145,7 +146,7 @@ fn judge(
         longest.as_millis(),
         took.as_millis(),
         broken.len(),
-        clock::stood_still(down, Instant::now()).as_millis(),
+        clock::standstill(down, Instant::now()).as_millis(),
     );
     assert_eq!((ended, left, gaps), (0, 0, 0));
     assert!(broken.is_empty(), "sockets broke: {broken:?}");

@@ -1,4 +1,5 @@
-//! The store on Redis servers with TLS: every connection uses TLS, and a wrong server gives an error.
+//! The store on Redis servers with TLS: every connection uses TLS, and a wrong configuration is an
+//! error.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use spillway_controlplane::metrics::StoreMetrics;
 use spillway_controlplane::store::redis::{RedisServers, RedisStore};
-use spillway_controlplane::store::{News, Store, StoreError, suite};
+use spillway_controlplane::store::{RoomUpdate, Store, StoreError, suite};
 use spillway_controlplane::tls::CertificateFiles;
 use spillway_tests::caller::Caller;
-use spillway_tests::clock::{self, Patience};
+use spillway_tests::clock::{self, TimeLimit};
 use spillway_tests::node::{Node, free_tcp_port};
 use spillway_tests::redis::Server;
 use spillway_tests::servers::SignalingServer;
@@ -19,14 +20,14 @@ use spillway_tests::tls::{Authority, Pair, run_to_the_end};
 const PASSWORD: &str = "right";
 const CONVERGE_LIMIT: Duration = Duration::from_secs(10);
 
-/// A server with TLS on one port, and on another without it, for the test itself.
-struct SecureServer {
+/// A Redis server with a TLS port, and a plain port for the test itself.
+struct TlsServer {
     server: Server,
     tls_port: u16,
     dir: tempfile::TempDir,
 }
 
-impl SecureServer {
+impl TlsServer {
     async fn start(authority: &Authority, pair: &Pair, flags: &[&str]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         std::fs::write(ca_in(dir.path()), authority.pem())?;
@@ -54,7 +55,7 @@ impl SecureServer {
         ca_in(self.dir.path())
     }
 
-    /// As a server would name it.
+    /// The settings for this server.
     fn named(&self) -> RedisServers {
         RedisServers {
             urls: vec![self.url()],
@@ -63,7 +64,7 @@ impl SecureServer {
         }
     }
 
-    /// Client ports of its connections, except the asking one.
+    /// Local ports of its clients, except the connection of the test.
     fn ports_of_clients(&self) -> anyhow::Result<Vec<u16>> {
         let list = self
             .server
@@ -81,7 +82,7 @@ impl SecureServer {
     }
 }
 
-/// Free, and so is the port of a cluster's bus.
+/// A free port whose cluster bus port is free, too.
 fn free_port_with_bus() -> anyhow::Result<u16> {
     loop {
         let port = free_tcp_port()?;
@@ -96,7 +97,7 @@ fn ca_in(dir: &Path) -> PathBuf {
     dir.join("ca.pem")
 }
 
-/// Most servers do not ask clients for certificates.
+/// Flags of a server that does not require client certificates.
 const OPEN: [&str; 4] = ["--tls-auth-clients", "no", "--requirepass", PASSWORD];
 
 async fn refusal(servers: &RedisServers) -> anyhow::Result<String> {
@@ -114,7 +115,7 @@ async fn refusal(servers: &RedisServers) -> anyhow::Result<String> {
 async fn it_passes_the_suite_of_every_store_and_everything_is_encrypted() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
     let pair = authority.issue(&["127.0.0.1"])?;
-    let redis = SecureServer::start(&authority, &pair, &OPEN).await?;
+    let redis = TlsServer::start(&authority, &pair, &OPEN).await?;
     let named = redis.named();
     let one = RedisStore::connect(&named, StoreMetrics::default()).await?;
     let two = RedisStore::connect(&named, StoreMetrics::default()).await?;
@@ -123,13 +124,13 @@ async fn it_passes_the_suite_of_every_store_and_everything_is_encrypted() -> any
     one.open(&room).await?;
     let mut opened = two.open(&room).await?;
     let offset = one.append(&room, suite::note(1)).await?;
-    let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
-    let Some(News::Entry(entry)) = news else {
+    let news = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await?;
+    let Some(RoomUpdate::Entry(entry)) = news else {
         anyhow::bail!("no event came: {news:?}");
     };
     assert_eq!(entry.offset, offset);
     let ports = redis.ports_of_clients()?;
-    // Commands and subscriptions, of both.
+    // Command and subscription connections of both servers.
     assert!(ports.len() >= 4, "{ports:?}");
     assert!(
         ports.iter().all(|port| *port == redis.tls_port),
@@ -144,20 +145,20 @@ async fn every_server_of_a_cluster_is_asked_over_tls() -> anyhow::Result<()> {
     let pair = authority.issue(&["127.0.0.1"])?;
     let cluster = ["--cluster-enabled", "yes", "--tls-cluster", "yes"];
     let flags = [&OPEN[..2], &cluster].concat();
-    let one = SecureServer::start(&authority, &pair, &flags).await?;
-    let two = SecureServer::start(&authority, &pair, &flags).await?;
+    let one = TlsServer::start(&authority, &pair, &flags).await?;
+    let two = TlsServer::start(&authority, &pair, &flags).await?;
     one.server.cli(&["cluster", "addslotsrange", "0", "8191"])?;
     two.server
         .cli(&["cluster", "addslotsrange", "8192", "16383"])?;
     let port = two.tls_port.to_string();
     one.server.cli(&["cluster", "meet", "127.0.0.1", &port])?;
-    let patience = Patience::of(CONVERGE_LIMIT);
+    let limit_left = TimeLimit::new(CONVERGE_LIMIT);
     for server in [&one.server, &two.server] {
         while !server
             .cli(&["cluster", "info"])?
             .contains("cluster_state:ok")
         {
-            anyhow::ensure!(!patience.is_over(), "the cluster is not formed");
+            anyhow::ensure!(!limit_left.is_over(), "the cluster is not formed");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -170,8 +171,8 @@ async fn every_server_of_a_cluster_is_asked_over_tls() -> anyhow::Result<()> {
         let room = format!("room-{number}").parse()?;
         let mut opened = store.open(&room).await?;
         store.append(&room, suite::note(number)).await?;
-        let news = clock::timeout(CONVERGE_LIMIT, opened.news.recv()).await?;
-        assert!(matches!(news, Some(News::Entry(_))), "{news:?}");
+        let news = clock::timeout(CONVERGE_LIMIT, opened.updates.recv()).await?;
+        assert!(matches!(news, Some(RoomUpdate::Entry(_))), "{news:?}");
     }
     for server in [&one, &two] {
         let clients = server.server.cli(&["client", "list", "type", "pubsub"])?;
@@ -191,9 +192,9 @@ async fn every_server_of_a_cluster_is_asked_over_tls() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn who_vouches_and_for_whom_is_looked_at() -> anyhow::Result<()> {
+async fn certificates_and_names_are_verified() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
-    let redis = SecureServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &OPEN).await?;
+    let redis = TlsServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &OPEN).await?;
     let other = redis.dir.path().join("other.pem");
     std::fs::write(&other, Authority::new("another authority")?.pem())?;
     for authorities in [Some(other), None] {
@@ -215,7 +216,7 @@ async fn who_vouches_and_for_whom_is_looked_at() -> anyhow::Result<()> {
     assert!(said.contains("WRONGPASS"), "{said}");
 
     let elsewhere = authority.issue(&["redis.example.com"])?;
-    let redis = SecureServer::start(&authority, &elsewhere, &OPEN).await?;
+    let redis = TlsServer::start(&authority, &elsewhere, &OPEN).await?;
     let said = refusal(&redis.named()).await?;
     assert!(
         said.contains("another name") && said.contains("redis.example.com"),
@@ -227,23 +228,23 @@ async fn who_vouches_and_for_whom_is_looked_at() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_server_of_the_other_kind_is_named() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
-    let redis = SecureServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &OPEN).await?;
+    let redis = TlsServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &OPEN).await?;
     let plain = format!("rediss://127.0.0.1:{}", redis.server.port);
     let mut named = redis.named();
     named.urls = vec![plain];
     let said = refusal(&named).await?;
-    assert!(said.contains("speaks no TLS: name it redis://"), "{said}");
+    assert!(said.contains("does not use TLS: write redis://"), "{said}");
     let encrypted = format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.tls_port);
     let said = refusal(&RedisServers::at(&[encrypted])).await?;
-    assert!(said.contains("speaks TLS: name it rediss://"), "{said}");
+    assert!(said.contains("uses TLS: write rediss://"), "{said}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_server_that_asks_who_we_are_is_told() -> anyhow::Result<()> {
+async fn a_server_that_requires_a_client_certificate_gets_one() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
     let flags = ["--tls-auth-clients", "yes", "--requirepass", PASSWORD];
-    let redis = SecureServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &flags).await?;
+    let redis = TlsServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &flags).await?;
     let said = refusal(&redis.named()).await?;
     assert!(said.contains("store-certificate"), "{said}");
     let dir = tempfile::tempdir()?;
@@ -255,8 +256,8 @@ async fn a_server_that_asks_who_we_are_is_told() -> anyhow::Result<()> {
             ..redis.named()
         })
     };
-    let stranger = Authority::new("another authority")?.issue(&["server-1"])?;
-    let said = refusal(&identify(&stranger)?).await?;
+    let unknown_socket = Authority::new("another authority")?.issue(&["server-1"])?;
+    let said = refusal(&identify(&unknown_socket)?).await?;
     assert!(said.contains("store-certificate"), "{said}");
     let named = identify(&authority.issue(&["server-1"])?)?;
     let store = RedisStore::connect(&named, StoreMetrics::default()).await?;
@@ -268,38 +269,38 @@ async fn a_server_that_asks_who_we_are_is_told() -> anyhow::Result<()> {
 async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
     let pair = authority.issue(&["127.0.0.1"])?;
-    let mut redis = SecureServer::start(&authority, &pair, &OPEN).await?;
+    let mut redis = TlsServer::start(&authority, &pair, &OPEN).await?;
     let metrics = StoreMetrics::default();
     let store = RedisStore::connect(&redis.named(), metrics.clone()).await?;
     let room = "room".parse()?;
     store.open(&room).await?;
     store.append(&room, suite::note(1)).await?;
-    // The certificate is replaced by one of an unknown CA.
-    let stranger = Authority::new("another authority")?.issue(&["127.0.0.1"])?;
-    stranger.write(redis.dir.path())?;
+    // Replace the certificate by one of an unknown CA.
+    let unknown_socket = Authority::new("another authority")?.issue(&["127.0.0.1"])?;
+    unknown_socket.write(redis.dir.path())?;
     redis.server.kill();
     redis.server.restart().await?;
     let degraded = |store: &RedisStore| store.degraded().unwrap_or_default();
-    let patience = Patience::of(CONVERGE_LIMIT);
+    let limit_left = TimeLimit::new(CONVERGE_LIMIT);
     while !degraded(&store).contains("not signed by a trusted CA") {
-        anyhow::ensure!(!patience.is_over(), "{}", degraded(&store));
+        anyhow::ensure!(!limit_left.is_over(), "{}", degraded(&store));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(2)).await, Ok(2));
-    // The operator makes the servers trust it; no process restarts.
+    // Then the servers' CA file is extended, without a restart.
     pair.write(redis.dir.path())?;
     redis.server.kill();
     redis.server.restart().await?;
-    let patience = Patience::of(2 * CONVERGE_LIMIT);
+    let limit_left = TimeLimit::new(2 * CONVERGE_LIMIT);
     while store.degraded().is_some() {
-        anyhow::ensure!(!patience.is_over(), "{}", degraded(&store));
+        anyhow::ensure!(!limit_left.is_over(), "{}", degraded(&store));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(store.append(&room, suite::note(3)).await, Ok(3));
-    assert!(metrics.island_events.get() >= 1);
+    assert!(metrics.offline_events.get() >= 1);
     let other = RedisStore::connect(&redis.named(), StoreMetrics::default()).await?;
     while other.open(&room).await?.offset != 3 {
-        anyhow::ensure!(!patience.is_over(), "nobody was told");
+        anyhow::ensure!(!limit_left.is_over(), "nobody was told");
         other.close(&room).await?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -309,7 +310,7 @@ async fn rooms_go_on_while_redis_shows_a_certificate_that_is_not_trusted() -> an
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_meet_in_a_redis_behind_tls() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
-    let redis = SecureServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &OPEN).await?;
+    let redis = TlsServer::start(&authority, &authority.issue(&["127.0.0.1"])?, &OPEN).await?;
     let media = Node::start(1, &[]).await?;
     let (url, ca) = (redis.url(), redis.ca().display().to_string());
     let trust = ["--store-ca", &ca];
@@ -317,13 +318,13 @@ async fn nodes_meet_in_a_redis_behind_tls() -> anyhow::Result<()> {
     let right = SignalingServer::start_with(&media, &url, &trust).await?;
     let ann = Caller::start(&left.url, "room", "ann", false).await?;
     let bob = Caller::start(&right.url, "room", "bob", false).await?;
-    let patience = Patience::of(CONVERGE_LIMIT);
-    let alone = |caller: &Caller| caller.diary().others.is_empty();
+    let limit_left = TimeLimit::new(CONVERGE_LIMIT);
+    let alone = |caller: &Caller| caller.log().others.is_empty();
     while alone(&ann) || alone(&bob) {
-        anyhow::ensure!(!patience.is_over(), "they do not see each other");
+        anyhow::ensure!(!limit_left.is_over(), "they do not see each other");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Without the authority a server says why it ends.
+    // Without the CA, a server ends with the reason.
     let (status, said) = run_to_the_end(&[
         "serve",
         "--listen",

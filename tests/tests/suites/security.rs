@@ -1,24 +1,25 @@
-//! Attacks of a participant, or of a host that forges source addresses, on the calls of others: each beside calls with
-//! counted losses. Costs are in [`costs`].
+//! Attacks of participants, and of hosts that forge source addresses, on the calls of other
+//! participants. Losses are compared with a time without an attack. Costs are in [`costs`].
 
-mod costs; // floods, beside the same bytes sent to a port that discards them
+mod costs; // floods, compared with the same bytes to a port that discards them
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use spillway_tests::attacker::{Flood, Scene, check};
+use spillway_tests::attacker::{AttackedNode, Flood, check};
 use spillway_tests::call::put_publish;
 use spillway_wire::stun::kinds;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Beyond what the same calls lose without an attack.
+/// Permitted additional loss during an attack.
 const MORE_LOSS: f64 = 0.001;
-/// Bytes to an unproven address for each byte from there.
+/// Permitted bytes to an unproven address, per byte received from there.
 const AMPLIFICATION: usize = 3;
-/// One of several runs has to hold: what disturbs a host only adds.
+/// Number of attempts. One must pass, because disturbances of the host can only increase the
+/// result.
 const ATTEMPTS: usize = 3;
 
-/// Prints the row of an attack, for the table that `scripts/test security` ends with.
+/// Prints a row of the table at the end of `scripts/test security`.
 fn row(name: &str, figures: &str) {
     println!("security-row {name} {{{figures}}}");
 }
@@ -36,17 +37,17 @@ fn nomination(credentials: &(String, String, String)) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_forged_check_draws_no_media_to_a_stranger() -> anyhow::Result<()> {
-    let mut scene = Scene::start(1).await?;
-    let weapons = scene.hostile_subscribers(1).await?;
-    let check = nomination(&weapons[0].credentials);
+    let mut attacked = AttackedNode::start(1).await?;
+    let attackers = attacked.hostile_subscribers(1).await?;
+    let check = nomination(&attackers[0].credentials);
     let victim = listening("127.0.0.9")?;
     let (mut sent, mut received) = (0, 0);
     let mut buffer = [0; 2_048];
     for round in 0..300 {
         if round < 8 {
-            sent += victim.send_to(&check, weapons[0].server)?;
+            sent += victim.send_to(&check, attackers[0].server)?;
         }
-        scene.step(Duration::from_millis(10)).await?;
+        attacked.step(Duration::from_millis(10)).await?;
         while let Ok(length) = victim.recv(&mut buffer) {
             received += length;
         }
@@ -63,21 +64,21 @@ async fn a_forged_check_draws_no_media_to_a_stranger() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What others lose while `attack` goes on, compared with a while without.
+/// Compares the losses of other participants during `attack` with those before.
 async fn loses_nothing(
     name: &str,
-    scene: &mut Scene,
-    mut attack: impl AsyncFnMut(&mut Scene) -> anyhow::Result<()>,
+    attacked: &mut AttackedNode,
+    mut attack: impl AsyncFnMut(&mut AttackedNode) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut last = (0.0, 0.0);
     for _ in 0..ATTEMPTS {
-        let quiet = scene.suffer(Flood::none()?, SECOND * 2).await?;
-        scene.forget();
+        let quiet = attacked.run_with_flood(Flood::none()?, SECOND * 2).await?;
+        attacked.start_counting();
         for _ in 0..40 {
-            attack(scene).await?;
-            scene.step(Duration::from_millis(50)).await?;
+            attack(attacked).await?;
+            attacked.step(Duration::from_millis(50)).await?;
         }
-        let attacked = scene.loss().await?;
+        let attacked = attacked.loss().await?;
         last = (attacked, quiet.loss);
         if attacked <= quiet.loss + MORE_LOSS {
             let (loss, control) = last;
@@ -97,18 +98,22 @@ async fn loses_nothing(
 
 #[tokio::test]
 async fn a_check_of_another_session_takes_no_address_from_a_call() -> anyhow::Result<()> {
-    let mut scene = Scene::start(2).await?;
-    let weapons = scene.hostile_subscribers(1).await?;
-    let check = nomination(&weapons[0].credentials);
-    loses_nothing("address_takeover", &mut scene, async |scene: &mut Scene| {
-        for _ in 0..4 {
-            scene.subscribers[0].link.inject(&check).await?;
-            scene.publishers[1].link.inject(&check).await?;
-        }
-        Ok(())
-    })
+    let mut attacked = AttackedNode::start(2).await?;
+    let attackers = attacked.hostile_subscribers(1).await?;
+    let check = nomination(&attackers[0].credentials);
+    loses_nothing(
+        "address_takeover",
+        &mut attacked,
+        async |attacked: &mut AttackedNode| {
+            for _ in 0..4 {
+                attacked.subscribers[0].link.inject(&check).await?;
+                attacked.publishers[1].link.inject(&check).await?;
+            }
+            Ok(())
+        },
+    )
     .await?;
-    let kept = scene
+    let kept = attacked
         .node
         .counter("drops_total", "reason=\"address_in_use\"")?;
     anyhow::ensure!(kept > 0.0, "the attack did not reach what it is about");
@@ -117,49 +122,57 @@ async fn a_check_of_another_session_takes_no_address_from_a_call() -> anyhow::Re
 
 #[tokio::test]
 async fn a_forged_packet_silences_no_track() -> anyhow::Result<()> {
-    let mut scene = Scene::start(2).await?;
+    let mut attacked = AttackedNode::start(2).await?;
     let mut number = 0_u32;
-    loses_nothing("forged_media", &mut scene, async |scene: &mut Scene| {
-        for publisher in &mut scene.publishers {
-            let mids = publisher.mids();
-            for (mid, payload_type) in mids {
-                for id in 1..=14_u8 {
-                    number += 1;
-                    let mut packet = vec![0x90, payload_type, 0, 1, 0, 0, 0, 1];
-                    packet.extend((0x7000_0000 + number).to_be_bytes());
-                    packet.extend([0xbe, 0xde, 0, 2]);
-                    let mut extension = vec![id << 4 | (mid.len() - 1) as u8];
-                    extension.extend(mid.as_bytes());
-                    extension.resize(8, 0);
-                    packet.extend(extension);
-                    packet.extend([0x5a; 100]);
-                    publisher.link.inject(&packet).await?;
+    loses_nothing(
+        "forged_media",
+        &mut attacked,
+        async |attacked: &mut AttackedNode| {
+            for publisher in &mut attacked.publishers {
+                let mids = publisher.mids();
+                for (mid, payload_type) in mids {
+                    for id in 1..=14_u8 {
+                        number += 1;
+                        let mut packet = vec![0x90, payload_type, 0, 1, 0, 0, 0, 1];
+                        packet.extend((0x7000_0000 + number).to_be_bytes());
+                        packet.extend([0xbe, 0xde, 0, 2]);
+                        let mut extension = vec![id << 4 | (mid.len() - 1) as u8];
+                        extension.extend(mid.as_bytes());
+                        extension.resize(8, 0);
+                        packet.extend(extension);
+                        packet.extend([0x5a; 100]);
+                        publisher.link.inject(&packet).await?;
+                    }
                 }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
     .await?;
-    let forged = scene.node.counter("drops_total", "reason=\"bad_srtp\"")?;
+    let forged = attacked
+        .node
+        .counter("drops_total", "reason=\"bad_srtp\"")?;
     anyhow::ensure!(forged > 0.0, "the attack did not reach what it is about");
     Ok(())
 }
 
 #[tokio::test]
 async fn a_report_of_a_publisher_is_taken_once() -> anyhow::Result<()> {
-    let mut scene = Scene::start(1).await?;
-    let mut weapons = scene.hostile_publishers(1).await?;
-    let weapon = &mut weapons[0];
+    let mut attacked = AttackedNode::start(1).await?;
+    let mut attackers = attacked.hostile_publishers(1).await?;
+    let attacker = &mut attackers[0];
     let mut report = [&[0x80, 201, 0, 1, 0, 0, 0, 9][..], &[0; 64]].concat();
-    let length = weapon.sealer.seal_rtcp(&mut report, 8);
-    let bad = |scene: &Scene| scene.node.counter("drops_total", "reason=\"bad_rtcp\"");
-    scene.step(SECOND).await?;
-    let before = bad(&scene)?;
+    let length = attacker.sealer.seal_rtcp(&mut report, 8);
+    let bad = |attacked: &AttackedNode| attacked.node.counter("drops_total", "reason=\"bad_rtcp\"");
+    attacked.step(SECOND).await?;
+    let before = bad(&attacked)?;
     for _ in 0..20 {
-        weapon.socket.send_to(&report[..length], weapon.server)?;
+        attacker
+            .socket
+            .send_to(&report[..length], attacker.server)?;
     }
-    scene.step(SECOND * 2).await?;
-    let refused = bad(&scene)? - before;
+    attacked.step(SECOND * 2).await?;
+    let refused = bad(&attacked)? - before;
     row(
         "srtcp_replay",
         &format!("\"sent\":20,\"refused\":{refused}"),
@@ -170,8 +183,8 @@ async fn a_report_of_a_publisher_is_taken_once() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_data_channel_is_refused_in_its_place() -> anyhow::Result<()> {
-    let mut scene = Scene::start(1).await?;
-    let offer = scene.publishers[0].offer.clone();
+    let mut attacked = AttackedNode::start(1).await?;
+    let offer = attacked.publishers[0].offer.clone();
     let application = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:dc\r\n\
                        a=sctp-port:5000\r\n";
     let first = offer.find("m=").unwrap_or_default();
@@ -181,7 +194,7 @@ async fn a_data_channel_is_refused_in_its_place() -> anyhow::Result<()> {
         let with = with.replace("a=group:BUNDLE", "a=group:BUNDLE dc");
         let name = format!("channel-{at}");
         let request = put_publish(&name, &with, vec![]);
-        let answer = scene
+        let answer = attacked
             .node
             .client
             .put_publish(request)

@@ -1,5 +1,5 @@
-//! Servers are killed, or lose the store, under load: participants come back, absent ones leave nothing behind, and no
-//! participant is removed during a call.
+//! Servers are killed, or lose the store, under load. Participants resume, sessions of absent ones
+//! are closed, and no participant is removed during a call.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use spillway_tests::caller::{Caller, Diary, apart};
+use spillway_tests::caller::{Caller, CallerLog, apart};
 use spillway_tests::clock::{self, wait};
 use spillway_tests::node::Node;
 use spillway_tests::redis::Server;
 use spillway_tests::servers::{Balancer, SignalingServer};
 use spillway_wire::dataplane as proto;
 
-/// Time of messages before the server is killed.
+/// Time with messages before the server is killed.
 const LOAD_BEFORE: Duration = Duration::from_secs(2);
 const ROOMS: usize = 6;
 const EACH: usize = 3;
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
-/// Speech is 20 ms a packet; this host has two cores for everything.
+/// Permitted pause of audio (20 ms per packet), on a host with two cores for everything.
 const MEDIA_GAP: Duration = Duration::from_millis(500);
 
 /// `grace-seconds` of the servers.
 const GRACE: Duration = Duration::from_secs(5);
-/// Far less than the lease.
+/// Much less than the lease.
 const REPLACED_WITHIN: Duration = Duration::from_secs(3);
-/// What a lease lasts beyond the grace time, until the next renewal of another, and for a busy host.
+/// Lease time beyond the grace time, plus the interval of renewals and a margin for a busy host.
 const LEASE_MARGIN: Duration = Duration::from_secs(8 + 2 + 5);
-/// Presence in the store is looked at every 10 s and lasts for 30.
+/// Presence in the store lasts 30 s and is checked every 10 s.
 const LEFT_WITHIN: Duration = Duration::from_secs(60);
 const OUTAGE: Duration = Duration::from_secs(60);
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -45,7 +45,8 @@ async fn servers_die_and_nobody_who_talks_is_removed_nor_anything_left_behind() 
     Ok(())
 }
 
-/// People of a server that is killed do not come back: their sessions end after the grace time, the others' do not.
+/// Participants of a killed server do not return: their sessions end after the grace time, the
+/// others' sessions do not.
 async fn stay_away() -> anyhow::Result<Value> {
     let redis = Server::start(&[]).await?;
     let mut media = Node::start(1, &[]).await?;
@@ -55,13 +56,13 @@ async fn stay_away() -> anyhow::Result<Value> {
     let gone = callers(&dies, "away", &["a", "b", "c", "d"]).await?;
     let stay = callers(&lives, "away", &["e", "f"]).await?;
     heard_by_all(gone.iter().chain(&stay), 5).await?;
-    let theirs = |caller: &Caller| caller.diary().participant;
+    let theirs = |caller: &Caller| caller.log().participant;
     let ids: Vec<String> = gone.iter().map(theirs).collect();
     let before = sessions(&mut media).await?.len();
     dies.kill();
     drop(gone);
     let killed = Instant::now();
-    // One of them joins anew elsewhere: what it had before does not wait for the lease.
+    // One of them joins again on another server: its old sessions end before the lease.
     let anew = Caller::start(&lives.url, "away", "a", true).await?;
     let is_of_a = |name: &&String| name.starts_with(ids[0].as_str());
     let mut replaced = usize::MAX;
@@ -98,7 +99,8 @@ async fn stay_away() -> anyhow::Result<Value> {
     Ok(figures)
 }
 
-/// A server sees the data plane and no store: its people talk on, and those of others do not remove them.
+/// A server reaches the data plane, but not the store: its participants continue, and other servers
+/// do not remove them.
 async fn cut_off() -> anyhow::Result<Value> {
     let redis = Server::start(&["--bind", "127.0.0.1", CUT_ADDRESS]).await?;
     let mut media = Node::start(1, &[]).await?;
@@ -111,7 +113,7 @@ async fn cut_off() -> anyhow::Result<Value> {
     heard_by_all(people.iter(), 3).await?;
     let before = sessions(&mut media).await?;
     {
-        let _wall = Wall::between(redis.port)?;
+        let _wall = Firewall::between(redis.port)?;
         clock::sleep(OUTAGE).await;
     }
     let figures = undisturbed(&mut people, before, &mut media).await?;
@@ -138,13 +140,13 @@ async fn only_server() -> anyhow::Result<Value> {
     let back = || {
         people
             .iter()
-            .all(|caller| !caller.diary().returns.is_empty())
+            .all(|caller| !caller.log().returns.is_empty())
             .then_some(())
     };
     wait(CALL_LIMIT, back)
         .await
         .context("not everybody came back")?;
-    // As long as what is left of any lease that was not taken over.
+    // Wait as long as any lease that was not taken over.
     clock::sleep(GRACE + LEASE_MARGIN).await;
     let figures = undisturbed(&mut people, before, &mut media).await?;
     anyhow::ensure!(
@@ -170,7 +172,7 @@ async fn heard_by_all(
     callers: impl Iterator<Item = &Caller> + Clone,
     others: usize,
 ) -> anyhow::Result<()> {
-    let hears = |caller: &Caller| caller.diary().heard.len() == others;
+    let hears = |caller: &Caller| caller.log().heard.len() == others;
     let all = || callers.clone().all(hears).then_some(());
     wait(CALL_LIMIT, all)
         .await
@@ -187,16 +189,16 @@ async fn sessions(media: &mut Node) -> anyhow::Result<BTreeSet<String>> {
         .collect())
 }
 
-/// How many others left, by the events that `caller` got.
+/// Number of other participants that left, in the events that `caller` received.
 fn leavers(caller: &Caller) -> usize {
-    let events = caller.diary().events;
+    let events = caller.log().events;
     let left = events
         .iter()
         .filter(|event| event["kind"] == "participant_left");
     left.count()
 }
 
-/// Effect of an outage on participants that go on sending, and on their sessions.
+/// Effect of an outage on participants that keep sending, and on their sessions.
 async fn undisturbed(
     people: &mut [Caller],
     before: BTreeSet<String>,
@@ -208,9 +210,9 @@ async fn undisturbed(
         }
     }
     let after = sessions(media).await?;
-    let rejoined: usize = people.iter().map(|caller| caller.diary().rejoined).sum();
+    let rejoined: usize = people.iter().map(|caller| caller.log().rejoined).sum();
     let removed: usize = people.iter().map(leavers).max().unwrap_or(0);
-    let heard = people.iter().flat_map(|caller| caller.diary().heard);
+    let heard = people.iter().flat_map(|caller| caller.log().heard);
     let gap = heard.map(|(_, (_, longest))| longest).max();
     Ok(json!({
         "people": people.len(), "removed_while_talking": removed + rejoined,
@@ -219,40 +221,40 @@ async fn undisturbed(
     }))
 }
 
-/// Where the server that is cut off sees Redis.
+/// Address under which the separated server reaches Redis.
 const CUT_ADDRESS: &str = "127.0.0.2";
 
-/// Nothing gets from or to Redis by [`CUT_ADDRESS`] while it stands.
-struct Wall {
+/// Firewall rule: no packet passes between [`CUT_ADDRESS`] and Redis until it is dropped.
+struct Firewall {
     table: String,
 }
 
-impl Wall {
+impl Firewall {
     fn between(port: u16) -> anyhow::Result<Self> {
         let table = format!("spillway_wall_{}", std::process::id());
-        let wall = Self { table };
+        let firewall = Self { table };
         let rules = format!(
             "table ip {} {{ chain cut {{ type filter hook output priority 0; \
                ip daddr {CUT_ADDRESS} tcp dport {port} drop; \
                ip saddr {CUT_ADDRESS} tcp sport {port} drop; }}; }}",
-            wall.table
+            firewall.table
         );
         let status = Command::new("nft").arg(rules).status();
         let status = status.context("cannot run nft: is nftables installed?")?;
         anyhow::ensure!(status.success(), "nft refuses the rules: is this root?");
-        Ok(wall)
+        Ok(firewall)
     }
 }
 
-impl Drop for Wall {
+impl Drop for Firewall {
     fn drop(&mut self) {
         let table = ["delete", "table", "ip", &self.table];
-        // It fails only for a table that is gone.
+        // Fails only if the table is gone.
         let _ = Command::new("nft").args(table).status();
     }
 }
 
-/// Participants of a killed server come back on the others, without a gap in media.
+/// Participants of a killed server resume on the others, without a pause of media.
 async fn come_back() -> anyhow::Result<Value> {
     let redis = Server::start(&[]).await?;
     let media = Node::start(1, &[]).await?;
@@ -274,19 +276,19 @@ async fn come_back() -> anyhow::Result<Value> {
         rooms
             .iter()
             .flatten()
-            .all(|caller| caller.diary().heard.len() == EACH - 1)
+            .all(|caller| caller.log().heard.len() == EACH - 1)
     };
     wait(Duration::from_secs(15), || all_heard(&rooms).then_some(()))
         .await
         .context("not everybody is heard")?;
-    // Messages and media from before must not be lost either.
+    // Messages and media from before the kill must not be lost.
     tokio::time::sleep(LOAD_BEFORE).await;
 
     servers[1].kill();
     let killed = Instant::now();
     clock::sleep(RETURN_LIMIT + Duration::from_secs(3)).await;
 
-    let diaries: Vec<_> = rooms.iter().flatten().map(Caller::diary).collect();
+    let diaries: Vec<_> = rooms.iter().flatten().map(Caller::log).collect();
     for caller in rooms.iter_mut().flatten() {
         assert_eq!(caller.failed().await, None, "{}", caller.identity);
     }
@@ -302,32 +304,32 @@ async fn come_back() -> anyhow::Result<Value> {
 }
 
 /// Effect of the server's death on its participants.
-fn judge(diaries: &[Diary], together: bool, killed: Instant) -> anyhow::Result<Value> {
+fn judge(diaries: &[CallerLog], together: bool, killed: Instant) -> anyhow::Result<Value> {
     let returns: Vec<Duration> = diaries
         .iter()
-        .flat_map(|diary| &diary.returns)
+        .flat_map(|log| &log.returns)
         .map(|(_, time)| *time)
         .collect();
     let slowest = returns.iter().max().copied().unwrap_or_default();
-    let (gaps, rejoined) = diaries.iter().fold((0, 0), |(gaps, rejoined), diary| {
-        (gaps + diary.gaps, rejoined + diary.rejoined)
+    let (gaps, rejoined) = diaries.iter().fold((0, 0), |(gaps, rejoined), log| {
+        (gaps + log.gaps, rejoined + log.rejoined)
     });
     let media_gap = diaries
         .iter()
-        .flat_map(|diary| diary.heard.values())
+        .flat_map(|log| log.heard.values())
         .map(|(_, longest)| *longest)
         .max();
     let media_gap = media_gap.context("nobody heard anybody")?;
     let left = diaries
         .iter()
-        .flat_map(|diary| &diary.events)
+        .flat_map(|log| &log.events)
         .filter(|event| event["kind"] == "participant_left")
         .count();
     let figures = json!({
         "participants": diaries.len(), "returned": returns.len(), "slowest_return_ms": slowest.as_millis(),
         "events_missed": gaps, "rejoined_as_new": rejoined, "left": left,
         "longest_media_gap_ms": media_gap.as_millis(),
-        "host_stood_still_ms": clock::stood_still(killed, Instant::now()).as_millis(),
+        "host_stood_still_ms": clock::standstill(killed, Instant::now()).as_millis(),
         "logs_agree": together,
     });
     assert!(

@@ -21,7 +21,8 @@ async fn a_room_spans_shards_and_nobody_misses_a_packet() -> anyhow::Result<()> 
     let two_cores = node.node().await?.shards.len() == 2;
     let mut publishers = Vec::new();
     let mut subscribers = Vec::new();
-    // Which shard a session lands on is the kernel's choice: take in more until both have a publisher.
+    // The kernel selects the shard of a session, so sessions are added until both shards have a
+    // publisher.
     for index in 0..12 {
         publishers.push(Publisher::start(&mut node, &format!("p{index}"), false).await?);
         let names: Vec<_> = publishers
@@ -76,7 +77,7 @@ async fn a_client_behind_a_forgetful_nat_is_followed_to_the_shard_its_packets_la
 -> anyhow::Result<()> {
     let mut node = Node::start(2, &[]).await?;
     if node.node().await?.shards.len() < 2 {
-        return Ok(()); // nothing to follow on one core
+        return Ok(()); // one core has one shard only
     }
     let mut publishers = [Publisher::start(&mut node, "p", false).await?];
     let mut subscribers = [Subscriber::start(&mut node, "s", &[("p-audio", AUDIO)]).await?];
@@ -101,7 +102,7 @@ async fn a_client_behind_a_forgetful_nat_is_followed_to_the_shard_its_packets_la
         );
         run(&mut node, &mut publishers, &mut subscribers, SECOND / 5).await?;
         if node.session("p").await?.context("the session")?.shard != home {
-            // It flows on from its new home, in both directions: subscribers still get it.
+            // Media continues from the new home in both directions: subscribers receive it.
             let before = subscribers[0].arrivals("p-audio").len();
             run(&mut node, &mut publishers, &mut subscribers, SECOND).await?;
             assert!(subscribers[0].arrivals("p-audio").len() > before + 40);
@@ -261,7 +262,7 @@ async fn commands_are_idempotent_and_bad_ones_say_what_is_wrong() -> anyhow::Res
     let mut subscribers = [Subscriber::start(&mut node, "s", &[("p-audio", AUDIO)]).await?];
     connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
 
-    // The same offer again gets the same answer, and media is not disturbed.
+    // The same offer gets the same answer, and media is not affected.
     let session = node.session("p").await?.context("the session")?;
     let (offer, answer) = (publishers[0].offer.clone(), publishers[0].answer.clone());
     let again = put_publish("p", &offer, session.tracks.clone());
@@ -440,7 +441,8 @@ async fn an_unsubscribed_m_line_is_used_again() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hosts that open streams from addresses of clients; there are more clients, because some ports are in use.
+/// Number of hosts that open TCP streams from addresses of clients. There are more clients, because
+/// some ports are in use.
 const STRANGERS: usize = 6;
 
 #[tokio::test]
@@ -455,25 +457,28 @@ async fn who_opens_a_stream_from_the_address_of_a_client_gets_none_of_its_media(
     }
     connect(&mut node, &mut publishers, &mut subscribers, 1).await?;
     let media = node.media_addr().await?;
-    // Like a host behind the same NAT, which keeps ports; the kernel chooses the shard.
-    let mut strangers = Vec::new();
+    // Like a host behind the same NAT that preserves ports. The kernel selects the shard.
+    let mut unknown_sockets = Vec::new();
     for subscriber in &subscribers {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         match socket.bind(subscriber.link.local_addr().context("it is connected")?) {
-            // The TCP port of that number is in use on this host.
+            // The TCP port with this number is in use on this host.
             Err(error) if error.kind() == ErrorKind::AddrInUse => continue,
             bound => bound?,
         }
         let mut stream = socket.connect(media).await?;
-        // Nothing, something like media, something like a check: each with its length before it (RFC 4571).
+        // Nothing, bytes like media, bytes like a check; each with a length prefix (RFC 4571).
         for datagram in [&b""[..], &[0x80; 40], &[0, 1, 0, 0]] {
             let length = u16::try_from(datagram.len())?.to_be_bytes();
             stream.write_all(&[&length[..], datagram].concat()).await?;
         }
-        strangers.push(stream);
+        unknown_sockets.push(stream);
     }
-    assert!(strangers.len() >= STRANGERS, "too many ports are taken");
+    assert!(
+        unknown_sockets.len() >= STRANGERS,
+        "too many ports are taken"
+    );
     run(&mut node, &mut publishers, &mut subscribers, SECOND / 4).await?;
     let before: Vec<usize> = subscribers
         .iter()
@@ -484,14 +489,14 @@ async fn who_opens_a_stream_from_the_address_of_a_client_gets_none_of_its_media(
         let arrived = subscriber.arrivals("p-audio").len() - before;
         assert!(arrived > 40, "{} got {arrived} packets", subscriber.name);
     }
-    for stream in strangers {
+    for stream in unknown_sockets {
         let read = stream
             .try_read(&mut [0; 2_048])
             .map_err(|error| error.kind());
         assert_eq!(
             read,
             Err(ErrorKind::WouldBlock),
-            "a stranger was sent something"
+            "a unknown_socket was sent something"
         );
     }
     Ok(())

@@ -1,27 +1,28 @@
-//! TLS of the HTTP port: certificates change under open sockets, and clients without a handshake are disconnected.
+//! TLS of the HTTP port: certificates are replaced while sockets are open, and clients that do not
+//! complete a handshake are disconnected.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use spillway_tests::clock::{self, Patience, ran_since};
+use spillway_tests::clock::{self, TimeLimit, ran_since};
 use spillway_tests::node::Node;
-use spillway_tests::tls::{ADMIN_TOKEN, Authority, Client, SecureServer, run_to_the_end};
+use spillway_tests::tls::{ADMIN_TOKEN, Authority, Client, TlsServer, run_to_the_end};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const NAMES: [&str; 2] = ["rtc.example.com", "127.0.0.1"];
-/// Twice the time between looks at the files, and some.
+/// Twice the interval at which the files are checked, with a margin.
 const NOTICE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Waits until the metric of that name has the value.
+/// Waits until the metric has the value.
 async fn until(client: &Client, name: &str, value: f64) -> anyhow::Result<()> {
-    let patience = Patience::of(NOTICE_LIMIT);
+    let limit_left = TimeLimit::new(NOTICE_LIMIT);
     loop {
         let shown = client.metric(name).await?;
         if shown == Some(value) {
             return Ok(());
         }
-        anyhow::ensure!(!patience.is_over(), "{name} is {shown:?}, not {value}");
+        anyhow::ensure!(!limit_left.is_over(), "{name} is {shown:?}, not {value}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -32,7 +33,7 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     let [first, second, third] = [0; 3].map(|_| authority.issue(&NAMES));
     let (first, second, third) = (first?, second?, third?);
     let media = Node::start(1, &[]).await?;
-    let server = SecureServer::start(&media, &first, &authority).await?;
+    let server = TlsServer::start(&media, &first, &authority).await?;
     let client = Client::new(&server.address, &authority)?;
     assert!(server.log()?.contains("url=https://rtc.example.com:"));
     assert_eq!(client.shown().await?, first.shown()?);
@@ -42,7 +43,7 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     assert_eq!(alpn.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let mut socket = client.join("room", "ann").await?;
 
-    // Half of a pair: found by itself, named, not used.
+    // Only one file is replaced: the mismatch is logged, and the old certificate stays.
     let key = server.dir.path().join("key.pem");
     std::fs::write(&key, &second.key)?;
     until(&client, "spillway_tls_reload_failures_total", 1.0).await?;
@@ -58,12 +59,12 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     );
     assert_eq!(client.shown().await?, first.shown()?);
 
-    // The other half: found by itself, used.
+    // Both files are replaced: the new certificate is used.
     second.write(server.dir.path())?;
     until(&client, "spillway_tls_reloads_total", 1.0).await?;
     assert_eq!(client.shown().await?, second.shown()?);
 
-    // Rubbish and nothing at all, as soon as they are asked for.
+    // Invalid and missing files are reported after SIGHUP.
     std::fs::write(server.dir.path().join("cert.pem"), "rubbish")?;
     server.hang_up()?;
     until(&client, "spillway_tls_reload_failures_total", 2.0).await?;
@@ -71,7 +72,7 @@ async fn a_certificate_is_swapped_under_open_sockets() -> anyhow::Result<()> {
     server.hang_up()?;
     until(&client, "spillway_tls_reload_failures_total", 3.0).await?;
     let log = server.log()?;
-    assert!(log.contains("cert.pem holds no certificate"), "{log}");
+    assert!(log.contains("cert.pem has no certificate"), "{log}");
     assert!(
         log.contains("cannot read") && log.contains("key.pem: No such file"),
         "{log}"
@@ -99,7 +100,7 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     let authority = Authority::new("an authority")?;
     let media = Node::start(1, &[]).await?;
     let pair = authority.issue(&NAMES)?;
-    let server = SecureServer::start(&media, &pair, &authority).await?;
+    let server = TlsServer::start(&media, &pair, &authority).await?;
     let client = Client::new(&server.address, &authority)?;
 
     let silent = TcpStream::connect(&server.address).await?;
@@ -116,15 +117,15 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
         stream.write_all(rubbish).await?;
         let mut answer = Vec::new();
         let read = clock::timeout(Duration::from_secs(2), stream.read_to_end(&mut answer));
-        // A reset says the same as an end.
+        // A reset is a close, too.
         let _ = read.await?;
         assert!(!answer.starts_with(b"HTTP"), "plain HTTP is not served");
     }
     let failures =
         |reason: &str| format!("spillway_tls_handshake_failures_total{{reason=\"{reason}\"}}");
     until(&client, &failures("not_tls"), 2.0).await?;
-    let stranger = Client::new(&server.address, &Authority::new("another authority")?)?;
-    let refused = stranger.connect().await;
+    let unknown_socket = Client::new(&server.address, &Authority::new("another authority")?)?;
+    let refused = unknown_socket.connect().await;
     assert!(
         refused.is_err(),
         "the client does not trust the server's CA"
@@ -136,7 +137,7 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     drop(TcpStream::connect(&server.address).await?);
     until(&client, &failures("gone"), 1.0).await?;
 
-    // Silent clients are disconnected after 10 s; others connect meanwhile.
+    // Silent clients are disconnected after 10 s. Others can connect meanwhile.
     let mut socket = client.join("room", "ann").await?;
     for (lasted, ran) in [silent.await??, slow.await??] {
         assert!(lasted >= Duration::from_secs(9), "{lasted:?}");
@@ -148,8 +149,8 @@ async fn who_does_not_shake_hands_is_counted_and_shut_out() -> anyhow::Result<()
     Ok(())
 }
 
-/// How long until the other side ends it, and how much of that the host ran; with a ClientHello that never
-/// comes to its end.
+/// Time until the server closes the connection, and how much of it the host ran. With `writes`, the
+/// client sends a ClientHello that never ends.
 async fn ending(mut stream: TcpStream, writes: bool) -> anyhow::Result<(Duration, Duration)> {
     let start = Instant::now();
     let mut byte = [0; 1];
@@ -167,7 +168,7 @@ async fn ending(mut stream: TcpStream, writes: bool) -> anyhow::Result<(Duration
         match read {
             Ok(Ok(0) | Err(_)) => return Ok((start.elapsed(), ran_since(start))),
             Ok(Ok(_)) => {}
-            // It may be ended between the two.
+            // The server may close the connection between two bytes.
             Err(_) if writes => drop(stream.write_all(&[7]).await),
             Err(_) => {}
         }
@@ -217,7 +218,7 @@ async fn the_cli_asks_a_node_behind_tls() -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
     let media = Node::start(1, &[]).await?;
     let pair = authority.issue(&NAMES)?;
-    let server = SecureServer::start(&media, &pair, &authority).await?;
+    let server = TlsServer::start(&media, &pair, &authority).await?;
     let _socket = Client::new(&server.address, &authority)?
         .join("lobby", "ann")
         .await?;

@@ -1,10 +1,10 @@
-//! Every known way to misuse a TURN server, against a real data plane: each by its name, with its outcome in one
+//! Known attacks on TURN servers against a real data plane, each by name, with its result in one
 //! JSON line at the end. SPILLWAY_TEST_FLOOD is the number of forged requests (default 10,000,000).
 
-mod target; // the relay under attack
-mod streams; // over TCP and TLS
+mod target; // the TURN server under attack
+mod streams; // attacks over TCP and TLS
 mod lifetimes; // allocations beyond their lifetime
-mod peers; // to this host by its other addresses
+mod peers; // forbidden peers: other addresses of this host
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -20,12 +20,12 @@ use spillway_wire::turn::{ChannelData, ChannelNumber};
 
 use target::{CHANNEL, SILENCE, Target};
 
-/// Growth of resident memory that a flood may cause: less than half a byte for each request.
+/// Permitted growth of resident memory during a flood: less than half a byte per request.
 const MAX_GROWTH_BYTES: u64 = 4 << 20;
 const USUAL_FLOOD: usize = 10_000_000;
-/// Fills once what fills once.
+/// Number of requests that fill the caches first.
 const WARM_UP: usize = 500_000;
-/// What answers to one network may exceed its questions by (docs/decisions/0013).
+/// Permitted excess of answers over requests, per network (docs/decisions/0013).
 const BUDGET_BYTES: usize = 32 << 10;
 const BUDGET_BYTES_PER_SECOND: f64 = 4096.0;
 
@@ -70,7 +70,7 @@ async fn every_known_way_to_misuse_a_relay_fails() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Our own host may be reached at the media port alone, however its address is written.
+/// On this host, a client may reach only the media port, in every notation of the address.
 fn loopback(target: &Target) -> anyhow::Result<()> {
     let victim = UdpSocket::bind("127.0.0.1:0")?;
     victim.set_read_timeout(Some(SILENCE))?;
@@ -135,7 +135,7 @@ fn private_ranges(target: &Target) -> anyhow::Result<()> {
         let code = caller.bind(CHANNEL, peer)?.code();
         ensure!(code == Some(403), "a channel to {peer}: {code:?}");
     }
-    // A documentation address is special too; of the internet, one is not.
+    // A documentation address is special too; an address of the internet is not.
     ensure!(
         caller.permit("9.9.9.9:80".parse()?)?.is_success(),
         "the internet is refused too"
@@ -143,7 +143,7 @@ fn private_ranges(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A client cannot predict a nonce, nor use one of another client.
+/// A client cannot predict a nonce, nor use the nonce of another client.
 fn nonces(target: &Target) -> anyhow::Result<()> {
     const SOURCES: u8 = 200;
     const EACH: usize = 8;
@@ -152,7 +152,8 @@ fn nonces(target: &Target) -> anyhow::Result<()> {
     let mut by_place = vec![BTreeMap::<u8, usize>::new(); TAIL];
     let mut last = None;
     for number in 0..SOURCES {
-        // All at once: within a second, the new owner of a released port gets nothing of the previous one.
+        // Check that the new owner of a released port gets no packet of the previous one within a
+        // second.
         let callers = (0..EACH).map(|_| target.caller(number));
         for mut caller in callers.collect::<anyhow::Result<Vec<_>>>()? {
             caller.greet()?;
@@ -164,8 +165,8 @@ fn nonces(target: &Target) -> anyhow::Result<()> {
             last = Some(caller);
         }
     }
-    // Of 64 signs each stands at each place once in 64 times: 25 of 1,600, in hexadecimal 100. Five deviations
-    // are 25 and 48.
+    // Each of 64 characters should occur at each position once in 64 times: 25 of 1,600; in
+    // hexadecimal 100. Five standard deviations are 25 and 48.
     for (place, counts) in by_place.iter().enumerate() {
         let most = counts.values().max().copied().unwrap_or(0);
         ensure!(
@@ -182,7 +183,7 @@ fn nonces(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What goes out to a source that has proven nothing is bounded by what came in.
+/// Bytes to a source that has proven nothing are limited by the bytes received from it.
 fn reflection(target: &Target) -> anyhow::Result<()> {
     const REQUESTS: usize = 5_000;
     let caller = target.caller(210)?;
@@ -230,7 +231,7 @@ fn oversized(target: &Target) -> anyhow::Result<()> {
                 writer.attribute(kind, &vec![0xff; bytes]);
             });
             caller.socket.send(&request)?;
-            // The attribute says more than there is, and more than there can be.
+            // The attribute's length exceeds the message, and the maximum.
             for said in [0xffff_u16, 0x8000, 0x0401] {
                 let mut lie = request.clone();
                 lie[30..32].copy_from_slice(&said.to_be_bytes());
@@ -240,7 +241,7 @@ fn oversized(target: &Target) -> anyhow::Result<()> {
             caller.socket.send(&request[..cut])?;
         }
     }
-    target.lives()
+    target.still_answers()
 }
 
 fn lying_lengths(target: &Target) -> anyhow::Result<()> {
@@ -263,11 +264,11 @@ fn lying_lengths(target: &Target) -> anyhow::Result<()> {
     let unbound = ChannelNumber::new(CHANNEL + 1).context("a number")?;
     let message = [&ChannelData::header(unbound, 4)[..], b"four"].concat();
     caller.socket.send(&message)?;
-    ensure!(target.hears().is_none(), "a lie arrived");
+    ensure!(target.receive().is_none(), "a lie arrived");
     let message = [&ChannelData::header(number, 2)[..], b"four"].concat();
     caller.socket.send(&message)?;
     ensure!(
-        target.hears().as_deref() == Some(b"fo"),
+        target.receive().as_deref() == Some(b"fo"),
         "two bytes were to arrive, and padding not"
     );
     Ok(())
@@ -281,7 +282,7 @@ async fn format_characters(target: &mut Target) -> anyhow::Result<()> {
     let code = caller.ask(Method::Allocate, udp)?.code();
     ensure!(code == Some(401), "another realm is answered {code:?}");
     caller.realm = realm;
-    // Names are shown on terminals: what moves a cursor is no name.
+    // Names are printed on terminals, so control characters are refused.
     let cursed = Credentials::mint(SECRET.as_bytes(), "\r\n\u{1b}[2J", unix_s() + 60);
     caller.credentials = Some(cursed);
     let code = caller.ask(Method::Allocate, udp)?.code();
@@ -306,7 +307,7 @@ async fn format_characters(target: &mut Target) -> anyhow::Result<()> {
         .iter()
         .any(|one| one.username == username);
     ensure!(is_there, "the username is not listed as it was said");
-    target.lives()
+    target.still_answers()
 }
 
 fn expired(target: &Target) -> anyhow::Result<()> {
@@ -329,18 +330,18 @@ fn expired(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was overheard is of no use from elsewhere.
+/// Captured messages are useless from another address.
 fn replayed(target: &Target) -> anyhow::Result<()> {
     let mut caller = target.caller(215)?;
     caller.greet()?;
     let request = caller.request(Method::Allocate, udp);
-    ensure!(caller.say(&request)?.is_success(), "no allocation");
+    ensure!(caller.exchange(&request)?.is_success(), "no allocation");
     let end = caller.request(Method::Refresh, |writer| {
         writer.number(kinds::LIFETIME, 0);
     });
     let thief = target.caller(216)?;
     for overheard in [&request, &end] {
-        let answer = thief.say(overheard)?;
+        let answer = thief.exchange(overheard)?;
         ensure!(!answer.is_success(), "what was overheard is granted");
     }
     let goes_on = caller.ask(Method::Refresh, |writer| {
@@ -350,7 +351,7 @@ fn replayed(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Requests from forged sources take no memory, and other clients are served.
+/// Requests from forged sources allocate no memory, and other clients are served.
 fn flood(target: &Target) -> anyhow::Result<()> {
     let requests = match std::env::var("SPILLWAY_TEST_FLOOD") {
         Ok(text) => text.parse().context("SPILLWAY_TEST_FLOOD is no number")?,
@@ -364,7 +365,7 @@ fn flood(target: &Target) -> anyhow::Result<()> {
         let flooding = scope.spawn(|| forge(&mut socket, target.relay, requests));
         let (mut served, mut tried) = (0, 0_usize);
         while !flooding.is_finished() {
-            // Where the kernel has no room left it drops requests of clients too; then they ask again.
+            // When its buffer is full, the kernel drops requests of clients too; they repeat them.
             match target.serves(220 + (tried % 30) as u8) {
                 Ok(()) => served += 1,
                 Err(error) => println!("not served: {error:#}"),
@@ -385,10 +386,10 @@ fn flood(target: &Target) -> anyhow::Result<()> {
         grown <= MAX_GROWTH_BYTES,
         "memory grew by {grown} bytes, more than {MAX_GROWTH_BYTES}"
     );
-    target.lives()
+    target.still_answers()
 }
 
-/// Sends as many first Allocates, each from an address of its own.
+/// Sends `requests` first Allocates, each from another address.
 fn forge(socket: &mut FarmSocket, relay: SocketAddrV4, requests: usize) -> anyhow::Result<()> {
     let mut rng = fastrand::Rng::with_seed(7);
     let kind = Method::Allocate.kind(Class::Request);
@@ -398,11 +399,11 @@ fn forge(socket: &mut FarmSocket, relay: SocketAddrV4, requests: usize) -> anyho
         let mut id = [0; 12];
         rng.fill(&mut id);
         udp(&mut Writer::new(&mut request, kind, TransactionId(id)));
-        // Never of a network that clients of ours are in.
+        // Never from a network of the test's own clients.
         let source = Ipv4Addr::new(127, rng.u8(1..), rng.u8(..), rng.u8(1..255));
         socket.send(source, relay, &request)?;
         if index % 1_024 == 0 {
-            socket.receive(|_| {})?; // answers go to the forged address
+            socket.receive(|_| {})?; // responses go to the forged address
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
-/** The line over a call in trouble: what is broken, what arrives all the same, and after a while what can be done. */
+/** The line above a call that has a problem: what is broken, what still arrives, and after a while what the user can do. */
 import { Pulse } from './pulse.js';
 import { arrivalMessage, stateMessage } from './words.js';
 
-/** How long good news stays. */
+/** Time for which a solved problem is shown. */
 const GOOD_NEWS_MS = 2_500;
-/** Time before the user is offered to try again, or to leave. */
+/** Time until the user can retry or leave. */
 const OFFER_AFTER_MS = 20_000;
 
 export class Banner {
@@ -25,7 +25,7 @@ export class Banner {
   /** @param {{state: string, previous: string, error?: Error}} change */
   show({ state, previous, error }) {
     const trouble = stateMessage(state, error);
-    if (trouble) return this.#complain(trouble);
+    if (trouble) return this.#print_error(trouble);
     const wasInTrouble = this.#trouble !== null;
     this.close();
     if (state !== 'connected' || !wasInTrouble || previous === 'closed') return;
@@ -43,7 +43,7 @@ export class Banner {
     element('banner-actions').hidden = true;
   }
 
-  #complain(trouble) {
+  #print_error(trouble) {
     const isNew = this.#trouble === null;
     this.#trouble = trouble;
     this.#box.classList.remove('is-good');
@@ -52,17 +52,17 @@ export class Banner {
     element('banner-text').textContent = trouble;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => (element('banner-actions').hidden = false), OFFER_AFTER_MS);
-    this.#pulse.start((beat) => this.#say(beat));
+    this.#pulse.start((beat) => this.#print_line(beat));
   }
 
-  /** Nothing is said to arrive but what did in the last second. */
-  #say(beat) {
+  /** Only media of the last second counts as arriving. */
+  #print_line(beat) {
     const text = `${this.#trouble} ${arrivalMessage(beat, this.#expected())}`.trim();
-    // Read aloud when it changes, not every second.
+    // Screen readers read the line when it changes, not every second.
     if (element('banner-text').textContent !== text) element('banner-text').textContent = text;
   }
 
-  /** What others publish and do not mute. */
+  /** Media that other participants publish without mute. */
   #expected() {
     const tracks = [...this.#room.participants.values()].flatMap((participant) => [...participant.tracks.values()]);
     const has = (kind) => tracks.some((track) => track.kind === kind && !track.muted);

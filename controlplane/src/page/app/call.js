@@ -1,4 +1,4 @@
-/** The call: the room's events become tiles and sounds, the buttons become the room's actions. */
+/** The call: events of the room update tiles and sounds, buttons call the room's methods. */
 import { Room } from '../spillway.js';
 import { canChooseSpeaker, choose, chosen, fillSelect, openCamera, openMicrophone } from './devices.js';
 import { Floor } from './floor.js';
@@ -45,11 +45,11 @@ export class Call {
     this.#wire();
     for (const what of ['microphone', 'camera', 'screen']) this.#showButton(what);
     this.#showPermissions();
-    // For users of screen readers: the current view.
+    // For screen readers: the current view.
     element('call-room').focus({ preventScroll: true });
   }
 
-  /** Publishes what was asked for; a refused device is said and leaves the call going. */
+  /** Publishes the chosen devices. If a device is refused, a message is shown and the call continues. */
   async publishDevices() {
     const wanted = ['microphone', 'camera'].filter((what) => this.#wish[what] && this.#mayPublish(what));
     for (const what of Object.keys(this.#wish.tracks)) if (!wanted.includes(what)) this.#wish.tracks[what].stop();
@@ -71,7 +71,7 @@ export class Call {
   async #publish(what, opened) {
     await this.#exclusively(what, async () => {
       const mediaStreamTrack = opened ?? (await OPEN[what]());
-      // The call may have ended while the browser asked the user.
+      // The call may have ended while the browser asked for permission.
       if (this.room.state === 'closed') return mediaStreamTrack.stop();
       try {
         this.#local[what] = await this.room.publish(mediaStreamTrack, { source: what, recapture: OPEN[what] });
@@ -109,7 +109,7 @@ export class Call {
     try {
       await act();
     } catch (error) {
-      // Closing the browser's "share what?" dialog is an answer, not a problem.
+      // The user closed the browser's screen share dialog: not an error.
       const isCancelled = what === 'screen' && error.code === 'device_refused';
       if (!isCancelled && this.room.state !== 'closed') toast(deviceMessage(what, error));
     }
@@ -121,7 +121,7 @@ export class Call {
     return this.room.permissions.publish.includes(what);
   }
 
-  /** Buttons of what the token does not let are not there. */
+  /** Hides the buttons of actions that the token does not permit. */
   #showPermissions() {
     const { subscribe } = this.room.permissions;
     element('open-settings').hidden = !this.#mayPublish('camera') && !this.#mayPublish('microphone') && !subscribe;

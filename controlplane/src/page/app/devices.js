@@ -1,10 +1,10 @@
-/** Cameras, microphones and speakers: which there are, which was chosen, how to open them. */
+/** Cameras, microphones and speakers: lists them, remembers the choice, opens them. */
 
 const REMEMBERED_AS = 'spillway.devices';
 const KINDS = { camera: 'videoinput', microphone: 'audioinput', speaker: 'audiooutput' };
 const FALLBACK_LABELS = { camera: 'Camera', microphone: 'Microphone', speaker: 'Speaker' };
 
-/** Device ids by what they are, and the height to ask cameras for, in pixels. */
+/** Device ids by kind, and the requested height of the camera in pixels. */
 export const chosen = { camera: '', microphone: '', speaker: '', height: 720, ...remembered() };
 
 export function choose(what, value) {
@@ -34,14 +34,14 @@ async function open(kind, what, wishes) {
   try {
     return await ask(chosen[what]);
   } catch (error) {
-    // A remembered device that was removed must not prevent the join.
+    // A remembered device may have been removed; that must not prevent the join.
     if (!chosen[what] || error.name !== 'OverconstrainedError') throw error;
     choose(what, '');
     return ask('');
   }
 }
 
-/** Fills a select with the devices of one sort; hides its row when there is nothing to choose. */
+/** Fills a select with the devices of one kind. Hides its row if there is no choice. */
 export async function fillSelect(select, what) {
   const row = select.closest('.field') ?? select;
   const all = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
@@ -67,7 +67,7 @@ export function remember(key, value) {
   try {
     localStorage.setItem(key, typeof value === 'string' ? value : JSON.stringify(value));
   } catch {
-    // Storage may be forbidden; then nothing is remembered.
+    // If storage is blocked, nothing is remembered.
   }
 }
 

@@ -151,7 +151,7 @@ export class Floor {
   }
 
   #playVideo(media, participant, track) {
-    // The sound has an element of its own, so a silent picture may always start.
+    // Audio has its own element, so video without audio can always start automatically.
     media.muted = true;
     let tile = this.#tiles.get(participant.participant);
     if (!isPersonal(track)) {

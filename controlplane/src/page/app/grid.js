@@ -1,11 +1,11 @@
-/** Where the tiles go: as large as the space allows, or around a shared screen. */
+/** Layout of the tiles: as large as the space permits, or around a shared screen. */
 
 const GAP_PX = 10;
 const LANDSCAPE = 16 / 9;
 const SQUARE = 1;
-/** Narrower tiles scroll instead of shrinking on. */
+/** Minimum width: below it the tiles scroll. */
 const MIN_WIDTH_PX = 150;
-/** Pictures are asked for in these heights, in pixels; larger tiles get all there is. */
+/** Heights in which pictures are requested, in pixels. Larger tiles request full resolution. */
 const HEIGHT_STEPS_PX = [180, 360, 720];
 
 /**
@@ -30,7 +30,7 @@ export function arrange(count, { width, height }, ratio = width < height * 0.85 
   return { columns, width: tileWidth, height: Math.floor(tileWidth / ratio) };
 }
 
-/** The `maxHeight` worth asking for in a tile this high; 0 is no limit. */
+/** The `maxHeight` for a tile of this height; 0: no limit. */
 export function wantedHeight(tileHeightPx, pixelRatio = 1) {
   return HEIGHT_STEPS_PX.find((step) => tileHeightPx * Math.min(pixelRatio, 2) <= step) ?? 0;
 }

@@ -36,7 +36,7 @@ export class JoinView {
     if (token) this.#invite(claims);
     element('join-form').addEventListener('submit', (event) => this.#submit(event));
     element('token').addEventListener('input', () => {
-      this.#say('');
+      this.#print_line('');
       this.#showClaims();
     });
     for (const what of ['camera', 'microphone']) {
@@ -48,7 +48,7 @@ export class JoinView {
 
   async open(message) {
     this.#view.hidden = false;
-    this.#say(message);
+    this.#print_line(message);
     this.#setBusy(false);
     this.#isSent = false;
     const empty = ['room', 'name'].map(element).find((input) => !input.value && !input.closest('.field').hidden);
@@ -57,14 +57,14 @@ export class JoinView {
     await this.#fillSelects();
   }
 
-  /** Hides the form. The devices stay open when the call took them. */
+  /** Hides the form. Devices that the call uses stay open. */
   close() {
     this.#view.hidden = true;
     this.#stopMeter();
     element('preview-video').srcObject = null;
   }
 
-  /** The link brought a token: there is nothing to fill in. */
+  /** The link contains a token: the form has no fields to fill in. */
   #invite({ room, name, publish }) {
     if (!room) return this.askForToken();
     this.#invited = true;
@@ -76,7 +76,7 @@ export class JoinView {
     element('join-lead').textContent = `You are invited as ${name}, ${what}.`;
   }
 
-  /** The server gives no tokens: the user has to. */
+  /** The server issues no tokens: the user must enter one. */
   askForToken() {
     if (this.#invited) return;
     element('token-field').hidden = false;
@@ -85,7 +85,7 @@ export class JoinView {
     element('name-field').hidden = true;
   }
 
-  /** What the form says now. @returns {Wish} */
+  /** The values of the form. @returns {Wish} */
   wish(devices) {
     const hasToken = this.#invited || !element('token-field').hidden;
     const token = hasToken ? element('token').value.trim() : '';
@@ -101,11 +101,11 @@ export class JoinView {
     if (missing.length > 0) {
       missing.forEach((input) => input.setAttribute('aria-invalid', 'true'));
       missing[0].focus();
-      return this.#say(`Please fill in: ${missing.map((input) => input.closest('.field').textContent.trim().toLowerCase()).join(', ')}.`);
+      return this.#print_line(`Please fill in: ${missing.map((input) => input.closest('.field').textContent.trim().toLowerCase()).join(', ')}.`);
     }
     remember(REMEMBERED.room, element('room').value.trim());
     remember(REMEMBERED.name, element('name').value.trim());
-    this.#say('');
+    this.#print_line('');
     this.#setBusy(true);
     this.#isSent = true;
     const wish = this.wish({ ...this.#wanted, tracks: this.#tracks });
@@ -127,12 +127,12 @@ export class JoinView {
     element('join-button').textContent = room ? `Join ${room}${name ? ` as ${name}` : ''}` : 'Join';
   }
 
-  #say(message) {
+  #print_line(message) {
     element('join-message').hidden = !message;
     element('join-message').textContent = message;
   }
 
-  /** A device that the token does not let publish is not opened, nor offered. */
+  /** Devices that the token does not permit are not opened and not shown. */
   #bar(what, isBarred) {
     if (isBarred && this.#tracks[what]) this.#stop(what);
     if (isBarred) this.#wanted[what] = false;
@@ -162,7 +162,7 @@ export class JoinView {
     let problem = '';
     try {
       const track = await (what === 'camera' ? openCamera() : openMicrophone());
-      // A device that opens after the form was sent is closed again.
+      // A device that opens after the form was sent is closed.
       if (this.#view.hidden || this.#isSent) track.stop();
       else this.#tracks[what] = track;
     } catch (error) {
@@ -192,7 +192,7 @@ export class JoinView {
     } else {
       this.#stopMeter();
       if (track) this.#meter = meter(track, element('preview-level'));
-      if (problem) this.#say(problem);
+      if (problem) this.#print_line(problem);
     }
     button.title = problem;
   }
@@ -209,7 +209,7 @@ export class JoinView {
   }
 }
 
-/** Shows how loud a microphone is. @returns {() => void} stops */
+/** Shows the level of a microphone. @returns {() => void} stops it */
 function meter(track, bar) {
   const context = new AudioContext();
   const analyser = context.createAnalyser();

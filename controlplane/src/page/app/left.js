@@ -1,4 +1,4 @@
-/** After the call: that it is over and why, and the way back. No device is open here. */
+/** The view after the call: the reason of its end, and a button to rejoin. No device is open. */
 
 export class LeftView {
   #view = element('left');

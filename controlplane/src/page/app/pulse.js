@@ -1,4 +1,4 @@
-/** Received audio packets and video frames of the last second, while there is a listener. */
+/** Counts received audio packets and video frames per second, while there is a listener. */
 
 const EVERY_MS = 1_000;
 
@@ -23,7 +23,7 @@ export class Pulse {
     const look = async () => {
       const now = await this.#room.received().catch(() => null);
       if (!this.#timer) return;
-      // A new connection counts from nothing.
+      // Counters of a new connection start at 0.
       const since = (name) => Math.max(0, now[name] - this.#last[name]);
       if (now && this.#last) beat({ packets: since('packets'), frames: since('frames') });
       this.#last = now;

@@ -1,7 +1,7 @@
-/** One tile of the grid: a person, or a shared screen. Shows; decides nothing. */
+/** One tile of the grid: a participant or a shared screen. Only displays. */
 import { icon } from './icons.js';
 
-/** Soft, dark, distinguishable backgrounds of the initials. */
+/** Background colours of the initials. */
 const HUES = [200, 168, 258, 24, 320, 96, 224, 46];
 
 export class Tile {

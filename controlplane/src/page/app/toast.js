@@ -1,4 +1,4 @@
-/** Short messages over the page that go away by themselves, or by a button. */
+/** Short messages over the page that disappear after some time or with a button. */
 import { icon } from './icons.js';
 
 const SHOWN_MS = 9_000;

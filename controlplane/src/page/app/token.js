@@ -1,19 +1,19 @@
-/** Where the page's token comes from: the demo endpoint, or the user. */
+/** Gets the page's token: from the demo endpoint, or from the user. */
 import { SpillwayError } from '../spillway.js';
 import { permissionsOf } from '../client/permissions.js';
 
-/** Identities: which characters, and how many of them come from the name. */
+/** Characters of an identity, and maximum length of the part from the name. */
 const NOT_ALLOWED = /[^A-Za-z0-9_.-]+/g;
 const NAME_PART = 24;
 
-/** An identity of its own for each tab: two tabs of one person are two participants. */
+/** Each tab has its own identity: two tabs of one user are two participants. */
 export function newIdentity(name) {
   const words = name.normalize('NFKD').replace(NOT_ALLOWED, '-').replace(/^-+|-+$/g, '').toLowerCase();
   const random = crypto.getRandomValues(new Uint32Array(1))[0].toString(36).padStart(7, '0').slice(-6);
   return `${words.slice(0, NAME_PART) || 'guest'}-${random}`;
 }
 
-/** The room that people type, letter by letter: the server says what is no name. White space around it is none of it. */
+/** The room name without white space at its ends. The server checks the name. */
 export function roomName(text) {
   return text.trim();
 }
@@ -31,7 +31,7 @@ export async function ask({ room, name, identity }) {
     throw new SpillwayError('no_demo_tokens', 'This server hands out no demo tokens. Paste the token you were given.');
   }
   const body = await reply.json().catch(() => ({}));
-  // What a proxy says while the server is away passes.
+  // Errors of a proxy while the server is restarting are temporary.
   const mayPass = reply.status >= 500 || reply.status === 429;
   if (!reply.ok) {
     const [code, message] = [body.code ?? 'token_refused', body.message ?? `the server answered ${reply.status}`];
@@ -40,18 +40,18 @@ export async function ask({ room, name, identity }) {
   return body.token;
 }
 
-/** True if the server gives demo tokens, or does not say. */
+/** True if the server issues demo tokens, or does not answer. */
 export async function givesTokens() {
   const reply = await fetch('v1/demo/token?room=lobby&identity=probe').catch(() => null);
   return reply?.status !== 404;
 }
 
-/** Accepts a bare token and a link that carries one. */
+/** Accepts a token, or a link that contains one. */
 export function tokenOf(text) {
   return text.trim().replace(/^.*#token=/, '');
 }
 
-/** What a token says about room and name, for display only: the server checks it. */
+/** Room and name in the token, unverified, for display only. */
 export function readToken(token) {
   const { publish } = permissionsOf(tokenOf(token));
   try {

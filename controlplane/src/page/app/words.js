@@ -1,4 +1,4 @@
-/** What the page says when something goes wrong, in words for people. */
+/** Texts that the page shows when something goes wrong. */
 
 const DEVICE_NAMES = { camera: 'camera', microphone: 'microphone', screen: 'screen' };
 

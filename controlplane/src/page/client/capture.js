@@ -1,4 +1,4 @@
-/** Cameras, microphones and screens, opened with the browser's question to the user. */
+/** Opens cameras, microphones and screens; the browser asks the user for permission. */
 import { deviceError } from './errors.js';
 
 /** @param {'camera'|'microphone'} what @returns {Promise<MediaStreamTrack>} rejects with a SpillwayError */
@@ -27,7 +27,7 @@ function cameraConstraints({ deviceId, height = 720 } = {}) {
   return { video: { ...size, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) } };
 }
 
-/** What is heard of a screen is no voice: it keeps its channels, and is not cleaned. */
+/** The sound of a screen is not speech: it keeps its channels, without echo cancellation and noise suppression. */
 function screenConstraints({ audio = false } = {}) {
   const sound = { channelCount: { ideal: 2 }, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   return { video: true, audio: audio ? sound : false };

@@ -7,7 +7,7 @@ import { Socket } from './socket.js';
 
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 4_000;
-/** A first join that cannot be served at once is retried this long before `join()` rejects. */
+/** Time for which the first join is retried before `join()` rejects. */
 const JOIN_WITHIN_MS = 15_000;
 
 /**
@@ -50,7 +50,7 @@ export class Connection {
     return this.#joined;
   }
 
-  /** The first join. Rejects when it is refused or the server stays unreachable. */
+  /** Joins for the first time. Rejects when the join is refused, or the server stays unreachable. */
   async open() {
     try {
       await this.#joinUntil(Date.now() + JOIN_WITHIN_MS, 0);
@@ -65,12 +65,12 @@ export class Connection {
     return this.#socket.request(type, fields);
   }
 
-  /** Drops the socket and comes back by `hello`, as if the network had broken it. */
+  /** Drops the socket and reconnects with a new `join`, as after a network failure. */
   restart(reason) {
     this.#socket?.abandon(reason);
   }
 
-  /** Comes back now, if it is waiting to. */
+  /** Reconnects now instead of after the pause. */
   retry() {
     this.#wake?.();
   }
@@ -138,7 +138,7 @@ export class Connection {
     this.#handlers.over(error);
   }
 
-  /** The network or the machine may have been away: find out now, not at the next turn. */
+  /** The network or the computer may have been suspended: check the socket now. */
   #look = () => {
     this.#wake?.();
     this.#socket?.ping();

@@ -3,7 +3,7 @@
  * Pure functions of their arguments and of what the browser says it can.
  */
 
-/** Bits per second of a camera at full size, by the height it is at least. */
+/** Bits per second of a camera at full size, by its minimum height. */
 const CAMERA_BITRATES = [
   [1080, 3_000_000],
   [720, 1_700_000],
@@ -17,23 +17,23 @@ const SCREEN_MAX_FPS = 15;
 const MICROPHONE_BITRATE = 32_000;
 const SCREEN_AUDIO_BITRATE = 96_000;
 
-/** Below these lengths of the longer side a further, smaller layer is not worth its packets (and libwebrtc drops it). */
+/** Below these lengths of the longer side a further layer is not useful, and libwebrtc drops it. */
 const THREE_LAYERS_FROM_PX = 960;
 const TWO_LAYERS_FROM_PX = 480;
 
-/** Lowest first, as the protocol wants them. */
+/** Lowest first, as the protocol requires. */
 const LAYERS = [
   { rid: 'q', scaleResolutionDownBy: 4 },
   { rid: 'h', scaleResolutionDownBy: 2 },
   { rid: 'f', scaleResolutionDownBy: 1 },
 ];
 
-/** Codecs whose simulcast not every browser can; they get one layer unless asked for more. */
+/** Codecs whose simulcast some browsers do not support. They get one layer by default. */
 const SINGLE_BY_DEFAULT = new Set(['vp9', 'av1']);
 
 const MIME_TYPES = { vp8: 'video/vp8', vp9: 'video/vp9', h264: 'video/h264', av1: 'video/av1' };
 
-/** The names `codec` may have. */
+/** Possible values of `codec`. */
 export const VIDEO_CODECS = Object.keys(MIME_TYPES);
 
 /** @param {number} height pixels */
@@ -60,7 +60,7 @@ export function encodingsFor({ kind, source, width, height, codec, simulcast, ma
   return LAYERS.slice(-count).map((layer) => {
     const scaled = cameraBitrate(shortSide / layer.scaleResolutionDownBy);
     const encoding = { ...layer, active: true, maxBitrate: layer.rid === 'f' ? full : Math.min(full, scaled) };
-    // Without a mode of its own per layer, libwebrtc turns VP9 and AV1 simulcast into SVC.
+    // Without its own mode for each layer, libwebrtc turns VP9 and AV1 simulcast into SVC.
     return SINGLE_BY_DEFAULT.has(codec) ? { ...encoding, scalabilityMode: 'L1T1' } : encoding;
   });
 }
@@ -91,7 +91,7 @@ export function layersOf(encodings, height) {
   return encodings.map((encoding) => ({ rid: encoding.rid, height: heightOf(encoding) }));
 }
 
-/** Puts the wanted codec first and keeps the others as a way out. */
+/** Moves the preferred codec to the front and keeps the others as alternatives. */
 export function preferVideoCodec(transceiver, codec) {
   const all = RTCRtpReceiver.getCapabilities?.('video')?.codecs;
   if (!all || !transceiver.setCodecPreferences) return;
@@ -116,7 +116,7 @@ function setPreferences(transceiver, codecs) {
   try {
     transceiver.setCodecPreferences(codecs);
   } catch {
-    // The browser's own order is as good as none: the codec is a wish.
+    // The codec is only a preference: without support the browser's own order stays.
   }
 }
 

@@ -22,18 +22,18 @@ export class SpillwayError extends Error {
   }
 }
 
-/** What an `error` message says. */
+/** Converts an `error` message. */
 export function errorOf({ code, message, retry, after_ms: afterMs }) {
   return new SpillwayError(code, message, Boolean(retry), afterMs ?? 0);
 }
 
-/** Why the server says that there is no media. */
+/** Converts the reason of a `media` message. */
 export function lostMedia(reason) {
   const text = reason === 'node_full' ? 'the media server is full' : `no secure connection to the media server (${reason})`;
   return new SpillwayError(reason, text, true);
 }
 
-/** What a peer connection throws. */
+/** Converts an exception of a peer connection. */
 export function mediaError(error) {
   return error instanceof SpillwayError ? error : new SpillwayError('media_failed', `the browser: ${error?.message ?? error}`, false, 0, error);
 }
@@ -47,7 +47,7 @@ const DEVICE_CODES = {
   AbortError: 'device_failed',
 };
 
-/** What `getUserMedia` and its kin say of the camera, microphone or screen. */
+/** Converts an error of `getUserMedia` or `getDisplayMedia`. */
 export function deviceError(error, device) {
   if (error instanceof SpillwayError) return error;
   if (!globalThis.navigator?.mediaDevices) {

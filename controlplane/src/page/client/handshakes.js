@@ -1,13 +1,13 @@
 /**
- * Handshakes that failed: a certificate that was refused is refused again at once. The pauses double, and after some the
- * application is told.
+ * Failed DTLS handshakes: a certificate that was refused is refused again at once. So the pauses
+ * double, and after some failures the application gets an error.
  */
 
 import { SpillwayError } from './errors.js';
 
-/** Failures in a row after which it is not tried again. */
+/** Number of failures in a row after which the client gives up. */
 const MAX_FAILURES = 3;
-/** Failures further apart are not in a row. */
+/** Failures that are further apart are not counted as in a row. */
 const IN_A_ROW_MS = 60_000;
 const FIRST_PAUSE_MS = 1_000;
 
@@ -17,7 +17,7 @@ export class Handshakes {
   #failedAt = 0;
   #timer = 0;
 
-  /** Media was lost: because a handshake failed, where there is a reason. */
+  /** Notes that media was lost; `reason` is set if a handshake failed. */
   lost(reason) {
     clearTimeout(this.#timer);
     this.#reason = reason ?? '';
@@ -27,7 +27,7 @@ export class Handshakes {
     this.#failedAt = now;
   }
 
-  /** Media is there again: calls `renew` now or later, or `giveUp` with an error. */
+  /** Media is ready again: calls `renew` now or after a pause, or `giveUp` with an error. */
   ready(renew, giveUp) {
     clearTimeout(this.#timer);
     if (!this.#reason) return renew();

@@ -14,7 +14,7 @@ export class LocalTrack {
   /** @type {MediaStreamTrack | null} what is captured; null while a muted camera is switched off */
   mediaStreamTrack;
   muted = false;
-  /** Resolves with this track once the server gave it an id. */
+  /** Resolves with this track when the server has assigned its id. */
   published;
 
   /** @internal */ transceiver = null;
@@ -24,7 +24,7 @@ export class LocalTrack {
   /** @internal two channels are offered */ stereo;
   /** @internal */ height;
   #codec;
-  /** What encodings are made of, beside the size. */
+  /** Inputs of the encodings, besides the size. */
   #wanted;
   #red;
   #recapture;
@@ -79,7 +79,7 @@ export class LocalTrack {
     return this.mediaStreamTrack;
   }
 
-  /** Stops sending and tells the others. A camera opened by the room is switched off, light included. */
+  /** Stops sending and informs other participants. A camera that the room opened is switched off. */
   mute() {
     return this.#inTurn(async () => {
       if (this.muted || this.#over) return;
@@ -95,7 +95,7 @@ export class LocalTrack {
     });
   }
 
-  /** Sends again. Rejects with a `device_` error when a camera cannot be opened again. */
+  /** Sends again. Rejects with a `device_` error if the camera cannot be opened again. */
   unmute() {
     return this.#inTurn(async () => {
       if (!this.muted || this.#over) return;
@@ -106,7 +106,7 @@ export class LocalTrack {
     });
   }
 
-  /** Ends the track for everybody; a device opened by the room is closed. */
+  /** Unpublishes the track. A device that the room opened is closed. */
   async unpublish() {
     this.#owner.unpublish();
   }
@@ -152,7 +152,7 @@ export class LocalTrack {
   /** @internal */
   finish(error) {
     this.#over = true;
-    this.#settle.reject(error); // of no matter once it was published
+    this.#settle.reject(error); // no effect after the track was published
     if (this.mediaStreamTrack) this.#drop();
   }
 
@@ -177,7 +177,7 @@ export class LocalTrack {
     }
   }
 
-  /** Layers and bitrates for the size that is captured now. */
+  /** Sets layers and bitrates for the current size of the capture. */
   async #fit() {
     const { width = 0, height = 0 } = this.mediaStreamTrack.getSettings?.() ?? {};
     if (this.kind !== 'video' || !height || height === this.height) return;
@@ -187,7 +187,7 @@ export class LocalTrack {
     const parameters = sender?.getParameters?.();
     if (parameters?.encodings?.length === this.encodings.length) {
       this.encodings.forEach((encoding, index) => Object.assign(parameters.encodings[index], encoding));
-      // An encoder that keeps its scale sends a smaller picture, and no wrong one.
+      // An encoder that cannot change its scale sends a smaller picture.
       await sender.setParameters(parameters).catch(() => {});
     }
     this.#owner.resized();

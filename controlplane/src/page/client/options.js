@@ -1,4 +1,4 @@
-/** What an application may say, and an error that names the right word when it says another. */
+/** Checks the options of an application. Errors name the correct option. */
 import { VIDEO_CODECS } from './encodings.js';
 import { SpillwayError } from './errors.js';
 
@@ -14,7 +14,7 @@ export const PUBLISH_OPTIONS = [
 export const SOURCES = ['camera', 'microphone', 'screen', 'screen_audio', 'other'];
 export const WISHES = ['paused', 'maxHeight', 'priority'];
 
-/** Words of other libraries for the same. */
+/** Names of other libraries for the same options. */
 const SYNONYMS = {
   uri: 'url', server: 'url', serverurl: 'url', address: 'url', host: 'url',
   webcam: 'camera', video: 'camera', cam: 'camera', mic: 'microphone', audio: 'microphone', screenshare: 'screen', display: 'screen',
@@ -43,14 +43,14 @@ export function checkOptions(what, options, known) {
   for (const name of Object.keys(options)) checkName(`one of ${what},`, name, known);
 }
 
-/** Throws unless `join` can take it. */
+/** Throws unless `join` accepts the argument. */
 export function checkToken(token) {
   if (typeof token === 'function' || (typeof token === 'string' && token)) return;
   const got = token === '' ? 'an empty text' : typeof token;
   throw new SpillwayError('bad_option', `join takes a token or a function that gets one, got ${got}`);
 }
 
-/** Throws unless `publish` can take these. */
+/** Throws unless `publish` accepts the arguments. */
 export function checkPublish(what, options) {
   checkOptions('the options of publish', options, PUBLISH_OPTIONS);
   if (typeof what === 'string') checkName('device', what, DEVICES);
@@ -71,7 +71,7 @@ function nearest(name, known) {
   return best && best[0] <= Math.max(1, Math.floor(wanted.length / 3)) ? best[1] : null;
 }
 
-/** How many letters differ (Levenshtein). */
+/** Levenshtein distance. */
 function distance(a, b) {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {

@@ -1,4 +1,4 @@
-/** What a token lets its owner do, read by the client for what it shows; the server decides. */
+/** Permissions in a token, which the client reads for display. The server enforces them. */
 import { SOURCES } from './options.js';
 
 /**

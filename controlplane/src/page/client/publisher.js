@@ -8,11 +8,11 @@ import { LocalTrack } from './local-track.js';
 import { reconfigure } from './relays.js';
 import { SpillwayError, mediaError } from './errors.js';
 
-/** Between two attempts of an offer that the server may serve later. */
+/** Pause before an offer is repeated that the server could not accept yet. */
 const RETRY_MS = 1_000;
-/** Between two attempts of a mute, at least. */
+/** Minimum time between two updates of a mute. */
 const MUTE_RETRY_MS = 250;
-/** After so many refusals in a row "later" is taken for "never". */
+/** Number of temporary refusals in a row after which an offer is given up. */
 const MAX_RETRIES = 20;
 
 export class Publisher {
@@ -20,16 +20,16 @@ export class Publisher {
   #generation = 0;
   /** @type {Set<LocalTrack>} */
   #locals = new Set();
-  /** Silent transceivers of unpublished tracks; their m-lines are used again. */
+  /** Inactive transceivers of unpublished tracks. Their m-lines are used again. */
   #idle = [];
   #dirty = false;
   #restartIce = false;
-  /** The generation whose offers are being sent; at most one loop runs for each. */
+  /** Generation of the running offer loop; each generation has at most one. */
   #negotiating = null;
   #retries = 0;
   #open = false;
   #closed = false;
-  /** New tracks that were refused together: each is offered again by itself, so that none falls with another. */
+  /** New tracks that were refused together. Each is offered again separately, so that one does not affect the others. */
   #apart = [];
   #owner;
 
@@ -57,14 +57,14 @@ export class Publisher {
     return this.#pc?.getStats();
   }
 
-  /** Offers may be sent from now on; those that waited are. */
+  /** Permits offers from now on, and sends those that waited. */
   open() {
     this.#open = true;
     for (const local of this.#locals) this.#tellMuted(local);
     if (this.#dirty) this.#negotiate();
   }
 
-  /** No offers until `open`: the socket is down or the media server is. */
+  /** Stops offers until `open`, because the socket or the media server is unavailable. */
   hold() {
     this.#open = false;
   }
@@ -91,14 +91,14 @@ export class Publisher {
     return local.published;
   }
 
-  /** New ICE credentials over the same peer connection. */
+  /** Starts an ICE restart on the same peer connection. */
   restartIce() {
     if (!this.#pc) return;
     this.#restartIce = true;
     this.#changed();
   }
 
-  /** Forgets the peer connection; the tracks stay and are offered by `rebuild`. */
+  /** Closes the peer connection. `rebuild` offers the tracks again. */
   discard() {
     this.#generation++;
     this.#pc?.close();
@@ -131,14 +131,14 @@ export class Publisher {
 
   #changed() {
     this.#dirty = true;
-    // Tracks published in one turn of the event loop share one offer.
+    // Tracks that are published in one turn of the event loop share one offer.
     queueMicrotask(() => this.#open && this.#negotiate());
   }
 
-  /** The peer connection with all tracks; where `iceServers` are given, its next candidates are gathered with them. */
+  /** Creates the peer connection with all tracks. `iceServers` apply to the next candidate gathering. */
   #prepare(iceServers) {
     if (this.#pc) {
-      // Not as soon as there are new ones: they make an ICE restart of the next offer, whatever it is for.
+      // Not at once: new ICE servers would make the next offer an ICE restart.
       if (iceServers) reconfigure(this.#pc, iceServers);
     } else {
       this.#pc = this.#connect(iceServers);
@@ -156,7 +156,7 @@ export class Publisher {
     return pc;
   }
 
-  /** A track that the browser cannot send like this is refused, and no other. */
+  /** Refuses only those tracks that the browser cannot send as requested. */
   #attach(local) {
     try {
       this.#addTransceiver(local);
@@ -203,7 +203,7 @@ export class Publisher {
     const isDue = () => generation === this.#generation && this.#open && this.#dirty && Boolean(this.#pc || this.#locals.size);
     while (isDue()) {
       const gathers = !this.#pc || this.#restartIce;
-      // Without relays it may still get through.
+      // Without TURN servers the connection may still succeed.
       const iceServers = gathers ? await this.#owner.iceServers().catch(() => []) : null;
       if (isDue()) await this.#offer(iceServers);
     }
@@ -253,7 +253,7 @@ export class Publisher {
     this.#tryNext();
   }
 
-  /** The next of the tracks that are offered one by one, once nothing else waits for its answer. */
+  /** Offers the next track of those that are offered separately, when no offer waits for its answer. */
   #tryNext() {
     const isOnTrial = (local) => local.transceiver && !local.id;
     if (this.#apart.length === 0 || [...this.#locals].some(isOnTrial)) return;
@@ -266,7 +266,7 @@ export class Publisher {
     if (error.retry && this.#retries < MAX_RETRIES) {
       this.#dirty = true;
       this.#restartIce ||= iceRestart;
-      // After a broken socket `open` tries again; here the server said "later".
+      // After a broken socket `open` retries; here the server refused temporarily.
       if (error.code === 'disconnected') return this.hold();
       this.#retries++;
       await sleep(Math.max(RETRY_MS, error.afterMs));
@@ -316,7 +316,7 @@ export class Publisher {
     } catch (error) {
       local.mutedAtServer = !muted;
       if (!error.retry) return this.#owner.error(error);
-      // After a broken socket `open` tells it.
+      // After a broken socket `open` sends it.
       if (error.code === 'disconnected') return;
       await sleep(Math.max(MUTE_RETRY_MS, error.afterMs));
       if (this.#locals.has(local)) this.#tellMuted(local);

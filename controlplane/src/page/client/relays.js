@@ -3,9 +3,9 @@
  * Who connects, and when, is decided by the owners of the peer connections.
  */
 
-/** Credentials count as old that long before they end, because candidates are not gathered at once. */
+/** Time before their expiry from which credentials count as expired, because candidates are gathered later. */
 const MARGIN_MS = 30_000;
-/** Time that a new peer connection waits for fresh credentials; most networks need none. */
+/** Time that a new peer connection waits for new credentials. Most networks need no TURN. */
 const RENEW_WITHIN_MS = 3_000;
 
 export class Relays {
@@ -30,7 +30,7 @@ export class Relays {
   take({ ice_servers: servers = [], ice_ttl_s: ttlS }) {
     const ttlMs = ttlS * 1_000;
     this.#servers = servers;
-    // An earlier server does not say how long, and cannot be asked either.
+    // Servers of earlier versions send no lifetime, and have no request for new credentials.
     this.#oldAtMs = ttlMs > 0 ? Date.now() + ttlMs - Math.min(MARGIN_MS, ttlMs / 2) : Infinity;
     this.#changed(servers);
   }
@@ -54,17 +54,18 @@ export class Relays {
     try {
       this.take(await this.#request('ice_servers', {}));
     } catch {
-      // After a broken socket the next `joined` has new credentials; otherwise the next peer connection asks again.
+      // After a broken socket the next `joined` has new credentials; otherwise the next peer
+      // connection requests them.
     }
     this.#renewal = null;
   }
 }
 
-/** From its next gathering on, `pc` uses other servers. Everything else stays: most of it may not change. */
+/** Sets the ICE servers for the next gathering of `pc`. Everything else stays, because most settings are fixed. */
 export function reconfigure(pc, iceServers) {
   try {
     pc.setConfiguration({ ...pc.getConfiguration(), iceServers });
   } catch {
-    // Firefox has it since 119; before that, a connection keeps the servers it was made with.
+    // Firefox supports this since version 119. In earlier versions a connection keeps its servers.
   }
 }

@@ -54,7 +54,7 @@ export class Roster {
     return [...this.participants.values()].flatMap((participant) => [...participant.tracks.values()]);
   }
 
-  /** A snapshot is the whole truth: what it does not name is gone. */
+  /** Applies a snapshot: participants and tracks that it does not contain are removed. */
   reset(list) {
     const others = list.filter((entry) => entry.participant !== this.#self);
     const present = new Set(others.map((entry) => entry.participant));
@@ -143,7 +143,7 @@ export class Roster {
     this.#emit('trackmuted', { participant, track, muted });
   }
 
-  /** Sets what plays now: media by track id. Tells what started and what ended. */
+  /** Sets the current media by track id. Emits events for media that started or ended. */
   setMedia(mediaByTrack) {
     for (const participant of this.participants.values()) {
       for (const track of participant.tracks.values()) {

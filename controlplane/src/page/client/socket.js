@@ -4,18 +4,18 @@
  */
 import { SpillwayError, errorOf } from './errors.js';
 
-/** How often a silent socket is asked whether it still lives. */
+/** Interval between pings of a silent socket. */
 const PING_EVERY_MS = 10_000;
-/** How long a ping may stay unanswered before the socket counts as dead. */
+/** Time without a reply to a ping after which the socket counts as broken. */
 const PONG_WITHIN_MS = 5_000;
-/** How long opening may take. */
+/** Time limit for opening. */
 const OPEN_WITHIN_MS = 5_000;
-/** How long any other request may stay unanswered. */
+/** Time limit for replies to other requests. */
 const REPLY_WITHIN_MS = 10_000;
-/** Request ids are 32-bit unsigned integers on the wire. */
+/** Request ids are unsigned 32-bit integers. */
 const MAX_ID = 4_294_967_295;
 
-/** Close codes after which coming back makes no sense (docs/protocol.md, "Errors"). */
+/** Close codes after which the client must not reconnect (docs/protocol.md, "Errors"). */
 const FINAL_CLOSE_CODES = new Map([
   [1000, ['left', 'left the room']],
   [4400, ['bad_message', 'the server did not understand this client']],
@@ -77,14 +77,14 @@ export class Socket {
     });
   }
 
-  /** Asks for a sign of life; none within the limit ends the socket. */
+  /** Sends a ping. The socket is closed if there is no reply in time. */
   ping() {
     if (this.#pongTimer || this.#ws.readyState !== WebSocket.OPEN) return;
     this.#ws.send('{"type":"ping"}');
     this.#pongTimer = setTimeout(() => this.#end('disconnected', 'the connection went silent'), PONG_WITHIN_MS);
   }
 
-  /** Gives the socket up at once, without waiting for the peer's close frame. */
+  /** Drops the socket at once, without waiting for the peer's close frame. */
   abandon(reason = 'given up') {
     this.#end('disconnected', reason);
   }

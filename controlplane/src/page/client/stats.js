@@ -44,7 +44,7 @@ export class StatsReader {
     };
   }
 
-  /** As `received`, for what this participant sends: all simulcast layers together. */
+  /** Like `received`, for sent media: all simulcast layers together. */
   sent(key, report, mid) {
     const stats = entries(report);
     const layers = stats.filter((entry) => entry.type === 'outbound-rtp' && entry.mid === mid);
@@ -68,7 +68,7 @@ export class StatsReader {
     };
   }
 
-  /** What arrived on all m-lines: audio packets and decoded video frames, cumulative. */
+  /** Totals of all m-lines: received audio packets and decoded video frames. */
   arrived(report) {
     const inbound = entries(report).filter((entry) => entry.type === 'inbound-rtp');
     const of = (kind) => inbound.filter((entry) => entry.kind === kind);

@@ -32,7 +32,7 @@ export class Subscriber {
     this.#failed = failed;
   }
 
-  /** Used when the server restarts ICE: the answering side does not restart it. */
+  /** Sets ICE servers for the next ICE restart, which only the server starts. */
   setIceServers(servers) {
     if (this.#pc) reconfigure(this.#pc, servers);
   }
@@ -53,13 +53,14 @@ export class Subscriber {
       try {
         await this.#answer(offer, generation);
       } catch (error) {
-        // The server repeats an offer that a broken socket left unanswered, and replaces a stale one.
+        // The server repeats an unanswered offer after a broken socket, and replaces an outdated
+        // one.
         if (generation === this.#generation && !error.retry && error.code !== 'stale_answer') this.#failed(error);
       }
     });
   }
 
-  /** Forgets the peer connection and all that plays on it. The next offer makes a new one. */
+  /** Closes the peer connection and its media. The next offer creates a new one. */
   discard() {
     this.#generation++;
     this.#queue = Promise.resolve();
@@ -123,7 +124,7 @@ export function sendCandidates(pc, name, request) {
     waiting = null;
   };
   pc.onicecandidate = ({ candidate }) => {
-    // A server cannot resolve mDNS names; it learns those addresses from the connectivity checks.
+    // A server cannot resolve mDNS names. It learns these addresses from connectivity checks.
     if (!candidate?.candidate || / [^ ]+\.local /.test(candidate.candidate)) return;
     if (waiting) waiting.push(candidate.candidate);
     else send(candidate.candidate);

@@ -1,15 +1,18 @@
-/** Tokens of the application: whether one has ended, and another one in time. */
+/** Tokens from the application: whether one has expired, and how to get a new one in time. */
 import { SpillwayError } from './errors.js';
 import { claimsOf } from './permissions.js';
 
-/** Whether there is no token, or it has ended: with another one a return is for longer. What cannot be read is not over. */
+/**
+ * True if there is no token, or it has expired: a new token permits a longer stay. A token that cannot be read
+ * counts as valid.
+ */
 export function isOver(token) {
   if (!token) return true;
   const ends = claimsOf(token)?.exp;
   return typeof ends === 'number' && ends * 1000 <= Date.now();
 }
 
-/** Whatever keeps a token away, other than a refusal, may pass: the next attempt asks again. */
+/** Errors other than a refusal are temporary: the next attempt asks again. */
 export async function freshToken(ask) {
   try {
     return await ask();
@@ -19,7 +22,7 @@ export async function freshToken(ask) {
   }
 }
 
-/** Rejects when `promise` takes longer. */
+/** Rejects if `promise` takes longer than the limit. */
 export async function within(promise, ms) {
   let timer;
   const late = new Promise((_, reject) => {

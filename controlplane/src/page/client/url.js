@@ -1,6 +1,6 @@
-/** Where signaling is, unless the application says so. */
+/** The default signaling URL. */
 
-/** Beside `spillway.js` where a Spillway serves it, which may be under a path; at the page's own host otherwise. */
+/** Below the path of `spillway.js` if a Spillway server delivered it, otherwise at the page's own host. */
 export function defaultUrl() {
   const beside = new URL('../v1/signal', import.meta.url);
   const page = new URL('/v1/signal', globalThis.location?.href.startsWith('http') ? globalThis.location.href : 'http://localhost');

@@ -1,8 +1,9 @@
-//! Connections to the Redis servers: one to each for commands, chosen by slot.
+//! Connections to the Redis servers: one command connection to each. The slot of a room selects the
+//! server.
 //!
-//! Commands are scripts that may be repeated. Redirections of a cluster are followed here. When a server refuses
-//! commands or does not answer, its connection is closed; the next one goes to the same address, resolved again, or to
-//! the master that the sentinels name.
+//! Commands are scripts that may be repeated. This module follows redirections of a cluster. If a
+//! server refuses commands or does not answer, its connection is closed. The next connection goes
+//! to the same address, resolved again, or to the master that Sentinel names.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,44 +13,44 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, RedisError, Value};
 use tokio::sync::mpsc;
 
+use super::errors::{LinkError, ReplyKind, check_server, link_error, reply_kind};
 use super::partition::{Partition, Slot};
 use super::pipeline::Pipeline;
+use super::protocol_check;
 use super::rights;
 use super::script::{self, Script};
-use super::sentinel::{Sentinels, Watched};
+use super::sentinel::{MonitoredMaster, Sentinels};
 use super::server::{Generation, Server};
-use super::servers::{Kind, Servers};
-use super::stranger;
+use super::servers::{ServerKind, Servers};
 use super::topology::{Address, Topology};
-use super::trouble::{LinkError, Reply, fit, refusal, reply};
 use crate::limits::{SILENT_STORE_PATIENCE, STORE_PATIENCE};
 
 /// Time to connect to a server.
 const CONNECT_TIME: Duration = Duration::from_millis(1_000);
-/// Time for the answer to a command; a busy server must not count as unavailable.
+/// Time limit of a reply. It is long, because a busy server must not count as unavailable.
 const RESPONSE_TIME: Duration = Duration::from_millis(2_000);
-/// Times a command follows what the cluster says of its slot.
+/// Redirections that one command follows.
 const REDIRECTS: usize = 6;
-/// Pause while a slot moves between two servers.
+/// Pause before a command is repeated while its slot moves between two servers.
 const MOVING_PAUSE: Duration = Duration::from_millis(50);
-/// Between attempts of what can wait a little, doubled up to the second.
+/// First and longest pause between attempts of [`Link::run_patiently`]; doubled each time.
 const PATIENT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 
-/// Rights are tried this often while a connection stands.
+/// Interval at which the rights of the Redis user are checked on an open connection.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// See the module's documentation.
+/// Connections to all Redis servers of the store, and the cluster's topology.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Name of this server at the store.
+    /// Random id of this signaling server in the store.
     pub(super) server_id: String,
     servers: Arc<Servers>,
     sentinels: Sentinels,
     server_by_address: Mutex<HashMap<Address, Arc<Server>>>,
     topology: Mutex<Option<Arc<Topology>>>,
-    /// Held during a query, so that other tasks wait for its result.
-    asking: tokio::sync::Mutex<()>,
-    /// Since when not everything can be written, and why.
+    /// Held during a topology query, so that other tasks wait for its result.
+    topology_query: tokio::sync::Mutex<()>,
+    /// Start and reason of the current trouble: some writes fail, or a subscription is missing.
     trouble: Mutex<Option<(Instant, String)>>,
 }
 
@@ -62,13 +63,13 @@ impl Link {
             sentinels: Sentinels::default(),
             server_by_address: Mutex::default(),
             topology: Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
+            topology_query: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
         }
     }
 
-    /// Runs `script` on the server of `slot`. Repeats for a short time while no server can run it: a master may be
-    /// handing over.
+    /// Runs `script` on the server of `slot`. Repeats for a short time while no server can run it,
+    /// because a master may be failing over.
     pub(super) async fn run_patiently(
         &self,
         slot: Slot,
@@ -86,12 +87,12 @@ impl Link {
         }
     }
 
-    /// True if `error`, of a call begun at `start`, may pass soon.
+    /// True if `error`, of a call that began at `start`, may pass soon.
     pub(super) fn may_pass(&self, error: &LinkError, start: Instant) -> bool {
         let patience = match error {
             LinkError::Broken(_) => return false,
             LinkError::Unavailable(_) | LinkError::Insecure(_) => SILENT_STORE_PATIENCE,
-            // For example a demoted master, which another one replaces.
+            // For example a demoted master, soon replaced by another one.
             LinkError::Refused(_) => STORE_PATIENCE,
         };
         let trouble = lock(&self.trouble);
@@ -99,11 +100,11 @@ impl Link {
         since.min(start).elapsed() < patience
     }
 
-    /// Runs `script` where `slot` is.
+    /// Runs `script` on the server of `slot`.
     pub(super) async fn run(&self, slot: Slot, script: &Script) -> Result<Value, LinkError> {
         let result = self.try_run(slot, script).await;
         if let Err(error) = &result {
-            self.note(error);
+            self.note_trouble(error);
         }
         result
     }
@@ -129,12 +130,13 @@ impl Link {
                     asking = false;
                     tokio::time::sleep(MOVING_PAUSE).await;
                 }
-                // The address is tried again at once; another server may have it now.
-                Err(Failure::Left(error)) if !left => {
+                // The address is tried again at once, because another server may have taken it
+                // over.
+                Err(Failure::Disconnected(error)) if !left => {
                     self.forget_topology();
                     (left, asking, last) = (true, false, Some(error));
                 }
-                Err(Failure::Left(error) | Failure::Final(error)) => {
+                Err(Failure::Disconnected(error) | Failure::Final(error)) => {
                     self.forget_topology();
                     return Err(error);
                 }
@@ -145,8 +147,8 @@ impl Link {
         }))
     }
 
-    /// Publishes to `partition` without waiting for the result; false when too many commands wait, or without a
-    /// connection.
+    /// Publishes to `partition` without waiting for the result. False if too many commands wait, or
+    /// without a connection.
     pub(super) fn publish(&self, partition: Partition, message: &str) -> bool {
         let topology = lock(&self.topology).clone();
         let owner = topology
@@ -158,10 +160,10 @@ impl Link {
         };
         let mut command = redis::cmd("SPUBLISH");
         command.arg(partition.channel()).arg(message);
-        pipeline.tell(command)
+        pipeline.send(command)
     }
 
-    /// The server that has `slot`, as far as is known.
+    /// The server of `slot` in the current topology.
     pub(super) async fn owner(&self, slot: Slot) -> Result<Address, LinkError> {
         let topology = self.topology().await?;
         let owner = topology.owner(slot).cloned();
@@ -176,26 +178,28 @@ impl Link {
         self.server(address).generation()
     }
 
-    /// A connection to a master that sends its pushes to `pushes`.
+    /// Opens a connection to a master. The server's pushes go to `pushes`.
     pub(super) async fn connect(
         &self,
         address: &Address,
         pushes: Option<mpsc::UnboundedSender<PushInfo>>,
     ) -> Result<MultiplexedConnection, LinkError> {
-        let mut connection = self.reach(address, pushes, Kind::Server).await?;
+        let mut connection = self
+            .open_connection(address, pushes, ServerKind::Server)
+            .await?;
         let hello: HashMap<String, Value> = redis::cmd("HELLO")
             .query_async(&mut connection)
             .await
-            .map_err(|error| refusal(address, &error))?;
-        fit(address, &hello)?;
+            .map_err(|error| link_error(address, &error))?;
+        check_server(address, &hello)?;
         Ok(connection)
     }
 
-    async fn reach(
+    async fn open_connection(
         &self,
         address: &Address,
         pushes: Option<mpsc::UnboundedSender<PushInfo>>,
-        kind: Kind,
+        kind: ServerKind,
     ) -> Result<MultiplexedConnection, LinkError> {
         let mut config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIME))
@@ -206,7 +210,7 @@ impl Link {
         let client = self.client(address, kind).await?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         match tokio::time::timeout(2 * CONNECT_TIME, connecting).await {
-            Ok(connection) => connection.map_err(|error| refusal(address, &error)),
+            Ok(connection) => connection.map_err(|error| link_error(address, &error)),
             Err(_) => {
                 let said = format!("Redis at {address} does not answer within {CONNECT_TIME:?}");
                 Err(LinkError::Unavailable(said))
@@ -214,11 +218,11 @@ impl Link {
         }
     }
 
-    /// The error if one of the servers uses TLS unexpectedly, or no TLS.
-    pub(super) async fn mistaken(&self) -> Option<String> {
+    /// The error text if one of the servers uses TLS unexpectedly, or does not use it.
+    pub(super) async fn wrong_protocol(&self) -> Option<String> {
         let known: BTreeSet<_> = lock(&self.server_by_address).keys().cloned().collect();
         for address in self.servers.named().iter().chain(&known) {
-            let said = stranger::mistaken(address, self.servers.are_encrypted()).await;
+            let said = protocol_check::wrong_protocol(address, self.servers.are_encrypted()).await;
             if said.is_some() {
                 return said;
             }
@@ -226,22 +230,22 @@ impl Link {
         None
     }
 
-    /// Writes something to every master; finds out what moved.
+    /// Checks every master with a write, and reads the topology again.
     pub(super) async fn probe(&self) -> Result<(), LinkError> {
-        let topology = self.find_topology(Answer::New).await?;
+        let topology = self.find_topology(Freshness::Fresh).await?;
         for (address, partition) in topology.masters() {
             let Some(partition) = partition else {
                 self.pipeline(address).await?;
                 continue;
             };
-            self.try_rights(address).await?;
-            let script = script::probe(&partition.trial(&self.server_id));
+            self.check_rights(address).await?;
+            let script = script::probe(&partition.probe_key(&self.server_id));
             match self.run_at(address, &script, false).await {
                 // The next command for a moved slot finds its new server.
                 Ok(_) | Err(Failure::Moved(_) | Failure::Ask(_) | Failure::Busy(_)) => {
-                    self.server(address).works();
+                    self.server(address).succeeded();
                 }
-                Err(Failure::Left(error) | Failure::Final(error)) => {
+                Err(Failure::Disconnected(error) | Failure::Final(error)) => {
                     self.forget_topology();
                     return Err(error);
                 }
@@ -250,28 +254,30 @@ impl Link {
         Ok(())
     }
 
-    /// Rights can be lost while a connection stands, and not every one is used twice a second.
-    async fn try_rights(&self, address: &Address) -> Result<(), LinkError> {
+    /// Checks rights while a connection is open. An administrator can revoke rights at any time,
+    /// and the probe script does not use all of them.
+    async fn check_rights(&self, address: &Address) -> Result<(), LinkError> {
         let (generation, pipeline) = self.pipeline(address).await?;
         let server = self.server(address);
-        if !server.try_rights(RIGHTS_INTERVAL) {
+        if !server.check_rights(RIGHTS_INTERVAL) {
             return Ok(());
         }
-        let tried = rights::try_all(address, &mut pipeline.connection(), self.user()).await;
-        tried.inspect_err(|error| server.left(generation, error))
+        let tried = rights::check_all(address, &mut pipeline.connection(), self.user()).await;
+        tried.inspect_err(|error| server.drop_connection(generation, error))
     }
 
     fn user(&self) -> (&str, &str) {
         (&self.server_id, self.servers.user())
     }
 
-    /// Why not everything can be written, if so.
+    /// Why some writes fail or a subscription is missing; `None` if all is well.
     pub(super) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).as_ref().map(|(_, why)| why.clone())
     }
 
-    /// Something could not be done. Only [`Link::is_well`] takes it back: other commands may work meanwhile.
-    pub(super) fn note(&self, error: &LinkError) {
+    /// Notes trouble. Only [`Link::clear_trouble`] clears it, because other commands may succeed
+    /// meanwhile.
+    pub(super) fn note_trouble(&self, error: &LinkError) {
         let mut trouble = lock(&self.trouble);
         let since = trouble
             .as_ref()
@@ -285,8 +291,8 @@ impl Link {
         }
     }
 
-    /// Every server takes writes, and everything is subscribed to.
-    pub(super) fn is_well(&self) {
+    /// Clears the trouble: every server accepts writes, and all partitions are subscribed to.
+    pub(super) fn clear_trouble(&self) {
         *lock(&self.trouble) = None;
     }
 
@@ -298,17 +304,17 @@ impl Link {
         if let Some(topology) = lock(&self.topology).clone() {
             return Ok(topology);
         }
-        self.find_topology(Answer::Any).await
+        self.find_topology(Freshness::Cached).await
     }
 
-    async fn find_topology(&self, answer: Answer) -> Result<Arc<Topology>, LinkError> {
-        let _asking = self.asking.lock().await;
+    async fn find_topology(&self, freshness: Freshness) -> Result<Arc<Topology>, LinkError> {
+        let _asking = self.topology_query.lock().await;
         let known = lock(&self.topology).clone();
-        if let (Some(topology), Answer::Any) = (known, answer) {
+        if let (Some(topology), Freshness::Cached) = (known, freshness) {
             return Ok(topology);
         }
-        let asked = match self.servers.watched() {
-            Some(watched) => self.ask_sentinels(watched).await,
+        let asked = match self.servers.monitored() {
+            Some(monitored) => self.ask_sentinels(monitored).await,
             None => self.ask_servers().await,
         };
         let topology = asked.map(Arc::new);
@@ -316,11 +322,14 @@ impl Link {
         topology
     }
 
-    async fn ask_sentinels(&self, watched: &Watched) -> Result<Topology, LinkError> {
-        let connect =
-            |address: Address| async move { self.reach(&address, None, Kind::Sentinel).await };
-        let master = self.sentinels.master(watched, connect).await?;
-        // An old answer names a server that is a replica by now.
+    async fn ask_sentinels(&self, monitored: &MonitoredMaster) -> Result<Topology, LinkError> {
+        let connect = |address: Address| async move {
+            self.open_connection(&address, None, ServerKind::Sentinel)
+                .await
+        };
+        let master = self.sentinels.master(monitored, connect).await?;
+        // A sentinel with old data names a server that has become a replica; connecting checks
+        // that.
         self.pipeline(&master).await?;
         Ok(Topology::single(master))
     }
@@ -343,7 +352,7 @@ impl Link {
         let (generation, pipeline) = self.pipeline(address).await?;
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
-        match pipeline.ask(command, false).await {
+        match pipeline.request(command, false).await {
             Ok(reply) => Topology::parse(reply, address).ok_or_else(|| {
                 LinkError::Unavailable(format!("the cluster of {address} has no slots yet"))
             }),
@@ -351,8 +360,8 @@ impl Link {
                 Ok(Topology::single(address.clone()))
             }
             Err(error) => {
-                let error = refusal(address, &error);
-                self.server(address).left(generation, &error);
+                let error = link_error(address, &error);
+                self.server(address).drop_connection(generation, &error);
                 Err(error)
             }
         }
@@ -363,7 +372,8 @@ impl Link {
         Arc::clone(servers.entry(address.clone()).or_default())
     }
 
-    /// The connection for commands; its server takes writes, and its user may do all that is needed.
+    /// The command connection. Before it is used, its server's role and its user's rights are
+    /// checked.
     async fn pipeline(&self, address: &Address) -> Result<(Generation, Pipeline), LinkError> {
         let server = self.server(address);
         if let Some(current) = server.current() {
@@ -375,7 +385,7 @@ impl Link {
         }
         let connected = async {
             let mut connection = self.connect(address, None).await?;
-            rights::try_all(address, &mut connection, self.user()).await?;
+            rights::check_all(address, &mut connection, self.user()).await?;
             Ok(Pipeline::new(connection))
         };
         match connected.await {
@@ -394,12 +404,12 @@ impl Link {
         asking: bool,
     ) -> Result<Value, Failure> {
         let (generation, pipeline) = self.pipeline(address).await.map_err(Failure::Final)?;
-        let mut answer = pipeline.ask(script.by_hash(), asking).await;
+        let mut answer = pipeline.request(script.by_hash(), asking).await;
         if answer
             .as_ref()
             .is_err_and(|error| error.code() == Some("NOSCRIPT"))
         {
-            answer = pipeline.ask(script.by_source(), asking).await;
+            answer = pipeline.request(script.by_source(), asking).await;
         }
         answer.map_err(|error| self.failure((address, generation), &error))
     }
@@ -409,29 +419,33 @@ impl Link {
         (address, generation): (&Address, Generation),
         error: &RedisError,
     ) -> Failure {
-        let means = refusal(address, error);
-        match reply(error) {
-            Reply::Redirect => match (error.code(), redirected(address, error)) {
+        let means = link_error(address, error);
+        match reply_kind(error) {
+            ReplyKind::Redirect => match (error.code(), redirected(address, error)) {
                 (Some("ASK"), Some(to)) => Failure::Ask(to),
                 (Some("ASK"), None) => Failure::Busy(means),
                 (_, to) => Failure::Moved(to),
             },
-            Reply::Busy => Failure::Busy(means),
-            Reply::Leave => {
-                self.server(address).left(generation, &means);
-                // A server that timed out would hardly answer now.
+            ReplyKind::Busy => Failure::Busy(means),
+            ReplyKind::Reconnect => {
+                self.server(address).drop_connection(generation, &means);
+                // A server that timed out would most likely time out again.
                 if error.is_timeout() {
                     Failure::Final(means)
                 } else {
-                    Failure::Left(means)
+                    Failure::Disconnected(means)
                 }
             }
-            Reply::Final => Failure::Final(means),
+            ReplyKind::Final => Failure::Final(means),
         }
     }
 
-    /// On a blocking thread, because it reads files.
-    async fn client(&self, address: &Address, kind: Kind) -> Result<redis::Client, LinkError> {
+    /// Makes a client. Runs on a blocking thread, because it reads certificate files.
+    async fn client(
+        &self,
+        address: &Address,
+        kind: ServerKind,
+    ) -> Result<redis::Client, LinkError> {
         let (servers, address) = (Arc::clone(&self.servers), address.clone());
         let made = tokio::task::spawn_blocking(move || servers.client(&address, kind));
         made.await
@@ -439,27 +453,29 @@ impl Link {
     }
 }
 
-/// Freshness of the topology.
+/// How fresh the topology must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// A cached one is enough.
-    Any,
-    New,
+enum Freshness {
+    /// A cached topology is enough.
+    Cached,
+    Fresh,
 }
 
+/// Result of a command that failed on one server.
 enum Failure {
-    /// Another server has the slot.
+    /// MOVED: another server has the slot.
     Moved(Option<Address>),
-    /// Another server already answers for the key.
+    /// ASK: the slot is moving, and another server already has the key.
     Ask(Address),
-    /// No server can answer now.
+    /// No server can run the command now.
     Busy(LinkError),
-    /// The connection is given up.
-    Left(LinkError),
+    /// The connection was closed; the command may be repeated.
+    Disconnected(LinkError),
     Final(LinkError),
 }
 
-/// Target of a cluster's redirection; a server that does not know its own address sends none.
+/// Target of a cluster's redirection. A server that does not know its own address sends an empty
+/// host: then it is the host of `from`.
 fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
     let (target, _) = error.redirect_node()?;
     let (host, port) = target.rsplit_once(':')?;
@@ -471,6 +487,6 @@ fn redirected(from: &Address, error: &RedisError) -> Option<Address> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one step.
+    // A panic elsewhere leaves whole values: each change is one step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! Replies of scripts and published messages. They are validated, because other programs may write to the same server.
+//! Replies of scripts, and messages published between servers. Both are validated, because other
+//! programs may write to the same Redis server.
 
 use redis::{FromRedisValue, ParsingError, Value};
 use serde::Deserialize;
@@ -11,8 +12,8 @@ use crate::store::StoreError;
 
 /// The reply to an append.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Appended {
-    /// The first `count` events have offsets from this one on.
+pub(super) enum AppendReply {
+    /// The first `count` events were appended at offsets from `first` on.
     At {
         epoch: Epoch,
         first: u64,
@@ -22,35 +23,35 @@ pub(super) enum Appended {
     NotOurs,
 }
 
-/// The reply to a question for history.
+/// The reply to `since.lua`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Since {
-    /// Stream ids and events.
+pub(super) enum SinceReply {
+    /// Pairs of stream id and event (JSON).
     Entries(Vec<(String, String)>),
     Old,
     NoRoom,
 }
 
-/// Position of a history.
+/// Epoch and latest offset of a room's history.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum HistoryPosition {
     At(Epoch, u64),
     NoRoom,
 }
 
-/// A message that is published to a partition.
+/// A message published to a partition's channel.
 #[derive(Debug)]
 pub(super) enum Published {
-    /// The next events; of one that cannot be read its number.
+    /// The next events, or the offset of an event that cannot be parsed.
     Events {
         epoch: Epoch,
         entries: Vec<Result<Entry, u64>>,
     },
-    /// The history started over, after this event.
+    /// The history started over with a new epoch. Offset `at` is the last common event.
     Restarted { epoch: Epoch, at: u64 },
-    /// A message of no history.
+    /// A message outside the history. `by` is the id of the server that published it.
     Message { message: Ephemeral, by: String },
-    /// A server serves a participant from now on.
+    /// Server `by` serves the participant from now on.
     Taken {
         participant: ParticipantId,
         by: String,
@@ -81,7 +82,7 @@ struct Stored {
     to: Option<Vec<Identity>>,
 }
 
-/// A published message; `None` when it is not one of ours.
+/// Parses a published message; `None` if it has another format.
 pub(super) fn published(bytes: &[u8]) -> Option<(RoomName, Published)> {
     let wire: Wire<'_> = serde_json::from_slice(bytes).ok()?;
     let published = match wire {
@@ -115,13 +116,13 @@ pub(super) fn published(bytes: &[u8]) -> Option<(RoomName, Published)> {
     Some((wire.room, published))
 }
 
-/// A stored event; `None` when it cannot be read.
+/// Parses a stored event; `None` if it has another format.
 pub(super) fn entry(offset: u64, text: &str) -> Option<Entry> {
     let Stored { event, to } = serde_json::from_str(text).ok()?;
     Some(Entry { offset, event, to })
 }
 
-/// Stands for an event that cannot be read: numbers have no gaps.
+/// A placeholder for an event that cannot be parsed, because offsets have no gaps.
 pub(super) fn unreadable(offset: u64) -> Entry {
     Entry {
         offset,
@@ -130,14 +131,14 @@ pub(super) fn unreadable(offset: u64) -> Entry {
     }
 }
 
-/// The number in a stream's id.
+/// The offset in a stream id `OFFSET-0`.
 pub(super) fn offset(id: &str) -> Option<u64> {
     id.strip_suffix("-0")?.parse().ok()
 }
 
 pub(super) fn epoch(text: &str) -> Result<Epoch, StoreError> {
     text.parse()
-        .map_err(|_| StoreError::Broken(format!("'{text}' is no epoch of ours")))
+        .map_err(|_| StoreError::Broken(format!("'{text}' is not an epoch")))
 }
 
 fn words(value: Value) -> Result<(String, std::vec::IntoIter<Value>), ParsingError> {
@@ -146,27 +147,27 @@ fn words(value: Value) -> Result<(String, std::vec::IntoIter<Value>), ParsingErr
     Ok((word, values))
 }
 
-fn place(mut values: std::vec::IntoIter<Value>) -> Result<(Epoch, u64), ParsingError> {
+fn position(mut values: std::vec::IntoIter<Value>) -> Result<(Epoch, u64), ParsingError> {
     let text = String::from_redis_value(values.next().unwrap_or(Value::Nil))?;
     let epoch = text
         .parse()
-        .map_err(|_| ParsingError::from(format!("'{text}' is no epoch")))?;
+        .map_err(|_| ParsingError::from(format!("'{text}' is not an epoch")))?;
     let offset = u64::from_redis_value(values.next().unwrap_or(Value::Nil))?;
     Ok((epoch, offset))
 }
 
 fn unknown(word: &str) -> ParsingError {
-    ParsingError::from(format!("'{word}' is no reply"))
+    ParsingError::from(format!("'{word}' is not a known reply"))
 }
 
-impl FromRedisValue for Appended {
+impl FromRedisValue for AppendReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, values) = words(value)?;
         match word.as_str() {
             "ok" => {
                 let mut values: Vec<Value> = values.collect();
                 let count = usize::from_redis_value(values.pop().unwrap_or(Value::Nil))?;
-                let (epoch, first) = place(values.into_iter())?;
+                let (epoch, first) = position(values.into_iter())?;
                 Ok(Self::At {
                     epoch,
                     first,
@@ -180,7 +181,7 @@ impl FromRedisValue for Appended {
     }
 }
 
-impl FromRedisValue for Since {
+impl FromRedisValue for SinceReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, mut values) = words(value)?;
         match word.as_str() {
@@ -192,11 +193,11 @@ impl FromRedisValue for Since {
     }
 }
 
-impl FromRedisValue for Place {
+impl FromRedisValue for HistoryPosition {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (word, values) = words(value)?;
         match word.as_str() {
-            "ok" => place(values).map(|(epoch, offset)| Self::At(epoch, offset)),
+            "ok" => position(values).map(|(epoch, offset)| Self::At(epoch, offset)),
             "noroom" => Ok(Self::NoRoom),
             other => Err(unknown(other)),
         }

@@ -1,17 +1,19 @@
-//! The store on Redis, standalone or a cluster: many servers serve the same rooms.
+//! The store on Redis: several signaling servers serve the same rooms. Redis is one server,
+//! Sentinel or a cluster.
 //!
-//! Each method is one script in the room's slot. Events are published to the room's partition, and every server keeps
-//! a [`Mirror`] of the rooms that it reads. Missing events are requested. While Redis is unavailable the mirror goes
-//! on by itself; afterwards it is reconciled ([`heal`]).
+//! Each method runs one Lua script in the room's slot. Events are published to the room's
+//! partition. Every server keeps a [`RoomReplica`] of the rooms that it reads, and requests events that
+//! it missed. While Redis is unavailable, the server continues with its replica; afterwards both
+//! are reconciled ([`reconcile`]).
 
 mod shared; // state that all methods share
 mod append; // appends events, several per call
-mod heal; // reconciles after an outage, a failover or a gap
-mod island; // events that the store does not have yet
-mod keeper; // background task: probes, subscriptions, gaps
+mod reconcile; // compares a room with Redis after an outage, a failover or a gap
+mod offline_log; // events that Redis does not have yet
+mod maintenance; // background tasks: pushes, probes, subscriptions, gaps
 mod link; // connections to the server of a slot
 mod message; // published messages
-mod mirror; // a server's copy of a room
+mod room_replica; // a server's copy of a room
 mod partition; // partition and slot of a room
 mod pipeline; // one connection with pipelined commands
 mod rights; // needed rights of the Redis user
@@ -21,41 +23,41 @@ mod sentinel_url; // URLs of sentinels
 mod server_url; // URLs of Redis servers
 mod server; // one server, and its reconnects
 mod servers; // all servers, and their connection parameters
-mod stranger; // detects a server with or without TLS
+mod protocol_check; // finds out whether a server uses TLS or plain Redis
 mod subscriptions; // shard channel subscriptions
 mod topology; // servers of the slots
-mod trouble; // errors of Redis servers
+mod errors; // errors of Redis servers
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::errors::LinkError;
 use self::link::Link;
 pub use self::sentinel_url::{is_encrypted as are_encrypted_sentinels, is_one as are_sentinels};
 pub use self::servers::RedisServers;
 use self::servers::Servers;
 use self::shared::Shared;
 use self::subscriptions::Subscriptions;
-use self::trouble::LinkError;
-use super::{Opened, Placed, Store, StoreError, StoreFuture};
+use super::{Appended, Opened, Store, StoreError, StoreFuture};
 use crate::entropy;
 use crate::history::{Append, Ephemeral, Missed, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::metrics::StoreMetrics;
 
-/// See the module's documentation.
+/// The store on Redis. Clones share connections and rooms.
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     shared: Arc<Shared>,
 }
 
-/// Characters of a server's id among the servers that share the store.
+/// Length of a server's random id.
 const SERVER_ID_CHARS: usize = 16;
 
 impl RedisStore {
-    /// Connects to `servers`. One that says no for good, or cannot be trusted, is an error; one that cannot
-    /// be reached will be.
+    /// Connects to `servers`. Fails if a server refuses for good or cannot be trusted. Servers that
+    /// cannot be reached are tried again in the background.
     pub async fn connect(
         servers: &RedisServers,
         metrics: StoreMetrics,
@@ -73,15 +75,15 @@ impl RedisStore {
                 return Err(StoreError::Broken(why));
             }
             Err(error @ LinkError::Unavailable(_)) => {
-                shared.link.note(&error);
+                shared.link.note_trouble(&error);
                 let why = error.to_string();
-                if let Some(why) = shared.link.mistaken().await {
+                if let Some(why) = shared.link.wrong_protocol().await {
                     return Err(StoreError::Broken(why));
                 }
-                tracing::warn!(%why, "store: unavailable, trying on");
+                tracing::warn!(%why, "store: unavailable, trying again");
             }
         }
-        keeper::start(&shared, pushed);
+        maintenance::start(&shared, pushed);
         Ok(Self { shared })
     }
 }
@@ -91,8 +93,8 @@ impl Store for RedisStore {
         Box::pin(self.shared.open(room))
     }
 
-    fn place<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Placed> {
-        Box::pin(self.shared.place(room, append))
+    fn append_event<'a>(&'a self, room: &'a RoomName, append: Append) -> StoreFuture<'a, Appended> {
+        Box::pin(self.shared.append_event(room, append))
     }
 
     fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
@@ -141,7 +143,7 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            // A wrong setup after the start can still be corrected.
+            // A wrong configuration can be corrected while the process runs.
             LinkError::Unavailable(why) | LinkError::Insecure(why) | LinkError::Refused(why) => {
                 Self::Unavailable(why)
             }

@@ -1,5 +1,5 @@
-//! Partition of a room, and its place in a cluster: all keys of a room are in one slot, and the partitions are spread
-//! evenly over all slots.
+//! Maps a room to one of 128 partitions, and a partition to a hash slot. All keys of a room are in
+//! one slot. The slots of the partitions are spread evenly over all slots of a cluster.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -8,25 +8,26 @@ use crc16::{State, XMODEM};
 
 use crate::ids::RoomName;
 
-/// Slots of a cluster (Redis Cluster specification).
+/// Hash slots of a cluster (Redis Cluster specification).
 pub(super) const SLOTS: u16 = 16_384;
-/// Partitions, each with a channel of its own.
+/// Number of partitions. Each has its own shard channel.
 pub(super) const PARTITIONS: u16 = 128;
 const SLOTS_EACH: u16 = SLOTS / PARTITIONS;
 
-/// Prefix of all keys and channels. The version changes with their format, so that records of other versions are not
-/// read.
+/// Prefix of all keys and channels. The number changes with the format, so that data of other
+/// versions is not read.
 pub(super) const NAMESPACE: &str = "spillway:1:";
 
-/// One of the 128 partitions of rooms.
+/// One of [`PARTITIONS`] groups of rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Partition(u16);
 
-/// A slot of a cluster.
+/// A hash slot of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Slot(pub(super) u16);
 
-/// Tags by partition: the first number with a slot in the partition's share of the slots.
+/// Hash tag of each partition: the smallest number whose slot lies in the partition's share of the
+/// slots.
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![String::new(); usize::from(PARTITIONS)];
     let mut missing = tags.len();
@@ -69,18 +70,18 @@ impl Partition {
         Self(0)
     }
 
-    /// A partition in these slots.
+    /// A partition whose slot is in `slots`, if any.
     pub(super) fn within(slots: &RangeInclusive<u16>) -> Option<Self> {
         let mut all = (0..PARTITIONS).map(Self);
         all.find(|partition| slots.contains(&partition.slot().0))
     }
 
-    /// A key and a channel on which `server_id` tries its rights.
-    pub(super) fn trial(self, server_id: &str) -> String {
+    /// A key and a channel on which `server_id` checks its rights.
+    pub(super) fn probe_key(self, server_id: &str) -> String {
         format!("{}:trial:{server_id}", self.channel())
     }
 
-    /// The partition of a channel.
+    /// The partition of a channel name; `None` for other names.
     pub(super) fn of_channel(channel: &[u8]) -> Option<Self> {
         let all = (0..PARTITIONS).map(Self);
         let mut all = all.filter(|partition| partition.channel().as_bytes() == channel);
@@ -92,22 +93,22 @@ impl Partition {
     }
 }
 
-/// Keys of a room.
+/// Names of a room's keys.
 #[derive(Debug, Clone)]
 pub(super) struct RoomKeys {
     pub(super) partition: Partition,
     pub(super) slot: Slot,
-    /// Hash: epoch, offset, each server's last append.
+    /// Hash: epoch, offset, and the last append of each server.
     pub(super) meta: String,
-    /// Stream: events, under their offsets.
+    /// Stream: events; an event's offset is its stream id.
     pub(super) history: String,
-    /// Hash: JSON by id.
+    /// Hash: participant as JSON, by id.
     pub(super) participants: String,
-    /// Sorted set: ids by the end of their presence.
+    /// Sorted set: participant ids, by the time their presence expires.
     pub(super) presence: String,
-    /// Hash: the server that serves each participant.
+    /// Hash: id of the server that serves each participant.
     pub(super) owners: String,
-    /// Sorted set: servers that read the room, by the end of their lease.
+    /// Sorted set: ids of servers that read the room, by the time their lease expires.
     pub(super) readers: String,
 }
 

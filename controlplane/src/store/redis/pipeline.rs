@@ -1,5 +1,5 @@
-//! One connection for commands: waiting commands are sent together. A round trip costs both sides more than a command,
-//! so commands of many rooms share it.
+//! One command connection. QueuedAppend commands are sent together: a round trip costs both sides more
+//! than a command, so commands of many rooms share it.
 
 use std::sync::Arc;
 
@@ -11,94 +11,95 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::limits::{PIPELINE_COMMANDS, PIPELINES, UNANSWERED_COMMANDS};
 
-/// Feeds the connection; clones feed the same one. It closes with the last of them.
+/// Handle to the task that sends commands. Clones share the connection, which closes with the last
+/// clone.
 #[derive(Clone)]
 pub(super) struct Pipeline {
     connection: MultiplexedConnection,
     queue: mpsc::UnboundedSender<Job>,
-    /// Commands without an answer that may still be queued.
-    room: Arc<Semaphore>,
+    /// Permits for queued commands whose replies nothing waits for.
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Job {
     command: Cmd,
-    /// True after an ASKING: the slot moves between two servers.
+    /// True if ASKING precedes the command, because the slot is moving to this server.
     asking: bool,
     answer: Answer,
 }
 
 #[derive(Debug)]
 enum Answer {
-    Wanted(oneshot::Sender<Result<Value, RedisError>>),
-    /// No caller waits; holds a place in the queue.
-    Unwanted(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
+    Expected(oneshot::Sender<Result<Value, RedisError>>),
+    /// The reply is discarded. The permit is released with the job.
+    Discarded(#[allow(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit),
 }
 
 impl Pipeline {
     /// A pipeline of commands over `connection`.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
-        tokio::spawn(work(connection.clone(), jobs));
-        let room = Arc::new(Semaphore::new(UNANSWERED_COMMANDS));
+        tokio::spawn(run(connection.clone(), jobs));
+        let permits = Arc::new(Semaphore::new(UNANSWERED_COMMANDS));
         Self {
             connection,
             queue,
-            room,
+            permits,
         }
     }
 
-    /// The connection itself, for commands that are not urgent.
+    /// The connection itself, for commands outside the queue.
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
-    /// The answer to `command`, after an ASKING where `asking`.
-    pub(super) async fn ask(&self, command: Cmd, asking: bool) -> Result<Value, RedisError> {
+    /// Sends `command` and returns its reply. `asking` sends ASKING first.
+    pub(super) async fn request(&self, command: Cmd, asking: bool) -> Result<Value, RedisError> {
         let (sender, answered) = oneshot::channel();
         let job = Job {
             command,
             asking,
-            answer: Answer::Wanted(sender),
+            answer: Answer::Expected(sender),
         };
-        // Should the worker be gone, so is the answer.
+        // If the task has ended, the receiver reports it.
         let _ = self.queue.send(job);
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Sends `command` without waiting for its result; false when too many wait.
-    pub(super) fn tell(&self, command: Cmd) -> bool {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+    /// Sends `command` without waiting for its reply. False if too many commands are queued.
+    pub(super) fn send(&self, command: Cmd) -> bool {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return false;
         };
         let job = Job {
             command,
             asking: false,
-            answer: Answer::Unwanted(permit),
+            answer: Answer::Discarded(permit),
         };
         self.queue.send(job).is_ok()
     }
 }
 
-/// Sends waiting commands until the last sender is dropped.
-async fn work(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut flying = FuturesUnordered::new();
+/// Sends queued commands until the last handle is dropped.
+async fn run(connection: MultiplexedConnection, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut in_flight = FuturesUnordered::new();
     let mut batch = Vec::new();
     loop {
         tokio::select! {
-            Some(()) = flying.next() => {}
-            count = jobs.recv_many(&mut batch, PIPELINE_COMMANDS), if flying.len() < PIPELINES => {
+            Some(()) = in_flight.next() => {}
+            count = jobs.recv_many(&mut batch, PIPELINE_COMMANDS), if in_flight.len() < PIPELINES => {
                 if count == 0 {
                     break;
                 }
-                flying.push(fly(connection.clone(), std::mem::take(&mut batch)));
+                in_flight.push(send_batch(connection.clone(), std::mem::take(&mut batch)));
             }
         }
     }
-    while flying.next().await.is_some() {}
+    while in_flight.next().await.is_some() {}
 }
 
-async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
+async fn send_batch(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
     let mut pipeline = redis::Pipeline::with_capacity(jobs.len());
     pipeline.ignore_errors();
     let mut answers = Vec::with_capacity(jobs.len());
@@ -118,20 +119,20 @@ async fn fly(mut connection: MultiplexedConnection, jobs: Vec<Job>) {
     match values {
         Ok(values) => {
             for (answer, value) in answers.into_iter().zip(values) {
-                answer.give(value.extract_error());
+                answer.complete(value.extract_error());
             }
         }
         Err(error) => {
             for answer in answers {
-                answer.give(Err(error.clone()));
+                answer.complete(Err(error.clone()));
             }
         }
     }
 }
 
 impl Answer {
-    fn give(self, result: Result<Value, RedisError>) {
-        if let Self::Wanted(sender) = self {
+    fn complete(self, result: Result<Value, RedisError>) {
+        if let Self::Expected(sender) = self {
             // The caller may have given up.
             let _ = sender.send(result);
         }

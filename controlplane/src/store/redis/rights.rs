@@ -1,21 +1,23 @@
-//! Rights of the Redis user, tried on every new connection: otherwise a missing right would appear at the first join.
-//! Redis checks rights before anything else, so most are tried on keys that do not exist.
+//! Checks the rights of the Redis user on every new connection. Without the check a missing right
+//! would appear at the first join. Redis checks rights before anything else, so most commands are
+//! tried on keys that do not exist.
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 
+use super::errors::{LinkError, ReplyKind, lacks_rights, link_error, reply_kind};
 use super::partition::{NAMESPACE, Partition};
 use super::topology::Address;
-use super::trouble::{LinkError, Reply, lacks_rights, refusal, reply};
 
-/// Stands for a key, in commands that are tried.
+/// Placeholder for a key in a tried command.
 const KEY: &str = "KEY";
-/// Stands for a shard channel.
+/// Placeholder for a shard channel in a tried command.
 const CHANNEL: &str = "CHANNEL";
-/// The hash of no script.
+/// A hash that no script has.
 const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
-/// Every command of ours and of our scripts, with arguments that change nothing for long.
+/// Every command that Spillway and its scripts use. The arguments change nothing, or only a key
+/// that expires after 1 s.
 const TRIED: &[&[&str]] = &[
     &["ASKING"],
     &["PING"],
@@ -44,19 +46,19 @@ const TRIED: &[&[&str]] = &[
     &["SPUBLISH", CHANNEL, "trial"],
 ];
 
-/// Tries all needed rights at `address`; the error lists the rules to add.
-pub(super) async fn try_all(
+/// Tries all needed commands at `address`. The error lists the ACL rules to add.
+pub(super) async fn check_all(
     address: &Address,
     connection: &mut MultiplexedConnection,
     (server_id, user): (&str, &str),
 ) -> Result<(), LinkError> {
-    let name = Partition::first().trial(server_id);
+    let name = Partition::first().probe_key(server_id);
     let mut pipeline = redis::Pipeline::with_capacity(TRIED.len());
     pipeline.ignore_errors();
     for words in TRIED {
         pipeline.add_command(command(words, &name));
     }
-    let io = |error: RedisError| refusal(address, &error);
+    let io = |error: RedisError| link_error(address, &error);
     let values: Vec<Value> = pipeline.query_async(connection).await.map_err(io)?;
     let mut missing = Missing::default();
     for (words, value) in TRIED.iter().zip(values) {
@@ -80,7 +82,7 @@ fn command(words: &[&str], name: &str) -> Cmd {
     command
 }
 
-/// ACL rules, each once.
+/// Missing ACL rules, without duplicates.
 #[derive(Debug, Default)]
 struct Missing(Vec<String>);
 
@@ -101,12 +103,12 @@ impl Missing {
             }
             return Ok(());
         }
-        match reply(&error) {
-            // The tried slot may be on any server, or on none.
-            Reply::Leave if error.code() == Some("CLUSTERDOWN") => Ok(()),
-            Reply::Leave => Err(refusal(address, &error)),
-            // The command was permitted; its result does not matter.
-            Reply::Redirect | Reply::Busy | Reply::Final => Ok(()),
+        match reply_kind(&error) {
+            // The tried slot may be on another server, or on none.
+            ReplyKind::Reconnect if error.code() == Some("CLUSTERDOWN") => Ok(()),
+            ReplyKind::Reconnect => Err(link_error(address, &error)),
+            // The user has the right; the result does not matter.
+            ReplyKind::Redirect | ReplyKind::Busy | ReplyKind::Final => Ok(()),
         }
     }
 
@@ -116,12 +118,12 @@ impl Missing {
         }
         let rules = self.0.join(" ");
         Err(LinkError::Refused(format!(
-            "Redis at {address} does not permit user '{user}' what is needed: ACL SETUSER {user} {rules}"
+            "Redis at {address} does not permit user '{user}' all needed commands: ACL SETUSER {user} {rules}"
         )))
     }
 }
 
-/// ACL rule that permits the command.
+/// The ACL rule that permits the command.
 fn rule(words: &[&str], error: &RedisError) -> String {
     let said = error.to_string();
     if said.contains("channel") {

@@ -1,20 +1,20 @@
-//! Lua scripts, which are atomic steps in the store, and their arguments.
+//! The Lua scripts, each an atomic step in Redis, and their arguments.
 
 use std::time::Duration;
 
 use redis::Cmd;
 
-use super::island::Base;
+use super::offline_log::Base;
 use super::partition::RoomKeys;
 use crate::history::{Append, Change};
 use crate::history::{Ephemeral, Participant};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::limits::{HISTORY_EVENTS, PRESENCE_TIME, READER_LEASE, ROOM_LIFE};
 
-/// TTL of keys that a probe writes.
+/// TTL of the key that a probe writes.
 const PROBE_LIFE: Duration = Duration::from_secs(60);
 
-/// A script with everything it needs.
+/// One call of a script: text, keys and arguments.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
     source: &'static Source,
@@ -47,7 +47,7 @@ sources! {
     PROBE "scripts/probe.lua"
 }
 
-/// The source texts of all scripts.
+/// The texts of all scripts.
 #[cfg(test)]
 pub(super) fn texts() -> [&'static str; 10] {
     [
@@ -75,7 +75,7 @@ impl Script {
         self.arg(time.as_millis())
     }
 
-    /// The command for a server that has the script.
+    /// EVALSHA, for a server that has the script in its cache.
     pub(super) fn by_hash(&self) -> Cmd {
         let hash = self
             .source
@@ -84,7 +84,7 @@ impl Script {
         self.command("EVALSHA", hash)
     }
 
-    /// The command for a server that does not have the script; it keeps the script.
+    /// EVAL, which also puts the script into the server's cache.
     pub(super) fn by_source(&self) -> Cmd {
         self.command("EVAL", self.source.text)
     }
@@ -100,13 +100,13 @@ impl Script {
     }
 }
 
-/// The room's name, as the beginning of a published message: the script adds the rest.
+/// The beginning of a published message: the room's name. The script adds the rest.
 fn head(room: &RoomName) -> String {
     let room = serde_json::to_string(room).expect("a name is text");
     format!("{{\"room\":{room},")
 }
 
-/// An event without its number, as it stands in the history between braces.
+/// The members of an event's JSON object, without its offset.
 fn body(append: &Append) -> String {
     let event = serde_json::to_string(&append.event).expect("events are plain data");
     match &append.to {
@@ -130,7 +130,7 @@ pub(super) fn open(keys: &RoomKeys, server_id: &str, epoch: &Epoch) -> Script {
         .time(READER_LEASE)
 }
 
-/// Events under the numbers from `seq` on of this server.
+/// Appends events with the sequence numbers of this server from `seq` on.
 pub(super) fn append(
     room: &RoomName,
     keys: &RoomKeys,
@@ -172,7 +172,7 @@ fn change(change: &Change) -> (&'static str, &str, String) {
     }
 }
 
-/// A message of no history, as it is published.
+/// The published form of a message outside the history.
 pub(super) fn ephemeral(room: &RoomName, server_id: &str, message: &Ephemeral) -> String {
     let message = serde_json::to_string(message).expect("messages are plain data");
     format!(
@@ -181,7 +181,7 @@ pub(super) fn ephemeral(room: &RoomName, server_id: &str, message: &Ephemeral) -
     )
 }
 
-/// Writes to `key`, for a while.
+/// Writes to `key`, which expires after [`PROBE_LIFE`].
 pub(super) fn probe(key: &str) -> Script {
     Script::new(&PROBE, &[&key.to_owned()]).time(PROBE_LIFE)
 }
@@ -228,7 +228,7 @@ pub(super) fn close(keys: &RoomKeys, server_id: &str) -> Script {
     Script::new(&CLOSE, &all(keys)).arg(server_id)
 }
 
-/// The room as it was in `epoch`.
+/// Creates the room with `epoch` and `base`, if it does not exist.
 pub(super) fn restore(keys: &RoomKeys, server_id: &str, epoch: &Epoch, base: &Base) -> Script {
     let mut script = Script::new(&RESTORE, &all(keys))
         .arg(server_id)
@@ -249,7 +249,7 @@ pub(super) fn restore(keys: &RoomKeys, server_id: &str, epoch: &Epoch, base: &Ba
     script
 }
 
-/// Gives the history a new epoch, if it still has the old one.
+/// Gives the history a new epoch, if its epoch is still `old`.
 pub(super) fn restart(room: &RoomName, keys: &RoomKeys, (old, new): (&Epoch, &Epoch)) -> Script {
     Script::new(&RESTART, &[&keys.meta])
         .arg(old)

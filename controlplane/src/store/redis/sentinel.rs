@@ -1,4 +1,4 @@
-//! Sentinels: servers that know the current master. They are asked whenever the master may have changed.
+//! Sentinel: asks the sentinels for the address of the current master.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,13 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue as _, Value};
 
+use super::errors::{LinkError, link_error};
 use super::topology::Address;
-use super::trouble::{LinkError, refusal};
 
-/// The sentinels of one master, as the settings name them.
+/// The setting: sentinels, and the name of the master that they monitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Watched {
-    /// Name of the master at the sentinels.
+pub(super) struct MonitoredMaster {
+    /// The master's name in the configuration of the sentinels.
     pub(super) master: String,
     pub(super) sentinels: Vec<Address>,
 }
@@ -26,28 +26,28 @@ pub(super) struct Sentinels {
 #[derive(Default)]
 struct State {
     connection_by_address: HashMap<Address, MultiplexedConnection>,
-    /// The sentinel that answered last is asked first.
+    /// The sentinel that answered last; it is asked first.
     best: Option<Address>,
 }
 
 impl Sentinels {
-    /// Address of the master; `connect` connects to a sentinel.
+    /// Asks for the address of the master. `connect` opens a connection to a sentinel.
     pub(super) async fn master<C>(
         &self,
-        watched: &Watched,
+        monitored: &MonitoredMaster,
         connect: impl Fn(Address) -> C,
     ) -> Result<Address, LinkError>
     where
         C: Future<Output = Result<MultiplexedConnection, LinkError>>,
     {
         let best = self.with(|state| state.best.clone());
-        let others = watched
+        let others = monitored
             .sentinels
             .iter()
             .filter(|address| Some(*address) != best.as_ref());
         let mut last = LinkError::Unavailable("no sentinel is named".into());
         for address in best.iter().chain(others) {
-            match self.ask(address, &watched.master, &connect).await {
+            match self.request(address, &monitored.master, &connect).await {
                 Ok(master) => {
                     self.with(|state| state.best = Some(address.clone()));
                     return Ok(master);
@@ -60,7 +60,7 @@ impl Sentinels {
         Err(last)
     }
 
-    async fn ask<C>(
+    async fn request<C>(
         &self,
         address: &Address,
         master: &str,
@@ -86,20 +86,20 @@ impl Sentinels {
             .await;
         let reply = reply.map_err(|error| {
             self.with(|state| state.connection_by_address.remove(address));
-            refusal(address, &error)
+            link_error(address, &error)
         })?;
         match reply {
             Value::Nil => Err(LinkError::Refused(format!(
                 "the sentinel at {address} knows no master '{master}'"
             ))),
             reply => parse(reply).ok_or_else(|| {
-                LinkError::Unavailable(format!("the sentinel at {address} names no address"))
+                LinkError::Unavailable(format!("the sentinel at {address} returned no address"))
             }),
         }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        // Each change is one step.
+        // A panic elsewhere leaves whole values: each change is one step.
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,29 +1,30 @@
-//! Sentinels in one URL: `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master`, `rediss+sentinel://`
-//! with TLS to sentinels and servers. User and password are the servers'; the sentinels' own, if they want any, are
-//! `?sentinel-user=` and `sentinel-password=`.
+//! URLs of sentinels: `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master`. The
+//! scheme `rediss+sentinel://` uses TLS to sentinels and servers. User and password are for the
+//! servers; `?sentinel-user=` and `sentinel-password=` are for the sentinels.
 
 use redis::ConnectionInfo;
 
-use super::sentinel::Watched;
+use super::errors::LinkError;
+use super::sentinel::MonitoredMaster;
 use super::server_url::{masked, parse as parse_server};
-use super::trouble::LinkError;
 
 const PORT: u16 = 26_379;
 
-/// Schemes, and what the servers behind them are spoken to with.
+/// Schemes, and the corresponding scheme of the Redis servers.
 const SCHEMES: [(&str, &str); 2] = [
     ("redis+sentinel://", "redis"),
     ("rediss+sentinel://", "rediss"),
 ];
 
-/// Content of such a URL.
+/// The parts of a sentinel URL.
 #[derive(Debug)]
 pub(super) struct Parsed {
-    /// Credentials and TLS of the master; its address is not known.
+    /// Credentials and TLS for the master. Its address is replaced by the one that a sentinel
+    /// returns.
     pub(super) server: ConnectionInfo,
-    /// Credentials and TLS of sentinels.
+    /// Credentials and TLS for the sentinels.
     pub(super) sentinel: ConnectionInfo,
-    pub(super) watched: Watched,
+    pub(super) monitored: MonitoredMaster,
 }
 
 /// True if `url` names sentinels.
@@ -42,7 +43,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
         let (named, _) = url.split_once('?').unwrap_or((url, ""));
         let named = masked(named);
         LinkError::Refused(format!(
-            "'{named}' is no address of sentinels, redis+sentinel://[user:password@]host[:port],host[:port]/master: {why}"
+            "'{named}' is not a URL of sentinels, redis+sentinel://[user:password@]host[:port],host[:port]/master: {why}"
         ))
     };
     let known = SCHEMES.iter().find_map(|(prefix, scheme)| {
@@ -53,7 +54,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, master) = rest.split_once('/').unwrap_or((rest, ""));
     let (credentials, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-    // Redis takes no other names (sentinel.conf).
+    // Redis accepts only these characters in a master's name (sentinel.conf).
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if master.is_empty() || !master.chars().all(is_name) {
         return Err(refused(
@@ -87,11 +88,11 @@ pub(super) fn parse(url: &str) -> Result<Parsed, LinkError> {
     Ok(Parsed {
         server,
         sentinel,
-        watched: Watched { master, sentinels },
+        monitored: MonitoredMaster { master, sentinels },
     })
 }
 
-/// User and password, as they stand in the URL.
+/// User and password of the sentinels, still percent-encoded.
 fn sentinel_credentials(query: &str) -> Result<(&str, &str), String> {
     let (mut user, mut password) = ("", "");
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -107,7 +108,7 @@ fn sentinel_credentials(query: &str) -> Result<(&str, &str), String> {
         }
     }
     if password.is_empty() && !user.is_empty() {
-        return Err("sentinel-user is of no use without sentinel-password".into());
+        return Err("sentinel-user has no effect without sentinel-password".into());
     }
     Ok((user, password))
 }
@@ -121,7 +122,7 @@ fn with_port(host: &str) -> String {
     }
 }
 
-impl Watched {
+impl MonitoredMaster {
     #[cfg(test)]
     fn names(&self) -> Vec<String> {
         self.sentinels.iter().map(ToString::to_string).collect()
@@ -135,9 +136,9 @@ mod tests {
     #[test]
     fn hosts_credentials_and_the_name_are_found() {
         let parsed = parse("redis+sentinel://10.0.0.1,b:26380,[::1]/my-master").unwrap();
-        assert_eq!(parsed.watched.master, "my-master");
+        assert_eq!(parsed.monitored.master, "my-master");
         assert_eq!(
-            parsed.watched.names(),
+            parsed.monitored.names(),
             ["10.0.0.1:26379", "b:26380", "::1:26379"]
         );
         assert_eq!(parsed.server.redis_settings().password(), None);
@@ -178,7 +179,7 @@ mod tests {
             ),
             (
                 "redis+sentinel://a/m?sentinel-user=hush",
-                "of no use without",
+                "no effect without",
             ),
         ] {
             let said = parse(url).unwrap_err().to_string();

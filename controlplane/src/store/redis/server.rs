@@ -1,16 +1,16 @@
-//! One Redis server: its connection for commands, and the time of the next reconnect.
+//! State of one Redis server: its command connection, and the time of the next reconnect.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::errors::LinkError;
 use super::pipeline::Pipeline;
-use super::trouble::LinkError;
 
-/// Pause before a server that failed is connected to again, doubled with each failure in a row up to the second.
+/// First and longest pause before a reconnect after a failure; doubled with each failure in a row.
 const RETRY_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_millis(1_000));
 
-/// See the module's documentation.
+/// The command connection to one Redis server.
 #[derive(Debug, Default)]
 pub(super) struct Server {
     state: Mutex<State>,
@@ -18,7 +18,7 @@ pub(super) struct Server {
     pub(super) connecting: tokio::sync::Mutex<()>,
 }
 
-/// Connections to one server in the order in which they were made.
+/// Number of earlier command connections to one server that were closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Generation(u64);
 
@@ -26,16 +26,17 @@ pub(super) struct Generation(u64);
 struct State {
     generation: Generation,
     pipeline: Option<Pipeline>,
-    /// Since the last command that was carried out as it should be.
+    /// Failures since the last command that succeeded.
     failures: u32,
-    /// Time of the last check of rights.
+    /// Time of the last check of the user's rights.
     tried: Option<Instant>,
     /// End of the pause before a reconnect, and the error to report meanwhile.
     pause: Option<(Instant, LinkError)>,
 }
 
 impl Server {
-    /// The connection there is; an error while there should be none; `None` when one is to be made.
+    /// The open connection; an error during the pause after a failure; `None` if the caller must
+    /// connect.
     pub(super) fn current(&self) -> Option<Result<(Generation, Pipeline), LinkError>> {
         let state = self.state();
         if let Some(pipeline) = &state.pipeline {
@@ -47,12 +48,13 @@ impl Server {
         }
     }
 
-    /// Counts the connections that ended: what else is connected to the server is connected to another one then.
+    /// The generation of the current connection. Subscription connections of an older generation
+    /// are closed, because another server may have taken over the address.
     pub(super) fn generation(&self) -> Generation {
         self.state().generation
     }
 
-    /// There is a connection.
+    /// Notes a new connection.
     pub(super) fn connected(&self, pipeline: Pipeline) -> Generation {
         let mut state = self.state();
         (state.pipeline, state.pause) = (Some(pipeline), None);
@@ -60,7 +62,7 @@ impl Server {
         state.generation
     }
 
-    /// No connection could be made.
+    /// Notes that connecting failed.
     pub(super) fn failed(&self, error: &LinkError) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
@@ -68,10 +70,10 @@ impl Server {
         state.pause = Some((Instant::now() + pause, error.clone()));
     }
 
-    /// The connection of `generation` is of no use any more. The first time another one is made at once.
-    pub(super) fn left(&self, generation: Generation, error: &LinkError) {
+    /// Closes the connection of `generation`. The first reconnect happens without a pause.
+    pub(super) fn drop_connection(&self, generation: Generation, error: &LinkError) {
         let mut state = self.state();
-        // Others found out before, and there may be a new one.
+        // Another task has closed it already, and there may be a new connection.
         if state.generation != generation || state.pipeline.take().is_none() {
             return;
         }
@@ -81,8 +83,8 @@ impl Server {
         state.pause = Some((Instant::now() + pause, error.clone()));
     }
 
-    /// True if rights were not checked for `time`; from now on they count as checked.
-    pub(super) fn try_rights(&self, time: Duration) -> bool {
+    /// True if rights were not checked within `time`. The caller then checks them.
+    pub(super) fn check_rights(&self, time: Duration) -> bool {
         let mut state = self.state();
         let is_due = state.tried.is_none_or(|tried| tried.elapsed() >= time);
         if is_due {
@@ -92,12 +94,12 @@ impl Server {
     }
 
     /// Notes a command that succeeded.
-    pub(super) fn works(&self) {
+    pub(super) fn succeeded(&self) {
         self.state().failures = 0;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is one step.
+        // A panic elsewhere leaves whole values: each change is one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,14 +2,14 @@
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 
+use super::errors::LinkError;
 use super::topology::Address;
-use super::trouble::LinkError;
 
-/// Credentials, TLS and address of a server URL; errors do not contain its password.
+/// Parses credentials, TLS and address of a server URL. Errors do not contain the password.
 pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
     let refused = |error: &dyn std::fmt::Display| {
         let url = masked(url);
-        LinkError::Refused(format!("'{url}' is no address of a Redis server: {error}"))
+        LinkError::Refused(format!("'{url}' is not a URL of a Redis server: {error}"))
     };
     let info = url
         .into_connection_info()
@@ -18,14 +18,12 @@ pub(super) fn parse(url: &str) -> Result<(ConnectionInfo, Address), LinkError> {
         ConnectionAddr::Tcp(host, port) => (host, port),
         ConnectionAddr::TcpTls { insecure: true, .. } => {
             return Err(refused(
-                &"a server is not trusted unseen: name its authority",
+                &"certificates are always verified: remove #insecure and name the CA (setting store-ca)",
             ));
         }
         ConnectionAddr::TcpTls { host, port, .. } => (host, port),
         _ => {
-            return Err(refused(
-                &"only redis://host:port and rediss://host:port are",
-            ));
+            return Err(refused(&"write redis://host:port or rediss://host:port"));
         }
     };
     let address = Address {

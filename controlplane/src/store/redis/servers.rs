@@ -1,5 +1,6 @@
-//! The Redis servers of the setting, and the parameters of their connections: credentials, CA certificates and client
-//! certificate. Files are read for each connection, so that new ones need no restart.
+//! The Redis servers of the setting `store`, and the parameters of connections to them:
+//! credentials, CA certificates and client certificate. Certificate files are read for each
+//! connection, so that new files need no restart.
 
 use std::path::PathBuf;
 
@@ -7,20 +8,20 @@ use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, TlsCertificates,
 };
 
-use super::sentinel::Watched;
+use super::errors::LinkError;
+use super::sentinel::MonitoredMaster;
 use super::sentinel_url;
 use super::server_url::parse;
 use super::topology::Address;
-use super::trouble::LinkError;
 use crate::tls::{self, CertificateFiles, TlsError};
 
-/// Redis servers of the store that several servers share.
+/// The settings of the store on Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RedisServers {
-    /// redis://[user:password@]host[:port], or rediss:// with TLS; several of one cluster. Or one
-    /// redis+sentinel://[user:password@]host[:port][,host[:port]...]/master, which names sentinels.
+    /// `redis://[user:password@]host[:port]`, or `rediss://` for TLS; several URLs for one cluster.
+    /// Or one `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master`.
     pub urls: Vec<String>,
-    /// CA certificates (PEM) for the servers; without it, the system's.
+    /// File with CA certificates (PEM) for the servers; `None`: the CA certificates of the system.
     pub authorities: Option<PathBuf>,
     /// Client certificate for servers that ask for one.
     pub identity: Option<CertificateFiles>,
@@ -36,10 +37,10 @@ impl RedisServers {
     }
 }
 
-/// Kind of server of a connection.
+/// What a connection leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A server that keeps rooms.
+pub(super) enum ServerKind {
+    /// A server that stores rooms.
     Server,
     /// A sentinel, which knows the master.
     Sentinel,
@@ -48,32 +49,36 @@ pub(super) enum Kind {
 /// The Redis servers of the setting `store`, parsed.
 #[derive(Debug)]
 pub(super) struct Servers {
-    /// Credentials and encryption, for every server.
+    /// Credentials and TLS of every server.
     template: ConnectionInfo,
-    named: Named,
+    named: ConfiguredServers,
     authorities: Option<PathBuf>,
     identity: Option<CertificateFiles>,
 }
 
-/// Servers as the settings name them.
+/// Servers in the settings.
 #[derive(Debug)]
-enum Named {
+enum ConfiguredServers {
     Servers(Vec<Address>),
-    /// The watched master, and the credentials for the sentinels.
-    Sentinels(Watched, ConnectionInfo),
+    /// The monitored master, and the credentials for the sentinels.
+    Sentinels(MonitoredMaster, ConnectionInfo),
 }
 
 impl Servers {
-    /// A URL that is none, a file that cannot be used and a mix of encrypted and plain are refused.
+    /// Parses the setting. Fails for an invalid URL, an unusable file, or a mix of `redis://` and
+    /// `rediss://`.
     pub(super) fn read(named: &RedisServers) -> Result<Self, LinkError> {
         let (template, at) = match &named.urls[..] {
             [url] if sentinel_url::is_one(url) => {
                 let sentinel_url::Parsed {
                     server,
                     sentinel,
-                    watched,
+                    monitored,
                 } = sentinel_url::parse(url)?;
-                (server, Named::Sentinels(watched, resp3(sentinel)))
+                (
+                    server,
+                    ConfiguredServers::Sentinels(monitored, resp3(sentinel)),
+                )
             }
             urls => servers_of(urls)?,
         };
@@ -94,23 +99,23 @@ impl Servers {
         is_encrypted(&self.template)
     }
 
-    /// Servers that the settings name.
+    /// Addresses in the settings: Redis servers, or sentinels.
     pub(super) fn named(&self) -> &[Address] {
         match &self.named {
-            Named::Servers(addresses) => addresses,
-            Named::Sentinels(watched, _) => &watched.sentinels,
+            ConfiguredServers::Servers(addresses) => addresses,
+            ConfiguredServers::Sentinels(monitored, _) => &monitored.sentinels,
         }
     }
 
-    /// The master, if sentinels are to be asked for it.
-    pub(super) fn watched(&self) -> Option<&Watched> {
+    /// The monitored master; `None` without Sentinel.
+    pub(super) fn monitored(&self) -> Option<&MonitoredMaster> {
         match &self.named {
-            Named::Servers(_) => None,
-            Named::Sentinels(watched, _) => Some(watched),
+            ConfiguredServers::Servers(_) => None,
+            ConfiguredServers::Sentinels(monitored, _) => Some(monitored),
         }
     }
 
-    /// The Redis user of the tried rights.
+    /// Name of the Redis user.
     pub(super) fn user(&self) -> &str {
         self.template
             .redis_settings()
@@ -119,14 +124,16 @@ impl Servers {
     }
 
     /// A client for `address`; reads the certificate files.
-    pub(super) fn client(&self, address: &Address, kind: Kind) -> Result<Client, LinkError> {
+    pub(super) fn client(&self, address: &Address, kind: ServerKind) -> Result<Client, LinkError> {
         let template = match (kind, &self.named) {
-            (Kind::Sentinel, Named::Sentinels(_, sentinel)) => sentinel,
-            (Kind::Sentinel | Kind::Server, _) => &self.template,
+            (ServerKind::Sentinel, ConfiguredServers::Sentinels(_, sentinel)) => sentinel,
+            (ServerKind::Sentinel | ServerKind::Server, _) => &self.template,
         };
         let (host, port) = (address.host.clone(), address.port);
         let refused = |error: &dyn std::fmt::Display| {
-            LinkError::Insecure(format!("Redis at {address} cannot be asked: {error}"))
+            LinkError::Insecure(format!(
+                "no connection to Redis at {address} is possible: {error}"
+            ))
         };
         if !self.are_encrypted() {
             let info = template.clone();
@@ -169,8 +176,8 @@ fn resp3(info: ConnectionInfo) -> ConnectionInfo {
     info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3))
 }
 
-/// Servers of one cluster, or one server by several addresses.
-fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
+/// Parses the URLs of one cluster, or several URLs of one server.
+fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, ConfiguredServers), LinkError> {
     let mut infos = Vec::new();
     let mut seeds = Vec::new();
     for url in urls {
@@ -180,12 +187,12 @@ fn servers_of(urls: &[String]) -> Result<(ConnectionInfo, Named), LinkError> {
     }
     let encrypted = infos.iter().filter(|info| is_encrypted(info)).count();
     if encrypted != 0 && encrypted != infos.len() {
-        let said = "the Redis servers of one store are all named redis:// or all rediss://";
+        let said = "the URLs of one store must be all redis:// or all rediss://";
         return Err(LinkError::Refused(said.into()));
     }
     let template = infos.into_iter().next();
     let template = template.ok_or_else(|| LinkError::Refused("no Redis server is named".into()))?;
-    Ok((template, Named::Servers(seeds)))
+    Ok((template, ConfiguredServers::Servers(seeds)))
 }
 
 #[cfg(test)]
@@ -223,7 +230,7 @@ mod tests {
             let urls = [format!("{scheme}://u:secret@10.0.0.5:6379")];
             let servers = Servers::read(&RedisServers::at(&urls)).unwrap();
             assert_eq!(servers.are_encrypted(), encrypted);
-            let client = servers.client(&address, Kind::Server).unwrap();
+            let client = servers.client(&address, ServerKind::Server).unwrap();
             let info = client.get_connection_info();
             assert_eq!(is_encrypted(info), encrypted);
             assert_eq!(info.redis_settings().password(), Some("secret"));

@@ -1,4 +1,4 @@
-//! State that the store's methods share: the rooms that this server reads, and the connections.
+//! State that all methods of the store on Redis share: the open rooms, and the connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -8,62 +8,63 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, Value};
 use tokio::sync::{Notify, oneshot};
 
+use super::errors::LinkError;
 use super::link::Link;
-use super::mirror::{Mirror, Received};
 use super::partition::RoomKeys;
+use super::room_replica::{Received, RoomReplica};
 use super::subscriptions::Subscriptions;
-use super::trouble::LinkError;
 use super::{message, script};
 use crate::history::{Append, Entry, Ephemeral, Missed, Participant, Restart};
 use crate::ids::{Epoch, ParticipantId, RoomName};
 use crate::metrics::StoreMetrics;
-use crate::store::{Opened, Placed, StoreError};
+use crate::store::{Appended, Opened, StoreError};
 
+/// The open rooms of this server, and its connections to Redis.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Name of this server at the store.
+    /// Random id of this server in the store.
     pub(super) server_id: String,
     pub(super) appends: AtomicU64,
     pub(super) link: Arc<Link>,
     pub(super) subscriptions: Subscriptions,
-    pub(super) room_by_name: Mutex<HashMap<RoomName, Arc<Known>>>,
-    /// Something has to be repaired.
-    pub(super) alarm: Notify,
+    pub(super) room_by_name: Mutex<HashMap<RoomName, Arc<OpenRoom>>>,
+    /// Wakes the maintenance task at once.
+    pub(super) wakeup: Notify,
     pub(super) metrics: StoreMetrics,
 }
 
-/// A room that this server reads.
+/// A room that has a reader on this server.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct OpenRoom {
     pub(super) name: RoomName,
     pub(super) keys: RoomKeys,
-    /// One writer at a time: no append during a reconciliation.
-    pub(super) writing: tokio::sync::Mutex<Writing>,
-    /// Appends, oldest first, that no call was made for.
-    pub(super) waiting: Mutex<VecDeque<Waiting>>,
-    pub(super) mirror: Mutex<Mirror>,
+    /// Write lock: no append during a reconciliation.
+    pub(super) writing: tokio::sync::Mutex<WriterState>,
+    /// Appends that were not sent yet, oldest first.
+    pub(super) waiting: Mutex<VecDeque<QueuedAppend>>,
+    pub(super) replica: Mutex<RoomReplica>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Writing {
-    /// True: its partition is subscribed to.
-    pub(super) is_heard: bool,
+pub(super) struct WriterState {
+    /// True if this room counts as a subscriber of its partition.
+    pub(super) is_subscribed: bool,
 }
 
-/// An append that no call was made for yet.
+/// An append that was not sent yet.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct QueuedAppend {
     pub(super) append: Append,
-    pub(super) answer: oneshot::Sender<Result<Placed, StoreError>>,
+    pub(super) answer: oneshot::Sender<Result<Appended, StoreError>>,
 }
 
 /// Pause before a failed subscription is repeated.
 const SUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
-/// Events that overtook others are given as long before the missing ones are asked for.
+/// Time to wait for missing events that later events overtook. Then they are requested.
 pub(super) const GAP_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Shared {
-    /// The shared state of a store, without rooms.
+    /// The state of a store without open rooms.
     pub(super) fn new(
         server_id: String,
         link: Arc<Link>,
@@ -76,93 +77,98 @@ impl Shared {
             subscriptions,
             link,
             room_by_name: Mutex::default(),
-            alarm: Notify::new(),
+            wakeup: Notify::new(),
             metrics,
         }
     }
 
-    pub(super) fn known(&self, room: &RoomName) -> Result<Arc<Known>, StoreError> {
-        let known = self.rooms().get(room).cloned();
-        known.ok_or_else(|| StoreError::NoRoom(room.clone()))
+    pub(super) fn open_room(&self, room: &RoomName) -> Result<Arc<OpenRoom>, StoreError> {
+        let open_room = self.rooms().get(room).cloned();
+        open_room.ok_or_else(|| StoreError::NoRoom(room.clone()))
     }
 
-    pub(super) fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<Known>>> {
+    pub(super) fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, Arc<OpenRoom>>> {
         lock(&self.room_by_name)
     }
 
     pub(super) async fn open(&self, room: &RoomName) -> Result<Opened, StoreError> {
         loop {
-            let known = {
+            let open_room = {
                 let mut rooms = self.rooms();
-                let known = rooms
+                let open_room = rooms
                     .entry(room.clone())
-                    .or_insert_with(|| Arc::new(Known::new(room.clone())));
-                Arc::clone(known)
+                    .or_insert_with(|| Arc::new(OpenRoom::new(room.clone())));
+                Arc::clone(open_room)
             };
-            let mut writing = known.writing.lock().await;
-            // The room may have been closed meanwhile.
-            if !self.is_known(&known) {
+            let mut writing = open_room.writing.lock().await;
+            // Another task may have closed the room meanwhile.
+            if !self.is_current(&open_room) {
                 continue;
             }
-            if known.mirror().is_open() {
-                return Ok(known.mirror().read());
+            if open_room.replica().is_open() {
+                return Ok(open_room.replica().read());
             }
-            let is_new = !writing.is_heard;
-            let opened = self.open_known(&known, &mut writing).await;
+            let is_new = !writing.is_subscribed;
+            let opened = self.load_room(&open_room, &mut writing).await;
             if opened.is_err() && is_new {
-                self.forget(&known, &mut writing).await;
+                self.forget(&open_room, &mut writing).await;
             }
             return opened;
         }
     }
 
-    pub(super) fn is_known(&self, known: &Arc<Known>) -> bool {
+    pub(super) fn is_current(&self, open_room: &Arc<OpenRoom>) -> bool {
         let rooms = self.rooms();
         rooms
-            .get(&known.name)
-            .is_some_and(|other| Arc::ptr_eq(known, other))
+            .get(&open_room.name)
+            .is_some_and(|other| Arc::ptr_eq(open_room, other))
     }
 
-    pub(super) async fn forget(&self, known: &Known, writing: &mut Writing) {
-        self.rooms().remove(&known.name);
-        if std::mem::take(&mut writing.is_heard) {
-            self.subscriptions.release(known.keys.partition).await;
+    pub(super) async fn forget(&self, open_room: &OpenRoom, writing: &mut WriterState) {
+        self.rooms().remove(&open_room.name);
+        if std::mem::take(&mut writing.is_subscribed) {
+            self.subscriptions
+                .remove_room(open_room.keys.partition)
+                .await;
         }
     }
 
-    /// Opens the room in the store; events published meanwhile wait in the mirror.
-    pub(super) async fn open_known(
+    /// Opens the room in Redis. Events published meanwhile are kept in the replica.
+    pub(super) async fn load_room(
         &self,
-        known: &Known,
-        writing: &mut Writing,
+        open_room: &OpenRoom,
+        writing: &mut WriterState,
     ) -> Result<Opened, StoreError> {
-        known.mirror().open_again();
-        self.hear(known, writing).await?;
-        let script = script::open(&known.keys, &self.server_id, &Epoch::random());
-        let reply = self.link.run_patiently(known.keys.slot, &script).await?;
+        open_room.replica().open_again();
+        self.subscribe(open_room, writing).await?;
+        let script = script::open(&open_room.keys, &self.server_id, &Epoch::random());
+        let reply = self
+            .link
+            .run_patiently(open_room.keys.slot, &script)
+            .await?;
         let (epoch, offset, participants) = parsed::<(String, u64, Vec<String>)>(reply)?;
         let participants = self.participants(participants);
         let epoch = message::epoch(&epoch)?;
-        let mut mirror = known.mirror();
-        mirror.opened((epoch, offset), participants);
-        Ok(mirror.read())
+        let mut replica = open_room.replica();
+        replica.opened((epoch, offset), participants);
+        Ok(replica.read())
     }
 
-    /// Subscribes to the room's partition; repeats for a short time while no server publishes.
-    pub(super) async fn hear(
+    /// Subscribes to the room's partition. Repeats for a short time while the subscription fails.
+    pub(super) async fn subscribe(
         &self,
-        known: &Known,
-        writing: &mut Writing,
+        open_room: &OpenRoom,
+        writing: &mut WriterState,
     ) -> Result<(), StoreError> {
-        let (start, partition) = (Instant::now(), known.keys.partition);
-        if !std::mem::replace(&mut writing.is_heard, true) {
-            self.subscriptions.want(partition).await;
+        let (start, partition) = (Instant::now(), open_room.keys.partition);
+        if !std::mem::replace(&mut writing.is_subscribed, true) {
+            self.subscriptions.add_room(partition).await;
         }
         loop {
-            match self.subscriptions.ensure(partition).await {
+            match self.subscriptions.ensure_subscribed(partition).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    self.link.note(&error);
+                    self.link.note_trouble(&error);
                     if !self.link.may_pass(&error, start) {
                         return Err(error.into());
                     }
@@ -172,41 +178,42 @@ impl Shared {
         }
     }
 
-    /// Events as the store numbered them.
+    /// Passes events from Redis to the replica.
     pub(super) fn receive(
         &self,
-        known: &Known,
+        open_room: &OpenRoom,
         epoch: &Epoch,
         entries: impl Iterator<Item = Arc<Entry>>,
     ) {
         for entry in entries {
-            let received = known.mirror().receive(epoch, entry);
+            let received = open_room.replica().receive(epoch, entry);
             match received {
                 Received::Fine => {}
                 Received::Gap => {
                     self.metrics.gaps.inc();
-                    self.alarm.notify_one();
+                    self.wakeup.notify_one();
                 }
-                Received::Fork => return self.fork(known, None),
+                Received::Fork => return self.fork(open_room, None),
             }
         }
     }
 
-    /// The store's history is not the one this server has told its readers of; `restart` is how it goes on from that.
-    pub(super) fn fork(&self, known: &Known, restart: Option<Restart>) {
-        tracing::warn!(room = ?known.name, "store: the history started over, readers resync");
+    /// Notes that Redis has another history than readers of this server received. `restart` tells
+    /// how they continue.
+    pub(super) fn fork(&self, open_room: &OpenRoom, restart: Option<Restart>) {
+        tracing::warn!(room = ?open_room.name, "store: the history started over, readers resync");
         self.metrics.forks.inc();
-        known.mirror().fork(restart);
+        open_room.replica().fork(restart);
     }
 
-    /// Sends a message to readers here, and to other servers if that is possible at once.
+    /// Sends a message to the readers of this server, and to other servers if a connection is free.
     pub(super) fn publish(&self, room: &RoomName, message: Ephemeral) -> Result<(), StoreError> {
-        let known = self.known(room)?;
+        let open_room = self.open_room(room)?;
         let text = script::ephemeral(room, &self.server_id, &message);
-        if !self.link.publish(known.keys.partition, &text) {
+        if !self.link.publish(open_room.keys.partition, &text) {
             self.metrics.unpublished.inc();
         }
-        known.mirror().say(Arc::new(message));
+        open_room.replica().publish(Arc::new(message));
         Ok(())
     }
 
@@ -216,52 +223,55 @@ impl Shared {
         epoch: &Epoch,
         offset: u64,
     ) -> Result<Missed, StoreError> {
-        let known = self.known(room)?;
+        let open_room = self.open_room(room)?;
         {
-            let mirror = known.mirror();
-            let here = mirror.since(epoch, offset);
-            if mirror.is_open() && (here != Missed::TooOld || mirror.is_island()) {
+            let replica = open_room.replica();
+            let here = replica.since(epoch, offset);
+            if replica.is_open() && (here != Missed::TooOld || replica.is_offline()) {
                 return Ok(here);
             }
         }
-        self.fetch(&known, epoch, offset).await
+        self.fetch(&open_room, epoch, offset).await
     }
 
-    /// Reads events from the store.
+    /// Reads events from Redis.
     pub(super) async fn fetch(
         &self,
-        known: &Known,
+        open_room: &OpenRoom,
         epoch: &Epoch,
         offset: u64,
     ) -> Result<Missed, StoreError> {
-        let script = script::since(&known.keys, epoch, offset);
-        let reply = self.link.run_patiently(known.keys.slot, &script).await?;
-        match parsed::<message::Since>(reply)? {
-            message::Since::NoRoom => Err(StoreError::NoRoom(known.name.clone())),
-            message::Since::Old => Ok(Missed::TooOld),
-            message::Since::Entries(entries) => {
+        let script = script::since(&open_room.keys, epoch, offset);
+        let reply = self
+            .link
+            .run_patiently(open_room.keys.slot, &script)
+            .await?;
+        match parsed::<message::SinceReply>(reply)? {
+            message::SinceReply::NoRoom => Err(StoreError::NoRoom(open_room.name.clone())),
+            message::SinceReply::Old => Ok(Missed::TooOld),
+            message::SinceReply::Entries(entries) => {
                 let entry = |(id, text): (String, String)| {
                     let offset = message::offset(&id)?;
                     Some(Arc::new(
                         message::entry(offset, &text)
-                            .unwrap_or_else(|| self.poisoned(known, offset)),
+                            .unwrap_or_else(|| self.poisoned(open_room, offset)),
                     ))
                 };
                 let entries: Option<Vec<_>> = entries.into_iter().map(entry).collect();
                 entries.map(Missed::Entries).ok_or_else(|| {
                     StoreError::Broken(format!(
                         "key '{}' holds entries that are not ours",
-                        known.keys.history
+                        open_room.keys.history
                     ))
                 })
             }
         }
     }
 
-    /// An event that cannot be read is skipped, and counted.
-    pub(super) fn poisoned(&self, known: &Known, offset: u64) -> Entry {
+    /// Skips and counts an event that cannot be parsed.
+    pub(super) fn poisoned(&self, open_room: &OpenRoom, offset: u64) -> Entry {
         self.metrics.poisoned.inc();
-        tracing::warn!(room = ?known.name, offset, "store: an event cannot be read, skipped");
+        tracing::warn!(room = ?open_room.name, offset, "store: an event cannot be read, skipped");
         message::unreadable(offset)
     }
 
@@ -285,33 +295,33 @@ impl Shared {
         participants: &[ParticipantId],
         time: Duration,
     ) -> Result<(), StoreError> {
-        let known = self.known(room)?;
-        let script = script::touch(&known.keys, &self.server_id, participants, time);
-        let seen = known.mirror().offset();
-        let reply = self.link.run(known.keys.slot, &script).await?;
-        let is_behind = match parsed::<message::Place>(reply)? {
-            message::Place::NoRoom => true,
-            message::Place::At(_, offset) if offset < seen => true,
-            message::Place::At(epoch, offset) => {
-                if known.mirror().is_behind(&epoch, offset) {
-                    // Just published events may still arrive.
+        let open_room = self.open_room(room)?;
+        let script = script::touch(&open_room.keys, &self.server_id, participants, time);
+        let seen = open_room.replica().offset();
+        let reply = self.link.run(open_room.keys.slot, &script).await?;
+        let is_behind = match parsed::<message::HistoryPosition>(reply)? {
+            message::HistoryPosition::NoRoom => true,
+            message::HistoryPosition::At(_, offset) if offset < seen => true,
+            message::HistoryPosition::At(epoch, offset) => {
+                if open_room.replica().is_behind(&epoch, offset) {
+                    // The missing events may have been published just now.
                     tokio::time::sleep(GAP_PATIENCE).await;
                 }
-                known.mirror().is_behind(&epoch, offset)
+                open_room.replica().is_behind(&epoch, offset)
             }
         };
         if is_behind {
-            let _writing = known.writing.lock().await;
-            self.reconcile(&known).await?;
+            let _writing = open_room.writing.lock().await;
+            self.reconcile(&open_room).await?;
         }
         Ok(())
     }
 
     pub(super) async fn absent(&self, room: &RoomName) -> Result<Vec<Participant>, StoreError> {
-        let known = self.known(room)?;
+        let open_room = self.open_room(room)?;
         let reply = self
             .link
-            .run(known.keys.slot, &script::absent(&known.keys))
+            .run(open_room.keys.slot, &script::absent(&open_room.keys))
             .await?;
         let texts = parsed::<Vec<Option<String>>>(reply)?;
         Ok(self.participants(texts.into_iter().flatten().collect()))
@@ -322,30 +332,32 @@ impl Shared {
         room: &RoomName,
         participant: &ParticipantId,
     ) -> Result<(), StoreError> {
-        let known = self.known(room)?;
-        let script = script::claim(room, &known.keys, &self.server_id, participant);
-        self.link.run_patiently(known.keys.slot, &script).await?;
+        let open_room = self.open_room(room)?;
+        let script = script::claim(room, &open_room.keys, &self.server_id, participant);
+        self.link
+            .run_patiently(open_room.keys.slot, &script)
+            .await?;
         Ok(())
     }
 
     pub(super) async fn close(&self, room: &RoomName) -> Result<(), StoreError> {
-        let Ok(known) = self.known(room) else {
+        let Ok(open_room) = self.open_room(room) else {
             return Ok(());
         };
-        let mut writing = known.writing.lock().await;
-        if !self.is_known(&known) || !known.mirror().close() {
-            return Ok(()); // an island is closed by the keeper
+        let mut writing = open_room.writing.lock().await;
+        if !self.is_current(&open_room) || !open_room.replica().close() {
+            return Ok(()); // the maintenance task closes it when all events are sent
         }
-        self.forget(&known, &mut writing).await;
+        self.forget(&open_room, &mut writing).await;
         match self
             .link
             .run(
-                known.keys.slot,
-                &script::close(&known.keys, &self.server_id),
+                open_room.keys.slot,
+                &script::close(&open_room.keys, &self.server_id),
             )
             .await
         {
-            // The key in the store has a TTL.
+            // Redis deletes the keys when their TTL expires.
             Ok(_)
             | Err(LinkError::Unavailable(_) | LinkError::Insecure(_) | LinkError::Refused(_)) => {
                 Ok(())
@@ -355,29 +367,30 @@ impl Shared {
     }
 }
 
-impl Known {
+impl OpenRoom {
     pub(super) fn new(name: RoomName) -> Self {
         Self {
             keys: RoomKeys::of(&name),
             name,
             writing: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
-            mirror: Mutex::new(Mirror::opening()),
+            replica: Mutex::new(RoomReplica::opening()),
         }
     }
 
-    pub(super) fn mirror(&self) -> MutexGuard<'_, Mirror> {
-        lock(&self.mirror)
+    pub(super) fn replica(&self) -> MutexGuard<'_, RoomReplica> {
+        lock(&self.replica)
     }
 }
 
-/// A script's reply, in the form it has.
+/// Converts a script's reply.
 pub(super) fn parsed<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
-    T::from_redis_value(reply)
-        .map_err(|error| StoreError::Broken(format!("a script replied in another form: {error}")))
+    T::from_redis_value(reply).map_err(|error| {
+        StoreError::Broken(format!("a script's reply has another format: {error}"))
+    })
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is one step.
+    // A panic elsewhere leaves whole values: each change is one step.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
-//! Shard channel subscriptions of this server: one connection to each Redis server.
+//! Subscriptions to shard channels: one connection to each Redis server.
 //!
-//! The client library would subscribe again by itself, but to many channels with one command, which a
-//! cluster refuses; and it does not notice when a server ends a subscription because the slot moved. So
-//! this is kept here: one command a channel, on connections that carry nothing else (such an end of a
-//! subscription would be taken for the answer to another command), and whatever is not as it should be is
-//! subscribed to again, one by one.
+//! The client library can resubscribe, but uses one command for many channels, which a cluster
+//! refuses. It also does not notice when a server ends a subscription because the slot moved. So
+//! this module keeps the list of subscriptions. It sends one command per channel, on connections
+//! that carry nothing else (on a shared connection the library would take such a push for a reply),
+//! and repeats lost subscriptions one by one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Mutex, mpsc};
 
+use super::errors::{LinkError, link_error};
 use super::link::Link;
 use super::partition::Partition;
 use super::server::Generation;
 use super::topology::Address;
-use super::trouble::{LinkError, refusal};
 
-/// Times a channel is looked for where the cluster says it is.
+/// Attempts to subscribe to a channel, each at the current server of its slot.
 const ATTEMPTS: usize = 4;
 
-/// A push of a subscription connection, and the connection.
+/// A push, and the subscription connection that received it.
 pub(super) type Pushed = (ConnectionId, PushInfo);
 
-/// Numbers are not used twice.
+/// Id of a subscription connection; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ConnectionId(u64);
 
-/// See the module's documentation.
+/// The subscriptions of this server to the channels of partitions.
 pub(super) struct Subscriptions {
     link: Arc<Link>,
     pushes: mpsc::UnboundedSender<Pushed>,
@@ -38,20 +38,21 @@ pub(super) struct Subscriptions {
 
 #[derive(Default)]
 struct State {
-    /// Number of rooms that need each partition.
+    /// Number of open rooms in each partition.
     rooms: BTreeMap<Partition, usize>,
-    /// Subscriptions that a server confirmed.
-    place: HashMap<Partition, (Address, ConnectionId)>,
-    connection: HashMap<Address, Subscriber>,
+    /// Server and connection of each confirmed subscription.
+    confirmed: HashMap<Partition, (Address, ConnectionId)>,
+    connection: HashMap<Address, SubscriptionConnection>,
     connections: u64,
 }
 
-/// A connection that carries subscriptions alone.
+/// A connection that carries only subscriptions.
 #[derive(Clone)]
-struct Subscriber {
+struct SubscriptionConnection {
     id: ConnectionId,
     connection: MultiplexedConnection,
-    /// Generation of the command connection to the same server: this connection is closed with it.
+    /// Generation of the command connection to the same server. The subscription connection is
+    /// closed with it.
     generation: Generation,
 }
 
@@ -64,24 +65,25 @@ impl Subscriptions {
         }
     }
 
-    /// A room needs the partition.
-    pub(super) async fn want(&self, partition: Partition) {
+    /// Counts a room that needs the partition.
+    pub(super) async fn add_room(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         *state.rooms.entry(partition).or_default() += 1;
     }
 
-    /// Once that is done, nothing is missed that is published to the partition from then on.
-    pub(super) async fn ensure(&self, partition: Partition) -> Result<(), LinkError> {
+    /// Subscribes to the partition, if it is not subscribed to. Afterwards every published event
+    /// arrives.
+    pub(super) async fn ensure_subscribed(&self, partition: Partition) -> Result<(), LinkError> {
         let mut state = self.state.lock().await;
         state.drop_outdated(&self.link);
-        if state.place.contains_key(&partition) {
+        if state.confirmed.contains_key(&partition) {
             return Ok(());
         }
         self.subscribe(&mut state, partition).await
     }
 
-    /// A room does not need the partition any more.
-    pub(super) async fn release(&self, partition: Partition) {
+    /// Counts a room less; unsubscribes after the last one.
+    pub(super) async fn remove_room(&self, partition: Partition) {
         let mut state = self.state.lock().await;
         let Some(rooms) = state.rooms.get_mut(&partition) else {
             return;
@@ -91,11 +93,11 @@ impl Subscriptions {
             return;
         }
         state.rooms.remove(&partition);
-        if let Some((address, id)) = state.place.remove(&partition)
+        if let Some((address, id)) = state.confirmed.remove(&partition)
             && let Some(mut subscriber) = state.connection.get(&address).cloned()
             && subscriber.id == id
         {
-            // The confirmation, or that of a dead server, does not matter.
+            // The reply, or an error of a dead server, does not matter.
             let _ = redis::cmd("SUNSUBSCRIBE")
                 .arg(partition.channel())
                 .exec_async(&mut subscriber.connection)
@@ -103,7 +105,7 @@ impl Subscriptions {
         }
     }
 
-    /// Repeats lost or moved subscriptions; returns their partitions, and whether all succeeded.
+    /// Repeats lost or moved subscriptions. Returns their partitions, and the first error.
     pub(super) async fn repair(&self) -> (Vec<Partition>, Result<(), LinkError>) {
         let mut state = self.state.lock().await;
         let mut repaired = Vec::new();
@@ -115,7 +117,7 @@ impl Subscriptions {
                 Err(error) => return (repaired, Err(error)),
             };
             if state
-                .place
+                .confirmed
                 .get(&partition)
                 .is_some_and(|(at, _)| *at == owner)
             {
@@ -129,25 +131,28 @@ impl Subscriptions {
         (repaired, Ok(()))
     }
 
-    /// The server ended a subscription by itself.
-    pub(super) async fn ended(&self, id: ConnectionId, partition: Partition) -> bool {
+    /// Notes that the server ended a subscription. True if it was the current one.
+    pub(super) async fn subscription_ended(&self, id: ConnectionId, partition: Partition) -> bool {
         let mut state = self.state.lock().await;
-        let is_current = state.place.get(&partition).is_some_and(|(_, at)| *at == id);
+        let is_current = state
+            .confirmed
+            .get(&partition)
+            .is_some_and(|(_, at)| *at == id);
         if is_current {
-            state.place.remove(&partition);
+            state.confirmed.remove(&partition);
             self.link.forget_topology();
         }
         is_current
     }
 
-    /// A connection broke, and with it its subscriptions.
+    /// Notes that a connection broke, with all its subscriptions.
     pub(super) async fn disconnected(&self, id: ConnectionId) {
         let mut state = self.state.lock().await;
         state.drop_connection(id);
         self.link.forget_topology();
     }
 
-    /// Pings every server on its subscription connection; connections without an answer are dropped.
+    /// Pings every server on its subscription connection. A connection without a reply is dropped.
     pub(super) async fn ping(&self) {
         let all: Vec<_> = self
             .state
@@ -172,7 +177,7 @@ impl Subscriptions {
         let mut last = LinkError::Unavailable("not tried".into());
         for _ in 0..ATTEMPTS {
             let address = self.link.owner(partition.slot()).await?;
-            let Subscriber {
+            let SubscriptionConnection {
                 id, mut connection, ..
             } = self.connection(state, &address).await?;
             let channel = partition.channel();
@@ -185,16 +190,16 @@ impl Subscriptions {
                     kind: PushKind::SSubscribe,
                     data,
                 }) if names(&data, &channel) => {
-                    state.place.insert(partition, (address, id));
+                    state.confirmed.insert(partition, (address, id));
                     return Ok(());
                 }
-                // MOVED, or something else came instead of the answer: both begin anew.
+                // MOVED, or a push arrived before the reply: in both cases subscribe again.
                 Ok(other) => {
                     last = LinkError::Unavailable(format!("Redis at {address} answers {other:?}"));
                     state.drop_connection(id);
                 }
                 Err(error) => {
-                    last = refusal(&address, &error);
+                    last = link_error(&address, &error);
                     if error.code() != Some("MOVED") {
                         state.drop_connection(id);
                     }
@@ -209,7 +214,7 @@ impl Subscriptions {
         &self,
         state: &mut State,
         address: &Address,
-    ) -> Result<Subscriber, LinkError> {
+    ) -> Result<SubscriptionConnection, LinkError> {
         if let Some(subscriber) = state.connection.get(address) {
             return Ok(subscriber.clone());
         }
@@ -226,7 +231,7 @@ impl Subscriptions {
                 }
             }
         });
-        let subscriber = Subscriber {
+        let subscriber = SubscriptionConnection {
             id,
             connection,
             generation,
@@ -239,12 +244,13 @@ impl Subscriptions {
 impl State {
     fn drop_connection(&mut self, id: ConnectionId) {
         self.connection.retain(|_, other| other.id != id);
-        self.place.retain(|_, (_, other)| *other != id);
+        self.confirmed.retain(|_, (_, other)| *other != id);
     }
 
-    /// Closes connections to servers that commands no longer use: events are published elsewhere.
+    /// Closes connections to servers that got a new command connection: another server may publish
+    /// the events now.
     fn drop_outdated(&mut self, link: &Link) {
-        let outdated = |(address, other): (&Address, &Subscriber)| {
+        let outdated = |(address, other): (&Address, &SubscriptionConnection)| {
             (link.generation(address) != other.generation).then_some(other.id)
         };
         let outdated: Vec<_> = self.connection.iter().filter_map(outdated).collect();

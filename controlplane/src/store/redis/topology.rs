@@ -1,4 +1,4 @@
-//! Servers of the hash slots: asked of a cluster, or the single server.
+//! Which Redis server has which hash slot: read from a cluster, or one server for all.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,21 +15,22 @@ pub(super) struct Address {
     pub(super) port: u16,
 }
 
-/// Masters by their slots.
+/// Masters by ranges of slots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Topology {
     ranges: Vec<(RangeInclusive<u16>, Address)>,
 }
 
 impl Topology {
-    /// One server has all slots.
+    /// A topology of one server.
     pub(super) fn single(address: Address) -> Self {
         Self {
             ranges: vec![(0..=SLOTS - 1, address)],
         }
     }
 
-    /// From a reply to `CLUSTER SLOTS` of `asked`; `None` for another or an empty reply.
+    /// Parses a reply to `CLUSTER SLOTS` of the server at `asked`. `None` if it is empty or has
+    /// another format.
     pub(super) fn parse(reply: Value, asked: &Address) -> Option<Self> {
         let rows = Vec::<Vec<Value>>::from_redis_value(reply).ok()?;
         let range = |row: Vec<Value>| {
@@ -41,7 +42,7 @@ impl Topology {
                 .into_iter();
             let host = String::from_redis_value(master.next()?).unwrap_or_default();
             let port = number(master.next()?)?;
-            // A server that does not know its own name says none.
+            // A server that does not know its own host name sends an empty one.
             let host = match host.as_str() {
                 "" | "?" => asked.host.clone(),
                 _ => host,
@@ -74,7 +75,7 @@ impl Topology {
     }
 }
 
-/// The library cuts numbers off where they do not fit.
+/// Parses a number; the library would truncate a larger one.
 fn number(value: Value) -> Option<u16> {
     u16::try_from(i64::from_redis_value(value).ok()?).ok()
 }

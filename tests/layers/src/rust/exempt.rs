@@ -1,18 +1,18 @@
-//! Test code: guarded by `cfg(test)`, alone or with other conditions.
+//! Finds test code: guarded by `cfg(test)`, alone or with other conditions.
 
 use syn::punctuated::Punctuated;
 use syn::{Attribute, ImplItem, Item, Meta, Stmt, Token, TraitItem};
 
-/// What a condition is where no test is built.
+/// Value of a condition in a build without tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
     No,
     Yes,
-    /// As the platform or a feature has it.
+    /// Depends on the platform or on a feature.
     Maybe,
 }
 
-/// Whether code with these attributes is there in tests alone.
+/// True if code with these attributes exists only in tests.
 pub(super) fn is_test(attributes: &[Attribute]) -> bool {
     let mut conditions = attributes
         .iter()
@@ -70,7 +70,7 @@ pub(super) fn of_item(item: &Item) -> &[Attribute] {
         Item::Type(item) => &item.attrs,
         Item::Union(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
-        // What the parser does not know stands without attributes.
+        // An item that the parser does not know counts as having no attributes.
         _ => &[],
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn of_trait_item(item: &TraitItem) -> &[Attribute] {
     }
 }
 
-/// Attributes of a statement that may be left out.
+/// Attributes of a statement.
 pub(super) fn of_statement(statement: &Stmt) -> &[Attribute] {
     match statement {
         Stmt::Local(local) => &local.attrs,
@@ -107,7 +107,7 @@ pub(super) fn of_statement(statement: &Stmt) -> &[Attribute] {
     }
 }
 
-/// Attributes of the expressions that stand as statements.
+/// Attributes of expressions that are statements.
 fn of_expression(expression: &syn::Expr) -> &[Attribute] {
     use syn::Expr;
     match expression {

@@ -1,10 +1,10 @@
-//! Imports of Rust: every crate of every package is read from its first file on, module by module.
+//! Imports of Rust: reads every crate of every package from its root file on, module by module.
 
-mod exempt; // code that only tests see
-mod modules; // which file is which module, and what names it has
-mod resolve; // from a path to the file that defines what it names
-mod paths; // the paths that a file has, wherever they stand
-mod tokens; // those in macros and attributes, which are tokens to the parser
+mod exempt; // test code, which is exempt
+mod modules; // files of modules, and the names in them
+mod resolve; // resolves a path to the file that defines its name
+mod paths; // finds all paths in a file
+mod tokens; // finds paths in macros and attributes, which the parser returns as tokens
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::manifest::Package;
 use crate::sources::Sources;
 use modules::Modules;
 
-/// Adds the imports of all crates; the files that were read come back.
+/// Adds the imports of all crates. Returns the files that were read.
 pub(crate) fn read(
     sources: &Sources,
     packages: &[Package],

@@ -10,21 +10,21 @@ use super::exempt::{is_test, of_item};
 use crate::manifest::Package;
 use crate::sources::{Sources, folder_of, join};
 
-/// Modules by this name are tests, whatever guards them.
+/// Modules with this name are tests, with or without a guard.
 const TESTS: &str = "tests";
 
-/// A place in [`Modules::modules`].
+/// An index into [`Modules::modules`], valid for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ModuleId(usize);
 
 /// All modules of all crates.
 pub(super) struct Modules {
     modules: Vec<Module>,
-    /// What was parsed, in the order of reading.
+    /// Parsed files, in the order of reading.
     pub(super) files: Vec<File>,
-    /// First modules of libraries, by file.
+    /// Root modules of libraries, by file.
     library_by_file: BTreeMap<String, ModuleId>,
-    /// Of each package: files of libraries by the name that its code has for them.
+    /// For each package, root files of libraries by the name that its code uses.
     libraries: Vec<BTreeMap<String, String>>,
 }
 
@@ -33,41 +33,41 @@ pub(super) struct File {
     pub(super) path: String,
     pub(super) module: ModuleId,
     pub(super) syntax: Rc<syn::File>,
-    /// Files that it declares to be modules although they lie elsewhere, by line.
+    /// Files elsewhere that it declares as modules (`#[path]`), by line.
     pub(super) elsewhere: Vec<(usize, String)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Module {
-    /// What it is defined in.
+    /// The file that has the module.
     pub(super) file: String,
     pub(super) parent: Option<ModuleId>,
     root: ModuleId,
-    /// Its place among the packages.
+    /// Index of its package.
     package: usize,
     pub(super) child_by_name: BTreeMap<String, ModuleId>,
-    /// Files of what it defines: its own, but for exported macros.
+    /// The defining file of each name; exported macros are defined in other files.
     pub(super) file_by_item: BTreeMap<String, String>,
     pub(super) uses: Vec<Use>,
 }
 
-/// One name that a `use` takes.
+/// One name imported by `use`.
 #[derive(Debug, Clone)]
 pub(super) struct Use {
-    /// What it is called here; none of a glob.
+    /// Its local name; `None` for a glob.
     pub(super) name: Option<String>,
     pub(super) path: Vec<String>,
-    /// Handed on to others.
+    /// True for `pub use`.
     pub(super) is_public: bool,
     pub(super) line: usize,
 }
 
-/// Where children of a file or of a module in it are looked for.
+/// Where child modules of a file, or of an inline module, are looked for.
 #[derive(Clone)]
-struct Place {
-    /// Of the file: `#[path]` counts from there.
+struct SearchFolder {
+    /// Folder of the file, which `#[path]` is relative to.
     folder: String,
-    /// Folder of the module's children.
+    /// Folder of the child modules.
     children: String,
 }
 
@@ -96,7 +96,7 @@ impl Modules {
         &self.modules[id.0]
     }
 
-    /// The first module of the crate that `id` is in.
+    /// The root module of the crate of `id`.
     pub(super) fn root(&self, id: ModuleId) -> ModuleId {
         self.module(id).root
     }
@@ -107,12 +107,12 @@ impl Modules {
         self.library_by_file.get(file).copied()
     }
 
-    /// Whether `id` is `above`, or below it.
+    /// True if `id` is `above` or one of its descendants.
     pub(super) fn is_within(&self, id: ModuleId, above: ModuleId) -> bool {
         std::iter::successors(Some(id), |id| self.module(*id).parent).any(|id| id == above)
     }
 
-    /// Whether a file is a module below `above`, or that one's own.
+    /// True if the file belongs to `above` or one of its descendants.
     pub(super) fn is_part(&self, file: &str, above: ModuleId) -> bool {
         let mut files = self.files.iter().filter(|other| other.path == file);
         files.any(|file| self.is_within(file.module, above))
@@ -132,7 +132,7 @@ impl Modules {
         id
     }
 
-    /// Reads the file of module `id` with children in `children`.
+    /// Reads the file of module `id`, whose child modules are in `children`.
     fn read_file(
         &mut self,
         sources: &Sources,
@@ -155,7 +155,7 @@ impl Modules {
         if is_test(&syntax.attrs) {
             return Ok(());
         }
-        let place = Place {
+        let search = SearchFolder {
             folder: folder_of(path).to_owned(),
             children: children.to_owned(),
         };
@@ -166,7 +166,7 @@ impl Modules {
             syntax: Rc::clone(&syntax),
             elsewhere: Vec::new(),
         });
-        self.read_items(sources, &syntax.items, id, &place, number)
+        self.read_items(sources, &syntax.items, id, &search, number)
     }
 
     fn read_items(
@@ -174,12 +174,12 @@ impl Modules {
         sources: &Sources,
         items: &[Item],
         id: ModuleId,
-        place: &Place,
+        search: &SearchFolder,
         file: usize,
     ) -> anyhow::Result<()> {
         for item in items.iter().filter(|item| !is_test(of_item(item))) {
             match item {
-                Item::Mod(item) => self.read_module(sources, item, id, place, file)?,
+                Item::Mod(item) => self.read_module(sources, item, id, search, file)?,
                 Item::Use(item) => self.modules[id.0].uses.extend(uses(item)),
                 Item::Macro(item) => {
                     if let Some(name) = &item.ident {
@@ -213,7 +213,7 @@ impl Modules {
         sources: &Sources,
         item: &ItemMod,
         parent: ModuleId,
-        place: &Place,
+        search: &SearchFolder,
         file: usize,
     ) -> anyhow::Result<()> {
         let name = plain(&item.ident);
@@ -224,33 +224,33 @@ impl Modules {
         let known = self.module(parent).child_by_name.get(&name).copied();
         if let Some((_, items)) = &item.content {
             let own = self.module(parent).file.clone();
-            // Of several by one name, as platforms have them, a path means any.
+            // If there are several with one name, as for platforms, a path may mean any of them.
             let id = known.unwrap_or_else(|| self.add_module(&own, Some(parent), package));
             self.modules[parent.0]
                 .child_by_name
                 .insert(name.clone(), id);
             let within = join(
-                &place.children,
+                &search.children,
                 path_of(&item.attrs).as_deref().unwrap_or(&name),
             );
-            let place = Place {
+            let search = SearchFolder {
                 folder: within.clone(),
                 children: within,
             };
-            return self.read_items(sources, items, id, &place, file);
+            return self.read_items(sources, items, id, &search, file);
         }
         let (path, children) = match path_of(&item.attrs) {
             Some(path) => {
-                let path = join(&place.folder, &path);
+                let path = join(&search.folder, &path);
                 let children = folder_of(&path).to_owned();
-                if !format!("{path}/").starts_with(&format!("{}/", place.folder)) {
+                if !format!("{path}/").starts_with(&format!("{}/", search.folder)) {
                     let line = item.ident.span().start().line;
                     self.files[file].elsewhere.push((line, path.clone()));
                 }
                 (path, children)
             }
             None => {
-                let children = join(&place.children, &name);
+                let children = join(&search.children, &name);
                 let (flat, nested) = (format!("{children}.rs"), format!("{children}/mod.rs"));
                 let path = if sources.text(&flat).is_some() {
                     flat
@@ -304,7 +304,7 @@ fn name_of(item: &Item) -> Option<&syn::Ident> {
     }
 }
 
-/// The names that a `use` takes.
+/// The names that a `use` imports.
 pub(super) fn uses(item: &ItemUse) -> Vec<Use> {
     let is_public = !matches!(item.vis, Visibility::Inherited);
     let mut path = Vec::new();
@@ -342,7 +342,7 @@ fn leaves(tree: &UseTree, path: &mut Vec<String>, is_public: bool, found: &mut V
         UseTree::Name(tree) => {
             let (name, line) = (plain(&tree.ident), tree.ident.span().start().line);
             match path.last() {
-                // `a::{self}` is called `a`.
+                // `a::{self}` imports `a`.
                 Some(last) if name == "self" => leaf(Some(last.clone()), None, line),
                 _ => leaf(Some(name.clone()), Some(name), line),
             }

@@ -1,4 +1,4 @@
-//! Paths in a file: in `use`, in types, in expressions, in macros and attributes.
+//! Finds all paths in a file: in `use`, types, expressions, macros and attributes.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::tokens;
 use crate::import::Imports;
 use crate::sources::{Sources, folder_of, is_source, join};
 
-/// Macros that take in another file.
+/// Macros that include another file.
 const INCLUDES: [&str; 3] = ["include", "include_str", "include_bytes"];
 
 /// Adds the imports of one file.
@@ -39,13 +39,14 @@ struct Reader<'a> {
     modules: &'a Modules,
     sources: &'a Sources,
     imports: &'a mut Imports,
-    /// The module that the reader is in.
+    /// The module that is being read.
     module: ModuleId,
-    /// What blocks around it take for themselves, innermost last.
+    /// `use` statements of the enclosing blocks, innermost last.
     blocks: Vec<Vec<Use>>,
-    /// First names of paths, and the modules that have them: what a `use` names may be one.
+    /// First names of paths, with the modules that have them. A `use` may name a module.
     used: BTreeSet<(ModuleId, String)>,
-    /// `use` of whole modules and globs: imports of the module's file where nothing is seen to be taken through them.
+    /// `use` of whole modules, and globs. If nothing is used through them, they are imports of the
+    /// module's file.
     waiting: Vec<(ModuleId, Option<String>, Found, usize)>,
 }
 
@@ -63,7 +64,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A name is mentioned.
+    /// Notes a path and its line.
     fn mention(&mut self, path: &[String], line: usize) {
         let Some(first) = path.first() else {
             return;
@@ -73,7 +74,7 @@ impl Reader<'_> {
         }
         let taken = self.blocks.iter().rev().flatten();
         let taken = taken.filter(|taken| taken.name.as_ref() == Some(first));
-        // What the block takes under this name, and the rest of the path.
+        // The local meaning of the first name, and the rest of the path.
         let through = taken.map(|taken| [&taken.path, &path[1..]].concat());
         let Some(found) = through
             .filter(|through| through != path)
@@ -87,7 +88,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A `use` takes a name.
+    /// Notes a name that a `use` imports.
     fn take(&mut self, taken: &Use) {
         let Some(found) = self.modules.resolve(self.module, &taken.path) else {
             return;
@@ -106,7 +107,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether it is part of the module that the reader is in.
+    /// True if the file belongs to the module that is being read.
     fn is_own(&self, found: &Found) -> bool {
         match &found.what {
             What::Module(module) => self.modules.is_within(*module, self.module),
@@ -186,7 +187,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             .module(self.module)
             .child_by_name
             .get(&plain(&item.ident));
-        // A file is read by itself, and tests are no module here.
+        // A module in its own file is read separately, and tests are ignored.
         if let (Some(child), Some((_, items))) = (child, &item.content) {
             let (child, around) = (*child, self.module);
             let blocks = std::mem::take(&mut self.blocks);
@@ -212,7 +213,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         }
     }
 
-    /// `pub(in crate::a)` takes nothing.
+    /// `pub(in crate::a)` imports nothing.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

@@ -2,35 +2,35 @@
 
 use super::modules::{ModuleId, Modules};
 
-/// Re-exports of re-exports, of which there are two or three; what goes round is given up.
+/// Maximum number of re-exports to follow. Two or three are usual; a cycle is given up.
 const MAX_STEPS: usize = 12;
 
-/// What a path leads to.
+/// What a path resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) what: What,
-    /// Of the path: the name that `what` was found under.
+    /// The part of the path under which `what` was found.
     pub(super) name: String,
-    /// Names on the way that were taken from elsewhere.
+    /// Names along the path that were imported from other files.
     steps: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     Module(ModuleId),
-    /// The file that defines it.
+    /// The file that defines the name.
     Item(String),
 }
 
-/// Whether a name is looked for that has to lead further, or that may be anything.
+/// Whether the name must be a module because the path continues, or can be anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum NamePosition {
     Inner,
     Last,
 }
 
 impl Modules {
-    /// What `path` means in module `from`; none for what is of no crate of the tree.
+    /// Resolves `path` in module `from`; `None` if it is not in a crate of the workspace.
     pub(super) fn resolve(&self, from: ModuleId, path: &[String]) -> Option<Found> {
         self.walk(from, path, 0)
     }
@@ -40,10 +40,10 @@ impl Modules {
             return None;
         }
         let (first, rest) = path.split_first()?;
-        let place = if rest.is_empty() {
-            Place::Last
+        let position = if rest.is_empty() {
+            NamePosition::Last
         } else {
-            Place::Inner
+            NamePosition::Inner
         };
         let (mut found, rest) = match first.as_str() {
             "crate" => (self.found(self.root(from), first, steps), rest),
@@ -55,7 +55,7 @@ impl Modules {
                 &rest[1..],
             ),
             name => {
-                let named = self.named(from, name, place, steps);
+                let named = self.named(from, name, position, steps);
                 (
                     named.or_else(|| Some(self.found(self.library(from, name)?, name, steps)))?,
                     rest,
@@ -64,21 +64,21 @@ impl Modules {
         };
         for (at, name) in rest.iter().enumerate() {
             let What::Module(module) = found.what else {
-                // A variant, an associated function.
+                // An enum variant or an associated function.
                 return Some(found);
             };
-            let place = if at + 1 == rest.len() {
-                Place::Last
+            let position = if at + 1 == rest.len() {
+                NamePosition::Last
             } else {
-                Place::Inner
+                NamePosition::Inner
             };
             found = match name.as_str() {
                 "super" => self.found(self.module(module).parent?, name, found.steps),
                 "self" => found,
                 name => {
-                    self.named(module, name, place, found.steps)
+                    self.named(module, name, position, found.steps)
                         .unwrap_or_else(|| {
-                            // A macro makes it.
+                            // Made by a macro.
                             let what = What::Item(self.module(module).file.clone());
                             Found {
                                 what,
@@ -100,9 +100,15 @@ impl Modules {
         }
     }
 
-    /// What `name` is in a module: one of its own, or taken from elsewhere. A function may bear the name of a module,
-    /// so that its place in the path decides.
-    fn named(&self, id: ModuleId, name: &str, place: Place, steps: usize) -> Option<Found> {
+    /// What `name` means in a module: its own definition, or an import. A function may have the
+    /// name of a module, so the position in the path decides.
+    fn named(
+        &self,
+        id: ModuleId,
+        name: &str,
+        position: NamePosition,
+        steps: usize,
+    ) -> Option<Found> {
         if steps > MAX_STEPS {
             return None;
         }
@@ -130,7 +136,7 @@ impl Modules {
                 what: What::Module(module),
                 steps,
                 ..
-            } => self.named(module, name, place, steps + 1),
+            } => self.named(module, name, position, steps + 1),
             Found {
                 what: What::Item(_),
                 ..
@@ -139,7 +145,7 @@ impl Modules {
         let mut second = None;
         for found in item.into_iter().chain(child).chain(taken).chain(globs) {
             let is_module = matches!(found.what, What::Module(_));
-            if is_module == (place == Place::Inner) {
+            if is_module == (position == NamePosition::Inner) {
                 return Some(found);
             }
             second.get_or_insert(found);

@@ -1,21 +1,22 @@
-//! Paths in macros and attributes, which the parser gives as tokens: names with `::` between them.
+//! Finds paths in macros and attributes, which the parser returns as tokens: names with `::`
+//! between them.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// A path, and the line it begins on.
+/// A path, and its line.
 pub(super) type Path = (Vec<String>, usize);
 
-/// Texts in attributes that are paths, such as serde's `with = "crate::seconds"`, begin so.
+/// Prefixes of strings in attributes that are paths, such as serde's `with = "crate::seconds"`.
 const ROOTS: [&str; 3] = ["crate::", "self::", "super::"];
 
-/// Every path of two names and more.
+/// All paths of at least two names.
 pub(super) fn paths(tokens: TokenStream) -> Vec<Path> {
     let mut found = Vec::new();
     collect(tokens, &mut found);
     found
 }
 
-/// Those in texts as well.
+/// All paths, also in strings.
 pub(super) fn paths_and_texts(tokens: TokenStream) -> Vec<Path> {
     let mut found = paths(tokens.clone());
     texts(tokens, &mut |text, line| {
@@ -31,15 +32,15 @@ pub(super) fn paths_and_texts(tokens: TokenStream) -> Vec<Path> {
     found
 }
 
-/// Hands every text to `hear`.
-pub(super) fn texts(tokens: TokenStream, hear: &mut impl FnMut(&str, usize)) {
+/// Calls `call` with each string.
+pub(super) fn texts(tokens: TokenStream, call: &mut impl FnMut(&str, usize)) {
     for token in tokens {
         match token {
-            TokenTree::Group(group) => texts(group.stream(), hear),
+            TokenTree::Group(group) => texts(group.stream(), call),
             TokenTree::Literal(literal) => {
                 let line = literal.span().start().line;
                 if let syn::Lit::Str(text) = syn::Lit::new(literal) {
-                    hear(&text.value(), line);
+                    call(&text.value(), line);
                 }
             }
             TokenTree::Ident(_) | TokenTree::Punct(_) => {}
@@ -72,7 +73,8 @@ fn collect(tokens: TokenStream, found: &mut Vec<Path>) {
                         _ => break,
                     }
                 }
-                // What follows `.` is a method, what follows `>::` belongs to a type that was named.
+                // A name after `.` is a method; a name after `>::` belongs to a type that was noted
+                // before.
                 let follows = start > 0
                     && (is(start - 1, '.')
                         || (start > 2 && is_step(start - 2) && is(start - 3, '>')));

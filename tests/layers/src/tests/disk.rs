@@ -1,10 +1,10 @@
-//! Sources from a disk, and skipped files.
+//! Reads sources from files, and skips vendored ones.
 
 use std::path::PathBuf;
 
 use crate::{Sources, report};
 
-/// A folder that is gone with its owner.
+/// A temporary folder, removed when dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {

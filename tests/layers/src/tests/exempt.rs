@@ -2,7 +2,7 @@
 
 use super::package;
 
-/// Findings of a file `low` with this text, which may know nothing of `high`.
+/// Number of findings for a file `low` with this text, which must not import `high`.
 fn findings(low: &str) -> usize {
     let files = [
         ("src/lib.rs", "mod low;\nmod high;\n"),

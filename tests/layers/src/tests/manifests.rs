@@ -144,7 +144,7 @@ fn libraries_have_names_of_their_own() {
         ),
         up
     );
-    // Code sees what its package depends on, and nothing else.
+    // Code can use only the dependencies of its own package.
     assert_eq!(other("high_up", "[package]\nname = 'low'\n"), [""; 0]);
 }
 

@@ -1,12 +1,12 @@
 //! Sources as texts, and the findings in them.
 
-mod order; // what the order says, and what is wrong with it
+mod order; // the order, and errors in it
 mod rust; // every kind of import of Rust
-mod exempt; // what only tests see
+mod exempt; // test code
 mod circles; // files that import each other
 mod manifests; // packages and their dependencies
 mod javascript; // every kind of import of an ES module
-mod disk; // the same from a disk
+mod disk; // sources read from files
 
 use crate::{Report, Sources, report};
 
@@ -29,7 +29,7 @@ fn try_read(architecture: &str, files: &[(&str, &str)]) -> anyhow::Result<Report
     report(&sources)
 }
 
-/// The document with its first line of layers in line 6.
+/// An ARCHITECTURE.md whose first line of layers is line 6.
 fn architecture(lines: &str) -> String {
     format!("# Architecture\n\n## Layers\n\n```layers\n{lines}\n```\n")
 }

@@ -4,7 +4,7 @@ use super::{package, try_read};
 
 const LINES: &str = "src: low < high < lib";
 
-/// What `high` is made of: `high/mod.rs` defines `Own`, and hands on what its parts define.
+/// The module `high`: `high/mod.rs` defines `Own`, and re-exports definitions of its parts.
 const HIGH: &[(&str, &str)] = &[
     (
         "src/lib.rs",
@@ -84,7 +84,7 @@ fn of_what_a_module_hands_on() {
     is_found("use crate::Handed;", &[PART]);
     is_found("use crate::high::Kind::One;", &[KIND]);
     is_found("use crate::high::Kind::*;", &[KIND]);
-    // A macro makes it: nothing is seen of it but where it should be.
+    // A macro defines the name, so the file of the module counts.
     is_found(
         "use crate::high::face::Made;",
         &["1: imports Made of src/high/face.rs"],
@@ -233,7 +233,7 @@ fn a_module_that_lists_its_parts_knows_nothing_of_them() {
         parts("mod a;\npub struct Root;\npub(crate) use self::a::{A as Other};\n"),
         [up]
     );
-    // A name that it uses itself is another thing.
+    // A name that `mod.rs` uses itself counts.
     assert_eq!(
         parts("mod a;\npub struct Root;\npub use a::A;\nfn f(_: A) {}\n").len(),
         3

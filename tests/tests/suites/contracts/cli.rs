@@ -1,4 +1,4 @@
-//! The command line: outputs that are closed, URLs as people type them, one form of JSON.
+//! The command line: closed outputs, URLs as users type them, and JSON output.
 
 use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
@@ -6,19 +6,19 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use spillway_tests::node::{Node, binary, free_tcp_port};
 use spillway_tests::servers::KEY;
-use spillway_tests::tls::{Authority, SecureServer};
+use spillway_tests::tls::{Authority, TlsServer};
 
-use super::stage::{ADMIN_TOKEN, Rows, Stage};
+use super::fixtures::{ADMIN_TOKEN, Rows, TestServers};
 
 /// Output and exit status of a command.
-pub(super) struct Said {
+pub(super) struct Output {
     pub(super) code: Option<i32>,
     pub(super) out: String,
     pub(super) error: String,
 }
 
-/// Runs `spillway` with `args`, and no variables of ours.
-pub(super) fn run(args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Said> {
+/// Runs `spillway` with `args`, without variables `SPILLWAY_*` of the environment.
+pub(super) fn run(args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Output> {
     program("spillway", args, variables)
 }
 
@@ -26,29 +26,29 @@ pub(super) fn program(
     name: &str,
     args: &[&str],
     variables: &[(&str, &str)],
-) -> anyhow::Result<Said> {
+) -> anyhow::Result<Output> {
     let said = Command::new(binary(name))
         .args(args)
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Said {
+    Ok(Output {
         code: said.status.code(),
         out: text(said.stdout),
         error: text(said.stderr),
     })
 }
 
-/// Asks the server at `url`.
-pub(super) fn ask(url: &str, args: &[&str]) -> anyhow::Result<Said> {
+/// Runs an admin command against the server at `url`.
+pub(super) fn ask(url: &str, args: &[&str]) -> anyhow::Result<Output> {
     let (words, rest) = args.split_at(2);
     let target = ["--url", url, "--admin-token", ADMIN_TOKEN];
     run(&[words, &target, rest].concat(), &[])
 }
 
-pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.server.url;
+pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let url = &servers.server.url;
     let key = format!("{}:{}", KEY.0, KEY.1);
     let target = ["--url", url, "--admin-token", ADMIN_TOKEN];
     let commands: Vec<Vec<&str>> = vec![
@@ -107,7 +107,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     }
     urls(url, rows)?;
     json(url, &key, rows)?;
-    over_tls(&stage.media, rows).await
+    over_tls(&servers.media, rows).await
 }
 
 fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
@@ -121,7 +121,7 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
         ),
         (
             format!("https://{host}"),
-            format!("speaks no TLS: type --url {url}"),
+            format!("does not use TLS: type --url {url}"),
         ),
         (format!("{url}/rooms"), format!("type --url {url}")),
         (format!("{url}/v1/admin/rooms"), format!("type --url {url}")),
@@ -135,7 +135,7 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
             "ftp://x".to_owned(),
             "type --url http://127.0.0.1:7880".to_owned(),
         ),
-        (nowhere.clone(), format!("nobody answers at {nowhere}")),
+        (nowhere.clone(), format!("no answer from {nowhere}")),
         (format!("{nowhere}/x"), format!("type --url {nowhere}")),
     ] {
         let said = ask(&given, &["room", "ls"])?;
@@ -153,7 +153,7 @@ fn urls(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `@` stands for a server and its token, `$` for a key.
+/// In the rows, `@` is replaced by a server and its token, `$` by a key.
 const JSON: [&str; 7] = [
     "room ls --json @",
     "room show lobby --json @",
@@ -164,7 +164,7 @@ const JSON: [&str; 7] = [
     "cost --json --viewers 9 --mbps 1 --hours 1 --price-per-gb 1",
 ];
 
-/// And the code of the error.
+/// Also with the code of the error.
 const ERRORS: [(&str, &str); 6] = [
     ("room ls --json @ --admin-token wrong", "usage"),
     ("room show nobody --json @", "not_found"),
@@ -204,7 +204,7 @@ fn json(url: &str, key: &str, rows: &mut Rows) -> anyhow::Result<()> {
 
 async fn over_tls(media: &Node, rows: &mut Rows) -> anyhow::Result<()> {
     let authority = Authority::new("an authority")?;
-    let server = SecureServer::start(media, &authority.issue(&["127.0.0.1"])?, &authority).await?;
+    let server = TlsServer::start(media, &authority.issue(&["127.0.0.1"])?, &authority).await?;
     let plain = format!("http://{}", server.address);
     let said = ask(&plain, &["room", "ls"])?;
     let wanted = format!("type --url https://{}", server.address);
@@ -216,7 +216,7 @@ async fn over_tls(media: &Node, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs with an output that its reader has closed; returns the exit code and stderr.
+/// Runs with a stdout whose reader has closed it. Returns exit code and stderr.
 fn into_closed(args: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
     let (reader, writer) = std::io::pipe()?;
     drop(reader);

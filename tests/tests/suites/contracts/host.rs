@@ -1,14 +1,14 @@
-//! Suites must not fail, or pass, because of the host.
+//! The results of test suites must not depend on the host.
 
 use std::process::Command;
 
 use anyhow::Context;
 
-use super::stage::Rows;
+use super::fixtures::Rows;
 
 /// Root folder of the checkout.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// What `lint` needs before it looks for git.
+/// Programs that `lint` needs before it looks for git.
 const TOOLS: [&str; 4] = ["bash", "dirname", "sed", "sh"];
 
 pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {

@@ -5,18 +5,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context;
 
-use super::stage::{Rows, Stage};
-use super::talk::get;
+use super::fixtures::{Rows, TestServers};
+use super::signaling_client::get;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// What Prometheus 2 asks with.
+/// The Accept header of Prometheus 2.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
-pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let control = (format!("{}/metrics", stage.server.url), "spillway");
-    let media = (stage.media.metrics_url(), "spillway_dataplane");
+pub(super) fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let control = (format!("{}/metrics", servers.server.url), "spillway");
+    let media = (servers.media.metrics_url(), "spillway_dataplane");
     for (url, prefix) in [control, media] {
         for (accept, kind) in [
             ("", TEXT),
@@ -71,7 +71,7 @@ pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
             (strays(&open), Vec::new()),
         );
     }
-    let (_, _, text) = get(&stage.media.metrics_url(), &[])?;
+    let (_, _, text) = get(&servers.media.metrics_url(), &[])?;
     for name in [
         "first_frame_seconds",
         "freeze_seconds",
@@ -82,7 +82,7 @@ pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         let line = format!("# TYPE spillway_dataplane_{name} histogram");
         rows.says("quality of calls", name, (&text, &line));
     }
-    let (_, _, text) = get(&format!("{}/metrics", stage.server.url), &[])?;
+    let (_, _, text) = get(&format!("{}/metrics", servers.server.url), &[])?;
     let joins = text
         .lines()
         .find_map(|line| line.strip_prefix("spillway_join_seconds_count "));
@@ -91,7 +91,7 @@ pub(super) fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True if the text passes, with the output of promtool.
+/// True if promtool accepts the text; with its output.
 fn promtool(text: &str) -> anyhow::Result<(bool, String)> {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
@@ -113,7 +113,7 @@ fn promtool(text: &str) -> anyhow::Result<(bool, String)> {
     ))
 }
 
-/// Samples that are of no family before them, or of one that was told before another.
+/// Samples without a family before them, or between samples of another family.
 fn strays(open: &str) -> Vec<String> {
     let (mut family, mut kind) = (String::new(), String::new());
     let mut told = std::collections::BTreeSet::new();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::stage::{ADMIN_TOKEN, Rows, Stage};
-use super::talk::{Talk, claims, encoded, get, sign};
+use super::fixtures::{ADMIN_TOKEN, Rows, TestServers};
+use super::signaling_client::{SignalingSocket, claims, encoded, get, sign};
 
 /// Room names as a user types them.
 const ROOMS: [&str; 16] = [
@@ -37,7 +37,7 @@ const IDENTITIES: [&str; 7] = [
     "Ζωή",
 ];
 
-/// And the words that refuse them.
+/// Invalid names, and parts of the errors.
 const REFUSED: [(&str, &str); 11] = [
     ("", "is empty"),
     ("a\u{0}", "U+0000"),
@@ -52,12 +52,12 @@ const REFUSED: [(&str, &str); 11] = [
     ("a\u{378}", "U+0378"),
 ];
 
-pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.server.url;
+pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let url = &servers.server.url;
     let mut kept = Vec::new();
     let mut histories = BTreeSet::new();
     for room in ROOMS {
-        let (talk, joined) = Talk::join(url, &sign(&claims(room, "ann"))?).await?;
+        let (talk, joined) = SignalingSocket::join(url, &sign(&claims(room, "ann"))?).await?;
         rows.same(
             "room of any script",
             room,
@@ -87,7 +87,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         );
     }
     for (typed, room) in [("Zoe\u{308}", "Zoë"), ("\u{1112}\u{116c}", "회")] {
-        let (_talk, joined) = Talk::join(url, &sign(&claims(typed, "bob"))?).await?;
+        let (_talk, joined) = SignalingSocket::join(url, &sign(&claims(typed, "bob"))?).await?;
         rows.same(
             "equivalent spellings are one",
             room,
@@ -95,7 +95,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         );
     }
     for identity in IDENTITIES {
-        let (_talk, joined) = Talk::join(url, &sign(&claims("r", identity))?).await?;
+        let (_talk, joined) = SignalingSocket::join(url, &sign(&claims("r", identity))?).await?;
         let found = joined["identity"].as_str();
         rows.same("identity of a provider", identity, (found, Some(identity)));
     }
@@ -111,7 +111,7 @@ async fn refusals(url: &str, rows: &mut Rows) -> anyhow::Result<()> {
             ("room", claims(name, "ann")),
             ("identity", claims("r", name)),
         ] {
-            let (_talk, refused) = Talk::join(url, &sign(&claims)?).await?;
+            let (_talk, refused) = SignalingSocket::join(url, &sign(&claims)?).await?;
             let kind = "refused name in a token";
             let text = refused["message"].as_str().unwrap_or_default();
             rows.says(kind, &shown, (text, said));

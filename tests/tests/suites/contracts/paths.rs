@@ -1,13 +1,13 @@
-//! Paths at which a proxy serves the server: under a path or at the root, with or without a strip of the path; and
-//! origins of pages that may use demo tokens.
+//! Paths under which a proxy serves the server, kept or removed by the proxy, and origins of pages
+//! that may use demo tokens.
 
 use serde_json::{Value, json};
 
-use super::stage::{Rows, Stage};
-use super::talk::{Talk, claims, get, sign};
+use super::fixtures::{Rows, TestServers};
+use super::signaling_client::{SignalingSocket, claims, get, sign};
 
-pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.server.url;
+pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let url = &servers.server.url;
     for prefix in ["", "/calls"] {
         for (path, wanted) in [
             ("/", 200),
@@ -24,9 +24,9 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
             rows.same("served under its path", &path, (status, wanted));
         }
         let path = format!("{prefix}/v1/signal");
-        let mut talk = Talk::open(url, &path, None).await?;
+        let mut talk = SignalingSocket::open(url, &path, None).await?;
         let join = json!({"type": "join", "id": 1, "token": sign(&claims("paths", "ann"))?});
-        let joined = talk.say(&join.to_string()).await?;
+        let joined = talk.request(&join.to_string()).await?;
         rows.same(
             "served under its path",
             &path,
@@ -65,9 +65,9 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         (Some("null"), &demo, "error"),
         (Some("https://evil.example"), &signed, "joined"),
     ] {
-        let mut talk = Talk::open(url, "/v1/signal", origin).await?;
+        let mut talk = SignalingSocket::open(url, "/v1/signal", origin).await?;
         let join = json!({"type": "join", "id": 1, "token": token});
-        let said = talk.say(&join.to_string()).await?;
+        let said = talk.request(&join.to_string()).await?;
         let row = origin.unwrap_or("no origin");
         rows.same(
             "demo tokens and pages of others",

@@ -1,10 +1,11 @@
-//! Settings: mistakes are found before anything starts, each with its place; unusual values are warned of once.
+//! Settings: mistakes are reported before the start, each with its place. Unusual values cause one
+//! warning.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::cli::{program, run};
-use super::stage::Rows;
+use super::fixtures::Rows;
 
 const KEYS: &str = "K:0123456789abcdef";
 const SERVE: [&str; 5] = [
@@ -15,7 +16,7 @@ const SERVE: [&str; 5] = [
     "--keys",
 ];
 
-/// A kind, the content of the file, its mode, and the expected output; empty if the file is good.
+/// Kind, content of the file, mode, and expected output (empty if the file is valid).
 const FILES: &[(&str, &str, u32, &str)] = &[
     (
         "a mistake of TOML has a line",
@@ -110,7 +111,7 @@ pub(super) fn rows(rows: &mut Rows) -> anyhow::Result<()> {
     ] {
         let flag = format!("--{name}");
         let said = serve(&[&flag, "1"], &[])?;
-        let wanted = format!("{name} is of no use to serve");
+        let wanted = format!("{name} has no effect on serve");
         rows.same(
             "serve refuses what only up uses",
             name,

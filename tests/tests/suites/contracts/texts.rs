@@ -1,9 +1,10 @@
-//! JSON of RFC 8259: valid messages are read, invalid ones are answered with their `id`, and no call ends.
+//! JSON (RFC 8259): valid messages are accepted, invalid ones are answered with their `id`, and the
+//! socket stays open.
 
-use super::stage::{Rows, Stage};
-use super::talk::{Talk, claims, sign};
+use super::fixtures::{Rows, TestServers};
+use super::signaling_client::{SignalingSocket, claims, sign};
 
-/// A kind, a message with the id 7, and the type of its reply.
+/// Kind, a message with the id 7, and the type of the reply.
 const READ: &[(&str, &str, &str)] = &[
     (
         "half an emoji",
@@ -79,16 +80,16 @@ const UNREADABLE: &[&str] = &[
     r#"{"id":7,"type":"ping"} {"id":8}"#,
 ];
 
-pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.server.url;
-    let (mut talk, joined) = Talk::join(url, &sign(&claims("texts", "ann"))?).await?;
+pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let url = &servers.server.url;
+    let (mut talk, joined) = SignalingSocket::join(url, &sign(&claims("texts", "ann"))?).await?;
     rows.same(
         "half an emoji",
         "join",
         (joined["type"].as_str(), Some("joined")),
     );
     for (kind, text, reply) in READ.iter().copied() {
-        let said = talk.say(text).await?;
+        let said = talk.request(text).await?;
         rows.same(
             kind,
             text,
@@ -105,7 +106,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     );
     let open = format!(r#"{{"type":"message","payload":{},"id":7"#, "[".repeat(500));
     for text in [&*deep].into_iter().chain(UNREADABLE.iter().copied()) {
-        let said = talk.say(text).await?;
+        let said = talk.request(text).await?;
         let found = (said["code"].as_str(), said["id"].as_u64());
         rows.same(
             "what cannot be read keeps its id",
@@ -113,17 +114,17 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
             (found, (Some("bad_message"), Some(7))),
         );
     }
-    let said = talk.say(&open).await?;
+    let said = talk.request(&open).await?;
     rows.same(
         "what has no readable id",
         "cut off",
         (said["id"].as_u64(), None),
     );
-    // Within the rate, which is 50 a second, however often it is wrong.
+    // The rate of messages stays below the limit of 50 per second.
     for _ in 0..40 {
-        talk.say("nonsense").await?;
+        talk.request("nonsense").await?;
     }
-    let said = talk.say(r#"{"type":"ping","id":9}"#).await?;
+    let said = talk.request(r#"{"type":"ping","id":9}"#).await?;
     rows.same(
         "mistakes end no call",
         "40 of them",

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 use spillway_tests::turn::unix_s;
 
-use super::stage::{Rows, Stage};
-use super::talk::{Talk, claims, sign, sign_text};
+use super::fixtures::{Rows, TestServers};
+use super::signaling_client::{SignalingSocket, claims, sign, sign_text};
 
-pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let url = &stage.server.url;
+pub(super) async fn rows(servers: &TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let url = &servers.server.url;
     let now = unix_s() as f64;
     for (kind, claim, value) in good(now) {
-        // A room of its own for each: joins of an identity have a rate.
+        // Each row has its own room, because joins of an identity in a room have a budget.
         let mut claims = claims(&format!("tokens {claim} {value}"), "ann");
         claims[claim] = value.clone();
-        let (_talk, joined) = Talk::join(url, &sign(&claims)?).await?;
+        let (_talk, joined) = SignalingSocket::join(url, &sign(&claims)?).await?;
         let row = format!("{claim} {value}: {joined}");
         rows.same(kind, &row, (joined["type"].as_str(), Some("joined")));
     }
@@ -24,7 +24,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
     ] {
         let mut claims = claims(&format!("tokens {claim}"), "ann");
         claims["video"][claim] = value;
-        let (_talk, joined) = Talk::join(url, &sign(&claims)?).await?;
+        let (_talk, joined) = SignalingSocket::join(url, &sign(&claims)?).await?;
         rows.same(
             "null is absence",
             claim,
@@ -42,7 +42,7 @@ pub(super) async fn rows(stage: &Stage, rows: &mut Rows) -> anyhow::Result<()> {
         ),
     ] {
         let token = sign_text(whole.replacen(from, to, 1))?;
-        let (_talk, joined) = Talk::join(url, &token).await?;
+        let (_talk, joined) = SignalingSocket::join(url, &token).await?;
         rows.same(kind, to, (joined["type"].as_str(), Some("joined")));
     }
     for (pointer, value, code, said) in bad(now) {
@@ -68,7 +68,7 @@ async fn refused(
     rows: &mut Rows,
     (claims, code, said): (&Value, &str, &str),
 ) -> anyhow::Result<()> {
-    let (_talk, refused) = Talk::join(url, &sign(claims)?).await?;
+    let (_talk, refused) = SignalingSocket::join(url, &sign(claims)?).await?;
     let kind = "the claim that is wrong is named";
     rows.same(kind, said, (refused["code"].as_str(), Some(code)));
     rows.says(
@@ -79,7 +79,7 @@ async fn refused(
     Ok(())
 }
 
-/// A kind, a claim, and its value.
+/// Kind, claim and value.
 fn good(now: f64) -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("date with a fraction", "exp", json!(now + 650.25)),
@@ -100,7 +100,7 @@ fn good(now: f64) -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-/// A claim, its value, the code that refuses it, and the words.
+/// Claim, value, error code, and a part of the error.
 fn bad(now: f64) -> Vec<(&'static str, Value, &'static str, &'static str)> {
     vec![
         (

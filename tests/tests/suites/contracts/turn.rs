@@ -6,10 +6,10 @@ use anyhow::Context;
 use spillway_bench::turn::client::Credentials;
 use spillway_tests::turn::{TurnCaller, unix_s};
 
-use super::stage::{Rows, Stage, TURN_SECRET};
+use super::fixtures::{Rows, TURN_SECRET, TestServers};
 
-pub(super) async fn rows(stage: &mut Stage, rows: &mut Rows) -> anyhow::Result<()> {
-    let urls = stage.media.node().await?.turn_urls;
+pub(super) async fn rows(servers: &mut TestServers, rows: &mut Rows) -> anyhow::Result<()> {
+    let urls = servers.media.node().await?.turn_urls;
     let url = urls
         .iter()
         .find(|url| url.ends_with("udp"))

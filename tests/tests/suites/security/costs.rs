@@ -1,11 +1,11 @@
-//! Cost of an attacking byte for the data plane and for others: ten participants at 20 Mb/s in all, beside the same
-//! bytes sent to a port that discards them.
+//! Cost of an attacking byte for the data plane and for other participants. Ten attackers send 20
+//! Mbit/s in total; for comparison the same bytes go to a port that discards them.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use spillway_tests::attacker::{Damage, Flood, Scene, Weapon, check};
+use spillway_tests::attacker::{AttackedNode, AttackerSession, Flood, FloodEffect, check};
 use spillway_tests::call::put_publish;
 use spillway_wire::stun::kinds;
 
@@ -14,44 +14,45 @@ use super::{ATTEMPTS, MORE_LOSS, SECOND, listening, row};
 const GUESTS: usize = 10;
 const BPS: u64 = 20_000_000;
 const FLOOD_TIME: Duration = SECOND.saturating_mul(2);
-/// Processor time for a byte of UDP payload, where datagrams are long.
+/// Permitted CPU time per byte of UDP payload, for long datagrams.
 const LONG_NS_PER_BYTE: f64 = 60.0;
-/// The same, of datagrams of some 100 bytes: each costs some microseconds to take from the kernel, whatever is in it.
+/// The same for datagrams of about 100 bytes: receiving one from the kernel costs some
+/// microseconds, whatever its size.
 const SHORT_NS_PER_BYTE: f64 = 250.0;
-/// At twice the rate a byte costs as much, but for noise.
+/// Permitted ratio of the costs per byte at the full and at half the rate; both should be equal.
 const NONLINEAR: f64 = 2.0;
 
-/// Writes datagram `number` of guest `guest`.
-type Write = Arc<dyn Fn(u64, &mut Weapon, &mut Vec<u8>) + Send + Sync>;
+/// Function that writes datagram `number` of attacker `guest`.
+type Write = Arc<dyn Fn(u64, &mut AttackerSession, &mut Vec<u8>) + Send + Sync>;
 
-/// Guests with a way to write datagrams.
+/// Attackers, and the function that writes their datagrams.
 #[derive(Clone)]
 struct Attack {
-    weapons: Arc<Mutex<Vec<Weapon>>>,
+    attackers: Arc<Mutex<Vec<AttackerSession>>>,
     write: Write,
-    /// Where the datagrams come from, if not from the guests' own addresses.
+    /// Sending sockets, if they are not the attackers' own.
     others: Option<Arc<Vec<UdpSocket>>>,
     server: SocketAddr,
 }
 
 impl Attack {
     fn new(
-        weapons: Vec<Weapon>,
-        write: impl Fn(u64, &mut Weapon, &mut Vec<u8>) + Send + Sync + 'static,
+        attackers: Vec<AttackerSession>,
+        write: impl Fn(u64, &mut AttackerSession, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> Self {
         Self {
-            server: weapons[0].server,
-            weapons: Arc::new(Mutex::new(weapons)),
+            server: attackers[0].server,
+            attackers: Arc::new(Mutex::new(attackers)),
             write: Arc::new(write),
             others: None,
         }
     }
 
     fn flood(&self, target: SocketAddr, bps: u64) -> anyhow::Result<Flood> {
-        let weapons = Arc::clone(&self.weapons);
+        let attackers = Arc::clone(&self.attackers);
         let write = Arc::clone(&self.write);
-        let guests = weapons.lock().expect("nobody panics with it");
-        let own = guests.iter().map(|weapon| weapon.socket.try_clone());
+        let guests = attackers.lock().expect("nobody panics with it");
+        let own = guests.iter().map(|attacker| attacker.socket.try_clone());
         let sockets: Vec<UdpSocket> = match &self.others {
             Some(others) => others
                 .iter()
@@ -65,8 +66,8 @@ impl Attack {
             target,
             bps,
             next: Box::new(move |number, datagram| {
-                let mut weapons = weapons.lock().expect("nobody panics with it");
-                write(number, &mut weapons[(number % count) as usize], datagram);
+                let mut attackers = attackers.lock().expect("nobody panics with it");
+                write(number, &mut attackers[(number % count) as usize], datagram);
                 (number % from) as usize
             }),
             sockets,
@@ -74,32 +75,32 @@ impl Attack {
     }
 }
 
-/// Other participants lose no more than beside the same bytes to an unused address, and a byte costs little in any
-/// number.
+/// Checks that other participants lose no more than in the comparison, and that the cost per byte
+/// is low and independent of the rate.
 async fn is_bounded(
     name: &str,
     limit: f64,
-    scene: &mut Scene,
+    attacked: &mut AttackedNode,
     attack: &Attack,
 ) -> anyhow::Result<()> {
-    // A socket that is not read: the kernel discards datagrams beyond its buffer.
+    // A socket that is not read: the kernel drops datagrams when its buffer is full.
     let discard = UdpSocket::bind("127.0.0.1:0")?;
     let to_nobody = discard.local_addr()?;
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
-        let control = scene
-            .suffer(attack.flood(to_nobody, BPS)?, FLOOD_TIME)
+        let control = attacked
+            .run_with_flood(attack.flood(to_nobody, BPS)?, FLOOD_TIME)
             .await?;
-        let half = scene
-            .suffer(attack.flood(attack.server, BPS / 2)?, FLOOD_TIME)
+        let half = attacked
+            .run_with_flood(attack.flood(attack.server, BPS / 2)?, FLOOD_TIME)
             .await?;
-        let full = scene
-            .suffer(attack.flood(attack.server, BPS)?, FLOOD_TIME)
+        let full = attacked
+            .run_with_flood(attack.flood(attack.server, BPS)?, FLOOD_TIME)
             .await?;
         let (at_half, at_full) = (half.ns_per_byte(&control), full.ns_per_byte(&control));
         last = figures(&control, &full, at_half, at_full);
         let is_cheap = at_full.max(at_half) <= limit;
-        // What costs next to nothing is all noise.
+        // A cost near zero consists of noise.
         let is_linear = at_full <= NONLINEAR * at_half.max(limit / 5.0);
         if full.loss <= control.loss + MORE_LOSS && is_cheap && is_linear {
             row(name, &last);
@@ -109,22 +110,22 @@ async fn is_bounded(
     anyhow::bail!("{name}: {last}")
 }
 
-fn figures(control: &Damage, full: &Damage, at_half: f64, at_full: f64) -> String {
+fn figures(control: &FloodEffect, full: &FloodEffect, at_half: f64, at_full: f64) -> String {
     format!(
         "\"bytes\":{},\"loss\":{:.4},\"control_loss\":{:.4},\"ns_per_byte_half\":{at_half:.0},\"ns_per_byte\":{at_full:.0}",
         full.bytes, full.loss, control.loss
     )
 }
 
-/// Seals `compound` as a guest's SRTCP.
-fn rtcp(weapon: &mut Weapon, compound: &[u8], out: &mut Vec<u8>) {
+/// Seals `compound` as SRTCP of an attacker.
+fn rtcp(attacker: &mut AttackerSession, compound: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(compound);
     out.resize(compound.len() + 64, 0);
-    let length = weapon.sealer.seal_rtcp(out, compound.len());
+    let length = attacker.sealer.seal_rtcp(out, compound.len());
     out.truncate(length);
 }
 
-/// A feedback about `count` packets from `base` on, none of which arrived.
+/// Transport-wide feedback for `count` packets from `base` on, none of which arrived.
 fn feedback(base: u16, count: u16) -> Vec<u8> {
     let mut bytes = vec![0x8f, 205, 0, 0, 0, 0, 0, 9, 0, 0, 0, 7];
     bytes.extend(base.to_be_bytes());
@@ -143,9 +144,9 @@ fn feedback(base: u16, count: u16) -> Vec<u8> {
 
 #[tokio::test]
 async fn feedback_costs_what_its_bytes_are_worth() -> anyhow::Result<()> {
-    let mut scene = Scene::start(3).await?;
-    let weapons = scene.hostile_subscribers(GUESTS).await?;
-    let attack = Attack::new(weapons, |number, weapon, out| {
+    let mut attacked = AttackedNode::start(3).await?;
+    let attackers = attacked.hostile_subscribers(GUESTS).await?;
+    let attack = Attack::new(attackers, |number, attacker, out| {
         let base = fastrand::u16(..);
         let compound = match number % 4 {
             0 | 1 => feedback(base, 65_535),
@@ -154,17 +155,17 @@ async fn feedback_costs_what_its_bytes_are_worth() -> anyhow::Result<()> {
                 .flat_map(|part| feedback(base.wrapping_add(part), 2_000))
                 .collect(),
         };
-        rtcp(weapon, &compound, out);
+        rtcp(attacker, &compound, out);
     });
-    is_bounded("feedback", LONG_NS_PER_BYTE, &mut scene, &attack).await
+    is_bounded("feedback", LONG_NS_PER_BYTE, &mut attacked, &attack).await
 }
 
 #[tokio::test]
 async fn requests_for_packets_and_pictures_cost_what_their_bytes_are_worth() -> anyhow::Result<()> {
-    let mut scene = Scene::start(3).await?;
-    let weapons = scene.hostile_subscribers(GUESTS).await?;
-    let attack = Attack::new(weapons, |number, weapon, out| {
-        let ssrc = weapon.media_ssrc.to_be_bytes();
+    let mut attacked = AttackedNode::start(3).await?;
+    let attackers = attacked.hostile_subscribers(GUESTS).await?;
+    let attack = Attack::new(attackers, |number, attacker, out| {
+        let ssrc = attacker.media_ssrc.to_be_bytes();
         let mut compound = Vec::new();
         if number % 2 == 0 {
             compound.extend([0x81, 205, 0, 252, 0, 0, 0, 9]);
@@ -177,57 +178,57 @@ async fn requests_for_packets_and_pictures_cost_what_their_bytes_are_worth() -> 
                 compound.extend(ssrc);
             }
         }
-        rtcp(weapon, &compound, out);
+        rtcp(attacker, &compound, out);
     });
-    is_bounded("requests", LONG_NS_PER_BYTE, &mut scene, &attack).await
+    is_bounded("requests", LONG_NS_PER_BYTE, &mut attacked, &attack).await
 }
 
 #[tokio::test]
 async fn new_ssrcs_cost_the_same_however_many_there_were() -> anyhow::Result<()> {
-    let mut scene = Scene::start(3).await?;
-    let weapons = scene.hostile_publishers(GUESTS).await?;
-    let attack = Attack::new(weapons, |number, weapon, out| {
+    let mut attacked = AttackedNode::start(3).await?;
+    let attackers = attacked.hostile_publishers(GUESTS).await?;
+    let attack = Attack::new(attackers, |number, attacker, out| {
         let ssrc = 0x1000_0000 + number as u32;
-        let (mid, payload_type) = weapon.audio.clone();
+        let (mid, payload_type) = attacker.audio.clone();
         out.extend([0x90, payload_type, 0, 1, 0, 0, 0, 1]);
         out.extend(ssrc.to_be_bytes());
         out.extend([0xbe, 0xde, 0, 2]);
-        // The session layer of these clients numbers its header extensions so.
+        // Ids of header extensions in the session layer of these clients.
         let header = out.len();
         out.push(4 << 4 | (mid.len() - 1) as u8);
         out.extend(mid.as_bytes());
         out.resize(header + 8, 0);
         let header = out.len();
-        out.resize(header + 60 + weapon.sealer.rtp_overhead(), 7);
-        weapon.sealer.seal_rtp(out, header, ssrc, 1);
+        out.resize(header + 60 + attacker.sealer.rtp_overhead(), 7);
+        attacker.sealer.seal_rtp(out, header, ssrc, 1);
     });
-    is_bounded("rotating_ssrc", SHORT_NS_PER_BYTE, &mut scene, &attack).await
+    is_bounded("rotating_ssrc", SHORT_NS_PER_BYTE, &mut attacked, &attack).await
 }
 
 #[tokio::test]
 async fn checks_from_everywhere_cost_what_their_bytes_are_worth() -> anyhow::Result<()> {
-    let mut scene = Scene::start(3).await?;
-    let weapons = scene.hostile_subscribers(GUESTS).await?;
-    let mut attack = Attack::new(weapons, |number, weapon, out| {
+    let mut attacked = AttackedNode::start(3).await?;
+    let attackers = attacked.hostile_subscribers(GUESTS).await?;
+    let mut attack = Attack::new(attackers, |number, attacker, out| {
         let use_candidate: (u16, &[u8]) = (kinds::USE_CANDIDATE, &[]);
         let with = if number % 2 == 0 {
             &[use_candidate][..]
         } else {
             &[]
         };
-        out.extend(check(&weapon.credentials, with));
+        out.extend(check(&attacker.credentials, with));
     });
     let others = (0..200).map(|number| listening(&format!("127.0.1.{}", number + 1)));
     attack.others = Some(Arc::new(others.collect::<anyhow::Result<_>>()?));
-    is_bounded("checks", SHORT_NS_PER_BYTE, &mut scene, &attack).await
+    is_bounded("checks", SHORT_NS_PER_BYTE, &mut attacked, &attack).await
 }
 
 #[tokio::test]
 async fn broken_handshakes_cost_what_their_bytes_are_worth() -> anyhow::Result<()> {
-    let mut scene = Scene::start(3).await?;
-    let weapons = scene.hostile_subscribers(GUESTS).await?;
-    let attack = Attack::new(weapons, |number, _, out| {
-        // Records of a handshake in the clear, fragments of messages that claim to be long, and alerts.
+    let mut attacked = AttackedNode::start(3).await?;
+    let attackers = attacked.hostile_subscribers(GUESTS).await?;
+    let attack = Attack::new(attackers, |number, _, out| {
+        // DTLS records in the clear: fragments with a large message length, and alerts.
         let kind = [22, 22, 21, 20][(number % 4) as usize];
         for part in 0..8_u8 {
             let body: Vec<u8> = (0..100).map(|_| fastrand::u8(..)).collect();
@@ -236,18 +237,18 @@ async fn broken_handshakes_cost_what_their_bytes_are_worth() -> anyhow::Result<(
             out.extend(body);
         }
     });
-    is_bounded("handshakes", LONG_NS_PER_BYTE, &mut scene, &attack).await
+    is_bounded("handshakes", LONG_NS_PER_BYTE, &mut attacked, &attack).await
 }
 
 #[tokio::test]
 async fn offers_cost_what_their_bytes_are_worth() -> anyhow::Result<()> {
-    let mut scene = Scene::start(3).await?;
-    let honest = scene.publishers[0].offer.clone();
+    let mut attacked = AttackedNode::start(3).await?;
+    let honest = attacked.publishers[0].offer.clone();
     let mut last = String::new();
     for attempt in 0..ATTEMPTS {
-        let quiet = scene.suffer(Flood::none()?, FLOOD_TIME).await?;
-        scene.forget();
-        let before = scene.node.cpu_time()?;
+        let quiet = attacked.run_with_flood(Flood::none()?, FLOOD_TIME).await?;
+        attacked.start_counting();
+        let before = attacked.node.cpu_time()?;
         let (mut bytes, mut refused) = (0, 0);
         for number in 0..40 {
             let lines = match number % 4 {
@@ -265,13 +266,13 @@ async fn offers_cost_what_their_bytes_are_worth() -> anyhow::Result<()> {
             let offer = format!("{honest}{lines}");
             bytes += offer.len();
             let request = put_publish(&format!("offer-{attempt}-{}", number % 10), &offer, vec![]);
-            refused += usize::from(scene.node.client.put_publish(request).await.is_err());
-            scene.step(Duration::from_millis(50)).await?;
+            refused += usize::from(attacked.node.client.put_publish(request).await.is_err());
+            attacked.step(Duration::from_millis(50)).await?;
         }
-        let cpu = scene.node.cpu_time()? - before;
+        let cpu = attacked.node.cpu_time()? - before;
         let cpu = cpu.saturating_sub(quiet.cpu);
         let ns_per_byte = cpu.as_nanos() as f64 / bytes as f64;
-        let loss = scene.loss().await?;
+        let loss = attacked.loss().await?;
         last = format!(
             "\"bytes\":{bytes},\"refused\":{refused},\"loss\":{loss:.4},\"control_loss\":{:.4},\"ns_per_byte\":{ns_per_byte:.0}",
             quiet.loss

@@ -1,22 +1,22 @@
-//! Allocations beyond their lifetime: with expired credentials, and with a replaced secret.
+//! Allocations beyond their lifetime: with expired credentials, and after the secret was replaced.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 use spillway_bench::turn::client::Credentials;
-use spillway_tests::clock::Patience;
+use spillway_tests::clock::TimeLimit;
 use spillway_tests::turn::{SECRET, TurnCaller, unix_s};
 use spillway_wire::stun::{Method, kinds};
 
 use super::target::Target;
 
-/// The least that RFC 8656 has.
+/// The minimum lifetime (RFC 8656).
 const LIFETIME_S: u64 = 600;
 const TTL_S: u64 = 2;
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// No relay lives longer than one lifetime after its credentials.
+/// An allocation ends at most one lifetime after its credentials.
 pub(super) fn expired(target: &Target) -> anyhow::Result<()> {
     let mut caller = target.caller(221)?;
     let expiry_s = unix_s() + TTL_S;
@@ -43,7 +43,7 @@ pub(super) fn expired(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was made with a secret that another one replaces ends with its grace.
+/// An allocation made with the previous secret ends with its grace time.
 pub(super) async fn rotated() -> anyhow::Result<()> {
     let new = "another secret of tests alone";
     let both = format!("{new},{SECRET}");
@@ -69,19 +69,19 @@ pub(super) async fn rotated() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refreshes until that is refused; the code, or none when the limit is over.
+/// Refreshes until a refresh is refused. Returns the error code; `None` after the time limit.
 fn until_refused(caller: &TurnCaller) -> anyhow::Result<Option<u16>> {
-    let patience = Patience::of(LIMIT);
+    let limit_left = TimeLimit::new(LIMIT);
     loop {
         let code = refresh(caller)?;
-        if code.is_some() || patience.is_over() {
+        if code.is_some() || limit_left.is_over() {
             return Ok(code);
         }
         std::thread::sleep(PAUSE);
     }
 }
 
-/// The code by which a Refresh is refused.
+/// The error code of a Refresh; `None` if it succeeds.
 fn refresh(caller: &TurnCaller) -> anyhow::Result<Option<u16>> {
     let answer = caller.ask(Method::Refresh, |writer| {
         writer.number(kinds::LIFETIME, 600);

@@ -1,5 +1,5 @@
-//! Forbidden peers with `turn-peers public`: this host's other addresses, and addresses that a NAT64 translator maps
-//! to them.
+//! Forbidden peers with `turn-peers public`: other addresses of this host, and addresses that a
+//! NAT64 translator maps to them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use nix::sched::{CloneFlags, unshare};
-use spillway_tests::clock::Patience;
+use spillway_tests::clock::TimeLimit;
 use spillway_tests::turn::udp;
 use spillway_wire::stun::{Method, kinds};
 
@@ -15,7 +15,7 @@ use super::target::{CHANNEL, SILENCE, Target};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
-/// Of the open internet, so that nothing else forbids them; in a namespace of the test they are on loopback.
+/// Public addresses, which no other rule forbids. In a namespace of the test they are on loopback.
 const OWN: &str = "8.8.4.4";
 const OWN_LATER: &str = "8.8.4.5";
 const ELSEWHERE: &str = "8.8.8.8:53";
@@ -28,7 +28,7 @@ const NAT64: [(&str, usize); 6] = [
     ("2a00:96:9696:9696:0:9696::", 96),
 ];
 
-/// A node that has addresses which it does not advertise, from the start and later.
+/// A node with addresses that it does not advertise: some from the start, some added later.
 pub(super) fn own_addresses() -> anyhow::Result<()> {
     let in_namespace = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).context("a network namespace needs root")?;
@@ -56,15 +56,18 @@ fn reach_own(target: &Target) -> anyhow::Result<()> {
     ensure!(victim.recv(&mut [0; 9]).is_err(), "data arrived at {peer}");
     let elsewhere = caller.permit(ELSEWHERE.parse()?)?;
     ensure!(elsewhere.is_success(), "the internet is refused too");
-    // An address that the host gets later belonged to another host before.
+    // An address that the host gets later is public before that.
     let peer = SocketAddr::new(OWN_LATER.parse()?, port);
     ensure!(caller.permit(peer)?.is_success(), "{peer} is refused early");
     ip(&format!("addr add {OWN_LATER}/32 dev lo"))?;
     let victim = UdpSocket::bind(peer)?;
     victim.set_read_timeout(Some(SILENCE))?;
-    let patience = Patience::of(LIMIT);
+    let limit_left = TimeLimit::new(LIMIT);
     while caller.permit(peer)?.code() != Some(403) {
-        ensure!(!patience.is_over(), "{peer} can be reached {LIMIT:?} later");
+        ensure!(
+            !limit_left.is_over(),
+            "{peer} can be reached {LIMIT:?} later"
+        );
         std::thread::sleep(PAUSE);
     }
     caller.send(peer, b"x")?;
@@ -72,7 +75,7 @@ fn reach_own(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Addresses of IPv4 behind each length of prefix that a network may have.
+/// IPv4 addresses in NAT64 prefixes of every permitted length.
 pub(super) async fn translated() -> anyhow::Result<()> {
     let prefixes = NAT64.map(|(prefix, length)| format!("{prefix}/{length}"));
     let prefixes = prefixes.join(",");
@@ -105,7 +108,7 @@ pub(super) async fn translated() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// RFC 6052 section 2.2: the octet behind bit 64 is left out.
+/// RFC 6052 section 2.2: bits 64 to 71 are skipped.
 fn behind(prefix: Ipv6Addr, length: usize, ip: Ipv4Addr) -> SocketAddr {
     let mut octets = prefix.octets();
     let places = (length / 8..octets.len()).filter(|at| *at != 8);

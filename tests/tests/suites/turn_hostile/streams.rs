@@ -1,4 +1,4 @@
-//! Attacks on the relay over TCP and TLS.
+//! Attacks on the TURN server over TCP and TLS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use tokio::net::TcpStream;
 
 use super::target::Target;
 
-/// Time between two bytes of a slow client.
+/// Interval between two bytes of a slow client.
 const DRIP: Duration = Duration::from_millis(250);
-/// A message and a handshake have ten seconds.
+/// Time limit for a message and for a handshake (10 s), with a margin.
 const END_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Beginning of a ClientHello of TLS that says it has 512 bytes.
+/// Start of a TLS ClientHello with a length of 512 bytes.
 const HELLO: [u8; 11] = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
 const HTTP: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// A client that sends a byte at a time, or nothing, is disconnected, and others are served meanwhile.
+/// A client that sends single bytes, or nothing, is disconnected. Others are served meanwhile.
 pub(super) async fn drip(target: &Target) -> anyhow::Result<()> {
     let half = &allocate()[..20];
     let dripping = async {
@@ -47,7 +47,7 @@ pub(super) async fn drip(target: &Target) -> anyhow::Result<()> {
     dripped
 }
 
-/// What is neither TURN nor TLS ends the stream it came over, and nothing else.
+/// Bytes that are neither TURN nor TLS end only their own stream.
 pub(super) async fn garbage(target: &Target) -> anyhow::Result<()> {
     let mut noise = vec![0; 3_000];
     noise.fill_with(|| fastrand::u8(..));
@@ -65,7 +65,7 @@ pub(super) async fn garbage(target: &Target) -> anyhow::Result<()> {
     serves(target).await
 }
 
-/// Messages that say they are longer, shorter or otherwise than they are.
+/// Messages with wrong length fields.
 pub(super) async fn lying_lengths(target: &Target) -> anyhow::Result<()> {
     let with_length = |length: u16| {
         let mut request = allocate();
@@ -77,18 +77,18 @@ pub(super) async fn lying_lengths(target: &Target) -> anyhow::Result<()> {
         [&[0x40, 1][..], &length.to_be_bytes(), &after].concat()
     };
     for lie in [
-        with_length(0xfffc), // never comes
-        with_length(7),      // not of whole words
-        with_length(4),      // what follows begins in the middle of an attribute
+        with_length(0xfffc), // the rest never comes
+        with_length(7),      // not a multiple of 4
+        with_length(4),      // the next message starts inside an attribute
         channel(0xffff),
-        channel(1), // of a client without a channel; the bytes after it and its padding begin no message
+        channel(1), // the client has no channel, and no message starts after the padding
     ] {
         is_ended(target.relay.into(), &lie).await?;
     }
     serves(target).await
 }
 
-/// An Allocate of an unauthenticated client.
+/// An Allocate request without credentials.
 fn allocate() -> Vec<u8> {
     let mut request = Vec::new();
     let kind = Method::Allocate.kind(Class::Request);
@@ -96,7 +96,7 @@ fn allocate() -> Vec<u8> {
     request
 }
 
-/// That a request gets its 401 over TCP and over TLS.
+/// Checks that a request gets its 401 over TCP and over TLS.
 async fn serves(target: &Target) -> anyhow::Result<()> {
     let stream = TcpStream::connect(target.relay).await?;
     is_challenged(stream).await.context("over tcp")?;
@@ -113,29 +113,29 @@ async fn is_challenged(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> anyho
     Ok(())
 }
 
-async fn is_ended(door: SocketAddr, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect(door).await?;
+async fn is_ended(listener: SocketAddr, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(listener).await?;
     stream.write_all(bytes).await?;
     let what = String::from_utf8_lossy(&bytes[..bytes.len().min(8)]).into_owned();
     ends(stream, &[])
         .await
-        .with_context(|| format!("{what:?} at {door}"))
+        .with_context(|| format!("{what:?} at {listener}"))
 }
 
-async fn drop_by_drop(door: SocketAddr, drops: &[u8]) -> anyhow::Result<()> {
-    ends(TcpStream::connect(door).await?, drops).await
+async fn drop_by_drop(listener: SocketAddr, drops: &[u8]) -> anyhow::Result<()> {
+    ends(TcpStream::connect(listener).await?, drops).await
 }
 
 async fn drop_by_drop_inside(target: &Target, drops: &[u8]) -> anyhow::Result<()> {
     ends(target.tls_client()?.connect().await?, drops).await
 }
 
-/// That the other side ends the stream, whatever it says before; `drops` go out meanwhile.
+/// Checks that the server closes the stream, whatever it sends before. Meanwhile `drops` are sent.
 async fn ends(stream: impl AsyncRead + AsyncWrite, drops: &[u8]) -> anyhow::Result<()> {
     let (mut reading, mut writing) = tokio::io::split(stream);
     let until_end = async {
         let mut said = Vec::new();
-        // A reset says the same as an end.
+        // A reset is a close, too.
         let _ = reading.read_to_end(&mut said).await;
     };
     let dripping = async {

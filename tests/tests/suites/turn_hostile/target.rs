@@ -1,4 +1,4 @@
-//! The relay under attack: its own data plane, and a permitted peer.
+//! The TURN server under attack: its own data plane, and a permitted peer.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use spillway_tests::tls::Authority;
 use spillway_tests::turn::{SECRET, TurnCaller};
 use spillway_wire::stun::{Method, Writer, kinds};
 
-/// For what must not arrive.
+/// Time to wait for packets that must not arrive.
 pub(super) const SILENCE: Duration = Duration::from_millis(300);
 pub(super) const CHANNEL: u16 = 0x4001;
 
-/// A relay, and a permitted peer.
+/// A TURN server, and a permitted peer.
 pub(super) struct Target {
     pub(super) node: Node,
     pub(super) relay: SocketAddrV4,
-    /// Inside TLS, with a certificate of `authority`.
+    /// Address for TURN over TLS, with a certificate of `authority`.
     pub(super) tls: SocketAddr,
     pub(super) authority: Authority,
     pub(super) media: SocketAddr,
@@ -25,7 +25,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// A relay to the cluster and `peer`, or to every public address.
+    /// A TURN server that permits the cluster and `peer`, or all public addresses.
     pub(super) async fn start(is_public: bool, more: &[&str]) -> anyhow::Result<Self> {
         let peer = UdpSocket::bind("127.0.0.3:0")?;
         peer.set_read_timeout(Some(SILENCE))?;
@@ -40,7 +40,7 @@ impl Target {
             &secret[..]
         };
         let flags = [secret, &["--turn-port", "0"]].concat();
-        // Below the ephemeral ports of the kernel.
+        // A port below the kernel's ephemeral ports.
         let ports = ["--turn-relay-ports", "20000-29999", "--turn-peers", &peers];
         let authority = Authority::new("an authority")?;
         let dir = tempfile::tempdir()?;
@@ -72,7 +72,7 @@ impl Target {
         TurnCaller::new(self.relay.into(), Ipv4Addr::new(127, 0, number, 1))
     }
 
-    /// One with an allocation.
+    /// A client in network `number` with an allocation.
     pub(super) fn allocated(&self, number: u8) -> anyhow::Result<TurnCaller> {
         let mut caller = self.caller(number)?;
         let answer = caller.allocate()?;
@@ -80,7 +80,8 @@ impl Target {
         Ok(caller)
     }
 
-    /// That a client in network `number` gets an allocation, which it gives back: a user may have 64.
+    /// Checks that a client in network `number` gets an allocation, and releases it, because a user
+    /// may have 64.
     pub(super) fn serves(&self, number: u8) -> anyhow::Result<()> {
         let end = |writer: &mut Writer<'_>| {
             writer.number(kinds::LIFETIME, 0);
@@ -91,11 +92,11 @@ impl Target {
     }
 
     /// Checks that unauthenticated requests still get answers.
-    pub(super) fn lives(&self) -> anyhow::Result<()> {
+    pub(super) fn still_answers(&self) -> anyhow::Result<()> {
         self.allocated(200).map(drop).context("it is dead")
     }
 
-    pub(super) fn hears(&self) -> Option<Vec<u8>> {
+    pub(super) fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 2_048];
         let (length, _) = self.peer.recv_from(&mut buffer).ok()?;
         Some(buffer[..length].to_vec())

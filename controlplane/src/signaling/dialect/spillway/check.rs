@@ -1,6 +1,6 @@
-//! Limits of a message: counts of items first, then the items.
+//! Limits of a message: first the number of items in lists, then the items.
 //!
-//! Every check is linear in the bytes of the message.
+//! The work is linear in the size of the message.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::request::{Offer, Request};
 use crate::limits;
 use crate::room::{ErrorCode, Refusal};
 
-/// Counts the items of the lists of a message of type `name`, without reading the items.
+/// Checks the number of items in lists, for a message of type `name`. Does not read the items.
 pub(super) fn counts(name: &str, fields: &Map<String, Value>) -> Result<(), Refusal> {
     match name {
         "offer" => {
@@ -43,7 +43,7 @@ pub(super) fn counts(name: &str, fields: &Map<String, Value>) -> Result<(), Refu
     }
 }
 
-/// Checks what each field holds.
+/// Checks the size of each field.
 pub(super) fn contents(request: &Request) -> Result<(), Refusal> {
     match request {
         Request::Offer(offer) => check_offer(offer),
@@ -76,7 +76,7 @@ pub(super) fn contents(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// Number of items of a list; 0 for another value, which is refused when it is read.
+/// Number of items in a list; 0 for another value, which the parser refuses.
 fn length(fields: &Map<String, Value>, name: &str) -> usize {
     let list = fields.get(name).and_then(Value::as_array);
     list.map_or(0, Vec::len)

@@ -1,6 +1,6 @@
-//! Parses a client's message: text in, a checked [`ClientMessage`] or a named error out.
+//! Parses a message of a client. The result is a [`ClientMessage`] within all limits, or an error.
 //!
-//! This module does not know whether the message is valid in the current state; the session and the room check that.
+//! Whether the message fits the state of the session or the room is checked there.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,36 +11,36 @@ use super::strict::Tagged;
 use crate::json;
 use crate::room::{ErrorCode, Refusal};
 
-/// A message and the number its reply must carry.
+/// A parsed message within all limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientMessage {
-    /// Echoed in the reply.
+    /// Id for the reply; `None`: no reply.
     pub id: Option<u32>,
     /// The request of the client.
     pub request: Request,
 }
 
-/// A refusal, with the `id` of the message if that much could be read.
+/// A message that cannot be parsed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undecodable {
-    /// Echoed in the error.
+    /// Id of the message, if it could be read; repeated in the error.
     pub id: Option<u32>,
     /// Error code and message for the client.
     pub refusal: Refusal,
 }
 
-/// Stage of a session; decides which messages are read.
+/// Stage of a session. It decides which message types are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The client has shown no token: `join` and `ping` are read.
+    /// Before `join`: only `join` and `ping` are accepted.
     BeforeJoin,
-    /// The client has joined: all message types are read.
+    /// After `join`: all message types are accepted.
     Joined,
 }
 
-/// Types of messages that are read before `join`.
+/// Message types that are accepted before `join`.
 const FIRST: [&str; 2] = ["join", "ping"];
-/// Message types that are read after `join` only.
+/// Message types that are accepted only after `join`.
 const LATER: [&str; 9] = [
     "offer",
     "answer",
@@ -53,13 +53,13 @@ const LATER: [&str; 9] = [
     "leave",
 ];
 
-/// Reads one text frame of a participant.
+/// Parses a message of a client that has joined.
 pub fn decode(text: &str) -> Result<ClientMessage, Undecodable> {
     decode_at(text, Stage::Joined)
 }
 
-/// Reads one text frame. The work is linear in its bytes: lists are counted before their items are looked at,
-/// and nothing is compared in pairs.
+/// Parses a message. The work is linear in its size: lists are counted before their items are
+/// parsed, and items are not compared with each other.
 pub fn decode_at(text: &str, stage: Stage) -> Result<ClientMessage, Undecodable> {
     let refuse = |id, refusal| Undecodable { id, refusal };
     let bad = |id, message: String| refuse(id, Refusal::new(ErrorCode::BadMessage, message));
@@ -99,7 +99,7 @@ pub fn decode_at(text: &str, stage: Stage) -> Result<ClientMessage, Undecodable>
     }
 }
 
-/// Serde quotes the client's text; an error must not be as long as what caused it.
+/// Shortens an error. Serde quotes text of the client in errors, which may be long.
 fn shortened(message: String) -> String {
     const CHARS: usize = 300;
     match message.char_indices().nth(CHARS) {
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn lists_are_counted_before_their_items_are_read() {
-        // None of the items is anything: were they read first, the error would be about them.
+        // The items are invalid: if they were parsed first, the error would be another one.
         let many = |count: usize| vec!["0"; count].join(",");
         for (text, code, said) in [
             (
@@ -308,7 +308,7 @@ mod tests {
         let first = |text: &str| decode_at(text, Stage::BeforeJoin);
         assert!(first(r#"{"type":"ping","id":1}"#).is_ok());
         assert!(first(r#"{"type":"join","token":"t"}"#).is_ok());
-        // Their fields are wrong, but this is not checked before `join`.
+        // The fields are invalid too, but are not parsed before `join`.
         for name in LATER {
             let refused = first(&format!(r#"{{"type":"{name}","id":3,"tracks":7}}"#)).unwrap_err();
             assert_eq!(

@@ -1,4 +1,4 @@
-//! The protocol of docs/protocol.md: JSON in text frames.
+//! The dialect of docs/protocol.md: JSON in text frames.
 
 mod strict; // strict JSON types
 mod request; // message types of clients
@@ -8,14 +8,14 @@ mod reply; // messages of the server
 
 pub use message::{ClientMessage, Stage, Undecodable, decode, decode_at};
 pub use reply::{Joined, ServerMessage};
-pub use request::{Join, Offer, OfferedTrack, Request, Resume, Wish};
+pub use request::{Join, Offer, OfferedTrack, Request, Resume, TrackSubscription};
 
 use crate::hub::{Dialect, Frame};
 use crate::metrics::Label;
 use crate::room::{Notice, Refusal};
 use crate::signaling::frame;
 
-/// See the module's documentation.
+/// The dialect of docs/protocol.md.
 #[derive(Debug, Clone, Copy)]
 pub struct Spillway;
 
@@ -43,7 +43,7 @@ impl Dialect for Spillway {
     }
 }
 
-/// A message that says no.
+/// Encodes an error as one message.
 pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Frame {
     encode(
         &ServerMessage::refusal(id, refusal),
@@ -51,7 +51,7 @@ pub fn refusal(id: Option<u32>, refusal: &Refusal) -> Frame {
     )
 }
 
-/// A message of the server itself, which no notice stands for.
+/// Encodes a message that is not a notice of a room.
 pub fn plain(message: &ServerMessage<'_>) -> Frame {
     encode(message, Label::Plain)
 }

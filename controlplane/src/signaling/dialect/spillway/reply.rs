@@ -1,4 +1,4 @@
-//! Messages of the server, and their conversion from a room's notices.
+//! Messages of the server, made from a room's notices.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::ids::{Epoch, Identity, ParticipantId, RoomName, TrackId};
 use crate::room::{self, ErrorCode, JoinedLimits, MediaState, Mode, Notice, Refusal, Speaker};
 use crate::turn::Relays;
 
-/// Everything the server says; the fields are described in docs/protocol.md.
+/// A message of the server; docs/protocol.md describes the fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -80,7 +80,7 @@ pub enum ServerMessage<'a> {
     },
 }
 
-/// The answer to `join`.
+/// Content of the message `joined`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
 pub struct Joined<'a> {
@@ -110,7 +110,7 @@ pub struct Participant<'a> {
     pub tracks: Vec<Track<'a>>,
 }
 
-/// Something that a participant publishes. Where it is at home is none of the client's business.
+/// A published track. Clients do not see its node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
 pub struct Track<'a> {
@@ -121,7 +121,7 @@ pub struct Track<'a> {
     pub layers: &'a [Layer],
 }
 
-/// One change of the room.
+/// An event of the room.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -227,7 +227,7 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> ServerMessage<'a> {
-    /// A notice in these words.
+    /// Converts a notice of a room.
     pub(super) fn of_notice(notice: &'a Notice) -> Self {
         match notice {
             Notice::Joined(joined) => Self::Joined(Joined::of_notice(joined)),
@@ -276,7 +276,7 @@ impl<'a> ServerMessage<'a> {
         }
     }
 
-    /// The error that answers message `id`.
+    /// The error for request `id`.
     pub(super) fn refusal(id: Option<u32>, refusal: &'a Refusal) -> Self {
         Self::Error {
             id,

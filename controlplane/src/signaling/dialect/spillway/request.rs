@@ -1,4 +1,4 @@
-//! Message types of clients (docs/protocol.md).
+//! Messages of clients (docs/protocol.md).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,9 +6,9 @@ use serde_json::Value;
 use crate::fleet;
 use crate::history::{Kind, Layer, Source};
 use crate::ids::{Epoch, Half, Identity, ParticipantId, TrackId};
-use crate::room::{self, Lasts};
+use crate::room::{self, Persistence};
 
-/// Message types of clients; docs/protocol.md describes the fields.
+/// A message of a client; docs/protocol.md describes the fields.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -24,7 +24,7 @@ pub enum Request {
         candidate: String,
     },
     Subscribe {
-        tracks: Vec<Wish>,
+        tracks: Vec<TrackSubscription>,
     },
     Unsubscribe {
         tracks: Vec<TrackId>,
@@ -38,7 +38,8 @@ pub enum Request {
         payload: Value,
         #[serde(default)]
         to: Option<Vec<Identity>>,
-        /// Not part of the history: it reaches only participants that are connected now.
+        /// True: the message is not stored in the history. Only participants that are connected now
+        /// get it.
         #[serde(default)]
         ephemeral: bool,
     },
@@ -47,7 +48,7 @@ pub enum Request {
     Leave {},
 }
 
-/// The first message of every socket.
+/// The first message on a socket.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -59,7 +60,7 @@ pub struct Join {
     pub resume: Option<Resume>,
 }
 
-/// Position of a returning client in the history.
+/// Resume key and position of a returning client.
 #[derive(Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -70,7 +71,7 @@ pub struct Resume {
     pub key: String,
 }
 
-/// All the participant publishes from now on.
+/// A publish offer. It replaces the list of published tracks.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
@@ -95,11 +96,11 @@ pub struct OfferedTrack {
     pub layers: Vec<Layer>,
 }
 
-/// Parameters of a subscription.
+/// Subscription to a track.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // docs/protocol.md is their documentation
-pub struct Wish {
+pub struct TrackSubscription {
     pub track: TrackId,
     #[serde(default)]
     pub paused: bool,
@@ -110,46 +111,53 @@ pub struct Wish {
 }
 
 impl Request {
-    /// The request for the room; `None` for a request to the server itself.
-    pub fn of_a_participant(self) -> Option<room::Request> {
-        use room::Request as Asked;
+    /// The request for the room; `None` for requests that the session answers itself.
+    pub fn into_room_request(self) -> Option<room::Request> {
+        use room::Request as RoomRequest;
         Some(match self {
             Self::Join(_) | Self::Ping {} => return None,
-            Self::Offer(offer) => Asked::Offer(offer.into()),
-            Self::Answer { revision, sdp } => Asked::Answer { revision, sdp },
-            Self::Candidate { pc, candidate } => Asked::Candidate {
+            Self::Offer(offer) => RoomRequest::Offer(offer.into()),
+            Self::Answer { revision, sdp } => RoomRequest::Answer { revision, sdp },
+            Self::Candidate { pc, candidate } => RoomRequest::Candidate {
                 half: pc,
                 candidate,
             },
-            Self::Subscribe { tracks } => Asked::Subscribe {
-                tracks: tracks.into_iter().map(Wish::of_a_participant).collect(),
+            Self::Subscribe { tracks } => RoomRequest::Subscribe {
+                tracks: tracks
+                    .into_iter()
+                    .map(TrackSubscription::into_params)
+                    .collect(),
             },
-            Self::Unsubscribe { tracks } => Asked::Unsubscribe { tracks },
-            Self::Mute { track, muted } => Asked::Mute { track, muted },
+            Self::Unsubscribe { tracks } => RoomRequest::Unsubscribe { tracks },
+            Self::Mute { track, muted } => RoomRequest::Mute { track, muted },
             Self::Message {
                 topic,
                 payload,
                 to,
                 ephemeral,
-            } => Asked::Message {
+            } => RoomRequest::Message {
                 topic,
                 payload,
                 to,
-                lasts: if ephemeral { Lasts::No } else { Lasts::Yes },
+                persistence: if ephemeral {
+                    Persistence::Ephemeral
+                } else {
+                    Persistence::Stored
+                },
             },
-            Self::IceServers {} => Asked::IceServers,
-            Self::Leave {} => Asked::Leave,
+            Self::IceServers {} => RoomRequest::IceServers,
+            Self::Leave {} => RoomRequest::Leave,
         })
     }
 
-    /// The most that one message counts as, its length aside.
-    pub const MOST: u32 = 5;
+    /// The highest value of [`Self::cost`].
+    pub const MAX_COST: u32 = 5;
 
-    /// Number of messages that it counts as, besides its length: messages with work for the data plane or for a whole
-    /// room count more.
+    /// Number of messages that this one counts as, without its length. Messages that cause work in
+    /// the data plane or for a whole room count more.
     pub fn cost(&self) -> u32 {
         match self {
-            Self::Offer(_) => Self::MOST,
+            Self::Offer(_) => Self::MAX_COST,
             Self::Answer { .. } | Self::Subscribe { .. } | Self::Unsubscribe { .. } => 2,
             Self::Join(_)
             | Self::Candidate { .. }
@@ -179,18 +187,18 @@ impl From<Offer> for room::PublishOffer {
     }
 }
 
-impl Wish {
-    fn of_a_participant(self) -> (TrackId, fleet::Wish) {
-        let wish = fleet::Wish {
+impl TrackSubscription {
+    fn into_params(self) -> (TrackId, fleet::SubscriptionParams) {
+        let params = fleet::SubscriptionParams {
             paused: self.paused,
             max_height: self.max_height,
             priority: self.priority.into(),
         };
-        (self.track, wish)
+        (self.track, params)
     }
 }
 
-/// Tokens and keys stay out of logs.
+/// Without token and resume key, so that they never appear in logs.
 impl std::fmt::Debug for Join {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let resume = self.resume.as_ref().map(|resume| &resume.participant);

@@ -1,7 +1,8 @@
-//! Strict JSON types of the schema: an object for a struct, an array for a list, a text for a name.
+//! A strict deserializer for messages: an object for a struct, an array for a list, a string for an
+//! enum without data.
 //!
-//! serde's derived types also take an array for a struct and an object for a name, which the protocol does not
-//! have. [`Strict`] refuses both at every depth.
+//! Types derived with serde also accept an array for a struct, and an object for an enum without
+//! data. [`Strict`] refuses both at every depth.
 
 use serde::Deserializer;
 use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
@@ -13,10 +14,10 @@ use serde_json::{Error, Map, Value};
 
 use crate::json;
 
-/// A value of a message, for [`serde::Deserialize`].
+/// A JSON value as a deserializer.
 pub(super) struct Strict(pub(super) Value);
 
-/// A message: its `type` chooses the variant, its other fields are the variant's.
+/// A message as a deserializer: `type` selects the variant, all other fields belong to the variant.
 pub(super) struct Tagged {
     pub(super) name: String,
     pub(super) fields: Map<String, Value>,
@@ -57,7 +58,7 @@ impl<'de> Deserializer<'de> for Strict {
         }
     }
 
-    // A whole number may be written with a point or an exponent (RFC 8259 section 6).
+    // A whole number can be written with a fraction or an exponent (RFC 8259 section 6).
     fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         self.whole(visitor)
     }
@@ -146,7 +147,7 @@ impl<'de> EnumAccess<'de> for Tagged {
     }
 }
 
-/// The fields of a message of known type.
+/// The fields of a message whose type is known.
 pub(super) struct Fields(Map<String, Value>);
 
 impl<'de> VariantAccess<'de> for Fields {

@@ -1,4 +1,4 @@
--- Participants whose presence ran out.
+-- Returns the participants (JSON) whose presence has expired, up to 1,000.
 -- KEYS presence participants
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

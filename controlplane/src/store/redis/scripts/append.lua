@@ -1,8 +1,8 @@
--- Gives events the next numbers, keeps them, changes the participants and publishes them together. Events of the
--- same server, asked for again under the same numbers of that server, keep theirs.
+-- Appends events at the next offsets, changes the participants and publishes the events, in one step. If a server
+-- repeats events with the same sequence numbers (seq), they keep their offsets and are not appended again.
 -- KEYS meta history participants presence owners
 -- ARGV server seq channel head history_events room_ms presence_ms (body change participant json)*
--- A change that may be refused comes alone. Numbers are below 10^14, up to which Lua writes them out.
+-- An event whose change may be refused is alone in its call. Numbers are below 10^14: Lua writes larger ones with exponents.
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'a:' .. ARGV[1], 'bare')
 local epoch = meta[1]
 if not epoch then return { 'noroom' } end
@@ -47,7 +47,7 @@ for i = 1, count do
     end
 end
 redis.call('HSET', KEYS[1], 'offset', before + count, 'a:' .. ARGV[1], seq .. '-' .. seq + count - 1 .. ':' .. first)
--- Whoever serves the room touches it; what has just come into being must have an end of life until then.
+-- Servers of the room renew the TTL of its keys. Keys that were created just now need a TTL until then.
 if is_fresh then
     for i = 1, 5 do redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
     if meta[4] then redis.call('HDEL', KEYS[1], 'bare') end

@@ -1,4 +1,4 @@
--- This server reads the room no more; without participants and readers it ends.
+-- Removes a server from the readers of the room. Deletes a room without participants and readers.
 -- KEYS meta history participants presence owners readers; ARGV server
 redis.call('ZREM', KEYS[6], ARGV[1])
 local time = redis.call('TIME')

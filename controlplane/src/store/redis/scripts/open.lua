@@ -1,4 +1,4 @@
--- Opens a room, with a new epoch when it does not exist.
+-- Opens a room; creates it with a new epoch if it does not exist. Returns epoch, offset and participants.
 -- KEYS meta participants readers; ARGV server epoch room_ms reader_ms
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then

@@ -1,4 +1,4 @@
--- Writes something that does not last: a server that refuses is to be left.
+-- Writes a key with a TTL: shows whether the server accepts writes.
 -- KEYS probe; ARGV ms
 redis.call('HSET', KEYS[1], 'at', 'now')
 redis.call('PEXPIRE', KEYS[1], ARGV[1])

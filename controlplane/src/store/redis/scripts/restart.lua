@@ -1,5 +1,5 @@
--- Starts the history over, because it is not one any more: what two servers saw differs. What the store has stays, so
--- that a server can ask for what it lacks; numbers go on.
+-- Starts the history over, because two servers saw different events: the room gets a new epoch. Stored events stay, so
+-- that a server can read those it lacks, and offsets continue.
 -- KEYS meta; ARGV old new channel head
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if meta[1] ~= ARGV[1] then return { 'other' } end

@@ -1,5 +1,5 @@
--- Makes a room as a server remembers it, unless it exists. Where its history is, which it went on from, where, and
--- whether it was made.
+-- Creates a room from a server's copy, if it does not exist. Returns its epoch and offset, the epoch before that and the
+-- last common offset, and whether the room was created.
 -- KEYS meta history participants presence owners readers
 -- ARGV server epoch offset room_ms reader_ms presence_ms n (participant json)*n (offset event)*
 local time = redis.call('TIME')
@@ -15,7 +15,7 @@ if not meta[1] then
         redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
         redis.call('ZADD', KEYS[4], now + ARGV[6], ARGV[i])
     end
-    -- The next event makes the history, which needs an end of life then.
+    -- The history has no events, so its key does not exist yet. append.lua sets its TTL.
     if first > #ARGV then redis.call('HSET', KEYS[1], 'bare', 1) end
     for i = first, #ARGV, 2 do redis.call('XADD', KEYS[2], ARGV[i] .. '-0', 'e', ARGV[i + 1]) end
     meta, is_made = { ARGV[2], ARGV[3] }, 1

@@ -1,4 +1,4 @@
--- The events after an offset of an epoch.
+-- Returns the events after an offset of an epoch.
 -- KEYS meta history; ARGV epoch offset
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if not meta[1] then return { 'noroom' } end

@@ -1,4 +1,4 @@
--- Keeps participants present, and the room in being. Where its history is.
+-- Renews the presence of participants and the TTL of the room's keys. Returns epoch and offset of the history.
 -- KEYS meta history participants presence owners readers; ARGV server room_ms reader_ms presence_ms participant...
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if not meta[1] then return { 'noroom' } end

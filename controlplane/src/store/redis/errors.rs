@@ -1,4 +1,4 @@
-//! Errors of a Redis server, with advice: whether to try again, and whether Spillway can use the server at all.
+//! Errors of Redis servers: what they mean for the connection, and what an operator can do.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -10,21 +10,22 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::topology::Address;
 
-/// The first version with sharded pub/sub.
+/// The first major version with sharded pub/sub.
 const OLDEST_MAJOR: u32 = 7;
 
-/// Why a command was not carried out.
+/// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LinkError {
-    /// The server cannot be reached or cannot serve the slot now.
+    /// The server cannot be reached, or cannot serve the slot now.
     #[error("{0}")]
     Unavailable(String),
-    /// No secure connection is possible. Spillway does not start like this. A running process goes on as without a
-    /// server, until the certificates are correct.
+    /// TLS failed. Spillway does not start with this error. A running process treats the server as
+    /// unavailable until the certificates are correct.
     #[error("{0}")]
     Insecure(String),
-    /// The Redis server does not serve us as it is set up: credentials, rights, version, role. Spillway does not
-    /// start like that; one that runs goes on as without a server, until it is put right.
+    /// The server's configuration does not fit: credentials, rights, version or role. Spillway does
+    /// not start with this error. A running process treats the server as unavailable until the
+    /// configuration is corrected.
     #[error("{0}")]
     Refused(String),
     /// The server answers with unexpected data.
@@ -32,38 +33,38 @@ pub(super) enum LinkError {
     Broken(String),
 }
 
-/// Meaning of an error reply for its connection.
+/// What an error reply means for the command and its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum ReplyKind {
     /// The cluster redirects the command.
     Redirect,
-    /// The slot, or the server, is busy with something that ends by itself.
+    /// The slot or the server is busy. This ends by itself.
     Busy,
-    /// This server does not serve us as it is now: another one may have taken its place at the same address, or
-    /// a new connection gets other rights.
-    Leave,
-    /// About the command or the key alone.
+    /// The connection is closed and opened again: another server may have taken over the address,
+    /// or a new connection gets other rights.
+    Reconnect,
+    /// The error concerns only the command or its key.
     Final,
 }
 
-/// The kind of an error that a server returned.
-pub(super) fn reply(error: &RedisError) -> Reply {
+/// The meaning of an error that a server returned.
+pub(super) fn reply_kind(error: &RedisError) -> ReplyKind {
     match error.code() {
-        Some("MOVED" | "ASK") => Reply::Redirect,
-        Some("TRYAGAIN" | "BUSY") => Reply::Busy,
+        Some("MOVED" | "ASK") => ReplyKind::Redirect,
+        Some("TRYAGAIN" | "BUSY") => ReplyKind::Busy,
         Some(
-            // A demoted master answers READONLY for as long as the connection is open; after a hand-over it answers
-            // UNBLOCKED to delayed commands.
+            // A demoted master answers READONLY while the connection is open. During a failover it
+            // answers UNBLOCKED to blocked commands.
             "READONLY" | "UNBLOCKED" | "MASTERDOWN" | "LOADING" | "CLUSTERDOWN"
-            // A master that lost its replicas, or its disk, may have been replaced.
+            // A master without replicas, or with a full disk, may have been replaced.
             | "NOREPLICAS" | "MISCONF"
-            // Credentials and rights belong to a connection.
+            // Redis assigns credentials and rights to a connection.
             | "NOPERM" | "NOAUTH" | "WRONGPASS",
-        ) => Reply::Leave,
+        ) => ReplyKind::Reconnect,
         _ if lacks_rights(error) || error.is_io_error() || error.is_unrecoverable_error() => {
-            Reply::Leave
+            ReplyKind::Reconnect
         }
-        _ => Reply::Final,
+        _ => ReplyKind::Final,
     }
 }
 
@@ -73,12 +74,15 @@ pub(super) fn lacks_rights(error: &RedisError) -> bool {
         return true;
     }
     let said = error.to_string();
-    // Redis 7.0, and later.
+    // Redis 7.0 and later versions.
     said.contains("The user executing the script can't") || said.contains("ACL failure in script")
 }
 
-/// Checks whether Spillway can use the server.
-pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(), LinkError> {
+/// Checks version and role of a server in its HELLO reply.
+pub(super) fn check_server(
+    address: &Address,
+    hello: &HashMap<String, Value>,
+) -> Result<(), LinkError> {
     let text = |name: &str| {
         let value = hello.get(name)?;
         redis::from_redis_value_ref::<String>(value).ok()
@@ -91,7 +95,7 @@ pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(
         .unwrap_or(0);
     if major < OLDEST_MAJOR {
         return Err(LinkError::Refused(format!(
-            "Redis at {address} is version {version}, at least {OLDEST_MAJOR}.0 is wanted: it has no sharded pub/sub"
+            "Redis at {address} is version {version}, at least {OLDEST_MAJOR}.0 is required, for sharded pub/sub"
         )));
     }
     let (mode, role) = (text("mode"), text("role"));
@@ -103,8 +107,8 @@ pub(super) fn fit(address: &Address, hello: &HashMap<String, Value>) -> Result<(
     Ok(())
 }
 
-/// Meaning of an error of the client library.
-pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
+/// Converts an error of the client library.
+pub(super) fn link_error(address: &Address, error: &RedisError) -> LinkError {
     if let Some(tls) = tls_error(error) {
         return LinkError::Insecure(format!("Redis at {address} {}", insecurity(tls)));
     }
@@ -120,16 +124,18 @@ pub(super) fn refusal(address: &Address, error: &RedisError) -> LinkError {
         _ if error.is_io_error() || error.is_timeout() || code.is_none() => {
             LinkError::Unavailable(said)
         }
-        // A server that is full will be asked again.
+        // A server without free memory may have some later.
         _ if code == Some("OOM") => LinkError::Unavailable(said),
-        _ => match reply(error) {
-            Reply::Redirect | Reply::Busy | Reply::Leave => LinkError::Unavailable(said),
-            Reply::Final => LinkError::Broken(said),
+        _ => match reply_kind(error) {
+            ReplyKind::Redirect | ReplyKind::Busy | ReplyKind::Reconnect => {
+                LinkError::Unavailable(said)
+            }
+            ReplyKind::Final => LinkError::Broken(said),
         },
     }
 }
 
-/// The library keeps the TLS error inside an IO error, inside an `Arc`.
+/// Finds the TLS error, which the library puts inside an IO error inside an `Arc`.
 fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
     type Kept = Arc<dyn std::error::Error + Send + Sync>;
     let kept = error.source()?.downcast_ref::<Kept>()?;
@@ -137,19 +143,19 @@ fn tls_error(error: &RedisError) -> Option<&rustls::Error> {
     io.get_ref()?.downcast_ref()
 }
 
-/// The TLS error of a server, and the side that must change its configuration.
+/// Describes the TLS error, and the setting to change.
 fn insecurity(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => untrusted(why),
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "wants to see a certificate of ours: give it one (settings store-certificate and store-key)"
+            "requires a client certificate: configure one (settings store-certificate and store-key)"
                 .into()
         }
         rustls::Error::AlertReceived(alert) => format!(
-            "refuses our TLS with {alert:?}: does it want a certificate of ours (settings store-certificate and store-key), or another one?"
+            "ended the TLS handshake with the alert {alert:?}: check the client certificate (settings store-certificate and store-key)"
         ),
-        rustls::Error::InvalidMessage(_) => "speaks no TLS: name it redis://, or its TLS port".into(),
-        error => format!("cannot be spoken to over TLS: {error}"),
+        rustls::Error::InvalidMessage(_) => "does not use TLS: write redis://, or name its TLS port".into(),
+        error => format!("failed in the TLS handshake: {error}"),
     }
 }
 
@@ -160,10 +166,10 @@ fn untrusted(why: &CertificateError) -> String {
                 .into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("shows a certificate of another name, and is not trusted: {why}")
+            format!("shows a certificate for another name: {why}")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("shows a certificate that has ended: {why}")
+            format!("shows a certificate that has expired: {why}")
         }
         _ => format!("shows a certificate that is not trusted: {why}"),
     }
@@ -191,10 +197,13 @@ mod tests {
     fn servers_that_cannot_serve_are_refused_by_name() {
         let address = address();
         assert_eq!(
-            fit(&address, &hello("7.0.15", "standalone", "master")),
+            check_server(&address, &hello("7.0.15", "standalone", "master")),
             Ok(())
         );
-        assert_eq!(fit(&address, &hello("8.2.1", "cluster", "replica")), Ok(()));
+        assert_eq!(
+            check_server(&address, &hello("8.2.1", "cluster", "replica")),
+            Ok(())
+        );
         for (hello, part) in [
             (
                 hello("6.2.14", "standalone", "master"),
@@ -203,7 +212,7 @@ mod tests {
             (hello("", "standalone", "master"), "at least 7.0"),
             (hello("7.0.0", "standalone", "replica"), "read-only replica"),
         ] {
-            let said = fit(&address, &hello).unwrap_err().to_string();
+            let said = check_server(&address, &hello).unwrap_err().to_string();
             assert!(
                 said.contains(part) && said.contains("10.0.0.5:6379"),
                 "{said}"
@@ -211,7 +220,7 @@ mod tests {
         }
     }
 
-    /// An error as the library reads it from the wire.
+    /// An error as the library parses it from a reply.
     fn said(line: &str) -> RedisError {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         value.extract_error().unwrap_err()
@@ -230,8 +239,8 @@ mod tests {
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), Reply::Leave, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), ReplyKind::Reconnect, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Unavailable(_)), "{means:?}");
         }
         for line in [
@@ -250,25 +259,25 @@ mod tests {
             ),
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), Reply::Leave, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), ReplyKind::Reconnect, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Refused(_)), "{means:?}");
         }
         for (line, expected) in [
             (
                 "TRYAGAIN Multiple keys request during rehashing of slot",
-                Reply::Busy,
+                ReplyKind::Busy,
             ),
-            ("BUSY Redis is busy running a script.", Reply::Busy),
-            ("MOVED 7 127.0.0.1:7001", Reply::Redirect),
+            ("BUSY Redis is busy running a script.", ReplyKind::Busy),
+            ("MOVED 7 127.0.0.1:7001", ReplyKind::Redirect),
             (
                 "OOM command not allowed when used memory > 'maxmemory'.",
-                Reply::Final,
+                ReplyKind::Final,
             ),
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), expected, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), expected, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Unavailable(_)), "{means:?}");
         }
         for line in [
@@ -276,8 +285,8 @@ mod tests {
             "ERR syntax error",
         ] {
             let error = said(line);
-            assert_eq!(reply(&error), Reply::Final, "{line}");
-            let means = refusal(&address(), &error);
+            assert_eq!(reply_kind(&error), ReplyKind::Final, "{line}");
+            let means = link_error(&address(), &error);
             assert!(matches!(means, LinkError::Broken(_)), "{means:?}");
         }
     }
@@ -286,7 +295,7 @@ mod tests {
     fn what_tls_says_is_found_and_says_what_to_do() {
         for (error, part) in [
             (CertificateError::UnknownIssuer.into(), "setting store-ca"),
-            (CertificateError::Expired.into(), "has ended"),
+            (CertificateError::Expired.into(), "has expired"),
             (CertificateError::NotValidForName.into(), "another name"),
             (
                 rustls::Error::AlertReceived(AlertDescription::CertificateRequired),
@@ -294,13 +303,13 @@ mod tests {
             ),
             (
                 rustls::InvalidMessage::InvalidContentType.into(),
-                "speaks no TLS",
+                "does not use TLS",
             ),
         ] {
             let error: rustls::Error = error;
             let error = RedisError::from(io::Error::new(io::ErrorKind::InvalidData, error));
-            let LinkError::Insecure(said) = refusal(&address(), &error) else {
-                panic!("{error} is no trouble of TLS");
+            let LinkError::Insecure(said) = link_error(&address(), &error) else {
+                panic!("{error} is not an error of TLS");
             };
             assert!(
                 said.contains(part) && said.contains("10.0.0.5:6379"),
@@ -308,7 +317,7 @@ mod tests {
             );
         }
         let other = RedisError::from(io::Error::from(io::ErrorKind::ConnectionReset));
-        let said = refusal(&address(), &other);
+        let said = link_error(&address(), &other);
         assert!(matches!(said, LinkError::Unavailable(_)), "{said:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! Background task: probes servers, and repairs subscriptions, gaps and islands.
+//! Background tasks of the store: deliver published events, probe Redis servers, repair
+//! subscriptions, fill gaps, send waiting events.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -6,24 +7,24 @@ use std::time::Duration;
 use redis::{PushKind, Value};
 use tokio::sync::mpsc;
 
+use super::errors::LinkError;
 use super::message::{self, Published};
 use super::partition::Partition;
-use super::shared::{GAP_PATIENCE, Known, Shared};
+use super::shared::{GAP_PATIENCE, OpenRoom, Shared};
 use super::subscriptions::Pushed;
-use super::trouble::LinkError;
 use crate::history::{Entry, Restart};
 
 /// Interval at which servers are probed.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Starts it; it ends with the store.
+/// Starts the two background tasks. They end when the store is dropped.
 pub(super) fn start(shared: &Arc<Shared>, pushed: mpsc::UnboundedReceiver<Pushed>) {
-    tokio::spawn(listen(Arc::downgrade(shared), pushed));
-    tokio::spawn(keep(Arc::downgrade(shared)));
+    tokio::spawn(deliver_pushes(Arc::downgrade(shared), pushed));
+    tokio::spawn(run_maintenance(Arc::downgrade(shared)));
 }
 
 /// Delivers published events to rooms.
-async fn listen(shared: Weak<Shared>, mut pushed: mpsc::UnboundedReceiver<Pushed>) {
+async fn deliver_pushes(shared: Weak<Shared>, mut pushed: mpsc::UnboundedReceiver<Pushed>) {
     while let Some((id, push)) = pushed.recv().await {
         let Some(shared) = shared.upgrade() else {
             return;
@@ -41,54 +42,56 @@ async fn listen(shared: Weak<Shared>, mut pushed: mpsc::UnboundedReceiver<Pushed
                     _ => None,
                 };
                 if let Some(partition) = partition
-                    && shared.subscriptions.ended(id, partition).await
+                    && shared.subscriptions.subscription_ended(id, partition).await
                 {
-                    shared.alarm.notify_one();
+                    shared.wakeup.notify_one();
                 }
             }
             PushKind::Disconnection => {
                 shared.subscriptions.disconnected(id).await;
-                shared.alarm.notify_one();
+                shared.wakeup.notify_one();
             }
             _ => {}
         }
     }
 }
 
-async fn keep(shared: Weak<Shared>) {
+async fn run_maintenance(shared: Weak<Shared>) {
     let mut was_up = true;
     loop {
         {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            // An alarm is taken up at once, everything else at its time.
-            let rung = tokio::time::timeout(PROBE_INTERVAL, shared.alarm.notified())
+            // An wakeup is handled after a short pause, everything else every [`PROBE_INTERVAL`].
+            let rung = tokio::time::timeout(PROBE_INTERVAL, shared.wakeup.notified())
                 .await
                 .is_ok();
             if rung {
                 tokio::time::sleep(GAP_PATIENCE).await;
             }
-            was_up = shared.look_after(was_up).await;
+            was_up = shared.maintain(was_up).await;
         }
         tokio::task::yield_now().await;
     }
 }
 
 impl Shared {
-    /// True when all servers answer.
-    async fn look_after(&self, was_up: bool) -> bool {
+    /// Probes and repairs everything once. Returns true if all servers answer.
+    async fn maintain(&self, was_up: bool) -> bool {
         let probed = self.link.probe().await;
         self.subscriptions.ping().await;
         let (repaired, outcome) = self.subscriptions.repair().await;
-        // One verdict of both, so that the state is never shown as healthy in between.
+        // Both results are combined, so that the state is never reported as healthy in between.
         let verdict = probed.and(outcome);
         let is_up = verdict.is_ok();
         self.metrics.up.set(is_up.into());
         match &verdict {
-            Ok(()) => self.link.is_well(),
-            Err(LinkError::Broken(why)) => self.link.note(&LinkError::Unavailable(why.clone())),
-            Err(error) => self.link.note(error),
+            Ok(()) => self.link.clear_trouble(),
+            Err(LinkError::Broken(why)) => {
+                self.link.note_trouble(&LinkError::Unavailable(why.clone()))
+            }
+            Err(error) => self.link.note_trouble(error),
         }
         match (was_up, &verdict) {
             (true, Err(error)) => tracing::error!(%error, "store: unavailable"),
@@ -97,8 +100,8 @@ impl Shared {
         }
         self.metrics.resubscribed.inc_by(repaired.len() as u64);
         let came_back = is_up && !was_up;
-        self.reconcile_all(|known| {
-            came_back || known.needs_care() || repaired.contains(&known.keys.partition)
+        self.reconcile_all(|open_room| {
+            came_back || open_room.needs_repair() || repaired.contains(&open_room.keys.partition)
         })
         .await;
         is_up
@@ -109,42 +112,48 @@ impl Shared {
             self.metrics.poisoned.inc();
             return;
         };
-        // Others of the partition are none of ours.
-        let Ok(known) = self.known(&room) else {
+        // Ignore a room of the same partition that this server does not read.
+        let Ok(open_room) = self.open_room(&room) else {
             return;
         };
         match published {
             Published::Events { epoch, entries } => {
                 let read = |entry: Result<Entry, u64>| {
-                    Arc::new(entry.unwrap_or_else(|offset| self.poisoned(&known, offset)))
+                    Arc::new(entry.unwrap_or_else(|offset| self.poisoned(&open_room, offset)))
                 };
-                self.receive(&known, &epoch, entries.into_iter().map(read));
+                self.receive(&open_room, &epoch, entries.into_iter().map(read));
             }
             Published::Restarted { epoch, at } => {
-                let is_other = known.mirror().is_of_another(&epoch);
+                let is_other = open_room.replica().is_of_another(&epoch);
                 if is_other {
-                    let told = Vec::new();
-                    self.fork(&known, Some(Restart { common: at, told }));
+                    let renumbered = Vec::new();
+                    self.fork(
+                        &open_room,
+                        Some(Restart {
+                            common: at,
+                            renumbered,
+                        }),
+                    );
                 }
             }
             Published::Message { message, by } => {
                 if by != self.server_id {
-                    known.mirror().say(Arc::new(message));
+                    open_room.replica().publish(Arc::new(message));
                 }
             }
             Published::Taken { participant, by } => {
                 if by != self.server_id {
-                    known.mirror().taken(participant);
+                    open_room.replica().taken(participant);
                 }
             }
         }
     }
 }
 
-impl Known {
-    /// Something is missing here or there.
-    fn needs_care(&self) -> bool {
-        let mirror = self.mirror();
-        mirror.is_island() || mirror.has_gap()
+impl OpenRoom {
+    /// True if this server or Redis lacks events.
+    fn needs_repair(&self) -> bool {
+        let replica = self.replica();
+        replica.is_offline() || replica.has_gap()
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use spillway_tests::node::Node;
 use spillway_tests::servers::SignalingServer;
 
-/// Of the servers of this suite.
+/// API key of the servers in this suite.
 pub(super) const ADMIN_TOKEN: &str = "0123456789abcdef";
 pub(super) const TURN_SECRET: &str = "a-secret-of-two-planes";
 
-/// What was tried, and what did not hold.
+/// The rows that were checked, and those that failed.
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) by_kind: BTreeMap<&'static str, usize>,
@@ -17,13 +17,13 @@ pub(super) struct Rows {
 }
 
 /// A server and its data plane.
-pub(super) struct Stage {
+pub(super) struct TestServers {
     pub(super) media: Node,
     pub(super) server: SignalingServer,
 }
 
 impl Rows {
-    /// One row: what is wrong with it, if anything.
+    /// Adds a row; `wrong` describes the failure, if any.
     pub(super) fn add(&mut self, kind: &'static str, row: &str, wrong: Option<String>) {
         *self.by_kind.entry(kind).or_default() += 1;
         if let Some(wrong) = wrong {
@@ -37,7 +37,7 @@ impl Rows {
         self.add(kind, row, wrong);
     }
 
-    /// One row that holds if both are the same.
+    /// A row that passes if both values are equal.
     pub(super) fn same<T: PartialEq + std::fmt::Debug>(
         &mut self,
         kind: &'static str,
@@ -49,7 +49,7 @@ impl Rows {
     }
 }
 
-impl Stage {
+impl TestServers {
     pub(super) async fn set() -> anyhow::Result<Self> {
         let media = Node::start(1, &["--turn-secret", TURN_SECRET, "--turn-port", "0"]).await?;
         let flags = [

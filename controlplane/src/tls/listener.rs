@@ -1,6 +1,6 @@
-//! TLS handshakes of accepted connections. The only place that detects the protocol of the port: HTTP, plain or inside
-//! TLS. Each ALPN protocol (HTTP is `http/1.1`; TURN would be `stun.turn`, RFC 7443 section 3) has its own
-//! [`Opening`].
+//! TLS on a listener: handshakes of accepted connections. The only place that detects the protocol
+//! of the port: HTTP, plain or over TLS. Each ALPN protocol has its own variant of [`Accepted`]:
+//! HTTP is `http/1.1`; TURN would be `stun.turn` (RFC 7443 section 3).
 
 use std::io;
 use std::sync::Arc;
@@ -16,48 +16,48 @@ use super::{Certificate, CertificateFiles, Certificates, Renewal, TlsError};
 use crate::limits::HANDSHAKE_TIME;
 use crate::metrics::TlsMetrics;
 
-/// Name of the ALPN protocol (RFC 7301 section 6).
+/// ALPN name of HTTP/1.1 (RFC 7301 section 6).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Kind of a listener's connections.
+/// How connections of a listener begin.
 #[derive(Clone)]
-pub enum Door {
-    /// Connections begin with HTTP.
+pub enum ListenerTls {
+    /// With HTTP, without a handshake.
     Plain,
-    /// Connections begin with a TLS handshake.
+    /// With a TLS handshake.
     Tls(TlsAcceptor, TlsMetrics),
 }
 
-/// Accepted connection with its protocol.
-pub enum Opening {
-    /// HTTP as it is.
+/// An accepted connection, after the handshake if there is one.
+pub enum Accepted {
+    /// A TCP connection for HTTP.
     Http(TcpStream),
-    /// HTTP inside a TLS connection.
+    /// A TLS connection for HTTP.
     Https(Box<TlsStream<TcpStream>>),
 }
 
-/// Why a connection came to nothing.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The handshake took too long.
+pub enum HandshakeError {
+    /// The handshake took longer than [`HANDSHAKE_TIME`].
     #[error("no handshake within {} s", HANDSHAKE_TIME.as_secs())]
     TooSlow,
-    /// The first bytes are not TLS.
-    #[error("it does not speak tls: {0}")]
+    /// The first bytes are not a TLS record.
+    #[error("the client does not use tls: {0}")]
     NotTls(rustls::Error),
-    /// The client sent an alert, usually because of the certificate.
+    /// The client sent an alert, usually because it does not trust the certificate.
     #[error("the client refused: {0:?}")]
     Refused(AlertDescription),
-    /// There is no way to speak with it.
+    /// Client and server have no common protocol version, cipher or ALPN protocol.
     #[error("no handshake is possible: {0}")]
     Incompatible(rustls::Error),
-    /// The client closed the connection.
-    #[error("the client is gone: {0}")]
+    /// The client closed the connection, or it broke.
+    #[error("the client has disconnected: {0}")]
     Gone(io::Error),
 }
 
-impl Door {
-    /// A TLS listener with the certificate of `files`, and the task that renews it.
+impl ListenerTls {
+    /// A TLS listener with the certificate in `files`, and the task that renews the certificate.
     pub fn tls(
         files: CertificateFiles,
         metrics: TlsMetrics,
@@ -66,28 +66,28 @@ impl Door {
         let loaded = Certificates::load(files, Arc::clone(&provider), Box::new(metrics.clone()))?;
         let (certificates, certificate, renewal) = loaded;
         let config = config(provider, certificates)?;
-        let door = Self::Tls(TlsAcceptor::from(Arc::new(config)), metrics);
-        Ok((door, certificate, renewal))
+        let tls = Self::Tls(TlsAcceptor::from(Arc::new(config)), metrics);
+        Ok((tls, certificate, renewal))
     }
 
-    /// Lets a connection in, or says why not; the time it may take is limited.
-    pub async fn open(&self, stream: TcpStream) -> Result<Opening, Refusal> {
+    /// Performs the handshake, within a time limit.
+    pub async fn accept(&self, stream: TcpStream) -> Result<Accepted, HandshakeError> {
         match self {
-            Self::Plain => Ok(Opening::Http(stream)),
+            Self::Plain => Ok(Accepted::Http(stream)),
             Self::Tls(acceptor, metrics) => {
-                let opening = shake_hands(acceptor, stream).await;
-                match &opening {
+                let accepted = handshake(acceptor, stream).await;
+                match &accepted {
                     Ok(_) => drop(metrics.handshakes.inc()),
-                    Err(refusal) => metrics.count_refusal(refusal.label()),
+                    Err(error) => metrics.count_refusal(error.label()),
                 }
-                opening
+                accepted
             }
         }
     }
 }
 
-impl Refusal {
-    /// The failure of a handshake.
+impl HandshakeError {
+    /// Classifies the error of a handshake.
     fn of(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
@@ -109,12 +109,13 @@ impl Refusal {
     }
 }
 
-async fn shake_hands(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Opening, Refusal> {
+async fn handshake(acceptor: &TlsAcceptor, stream: TcpStream) -> Result<Accepted, HandshakeError> {
     match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-        // A client without ALPN means HTTP; one with other protocols only was refused (RFC 7301 section 3.2).
-        Ok(Ok(stream)) => Ok(Opening::Https(Box::new(stream))),
-        Ok(Err(error)) => Err(Refusal::of(error)),
-        Err(_) => Err(Refusal::TooSlow),
+        // A client without ALPN gets HTTP. A client that offers only other protocols was refused
+        // (RFC 7301 section 3.2).
+        Ok(Ok(stream)) => Ok(Accepted::Https(Box::new(stream))),
+        Ok(Err(error)) => Err(HandshakeError::of(error)),
+        Err(_) => Err(HandshakeError::TooSlow),
     }
 }
 
@@ -127,13 +128,14 @@ fn config(
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-    // Clients that come back, perhaps all at once, do without a signature; they keep what that takes.
+    // Stateless tickets: many clients may reconnect at once, and a resumed handshake needs no
+    // signature and no state in the server.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
 
-impl std::fmt::Debug for Door {
+impl std::fmt::Debug for ListenerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain => "Plain",
@@ -142,7 +144,7 @@ impl std::fmt::Debug for Door {
     }
 }
 
-impl std::fmt::Debug for Opening {
+impl std::fmt::Debug for Accepted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Http(_) => "Http",

@@ -1,4 +1,4 @@
-//! What tests of rooms stand on: a configuration, and joins whose tokens were found good.
+//! Fixtures for tests of rooms: a configuration, and joins with valid tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::auth::{Grants, Keys};
 use crate::config::SignalingLimits;
 use crate::turn::Issuer;
 
-/// Rooms that other servers serve, too, or this one alone.
+/// A configuration. `is_shared`: other servers serve the same rooms.
 pub(crate) fn config(is_shared: bool) -> RoomConfig {
     let keys = Keys::new(vec![
         "key:0123456789abcdef0123456789abcdef"
@@ -32,7 +32,7 @@ pub(crate) fn config(is_shared: bool) -> RoomConfig {
     }
 }
 
-/// Everything but to be hidden.
+/// All grants, of a visible participant.
 pub(crate) fn grants() -> Grants {
     Grants {
         publish: true,
@@ -43,7 +43,7 @@ pub(crate) fn grants() -> Grants {
     }
 }
 
-/// A join to room `r`.
+/// A join to room `r`, with an optional resume point.
 pub(crate) fn join_of(identity: &str, resume: Option<ResumePoint>) -> JoinRequest {
     JoinRequest {
         id: Some(1),

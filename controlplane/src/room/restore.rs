@@ -1,44 +1,46 @@
-//! Participants with sessions on a node but without a server: they continue from the annotations of their sessions.
+//! Restores participants from the annotations of their sessions on a node, after a restart of this
+//! server.
 
 use std::time::Instant;
 
-use super::member::{Attachment, Member, Stay, Subscriptions};
+use super::member::{Attachment, Member, StayLimits, Subscriptions};
 use super::session::{Session, State};
-use super::{LEFT_BEHIND, Output, Room, Sessions, Then};
+use super::{ORPHANED, Output, Room, Sessions, Then};
 use crate::auth::Grants;
 use crate::fleet::HeldSession;
 use crate::history::{Participant, RoomEvent};
 use crate::ids::{Half, Identity};
 
-/// Sessions of one participant on a node.
+/// The publish and subscribe session of one participant on a node; `None` if the node has no such
+/// session.
 #[derive(Debug, Default)]
-pub(super) struct Halves {
+pub(super) struct SessionPair {
     pub(super) publish: Option<HeldSession>,
     pub(super) subscribe: Option<HeldSession>,
 }
 
-/// Identity and grants of a participant.
-pub(super) struct Person {
+/// Identity and grants of a participant, from its token or from the annotation of a session.
+pub(super) struct ParticipantClaims {
     pub(super) identity: Identity,
     pub(super) name: String,
     pub(super) grants: Grants,
     pub(super) auto_subscribe: bool,
 }
 
-impl Halves {
-    /// The sessions with the names of `sessions`.
+impl SessionPair {
+    /// Selects the sessions named by `sessions` from `held`.
     pub(super) fn of(sessions: &Sessions, held: Vec<HeldSession>) -> Self {
-        let mut halves = Self::default();
+        let mut pair = Self::default();
         for session in held {
             let id = &session.session;
             if id.participant == sessions.participant && id.generation == sessions.generation {
                 match id.half {
-                    Half::Publish => halves.publish = Some(session),
-                    Half::Subscribe => halves.subscribe = Some(session),
+                    Half::Publish => pair.publish = Some(session),
+                    Half::Subscribe => pair.subscribe = Some(session),
                 }
             }
         }
-        halves
+        pair
     }
 
     fn each(&self) -> [(Half, Option<&HeldSession>); 2] {
@@ -50,15 +52,15 @@ impl Halves {
 }
 
 impl Room {
-    /// Takes over a participant that another process of this server left behind, from what that wrote on its sessions;
-    /// the participant's socket has the grace time to come back.
-    pub(super) fn adopt(&mut self, sessions: Sessions, halves: Halves, now: Instant) {
+    /// Restores a participant of an earlier process of this server. The participant's client has
+    /// the grace time to reconnect.
+    pub(super) fn restore(&mut self, sessions: Sessions, pair: SessionPair, now: Instant) {
         let mut ids = sessions.ids().into_iter();
         if ids.any(|id| self.session_by_id.contains_key(&id)) {
             return; // it has left, and its sessions are being closed
         }
         let of = |held: &Option<HeldSession>| held.as_ref()?.annotation.clone();
-        let annotation = of(&halves.publish).or_else(|| of(&halves.subscribe));
+        let annotation = of(&pair.publish).or_else(|| of(&pair.subscribe));
         let rejoined = annotation.as_ref().is_some_and(|annotation| {
             let identity = &annotation.identity;
             self.member_by_identity.contains_key(identity)
@@ -66,43 +68,43 @@ impl Room {
         });
         let annotation = match annotation {
             Some(annotation) if !rejoined && annotation.room == self.name => annotation,
-            Some(_) | None => return self.close_sessions(&sessions, LEFT_BEHIND, now),
+            Some(_) | None => return self.close_sessions(&sessions, ORPHANED, now),
         };
         let attachment = Attachment::Away {
             until: now + self.config.limits.grace,
         };
-        let person = Person {
+        let claims = ParticipantClaims {
             identity: annotation.identity,
             name: annotation.name,
             grants: annotation.grants,
             auto_subscribe: annotation.auto_subscribe,
         };
-        // It cannot come back without a key, which has the rest.
-        let stay = Stay {
+        // The client can only resume with its resume key, which contains these values.
+        let stay = StayLimits {
             since: (self.epoch.clone(), self.roster.offset()),
             joined_s: 0,
             token_ends_s: 0,
         };
-        let hidden = person.grants.hidden;
-        let member = member_of(&sessions, person, &halves, (attachment, stay));
+        let hidden = claims.grants.hidden;
+        let member = member_of(&sessions, claims, &pair, (attachment, stay));
         let participant = member.listed();
-        self.add_adopted(member, &halves);
+        self.add_with_sessions(member, &pair);
         if !hidden {
             let event = RoomEvent::ParticipantJoined { participant };
             self.append(event, None, Then::Nothing);
         }
     }
 
-    /// A member with sessions that continue.
-    pub(super) fn add_adopted(&mut self, member: Member, halves: &Halves) {
+    /// Adds a member whose sessions exist already.
+    pub(super) fn add_with_sessions(&mut self, member: Member, pair: &SessionPair) {
         let (participant, node) = (member.participant.clone(), member.node.clone());
         let (generation, sessions) = (member.generation, member.sessions());
-        self.outputs.push_back(Output::Take {
+        self.outputs.push_back(Output::TakeLease {
             node: node.clone(),
             sessions,
         });
         self.add_member(member);
-        for (half, held) in halves.each() {
+        for (half, held) in pair.each() {
             let Some(held) = held else {
                 continue;
             };
@@ -117,39 +119,39 @@ impl Room {
     }
 }
 
-/// A participant with sessions that continue.
+/// Makes a member from sessions that exist already.
 pub(super) fn member_of(
     sessions: &Sessions,
-    person: Person,
-    halves: &Halves,
-    (attachment, stay): (Attachment, Stay),
+    claims: ParticipantClaims,
+    pair: &SessionPair,
+    (attachment, stay): (Attachment, StayLimits),
 ) -> Member {
-    let tracks = halves.publish.iter().flat_map(|held| &held.tracks);
+    let tracks = pair.publish.iter().flat_map(|held| &held.tracks);
     let published = tracks.map(|track| (track.track.track.clone(), track.clone()));
     let mut subscriptions = Subscriptions::default();
-    for (track, wish) in halves.subscribe.iter().flat_map(|held| &held.subscriptions) {
+    for (track, params) in pair.subscribe.iter().flat_map(|held| &held.subscriptions) {
         subscriptions.known.insert(track.clone());
-        subscriptions.wish_by_track.insert(track.clone(), *wish);
+        subscriptions.params_by_track.insert(track.clone(), *params);
     }
     Member {
         participant: sessions.participant.clone(),
-        identity: person.identity,
-        name: person.name,
-        grants: person.grants,
-        auto_subscribe: person.auto_subscribe,
+        identity: claims.identity,
+        name: claims.name,
+        grants: claims.grants,
+        auto_subscribe: claims.auto_subscribe,
         node: sessions.node.clone(),
         generation: sessions.generation,
         attachment,
         stay,
         ends_at: None,
-        owes_lost: false,
+        must_report_lost: false,
         track_by_id: published.collect(),
         subscriptions,
     }
 }
 
 impl Member {
-    /// The member as it is listed in the history.
+    /// The member as an entry of the room's list of participants.
     pub(super) fn listed(&self) -> Participant {
         let tracks = self.track_by_id.values();
         Participant {

@@ -1,6 +1,6 @@
-//! Detects the protocol of a server that does not answer as expected: plain Redis or TLS. A plain server waits for the
-//! rest of a command when it gets a ClientHello, and a TLS server closes the connection when it gets a command. So
-//! each is asked in the other protocol. Only at start; later the Redis servers are known.
+//! At start, finds out whether a server that does not answer as configured uses TLS or plain Redis.
+//! A plain server waits for more bytes after a ClientHello, and a TLS server closes the connection
+//! after a plain command. So the server is asked in the protocol that is not configured.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::topology::Address;
 
 /// Time for the whole exchange.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
-/// An empty ClientHello in a record of TLS 1.0 (RFC 8446 section 5.1). It is too short for any server, so a TLS server
+/// An empty ClientHello in a TLS 1.0 record (RFC 8446 section 5.1). It is invalid, so a TLS server
 /// answers with an alert at once.
 const EMPTY_HELLO: [u8; 9] = [22, 3, 1, 0, 4, 1, 0, 0, 0];
 /// First byte of a TLS alert (RFC 8446 section 5.1).
 const ALERT: u8 = 21;
-/// A command that needs no password to be answered with anything.
+/// A command that a plain server answers without authentication, if only with an error.
 const COMMAND: &[u8] = b"PING\r\n";
 
-/// Error text if the server at `address` uses TLS unexpectedly, or no TLS.
-pub(super) async fn mistaken(address: &Address, encrypted: bool) -> Option<String> {
+/// The error text if the server at `address` uses TLS unexpectedly, or does not use it.
+pub(super) async fn wrong_protocol(address: &Address, encrypted: bool) -> Option<String> {
     let question = if encrypted { COMMAND } else { &EMPTY_HELLO };
     let first = tokio::time::timeout(ANSWER_TIME, first_byte(address, question));
     match (encrypted, first.await.ok()?.ok()?) {
         (true, b'+' | b'-') => Some(format!(
-            "Redis at {address} speaks no TLS: name it redis://, or its TLS port (which a cluster tells with tls-cluster yes)"
+            "Redis at {address} does not use TLS: write redis://, or name its TLS port (a cluster announces it with tls-cluster yes)"
         )),
-        (false, ALERT) => Some(format!("Redis at {address} speaks TLS: name it rediss://")),
+        (false, ALERT) => Some(format!("Redis at {address} uses TLS: write rediss://")),
         (true | false, _) => None,
     }
 }
@@ -44,8 +44,8 @@ mod tests {
 
     use super::*;
 
-    /// A server with the same answer to every request.
-    async fn who_says(answer: &'static [u8]) -> Address {
+    /// Starts a server that sends `answer` to every request.
+    async fn serve_answer(answer: &'static [u8]) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
@@ -61,15 +61,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_is_certain_is_said() {
-        let plain = who_says(b"-NOAUTH Authentication required.\r\n").await;
-        let said = mistaken(&plain, true).await.unwrap();
-        assert!(said.contains("name it redis://"), "{said}");
-        let tls = who_says(&[21, 3, 3, 0, 2, 2, 50]).await;
-        let said = mistaken(&tls, false).await.unwrap();
-        assert!(said.contains("name it rediss://"), "{said}");
+        let plain = serve_answer(b"-NOAUTH Authentication required.\r\n").await;
+        let said = wrong_protocol(&plain, true).await.unwrap();
+        assert!(said.contains("write redis://"), "{said}");
+        let tls = serve_answer(&[21, 3, 3, 0, 2, 2, 50]).await;
+        let said = wrong_protocol(&tls, false).await.unwrap();
+        assert!(said.contains("write rediss://"), "{said}");
         for (answer, encrypted) in [(&b"HTTP/1.1 400"[..], true), (b"", true), (b"-ERR", false)] {
-            let other = who_says(answer).await;
-            assert_eq!(mistaken(&other, encrypted).await, None);
+            let other = serve_answer(answer).await;
+            assert_eq!(wrong_protocol(&other, encrypted).await, None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A scripted client of signaling and HTTP.
+//! A scripted client for signaling and HTTP.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A signaling socket of a test.
-pub(super) struct Talk(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(super) struct SignalingSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-impl Talk {
-    /// Opens `path` of the server at `url`, as a page of `origin` if there is one.
+impl SignalingSocket {
+    /// Opens `path` of the server at `url`, optionally as a page of `origin`.
     pub(super) async fn open(url: &str, path: &str, origin: Option<&str>) -> anyhow::Result<Self> {
         let url = format!("{}{path}", url.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;
@@ -34,13 +34,13 @@ impl Talk {
     pub(super) async fn join(url: &str, token: &str) -> anyhow::Result<(Self, Value)> {
         let mut talk = Self::open(url, "/v1/signal", None).await?;
         let said = talk
-            .say(&json!({"type": "join", "id": 1, "token": token}).to_string())
+            .request(&json!({"type": "join", "id": 1, "token": token}).to_string())
             .await?;
         Ok((talk, said))
     }
 
-    /// Sends `text`; what is answered, events aside.
-    pub(super) async fn say(&mut self, text: &str) -> anyhow::Result<Value> {
+    /// Sends `text`; returns the next message that is not an event.
+    pub(super) async fn request(&mut self, text: &str) -> anyhow::Result<Value> {
         self.0.send(Message::text(text)).await?;
         loop {
             let next = clock::timeout(PATIENCE, self.0.next()).await?;
@@ -65,7 +65,7 @@ pub(super) fn sign(claims: &Value) -> anyhow::Result<String> {
     )?)
 }
 
-/// Signs claims that no writer of JSON makes.
+/// Signs claims given as text, which a JSON writer cannot produce.
 pub(super) fn sign_text(claims: String) -> anyhow::Result<String> {
     let claims = RawValue::from_string(claims)?;
     let key = EncodingKey::from_secret(KEY.1.as_bytes());
@@ -73,13 +73,13 @@ pub(super) fn sign_text(claims: String) -> anyhow::Result<String> {
     Ok(jsonwebtoken::encode(&header, &claims, &key)?)
 }
 
-/// Claims that let `identity` into `room`.
+/// Claims that permit `identity` to join `room`.
 pub(super) fn claims(room: &str, identity: &str) -> Value {
     let exp = spillway_tests::turn::unix_s() + 600;
     json!({"iss": KEY.0, "sub": identity, "exp": exp, "video": {"room": room, "roomJoin": true}})
 }
 
-/// `GET`, with more headers: status, type of the content, text.
+/// Sends `GET` with additional headers. Returns status, content type and body.
 pub(super) fn get(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<(u16, String, String)> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -104,7 +104,7 @@ pub(super) fn get(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<(u16, S
     ))
 }
 
-/// Bytes of a query or a path, percent-encoded all of them.
+/// Percent-encodes every byte, for a query or a path.
 pub(super) fn encoded(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
 }

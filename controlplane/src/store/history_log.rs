@@ -1,28 +1,28 @@
-//! A room's history and its readers in this process: used by the embedded store, and by a server's copy of a shared
-//! store.
+//! One room's latest events and the readers of the room in this process. The memory store uses it,
+//! and so does a server's replica of a room in Redis.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::News;
+use super::RoomUpdate;
 use crate::history::Ephemeral;
 use crate::history::{Entry, Missed};
 use crate::ids::Epoch;
 use crate::limits::HISTORY_EVENTS;
 
-/// See the module's documentation.
+/// The latest [`HISTORY_EVENTS`] events of a room, and the channels of its readers.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct HistoryLog {
     epoch: Epoch,
     offset: u64,
     history: VecDeque<Arc<Entry>>,
-    readers: Vec<mpsc::Sender<News>>,
+    readers: Vec<mpsc::Sender<RoomUpdate>>,
 }
 
-impl Record {
-    /// A history that goes on after `offset`.
+impl HistoryLog {
+    /// An empty history. Its next event gets offset `offset + 1`.
     pub(super) fn new(epoch: Epoch, offset: u64) -> Self {
         Self {
             epoch,
@@ -36,17 +36,17 @@ impl Record {
         &self.epoch
     }
 
-    /// Number of the latest event.
+    /// Offset of the latest event.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Kept events, oldest first, up to the latest one.
+    /// The kept events, oldest first. The last one has [`Self::offset`].
     pub(super) fn history(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
         self.history.iter()
     }
 
-    /// The event of that number, if it is kept.
+    /// The event with this offset, if it is kept.
     pub(super) fn at(&self, offset: u64) -> Option<&Arc<Entry>> {
         let back = usize::try_from(self.offset.checked_sub(offset)?).ok()?;
         let index = self.history.len().checked_sub(back + 1)?;
@@ -62,21 +62,22 @@ impl Record {
             self.history.pop_front();
         }
         self.history.push_back(Arc::clone(&entry));
-        self.tell(&News::Entry(entry));
+        self.send(&RoomUpdate::Entry(entry));
     }
 
-    /// Sends a message outside the history to every reader; a reader with a full queue misses it.
-    pub(super) fn say(&mut self, message: Arc<Ephemeral>) {
+    /// Sends a message outside the history to every reader. A reader with a full queue misses the
+    /// message.
+    pub(super) fn publish(&mut self, message: Arc<Ephemeral>) {
         for reader in &self.readers {
             // A closed reader is removed with the next event.
-            let _ = reader.try_send(News::Message(Arc::clone(&message)));
+            let _ = reader.try_send(RoomUpdate::Message(Arc::clone(&message)));
         }
     }
 
-    /// Sends a message outside of the history to every reader.
-    pub(super) fn tell(&mut self, news: &News) {
+    /// Sends `updates` to every reader. A reader with a full queue is removed.
+    pub(super) fn send(&mut self, updates: &RoomUpdate) {
         self.readers
-            .retain(|reader| reader.try_send(news.clone()).is_ok());
+            .retain(|reader| reader.try_send(updates.clone()).is_ok());
     }
 
     /// Events after `offset` of `epoch`.
@@ -89,21 +90,21 @@ impl Record {
         Missed::Entries(self.history.iter().skip(seen).cloned().collect())
     }
 
-    /// A new reader, of everything from now on.
-    pub(super) fn read(&mut self) -> mpsc::Receiver<News> {
+    /// Adds a reader, which gets every later event.
+    pub(super) fn add_reader(&mut self) -> mpsc::Receiver<RoomUpdate> {
         let (reader, entries) = mpsc::channel(HISTORY_EVENTS);
         self.readers.push(reader);
         entries
     }
 
-    /// True while there is a reader.
-    pub(super) fn is_read(&mut self) -> bool {
+    /// True while the room has a reader.
+    pub(super) fn has_reader(&mut self) -> bool {
         self.readers.retain(|reader| !reader.is_closed());
         !self.readers.is_empty()
     }
 
-    /// Ends every reader: they come back.
-    pub(super) fn cut_off(&mut self) {
+    /// Closes the channels of all readers. They open the room again.
+    pub(super) fn remove_readers(&mut self) {
         self.readers.clear();
     }
 }

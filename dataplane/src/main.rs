@@ -36,13 +36,13 @@ fn run() -> anyhow::Result<()> {
     }
     spillway_settings::start_log(&config.log).map_err(anyhow::Error::msg)?;
     let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
-    values.settle("node", &config.node);
-    values.settle("shards", config.cores.len());
-    values.settle(
+    values.set_default("node", &config.node);
+    values.set_default("shards", config.cores.len());
+    values.set_default(
         "cores",
         list(&mut config.cores.iter().map(ToString::to_string)),
     );
-    values.settle(
+    values.set_default(
         "advertise",
         list(&mut config.advertise.iter().map(ToString::to_string)),
     );

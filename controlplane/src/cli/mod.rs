@@ -108,18 +108,7 @@ fn configure(matches: &ArgMatches, role: Role) -> anyhow::Result<Option<Config>>
     }
     spillway_settings::start_log(&config.log)
         .map_err(|error| anyhow::anyhow!("log '{}': {error}", config.log))?;
-<<<<<<< HEAD
-    complain(&format!("effective configuration:\n{}", config.effective));
-=======
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        // Internal errors are printed to stderr, which panics if stderr is closed.
-        .log_internal_errors(false)
-        .init();
     print_error(&format!("effective configuration:\n{}", config.effective));
->>>>>>> words-cp
     Ok(Some(config))
 }
 

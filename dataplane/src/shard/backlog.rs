@@ -1,7 +1,7 @@
-//! Media that waits for subscribers of this shard: its packets, grouped by track.
+//! Media packets that wait to be sealed for the subscribers of this shard, grouped by track.
 //!
-//! The place of a packet identifies it; places count up and wrap. A packet is kept until all sessions that waited for
-//! it at the end of its round were served ([`Schedule`]).
+//! A packet is identified by its backlog number, a batch by its batch number. Both count up and wrap. A packet is kept
+//! until every session that waited for it at the end of its round was served ([`Schedule`]).
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -11,30 +11,30 @@ use crate::key::TrackKey;
 use crate::limits::{BACKLOG_PACKETS, BACKLOG_TIME};
 use crate::media::packet::MediaPacket;
 
-/// See the module's documentation.
+/// Queue of media packets between hops 4 and 6 of the path. Bounded by `BACKLOG_PACKETS` and `BACKLOG_TIME`.
 #[derive(Debug, Default)]
 pub struct Backlog {
     packets: VecDeque<MediaPacket>,
-    /// Place of the first.
+    /// Number of the first packet in `packets`.
     first_packet: u32,
-    /// Number of packets, from the first, that are scheduled.
+    /// Packets that are scheduled, counted from the first.
     told: usize,
     batches: VecDeque<Batch>,
-    /// Place of the first.
+    /// Number of the first batch in `batches`.
     first_batch: u32,
-    /// Number of batches that belong to a round.
+    /// Batches that belong to a closed round, counted from the first.
     in_rounds: usize,
     rounds: VecDeque<Round>,
-    /// Lists that keep their allocations for later use.
+    /// Empty lists of closed batches, kept for their allocations.
     spare: Vec<Vec<u32>>,
 }
 
-/// The packets of one track that came together.
+/// Packets of one track that were received in one turn of the shard's loop.
 #[derive(Debug)]
 pub struct Batch {
     /// The track of the packets.
     pub track: TrackKey,
-    /// Places of its packets, in order.
+    /// Numbers of the packets, in order of arrival.
     pub packets: Vec<u32>,
 }
 
@@ -43,13 +43,13 @@ pub struct Batch {
 struct Round {
     packets: usize,
     batches: usize,
-    /// Position of the schedule at which all waiting sessions were served.
+    /// The schedule is past this position when every session that waited has been served.
     told: Moment,
 }
 
 impl Backlog {
-    /// Adds a packet that is not scheduled yet. False if the shard is overloaded: too many packets wait, or the first
-    /// one waits too long. Then the packet is not added.
+    /// Adds a packet that is not scheduled yet. Returns false, and does not add the packet, if the shard is overloaded:
+    /// `BACKLOG_PACKETS` packets wait, or the first one has waited for `BACKLOG_TIME`.
     pub fn push(&mut self, packet: MediaPacket, now: Instant) -> bool {
         let waits = |first: &MediaPacket| now.saturating_duration_since(first.arrived);
         let is_late = self.packets.front().map(waits) >= Some(BACKLOG_TIME);
@@ -60,44 +60,45 @@ impl Backlog {
         is_taken
     }
 
-    /// The packet at `place`.
+    /// The packet with number `place`, which must still be in the backlog.
     pub fn packet(&self, place: u32) -> &MediaPacket {
         &self.packets[place.wrapping_sub(self.first_packet) as usize]
     }
 
-    /// Places of the packets that are not scheduled yet.
+    /// Numbers of the packets that are not scheduled yet.
     pub fn untold(&self) -> impl Iterator<Item = u32> + use<> {
         let first = self.first_packet;
         let counts = self.told..self.packets.len();
         counts.map(move |count| first.wrapping_add(count as u32))
     }
 
-    /// The batch at `place`.
+    /// The batch with number `place`, which must still be in the backlog.
     pub fn batch(&self, place: u32) -> &Batch {
         &self.batches[place.wrapping_sub(self.first_batch) as usize]
     }
 
-    /// A new one, of `track`; its place.
+    /// Adds an empty batch for `track`. Returns the number of the batch.
     pub fn add_batch(&mut self, track: TrackKey) -> u32 {
         let packets = self.spare.pop().unwrap_or_default();
         self.batches.push_back(Batch { track, packets });
         self.first_batch.wrapping_add(self.batches.len() as u32 - 1)
     }
 
-    /// Adds the packet at `packet` to the batch at `place`.
+    /// Adds packet number `packet` to batch number `place`.
     pub fn add_to_batch(&mut self, place: u32, packet: u32) {
         let index = place.wrapping_sub(self.first_batch) as usize;
         self.batches[index].packets.push(packet);
     }
 
-    /// Places of the batches that were made since the last round.
+    /// Numbers of the batches that were added since the last round was closed.
     pub fn new_batches(&self) -> impl Iterator<Item = u32> + use<> {
         let first = self.first_batch;
         let counts = self.in_rounds..self.batches.len();
         counts.map(move |count| first.wrapping_add(count as u32))
     }
 
-    /// All packets are scheduled for their subscribers; they are kept until `work` has served these.
+    /// Closes a round: all its packets are scheduled. They are kept until `work` has served every session that waits
+    /// now.
     pub fn close_round(&mut self, work: &Schedule) {
         let packets = self.packets.len() - self.told;
         if packets == 0 {
@@ -111,14 +112,14 @@ impl Backlog {
         (self.told, self.in_rounds) = (self.packets.len(), self.batches.len());
     }
 
-    /// Removes the waiting packets of `track`.
+    /// Drops the packets of `track`, which has ended.
     pub fn forget(&mut self, track: TrackKey) {
         let batches = self.batches.iter_mut();
         let of_track = batches.filter(|batch| batch.track == track);
         of_track.for_each(|batch| batch.packets.clear());
     }
 
-    /// Removes the packets that all subscribers got.
+    /// Frees the rounds that all sessions have been served from.
     pub fn tidy(&mut self, work: &Schedule) {
         while let Some(round) = self.rounds.front().copied()
             && work.is_past(round.told)

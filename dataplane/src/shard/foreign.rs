@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::key::{SessionKey, ShardId};
 use crate::limits::{MAX_ADDRESSES_PER_SESSION, MAX_FOREIGN_ADDRESSES, OWNER_STAYS};
 
-/// Addresses with datagrams that are passed to other shards.
+/// Addresses whose datagrams this shard forwards to the shard of their session.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRoutes {
     by_addr: HashMap<SocketAddr, ForeignRoute>,
@@ -16,7 +16,7 @@ pub(super) struct ForeignRoutes {
     addrs_by_session: HashMap<SessionKey, Vec<SocketAddr>>,
 }
 
-/// The session that uses the address.
+/// The session that uses an address, and its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ForeignRoute {
     pub(super) home: ShardId,
@@ -38,7 +38,8 @@ impl ForeignRoutes {
         })
     }
 
-    /// Datagrams from `addr` are for `route` from now on. A session with too many addresses loses its oldest.
+    /// Forwards datagrams from `addr` to `route` from now on. A session with `MAX_ADDRESSES_PER_SESSION` addresses
+    /// loses its oldest one.
     pub(super) fn insert(
         &mut self,
         addr: SocketAddr,
@@ -69,7 +70,7 @@ impl ForeignRoutes {
         Ok(())
     }
 
-    /// The home of `session` heard something authenticated from `addr`.
+    /// The home of `session` received an authenticated packet from `addr` at time `at`.
     pub(super) fn heard(&mut self, addr: SocketAddr, session: SessionKey, at: Instant) {
         if let Some(route) = self.by_addr.get_mut(&addr)
             && route.session == session
@@ -78,7 +79,7 @@ impl ForeignRoutes {
         }
     }
 
-    /// `session` has no addresses any more.
+    /// Removes all addresses of `session`.
     pub(super) fn remove_session(&mut self, session: SessionKey) {
         for addr in self.addrs_by_session.remove(&session).into_iter().flatten() {
             self.by_addr.remove(&addr);

@@ -11,8 +11,9 @@ use crate::tree::link::LinkMessage;
 use crate::tree::source::Source;
 
 impl Shard {
-    /// Gives a subscription the keyframe it waits for, if it waits for one: a young one that is kept, or the home of the
-    /// track is asked. Not before the session can receive: it would be lost, and the next one later.
+    /// Gets subscription `at` the keyframe it waits for, if any: a recent keyframe from the history, or one requested
+    /// from the home of the track. Does nothing before the session can receive, because the keyframe would be lost and
+    /// the next one would come later.
     pub(crate) fn want_keyframe(&mut self, at: SubscriberIndex, now: Instant) {
         let Some(subscription) = self.peers.subscription(at) else {
             return;
@@ -29,7 +30,7 @@ impl Shard {
         }
     }
 
-    /// Asks for a keyframe of `track`, where it comes from.
+    /// Requests a keyframe of `track` from the source of the track.
     pub(crate) fn request_keyframe(&mut self, track: TrackKey, layer: LayerIndex, now: Instant) {
         let Some(entry) = self.tracks.get_mut(track) else {
             return;
@@ -44,7 +45,7 @@ impl Shard {
         }
     }
 
-    /// Asks again for what no keyframe has answered.
+    /// Repeats the keyframe requests that have not been answered in time.
     pub(crate) fn retry_keyframes(&mut self, now: Instant) {
         let mut waiting = std::mem::take(&mut self.awaiting_keyframes);
         waiting.sort_unstable(); // a track that was forgotten and came back is listed twice

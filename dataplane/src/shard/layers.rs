@@ -8,10 +8,10 @@ use crate::limits::MAX_LAYERS;
 use crate::media::layer_allocation::{Candidate, allocate, target};
 use crate::peer::session::Role;
 
-/// Set aside for each audio subscription, bits per second, headers included.
+/// Bits per second reserved for each audio subscription, headers included.
 const AUDIO_BPS: u64 = 60_000;
 
-/// A video subscription of the session and its track.
+/// A video subscription that competes for the session's bandwidth.
 struct Competitor {
     sub: SubscriptionIndex,
     track: TrackKey,
@@ -19,7 +19,7 @@ struct Competitor {
 }
 
 impl Shard {
-    /// Chooses layers for every subscriber with a change.
+    /// Chooses layers for each session in the dirty set.
     pub(crate) fn allocate_dirty(&mut self, now: Instant) {
         while let Some(index) = self.dirty.pop() {
             self.allocate(index, now);

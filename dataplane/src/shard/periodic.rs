@@ -12,12 +12,12 @@ pub(crate) struct Periodic {
     /// Tracks published here that had packets since the last measurement.
     pub(crate) active: Vec<TrackKey>,
     pub(crate) levels_were_silent: bool,
-    /// Something happened that no report has told yet.
+    /// True when an event happened that no report to the control thread contains yet.
     pub(crate) has_news: bool,
 }
 
 impl Periodic {
-    /// All is due at `now`.
+    /// All periodic work is due at `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             next_tick: now,

@@ -12,7 +12,7 @@ use crate::send::queue::Outlet;
 use crate::send::single;
 
 impl Shard {
-    /// Answers what session `index` asked for again.
+    /// Sends the packets again that session `index` reported as lost.
     pub(crate) fn resend(&mut self, index: SessionIndex, now: Instant) {
         let mut lost = std::mem::take(&mut self.out.lost);
         for (slot, seq) in lost.drain(..) {
@@ -51,7 +51,7 @@ impl Shard {
         };
         single::resend(&mut slots[slot].stream, send, seq, &mut outlet, |sent| {
             if sent.track != subscription.track {
-                return None; // of an earlier track on the m-line
+                return None; // the number was used for an earlier track of the m-line
             }
             let entry = tracks.get_mut(sent.track)?;
             let packet = entry.history.get(sent.layer, sent.epoch, sent.seq)?;
@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// Starts subscription `at` with the newest keyframe of the layer in the history, and the packets after it. False
-    /// if there is no recent one.
+    /// if the history has no recent keyframe.
     pub(super) fn start_from_history(
         &mut self,
         at: SubscriberIndex,

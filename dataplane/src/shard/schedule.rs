@@ -1,49 +1,51 @@
-//! Per-session queues of packets waiting to be sealed: for each session, the tracks and subscriptions with packets.
+//! Which sessions packets must be sealed for, in order. For each session: the batches of packets that wait, with their
+//! subscriptions.
 //!
-//! Dense lists by index, linked through one vector: queueing a packet touches no session. A session that waits already gets
-//! new packets together with the queued ones; a session that was served goes to the end of its line.
+//! All lists are linked through one vector, so queueing a packet touches no session. A session that already waits gets
+//! new packets together with the queued ones. A session that was served goes to the end of its queue.
 
 use std::collections::VecDeque;
 
 use crate::key::{SessionIndex, SubscriptionIndex};
 
-/// Sessions with packets to seal, in two lines. Tracks with few subscribers use the short line, so that they do not wait for
-/// the thousands of subscribers of another track.
+/// Sessions with packets to seal, in two queues. Tracks with few subscribers use one queue, so that they do not wait
+/// behind the thousands of subscribers of another track.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    /// First and last entry of each session.
+    /// First and last entry of each session, by session index.
     ends: Vec<Ends>,
     entries: Vec<Entry>,
-    /// Head of the entries that are free.
+    /// First entry of the free list.
     free: Option<u32>,
     lines: [Line; 2],
-    /// Sessions taken from the short line since one was taken from the long one.
+    /// Sessions taken from the queue for few subscribers since the last one from the other queue.
     streak: usize,
 }
 
-/// One of the two queues.
+/// One of the two queues of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
-    /// For packets that few sessions get.
+    /// Sessions with packets of tracks with few subscribers.
     Short = 0,
-    /// For packets that many sessions get.
+    /// Sessions with packets of tracks with many subscribers.
     Long = 1,
 }
 
 /// The packets of one track for one subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Portion {
-    /// Place of the track's packets in the backlog.
+    /// Number of the packets' batch in the backlog.
     pub batch: u32,
     /// The subscription of the session.
     pub sub: SubscriptionIndex,
 }
 
-/// A position in both lines: every session that waited at that time has been served when both lines are past it.
+/// A position in both queues. When both are past the position, every session that waited at that time has been served.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Moment([u64; 2]);
 
-/// Sessions in the order they were queued. A session may be listed with nothing to send: the other line served it.
+/// Sessions in the order they were queued. A listed session may have nothing to send, if it was served from the other
+/// queue.
 #[derive(Debug, Default)]
 struct Line {
     sessions: VecDeque<SessionIndex>,
@@ -65,11 +67,11 @@ struct Entry {
     next: Option<u32>,
 }
 
-/// If both queues have sessions, one of this many is from the long one.
+/// If both queues have sessions, one of this many is taken from the queue for many subscribers.
 const LONG_SHARE: usize = 4;
 
 impl Schedule {
-    /// Adds `portion` to what session `index` gets, which waits in that line from here on.
+    /// Queues `portion` for session `index`, and the session in `line` if it does not wait yet.
     pub fn add(&mut self, index: SessionIndex, portion: Portion, line: LineKind) {
         if self.ends.len() <= index.0 {
             let none = Ends {
@@ -86,7 +88,7 @@ impl Schedule {
             Some(_) => self.entries[ends.last as usize].next = Some(at),
         }
         ends.last = at;
-        // A session in the short queue gets all its waiting packets there.
+        // A session in the queue for few subscribers gets all its waiting packets there.
         let waits = ends.stands[line as usize] || ends.stands[LineKind::Short as usize];
         if !waits {
             ends.stands[line as usize] = true;
@@ -94,7 +96,7 @@ impl Schedule {
         }
     }
 
-    /// Takes the next session, and all its portions into `portions`.
+    /// Removes the next session, and moves all its pending packets to `portions`.
     pub fn take(&mut self, portions: &mut Vec<Portion>) -> Option<SessionIndex> {
         let line = self.next_line()?;
         let index = self.lines[line].sessions.pop_front()?;
@@ -104,7 +106,7 @@ impl Schedule {
         Some(index)
     }
 
-    /// Takes all portions of session `index` into `portions`.
+    /// Moves all pending packets of session `index` to `portions`.
     pub fn take_of(&mut self, index: SessionIndex, portions: &mut Vec<Portion>) {
         portions.clear();
         let first = self
@@ -120,7 +122,8 @@ impl Schedule {
         }
     }
 
-    /// The session that comes `distance` after the one taken last, if the short line goes first.
+    /// The session that is served `distance` sessions after the last one, if the queue for few subscribers is served
+    /// first.
     pub fn ahead(&self, distance: usize) -> Option<SessionIndex> {
         let [short, long] = &self.lines;
         let place = distance - 1;

@@ -1,9 +1,8 @@
-//! Hop 4: finds the subscribers of a packet. Comes from [`super::decrypt`] or from another shard; goes through
-//! [`crate::send::rewriter`] to [`super::seal`].
+//! Hop 4: finds the subscribers of a packet. Previous: [`super::decrypt`] or another shard, next: [`super::number`].
 //!
-//! A packet crosses to another shard once, however many subscribers live there, and only if one of them
-//! needs its layer. Here, packets are grouped by track, and each subscriber of the track is told once
-//! of all of them: what it gets is decided where it is sealed, with its state in the cache.
+//! A packet is copied once to each other shard that needs its layer, however many subscribers that shard has. On this
+//! shard, packets are grouped by track, and each subscriber of the track is scheduled once for the whole group. Hop 5
+//! decides which packets the subscriber gets, when its state is in the cache.
 
 use std::time::Instant;
 
@@ -17,8 +16,8 @@ use crate::shard::track_table::Published;
 use crate::tree::link::LinkMessage;
 use crate::tree::source::Target;
 
-/// At the home of tracks: measures the received packets, copies them to other shards, and keeps those with subscribers
-/// on this shard.
+/// On the home of tracks: measures received packets, copies them to other shards and links, and queues them if the
+/// track has subscribers on this shard.
 pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     let mut inbox = std::mem::take(&mut shard.forwarding.inbox);
     let (mut began_anew, mut changed) = (Vec::new(), Vec::new());
@@ -43,8 +42,8 @@ pub fn publish_inbox(shard: &mut Shard, now: Instant) {
     }
 }
 
-/// True if `packet` has another codec than earlier packets, and if subscribers cannot continue with it: its sequence
-/// numbers restarted and it is no keyframe.
+/// Two flags: `packet` has another codec than the packets before it; subscribers need a keyframe, because the sequence
+/// numbers restarted with a packet that is no keyframe.
 fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return (false, false);
@@ -58,7 +57,7 @@ fn news_of(shard: &mut Shard, packet: &MediaPacket) -> (bool, bool) {
     (changes_codec, needs_keyframe)
 }
 
-/// Tells the subscribers of this shard of all packets they were not told of.
+/// Schedules the subscribers of this shard for all packets that are not scheduled yet.
 pub fn spread(shard: &mut Shard) {
     gather(shard);
     let Shard {
@@ -88,7 +87,7 @@ pub fn spread(shard: &mut Shard) {
     backlog.close_round(schedule);
 }
 
-/// Puts packets of one track together.
+/// Adds each packet that is not scheduled yet to the batch of its track.
 fn gather(shard: &mut Shard) {
     let Shard {
         forwarding, tracks, ..
@@ -114,7 +113,7 @@ fn gather(shard: &mut Shard) {
     }
 }
 
-/// True when the track has a subscriber on this shard.
+/// Measures `packet` and copies it to other shards and links. True when the track has a subscriber on this shard.
 fn measure_and_copy(shard: &mut Shard, packet: &MediaPacket, now: Instant) -> bool {
     let Some(entry) = shard.tracks.get_mut(packet.track) else {
         return false;

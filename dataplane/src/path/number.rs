@@ -1,4 +1,4 @@
-//! Hop 5: chooses the packets of each session, and numbers them. Comes from [`super::fanout`], goes to
+//! Hop 5: chooses the packets that a session gets, and gives them their numbers. Previous: [`super::fanout`], next:
 //! [`super::seal`].
 
 use std::time::Instant;
@@ -10,7 +10,8 @@ use crate::send::queue::SendPath;
 use crate::shard::forwarding::{Forwarding, Numbered, Undecodable};
 use crate::shard::state::Shard;
 
-/// Decides what session `index` gets of its portions, and gives it its numbers. Where that goes.
+/// Numbers the pending packets of session `index`. Returns the path to send them on; `None` if there is nothing to
+/// send.
 pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<SendPath> {
     let Shard {
         peers,
@@ -30,7 +31,7 @@ pub fn number(shard: &mut Shard, index: SessionIndex, now: Instant) -> Option<Se
     numbered.clear();
     let peer = peers.get_mut(index)?;
     let Some(path) = peer.paths.media() else {
-        // Connected sessions have one; its subscriptions do not flow yet.
+        // A connected session has a path. Subscriptions of this session do not flow yet.
         let batches = portions.iter().map(|portion| backlog.batch(portion.batch));
         let packets = batches.map(|batch| batch.packets.len()).sum();
         report.drops.count_many(DropReason::NotConnected, packets);

@@ -9,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::media::packet::MediaPacket;
 use crate::media::subscription::Encoding;
 
-/// Sends `packet`, which has its numbers, as a datagram of its own.
+/// Sends `packet`, which has its outgoing numbers, as one datagram.
 pub fn send(
     stream: &mut Stream,
     sender: &mut Sender,
@@ -29,7 +29,7 @@ pub fn send(
     Ok(())
 }
 
-/// Sends the packet of `seq` again; `find` returns the packet, if it is still in the history.
+/// Sends the packet with sequence number `seq` again. `find` returns the packet, if the history still has it.
 pub fn resend<'p>(
     stream: &mut Stream,
     sender: &mut Sender,

@@ -1,4 +1,5 @@
-//! State of a track on one shard: its source, the layers that each receiver needs, and its targets.
+//! State of a track on one shard: its source, the layers needed by subscribers, shards and links, and the targets of
+//! copies.
 
 use std::time::Instant;
 
@@ -7,34 +8,34 @@ use super::source::{Origin, Source, Target};
 use crate::key::{LayerIndex, LayerSet, ShardId};
 use crate::limits::MAX_LAYERS;
 
-/// See the module's documentation.
+/// Source, demand and targets of one track on one shard.
 #[derive(Debug, Default)]
 pub struct TrackRoute {
-    /// The shard where it enters the node.
+    /// The shard where the track enters the node; `None` while it is not published.
     home: Option<ShardId>,
-    /// How, where that is this shard.
+    /// How the track enters the node, if that is on this shard.
     origin: Option<Origin>,
     /// Targets of copies from here, with their layers; empty if the track does not enter the node here.
     targets: Vec<(Target, LayerSet)>,
-    /// For each layer, how many subscribers of this shard need it.
+    /// Number of subscribers of this shard that need each layer.
     local: [u32; MAX_LAYERS],
-    /// What its source was told that is needed.
+    /// The needed layers that were last reported to the source.
     told: LayerSet,
     keyframes: Keyframes,
 }
 
 impl TrackRoute {
-    /// Where it enters the node.
+    /// The shard where the track enters the node.
     pub fn home(&self) -> Option<ShardId> {
         self.home
     }
 
-    /// How it enters the node, where that is this shard.
+    /// How the track enters the node, if that is on this shard.
     pub fn origin(&self) -> Option<Origin> {
         self.origin
     }
 
-    /// It enters the node on `home` from now on, which was told nothing yet.
+    /// Sets the shard where the track enters the node. The needed layers will be reported to it.
     pub fn set_home(&mut self, home: Option<ShardId>) {
         self.home = home;
         self.told = LayerSet::NONE;
@@ -44,20 +45,20 @@ impl TrackRoute {
     pub fn enter(&mut self, origin: Origin) {
         self.origin = Some(origin);
         if let Origin::Link(link) = origin {
-            // What comes from a node does not go back there.
+            // A node gets no copies of a track that it sends.
             self.targets
                 .retain(|(target, _)| *target != Target::Link(link));
         }
     }
 
-    /// The track does not enter the node here any more. Returns its targets.
+    /// The track no longer enters the node here. Returns its targets.
     pub fn leave(&mut self) -> Vec<(Target, LayerSet)> {
         self.origin = None;
         self.keyframes.left();
         std::mem::take(&mut self.targets)
     }
 
-    /// Where this shard, `here`, gets it from.
+    /// The source that shard `here` gets the track from.
     pub fn source(&self, here: ShardId) -> Option<Source> {
         let home = self.home.filter(|home| *home != here);
         let origin = self.origin.map(Source::from);
@@ -70,12 +71,12 @@ impl TrackRoute {
         needed.map(|(layer, _)| LayerIndex(layer)).collect()
     }
 
-    /// True when a subscriber needs `layer`, here or behind a target.
+    /// True when a subscriber of this shard or a target needs `layer`.
     pub fn is_needed(&self, layer: LayerIndex) -> bool {
         self.demand().contains(layer)
     }
 
-    /// A subscriber of this shard needs `after` instead of `before`.
+    /// Updates the counts: a subscriber of this shard now needs `after` instead of `before`.
     pub fn count(&mut self, before: LayerSet, after: LayerSet) {
         for (index, count) in self.local.iter_mut().enumerate() {
             let layer = LayerIndex(index as u8);
@@ -87,7 +88,7 @@ impl TrackRoute {
         }
     }
 
-    /// `target` needs `layers`, all that it needs. False where the track does not enter the node here, or comes from there.
+    /// Sets the layers that `target` needs. False if the track does not enter the node here, or comes from `target`.
     pub fn set_demand(&mut self, target: Target, layers: LayerSet) -> bool {
         let is_source = match (self.origin, target) {
             (None, _) => true,
@@ -109,8 +110,8 @@ impl TrackRoute {
         &self.targets
     }
 
-    /// The source to tell the needed layers, if these changed. A publisher on this shard is not told: it sends all its
-    /// layers.
+    /// The source and the needed layers to report, if these changed. Nothing is reported to a publisher on this shard:
+    /// it sends all its layers.
     pub fn demand_news(&mut self, here: ShardId) -> Option<(Source, LayerSet)> {
         let source = self.source(here)?;
         if let Source::Session(_) = source {
@@ -121,7 +122,7 @@ impl TrackRoute {
         is_news.then_some((source, demand))
     }
 
-    /// Requests a keyframe of `layer`. Returns the source to ask now, if any.
+    /// Requests a keyframe of `layer`. Returns the source to send a request to now, if any.
     pub fn request_keyframe(
         &mut self,
         layer: LayerIndex,
@@ -133,7 +134,7 @@ impl TrackRoute {
         asks.then_some(source)
     }
 
-    /// Sources to ask again, and the layers to ask for.
+    /// The source and layers of requests that must be repeated.
     pub fn due_keyframes(
         &mut self,
         here: ShardId,
@@ -144,7 +145,7 @@ impl TrackRoute {
         Some((source?, due))
     }
 
-    /// Requests that wait for a keyframe.
+    /// Pending keyframe requests of the track.
     pub fn keyframes(&mut self) -> &mut Keyframes {
         &mut self.keyframes
     }

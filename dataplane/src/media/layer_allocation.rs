@@ -1,7 +1,8 @@
 //! Chooses the layer of each subscription of one subscriber, from its bandwidth and its priorities.
 //!
-//! A pure function. Every subscription gets the lowest layer at any estimate: estimates err, and a picture with losses
-//! is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher priority first.
+//! A pure function. Every subscription gets the lowest layer at any estimate, because estimates can be wrong, and a
+//! video with losses is better than none. The rest of the bandwidth goes to higher layers, one step per round, higher
+//! priority first.
 
 use super::track::TrackStatus;
 use crate::key::LayerIndex;
@@ -12,9 +13,9 @@ use crate::limits::MAX_LAYERS;
 pub struct Wish {
     /// True: send no media, and keep the m-line.
     pub paused: bool,
-    /// Pixels; 0: no limit.
+    /// Maximum height in pixels; 0: no limit.
     pub max_height: u32,
-    /// Higher gets bandwidth first.
+    /// Subscriptions with a higher priority get bandwidth first.
     pub priority: u32,
 }
 
@@ -25,18 +26,18 @@ pub struct Candidate {
     pub wish: Wish,
     /// Number of declared layers; 1 without simulcast.
     pub layers: u8,
-    /// Pixels of each layer; 0 when unknown.
+    /// Height of each layer in pixels; 0 when unknown.
     pub heights: [u32; MAX_LAYERS],
-    /// Measured layers of the publisher.
+    /// Measured bit rates of the publisher's layers.
     pub status: TrackStatus,
-    /// The layer it has now.
+    /// The layer that is forwarded now.
     pub current: Option<LayerIndex>,
 }
 
-/// A rise needs this much more than it costs, so that an estimate that wobbles does not flap the layer.
+/// Factor between the bit rate of a higher layer and the bandwidth needed to switch to it. Prevents switches at each
+/// change of the estimate.
 const RISE_MARGIN: f64 = 1.15;
-/// The layer for each candidate, `None` where the subscriber paused it; higher layers than the lowest
-/// within `budget_bps` for all of them together.
+/// The layer of each candidate; `None` if it is paused. Layers above the lowest must fit into `budget_bps` together.
 pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIndex>> {
     let mut given: Vec<Option<LayerIndex>> = vec![None; candidates.len()];
     let mut left = budget_bps as f64;
@@ -64,13 +65,14 @@ pub fn allocate(candidates: &[Candidate], budget_bps: u64) -> Vec<Option<LayerIn
 /// Bandwidth targets of the estimator, in bits per second.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
-    /// The sent rate plus the cheapest next layer: sustained with padding until it is proven.
+    /// The sent rate plus the cheapest next layer. The estimator sustains this rate with padding until the path is
+    /// proven to carry it.
     pub sustain_bps: u64,
     /// The rate of all candidates at their best layers: the target of probes.
     pub desired_bps: u64,
 }
 
-/// Bandwidth targets at which `given` can become better.
+/// Bandwidth targets at which candidates could get better layers than `given`.
 pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target {
     let (mut sent, mut desired, mut cheapest) = (0.0, 0.0, None::<f64>);
     for (candidate, layer) in candidates.iter().zip(given) {
@@ -96,7 +98,8 @@ pub fn target(candidates: &[Candidate], given: &[Option<LayerIndex>]) -> Target 
 }
 
 impl Candidate {
-    /// Layers that may be sent, lowest first: alive and not taller than wished; the lowest always may.
+    /// Layers that may be sent, lowest first: with packets, and not higher than requested. The lowest layer may always
+    /// be sent.
     fn eligible(&self) -> Vec<LayerIndex> {
         if self.wish.paused {
             return Vec::new();
@@ -106,8 +109,8 @@ impl Candidate {
             .filter(|layer| self.status.live.contains(*layer))
             .collect();
         if live.is_empty() {
-            // Nothing measured: keep the current layer through a pause, and start with the lowest layer, which
-            // publishers start first.
+            // No measurements: keep the current layer during a pause; start with the lowest layer, which publishers
+            // start first.
             return vec![self.current.unwrap_or(LayerIndex(0))];
         }
         let fits = |layer: &LayerIndex| {

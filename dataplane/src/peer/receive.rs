@@ -1,4 +1,4 @@
-//! Datagrams of the client: each is authenticated before it changes anything.
+//! Datagrams from the client: each is authenticated before it changes any state.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +14,8 @@ use super::session::{Peer, Role};
 use crate::drop_reason::DropReason;
 
 impl Peer {
-    /// A datagram from the client: `source`, one of its known addresses, sent it to our `candidate`. The password of a
-    /// connectivity check was verified.
+    /// Handles a datagram from `source`, a known address of the client, to our `candidate`. If it is a connectivity
+    /// check, its password was verified.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -40,7 +40,7 @@ impl Peer {
                     }
                     return;
                 }
-                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // sendonly
+                Some(demux::Protocol::Rtp) => return out.drops.count(DropReason::NoTrack), // a subscriber's m-lines are sendonly
                 Some(_) | None => {}
             }
         }
@@ -74,7 +74,7 @@ impl Peer {
         }
     }
 
-    /// A verified check, or a response to one of ours.
+    /// Handles a verified check, or a response to one of our requests.
     pub(super) fn on_stun(&mut self, now: Instant, ends: Ends, bytes: &[u8], out: &mut Output) {
         let source = ends.source;
         let Ok(message) = stun::Message::parse(bytes) else {
@@ -123,7 +123,7 @@ impl Peer {
         }
     }
 
-    /// Requests to addresses that are not proven yet.
+    /// Sends due requests to addresses that are not proven yet.
     pub(super) fn send_requests(&mut self, now: Instant, out: &mut Output) {
         while let Some((remote, transaction)) = self.paths.poll_request(now) {
             let request = self.checks.request(transaction);
@@ -131,7 +131,7 @@ impl Peer {
         }
     }
 
-    /// The session layer takes a datagram of the client.
+    /// Passes a datagram of the client to the session layer.
     pub(super) fn feed(&mut self, now: Instant, bytes: &[u8], out: &mut Output) {
         let Some((client, candidate)) = self.checks.pair() else {
             return out.drops.count(DropReason::NotConnected);
@@ -145,7 +145,7 @@ impl Peer {
     }
 }
 
-/// A datagram for `destination`; from where is found when it is sent.
+/// A datagram to `destination`. The source address is chosen when it is sent.
 fn to(destination: SocketAddr, bytes: Vec<u8>) -> Transmit {
     Transmit {
         proto: Protocol::Udp,

@@ -36,7 +36,7 @@ pub struct LinkQueue {
     is_broken: bool,
 }
 
-/// The link's queue of control messages is full, or the link is broken already.
+/// The link's queue of media, or of control messages, is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{LINK_PACKETS} packets or {LINK_MESSAGES} messages wait already for a link that does not take them"

@@ -54,11 +54,11 @@ pub struct Subscription {
 /// Start times of waits, for the metrics of waiting times.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waits {
-    /// Start of the wait for the first frame.
+    /// Start of the wait for the first packet; `None` when not waiting.
     flow: Option<Instant>,
-    /// Start of the wait for a keyframe of the forwarded layer.
+    /// Start of the wait for a keyframe of the forwarded layer; `None` when not waiting.
     picture: Option<Instant>,
-    /// True when the first packet was forwarded since the last check.
+    /// True when the first packet was forwarded and its waiting time is not reported yet.
     has_begun: bool,
 }
 
@@ -91,9 +91,9 @@ pub struct Wanted {
 pub struct SubscriberCodec {
     /// Payload type of the codec itself.
     pub pt: u8,
-    /// Payload type of RFC 2198 redundancy.
+    /// Payload type of RFC 2198 redundancy, if negotiated.
     pub red: Option<u8>,
-    /// Payload type of retransmissions (RFC 4588).
+    /// Payload type of retransmissions (RFC 4588), if negotiated.
     pub resend: Option<u8>,
 }
 

@@ -53,7 +53,8 @@ impl TrackFormats {
 pub struct TrackInfo {
     /// The track as the control plane declared it.
     pub spec: TrackSpec,
-    /// Codecs the publisher may send, as negotiated; packets name one by index.
+    /// Negotiated codecs that the publisher may send; [`MediaPacket::codec`](super::packet::MediaPacket::codec) is an
+    /// index.
     pub codecs: Vec<CodecSpec>,
     /// True when the track may have two channels (RFC 7587).
     pub is_stereo: bool,

@@ -61,8 +61,9 @@ const MAX_WAITING_CHECKS: usize = 8;
 const OUR_PRIORITY: u32 = 110 << 24 | 65_535 << 8 | 255;
 /// We are never in the controlling role: the client must resolve a conflict, so the tie-breaker can have any value.
 const TIE_BREAKER: [u8; 8] = [0xff; 8];
-/// A client that is heard of and does not check is shown as checking so often. The session layer gives a session up after
-/// 15 s without a check, and agents that do not ask for consent (RFC 7675), such as libnice, send none while media flows.
+/// Interval at which the latest check is passed to the session layer again while the client sends other packets. The
+/// session layer ends a session after 15 s without a check, and agents without consent checks (RFC 7675), such as
+/// libnice, send none while media flows.
 const SHOW_INTERVAL: Duration = Duration::from_secs(4);
 /// STUN error code of a role conflict (RFC 8445 section 7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
@@ -72,7 +73,7 @@ const ROLE_CONFLICT: u16 = 487;
 pub(super) struct Ends {
     /// Address of the client.
     pub(super) source: SocketAddr,
-    /// Ours, as the client knows it.
+    /// Our address, as advertised to the client.
     pub(super) candidate: SocketAddr,
 }
 

@@ -263,7 +263,7 @@ enum H264Profile {
     /// Constrained baseline, or the baseline profile of browsers, which uses only the same tools.
     ConstrainedBaseline,
     Main,
-    /// High without interlace and B slices: main is no part of it.
+    /// High without interlace and B slices, so it does not include main.
     ConstrainedHigh,
     High,
 }

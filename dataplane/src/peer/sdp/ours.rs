@@ -1,4 +1,5 @@
-//! Our offers to subscribers: the session library's, with the formats of each m-line that its track needs.
+//! Completes our offers to subscribers: the session library's offer, with the formats that the track of each m-line
+//! needs.
 
 use std::fmt::Write;
 
@@ -10,15 +11,15 @@ use crate::media::extensions::{EXTENSION_KINDS, ExtensionKind};
 use crate::peer::codecs::Menu;
 use crate::send::header::CarriedIds;
 
-/// An m-line of our offer.
+/// State of one m-line of our offer.
 pub(in crate::peer) struct OfferedLine<'m> {
     pub(in crate::peer) menu: &'m Menu,
-    /// The client does not take it: its port is 0 from now on, or it is inactive.
+    /// True if the client rejected the m-line: its port is 0 from now on, or it is inactive.
     pub(in crate::peer) is_refused: bool,
 }
 
-/// `written`, an offer of the session library, with the formats of `lines`, and m-lines with port 0 after them for mids that
-/// the library has forgotten: a client's m-lines never become fewer (RFC 3264 section 8).
+/// The session library's offer `written` with the formats of `lines`. m-lines with port 0 are added for mids that the
+/// library does not know, because the number of m-lines never decreases (RFC 3264 section 8).
 pub(in crate::peer) fn with_formats(
     written: &str,
     lines: &[OfferedLine<'_>],
@@ -27,12 +28,12 @@ pub(in crate::peer) fn with_formats(
     let read = Description::read(written);
     let mut out = String::with_capacity(written.len());
     for line in &read.session.lines {
-        // RFC 8843 section 6 has no group without a member.
+        // RFC 8843 section 6: a BUNDLE group has at least one member.
         if *line != "a=group:BUNDLE" {
             put(&mut out, line);
         }
     }
-    // Some forwarded values are longer than 16 bytes.
+    // Some forwarded extensions have values of more than 16 bytes.
     if !read.session.has(MIXED) {
         put(&mut out, "a=extmap-allow-mixed");
     }
@@ -65,7 +66,7 @@ pub(in crate::peer) fn with_formats(
     out
 }
 
-/// The m-line `mid` when nothing of it is left but its place.
+/// An m-line with port 0 that only keeps the position of mid `mid`.
 pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
     let is_audio = menu
         .codecs
@@ -78,7 +79,7 @@ pub(in crate::peer) fn forgotten(mid: &str, menu: &Menu) -> String {
     )
 }
 
-/// Forwarded header extensions with their identifiers in our offers: those that the session library leaves free.
+/// Kinds of forwarded header extensions, with identifiers in our offers that the session library does not use.
 const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
     (ExtensionKind::AbsoluteCaptureTime, 5),
     (ExtensionKind::PlayoutDelay, 6),
@@ -86,14 +87,14 @@ const CARRIED: [(ExtensionKind, u8); EXTENSION_KINDS] = [
     (ExtensionKind::LayersAllocation, 8),
 ];
 
-/// Forwarded extensions that the m-line of `first`, its first line, offers.
+/// Forwarded extensions for an m-line whose first line is `first`.
 fn carried_on(first: &str) -> impl Iterator<Item = (ExtensionKind, u8)> + use<> {
     let is_video = first.starts_with("m=video");
     let all = CARRIED.into_iter();
     all.filter(move |(kind, _)| is_video || kind.is_of_audio())
 }
 
-/// Forwarded extensions that a client accepts, in the m-line `answered` of the answer of `session`.
+/// Forwarded extensions that the client accepted in m-line `answered` of its answer; `session` is the session part.
 pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> CarriedIds {
     let mut ids = CarriedIds::none(answered.has(MIXED) || session.has(MIXED));
     let first = answered.lines.first().copied().unwrap_or_default();
@@ -114,7 +115,7 @@ pub(super) fn carried_by(answered: &Section<'_>, session: &Section<'_>) -> Carri
     ids
 }
 
-/// Fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).
+/// Number of fields of an m-line before its formats: media, port, protocol (RFC 8866 section 5.14).
 const FIELDS_BEFORE_FORMATS: usize = 3;
 
 pub(super) fn is_of_formats(line: &str) -> bool {
@@ -123,8 +124,8 @@ pub(super) fn is_of_formats(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-/// The payload types of a menu, and the lines about them. The codec comes before its redundancy: some clients answer with
-/// the first payload type alone.
+/// Payload types and attribute lines of `menu`. A codec comes before its redundancy, because some clients answer with
+/// the first payload type only.
 fn formats(menu: &Menu) -> (String, String) {
     let (mut pts, mut lines) = (String::new(), String::new());
     for params in &menu.codecs {
@@ -154,7 +155,8 @@ fn put_codec(out: &mut String, params: &PayloadParams, is_stereo: bool) -> std::
         write!(out, "a=rtcp-fb:{pt} {feedback}\r\n")?;
     }
     let mut parameters = spec.format.to_string();
-    // RFC 7587 section 6.1: the channels that we send, and those that the client may send, which sends nothing.
+    // RFC 7587 section 6.1: `sprop-stereo` for the channels that we send, `stereo` for those that the client may send,
+    // although it sends none.
     if spec.codec == Codec::Opus && is_stereo {
         parameters += ";stereo=1;sprop-stereo=1";
     }

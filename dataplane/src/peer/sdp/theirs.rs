@@ -1,7 +1,8 @@
-//! A client's answer to our offer: the accepted m-lines, and the answer that the session library reads in its place.
+//! Parses a client's answer to our offer: the accepted m-lines, and the answer that the session library reads in its
+//! place.
 //!
-//! The library does not see the client's choice of codecs, because it keeps those of an m-line's first answer for
-//! ever. It gets all of its own codecs back, and [`AnsweredLine::accepted`] is the client's choice.
+//! The library does not see which codecs the client accepted, because it would never change the codecs of an m-line
+//! again. Its answer has all codecs of its offer; [`AnsweredLine::accepted`] has the client's choice.
 
 use std::collections::HashMap;
 
@@ -16,42 +17,44 @@ use crate::peer::codecs::{self, Accepted, Menu};
 use crate::peer::command::CommandError;
 use crate::send::header::CarriedIds;
 
-/// The SDP answer of a client, after normalisation.
+/// A client's answer after parsing.
 pub(in crate::peer) struct Answer {
-    /// The answer for the session library; `None` when the client rejects every m-line and has sent no transport.
+    /// The answer that the session library reads; `None` when the client rejected every m-line and no transport is
+    /// known.
     pub(in crate::peer) normalised: Option<String>,
-    /// Transport of the client, if the answer has one.
+    /// ICE credentials and transport lines of the client, if the answer has them.
     pub(in crate::peer) transport: Option<(IceCreds, String)>,
-    /// Answer for each m-line of the session library.
+    /// Result for each m-line of the session library, in order.
     pub(in crate::peer) lines: Vec<AnsweredLine>,
 }
 
-/// A client's answer for one m-line.
+/// The answer for one m-line.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::peer) struct AnsweredLine {
-    /// True: its port is 0, so the m-line has ended.
+    /// True if the port is 0: the m-line has ended.
     pub(in crate::peer) is_rejected: bool,
-    /// Media may be sent on it.
+    /// True if media may be sent on the m-line.
     pub(in crate::peer) is_taken: bool,
     pub(in crate::peer) accepted: Vec<Accepted>,
-    /// Header extensions that it takes as they are.
+    /// Identifiers of forwarded header extensions that the client accepted.
     pub(in crate::peer) carried: CarriedIds,
 }
 
-/// The outstanding offer that a client answers.
+/// The outstanding offer.
 pub(in crate::peer) struct Asked<'o> {
     /// The session library's offer.
     pub(in crate::peer) written: &'o str,
-    /// Formats that each of its m-lines offered.
+    /// Formats that each m-line of the session library offered.
     pub(in crate::peer) menus: Vec<&'o Menu>,
-    /// m-lines with port 0, which those have the places of, or come before.
+    /// Number of m-lines with port 0 that the session library does not know; they come first, or the library's m-lines
+    /// reuse their positions.
     pub(in crate::peer) forgotten: usize,
-    /// The client's transport in an earlier answer.
+    /// The client's transport lines in an earlier answer.
     pub(in crate::peer) transport: Option<&'o str>,
 }
 
 impl Answer {
-    /// Reads `sdp` as the answer to the offer `asked`.
+    /// Parses `sdp` as the answer to the offer `asked`.
     pub(in crate::peer) fn read(sdp: &str, asked: &Asked<'_>) -> Result<Self, CommandError> {
         let answer = Description::read(sdp);
         let offer = Description::read(asked.written);
@@ -109,7 +112,7 @@ impl Answer {
     }
 }
 
-/// A client that knows no mids leaves them out (RFC 8829 section 5.3.1).
+/// Checks the mid of an m-line. Clients without mid support leave it out (RFC 8829 section 5.3.1).
 fn check_mid(
     index: usize,
     section: &Section<'_>,
@@ -125,15 +128,15 @@ fn check_mid(
     }
 }
 
-/// Role of one of our payload types.
+/// Role of a payload type of our offer.
 enum Role {
     Codec,
     Resend,
     Redundancy,
 }
 
-/// The codecs that the client takes. The number of a payload type decides which codec of ours is meant, whatever the
-/// answer says of its parameters; only a number that we did not offer, or not under that name, is the client's own.
+/// The codecs that the client accepted. The payload type decides which of our codecs is meant, whatever parameters the
+/// answer has. Only a payload type that we did not offer, or not for this codec name, is chosen by the client.
 fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Accepted> {
     let formats = formats::read(line, section);
     let mut accepted: Vec<Accepted> = Vec::new();
@@ -156,7 +159,7 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
         });
     }
     for format in &formats {
-        // Meaning by its `apt` parameter, or by its number.
+        // The payload type that is meant, from the `apt` parameter or from the number.
         let (said, role) = match format.meaning {
             Meaning::Resend(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Resend)),
             Meaning::Redundancy(pt) => (place_by_pt.get(&pt).copied(), Some(Role::Redundancy)),
@@ -182,7 +185,7 @@ fn accepted(line: &MediaLine<'_>, section: &Section<'_>, menu: &Menu) -> Vec<Acc
     accepted
 }
 
-/// Role of `format` by its number.
+/// Codec and role of `format` according to its payload type.
 fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams, Role)> {
     let pt = format.pt.into();
     let (params, role, name) = menu.codecs.iter().find_map(|params| {
@@ -199,7 +202,7 @@ fn role_of<'m>(format: &Format<'_>, menu: &'m Menu) -> Option<(&'m PayloadParams
     (said.is_empty() || said.eq_ignore_ascii_case(&name)).then_some((params, role))
 }
 
-/// A codec of the menu under a number that is the client's own.
+/// The codec of the menu that matches a format with a payload type chosen by the client.
 fn of_its_own(format: &Format<'_>, menu: &Menu) -> Option<PayloadParams> {
     let Meaning::Codec(spec) = format.meaning else {
         return None;
@@ -247,7 +250,7 @@ fn normalised<'s>(
     )
 }
 
-/// The header extensions that were offered and are taken: id and URI.
+/// The offered header extensions that the client accepted: id and URI.
 fn extensions<'a>(section: &Section<'a>, offered: &Section<'_>) -> Vec<String> {
     let parse = |value: &str| {
         let mut fields = value.split_ascii_whitespace();

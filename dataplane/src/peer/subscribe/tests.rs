@@ -39,7 +39,7 @@ fn wanted(track: u64, kind: MediaKind, group: Option<(&str, &str)>) -> Wanted {
     }
 }
 
-/// The offer that comes of it.
+/// Changes the subscriptions of `peer`, and returns the offer that results.
 fn offered(peer: &mut Peer, put: Vec<Wanted>, remove: &[u64], now: Instant) -> OfferOut {
     let remove = remove.iter().map(|track| TrackKey(*track)).collect();
     let mut out = Output::default();
@@ -154,10 +154,10 @@ fn only_the_answer_that_is_waited_for_is_read() {
     assert!(out.events.iter().any(ended));
 }
 
-/// What a client says to each m-line: `0`, `inactive`, or the payload types that it takes and lines about them.
+/// A client's answer for one m-line: `0`, `inactive`, or payload types with attribute lines.
 type Said<'a> = (&'a str, &'a str);
 
-/// A client's answer, written by hand; without transport when all is rejected, as browsers do it.
+/// A client's answer; without transport when all m-lines are rejected, as browsers do.
 fn answer_of(offer: &str, said: &[Said<'_>]) -> String {
     let transport = format!(
         "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:active\r\na=fingerprint:sha-256 {}\r\n",
@@ -229,7 +229,7 @@ fn formats(pts: &[u8], is_stereo: bool) -> TrackFormats {
     }
 }
 
-/// A wish for a track of which is known what its publisher may send.
+/// A subscription to a track whose publisher's formats are known.
 fn known(track: u64, kind: MediaKind, formats: TrackFormats) -> Wanted {
     Wanted {
         formats: Some(Arc::new(formats)),
@@ -257,7 +257,7 @@ fn subscription_to(peer: &mut Peer, track: u64) -> SubscriptionIndex {
     found.unwrap().0
 }
 
-/// What the subscriber gets the codecs of a published track as; and what that makes it offer.
+/// Connects a published track. Returns the codecs of the subscription, and the offer that results, if any.
 fn connected(
     peer: &mut Peer,
     track: u64,

@@ -1,4 +1,4 @@
-//! gRPC messages <-> our types, with the checks that belong to the boundary.
+//! Converts gRPC messages to our types and back, and checks their values.
 
 use spillway_wire::dataplane as proto;
 
@@ -25,7 +25,7 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A session need not have an owner.
+/// An empty owner is allowed: the session then has no lease.
 pub(super) fn check_owner(owner: &str) -> Result<(), CommandError> {
     match owner.is_empty() {
         true => Ok(()),
@@ -33,7 +33,7 @@ pub(super) fn check_owner(owner: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Names of a group end up in SDP and RTCP: they are token characters (RFC 8830 section 2).
+/// Names of a lip sync group are written into SDP and RTCP, so only token characters are allowed (RFC 8830 section 2).
 pub(super) fn group(group: Option<&proto::SyncGroup>) -> Result<Option<SyncGroup>, CommandError> {
     let Some(proto::SyncGroup { stream, cname }) = group else {
         return Ok(None);

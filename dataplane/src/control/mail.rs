@@ -1,4 +1,4 @@
-//! Handles messages of shards.
+//! Handles messages of shards to the control thread.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::peer::command::{Command, CommandError, CommandReply};
 use crate::peer::output::{OfferOut, PeerState};
 
 impl Control {
-    /// Handles everything that waits in the mailbox.
+    /// Handles all messages in the mailbox.
     pub fn read_mail(&mut self, now: Instant) {
         let mesh = self.outbox.mesh().clone();
         while let Some(letter) = mesh.take_control() {
@@ -73,7 +73,7 @@ impl Control {
         }
     }
 
-    /// The session moved while a command was under way; by now the directory knows where to.
+    /// A command reached a shard that does not have the session any more: sends it to the session's present shard.
     fn on_bounced(&mut self, request: u64, session: SessionKey, command: Command, now: Instant) {
         let place = self.directory.get(session).map(|record| &record.place);
         let sent = self.commands.get(&request);
@@ -97,7 +97,7 @@ impl Control {
         }
     }
 
-    /// A verified check arrived on `shard` for a session that does not live there.
+    /// A check with a verified password arrived on `shard`, which does not have the session.
     fn on_claim(&mut self, shard: ShardId, ufrag: &Ufrag, datagram: Datagram) {
         let session = self.directory.by_ufrag(ufrag);
         let record = session.and_then(|session| self.directory.get_mut(session));

@@ -19,10 +19,10 @@ use crate::report;
 type Reply = oneshot::Sender<CommandResult>;
 
 impl Control {
-    /// Answers `request`, now or when a shard has.
+    /// Handles `request`. The reply is sent now, or when a shard has replied.
     pub fn on_request(&mut self, request: Request, now: Instant) {
         let (prepared, reply) = match request {
-            // The caller may have given up: failures to send a reply are ignored below.
+            // The caller may have gone away, so failures to send a reply are ignored below.
             Request::Node(reply) => return drop(reply.send(self.node(now))),
             Request::Metrics(reply) => {
                 return drop(reply.send(report::open_metrics(&self.reports)));
@@ -175,7 +175,7 @@ impl Control {
                 };
                 self.directory.insert(request.session, role, about, peer);
                 if request.owner.is_empty() {
-                    // No lease keeps it: it is negotiated in time, or it ends.
+                    // Without a lease the session must be negotiated in time, or it ends.
                     self.directory.expect(key, now);
                 }
             }
@@ -257,7 +257,7 @@ impl Control {
         }
     }
 
-    /// Makes `owner` the owner of session `key`; an empty `owner` is none.
+    /// Makes `owner` the holder of the lease of session `key`; an empty `owner` means no lease.
     fn own(&mut self, key: SessionKey, owner: &str) {
         let record = self.directory.get_mut(key);
         if let Some(record) = record.filter(|record| !owner.is_empty() && *record.owner != *owner) {
@@ -278,7 +278,7 @@ impl Control {
         Ok(Prepared::Done)
     }
 
-    /// Renews a lease. Sessions of owners with expired leases end like after a command of the owner.
+    /// Renews a lease. Sessions of owners with expired leases end, as if the owner had closed them.
     fn renew_lease(
         &mut self,
         request: &proto::RenewLeaseRequest,
@@ -289,7 +289,7 @@ impl Control {
         for owner in self.leases.renew(&request.owner, time, now)? {
             let keys = self.directory.owned_by(&owner);
             let sessions = keys.len();
-            tracing::warn!(owner, sessions, "lease ran out: its sessions end");
+            tracing::warn!(owner, sessions, "lease expired: its sessions end");
             for key in keys {
                 let reason = "its server is gone".to_owned();
                 let (nobody, _) = oneshot::channel();
@@ -371,7 +371,7 @@ impl Control {
                 .remove(&key)
                 .unwrap_or_else(|| match &record.place {
                     Place::Lobby { peer, .. } => peer.state(),
-                    Place::Shard(_) => PeerState::default(), // between two shards right now
+                    Place::Shard(_) => PeerState::default(), // the session is moving between two shards
                 });
             self.session(record, state, now)
         });
@@ -427,11 +427,11 @@ impl Control {
     }
 }
 
-/// A request that was checked.
+/// A request after its checks.
 enum Prepared {
-    /// The session has to do it.
+    /// Run this command on the session.
     Run(SessionKey, Command),
-    /// The request is done.
+    /// The request is already executed.
     Done,
 }
 
@@ -452,4 +452,4 @@ fn track(record: &TrackRecord) -> proto::Track {
 }
 
 #[cfg(test)]
-mod tests; // sessions without a living owner
+mod tests; // tests: leases of sessions

@@ -1,4 +1,4 @@
-//! Messages from other shards and from the control thread.
+//! Handles messages from other shards and from the control thread.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::shard::route::ForeignSession;
 use crate::shard::state::Shard;
 
 impl Shard {
-    /// Handles what waits in the mailbox, within bounds. True when more may wait.
+    /// Handles a bounded number of messages. True when more may wait.
     pub fn read_mail(&mut self, now: Instant) -> bool {
         let mesh = self.outbox.mesh().clone();
         let mut left = MESH_PER_TURN;
@@ -37,7 +37,7 @@ impl Shard {
         left == 0
     }
 
-    /// True once the shard was asked to end and has.
+    /// True when the shard was told to stop and all its messages are sent.
     pub fn is_stopping(&self) -> bool {
         self.stopping
     }
@@ -105,8 +105,8 @@ impl Shard {
         }
     }
 
-    /// Handles a datagram of a session of this shard, received by shard `via`. If the client has nominated a path that
-    /// arrives at another shard, and the address is proven, the session moves to that shard.
+    /// Handles a datagram of a session of this shard that shard `via` received. If the client has nominated a path
+    /// through another shard, and the address is proven, the session moves to that shard.
     fn on_datagram(
         &mut self,
         session: SessionKey,
@@ -115,7 +115,7 @@ impl Shard {
         now: Instant,
     ) {
         let Some(index) = self.peers.index_of(session) else {
-            // The session ended or moved. The control thread knows its shard at the client's next check.
+            // The session has ended or moved. At the client's next check, the control thread names its shard.
             self.report.drops.count(DropReason::UnknownSource);
             if via == self.id {
                 self.peers.forget_foreign(datagram.source);
@@ -137,7 +137,7 @@ impl Shard {
         let check = message.filter(stun::Message::is_binding_request);
         let nominates = check.is_some_and(|check| check.has_use_candidate());
         if check.is_some() {
-            // The shard that received it has verified it.
+            // The shard that received the check has verified its password.
             if let Err(reason) = self.receive_from(index, arrived.checked(nominates), now) {
                 return self.report.drops.count(reason);
             }
@@ -154,8 +154,8 @@ impl Shard {
         }
     }
 
-    /// Shard `via` received a datagram for session `index`: it learns of the address being in use, and gets the session
-    /// when that is where the client wants to be reached.
+    /// After a datagram for session `index` through shard `via`: tells that shard that the address is in use, and moves
+    /// the session there if the client nominated that path.
     fn after_datagram(
         &mut self,
         index: SessionIndex,
@@ -249,7 +249,7 @@ impl Shard {
         self.tell_control(ToControl::Description { request, sessions });
     }
 
-    /// Closes every session, so that clients notice the end at once.
+    /// Closes every session, so that clients learn of the end immediately.
     fn stop(&mut self, now: Instant) {
         let indices: Vec<SessionIndex> = self.peers.iter().map(|(index, _)| index).collect();
         for index in indices {
@@ -257,7 +257,7 @@ impl Shard {
                 continue;
             };
             let reason = "the node is stopping".to_owned();
-            // Closing cannot fail.
+            // `Close` always succeeds.
             let _ = peer.apply(
                 crate::peer::command::Command::Close { reason },
                 now,

@@ -8,7 +8,7 @@ use crate::peer::output::{PeerEvent, REJECTED};
 use crate::shard::state::Shard;
 
 impl Shard {
-    /// Acts upon everything sessions reported, until nothing is left.
+    /// Handles events of sessions until none is left.
     pub fn handle_session_events(&mut self, now: Instant) {
         while !self.events.is_empty() {
             for (index, event) in std::mem::take(&mut self.events) {

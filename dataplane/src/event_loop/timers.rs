@@ -1,4 +1,4 @@
-//! Sessions with due timers: their own work, and packets that are sent without media.
+//! Sessions with due timers: timeouts of the session, and packets that are sent without media.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::send::queue::Outlet;
 use crate::send::{padding, report};
 use crate::shard::state::Shard;
 
-/// Handles due timers, within bounds. True when more may be due.
+/// Handles a bounded number of due timers. True when more may be due.
 pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     shard.turn_timeout(now);
     for _ in 0..TIMERS_PER_TURN {
@@ -28,7 +28,7 @@ pub(super) fn run(shard: &mut Shard, now: Instant) -> bool {
     true
 }
 
-/// Sends due packets of a session: sender reports, and padding that probes its path.
+/// Sends due packets of a session: sender reports, and padding that probes the path.
 fn send_periodic(shard: &mut Shard, index: SessionIndex, now: Instant) {
     let Some(peer) = shard.peers.get_mut(index) else {
         return;

@@ -29,7 +29,7 @@ impl Server {
             let peers = request.fields.peers(&request.message);
             peers.flatten().map(|peer| peer.ip())
         };
-        // RFC 8656 section 10.2: all of them, or none.
+        // RFC 8656 section 10.2: install all permissions, or none.
         for ip in ips() {
             if !allocation.has_family_of(ip) {
                 return Err(DenyReason::FamilyMismatch);
@@ -82,7 +82,7 @@ impl Server {
         Ok(())
     }
 
-    /// Tells the owner once that a relayed address has peers outside this process.
+    /// Requests a socket for a relayed address, once, when it gets a peer outside this process.
     fn reach(&mut self, id: AllocationId, ip: IpAddr) {
         let allocation = &mut self.allocations[id.index()];
         let family = Family::of(ip);

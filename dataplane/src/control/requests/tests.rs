@@ -1,4 +1,4 @@
-//! Sessions without a living owner.
+//! Tests: sessions end with the lease of their owner.
 
 use super::*;
 use crate::config::{Config, Host, SETTINGS};

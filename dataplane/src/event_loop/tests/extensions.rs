@@ -1,4 +1,4 @@
-//! Header extensions that go from the publisher to its subscribers: a table of packets in and packets out.
+//! Header extensions forwarded from the publisher to its subscribers: a table of packets in and packets out.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::media::extensions::ExtensionKind::{
 };
 use crate::media::extensions::set_frame_number;
 
-/// A descriptor of `bytes` of frame `number`.
+/// A dependency descriptor of `bytes` with frame number `number`.
 fn descriptor(number: u16, bytes: usize) -> Vec<u8> {
     let mut descriptor = vec![0x80; bytes];
     set_frame_number(&mut descriptor, number);
@@ -21,7 +21,7 @@ fn values(all: &[(ExtensionKind, &[u8])]) -> Values {
     Values(all.collect())
 }
 
-/// Values that subscriber `index` got with each packet, in the order of kinds.
+/// Values that subscriber `index` received with each packet, in the order of kinds.
 fn received(rig: &mut Rig, index: usize) -> Vec<Values> {
     let packets = std::mem::take(&mut rig.subscribers[index].received);
     let of = |packet: &str0m::rtp::RtpPacket| {
@@ -71,7 +71,8 @@ fn each_subscriber_gets_what_it_negotiated_of_what_was_sent() {
     let delay: &[u8] = &[0x12, 0x34, 0x56];
     type Sent<'a> = &'a [(ExtensionKind, &'a [u8])];
     type Kinds<'a> = &'a [ExtensionKind];
-    // Sent extensions; those that reach a receiver of all sizes, and those that reach a receiver of at most 16 bytes.
+    // Sent extensions; extensions that a receiver of all sizes gets; extensions that a receiver of at most 16 bytes
+    // gets.
     let rows: [(Sent<'_>, Kinds<'_>, Kinds<'_>); 6] = [
         (&[], &[], &[]),
         (
@@ -141,7 +142,7 @@ fn frame_numbers_go_on_over_a_switch_and_their_gaps_stay_gaps() {
     for number in [65_533, 65_534, 1] {
         frame(&mut rig, number, false);
     }
-    // Another SSRC counts from elsewhere, and then another.
+    // Another SSRC starts at other numbers, then a third one.
     rig.publisher.restart(5_000, 70_000);
     frame(&mut rig, 40_000, true);
     frame(&mut rig, 40_002, false);

@@ -1,4 +1,4 @@
-//! Subscribers that misbehave and publishers that send too much: other participants lose nothing.
+//! Faulty subscribers, and publishers that send too much: other participants lose nothing.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn a_session_whose_code_panics_ends_alone() {
     let mut rig = Rig::start(3);
     let index = rig.subscribers[1].index;
     let peer = rig.shard.peers.get_mut(index).unwrap();
-    peer.subscriber().unwrap().slots.clear(); // m-lines that its subscription still names
+    peer.subscriber().unwrap().slots.clear(); // m-lines that its subscription still refers to
     send_frames(&mut rig, PACKETS, 900);
     assert_eq!(rig.shard.report.drops.of(DropReason::SessionPanicked), 1);
     assert!(rig.shard.peers.get_mut(index).is_none());

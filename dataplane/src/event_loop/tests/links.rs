@@ -1,5 +1,5 @@
-//! Tracks from and for other nodes, through a whole shard. The test takes the outgoing messages out of the queue and
-//! passes incoming ones in.
+//! Tracks from and for other nodes, through a whole shard. The test polls outgoing messages and passes incoming ones
+//! in.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ const FROM: LinkId = LinkId(2);
 const IMPORTED: TrackKey = TrackKey(70);
 const PACKETS: usize = 4;
 
-/// The only layer there is.
+/// The set with only the lowest layer.
 fn lowest() -> LayerSet {
     LayerSet::NONE.with(LayerIndex(0))
 }
 
-/// A rig with a track that goes to link `TO`, and the first messages of the link.
+/// A rig with a track that is sent over link `TO`, and the first messages of the link.
 fn exporting() -> (Rig, Arc<TrackInfo>) {
     let mut rig = Rig::start(1);
     rig.shard.open_link(TO).unwrap();
@@ -56,7 +56,7 @@ fn media(rig: &mut Rig, link: LinkId) -> Vec<MediaPacket> {
     media.collect()
 }
 
-/// `info` as another node's track.
+/// `info` as a track of another node.
 fn imported(info: &TrackInfo) -> Arc<TrackInfo> {
     let spec = TrackSpec {
         key: IMPORTED,
@@ -68,7 +68,7 @@ fn imported(info: &TrackInfo) -> Arc<TrackInfo> {
     })
 }
 
-/// The rig imports a track, which one more client subscribes to; its place.
+/// The rig imports a track; one more client subscribes to it. Returns the index of the client.
 fn importing(rig: &mut Rig, info: &TrackInfo) -> usize {
     rig.shard.open_link(FROM).unwrap();
     let track = LinkMessage::Track(imported(info), TrackStatus::default());
@@ -127,7 +127,7 @@ fn a_track_goes_out_over_a_link_with_its_publishers_numbers_and_comes_in_over_an
     }
     rig.settle(Duration::from_millis(50));
     assert_eq!(rig.subscribers[client].received.len(), 5 * PACKETS);
-    // The packet is sent again from the history here: the other node gets no request.
+    // The history of this shard answers the retransmission request; the other node gets no request.
     rig.shard.on_link(FROM, LinkMessage::Gone(IMPORTED), now());
     let entry = rig.shard.tracks.get_mut(IMPORTED).unwrap();
     assert!(entry.route.home().is_none() && entry.published.is_none());
@@ -194,7 +194,7 @@ fn what_another_node_makes_up_is_refused() {
     }
     let refused = |rig: &Rig| rig.shard.report.drops.of(DropReason::NoTrack);
     let before = refused(&rig);
-    // A track that is published here, packets of it, of nothing, and of a layer that there is not.
+    // A track that is published here; packets of that track, of an unknown track and of an unknown layer.
     importing(&mut rig, &info);
     let of = |track, layer| MediaPacket {
         track,

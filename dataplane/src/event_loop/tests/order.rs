@@ -1,5 +1,5 @@
-//! Order of the sessions: a frame for many subscribers leaves in several turns, and packets that arrive meanwhile do
-//! not wait for the last subscriber.
+//! Order of sessions: a frame for many subscribers leaves in several turns, and packets that arrive meanwhile do not
+//! wait for the last subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::limits::{BACKLOG_PACKETS, FEW_SUBSCRIBERS, SEND_BATCH, SESSIONS_PER_T
 use crate::media::subscription::tests::packet;
 use crate::peer::command::Command;
 
-/// More than two passes serve.
+/// More subscribers than two turns can serve.
 const MANY: usize = 3 * SESSIONS_PER_TURN + 20;
 const PACKETS: usize = 5;
 
@@ -19,7 +19,7 @@ const _: () = assert!(
     "they are none of the few who go first"
 );
 
-/// A shard in the middle of a frame for [`MANY`]; how many packets were sent before.
+/// Stops the shard in the middle of a frame for [`MANY`] subscribers. Returns the number of packets sent so far.
 fn in_the_middle(rig: &mut Rig) -> u64 {
     while rig.pass() {} // earlier packets of clients
     let before = rig.shard.report.traffic.packets_out;
@@ -116,7 +116,7 @@ fn a_subscription_that_takes_the_place_of_one_that_waited_gets_nothing_of_its_me
 #[test]
 fn what_a_shard_has_no_time_for_is_lost_by_name_and_nothing_else() {
     let mut rig = Rig::start(MANY);
-    let now = Instant::now(); // however slow the host is, nothing is late
+    let now = Instant::now(); // the same for all packets, so that none is late on a slow host
     in_the_middle(&mut rig);
     for seq in 0..BACKLOG_PACKETS as u64 {
         rig.shard.forward_later(packet(0, seq, false), now); // of an unknown track

@@ -37,7 +37,7 @@ fn the_tick_is_slow_only_where_nothing_happens() {
     rig.shard.close(subscriber);
     let publisher = rig.publisher.index;
     rig.shard.close(publisher);
-    rig.shard.periodic.has_news = true; // the loop, which is not run here, was woken by something
+    rig.shard.periodic.has_news = true; // as if the loop, which does not run here, had been woken
     assert!(left(&rig) <= TICK, "that they left is not reported yet");
     rig.settle(Duration::from_secs(1));
     assert!(left(&rig) > TICK && left(&rig) <= QUIET_TICK);

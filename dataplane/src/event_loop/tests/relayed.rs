@@ -1,4 +1,4 @@
-//! Clients that reach the shard through its own relay.
+//! Clients that reach the shard through its own TURN server.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
@@ -20,10 +20,10 @@ use crate::turn::{
 };
 
 const CHANNEL: u16 = 0x4001;
-/// Lifetime of the clients' credentials, in seconds.
+/// Lifetime of the clients' TURN credentials, in seconds.
 const CREDENTIALS_S: u64 = 60;
 
-/// The relay of a shard that has its sessions at `media`.
+/// The TURN server of a shard whose media address is `media`.
 pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
     let config = Config {
         realm: REALM.into(),
@@ -33,7 +33,7 @@ pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
         relay: RelayAddresses {
             v4: Some([127, 0, 0, 1].into()),
             v6: None,
-            ports: 1_024..=9_999, // below what the kernel gives to the test's own sockets
+            ports: 1_024..=9_999, // below the ephemeral ports of the test's own sockets
             except: Vec::new(),
             step: NonZeroU16::MIN,
             offset: 0,
@@ -51,19 +51,19 @@ pub(super) fn turn(media: SocketAddr, port: u16) -> TurnService {
     TurnService::new(server, port).unwrap()
 }
 
-/// Simulated path between a client and the relay.
+/// A client's TURN allocation, and the channel through which all its datagrams pass.
 pub(super) struct Leg {
     turn: SocketAddr,
     media: SocketAddr,
     relayed: SocketAddr,
-    /// A Refresh for ten minutes, with its credentials.
+    /// A Refresh request for ten minutes, with credentials.
     pub(super) refresh: Vec<u8>,
-    /// Lengths of the channel's data, first and last.
+    /// Shortest and longest length of channel data.
     pub(super) lengths: Vec<usize>,
 }
 
 impl Leg {
-    /// An allocation with a channel to the media port.
+    /// Makes an allocation with a channel to the media port.
     pub(super) fn open(socket: &UdpSocket, rig: &mut Rig) -> Self {
         let (turn, media) = (rig.turn_addr(), rig.media());
         let own = socket.local_addr().unwrap();
@@ -182,7 +182,7 @@ fn without_credentials_an_allocation_goes_on_while_a_session_uses_it() {
     assert_eq!(refreshed(&mut rig, own, &refresh), None, "a session's");
 }
 
-/// The code that a Refresh of the client at `own` is refused by when its credentials have expired.
+/// Error code of the Refresh of the client at `own`, after its credentials have expired; `None` if it is granted.
 fn refreshed(rig: &mut Rig, own: SocketAddr, refresh: &[u8]) -> Option<u16> {
     let client = TurnClient::udp(own, rig.turn_addr());
     let now = Now {
@@ -208,7 +208,7 @@ fn what_is_too_long_for_a_media_socket_is_too_long_through_the_relay() {
         (MAX_DATAGRAM_BYTES + 1, 1),
         (65_000, 2),
     ] {
-        // As RTP of an unknown SSRC.
+        // RTP of an unknown SSRC.
         let datagram = [&[0x80][..], &vec![96; bytes - 1]].concat();
         let (message, _) = client.leg().unwrap().wrap(&datagram, media);
         rig.shard.turn_message(&known, &message, now);

@@ -14,13 +14,13 @@ use crate::peer::output::NO_CODEC;
 fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
     let mut rig = Rig::start(1);
     rig.subscribe(SessionKey(200), Client::new());
-    // The session negotiates, and is not connected yet.
+    // The session negotiates, but is not connected yet.
     rig.settle(Duration::from_millis(20));
     let before = rig.publisher.keyframe_requests;
     let late = rig.subscribers.len() - 1;
     rig.until("it to connect", |rig| {
         if !rig.subscribers[late].connected {
-            rig.send(1, true, 500); // a keyframe every millisecond: always a young one
+            rig.send(1, true, 500); // a keyframe every millisecond, so that a recent one always exists
         }
         rig.subscribers[late].connected
     });
@@ -34,7 +34,7 @@ fn who_comes_late_starts_with_a_young_keyframe_and_asks_for_none() {
 #[test]
 fn nothing_is_asked_for_a_session_that_can_not_receive_and_once_when_it_can() {
     let mut rig = Rig::start(1);
-    rig.skip(Duration::from_secs(2)); // the keyframe of the start is old
+    rig.skip(Duration::from_secs(2)); // the first keyframe is too old
     let before = rig.publisher.keyframe_requests;
     let mut client = Client::new();
     client.is_mute = true;
@@ -65,7 +65,7 @@ fn a_publisher_is_asked_again_for_a_packet_that_hundreds_have_followed() {
     let mut rig = Rig::start(1);
     rig.publisher.loses_next = 1;
     rig.send(1, false, 500);
-    // The publisher gets no requests meanwhile: a lossy path.
+    // The publisher gets no requests meanwhile, because its path loses all datagrams.
     rig.publisher.loses_every = 1;
     for _ in 0..10 {
         for _ in 0..30 {

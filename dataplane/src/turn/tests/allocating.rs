@@ -11,7 +11,7 @@ const CLIENT: &str = "192.0.2.7:40000";
 const V4: [u8; 4] = [1, 0, 0, 0];
 const V6: [u8; 4] = [2, 0, 0, 0];
 
-/// What an Allocate with more than the transport gets.
+/// The answer to an Allocate with these attributes beside the transport.
 fn asked(rig: &mut Rig, client: &mut TestClient, attributes: &[(u16, &[u8])]) -> Answer {
     rig.greet(client);
     rig.ask(client, Method::Allocate, |writer: &mut Writer<'_>| {

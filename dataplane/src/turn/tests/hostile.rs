@@ -1,5 +1,5 @@
-//! Broken messages of real clients: a seeded run over the whole server. The server must never panic, never relay to a
-//! forbidden peer, and never exceed a limit.
+//! Messages of real clients, randomly corrupted: a seeded run over the whole server. The server must not panic, relay
+//! to a forbidden peer, or exceed a limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ struct Crowd {
     rig: Rig,
     rng: fastrand::Rng,
     clients: Vec<TestClient>,
-    /// Relayed addresses with an allocation.
+    /// Relayed addresses of live allocations.
     open: Vec<SocketAddr>,
     relayed: usize,
     delivered: usize,
@@ -95,7 +95,7 @@ impl Crowd {
         if self.rng.u16(..500) == 0 {
             let seconds = self.rng.u64(..400);
             self.rig.now.instant += Duration::from_secs(seconds);
-            self.rig.now.unix_s += seconds / 20; // credentials have to last
+            self.rig.now.unix_s += seconds / 20; // credentials must remain valid
             self.rig.run_timers();
         }
         if self.rng.u16(..2_000) == 0 {
@@ -104,7 +104,7 @@ impl Crowd {
         self.settle();
     }
 
-    /// What a client may want to say.
+    /// A random message of a client.
     fn message(&mut self, number: usize) -> Vec<u8> {
         let rng = &mut self.rng;
         let client = &mut self.clients[number];
@@ -153,7 +153,7 @@ impl Crowd {
                 }
             }
         }
-        // Most would end at the length field.
+        // Most corrupted messages would fail at the length field.
         if bytes.len() >= 20 && bytes[0] < 0x40 && rng.bool() {
             bytes.truncate(20 + (bytes.len() - 20) / 4 * 4);
             let length = u16::try_from(bytes.len() - 20).unwrap_or(u16::MAX);
@@ -174,7 +174,7 @@ impl Crowd {
         let data = [1; 9];
         let now = self.rig.now.instant;
         if let Ok(deliver) = self.rig.server.handle_peer(now, relayed, peer, &data) {
-            // A socket of both families shows IPv4 peers as mapped IPv6 addresses; the canonical form is the peer.
+            // Sockets of both families report IPv4 peers as IPv4-mapped IPv6 addresses; the canonical form is compared.
             let plain = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             assert!([MEDIA, NODE, NODE_V6].map(addr).contains(&plain), "{plain}");
             let whole = deliver.head.len() + data.len() + deliver.padding_bytes;
@@ -183,7 +183,7 @@ impl Crowd {
         }
     }
 
-    /// What has happened must add up.
+    /// Compares the events with the state of the server.
     fn settle(&mut self) {
         for event in self.rig.events() {
             match event {
@@ -214,7 +214,7 @@ fn a_hostile_crowd_gets_nothing_it_may_not_have() {
         for _ in 0..ROUNDS {
             crowd.step();
         }
-        // Otherwise it was not the server that was tried.
+        // Otherwise the run did not test the server.
         assert!(crowd.relayed > 100, "{} relayed", crowd.relayed);
         assert!(crowd.delivered > 1_000, "{} delivered", crowd.delivered);
         assert!(crowd.answered > ROUNDS / 4, "{} answered", crowd.answered);

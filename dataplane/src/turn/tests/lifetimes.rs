@@ -9,12 +9,12 @@ use crate::limits::{ALLOCATION_LIFETIME, MAX_ALLOCATION_LIFETIME, SESSION_ANSWER
 use crate::turn::{Config, DenyReason, Event, Peers};
 
 const CLIENT: &str = "192.0.2.7:40000";
-/// How long the credentials of these tests are good.
+/// Validity of the credentials in these tests, in seconds.
 const TTL_S: u64 = 300;
 const LIFETIME_S: u64 = ALLOCATION_LIFETIME.as_secs();
 const GRACE_S: u64 = 120;
 
-/// An allocation with credentials that are good for [`TTL_S`], and its relayed address.
+/// An allocation with credentials that are valid for [`TTL_S`], and its relayed address.
 fn short_lived(rig: &mut Rig) -> (TestClient, std::net::SocketAddr) {
     let mut client = TestClient::new(CLIENT);
     mint(rig, &mut client, SECRET);
@@ -29,7 +29,7 @@ fn mint(rig: &Rig, client: &mut TestClient, secret: &[u8]) {
     client.mint(format!("{expiry}:alice").as_bytes(), secret);
 }
 
-/// The code of a Refresh, and what it granted; nonces that are too old are replaced.
+/// Error code of a Refresh, or the lifetime that it granted. Nonces that are too old are replaced.
 fn refreshed(rig: &mut Rig, client: &mut TestClient, wished_s: u32) -> (Option<u16>, Option<u32>) {
     let mut answer = rig.refresh(client, wished_s);
     if answer.code() == Some(438) {
@@ -170,7 +170,7 @@ fn a_replaced_secret_is_good_for_its_grace_and_so_is_what_was_made_with_it() {
     mint(&rig, &mut new, b"new");
     rig.allocate(&mut new);
     rig.events();
-    // Also with traffic at this moment.
+    // This applies also while data is relayed.
     let now = rig.now.instant;
     rig.server
         .handle_peer(now, relayed, addr(MEDIA), b"x")
@@ -203,7 +203,7 @@ fn a_secret_that_is_taken_away_ends_what_was_made_with_it_after_the_grace() {
         refreshed(&mut rig, &mut client, 600),
         (None, Some(seconds(GRACE_S)))
     );
-    // It comes back, which helps what is made from now on alone.
+    // The secret is set again, which applies only to allocations made from now on.
     rig.wait(GRACE_S - 1);
     let now = rig.now.instant;
     rig.server.set_secrets(&[SECRET.into()], now).unwrap();

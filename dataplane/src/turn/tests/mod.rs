@@ -1,4 +1,4 @@
-//! The TURN server in virtual time, with clients that authenticate like real ones.
+//! The TURN server in virtual time, with clients that authenticate as real ones do.
 
 pub(crate) mod rig; // simulated server and client
 mod handshake; // credentials, nonces, algorithms

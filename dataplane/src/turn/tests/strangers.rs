@@ -1,4 +1,4 @@
-//! Unauthenticated clients cannot take memory, and cannot attack others.
+//! Unauthenticated clients cannot use memory, and cannot attack others.
 
 use spillway_wire::stun::{Class, Method, kinds};
 
@@ -6,7 +6,7 @@ use super::rig::*;
 use crate::limits::{REFLECTION_BURST_BYTES, REFLECTION_BYTES_PER_SECOND, REFLECTION_SLOTS};
 use crate::turn::{Client, DenyReason, Outcome, StreamId, Transport};
 
-/// Sources as a flood forges them.
+/// Source addresses as a flood forges them.
 fn source(number: u32) -> Client {
     let ip = std::net::Ipv4Addr::from(0x0b00_0000 + number.wrapping_mul(2_654_435_761) / 256);
     let port = 1_024 + (number % 60_000) as u16;
@@ -51,7 +51,7 @@ fn a_victim_gets_no_more_than_its_budget() {
     for method in [Method::Allocate, Method::Binding, Method::Refresh] {
         let hello = client.unsigned(method, |_| {});
         for number in 0..20_000_u32 {
-            // All of one network, which is where the victim's link ends.
+            // All addresses are in one network, which shares the victim's link.
             let ip = std::net::Ipv4Addr::new(192, 0, 2, (number % 256) as u8);
             let from = Client::udp((ip, 7).into(), addr(LISTENING));
             if let Outcome::Reply(reply) = rig.handle(&from, &hello) {
